@@ -1,0 +1,113 @@
+"""Members and accounts: the attributes of Eq. (7) of text 000, `L_h = {address, balance, credit}`, and what backs them."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from ledger.codec import Value, expect_int
+from ledger.errors import InsufficientBalance, UnknownMember, WrongShape
+from ledger.overlay import Overlay
+from ledger.transaction import Transaction
+
+_ACCOUNT = b"a/"
+_MEMBER = b"m/"
+_SEALERS = b"sealers"
+
+TRADERS = ("producer", "prosumer", "consumer")
+ROLES = ("authority", "dispatcher", *TRADERS, "grid-operator", "auditor", "device", "observer")
+
+
+class Account(NamedTuple):
+    """One member's money (µ¥), next sequence and credit (micro-points).
+
+    `reserved_uyuan` covers open bids and is not part of `balance_uyuan`. The credit is the running mean
+    `score_sum_upt / score_count` less the penalties.
+    """
+
+    balance_uyuan: int = 0
+    credit_upt: int = 0
+    sequence: int = 0
+    reserved_uyuan: int = 0
+    score_sum_upt: int = 0
+    score_count: int = 0
+    penalty_upt: int = 0
+
+
+class Member(NamedTuple):
+    """An admitted member. `owner` is set for a device only: the address whose meter it is."""
+
+    name: str
+    role: str
+    key: bytes
+    capacity_wh: int  # the most it may offer or bid for one period
+    position: str  # the feeder or line it hangs on
+    owner: bytes = b""
+
+
+def account_key(address: bytes) -> bytes:
+    """The state key of an account, for proofs."""
+    return _ACCOUNT + address
+
+
+def get_account(view: Overlay, address: bytes) -> Account:
+    """The account, an empty one where there is none."""
+    return decode_account(view.get(_ACCOUNT + address))
+
+
+def decode_account(value: Value) -> Account:
+    return Account() if value is None else Account._make(cast(tuple[int, ...], value))
+
+
+def put_account(view: Overlay, address: bytes, account: Account) -> None:
+    view.put(_ACCOUNT + address, tuple(account))
+
+
+def get_member(view: Overlay, address: bytes) -> Member | None:
+    value = view.get(_MEMBER + address)
+    return None if value is None else Member(*cast(tuple[str, str, bytes, int, str, bytes], value))
+
+
+def put_member(view: Overlay, address: bytes, member: Member) -> None:
+    view.put(_MEMBER + address, tuple(member))
+
+
+def require_member(view: Overlay, address: bytes) -> Member:
+    """Raises `UnknownMember`."""
+    member = get_member(view, address)
+    if member is None:
+        raise UnknownMember(address="0x" + address.hex())
+    return member
+
+
+def get_sealers(view: Overlay) -> tuple[bytes, ...]:
+    """Public keys with the sealing right, sorted."""
+    return cast(tuple[bytes, ...], view.get(_SEALERS) or ())
+
+
+def put_sealers(view: Overlay, keys: tuple[bytes, ...]) -> None:
+    view.put(_SEALERS, tuple(sorted(keys)))
+
+
+def pay(view: Overlay, source: bytes, destination: bytes, amount_uyuan: int) -> None:
+    """Move money as settlement does: the source may end in arrears, which only settlement may cause."""
+    if source == destination:
+        return
+    payer, payee = get_account(view, source), get_account(view, destination)
+    put_account(view, source, payer._replace(balance_uyuan=payer.balance_uyuan - amount_uyuan))
+    put_account(view, destination, payee._replace(balance_uyuan=payee.balance_uyuan + amount_uyuan))
+
+
+def process_transfer(view: Overlay, transaction: Transaction) -> None:
+    """`transfer [to, amount_uyuan]`. Raises `WrongShape`, `UnknownMember` or `InsufficientBalance`."""
+    if len(transaction.payload) != 2:
+        raise WrongShape(what="transfer", detail="expected [address, amount]")
+    destination, amount = transaction.payload
+    if type(destination) is not bytes or len(destination) != 20:
+        raise WrongShape(what="transfer", detail="the destination must be a 20-byte address")
+    amount_uyuan = expect_int(amount, "amount", low=1)
+    require_member(view, destination)
+    payer = get_account(view, transaction.sender)
+    if payer.balance_uyuan < amount_uyuan:
+        raise InsufficientBalance(have=payer.balance_uyuan, want=amount_uyuan)
+    pay(view, transaction.sender, destination, amount_uyuan)
+    view.emit("transfer", transaction.sender, destination, amount_uyuan)

@@ -1,0 +1,158 @@
+"""Canonical bytes, the only encoding that is hashed, signed or stored: msgpack arrays in fixed field order.
+
+Owns the encoder, the bounded decoder and the typed readers with which a `from_value()` takes a value apart.
+"""
+
+from __future__ import annotations
+
+from itertools import chain
+from typing import Any, TypeAlias
+
+import msgpack
+
+from ledger.errors import NonCanonical, TooDeep, TooLarge, WrongShape
+
+Value: TypeAlias = int | bytes | str | tuple["Value", ...] | None
+
+MAX_DEPTH = 8  # arrays inside arrays; a bare integer has depth 0
+
+_DECODED_TYPES = frozenset({int, bytes, str, type(None), tuple})
+_ENCODED_TYPES = _DECODED_TYPES | {list}
+_SHORT_BYTES = 512  # so little data cannot make the unpacker reserve more than about 1 MB
+
+_packer = msgpack.Packer(use_bin_type=True, autoreset=True)
+
+
+def encode(value: Value | list[Any]) -> bytes:
+    """The canonical bytes of `value`; tuples and lists both become arrays.
+
+    Anything but 64-bit integers, bytes, text, None and arrays of these, `MAX_DEPTH` deep, is our bug:
+    `TypeError`.
+    """
+    kinds = _kinds(value, MAX_DEPTH)
+    if kinds is None:
+        raise TypeError(f"nested deeper than {MAX_DEPTH}")
+    if not kinds <= _ENCODED_TYPES:
+        raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
+    try:
+        packed: bytes = _packer.pack(value)
+    except (OverflowError, ValueError) as error:
+        raise TypeError(f"no canonical encoding: {error}") from error
+    return packed
+
+
+def decode(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Value:
+    """The value whose canonical bytes are `data`; arrays come back as tuples.
+
+    Raises `TooLarge` before looking inside, `TooDeep`, and `NonCanonical` for everything else: no other
+    exception whatever the bytes, and memory in proportion to their number.
+    """
+    if len(data) > max_bytes:
+        raise TooLarge(what="encoded value", actual=len(data), limit=max_bytes)
+    try:
+        if len(data) > _SHORT_BYTES:
+            _check_complete(data)
+        value: Value = msgpack.unpackb(data, use_list=False, max_map_len=0, max_ext_len=0)
+    except msgpack.StackError:
+        raise TooDeep(limit=max_depth) from None
+    except (ValueError, msgpack.UnpackException) as error:
+        raise NonCanonical(detail=str(error)) from None
+    kinds = _kinds(value, max_depth)
+    if kinds is None:
+        raise TooDeep(limit=max_depth)
+    if not kinds <= _DECODED_TYPES:
+        raise NonCanonical(detail=f"{_names(kinds - _DECODED_TYPES)} inside")
+    if _packer.pack(value) != data:
+        raise NonCanonical(detail="a number or a length is not in its shortest form")
+    return value
+
+
+def _check_complete(data: bytes) -> None:
+    """Walk over `data` without building anything, so that array lengths are honest before they are reserved.
+
+    Unpacking at once would reserve up to a thousand nested arrays, each at the length it merely claims.
+    """
+    unpacker = msgpack.Unpacker(max_buffer_size=len(data))
+    unpacker.feed(data)
+    unpacker.skip()
+
+
+def _kinds(value: object, max_depth: int) -> set[type] | None:
+    """The exact types found in `value`, itself included, or None when arrays nest deeper than `max_depth`."""
+    found: set[type] = set()
+    level: list[Any] = [(value,)]  # the arrays at one depth
+    for _ in range(max_depth + 1):
+        kinds = set(map(type, chain.from_iterable(level)))
+        found |= kinds
+        if tuple not in kinds and list not in kinds:
+            return found
+        level = [item for item in chain.from_iterable(level) if type(item) is tuple or type(item) is list]
+    return None
+
+
+def _names(kinds: set[type]) -> str:
+    return ", ".join(sorted(kind.__name__ for kind in kinds))
+
+
+def expect_array(
+    value: Value, length: int | None, what: str, *, max_length: int | None = None
+) -> tuple[Value, ...]:
+    """`value` as an array of exactly `length` items; of any number, up to `max_length`, where that is None.
+
+    Raises `WrongShape` or `TooLarge`.
+    """
+    if type(value) is not tuple:
+        raise WrongShape(what=what, detail=f"expected an array, got {_show(value)}")
+    if length is not None and len(value) != length:
+        raise WrongShape(what=what, detail=f"expected an array of {length}, got one of {len(value)}")
+    if max_length is not None and len(value) > max_length:
+        raise TooLarge(what=what, actual=len(value), limit=max_length)
+    return value
+
+
+def expect_list(value: Value, what: str, *, max_items: int) -> tuple[Value, ...]:
+    """`value` as an array of at most `max_items` items, or `WrongShape`, or `TooLarge`."""
+    if type(value) is not tuple:
+        raise WrongShape(what=what, detail=f"expected an array, got {_show(value)}")
+    if len(value) > max_items:
+        raise TooLarge(what=what, actual=len(value), limit=max_items)
+    return value
+
+
+def expect_int(value: Value, what: str, *, low: int = 0, high: int = 2**63 - 1) -> int:
+    """`value` as an integer in `low` … `high` inclusive; otherwise `WrongShape`."""
+    if type(value) is int and low <= value <= high:
+        return value
+    raise WrongShape(what=what, detail=f"expected an integer in {low}..{high}, got {_show(value)}")
+
+
+def expect_bytes(value: Value, what: str, *, size: int | None = None, max_size: int | None = None) -> bytes:
+    """`value` as exactly `size`, or at most `max_size`, bytes; otherwise `WrongShape` or `TooLarge`."""
+    if type(value) is not bytes:
+        raise WrongShape(what=what, detail=f"expected bytes, got {_show(value)}")
+    if size is not None and len(value) != size:
+        raise WrongShape(what=what, detail=f"expected {size} bytes, got {len(value)}")
+    if max_size is not None and len(value) > max_size:
+        raise TooLarge(what=what, actual=len(value), limit=max_size)
+    return value
+
+
+def expect_str(value: Value, what: str, *, max_size: int = 64) -> str:
+    """`value` as text of at most `max_size` bytes of UTF-8; otherwise `WrongShape` or `TooLarge`."""
+    if type(value) is not str:
+        raise WrongShape(what=what, detail=f"expected text, got {_show(value)}")
+    size = len(value) if value.isascii() else len(value.encode())
+    if size > max_size:
+        raise TooLarge(what=what, actual=size, limit=max_size)
+    return value
+
+
+def _show(value: Value) -> str:
+    """A value in a few words: an error message must stay short whatever a peer sent."""
+    if isinstance(value, tuple):
+        return f"an array of {len(value)}"
+    if isinstance(value, bytes):
+        return f"{len(value)} bytes"
+    if isinstance(value, str):
+        return f"text of {len(value)}"
+    return "nil" if value is None else str(value)

@@ -1,0 +1,395 @@
+"""The one error tree. Inner classes are families, leaves say what happened and carry the values.
+
+A leaf's `message` is a format string over its values, so `raise WrongHeight(expected=3, actual=5)` both reads
+well in a log and stays machine-readable (`error.code`, `error.values`). A bug of ours is an `assert`, never one of these.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class GridmeritError(Exception):
+    """Root of every error that is somebody's fault or mistake rather than a bug of ours."""
+
+    message: ClassVar[str] = "{detail}"
+    exit_code: ClassVar[int] = 1
+    penalty: ClassVar[int] = 0  # points against a peer that caused it; 100 is a ban
+    is_final: ClassVar[bool] = True  # whether what broke this rule breaks it for ever
+
+    def __init__(self, **values: object) -> None:
+        self.values = values
+        super().__init__(self.message.format(**values))
+
+    @property
+    def code(self) -> str:
+        """The leaf's name: stable, greppable, shown to users as `error[code]`."""
+        return type(self).__name__
+
+
+# --- bytes that do not mean anything -------------------------------------------------------------
+
+
+class Malformed(GridmeritError):
+    """Bytes that break the encoding rules, whoever sent them."""
+
+    exit_code = 6
+    penalty = 50
+
+
+class NonCanonical(Malformed):
+    message = "bytes are not the canonical encoding of their value: {detail}"
+
+
+class TooLarge(Malformed):
+    message = "{what} is {actual} bytes or items, at most {limit} allowed"
+
+
+class TooDeep(Malformed):
+    message = "nesting deeper than {limit}"
+
+
+class WrongShape(Malformed):
+    message = "{what} has the wrong shape: {detail}"
+
+
+class WrongVersion(Malformed):
+    message = "{what} has version {actual}, this node knows {expected}"
+
+
+class UnknownMessage(Malformed):
+    message = "no message has the code {kind}"
+
+
+class NotForUs(Malformed):
+    message = "batch is addressed to {receiver}"
+
+
+class Replayed(Malformed):
+    message = "batch number {number} does not follow {last}"
+    penalty = 5
+
+
+class WrongChain(Malformed):
+    message = "for chain {actual}, this is chain {expected}"
+
+
+# --- proofs and signatures -----------------------------------------------------------------------
+
+
+class VerificationFailed(GridmeritError):
+    exit_code = 7
+    penalty = 100
+
+
+class InvalidSignature(VerificationFailed):
+    message = "signature over {what} does not verify: {detail}"
+
+
+class InvalidKey(VerificationFailed):
+    message = "public key refused: {detail}"
+
+
+class InvalidProof(VerificationFailed):
+    message = "proof does not verify: {detail}"
+
+
+# --- votes and certificates ----------------------------------------------------------------------
+
+
+class InvalidCertificate(VerificationFailed):
+    """A vote, a certificate or an evidence of votes that proves nothing."""
+
+
+class UnknownSigner(InvalidCertificate):
+    message = "key {signer} has no sealing right in this period"
+    penalty = 10  # the member set that is out of date may be ours
+
+
+class DuplicateSigner(InvalidCertificate):
+    message = "key {signer} signs more than once"
+
+
+class ShortCertificate(InvalidCertificate):
+    message = "{actual} members signed, {quorum} are needed"
+
+
+class NotADoubleVote(InvalidCertificate):
+    message = "these votes do not convict their signer: {detail}"
+
+
+class NotAnEquivocation(VerificationFailed):
+    message = "the two headers convict nobody: {detail}"
+
+
+class VoteTooFarAhead(InvalidCertificate):
+    message = "vote is for period {period}, none after {last} is being collected"
+    penalty = 0  # the node that lags may be ours
+
+
+# --- transactions that the rules refuse ----------------------------------------------------------
+
+
+class Rejected(GridmeritError):
+    """A transaction or request that the rules refuse."""
+
+    exit_code = 6
+
+
+class UnknownMember(Rejected):
+    message = "{address} is not a member of this chain"
+
+
+class UnknownKind(Rejected):
+    message = "no contract handles transactions of kind {kind!r}"
+
+
+class InsufficientBalance(Rejected):
+    message = "the balance is {have} µ¥, {want} µ¥ are needed"
+
+
+class Expired(Rejected):
+    message = "expired at height {expiry}, the next block is {height}"
+
+
+class ExpiryTooFar(Rejected):
+    message = "expires at height {expiry}, at most {limit} is allowed"
+
+
+class SequenceTooLow(Rejected):
+    message = "sequence {actual} is spent, the next one is {expected}"
+
+
+class WrongSequence(Rejected):
+    message = "sequence {actual} leaves a gap, the next one is {expected}"
+
+
+class AlreadyKnown(Rejected):
+    message = "transaction {transaction_id} is already pending or in a block"
+
+
+class SequenceTaken(Rejected):
+    message = "another transaction with sequence {sequence} is pending"
+
+
+class SequenceGapTooWide(Rejected):
+    message = "sequence {actual} is too far ahead: the next one is {expected}, at most {limit} may wait"
+
+
+class SenderQuotaFull(Rejected):
+    message = "this sender has {limit} transactions pending, the most allowed"
+
+
+class AlreadyRecorded(Rejected):
+    message = "this {what} is on the chain already"
+
+
+class StaleCertificate(Rejected):
+    message = "certificate for period {period}: {detail}"
+
+
+class ProducersOnly(Rejected):
+    message = "transactions of kind {kind!r} are made by block producers, not submitted"
+
+
+class EmptyContract(Rejected):
+    message = "no delivery to assess: the agreed volume is {agreed_wh} Wh, it must be positive"
+
+
+class PoolFull(Rejected):
+    message = "the mempool is full ({count} transactions, {size} bytes); try again later"
+
+
+# --- market rules --------------------------------------------------------------------------------
+
+
+class SideNotAllowed(Rejected):
+    message = "a member with the role {role} may not place a {side}"
+
+
+class WrongNodeType(Rejected):
+    message = "the intention states node type {actual!r}, the member is registered as {expected!r}"
+
+
+class WrongPosition(Rejected):
+    message = "the intention states position {actual!r}, the member is registered at {expected!r}"
+
+
+class CapacityOverstated(Rejected):
+    message = "the intention states a capacity of {actual} Wh, {limit} Wh are registered"
+
+
+class MarketNotOpen(Rejected):
+    message = "the market of period {period} opens at {opens} ms, the block is of {now} ms"
+
+
+class GateClosed(Rejected):
+    message = "the gate of period {period} closed at {closed} ms"
+
+
+class OverQuota(Rejected):
+    message = "{have} Wh are on the book and {want} Wh more are wanted, the member's quota is {limit} Wh"
+
+
+class TooManyOrders(Rejected):
+    message = "this member has {limit} live orders for the period, the most allowed"
+
+
+class BookFull(Rejected):
+    message = "the book of period {period} has {limit} live orders, the most allowed"
+
+
+class UnknownOrder(Rejected):
+    message = "order {order_id} is not on the book of period {period}"
+
+
+class NotYourOrder(Rejected):
+    message = "order {order_id} of period {period} belongs to {owner}"
+
+
+class NotADevice(Rejected):
+    message = "only a device reports meter readings, this member has the role {role}"
+
+
+class ReadingTooEarly(Rejected):
+    message = "delivery of period {period} ends at {ends} ms, the block is of {now} ms"
+
+
+class ReadingTooLate(Rejected):
+    message = "period {period} is settled from {settles} ms on, without this reading"
+
+
+class DuplicateReading(Rejected):
+    message = "the meter of {owner} has been read for period {period}"
+
+
+class ImplausibleReading(Rejected):
+    message = "a reading of {actual} Wh is beyond {limit} Wh, the most this member's meter can show"
+
+
+class UnknownTrade(Rejected):
+    message = "period {period} has {count} trades, none with index {index}"
+    exit_code = 5
+
+
+# --- blocks that break a rule --------------------------------------------------------------------
+
+
+class InvalidBlock(GridmeritError):
+    """A block or header that breaks a rule of the chain."""
+
+    exit_code = 6
+    penalty = 100
+
+
+class WrongTransactionRoot(InvalidBlock):
+    message = "transaction root is {actual}, the body gives {expected}"
+    is_final = False  # the body may be forged under a good header
+
+
+class InvalidBody(InvalidBlock):
+    message = "a transaction cannot stand in this block: {code}: {detail}"
+
+
+class WrongReceiptRoot(InvalidBlock):
+    message = "receipt root is {actual}, execution gives {expected}"
+
+
+class WrongStateRoot(InvalidBlock):
+    message = "state root is {actual}, execution gives {expected}"
+
+
+class WrongHeight(InvalidBlock):
+    message = "height {actual} does not follow the parent's, expected {expected}"
+
+
+class WrongPeriod(InvalidBlock):
+    message = "period is {actual}, the timestamp gives {expected}"
+
+
+class WrongDifficulty(InvalidBlock):
+    message = "N_diff is {actual:#x}, the retarget gives {expected:#x}"
+
+
+class WrongCredit(InvalidBlock):
+    message = "the header claims {actual} micro-points of credit, the snapshot has {expected}"
+
+
+class NotASealer(InvalidBlock):
+    message = "producer {producer} has no sealing right"
+
+
+class TargetMissed(InvalidBlock):
+    message = "F(W, S) = {actual:#x} is above the target {target:#x}"
+
+
+class LeavesCheckpoint(InvalidBlock):
+    message = "block at height {height} forks off below the final block at height {final}"
+
+
+class TimestampTooEarly(InvalidBlock):
+    message = "timestamp {actual} ms is not above {median} ms, the median of the last 11 ancestors"
+
+
+class TimestampTooFarAhead(InvalidBlock):
+    message = "timestamp is {ahead} ms ahead of this node's clock, at most {limit} ms allowed"
+    penalty = 10  # the clock that is wrong may be ours
+    is_final = False
+
+
+class BrokenHeaders(InvalidBlock):
+    message = "headers do not form a chain: {detail}"
+    penalty = 20
+
+
+class OrphanBlock(InvalidBlock):
+    message = "parent {parent} is unknown"
+    penalty = 0
+
+
+# --- the store -----------------------------------------------------------------------------------
+
+
+class StoreError(GridmeritError):
+    """The disk, not a peer: nobody is penalised."""
+
+    exit_code = 4
+
+
+class StoreLocked(StoreError):
+    message = "the store {path} is in use by another process"
+    exit_code = 9
+
+
+class StoreCorrupt(StoreError):
+    message = "the store is damaged: {detail}"
+    exit_code = 7
+
+
+class StoreFailed(StoreError):
+    message = "the store could not be read or written: {detail}"
+
+
+class RolledBack(StoreError):
+    message = (
+        "the store's head is at height {actual}, but this key has already sealed or voted at height {expected}"
+    )
+    exit_code = 6
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+class ConfigError(GridmeritError):
+    """A configuration, profile or key file that cannot be used."""
+
+    exit_code = 3
+
+
+class BadParameters(ConfigError):
+    message = "chain parameters: {detail}"
+
+
+class BadProfile(ConfigError):
+    message = "profile, line {line}: have {have}, want {want}"
+

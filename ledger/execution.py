@@ -1,0 +1,259 @@
+"""Executing a block: envelope checks, contracts, receipts and roots. Pure: state in, state out.
+
+A contract is a set of handlers by transaction kind and of hooks that run at the start of every block. A transaction
+that the rules refuse stays in its block with a receipt that names the error; only its sequence number is spent.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+
+from ledger.accounts import get_account, process_transfer, put_account, require_member
+from ledger.block import Block, Header, compute_tx_root
+from ledger.codec import encode
+from ledger.errors import (
+    Expired,
+    ExpiryTooFar,
+    GridmeritError,
+    InvalidBody,
+    ProducersOnly,
+    Rejected,
+    SequenceTooLow,
+    UnknownKind,
+    WrongReceiptRoot,
+    WrongSequence,
+    WrongStateRoot,
+    WrongTransactionRoot,
+)
+from ledger.gates import name_gate_blocks
+from ledger.merkle import merkle_root
+from ledger.overlay import Delta, Event, Overlay
+from ledger.params import ChainParams
+from ledger.snapshot import take_snapshot
+from ledger.state import State
+from ledger.transaction import Transaction, check_envelope
+
+OK = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockContext:
+    """What a contract may know of the block it runs in."""
+
+    params: ChainParams
+    chain_id: bytes
+    genesis_time_ms: int
+    height: int
+    parent: bytes
+    producer: bytes  # address
+    timestamp_ms: int
+    period: int
+    is_first_of_period: bool
+
+
+Handler = Callable[[Overlay, BlockContext, Transaction], None]
+Hook = Callable[[Overlay, BlockContext], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contracts:
+    """Handlers by transaction kind, and hooks in the order they run.
+
+    Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
+    takes no effect cannot stand in a block.
+    """
+
+    handlers: Mapping[str, Handler]
+    producer_handlers: Mapping[str, Handler]
+    hooks: tuple[Hook, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Receipt:
+    """What became of one transaction: `code` is empty where it took effect, else the error's name."""
+
+    transaction_id: bytes
+    code: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Execution:
+    """The outcome of executing a block body on its parent's state."""
+
+    state: State
+    delta: Delta
+    receipts: tuple[Receipt, ...]
+    receipt_root: bytes
+    events: tuple[Event, ...]
+
+
+class EnvelopeCache:
+    """Transactions whose signature has been checked, so that none is checked twice; bounded, oldest out first."""
+
+    def __init__(self, limit: int = 100_000) -> None:
+        self._limit = limit
+        self._seen: dict[bytes, None] = {}
+
+    def check(self, transaction: Transaction, chain_id: bytes) -> None:
+        """Raises as `check_envelope` does."""
+        mark = transaction.id + transaction.signature
+        if mark in self._seen:
+            return
+        check_envelope(transaction, chain_id)
+        self._seen[mark] = None
+        if len(self._seen) > self._limit:
+            del self._seen[next(iter(self._seen))]
+
+
+def ledger_handlers() -> dict[str, Handler]:
+    """The contract of the ground floor: transfers."""
+    return {"transfer": lambda view, block, transaction: process_transfer(view, transaction)}
+
+
+def compute_period(timestamp_ms: int, *, genesis_time_ms: int, period_ms: int, parent_period: int) -> int:
+    """The period a block belongs to; it never falls behind its parent's."""
+    return max(parent_period, (timestamp_ms - genesis_time_ms) // period_ms)
+
+
+def check_expiry(transaction: Transaction, *, height: int, max_expiry_blocks: int) -> None:
+    """Raises `Expired` or `ExpiryTooFar`."""
+    if transaction.expiry_height < height:
+        raise Expired(expiry=transaction.expiry_height, height=height)
+    if transaction.expiry_height > height + max_expiry_blocks:
+        raise ExpiryTooFar(expiry=transaction.expiry_height, limit=height + max_expiry_blocks)
+
+
+def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> None:
+    """What happens at the start of a block, before its transactions."""
+    name_gate_blocks(view, block.parent)
+    if block.is_first_of_period:
+        take_snapshot(view, block.height)
+    for hook in contracts.hooks:
+        hook(view, block)
+    view.commit()
+
+
+def apply_transaction(
+    view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts
+) -> Receipt:
+    """Run one transaction whose envelope has been checked.
+
+    Raises `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a producer's kind whatever its
+    handler raises: such a transaction cannot stand in a block.
+    """
+    check_expiry(transaction, height=block.height, max_expiry_blocks=block.params.ledger.max_expiry_blocks)
+    if (producers := contracts.producer_handlers.get(transaction.kind)) is not None:
+        return _apply_producers(view, block, transaction, producers)
+    account = get_account(view, transaction.sender)
+    if transaction.sequence != account.sequence:
+        error = SequenceTooLow if transaction.sequence < account.sequence else WrongSequence
+        raise error(expected=account.sequence, actual=transaction.sequence)
+    put_account(view, transaction.sender, account._replace(sequence=account.sequence + 1))
+    view.commit()
+    try:
+        require_member(view, transaction.sender)
+        handler = contracts.handlers.get(transaction.kind)
+        if handler is None:
+            raise UnknownKind(kind=transaction.kind)
+        handler(view, block, transaction)
+    except GridmeritError as error:
+        view.rollback()
+        return Receipt(transaction_id=transaction.id, code=error.code)
+    view.commit()
+    return Receipt(transaction_id=transaction.id, code=OK)
+
+
+def _apply_producers(
+    view: Overlay, block: BlockContext, transaction: Transaction, handler: Handler
+) -> Receipt:
+    if transaction.sender != block.producer or transaction.sequence != 0:
+        raise ProducersOnly(kind=transaction.kind)
+    try:
+        handler(view, block, transaction)
+    except GridmeritError:
+        view.rollback()
+        raise
+    view.commit()
+    return Receipt(transaction_id=transaction.id, code=OK)
+
+
+def compute_receipt_root(receipts: Sequence[Receipt]) -> bytes:
+    """RFC 6962 root over the receipts' canonical bytes."""
+    return merkle_root([encode((receipt.transaction_id, receipt.code)) for receipt in receipts])
+
+
+def execute_body(
+    state: State, block: BlockContext, transactions: Sequence[Transaction], contracts: Contracts
+) -> Execution:
+    """Run a body on its parent's state. Raises as `apply_transaction` does."""
+    view = Overlay(state)
+    begin_block(view, block, contracts)
+    receipts = tuple(apply_transaction(view, block, item, contracts) for item in transactions)
+    after, delta = view.finish()
+    return Execution(
+        state=after,
+        delta=delta,
+        receipts=receipts,
+        receipt_root=compute_receipt_root(receipts),
+        events=view.events,
+    )
+
+
+def select_transactions(
+    state: State,
+    block: BlockContext,
+    candidates: Sequence[Transaction],
+    contracts: Contracts,
+    *,
+    max_bytes: int,
+) -> tuple[tuple[Transaction, ...], Execution]:
+    """Fill a new block: run the candidates in order, leaving out those that cannot stand in it.
+
+    One that the rules refuse does stand in it: its receipt says why, and its sender's next ones can follow.
+    """
+    view = Overlay(state)
+    begin_block(view, block, contracts)
+    taken: list[Transaction] = []
+    receipts: list[Receipt] = []
+    room = max_bytes
+    for candidate in candidates:
+        if len(candidate.raw) > room or len(taken) >= block.params.ledger.max_block_transactions:
+            break
+        try:
+            receipts.append(apply_transaction(view, block, candidate, contracts))
+        except GridmeritError:
+            continue
+        taken.append(candidate)
+        room -= len(candidate.raw)
+    after, delta = view.finish()
+    root = compute_receipt_root(receipts)
+    return tuple(taken), Execution(
+        state=after, delta=delta, receipts=tuple(receipts), receipt_root=root, events=view.events
+    )
+
+
+def execute_block(
+    state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
+) -> Execution:
+    """The state transition: check every envelope, run the body, compare every root with the header's.
+
+    The header itself is consensus's to judge. Raises the `InvalidBlock` family, or what an envelope check raises.
+    """
+    header: Header = block.header
+    tx_root = compute_tx_root(block.transactions)
+    if tx_root != header.tx_root:
+        raise WrongTransactionRoot(expected=tx_root.hex(), actual=header.tx_root.hex())
+    for transaction in block.transactions:
+        envelopes.check(transaction, header.chain_id)
+    try:
+        execution = execute_body(state, context, block.transactions, contracts)
+    except Rejected as error:
+        raise InvalidBody(code=error.code, detail=str(error)) from error
+    if execution.receipt_root != header.receipt_root:
+        raise WrongReceiptRoot(expected=execution.receipt_root.hex(), actual=header.receipt_root.hex())
+    if execution.state.root != header.state_root:
+        raise WrongStateRoot(expected=execution.state.root.hex(), actual=header.state_root.hex())
+    return execution
+
+

@@ -1,0 +1,124 @@
+"""Pending transactions: bounded by count, bytes and per sender; gaps in a sender's sequence wait.
+
+Holds no rejected transaction, so one that was refused can be sent again when its reason is gone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass
+
+from ledger.errors import (
+    AlreadyKnown,
+    PoolFull,
+    SenderQuotaFull,
+    SequenceGapTooWide,
+    SequenceTaken,
+    SequenceTooLow,
+)
+from ledger.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MempoolLimits:
+    """Bounds of one chain's pool."""
+
+    max_count: int = 20_000
+    max_bytes: int = 16_000_000
+    max_per_sender: int = 1_024
+
+
+class Mempool:
+    """Pending transactions in the order of their arrival."""
+
+    def __init__(self, limits: MempoolLimits | None = None) -> None:
+        self._limits = limits or MempoolLimits()
+        self._by_id: dict[bytes, Transaction] = {}
+        self._by_sender: dict[bytes, dict[int, Transaction]] = {}
+        self._bytes = 0
+
+    def __len__(self) -> int:
+        return len(self._by_id)
+
+    def __contains__(self, transaction_id: bytes) -> bool:
+        return transaction_id in self._by_id
+
+    def __iter__(self) -> Iterator[Transaction]:
+        return iter(self._by_id.values())
+
+    def get(self, transaction_id: bytes) -> Transaction | None:
+        return self._by_id.get(transaction_id)
+
+    @property
+    def size_bytes(self) -> int:
+        return self._bytes
+
+    def next_sequence(self, sender: bytes, spent: int) -> int:
+        """The first sequence from `spent` on that no pending transaction of this sender has."""
+        waiting = self._by_sender.get(sender, {})
+        sequence = spent
+        while sequence in waiting:
+            sequence += 1
+        return sequence
+
+    def add(self, transaction: Transaction, *, next_sequence: int) -> None:
+        """Take in a transaction whose envelope has been checked; `next_sequence` is its sender's in the state.
+
+        Raises `AlreadyKnown`, `SequenceTooLow`, `SequenceTaken`, `SequenceGapTooWide`, `SenderQuotaFull`, `PoolFull`.
+        """
+        limits, sequence = self._limits, transaction.sequence
+        if transaction.id in self._by_id:
+            raise AlreadyKnown(transaction_id=transaction.id.hex())
+        if sequence < next_sequence:
+            raise SequenceTooLow(expected=next_sequence, actual=sequence)
+        if sequence >= next_sequence + limits.max_per_sender:
+            raise SequenceGapTooWide(expected=next_sequence, actual=sequence, limit=limits.max_per_sender)
+        waiting = self._by_sender.get(transaction.sender, {})
+        if sequence in waiting:
+            raise SequenceTaken(sequence=sequence)
+        if len(waiting) >= limits.max_per_sender:
+            raise SenderQuotaFull(limit=limits.max_per_sender)
+        full = len(self._by_id) >= limits.max_count
+        if full or self._bytes + len(transaction.raw) > limits.max_bytes:
+            raise PoolFull(count=len(self._by_id), size=self._bytes)
+        self._by_id[transaction.id] = transaction
+        self._by_sender.setdefault(transaction.sender, {})[sequence] = transaction
+        self._bytes += len(transaction.raw)
+
+    def remove(self, transaction_ids: Iterable[bytes]) -> None:
+        for transaction_id in transaction_ids:
+            transaction = self._by_id.pop(transaction_id, None)
+            if transaction is None:
+                continue
+            self._bytes -= len(transaction.raw)
+            waiting = self._by_sender[transaction.sender]
+            del waiting[transaction.sequence]
+            if not waiting:
+                del self._by_sender[transaction.sender]
+
+    def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[bytes, ...]:
+        """Drop what can no longer enter a block at `height`; `spent` gives a sender's next sequence. Returns the ids."""
+        stale = tuple(
+            transaction.id
+            for sender, waiting in self._by_sender.items()
+            for needed in (spent(sender),)
+            for transaction in waiting.values()
+            if transaction.sequence < needed or transaction.expiry_height < height
+        )
+        self.remove(stale)
+        return stale
+
+    def candidates(self, spent: Callable[[bytes], int]) -> list[Transaction]:
+        """Executable transactions: each sender's unbroken run, senders in the order of their oldest pending one."""
+        runs: list[Transaction] = []
+        seen: set[bytes] = set()
+        for transaction in self._by_id.values():
+            sender = transaction.sender
+            if sender in seen:
+                continue
+            seen.add(sender)
+            waiting, sequence = self._by_sender[sender], spent(sender)
+            while (ready := waiting.get(sequence)) is not None:
+                runs.append(ready)
+                sequence += 1
+        return runs

@@ -1,0 +1,137 @@
+"""Every number that all peers of a chain must agree on.
+
+`ChainParams` is hashed into the genesis block, so two peers that differ in one of them are on different chains. What a
+peer may choose for itself is `NodeConfig` in `node/config.py`. Unknown keys fail.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+
+from ledger.codec import Value
+
+
+def _parse_hex_int(value: object) -> object:
+    return int(value, 16) if isinstance(value, str) and value.startswith("0x") else value
+
+
+def _parse_hex_bytes(value: object) -> object:
+    return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else value
+
+
+Uint256 = Annotated[
+    int,
+    BeforeValidator(_parse_hex_int),
+    PlainSerializer(hex, return_type=str, when_used="json"),
+    Field(ge=1, lt=2**256),
+]
+HexBytes = Annotated[
+    bytes,
+    BeforeValidator(_parse_hex_bytes),
+    PlainSerializer(lambda raw: "0x" + raw.hex(), return_type=str, when_used="json"),
+]
+Natural = Annotated[int, Field(ge=0, lt=2**63)]
+Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
+CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
+
+
+class Section(BaseModel):
+    """A frozen group of parameters with a canonical form."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+    def to_value(self) -> Value:
+        """The fields in declaration order, as one canonical array."""
+        return tuple(_canonical(getattr(self, name)) for name in type(self).model_fields)
+
+
+def _canonical(item: object) -> Value:
+    match item:
+        case Section():
+            return item.to_value()
+        case bool():
+            return int(item)
+        case int() if item >= 2**63:
+            return item.to_bytes(32, "big")
+        case int() | bytes() | str() | None:
+            return item
+        case tuple():
+            return tuple(_canonical(part) for part in item)
+    raise AssertionError(f"no canonical form for {type(item).__name__}")
+
+
+class LedgerParams(Section):
+    """Bounds on blocks and transactions, and the length of a period."""
+
+    period_ms: Positive = 3_600_000
+    max_block_bytes: Positive = 1_000_000
+    max_block_transactions: Positive = 2_000
+    max_transaction_bytes: Positive = 4_096
+    max_expiry_blocks: Positive = 10_000
+
+
+class ConsensusParams(Section):
+    """Who may seal and how hard it is: design §3, Eqs (9) and (10) of text 000."""
+
+    engine: Literal["poca"] = "poca"
+    eligibility: Literal["poca", "work", "stake"] = "poca"
+    tau_upt: Positive = 10_000_000
+    n_diff_initial: Uint256 = 2**200
+    n_diff_min: Uint256 = 1
+    n_diff_max: Uint256 = 2**240
+    block_interval_ms: Positive = 10_000
+    retarget_window: Positive = 24
+    relief_after: Positive = 12
+    max_ahead_ms: Annotated[int, Field(ge=0, le=15_000)] = 5_000
+    tie_break: Literal["first-seen", "lower-hash", "higher-credit"] = "lower-hash"
+    checkpoint_depth: Natural = 2
+    checkpoint_m: Natural = 0  # 0: the least m with 2(m+1) > n + f
+    equivocation_cost_upt: CreditUpt = 20_000_000
+
+    @model_validator(mode="after")
+    def _check(self) -> ConsensusParams:
+        if not self.n_diff_min <= self.n_diff_initial <= self.n_diff_max:
+            raise ValueError("n_diff_initial must lie between n_diff_min and n_diff_max")
+        if self.max_ahead_ms * 2 > self.relief_after * self.block_interval_ms:
+            raise ValueError("max_ahead_ms must be well below relief_after * block_interval_ms")
+        return self
+
+
+class MarketParams(Section):
+    """The market's clock in parts per million of a period, and its tariffs.
+
+    For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
+    certificate at D - `deadline_ppm`, readings until D + `settle_ppm`, when the period is settled.
+    """
+
+    open_ppm: Positive = 3_000_000
+    gate_ppm: Natural = 2_000_000
+    deadline_ppm: Natural = 0
+    settle_ppm: Positive = 2_000_000
+    wheeling_uyuan_per_kwh: Natural = 20_000
+    retail_uyuan_per_kwh: Natural = 615_000
+    feed_in_uyuan_per_kwh: Natural = 410_000
+    initial_credit_upt: CreditUpt = 90_000_000
+    natural_factor_ppm: Annotated[int, Field(ge=0, lt=300_001)] = 0
+    max_orders_per_member: Positive = 16
+    max_orders_per_period: Positive = 100_000
+
+    @model_validator(mode="after")
+    def _check(self) -> MarketParams:
+        if not self.open_ppm > self.gate_ppm > self.deadline_ppm:
+            raise ValueError("a period must open before its gate, and its gate come before its deadline")
+        if self.settle_ppm < 1_000_000:
+            raise ValueError("settle_ppm counts from the start of delivery, so it is at least 1000000")
+        return self
+
+
+class ChainParams(Section):
+    """One chain instance's parameters, hashed into its genesis."""
+
+    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+    ledger: LedgerParams = LedgerParams()
+    consensus: ConsensusParams = ConsensusParams()
+    market: MarketParams = MarketParams()

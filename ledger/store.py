@@ -1,0 +1,165 @@
+"""Storage: the key-value port, in memory for tests and simulations and on LevelDB for a node.
+
+A write is one atomic batch. What is read has passed its checksum: damage raises `StoreCorrupt`.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import plyvel
+
+from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
+
+Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
+
+_OWNER_FILE = "OWNER"
+
+
+class KeyValue(Protocol):
+    """A map from bytes to bytes that outlives the process, or pretends to."""
+
+    def get(self, key: bytes) -> bytes | None:
+        """The value under `key`, or None."""
+
+    def write(self, changes: Changes, *, sync: bool = True) -> None:
+        """Make all changes or none, the last one to a key winning; with `sync`, on disk before returning."""
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) whose key begins with `prefix`, sorted by key, as of this call."""
+
+    def close(self) -> None:
+        """Let go of the store; calling it again does nothing."""
+
+
+class MemoryStore:
+    """A `KeyValue` that is gone with the process."""
+
+    def __init__(self) -> None:
+        self._entries: dict[bytes, bytes] = {}
+
+    def get(self, key: bytes) -> bytes | None:
+        return self._entries.get(key)
+
+    def write(self, changes: Changes, *, sync: bool = True) -> None:
+        for key, value in changes:
+            if value is None:
+                self._entries.pop(key, None)
+            else:
+                self._entries[key] = value
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted([entry for entry in self._entries.items() if entry[0].startswith(prefix)]))
+
+    def close(self) -> None:
+        pass
+
+
+class LevelStore:
+    """A `KeyValue` in a LevelDB directory, made with its parents where missing; one process at a time.
+
+    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does; opening
+    also raises `StoreLocked`. A log damaged near its end may open without its last batches, as after a power
+    cut: whoever must notice keeps its own record elsewhere (`RolledBack`).
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        directory = Path(path)
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            self._owner = _own(directory)
+        except OSError as error:
+            raise StoreFailed(detail=str(error)) from error
+        try:
+            self._db = _open(directory)
+        except BaseException:
+            os.close(self._owner)
+            raise
+
+    def get(self, key: bytes) -> bytes | None:
+        try:
+            value: bytes | None = self._db.get(key, verify_checksums=True)
+        except plyvel.Error as error:
+            raise _named(error) from error
+        return value
+
+    def write(self, changes: Changes, *, sync: bool = True) -> None:
+        try:
+            with self._db.write_batch(transaction=True, sync=sync) as batch:
+                for key, value in changes:
+                    if value is None:
+                        batch.delete(key)
+                    else:
+                        batch.put(key, value)
+        except plyvel.Error as error:
+            raise _named(error) from error
+
+    def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        try:
+            cursor = self._db.raw_iterator(verify_checksums=True)
+        except plyvel.Error as error:
+            raise _named(error) from error
+        return _read_from(cursor, prefix)
+
+    def close(self) -> None:
+        if not self._db.closed:
+            self._db.close()
+            os.close(self._owner)
+
+
+def _own(directory: Path) -> int:
+    """Lock the directory for this process and return the lock's descriptor.
+
+    LevelDB's own lock does not suffice: an attempt to open twice from within one process fails, but drops the
+    POSIX lock while doing so, and the next process walks in.
+    """
+    descriptor = os.open(directory / _OWNER_FILE, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise StoreLocked(path=directory) from None
+    return descriptor
+
+
+def _open(directory: Path) -> plyvel.DB:
+    """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
+    has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+    if has_data and not (directory / "CURRENT").exists():
+        raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
+    try:
+        return plyvel.DB(str(directory), create_if_missing=True, paranoid_checks=True, bloom_filter_bits=10)
+    except plyvel.Error as error:
+        raise _named(error) from error
+
+
+def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The cursor's entries under `prefix`.
+
+    plyvel's ordinary iterator ends as if at the end of the data where a block's checksum fails; this one raises.
+    """
+    try:
+        cursor.seek(prefix)
+        while cursor.valid():
+            entry: tuple[bytes, bytes] = cursor.item()
+            if not entry[0].startswith(prefix):
+                break
+            yield entry
+            cursor.next()
+    except plyvel.Error as error:
+        raise _named(error) from error
+    finally:
+        cursor.close()
+
+
+def _named(error: Exception) -> StoreError:
+    """Our name for plyvel's error; its text arrives as bytes."""
+    reason = error.args[0] if error.args else b""
+    detail = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
+    if isinstance(error, plyvel.CorruptionError):
+        return StoreCorrupt(detail=detail)
+    return StoreFailed(detail=detail)
