@@ -1,0 +1,125 @@
+"""Checkpoints: which gate blocks to sign, when enough have signed, and what a producer must put on the chain.
+
+Step 5 of the credit matching algorithm (text 000 section 4.2) as a pure state machine over votes and head states.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from consensus.contracts import (
+    CERTIFICATE,
+    DOUBLE_VOTE,
+    EQUIVOCATION,
+    compute_quorum,
+    is_recorded,
+)
+from consensus.evidence import Equivocation
+from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
+from ledger.accounts import get_sealers
+from ledger.codec import Value
+from ledger.gates import OPEN, get_gate, get_undecided
+from ledger.overlay import Overlay
+from ledger.params import ConsensusParams
+from ledger.state import State
+
+_KEPT = 64  # certificates and pieces of evidence that wait for a block
+_PERIODS_AHEAD = 16
+
+
+class Checkpoints:
+    """The votes, certificates and evidence that one node knows of its chain."""
+
+    def __init__(self, params: ConsensusParams, chain_id: bytes) -> None:
+        self._params = params
+        self._chain_id = chain_id
+        self._sealers: tuple[bytes, ...] = ()
+        self._certificates: dict[int, QuorumCertificate] = {}
+        self._evidence: dict[bytes, Equivocation | DoubleVote] = {}
+        self._tally = VoteTally(
+            chain_id=chain_id,
+            members_at=lambda period: self._sealers,
+            quorum_of=lambda count: compute_quorum(params, count),
+            periods_ahead=_PERIODS_AHEAD,
+        )
+
+    def on_head(self, state: State, height: int) -> tuple[Statement, ...]:
+        """The statements on open gates that are deep enough under a head at `height` to be signed."""
+        view = Overlay(state)
+        self._sealers = get_sealers(view)
+        undecided = get_undecided(view)
+        due = []
+        for period in undecided:
+            gate = get_gate(view, period)
+            assert gate is not None
+            if gate.block_hash and height >= gate.height + self._params.checkpoint_depth:
+                statement = Statement(
+                    chain_id=self._chain_id,
+                    period=period,
+                    block_hash=gate.block_hash,
+                    result_root=gate.result_root,
+                )
+                due.append(statement)
+        if undecided:
+            self._tally.forget_before(undecided[0])
+        return tuple(due)
+
+    def add_vote(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
+        """Count a vote; raises as `VoteTally.add` does."""
+        outcome = self._tally.add(vote)
+        match outcome:
+            case QuorumCertificate():
+                self._keep_certificate(outcome)
+            case DoubleVote():
+                self.add_evidence(outcome)
+        return outcome
+
+    def votes(self, period: int) -> tuple[Vote, ...]:
+        """The votes held for a period."""
+        return self._tally.votes(period)
+
+    def add_certificate(self, certificate: QuorumCertificate) -> bool:
+        """Take in a certificate from a peer; False where one for its period is known. Raises `InvalidCertificate`."""
+        if certificate.statement.period in self._certificates:
+            return False
+        quorum = compute_quorum(self._params, len(self._sealers))
+        verify_certificate(certificate, self._sealers, quorum, chain_id=self._chain_id)
+        self._keep_certificate(certificate)
+        return True
+
+    def get_certificate(self, period: int) -> QuorumCertificate | None:
+        return self._certificates.get(period)
+
+    def add_evidence(self, evidence: Equivocation | DoubleVote) -> bool:
+        """Keep checked evidence until a block has recorded it; whether it was news."""
+        match evidence:
+            case Equivocation():
+                key = b"s" + evidence.producer + evidence.first.parent
+            case DoubleVote():
+                key = b"v" + evidence.signer + evidence.first.statement.period.to_bytes(8, "big")
+        if key in self._evidence:
+            return False
+        self._evidence[key] = evidence
+        if len(self._evidence) > _KEPT:
+            del self._evidence[next(iter(self._evidence))]
+        return True
+
+    def for_the_next_block(self, state: State) -> Iterator[tuple[str, Value]]:
+        """(kind, payload item) of the producer's transactions that would take effect on `state`."""
+        view = Overlay(state)
+        for period in get_undecided(view):
+            gate, certificate = get_gate(view, period), self._certificates.get(period)
+            if gate is None or certificate is None or gate.status != OPEN:
+                continue
+            statement = certificate.statement
+            if (gate.block_hash, gate.result_root) == (statement.block_hash, statement.result_root):
+                yield CERTIFICATE, certificate.to_value()
+        for evidence in self._evidence.values():
+            if not is_recorded(view, evidence):
+                kind = EQUIVOCATION if isinstance(evidence, Equivocation) else DOUBLE_VOTE
+                yield kind, evidence.to_value()
+
+    def _keep_certificate(self, certificate: QuorumCertificate) -> None:
+        self._certificates.setdefault(certificate.statement.period, certificate)
+        if len(self._certificates) > _KEPT:
+            del self._certificates[min(self._certificates)]

@@ -1,0 +1,115 @@
+"""What consensus records on the chain: certificates of gate blocks, and evidence, which costs credit.
+
+These kinds are the producer's to put into its own block: they spend no sequence number and stand in a block only
+where they take effect, so that nobody can replay them.
+"""
+
+from __future__ import annotations
+
+from consensus.evidence import Equivocation, check_equivocation
+from consensus.quorum import (
+    DoubleVote,
+    QuorumCertificate,
+    check_double_vote,
+    checkpoint_quorum,
+    verify_certificate,
+)
+from ledger.accounts import get_account, get_sealers, put_account
+from ledger.codec import Value, encode
+from ledger.errors import AlreadyRecorded, StaleCertificate, WrongShape
+from ledger.execution import BlockContext, Handler
+from ledger.gates import CERTIFIED, OPEN, get_gate, put_gate
+from ledger.hashing import address_of, sha256
+from ledger.overlay import Overlay
+from ledger.params import ConsensusParams
+from ledger.transaction import Transaction
+
+CERTIFICATE, EQUIVOCATION, DOUBLE_VOTE = "certificate", "equivocation", "double-vote"
+_EVIDENCE = b"e/"
+
+
+def consensus_handlers() -> dict[str, Handler]:
+    """Handlers by kind; all of them are producer's transactions."""
+    return {
+        CERTIFICATE: process_certificate,
+        EQUIVOCATION: process_equivocation,
+        DOUBLE_VOTE: process_double_vote,
+    }
+
+
+def compute_quorum(params: ConsensusParams, sealers: int) -> int:
+    """Identical statements that certify a gate block: "more than m" (text 000 section 4.2, step 5)."""
+    return max(checkpoint_quorum(sealers), params.checkpoint_m + 1)
+
+
+def process_certificate(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`certificate [certificate]`: mark the period's gate certified.
+
+    Raises `StaleCertificate` where the gate is not open or is another one, and what `verify_certificate` raises.
+    """
+    certificate = QuorumCertificate.from_value(_only(transaction))
+    statement = certificate.statement
+    gate = get_gate(view, statement.period)
+    if gate is None or gate.status != OPEN:
+        raise StaleCertificate(period=statement.period, detail="no open gate")
+    if (gate.block_hash, gate.result_root) != (statement.block_hash, statement.result_root):
+        raise StaleCertificate(period=statement.period, detail="for another gate block or result")
+    sealers = get_sealers(view)
+    quorum = compute_quorum(block.params.consensus, len(sealers))
+    verify_certificate(certificate, sealers, quorum, chain_id=block.chain_id)
+    put_gate(view, statement.period, gate._replace(status=CERTIFIED))
+    view.emit("certified", statement.period, statement.block_hash, len(certificate.signatures))
+
+
+def process_equivocation(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`equivocation [evidence]`: two blocks on one parent. Raises `AlreadyRecorded` and what the check raises."""
+    evidence = Equivocation.from_value(_only(transaction))
+    _require_sealer(view, evidence.producer)
+    check_equivocation(evidence, block.chain_id)
+    _punish(view, block, evidence.producer, _slot_of(evidence))
+
+
+def process_double_vote(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`double-vote [evidence]`: two statements for one period. Raises `AlreadyRecorded` and what the check raises."""
+    evidence = DoubleVote.from_value(_only(transaction))
+    check_double_vote(evidence, get_sealers(view), chain_id=block.chain_id)
+    _punish(view, block, evidence.signer, _slot_of(evidence))
+
+
+def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
+    """Whether the offence has cost its author credit already."""
+    return view.get(_EVIDENCE + _slot_of(evidence)) is not None
+
+
+def _slot_of(evidence: Equivocation | DoubleVote) -> bytes:
+    """What its author was free to sign once."""
+    match evidence:
+        case Equivocation():
+            return sha256(b"seal" + evidence.producer + evidence.first.parent)
+        case DoubleVote():
+            return sha256(b"vote" + evidence.signer + encode(evidence.first.statement.period))
+
+
+def _require_sealer(view: Overlay, key: bytes) -> None:
+    if key not in get_sealers(view):
+        raise WrongShape(what="evidence", detail="its author has no sealing right")
+
+
+def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> None:
+    if view.get(_EVIDENCE + slot) is not None:
+        raise AlreadyRecorded(what="evidence")
+    view.put(_EVIDENCE + slot, block.height)
+    address = address_of(culprit)
+    account = get_account(view, address)
+    cost = block.params.consensus.equivocation_cost_upt
+    credit = max(0, account.credit_upt - cost)
+    put_account(
+        view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost)
+    )
+    view.emit("punished", address, credit)
+
+
+def _only(transaction: Transaction) -> Value:
+    if len(transaction.payload) != 1:
+        raise WrongShape(what=transaction.kind, detail="expected one item")
+    return transaction.payload[0]

@@ -1,0 +1,54 @@
+"""The engine port: who may add the next block, and which branch to follow. Pure: time and tree are arguments."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Protocol
+
+from ledger.block import Header
+from ledger.chain import Chain, Entry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Proposal:
+    """What consensus fixes of the next block; the body is the node's to fill.
+
+    `target` is the bound the seal must not exceed, None where the header needs no search.
+    """
+
+    timestamp_ms: int
+    period: int
+    credit_upt: int
+    n_diff: int
+    target: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Weighed:
+    """What a valid header adds to the tree."""
+
+    work: int
+    base_n_diff: int
+
+
+class Engine(Protocol):
+    """One chain's rule for blocks. A chain's parameters choose the engine."""
+
+    def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
+        """The checks that need no parent: producer, claimed seal, signature. Raises `InvalidBlock` and kin.
+
+        `sealers` are the keys with the sealing right as far as this node knows.
+        """
+        ...
+
+    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+        """Every rule of a header on its executed parent. Raises the `InvalidBlock` family."""
+        ...
+
+    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+        """What `producer` (a public key) may build on `parent` now, None where it may not."""
+        ...
+
+    def is_better(self, candidate: Entry, head: Entry) -> bool:
+        """Fork choice between two branches that both hold the final block."""
+        ...

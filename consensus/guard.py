@@ -1,0 +1,62 @@
+"""What a key has already signed, so that no restart, restore or second copy makes it sign twice.
+
+The node fsyncs the record to a file of its own before anything it guards leaves the machine.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from consensus.quorum import Statement
+from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_list
+
+_KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GuardRecord:
+    """Height of the head when last signed, parents sealed on, and (period, digest) of statements signed."""
+
+    height: int = 0
+    parents: tuple[bytes, ...] = ()
+    votes: tuple[tuple[int, bytes], ...] = ()
+
+    def may_seal_on(self, parent: bytes) -> bool:
+        return parent not in self.parents
+
+    def may_sign(self, statement: Statement) -> bool:
+        """Whether signing keeps to one statement per period. A period older than all kept ones is refused."""
+        signed = dict(self.votes)
+        if statement.period in signed:
+            return signed[statement.period] == statement.digest()
+        return len(self.votes) < _KEPT or statement.period > self.votes[0][0]
+
+    def after_seal(self, *, height: int, parent: bytes) -> GuardRecord:
+        return replace(self, height=height, parents=(*self.parents, parent)[-_KEPT:])
+
+    def after_vote(self, statement: Statement) -> GuardRecord:
+        votes = {**dict(self.votes), statement.period: statement.digest()}
+        return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
+
+    def after_head(self, height: int) -> GuardRecord:
+        """A reorg may lead to a heavier but shorter branch; only then does the height fall."""
+        return replace(self, height=min(self.height, height))
+
+    def to_value(self) -> Value:
+        return (self.height, self.parents, self.votes)
+
+    @classmethod
+    def from_value(cls, value: Value) -> GuardRecord:
+        """Raises `WrongShape` or `TooLarge`."""
+        height, parents, votes = expect_array(value, 3, "guard record")
+        pairs = [expect_array(pair, 2, "guard vote") for pair in expect_list(votes, "votes", max_items=_KEPT)]
+        return cls(
+            height=expect_int(height, "guard height"),
+            parents=tuple(
+                expect_bytes(parent, "parent", size=32)
+                for parent in expect_list(parents, "parents", max_items=_KEPT)
+            ),
+            votes=tuple(
+                (expect_int(period, "period"), expect_bytes(digest, "digest", size=32)) for period, digest in pairs
+            ),
+        )

@@ -1,0 +1,203 @@
+"""Proof of credit assessment: header rules, proposals and fork choice. Eq. (10) of text 000; design section 3.
+
+`work` and `stake` run through the same rules with another eligibility, so that simulations can compare them.
+"""
+
+from __future__ import annotations
+
+from itertools import islice
+
+from consensus.credit_target import compute_n_diff_limit, compute_weight
+from consensus.eligibility import eligibility_for
+from consensus.engine import Proposal, Weighed
+from consensus.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
+from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
+from ledger.block import Header, check_producer_signature
+from ledger.chain import Chain, Entry
+from ledger.errors import (
+    BadParameters,
+    NotASealer,
+    TargetMissed,
+    WrongChain,
+    WrongCredit,
+    WrongDifficulty,
+    WrongHeight,
+    WrongPeriod,
+)
+from ledger.execution import compute_period
+from ledger.genesis import Genesis
+from ledger.hashing import address_of
+from ledger.params import ChainParams
+from ledger.snapshot import Snapshot, Standing, get_snapshot
+
+_MAX_TIMESTAMPS = 10_000  # how far back a producer under Eq. (9) looks for its timestamp
+
+
+class PocaEngine:
+    """The engine of one chain. Holds nothing but its parameters."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._params = genesis.params.consensus
+        self._period_ms = genesis.params.ledger.period_ms
+        self._genesis_time_ms = genesis.time_ms
+        self._chain_id = genesis.chain_id
+        self._eligibility = eligibility_for(self._params.eligibility, self._params.tau_upt)
+
+    # --- judging a header ------------------------------------------------------------------------
+
+    def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
+        """See `Engine.screen_header`. The header's own claims bound the work of a flood of headers."""
+        if header.chain_id != self._chain_id:
+            raise WrongChain(expected=self._chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
+        if header.producer not in sealers:
+            raise NotASealer(producer=header.producer.hex()[:16])
+        if self._eligibility.searches_nonce:
+            self._check_seal(header, Standing(credit_upt=header.credit_upt, balance_uyuan=0))
+        check_producer_signature(header)
+
+    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+        """See `Engine.check_header`."""
+        if header.height != parent.height + 1:
+            raise WrongHeight(expected=parent.height + 1, actual=header.height)
+        check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
+        period = self._period_at(header.timestamp_ms, parent)
+        if header.period != period:
+            raise WrongPeriod(expected=period, actual=header.period)
+        snapshot = get_snapshot(parent.state)
+        standing = snapshot.members.get(header.producer)
+        if standing is None:
+            raise NotASealer(producer=header.producer.hex()[:16])
+        if header.credit_upt != standing.credit_upt:
+            raise WrongCredit(expected=standing.credit_upt, actual=header.credit_upt)
+        base = self._next_base(parent, chain, snapshot)
+        n_diff = self._relieved(base, parent, header.timestamp_ms)
+        if header.n_diff != n_diff:
+            raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
+        self._check_seal(header, standing)
+        check_producer_signature(header)
+        return Weighed(work=parent.work + block_work(n_diff), base_n_diff=base)
+
+    def is_better(self, candidate: Entry, head: Entry) -> bool:
+        """More work wins; work is independent of credit, else credit would cancel out (design section 3)."""
+        if candidate.work != head.work:
+            return candidate.work > head.work
+        match self._params.tie_break:
+            case "first-seen":
+                return False
+            case "lower-hash":
+                return candidate.hash < head.hash
+            case "higher-credit":
+                mine = (-candidate.header.credit_upt, candidate.hash)
+                return mine < (-head.header.credit_upt, head.hash)
+
+    # --- building one ----------------------------------------------------------------------------
+
+    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+        """See `Engine.propose`."""
+        snapshot = get_snapshot(parent.state)
+        standing = snapshot.members.get(producer)
+        if standing is None:
+            return None
+        earliest = median_time_past(_past_timestamps(parent, chain)) + 1
+        base = self._next_base(parent, chain, snapshot)
+        if self._eligibility.searches_nonce:
+            return self._proposal(max(now_ms, earliest), base, parent, standing)
+        return self._find_timestamp(producer, max(earliest, parent.header.timestamp_ms + 1), now_ms, base, parent)
+
+    def _proposal(self, timestamp_ms: int, base: int, parent: Entry, standing: Standing) -> Proposal:
+        n_diff = self._relieved(base, parent, timestamp_ms)
+        target = None
+        if self._eligibility.searches_nonce:
+            target = self._eligibility.target(n_diff, standing.credit_upt, standing.balance_uyuan)
+        return Proposal(
+            timestamp_ms=timestamp_ms,
+            period=self._period_at(timestamp_ms, parent),
+            credit_upt=standing.credit_upt,
+            n_diff=n_diff,
+            target=target,
+        )
+
+    def _find_timestamp(
+        self, producer: bytes, first_ms: int, last_ms: int, base: int, parent: Entry
+    ) -> Proposal | None:
+        """Eq. (9): the timestamp is what is searched. Tries at most the last `_MAX_TIMESTAMPS` milliseconds."""
+        standing = get_snapshot(parent.state).members[producer]
+        address = address_of(producer)
+        for timestamp_ms in range(max(first_ms, last_ms - _MAX_TIMESTAMPS), last_ms + 1):
+            proposal = self._proposal(timestamp_ms, base, parent, standing)
+            value = self._eligibility.seal_value(b"", 0, parent.hash, address, timestamp_ms)
+            if value <= self._eligibility.target(proposal.n_diff, standing.credit_upt, standing.balance_uyuan):
+                return proposal
+        return None
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _check_seal(self, header: Header, standing: Standing) -> None:
+        target = self._eligibility.target(header.n_diff, standing.credit_upt, standing.balance_uyuan)
+        value = self._eligibility.seal_value(
+            header.root, header.nonce, header.parent, header.producer_address, header.timestamp_ms
+        )
+        if value > target:
+            raise TargetMissed(actual=value, target=target)
+
+    def _period_at(self, timestamp_ms: int, parent: Entry) -> int:
+        return compute_period(
+            timestamp_ms,
+            genesis_time_ms=self._genesis_time_ms,
+            period_ms=self._period_ms,
+            parent_period=parent.header.period,
+        )
+
+    def _next_base(self, parent: Entry, chain: Chain, snapshot: Snapshot) -> int:
+        """The base N_diff on top of `parent`, kept to the interval across a change of credits."""
+        params = self._params
+        grandparent = chain.get(parent.header.parent) if parent.height else None
+        if grandparent is None:
+            return parent.base_n_diff
+        base = compute_next_base(
+            parent.base_n_diff,
+            parent.header.timestamp_ms - grandparent.header.timestamp_ms,
+            interval_ms=params.block_interval_ms,
+            window=params.retarget_window,
+            n_diff_min=params.n_diff_min,
+            n_diff_max=params.n_diff_max,
+        )
+        if params.eligibility != "poca" or snapshot.height != parent.height:
+            return base
+        return rescale(
+            base,
+            self._total_weight(snapshot.previous),
+            self._total_weight(snapshot.members),
+            n_diff_min=params.n_diff_min,
+            n_diff_max=params.n_diff_max,
+        )
+
+    def _total_weight(self, members: dict[bytes, Standing]) -> int:
+        return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
+
+    def _relieved(self, base: int, parent: Entry, timestamp_ms: int) -> int:
+        steps = relief_steps(
+            timestamp_ms - parent.header.timestamp_ms,
+            interval_ms=self._params.block_interval_ms,
+            relief_after=self._params.relief_after,
+        )
+        return relieved(base, steps)
+
+
+
+def check_params(params: ChainParams) -> None:
+    """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting."""
+    consensus = params.consensus
+    if consensus.eligibility != "poca":
+        return
+    limit = compute_n_diff_limit(consensus.tau_upt)
+    if consensus.n_diff_max > limit:
+        raise BadParameters(
+            detail=f"n_diff_max must be at most {limit:#x} for tau_upt {consensus.tau_upt}: "
+            f"above it the target of a member with 100 points is cut off at 2^256 - 1"
+        )
+
+
+def _past_timestamps(parent: Entry, chain: Chain) -> list[int]:
+    newest_first = islice(chain.ancestors(parent), MEDIAN_SPAN)
+    return [entry.header.timestamp_ms for entry in newest_first][::-1]
