@@ -1,0 +1,92 @@
+"""The one gate into the mempool, for clients and peers alike."""
+
+from __future__ import annotations
+
+from ledger.accounts import get_account, put_account, require_member
+from ledger.chain import Entry
+from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
+from ledger.execution import (
+    BlockContext,
+    Contracts,
+    EnvelopeCache,
+    apply_transaction,
+    begin_block,
+    check_expiry,
+)
+from ledger.mempool import Mempool
+from ledger.overlay import Overlay
+from ledger.params import ChainParams
+from ledger.transaction import Transaction
+
+_MAX_TRIED = 512  # pending transactions up to which a client's one is tried out on top of them
+
+
+class Admission:
+    """Checks a transaction and puts it into the pool; a client's one is tried out first, so that it learns early."""
+
+    def __init__(self, params: ChainParams, chain_id: bytes, contracts: Contracts, pool: Mempool) -> None:
+        self._params = params
+        self._chain_id = chain_id
+        self._contracts = contracts
+        self._pool = pool
+        self.envelopes = EnvelopeCache()
+        self._preview: Overlay | None = None
+
+    def on_head(self) -> None:
+        """What was tried out stood on a state that is no longer the head's."""
+        self._preview = None
+
+    def admit(self, transaction: Transaction, head: Entry) -> None:
+        """Take in a transaction. Raises the `Malformed`, `VerificationFailed` or `Rejected` family."""
+        self._check(transaction, head)
+        self._add(transaction, head)
+
+    def submit(self, transaction: Transaction, head: Entry, context: BlockContext) -> None:
+        """Take in a client's transaction once it has been tried on top of what is pending; raises as `admit` does.
+
+        One that must wait for an earlier sequence, or comes while very many are pending, is not tried: its receipt
+        will tell.
+        """
+        self._check(transaction, head)
+        if len(self._pool) > _MAX_TRIED:
+            self._preview = None
+            self._add(transaction, head)
+            return
+        view = self._preview or self._build_preview(head, context)
+        self._preview = view
+        account = get_account(view, transaction.sender)
+        is_next = transaction.sequence == account.sequence
+        try:
+            if is_next:
+                self._contracts.handlers[transaction.kind](view, context, transaction)
+            self._add(transaction, head)
+        except GridmeritError:
+            view.rollback()
+            raise
+        if is_next:
+            changed = get_account(view, transaction.sender)
+            put_account(view, transaction.sender, changed._replace(sequence=account.sequence + 1))
+        view.commit()
+
+    def _check(self, transaction: Transaction, head: Entry) -> None:
+        limits = self._params.ledger
+        if len(transaction.raw) > limits.max_transaction_bytes:
+            raise TooLarge(what="transaction", actual=len(transaction.raw), limit=limits.max_transaction_bytes)
+        if transaction.kind in self._contracts.producer_handlers:
+            raise ProducersOnly(kind=transaction.kind)
+        if transaction.kind not in self._contracts.handlers:
+            raise UnknownKind(kind=transaction.kind)
+        check_expiry(transaction, height=head.height + 1, max_expiry_blocks=limits.max_expiry_blocks)
+        require_member(Overlay(head.state), transaction.sender)
+        self.envelopes.check(transaction, self._chain_id)
+
+    def _add(self, transaction: Transaction, head: Entry) -> None:
+        spent = get_account(Overlay(head.state), transaction.sender).sequence
+        self._pool.add(transaction, next_sequence=spent)
+
+    def _build_preview(self, head: Entry, context: BlockContext) -> Overlay:
+        view = Overlay(head.state)
+        begin_block(view, context, self._contracts)
+        for pending in self._pool.candidates(lambda sender: get_account(view, sender).sequence):
+            apply_transaction(view, context, pending, self._contracts)
+        return view

@@ -1,0 +1,98 @@
+"""The block a node is trying to seal: consensus says when and how hard, the mempool says what."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+from consensus.engine import Proposal
+from ledger.block import Block, Header, compute_tx_root
+from ledger.chain import Entry
+from ledger.codec import Value
+from ledger.execution import BlockContext, Contracts, Execution, select_transactions
+from ledger.genesis import Genesis
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction, make_transaction
+
+_PRODUCERS_EXPIRY = 8  # heights for which a producer's own transaction stays good
+
+
+@dataclass(frozen=True, kw_only=True)
+class Candidate:
+    """A block that lacks its nonce and signature, already executed."""
+
+    header: Header
+    transactions: tuple[Transaction, ...]
+    execution: Execution
+    target: int | None
+
+    def sealed(self, nonce: int, key: SigningKey) -> Block:
+        return Block(header=self.header.sealed(nonce, key), transactions=self.transactions)
+
+
+def make_context(
+    genesis: Genesis, chain_id: bytes, *, parent: Entry, producer: bytes, timestamp_ms: int, period: int
+) -> BlockContext:
+    """The context of a block on `parent`; `producer` is an address."""
+    return BlockContext(
+        params=genesis.params,
+        chain_id=chain_id,
+        genesis_time_ms=genesis.time_ms,
+        height=parent.height + 1,
+        parent=parent.hash,
+        producer=producer,
+        timestamp_ms=timestamp_ms,
+        period=period,
+        is_first_of_period=period > parent.header.period,
+    )
+
+
+def build_candidate(
+    key: SigningKey,
+    proposal: Proposal,
+    parent: Entry,
+    *,
+    genesis: Genesis,
+    contracts: Contracts,
+    producers: Iterable[tuple[str, Value]],
+    pending: Iterable[Transaction],
+) -> Candidate:
+    """Fill and execute a block on `parent`: the producer's own transactions first, then pending ones."""
+    chain_id = parent.header.chain_id
+    context = make_context(
+        genesis,
+        chain_id,
+        parent=parent,
+        producer=key.address,
+        timestamp_ms=proposal.timestamp_ms,
+        period=proposal.period,
+    )
+    own = [
+        make_transaction(
+            key,
+            chain_id=chain_id,
+            sequence=0,
+            expiry_height=context.height + _PRODUCERS_EXPIRY,
+            kind=kind,
+            payload=(item,),
+        )
+        for kind, item in producers
+    ]
+    room = genesis.params.ledger.max_block_bytes
+    transactions, execution = select_transactions(
+        parent.state, context, [*own, *pending], contracts, max_bytes=room
+    )
+    header = Header(
+        chain_id=chain_id,
+        height=context.height,
+        parent=parent.hash,
+        timestamp_ms=proposal.timestamp_ms,
+        producer=key.public_key,
+        credit_upt=proposal.credit_upt,
+        n_diff=proposal.n_diff,
+        period=proposal.period,
+        tx_root=compute_tx_root(transactions),
+        receipt_root=execution.receipt_root,
+        state_root=execution.state.root,
+    )
+    return Candidate(header=header, transactions=transactions, execution=execution, target=proposal.target)

@@ -1,0 +1,731 @@
+"""One chain instance: ledger, engine, contracts and mempool wired together, driven by `step(event, now_ms) -> actions`.
+
+No await, no clock, no socket: the asyncio runtime and the simulator perform the same actions. Reading order:
+`step`, `_import_block`, `_move_head`, `_restart_sealing`.
+"""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from consensus.checkpoints import Checkpoints
+from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, consensus_handlers
+from consensus.engine import Engine
+from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
+from consensus.guard import GuardRecord
+from consensus.poca import PocaEngine, check_params
+from consensus.quorum import (
+    DoubleVote,
+    QuorumCertificate,
+    Statement,
+    Vote,
+    check_double_vote,
+    sign_statement,
+)
+from consensus.timestamps import Ahead, compare_with_clock
+from ledger import journal
+from ledger.accounts import get_account, get_sealers
+from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root
+from ledger.chain import Chain, Changes, Entry
+from ledger.codec import decode, encode
+from ledger.errors import (
+    AlreadyKnown,
+    GridmeritError,
+    LeavesCheckpoint,
+    Rejected,
+    RolledBack,
+    StoreError,
+    UnknownMessage,
+)
+from ledger.execution import BlockContext, Contracts, compute_period, execute_block, ledger_handlers
+from ledger.genesis import Genesis
+from ledger.mempool import Mempool, MempoolLimits
+from ledger.overlay import Overlay
+from ledger.signatures import SigningKey
+from ledger.store import KeyValue
+from ledger.transaction import Transaction
+from market.contracts import market_handlers, market_hooks
+from node import messages as wire
+from node.admission import Admission
+from node.candidate import Candidate, build_candidate, make_context
+from node.events import (
+    Acknowledge,
+    Action,
+    Broadcast,
+    Event,
+    Guard,
+    MessageReceived,
+    PeerConnected,
+    PeerId,
+    PeerLost,
+    PenalisePeer,
+    Persist,
+    Publish,
+    SealFound,
+    Send,
+    SetTimer,
+    Started,
+    StartSealing,
+    StopSealing,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.fetcher import Fetcher
+from node.sync import Sync
+
+_FETCH_TIMEOUT_MS = 2_000
+_MAX_DEFERRED = 64
+_MAX_BAD = 1_024
+_MAX_REPLY_BYTES = 4_000_000
+HEARTBEAT, RESEAL, DEFERRED = "heartbeat", "reseal", "deferred"
+_CERTIFICATE_ROW = b"c"
+
+
+def build_contracts() -> Contracts:
+    """Every contract of a chain: ledger, market and consensus."""
+    return Contracts(
+        handlers={**ledger_handlers(), **market_handlers()},
+        producer_handlers=consensus_handlers(),
+        hooks=market_hooks(),
+    )
+
+
+class ChainNode:
+    """One chain on one peer. Raises `BadParameters`, `StoreCorrupt` or `RolledBack` when opened.
+
+    `key` is the member's; without one the node follows the chain, and seals and signs nothing.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        store: KeyValue,
+        *,
+        key: SigningKey | None = None,
+        guard: GuardRecord | None = None,
+        limits: MempoolLimits | None = None,
+    ) -> None:
+        check_params(genesis.params)
+        self.genesis = genesis
+        self.params = genesis.params
+        self.chain = Chain(genesis, store)
+        self.chain_id = self.chain.chain_id
+        self.mempool = Mempool(limits)
+        self.peers: dict[PeerId, wire.Status | None] = {}
+        self._store = store
+        self._key = key
+        self._guard = guard or GuardRecord()
+        if self.chain.head.height < self._guard.height:
+            raise RolledBack(expected=self._guard.height, actual=self.chain.head.height)
+        self._contracts = build_contracts()
+        self._engine: Engine = PocaEngine(genesis)
+        self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
+        self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
+        self._watch = EquivocationWatch()
+        self._transactions = Fetcher(timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=20_000, max_per_peer=2_048)
+        self._bodies = Fetcher(timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=256, max_per_peer=wire.MAX_BLOCKS)
+        self._sync = Sync(self._bodies)
+        self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
+        self._bad: dict[bytes, None] = {}
+        self._acknowledged: dict[bytes, None] = {}
+        self._candidate: Candidate | None = None
+        self._job = 0
+        self._sealers = frozenset(get_sealers(Overlay(self.chain.head.state)))
+
+    # --- the step --------------------------------------------------------------------------------
+
+    def step(self, event: Event, now_ms: int) -> list[Action]:
+        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`."""
+        match event:
+            case Started():
+                return self._on_started(now_ms)
+            case MessageReceived(peer=peer, message=message):
+                return self._on_message(peer, message, now_ms)
+            case TransactionsSubmitted(transactions=transactions):
+                return self._on_submitted(transactions, now_ms)
+            case SealFound(job=job, nonce=nonce):
+                return self._on_seal_found(job, nonce, now_ms)
+            case TimerFired(name=name):
+                return self._on_timer(name, now_ms)
+            case PeerConnected(peer=peer):
+                self.peers[peer] = None
+                return [Send(peer=peer, message=self._status()), *self._offer_pending(peer)]
+            case PeerLost(peer=peer):
+                return self._on_peer_lost(peer, now_ms)
+            case _:
+                assert_never(event)
+
+    def _on_started(self, now_ms: int) -> list[Action]:
+        limit = self.params.ledger.max_transaction_bytes
+        lost: list[bytes] = []
+        for transaction in journal.load(self._store, max_bytes=limit):
+            try:
+                self._admission.admit(transaction, self.chain.head)
+            except GridmeritError:
+                if self.chain.find_transaction(transaction.id) is None:
+                    lost.append(transaction.id)
+                    continue
+            self._acknowledged[transaction.id] = None
+        forget: list[Action] = [Persist(changes=journal.rows_to_forget(lost))] if lost else []
+        beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
+        return [*forget, beat, *self._sign_due(), *self._restart_sealing(now_ms)]
+
+    def _on_timer(self, name: str, now_ms: int) -> list[Action]:
+        match name:
+            case "heartbeat":
+                again = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
+                votes = self._pending_votes()
+                repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
+                status = Broadcast(message=self._status())
+                return [again, status, *repeat, *self._catch_up(now_ms)]
+            case "reseal":
+                return self._restart_sealing(now_ms)
+            case "deferred":
+                return self._import_deferred(now_ms)
+        raise AssertionError(f"unknown timer {name}")
+
+    def _on_peer_lost(self, peer: PeerId, now_ms: int) -> list[Action]:
+        self.peers.pop(peer, None)
+        self._transactions.lost(peer)
+        self._bodies.lost(peer)
+        self._sync.lost(peer)
+        return self._fetch(now_ms)
+
+    # --- messages --------------------------------------------------------------------------------
+
+    def _on_message(self, peer: PeerId, message: wire.Message, now_ms: int) -> list[Action]:
+        try:
+            return self._handle(peer, message, now_ms)
+        except StoreError:
+            raise
+        except GridmeritError as error:
+            return [PenalisePeer(peer=peer, error=error)]
+
+    def _handle(self, peer: PeerId, message: wire.Message, now_ms: int) -> list[Action]:
+        match message:
+            case wire.Status():
+                self.peers[peer] = message
+                return self._catch_up(now_ms)
+            case wire.TransactionIds(ids=ids):
+                for identity in ids:
+                    if identity not in self.mempool:
+                        self._transactions.offer(identity, peer)
+                return self._fetch(now_ms)
+            case wire.GetTransactions(ids=ids):
+                found = [tx.raw for identity in ids if (tx := self.mempool.get(identity)) is not None]
+                return [Send(peer=peer, message=wire.Transactions(raw=tuple(found)))] if found else []
+            case wire.Transactions(raw=raw):
+                return self._on_transactions(peer, raw)
+            case wire.NewBlock():
+                return self._on_new_block(peer, message, now_ms)
+            case wire.GetHeaders(locator=locator):
+                headers = self.chain.headers_after(locator, wire.MAX_ITEMS)
+                packed = tuple(encode(header.to_value()) for header in headers)
+                return [Send(peer=peer, message=wire.Headers(raw=packed))]
+            case wire.Headers(raw=raw):
+                return self._on_headers(peer, raw, now_ms)
+            case wire.GetBlocks(ids=ids):
+                return self._send_blocks(peer, ids)
+            case wire.Blocks(raw=raw):
+                return self._on_blocks(peer, raw, now_ms)
+            case wire.Votes(raw=raw):
+                return self._on_votes(peer, raw, now_ms)
+            case wire.Certificate(raw=raw):
+                return self._on_certificate(peer, raw, now_ms)
+            case wire.Evidence():
+                return self._on_evidence(peer, message)
+            case _:
+                assert_never(message)
+
+    def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...]) -> list[Action]:
+        accepted, actions = [], list[Action]()
+        for item in raw:
+            try:
+                transaction = Transaction.from_bytes(item, max_bytes=self.params.ledger.max_transaction_bytes)
+                if not self._transactions.arrived(transaction.id):
+                    continue
+                self._admission.admit(transaction, self.chain.head)
+                accepted.append(transaction.id)
+            except Rejected:
+                continue  # good on the sender's head, perhaps
+            except GridmeritError as error:
+                actions.append(PenalisePeer(peer=peer, error=error))
+        if accepted:
+            actions.append(Broadcast(message=wire.TransactionIds(ids=tuple(accepted)), but=peer))
+        return actions
+
+    def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> list[Action]:
+        header = Header.from_value(decode(message.header, max_bytes=MAX_HEADER_BYTES))
+        if self._is_known(header.hash) or header.hash in self._bodies:
+            if header.hash in self._bodies:
+                self._bodies.offer(header.hash, peer)
+            return []
+        self._engine.screen_header(header, self._sealers)
+        actions = self._observe(header)
+        if self.chain.get(header.parent) is None:
+            return [*actions, *self._ask_headers(peer, now_ms)]
+        known = [self.mempool.get(identity) for identity in message.ids]
+        transactions = tuple(transaction for transaction in known if transaction is not None)
+        if len(transactions) == len(known) and compute_tx_root(transactions) == header.tx_root:
+            return [*actions, *self._import_block(Block(header=header, transactions=transactions), peer, now_ms)]
+        self._bodies.offer(header.hash, peer)
+        return [*actions, *self._fetch(now_ms)]
+
+    def _on_headers(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        if not self._sync.expects(peer):
+            return []
+        headers = tuple(Header.from_value(decode(item, max_bytes=MAX_HEADER_BYTES)) for item in raw)
+        for header in headers:
+            self._engine.screen_header(header, self._sealers)
+        after = self._sync.on_headers(peer, headers, is_known=self._is_known)
+        actions = self._catch_up(now_ms)
+        if after and len(raw) == wire.MAX_ITEMS and self._sync.may_ask(peer, now_ms):
+            actions.append(Send(peer=peer, message=wire.GetHeaders(locator=after)))
+        return actions
+
+    def _send_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
+        found, room = [], _MAX_REPLY_BYTES
+        for identity in ids:
+            block = self.chain.get_block(identity)
+            if block is not None and len(block.raw) <= room:
+                found.append(block.raw)
+                room -= len(block.raw)
+        return [Send(peer=peer, message=wire.Blocks(raw=tuple(found)))] if found else []
+
+    def _on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        actions: list[Action] = []
+        limits = self.params.ledger
+        for item in raw:
+            block = Block.from_bytes(
+                item,
+                max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
+                max_transactions=limits.max_block_transactions,
+                max_transaction_bytes=limits.max_transaction_bytes,
+            )
+            if not self._bodies.arrived(block.hash) or self._is_known(block.hash):
+                continue
+            if not self._sync.on_block(block, peer):
+                actions += self._import_block(block, peer, now_ms)
+        return [*actions, *self._catch_up(now_ms)]
+
+    def _on_votes(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        actions: list[Action] = []
+        for item in raw:
+            vote = Vote.from_value(decode(item, max_bytes=MAX_HEADER_BYTES))
+            actions += self._count(vote, now_ms)
+        return actions
+
+    def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
+        certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_REPLY_BYTES))
+        if not self._checkpoints.add_certificate(certificate):
+            return []
+        return self._on_certified(certificate, peer, now_ms)
+
+    def _on_evidence(self, peer: PeerId, message: wire.Evidence) -> list[Action]:
+        value = decode(message.raw, max_bytes=4 * MAX_HEADER_BYTES)
+        evidence: Equivocation | DoubleVote
+        if message.kind == EQUIVOCATION:
+            evidence = Equivocation.from_value(value)
+            check_equivocation(evidence, self.chain_id)
+        elif message.kind == DOUBLE_VOTE:
+            evidence = DoubleVote.from_value(value)
+            check_double_vote(evidence, self._sealers, chain_id=self.chain_id)
+        else:
+            raise UnknownMessage(kind=message.kind)
+        if not self._checkpoints.add_evidence(evidence):
+            return []
+        return [Broadcast(message=message, but=peer)]
+
+    # --- importing blocks ------------------------------------------------------------------------
+
+    def _import_block(self, block: Block, peer: PeerId, now_ms: int) -> list[Action]:
+        """Check, execute and place a peer's block, and follow it where it leads to a better head."""
+        header = block.header
+        if self._is_known(header.hash):
+            return []
+        parent = self.chain.get(header.parent)
+        if parent is None:
+            return self._ask_headers(peer, now_ms)
+        try:
+            if isinstance(compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms), Ahead):
+                return self._defer(block, peer)
+            entry = self._execute(block, parent)
+        except StoreError:
+            raise
+        except GridmeritError as error:
+            return [*self._condemn(header.hash, error), PenalisePeer(peer=peer, error=error)]
+        actions = self._observe(header)
+        if self._may_follow(entry) and self._engine.is_better(entry, self.chain.head):
+            actions += self._move_head(entry, now_ms, source=peer)
+        return actions
+
+    def _execute(self, block: Block, parent: Entry) -> Entry:
+        header = block.header
+        if parent.height < self.chain.final_height:
+            raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
+        weighed = self._engine.check_header(header, parent, self.chain)
+        context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
+        envelopes = self._admission.envelopes
+        execution = execute_block(parent.state, block, context, self._contracts, envelopes)
+        return self.chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+
+    def _condemn(self, block_hash: bytes, error: GridmeritError) -> list[Action]:
+        """Remember a block that can never become valid, and give up a skeleton built on it."""
+        if error.is_final:
+            self._bad[block_hash] = None
+            if len(self._bad) > _MAX_BAD:
+                del self._bad[next(iter(self._bad))]
+        self._sync.reset()
+        return [Publish(event=("block-refused", block_hash, error.code))]
+
+    def _defer(self, block: Block, peer: PeerId) -> list[Action]:
+        if len(self._deferred) >= _MAX_DEFERRED:
+            return []
+        self._deferred[block.hash] = (block, peer)
+        return [self._deferred_timer()]
+
+    def _deferred_timer(self) -> SetTimer:
+        due = min(block.header.timestamp_ms for block, _ in self._deferred.values())
+        return SetTimer(name=DEFERRED, at_ms=due)
+
+    def _import_deferred(self, now_ms: int) -> list[Action]:
+        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= now_ms]
+        actions: list[Action] = []
+        for block, peer in sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)):
+            del self._deferred[block.hash]
+            actions += self._import_block(block, peer, now_ms)
+        if self._deferred:
+            actions.append(self._deferred_timer())
+        return actions
+
+    def _may_follow(self, entry: Entry) -> bool:
+        """Fork choice never leaves the final block."""
+        return self.chain.fork_point(entry).height >= self.chain.final_height
+
+    def _observe(self, header: Header) -> list[Action]:
+        """Notice a producer's second block on one parent; the header's signature has been checked."""
+        evidence = self._watch.observe(header)
+        if evidence is None or not self._checkpoints.add_evidence(evidence):
+            return []
+        raw = encode(evidence.to_value())
+        return [
+            Publish(event=("equivocation", header.producer_address)),
+            Broadcast(message=wire.Evidence(kind=EQUIVOCATION, raw=raw)),
+        ]
+
+    # --- moving the head -------------------------------------------------------------------------
+
+    def _move_head(self, entry: Entry, now_ms: int, *, source: PeerId | None) -> list[Action]:
+        """Make `entry` the head: one batch on disk first, then peers, subscribers, votes and the next candidate."""
+        sealed_here = self._key is not None and entry.header.producer == self._key.public_key
+        move = self.chain.move_head(entry)
+        forgotten = self._settle_mempool(move.removed, move.added)
+        certified = [
+            self._read_certificate(tx.payload[0])
+            for added in move.added
+            if added.block is not None
+            for tx in added.block.transactions
+            if tx.kind == CERTIFICATE
+        ]
+        rows: Changes = [*move.changes, *forgotten]
+        for certificate in certified:
+            rows += self._finalise(certificate.statement)
+            rows.append(_certificate_row(certificate))
+        actions: list[Action] = [Persist(changes=rows)]
+        if sealed_here and source is None:
+            self._guard = self._guard.after_seal(height=entry.height, parent=entry.header.parent)
+            actions.append(Guard(record=self._guard))
+        elif entry.height < self._guard.height:
+            self._guard = self._guard.after_head(entry.height)
+            actions.append(Guard(record=self._guard))
+        if not self._sync.is_active:
+            actions.append(Broadcast(message=_announce(entry), but=source))
+        actions += [Publish(event=event) for event in move.events]
+        if move.removed:
+            actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
+        actions.append(Publish(event=("head", entry.height, entry.hash, entry.header.producer_address)))
+        self._sealers = frozenset(get_sealers(Overlay(entry.state)))
+        return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
+
+    def _settle_mempool(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
+        """Return what a reorg took off the chain, drop what it put on; rows of acknowledgements no longer needed."""
+        self._admission.on_head()
+        for entry in added:
+            assert entry.block is not None
+            self.mempool.remove(tx.id for tx in entry.block.transactions)
+        for entry in reversed(removed):
+            block = self.chain.get_block(entry.hash)
+            assert block is not None
+            for transaction in block.transactions:
+                try:
+                    self._admission.admit(transaction, self.chain.head)
+                except GridmeritError:
+                    continue
+        head = self.chain.head
+        view = Overlay(head.state)
+        stale = self.mempool.drop_stale(
+            height=head.height + 1, spent=lambda sender: get_account(view, sender).sequence
+        )
+        done = [identity for identity in stale if identity in self._acknowledged]
+        buried_hash = self.chain.hash_at(head.height - journal.BURIED_DEPTH)
+        buried = self.chain.get_block(buried_hash) if buried_hash and self._acknowledged else None
+        if buried is not None:
+            done += [tx.id for tx in buried.transactions if tx.id in self._acknowledged]
+        for identity in done:
+            del self._acknowledged[identity]
+        return journal.rows_to_forget(done)
+
+    def _finalise(self, statement: Statement) -> Changes:
+        entry = self.chain.get(statement.block_hash)
+        if entry is None or entry.height <= self.chain.final_height:
+            return []
+        return self.chain.finalise(entry) if self.chain.is_canonical(entry.header) else []
+
+    # --- sealing ---------------------------------------------------------------------------------
+
+    def _restart_sealing(self, now_ms: int) -> list[Action]:
+        """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on."""
+        head = self.chain.head
+        if self._key is None or not self._guard.may_seal_on(head.hash) or self._sync.is_active:
+            self._candidate = None
+            return [StopSealing()]
+        again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
+        proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        if proposal is None:
+            self._candidate = None
+            return [StopSealing(), again]
+        view = Overlay(head.state)
+        self._candidate = build_candidate(
+            self._key,
+            proposal,
+            head,
+            genesis=self.genesis,
+            contracts=self._contracts,
+            producers=self._checkpoints.for_the_next_block(head.state),
+            pending=self.mempool.candidates(lambda sender: get_account(view, sender).sequence),
+        )
+        self._job += 1
+        if proposal.target is None:
+            return [again, *self._on_seal_found(self._job, 0, now_ms)]
+        root = self._candidate.header.root
+        return [StartSealing(job=self._job, root=root, target=proposal.target), again]
+
+    def _on_seal_found(self, job: int, nonce: int, now_ms: int) -> list[Action]:
+        candidate = self._candidate
+        if job != self._job or candidate is None or self._key is None:
+            return []
+        self._candidate = None
+        block = candidate.sealed(nonce, self._key)
+        parent = self.chain.get(block.header.parent)
+        if parent is None or not self._guard.may_seal_on(parent.hash):
+            return []
+        weighed = self._engine.check_header(block.header, parent, self.chain)
+        entry = self.chain.add(
+            block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff
+        )
+        self._watch.observe(block.header)
+        return self._move_head(entry, now_ms, source=None)
+
+    # --- checkpoints -----------------------------------------------------------------------------
+
+    def _sign_due(self) -> list[Action]:
+        """Sign the statements that are due, each durably recorded before it leaves."""
+        head = self.chain.head
+        due = self._checkpoints.on_head(head.state, head.height)
+        if self._key is None or self._key.public_key not in self._sealers or self._sync.is_active:
+            return []
+        actions: list[Action] = []
+        for statement in due:
+            if self._has_signed(statement) or not self._guard.may_sign(statement):
+                continue
+            self._guard = self._guard.after_vote(statement)
+            vote = sign_statement(statement, self._key)
+            actions.append(Guard(record=self._guard))
+            actions += self._count(vote, head.header.timestamp_ms)
+        return actions
+
+    def _has_signed(self, statement: Statement) -> bool:
+        assert self._key is not None
+        return any(vote.signer == self._key.public_key for vote in self._checkpoints.votes(statement.period))
+
+    def _count(self, vote: Vote, now_ms: int) -> list[Action]:
+        """Count a vote and pass it on where it was news."""
+        before = self._checkpoints.votes(vote.statement.period)
+        outcome = self._checkpoints.add_vote(vote)
+        actions: list[Action] = []
+        if len(self._checkpoints.votes(vote.statement.period)) > len(before):
+            actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
+        match outcome:
+            case QuorumCertificate():
+                actions += self._on_certified(outcome, None, now_ms)
+            case DoubleVote():
+                raw = encode(outcome.to_value())
+                actions.append(Broadcast(message=wire.Evidence(kind=DOUBLE_VOTE, raw=raw)))
+        return actions
+
+    def _on_certified(self, certificate: QuorumCertificate, peer: PeerId | None, now_ms: int) -> list[Action]:
+        """The gate block is final, at once and whatever the branch: follow the best branch that holds it."""
+        statement = certificate.statement
+        actions: list[Action] = [
+            Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)
+        ]
+        entry = self.chain.get(statement.block_hash)
+        is_news = entry is not None and entry.height > self.chain.final_height
+        if entry is not None and is_news and not self.chain.is_canonical(entry.header):
+            best = self.chain.best_descendant(entry, self._engine.is_better)
+            actions += self._move_head(best, now_ms, source=peer)
+        rows = [*self._finalise(statement), _certificate_row(certificate)]
+        event = ("certificate", statement.period, statement.block_hash, len(certificate.signatures))
+        return [*actions, Persist(changes=rows), Publish(event=event)]
+
+    def get_certificate(self, period: int) -> QuorumCertificate | None:
+        """The certificate of a period's gate block, from memory or store."""
+        known = self._checkpoints.get_certificate(period)
+        if known is not None:
+            return known
+        raw = self._store.get(_CERTIFICATE_ROW + period.to_bytes(8, "big"))
+        return None if raw is None else self._read_certificate(decode(raw, max_bytes=_MAX_REPLY_BYTES))
+
+    def _read_certificate(self, value: object) -> QuorumCertificate:
+        return QuorumCertificate.from_value(value)  # type: ignore[arg-type]
+
+    def _pending_votes(self) -> tuple[bytes, ...]:
+        """Votes on gates that are still open, said again for whoever missed them."""
+        due = self._checkpoints.on_head(self.chain.head.state, self.chain.head.height)
+        held = [vote for statement in due for vote in self._checkpoints.votes(statement.period)]
+        return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
+
+    # --- transactions from clients ---------------------------------------------------------------
+
+    def _on_submitted(self, transactions: tuple[Transaction, ...], now_ms: int) -> list[Action]:
+        head = self.chain.head
+        timestamp_ms = max(now_ms, head.header.timestamp_ms + 1)
+        period = self._period_at(timestamp_ms)
+        context = self._context(head, bytes(20), timestamp_ms, period)
+        outcomes: list[GridmeritError | None] = []
+        accepted: list[Transaction] = []
+        for transaction in transactions:
+            try:
+                self._admission.submit(transaction, head, context)
+            except AlreadyKnown as error:
+                outcomes.append(None if transaction.id in self._acknowledged else error)
+                continue
+            except GridmeritError as error:
+                outcomes.append(error)
+                continue
+            outcomes.append(None)
+            accepted.append(transaction)
+        answer = Acknowledge(outcomes=tuple(outcomes))
+        if not accepted:
+            return [answer]
+        self._acknowledged.update((transaction.id, None) for transaction in accepted)
+        ids = [transaction.id for transaction in accepted]
+        announcements: list[Action] = [
+            Broadcast(message=wire.TransactionIds(ids=tuple(ids[start : start + wire.MAX_ITEMS])))
+            for start in range(0, len(ids), wire.MAX_ITEMS)
+        ]
+        return [Persist(changes=journal.rows_to_keep(accepted)), answer, *announcements]
+
+    # --- catching up -----------------------------------------------------------------------------
+
+    def _catch_up(self, now_ms: int) -> list[Action]:
+        """Import bodies whose turn has come, ask for more, and look for a peer that is ahead."""
+        was_active = self._sync.is_active
+        actions: list[Action] = []
+        while (ready := self._sync.next_block()) is not None:
+            actions += self._import_block(*ready, now_ms)
+        self._sync.skip_known(self._is_known)
+        self._sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])
+        if not self._sync.is_active:
+            for peer, status in self.peers.items():
+                if status is not None and self._is_ahead(status):
+                    actions += self._ask_headers(peer, now_ms)
+                    break
+        if was_active and not self._sync.is_active:
+            actions += self._restart_sealing(now_ms)
+        return [*actions, *self._fetch(now_ms)]
+
+    def _is_ahead(self, status: wire.Status) -> bool:
+        work = int.from_bytes(status.work, "big")
+        return work > self.chain.head.work and not self._is_known(status.head)
+
+    def _ask_headers(self, peer: PeerId, now_ms: int) -> list[Action]:
+        if not self._sync.may_ask(peer, now_ms):
+            return []
+        return [Send(peer=peer, message=wire.GetHeaders(locator=self.chain.locator()))]
+
+    def _fetch(self, now_ms: int) -> list[Action]:
+        actions: list[Action] = []
+        for peer, ids in self._transactions.requests(now_ms).items():
+            for start in range(0, len(ids), wire.MAX_ITEMS):
+                part = tuple(ids[start : start + wire.MAX_ITEMS])
+                actions.append(Send(peer=peer, message=wire.GetTransactions(ids=part)))
+        for peer, ids in self._bodies.requests(now_ms).items():
+            for start in range(0, len(ids), wire.MAX_BLOCKS):
+                part = tuple(ids[start : start + wire.MAX_BLOCKS])
+                actions.append(Send(peer=peer, message=wire.GetBlocks(ids=part)))
+        return actions
+
+    def _offer_pending(self, peer: PeerId) -> list[Action]:
+        ids = [transaction.id for transaction in self.mempool]
+        return [
+            Send(peer=peer, message=wire.TransactionIds(ids=tuple(ids[start : start + wire.MAX_ITEMS])))
+            for start in range(0, len(ids), wire.MAX_ITEMS)
+        ]
+
+    # --- small things ----------------------------------------------------------------------------
+
+    def _status(self) -> wire.Status:
+        head = self.chain.head
+        return wire.Status(head=head.hash, height=head.height, work=head.work.to_bytes(40, "big"))
+
+    def _is_known(self, block_hash: bytes) -> bool:
+        return (
+            self.chain.get_header(block_hash) is not None
+            or block_hash in self._bad
+            or block_hash in self._deferred
+        )
+
+    def _context(self, parent: Entry, producer: bytes, timestamp_ms: int, period: int) -> BlockContext:
+        return make_context(
+            self.genesis,
+            self.chain_id,
+            parent=parent,
+            producer=producer,
+            timestamp_ms=timestamp_ms,
+            period=period,
+        )
+
+    def _period_at(self, timestamp_ms: int) -> int:
+        return compute_period(
+            timestamp_ms,
+            genesis_time_ms=self.genesis.time_ms,
+            period_ms=self.params.ledger.period_ms,
+            parent_period=self.chain.head.header.period,
+        )
+
+    @property
+    def is_syncing(self) -> bool:
+        return self._sync.is_active
+
+    @property
+    def _max_ahead_ms(self) -> int:
+        return self.params.consensus.max_ahead_ms
+
+    @property
+    def _heartbeat_ms(self) -> int:
+        return min(5_000, max(500, self.params.consensus.block_interval_ms))
+
+    @property
+    def _reseal_ms(self) -> int:
+        return min(2_000, max(100, self.params.consensus.block_interval_ms // 2))
+
+
+def _announce(entry: Entry) -> wire.NewBlock:
+    assert entry.block is not None
+    ids = tuple(transaction.id for transaction in entry.block.transactions)
+    return wire.NewBlock(header=encode(entry.header.to_value()), ids=ids)
+
+
+def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:
+    return (_CERTIFICATE_ROW + certificate.statement.period.to_bytes(8, "big"), encode(certificate.to_value()))

@@ -1,0 +1,85 @@
+"""Downloads: each thing is asked of one peer at a time, and of the next source when that one does not answer."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from node.events import PeerId
+
+_MAX_SOURCES = 8
+
+
+@dataclass(slots=True)
+class _Want:
+    sources: list[PeerId] = field(default_factory=list)  # not asked yet
+    asked: PeerId | None = None
+    deadline_ms: int = 0
+
+
+class Fetcher:
+    """What is wanted, who has it, and who has been asked. Bounded in wants, sources and load per peer."""
+
+    def __init__(self, *, timeout_ms: int, max_wanted: int, max_per_peer: int) -> None:
+        self._timeout_ms = timeout_ms
+        self._max_wanted = max_wanted
+        self._max_per_peer = max_per_peer
+        self._wants: dict[bytes, _Want] = {}
+        self._load: dict[PeerId, int] = {}
+
+    def __contains__(self, identity: bytes) -> bool:
+        return identity in self._wants
+
+    def __len__(self) -> int:
+        return len(self._wants)
+
+    def offer(self, identity: bytes, peer: PeerId) -> None:
+        """Note that `peer` has something that is wanted."""
+        want = self._wants.get(identity)
+        if want is None:
+            if len(self._wants) >= self._max_wanted:
+                return
+            want = self._wants[identity] = _Want()
+        if peer != want.asked and peer not in want.sources and len(want.sources) < _MAX_SOURCES:
+            want.sources.append(peer)
+
+    def arrived(self, identity: bytes) -> bool:
+        """Forget a want; whether it was one."""
+        want = self._wants.pop(identity, None)
+        if want is None:
+            return False
+        self._release(want)
+        return True
+
+    def lost(self, peer: PeerId) -> None:
+        """Ask nothing more of a peer."""
+        for want in self._wants.values():
+            if peer in want.sources:
+                want.sources.remove(peer)
+            if want.asked == peer:
+                want.asked = None
+        self._load.pop(peer, None)
+
+    def requests(self, now_ms: int) -> dict[PeerId, list[bytes]]:
+        """What to ask of whom now. A want that every source has failed is dropped; it may be offered again."""
+        asks: dict[PeerId, list[bytes]] = {}
+        hopeless = []
+        for identity, want in self._wants.items():
+            if want.asked is not None and now_ms < want.deadline_ms:
+                continue
+            self._release(want)
+            peer = next((p for p in want.sources if self._load.get(p, 0) < self._max_per_peer), None)
+            if peer is not None:
+                want.sources.remove(peer)
+                want.asked, want.deadline_ms = peer, now_ms + self._timeout_ms
+                self._load[peer] = self._load.get(peer, 0) + 1
+                asks.setdefault(peer, []).append(identity)
+            elif not want.sources:
+                hopeless.append(identity)
+        for identity in hopeless:
+            del self._wants[identity]
+        return asks
+
+    def _release(self, want: _Want) -> None:
+        if want.asked is not None:
+            self._load[want.asked] = max(0, self._load.get(want.asked, 0) - 1)
+            want.asked = None
