@@ -43,8 +43,11 @@ class Checkpoints:
             periods_ahead=_PERIODS_AHEAD,
         )
 
-    def on_head(self, state: State, height: int) -> tuple[Statement, ...]:
-        """The statements on open gates that are deep enough under a head at `height` to be signed."""
+    def on_head(self, state: State, *, height: int, period: int) -> tuple[Statement, ...]:
+        """The statements on open gates that are deep enough under a head at `height`, in `period`, to be signed.
+
+        Call it once before anything else: it is how the members with the sealing right become known.
+        """
         view = Overlay(state)
         self._sealers = get_sealers(view)
         undecided = get_undecided(view)
@@ -60,8 +63,7 @@ class Checkpoints:
                     result_root=gate.result_root,
                 )
                 due.append(statement)
-        if undecided:
-            self._tally.forget_before(undecided[0])
+        self._tally.forget_before(min(undecided, default=period))
         return tuple(due)
 
     def add_vote(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
@@ -79,7 +81,10 @@ class Checkpoints:
         return self._tally.votes(period)
 
     def add_certificate(self, certificate: QuorumCertificate) -> bool:
-        """Take in a certificate from a peer; False where one for its period is known. Raises `InvalidCertificate`."""
+        """Take in a certificate from a peer; False where one for its period is known.
+
+        Raises as `verify_certificate` does.
+        """
         if certificate.statement.period in self._certificates:
             return False
         quorum = compute_quorum(self._params, len(self._sealers))
@@ -89,6 +94,13 @@ class Checkpoints:
 
     def get_certificate(self, period: int) -> QuorumCertificate | None:
         return self._certificates.get(period)
+
+    def certificate_of(self, block_hash: bytes) -> QuorumCertificate | None:
+        """The certificate of a gate block, by its hash."""
+        for certificate in self._certificates.values():
+            if certificate.statement.block_hash == block_hash:
+                return certificate
+        return None
 
     def add_evidence(self, evidence: Equivocation | DoubleVote) -> bool:
         """Keep checked evidence until a block has recorded it; whether it was news."""

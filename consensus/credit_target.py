@@ -95,9 +95,7 @@ def _bracket_exp(credit_upt: int, tau_upt: int, digits: int) -> tuple[int, int, 
     """
     context = Context(prec=digits, rounding=ROUND_HALF_EVEN, Emin=MIN_EMIN, Emax=MAX_EMAX)
     power = context.exp(context.divide(Decimal(credit_upt), Decimal(tau_upt)))
-    mantissa = int(
-        context.scaleb(power, digits)
-    )  # power ≥ 1 has fewer than `digits` decimals: no rounding here
+    mantissa = int(context.scaleb(power, digits))  # power ≥ 1 has fewer than `digits` decimals: no rounding here
     unit = 10**digits
     error = mantissa * 10 * (credit_upt // tau_upt + 3) // unit + 1
     shift = 3 * digits

@@ -28,9 +28,7 @@ class Eligibility(Protocol):
         """The bound for a producer of this credit and balance."""
         ...
 
-    def seal_value(
-        self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int
-    ) -> int:
+    def seal_value(self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int) -> int:
         """The number to compare: `root` is the 32-byte W, `producer` the 20-byte address."""
         ...
 
@@ -46,9 +44,7 @@ class Poca:
     def target(self, n_diff: int, credit_upt: int, balance_uyuan: int) -> int:
         return compute_target(n_diff, credit_upt, self.tau_upt)
 
-    def seal_value(
-        self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int
-    ) -> int:
+    def seal_value(self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int) -> int:
         return int.from_bytes(seal_hash(root, nonce), "big")
 
 
@@ -62,9 +58,7 @@ class Work:
     def target(self, n_diff: int, credit_upt: int, balance_uyuan: int) -> int:
         return n_diff
 
-    def seal_value(
-        self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int
-    ) -> int:
+    def seal_value(self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int) -> int:
         return int.from_bytes(seal_hash(root, nonce), "big")
 
 
@@ -83,9 +77,7 @@ class Stake:
     def target(self, n_diff: int, credit_upt: int, balance_uyuan: int) -> int:
         return min(MAX_TARGET, n_diff * max(0, balance_uyuan))
 
-    def seal_value(
-        self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int
-    ) -> int:
+    def seal_value(self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int) -> int:
         assert len(parent_hash) == HASH_SIZE, len(parent_hash)
         assert len(producer) == ADDRESS_SIZE, len(producer)
         digest = tagged_hash(_STAKE_TAG, parent_hash, producer, timestamp_ms.to_bytes(8, "big"))

@@ -197,9 +197,7 @@ class DoubleVote:
         return cls(first=Vote.from_value(first), second=Vote.from_value(second))
 
 
-def check_double_vote(
-    evidence: DoubleVote, members: Collection[bytes], *, chain_id: bytes | None = None
-) -> None:
+def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain_id: bytes | None = None) -> None:
     """Raise unless the evidence convicts one of `members`, the voters of its period.
 
     Raises `NotADoubleVote`, and whatever `check_vote` raises of either vote.
@@ -293,9 +291,7 @@ class VoteTally:
         quorum = self._quorum_of(len(members))
         assert quorum >= checkpoint_quorum(len(members)), (quorum, len(members))
         # Members may have lost their right since they voted: only present ones count.
-        agreeing = [
-            vote for vote in tally.votes.values() if vote.statement == statement and vote.signer in members
-        ]
+        agreeing = [vote for vote in tally.votes.values() if vote.statement == statement and vote.signer in members]
         if tally.is_certified or len(agreeing) < quorum:
             return None
         tally.is_certified = True

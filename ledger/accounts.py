@@ -1,4 +1,4 @@
-"""Members and accounts: the attributes of Eq. (7) of text 000, `L_h = {address, balance, credit}`, and what backs them."""
+"""Members and accounts: the attributes of Eq. (7) of text 000, `L_h = {address, balance, credit}`, and their source."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
 """The one error tree. Inner classes are families, leaves say what happened and carry the values.
 
 A leaf's `message` is a format string over its values, so `raise WrongHeight(expected=3, actual=5)` both reads
-well in a log and stays machine-readable (`error.code`, `error.values`). A bug of ours is an `assert`, never one of these.
+well in a log and stays machine-readable (`error.code`, `error.values`). A bug of ours asserts.
 """
 
 from __future__ import annotations
@@ -325,6 +325,7 @@ class TargetMissed(InvalidBlock):
 
 class LeavesCheckpoint(InvalidBlock):
     message = "block at height {height} forks off below the final block at height {final}"
+    penalty = 0  # its sender may not have heard of the certificate yet
 
 
 class TimestampTooEarly(InvalidBlock):
@@ -377,6 +378,174 @@ class RolledBack(StoreError):
     exit_code = 6
 
 
+# --- requests to a node's API ----------------------------------------------------------------------
+
+
+class NotFound(GridmeritError):
+    """Something was asked for by a name that nothing has."""
+
+    exit_code = 5
+
+
+class UnknownPath(NotFound):
+    message = "nothing is served under {method} {path}"
+
+
+class UnknownChainName(NotFound):
+    message = "this node has no chain {name!r}, it has {known}"
+
+
+class UnknownBlock(NotFound):
+    message = "no block {ref} on this chain"
+
+
+class UnknownTransaction(NotFound):
+    message = "transaction {transaction_id} is neither on the chain nor pending"
+
+
+class UnknownAccount(NotFound):
+    message = "no member has the address or name {ref!r}"
+
+
+class NoTrades(NotFound):
+    message = "the gate of period {period} is not closed: it has no trades yet"
+
+
+class NoSettlement(NotFound):
+    message = "period {period} is not settled"
+
+
+class NoCertificate(NotFound):
+    message = "this node has no certificate for period {period}"
+
+
+class BadRequest(GridmeritError):
+    message = "{what}: have {have!r}, want {want}"
+    exit_code = 2
+
+
+class TooManyRequests(GridmeritError):
+    message = "more than {limit} requests per second; try again in {retry_after_ms} ms"
+    exit_code = 4
+
+
+class TooManySubscribers(GridmeritError):
+    message = "{limit} subscribers are listening, the most allowed"
+    exit_code = 4
+
+
+class SlowSubscriber(GridmeritError):
+    message = "the subscriber has {limit} events waiting, the most allowed; what follows is lost"
+    exit_code = 4
+
+
+# --- a node asked over the network ----------------------------------------------------------------
+
+
+class Unreachable(GridmeritError):
+    message = "no answer from {url}: {detail}"
+    exit_code = 4
+
+
+class BadAnswer(GridmeritError):
+    message = "{url} answers with something this client does not understand: {detail}"
+    exit_code = 4
+
+
+class TimedOut(GridmeritError):
+    message = "{what} did not happen within {timeout_s} s"
+    exit_code = 8
+
+
+class RemoteError(GridmeritError):
+    """What a node answered; `code` and `values` are those of the node's own error."""
+
+    def __init__(self, *, code: str, detail: str, values: dict[str, object]) -> None:
+        super().__init__(detail=detail)
+        self.values = values
+        self._code = code
+
+    @property
+    def code(self) -> str:
+        return self._code
+
+
+class RemoteRejected(RemoteError):
+    exit_code = 6
+
+
+class RemoteNotFound(RemoteError):
+    exit_code = 5
+
+
+class RemoteFailed(RemoteError):
+    """The node is overloaded or has a bug: not the asker's fault."""
+
+    exit_code = 4
+
+
+class GuardCorrupt(StoreError):
+    message = (
+        "the guard file {path} is damaged: {detail}; restore it from this machine's own newest backup, "
+        "or run `gridmerit doctor`; do not delete it: the key could sign twice"
+    )
+    exit_code = 7
+
+
+class GuardMissing(StoreError):
+    message = (
+        "the guard file {path} is missing, yet the ledger is not empty; restore both together, "
+        "or run `gridmerit doctor`: without it nobody knows what this key has signed"
+    )
+    exit_code = 6
+
+
+# --- peers and clients of a running node ---------------------------------------------------------
+
+
+class Refused(GridmeritError):
+    """A request that this node does not serve, or not now; the sender may try again where that makes sense."""
+
+    exit_code = 4
+
+
+class NotAPeer(Refused):
+    message = "key {key} is not among this node's peers"
+
+
+class PeerBanned(Refused):
+    message = "this peer is banned until {until_ms} ms"
+
+
+class ChainNotHosted(Refused):
+    message = "this node does not host chain {chain}"
+    exit_code = 5
+
+
+class RateLimited(Refused):
+    message = "too many {what} at once: at most {limit} per second"
+
+
+class InboxFull(Refused):
+    message = "{waiting} {what} wait to be handled, the most allowed; send again later"
+
+
+class LengthUnknown(Refused):
+    message = "the request must state its Content-Length"
+
+
+class TooSlow(Refused):
+    message = "{what} took more than {limit_ms} ms"
+
+
+class NodeStopping(Refused):
+    message = "the node is stopping"
+
+
+class AddressInUse(Refused):
+    message = "cannot listen on {address}: {detail}"
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 
@@ -386,10 +555,68 @@ class ConfigError(GridmeritError):
     exit_code = 3
 
 
+class UnreadableFile(ConfigError):
+    message = "cannot read {file}: {detail}"
+
+
+class UnwritableFile(ConfigError):
+    message = "cannot write {file}: {detail}"
+
+
+class BadConfigFile(ConfigError):
+    """One line per problem, each naming its key, what stands there and what is allowed."""
+
+    message = "{file}: {problems}"
+
+
+class KeyFilePermissions(ConfigError):
+    message = "{file} has mode {mode:04o}, others could read it; want 0600: chmod 600 {file}"
+
+
+class BadKeyFile(ConfigError):
+    message = "{file} holds no key of ours: {detail}"
+
+
+class WrongPassphrase(ConfigError):
+    message = "the passphrase does not open {file}"
+
+
+class EmptyPassphrase(ConfigError):
+    message = "the passphrase of {file} is empty"
+
+
 class BadParameters(ConfigError):
     message = "chain parameters: {detail}"
 
 
 class BadProfile(ConfigError):
     message = "profile, line {line}: have {have}, want {want}"
+
+
+class BusyDirectory(ConfigError):
+    message = "{directory} holds files already; nothing there is overwritten"
+
+
+class NoNetwork(ConfigError):
+    message = "{directory} is not a network: it has no network.json"
+
+
+class NotANode(ConfigError):
+    message = "{directory} is not a node directory: it has no node.toml"
+
+
+class MissingExtra(ConfigError):
+    message = "{what} needs {package}, which is not installed"
+
+
+class NodeFailed(GridmeritError):
+    """A node process that did not come up or did not stay up."""
+
+    message = "node {name} {detail}; its log ends: {log}"
+    exit_code = 4
+
+
+class ChecksFailed(GridmeritError):
+    message = "{failed} of {total} checks failed: {names}"
+    exit_code = 7
 

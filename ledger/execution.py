@@ -7,7 +7,7 @@ that the rules refuse stays in its block with a receipt that names the error; on
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from ledger.accounts import get_account, process_transfer, put_account, require_member
 from ledger.block import Block, Header, compute_tx_root
@@ -65,7 +65,7 @@ class Contracts:
     """
 
     handlers: Mapping[str, Handler]
-    producer_handlers: Mapping[str, Handler]
+    producer_handlers: Mapping[str, Handler] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
 
 

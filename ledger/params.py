@@ -69,7 +69,7 @@ class LedgerParams(Section):
     period_ms: Positive = 3_600_000
     max_block_bytes: Positive = 1_000_000
     max_block_transactions: Positive = 2_000
-    max_transaction_bytes: Positive = 4_096
+    max_transaction_bytes: Positive = 16_384
     max_expiry_blocks: Positive = 10_000
 
 
@@ -83,7 +83,7 @@ class ConsensusParams(Section):
     n_diff_min: Uint256 = 1
     n_diff_max: Uint256 = 2**240
     block_interval_ms: Positive = 10_000
-    retarget_window: Positive = 24
+    retarget_window: Annotated[int, Field(ge=12, le=10_000)] = 24  # below 12, liars about time can slow the chain
     relief_after: Positive = 12
     max_ahead_ms: Annotated[int, Field(ge=0, le=15_000)] = 5_000
     tie_break: Literal["first-seen", "lower-hash", "higher-credit"] = "lower-hash"

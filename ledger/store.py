@@ -140,7 +140,8 @@ def _open(directory: Path) -> plyvel.DB:
 def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The cursor's entries under `prefix`.
 
-    plyvel's ordinary iterator ends as if at the end of the data where a block's checksum fails; this one raises.
+    plyvel's ordinary iterator ends quietly, as after the last entry, where a block's checksum fails; a raw one
+    raises.
     """
     try:
         cursor.seek(prefix)

@@ -127,10 +127,14 @@ class ChainNode:
         self._sync = Sync(self._bodies)
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
+        self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
+        self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
+        self._final_certificate = self._load_final_certificate()
         self._candidate: Candidate | None = None
         self._job = 0
         self._sealers = frozenset(get_sealers(Overlay(self.chain.head.state)))
+        self._due_statements()
 
     # --- the step --------------------------------------------------------------------------------
 
@@ -186,6 +190,7 @@ class ChainNode:
 
     def _on_peer_lost(self, peer: PeerId, now_ms: int) -> list[Action]:
         self.peers.pop(peer, None)
+        self._strays.discard(peer)
         self._transactions.lost(peer)
         self._bodies.lost(peer)
         self._sync.lost(peer)
@@ -204,8 +209,7 @@ class ChainNode:
     def _handle(self, peer: PeerId, message: wire.Message, now_ms: int) -> list[Action]:
         match message:
             case wire.Status():
-                self.peers[peer] = message
-                return self._catch_up(now_ms)
+                return self._on_status(peer, message, now_ms)
             case wire.TransactionIds(ids=ids):
                 for identity in ids:
                     if identity not in self.mempool:
@@ -236,6 +240,18 @@ class ChainNode:
                 return self._on_evidence(peer, message)
             case _:
                 assert_never(message)
+
+    def _on_status(self, peer: PeerId, status: wire.Status, now_ms: int) -> list[Action]:
+        """Note where a peer stands, and show one that has not heard of our final block its certificate."""
+        before = self.peers.get(peer)
+        self.peers[peer] = status
+        if before is None or before.final_height != status.final_height:
+            self._strays.discard(peer)
+        actions: list[Action] = []
+        if status.final_height < self.chain.final_height and self._final_certificate is not None:
+            raw = encode(self._final_certificate.to_value())
+            actions.append(Send(peer=peer, message=wire.Certificate(raw=raw)))
+        return [*actions, *self._catch_up(now_ms)]
 
     def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...]) -> list[Action]:
         accepted, actions = [], list[Action]()
@@ -275,6 +291,10 @@ class ChainNode:
         if not self._sync.expects(peer):
             return []
         headers = tuple(Header.from_value(decode(item, max_bytes=MAX_HEADER_BYTES)) for item in raw)
+        if headers and self._leaves_checkpoint(headers[0]):
+            self._sync.lost(peer)
+            self._strays.add(peer)
+            return []
         for header in headers:
             self._engine.screen_header(header, self._sealers)
         after = self._sync.on_headers(peer, headers, is_known=self._is_known)
@@ -317,9 +337,11 @@ class ChainNode:
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
         certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_REPLY_BYTES))
-        if not self._checkpoints.add_certificate(certificate):
-            return []
-        return self._on_certified(certificate, peer, now_ms)
+        if self._checkpoints.add_certificate(certificate):
+            return self._on_certified(certificate, peer, now_ms)
+        if self.chain.get_header(certificate.statement.block_hash) is None:
+            return self._ask_headers(peer, now_ms)
+        return []
 
     def _on_evidence(self, peer: PeerId, message: wire.Evidence) -> list[Action]:
         value = decode(message.raw, max_bytes=4 * MAX_HEADER_BYTES)
@@ -355,6 +377,9 @@ class ChainNode:
         except GridmeritError as error:
             return [*self._condemn(header.hash, error), PenalisePeer(peer=peer, error=error)]
         actions = self._observe(header)
+        certificate = self._checkpoints.certificate_of(entry.hash)
+        if certificate is not None:
+            return [*actions, *self._on_certified(certificate, peer, now_ms)]
         if self._may_follow(entry) and self._engine.is_better(entry, self.chain.head):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
@@ -371,12 +396,18 @@ class ChainNode:
 
     def _condemn(self, block_hash: bytes, error: GridmeritError) -> list[Action]:
         """Remember a block that can never become valid, and give up a skeleton built on it."""
+        self.blocks_refused += 1
         if error.is_final:
             self._bad[block_hash] = None
             if len(self._bad) > _MAX_BAD:
                 del self._bad[next(iter(self._bad))]
         self._sync.reset()
         return [Publish(event=("block-refused", block_hash, error.code))]
+
+    def _leaves_checkpoint(self, header: Header) -> bool:
+        """Whether a header forks off below the final block: its branch can never be followed."""
+        parent = self.chain.get(header.parent)
+        return parent is not None and self.chain.fork_point(parent).height < self.chain.final_height
 
     def _defer(self, block: Block, peer: PeerId) -> list[Action]:
         if len(self._deferred) >= _MAX_DEFERRED:
@@ -429,7 +460,7 @@ class ChainNode:
         ]
         rows: Changes = [*move.changes, *forgotten]
         for certificate in certified:
-            rows += self._finalise(certificate.statement)
+            rows += self._finalise(certificate)
             rows.append(_certificate_row(certificate))
         actions: list[Action] = [Persist(changes=rows)]
         if sealed_here and source is None:
@@ -463,9 +494,7 @@ class ChainNode:
                     continue
         head = self.chain.head
         view = Overlay(head.state)
-        stale = self.mempool.drop_stale(
-            height=head.height + 1, spent=lambda sender: get_account(view, sender).sequence
-        )
+        stale = self.mempool.drop_stale(height=head.height + 1, spent=lambda sender: get_account(view, sender).sequence)
         done = [identity for identity in stale if identity in self._acknowledged]
         buried_hash = self.chain.hash_at(head.height - journal.BURIED_DEPTH)
         buried = self.chain.get_block(buried_hash) if buried_hash and self._acknowledged else None
@@ -475,11 +504,12 @@ class ChainNode:
             del self._acknowledged[identity]
         return journal.rows_to_forget(done)
 
-    def _finalise(self, statement: Statement) -> Changes:
-        entry = self.chain.get(statement.block_hash)
-        if entry is None or entry.height <= self.chain.final_height:
+    def _finalise(self, certificate: QuorumCertificate) -> Changes:
+        entry = self.chain.get(certificate.statement.block_hash)
+        if entry is None or entry.height <= self.chain.final_height or not self.chain.is_canonical(entry.header):
             return []
-        return self.chain.finalise(entry) if self.chain.is_canonical(entry.header) else []
+        self._final_certificate = certificate
+        return self.chain.finalise(entry)
 
     # --- sealing ---------------------------------------------------------------------------------
 
@@ -520,9 +550,7 @@ class ChainNode:
         if parent is None or not self._guard.may_seal_on(parent.hash):
             return []
         weighed = self._engine.check_header(block.header, parent, self.chain)
-        entry = self.chain.add(
-            block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff
-        )
+        entry = self.chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
         self._watch.observe(block.header)
         return self._move_head(entry, now_ms, source=None)
 
@@ -531,7 +559,7 @@ class ChainNode:
     def _sign_due(self) -> list[Action]:
         """Sign the statements that are due, each durably recorded before it leaves."""
         head = self.chain.head
-        due = self._checkpoints.on_head(head.state, head.height)
+        due = self._due_statements()
         if self._key is None or self._key.public_key not in self._sealers or self._sync.is_active:
             return []
         actions: list[Action] = []
@@ -543,6 +571,10 @@ class ChainNode:
             actions.append(Guard(record=self._guard))
             actions += self._count(vote, head.header.timestamp_ms)
         return actions
+
+    def _due_statements(self) -> tuple[Statement, ...]:
+        head = self.chain.head
+        return self._checkpoints.on_head(head.state, height=head.height, period=head.header.period)
 
     def _has_signed(self, statement: Statement) -> bool:
         assert self._key is not None
@@ -566,15 +598,14 @@ class ChainNode:
     def _on_certified(self, certificate: QuorumCertificate, peer: PeerId | None, now_ms: int) -> list[Action]:
         """The gate block is final, at once and whatever the branch: follow the best branch that holds it."""
         statement = certificate.statement
-        actions: list[Action] = [
-            Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)
-        ]
+        actions: list[Action] = [Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)]
         entry = self.chain.get(statement.block_hash)
-        is_news = entry is not None and entry.height > self.chain.final_height
-        if entry is not None and is_news and not self.chain.is_canonical(entry.header):
+        if entry is None:
+            return [*actions, *(self._ask_headers(peer, now_ms) if peer is not None else [])]
+        if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
             best = self.chain.best_descendant(entry, self._engine.is_better)
             actions += self._move_head(best, now_ms, source=peer)
-        rows = [*self._finalise(statement), _certificate_row(certificate)]
+        rows = [*self._finalise(certificate), _certificate_row(certificate)]
         event = ("certificate", statement.period, statement.block_hash, len(certificate.signatures))
         return [*actions, Persist(changes=rows), Publish(event=event)]
 
@@ -586,12 +617,21 @@ class ChainNode:
         raw = self._store.get(_CERTIFICATE_ROW + period.to_bytes(8, "big"))
         return None if raw is None else self._read_certificate(decode(raw, max_bytes=_MAX_REPLY_BYTES))
 
+    def _load_final_certificate(self) -> QuorumCertificate | None:
+        last = None
+        for _, raw in self._store.scan(_CERTIFICATE_ROW):
+            last = raw
+        if last is None:
+            return None
+        certificate = self._read_certificate(decode(last, max_bytes=_MAX_REPLY_BYTES))
+        return certificate if certificate.statement.block_hash == self.chain.final_hash else None
+
     def _read_certificate(self, value: object) -> QuorumCertificate:
         return QuorumCertificate.from_value(value)  # type: ignore[arg-type]
 
     def _pending_votes(self) -> tuple[bytes, ...]:
         """Votes on gates that are still open, said again for whoever missed them."""
-        due = self._checkpoints.on_head(self.chain.head.state, self.chain.head.height)
+        due = self._due_statements()
         held = [vote for statement in due for vote in self._checkpoints.votes(statement.period)]
         return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
 
@@ -638,7 +678,7 @@ class ChainNode:
         self._sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])
         if not self._sync.is_active:
             for peer, status in self.peers.items():
-                if status is not None and self._is_ahead(status):
+                if status is not None and peer not in self._strays and self._is_ahead(status):
                     actions += self._ask_headers(peer, now_ms)
                     break
         if was_active and not self._sync.is_active:
@@ -677,14 +717,15 @@ class ChainNode:
 
     def _status(self) -> wire.Status:
         head = self.chain.head
-        return wire.Status(head=head.hash, height=head.height, work=head.work.to_bytes(40, "big"))
+        return wire.Status(
+            head=head.hash,
+            height=head.height,
+            work=head.work.to_bytes(40, "big"),
+            final_height=self.chain.final_height,
+        )
 
     def _is_known(self, block_hash: bytes) -> bool:
-        return (
-            self.chain.get_header(block_hash) is not None
-            or block_hash in self._bad
-            or block_hash in self._deferred
-        )
+        return self.chain.get_header(block_hash) is not None or block_hash in self._bad or block_hash in self._deferred
 
     def _context(self, parent: Entry, producer: bytes, timestamp_ms: int, period: int) -> BlockContext:
         return make_context(
@@ -707,6 +748,11 @@ class ChainNode:
     @property
     def is_syncing(self) -> bool:
         return self._sync.is_active
+
+    @property
+    def sync_target(self) -> int:
+        """Height that the node is catching up to, 0 where it is not known to be behind."""
+        return self._sync.target_height
 
     @property
     def _max_ahead_ms(self) -> int:

@@ -39,6 +39,7 @@ class Status:
     head: bytes
     height: int
     work: bytes  # 40 big-endian bytes
+    final_height: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,16 +149,17 @@ def _blob(value: Value) -> bytes:
 
 
 def _read_status(body: tuple[Value, ...]) -> Status:
-    head, height, work = body
+    head, height, work, final_height = body
     return Status(
         head=expect_bytes(head, "head", size=32),
         height=expect_int(height, "height"),
         work=expect_bytes(work, "work", size=40),
+        final_height=expect_int(final_height, "final height"),
     )
 
 
 _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
-    Status.code: (3, _read_status),
+    Status.code: (4, _read_status),
     TransactionIds.code: (1, lambda body: TransactionIds(ids=_hashes(body[0], MAX_ITEMS))),
     GetTransactions.code: (1, lambda body: GetTransactions(ids=_hashes(body[0], MAX_ITEMS))),
     Transactions.code: (1, lambda body: Transactions(raw=_blobs(body[0], MAX_ITEMS))),

@@ -105,7 +105,8 @@ class World:
         """Let virtual time pass until the condition holds; an AssertionError names the seed where it never does."""
         end_ms = self.now_ms + limit_ms
         while not condition():
-            assert self._heap and self._heap[0][0] <= end_ms, f"seed {self.seed}: not within {limit_ms} ms"
+            in_time = bool(self._heap) and self._heap[0][0] <= end_ms
+            assert in_time, f"seed {self.seed}: not within {limit_ms} ms"
             self._next()
 
     def trace_hash(self) -> str:

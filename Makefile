@@ -1,0 +1,39 @@
+# Every target does its own set-up: a bare checkout, Python >= 3.11 and a C compiler are enough.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+NATIVE := $(wildcard consensus/native/*)
+
+.PHONY: demo test lint bench soak lock clean help
+
+help:  ## show this list
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+
+$(READY): requirements/dev.lock pyproject.toml setup.py $(NATIVE)
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	@echo "installing locked dependencies and building the nonce search ..." >&2
+	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
+	@touch $@
+
+demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a real day
+	@$(BIN)/gridmerit demo
+
+test: $(READY) lint  ## lint, types and every test
+	@$(BIN)/python -m pytest -n 2 --dist worksteal
+
+lint: $(READY)
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+
+bench: $(READY)  ## every benchmark, one table, and bench.json
+	@$(BIN)/python -m benchmarks
+
+lock:  ## renew the lock files (needs uv)
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/base.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra plot --extra dev pyproject.toml -o requirements/dev.lock
+
+clean:  ## remove everything that was built
+	@rm -rf $(VENV) build *.egg-info consensus/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

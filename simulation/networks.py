@@ -1,0 +1,74 @@
+"""Small networks for scenarios and tests: a genesis and the keys behind it, all derived from names."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from consensus.credit_target import compute_weight
+from ledger.genesis import Genesis, GenesisMember
+from ledger.hashing import sha256
+from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
+from ledger.signatures import SigningKey
+
+GENESIS_TIME_MS = 1_800_000_000_000
+INITIAL_BALANCE_UYUAN = 1_000_000_000
+CAPACITY_WH = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """A genesis, the sealing members' keys by name, their meters' keys by the same name, and the grid company's."""
+
+    genesis: Genesis
+    keys: dict[str, SigningKey]
+    devices: dict[str, SigningKey]
+    grid: SigningKey
+
+
+def key_of(name: str) -> SigningKey:
+    """A key that anybody can derive: for simulations only."""
+    return SigningKey(sha256(b"gridmerit/simulated/" + name.encode()))
+
+
+def make_network(
+    names: Sequence[str] = ("n0", "n1", "n2", "n3"),
+    *,
+    hash_rate: int = 1_000,
+    period_ms: int = 20_000,
+    consensus: ConsensusParams | None = None,
+    market: MarketParams | None = None,
+) -> Network:
+    """Prosumers of equal standing that seal, each with a meter, and a grid company that does not."""
+    keys = {name: key_of(name) for name in names}
+    devices = {name: key_of(f"{name}/meter") for name in names}
+    grid = key_of("grid")
+    market = market or MarketParams()
+    if consensus is None:
+        consensus = make_consensus(len(names) * hash_rate, market.initial_credit_upt)
+    members = [GenesisMember(name="grid", role="grid-operator", key=grid.public_key)]
+    for name in names:
+        member = GenesisMember(
+            name=name,
+            role="prosumer",
+            key=keys[name].public_key,
+            seals=True,
+            balance_uyuan=INITIAL_BALANCE_UYUAN,
+            capacity_wh=CAPACITY_WH,
+            position="feeder-1",
+        )
+        device = GenesisMember(name=f"{name}-meter", role="device", key=devices[name].public_key, owner=name)
+        members += [member, device]
+    params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=period_ms), consensus=consensus, market=market)
+    genesis = Genesis(params=params, time_ms=GENESIS_TIME_MS, members=tuple(members))
+    return Network(genesis=genesis, keys=keys, devices=devices, grid=grid)
+
+
+def make_consensus(hash_rate: int, credit_upt: int, *, interval_ms: int = 1_000) -> ConsensusParams:
+    """Parameters under which that many nonces a second, all at one credit, find a block per interval from the start."""
+    tau_upt = 10_000_000
+    target = 2**256 * 1_000 // (hash_rate * interval_ms)
+    n_diff = target * 2**64 // compute_weight(credit_upt, tau_upt)
+    return ConsensusParams(
+        tau_upt=tau_upt, n_diff_initial=n_diff, block_interval_ms=interval_ms, max_ahead_ms=2 * interval_ms
+    )

@@ -1,0 +1,245 @@
+"""Everything a peer may get wrong: a named fault, the state root unchanged, the node goes on."""
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.contracts import EQUIVOCATION
+from consensus.credit_target import compute_target
+from consensus.poca import PocaEngine
+from consensus.quorum import Statement, sign_statement
+from consensus.seal import search
+from ledger.block import Block, compute_tx_root
+from ledger.codec import encode
+from ledger.transaction import Transaction, make_transaction
+from node import messages as wire
+from node.candidate import build_candidate
+from node.core import build_contracts
+from simulation.networks import key_of, make_network
+from simulation.world import World
+
+LIAR = "n0"
+
+
+@pytest.fixture
+def network():
+    return make_network()
+
+
+@pytest.fixture
+def world(network):
+    world = World(network.genesis, network.keys, seed=1)
+    world.run_for(5_000)
+    world.run_until(lambda: len(world.heads()) == 1, limit_ms=5_000)
+    world.partition({"n1"}, {"n0", "n2", "n3"})  # what n1 hears now, the test says
+    world.run_for(100)
+    return world
+
+
+def fault_of(world, network, message):
+    """The code of the fault that n1 finds in a message from the liar, None where it finds none."""
+    node = world.node("n1")
+    before = node.chain.head
+    world.peers["n1"].faults.clear()
+    world.inject("n1", network.keys[LIAR].public_key, message)
+    assert node.chain.head.hash == before.hash
+    assert node.chain.head.state.root == before.state.root
+    faults = world.peers["n1"].faults
+    assert len(faults) <= 1
+    return faults[0][1].code if faults else None
+
+
+def good_block(world, network, *, now_ms=None, transactions=(), key=None):
+    key = key or network.keys[LIAR]
+    chain = world.node("n1").chain
+    proposal = PocaEngine(world.genesis).propose(
+        key.public_key, chain.head, chain, world.now_ms if now_ms is None else now_ms
+    )
+    return build_candidate(
+        key,
+        proposal,
+        chain.head,
+        genesis=world.genesis,
+        contracts=build_contracts(),
+        producers=(),
+        pending=transactions,
+    )
+
+
+def seal(candidate_header, network, key):
+    header = candidate_header
+    tau = network.genesis.params.consensus.tau_upt
+    target = compute_target(header.n_diff, header.credit_upt, tau)
+    return header.sealed(search(header.root, target, count=10**9), key)
+
+
+def altered(world, network, **changes):
+    """A block announcement whose header is well sealed and signed but lies in one field."""
+    key = network.keys[LIAR]
+    header = replace(good_block(world, network).header, **changes)
+    return wire.NewBlock(header=encode(seal(header, network, key).to_value()), ids=())
+
+
+def test_an_honest_block_is_taken_in(world, network):
+    header = seal(good_block(world, network).header, network, network.keys[LIAR])
+    world.inject("n1", network.keys[LIAR].public_key, wire.NewBlock(header=encode(header.to_value()), ids=()))
+    assert world.peers["n1"].faults == []
+    assert world.node("n1").chain.head.hash == header.hash
+
+
+@pytest.mark.parametrize(
+    ("field", "lie", "code"),
+    [
+        ("height", lambda header: header.height + 1, "WrongHeight"),
+        ("timestamp_ms", lambda header: header.timestamp_ms - 60_000, "TimestampTooEarly"),
+        ("timestamp_ms", lambda header: header.timestamp_ms + 60_000, "TimestampTooFarAhead"),
+        ("period", lambda header: header.period + 1, "WrongPeriod"),
+        ("credit_upt", lambda header: 100_000_000, "WrongCredit"),
+        ("n_diff", lambda header: header.n_diff * 2, "WrongDifficulty"),
+        ("state_root", lambda header: bytes(32), "WrongStateRoot"),
+        ("receipt_root", lambda header: bytes(32), "WrongReceiptRoot"),
+        ("chain_id", lambda header: bytes(32), "WrongChain"),
+    ],
+)
+def test_a_sealed_header_that_lies_in_one_field(world, network, field, lie, code):
+    header = good_block(world, network).header
+    assert fault_of(world, network, altered(world, network, **{field: lie(header)})) == code
+    assert world.node("n1").step  # and it is still there
+    world.run_for(1_000)
+
+
+def test_a_nonce_that_misses_the_target(world, network):
+    header = good_block(world, network).header
+    tau = network.genesis.params.consensus.tau_upt
+    target = compute_target(header.n_diff, header.credit_upt, tau)
+    unsealed = next(
+        candidate
+        for nonce in range(1_000)
+        if int.from_bytes((candidate := header.sealed(nonce, network.keys[LIAR])).hash) > target
+    )
+    message = wire.NewBlock(header=encode(unsealed.to_value()), ids=())
+    assert fault_of(world, network, message) == "TargetMissed"
+
+
+def test_a_header_signed_by_another_member(world, network):
+    header = seal(good_block(world, network).header, network, network.keys["n2"])
+    message = wire.NewBlock(header=encode(header.to_value()), ids=())
+    assert fault_of(world, network, message) == "InvalidSignature"
+
+
+def test_a_stranger_cannot_seal(world, network):
+    stranger = key_of("stranger")
+    header = replace(good_block(world, network).header, producer=stranger.public_key)
+    message = wire.NewBlock(header=encode(seal(header, network, stranger).to_value()), ids=())
+    assert fault_of(world, network, message) == "NotASealer"
+
+
+def body_message(world, network, block):
+    """Make n1 want the block's body, then hand it over."""
+    ids = (b"\x07" * 32,)  # a transaction that n1 does not have
+    header = encode(block.header.to_value())
+    assert fault_of(world, network, wire.NewBlock(header=header, ids=ids)) is None
+    return wire.Blocks(raw=(block.raw,))
+
+
+def test_a_forged_body_under_a_good_header_does_not_condemn_the_header(world, network):
+    key = network.keys[LIAR]
+    header = seal(good_block(world, network).header, network, key)
+    stranger = transfer(world, network, key_of("stranger"))
+    forged = Block(header=header, transactions=(stranger,))
+    assert fault_of(world, network, body_message(world, network, forged)) == "WrongTransactionRoot"
+    world.inject("n1", key.public_key, wire.NewBlock(header=encode(header.to_value()), ids=()))
+    assert world.node("n1").chain.head.hash == header.hash
+
+
+def transfer(world, network, key, *, sequence=0, chain_id=None, expiry=100, kind="transfer", amount=1):
+    return make_transaction(
+        key,
+        chain_id=chain_id or world.genesis.chain_id,
+        sequence=sequence,
+        expiry_height=expiry,
+        kind=kind,
+        payload=(network.keys["n2"].address, amount),
+    )
+
+
+def with_transaction(world, network, transaction):
+    """A block whose body holds a transaction that cannot stand in it, all roots made to fit."""
+    header = replace(good_block(world, network).header, tx_root=compute_tx_root((transaction,)))
+    return Block(header=seal(header, network, network.keys[LIAR]), transactions=(transaction,))
+
+
+@pytest.mark.parametrize(
+    ("make", "code"),
+    [
+        (lambda w, n: transfer(w, n, n.keys["n2"], sequence=3), "InvalidBody"),
+        (lambda w, n: transfer(w, n, n.keys["n2"], expiry=1), "InvalidBody"),
+        (lambda w, n: transfer(w, n, n.keys["n2"], chain_id=bytes(32)), "WrongChain"),
+        (lambda w, n: transfer(w, n, n.keys["n2"], kind=EQUIVOCATION), "InvalidBody"),
+    ],
+)
+def test_a_body_with_a_transaction_that_cannot_stand_in_it(world, network, make, code):
+    block = with_transaction(world, network, make(world, network))
+    assert fault_of(world, network, body_message(world, network, block)) == code
+    # Known bad now: the same block is not even looked at again.
+    assert fault_of(world, network, wire.NewBlock(header=encode(block.header.to_value()), ids=())) is None
+
+
+@pytest.mark.parametrize(
+    ("message", "code"),
+    [
+        (wire.NewBlock(header=b"\xc1", ids=()), "NonCanonical"),
+        (wire.NewBlock(header=encode((1, 2, 3)), ids=()), "WrongShape"),
+        (wire.NewBlock(header=bytes(5_000), ids=()), "TooLarge"),
+        (wire.Certificate(raw=b"\x93\x01\x02\x03"), "WrongShape"),
+        (wire.Votes(raw=(b"\x00",)), "WrongShape"),
+        (wire.Evidence(kind="gossip", raw=b"\x00"), "UnknownMessage"),
+        (wire.Evidence(kind="equivocation", raw=b"\x00"), "WrongShape"),
+        (wire.Blocks(raw=(b"\x92\xc0\xc0",)), "WrongShape"),
+        (wire.Transactions(raw=(b"\x90",)), "WrongShape"),
+    ],
+)
+def test_bytes_that_mean_nothing(world, network, message, code):
+    assert fault_of(world, network, message) == code
+
+
+def test_votes_by_strangers_and_for_other_chains(world, network):
+    statement = Statement(chain_id=world.genesis.chain_id, period=0, block_hash=bytes(32), result_root=bytes(32))
+    stranger = sign_statement(statement, key_of("stranger"))
+    assert fault_of(world, network, wire.Votes(raw=(encode(stranger.to_value()),))) == "UnknownSigner"
+    other = Statement(chain_id=bytes(32), period=0, block_hash=bytes(32), result_root=bytes(32))
+    foreign = sign_statement(other, network.keys["n2"])
+    assert fault_of(world, network, wire.Votes(raw=(encode(foreign.to_value()),))) == "WrongChain"
+
+
+def test_transactions_with_bad_signatures_are_the_senders_fault_but_stale_ones_are_not(world, network):
+    good = transfer(world, network, network.keys["n2"])
+    forged = good.raw[:-1] + bytes([good.raw[-1] ^ 1])
+    assert offer(world, network, forged) == "InvalidSignature"
+    assert offer(world, network, transfer(world, network, network.keys["n2"], expiry=1).raw) is None
+    assert offer(world, network, good.raw) is None
+    assert good.id in world.node("n1").mempool
+
+
+def offer(world, network, raw):
+    """Announce a transaction and hand it over when asked for."""
+    identity = Transaction.from_bytes(raw, max_bytes=10_000).id
+    assert fault_of(world, network, wire.TransactionIds(ids=(identity,))) is None
+    return fault_of(world, network, wire.Transactions(raw=(raw,)))
+
+
+def test_unsolicited_transactions_blocks_and_headers_are_ignored(world, network):
+    block = Block(header=seal(good_block(world, network).header, network, network.keys[LIAR]), transactions=())
+    assert fault_of(world, network, wire.Blocks(raw=(block.raw,))) is None
+    assert fault_of(world, network, wire.Headers(raw=(encode(block.header.to_value()),))) is None
+    assert fault_of(world, network, wire.Transactions(raw=(transfer(world, network, network.keys["n2"]).raw,))) is None
+    assert len(world.node("n1").mempool) == 0
+    assert world.node("n1").chain.get_header(block.hash) is None
+
+
+def test_a_flood_of_announcements_stays_within_its_bounds(world, network):
+    node = world.node("n1")
+    for start in range(0, 40_000, wire.MAX_ITEMS):
+        ids = tuple((start + index).to_bytes(32, "big") for index in range(wire.MAX_ITEMS))
+        assert fault_of(world, network, wire.TransactionIds(ids=ids)) is None
+    assert len(node._transactions) <= 20_000

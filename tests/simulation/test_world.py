@@ -1,0 +1,310 @@
+"""Four peers in virtual time: the same core that the real peers run, with partitions, crashes and liars."""
+
+import os
+import subprocess
+import sys
+from dataclasses import replace
+
+import pytest
+
+from consensus.contracts import EQUIVOCATION
+from consensus.credit_target import compute_target
+from consensus.poca import PocaEngine
+from consensus.seal import search
+from ledger.accounts import get_account
+from ledger.codec import encode
+from ledger.errors import RolledBack
+from ledger.gates import CERTIFIED, SETTLED, VOID, get_gate
+from ledger.hashing import address_of
+from ledger.overlay import Overlay
+from ledger.store import MemoryStore
+from ledger.transaction import make_transaction
+from node import messages as wire
+from node.candidate import build_candidate
+from node.core import ChainNode, build_contracts
+from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
+from simulation.world import World
+
+
+@pytest.fixture
+def network():
+    return make_network()
+
+
+@pytest.fixture
+def world(network):
+    return World(network.genesis, network.keys, seed=7)
+
+
+def sign(world, key, kind, *payload, sequence=0):
+    return make_transaction(
+        key,
+        chain_id=world.genesis.chain_id,
+        sequence=sequence,
+        expiry_height=5_000,
+        kind=kind,
+        payload=payload,
+    )
+
+
+def intention(world, network, name, side, period, price, volume_wh, sequence=0):
+    payload = (side, period, price, volume_wh, "prosumer", "feeder-1", 1_000_000, 0, 0)
+    return sign(world, network.keys[name], "intention", *payload, sequence=sequence)
+
+
+def account(world, peer, key):
+    return get_account(Overlay(world.node(peer).chain.head.state), key.address)
+
+
+def gate(world, peer, period):
+    return get_gate(Overlay(world.node(peer).chain.head.state), period)
+
+
+def agree(world):
+    return lambda: len(world.heads()) == 1
+
+
+def test_four_peers_agree_and_blocks_come_at_the_interval(world):
+    world.run_for(200_000)
+    world.run_until(agree(world), limit_ms=10_000)
+    assert 150 < world.node("n0").chain.head.height < 260
+    assert all(peer.faults == [] for peer in world.peers.values())
+    sealers = {entry.header.producer for entry in world.node("n0").chain.ancestors(world.node("n0").chain.head)}
+    assert sealers >= {key.public_key for key in world_keys(world)}
+
+
+def world_keys(world):
+    return [peer.key for peer in world.peers.values()]
+
+
+def test_a_heavier_branch_wins_when_the_partition_heals(world):
+    # genesis ── common ─┬─ a1 ── a2 …            n0
+    #                    └─ b1 ── b2 ── b3 …      n1 n2 n3   <- head after healing
+    world.run_for(20_000)
+    world.partition({"n0"}, {"n1", "n2", "n3"})
+    world.run_for(60_000)
+    minority, majority = world.node("n0").chain.head, world.node("n1").chain.head
+    assert minority.work < majority.work
+    world.heal()
+    world.run_until(agree(world), limit_ms=20_000)
+    chain = world.node("n0").chain
+    assert chain.get_header(majority.hash) is not None, world.seed
+    assert chain.is_canonical(majority.header), world.seed
+    assert chain.counters.reorgs >= 1
+    assert chain.counters.deepest_reorg > 1
+
+
+def test_a_period_is_traded_certified_metered_and_settled(world, network):
+    world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 200_000))
+    world.submit("n1", intention(world, network, "n1", 0, 3, 560_000, 200_000))
+    world.run_until(lambda: (gate(world, "n3", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=40_000)
+    final = world.node("n2").chain.final_height
+    assert final == gate(world, "n2", 3).height
+
+    world.run_until(lambda: world.node("n0").chain.head.header.period == 4, limit_ms=60_000)
+    world.submit("n0", sign(world, network.devices["n0"], "reading", 3, 0, 190_000))
+    world.submit("n1", sign(world, network.devices["n1"], "reading", 3, 180_000, 0))
+    world.run_until(lambda: gate(world, "n2", 3).status == SETTLED, limit_ms=60_000)
+    world.run_until(agree(world), limit_ms=10_000)
+
+    # Price 0.53 (the midpoint), wheeling 0.02, 180 kWh taken of 190 kWh delivered, the rest fed in at 0.41.
+    buyer, seller = account(world, "n3", network.keys["n1"]), account(world, "n3", network.keys["n0"])
+    assert buyer.balance_uyuan == INITIAL_BALANCE_UYUAN - 180 * 550_000
+    assert seller.balance_uyuan == INITIAL_BALANCE_UYUAN + 180 * 530_000 + 10 * 410_000
+    assert account(world, "n3", network.grid).balance_uyuan == 180 * 20_000 - 10 * 410_000
+    assert (buyer.credit_upt, seller.credit_upt) == (90_000_000, 95_000_000)
+
+
+def test_without_a_quorum_the_period_is_void_and_the_next_one_runs(world, network):
+    world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 1_000))
+    world.submit("n0", intention(world, network, "n1", 0, 3, 560_000, 1_000))
+    world.run_for(10_000)
+    world.partition({"n0", "n1"}, {"n2", "n3"})  # three of four must sign
+    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == VOID, limit_ms=80_000)
+    buyer = account(world, "n0", network.keys["n1"])
+    assert (buyer.balance_uyuan, buyer.reserved_uyuan) == (INITIAL_BALANCE_UYUAN, 0)
+    world.heal()
+    world.run_until(agree(world), limit_ms=20_000)
+
+    period = world.node("n0").chain.head.header.period + 3
+    world.submit("n0", intention(world, network, "n0", 1, period, 500_000, 1_000, sequence=1))
+    world.submit("n1", intention(world, network, "n1", 0, period, 560_000, 1_000, sequence=1))
+    world.run_until(lambda: (gate(world, "n2", period) or (0,) * 5)[4] == CERTIFIED, limit_ms=60_000)
+
+
+def test_a_peer_that_missed_a_checkpoint_comes_over_to_the_final_branch(network):
+    # n3 hashes ten times as fast as the others together, alone, while they make a gate block final.
+    world = World(network.genesis, network.keys, seed=3)
+    world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 1_000))
+    world.submit("n0", intention(world, network, "n1", 0, 3, 560_000, 1_000))
+    world.run_for(10_000)
+    world.peers["n3"].hash_rate = 40_000
+    world.partition({"n0", "n1", "n2"}, {"n3"})
+    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=60_000)
+    final = world.node("n0").chain.final_hash
+    assert world.node("n3").chain.head.work > world.node("n0").chain.head.work
+    world.peers["n3"].hash_rate = 1_000
+    world.heal()
+    world.run_until(lambda: world.node("n3").chain.final_hash == final, limit_ms=60_000)
+    world.run_until(agree(world), limit_ms=30_000)
+    assert world.node("n3").chain.is_canonical(world.node("n0").chain.get_header(final))
+
+
+def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, network):
+    world.run_for(5_000)
+    culprit = network.keys["n0"]
+    entry = next(
+        entry
+        for entry in world.node("n1").chain.ancestors(world.node("n1").chain.head)
+        if entry.height and entry.header.producer == culprit.public_key
+    )
+    twin = reseal(world, replace(entry.header, timestamp_ms=entry.header.timestamp_ms - 1), culprit)
+    world.inject("n1", network.keys["n2"].public_key, wire.NewBlock(header=encode(twin.to_value()), ids=()))
+    world.run_for(10_000)
+    world.run_until(agree(world), limit_ms=10_000)
+    for peer in world.peers:
+        assert account(world, peer, culprit).penalty_upt == 20_000_000
+        assert account(world, peer, culprit).credit_upt == 70_000_000
+    kinds = [
+        tx.kind
+        for entry in world.node("n2").chain.ancestors(world.node("n2").chain.head)
+        if entry.block
+        for tx in entry.block.transactions
+    ]
+    assert kinds.count(EQUIVOCATION) == 1
+
+
+def reseal(world, header, key):
+    """Seal a changed header with its producer's key, as a cheat would."""
+    consensus = world.genesis.params.consensus
+    target = compute_target(header.n_diff, header.credit_upt, consensus.tau_upt)
+    return header.sealed(search(header.root, target, count=10**8), key)
+
+
+def test_a_crashed_peer_goes_on_where_its_store_ends(world, network):
+    transfer = sign(world, network.keys["n0"], "transfer", network.keys["n1"].address, 5)
+    world.run_for(3_000)
+    world.partition({"n0"}, {"n1", "n2", "n3"})
+    assert world.submit("n0", transfer) == (None,)
+    world.crash("n0")  # acknowledged, gossiped to nobody
+    world.run_for(30_000)
+    world.start("n0")
+    world.heal()
+    world.run_until(
+        lambda: account(world, "n3", network.keys["n1"]).balance_uyuan == INITIAL_BALANCE_UYUAN + 5,
+        limit_ms=30_000,
+    )
+
+
+def test_a_restored_backup_refuses_to_start(world, network):
+    world.run_for(10_000)
+    backup = MemoryStore()
+    backup.write(list(world.peers["n0"].store.scan(b"")))
+    world.run_until(lambda: world.peers["n0"].guard.height > world.node("n0").chain.final_height + 12, limit_ms=99_000)
+    with pytest.raises(RolledBack) as caught:
+        ChainNode(network.genesis, backup, key=network.keys["n0"], guard=world.peers["n0"].guard)
+    assert caught.value.values["expected"] > caught.value.values["actual"]
+
+
+def test_a_late_peer_catches_up_headers_first_with_bodies_from_several_peers(network):
+    world = World(network.genesis, network.keys, seed=5)
+    world.crash("n3")
+    world.run_for(700_000)
+    height = world.node("n0").chain.head.height
+    assert height > 550  # more than one message of headers
+    asked = dict.fromkeys(("n0", "n1", "n2"), 0)
+    perform = world._perform
+
+    def count(peer, action):
+        if peer.name in asked and type(getattr(action, "message", None)) is wire.Blocks:
+            asked[peer.name] += len(action.message.raw)
+        perform(peer, action)
+
+    world._perform = count
+    world.start("n3")
+    world.run_until(lambda: world.node("n3").chain.head.height >= height, limit_ms=60_000)
+    world.run_until(agree(world), limit_ms=10_000)
+    assert all(bodies > 50 for bodies in asked.values()), asked
+    assert sum(asked.values()) < 1.1 * height, "bodies were downloaded more than once"
+
+
+def test_a_block_ahead_of_the_clock_waits_and_is_then_taken_in(world, network):
+    world.run_for(5_000)
+    world.partition({"n1"}, {"n0", "n2", "n3"})
+    world.run_for(100)
+    block = build_block(world, "n1", network.keys["n0"], world.now_ms + 1_500)
+    announce(world, "n1", block)
+    assert world.peers["n1"].faults == []
+    assert not knows(world, "n1", block)
+    world.run_for(1_600)
+    assert knows(world, "n1", block)
+
+
+def test_a_block_too_far_ahead_is_refused_now_but_not_for_ever(world, network):
+    world.run_for(5_000)
+    world.partition({"n1"}, {"n0", "n2", "n3"})
+    world.run_for(100)
+    block = build_block(world, "n1", network.keys["n0"], world.now_ms + 60_000)
+    announce(world, "n1", block)
+    assert [(name, error.code) for name, error in world.peers["n1"].faults] == [("n0", "TimestampTooFarAhead")]
+    world.run_for(59_000)
+    announce(world, "n1", block)
+    world.run_for(2_000)
+    assert knows(world, "n1", block)
+
+
+def announce(world, receiver, block):
+    message = wire.NewBlock(header=encode(block.header.to_value()), ids=())
+    world.inject(receiver, block.header.producer, message)
+
+
+def knows(world, name, block):
+    return world.node(name).chain.get_header(block.hash) is not None
+
+
+def build_block(world, name, key, now_ms):
+    """An empty block by `key` on a peer's head, dated `now_ms`."""
+    chain = world.node(name).chain
+    engine = PocaEngine(world.genesis)
+    proposal = engine.propose(key.public_key, chain.head, chain, now_ms)
+    candidate = build_candidate(
+        key,
+        proposal,
+        chain.head,
+        genesis=world.genesis,
+        contracts=build_contracts(),
+        producers=(),
+        pending=(),
+    )
+    nonce = search(candidate.header.root, proposal.target, count=10**8)
+    return candidate.sealed(nonce, key)
+
+
+def test_same_seed_same_trace_under_every_hash_seed(network):
+    script = (
+        "from simulation.networks import make_network\n"
+        "from simulation.world import World\n"
+        "network = make_network()\n"
+        "world = World(network.genesis, network.keys, seed=11)\n"
+        "world.run_for(20_000); world.partition({'n0'}, {'n1', 'n2', 'n3'}); world.run_for(10_000)\n"
+        "world.heal(); world.run_for(10_000)\n"
+        "print(world.trace_hash())\n"
+    )
+    traces = {
+        subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for seed in ("0", "1", "77")
+    }
+    assert len(traces) == 1
+    other = World(network.genesis, network.keys, seed=12)
+    other.run_for(40_000)
+    assert other.trace_hash() not in traces.pop()
+
+
+def test_addresses_follow_from_keys(network):
+    assert all(key.address == address_of(key.public_key) for key in network.keys.values())
