@@ -45,6 +45,10 @@ class Engine(Protocol):
         """Every rule of a header on its executed parent. Raises the `InvalidBlock` family."""
         ...
 
+    def get_work(self, header: Header) -> int:
+        """The work that a header claims."""
+        ...
+
     def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
         """What `producer` (a public key) may build on `parent` now, None where it may not."""
         ...

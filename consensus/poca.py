@@ -77,6 +77,10 @@ class PocaEngine:
         check_producer_signature(header)
         return Weighed(work=parent.work + block_work(n_diff), base_n_diff=base)
 
+    def get_work(self, header: Header) -> int:
+        """See `Engine.get_work`."""
+        return block_work(header.n_diff)
+
     def is_better(self, candidate: Entry, head: Entry) -> bool:
         """More work wins; work is independent of credit, else credit would cancel out (design section 3)."""
         if candidate.work != head.work:

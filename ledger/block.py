@@ -151,14 +151,10 @@ class Block:
         return block
 
     @classmethod
-    def from_bytes(
-        cls, raw: bytes, *, max_bytes: int, max_transactions: int, max_transaction_bytes: int
-    ) -> Block:
+    def from_bytes(cls, raw: bytes, *, max_bytes: int, max_transactions: int, max_transaction_bytes: int) -> Block:
         """Raises the `Malformed` family."""
         value = decode(raw, max_bytes=max_bytes)
-        return cls.from_value(
-            value, max_transactions=max_transactions, max_transaction_bytes=max_transaction_bytes
-        )
+        return cls.from_value(value, max_transactions=max_transactions, max_transaction_bytes=max_transaction_bytes)
 
 
 def compute_tx_root(transactions: Sequence[Transaction]) -> bytes:

@@ -94,9 +94,7 @@ def _names(kinds: set[type]) -> str:
     return ", ".join(sorted(kind.__name__ for kind in kinds))
 
 
-def expect_array(
-    value: Value, length: int | None, what: str, *, max_length: int | None = None
-) -> tuple[Value, ...]:
+def expect_array(value: Value, length: int | None, what: str, *, max_length: int | None = None) -> tuple[Value, ...]:
     """`value` as an array of exactly `length` items; of any number, up to `max_length`, where that is None.
 
     Raises `WrongShape` or `TooLarge`.

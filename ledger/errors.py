@@ -343,9 +343,16 @@ class BrokenHeaders(InvalidBlock):
     penalty = 20
 
 
-class OrphanBlock(InvalidBlock):
-    message = "parent {parent} is unknown"
-    penalty = 0
+class TooLittleWork(InvalidBlock):
+    message = "{count} headers claim less work than this node's head"
+    penalty = 5  # the head may have moved while they were on their way
+    is_final = False
+
+
+class SyncStalled(InvalidBlock):
+    message = "headers were sent, but their blocks never came"
+    penalty = 25
+    is_final = False
 
 
 # --- the store -----------------------------------------------------------------------------------
@@ -372,9 +379,7 @@ class StoreFailed(StoreError):
 
 
 class RolledBack(StoreError):
-    message = (
-        "the store's head is at height {actual}, but this key has already sealed or voted at height {expected}"
-    )
+    message = "the store's head is at height {actual}, but this key has already sealed or voted at height {expected}"
     exit_code = 6
 
 
@@ -419,14 +424,13 @@ class NoCertificate(NotFound):
     message = "this node has no certificate for period {period}"
 
 
+class StateNotKept(NotFound):
+    message = "the state of block {height} is not kept: it is more than {depth} blocks below the head"
+
+
 class BadRequest(GridmeritError):
     message = "{what}: have {have!r}, want {want}"
     exit_code = 2
-
-
-class TooManyRequests(GridmeritError):
-    message = "more than {limit} requests per second; try again in {retry_after_ms} ms"
-    exit_code = 4
 
 
 class TooManySubscribers(GridmeritError):
@@ -616,7 +620,11 @@ class NodeFailed(GridmeritError):
     exit_code = 4
 
 
+class NoPeriod(GridmeritError):
+    message = "no period is {what} at this time"
+    exit_code = 5
+
+
 class ChecksFailed(GridmeritError):
     message = "{failed} of {total} checks failed: {names}"
     exit_code = 7
-

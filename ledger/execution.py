@@ -134,9 +134,7 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
     view.commit()
 
 
-def apply_transaction(
-    view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts
-) -> Receipt:
+def apply_transaction(view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts) -> Receipt:
     """Run one transaction whose envelope has been checked.
 
     Raises `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a producer's kind whatever its
@@ -164,9 +162,7 @@ def apply_transaction(
     return Receipt(transaction_id=transaction.id, code=OK)
 
 
-def _apply_producers(
-    view: Overlay, block: BlockContext, transaction: Transaction, handler: Handler
-) -> Receipt:
+def _apply_producers(view: Overlay, block: BlockContext, transaction: Transaction, handler: Handler) -> Receipt:
     if transaction.sender != block.producer or transaction.sequence != 0:
         raise ProducersOnly(kind=transaction.kind)
     try:
@@ -255,5 +251,3 @@ def execute_block(
     if execution.state.root != header.state_root:
         raise WrongStateRoot(expected=execution.state.root.hex(), actual=header.state_root.hex())
     return execution
-
-

@@ -97,7 +97,7 @@ class Mempool:
                 del self._by_sender[transaction.sender]
 
     def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[bytes, ...]:
-        """Drop what cannot enter a block at `height` any more; `spent` gives a sender's next sequence. Returns the ids."""
+        """Drop what cannot enter a block at `height` any more and return its ids; `spent` gives next sequences."""
         stale = tuple(
             transaction.id
             for sender, waiting in self._by_sender.items()

@@ -91,9 +91,7 @@ def consistency_proof(leaves: Sequence[bytes], old_size: int) -> tuple[bytes, ..
     return tuple(reversed(path))
 
 
-def verify_consistency(
-    old_root: bytes, old_size: int, new_root: bytes, new_size: int, proof: Sequence[bytes]
-) -> None:
+def verify_consistency(old_root: bytes, old_size: int, new_root: bytes, new_size: int, proof: Sequence[bytes]) -> None:
     """Check that the tree of `new_size` leaves extends the one of `old_size`, or raise `InvalidProof`.
 
     The algorithm of RFC 9162, section 2.1.4.2. An empty old tree proves nothing and is refused.

@@ -42,7 +42,7 @@ class Overlay:
         else:
             raw = self._state.get(key)
         # Our own bytes, written by `put`: no canonical check on the way back.
-        return None if raw is None else msgpack.unpackb(raw, use_list=False)  # type: ignore[no-any-return]
+        return None if raw is None else msgpack.unpackb(raw, use_list=False)
 
     def put(self, key: bytes, value: Value) -> None:
         self._transaction[key] = encode(value)

@@ -123,8 +123,10 @@ class MarketParams(Section):
     def _check(self) -> MarketParams:
         if not self.open_ppm > self.gate_ppm > self.deadline_ppm:
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
-        if self.settle_ppm < 1_000_000:
-            raise ValueError("settle_ppm counts from the start of delivery, so it is at least 1000000")
+        if self.settle_ppm <= 1_000_000:
+            raise ValueError(
+                "settle_ppm counts from the start of delivery and must leave time for readings after its end: above 1000000"
+            )
         return self
 
 

@@ -14,7 +14,7 @@ from operator import itemgetter
 from typing import TypeAlias
 
 from ledger.codec import Value, expect_array, expect_bytes
-from ledger.errors import InvalidProof, TooLarge, WrongShape
+from ledger.errors import InvalidProof
 from ledger.hashing import tagged_hash
 
 PATH_TAG = "gridmerit/state/path"
@@ -118,10 +118,7 @@ class StateProof:
     def from_value(cls, value: Value) -> StateProof:
         """Raises `WrongShape` or `TooLarge`."""
         siblings, other = expect_array(value, 2, "state proof")
-        if type(siblings) is not tuple:
-            raise WrongShape(what="state proof siblings", detail="expected an array")
-        if len(siblings) > MAX_SIBLINGS:
-            raise TooLarge(what="state proof siblings", actual=len(siblings), limit=MAX_SIBLINGS)
+        siblings = expect_array(siblings, None, "state proof siblings", max_length=MAX_SIBLINGS)
         hashes = tuple([expect_bytes(sibling, "state proof sibling", size=32) for sibling in siblings])
         if other is None:
             return cls(siblings=hashes, other_leaf=None)

@@ -35,6 +35,8 @@ from ledger.errors import (
     Rejected,
     RolledBack,
     StoreError,
+    SyncStalled,
+    TooLittleWork,
     UnknownMessage,
 )
 from ledger.execution import BlockContext, Contracts, compute_period, execute_block, ledger_handlers
@@ -297,11 +299,19 @@ class ChainNode:
             return []
         for header in headers:
             self._engine.screen_header(header, self._sealers)
-        after = self._sync.on_headers(peer, headers, is_known=self._is_known)
-        actions = self._catch_up(now_ms)
+        after = self._sync.on_headers(peer, headers, now_ms, is_known=self._is_known)
         if after and len(raw) == wire.MAX_ITEMS and self._sync.may_ask(peer, now_ms):
-            actions.append(Send(peer=peer, message=wire.GetHeaders(locator=after)))
-        return actions
+            return [Send(peer=peer, message=wire.GetHeaders(locator=after)), *self._catch_up(now_ms)]
+        if after and not self._is_worth_following(self._sync.headers):
+            self._sync.reset()
+            raise TooLittleWork(count=len(headers))
+        return self._catch_up(now_ms)
+
+    def _is_worth_following(self, headers: tuple[Header, ...]) -> bool:
+        """Whether a skeleton claims more work than our head, or holds a block that a certificate makes final."""
+        parent = self.chain.get(headers[0].parent)
+        work = (parent.work if parent else 0) + sum(self._engine.get_work(header) for header in headers)
+        return work > self.chain.head.work or any(self._checkpoints.certificate_of(one.hash) for one in headers)
 
     def _send_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
         found, room = [], _MAX_REPLY_BYTES
@@ -672,7 +682,9 @@ class ChainNode:
         """Import bodies whose turn has come, ask for more, and look for a peer that is ahead."""
         was_active = self._sync.is_active
         actions: list[Action] = []
-        while (ready := self._sync.next_block()) is not None:
+        if (idler := self._sync.give_up_stalled(now_ms)) is not None:
+            actions.append(PenalisePeer(peer=idler, error=SyncStalled()))
+        while (ready := self._sync.next_block(now_ms)) is not None:
             actions += self._import_block(*ready, now_ms)
         self._sync.skip_known(self._is_known)
         self._sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])

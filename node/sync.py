@@ -13,6 +13,7 @@ from node.fetcher import Fetcher
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import
 MAX_SKELETON = 20_000
 HEADERS_TIMEOUT_MS = 5_000
+STALL_MS = 15_000  # without a body in its turn for so long, the skeleton was made up or its peers are gone
 
 
 class Sync:
@@ -25,6 +26,8 @@ class Sync:
         self._held: dict[bytes, tuple[Block, PeerId]] = {}
         self._asked: PeerId | None = None
         self._deadline_ms = 0
+        self._source: PeerId | None = None  # who sent the skeleton
+        self._progress_ms = 0
 
     @property
     def is_active(self) -> bool:
@@ -33,6 +36,19 @@ class Sync:
     @property
     def target_height(self) -> int:
         return self._skeleton[-1].height if self._skeleton else 0
+
+    @property
+    def headers(self) -> tuple[Header, ...]:
+        """The headers that are still to be imported."""
+        return tuple(self._skeleton)
+
+    def give_up_stalled(self, now_ms: int) -> PeerId | None:
+        """Drop a skeleton that makes no progress; the peer that sent it, None where all is well."""
+        if not self._skeleton or now_ms < self._progress_ms + STALL_MS:
+            return None
+        source = self._source
+        self.reset()
+        return source
 
     def may_ask(self, peer: PeerId, now_ms: int) -> bool:
         """Claim the one header request for `peer`, unless another peer is still in time to answer one."""
@@ -45,7 +61,7 @@ class Sync:
         return self._asked == peer
 
     def on_headers(
-        self, peer: PeerId, headers: tuple[Header, ...], *, is_known: Callable[[bytes], bool]
+        self, peer: PeerId, headers: tuple[Header, ...], now_ms: int, *, is_known: Callable[[bytes], bool]
     ) -> tuple[bytes, ...]:
         """Extend the skeleton with screened headers; returns the hash to continue after, or nothing.
 
@@ -64,6 +80,7 @@ class Sync:
             if child.parent != parent.hash or child.height != parent.height + 1:
                 raise BrokenHeaders(detail=f"no link at height {child.height}")
         self._skeleton += fresh
+        self._source, self._progress_ms = peer, now_ms
         self._wanted.update((header.hash, header.height) for header in fresh)
         return (fresh[-1].hash,)
 
@@ -82,12 +99,13 @@ class Sync:
         self._held[block.hash] = (block, peer)
         return True
 
-    def next_block(self) -> tuple[Block, PeerId] | None:
+    def next_block(self, now_ms: int) -> tuple[Block, PeerId] | None:
         """Take the next body to import, in the order of the chain."""
         if not self._skeleton or self._skeleton[0].hash not in self._held:
             return None
         header = self._skeleton.pop(0)
         del self._wanted[header.hash]
+        self._progress_ms = now_ms
         return self._held.pop(header.hash)
 
     def skip_known(self, is_known: Callable[[bytes], bool]) -> None:

@@ -1,0 +1,1 @@
+"""Data, not code: chain parameters, node settings, scenarios and profiles."""

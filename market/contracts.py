@@ -1,0 +1,185 @@
+"""The market's contract: what each kind of transaction asks for, and the rules it has to meet.
+
+Handlers take a payload apart, ask who sent it and whether the period's clock allows it, and leave the rest to
+the order book and the meters. Registered with the chain by `market_handlers` and `market_hooks`.
+
+What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer:
+
+    order, cancelled   period, order id, owner, side, price, volume
+    gate               period, trade count, volume, result root; then one `trade` each
+    trade              period, trade index, buyer, seller, price, volume
+    void               period
+    reading            period, owner, consumed, produced
+    settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded
+    credit             period, member, score of one delivery, credit after it (both in micro-points)
+    grid-settlement    period, member, consumption, output, pays, receives
+    settled            period
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from ledger.accounts import Member, require_member
+from ledger.codec import Value, expect_array, expect_int, expect_str
+from ledger.errors import (
+    CapacityOverstated,
+    GateClosed,
+    ImplausibleReading,
+    MarketNotOpen,
+    NotADevice,
+    ReadingTooEarly,
+    ReadingTooLate,
+    SideNotAllowed,
+    WrongNodeType,
+    WrongPosition,
+)
+from ledger.execution import BlockContext, Handler, Hook
+from ledger.gates import get_gate
+from ledger.overlay import Overlay
+from ledger.transaction import Transaction
+from market.book import cancel_order, place_order
+from market.credit import PPM
+from market.delivery import is_settled
+from market.metering import Reading, add_reading
+from market.orders import Side
+from market.period import add_live_period, compute_times, process_due_periods
+
+MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
+MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
+PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
+
+_ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
+
+
+class TradeIntention(NamedTuple):
+    """Step 3 of credit matching (text 000): a limit order, and what its sender states about itself."""
+
+    side: Side
+    period: int  # of delivery
+    price_uyuan_per_kwh: int
+    volume_wh: int
+    node_type: str  # the sender's role
+    position: str
+    capacity_wh: int
+    renewable_ppm: int
+    stability_ppm: int
+
+    def to_payload(self) -> tuple[Value, ...]:
+        return (int(self.side), *self[1:])
+
+    @classmethod
+    def from_payload(cls, payload: Value) -> TradeIntention:
+        """Raises `WrongShape` or `TooLarge`."""
+        fields = expect_array(payload, len(cls._fields), "intention")
+        side, period, price, volume_wh, node_type, position, capacity_wh, renewable, stability = fields
+        return cls(
+            side=Side(expect_int(side, "side", high=1)),
+            period=expect_int(period, "period"),
+            price_uyuan_per_kwh=expect_int(price, "price", low=1, high=MAX_PRICE_UYUAN_PER_KWH),
+            volume_wh=expect_int(volume_wh, "volume", low=1, high=MAX_ENERGY_WH),
+            node_type=expect_str(node_type, "node type", max_size=32),
+            position=expect_str(position, "position"),
+            capacity_wh=expect_int(capacity_wh, "capacity"),
+            renewable_ppm=expect_int(renewable, "renewable", high=PPM),
+            stability_ppm=expect_int(stability, "stability", high=PPM),
+        )
+
+
+def market_handlers() -> dict[str, Handler]:
+    """The market's transaction kinds."""
+    return {"intention": process_intention, "cancel": process_cancel, "reading": process_reading}
+
+
+def market_hooks() -> tuple[Hook, ...]:
+    """What the market does at the start of every block."""
+    return (process_due_periods,)
+
+
+def process_intention(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
+
+    Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `WrongNodeType`, `WrongPosition`, `CapacityOverstated`,
+    `MarketNotOpen`, `GateClosed`, and what `place_order` raises.
+    """
+    intention = TradeIntention.from_payload(transaction.payload)
+    member = require_member(view, transaction.sender)
+    _check_statements(intention, member)
+    _check_open(view, block, intention.period)
+    order = place_order(
+        view,
+        intention.period,
+        transaction.sender,
+        side=intention.side,
+        price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
+        volume_wh=intention.volume_wh,
+        quota_wh=member.capacity_wh,
+        params=block.params.market,
+    )
+    if order.order_id == 0:
+        add_live_period(view, intention.period)
+    price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
+    view.emit("order", intention.period, order.order_id, order.owner, int(order.side), price, volume_wh)
+
+
+def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`cancel [period, order_id]`: take one's own order off the book before its gate.
+
+    Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`.
+    """
+    fields = expect_array(transaction.payload, 2, "cancel")
+    period, order_id = expect_int(fields[0], "period"), expect_int(fields[1], "order id")
+    _check_open(view, block, period)
+    order = cancel_order(view, period, order_id, transaction.sender, block.params.market)
+    price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
+    view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
+
+
+def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`reading [period, consumed_wh, produced_wh]`: a device reports its owner's meter after delivery.
+
+    Raises `WrongShape`, `NotADevice`, `ReadingTooEarly`, `ReadingTooLate`, `ImplausibleReading` or
+    `DuplicateReading`.
+    """
+    fields = expect_array(transaction.payload, 3, "reading")
+    period = expect_int(fields[0], "period")
+    consumed_wh, produced_wh = expect_int(fields[1], "consumption"), expect_int(fields[2], "output")
+    device = require_member(view, transaction.sender)
+    if device.role != "device":
+        raise NotADevice(role=device.role)
+    _check_delivered(view, block, period)
+    capacity_wh = require_member(view, device.owner).capacity_wh
+    limit_wh = min(PLAUSIBLE_CAPACITIES * capacity_wh, MAX_ENERGY_WH)
+    if max(consumed_wh, produced_wh) > limit_wh:
+        raise ImplausibleReading(actual=max(consumed_wh, produced_wh), limit=limit_wh)
+    add_reading(view, period, Reading(device.owner, consumed_wh, produced_wh))
+    add_live_period(view, period)
+    view.emit("reading", period, device.owner, consumed_wh, produced_wh)
+
+
+def _check_statements(intention: TradeIntention, member: Member) -> None:
+    """What a member says of itself must be what it was admitted with."""
+    if member.role not in _ROLES_OF_SIDE[intention.side]:
+        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
+    if intention.node_type != member.role:
+        raise WrongNodeType(expected=member.role, actual=intention.node_type)
+    if intention.position != member.position:
+        raise WrongPosition(expected=member.position, actual=intention.position)
+    if intention.capacity_wh > member.capacity_wh:
+        raise CapacityOverstated(actual=intention.capacity_wh, limit=member.capacity_wh)
+
+
+def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms < times.open_ms:
+        raise MarketNotOpen(period=period, opens=times.open_ms, now=block.timestamp_ms)
+    if block.timestamp_ms >= times.gate_ms or get_gate(view, period) is not None:
+        raise GateClosed(period=period, closed=times.gate_ms)
+
+
+def _check_delivered(view: Overlay, block: BlockContext, period: int) -> None:
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms < times.delivery_end_ms:
+        raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
+    if block.timestamp_ms >= times.settle_ms or is_settled(view, period):
+        raise ReadingTooLate(period=period, settles=times.settle_ms)

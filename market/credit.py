@@ -1,0 +1,62 @@
+"""Merit: the score of one delivery and the running mean of scores, Eqs (1), (2) and (12) of text 000."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+from ledger.errors import EmptyContract
+from market.rounding import divide_half_up
+
+FULL_CREDIT_UPT = 100_000_000
+MAX_NATURAL_FACTOR_PPM = 300_000
+PPM = 1_000_000
+
+
+def assess_delivery(actual_wh: int, agreed_wh: int, *, natural_factor_ppm: int = 0) -> int:
+    """Score one delivery, in micro-points (0 … 100e6): one term of the sum in Eqs (1) and (2) of text 000.
+
+    Over-delivery scores as full delivery. The natural factor α of Eq. (12), 0 … 300 000 ppm, raises a
+    shortfall's score by 1 + α, up to full. Rounded half up. Raises `EmptyContract` when nothing was agreed.
+    """
+    assert actual_wh >= 0, "a meter reading is not negative"
+    assert 0 <= natural_factor_ppm <= MAX_NATURAL_FACTOR_PPM, "the natural factor is 0 … 0.3"
+    if agreed_wh <= 0:
+        raise EmptyContract(agreed_wh=agreed_wh)
+    if actual_wh >= agreed_wh:
+        return FULL_CREDIT_UPT
+    score_upt = divide_half_up(actual_wh * FULL_CREDIT_UPT * (PPM + natural_factor_ppm), agreed_wh * PPM)
+    return min(FULL_CREDIT_UPT, score_upt)
+
+
+def running_credit(scores_upt: Iterable[int]) -> int:
+    """C_n of Eqs (1) and (2): the mean of these scores (at least one), in micro-points, rounded half up.
+
+    The equations sum scores, not the means before them (which their C_i would say if read literally).
+    """
+    record = CreditRecord(initial_upt=0)
+    for score_upt in scores_upt:
+        record = record.add(score_upt)
+    assert record.score_count, "a mean needs a score"
+    return record.credit_upt
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditRecord:
+    """A member's scores so far, kept as sum and count so that no rounding accumulates."""
+
+    initial_upt: int  # the credit until the first score; it carries no weight afterwards
+    score_sum_upt: int = 0
+    score_count: int = 0
+
+    def add(self, score_upt: int) -> CreditRecord:
+        """The record with one more score (0 … 100e6 micro-points)."""
+        assert 0 <= score_upt <= FULL_CREDIT_UPT, "a score is 0 … 100 points"
+        return replace(self, score_sum_upt=self.score_sum_upt + score_upt, score_count=self.score_count + 1)
+
+    @property
+    def credit_upt(self) -> int:
+        """The mean of the scores in micro-points, half up; the initial credit where there are none."""
+        if not self.score_count:
+            return self.initial_upt
+        return divide_half_up(self.score_sum_upt, self.score_count)

@@ -1,0 +1,223 @@
+"""What became of a delivery period: readings spread over trades, money moved, credit earned, one record kept.
+
+A member's consumption is spread over all it bought and its output over all it sold; who bought or sold
+nothing settles that meter with the grid company. So every Wh that was metered is settled exactly once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple, cast
+
+from ledger.accounts import Account, get_account, put_account
+from ledger.execution import BlockContext
+from ledger.genesis import get_grid_operator
+from ledger.hashing import Address
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
+from market.credit import CreditRecord, assess_delivery
+from market.metering import Reading, take_readings
+from market.reserves import compute_trade_reserves, set_aside
+from market.settlement import allocate, settle_trade, settle_with_grid
+from market.trades import TradeRecord
+
+_SETTLEMENT = b"market/settlement/"
+
+
+class SettledTrade(NamedTuple):
+    """One trade as metered: the parts of both readings that fall on it (Wh) and its three legs (µ¥)."""
+
+    buyer: Address
+    seller: Address
+    consumption_wh: int
+    output_wh: int
+    buyer_pays_uyuan: int
+    seller_receives_uyuan: int
+    grid_receives_uyuan: int
+    traded_wh: int
+
+
+class SettledWithGrid(NamedTuple):
+    """What one member took from the grid at retail and fed into it at feed-in, outside all trades."""
+
+    member: Address
+    consumption_wh: int
+    output_wh: int
+    pays_uyuan: int
+    receives_uyuan: int
+
+
+class PeriodSettlement(NamedTuple):
+    """A settled period: its trades by index (none where it was void), and the rest by order of reading."""
+
+    trades: tuple[SettledTrade, ...]
+    grid: tuple[SettledWithGrid, ...]
+
+
+def get_settlement(view: Overlay, period: int) -> PeriodSettlement | None:
+    """The record of a settled period, None before."""
+    value = view.get(_settlement_key(period))
+    if value is None:
+        return None
+    trades, grid = cast(tuple[tuple[tuple[object, ...], ...], ...], value)
+    return PeriodSettlement(
+        trades=tuple([SettledTrade._make(row) for row in trades]),
+        grid=tuple([SettledWithGrid._make(row) for row in grid]),
+    )
+
+
+def is_settled(view: Overlay, period: int) -> bool:
+    return view.get(_settlement_key(period)) is not None
+
+
+def settle_period(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+    """Settle a period by its readings; `trades` are those that bind. A meter that was not read counts as 0.
+
+    The trades' reserves are released first, then money moves, and a balance may end in arrears. Both sides of
+    every trade are scored: Eqs (1), (2) and (12) of text 000.
+    """
+    params = block.params.market
+    readings = take_readings(view, period)
+    settled = _settle_trades(trades, readings, params)
+    with_grid = _settle_rest(trades, readings, params)
+    accounts = _Accounts(view, get_grid_operator(view))
+    accounts.release(compute_trade_reserves(trades, params.wheeling_uyuan_per_kwh))
+    for record, row in zip(trades, settled, strict=True):
+        accounts.collect(row.buyer, row.buyer_pays_uyuan)
+        accounts.collect(row.seller, -row.seller_receives_uyuan)
+        view.emit("settlement", period, row.buyer, row.seller, *row[4:])
+        for address, score_upt in _score(record, row, params):
+            view.emit("credit", period, address, score_upt, accounts.add_score(address, score_upt, params))
+    for rest in with_grid:
+        accounts.collect(rest.member, rest.pays_uyuan - rest.receives_uyuan)
+        view.emit("grid-settlement", period, *rest)
+    accounts.write()
+    view.put(_settlement_key(period), (tuple(map(tuple, settled)), tuple(map(tuple, with_grid))))
+    view.emit("settled", period)
+
+
+def _settle_trades(
+    trades: Sequence[TradeRecord], readings: Sequence[Reading], params: MarketParams
+) -> list[SettledTrade]:
+    volumes_wh = [record.volume_wh for record in trades]
+    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
+    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
+    consumption_wh = _spread(consumed_wh, [record.buyer for record in trades], volumes_wh)
+    output_wh = _spread(produced_wh, [record.seller for record in trades], volumes_wh)
+    rows = []
+    for record, consumed, produced in zip(trades, consumption_wh, output_wh, strict=True):
+        legs = settle_trade(
+            price_uyuan_per_kwh=record.price_uyuan_per_kwh,
+            wheeling_uyuan_per_kwh=params.wheeling_uyuan_per_kwh,
+            consumption_wh=consumed,
+            output_wh=produced,
+            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
+            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
+        )
+        rows.append(
+            SettledTrade(
+                buyer=record.buyer,
+                seller=record.seller,
+                consumption_wh=consumed,
+                output_wh=produced,
+                buyer_pays_uyuan=legs.buyer_pays_uyuan,
+                seller_receives_uyuan=legs.seller_receives_uyuan,
+                grid_receives_uyuan=legs.grid_receives_uyuan,
+                traded_wh=legs.traded_wh,
+            )
+        )
+    return rows
+
+
+def _settle_rest(
+    trades: Sequence[TradeRecord], readings: Sequence[Reading], params: MarketParams
+) -> list[SettledWithGrid]:
+    """What the readings hold beside the trades; a member with nothing left has no row."""
+    buyers = {record.buyer for record in trades}
+    sellers = {record.seller for record in trades}
+    rows = []
+    for owner, consumed_wh, produced_wh in readings:
+        consumption_wh = 0 if owner in buyers else consumed_wh
+        output_wh = 0 if owner in sellers else produced_wh
+        if not consumption_wh and not output_wh:
+            continue
+        legs = settle_with_grid(
+            consumption_wh=consumption_wh,
+            output_wh=output_wh,
+            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
+            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
+        )
+        row = SettledWithGrid(owner, consumption_wh, output_wh, legs.buyer_pays_uyuan, legs.seller_receives_uyuan)
+        rows.append(row)
+    return rows
+
+
+def _spread(metered_wh: Mapping[Address, int], parties: list[Address], agreed_wh: list[int]) -> list[int]:
+    """The part of its party's reading that falls on each trade, in proportion to the agreed volumes."""
+    indexes: dict[Address, list[int]] = {}
+    for index, party in enumerate(parties):
+        indexes.setdefault(party, []).append(index)
+    parts_wh = [0] * len(parties)
+    for party, places in indexes.items():
+        shares = allocate(metered_wh.get(party, 0), [agreed_wh[index] for index in places])
+        for index, share_wh in zip(places, shares, strict=True):
+            parts_wh[index] = share_wh
+    return parts_wh
+
+
+def _score(record: TradeRecord, row: SettledTrade, params: MarketParams) -> tuple[tuple[Address, int], ...]:
+    """Scores of buyer and seller in micro-points; Eq. (12) makes allowance for the seller's weather."""
+    factor_ppm = params.natural_factor_ppm
+    return (
+        (record.buyer, assess_delivery(row.consumption_wh, record.volume_wh)),
+        (record.seller, assess_delivery(row.output_wh, record.volume_wh, natural_factor_ppm=factor_ppm)),
+    )
+
+
+class _Accounts:
+    """The accounts that one settlement touches, each read and written once; the grid company is the payee."""
+
+    def __init__(self, view: Overlay, operator: Address) -> None:
+        self._view = view
+        self._operator = operator
+        self._accounts: dict[Address, Account] = {}
+        self._collected_uyuan = 0
+
+    def release(self, reserves_uyuan: Mapping[Address, int]) -> None:
+        for address, reserve_uyuan in reserves_uyuan.items():
+            self._accounts[address] = set_aside(self._get(address), -reserve_uyuan)
+
+    def collect(self, address: Address, amount_uyuan: int) -> None:
+        """Move money from the account to the grid company, or the other way where it is negative."""
+        account = self._get(address)
+        self._accounts[address] = account._replace(balance_uyuan=account.balance_uyuan - amount_uyuan)
+        self._collected_uyuan += amount_uyuan
+
+    def add_score(self, address: Address, score_upt: int, params: MarketParams) -> int:
+        """Count one more delivery; the account's new credit, which is the mean score less the penalties."""
+        account = self._get(address)
+        record = CreditRecord(
+            initial_upt=params.initial_credit_upt,
+            score_sum_upt=account.score_sum_upt,
+            score_count=account.score_count,
+        ).add(score_upt)
+        credit_upt = max(0, record.credit_upt - account.penalty_upt)
+        self._accounts[address] = account._replace(
+            credit_upt=credit_upt, score_sum_upt=record.score_sum_upt, score_count=record.score_count
+        )
+        return credit_upt
+
+    def write(self) -> None:
+        operator = self._get(self._operator)
+        balance_uyuan = operator.balance_uyuan + self._collected_uyuan
+        self._accounts[self._operator] = operator._replace(balance_uyuan=balance_uyuan)
+        for address, account in self._accounts.items():
+            put_account(self._view, address, account)
+
+    def _get(self, address: Address) -> Account:
+        account = self._accounts.get(address)
+        return get_account(self._view, address) if account is None else account
+
+
+def _settlement_key(period: int) -> bytes:
+    return _SETTLEMENT + period.to_bytes(8, "big")

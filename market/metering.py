@@ -1,0 +1,64 @@
+"""Meter readings of each delivery period, in ledger state from their arrival until the period is settled.
+
+Readings form a chain, each naming the meter read before it, so that all are found without a list that grows.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from ledger.errors import DuplicateReading
+from ledger.hashing import Address, show_address
+from ledger.overlay import Overlay
+
+_LAST = b"market/metered/"
+_READING = b"market/reading/"
+
+
+class Reading(NamedTuple):
+    """What the meter of `owner` counted in one delivery period."""
+
+    owner: Address
+    consumed_wh: int
+    produced_wh: int
+
+
+def add_reading(view: Overlay, period: int, reading: Reading) -> None:
+    """Record a reading. Raises `DuplicateReading`."""
+    key = _reading_key(period, reading.owner)
+    if view.get(key) is not None:
+        raise DuplicateReading(period=period, owner=show_address(reading.owner))
+    last = view.get(_last_key(period)) or b""
+    view.put(key, (reading.consumed_wh, reading.produced_wh, last))
+    view.put(_last_key(period), reading.owner)
+
+
+def get_readings(view: Overlay, period: int) -> list[Reading]:
+    """A period's readings in order of arrival; none once it is settled."""
+    readings = []
+    owner = cast(bytes, view.get(_last_key(period)) or b"")
+    while owner:
+        value = view.get(_reading_key(period, owner))
+        consumed_wh, produced_wh, previous = cast(tuple[int, int, bytes], value)
+        readings.append(Reading(owner, consumed_wh, produced_wh))
+        owner = previous
+    readings.reverse()
+    return readings
+
+
+def take_readings(view: Overlay, period: int) -> list[Reading]:
+    """A period's readings in order of arrival, deleted from the state."""
+    readings = get_readings(view, period)
+    for reading in readings:
+        view.delete(_reading_key(period, reading.owner))
+    if readings:
+        view.delete(_last_key(period))
+    return readings
+
+
+def _last_key(period: int) -> bytes:
+    return _LAST + period.to_bytes(8, "big")
+
+
+def _reading_key(period: int, owner: Address) -> bytes:
+    return _READING + period.to_bytes(8, "big") + owner

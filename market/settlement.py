@@ -1,0 +1,91 @@
+"""What a delivered hour costs and earns: Table 2 of text 000, in exact integers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from market.rounding import divide_half_up
+
+WH_PER_KWH = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Settlement:
+    """Three legs in µ¥ that sum to zero: what the buyer pays, the seller and the grid company receive."""
+
+    buyer_pays_uyuan: int
+    seller_receives_uyuan: int
+    grid_receives_uyuan: int  # negative when the grid company pays for more output than it sells
+    traded_wh: int
+
+
+def settle_trade(
+    *,
+    price_uyuan_per_kwh: int,
+    wheeling_uyuan_per_kwh: int,
+    consumption_wh: int,
+    output_wh: int,
+    retail_uyuan_per_kwh: int,
+    feed_in_uyuan_per_kwh: int,
+) -> Settlement:
+    """Settle one trade by what the meters say: Table 2 of text 000.
+
+    `t = min(consumption, output)` changes hands, and is not capped at the agreed volume. The buyer pays
+    `t·(price + wheeling) + (consumption − t)·retail`, the seller receives `t·price + (output − t)·feed_in`,
+    each computed once and rounded half up to µ¥; the grid company takes the rest, which may be negative.
+    The meter readings (Wh) are this trade's share of them, see `allocate`.
+    """
+    assert min(price_uyuan_per_kwh, wheeling_uyuan_per_kwh, retail_uyuan_per_kwh, feed_in_uyuan_per_kwh) >= 0
+    assert min(consumption_wh, output_wh) >= 0
+    traded_wh = min(consumption_wh, output_wh)
+    owed = (
+        traded_wh * (price_uyuan_per_kwh + wheeling_uyuan_per_kwh)
+        + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
+    )
+    earned = traded_wh * price_uyuan_per_kwh + (output_wh - traded_wh) * feed_in_uyuan_per_kwh
+    return _close(owed, earned, traded_wh)
+
+
+def settle_with_grid(
+    *, consumption_wh: int, output_wh: int, retail_uyuan_per_kwh: int, feed_in_uyuan_per_kwh: int
+) -> Settlement:
+    """Settle a member without trades: it buys its consumption at retail and sells its output at feed-in.
+
+    Buyer and seller are the same member; nothing is netted between its two meters.
+    """
+    assert min(consumption_wh, output_wh, retail_uyuan_per_kwh, feed_in_uyuan_per_kwh) >= 0
+    return _close(consumption_wh * retail_uyuan_per_kwh, output_wh * feed_in_uyuan_per_kwh, traded_wh=0)
+
+
+def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:
+    """Spread a meter reading over a member's trades of a period, in proportion to the agreed volumes (Wh).
+
+    The k-th part is the difference of two floors of the cumulative share, so the parts sum to the reading
+    exactly and none is more than 1 Wh off its share. The same trades in another order may differ by that 1
+    Wh.
+    """
+    assert actual_wh >= 0, "a meter reading is not negative"
+    assert agreed_wh, "without trades, settle with the grid"
+    assert min(agreed_wh) > 0, "an agreed volume is positive"
+    total_wh = sum(agreed_wh)
+    parts = []
+    cumulative_wh = allocated_wh = 0
+    for volume_wh in agreed_wh:
+        cumulative_wh += volume_wh
+        reached_wh = actual_wh * cumulative_wh // total_wh
+        parts.append(reached_wh - allocated_wh)
+        allocated_wh = reached_wh
+    return parts
+
+
+def _close(owed: int, earned: int, traded_wh: int) -> Settlement:
+    """Round the two numerators (Wh · µ¥/kWh) once each; the grid's leg is the remainder."""
+    buyer_pays = divide_half_up(owed, WH_PER_KWH)
+    seller_receives = divide_half_up(earned, WH_PER_KWH)
+    return Settlement(
+        buyer_pays_uyuan=buyer_pays,
+        seller_receives_uyuan=seller_receives,
+        grid_receives_uyuan=buyer_pays - seller_receives,
+        traded_wh=traded_wh,
+    )

@@ -1,0 +1,52 @@
+"""Read-only answers about the market for the API and for reports, each from one `State`."""
+
+from __future__ import annotations
+
+from ledger.errors import UnknownTrade
+from ledger.merkle import inclusion_proof
+from ledger.overlay import Overlay
+from ledger.state import State
+from market import delivery, trades
+from market.book import get_orders
+from market.clearing import best_prices
+from market.delivery import PeriodSettlement
+from market.orders import Order
+from market.period import get_live_periods
+from market.trades import TradeRecord, encode_trade_leaf
+
+
+def get_book(state: State, period: int) -> list[Order]:
+    """The live orders of a delivery period by id; none once its gate is closed."""
+    return get_orders(Overlay(state), period)
+
+
+def get_best(state: State, period: int) -> tuple[int | None, int | None]:
+    """Best bid and best ask in µ¥ per kWh, None where that side is empty."""
+    return best_prices(get_book(state, period))
+
+
+def get_trades(state: State, period: int) -> list[TradeRecord]:
+    """The trades of a period by index, void ones included: whether they bind is the gate's status."""
+    return trades.get_trades(Overlay(state), period)
+
+
+def get_settlement(state: State, period: int) -> PeriodSettlement | None:
+    """The record of a settled period, None before it is."""
+    return delivery.get_settlement(Overlay(state), period)
+
+
+def live_periods(state: State) -> tuple[int, ...]:
+    """Periods with orders, trades or readings that are not settled yet, ascending."""
+    return get_live_periods(Overlay(state))
+
+
+def prove_trade(state: State, period: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:
+    """A trade's leaf, its inclusion proof under the gate's result root, and the number of leaves.
+
+    `ledger.merkle.verify_inclusion` checks it and `market.trades.decode_trade_leaf` reads the leaf. Raises
+    `UnknownTrade`.
+    """
+    leaves = [encode_trade_leaf(record) for record in get_trades(state, period)]
+    if not 0 <= index < len(leaves):
+        raise UnknownTrade(period=period, count=len(leaves), index=index)
+    return leaves[index], inclusion_proof(leaves, index), len(leaves)

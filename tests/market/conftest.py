@@ -1,0 +1,221 @@
+"""A small market on a chain, driven block by block: `make_market()` gives every test its own."""
+
+from __future__ import annotations
+
+from functools import cache
+
+import pytest
+
+from ledger.accounts import Account, account_key, get_account, put_account
+from ledger.codec import encode
+from ledger.execution import BlockContext, Contracts, Execution, compute_period, execute_body
+from ledger.gates import CERTIFIED, Gate, get_gate, put_gate
+from ledger.genesis import Genesis, GenesisMember, build_state
+from ledger.overlay import Event, Overlay
+from ledger.params import ChainParams, LedgerParams, MarketParams
+from ledger.signatures import SigningKey
+from ledger.state import State
+from ledger.transaction import make_transaction
+from market.contracts import TradeIntention, market_handlers, market_hooks
+from market.orders import Side
+from market.period import PeriodTimes, compute_times
+
+PERIOD = 10  # the delivery period that tests trade in unless they say otherwise
+PERIOD_MS = 1_000
+GENESIS_MS = 1_700_000_000_000
+CAPACITY_WH = 400_000
+BALANCE_UYUAN = 1_000_000_000
+
+TRADERS = {
+    "carol": "consumer",
+    "chen": "consumer",
+    "paul": "producer",
+    "pia": "producer",
+    "rosa": "prosumer",
+}
+CONTRACTS = Contracts(handlers=market_handlers(), producer_handlers={}, hooks=market_hooks())
+
+
+@cache
+def key_of(name: str) -> SigningKey:
+    return SigningKey(name.encode().ljust(32, b"."))
+
+
+def address(name: str) -> bytes:
+    return key_of(name).address
+
+
+def _founders(capacity_wh: int) -> tuple[GenesisMember, ...]:
+    grid = GenesisMember(name="grid", role="grid-operator", key=key_of("grid").public_key, seals=True)
+    traders = [
+        GenesisMember(
+            name=name,
+            role=role,
+            key=key_of(name).public_key,
+            balance_uyuan=BALANCE_UYUAN,
+            capacity_wh=capacity_wh,
+            position="feeder-1",
+        )
+        for name, role in TRADERS.items()
+    ]
+    meters = [
+        GenesisMember(name=f"meter-{name}", role="device", key=key_of(f"meter-{name}").public_key, owner=name)
+        for name in TRADERS
+    ]
+    return (grid, *traders, *meters)
+
+
+@pytest.fixture(scope="session")
+def make_market() -> type[Market]:
+    """Called with the members' capacity and the market parameters where they differ from the defaults."""
+    return Market
+
+
+@pytest.fixture
+def market() -> Market:
+    """A market as the book of its period opens."""
+    return Market()
+
+
+class Market:
+    """One chain whose only contract is the market; whatever is submitted goes into a block at `now_ms`."""
+
+    def __init__(self, *, capacity_wh: int = CAPACITY_WH, **market: int) -> None:
+        self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
+        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh))
+        self.chain_id = genesis.chain_id
+        self.state: State = build_state(genesis)
+        self.height = 0
+        self.period = 0
+        self.now_ms = self.times().open_ms
+
+    address = staticmethod(address)
+
+    # --- time ------------------------------------------------------------------------------------
+
+    def times(self, period: int = PERIOD) -> PeriodTimes:
+        return compute_times(period, self.params, GENESIS_MS)
+
+    def go(self, instant: str, period: int = PERIOD, *, late_ms: int = 0) -> tuple[Event, ...]:
+        """Make an empty block at "open", "gate", "deadline", "delivery_end" or "settle"; its events."""
+        self.now_ms = getattr(self.times(period), f"{instant}_ms") + late_ms
+        return self.make_block().events
+
+    # --- writing ---------------------------------------------------------------------------------
+
+    def make_block(self, *calls: tuple[str, str, tuple[object, ...]]) -> Execution:
+        """A block of transactions (sender, kind, payload) at `now_ms`."""
+        self.height += 1
+        period = compute_period(self.now_ms, genesis_time_ms=GENESIS_MS, period_ms=PERIOD_MS, parent_period=self.period)
+        context = BlockContext(
+            params=self.params,
+            chain_id=self.chain_id,
+            genesis_time_ms=GENESIS_MS,
+            height=self.height,
+            parent=self.height.to_bytes(32, "big"),
+            producer=address("grid"),
+            timestamp_ms=self.now_ms,
+            period=period,
+            is_first_of_period=period > self.period,
+        )
+        spent: dict[str, int] = {}
+        transactions = []
+        for sender, kind, payload in calls:
+            sequence = self.account(sender).sequence + spent.get(sender, 0)
+            spent[sender] = spent.get(sender, 0) + 1
+            transactions.append(
+                make_transaction(
+                    key_of(sender),
+                    chain_id=self.chain_id,
+                    sequence=sequence,
+                    expiry_height=self.height,
+                    kind=kind,
+                    payload=payload,  # type: ignore[arg-type]
+                )
+            )
+        execution = execute_body(self.state, context, transactions, CONTRACTS)
+        self.state, self.period = execution.state, period
+        return execution
+
+    def submit(self, sender: str, kind: str, payload: tuple[object, ...]) -> str:
+        """The receipt's error code, empty where the transaction took effect.
+
+        A refused transaction must leave nothing behind but its sender's next sequence.
+        """
+        self.make_block()  # what the hooks have to do at this time, and
+        self.make_block()  # what they leave to the block after it, is not the transaction's doing
+        before = self.account(sender)
+        execution = self.make_block((sender, kind, payload))
+        code = execution.receipts[0].code
+        if code:
+            spent = encode(tuple(before._replace(sequence=before.sequence + 1)))
+            assert execution.delta.changes == {account_key(address(sender)): spent}
+            assert execution.events == ()
+        return code
+
+    def bid(self, sender: str, *, price: int, volume: int, **fields: object) -> str:
+        return self.submit(sender, "intention", self.intention(sender, Side.BID, price, volume, **fields))
+
+    def offer(self, sender: str, *, price: int, volume: int, **fields: object) -> str:
+        return self.submit(sender, "intention", self.intention(sender, Side.OFFER, price, volume, **fields))
+
+    def cancel(self, sender: str, order_id: int, period: int = PERIOD) -> str:
+        return self.submit(sender, "cancel", (period, order_id))
+
+    def read(self, owner: str, *, consumed: int = 0, produced: int = 0, period: int = PERIOD) -> str:
+        return self.submit(f"meter-{owner}", "reading", (period, consumed, produced))
+
+    def certify(self, period: int = PERIOD) -> None:
+        """What the certificate contract does once enough members have signed the gate."""
+        view = Overlay(self.state)
+        gate = get_gate(view, period)
+        assert gate is not None
+        put_gate(view, period, gate._replace(status=CERTIFIED))
+        self._keep(view)
+
+    def penalise(self, name: str, penalty_upt: int) -> None:
+        """What the evidence contract does to a member that equivocated."""
+        view = Overlay(self.state)
+        put_account(view, address(name), self.account(name)._replace(penalty_upt=penalty_upt))
+        self._keep(view)
+
+    def _keep(self, view: Overlay) -> None:
+        view.commit()
+        self.state = view.finish()[0]
+
+    @staticmethod
+    def intention(
+        sender: str, side: Side, price: int, volume: int, *, period: int = PERIOD, **fields: object
+    ) -> tuple[object, ...]:
+        """The payload of a TradeIntention that states the truth about its sender, but for `fields`."""
+        truth = TradeIntention(
+            side=side,
+            period=period,
+            price_uyuan_per_kwh=price,
+            volume_wh=volume,
+            node_type=TRADERS.get(sender, "grid-operator"),
+            position="feeder-1" if sender in TRADERS else "",
+            capacity_wh=0,
+            renewable_ppm=0,
+            stability_ppm=0,
+        )
+        return truth._replace(**fields).to_payload()  # type: ignore[arg-type]
+
+    # --- reading ---------------------------------------------------------------------------------
+
+    def account(self, name: str) -> Account:
+        return get_account(Overlay(self.state), address(name))
+
+    def gate(self, period: int = PERIOD) -> Gate | None:
+        return get_gate(Overlay(self.state), period)
+
+    def money(self) -> int:
+        """All the money there is, reserved or not, in µ¥."""
+        return sum(account.balance_uyuan + account.reserved_uyuan for account in self._accounts())
+
+    def reserved(self) -> int:
+        """All the money set aside, in µ¥."""
+        return sum(account.reserved_uyuan for account in self._accounts())
+
+    def _accounts(self) -> list[Account]:
+        return [self.account(name) for name in ("grid", *TRADERS, *(f"meter-{name}" for name in TRADERS))]

@@ -1,0 +1,136 @@
+"""Real nodes on 127.0.0.1 for the tests of the node's I/O side: `make_network(n)` writes their files, tests run them."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from ledger.genesis import Genesis, GenesisMember
+from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction, make_transaction
+from node.clock import now_ms
+from node.config import NodeConfig, save_genesis
+from node.host import ChainHost
+from node.keystore import save_key, save_passphrase
+from node.runtime import Runtime
+
+CHAIN = "jy1"
+_PATIENCE_S = 20.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """The files of `n` sealing nodes, n0 … , that know each other."""
+
+    genesis: Genesis
+    keys: tuple[SigningKey, ...]
+    configs: tuple[NodeConfig, ...]
+
+    @asynccontextmanager
+    async def running(self, *indexes: int) -> AsyncIterator[list[Runtime]]:
+        """These nodes (all where none is named), started in this process."""
+        async with AsyncExitStack() as stack:
+            runtimes = []
+            for index in indexes or range(len(self.configs)):
+                runtime = Runtime(self.configs[index])
+                stack.push_async_callback(runtime.stop)
+                await runtime.start()
+                runtimes.append(runtime)
+            yield runtimes
+            for runtime in runtimes:
+                assert runtime.failure is None, runtime.failure
+
+    def transfer(self, sequence: int, *, sender: int = 0, receiver: int = 1, amount_uyuan: int = 1) -> Transaction:
+        return make_transaction(
+            self.keys[sender],
+            chain_id=self.genesis.chain_id,
+            sequence=sequence,
+            expiry_height=9_000,
+            kind="transfer",
+            payload=(self.keys[receiver].address, amount_uyuan),
+        )
+
+
+async def until(condition: Callable[[], object], *, within_s: float = _PATIENCE_S) -> None:
+    """Wait for a condition, looking at it as often as the event loop turns."""
+    async with asyncio.timeout(within_s):
+        while not condition():
+            await asyncio.sleep(0.005)
+
+
+def host_of(runtime: Runtime) -> ChainHost:
+    return runtime.chains[CHAIN]
+
+
+def height_of(runtime: Runtime) -> int:
+    return host_of(runtime).node.chain.head.height
+
+
+def free_ports(count: int) -> list[int]:
+    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
+    ports = [listening.getsockname()[1] for listening in sockets]
+    for listening in sockets:
+        listening.close()
+    return ports
+
+
+def write_network(directory: Path, count: int, *, interval_ms: int = 100, threads: int = 1) -> Network:
+    keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
+    consensus = ConsensusParams(
+        n_diff_initial=2**232, block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=interval_ms * 20
+    )
+    genesis = Genesis(
+        params=ChainParams(name=CHAIN, ledger=LedgerParams(period_ms=3_600_000), consensus=consensus),
+        time_ms=now_ms() - 1_000,
+        members=tuple(
+            GenesisMember(
+                name=f"n{index}",
+                role="grid-operator" if index == 0 else "prosumer",
+                key=key.public_key,
+                seals=True,
+                balance_uyuan=10_000_000,
+            )
+            for index, key in enumerate(keys)
+        ),
+    )
+    directory.mkdir(parents=True, exist_ok=True)
+    save_genesis(genesis, directory / "genesis.json")
+    save_passphrase(directory / "passphrase", b"test")
+    ports = free_ports(2 * count)
+    peers = [
+        {"name": f"n{index}", "url": f"http://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
+        for index, key in enumerate(keys)
+    ]
+    configs = []
+    for index, key in enumerate(keys):
+        save_key(directory / f"n{index}.pem", key, b"test")
+        configs.append(
+            NodeConfig.model_validate(
+                {
+                    "data_dir": directory / f"n{index}",
+                    "key_file": directory / f"n{index}.pem",
+                    "passphrase_file": directory / "passphrase",
+                    "peer_listen": f"127.0.0.1:{ports[index]}",
+                    "api_listen": f"127.0.0.1:{ports[count + index]}",
+                    "chains": [{"genesis": directory / "genesis.json"}],
+                    "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
+                    "sealing": {"threads": threads, "core_share_ppm": 100_000},
+                }
+            )
+        )
+    return Network(genesis=genesis, keys=keys, configs=tuple(configs))
+
+
+@pytest.fixture
+def make_network(tmp_path: Path) -> Callable[..., Network]:
+    def make(count: int, **options: int) -> Network:
+        return write_network(tmp_path, count, **options)
+
+    return make

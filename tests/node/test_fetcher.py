@@ -1,0 +1,67 @@
+"""Downloads: one source at a time, the next one on silence, and bounds everywhere."""
+
+from node.fetcher import Fetcher
+
+A, B, C = b"a", b"b", b"c"
+X, Y = b"x", b"y"
+
+
+def make(**changes):
+    return Fetcher(**{"timeout_ms": 100, "max_wanted": 10, "max_per_peer": 4, **changes})
+
+
+def test_one_thing_is_asked_of_one_peer_only():
+    fetcher = make()
+    for peer in (A, B, C):
+        fetcher.offer(X, peer)
+    assert fetcher.requests(0) == {A: [X]}
+    assert fetcher.requests(50) == {}
+    assert fetcher.arrived(X)
+    assert not fetcher.arrived(X)
+    assert fetcher.requests(200) == {}
+
+
+def test_a_silent_peer_is_passed_over_for_the_next_source():
+    fetcher = make()
+    fetcher.offer(X, A)
+    fetcher.offer(X, B)
+    assert fetcher.requests(0) == {A: [X]}
+    assert fetcher.requests(100) == {B: [X]}
+    assert fetcher.requests(200) == {}
+    assert X not in fetcher, "every source failed: it may be offered again"
+    fetcher.offer(X, C)
+    assert fetcher.requests(201) == {C: [X]}
+
+
+def test_a_lost_peer_is_asked_nothing_more():
+    fetcher = make()
+    fetcher.offer(X, A)
+    fetcher.offer(X, B)
+    fetcher.offer(Y, A)
+    assert fetcher.requests(0) == {A: [X, Y]}
+    fetcher.lost(A)
+    assert fetcher.requests(1) == {B: [X]}
+    assert Y not in fetcher
+
+
+def test_a_peer_is_not_asked_for_more_than_it_may_carry():
+    fetcher = make(max_per_peer=2)
+    for number in range(5):
+        fetcher.offer(bytes([number]), A)
+    assert fetcher.requests(0) == {A: [b"\0", b"\1"]}
+    assert fetcher.requests(1) == {}
+    fetcher.arrived(b"\0")
+    assert fetcher.requests(2) == {A: [b"\2"]}
+
+
+def test_wants_and_sources_are_bounded():
+    fetcher = make(max_wanted=3)
+    for number in range(100):
+        fetcher.offer(bytes([number]), A)
+    assert len(fetcher) == 3
+    for number in range(100):
+        fetcher.offer(b"\0", bytes([number]))
+    asked = set()
+    for now in range(0, 10_000, 100):
+        asked |= {peer for peer, ids in fetcher.requests(now).items() if b"\0" in ids}
+    assert len(asked) <= 8
