@@ -6,6 +6,7 @@ No await, no clock, no socket: the asyncio runtime and the simulator perform the
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import assert_never
 
 from consensus.checkpoints import Checkpoints
@@ -35,7 +36,6 @@ from ledger.errors import (
     Rejected,
     RolledBack,
     StoreError,
-    SyncStalled,
     TooLittleWork,
     UnknownMessage,
 )
@@ -72,13 +72,11 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.fetcher import Fetcher
-from node.sync import Sync
+from node.gossip import Gossip, announce_block, broadcast_transactions
 
-_FETCH_TIMEOUT_MS = 2_000
-_MAX_DEFERRED = 64
-_MAX_BAD = 1_024
-_MAX_REPLY_BYTES = 4_000_000
+_MAX_DEFERRED = 64  # blocks ahead of the clock
+_MAX_BAD = 1_024  # hashes of condemned blocks
+_MAX_CERTIFICATE_BYTES = 1_000_000
 HEARTBEAT, RESEAL, DEFERRED = "heartbeat", "reseal", "deferred"
 _CERTIFICATE_ROW = b"c"
 
@@ -113,7 +111,6 @@ class ChainNode:
         self.chain = Chain(genesis, store)
         self.chain_id = self.chain.chain_id
         self.mempool = Mempool(limits)
-        self.peers: dict[PeerId, wire.Status | None] = {}
         self._store = store
         self._key = key
         self._guard = guard or GuardRecord()
@@ -124,14 +121,12 @@ class ChainNode:
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self._watch = EquivocationWatch()
-        self._transactions = Fetcher(timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=20_000, max_per_peer=2_048)
-        self._bodies = Fetcher(timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=256, max_per_peer=wire.MAX_BLOCKS)
-        self._sync = Sync(self._bodies)
+        self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known)
+        self._sync = self._gossip.sync
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
         self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
-        self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
         self._final_certificate = self._load_final_certificate()
         self._candidate: Candidate | None = None
         self._job = 0
@@ -154,10 +149,10 @@ class ChainNode:
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
             case PeerConnected(peer=peer):
-                self.peers[peer] = None
-                return [Send(peer=peer, message=self._status()), *self._offer_pending(peer)]
+                return self._gossip.connected(peer)
             case PeerLost(peer=peer):
-                return self._on_peer_lost(peer, now_ms)
+                self._gossip.lost(peer)
+                return self._gossip.fetch(now_ms)
             case _:
                 assert_never(event)
 
@@ -182,21 +177,13 @@ class ChainNode:
                 again = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
                 votes = self._pending_votes()
                 repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
-                status = Broadcast(message=self._status())
+                status = Broadcast(message=self._gossip.status())
                 return [again, status, *repeat, *self._catch_up(now_ms)]
             case "reseal":
                 return self._restart_sealing(now_ms)
             case "deferred":
                 return self._import_deferred(now_ms)
         raise AssertionError(f"unknown timer {name}")
-
-    def _on_peer_lost(self, peer: PeerId, now_ms: int) -> list[Action]:
-        self.peers.pop(peer, None)
-        self._strays.discard(peer)
-        self._transactions.lost(peer)
-        self._bodies.lost(peer)
-        self._sync.lost(peer)
-        return self._fetch(now_ms)
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -213,25 +200,20 @@ class ChainNode:
             case wire.Status():
                 return self._on_status(peer, message, now_ms)
             case wire.TransactionIds(ids=ids):
-                for identity in ids:
-                    if identity not in self.mempool:
-                        self._transactions.offer(identity, peer)
-                return self._fetch(now_ms)
+                self._gossip.want_transactions(peer, ids)
+                return self._gossip.fetch(now_ms)
             case wire.GetTransactions(ids=ids):
-                found = [tx.raw for identity in ids if (tx := self.mempool.get(identity)) is not None]
-                return [Send(peer=peer, message=wire.Transactions(raw=tuple(found)))] if found else []
+                return self._gossip.give_transactions(peer, ids)
             case wire.Transactions(raw=raw):
                 return self._on_transactions(peer, raw)
             case wire.NewBlock():
                 return self._on_new_block(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
-                headers = self.chain.headers_after(locator, wire.MAX_ITEMS)
-                packed = tuple(encode(header.to_value()) for header in headers)
-                return [Send(peer=peer, message=wire.Headers(raw=packed))]
+                return self._gossip.give_headers(peer, locator)
             case wire.Headers(raw=raw):
                 return self._on_headers(peer, raw, now_ms)
             case wire.GetBlocks(ids=ids):
-                return self._send_blocks(peer, ids)
+                return self._gossip.give_blocks(peer, ids)
             case wire.Blocks(raw=raw):
                 return self._on_blocks(peer, raw, now_ms)
             case wire.Votes(raw=raw):
@@ -245,10 +227,7 @@ class ChainNode:
 
     def _on_status(self, peer: PeerId, status: wire.Status, now_ms: int) -> list[Action]:
         """Note where a peer stands, and show one that has not heard of our final block its certificate."""
-        before = self.peers.get(peer)
-        self.peers[peer] = status
-        if before is None or before.final_height != status.final_height:
-            self._strays.discard(peer)
+        self._gossip.note_status(peer, status)
         actions: list[Action] = []
         if status.final_height < self.chain.final_height and self._final_certificate is not None:
             raw = encode(self._final_certificate.to_value())
@@ -260,7 +239,7 @@ class ChainNode:
         for item in raw:
             try:
                 transaction = Transaction.from_bytes(item, max_bytes=self.params.ledger.max_transaction_bytes)
-                if not self._transactions.arrived(transaction.id):
+                if not self._gossip.took_transaction(transaction.id):
                     continue
                 self._admission.admit(transaction, self.chain.head)
                 accepted.append(transaction.id)
@@ -268,59 +247,45 @@ class ChainNode:
                 continue  # good on the sender's head, perhaps
             except GridmeritError as error:
                 actions.append(PenalisePeer(peer=peer, error=error))
-        if accepted:
-            actions.append(Broadcast(message=wire.TransactionIds(ids=tuple(accepted)), but=peer))
-        return actions
+        return [*actions, *broadcast_transactions(accepted, but=peer)]
 
     def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> list[Action]:
         header = Header.from_value(decode(message.header, max_bytes=MAX_HEADER_BYTES))
-        if self._is_known(header.hash) or header.hash in self._bodies:
-            if header.hash in self._bodies:
-                self._bodies.offer(header.hash, peer)
+        if self._gossip.is_wanted(header.hash):
+            self._gossip.want_block(peer, header.hash)
+            return []
+        if self._is_known(header.hash):
             return []
         self._engine.screen_header(header, self._sealers)
         actions = self._observe(header)
         if self.chain.get(header.parent) is None:
-            return [*actions, *self._ask_headers(peer, now_ms)]
+            return [*actions, *self._gossip.ask_headers(peer, now_ms)]
         known = [self.mempool.get(identity) for identity in message.ids]
         transactions = tuple(transaction for transaction in known if transaction is not None)
         if len(transactions) == len(known) and compute_tx_root(transactions) == header.tx_root:
             return [*actions, *self._import_block(Block(header=header, transactions=transactions), peer, now_ms)]
-        self._bodies.offer(header.hash, peer)
-        return [*actions, *self._fetch(now_ms)]
+        self._gossip.want_block(peer, header.hash)
+        return [*actions, *self._gossip.fetch(now_ms)]
 
     def _on_headers(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         if not self._sync.expects(peer):
             return []
         headers = tuple(Header.from_value(decode(item, max_bytes=MAX_HEADER_BYTES)) for item in raw)
-        if headers and self._leaves_checkpoint(headers[0]):
-            self._sync.lost(peer)
-            self._strays.add(peer)
+        if headers and self._gossip.is_stray(peer, headers[0]):
             return []
         for header in headers:
             self._engine.screen_header(header, self._sealers)
-        after = self._sync.on_headers(peer, headers, now_ms, is_known=self._is_known)
-        if after and len(raw) == wire.MAX_ITEMS and self._sync.may_ask(peer, now_ms):
-            return [Send(peer=peer, message=wire.GetHeaders(locator=after)), *self._catch_up(now_ms)]
-        if after and not self._is_worth_following(self._sync.headers):
+        more = self._gossip.on_headers(peer, headers, now_ms)
+        if not more and self._sync.headers and not self._is_worth_following():
             self._sync.reset()
             raise TooLittleWork(count=len(headers))
-        return self._catch_up(now_ms)
+        return [*more, *self._catch_up(now_ms)]
 
-    def _is_worth_following(self, headers: tuple[Header, ...]) -> bool:
-        """Whether a skeleton claims more work than our head, or holds a block that a certificate makes final."""
-        parent = self.chain.get(headers[0].parent)
-        work = (parent.work if parent else 0) + sum(self._engine.get_work(header) for header in headers)
-        return work > self.chain.head.work or any(self._checkpoints.certificate_of(one.hash) for one in headers)
-
-    def _send_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        found, room = [], _MAX_REPLY_BYTES
-        for identity in ids:
-            block = self.chain.get_block(identity)
-            if block is not None and len(block.raw) <= room:
-                found.append(block.raw)
-                room -= len(block.raw)
-        return [Send(peer=peer, message=wire.Blocks(raw=tuple(found)))] if found else []
+    def _is_worth_following(self) -> bool:
+        """Whether the skeleton claims more work than our head, or holds a block that a certificate makes final."""
+        if self._gossip.claimed_work() > self.chain.head.work:
+            return True
+        return any(self._checkpoints.certificate_of(header.hash) for header in self._sync.headers)
 
     def _on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         actions: list[Action] = []
@@ -332,7 +297,7 @@ class ChainNode:
                 max_transactions=limits.max_block_transactions,
                 max_transaction_bytes=limits.max_transaction_bytes,
             )
-            if not self._bodies.arrived(block.hash) or self._is_known(block.hash):
+            if not self._gossip.took_block(block.hash) or self._is_known(block.hash):
                 continue
             if not self._sync.on_block(block, peer):
                 actions += self._import_block(block, peer, now_ms)
@@ -346,11 +311,11 @@ class ChainNode:
         return actions
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
-        certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_REPLY_BYTES))
+        certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
         if self._checkpoints.add_certificate(certificate):
             return self._on_certified(certificate, peer, now_ms)
         if self.chain.get_header(certificate.statement.block_hash) is None:
-            return self._ask_headers(peer, now_ms)
+            return self._gossip.ask_headers(peer, now_ms)
         return []
 
     def _on_evidence(self, peer: PeerId, message: wire.Evidence) -> list[Action]:
@@ -377,7 +342,7 @@ class ChainNode:
             return []
         parent = self.chain.get(header.parent)
         if parent is None:
-            return self._ask_headers(peer, now_ms)
+            return self._gossip.ask_headers(peer, now_ms)
         try:
             if isinstance(compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms), Ahead):
                 return self._defer(block, peer)
@@ -413,11 +378,6 @@ class ChainNode:
                 del self._bad[next(iter(self._bad))]
         self._sync.reset()
         return [Publish(event=("block-refused", block_hash, error.code))]
-
-    def _leaves_checkpoint(self, header: Header) -> bool:
-        """Whether a header forks off below the final block: its branch can never be followed."""
-        parent = self.chain.get(header.parent)
-        return parent is not None and self.chain.fork_point(parent).height < self.chain.final_height
 
     def _defer(self, block: Block, peer: PeerId) -> list[Action]:
         if len(self._deferred) >= _MAX_DEFERRED:
@@ -480,7 +440,7 @@ class ChainNode:
             self._guard = self._guard.after_head(entry.height)
             actions.append(Guard(record=self._guard))
         if not self._sync.is_active:
-            actions.append(Broadcast(message=_announce(entry), but=source))
+            actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in move.events]
         if move.removed:
             actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
@@ -611,7 +571,7 @@ class ChainNode:
         actions: list[Action] = [Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)]
         entry = self.chain.get(statement.block_hash)
         if entry is None:
-            return [*actions, *(self._ask_headers(peer, now_ms) if peer is not None else [])]
+            return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
         if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
             best = self.chain.best_descendant(entry, self._engine.is_better)
             actions += self._move_head(best, now_ms, source=peer)
@@ -625,7 +585,7 @@ class ChainNode:
         if known is not None:
             return known
         raw = self._store.get(_CERTIFICATE_ROW + period.to_bytes(8, "big"))
-        return None if raw is None else self._read_certificate(decode(raw, max_bytes=_MAX_REPLY_BYTES))
+        return None if raw is None else self._read_certificate(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
 
     def _load_final_certificate(self) -> QuorumCertificate | None:
         last = None
@@ -633,7 +593,7 @@ class ChainNode:
             last = raw
         if last is None:
             return None
-        certificate = self._read_certificate(decode(last, max_bytes=_MAX_REPLY_BYTES))
+        certificate = self._read_certificate(decode(last, max_bytes=_MAX_CERTIFICATE_BYTES))
         return certificate if certificate.statement.block_hash == self.chain.final_hash else None
 
     def _read_certificate(self, value: object) -> QuorumCertificate:
@@ -669,72 +629,23 @@ class ChainNode:
         if not accepted:
             return [answer]
         self._acknowledged.update((transaction.id, None) for transaction in accepted)
-        ids = [transaction.id for transaction in accepted]
-        announcements: list[Action] = [
-            Broadcast(message=wire.TransactionIds(ids=tuple(ids[start : start + wire.MAX_ITEMS])))
-            for start in range(0, len(ids), wire.MAX_ITEMS)
-        ]
+        announcements = broadcast_transactions(transaction.id for transaction in accepted)
         return [Persist(changes=journal.rows_to_keep(accepted)), answer, *announcements]
 
     # --- catching up -----------------------------------------------------------------------------
 
     def _catch_up(self, now_ms: int) -> list[Action]:
-        """Import bodies whose turn has come, ask for more, and look for a peer that is ahead."""
+        """Import bodies whose turn has come and ask for more; seal again once the skeleton is done."""
         was_active = self._sync.is_active
         actions: list[Action] = []
-        if (idler := self._sync.give_up_stalled(now_ms)) is not None:
-            actions.append(PenalisePeer(peer=idler, error=SyncStalled()))
         while (ready := self._sync.next_block(now_ms)) is not None:
             actions += self._import_block(*ready, now_ms)
-        self._sync.skip_known(self._is_known)
-        self._sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])
-        if not self._sync.is_active:
-            for peer, status in self.peers.items():
-                if status is not None and peer not in self._strays and self._is_ahead(status):
-                    actions += self._ask_headers(peer, now_ms)
-                    break
+        actions += self._gossip.catch_up(now_ms)
         if was_active and not self._sync.is_active:
             actions += self._restart_sealing(now_ms)
-        return [*actions, *self._fetch(now_ms)]
-
-    def _is_ahead(self, status: wire.Status) -> bool:
-        work = int.from_bytes(status.work, "big")
-        return work > self.chain.head.work and not self._is_known(status.head)
-
-    def _ask_headers(self, peer: PeerId, now_ms: int) -> list[Action]:
-        if not self._sync.may_ask(peer, now_ms):
-            return []
-        return [Send(peer=peer, message=wire.GetHeaders(locator=self.chain.locator()))]
-
-    def _fetch(self, now_ms: int) -> list[Action]:
-        actions: list[Action] = []
-        for peer, ids in self._transactions.requests(now_ms).items():
-            for start in range(0, len(ids), wire.MAX_ITEMS):
-                part = tuple(ids[start : start + wire.MAX_ITEMS])
-                actions.append(Send(peer=peer, message=wire.GetTransactions(ids=part)))
-        for peer, ids in self._bodies.requests(now_ms).items():
-            for start in range(0, len(ids), wire.MAX_BLOCKS):
-                part = tuple(ids[start : start + wire.MAX_BLOCKS])
-                actions.append(Send(peer=peer, message=wire.GetBlocks(ids=part)))
         return actions
 
-    def _offer_pending(self, peer: PeerId) -> list[Action]:
-        ids = [transaction.id for transaction in self.mempool]
-        return [
-            Send(peer=peer, message=wire.TransactionIds(ids=tuple(ids[start : start + wire.MAX_ITEMS])))
-            for start in range(0, len(ids), wire.MAX_ITEMS)
-        ]
-
     # --- small things ----------------------------------------------------------------------------
-
-    def _status(self) -> wire.Status:
-        head = self.chain.head
-        return wire.Status(
-            head=head.hash,
-            height=head.height,
-            work=head.work.to_bytes(40, "big"),
-            final_height=self.chain.final_height,
-        )
 
     def _is_known(self, block_hash: bytes) -> bool:
         return self.chain.get_header(block_hash) is not None or block_hash in self._bad or block_hash in self._deferred
@@ -758,6 +669,11 @@ class ChainNode:
         )
 
     @property
+    def peers(self) -> Mapping[PeerId, wire.Status | None]:
+        """Connected peers and where they last said they stand."""
+        return self._gossip.peers
+
+    @property
     def is_syncing(self) -> bool:
         return self._sync.is_active
 
@@ -777,12 +693,6 @@ class ChainNode:
     @property
     def _reseal_ms(self) -> int:
         return min(2_000, max(100, self.params.consensus.block_interval_ms // 2))
-
-
-def _announce(entry: Entry) -> wire.NewBlock:
-    assert entry.block is not None
-    ids = tuple(transaction.id for transaction in entry.block.transactions)
-    return wire.NewBlock(header=encode(entry.header.to_value()), ids=ids)
 
 
 def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:

@@ -71,11 +71,12 @@ class Sync:
         fresh = [header for header in headers if not is_known(header.hash) and header.hash not in self._wanted]
         if not fresh or len(self._skeleton) + len(fresh) > MAX_SKELETON:
             return ()
-        tail = self._skeleton[-1].hash if self._skeleton else None
-        if fresh[0].parent != tail:
-            if not is_known(fresh[0].parent):
-                raise BrokenHeaders(detail="the first header's parent is unknown")
+        if fresh[0].parent in self._wanted:
+            self._cut_after(fresh[0].parent)  # the peer may have left the branch that it told of before
+        elif is_known(fresh[0].parent):
             self.reset()  # another branch: the bodies held so far were for the old one
+        else:
+            raise BrokenHeaders(detail="the first header's parent is unknown")
         for parent, child in pairwise(fresh):
             if child.parent != parent.hash or child.height != parent.height + 1:
                 raise BrokenHeaders(detail=f"no link at height {child.height}")
@@ -119,6 +120,13 @@ class Sync:
     def lost(self, peer: PeerId) -> None:
         if self._asked == peer:
             self._asked = None
+
+    def _cut_after(self, block_hash: bytes) -> None:
+        while self._skeleton[-1].hash != block_hash:
+            header = self._skeleton.pop()
+            del self._wanted[header.hash]
+            self._held.pop(header.hash, None)
+            self._bodies.arrived(header.hash)
 
     def reset(self) -> None:
         """Give up the skeleton and everything held for it."""

@@ -136,12 +136,8 @@ def test_many_orders_of_one_owner_cost_no_more_than_one_pass():
 
 def match_by_search(orders: list[Order]) -> list[Trade]:
     """The rule read aloud, with no thought for speed: each bid in turn searches all offers, best first."""
-    bids = sorted(
-        (o for o in orders if o.side == Side.BID), key=lambda o: (-o.price_uyuan_per_kwh, *place(o))
-    )
-    offers = sorted(
-        (o for o in orders if o.side == Side.OFFER), key=lambda o: (o.price_uyuan_per_kwh, *place(o))
-    )
+    bids = sorted((o for o in orders if o.side == Side.BID), key=lambda o: (-o.price_uyuan_per_kwh, *place(o)))
+    offers = sorted((o for o in orders if o.side == Side.OFFER), key=lambda o: (o.price_uyuan_per_kwh, *place(o)))
     left = {o.order_id: o.volume_wh for o in orders}
     trades = []
     for b in bids:

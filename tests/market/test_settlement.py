@@ -79,9 +79,7 @@ def test_a_member_without_trades_settles_with_the_grid():
 
 def test_each_leg_is_rounded_once_half_up():
     # 1 Wh at 500 µ¥/kWh is half a µ¥: up. At 499 it is less: down. The grid's leg is what is left of the two.
-    half = settle_with_grid(
-        consumption_wh=1, output_wh=1, retail_uyuan_per_kwh=500, feed_in_uyuan_per_kwh=499
-    )
+    half = settle_with_grid(consumption_wh=1, output_wh=1, retail_uyuan_per_kwh=500, feed_in_uyuan_per_kwh=499)
     assert (half.buyer_pays_uyuan, half.seller_receives_uyuan, half.grid_receives_uyuan) == (1, 0, 1)
     # 0.3 + 0.3 µ¥ rounded together is 1; rounded apart it would be 0.
     sum_first = settle_trade(
@@ -100,9 +98,7 @@ prices = st.integers(0, 10**9)
 
 
 @given(energies, energies, prices, prices, prices, prices)
-def test_the_legs_sum_to_zero_and_are_exact_to_half_a_micro_yuan(
-    consumption, output, price, wheeling, retail, feed_in
-):
+def test_the_legs_sum_to_zero_and_are_exact_to_half_a_micro_yuan(consumption, output, price, wheeling, retail, feed_in):
     settled = settle_trade(
         price_uyuan_per_kwh=price,
         wheeling_uyuan_per_kwh=wheeling,

@@ -1,27 +1,29 @@
-"""Real nodes on 127.0.0.1 for the tests of the node's I/O side: `make_network(n)` writes their files, tests run them."""
+"""Real nodes on 127.0.0.1 for tests of the I/O side: `make_network(n)` writes their files, tests run them."""
 
 from __future__ import annotations
 
 import asyncio
-import socket
 from collections.abc import AsyncIterator, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 
 import pytest
 
 from ledger.genesis import Genesis, GenesisMember
-from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.params import ChainParams, ConsensusParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.clock import now_ms
 from node.config import NodeConfig, save_genesis
 from node.host import ChainHost
 from node.keystore import save_key, save_passphrase
+from node.network import compute_n_diff, find_free_ports, measure_nonces_per_s
 from node.runtime import Runtime
 
 CHAIN = "jy1"
+CORE_SHARE_PPM = 50_000
 _PATIENCE_S = 20.0
 
 
@@ -73,21 +75,24 @@ def height_of(runtime: Runtime) -> int:
     return host_of(runtime).node.chain.head.height
 
 
-def free_ports(count: int) -> list[int]:
-    sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
-    ports = [listening.getsockname()[1] for listening in sockets]
-    for listening in sockets:
-        listening.close()
-    return ports
+@cache
+def _nonces_per_s() -> int:
+    return measure_nonces_per_s()
 
 
-def write_network(directory: Path, count: int, *, interval_ms: int = 100, threads: int = 1) -> Network:
+def make_params(count: int, interval_ms: int) -> ChainParams:
+    """A chain on which `count` nodes of this machine seal about one block per interval from the start."""
+    consensus = ConsensusParams(block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=10 * interval_ms)
+    params = ChainParams(name=CHAIN, consensus=consensus)
+    rate = _nonces_per_s() * CORE_SHARE_PPM // 1_000_000
+    n_diff = compute_n_diff(params, sealers=count, nonces_per_s=rate)
+    return params.model_copy(update={"consensus": consensus.model_copy(update={"n_diff_initial": n_diff})})
+
+
+def write_network(directory: Path, count: int, *, interval_ms: int = 100) -> Network:
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
-    consensus = ConsensusParams(
-        n_diff_initial=2**232, block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=interval_ms * 20
-    )
     genesis = Genesis(
-        params=ChainParams(name=CHAIN, ledger=LedgerParams(period_ms=3_600_000), consensus=consensus),
+        params=make_params(count, interval_ms),
         time_ms=now_ms() - 1_000,
         members=tuple(
             GenesisMember(
@@ -103,7 +108,7 @@ def write_network(directory: Path, count: int, *, interval_ms: int = 100, thread
     directory.mkdir(parents=True, exist_ok=True)
     save_genesis(genesis, directory / "genesis.json")
     save_passphrase(directory / "passphrase", b"test")
-    ports = free_ports(2 * count)
+    ports = find_free_ports(2 * count)
     peers = [
         {"name": f"n{index}", "url": f"http://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
         for index, key in enumerate(keys)
@@ -121,7 +126,7 @@ def write_network(directory: Path, count: int, *, interval_ms: int = 100, thread
                     "api_listen": f"127.0.0.1:{ports[count + index]}",
                     "chains": [{"genesis": directory / "genesis.json"}],
                     "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
-                    "sealing": {"threads": threads, "core_share_ppm": 100_000},
+                    "sealing": {"core_share_ppm": CORE_SHARE_PPM},
                 }
             )
         )

@@ -242,4 +242,4 @@ def test_a_flood_of_announcements_stays_within_its_bounds(world, network):
     for start in range(0, 40_000, wire.MAX_ITEMS):
         ids = tuple((start + index).to_bytes(32, "big") for index in range(wire.MAX_ITEMS))
         assert fault_of(world, network, wire.TransactionIds(ids=ids)) is None
-    assert len(node._transactions) <= 20_000
+    assert len(node._gossip._transactions) <= 20_000

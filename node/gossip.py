@@ -1,0 +1,201 @@
+"""Who has what, what to ask of whom, and what to answer: everything said between peers that changes no ledger."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+
+from consensus.engine import Engine
+from ledger.block import Header
+from ledger.chain import Chain, Entry
+from ledger.codec import encode
+from ledger.errors import SyncStalled
+from ledger.mempool import Mempool
+from node import messages as wire
+from node.events import Action, Broadcast, PeerId, PenalisePeer, Send
+from node.fetcher import Fetcher
+from node.sync import Sync
+
+_FETCH_TIMEOUT_MS = 2_000
+_MAX_WANTED_TRANSACTIONS = 20_000
+_MAX_WANTED_BLOCKS = 256
+_MAX_TRANSACTIONS_PER_PEER = 2_048
+_MAX_REPLY_BYTES = 4_000_000
+
+
+class Gossip:
+    """The peers of one chain instance as far as downloads go. Bounded by its fetchers and the skeleton's limit.
+
+    `is_known` says whether a block needs no download: it is in the tree, put off or condemned.
+    """
+
+    def __init__(self, chain: Chain, mempool: Mempool, engine: Engine, *, is_known: Callable[[bytes], bool]) -> None:
+        self.peers: dict[PeerId, wire.Status | None] = {}
+        self._chain = chain
+        self._mempool = mempool
+        self._engine = engine
+        self._is_known = is_known
+        self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
+        self._transactions = Fetcher(
+            timeout_ms=_FETCH_TIMEOUT_MS,
+            max_wanted=_MAX_WANTED_TRANSACTIONS,
+            max_per_peer=_MAX_TRANSACTIONS_PER_PEER,
+        )
+        self._bodies = Fetcher(
+            timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=_MAX_WANTED_BLOCKS, max_per_peer=wire.MAX_BLOCKS
+        )
+        self.sync = Sync(self._bodies)
+
+    # --- peers -----------------------------------------------------------------------------------
+
+    def connected(self, peer: PeerId) -> list[Action]:
+        self.peers[peer] = None
+        offers = announce_transactions(transaction.id for transaction in self._mempool)
+        return [Send(peer=peer, message=self.status()), *(Send(peer=peer, message=offer) for offer in offers)]
+
+    def lost(self, peer: PeerId) -> None:
+        self.peers.pop(peer, None)
+        self._strays.discard(peer)
+        self._transactions.lost(peer)
+        self._bodies.lost(peer)
+        self.sync.lost(peer)
+
+    def note_status(self, peer: PeerId, status: wire.Status) -> None:
+        """Remember where a peer stands; one that has learnt of a certificate is no stray any more."""
+        before = self.peers.get(peer)
+        self.peers[peer] = status
+        if before is None or before.final_height != status.final_height:
+            self._strays.discard(peer)
+
+    def status(self) -> wire.Status:
+        head = self._chain.head
+        return wire.Status(
+            head=head.hash,
+            height=head.height,
+            work=head.work.to_bytes(40, "big"),
+            final_height=self._chain.final_height,
+        )
+
+    # --- wanting ---------------------------------------------------------------------------------
+
+    def want_transactions(self, peer: PeerId, ids: Iterable[bytes]) -> None:
+        for identity in ids:
+            if identity not in self._mempool:
+                self._transactions.offer(identity, peer)
+
+    def want_block(self, peer: PeerId, block_hash: bytes) -> None:
+        self._bodies.offer(block_hash, peer)
+
+    def is_wanted(self, block_hash: bytes) -> bool:
+        return block_hash in self._bodies
+
+    def took_transaction(self, identity: bytes) -> bool:
+        """Note that a transaction arrived; whether it had been asked for."""
+        return self._transactions.arrived(identity)
+
+    def took_block(self, block_hash: bytes) -> bool:
+        """Note that a block arrived; whether it had been asked for."""
+        return self._bodies.arrived(block_hash)
+
+    def fetch(self, now_ms: int) -> list[Action]:
+        """Ask for what is wanted and not on its way."""
+        actions: list[Action] = []
+        for peer, ids in self._transactions.requests(now_ms).items():
+            for part in _parts(ids, wire.MAX_ITEMS):
+                actions.append(Send(peer=peer, message=wire.GetTransactions(ids=part)))
+        for peer, ids in self._bodies.requests(now_ms).items():
+            for part in _parts(ids, wire.MAX_BLOCKS):
+                actions.append(Send(peer=peer, message=wire.GetBlocks(ids=part)))
+        return actions
+
+    # --- catching up -----------------------------------------------------------------------------
+
+    def ask_headers(self, peer: PeerId, now_ms: int) -> list[Action]:
+        """Ask a peer for headers from where our chain and its may part, unless such a request is open."""
+        if not self.sync.may_ask(peer, now_ms):
+            return []
+        return [Send(peer=peer, message=wire.GetHeaders(locator=self._chain.locator()))]
+
+    def on_headers(self, peer: PeerId, headers: tuple[Header, ...], now_ms: int) -> list[Action]:
+        """Extend the skeleton by screened headers, and ask for more where the message was full.
+
+        Raises `BrokenHeaders`.
+        """
+        after = self.sync.on_headers(peer, headers, now_ms, is_known=self._is_known)
+        if not after or len(headers) < wire.MAX_ITEMS or not self.sync.may_ask(peer, now_ms):
+            return []
+        return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
+
+    def is_stray(self, peer: PeerId, header: Header) -> bool:
+        """Whether a peer's branch forks off below our final block: it cannot be followed, so leave it alone."""
+        parent = self._chain.get(header.parent)
+        if parent is None or self._chain.fork_point(parent).height >= self._chain.final_height:
+            return False
+        self.sync.lost(peer)
+        self._strays.add(peer)
+        return True
+
+    def claimed_work(self) -> int:
+        """Work of the branch that the skeleton leads to, as its headers claim it."""
+        headers = self.sync.headers
+        parent = self._chain.get(headers[0].parent)
+        return (parent.work if parent else 0) + sum(self._engine.get_work(header) for header in headers)
+
+    def catch_up(self, now_ms: int) -> list[Action]:
+        """Want the next bodies of the skeleton; without one, look for a peer that is ahead."""
+        actions: list[Action] = []
+        if (idler := self.sync.give_up_stalled(now_ms)) is not None:
+            actions.append(PenalisePeer(peer=idler, error=SyncStalled()))
+        self.sync.skip_known(self._is_known)
+        self.sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])
+        if not self.sync.is_active:
+            for peer, status in self.peers.items():
+                if status is not None and peer not in self._strays and self._is_ahead(status):
+                    actions += self.ask_headers(peer, now_ms)
+                    break
+        return [*actions, *self.fetch(now_ms)]
+
+    def _is_ahead(self, status: wire.Status) -> bool:
+        work = int.from_bytes(status.work, "big")
+        return work > self._chain.head.work and not self._is_known(status.head)
+
+    # --- answering -------------------------------------------------------------------------------
+
+    def give_transactions(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
+        pending = (self._mempool.get(identity) for identity in ids)
+        found = tuple(transaction.raw for transaction in pending if transaction is not None)
+        return [Send(peer=peer, message=wire.Transactions(raw=found))] if found else []
+
+    def give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
+        headers = self._chain.headers_after(locator, wire.MAX_ITEMS)
+        packed = tuple(encode(header.to_value()) for header in headers)
+        return [Send(peer=peer, message=wire.Headers(raw=packed))]
+
+    def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
+        found, room = [], _MAX_REPLY_BYTES
+        for identity in ids:
+            block = self._chain.get_block(identity)
+            if block is not None and len(block.raw) <= room:
+                found.append(block.raw)
+                room -= len(block.raw)
+        return [Send(peer=peer, message=wire.Blocks(raw=tuple(found)))] if found else []
+
+
+def announce_block(entry: Entry) -> wire.NewBlock:
+    """The announcement of a block in the tree."""
+    assert entry.block is not None
+    ids = tuple(transaction.id for transaction in entry.block.transactions)
+    return wire.NewBlock(header=encode(entry.header.to_value()), ids=ids)
+
+
+def announce_transactions(ids: Iterable[bytes]) -> list[wire.TransactionIds]:
+    """Announcements of pending transactions, each within its bound."""
+    return [wire.TransactionIds(ids=part) for part in _parts(list(ids), wire.MAX_ITEMS)]
+
+
+def broadcast_transactions(ids: Iterable[bytes], but: PeerId | None = None) -> list[Action]:
+    """The same, to all peers."""
+    return [Broadcast(message=message, but=but) for message in announce_transactions(ids)]
+
+
+def _parts(ids: list[bytes], size: int) -> list[tuple[bytes, ...]]:
+    return [tuple(ids[start : start + size]) for start in range(0, len(ids), size)]

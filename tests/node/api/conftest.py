@@ -1,0 +1,290 @@
+"""A small market on real chain nodes under virtual time, and its nodes behind a real API on 127.0.0.1."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from functools import cache
+from pathlib import Path
+
+import pytest
+from aiohttp import web
+
+from consensus.seal import search
+from ledger.errors import GridmeritError
+from ledger.genesis import Genesis, GenesisMember
+from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.signatures import SigningKey
+from ledger.store import MemoryStore
+from ledger.transaction import Transaction, make_transaction
+from market.contracts import TradeIntention
+from market.orders import Side
+from node.api import build_api
+from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
+from node.core import RESEAL, ChainNode
+from node.events import (
+    Acknowledge,
+    Action,
+    Broadcast,
+    Event,
+    MessageReceived,
+    Persist,
+    Publish,
+    SealFound,
+    Send,
+    Started,
+    StartSealing,
+    TimerFired,
+    TransactionsSubmitted,
+)
+from node.subscribers import Subscribers, Subscription
+
+CHAIN = "jy1"
+GENESIS_MS = 1_700_000_000_000
+PERIOD_MS, INTERVAL_MS = 2_000, 200
+PERIOD = 4  # the delivery period that the story trades in
+CAPACITY_WH = 50_000
+
+
+def key_of(name: str) -> SigningKey:
+    return SigningKey(name.encode().ljust(32, b"."))
+
+
+@cache
+def make_genesis(sealers: int, chain: str = CHAIN) -> Genesis:
+    def member(name: str, role: str, **fields: object) -> GenesisMember:
+        return GenesisMember(name=name, role=role, key=key_of(name).public_key, **fields)  # type: ignore[arg-type]
+
+    trader = {"balance_uyuan": 100_000_000, "capacity_wh": CAPACITY_WH, "position": "feeder-1"}
+    consensus = ConsensusParams(
+        n_diff_initial=2**240,
+        n_diff_max=2**241,
+        block_interval_ms=INTERVAL_MS,
+        max_ahead_ms=1_000,
+        checkpoint_depth=1,
+    )
+    return Genesis(
+        params=ChainParams(name=chain, ledger=LedgerParams(period_ms=PERIOD_MS), consensus=consensus),
+        time_ms=GENESIS_MS,
+        members=(
+            member("grid", "grid-operator", seals=True),
+            *(member(f"dispatch-{index}", "dispatcher", seals=True) for index in range(1, sealers)),
+            member("pv-101", "producer", **trader),
+            member("homes-2", "consumer", **trader),
+            member("meter-pv-101", "device", owner="pv-101"),
+            member("meter-homes-2", "device", owner="homes-2"),
+        ),
+    )
+
+
+class World:
+    """Chain nodes that hear each other at once. They seal in turn, one block per interval of virtual time."""
+
+    def __init__(self, sealers: int = 1, chain: str = CHAIN) -> None:
+        self.genesis = make_genesis(sealers, chain)
+        self.now_ms = GENESIS_MS
+        names = [member.name for member in self.genesis.members if member.seals]
+        self.keys = {name: key_of(name) for name in names}
+        self.stores = {name: MemoryStore() for name in names}
+        self.nodes = {name: ChainNode(self.genesis, self.stores[name], key=self.keys[name]) for name in names}
+        self.jobs: dict[str, StartSealing] = {}
+        self.sequences: dict[str, int] = {}
+        self.on_publish: list[Callable[[tuple[object, ...]], None]] = []
+        self._answer: tuple[GridmeritError | None, ...] = ()
+        for name in names:
+            self.step(name, Started())
+
+    @property
+    def first(self) -> str:
+        return next(iter(self.nodes))
+
+    @property
+    def node(self) -> ChainNode:
+        return self.nodes[self.first]
+
+    # --- driving -------------------------------------------------------------------------------------
+
+    def step(self, name: str, event: Event) -> None:
+        """One event, and everything that follows from it at this instant, on every node."""
+        waiting = deque([(name, event)])
+        while waiting:
+            target, current = waiting.popleft()
+            for action in self.nodes[target].step(current, self.now_ms):
+                waiting.extend(self._perform(target, action))
+
+    def _perform(self, name: str, action: Action) -> list[tuple[str, Event]]:
+        match action:
+            case Persist(changes=changes):
+                self.stores[name].write(changes)
+            case StartSealing():
+                self.jobs[name] = action
+            case Acknowledge(outcomes=outcomes):
+                self._answer = outcomes
+            case Publish(event=event) if name == self.first:
+                for listener in self.on_publish:
+                    listener(event)
+            case Send(peer=peer, message=message):
+                received = MessageReceived(peer=self.keys[name].public_key, message=message)
+                return [(other, received) for other, key in self.keys.items() if key.public_key == peer]
+            case Broadcast(message=message):
+                received = MessageReceived(peer=self.keys[name].public_key, message=message)
+                return [(other, received) for other in self.nodes if other != name]
+        return []
+
+    def make_block(self) -> None:
+        """Let an interval pass, at the end of which the next node in turn seals a block."""
+        self.now_ms += INTERVAL_MS
+        names = list(self.nodes)
+        name = names[self.node.chain.head.height % len(names)]
+        self.step(name, TimerFired(name=RESEAL))
+        job = self.jobs[name]
+        nonce = search(job.root, job.target, count=1_000_000)
+        assert nonce is not None
+        self.step(name, SealFound(job=job.job, nonce=nonce))
+
+    def run_until(self, period: int, ppm: int = 0) -> None:
+        """Make blocks until so far into a period."""
+        end_ms = GENESIS_MS + period * PERIOD_MS + ppm * PERIOD_MS // 1_000_000
+        while self.now_ms < end_ms:
+            self.make_block()
+
+    # --- transactions --------------------------------------------------------------------------------
+
+    def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
+        self.step(self.first, TransactionsSubmitted(transactions=tuple(transactions)))
+        return self._answer
+
+    def make(self, sender: str, kind: str, *payload: object) -> Transaction:
+        sequence = self.sequences.get(sender, 0)
+        self.sequences[sender] = sequence + 1
+        return make_transaction(
+            key_of(sender),
+            chain_id=self.genesis.chain_id,
+            sequence=sequence,
+            expiry_height=self.node.chain.head.height + 100,
+            kind=kind,
+            payload=payload,  # type: ignore[arg-type]
+        )
+
+    def send(self, sender: str, kind: str, *payload: object) -> Transaction:
+        transaction = self.make(sender, kind, *payload)
+        assert self.submit([transaction]) == (None,)
+        return transaction
+
+    def order(self, sender: str, side: Side, *, price: int, volume: int, period: int = PERIOD) -> Transaction:
+        role = {"pv-101": "producer", "homes-2": "consumer"}[sender]
+        intention = TradeIntention(side, period, price, volume, role, "feeder-1", CAPACITY_WH, 0, 0)
+        return self.send(sender, "intention", *intention.to_payload())
+
+
+def tell_story(sealers: int) -> tuple[World, dict[str, Transaction]]:
+    """From genesis until period 4 is settled: two trades, one refused transfer, deliveries a little short."""
+    world, said = World(sealers), {}
+    world.run_until(PERIOD - 3)
+    said["offer"] = world.order("pv-101", Side.OFFER, price=500_000, volume=10_000)
+    world.order("pv-101", Side.OFFER, price=510_000, volume=5_000)
+    said["bid"] = world.order("homes-2", Side.BID, price=525_000, volume=12_000)
+    world.make_block()
+    said["broke"] = world.make("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
+    again = world.make("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
+    assert world.submit([said["broke"]]) == (None,)
+    world.make_block()
+    world.node.mempool.add(again, next_sequence=again.sequence)  # not tried out: refused in its block
+    said["refused"] = again
+    world.run_until(PERIOD + 1)
+    world.send("meter-pv-101", "reading", PERIOD, 0, 11_000)
+    world.send("meter-homes-2", "reading", PERIOD, 12_500, 0)
+    world.run_until(PERIOD + 2, 300_000)
+    return world, said
+
+
+# --- behind an API -------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class PeerRow:
+    name: str
+    key: bytes
+    connected: bool
+
+
+@dataclass(frozen=True)
+class SealingRow:
+    native: bool
+    path: str
+    rate_per_s: int
+
+
+class MemoryHost:
+    """A world's first node as the API sees a hosted chain."""
+
+    def __init__(self, world: World, limits: Limits) -> None:
+        self.world = world
+        self.name = world.genesis.params.name
+        self.node = world.node
+        self.settled = asyncio.Lock()
+        self._subscribers = Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue)
+        world.on_publish.append(self._subscribers.publish)
+
+    async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
+        return self.world.submit(transactions)
+
+    def subscribe(self) -> Subscription:
+        return self._subscribers.add()
+
+    def close(self) -> None:
+        self._subscribers.close()
+
+
+class MemoryRuntime:
+    """Worlds, one per chain, as the API sees a node."""
+
+    def __init__(self, *worlds: World, **limits: int) -> None:
+        self.config = NodeConfig(
+            data_dir=Path("unused"),
+            peer_listen=ListenAddress("127.0.0.1", 0),
+            api_listen=ListenAddress("127.0.0.1", 0),
+            chains=(ChainConfig(genesis=Path("unused")),),
+            limits=Limits(**limits),
+        )
+        self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
+        self.member = worlds[0].first
+        self.address = key_of(self.member).address
+        self.started_ms = GENESIS_MS
+        self.clock = lambda: worlds[0].now_ms
+
+    def peer_views(self) -> list[PeerRow]:
+        return [PeerRow(name="dispatch-1", key=key_of("dispatch-1").public_key, connected=True)]
+
+    def sealing_view(self) -> SealingRow:
+        return SealingRow(native=False, path="hashlib", rate_per_s=1_000)
+
+    @asynccontextmanager
+    async def serve(self) -> AsyncIterator[str]:
+        """The API's URL, while it is served."""
+        runner = web.AppRunner(build_api(self, clock=self.clock), access_log=None, shutdown_timeout=0.1)
+        await runner.setup()
+        site = web.TCPSite(runner, "127.0.0.1", 0)
+        await site.start()
+        host, port = runner.addresses[0][:2]
+        try:
+            yield f"http://{host}:{port}"
+        finally:
+            for chain in self.chains.values():
+                chain.close()
+            await runner.cleanup()
+
+
+@pytest.fixture(scope="session")
+def story() -> tuple[World, dict[str, Transaction]]:
+    """Four sealers' finished story, to be read only."""
+    return tell_story(4)
+
+
+@pytest.fixture
+def world() -> World:
+    """A chain of one sealer at its genesis."""
+    return World()
