@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from heapq import heapify, heappop
 from pathlib import Path
-from random import Random  # noqa: TID251
+from random import Random
 from timeit import Timer
 
 if __package__ in (None, ""):

@@ -40,8 +40,7 @@ def settle_trade(
     assert min(consumption_wh, output_wh) >= 0
     traded_wh = min(consumption_wh, output_wh)
     owed = (
-        traded_wh * (price_uyuan_per_kwh + wheeling_uyuan_per_kwh)
-        + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
+        traded_wh * (price_uyuan_per_kwh + wheeling_uyuan_per_kwh) + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
     )
     earned = traded_wh * price_uyuan_per_kwh + (output_wh - traded_wh) * feed_in_uyuan_per_kwh
     return _close(owed, earned, traded_wh)

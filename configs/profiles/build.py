@@ -84,20 +84,14 @@ def build_lines(source: Path) -> Iterator[str]:
         hour = f"{DAY + timedelta(hours=period):%Y-%m-%dT%H:%M:%SZ}"
         for player in (*PRODUCERS, *CONSUMERS):
             role = "producer" if player in PRODUCERS else "consumer"
-            expected, metered = (
-                floor(values[player][period] + Fraction(1, 2)) for values in (forecast, actual)
-            )
+            expected, metered = (floor(values[player][period] + Fraction(1, 2)) for values in (forecast, actual))
             yield f"{hour},{player},{role},{expected},{metered}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(
-        description="Build rts_gmlc_day.csv from the gridx-prescient 2.2.3 package."
-    )
+    parser = argparse.ArgumentParser(description="Build rts_gmlc_day.csv from the gridx-prescient 2.2.3 package.")
     parser.add_argument("source", type=Path, help="the wheel, or the folder it was unpacked into")
-    parser.add_argument(
-        "--check", action="store_true", help="compare with the shipped file instead of writing it"
-    )
+    parser.add_argument("--check", action="store_true", help="compare with the shipped file instead of writing it")
     arguments = parser.parse_args()
     built = "".join(f"{line}\n" for line in build_lines(arguments.source)).encode("ascii")
     if not arguments.check:
