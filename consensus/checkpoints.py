@@ -52,13 +52,13 @@ class Checkpoints:
         self._sealers = get_sealers(view)
         undecided = get_undecided(view)
         due = []
-        for period in undecided:
-            gate = get_gate(view, period)
+        for gate_period in undecided:
+            gate = get_gate(view, gate_period)
             assert gate is not None
             if gate.block_hash and height >= gate.height + self._params.checkpoint_depth:
                 statement = Statement(
                     chain_id=self._chain_id,
-                    period=period,
+                    period=gate_period,
                     block_hash=gate.block_hash,
                     result_root=gate.result_root,
                 )

@@ -16,7 +16,7 @@ from consensus.quorum import (
 )
 from ledger.accounts import get_account, get_sealers, put_account
 from ledger.codec import Value, encode
-from ledger.errors import AlreadyRecorded, StaleCertificate, WrongShape
+from ledger.errors import AlreadyRecorded, StaleCertificate, UnknownSigner, WrongShape
 from ledger.execution import BlockContext, Handler
 from ledger.gates import CERTIFIED, OPEN, get_gate, put_gate
 from ledger.hashing import address_of, sha256
@@ -62,15 +62,22 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def process_equivocation(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`equivocation [evidence]`: two blocks on one parent. Raises `AlreadyRecorded` and what the check raises."""
+    """`equivocation [evidence]`: two blocks on one parent.
+
+    Raises `UnknownSigner`, `AlreadyRecorded` and what `check_equivocation` raises.
+    """
     evidence = Equivocation.from_value(_only(transaction))
-    _require_sealer(view, evidence.producer)
+    if evidence.producer not in get_sealers(view):
+        raise UnknownSigner(signer=evidence.producer.hex()[:16])
     check_equivocation(evidence, block.chain_id)
     _punish(view, block, evidence.producer, _slot_of(evidence))
 
 
 def process_double_vote(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`double-vote [evidence]`: two statements for one period. Raises `AlreadyRecorded` and what the check raises."""
+    """`double-vote [evidence]`: two statements for one period.
+
+    Raises `AlreadyRecorded` and what `check_double_vote` raises.
+    """
     evidence = DoubleVote.from_value(_only(transaction))
     check_double_vote(evidence, get_sealers(view), chain_id=block.chain_id)
     _punish(view, block, evidence.signer, _slot_of(evidence))
@@ -88,11 +95,6 @@ def _slot_of(evidence: Equivocation | DoubleVote) -> bytes:
             return sha256(b"seal" + evidence.producer + evidence.first.parent)
         case DoubleVote():
             return sha256(b"vote" + evidence.signer + encode(evidence.first.statement.period))
-
-
-def _require_sealer(view: Overlay, key: bytes) -> None:
-    if key not in get_sealers(view):
-        raise WrongShape(what="evidence", detail="its author has no sealing right")
 
 
 def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> None:

@@ -20,11 +20,6 @@ class Equivocation:
     def producer(self) -> bytes:
         return self.first.producer
 
-    @property
-    def slot(self) -> tuple[bytes, bytes]:
-        """What may be signed only once: (producer key, parent hash)."""
-        return (self.first.producer, self.first.parent)
-
     def to_value(self) -> Value:
         return (self.first.to_value(), self.second.to_value())
 

@@ -6,16 +6,21 @@ The node fsyncs the record to a file of its own before anything it guards leaves
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from itertools import pairwise
 
 from consensus.quorum import Statement
 from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_list
+from ledger.errors import WrongShape
 
 _KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRecord:
-    """Height of the head when last signed, parents sealed on, and (period, digest) of statements signed."""
+    """Height of the last block sealed, parents sealed on, and (period, digest) of statements signed, ascending.
+
+    The height falls only where the head does; a store whose head is below it has been rolled back.
+    """
 
     height: int = 0
     parents: tuple[bytes, ...] = ()
@@ -32,9 +37,11 @@ class GuardRecord:
         return len(self.votes) < _KEPT or statement.period > self.votes[0][0]
 
     def after_seal(self, *, height: int, parent: bytes) -> GuardRecord:
+        assert self.may_seal_on(parent), "a second block on one parent"
         return replace(self, height=height, parents=(*self.parents, parent)[-_KEPT:])
 
     def after_vote(self, statement: Statement) -> GuardRecord:
+        assert self.may_sign(statement), "a second statement for one period"
         votes = {**dict(self.votes), statement.period: statement.digest()}
         return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
 
@@ -50,7 +57,7 @@ class GuardRecord:
         """Raises `WrongShape` or `TooLarge`."""
         height, parents, votes = expect_array(value, 3, "guard record")
         pairs = [expect_array(pair, 2, "guard vote") for pair in expect_list(votes, "votes", max_items=_KEPT)]
-        return cls(
+        record = cls(
             height=expect_int(height, "guard height"),
             parents=tuple(
                 expect_bytes(parent, "parent", size=32)
@@ -60,3 +67,6 @@ class GuardRecord:
                 (expect_int(period, "period"), expect_bytes(digest, "digest", size=32)) for period, digest in pairs
             ),
         )
+        if any(one >= next_one for (one, _), (next_one, _) in pairwise(record.votes)):
+            raise WrongShape(what="guard votes", detail="expected them ascending by period")
+        return record

@@ -47,8 +47,7 @@ class PocaEngine:
 
     def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
         """See `Engine.screen_header`. The header's own claims bound the work of a flood of headers."""
-        if header.chain_id != self._chain_id:
-            raise WrongChain(expected=self._chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
+        self._check_chain(header)
         if header.producer not in sealers:
             raise NotASealer(producer=header.producer.hex()[:16])
         if self._eligibility.searches_nonce:
@@ -57,6 +56,7 @@ class PocaEngine:
 
     def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
         """See `Engine.check_header`."""
+        self._check_chain(header)
         if header.height != parent.height + 1:
             raise WrongHeight(expected=parent.height + 1, actual=header.height)
         check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
@@ -136,6 +136,10 @@ class PocaEngine:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _check_chain(self, header: Header) -> None:
+        if header.chain_id != self._chain_id:
+            raise WrongChain(expected=self._chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
+
     def _check_seal(self, header: Header, standing: Standing) -> None:
         target = self._eligibility.target(header.n_diff, standing.credit_upt, standing.balance_uyuan)
         value = self._eligibility.seal_value(
@@ -155,9 +159,10 @@ class PocaEngine:
     def _next_base(self, parent: Entry, chain: Chain, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""
         params = self._params
-        grandparent = chain.get(parent.header.parent) if parent.height else None
-        if grandparent is None:
+        if not parent.height:
             return parent.base_n_diff
+        grandparent = chain.get(parent.header.parent)
+        assert grandparent is not None, "the tree holds every ancestor"
         base = compute_next_base(
             parent.base_n_diff,
             parent.header.timestamp_ms - grandparent.header.timestamp_ms,

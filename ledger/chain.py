@@ -7,11 +7,10 @@ The store holds the canonical chain only; moving the head, by one block or by a 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from typing import cast
+from dataclasses import dataclass, replace
 
-from ledger.block import MAX_HEADER_BYTES, Block, Header
-from ledger.codec import Value, decode, encode
+from ledger import rows
+from ledger.block import Block, Header
 from ledger.errors import StoreCorrupt
 from ledger.execution import Execution, Receipt
 from ledger.genesis import Genesis, build_genesis_block, build_state
@@ -19,13 +18,9 @@ from ledger.overlay import Delta, Event
 from ledger.state import State
 from ledger.store import KeyValue
 
-Changes = list[tuple[bytes, bytes | None]]
+Changes = list[rows.Row]
 
 WINDOW = 128  # blocks below the head whose entries stay in memory
-
-_BLOCK, _RECEIPTS, _UNDO, _HEIGHT, _STATE, _TX, _RECORD = b"b", b"r", b"u", b"h", b"s", b"t", b"e"
-_HEAD, _FINAL, _GENESIS = b"H", b"F", b"G"
-_TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,8 +32,8 @@ class Entry:
     base_n_diff: int  # N_diff without stall relief, from which the next one is computed
     state: State
     undo: dict[bytes, bytes | None]
-    arrival: int  # order of arrival at this node, for the first-seen tie-break
-    block: Block | None = None
+    arrival: int  # order of arrival at this node, 0 for what was read from the store
+    block: Block | None = None  # None, like its execution, while only the store holds it
     execution: Execution | None = None
 
     @property
@@ -73,20 +68,25 @@ class TreeCounters:
 
 
 class Chain:
-    """Block tree with a head and a final block. Opening an empty store writes the genesis block into it."""
+    """Block tree with a head and a final block. Opening an empty store writes the genesis block into it.
 
-    def __init__(self, genesis: Genesis, store: KeyValue) -> None:
+    Reading raises `StoreCorrupt` where the store contradicts itself. Every block in the tree has its ancestors in the
+    tree or, if they are canonical, in the store.
+    """
+
+    def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
         self.counters = TreeCounters()
         self._params = genesis.params.ledger
         self._store = store
+        self._window = window
         self._entries: dict[bytes, Entry] = {}
         self._recent: dict[int, bytes] = {}  # canonical hashes, ahead of the store by what is being persisted
         self._arrivals = 0
-        if store.get(_HEAD) is None:
+        if store.get(rows.HEAD) is None and store.get(rows.GENESIS) is None:
             store.write(self._first_batch())
-        if store.get(_GENESIS) != self.chain_id:
+        if store.get(rows.GENESIS) != self.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.head = self._load()
         self.final_height, self.final_hash = self._load_final()
@@ -105,14 +105,22 @@ class Chain:
         recent = self._recent.get(height)
         if recent is not None or not 0 <= height <= self.head.height:
             return recent
-        return self._store.get(_HEIGHT + _be8(height))
+        stored = self._store.get(rows.height_key(height))
+        if stored is None:
+            raise StoreCorrupt(detail=f"block {height} is missing")
+        return stored
 
     def get_block(self, block_hash: bytes) -> Block | None:
         entry = self._entries.get(block_hash)
         if entry is not None and entry.block is not None:
             return entry.block
-        raw = self._store.get(_BLOCK + block_hash)
-        return None if raw is None else self._decode_block(raw)
+        raw = self._store.get(rows.BLOCK + block_hash)
+        if raw is None:
+            return None
+        block = rows.read_block(raw, self._params)
+        if block.hash != block_hash:
+            raise StoreCorrupt(detail=f"another block in the place of {block_hash.hex()[:16]}")
+        return block
 
     def get_header(self, block_hash: bytes) -> Header | None:
         entry = self._entries.get(block_hash)
@@ -120,23 +128,20 @@ class Chain:
 
     def get_receipts(self, block_hash: bytes) -> tuple[Receipt, ...] | None:
         """Receipts of a canonical block, in the order of its transactions."""
-        raw = self._store.get(_RECEIPTS + block_hash)
-        if raw is None:
-            return None
-        rows = cast(tuple[tuple[bytes, str], ...], _trusted(raw))
-        return tuple(Receipt(transaction_id=identity, code=code) for identity, code in rows)
+        raw = self._store.get(rows.RECEIPTS + block_hash)
+        return None if raw is None else rows.read_receipts(raw)
 
     def find_transaction(self, transaction_id: bytes) -> tuple[bytes, int] | None:
         """Canonical block hash and index of a transaction."""
-        raw = self._store.get(_TX + transaction_id)
-        return None if raw is None else cast(tuple[bytes, int], _trusted(raw))
+        raw = self._store.get(rows.TRANSACTION + transaction_id)
+        return None if raw is None else rows.read_place(raw)
 
     def ancestors(self, entry: Entry) -> Iterator[Entry]:
         """The entry, its parent, and so on to genesis."""
-        current: Entry | None = entry
-        while current is not None:
-            yield current
-            current = self.get(current.header.parent) if current.height else None
+        yield entry
+        while entry.height:
+            entry = self._parent(entry)
+            yield entry
 
     def ancestor_at(self, entry: Entry, height: int) -> Entry:
         """The block at `height` on the branch that ends in `entry`."""
@@ -168,8 +173,7 @@ class Chain:
         else:
             return ()
         top = min(header.height + limit, self.head.height)
-        found = (self.get_header(self._canonical(height)) for height in range(header.height + 1, top + 1))
-        return tuple(header for header in found if header is not None)
+        return tuple(self._header_at(height) for height in range(header.height + 1, top + 1))
 
     def is_canonical(self, header: Header) -> bool:
         if header.height > self.head.height:
@@ -179,7 +183,7 @@ class Chain:
     def best_descendant(self, entry: Entry, is_better: Callable[[Entry, Entry], bool]) -> Entry:
         """The best block in memory on a branch through `entry`, by the engine's fork choice."""
         best = entry
-        for candidate in self._entries.values():
+        for candidate in list(self._entries.values()):  # a copy: walking down may bring more into memory
             if candidate.height <= entry.height or not is_better(candidate, best):
                 continue
             if self.ancestor_at(candidate, entry.height).hash == entry.hash:
@@ -208,12 +212,14 @@ class Chain:
 
     def move_head(self, entry: Entry) -> HeadMove:
         """Make `entry` the head. The returned batch must be persisted before anything else is told of it."""
-        removed, added = self._paths(self.head, entry)
+        left, added = self._paths(self.head, entry)
+        removed = tuple(self._with_body(gone) for gone in left)
         changes = self._batch(removed, added)
         if removed:
             self.counters.reorgs += 1
             self.counters.deepest_reorg = max(self.counters.deepest_reorg, len(removed))
         for gone in removed:
+            self._entries[gone.hash] = gone
             del self._recent[gone.height]
         for new in added:
             self._recent[new.height] = new.hash
@@ -224,8 +230,9 @@ class Chain:
     def finalise(self, entry: Entry) -> Changes:
         """Mark a block of the current branch final. The returned batch must be persisted."""
         assert self.is_canonical(entry.header)
+        assert entry.height >= self.final_height, "finality does not step back"
         self.final_height, self.final_hash = entry.height, entry.hash
-        return [(_FINAL, encode((entry.height, entry.hash)))]
+        return [(rows.FINAL, rows.write_place(entry.hash, entry.height))]
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -233,6 +240,12 @@ class Chain:
         block_hash = self.hash_at(height)
         assert block_hash is not None, "a height at or below the head"
         return block_hash
+
+    def _header_at(self, height: int) -> Header:
+        header = self.get_header(self._canonical(height))
+        if header is None:
+            raise StoreCorrupt(detail=f"block {height} is missing")
+        return header
 
     def _paths(self, old: Entry, new: Entry) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
         """Entries to leave, from `old` down, and to enter, up to `new`; their fork point is in neither."""
@@ -253,78 +266,109 @@ class Chain:
 
     def _batch(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
         state: dict[bytes, bytes | None] = {}
-        rows: Changes = []
+        batch: Changes = []
         for entry in removed:
+            assert entry.block is not None
             state.update(entry.undo)
-            block = self.get_block(entry.hash)
-            assert block is not None
-            rows += [(_TX + transaction.id, None) for transaction in block.transactions]
-            rows += [(prefix + entry.hash, None) for prefix in (_BLOCK, _RECEIPTS, _UNDO, _RECORD)]
-            rows.append((_HEIGHT + _be8(entry.height), None))
+            batch += rows.rows_to_delete(entry.block)
         for entry in added:
             assert entry.block is not None
             assert entry.execution is not None
             state.update(entry.execution.delta.changes)
-            rows += _block_rows(entry, entry.block, entry.execution)
-        rows += [(_STATE + key, value) for key, value in state.items()]
-        rows.append((_HEAD, added[-1].hash if added else removed[-1].header.parent))
-        return rows
+            batch += rows.rows_of_block(entry.block, entry.execution, work=entry.work, base_n_diff=entry.base_n_diff)
+        batch += [(rows.STATE + key, value) for key, value in state.items()]
+        batch.append((rows.HEAD, added[-1].hash if added else removed[-1].header.parent))
+        return batch
+
+    def _with_body(self, entry: Entry) -> Entry:
+        """The entry with what only the store holds of it: its rows are about to go, and the head may come back."""
+        if entry.block is not None:
+            return entry
+        block, receipts = self.get_block(entry.hash), self.get_receipts(entry.hash)
+        if block is None or receipts is None:
+            raise StoreCorrupt(detail=f"block {entry.height} is missing")
+        changes = {key: entry.state.get(key) for key in entry.undo}
+        execution = Execution(
+            state=entry.state,
+            delta=Delta(changes=changes, undo=entry.undo),
+            receipts=receipts,
+            receipt_root=entry.header.receipt_root,
+            events=(),  # told before the restart
+        )
+        return replace(entry, block=block, execution=execution)
 
     def _prune(self) -> None:
-        floor = self.head.height - WINDOW
+        """Forget what lies deep below the head: the store has it, or it is a branch that nobody builds on."""
+        floor = self.head.height - self._window
         if floor <= 0 or floor not in self._recent:
             return
+        if self._store.get(rows.height_key(floor)) != self._recent[floor]:
+            return  # its batch is not persisted yet: next time
+        kept = self._branches_across(floor)
         for entry in [entry for entry in self._entries.values() if entry.height <= floor]:
-            del self._entries[entry.hash]
+            if entry.hash not in kept:
+                del self._entries[entry.hash]
         for height in [height for height in self._recent if height <= floor]:
             del self._recent[height]
+
+    def _branches_across(self, floor: int) -> set[bytes]:
+        """Blocks at or below `floor` that are off the canonical chain and have descendants above it."""
+        kept: set[bytes] = set()
+        for entry in self._entries.values():
+            if entry.height != floor + 1:
+                continue
+            below = self._entries.get(entry.header.parent)
+            while below is not None and below.hash not in kept and not self.is_canonical(below.header):
+                kept.add(below.hash)
+                below = self._entries.get(below.header.parent)
+        return kept
 
     def _first_batch(self) -> Changes:
         state = build_state(self.genesis)
         block = build_genesis_block(self.genesis, state)
-        empty = Execution(
+        nothing = Execution(
             state=state,
             delta=Delta(changes={}, undo={}),
             receipts=(),
             receipt_root=block.header.receipt_root,
             events=(),
         )
-        entry = Entry(
-            header=block.header,
-            work=0,
-            base_n_diff=block.header.n_diff,
-            state=state,
-            undo={},
-            arrival=0,
-        )
-        rows = _block_rows(entry, block, empty)
-        rows += [(_STATE + key, value) for key, value in state.items()]
-        rows += [(_HEAD, block.hash), (_FINAL, encode((0, block.hash))), (_GENESIS, self.chain_id)]
-        return rows
+        batch = rows.rows_of_block(block, nothing, work=0, base_n_diff=block.header.n_diff)
+        batch += [(rows.STATE + key, value) for key, value in state.items()]
+        batch += [
+            (rows.HEAD, block.hash),
+            (rows.FINAL, rows.write_place(block.hash, 0)),
+            (rows.GENESIS, self.chain_id),
+        ]
+        return batch
 
     def _load(self) -> Entry:
-        head_hash = self._store.get(_HEAD)
+        head_hash = self._store.get(rows.HEAD)
         header = self._stored_header(head_hash) if head_hash else None
         if header is None:
             raise StoreCorrupt(detail="the head block is missing")
-        skip = len(_STATE)
-        state = State.from_items((key[skip:], value) for key, value in self._store.scan(_STATE))
+        skip = len(rows.STATE)
+        state = State.from_items((key[skip:], value) for key, value in self._store.scan(rows.STATE))
         if state.root != header.state_root:
             raise StoreCorrupt(detail=f"the stored state does not match block {header.height}")
         entry = self._entry_from_store(header, state)
         self._entries[entry.hash] = entry
         self._recent[entry.height] = entry.hash
-        bottom = self._stored_header(self._store.get(_HEIGHT + _be8(max(0, entry.height - WINDOW))) or b"")
-        if bottom is None:
-            raise StoreCorrupt(detail="a recent block is missing")
+        floor = max(0, entry.height - self._window)
+        bottom = self._stored_header(self._store.get(rows.height_key(floor)) or b"")
+        if bottom is None or bottom.height != floor:
+            raise StoreCorrupt(detail=f"block {floor} is missing")
         self._extend_down_to(bottom)
         return entry
 
     def _load_final(self) -> tuple[int, bytes]:
-        raw = self._store.get(_FINAL)
+        raw = self._store.get(rows.FINAL)
         if raw is None:
             raise StoreCorrupt(detail="the final block is not recorded")
-        return cast(tuple[int, bytes], _trusted(raw))
+        block_hash, height = rows.read_place(raw)
+        if self.hash_at(height) != block_hash:
+            raise StoreCorrupt(detail=f"the final block, at height {height}, is not on the chain")
+        return height, block_hash
 
     def _extend_down_to(self, header: Header) -> Entry:
         """Bring canonical blocks back into memory, from the lowest entry down to `header`, by undoing states."""
@@ -339,55 +383,29 @@ class Chain:
                 raise StoreCorrupt(detail=f"undoing block {parent.height + 1} gives a wrong state")
             self._entries[entry.hash] = entry
             self._recent[entry.height] = entry.hash
+        if entry.hash != header.hash:
+            raise StoreCorrupt(detail=f"two blocks at height {header.height}")
         return entry
 
     def _entry_from_store(self, header: Header, state: State) -> Entry:
-        record, undo = self._store.get(_RECORD + header.hash), self._store.get(_UNDO + header.hash)
+        record, undo = self._store.get(rows.RECORD + header.hash), self._store.get(rows.UNDO + header.hash)
         if record is None or undo is None:
             raise StoreCorrupt(detail=f"the record of block {header.height} is missing")
-        _, work, base_n_diff = cast(tuple[Value, bytes, bytes], _trusted(record))
+        _, work, base_n_diff = rows.read_record(record)
         return Entry(
             header=header,
-            work=int.from_bytes(work, "big"),
-            base_n_diff=int.from_bytes(base_n_diff, "big"),
+            work=work,
+            base_n_diff=base_n_diff,
             state=state,
-            undo=dict(cast(tuple[tuple[bytes, bytes | None], ...], _trusted(undo))),
+            undo=rows.read_undo(undo),
             arrival=0,
         )
 
     def _stored_header(self, block_hash: bytes) -> Header | None:
-        raw = self._store.get(_RECORD + block_hash)
-        return None if raw is None else Header.from_value(cast(tuple[Value, ...], _trusted(raw))[0])
-
-    def _decode_block(self, raw: bytes) -> Block:
-        params = self._params
-        return Block.from_bytes(
-            raw,
-            max_bytes=params.max_block_bytes + MAX_HEADER_BYTES,
-            max_transactions=params.max_block_transactions,
-            max_transaction_bytes=params.max_transaction_bytes,
-        )
-
-
-def _block_rows(entry: Entry, block: Block, execution: Execution) -> Changes:
-    block_hash = entry.hash
-    receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
-    record = (entry.header.to_value(), entry.work.to_bytes(40, "big"), entry.base_n_diff.to_bytes(32, "big"))
-    rows: Changes = [
-        (_BLOCK + block_hash, block.raw),
-        (_RECEIPTS + block_hash, encode(receipts)),
-        (_UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
-        (_RECORD + block_hash, encode(record)),
-        (_HEIGHT + _be8(entry.height), block_hash),
-    ]
-    for index, transaction in enumerate(block.transactions):
-        rows.append((_TX + transaction.id, encode((block_hash, index))))
-    return rows
-
-
-def _be8(height: int) -> bytes:
-    return height.to_bytes(8, "big")
-
-
-def _trusted(raw: bytes) -> Value:
-    return decode(raw, max_bytes=_TRUSTED_BYTES)
+        raw = self._store.get(rows.RECORD + block_hash)
+        if raw is None:
+            return None
+        header = rows.read_record(raw)[0]
+        if header.hash != block_hash:
+            raise StoreCorrupt(detail=f"another record in the place of {block_hash.hex()[:16]}")
+        return header

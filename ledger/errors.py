@@ -83,6 +83,7 @@ class VerificationFailed(GridmeritError):
 
 
 class InvalidSignature(VerificationFailed):
+    is_final = False  # a signature is no part of what it signs: the same block or vote may come with a good one
     message = "signature over {what} does not verify: {detail}"
 
 
@@ -287,6 +288,10 @@ class WrongTransactionRoot(InvalidBlock):
     is_final = False  # the body may be forged under a good header
 
 
+class OversizedBlock(InvalidBlock):
+    message = "the block has {actual} {what}, at most {limit} allowed"
+
+
 class InvalidBody(InvalidBlock):
     message = "a transaction cannot stand in this block: {code}: {detail}"
 
@@ -426,6 +431,11 @@ class NoCertificate(NotFound):
 
 class StateNotKept(NotFound):
     message = "the state of block {height} is not kept: it is more than {depth} blocks below the head"
+
+
+class WrongMethod(GridmeritError):
+    message = "{path} does not answer {method}, only {allowed}"
+    exit_code = 2
 
 
 class BadRequest(GridmeritError):
@@ -599,6 +609,11 @@ class BadProfile(ConfigError):
 
 class BusyDirectory(ConfigError):
     message = "{directory} holds files already; nothing there is overwritten"
+
+
+class NetworkRunning(ConfigError):
+    message = "nodes of {directory} are still running"
+    exit_code = 9
 
 
 class NoNetwork(ConfigError):

@@ -1,11 +1,13 @@
 """Executing a block: envelope checks, contracts, receipts and roots. Pure: state in, state out.
 
-A contract is a set of handlers by transaction kind and of hooks that run at the start of every block. A transaction
-that the rules refuse stays in its block with a receipt that names the error; only its sequence number is spent.
+A contract is a set of handlers by transaction kind and of hooks that run at the start of every block. A member's
+transaction that a contract refuses stays in its block with a receipt that names the error; only its sequence number is
+spent. A stranger's cannot stand in a block at all, or it would leave an account behind.
 """
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 
@@ -17,8 +19,8 @@ from ledger.errors import (
     ExpiryTooFar,
     GridmeritError,
     InvalidBody,
+    OversizedBlock,
     ProducersOnly,
-    Rejected,
     SequenceTooLow,
     UnknownKind,
     WrongReceiptRoot,
@@ -29,7 +31,7 @@ from ledger.errors import (
 from ledger.gates import name_gate_blocks
 from ledger.merkle import merkle_root
 from ledger.overlay import Delta, Event, Overlay
-from ledger.params import ChainParams
+from ledger.params import ChainParams, LedgerParams
 from ledger.snapshot import take_snapshot
 from ledger.state import State
 from ledger.transaction import Transaction, check_envelope
@@ -93,7 +95,7 @@ class EnvelopeCache:
 
     def __init__(self, limit: int = 100_000) -> None:
         self._limit = limit
-        self._seen: dict[bytes, None] = {}
+        self._seen: OrderedDict[bytes, None] = OrderedDict()  # a dict is slow to give up its oldest entry
 
     def check(self, transaction: Transaction, chain_id: bytes) -> None:
         """Raises as `check_envelope` does."""
@@ -103,7 +105,7 @@ class EnvelopeCache:
         check_envelope(transaction, chain_id)
         self._seen[mark] = None
         if len(self._seen) > self._limit:
-            del self._seen[next(iter(self._seen))]
+            self._seen.popitem(last=False)
 
 
 def ledger_handlers() -> dict[str, Handler]:
@@ -137,12 +139,13 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
 def apply_transaction(view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts) -> Receipt:
     """Run one transaction whose envelope has been checked.
 
-    Raises `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a producer's kind whatever its
-    handler raises: such a transaction cannot stand in a block.
+    Raises `UnknownMember`, `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a producer's kind
+    whatever its handler raises: such a transaction cannot stand in a block.
     """
     check_expiry(transaction, height=block.height, max_expiry_blocks=block.params.ledger.max_expiry_blocks)
     if (producers := contracts.producer_handlers.get(transaction.kind)) is not None:
         return _apply_producers(view, block, transaction, producers)
+    require_member(view, transaction.sender)
     account = get_account(view, transaction.sender)
     if transaction.sequence != account.sequence:
         error = SequenceTooLow if transaction.sequence < account.sequence else WrongSequence
@@ -150,7 +153,6 @@ def apply_transaction(view: Overlay, block: BlockContext, transaction: Transacti
     put_account(view, transaction.sender, account._replace(sequence=account.sequence + 1))
     view.commit()
     try:
-        require_member(view, transaction.sender)
         handler = contracts.handlers.get(transaction.kind)
         if handler is None:
             raise UnknownKind(kind=transaction.kind)
@@ -212,10 +214,12 @@ def select_transactions(
     begin_block(view, block, contracts)
     taken: list[Transaction] = []
     receipts: list[Receipt] = []
-    room = max_bytes
+    room, limits = max_bytes, block.params.ledger
     for candidate in candidates:
-        if len(candidate.raw) > room or len(taken) >= block.params.ledger.max_block_transactions:
+        if len(candidate.raw) > room or len(taken) >= limits.max_block_transactions:
             break
+        if len(candidate.raw) > limits.max_transaction_bytes:
+            continue
         try:
             receipts.append(apply_transaction(view, block, candidate, contracts))
         except GridmeritError:
@@ -229,22 +233,38 @@ def select_transactions(
     )
 
 
+def check_bounds(block: Block, params: LedgerParams) -> None:
+    """Raise `OversizedBlock` unless the body keeps to the chain's bounds.
+
+    A rule of the chain and not only of the decoder: a body may also be put together from pending transactions.
+    """
+    sizes = [len(transaction.raw) for transaction in block.transactions]
+    for what, actual, limit in (
+        ("transactions", len(sizes), params.max_block_transactions),
+        ("bytes in one transaction", max(sizes, default=0), params.max_transaction_bytes),
+        ("bytes of transactions", sum(sizes), params.max_block_bytes),
+    ):
+        if actual > limit:
+            raise OversizedBlock(what=what, actual=actual, limit=limit)
+
+
 def execute_block(
     state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
 ) -> Execution:
-    """The state transition: check every envelope, run the body, compare every root with the header's.
+    """The state transition: check every bound and envelope, run the body, compare every root with the header's.
 
-    The header itself is consensus's to judge. Raises the `InvalidBlock` family, or what an envelope check raises.
+    The header itself is consensus's to judge. Raises the `InvalidBlock` family, or what `check_envelope` raises.
     """
     header: Header = block.header
     tx_root = compute_tx_root(block.transactions)
     if tx_root != header.tx_root:
         raise WrongTransactionRoot(expected=tx_root.hex(), actual=header.tx_root.hex())
+    check_bounds(block, context.params.ledger)
     for transaction in block.transactions:
-        envelopes.check(transaction, header.chain_id)
+        envelopes.check(transaction, context.chain_id)
     try:
         execution = execute_body(state, context, block.transactions, contracts)
-    except Rejected as error:
+    except GridmeritError as error:
         raise InvalidBody(code=error.code, detail=str(error)) from error
     if execution.receipt_root != header.receipt_root:
         raise WrongReceiptRoot(expected=execution.receipt_root.hex(), actual=header.receipt_root.hex())

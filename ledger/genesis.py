@@ -21,6 +21,8 @@ from ledger.state import State
 
 _NO_PRODUCER = bytes(32)
 _GRID_OPERATOR = b"grid-operator"
+_CERTIFICATE_BYTES = 512  # what a certificate takes as a transaction, and per signature
+_SIGNER_BYTES = 101
 
 
 class GenesisMember(Section):
@@ -47,19 +49,33 @@ class Genesis(Section):
 
     @model_validator(mode="after")
     def _check(self) -> Genesis:
-        names = {member.name for member in self.members}
-        if len(names) < len(self.members) or len({member.key for member in self.members}) < len(self.members):
+        roles = {member.name: member.role for member in self.members}
+        if len(roles) < len(self.members) or len({member.key for member in self.members}) < len(self.members):
             raise ValueError("two members share a name or a key")
         if sum(member.role == "grid-operator" for member in self.members) != 1:
             raise ValueError("exactly one member must have the role grid-operator: it takes every remainder")
-        if not any(member.seals for member in self.members):
-            raise ValueError("no member has the sealing right")
+        if sum(member.balance_uyuan for member in self.members) >= 2**62:
+            raise ValueError("the balances sum to 2**62 µ¥ or more, too much for one account to hold")
+        self._check_sealers()
         for member in self.members:
             if len(member.key) != 32:
                 raise ValueError(f"the key of {member.name} is not 32 bytes")
-            if (member.role == "device") != (member.owner in names):
+            if (member.role == "device") != bool(member.owner) or roles.get(member.owner) == "device":
                 raise ValueError(f"{member.name}: a device, and only a device, names the member that owns it")
+            if member.owner and member.owner not in roles:
+                raise ValueError(f"{member.name}: its owner {member.owner} is not a member")
         return self
+
+    def _check_sealers(self) -> None:
+        """Enough of them for checkpoints, and no more than a certificate has room for."""
+        sealers = sum(member.seals for member in self.members)
+        if not sealers:
+            raise ValueError("no member has the sealing right")
+        if self.params.consensus.checkpoint_m >= sealers:
+            raise ValueError(f"more than checkpoint_m members must sign, but only {sealers} have the sealing right")
+        room = (self.params.ledger.max_transaction_bytes - _CERTIFICATE_BYTES) // _SIGNER_BYTES
+        if sealers > room:
+            raise ValueError(f"{sealers} members seal, max_transaction_bytes has room for the signatures of {room}")
 
     @property
     def chain_id(self) -> bytes:

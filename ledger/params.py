@@ -69,8 +69,14 @@ class LedgerParams(Section):
     period_ms: Positive = 3_600_000
     max_block_bytes: Positive = 1_000_000
     max_block_transactions: Positive = 2_000
-    max_transaction_bytes: Positive = 16_384
+    max_transaction_bytes: Annotated[int, Field(ge=1_024, lt=2**31)] = 16_384  # evidence takes up to some 900
     max_expiry_blocks: Positive = 10_000
+
+    @model_validator(mode="after")
+    def _check(self) -> LedgerParams:
+        if self.max_transaction_bytes > self.max_block_bytes:
+            raise ValueError("max_transaction_bytes must not exceed max_block_bytes, or one could block all others")
+        return self
 
 
 class ConsensusParams(Section):
@@ -124,9 +130,7 @@ class MarketParams(Section):
         if not self.open_ppm > self.gate_ppm > self.deadline_ppm:
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
         if self.settle_ppm <= 1_000_000:
-            raise ValueError(
-                "settle_ppm counts from the start of delivery and must leave time for readings after its end: above 1000000"
-            )
+            raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         return self
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ledger.codec import (
+    MAX_DEPTH,
     Value,
     decode,
     encode,
@@ -26,6 +27,7 @@ VERSION = 1
 _ID_TAG = "gridmerit/transaction"
 _FIELDS = 8
 _MAX_PAYLOAD_ITEMS = 256
+_MAX_DEPTH = MAX_DEPTH - 2  # it must still be encodable inside a block's body
 _ARRAY_OF_7 = b"\x97"
 _SIGNATURE_BYTES = 2 + 64  # msgpack bin8 head and the signature
 
@@ -60,11 +62,19 @@ class Transaction:
     @classmethod
     def from_value(cls, value: Value) -> Transaction:
         """Raises the `Malformed` family where the shape is wrong; checks no signature."""
+        return cls._from_value(value, encode(value))
+
+    @classmethod
+    def from_bytes(cls, raw: bytes, *, max_bytes: int) -> Transaction:
+        """Raises the `Malformed` family."""
+        return cls._from_value(decode(raw, max_bytes=max_bytes, max_depth=_MAX_DEPTH), raw)
+
+    @classmethod
+    def _from_value(cls, value: Value, raw: bytes) -> Transaction:
         fields = expect_array(value, _FIELDS, "transaction")
         version, chain_id, sender_key, sequence, expiry_height, kind, payload, signature = fields
         if expect_int(version, "transaction version") != VERSION:
             raise WrongVersion(what="transaction", expected=VERSION, actual=version)
-        raw = encode(value)
         return cls(
             chain_id=expect_bytes(chain_id, "chain id", size=32),
             sender_key=expect_bytes(sender_key, "sender key", size=32),
@@ -77,11 +87,6 @@ class Transaction:
             id=_compute_id(raw),
             sender=address_of(sender_key),  # type: ignore[arg-type]
         )
-
-    @classmethod
-    def from_bytes(cls, raw: bytes, *, max_bytes: int) -> Transaction:
-        """Raises the `Malformed` family."""
-        return cls.from_value(decode(raw, max_bytes=max_bytes))
 
 
 def _compute_id(raw: bytes) -> bytes:
@@ -102,11 +107,11 @@ def make_transaction(
     kind: str,
     payload: tuple[Value, ...],
 ) -> Transaction:
-    """Sign a transaction with the sender's key."""
+    """Sign a transaction with the sender's key. Raises the `Malformed` family where it could not be sent."""
     unsigned = (VERSION, chain_id, key.public_key, sequence, expiry_height, kind, payload)
     transaction_id = tagged_hash(_ID_TAG, encode(unsigned))
-    signature = key.sign(_signed_digest(chain_id, transaction_id))
-    return Transaction.from_value((*unsigned, signature))
+    raw = encode((*unsigned, key.sign(_signed_digest(chain_id, transaction_id))))
+    return Transaction.from_bytes(raw, max_bytes=len(raw))
 
 
 def check_envelope(transaction: Transaction, chain_id: bytes) -> None:

@@ -1,4 +1,4 @@
-"""Real nodes on 127.0.0.1 for tests of the I/O side: `make_network(n)` writes their files, tests run them."""
+"""Real nodes on 127.0.0.1 for tests of the I/O side: `make_local(n)` writes their files, `local.running()` runs them."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from ledger.genesis import Genesis, GenesisMember
-from ledger.params import ChainParams, ConsensusParams
+from ledger.params import ChainParams, ConsensusParams, LedgerParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.clock import now_ms
@@ -24,12 +25,12 @@ from node.runtime import Runtime
 
 CHAIN = "jy1"
 CORE_SHARE_PPM = 50_000
-_PATIENCE_S = 20.0
+PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
 
 
 @dataclass(frozen=True, kw_only=True)
-class Network:
-    """The files of `n` sealing nodes, n0 … , that know each other."""
+class LocalNetwork:
+    """The files of n sealing nodes n0, n1, … that know each other."""
 
     genesis: Genesis
     keys: tuple[SigningKey, ...]
@@ -37,7 +38,7 @@ class Network:
 
     @asynccontextmanager
     async def running(self, *indexes: int) -> AsyncIterator[list[Runtime]]:
-        """These nodes (all where none is named), started in this process."""
+        """These nodes (all where none is named) in this process; none of them may fail."""
         async with AsyncExitStack() as stack:
             runtimes = []
             for index in indexes or range(len(self.configs)):
@@ -46,33 +47,35 @@ class Network:
                 await runtime.start()
                 runtimes.append(runtime)
             yield runtimes
-            for runtime in runtimes:
-                assert runtime.failure is None, runtime.failure
+            assert [runtime.failure for runtime in runtimes] == [None] * len(runtimes)
 
-    def transfer(self, sequence: int, *, sender: int = 0, receiver: int = 1, amount_uyuan: int = 1) -> Transaction:
+    def transfer(self, sequence: int, *, sender: int = 0, receiver: int = 1) -> Transaction:
+        """One µ¥ from one member to another."""
         return make_transaction(
             self.keys[sender],
             chain_id=self.genesis.chain_id,
             sequence=sequence,
             expiry_height=9_000,
             kind="transfer",
-            payload=(self.keys[receiver].address, amount_uyuan),
+            payload=(self.keys[receiver].address, 1),
         )
 
+    @staticmethod
+    def host(runtime: Runtime) -> ChainHost:
+        return runtime.chains[CHAIN]
 
-async def until(condition: Callable[[], object], *, within_s: float = _PATIENCE_S) -> None:
-    """Wait for a condition, looking at it as often as the event loop turns."""
-    async with asyncio.timeout(within_s):
-        while not condition():
-            await asyncio.sleep(0.005)
+    def head(self, runtime: Runtime) -> bytes:
+        return self.host(runtime).node.chain.head.hash
 
+    def height(self, runtime: Runtime) -> int:
+        return self.host(runtime).node.chain.head.height
 
-def host_of(runtime: Runtime) -> ChainHost:
-    return runtime.chains[CHAIN]
-
-
-def height_of(runtime: Runtime) -> int:
-    return host_of(runtime).node.chain.head.height
+    @staticmethod
+    async def until(condition: Callable[[], object]) -> None:
+        """Wait for a condition."""
+        async with asyncio.timeout(PATIENCE_S):
+            while not condition():  # noqa: ASYNC110 - about state whose changes nobody announces
+                await asyncio.sleep(0.005)
 
 
 @cache
@@ -80,19 +83,24 @@ def _nonces_per_s() -> int:
     return measure_nonces_per_s()
 
 
-def make_params(count: int, interval_ms: int) -> ChainParams:
+def make_params(count: int, *, interval_ms: int, period_ms: int) -> ChainParams:
     """A chain on which `count` nodes of this machine seal about one block per interval from the start."""
-    consensus = ConsensusParams(block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=10 * interval_ms)
-    params = ChainParams(name=CHAIN, consensus=consensus)
+    consensus = ConsensusParams(
+        block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=10 * interval_ms, checkpoint_depth=1
+    )
+    params = ChainParams(name=CHAIN, ledger=LedgerParams(period_ms=period_ms), consensus=consensus)
     rate = _nonces_per_s() * CORE_SHARE_PPM // 1_000_000
     n_diff = compute_n_diff(params, sealers=count, nonces_per_s=rate)
     return params.model_copy(update={"consensus": consensus.model_copy(update={"n_diff_initial": n_diff})})
 
 
-def write_network(directory: Path, count: int, *, interval_ms: int = 100) -> Network:
+def write_local(
+    directory: Path, count: int, *, interval_ms: int = 100, period_ms: int = 3_600_000, seals: bool = True
+) -> LocalNetwork:
+    """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces."""
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
     genesis = Genesis(
-        params=make_params(count, interval_ms),
+        params=make_params(count, interval_ms=interval_ms, period_ms=period_ms),
         time_ms=now_ms() - 1_000,
         members=tuple(
             GenesisMember(
@@ -105,9 +113,8 @@ def write_network(directory: Path, count: int, *, interval_ms: int = 100) -> Net
             for index, key in enumerate(keys)
         ),
     )
-    directory.mkdir(parents=True, exist_ok=True)
     save_genesis(genesis, directory / "genesis.json")
-    save_passphrase(directory / "passphrase", b"test")
+    save_passphrase(directory / "passphrase", b"only for tests")
     ports = find_free_ports(2 * count)
     peers = [
         {"name": f"n{index}", "url": f"http://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
@@ -115,27 +122,24 @@ def write_network(directory: Path, count: int, *, interval_ms: int = 100) -> Net
     ]
     configs = []
     for index, key in enumerate(keys):
-        save_key(directory / f"n{index}.pem", key, b"test")
-        configs.append(
-            NodeConfig.model_validate(
-                {
-                    "data_dir": directory / f"n{index}",
-                    "key_file": directory / f"n{index}.pem",
-                    "passphrase_file": directory / "passphrase",
-                    "peer_listen": f"127.0.0.1:{ports[index]}",
-                    "api_listen": f"127.0.0.1:{ports[count + index]}",
-                    "chains": [{"genesis": directory / "genesis.json"}],
-                    "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
-                    "sealing": {"core_share_ppm": CORE_SHARE_PPM},
-                }
-            )
-        )
-    return Network(genesis=genesis, keys=keys, configs=tuple(configs))
+        save_key(directory / f"n{index}.pem", key, b"only for tests")
+        settings: dict[str, Any] = {
+            "data_dir": directory / f"n{index}",
+            "key_file": directory / f"n{index}.pem",
+            "passphrase_file": directory / "passphrase",
+            "peer_listen": f"127.0.0.1:{ports[index]}",
+            "api_listen": f"127.0.0.1:{ports[count + index]}",
+            "chains": [{"genesis": directory / "genesis.json"}],
+            "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
+            "sealing": {"threads": 1 if seals else 0, "core_share_ppm": CORE_SHARE_PPM},
+        }
+        configs.append(NodeConfig.model_validate(settings))
+    return LocalNetwork(genesis=genesis, keys=keys, configs=tuple(configs))
 
 
 @pytest.fixture
-def make_network(tmp_path: Path) -> Callable[..., Network]:
-    def make(count: int, **options: int) -> Network:
-        return write_network(tmp_path, count, **options)
+def make_local(tmp_path: Path) -> Callable[..., LocalNetwork]:
+    def make(count: int, **options: Any) -> LocalNetwork:
+        return write_local(tmp_path, count, **options)
 
     return make

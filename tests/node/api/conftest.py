@@ -49,14 +49,14 @@ PERIOD = 4  # the delivery period that the story trades in
 CAPACITY_WH = 50_000
 
 
-def key_of(name: str) -> SigningKey:
+def _key_of(name: str) -> SigningKey:
     return SigningKey(name.encode().ljust(32, b"."))
 
 
 @cache
 def make_genesis(sealers: int, chain: str = CHAIN) -> Genesis:
     def member(name: str, role: str, **fields: object) -> GenesisMember:
-        return GenesisMember(name=name, role=role, key=key_of(name).public_key, **fields)  # type: ignore[arg-type]
+        return GenesisMember(name=name, role=role, key=_key_of(name).public_key, **fields)  # type: ignore[arg-type]
 
     trader = {"balance_uyuan": 100_000_000, "capacity_wh": CAPACITY_WH, "position": "feeder-1"}
     consensus = ConsensusParams(
@@ -87,11 +87,12 @@ class World:
         self.genesis = make_genesis(sealers, chain)
         self.now_ms = GENESIS_MS
         names = [member.name for member in self.genesis.members if member.seals]
-        self.keys = {name: key_of(name) for name in names}
+        self.keys = {name: _key_of(name) for name in names}
         self.stores = {name: MemoryStore() for name in names}
         self.nodes = {name: ChainNode(self.genesis, self.stores[name], key=self.keys[name]) for name in names}
         self.jobs: dict[str, StartSealing] = {}
         self.sequences: dict[str, int] = {}
+        self._silent: set[str] = set()
         self.on_publish: list[Callable[[tuple[object, ...]], None]] = []
         self._answer: tuple[GridmeritError | None, ...] = ()
         for name in names:
@@ -126,6 +127,8 @@ class World:
             case Publish(event=event) if name == self.first:
                 for listener in self.on_publish:
                     listener(event)
+            case Send() | Broadcast() if name in self._silent:
+                pass
             case Send(peer=peer, message=message):
                 received = MessageReceived(peer=self.keys[name].public_key, message=message)
                 return [(other, received) for other, key in self.keys.items() if key.public_key == peer]
@@ -134,10 +137,14 @@ class World:
                 return [(other, received) for other in self.nodes if other != name]
         return []
 
+    def silence(self, *names: str) -> None:
+        """From now on these nodes hear, but neither speak nor seal."""
+        self._silent.update(names)
+
     def make_block(self) -> None:
         """Let an interval pass, at the end of which the next node in turn seals a block."""
         self.now_ms += INTERVAL_MS
-        names = list(self.nodes)
+        names = [name for name in self.nodes if name not in self._silent]
         name = names[self.node.chain.head.height % len(names)]
         self.step(name, TimerFired(name=RESEAL))
         job = self.jobs[name]
@@ -161,7 +168,7 @@ class World:
         sequence = self.sequences.get(sender, 0)
         self.sequences[sender] = sequence + 1
         return make_transaction(
-            key_of(sender),
+            _key_of(sender),
             chain_id=self.genesis.chain_id,
             sequence=sequence,
             expiry_height=self.node.chain.head.height + 100,
@@ -188,12 +195,10 @@ def tell_story(sealers: int) -> tuple[World, dict[str, Transaction]]:
     world.order("pv-101", Side.OFFER, price=510_000, volume=5_000)
     said["bid"] = world.order("homes-2", Side.BID, price=525_000, volume=12_000)
     world.make_block()
-    said["broke"] = world.make("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
-    again = world.make("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
-    assert world.submit([said["broke"]]) == (None,)
+    world.send("pv-101", "transfer", _key_of("homes-2").address, 60_000_000)
     world.make_block()
-    world.node.mempool.add(again, next_sequence=again.sequence)  # not tried out: refused in its block
-    said["refused"] = again
+    said["refused"] = world.make("pv-101", "transfer", _key_of("homes-2").address, 60_000_000)
+    world.node.mempool.add(said["refused"], next_sequence=said["refused"].sequence)  # past the door: refused in a block
     world.run_until(PERIOD + 1)
     world.send("meter-pv-101", "reading", PERIOD, 0, 11_000)
     world.send("meter-homes-2", "reading", PERIOD, 12_500, 0)
@@ -252,12 +257,12 @@ class MemoryRuntime:
         )
         self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
         self.member = worlds[0].first
-        self.address = key_of(self.member).address
+        self.address = _key_of(self.member).address
         self.started_ms = GENESIS_MS
         self.clock = lambda: worlds[0].now_ms
 
     def peer_views(self) -> list[PeerRow]:
-        return [PeerRow(name="dispatch-1", key=key_of("dispatch-1").public_key, connected=True)]
+        return [PeerRow(name="dispatch-1", key=_key_of("dispatch-1").public_key, connected=True)]
 
     def sealing_view(self) -> SealingRow:
         return SealingRow(native=False, path="hashlib", rate_per_s=1_000)
@@ -284,7 +289,25 @@ def story() -> tuple[World, dict[str, Transaction]]:
     return tell_story(4)
 
 
+@pytest.fixture(scope="session")
+def key_of() -> Callable[[str], SigningKey]:
+    """A member's key by its name; a stranger has one, too."""
+    return _key_of
+
+
 @pytest.fixture
 def world() -> World:
     """A chain of one sealer at its genesis."""
     return World()
+
+
+@pytest.fixture(scope="session")
+def make_runtime() -> type[MemoryRuntime]:
+    """Called with worlds, one per chain, and limits that differ from the defaults."""
+    return MemoryRuntime
+
+
+@pytest.fixture(scope="session")
+def make_world() -> type[World]:
+    """Called with a number of sealers and, if it matters, the chain's name."""
+    return World

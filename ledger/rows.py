@@ -1,0 +1,126 @@
+"""What the store holds of a chain: which key means what, and every value's bytes, written and read.
+
+By block hash: the block, its receipts, what it undid, and its record (header, work, base N_diff). By height: the
+canonical hash. By id: a transaction's place. The head's state stands under its own keys.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TypeAlias, TypeVar
+
+from ledger.block import Block, Header
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.errors import Malformed, StoreCorrupt
+from ledger.execution import Execution, Receipt
+from ledger.params import LedgerParams
+
+Row: TypeAlias = tuple[bytes, bytes | None]
+T = TypeVar("T")
+
+BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
+STATE, TRANSACTION, _HEIGHT = b"s", b"t", b"h"
+HEAD, FINAL, GENESIS = b"H", b"F", b"G"
+
+_TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
+
+
+def height_key(height: int) -> bytes:
+    """Where the canonical hash at a height stands."""
+    return _HEIGHT + height.to_bytes(8, "big")
+
+
+def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
+    """Everything but the state that a canonical block has in the store."""
+    block_hash = block.hash
+    receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
+    record = (block.header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
+    rows: list[Row] = [
+        (BLOCK + block_hash, block.raw),
+        (RECEIPTS + block_hash, encode(receipts)),
+        (UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
+        (RECORD + block_hash, encode(record)),
+        (height_key(block.header.height), block_hash),
+    ]
+    for index, transaction in enumerate(block.transactions):
+        rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
+    return rows
+
+
+def rows_to_delete(block: Block) -> list[Row]:
+    """The deletion of all that `rows_of_block` wrote."""
+    rows: list[Row] = [(TRANSACTION + transaction.id, None) for transaction in block.transactions]
+    rows += [(prefix + block.hash, None) for prefix in (BLOCK, RECEIPTS, UNDO, RECORD)]
+    rows.append((height_key(block.header.height), None))
+    return rows
+
+
+def write_place(block_hash: bytes, number: int) -> bytes:
+    """A block and a number: the index of a transaction in it, or its own height."""
+    return encode((block_hash, number))
+
+
+# --- reading: each raises `StoreCorrupt` where the bytes cannot be ours ----------------------------
+
+
+def read_block(raw: bytes, params: LedgerParams) -> Block:
+    return _read(
+        raw,
+        lambda value: Block.from_value(
+            value,
+            max_transactions=params.max_block_transactions,
+            max_transaction_bytes=params.max_transaction_bytes,
+        ),
+        "a block",
+    )
+
+
+def read_record(raw: bytes) -> tuple[Header, int, int]:
+    """Header, work of the branch up to the block, base N_diff."""
+    return _read(raw, _record_from_value, "a block's record")
+
+
+def read_undo(raw: bytes) -> dict[bytes, bytes | None]:
+    return _read(raw, _undo_from_value, "what a block undid")
+
+
+def read_receipts(raw: bytes) -> tuple[Receipt, ...]:
+    return _read(raw, _receipts_from_value, "a block's receipts")
+
+
+def read_place(raw: bytes) -> tuple[bytes, int]:
+    return _read(raw, _place_from_value, "a place on the chain")
+
+
+def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
+    try:
+        return from_value(decode(raw, max_bytes=_TRUSTED_BYTES))
+    except Malformed as error:
+        raise StoreCorrupt(detail=f"{what}: {error}") from error
+
+
+def _record_from_value(value: Value) -> tuple[Header, int, int]:
+    header, work, base_n_diff = expect_array(value, 3, "record")
+    return (
+        Header.from_value(header),
+        int.from_bytes(expect_bytes(work, "work", size=40), "big"),
+        int.from_bytes(expect_bytes(base_n_diff, "base N_diff", size=32), "big"),
+    )
+
+
+def _undo_from_value(value: Value) -> dict[bytes, bytes | None]:
+    pairs = [expect_array(pair, 2, "undo") for pair in expect_array(value, None, "undo")]
+    return {expect_bytes(key, "key"): None if old is None else expect_bytes(old, "value") for key, old in pairs}
+
+
+def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
+    pairs = [expect_array(pair, 2, "receipt") for pair in expect_array(value, None, "receipts")]
+    return tuple(
+        Receipt(transaction_id=expect_bytes(identity, "transaction id", size=32), code=expect_str(code, "code"))
+        for identity, code in pairs
+    )
+
+
+def _place_from_value(value: Value) -> tuple[bytes, int]:
+    block_hash, number = expect_array(value, 2, "place")
+    return expect_bytes(block_hash, "block hash", size=32), expect_int(number, "number")

@@ -1,0 +1,245 @@
+"""The players of a market day: each places one order per hour from its forecast, and its meter reports what came of it.
+
+A driver: it reads the clock and talks to nodes. What is ordered follows from the profile and a seed alone, and no two
+orders of an hour have the same price, so that the trades do not depend on who was first.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+from ledger.errors import GridmeritError, RemoteFailed, RemoteNotFound, RemoteRejected, Unreachable
+from ledger.genesis import Genesis
+from ledger.params import MarketParams
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction, make_transaction
+from market.contracts import TradeIntention
+from market.orders import Side
+from market.period import PeriodTimes, compute_times
+from market.profile import Profile
+from node.client import Client
+from node.clock import now_ms
+
+_PPM = 1_000_000
+_RETRY_S = 0.1
+_LOOK_AGAIN_PPM = 400_000  # of the window: when to see whether a block has taken the transaction in
+_LIFETIME_BLOCKS = 2_000
+_STALE = frozenset({"SequenceTooLow", "SequenceTaken", "WrongSequence", "SequenceGapTooWide"})
+_DONE = frozenset({"AlreadyKnown", "DuplicateReading"})
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedOrder:
+    """What a player will order for an hour of the day (0 is the first)."""
+
+    hour: int
+    side: Side
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sent:
+    """A transaction that a node took on, and what it was for."""
+
+    player: str
+    kind: str
+    period: int
+    transaction_id: str
+
+
+def plan_orders(profile: Profile, player: str, seed: int, market: MarketParams, hours: int) -> list[PlannedOrder]:
+    """One order per hour with a forecast. Prices in µ¥ per kWh, in both parties' interest.
+
+    A seller gains above the feed-in price, a buyer below retail less wheeling: offers are drawn from the lower two
+    thirds of that span and bids from the upper two. Drawn from (seed, player, hour), and apart by player.
+    """
+    names = [entry.name for entry in profile.players]
+    index, count = names.index(player), len(names)
+    is_seller = profile.players[index].role == "producer"
+    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - market.wheeling_uyuan_per_kwh
+    third = (high - low) // (3 * count) * count
+    first = low if is_seller else low + third
+    plan = []
+    for hour in range(hours):
+        volume_wh = profile.readings[player, profile.hours_ms[hour]].forecast_wh
+        # Seeding with text hashes it the same way everywhere; the draw leaves room for the player's own last digits.
+        draw = random.Random(f"{seed}/{player}/{hour}").randrange(1, 2 * third // count)
+        if volume_wh:
+            side = Side.OFFER if is_seller else Side.BID
+            price = first + draw * count + index
+            plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
+    return plan
+
+
+class Sender:
+    """Sends one key's transactions in order, to the first of its nodes that answers.
+
+    A transaction is signed once and offered again with the same bytes, so that it takes effect once wherever it lands.
+    """
+
+    def __init__(self, key: SigningKey, clients: Sequence[Client], chain_id: bytes) -> None:
+        self._key = key
+        self._clients = list(clients)
+        self._chain_id = chain_id
+        self._sequence: int | None = None
+
+    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction:
+        """Have a node take a transaction on. Raises the node's refusal, or `Unreachable` from `until_ms` on."""
+        transaction: Transaction | None = None
+        while True:
+            try:
+                transaction = transaction or await self._sign(kind, payload)
+                await self.submit(transaction)
+            except (Unreachable, RemoteFailed):
+                if now_ms() >= until_ms:
+                    raise
+                await self._turn_to_another()
+            except RemoteRejected as error:
+                if error.code not in _STALE or now_ms() >= until_ms:
+                    raise
+                transaction = self._sequence = None
+                await asyncio.sleep(_RETRY_S)
+            else:
+                self._sequence = transaction.sequence + 1
+                return transaction
+
+    async def submit(self, transaction: Transaction) -> None:
+        """Offer a signed transaction; one that is known already is fine. Raises as `Client.submit` does."""
+        (error,) = await self._clients[0].submit([transaction])
+        if error is not None and error.code not in _DONE:
+            raise error
+
+    async def offer_again(self, transaction: Transaction) -> None:
+        """Offer it to the next node; a refusal now means that it has arrived, or comes too late to change anything."""
+        await self._turn_to_another()
+        with suppress(GridmeritError):
+            await self.submit(transaction)
+
+    async def is_included(self, transaction: Transaction) -> bool:
+        try:
+            return (await self._clients[0].transaction(transaction.id)).status == "included"
+        except (RemoteNotFound, RemoteFailed, Unreachable):
+            return False
+
+    async def _sign(self, kind: str, payload: tuple[object, ...]) -> Transaction:
+        account = await self._clients[0].account(self._key.address)
+        sequence = account.next_sequence if self._sequence is None else self._sequence
+        return make_transaction(
+            self._key,
+            chain_id=self._chain_id,
+            sequence=sequence,
+            expiry_height=account.height + _LIFETIME_BLOCKS,
+            kind=kind,
+            payload=payload,  # type: ignore[arg-type]
+        )
+
+    async def _turn_to_another(self) -> None:
+        self._clients.append(self._clients.pop(0))
+        await asyncio.sleep(_RETRY_S)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Day:
+    """What all agents of a market day share: hour h of the profile is delivered in period `first_period` + h."""
+
+    genesis: Genesis
+    chain_id: bytes
+    profile: Profile
+    first_period: int
+    hours: int
+    seed: int
+
+    def times_of(self, hour: int) -> PeriodTimes:
+        return compute_times(self.first_period + hour, self.genesis.params, self.genesis.time_ms)
+
+    def share_of_period(self, ppm: int) -> int:
+        return self.genesis.params.ledger.period_ms * ppm // _PPM
+
+
+@dataclass(slots=True)
+class Agent:
+    """One player with its meter. `run` ends when the last reading is in; what went wrong is in `problems`."""
+
+    name: str
+    day: Day
+    trader: Sender
+    meter: Sender
+    on_sent: Callable[[Sent], None] = lambda sent: None
+    sent: list[Sent] = field(default_factory=list)
+    problems: list[str] = field(default_factory=list)
+
+    async def run(self) -> None:
+        await asyncio.gather(self._trade(), self._read_meter())
+
+    async def _trade(self) -> None:
+        params = self.day.genesis.params.market
+        member = next(member for member in self.day.genesis.members if member.name == self.name)
+        for order in plan_orders(self.day.profile, self.name, self.day.seed, params, self.day.hours):
+            times = self.day.times_of(order.hour)
+            intention = TradeIntention(
+                side=order.side,
+                period=self.day.first_period + order.hour,
+                price_uyuan_per_kwh=order.price_uyuan_per_kwh,
+                volume_wh=order.volume_wh,
+                node_type=member.role,
+                position=member.position,
+                capacity_wh=member.capacity_wh,
+                renewable_ppm=_PPM if order.side == Side.OFFER else 0,
+                stability_ppm=0,
+            )
+            await _sleep_until(times.open_ms + self._stagger_ms(order.hour))
+            await self._deliver(self.trader, "intention", intention.period, intention.to_payload(), times.gate_ms)
+
+    async def _read_meter(self) -> None:
+        is_producer = next(player for player in self.day.profile.players if player.name == self.name).role == "producer"
+        for hour in range(self.day.hours):
+            actual_wh = self.day.profile.readings[self.name, self.day.profile.hours_ms[hour]].actual_wh
+            consumed_wh, produced_wh = (0, actual_wh) if is_producer else (actual_wh, 0)
+            times, period = self.day.times_of(hour), self.day.first_period + hour
+            await _sleep_until(times.delivery_end_ms + self._stagger_ms(hour))
+            payload = (period, consumed_wh, produced_wh)
+            await self._deliver(self.meter, "reading", period, payload, times.settle_ms)
+
+    async def _deliver(
+        self, sender: Sender, kind: str, period: int, payload: tuple[object, ...], until_ms: int
+    ) -> None:
+        """Send, look again half-way to the end of the window, and send once more where no block has it."""
+        begin_ms = now_ms()
+        try:
+            transaction = await sender.send(kind, payload, until_ms=until_ms)
+            sent = Sent(player=self.name, kind=kind, period=period, transaction_id=transaction.id.hex())
+            self.sent.append(sent)
+            self.on_sent(sent)
+            await _sleep_until(begin_ms + (until_ms - begin_ms) * _LOOK_AGAIN_PPM // _PPM)
+            if not await sender.is_included(transaction):
+                await sender.offer_again(transaction)
+        except GridmeritError as error:
+            self.problems.append(f"{self.name}, {kind} of period {period}: {error.code}: {error}")
+
+    def _stagger_ms(self, hour: int) -> int:
+        """Not all at the same instant: between 3 and 15 % of a period after the window opens."""
+        draw = random.Random(f"stagger/{self.day.seed}/{self.name}/{hour}").randrange(30_000, 150_000)
+        return self.day.share_of_period(draw)
+
+
+async def run_agents(agents: Sequence[Agent]) -> None:
+    """All players of the day, until the last one is done."""
+    await asyncio.gather(*(agent.run() for agent in agents))
+
+
+def get_problems(agents: Sequence[Agent]) -> list[str]:
+    return [problem for agent in agents for problem in agent.problems]
+
+
+def order_clients(own: str, clients: Mapping[str, Client]) -> list[Client]:
+    """A player's own node first, then the others as they come."""
+    return [clients[own], *(client for name, client in clients.items() if name != own)]
+
+
+async def _sleep_until(time_ms: int) -> None:
+    await asyncio.sleep(max(0, time_ms - now_ms()) / 1_000)

@@ -1,0 +1,339 @@
+"""What the JSON API answers, once for both ends: `queries.py` fills these in, `client.py` reads them back.
+
+Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and big numbers are "0x…", hashes plain hexadecimal.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cache
+from typing import Annotated, Any, TypeVar, cast
+
+from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+
+_T = TypeVar("_T")
+
+
+def _parse_hex(value: object) -> object:
+    return int(value, 16) if isinstance(value, str) else value
+
+
+HexInt = Annotated[int, BeforeValidator(_parse_hex), PlainSerializer(hex, return_type=str, when_used="json")]
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def to_json(value: object, kind: Any = None) -> bytes:
+    """Compact JSON of an answer; `kind` is its type where `type(value)` does not say it (lists)."""
+    return _adapter(cast(Any, kind or type(value))).dump_json(value)
+
+
+def from_json(kind: type[_T], raw: bytes) -> _T:
+    """Read what `to_json` wrote. Raises `ValueError` with one line on what does not fit."""
+    try:
+        return cast(_T, _adapter(cast(Any, kind)).validate_json(raw))
+    except ValidationError as error:
+        problem = error.errors(include_url=False)[0]
+        place = ".".join(map(str, problem["loc"]))
+        raise ValueError(f"{place}: {problem['msg']}" if place else problem["msg"]) from None
+
+
+# --- a node and its chains -------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forks:
+    """How often this node saw the chain fork since it started."""
+
+    side_blocks: int
+    reorgs: int
+    deepest_reorg: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainStatus:
+    chain: str
+    chain_id: str
+    height: int
+    head: str
+    state_root: str
+    work: HexInt
+    final_height: int
+    final_hash: str
+    period: int  # of the head block
+    head_time_ms: int
+    time_ms: int  # the node's clock
+    period_ms: int
+    block_interval_ms: int
+    genesis_time_ms: int
+    peers: int
+    mempool_count: int
+    mempool_bytes: int
+    syncing: bool
+    sync_target: int  # height, 0 while not syncing
+    forks: Forks
+    blocks_refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeStatus:
+    version: str
+    member: str | None
+    address: str | None
+    uptime_ms: int
+    chains: tuple[ChainStatus, ...]
+    peers: tuple[dict[str, Any], ...]
+    sealing: dict[str, Any]
+
+
+# --- blocks and transactions -----------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockSummary:
+    height: int
+    hash: str
+    producer: str
+    producer_name: str | None
+    timestamp_ms: int
+    tx_count: int
+    credit_upt: int
+    n_diff: HexInt
+    period: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockTransaction:
+    id: str
+    kind: str
+    sender: str
+    sender_name: str | None
+    sequence: int
+    expiry_height: int
+    payload: tuple[Any, ...]
+    code: str  # empty where it took effect, else the error's name
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockDetail:
+    height: int
+    hash: str
+    parent: str
+    timestamp_ms: int
+    producer: str
+    producer_name: str | None
+    producer_key: str
+    credit_upt: int
+    n_diff: HexInt
+    period: int
+    tx_root: str
+    receipt_root: str
+    state_root: str
+    nonce: HexInt
+    signature: str
+    depth: int  # 1 for the head, 0 for a block off the current branch
+    final: bool
+    transactions: tuple[BlockTransaction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TransactionStatus:
+    """Where a transaction is: "pending", or "included" with its block."""
+
+    id: str
+    status: str
+    height: int | None = None
+    block: str | None = None
+    index: int | None = None
+    code: str | None = None  # empty where it took effect, else the error's name
+    depth: int = 0  # blocks that bury it, its own included
+    final: bool = False
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteFault:
+    error: str
+    message: str
+    values: dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitOutcome:
+    id: str
+    error: RemoteFault | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SubmitAnswer:
+    outcomes: tuple[SubmitOutcome, ...]
+
+
+# --- members -----------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AccountInfo:
+    """A member's account in the state of the block at `height`."""
+
+    height: int
+    address: str
+    name: str
+    role: str
+    balance_uyuan: int
+    reserved_uyuan: int
+    credit_upt: int
+    sequence: int
+    next_sequence: int  # with what is pending
+    score_count: int
+    penalty_upt: int
+    capacity_wh: int
+    position: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MemberInfo:
+    name: str
+    role: str
+    address: str
+    key: str
+    capacity_wh: int
+    position: str
+    owner: str | None  # of a device: the member whose meter it is
+    seals: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditInfo:
+    name: str
+    address: str
+    credit_upt: int
+    active_credit_upt: int | None  # in the snapshot that difficulty follows; sealers only
+    share_ppm: int | None  # of the blocks at equal hash rates, Eq. (11); sealers only
+    score_count: int
+
+
+# --- the market --------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GateInfo:
+    height: int
+    block: str | None  # named by the block after it
+    result_root: str
+    trade_count: int
+    status: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodInfo:
+    """A delivery period that is open by the node's clock or not settled yet.
+
+    `phase` is by the clock: "coming", "open", "gate-closed", "delivering", "metering" or "past".
+    """
+
+    period: int
+    phase: str
+    open_ms: int
+    gate_ms: int
+    deadline_ms: int
+    delivery_start_ms: int
+    delivery_end_ms: int
+    settle_ms: int
+    live: bool  # orders, trades or readings that are not settled
+    gate: GateInfo | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MarketPeriods:
+    time_ms: int
+    periods: tuple[PeriodInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OrderInfo:
+    order_id: int
+    owner: str
+    owner_name: str | None
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BookInfo:
+    """The live orders, best first on both sides."""
+
+    period: int
+    best_bid: int | None
+    best_ask: int | None
+    bids: tuple[OrderInfo, ...]
+    offers: tuple[OrderInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeInfo:
+    index: int
+    buyer: str
+    buyer_name: str | None
+    seller: str
+    seller_name: str | None
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradesInfo:
+    period: int
+    gate: GateInfo
+    trades: tuple[TradeInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettledTradeInfo:
+    index: int
+    buyer: str
+    buyer_name: str | None
+    seller: str
+    seller_name: str | None
+    consumption_wh: int
+    output_wh: int
+    buyer_pays_uyuan: int
+    seller_receives_uyuan: int
+    grid_receives_uyuan: int
+    traded_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GridSettlementInfo:
+    member: str
+    member_name: str | None
+    consumption_wh: int
+    output_wh: int
+    pays_uyuan: int
+    receives_uyuan: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettlementInfo:
+    period: int
+    trades: tuple[SettledTradeInfo, ...]
+    grid: tuple[GridSettlementInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SignatureInfo:
+    key: str
+    name: str | None
+    signature: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateInfo:
+    period: int
+    block: str
+    result_root: str
+    quorum: int
+    sealers: int
+    signatures: tuple[SignatureInfo, ...]

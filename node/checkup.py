@@ -1,0 +1,179 @@
+"""The checks of `gridmerit doctor`, each with what to do when it fails. Changes nothing that a node would not."""
+
+from __future__ import annotations
+
+import socket
+import sys
+from contextlib import closing
+from email.utils import parsedate_to_datetime
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+import aiohttp
+
+from consensus import seal
+from ledger.errors import GridmeritError, StoreLocked
+from ledger.genesis import Genesis
+from ledger.signatures import SigningKey
+from ledger.store import LevelStore
+from node.client import Client
+from node.clock import now_ms
+from node.config import ListenAddress, NodeConfig, load_config, load_genesis
+from node.core import ChainNode
+from node.guard_file import GuardFile
+from node.keystore import load_key, load_passphrase
+from node.network import measure_nonces_per_s
+
+_OLDEST_PYTHON = (3, 11)
+_PEER_TIMEOUT_S = 2.0
+_DATE_RESOLUTION_MS = 1_500  # a Date header has whole seconds
+
+
+class Finding(NamedTuple):
+    """The outcome of one check."""
+
+    what: str
+    verdict: Literal["ok", "warn", "fail"]
+    detail: str
+    remedy: str = ""
+
+
+async def examine(directory: Path | None) -> list[Finding]:
+    """All checks of this machine, and of the node directory where one is given."""
+    findings = [_check_python(), _check_search()]
+    if directory is None:
+        findings.append(Finding("node", "ok", "none given, so only this machine was checked", ""))
+        return findings
+    try:
+        config = load_config(directory / "node.toml")
+        documents = [load_genesis(chain.genesis) for chain in config.chains]
+    except GridmeritError as error:
+        remedy = "mend the file, or make another directory: gridmerit init DIR --genesis FILE"
+        return [*findings, Finding("configuration", "fail", str(error), remedy)]
+    names = ", ".join(genesis.params.name for genesis in documents)
+    findings.append(Finding("configuration", "ok", f"{directory / 'node.toml'}, chains {names}"))
+    key_finding, key = _check_key(config, documents)
+    findings.append(key_finding)
+    is_up = await _answers(config)
+    findings += [
+        _check_port("peer port", config.peer_listen, is_up=is_up),
+        _check_port("API port", config.api_listen, is_up=is_up),
+    ]
+    for genesis in documents:
+        findings.append(_check_chain(config, genesis, key))
+        findings.append(_check_clock(genesis))
+    findings += [await _check_peer(peer.name, peer.url, documents) for peer in config.peers]
+    if not config.peers:
+        findings.append(Finding("peers", "warn", "none configured", "add [[peers]] to node.toml"))
+    return findings
+
+
+# --- this machine --------------------------------------------------------------------------------
+
+
+def _check_python() -> Finding:
+    version = ".".join(map(str, sys.version_info[:3]))
+    if sys.version_info[:2] < _OLDEST_PYTHON:
+        return Finding("python", "fail", version, "install Python 3.11 or newer")
+    return Finding("python", "ok", version)
+
+
+def _check_search() -> Finding:
+    rate = measure_nonces_per_s()
+    detail = f"{rate:,} nonces/s per core on the path {seal.active_path()!r}"
+    if not seal.NATIVE:
+        return Finding("nonce search", "warn", detail, "build the native module: python setup.py build_ext --inplace")
+    return Finding("nonce search", "ok", detail)
+
+
+# --- the node directory --------------------------------------------------------------------------
+
+
+def _check_key(config: NodeConfig, documents: list[Genesis]) -> tuple[Finding, SigningKey | None]:
+    if config.key_file is None or config.passphrase_file is None:
+        return Finding("key", "ok", "none: an observer, it seals and signs nothing"), None
+    try:
+        key = load_key(config.key_file, load_passphrase(config.passphrase_file))
+    except GridmeritError as error:
+        remedy = f"chmod 600 {config.key_file} {config.passphrase_file}" if error.code == "KeyFilePermissions" else ""
+        return Finding("key", "fail", str(error), remedy or "gridmerit key show FILE --passphrase-file FILE"), None
+    members = [member for genesis in documents for member in genesis.members if member.key == key.public_key]
+    if not members:
+        remedy = "have the key admitted, or run as an observer: remove key_file"
+        return Finding("key", "warn", f"{key.public_key.hex()} is no founding member", remedy), key
+    rights = "may seal" if members[0].seals else "may not seal"
+    return Finding("key", "ok", f"{members[0].name} ({members[0].role}, {rights}), file mode 0600"), key
+
+
+async def _answers(config: NodeConfig) -> bool:
+    try:
+        async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
+            await client.node_status()
+    except GridmeritError:
+        return False
+    return True
+
+
+def _check_port(what: str, address: ListenAddress, *, is_up: bool) -> Finding:
+    with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((address.host, address.port))
+        except OSError as error:
+            if is_up:
+                return Finding(what, "ok", f"{address} is held by this node, which is running")
+            return Finding(what, "fail", f"{address}: {error.strerror}", "choose another address in node.toml")
+    return Finding(what, "ok", f"{address} is free")
+
+
+def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -> Finding:
+    """Open guard and store as a node does: that checks the head's state root and what this key has signed."""
+    name = genesis.params.name
+    directory = config.data_dir / name
+    what = f"store of {name}"
+    if not (directory / "ledger").is_dir():
+        return Finding(what, "ok", f"{directory} is made at the first start")
+    try:
+        with GuardFile(directory, genesis.chain_id) as guard, closing(LevelStore(directory / "ledger")) as store:
+            record = guard.load(ledger_exists=True)
+            chain = ChainNode(genesis, store, key=key, guard=record).chain
+            head = chain.head
+            assert head.state.root == head.header.state_root, "opening a chain checks the state root"
+    except StoreLocked:
+        return Finding(what, "ok", "in use by the running node; stop it to have the store checked")
+    except GridmeritError as error:
+        remedy = "keep the guard file, move the `ledger` directory away, and let the node sync anew"
+        return Finding(what, "fail", f"{error.code}: {error}", remedy)
+    detail = f"head {head.height} ({head.hash.hex()[:12]}…), its state root matches, guard file at {record.height}"
+    return Finding(what, "ok", detail)
+
+
+def _check_clock(genesis: Genesis) -> Finding:
+    ahead_ms = genesis.time_ms - now_ms()
+    if ahead_ms > genesis.params.consensus.max_ahead_ms:
+        return Finding("clock", "fail", f"{ahead_ms // 1_000} s before the genesis", "set this machine's clock (NTP)")
+    return Finding("clock", "ok", "after the genesis")
+
+
+async def _check_peer(name: str, url: str, documents: list[Genesis]) -> Finding:
+    """Whether a peer's port answers, and whether its clock agrees (to the second of its Date header)."""
+    what = f"peer {name}"
+    begin_ms = now_ms()
+    try:
+        timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)
+        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+            date = response.headers.get("Date")
+    except (aiohttp.ClientError, OSError, TimeoutError) as error:
+        reason = getattr(error, "os_error", error)
+        detail = f"no answer from {url}: {getattr(reason, 'strerror', None) or type(reason).__name__}"
+        return Finding(what, "warn", detail, "start it, or mend its url in node.toml")
+    if date is None:
+        return Finding(what, "ok", f"{url} answers")
+    end_ms = now_ms()
+    theirs_ms = int(parsedate_to_datetime(date).timestamp() * 1_000)
+    apart_ms = max(begin_ms - theirs_ms, theirs_ms - end_ms, 0)
+    limit_ms = min(genesis.params.consensus.max_ahead_ms for genesis in documents) + _DATE_RESOLUTION_MS
+    if apart_ms > limit_ms:
+        remedy = "set both clocks (NTP): a clock that is off makes blocks wait or be late"
+        return Finding(what, "warn", f"{url} answers, but its clock is about {apart_ms / 1_000:.0f} s off ours", remedy)
+    return Finding(what, "ok", f"{url} answers, its clock agrees to the second")

@@ -1,0 +1,304 @@
+"""A typed asyncio client of one node's JSON API, for the CLI, agents and notebooks.
+
+Only reads are retried. What the node refuses is raised under the node's own error code.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from types import TracebackType
+from typing import Any, TypeVar
+
+import aiohttp
+
+from ledger.codec import Value, encode
+from ledger.errors import BadAnswer, GridmeritError, RemoteFailed, RemoteNotFound, RemoteRejected, TimedOut, Unreachable
+from ledger.genesis import Genesis
+from ledger.hashing import show_address
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction, make_transaction
+from node.answers import (
+    AccountInfo,
+    BlockDetail,
+    BlockSummary,
+    BookInfo,
+    CertificateInfo,
+    ChainStatus,
+    CreditInfo,
+    MarketPeriods,
+    MemberInfo,
+    NodeStatus,
+    RemoteFault,
+    SettlementInfo,
+    SubmitAnswer,
+    TradesInfo,
+    TransactionStatus,
+    from_json,
+)
+
+_T = TypeVar("_T")
+
+MAX_ANSWER_BYTES = 64_000_000
+_RETRY_STATUS = frozenset({429, 502, 503, 504})
+_RETRY_PAUSES_S = (0.1, 0.4)
+_SILENCE_S = 30.0  # a node sends an empty line long before that
+_STALE_SEQUENCE = frozenset({"SequenceTooLow", "SequenceTaken"})
+
+
+class Client:
+    """One chain as one node sees it. Use as `async with Client(url, "jy1") as client`.
+
+    Every method raises `Unreachable`, `RemoteNotFound`, `RemoteRejected`, `RemoteFailed` or `BadAnswer`. A member is
+    referred to by name, by address ("0x…") or by the 20 bytes of it.
+    """
+
+    def __init__(self, url: str, chain: str, *, timeout_s: float = 10.0) -> None:
+        self.url = (url if "://" in url else f"http://{url}").rstrip("/")
+        self.chain = chain
+        self._timeout = aiohttp.ClientTimeout(total=timeout_s)
+        self._session: aiohttp.ClientSession | None = None
+        self._chain_id: bytes | None = None
+        self._sending: dict[bytes, asyncio.Lock] = {}
+
+    async def __aenter__(self) -> Client:
+        self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        assert self._session is not None
+        await self._session.close()
+        self._session = None
+
+    # --- the node and the chain --------------------------------------------------------------------
+
+    async def node_status(self) -> NodeStatus:
+        return await self._get(NodeStatus, "/v1/status")
+
+    async def status(self) -> ChainStatus:
+        return await self._get(ChainStatus, self._path("status"))
+
+    async def genesis(self) -> Genesis:
+        """The chain's genesis document, as the node has it: compare its `chain_id` with one you trust."""
+        return await self._get(Genesis, self._path("genesis"))
+
+    async def block(self, ref: int | str = "head") -> BlockDetail:
+        """A block by height, by hash or "head"."""
+        return await self._get(BlockDetail, self._path("block", ref))
+
+    async def blocks(self, start: int, end: int) -> tuple[BlockSummary, ...]:
+        """Summaries of the blocks at heights `start` … `end` inclusive, at most 1000, as far as they exist."""
+        query = {"from": start, "to": end}
+        return await self._get(tuple[BlockSummary, ...], self._path("blocks"), query)
+
+    async def certificate(self, period: int) -> CertificateInfo:
+        return await self._get(CertificateInfo, self._path("certificate", period))
+
+    # --- members -------------------------------------------------------------------------------------
+
+    async def account(self, ref: str | bytes) -> AccountInfo:
+        return await self._get(AccountInfo, self._path("account", _show_ref(ref)))
+
+    async def members(self) -> tuple[MemberInfo, ...]:
+        return await self._get(tuple[MemberInfo, ...], self._path("members"))
+
+    async def credit(self) -> tuple[CreditInfo, ...]:
+        return await self._get(tuple[CreditInfo, ...], self._path("credit"))
+
+    # --- the market ----------------------------------------------------------------------------------
+
+    async def periods(self) -> MarketPeriods:
+        return await self._get(MarketPeriods, self._path("market/periods"))
+
+    async def book(self, period: int) -> BookInfo:
+        return await self._get(BookInfo, self._path("market/book"), {"period": period})
+
+    async def trades(self, period: int) -> TradesInfo:
+        return await self._get(TradesInfo, self._path("market/trades"), {"period": period})
+
+    async def settlement(self, period: int) -> SettlementInfo:
+        return await self._get(SettlementInfo, self._path("market/settlement"), {"period": period})
+
+    # --- proofs: documents for `node.proofs.verify_document` -------------------------------------------
+
+    async def proof_account(self, ref: str | bytes) -> dict[str, Any]:
+        return await self._get(dict[str, Any], self._path("proof/account", _show_ref(ref)))
+
+    async def proof_trade(self, period: int, index: int) -> dict[str, Any]:
+        return await self._get(dict[str, Any], self._path("proof/trade", period, index))
+
+    async def proof_transaction(self, transaction_id: str | bytes) -> dict[str, Any]:
+        return await self._get(dict[str, Any], self._path("proof/tx", _show_id(transaction_id)))
+
+    # --- transactions ----------------------------------------------------------------------------------
+
+    async def transaction(self, transaction_id: str | bytes) -> TransactionStatus:
+        """Where a transaction is. Raises `RemoteNotFound` where it is neither pending nor on the chain."""
+        return await self._get(TransactionStatus, self._path("tx", _show_id(transaction_id)))
+
+    async def wait_for(
+        self, transaction_id: str | bytes, *, timeout_s: float = 60.0, depth: int = 1, poll_s: float = 0.1
+    ) -> TransactionStatus:
+        """Wait until `depth` blocks bury a transaction, its own included. Raises `TimedOut`.
+
+        One that was refused in its block has arrived, too: look at `code`.
+        """
+        identity = _show_id(transaction_id)
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    found = await self._find(identity)
+                    if found is not None and found.depth >= depth:
+                        return found
+                    await asyncio.sleep(poll_s)
+        except TimeoutError:
+            what = f"inclusion of transaction {identity} at depth {depth}"
+            raise TimedOut(what=what, timeout_s=timeout_s) from None
+
+    async def submit(self, transactions: Sequence[Transaction]) -> list[RemoteRejected | None]:
+        """Hand over signed transactions; per transaction None (the node has it on disk) or why it was refused."""
+        body = encode([transaction.raw for transaction in transactions])
+        answer = await self._request(SubmitAnswer, "POST", self._path("tx"), body=body)
+        if len(answer.outcomes) != len(transactions):
+            raise BadAnswer(url=self.url, detail="it has not one outcome for each transaction")
+        return [None if outcome.error is None else _rejected(outcome.error) for outcome in answer.outcomes]
+
+    async def send(
+        self, key: SigningKey, kind: str, payload: tuple[Value, ...], *, lifetime_blocks: int = 100
+    ) -> bytes:
+        """Sign a transaction with the sender's next sequence and submit it; its id.
+
+        Raises `RemoteRejected`. Sends of one key through one client wait for each other; where another client
+        took the sequence meanwhile, this one tries once more.
+        """
+        async with self._sending.setdefault(key.public_key, asyncio.Lock()):
+            for is_last in (False, True):
+                transaction = await self._make_transaction(key, kind, payload, lifetime_blocks)
+                (error,) = await self.submit([transaction])
+                if error is None:
+                    return transaction.id
+                if is_last or error.code not in _STALE_SEQUENCE:
+                    raise error
+        raise AssertionError("the loop returns or raises")
+
+    async def _make_transaction(
+        self, key: SigningKey, kind: str, payload: tuple[Value, ...], lifetime_blocks: int
+    ) -> Transaction:
+        account = await self.account(key.address)
+        if self._chain_id is None:
+            self._chain_id = bytes.fromhex((await self.status()).chain_id)
+        return make_transaction(
+            key,
+            chain_id=self._chain_id,
+            sequence=account.next_sequence,
+            expiry_height=account.height + lifetime_blocks,
+            kind=kind,
+            payload=payload,
+        )
+
+    async def _find(self, transaction_id: str) -> TransactionStatus | None:
+        try:
+            return await self.transaction(transaction_id)
+        except RemoteNotFound:
+            return None
+
+    # --- events ------------------------------------------------------------------------------------------
+
+    async def events(self) -> AsyncIterator[dict[str, Any]]:
+        """What happens on the chain from now on, each with its name under "event"; first comes "subscribed".
+
+        Ends with "dropped" where this reader is too slow, and with "closed" where the node stops. Raises
+        `Unreachable` when the connection breaks.
+        """
+        timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=_SILENCE_S)
+        url = self.url + self._path("events")
+        try:
+            async with self._open.get(url, timeout=timeout) as response:
+                if response.status != 200:
+                    raise _failure(response.status, await self._read(response), url)
+                async for line in response.content:
+                    if line.strip():
+                        yield from_json(dict[str, Any], line)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(url=self.url, detail=_reason(error)) from None
+        except ValueError as error:
+            raise BadAnswer(url=url, detail=str(error)) from None
+
+    # --- one request -------------------------------------------------------------------------------------
+
+    def _path(self, *parts: str | int) -> str:
+        return "/".join(("/v1", self.chain, *map(str, parts)))
+
+    @property
+    def _open(self) -> aiohttp.ClientSession:
+        assert self._session is not None, "use the client within `async with`"
+        return self._session
+
+    async def _get(self, kind: type[_T], path: str, query: dict[str, int] | None = None) -> _T:
+        for pause_s in (*_RETRY_PAUSES_S, None):
+            try:
+                return await self._request(kind, "GET", path, query=query)
+            except (Unreachable, RemoteFailed) as error:
+                is_passing = isinstance(error, Unreachable) or error.values.get("status") in _RETRY_STATUS
+                if pause_s is None or not is_passing:
+                    raise
+            await asyncio.sleep(pause_s)
+        raise AssertionError("the last attempt returns or raises")
+
+    async def _request(
+        self, kind: type[_T], method: str, path: str, *, query: dict[str, int] | None = None, body: bytes | None = None
+    ) -> _T:
+        url = self.url + path
+        try:
+            async with self._open.request(method, url, params=query, data=body, allow_redirects=False) as response:
+                status, raw = response.status, await self._read(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise Unreachable(url=self.url, detail=_reason(error)) from None
+        if status != 200:
+            raise _failure(status, raw, url)
+        try:
+            return from_json(kind, raw)
+        except ValueError as error:
+            raise BadAnswer(url=url, detail=str(error)) from None
+
+    async def _read(self, response: aiohttp.ClientResponse) -> bytes:
+        parts, size = [], 0
+        async for part in response.content.iter_any():
+            parts.append(part)
+            size += len(part)
+            if size > MAX_ANSWER_BYTES:
+                raise BadAnswer(url=self.url, detail=f"the answer is larger than {MAX_ANSWER_BYTES} bytes")
+        return b"".join(parts)
+
+
+def _failure(status: int, raw: bytes, url: str) -> GridmeritError:
+    """The error that an answer other than 200 stands for."""
+    try:
+        fault = from_json(RemoteFault, raw)
+    except ValueError:
+        return BadAnswer(url=url, detail=f"HTTP status {status} without our error document")
+    if status >= 500 or status == 429:
+        values = {**fault.values, "status": status}
+        return RemoteFailed(code=fault.error, detail=fault.message, values=values)
+    kind = RemoteNotFound if status == 404 else RemoteRejected
+    return kind(code=fault.error, detail=fault.message, values=fault.values)
+
+
+def _rejected(fault: RemoteFault) -> RemoteRejected:
+    return RemoteRejected(code=fault.error, detail=fault.message, values=fault.values)
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, TimeoutError):
+        return "no answer in time"
+    return str(error) or type(error).__name__
+
+
+def _show_ref(ref: str | bytes) -> str:
+    return show_address(ref) if isinstance(ref, bytes) else ref
+
+
+def _show_id(transaction_id: str | bytes) -> str:
+    return transaction_id.hex() if isinstance(transaction_id, bytes) else transaction_id

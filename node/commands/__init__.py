@@ -1,0 +1,25 @@
+"""One module per command; each exposes `command` and imports what is heavy only when it runs."""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+
+import click
+
+
+class Group(click.Group):
+    """A group of commands in the order they are defined, that names the nearest one when it does not know a name."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        name = args[0]
+        known = self.list_commands(ctx)
+        if name in known or name.startswith("-"):
+            return super().resolve_command(ctx, args)
+        near = get_close_matches(name, known, n=1)
+        suggestion = f"did you mean {near[0]!r}?" if near else f"there are {', '.join(known)}"
+        raise click.UsageError(f"no command {name!r}: {suggestion}", ctx)

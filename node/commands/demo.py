@@ -1,0 +1,130 @@
+"""`gridmerit demo`: a whole market day on this machine."""
+
+from __future__ import annotations
+
+import signal
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from ledger.errors import ChecksFailed
+from node.output import emit, format_error, format_kwh, json_option, note, stderr_is_terminal
+
+if TYPE_CHECKING:
+    from node.demo import DemoResult, Progress
+
+_BAR = 24
+
+
+@click.command("demo")
+@click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="Draws prices and makes keys.")
+@click.option("--hours", type=click.IntRange(1, 24), default=24, show_default=True, help="Hours of the day to run.")
+@click.option("--peers", type=click.IntRange(1, 10), default=4, show_default=True, help="Node processes.")
+@click.option(
+    "--out",
+    type=click.Path(path_type=Path, file_okay=False),
+    default="demo-out",
+    show_default=True,
+    help="Where the report goes.",
+)
+@click.option("--period-ms", type=click.IntRange(min=1_500), help="How long an hour takes.  [default: 2300]")
+@click.option("--keep", is_flag=True, help="Leave the nodes running.")
+@json_option
+@click.pass_context
+def command(
+    ctx: click.Context, seed: int, hours: int, peers: int, out: Path, period_ms: int | None, keep: bool
+) -> None:
+    """Run a whole market day on this machine and check it.
+
+    Starts --peers nodes as processes of their own. Ten players (two plants and eight groups of households, from real
+    forecasts and measurements) place orders; gates close, members certify the results, meters report, money moves and
+    credit is earned, which decides who seals the next blocks. At the end the report says what happened, and checks that
+    all peers agree, that payments sum to zero, and that one trade can be proved from the genesis alone.
+
+    24 hours take a little over a minute. The same --seed clears the same trades. The exit code is 7 when a check fails.
+
+    \b
+    Examples:
+      gridmerit demo
+      gridmerit demo --hours 6 --keep
+    """
+    from node.day import run_checks
+    from node.demo import PERIOD_MS, DemoPlan, run_demo
+    from node.report import render_text
+
+    plan = DemoPlan(seed=seed, hours=hours, peers=peers, directory=out, keep=keep, period_ms=period_ms or PERIOD_MS)
+    bar = _Bar()
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the nodes must not outlive us then either
+    try:
+        result = run_demo(plan, bar.show)
+    finally:
+        bar.end()
+    text = f"{render_text(result.record)}\n\n\n{_render_next(result, keep=keep)}"
+    emit({**result.document, "files": [str(file) for file in result.files]}, text)
+    if result.plot_problem is not None:
+        note(format_error(result.plot_problem))
+    failed = [check.name for check in run_checks(result.record) if not check.passed]
+    if failed:
+        total = len(run_checks(result.record))
+        error = ChecksFailed(failed=len(failed), total=total, names=", ".join(failed))
+        note(format_error(error))
+        ctx.exit(error.exit_code)
+
+
+def _render_next(result: DemoResult, *, keep: bool) -> str:
+    home = result.network.directory.parent
+    lines = [f"wrote {', '.join(str(file) for file in result.files)}"]
+    proof = home / "trade-proof.json"
+    if proof in result.files:
+        lines += ["", "the proof needs no node:", f"  gridmerit proof verify {proof} --genesis {home / 'genesis.json'}"]
+    if keep:
+        network = result.network.directory
+        lines += [
+            "",
+            "the nodes are still running:",
+            f"  gridmerit net status {network}",
+            f"  gridmerit credit show --node {network}",
+            f"  gridmerit market place bid --price 0.55 --volume 10 --key homes-3 --node {network}",
+            "and stop with",
+            f"  gridmerit net down {network}",
+        ]
+    return "\n".join(lines)
+
+
+class _Bar:
+    """Progress on stderr: one line that is redrawn on a terminal, a line per change elsewhere."""
+
+    def __init__(self) -> None:
+        self._is_terminal = stderr_is_terminal()
+        self._last = ""
+        self._key: tuple[str, int, int] | None = None
+
+    def show(self, progress: Progress) -> None:
+        if progress.stage == "trading":
+            self._draw(progress)
+        else:
+            self._say(progress.stage)
+
+    def end(self) -> None:
+        if self._last:
+            click.echo(err=True)
+            self._last = ""
+
+    def _say(self, text: str) -> None:
+        self.end()
+        note(f"{text} …")
+
+    def _draw(self, progress: Progress) -> None:
+        full = _BAR * (progress.cleared + progress.settled) // (2 * progress.hours)
+        line = (
+            f"hour {progress.cleared:2}/{progress.hours} {'█' * full}{'░' * (_BAR - full)} "
+            f"{progress.trades} trades, {format_kwh(progress.volume_wh)} kWh, "
+            f"{progress.settled} hours settled, block {progress.height}"
+        )
+        if self._is_terminal:
+            click.echo("\r" + line.ljust(len(self._last)), err=True, nl=False)
+            self._last = line
+        elif self._key != (key := (progress.stage, progress.cleared, progress.settled)):
+            self._key = key
+            note(line)

@@ -1,0 +1,87 @@
+"""`gridmerit init`: a node directory that joins a chain."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from ledger.errors import BusyDirectory
+from node.output import emit, facts, json_option
+
+_PARTS_OF_A_PEER = 3
+
+
+@click.command("init")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option("--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="The chain's genesis.")
+@click.option("--peer", "peers", multiple=True, metavar="NAME=URL=KEY", help="A node to talk to; repeat for each.")
+@click.option("--network", type=click.Path(path_type=Path), help="Take the peers from this network directory.")
+@click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
+@click.option("--peer-listen", default="127.0.0.1:9100", show_default=True, help="Where other nodes reach this one.")
+@click.option("--api-listen", default="127.0.0.1:9200", show_default=True, help="Where this machine's users do.")
+@json_option
+def command(
+    directory: Path,
+    genesis_file: Path,
+    peers: tuple[str, ...],
+    network: Path | None,
+    observer: bool,
+    peer_listen: str,
+    api_listen: str,
+) -> None:
+    """Make a node directory that joins a chain.
+
+    It gets a `node.toml`, a copy of the genesis, and a new key in an encrypted file. Peers answer only to keys that stand in their own `node.toml`: hand the printed entry to whoever runs them. A key
+    seals only where the chain's members have admitted it; until then the node follows the chain.
+
+    \b
+    Example:
+      gridmerit init mynode --genesis mynet/genesis-jy1.json --network mynet
+      gridmerit start mynode
+    """
+    from ledger.signatures import generate_key
+    from node.config import load_config, load_genesis, save_genesis
+    from node.keystore import save_key
+    from node.network import load_network, make_passphrase, render_node_toml
+
+    genesis = load_genesis(genesis_file)
+    known = [_parse_peer(peer) for peer in peers]
+    if network is not None:
+        known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
+    if directory.exists() and any(directory.iterdir()):
+        raise BusyDirectory(directory=directory)
+    directory.mkdir(parents=True, exist_ok=True)
+    copy = f"genesis-{genesis.params.name}.json"
+    save_genesis(genesis, directory / copy)
+    text = render_node_toml(
+        genesis=copy, peer_listen=peer_listen, api_listen=api_listen, peers=known, has_key=not observer
+    )
+    (directory / "node.toml").write_text(text, encoding="utf-8")
+    if not observer:
+        save_key(directory / "key.pem", generate_key(), make_passphrase(directory / "passphrase"))
+    load_config(directory / "node.toml")
+
+    from node.identity import load_identity
+
+    key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
+    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "http://{peer_listen}"\nkey = "{key}"'
+    document = {"directory": str(directory), "chain": genesis.params.name, "public_key": key, "peers": len(known)}
+    lines = [
+        facts([("node", directory), ("chain", genesis.params.name), ("public key", key), ("peers", len(known))]),
+        "",
+        "for the node.toml of its peers:",
+        "",
+        entry,
+        "",
+        f"next: gridmerit doctor --node {directory}; then gridmerit start {directory}",
+    ]
+    emit(document, "\n".join(lines))
+
+
+def _parse_peer(text: str) -> tuple[str, str, str]:
+    parts = text.split("=")
+    if len(parts) != _PARTS_OF_A_PEER:
+        raise click.UsageError(f"--peer {text!r}: want NAME=URL=KEY, such as wind-122=http://127.0.0.1:9101=d75a98…")
+    name, url, key = parts
+    return name, url, key

@@ -1,0 +1,271 @@
+"""`gridmerit market`: the order book, trades and settlements; place and cancel orders."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ledger.errors import NoPeriod, RemoteNotFound
+from node.commands import Group
+from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
+from node.commands.tx import show_outcome
+from node.commands.values import parse_kwh, parse_yuan
+from node.output import emit, format_kwh, format_price, format_span, format_yuan, json_option, table
+
+if TYPE_CHECKING:
+    from node.answers import BookInfo, MarketPeriods, SettlementInfo, TradesInfo, TransactionStatus
+    from node.client import Client
+
+_LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
+_PERIOD = click.IntRange(min=0)
+
+
+@click.group("market", cls=Group)
+def command() -> None:
+    """The order book, trades and settlements; place and cancel orders.
+
+    Energy is in kWh, prices in yuan per kWh. A period is named by its number: how many periods after genesis its
+    delivery starts.
+    """
+
+
+@command.command("book")
+@click.option("--period", type=_PERIOD, help="[default: the one whose gate closes next]")
+@node_options
+@json_option
+def book(period: int | None, target: Target) -> None:
+    """The live orders of a period, and which periods are open.
+
+    \b
+    Example:
+      gridmerit market book --node mynet
+    """
+
+    async def work() -> tuple[MarketPeriods, BookInfo]:
+        async with connect(target) as client:
+            periods = await client.periods()
+            return periods, await client.book(_choose_open(periods) if period is None else period)
+
+    periods, found = run_async(work())
+    emit({"periods": to_plain(periods), "book": to_plain(found)}, _render_book(periods, found))
+
+
+@command.command("place")
+@click.argument("side", type=click.Choice(["bid", "offer"]))
+@click.option("--price", required=True, metavar="YUAN", help="Limit, in yuan per kWh.")
+@click.option("--volume", required=True, metavar="KWH", help="Energy, in kWh.")
+@click.option("--period", type=_PERIOD, help="[default: the one whose gate closes next]")
+@key_options
+@node_options
+@json_option
+def place(
+    side: str,
+    price: str,
+    volume: str,
+    period: int | None,
+    key: str | None,
+    passphrase_file: Path | None,
+    target: Target,
+) -> None:
+    """Place a limit order (a TradeIntention) and wait for its block.
+
+    A bid sets its cost aside, wheeling included; what is not used becomes free again at the gate.
+
+    \b
+    Example:
+      gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
+    """
+    signer = resolve_key(target, key, passphrase_file)
+    price_uyuan, volume_wh = parse_yuan(price), parse_kwh(volume)
+
+    async def work() -> TransactionStatus:
+        from market.contracts import TradeIntention
+        from market.orders import Side
+
+        async with connect(target) as client:
+            member = await client.account(signer.address)
+            intention = TradeIntention(
+                side=Side[side.upper()],
+                period=_choose_open(await client.periods()) if period is None else period,
+                price_uyuan_per_kwh=price_uyuan,
+                volume_wh=volume_wh,
+                node_type=member.role,
+                position=member.position,
+                capacity_wh=member.capacity_wh,
+                renewable_ppm=0,
+                stability_ppm=0,
+            )
+            return await client.wait_for(await client.send(signer, "intention", intention.to_payload()))
+
+    show_outcome(run_async(work()))
+
+
+@command.command("cancel")
+@click.argument("order_id", type=click.IntRange(min=0))
+@click.option("--period", type=_PERIOD, required=True, help="The order's delivery period.")
+@key_options
+@node_options
+@json_option
+def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | None, target: Target) -> None:
+    """Take your own order off the book before its gate, and wait for the block.
+
+    \b
+    Example:
+      gridmerit market cancel 4 --period 118 --key homes-3 --node mynet
+    """
+    signer = resolve_key(target, key, passphrase_file)
+
+    async def work() -> TransactionStatus:
+        async with connect(target) as client:
+            return await client.wait_for(await client.send(signer, "cancel", (period, order_id)))
+
+    show_outcome(run_async(work()))
+
+
+@command.command("trades")
+@click.option("--period", type=_PERIOD, help="[default: the last one whose gate closed]")
+@node_options
+@json_option
+def trades(period: int | None, target: Target) -> None:
+    """What a period's gate closure matched.
+
+    \b
+    Example:
+      gridmerit market trades --node mynet
+    """
+
+    async def work() -> TradesInfo:
+        async with connect(target) as client:
+            return await (client.trades(period) if period is not None else _find_last(client, "trades"))
+
+    found = run_async(work())
+    emit(to_plain(found), _render_trades(found))
+
+
+@command.command("settlement")
+@click.option("--period", type=_PERIOD, help="[default: the last one that is settled]")
+@node_options
+@json_option
+def settlement(period: int | None, target: Target) -> None:
+    """Who paid whom for a delivered period.
+
+    \b
+    Example:
+      gridmerit market settlement --period 112 --node mynet
+    """
+
+    async def work() -> SettlementInfo:
+        async with connect(target) as client:
+            return await (client.settlement(period) if period is not None else _find_last(client, "settlement"))
+
+    found = run_async(work())
+    emit(to_plain(found), _render_settlement(found))
+
+
+def _choose_open(periods: MarketPeriods) -> int:
+    open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
+    if not open_now:
+        raise NoPeriod(what="open")
+    return min(open_now)
+
+
+async def _find_last(client: Client, what: str) -> Any:
+    """The newest period that has trades or a settlement."""
+    newest = max((entry.period for entry in (await client.periods()).periods), default=(await client.status()).period)
+    for period in range(newest, max(-1, newest - _LOOK_BACK), -1):
+        try:
+            return await (client.trades(period) if what == "trades" else client.settlement(period))
+        except RemoteNotFound:
+            continue
+    raise NoPeriod(what="settled" if what == "settlement" else "cleared")
+
+
+def _render_book(periods: MarketPeriods, book: BookInfo) -> str:
+    rows = [
+        (
+            entry.period,
+            entry.phase,
+            _in(entry.gate_ms - periods.time_ms),
+            _in(entry.delivery_start_ms - periods.time_ms),
+            entry.gate.status if entry.gate else "–",
+        )
+        for entry in periods.periods
+    ]
+    parts = [table(["period", "phase", "gate", "delivery", "result"], rows, left=(1, 4))] if rows else []
+    parts.append(f"book of period {book.period}")
+    orders = [("offer", order) for order in reversed(book.offers)] + [("bid", order) for order in book.bids]
+    if orders:
+        parts.append(
+            table(
+                ["side", "price", "kWh", "order", "owner"],
+                [
+                    (
+                        side,
+                        format_price(order.price_uyuan_per_kwh),
+                        format_kwh(order.volume_wh),
+                        order.order_id,
+                        order.owner_name or order.owner,
+                    )
+                    for side, order in orders
+                ],
+                left=(0, 4),
+            )
+        )
+    else:
+        parts.append("no orders")
+    return "\n\n".join(parts)
+
+
+def _in(span_ms: int) -> str:
+    return f"in {format_span(span_ms)}" if span_ms >= 0 else f"{format_span(-span_ms)} ago"
+
+
+def _render_trades(found: TradesInfo) -> str:
+    head = f"period {found.period}: {len(found.trades)} trades, {found.gate.status}, gate block {found.gate.height}"
+    if not found.trades:
+        return head
+    rows = [
+        (
+            trade.index,
+            trade.seller_name or trade.seller,
+            trade.buyer_name or trade.buyer,
+            format_kwh(trade.volume_wh),
+            format_price(trade.price_uyuan_per_kwh),
+        )
+        for trade in found.trades
+    ]
+    return head + "\n\n" + table(["trade", "seller", "buyer", "kWh", "yuan/kWh"], rows, left=(1, 2))
+
+
+def _render_settlement(found: SettlementInfo) -> str:
+    rows: list[tuple[object, ...]] = [
+        (
+            trade.index,
+            trade.buyer_name or trade.buyer,
+            trade.seller_name or trade.seller,
+            format_kwh(trade.consumption_wh),
+            format_kwh(trade.output_wh),
+            format_yuan(trade.buyer_pays_uyuan),
+            format_yuan(trade.seller_receives_uyuan),
+            format_yuan(trade.grid_receives_uyuan),
+        )
+        for trade in found.trades
+    ]
+    rows += [
+        (
+            "–",
+            entry.member_name or entry.member,
+            "(grid)",
+            format_kwh(entry.consumption_wh),
+            format_kwh(entry.output_wh),
+            format_yuan(entry.pays_uyuan),
+            format_yuan(entry.receives_uyuan),
+            format_yuan(entry.pays_uyuan - entry.receives_uyuan),
+        )
+        for entry in found.grid
+    ]
+    heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
+    body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
+    return f"period {found.period}, in yuan\n\n{body}"

@@ -1,0 +1,205 @@
+"""`gridmerit net`: a network of nodes on this machine."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from node.commands import Group
+from node.commands.target import run_async, to_plain
+from node.output import emit, facts, format_points, format_span, json_option, note, table
+
+if TYPE_CHECKING:
+    from node.network import Network
+    from node.processes import NodeState
+
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group("net", cls=Group)
+def command() -> None:
+    """Make, start, watch and stop a network of nodes on this machine.
+
+    \b
+    Example:
+      gridmerit net new mynet --nodes 4
+      gridmerit net up mynet
+      gridmerit net status mynet
+      gridmerit net down mynet
+    """
+
+
+@command.command("new")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True, help="Members that run a node.")
+@click.option(
+    "--chain-params",
+    "params_file",
+    metavar="FILE|NAME",
+    default="recommended",
+    show_default=True,
+    help="Chain parameters: a TOML file, or `recommended` or `paper`, which come with gridmerit.",
+)
+@click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
+@click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
+@json_option
+def new(directory: Path, nodes: int, params_file: str, period_ms: int | None, seed: int | None) -> None:
+    """Write a genesis, keys and a directory per node. Nothing is started.
+
+    The members are the players of the packaged day: two producers and eight groups of households, each with a meter,
+    and the grid company. The first --nodes of them run a node and seal; the others are their clients.
+
+    The starting difficulty follows from this machine's measured search rate, so that blocks come at their interval.
+
+    \b
+    Example:
+      gridmerit net new mynet --nodes 4 --period-ms 60000
+    """
+    from ledger.params import ChainParams
+    from node.network import get_packaged_params, load_chain_params, load_packaged_profile, new_network, scale_params
+
+    file = get_packaged_params(params_file) if params_file in ("recommended", "paper") else Path(params_file)
+    params: ChainParams = load_chain_params(file)
+    if period_ms is not None:
+        params = scale_params(params, period_ms)
+    if seed is not None:
+        note("keys made from a seed are public knowledge: use this network for rehearsals only")
+    network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
+    emit(describe(network), _render_new(network))
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """A network for --json."""
+    return {
+        "directory": str(network.directory),
+        "chain": network.chain,
+        "genesis": str(network.genesis_path),
+        "nodes": [{"name": node.name, "api": node.api_url, "peer": node.peer_url} for node in network.nodes],
+        "players": [{"name": player.name, "role": player.role, "node": player.node} for player in network.players],
+    }
+
+
+def _render_new(network: Network) -> str:
+    rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
+    clients = [f"{player.name} → {player.node}" for player in network.players if player.name != player.node]
+    lines = [
+        facts([("chain", network.chain), ("genesis", network.genesis_path)]),
+        "",
+        table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
+        "",
+    ]
+    if clients:
+        lines += [f"players without a node: {', '.join(clients)}", ""]
+    return "\n".join([*lines, f"next: gridmerit net up {network.directory}"])
+
+
+@command.command("up")
+@click.argument("directory", type=_DIRECTORY)
+@json_option
+def up(directory: Path) -> None:
+    """Start the nodes that do not run, and wait until all are connected.
+
+    Each node is a process of its own; its output goes to `node.log` in its directory. Running nodes are left alone.
+
+    \b
+    Example:
+      gridmerit net up mynet
+    """
+    from node.network import load_network
+    from node.processes import start_network
+
+    network = load_network(directory)
+    started = run_async(start_network(network))
+    already = [node.name for node in network.nodes if node.name not in started]
+    lines = [f"started {', '.join(started)}" if started else "all nodes were running already"]
+    if started and already:
+        lines.append(f"already running: {', '.join(already)}")
+    lines.append(f"next: gridmerit net status {directory}")
+    emit({"started": started, "already_running": already}, "\n".join(lines))
+
+
+@command.command("status")
+@click.argument("directory", type=_DIRECTORY)
+@json_option
+def status(directory: Path) -> None:
+    """One line per node: process, head, finality, peers, credit.
+
+    \b
+    Example:
+      gridmerit net status mynet
+    """
+    from node.network import load_network
+
+    network = load_network(directory)
+    states, credits_upt = run_async(_look(network))
+    emit([_describe_state(state) for state in states], _render_states(states, credits_upt))
+
+
+async def _look(network: Network) -> tuple[list[NodeState], dict[str, int]]:
+    from node.client import Client
+    from node.processes import get_state
+
+    states = [await get_state(network, node) for node in network.nodes]
+    running = [state for state in states if state.status is not None]
+    if not running:
+        return states, {}
+    async with Client(running[0].entry.api_url, network.chain) as client:
+        return states, {entry.name: entry.credit_upt for entry in await client.credit()}
+
+
+def _describe_state(state: NodeState) -> dict[str, Any]:
+    return {
+        "name": state.entry.name,
+        "pid": state.pid,
+        "problem": state.problem or None,
+        "status": None if state.status is None else to_plain(state.status),
+    }
+
+
+def _render_states(states: list[NodeState], credits_upt: dict[str, int]) -> str:
+    rows = []
+    for state in states:
+        name, pid = state.entry.name, state.pid or "–"
+        if state.status is None:
+            rows.append((name, pid, state.problem, *["–"] * 7))
+            continue
+        chain = state.status.chains[0]
+        connected = sum(bool(peer["connected"]) for peer in state.status.peers)
+        credit = credits_upt.get(name)
+        rows.append(
+            (
+                name,
+                pid,
+                state.problem or ("syncing" if chain.syncing else "ok"),
+                chain.height,
+                chain.head[:12],
+                chain.final_height,
+                f"{connected}/{len(state.status.peers)}",
+                "–" if credit is None else format_points(credit),
+                chain.mempool_count,
+                format_span(state.status.uptime_ms),
+            )
+        )
+    heads = ["node", "pid", "state", "height", "head", "final", "peers", "credit", "mempool", "up for"]
+    return table(heads, rows, left=(0, 2, 4))
+
+
+@command.command("down")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--grace", "grace_s", type=click.IntRange(0, 600), default=10, show_default=True, help="Seconds to wait.")
+@json_option
+def down(directory: Path, grace_s: int) -> None:
+    """Ask the nodes to end, wait for them, and end those that do not.
+
+    \b
+    Example:
+      gridmerit net down mynet
+    """
+    from node.network import load_network
+    from node.processes import stop_network
+
+    network = load_network(directory)
+    outcome = stop_network(network, grace_ms=1_000 * grace_s)
+    emit(outcome, "\n".join(f"{name}: {what}" for name, what in outcome.items()))

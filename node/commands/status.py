@@ -1,0 +1,77 @@
+"""`gridmerit status`: one node at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from node.commands.target import Target, node_options, run_async, to_plain
+from node.output import emit, facts, format_span, format_time, json_option, table
+
+if TYPE_CHECKING:
+    from node.answers import ChainStatus, NodeStatus
+
+
+@click.command("status")
+@node_options
+@json_option
+def command(target: Target) -> None:
+    """What a node is doing: head, finality, peers, sealing.
+
+    \b
+    Example:
+      gridmerit status --node mynet/nodes/wind-122
+    """
+    status = run_async(_fetch(target))
+    emit(to_plain(status), render(status, target.url))
+
+
+async def _fetch(target: Target) -> NodeStatus:
+    from node.client import Client
+
+    async with Client(target.url, "") as client:
+        return await client.node_status()
+
+
+def render(status: NodeStatus, url: str) -> str:
+    """The status as text."""
+    sealing = status.sealing
+    search = "hardware-near search" if sealing.get("native") else "slow search, no native module"
+    parts = [
+        facts(
+            [
+                ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
+                ("running for", format_span(status.uptime_ms)),
+                ("sealing", f"{sealing.get('rate_per_s', 0):,} nonces/s ({sealing.get('path')}, {search})"),
+            ]
+        )
+    ]
+    parts += [_render_chain(chain) for chain in status.chains]
+    if status.peers:
+        rows = [
+            (peer["name"], "yes" if peer["connected"] else "no", peer.get("height"), peer.get("score"))
+            for peer in status.peers
+        ]
+        parts.append(table(["peer", "connected", "height", "score"], rows))
+    return "\n\n".join(parts)
+
+
+def _render_chain(chain: ChainStatus) -> str:
+    behind = chain.time_ms - chain.head_time_ms
+    forks = chain.forks
+    lines: list[tuple[str, object]] = [
+        ("chain", f"{chain.chain} ({chain.chain_id[:16]}…)"),
+        ("head", f"{chain.height}  {chain.head}"),
+        ("head's age", f"{format_span(max(0, behind))}, sealed {format_time(chain.head_time_ms)} UTC"),
+        ("final", f"{chain.final_height}  {chain.final_hash}"),
+        ("state root", chain.state_root),
+        ("period", f"{chain.period} (of {format_span(chain.period_ms)})"),
+        ("mempool", f"{chain.mempool_count} transactions, {chain.mempool_bytes:,} bytes"),
+        ("forks", f"{forks.side_blocks} side blocks, {forks.reorgs} reorgs, deepest {forks.deepest_reorg}"),
+    ]
+    if chain.syncing:
+        lines.append(("syncing", f"to height {chain.sync_target}"))
+    if chain.blocks_refused:
+        lines.append(("blocks refused", chain.blocks_refused))
+    return facts(lines)

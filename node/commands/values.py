@@ -1,0 +1,30 @@
+"""Amounts as people write them, into integers of the smallest unit; nothing is ever rounded."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_DECIMAL = re.compile(r"\d{1,12}(?:\.(\d+))?", re.ASCII)
+
+
+def parse_yuan(text: str) -> int:
+    """`12.5` yuan in µ¥."""
+    return _parse_scaled(text, 6, "yuan, such as 12.50")
+
+
+def parse_kwh(text: str) -> int:
+    """`59.796` kWh in Wh."""
+    return _parse_scaled(text, 3, "kWh, such as 59.796")
+
+
+def _parse_scaled(text: str, digits: int, want: str) -> int:
+    match = _DECIMAL.fullmatch(text)
+    if match is None:
+        raise click.UsageError(f"{text!r} is not an amount of {want}")
+    decimals = match[1] or ""
+    if len(decimals.rstrip("0")) > digits:
+        raise click.UsageError(f"{text!r} has more than {digits} decimals: an amount of {want}")
+    whole = text.partition(".")[0]
+    return int(whole + decimals[:digits].ljust(digits, "0"))

@@ -1,0 +1,286 @@
+"""What a node's owner may choose: `node.toml`, and reading and writing genesis files.
+
+What all peers of a chain must agree on is `ledger.params.ChainParams`. Unknown keys fail; paths start at the file.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import model_validator as check_model
+
+from ledger.errors import BadConfigFile, InvalidKey, UnreadableFile, UnwritableFile
+from ledger.genesis import Genesis
+from ledger.params import HexBytes, Positive, Ppm
+from ledger.signatures import check_public_key
+
+_MAX_CONFIG_BYTES = 1_000_000
+_MAX_GENESIS_BYTES = 64_000_000
+_BASE = "base"  # validation context: the directory that relative paths start from
+
+
+class ListenAddress(NamedTuple):
+    """Where a server listens; port 0 lets the system choose."""
+
+    host: str
+    port: int
+
+    def __str__(self) -> str:
+        host = f"[{self.host}]" if ":" in self.host else self.host
+        return f"{host}:{self.port}"
+
+    @property
+    def url(self) -> str:
+        return f"http://{self}"
+
+
+def _parse_listen(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    host, colon, port = value.rpartition(":")
+    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+        raise ValueError('host:port, for example "127.0.0.1:9200"')
+    return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
+
+
+def _resolve(value: object, info: ValidationInfo) -> object:
+    if not isinstance(value, str | Path) or not str(value):
+        raise ValueError("a path as text")
+    base: Path = (info.context or {}).get(_BASE, Path())
+    return base / value
+
+
+def _check_url(value: str) -> str:
+    if not value.startswith(("http://", "https://")) or len(value) < 10:
+        raise ValueError('a URL, for example "http://127.0.0.1:9100"')
+    return value.rstrip("/")
+
+
+def _check_key(value: bytes) -> bytes:
+    try:
+        check_public_key(value)
+    except InvalidKey as error:
+        raise ValueError(f"an Ed25519 public key as 64 hexadecimal digits ({error})") from None
+    return value
+
+
+Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
+FilePath = Annotated[Path, BeforeValidator(_resolve)]
+Url = Annotated[str, AfterValidator(_check_url)]
+PublicKey = Annotated[HexBytes, AfterValidator(_check_key)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+
+
+class _Settings(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+
+
+class ChainConfig(_Settings):
+    """One chain that the node takes part in."""
+
+    genesis: FilePath
+
+
+class PeerConfig(_Settings):
+    """Another node: where it listens for peers, and the key its messages must be signed with."""
+
+    name: Name
+    url: Url
+    key: PublicKey
+
+
+class SealingConfig(_Settings):
+    """How much of this machine goes into the nonce search: `threads`, each busy for this share of its time."""
+
+    threads: Annotated[int, Field(ge=0, le=256)] = 1
+    core_share_ppm: Ppm = 100_000
+
+
+class Limits(_Settings):
+    """Bounds on what others may cost this node."""
+
+    mempool_transactions: Positive = 20_000
+    mempool_bytes: Positive = 16_000_000
+    mempool_per_sender: Positive = 1_024
+    api_requests_per_s: Positive = 1_000  # per client address
+    api_burst: Positive = 4_000
+    api_body_bytes: Positive = 2_000_000
+    api_subscribers: Positive = 64  # event streams per chain
+    event_queue: Positive = 4_096  # events that may wait for one subscriber
+    peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
+
+
+class NodeConfig(_Settings):
+    """One node's settings. A node without a key follows its chains as an observer."""
+
+    data_dir: FilePath
+    key_file: FilePath | None = None
+    passphrase_file: FilePath | None = None
+    peer_listen: Listen
+    api_listen: Listen
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    chains: Annotated[tuple[ChainConfig, ...], BeforeValidator(tuple), Field(min_length=1)]
+    peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(tuple)] = ()
+    sealing: SealingConfig = SealingConfig()
+    limits: Limits = Limits()
+
+    @check_model(mode="after")
+    def _check(self) -> NodeConfig:
+        if (self.key_file is None) != (self.passphrase_file is None):
+            raise ValueError("key_file and passphrase_file come together: neither, or both")
+        for what in ("name", "url", "key"):
+            values = [getattr(peer, what) for peer in self.peers]
+            if len(set(values)) < len(values):
+                raise ValueError(f"two of the peers share a {what}")
+        return self
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def load_config(path: str | Path) -> NodeConfig:
+    """Read a `node.toml`. Raises `UnreadableFile` or `BadConfigFile`, which names every problem."""
+    file = Path(path)
+    try:
+        values = tomllib.loads(_read_text(file, _MAX_CONFIG_BYTES))
+    except tomllib.TOMLDecodeError as error:
+        raise BadConfigFile(file=str(file), problems=f"not TOML: {error}") from None
+    try:
+        return NodeConfig.model_validate(values, context={_BASE: file.parent})
+    except ValidationError as error:
+        raise BadConfigFile(file=str(file), problems=_explain(error, NodeConfig)) from None
+
+
+def save_config(config: NodeConfig, path: str | Path) -> None:
+    """Write a `node.toml`; paths below its directory become relative. Raises `UnwritableFile`."""
+    file = Path(path)
+    values = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
+    for name in ("data_dir", "key_file", "passphrase_file"):
+        if name in values:
+            values[name] = _relative(values[name], file.parent)
+    for chain in values["chains"]:
+        chain["genesis"] = _relative(chain["genesis"], file.parent)
+    for name in ("peer_listen", "api_listen"):
+        values[name] = str(getattr(config, name))
+    _write_text(file, "\n".join(_toml_lines(values)) + "\n")
+
+
+def load_genesis(path: str | Path) -> Genesis:
+    """Read a genesis file. Raises `UnreadableFile` or `BadConfigFile`."""
+    file = Path(path)
+    text = _read_text(file, _MAX_GENESIS_BYTES)
+    try:
+        return Genesis.model_validate_json(text)
+    except ValidationError as error:
+        raise BadConfigFile(file=str(file), problems=_explain(error, Genesis)) from None
+
+
+def save_genesis(genesis: Genesis, path: str | Path) -> None:
+    """Write a genesis file that people can read. Raises `UnwritableFile`."""
+    _write_text(Path(path), genesis.model_dump_json(indent=2) + "\n")
+
+
+def _read_text(file: Path, max_bytes: int) -> str:
+    try:
+        with file.open("rb") as stream:
+            raw = stream.read(max_bytes + 1)
+        if len(raw) > max_bytes:
+            raise UnreadableFile(file=str(file), detail=f"it is larger than {max_bytes} bytes")
+        return raw.decode()
+    except OSError as error:
+        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
+    except UnicodeDecodeError:
+        raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None
+
+
+def _write_text(file: Path, text: str) -> None:
+    """All or nothing: whoever reads the file meanwhile sees the old one or the new one."""
+    draft = file.with_name(file.name + ".new")
+    try:
+        draft.write_text(text)
+        draft.replace(file)
+    except OSError as error:
+        raise UnwritableFile(file=str(file), detail=error.strerror or str(error)) from None
+
+
+def _relative(path: str, base: Path) -> str:
+    relative = os.path.relpath(path, base)
+    return path if relative.startswith("..") else relative
+
+
+def _toml_lines(values: dict[str, Any], *heading: str) -> Iterator[str]:
+    """TOML of nested tables, tables of tables, text and integers: all that a config holds."""
+    plain = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
+    for key, value in plain.items():
+        yield f"{key} = {value}" if isinstance(value, int) else f'{key} = "{_escape(value)}"'
+    for key, value in values.items():
+        name = ".".join((*heading, key))
+        if isinstance(value, dict):
+            yield from ("", f"[{name}]", *_toml_lines(value, *heading, key))
+        elif isinstance(value, list):
+            for item in value:
+                yield from ("", f"[[{name}]]", *_toml_lines(item, *heading, key))
+
+
+def _escape(text: str) -> str:
+    return "".join(
+        "\\" + char if char in '"\\' else char if char.isprintable() else f"\\U{ord(char):08x}" for char in text
+    )
+
+
+# --- saying what is wrong --------------------------------------------------------------------------
+
+_Model = TypeVar("_Model", bound=BaseModel)
+
+
+def _explain(error: ValidationError, model: type[BaseModel]) -> str:
+    """One line per problem: key, what stands there, what is allowed."""
+    lines = []
+    for problem in error.errors(include_url=False):
+        key = _dotted(problem["loc"])
+        match problem["type"]:
+            case "extra_forbidden":
+                lines.append(f"unknown key {key}; {_advise(problem['loc'], model)}")
+            case "missing":
+                lines.append(f"{key} is missing")
+            case "too_short":
+                lines.append(f"{key}: have none, want at least {problem['ctx']['min_length']}")
+            case _:
+                want = problem["msg"].removeprefix("Value error, ").removeprefix("Input should be ")
+                lines.append(f"{key}: have {_show(problem['input'])}, want {want}" if key else want)
+    return "\n  ".join(["", *lines] if len(lines) > 1 else lines)
+
+
+def _dotted(location: tuple[int | str, ...]) -> str:
+    """`peers[2].url` from ("peers", 2, "url")."""
+    parts = (f"[{part}]" if isinstance(part, int) else f".{part}" for part in location)
+    return "".join(parts).removeprefix(".")
+
+
+def _show(value: object) -> str:
+    text = repr(value)
+    return text if len(text) <= 60 else text[:57] + "…"
+
+
+def _advise(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
+    """What an unknown key may have meant, or all that are known in its place."""
+    known = list(_section_at(location[:-1], model).model_fields)
+    close = get_close_matches(str(location[-1]), known, n=1)
+    return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+
+
+def _section_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:
+    """The model that describes the table at a place in the document."""
+    for part in location:
+        if isinstance(part, int):
+            continue
+        annotation: Any = model.model_fields[part].annotation
+        candidates = [annotation, *getattr(annotation, "__args__", ())]
+        model = next(kind for kind in candidates if isinstance(kind, type) and issubclass(kind, BaseModel))
+    return model

@@ -1,0 +1,255 @@
+"""One chain on one node: events in, one step at a time, and its actions performed strictly in order.
+
+Whatever is written to disk is awaited before the next action. What cannot be written ends the node: nothing goes on as
+if it had been.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Protocol, assert_never
+
+from ledger.errors import GridmeritError, NodeStopping, StoreFailed
+from ledger.genesis import Genesis
+from ledger.mempool import MempoolLimits
+from ledger.signatures import SigningKey
+from ledger.store import LevelStore
+from ledger.transaction import Transaction
+from node.clock import now_ms
+from node.core import ChainNode
+from node.events import (
+    Acknowledge,
+    Action,
+    Broadcast,
+    Event,
+    Guard,
+    PeerId,
+    PenalisePeer,
+    Persist,
+    Publish,
+    Send,
+    SetTimer,
+    Started,
+    StartSealing,
+    StopSealing,
+    TimerFired,
+)
+from node.guard_file import GuardFile, sync_directory
+from node.inbox import MAX_GROUP, Inbox, Submission
+from node.logs import get_logger, log_event
+from node.messages import Message
+from node.subscribers import Subscribers, Subscription
+
+_NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
+
+
+class Outside(Protocol):
+    """What a chain reaches beyond itself; the runtime provides it."""
+
+    def send(self, chain: ChainHost, peer: PeerId, message: Message) -> None: ...
+    def broadcast(self, chain: ChainHost, message: Message, but: PeerId | None) -> None: ...
+    def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None: ...
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None: ...
+    def stop_job(self, chain: str) -> None: ...
+
+
+class ChainHost:
+    """A chain's directory, its `ChainNode` and the worker that drives it.
+
+    `settled` is held during a step and its actions: whoever reads the node under it sees only what is on disk.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        directory: Path,
+        *,
+        key: SigningKey | None,
+        outside: Outside,
+        mempool_limits: MempoolLimits,
+        subscribers: Subscribers,
+    ) -> None:
+        """Open the chain. Raises `BadParameters` and the `StoreError` family."""
+        self.name = genesis.params.name
+        self.chain_id = genesis.chain_id
+        self.settled = asyncio.Lock()
+        self._outside = outside
+        self._log = get_logger(self.name)
+        self._subscribers = subscribers
+        self._inbox = Inbox()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._stopping = False
+        self._is_closed = False
+        self._guard_file = GuardFile(directory, self.chain_id)
+        try:
+            record = self._guard_file.load(ledger_exists=(directory / "ledger" / "CURRENT").exists())
+            self._store = LevelStore(directory / "ledger")
+        except BaseException:
+            self._guard_file.close()
+            raise
+        try:
+            _sync(directory)
+            self.node = ChainNode(genesis, self._store, key=key, guard=record if key else None, limits=mempool_limits)
+        except BaseException:
+            self._store.close()
+            self._guard_file.close()
+            raise
+        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"disk-{self.name}")
+
+    # --- from outside ----------------------------------------------------------------------------
+
+    def post(self, event: Event) -> None:
+        """Hand over an event of the node's own; from the event loop's thread."""
+        if not self._stopping:
+            self._inbox.put_event(event)
+
+    def receive(self, peer: PeerId, messages: tuple[Message, ...], size_bytes: int) -> None:
+        """Hand over a peer's batch. Raises `InboxFull` or `NodeStopping`."""
+        if self._stopping:
+            raise NodeStopping
+        self._inbox.put_batch(peer, messages, size_bytes)
+
+    def forget(self, peer: PeerId) -> None:
+        """Drop what waits from a peer."""
+        self._inbox.drop_peer(peer)
+
+    async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
+        """A client's transactions: None for each that is accepted and on disk, else why not, in their order.
+
+        Raises `InboxFull` or `NodeStopping`; what was said of earlier transactions then holds all the same.
+        """
+        outcomes: list[GridmeritError | None] = []
+        for start in range(0, len(transactions), MAX_GROUP):
+            if self._stopping:
+                raise NodeStopping
+            submission = Submission(
+                transactions=tuple(transactions[start : start + MAX_GROUP]),
+                outcomes=asyncio.get_running_loop().create_future(),
+            )
+            self._inbox.put_submission(submission)
+            outcomes += await submission.outcomes
+        return tuple(outcomes)
+
+    def subscribe(self) -> Subscription:
+        """Events as they are committed. Raises `TooManySubscribers`."""
+        return self._subscribers.add()
+
+    # --- the worker ------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        """Step and perform until stopped. Whatever is raised is fatal for the node."""
+        log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
+        event: Event = Started()  # before anything that others have sent meanwhile
+        submissions: list[Submission] = []
+        while not self._stopping:
+            async with self.settled:
+                await self._handle(event, submissions)
+            event, submissions = await self._inbox.take()
+
+    async def stop(self) -> None:
+        """Finish the step at work, take no further one, and close the store."""
+        self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+        async with self.settled:
+            for submission in self._inbox.close():
+                _refuse(submission)
+            self._subscribers.close()
+            self.close()
+
+    def close(self) -> None:
+        """Let go of the directory."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._outside.stop_job(self.name)
+            self._disk.shutdown()
+            self._store.close()
+            self._guard_file.close()
+            log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
+
+    async def _handle(self, event: Event, submissions: list[Submission]) -> None:
+        if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
+            return  # in the second case it has been set anew since it fired
+        try:
+            for action in self.node.step(event, now_ms()):
+                await self._perform(action, submissions)
+        except BaseException:
+            self._stopping = True
+            raise
+        finally:
+            for submission in submissions:
+                _refuse(submission)
+
+    async def _perform(self, action: Action, submissions: list[Submission]) -> None:
+        match action:
+            case Persist(changes=changes):
+                await self._on_disk(lambda: self._store.write(changes))
+            case Guard(record=record):
+                await self._on_disk(lambda: self._guard_file.save(record))
+            case Send(peer=peer, message=message):
+                self._outside.send(self, peer, message)
+            case Broadcast(message=message, but=but):
+                self._outside.broadcast(self, message, but)
+            case SetTimer(name=name, at_ms=at_ms):
+                self._set_timer(name, at_ms)
+            case StartSealing(job=job, root=root, target=target):
+                self._outside.start_job(self.name, job=job, root=root, target=target)
+            case StopSealing():
+                self._outside.stop_job(self.name)
+            case PenalisePeer(peer=peer, error=error):
+                self._outside.penalise(self, peer, error)
+            case Acknowledge(outcomes=outcomes):
+                _answer(submissions, outcomes)
+            case Publish(event=event):
+                level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
+                log_event(self._log, level, str(event[0]), values=_show(event[1:]))
+                self._subscribers.publish(event)
+            case _:
+                assert_never(action)
+
+    async def _on_disk(self, write: Callable[[], None]) -> None:
+        await asyncio.get_running_loop().run_in_executor(self._disk, write)
+
+    def _set_timer(self, name: str, at_ms: int) -> None:
+        if (old := self._timers.pop(name, None)) is not None:
+            old.cancel()
+        delay_s = max(0, at_ms - now_ms()) / 1_000
+        self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._on_timer, name)
+
+    def _on_timer(self, name: str) -> None:
+        del self._timers[name]
+        self.post(TimerFired(name=name))
+
+    def _describe_head(self) -> dict[str, object]:
+        head = self.node.chain.head
+        return {"height": head.height, "head": head.hash, "state_root": head.state.root}
+
+
+def _answer(submissions: list[Submission], outcomes: tuple[GridmeritError | None, ...]) -> None:
+    start = 0
+    for submission in submissions:
+        end = start + len(submission.transactions)
+        if not submission.outcomes.done():
+            submission.outcomes.set_result(outcomes[start:end])
+        start = end
+
+
+def _refuse(submission: Submission) -> None:
+    if not submission.outcomes.done():
+        submission.outcomes.set_exception(NodeStopping())
+
+
+def _show(values: tuple[object, ...]) -> str:
+    return " ".join(value.hex() if isinstance(value, bytes) else str(value) for value in values)
+
+
+def _sync(directory: Path) -> None:
+    try:
+        sync_directory(directory)
+        sync_directory(directory.parent)
+    except OSError as error:
+        raise StoreFailed(detail=str(error)) from error

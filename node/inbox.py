@@ -1,0 +1,123 @@
+"""What waits for one chain's step: own events, clients' transactions, peers' messages; each bounded, taken in turn."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import deque
+from dataclasses import dataclass, field
+
+from ledger.errors import GridmeritError, InboxFull
+from ledger.transaction import Transaction
+from node.events import Event, MessageReceived, PeerId, TransactionsSubmitted
+from node.messages import Message
+
+MAX_PEER_BATCHES = 64
+MAX_PEER_BYTES = 32_000_000
+MAX_WAITING_TRANSACTIONS = 8_192
+MAX_GROUP = 256  # transactions in one step: more would hold up blocks
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Submission:
+    """One client's transactions; `outcomes` follows them one by one."""
+
+    transactions: tuple[Transaction, ...]
+    outcomes: asyncio.Future[tuple[GridmeritError | None, ...]]
+
+
+@dataclass(slots=True)
+class _PeerQueue:
+    batches: deque[tuple[int, deque[Message]]] = field(default_factory=deque)  # size in bytes, messages left
+    size_bytes: int = 0
+
+
+class Inbox:
+    """Fills from many sides and is emptied by one worker, which takes from each side in turn."""
+
+    def __init__(self) -> None:
+        self._events: deque[Event] = deque()
+        self._submissions: deque[Submission] = deque()
+        self._waiting_transactions = 0
+        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, in the order of their turns
+        self._ready = asyncio.Event()
+        self._turn = 0
+
+    def put_event(self, event: Event) -> None:
+        """From the node itself: as many as it has timers, connections and jobs."""
+        self._events.append(event)
+        self._ready.set()
+
+    def put_submission(self, submission: Submission) -> None:
+        """Raises `InboxFull`."""
+        count = self._waiting_transactions + len(submission.transactions)
+        if self._submissions and count > MAX_WAITING_TRANSACTIONS:
+            raise InboxFull(waiting=self._waiting_transactions, what="transactions")
+        self._waiting_transactions = count
+        self._submissions.append(submission)
+        self._ready.set()
+
+    def put_batch(self, peer: PeerId, messages: tuple[Message, ...], size_bytes: int) -> None:
+        """Raises `InboxFull` where this peer's messages are handled more slowly than it sends."""
+        if not messages:
+            return
+        queue = self._peers.get(peer)
+        if queue is None:
+            queue = self._peers[peer] = _PeerQueue()
+        full = len(queue.batches) >= MAX_PEER_BATCHES or queue.size_bytes + size_bytes > MAX_PEER_BYTES
+        if queue.batches and full:
+            raise InboxFull(waiting=len(queue.batches), what="batches")
+        queue.batches.append((size_bytes, deque(messages)))
+        queue.size_bytes += size_bytes
+        self._ready.set()
+
+    def drop_peer(self, peer: PeerId) -> None:
+        self._peers.pop(peer, None)
+
+    async def take(self) -> tuple[Event, list[Submission]]:
+        """The next event, and the submissions that it stands for."""
+        while True:
+            for _ in range(3):
+                self._turn = (self._turn + 1) % 3
+                taken = (self._take_event, self._take_submissions, self._take_message)[self._turn]()
+                if taken is not None:
+                    return taken
+            self._ready.clear()
+            await self._ready.wait()
+
+    def close(self) -> list[Submission]:
+        """Empty the inbox; the submissions that nobody will answer."""
+        left = list(self._submissions)
+        self._events.clear()
+        self._submissions.clear()
+        self._peers.clear()
+        return left
+
+    def _take_event(self) -> tuple[Event, list[Submission]] | None:
+        return (self._events.popleft(), []) if self._events else None
+
+    def _take_submissions(self) -> tuple[Event, list[Submission]] | None:
+        """Several clients in one step: they share one write to the disk."""
+        group: list[Submission] = []
+        transactions: list[Transaction] = []
+        while self._submissions:
+            following = self._submissions[0].transactions
+            if group and len(transactions) + len(following) > MAX_GROUP:
+                break
+            transactions += following
+            group.append(self._submissions.popleft())
+        self._waiting_transactions -= len(transactions)
+        return (TransactionsSubmitted(transactions=tuple(transactions)), group) if group else None
+
+    def _take_message(self) -> tuple[Event, list[Submission]] | None:
+        if not self._peers:
+            return None
+        peer = next(iter(self._peers))
+        queue = self._peers.pop(peer)
+        size_bytes, messages = queue.batches[0]
+        message = messages.popleft()
+        if not messages:
+            queue.batches.popleft()
+            queue.size_bytes -= size_bytes
+        if queue.batches:
+            self._peers[peer] = queue
+        return MessageReceived(peer=peer, message=message), []

@@ -1,0 +1,372 @@
+"""A network of nodes on this machine: chain parameters from a file, a genesis, keys, and a directory per node.
+
+Layout of a network directory, described by its `network.json`:
+
+    genesis-jy1.json            what the chain grows from
+    keys/NAME.pem, passphrase   players without a node, their meters, the grid company
+    nodes/NAME/                 node.toml, key.pem, passphrase, data/, node.log, node.pid
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import socket
+import time
+import tomllib
+from collections.abc import Sequence
+from contextlib import ExitStack
+from dataclasses import asdict, dataclass
+from difflib import get_close_matches
+from importlib import resources
+from pathlib import Path
+from typing import cast
+
+from pydantic import BaseModel, ValidationError
+
+from consensus import seal
+from consensus.credit_target import compute_weight
+from consensus.poca import check_params
+from ledger.errors import BadParameters, BusyDirectory, NoNetwork
+from ledger.genesis import Genesis, GenesisMember
+from ledger.hashing import tagged_hash
+from ledger.params import ChainParams
+from ledger.signatures import SigningKey, generate_key
+from market.profile import Profile, parse_profile
+from node.clock import now_ms
+from node.config import save_genesis
+from node.keystore import save_key, save_passphrase
+
+MAX_NODES = 10
+CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
+GRID = "grid"
+_HOST = "127.0.0.1"
+_PPM = 1_000_000
+_SHORTEST_INTERVAL_MS = 200
+_BLOCKS_PER_PERIOD = 12
+_HOUSE_BALANCE_UYUAN = 5_000_000_000
+_MEASURED_NONCES = 20_000
+_MEASURED_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeEntry:
+    """A node of the network; `directory` is relative to the network's."""
+
+    name: str
+    directory: str
+    key: str  # hex
+    peer_url: str
+    api_url: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlayerEntry:
+    """A market player: its key and its meter's, relative to the network's directory, and the node it talks to."""
+
+    name: str
+    role: str
+    node: str
+    key_file: str
+    passphrase_file: str
+    meter: str
+    meter_key_file: str
+    meter_passphrase_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Network:
+    """What `network.json` says."""
+
+    directory: Path
+    chain: str
+    genesis: str
+    nodes: tuple[NodeEntry, ...]
+    players: tuple[PlayerEntry, ...]
+
+    @property
+    def genesis_path(self) -> Path:
+        return self.directory / self.genesis
+
+    def directory_of(self, node: NodeEntry) -> Path:
+        return self.directory / node.directory
+
+
+# --- chain parameters ----------------------------------------------------------------------------
+
+
+def load_chain_params(path: Path) -> ChainParams:
+    """Chain parameters from a TOML file. Raises `BadParameters`, naming the file, the key and the nearest one known."""
+    try:
+        document = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise BadParameters(detail=f"{path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise BadParameters(detail=f"{path}: {error}") from error
+    try:
+        params = ChainParams.model_validate(document)
+    except ValidationError as error:
+        raise BadParameters(detail=f"{path}: {_explain(error)}") from error
+    check_params(params)
+    return params
+
+
+def get_packaged_params(name: str = "recommended") -> Path:
+    """The file of a parameter set that comes with the package: `recommended` or `paper`."""
+    return Path(str(resources.files("configs") / name / "jy1.toml"))
+
+
+def load_packaged_profile() -> Profile:
+    """The day of ten players that comes with the package."""
+    text = (resources.files("configs") / "profiles" / "rts_gmlc_day.csv").read_text(encoding="utf-8")
+    return parse_profile(text)
+
+
+def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
+    """The same chain with another period: at least a dozen blocks in it where they can be that fast.
+
+    Everything in ppm of a period scales with it by itself. Raises `BadParameters`.
+    """
+    consensus = params.consensus
+    interval_ms = min(consensus.block_interval_ms, max(_SHORTEST_INTERVAL_MS, period_ms // _BLOCKS_PER_PERIOD))
+    if period_ms < 4 * interval_ms:
+        raise BadParameters(detail=f"a period of {period_ms} ms is too short, at least {4 * interval_ms} ms are needed")
+    ahead_ms = min(consensus.max_ahead_ms, consensus.relief_after * interval_ms // 4)
+    return params.model_copy(
+        update={
+            "ledger": params.ledger.model_copy(update={"period_ms": period_ms}),
+            "consensus": consensus.model_copy(update={"block_interval_ms": interval_ms, "max_ahead_ms": ahead_ms}),
+        }
+    )
+
+
+def measure_nonces_per_s() -> int:
+    """How many nonces one thread of this machine tries per second, measured for a fifth of a second."""
+    tried, begin = 0, time.perf_counter()
+    while (elapsed_s := time.perf_counter() - begin) < _MEASURED_S:
+        seal.search(bytes(32), 0, start=tried, count=_MEASURED_NONCES)
+        tried += _MEASURED_NONCES
+    return max(1, int(tried / elapsed_s))
+
+
+def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int) -> int:
+    """The N_diff at which `sealers` members with the initial credit, so fast each, find a block per interval.
+
+    From Eq. (10): sealers · rate · interval · N_diff · e^{C/τ} / 2^256 = 1, kept within the chain's bounds.
+    """
+    consensus = params.consensus
+    attempts = max(1, sealers * nonces_per_s * consensus.block_interval_ms // 1_000)
+    n_diff = 2**256 // attempts
+    if consensus.eligibility == "poca":
+        n_diff = (n_diff << 64) // compute_weight(params.market.initial_credit_upt, consensus.tau_upt)
+    return max(consensus.n_diff_min, min(consensus.n_diff_max, n_diff))
+
+
+def _explain(error: ValidationError) -> str:
+    """The first thing wrong, in words."""
+    first = error.errors()[0]
+    where = ".".join(str(part) for part in first["loc"])
+    if first["type"] != "extra_forbidden":
+        return f"{where}: {first['msg']}" if where else first["msg"]
+    *section, key = [str(part) for part in first["loc"]]
+    model: type[BaseModel] = ChainParams
+    for name in section:
+        model = cast(type[BaseModel], model.model_fields[name].annotation)
+    near = get_close_matches(key, model.model_fields, n=1)
+    return f"unknown key {where!r}" + (f", did you mean {near[0]!r}?" if near else "")
+
+
+# --- making a network ----------------------------------------------------------------------------
+
+
+def new_network(
+    directory: Path, *, nodes: int, params: ChainParams, profile: Profile, seed: int | None = None
+) -> Network:
+    """Write a network's genesis, keys and node directories.
+
+    The profile's producers come first, then its consumers; the first `nodes` of them seal, the others are clients. With
+    a `seed` all keys follow from it, so that two networks have the same members: for rehearsals only. Raises
+    `BusyDirectory`, `BadParameters` or a `ConfigError` of the key files.
+    """
+    check_params(params)
+    if directory.exists() and any(directory.iterdir()):
+        raise BusyDirectory(directory=directory)
+    players = sorted(profile.players, key=lambda player: player.role != "producer")
+    assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
+    sealing = [player.name for player in players[:nodes]]
+    meters = {player.name: f"meter-{player.name}" for player in players}
+    names = [*(player.name for player in players), *meters.values(), GRID]
+    keys = {name: _make_key(name, seed) for name in names}
+
+    rate = measure_nonces_per_s() * CORE_SHARE_PPM // _PPM
+    n_diff = compute_n_diff(params, sealers=nodes, nonces_per_s=rate)
+    params = params.model_copy(update={"consensus": params.consensus.model_copy(update={"n_diff_initial": n_diff})})
+    genesis = Genesis(params=params, time_ms=now_ms(), members=_make_members(profile, keys, sealing))
+
+    directory.mkdir(parents=True, exist_ok=True)
+    genesis_file = f"genesis-{params.name}.json"
+    save_genesis(genesis, directory / genesis_file)
+    entries = _make_node_entries(sealing, keys)
+    for entry in entries:
+        _write_node(directory, entry, keys[entry.name], genesis_file, entries)
+    shared = _write_shared_keys(directory, {name: key for name, key in keys.items() if name not in sealing})
+    network = Network(
+        directory=directory,
+        chain=params.name,
+        genesis=genesis_file,
+        nodes=entries,
+        players=tuple(
+            PlayerEntry(
+                name=player.name,
+                role=player.role,
+                node=entries[index % nodes].name,
+                key_file=f"nodes/{player.name}/key.pem" if index < nodes else f"keys/{player.name}.pem",
+                passphrase_file=f"nodes/{player.name}/passphrase" if index < nodes else shared,
+                meter=meters[player.name],
+                meter_key_file=f"keys/{meters[player.name]}.pem",
+                meter_passphrase_file=shared,
+            )
+            for index, player in enumerate(players)
+        ),
+    )
+    _save_network(network)
+    return network
+
+
+def load_network(directory: Path) -> Network:
+    """Read what `new_network` wrote. Raises `NoNetwork`."""
+    try:
+        document = json.loads((directory / "network.json").read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise NoNetwork(directory=directory) from None
+    return Network(
+        directory=directory,
+        chain=document["chain"],
+        genesis=document["genesis"],
+        nodes=tuple(NodeEntry(**entry) for entry in document["nodes"]),
+        players=tuple(PlayerEntry(**entry) for entry in document["players"]),
+    )
+
+
+def _save_network(network: Network) -> None:
+    document = {key: value for key, value in asdict(network).items() if key != "directory"}
+    (network.directory / "network.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def _make_key(name: str, seed: int | None) -> SigningKey:
+    if seed is None:
+        return generate_key()
+    return SigningKey(tagged_hash("gridmerit/rehearsal-key", str(seed).encode(), b"/", name.encode()))
+
+
+def _make_members(profile: Profile, keys: dict[str, SigningKey], sealing: Sequence[str]) -> tuple[GenesisMember, ...]:
+    members = [GenesisMember(name=GRID, role="grid-operator", key=keys[GRID].public_key)]
+    for player in profile.players:
+        readings = [profile.readings[player.name, hour] for hour in profile.hours_ms]
+        largest_wh = max(max(reading) for reading in readings)
+        member = GenesisMember(
+            name=player.name,
+            role="producer" if player.role == "producer" else "consumer",
+            key=keys[player.name].public_key,
+            seals=player.name in sealing,
+            balance_uyuan=_HOUSE_BALANCE_UYUAN,
+            capacity_wh=-(-largest_wh // 10_000) * 10_000,
+            position="feeder-1",
+        )
+        meter = GenesisMember(
+            name=f"meter-{player.name}",
+            role="device",
+            key=keys[f"meter-{player.name}"].public_key,
+            owner=player.name,
+        )
+        members += [member, meter]
+    return tuple(members)
+
+
+def _make_node_entries(names: Sequence[str], keys: dict[str, SigningKey]) -> tuple[NodeEntry, ...]:
+    ports = find_free_ports(2 * len(names))
+    return tuple(
+        NodeEntry(
+            name=name,
+            directory=f"nodes/{name}",
+            key=keys[name].public_key.hex(),
+            peer_url=f"http://{_HOST}:{peer_port}",
+            api_url=f"http://{_HOST}:{api_port}",
+        )
+        for name, peer_port, api_port in zip(names, ports[::2], ports[1::2], strict=True)
+    )
+
+
+def find_free_ports(count: int) -> list[int]:
+    """Ports of this machine that nobody listens on now; another process may still take one before it is used."""
+    with ExitStack() as stack:
+        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
+        for item in sockets:
+            item.bind((_HOST, 0))
+        return [item.getsockname()[1] for item in sockets]
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+def make_passphrase(path: Path) -> bytes:
+    """Make up a passphrase and write it to a private file. Raises `UnwritableFile`."""
+    passphrase = secrets.token_hex(16).encode()
+    save_passphrase(path, passphrase)
+    return passphrase
+
+
+def render_node_toml(
+    *,
+    genesis: str,
+    peer_listen: str,
+    api_listen: str,
+    peers: Sequence[tuple[str, str, str]],
+    has_key: bool = True,
+    core_share_ppm: int = CORE_SHARE_PPM,
+) -> str:
+    """The text of a `node.toml`; `peers` are (name, URL, public key in hex)."""
+    keys = ['key_file = "key.pem"', 'passphrase_file = "passphrase"'] if has_key else ["# an observer: no key_file"]
+    blocks = [
+        "# One node. Paths are relative to this file; unknown keys fail. `gridmerit doctor` checks it.",
+        'data_dir = "data"',
+        *keys,
+        f'peer_listen = "{peer_listen}"     # other nodes',
+        f'api_listen = "{api_listen}"      # this machine\'s users: whoever reaches it may query and submit',
+        'log_level = "info"',
+        "",
+        "[[chains]]",
+        f'genesis = "{genesis}"',
+        "",
+        "[sealing]",
+        "threads = 1",
+        f"core_share_ppm = {core_share_ppm}    # of each thread's core",
+    ]
+    for name, url, key in peers:
+        blocks += ["", "[[peers]]", f'name = "{name}"', f'url = "{url}"', f'key = "{key}"']
+    return "\n".join(blocks) + "\n"
+
+
+def _write_node(
+    directory: Path, entry: NodeEntry, key: SigningKey, genesis_file: str, entries: Sequence[NodeEntry]
+) -> None:
+    home = directory / entry.directory
+    home.mkdir(parents=True)
+    save_key(home / "key.pem", key, make_passphrase(home / "passphrase"))
+    text = render_node_toml(
+        genesis=f"../../{genesis_file}",
+        peer_listen=entry.peer_url.removeprefix("http://"),
+        api_listen=entry.api_url.removeprefix("http://"),
+        peers=[(other.name, other.peer_url, other.key) for other in entries if other != entry],
+    )
+    (home / "node.toml").write_text(text, encoding="utf-8")
+
+
+def _write_shared_keys(directory: Path, keys: dict[str, SigningKey]) -> str:
+    """Keys of everybody without a node, under one passphrase; its file relative to the network's directory."""
+    home = directory / "keys"
+    home.mkdir(mode=0o700)
+    passphrase = make_passphrase(home / "passphrase")
+    for name, key in keys.items():
+        save_key(home / f"{name}.pem", key, passphrase)
+    return "keys/passphrase"

@@ -1,0 +1,268 @@
+"""What waits to be sent to one peer on one chain, and the task that sends it in signed batches.
+
+A queue is bounded: when it is full the oldest announcements go first, for a later one or a request makes up for them.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass, fields
+from enum import Enum
+from random import Random
+
+import aiohttp
+
+from ledger.signatures import SigningKey
+from node.events import PeerId
+from node.logs import log_event
+from node.messages import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_MESSAGES,
+    MAX_ITEMS,
+    Evidence,
+    Message,
+    NewBlock,
+    Status,
+    TransactionIds,
+    Votes,
+    seal_batch,
+)
+
+_ENVELOPE_BYTES = 512  # of a batch around its messages, generously
+_ITEM_BYTES = 9  # msgpack head of a string or an integer, at most
+_ANNOUNCEMENTS = (TransactionIds, NewBlock, Status, Votes, Evidence)
+_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 50, 2_000
+_CONNECT_TIMEOUT_S, _POST_TIMEOUT_S = 2.0, 15.0
+_MAX_ANSWER_BYTES = 4_096
+_TRY_LATER = frozenset({408, 429, 503})
+
+
+class OutQueue:
+    """Messages in order, bounded by count and bytes."""
+
+    def __init__(self, *, max_messages: int = 4_096, max_bytes: int = 32_000_000) -> None:
+        self._max_messages = max_messages
+        self._max_bytes = max_bytes
+        self._waiting: deque[tuple[Message, int]] = deque()
+        self.size_bytes = 0
+        self.dropped = 0
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def put(self, message: Message) -> None:
+        """Queue a message, merged with the one before where that says the same kind of thing."""
+        if isinstance(message, Status):
+            self._remove_statuses()
+        merged = _merge(self._waiting[-1][0], message) if self._waiting else None
+        if merged is not None:
+            self.size_bytes -= self._waiting.pop()[1]
+            message = merged
+        size = measure(message)
+        if size > MAX_BATCH_BYTES - _ENVELOPE_BYTES:
+            self.dropped += 1  # no peer would accept it
+            return
+        self._waiting.append((message, size))
+        self.size_bytes += size
+        while len(self._waiting) > self._max_messages or self.size_bytes > self._max_bytes:
+            self._drop_one()
+
+    def take(self) -> tuple[Message, ...]:
+        """The next batch, empty when nothing waits."""
+        batch: list[Message] = []
+        room = MAX_BATCH_BYTES - _ENVELOPE_BYTES
+        while self._waiting and len(batch) < MAX_BATCH_MESSAGES and self._waiting[0][1] <= room:
+            message, size = self._waiting.popleft()
+            self.size_bytes -= size
+            room -= size
+            batch.append(message)
+        return tuple(batch)
+
+    def clear(self) -> None:
+        self._waiting.clear()
+        self.size_bytes = 0
+
+    def _remove_statuses(self) -> None:
+        for index, (message, size) in enumerate(self._waiting):
+            if isinstance(message, Status):
+                del self._waiting[index]
+                self.size_bytes -= size
+                return
+
+    def _drop_one(self) -> None:
+        announcements = (i for i, (message, _) in enumerate(self._waiting) if isinstance(message, _ANNOUNCEMENTS))
+        index = next(announcements, 0)
+        self.size_bytes -= self._waiting[index][1]
+        del self._waiting[index]
+        self.dropped += 1
+
+
+def measure(message: Message) -> int:
+    """An upper bound of the encoded size in bytes."""
+    return _ITEM_BYTES + sum(_measure(getattr(message, item.name)) for item in fields(message))
+
+
+def _measure(value: object) -> int:
+    match value:
+        case tuple():
+            return _ITEM_BYTES + sum(map(_measure, value))
+        case bytes():
+            return _ITEM_BYTES + len(value)
+        case str():
+            return _ITEM_BYTES + 4 * len(value)
+    return _ITEM_BYTES
+
+
+def _merge(earlier: Message, later: Message) -> Message | None:
+    match earlier, later:
+        case TransactionIds(ids=first), TransactionIds(ids=second) if len(first) + len(second) <= MAX_ITEMS:
+            return TransactionIds(ids=first + second)
+        case Votes(raw=first), Votes(raw=second) if len(first) + len(second) <= MAX_ITEMS:
+            return Votes(raw=first + second)
+    return None
+
+
+class _Outcome(Enum):
+    DELIVERED = "delivered"
+    TRY_LATER = "try later"
+    FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Remote:
+    """Where a chain's batches for one peer go."""
+
+    name: str
+    key: PeerId
+    url: str
+
+
+class Outbox:
+    """Sends one chain's messages to one peer; tells when the peer is reached and when it is lost."""
+
+    def __init__(
+        self,
+        remote: Remote,
+        *,
+        key: SigningKey,
+        chain_id: bytes,
+        session: aiohttp.ClientSession,
+        queue: OutQueue,
+        clock: Callable[[], int],
+        may_talk: Callable[[], bool],
+        on_connected: Callable[[], None],
+        on_lost: Callable[[], None],
+        jitter: Random,
+        log: logging.Logger,
+    ) -> None:
+        self.remote = remote
+        self.queue = queue
+        self.is_connected = False
+        self._key = key
+        self._chain_id = chain_id
+        self._url = f"{remote.url}/p2p/{chain_id.hex()}"
+        self._session = session
+        self._clock = clock
+        self._may_talk = may_talk
+        self._on_connected = on_connected
+        self._on_lost = on_lost
+        self._jitter = jitter
+        self._log = log
+        self._ready = asyncio.Event()
+        self._heard = asyncio.Event()
+        self._number = 0
+        self._failure = ""  # of the last attempt, so that only news is logged
+
+    def announce(self, message: Message) -> None:
+        """Queue a message if the peer is there; one that is not is told all it needs when it is."""
+        if self.is_connected:
+            self.send(message)
+
+    def send(self, message: Message) -> None:
+        """Queue a message. One for a peer not reached yet goes out as soon as it is, unless that fails once more."""
+        self.queue.put(message)
+        self._ready.set()
+
+    def on_heard(self) -> None:
+        """The peer has reached us: it is worth trying again what did not work before."""
+        if not self.is_connected:
+            self._heard.set()
+
+    async def run(self) -> None:
+        pause_ms = _FIRST_PAUSE_MS
+        batch: tuple[Message, ...] = ()
+        while True:
+            match await self._post(batch):
+                case _Outcome.DELIVERED:
+                    pause_ms = _FIRST_PAUSE_MS
+                    self._connect()
+                    batch = await self._next_batch()
+                    continue
+                case _Outcome.FAILED:
+                    self._disconnect()
+                    batch = ()
+            await self._pause(pause_ms * self._jitter.uniform(0.5, 1))
+            pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
+
+    def disconnect(self) -> None:
+        """Take the peer for lost, as when it has just been banned."""
+        self._disconnect()
+        self._ready.set()
+
+    async def _next_batch(self) -> tuple[Message, ...]:
+        while self.is_connected and not self.queue:
+            self._ready.clear()
+            await self._ready.wait()
+        return self.queue.take()
+
+    async def _pause(self, duration_ms: float) -> None:
+        await asyncio.sleep(min(duration_ms, _FIRST_PAUSE_MS) / 1_000)
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, duration_ms - _FIRST_PAUSE_MS) / 1_000):
+                await self._heard.wait()
+        self._heard.clear()
+
+    def _connect(self) -> None:
+        if self.is_connected or not self._may_talk():
+            return
+        self.is_connected = True
+        self._heard.clear()
+        self._failure = ""
+        log_event(self._log, logging.INFO, "peer-connected", peer=self.remote.name)
+        self._on_connected()
+
+    def _disconnect(self) -> None:
+        self.queue.clear()
+        if not self.is_connected:
+            return
+        self.is_connected = False
+        log_event(self._log, logging.INFO, "peer-lost", peer=self.remote.name, reason=self._failure)
+        self._on_lost()
+
+    async def _post(self, batch: tuple[Message, ...]) -> _Outcome:
+        if not self._may_talk():
+            return self._note(_Outcome.FAILED, "banned here")
+        self._number = max(self._number + 1, self._clock() << 20)
+        raw = seal_batch(
+            self._key, chain_id=self._chain_id, receiver=self.remote.key, number=self._number, messages=batch
+        )
+        timeout = aiohttp.ClientTimeout(total=_POST_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
+        try:
+            async with self._session.post(self._url, data=raw, timeout=timeout, allow_redirects=False) as answer:
+                if answer.status == 204:
+                    return _Outcome.DELIVERED
+                text = await answer.content.read(_MAX_ANSWER_BYTES)
+                outcome = _Outcome.TRY_LATER if answer.status in _TRY_LATER else _Outcome.FAILED
+                return self._note(outcome, f"{answer.status} {text.decode(errors='replace')[:200]}")
+        except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
+            return self._note(_Outcome.FAILED, str(error) or type(error).__name__)
+
+    def _note(self, outcome: _Outcome, reason: str) -> _Outcome:
+        if reason != self._failure:
+            self._failure = reason
+            log_event(self._log, logging.DEBUG, "peer-unreached", peer=self.remote.name, reason=reason)
+        return outcome

@@ -1,0 +1,208 @@
+"""What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
+
+Owns the formats of money, energy, credit and time, tables, and the form of an error (design §7).
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+
+import click
+
+from ledger.errors import GridmeritError
+
+_AS_JSON = "gridmerit.json"
+
+HINTS: dict[str, str] = {
+    "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
+    "BadKeyFile": "gridmerit key new FILE",
+    "BadParameters": "compare the file with configs/recommended/jy1.toml",
+    "BusyDirectory": "gridmerit net status DIR, or another directory",
+    "GateClosed": "gridmerit market book, which names the periods that are open",
+    "InsufficientBalance": "gridmerit account show NAME",
+    "InvalidProof": "fetch it again: gridmerit proof get",
+    "KeyFilePermissions": "chmod 600 {path}",
+    "MarketNotOpen": "gridmerit market book, which names the periods that are open",
+    "MissingExtra": 'pip install "gridmerit[plot]"',
+    "NodeFailed": "gridmerit doctor --node {directory}",
+    "NetworkRunning": "gridmerit net down {directory}",
+    "NoNetwork": "gridmerit net new {directory}",
+    "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
+    "RolledBack": "restore the newer store, or sync into an empty data directory; the guard file stays",
+    "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
+    "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
+    "UnknownMember": "gridmerit credit show, which lists the players",
+    "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
+}
+_WANT_KEYS = ("want", "expected", "limit")
+_HAVE_KEYS = ("have", "actual")
+_IN_YUAN = frozenset({"InsufficientBalance"})
+_IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def json_option(command: click.decorators.FC) -> click.decorators.FC:
+    """The option --json; what it says is read by `emit`."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        context.meta[_AS_JSON] = value
+
+    option = click.option(
+        "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON document, in integer units."
+    )
+    return option(command)
+
+
+def emit(document: object, text: str) -> None:
+    """Print a command's one result: `document` under --json, else `text`."""
+    click.echo(to_json(document) if wants_json() else text)
+
+
+def wants_json() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_AS_JSON))
+
+
+def to_json(document: object) -> str:
+    """Readable JSON; bytes become hex."""
+    return json.dumps(document, indent=2, ensure_ascii=False, default=_to_plain)
+
+
+def note(text: str) -> None:
+    """Progress and remarks, on stderr."""
+    click.echo(text, err=True)
+
+
+def _to_plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise AssertionError(f"no JSON form for {type(value).__name__}")
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def format_error(error: GridmeritError) -> str:
+    """`error[code] what happened`, then `have … want …` where the values say so, then `try: …`."""
+    lines = [f"error[{error.code}] {error}"]
+    have = next((error.values[key] for key in _HAVE_KEYS if key in error.values), None)
+    want = next((error.values[key] for key in _WANT_KEYS if key in error.values), None)
+    if have is not None and want is not None:
+        lines.append(f"  have {_show_value(error.code, have)}, want {_show_value(error.code, want)}")
+    hint = getattr(error, "hint", None) or HINTS.get(error.code)
+    if hint:
+        lines.append(f"  try: {hint.format_map(_Lenient(error.values))}")
+    return "\n".join(lines)
+
+
+def _show_value(code: str, value: object) -> str:
+    if code in _IN_YUAN and isinstance(value, int):
+        return f"{format_yuan(value)} yuan"
+    if code in _IN_KWH and isinstance(value, int):
+        return f"{format_kwh(value)} kWh"
+    return str(value)
+
+
+def error_document(code: str, message: str, values: Mapping[str, object], exit_code: int) -> dict[str, object]:
+    """What --json prints instead of a result."""
+    plain = {key: value if isinstance(value, int | str | None) else str(value) for key, value in values.items()}
+    return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
+
+
+class _Lenient(dict[str, object]):
+    """Leaves a placeholder without a value as a word to fill in."""
+
+    def __missing__(self, key: str) -> str:
+        return key.upper()
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def format_scaled(value: int, digits: int, *, least: int = 0) -> str:
+    """`value / 10**digits` exactly, in groups of three, without trailing zeros beyond `least` decimals."""
+    whole, part = divmod(abs(value), 10**digits)
+    decimals = f"{part:0{digits}d}".rstrip("0").ljust(least, "0")
+    sign = "-" if value < 0 else ""
+    return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
+
+
+def format_yuan(amount_uyuan: int) -> str:
+    return format_scaled(amount_uyuan, 6, least=2)
+
+
+def format_price(price_uyuan_per_kwh: int | None) -> str:
+    """Yuan per kWh, all with the same decimals for columns of them; a dash for none."""
+    return "–" if price_uyuan_per_kwh is None else format_scaled(price_uyuan_per_kwh, 6, least=6)
+
+
+def format_kwh(energy_wh: int) -> str:
+    return format_scaled(energy_wh, 3, least=3)
+
+
+def format_points(credit_upt: int) -> str:
+    """Credit in points, to a thousandth; JSON has all of it."""
+    return format_scaled((credit_upt + 500) // 1_000, 3, least=3)
+
+
+def format_percent(ratio_ppm: int) -> str:
+    return format_scaled((ratio_ppm + 50) // 100, 2, least=2) + " %"
+
+
+def format_time(time_ms: int) -> str:
+    """UTC to the second."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_hour(start_ms: int) -> str:
+    """The UTC time of day."""
+    return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%H:%M")
+
+
+def format_span(span_ms: int) -> str:
+    """A duration a person reads at a glance: `850 ms`, `12.3 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
+    seconds = span_ms // 1_000
+    if span_ms < 1_000:
+        return f"{span_ms} ms"
+    if seconds < 60:
+        return f"{span_ms / 1_000:.1f} s"
+    if seconds < 3_600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    if seconds < 172_800:
+        return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
+    return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
+
+
+# --- tables --------------------------------------------------------------------------------------
+
+
+def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,)) -> str:
+    """Columns of text under their heads; those not in `left` are aligned to the right."""
+    cells = [[str(item) for item in row] for row in [heads, *rows]]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
+    lines = []
+    for row in cells:
+        padded = [
+            cell.ljust(width) if column in left else cell.rjust(width)
+            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
+        ]
+        lines.append("  ".join(padded).rstrip())
+    lines.insert(1, "  ".join("─" * width for width in widths))
+    return "\n".join(lines)
+
+
+def facts(pairs: Sequence[tuple[str, object]]) -> str:
+    """One `name  value` line each, values aligned."""
+    width = max(len(name) for name, _ in pairs)
+    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in pairs)
+
+
+def stderr_is_terminal() -> bool:
+    return sys.stderr.isatty()

@@ -1,0 +1,179 @@
+"""The peer port: `POST /p2p/<chain id in hex>` takes one signed batch from a configured peer.
+
+Answers 204 once the batch waits in the chain's inbox, or `{"error", "message", "values"}` with a fitting status.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections import Counter
+from collections.abc import Callable, Mapping
+
+from aiohttp import web
+
+from ledger.errors import (
+    ChainNotHosted,
+    GridmeritError,
+    InboxFull,
+    LengthUnknown,
+    Malformed,
+    NodeStopping,
+    NotAPeer,
+    PeerBanned,
+    RateLimited,
+    Replayed,
+    TooLarge,
+    TooSlow,
+    VerificationFailed,
+    WrongShape,
+)
+from node.events import PeerId
+from node.host import ChainHost
+from node.logs import get_logger, log_event
+from node.messages import MAX_BATCH_BYTES, Batch, open_batch
+from node.peers import PeerBook
+
+_READ_TIMEOUT_MS = 10_000
+_MAX_READING_BYTES = 8 * MAX_BATCH_BYTES  # of bodies being received at one moment
+_MAX_REMOTE_BYTES = 4 * MAX_BATCH_BYTES  # of those from one host
+_HEAD = b"\x95\xc4\x20"  # how every batch begins: an array of five, a byte string of 32
+_HEAD_BYTES = len(_HEAD) + 32
+_MAX_AGE_MS = 600_000  # of a sender's first batch: those that an earlier run of ours has had are older
+_STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
+    (NotAPeer, 403),
+    (PeerBanned, 403),
+    (ChainNotHosted, 404),
+    (TooSlow, 408),
+    (Replayed, 409),
+    (LengthUnknown, 411),
+    (TooLarge, 413),
+    (RateLimited, 429),
+    (InboxFull, 503),
+    (NodeStopping, 503),
+    (Malformed, 400),
+    (VerificationFailed, 401),
+)
+
+
+class PeerServer:
+    """Lets in what configured peers sign, at the rate they are allowed, and nothing else."""
+
+    def __init__(
+        self,
+        hosts: Mapping[bytes, ChainHost],
+        *,
+        receiver: PeerId,
+        book: PeerBook,
+        clock: Callable[[], int],
+        on_heard: Callable[[ChainHost, PeerId], None],
+        on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
+    ) -> None:
+        """`hosts` by chain id; `on_heard` and `on_fault` tell of what is proven to come from the peer."""
+        self._hosts = hosts
+        self._receiver = receiver
+        self._book = book
+        self._clock = clock
+        self._on_heard = on_heard
+        self._on_fault = on_fault
+        self._oldest = (clock() - _MAX_AGE_MS) << 20
+        self._last: dict[tuple[bytes, PeerId], int] = {}
+        self._reading: Counter[str] = Counter()  # bytes, by remote host
+        self._log = get_logger()
+
+    def build_app(self) -> web.Application:
+        app = web.Application(client_max_size=MAX_BATCH_BYTES)
+        app.router.add_post("/p2p/{chain}", self._on_post)
+        return app
+
+    async def _on_post(self, request: web.Request) -> web.Response:
+        try:
+            await self._accept(request)
+        except GridmeritError as error:
+            log_event(
+                self._log, logging.INFO, "batch-refused", error=error.code, detail=str(error), remote=request.remote
+            )
+            return _refusal(error)
+        return web.Response(status=204)
+
+    async def _accept(self, request: web.Request) -> None:
+        host = self._find_host(request.match_info["chain"])
+        size = request.content_length
+        if size is None:
+            raise LengthUnknown
+        if size > MAX_BATCH_BYTES:
+            raise TooLarge(what="batch", actual=size, limit=MAX_BATCH_BYTES)
+        remote = request.remote or ""
+        self._reserve(remote, size)
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT_MS / 1_000):
+                raw = await self._read(request, size)
+        except TimeoutError:
+            raise TooSlow(what="the batch", limit_ms=_READ_TIMEOUT_MS) from None
+        finally:
+            self._reading[remote] -= size
+            if not self._reading[remote]:
+                del self._reading[remote]
+        self._take(host, raw)
+
+    def _reserve(self, remote: str, size: int) -> None:
+        """Raises `InboxFull` where too much is being received already."""
+        for waiting, limit in ((self._reading[remote], _MAX_REMOTE_BYTES), (self._reading.total(), _MAX_READING_BYTES)):
+            if waiting + size > limit:
+                raise InboxFull(waiting=waiting, what="bytes")
+        self._reading[remote] += size
+
+    def _find_host(self, text: str) -> ChainHost:
+        try:
+            host = self._hosts.get(bytes.fromhex(text))
+        except ValueError:
+            host = None
+        if host is None:
+            raise ChainNotHosted(chain=text[:64])
+        return host
+
+    async def _read(self, request: web.Request, size: int) -> bytes:
+        """The body, once its head names a peer that may talk to us."""
+        if size < _HEAD_BYTES:
+            raise WrongShape(what="batch", detail=f"{size} bytes are too few")
+        try:
+            head = await request.content.readexactly(_HEAD_BYTES)
+            if not head.startswith(_HEAD):
+                raise WrongShape(what="batch", detail="it does not begin like one")
+            self._book.check(head[len(_HEAD) :], self._clock())
+            return head + await request.content.readexactly(size - _HEAD_BYTES)
+        except asyncio.IncompleteReadError:
+            raise WrongShape(what="batch", detail="the body ends early") from None
+
+    def _take(self, host: ChainHost, raw: bytes) -> None:
+        now_ms = self._clock()
+        proven: list[PeerId] = []
+        try:
+            batch = self._open(host, raw, proven)
+        except Replayed:
+            raise  # whoever overheard a batch can send it again: it says nothing about the peer
+        except GridmeritError as error:
+            if proven:
+                self._on_fault(host, proven[0], error)
+            raise
+        self._book.charge_bytes(batch.sender, len(raw), now_ms)
+        self._book.charge_messages(batch.sender, len(batch.messages), now_ms)
+        host.receive(batch.sender, batch.messages, len(raw))
+        self._last[host.chain_id, batch.sender] = batch.number
+        self._on_heard(host, batch.sender)
+
+    def _open(self, host: ChainHost, raw: bytes, proven: list[PeerId]) -> Batch:
+        def last_number(sender: PeerId) -> int:
+            proven.append(sender)  # asked for once the signature has been checked
+            return self._last.get((host.chain_id, sender), self._oldest)
+
+        return open_batch(raw, chain_id=host.chain_id, receiver=self._receiver, last_number=last_number)
+
+
+def _refusal(error: GridmeritError) -> web.Response:
+    status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
+    values = {name: value if isinstance(value, int) else str(value) for name, value in error.values.items()}
+    response = web.json_response({"error": error.code, "message": str(error), "values": values}, status=status)
+    if status in (411, 413, 408, 403):
+        response.force_close()  # the body has not been read
+    return response

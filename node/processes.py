@@ -1,0 +1,169 @@
+"""Node processes of a network on this machine: start them detached, find them again, stop them."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+import subprocess
+import sys
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ledger.errors import GridmeritError, NodeFailed
+from node.answers import NodeStatus
+from node.client import Client
+from node.clock import now_ms
+from node.network import Network, NodeEntry
+
+_HEALTHY_WITHIN_MS = 30_000
+_GRACE_MS = 10_000
+_POLL_S = 0.1
+_LOG_TAIL_LINES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeState:
+    """One node as seen from outside: its process, and its own status where it answers."""
+
+    entry: NodeEntry
+    pid: int | None
+    status: NodeStatus | None
+    problem: str = ""
+
+
+def find_pid(network: Network, node: NodeEntry) -> int | None:
+    """The node's process, None where it is not running (a stale pid file does not count)."""
+    home = network.directory_of(node)
+    try:
+        pid = int((home / "node.pid").read_text(encoding="ascii"))
+    except (OSError, ValueError):
+        return None
+    return pid if _is_running(pid, home) else None
+
+
+def start_node(network: Network, node: NodeEntry) -> bool:
+    """Start a node in the background; False where it runs already. Its output goes to `node.log`."""
+    if find_pid(network, node) is not None:
+        return False
+    home = network.directory_of(node).resolve()
+    root = str(Path(__file__).resolve().parent.parent)
+    path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
+    with (home / "node.log").open("ab") as log:
+        process = subprocess.Popen(
+            [sys.executable, "-P", "-m", "node", "start", str(home)],
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            env={**os.environ, "PYTHONPATH": path},
+            start_new_session=True,
+        )
+    (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
+    return True
+
+
+async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS) -> list[str]:
+    """Start every node that does not run, and wait until all are connected; the names of those started.
+
+    Raises `NodeFailed` where one ends or does not become healthy in time.
+    """
+    started = [node.name for node in network.nodes if start_node(network, node)]
+    deadline_ms = now_ms() + within_ms
+    waiting = list(network.nodes)
+    while waiting:
+        for node in list(waiting):
+            state = await get_state(network, node)
+            if is_healthy(network, state):
+                waiting.remove(node)
+            elif state.pid is None:
+                raise _failed(network, node, "ended before it was healthy")
+            elif now_ms() > deadline_ms:
+                raise _failed(network, node, f"is not healthy after {within_ms // 1_000} s ({state.problem})")
+        if waiting:
+            await asyncio.sleep(_POLL_S)
+    return started
+
+
+async def get_state(network: Network, node: NodeEntry) -> NodeState:
+    """Look at one node."""
+    pid = find_pid(network, node)
+    if pid is None:
+        return NodeState(entry=node, pid=None, status=None, problem="not running")
+    try:
+        async with Client(node.api_url, network.chain, timeout_s=2.0) as client:
+            status = await client.node_status()
+    except GridmeritError as error:
+        return NodeState(entry=node, pid=pid, status=None, problem=str(error))
+    lost = [peer["name"] for peer in status.peers if not peer["connected"]]
+    return NodeState(entry=node, pid=pid, status=status, problem=f"no connection to {', '.join(lost)}" if lost else "")
+
+
+def is_healthy(network: Network, state: NodeState) -> bool:
+    """Whether it answers and is connected to everybody else."""
+    return state.status is not None and not state.problem
+
+
+def stop_network(network: Network, *, grace_ms: int = _GRACE_MS) -> dict[str, str]:
+    """Ask every node to end, and end it after the grace; by name `stopped`, `killed` or `not running`."""
+    homes = {node.name: network.directory_of(node) for node in network.nodes}
+    running = {node.name: pid for node in network.nodes if (pid := find_pid(network, node)) is not None}
+    outcome = {name: "stopped" if name in running else "not running" for name in homes}
+    for pid in running.values():
+        _signal(pid, signal.SIGTERM)
+    deadline_ms = now_ms() + grace_ms
+    for name, pid in running.items():
+        if not _wait_until_gone(pid, homes[name], deadline_ms):
+            _signal(pid, signal.SIGKILL)
+            _wait_until_gone(pid, homes[name], now_ms() + grace_ms)
+            outcome[name] = "killed"
+    for home in homes.values():
+        (home / "node.pid").unlink(missing_ok=True)
+    return outcome
+
+
+def read_log_tail(home: Path, lines: int = _LOG_TAIL_LINES) -> str:
+    """The last lines of a node's log."""
+    try:
+        text = (home / "node.log").read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return "(no log)"
+    return " | ".join(text.strip().splitlines()[-lines:]) or "(empty log)"
+
+
+def _failed(network: Network, node: NodeEntry, detail: str) -> NodeFailed:
+    home = network.directory_of(node)
+    return NodeFailed(name=node.name, detail=detail, directory=home, log=read_log_tail(home))
+
+
+def _wait_until_gone(pid: int, home: Path, deadline_ms: int) -> bool:
+    while _is_running(pid, home):
+        if now_ms() >= deadline_ms:
+            return False
+        time.sleep(_POLL_S / 2)
+    return True
+
+
+def _signal(pid: int, number: int) -> None:
+    with suppress(ProcessLookupError):
+        os.kill(pid, number)
+
+
+def _is_running(pid: int, home: Path) -> bool:
+    """Whether this process lives and is the node of that directory: a pid may have been given to another since."""
+    with suppress(ChildProcessError):
+        os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended stays a zombie until it is asked after
+    try:
+        os.kill(pid, 0)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return str(home.resolve()) in _command_line(pid)
+
+
+def _command_line(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except FileNotFoundError:
+        listing = subprocess.run(["ps", "-o", "args=", "-p", str(pid)], capture_output=True, text=True, check=False)
+        return listing.stdout

@@ -1,0 +1,520 @@
+"""What a chain instance answers when asked: read-only, from its head's state and its own store. No I/O beyond that.
+
+The answers' shapes are in `answers.py`; what `api.py` serves is these, encoded.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict
+from fractions import Fraction
+from typing import Any
+
+from consensus.contracts import compute_quorum
+from consensus.credit_target import compute_shares
+from ledger.accounts import TRADERS, get_account, get_member, get_sealers
+from ledger.block import Block, Header
+from ledger.codec import Value
+from ledger.errors import (
+    BadRequest,
+    NoCertificate,
+    NoSettlement,
+    NoTrades,
+    UnknownAccount,
+    UnknownBlock,
+    UnknownTransaction,
+    WrongShape,
+)
+from ledger.gates import Gate, get_gate
+from ledger.genesis import Genesis
+from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, parse_address, show_address
+from ledger.overlay import Event, Overlay
+from ledger.snapshot import Standing, get_snapshot
+from ledger.state import State
+from market import views
+from market.credit import PPM
+from market.delivery import SettledTrade, SettledWithGrid
+from market.orders import Order, Side
+from market.period import PeriodTimes, compute_times
+from market.trades import TradeRecord
+from node.answers import (
+    AccountInfo,
+    BlockDetail,
+    BlockSummary,
+    BlockTransaction,
+    BookInfo,
+    CertificateInfo,
+    ChainStatus,
+    CreditInfo,
+    Forks,
+    GateInfo,
+    GridSettlementInfo,
+    MarketPeriods,
+    MemberInfo,
+    OrderInfo,
+    PeriodInfo,
+    SettledTradeInfo,
+    SettlementInfo,
+    SignatureInfo,
+    TradeInfo,
+    TradesInfo,
+    TransactionStatus,
+)
+from node.core import ChainNode
+
+MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
+
+
+class MemberNames:
+    """Names and addresses of a chain's members, both ways. All members there are come from the genesis document."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self.addresses = {member.name: address_of(member.key) for member in genesis.members}
+        self.names = {address: name for name, address in self.addresses.items()}
+
+    def name_of(self, address: Address) -> str | None:
+        return self.names.get(address)
+
+    def find(self, ref: str) -> Address:
+        """The member's address by "0x…" or name. Raises `BadRequest` or `UnknownAccount`."""
+        if not ref.startswith("0x"):
+            address = self.addresses.get(ref)
+        else:
+            try:
+                address = parse_address(ref)
+            except WrongShape:
+                raise BadRequest(what="address", have=ref[:50], want="0x and 40 hexadecimal digits") from None
+        if address is None or address not in self.names:
+            raise UnknownAccount(ref=ref[:50])
+        return address
+
+
+class ChainQueries:
+    """The questions that one chain instance answers. Raises the `NotFound` family and `BadRequest`."""
+
+    def __init__(self, node: ChainNode) -> None:
+        self._node = node
+        self._chain = node.chain
+        self.members = MemberNames(node.genesis)
+
+    # --- the chain -----------------------------------------------------------------------------------
+
+    def get_status(self, now_ms: int) -> ChainStatus:
+        node, chain, head = self._node, self._chain, self._chain.head
+        return ChainStatus(
+            chain=node.params.name,
+            chain_id=node.chain_id.hex(),
+            height=head.height,
+            head=head.hash.hex(),
+            state_root=head.header.state_root.hex(),
+            work=head.work,
+            final_height=chain.final_height,
+            final_hash=chain.final_hash.hex(),
+            period=head.header.period,
+            head_time_ms=head.header.timestamp_ms,
+            time_ms=now_ms,
+            period_ms=node.params.ledger.period_ms,
+            block_interval_ms=node.params.consensus.block_interval_ms,
+            genesis_time_ms=node.genesis.time_ms,
+            peers=len(node.peers),
+            mempool_count=len(node.mempool),
+            mempool_bytes=node.mempool.size_bytes,
+            syncing=node.is_syncing,
+            sync_target=node.sync_target,
+            forks=Forks(**asdict(chain.counters)),
+            blocks_refused=node.blocks_refused,
+        )
+
+    def get_block(self, ref: str) -> BlockDetail:
+        """A block by height, hash (on any recent branch) or "head"."""
+        block = self._find_block(ref)
+        header = block.header
+        codes = self._get_codes(block.hash) or ("",) * len(block.transactions)
+        depth = self._depth_of(header)
+        return BlockDetail(
+            height=header.height,
+            hash=block.hash.hex(),
+            parent=header.parent.hex(),
+            timestamp_ms=header.timestamp_ms,
+            producer=show_address(header.producer_address),
+            producer_name=self.members.name_of(header.producer_address),
+            producer_key=header.producer.hex(),
+            credit_upt=header.credit_upt,
+            n_diff=header.n_diff,
+            period=header.period,
+            tx_root=header.tx_root.hex(),
+            receipt_root=header.receipt_root.hex(),
+            state_root=header.state_root.hex(),
+            nonce=header.nonce,
+            signature=header.signature.hex(),
+            depth=depth,
+            final=depth > 0 and header.height <= self._chain.final_height,
+            transactions=tuple(
+                BlockTransaction(
+                    id=transaction.id.hex(),
+                    kind=transaction.kind,
+                    sender=show_address(transaction.sender),
+                    sender_name=self.members.name_of(transaction.sender),
+                    sequence=transaction.sequence,
+                    expiry_height=transaction.expiry_height,
+                    payload=tuple(show_value(item) for item in transaction.payload),
+                    code=code,
+                )
+                for transaction, code in zip(block.transactions, codes, strict=True)
+            ),
+        )
+
+    def get_summary(self, height: int) -> BlockSummary | None:
+        """The canonical block at a height in one line, None above the head."""
+        block_hash = self._chain.hash_at(height)
+        header = None if block_hash is None else self._chain.get_header(block_hash)
+        if block_hash is None or header is None:
+            return None
+        return BlockSummary(
+            height=height,
+            hash=block_hash.hex(),
+            producer=show_address(header.producer_address),
+            producer_name=self.members.name_of(header.producer_address),
+            timestamp_ms=header.timestamp_ms,
+            tx_count=len(self._get_codes(block_hash)),
+            credit_upt=header.credit_upt,
+            n_diff=header.n_diff,
+            period=header.period,
+        )
+
+    def get_transaction(self, ref: str) -> TransactionStatus:
+        identity = parse_hash(ref, "transaction id")
+        place = self._chain.find_transaction(identity)
+        header = None if place is None else self._chain.get_header(place[0])
+        if place is None or header is None:
+            if identity not in self._node.mempool:
+                raise UnknownTransaction(transaction_id=identity.hex())
+            return TransactionStatus(id=identity.hex(), status="pending")
+        block_hash, index = place
+        return TransactionStatus(
+            id=identity.hex(),
+            status="included",
+            height=header.height,
+            block=block_hash.hex(),
+            index=index,
+            code=self._get_codes(block_hash)[index],
+            depth=self._depth_of(header),
+            final=header.height <= self._chain.final_height,
+        )
+
+    def get_certificate(self, period: int) -> CertificateInfo:
+        certificate = self._node.get_certificate(period)
+        if certificate is None:
+            raise NoCertificate(period=period)
+        sealers = get_sealers(self._view)
+        return CertificateInfo(
+            period=period,
+            block=certificate.statement.block_hash.hex(),
+            result_root=certificate.statement.result_root.hex(),
+            quorum=compute_quorum(self._node.params.consensus, len(sealers)),
+            sealers=len(sealers),
+            signatures=tuple(
+                SignatureInfo(key=key.hex(), name=self.members.name_of(address_of(key)), signature=signature.hex())
+                for key, signature in certificate.signatures
+            ),
+        )
+
+    # --- members -------------------------------------------------------------------------------------
+
+    def get_account(self, ref: str) -> AccountInfo:
+        """A member's account in the head's state, and the sequence its next transaction should have."""
+        address = self.members.find(ref)
+        view = self._view
+        account, member = get_account(view, address), get_member(view, address)
+        assert member is not None, "every founding member is in the state"
+        return AccountInfo(
+            height=self._chain.head.height,
+            address=show_address(address),
+            name=member.name,
+            role=member.role,
+            balance_uyuan=account.balance_uyuan,
+            reserved_uyuan=account.reserved_uyuan,
+            credit_upt=account.credit_upt,
+            sequence=account.sequence,
+            next_sequence=self._node.mempool.next_sequence(address, account.sequence),
+            score_count=account.score_count,
+            penalty_upt=account.penalty_upt,
+            capacity_wh=member.capacity_wh,
+            position=member.position,
+        )
+
+    def get_members(self) -> tuple[MemberInfo, ...]:
+        sealers = get_sealers(self._view)
+        return tuple(
+            MemberInfo(
+                name=member.name,
+                role=member.role,
+                address=show_address(self.members.addresses[member.name]),
+                key=member.key.hex(),
+                capacity_wh=member.capacity_wh,
+                position=member.position,
+                owner=member.owner or None,
+                seals=member.key in sealers,
+            )
+            for member in self._node.genesis.members
+        )
+
+    def get_credit(self) -> tuple[CreditInfo, ...]:
+        """Live and active credit of everybody who trades or seals, and the sealers' shares of the blocks."""
+        view, active = self._view, get_snapshot(self._chain.head.state).members
+        shares = self._compute_shares(active)
+        rows = []
+        for member in self._node.genesis.members:
+            standing = active.get(member.key)
+            if standing is None and member.role not in TRADERS:
+                continue
+            address = self.members.addresses[member.name]
+            account = get_account(view, address)
+            row = CreditInfo(
+                name=member.name,
+                address=show_address(address),
+                credit_upt=account.credit_upt,
+                active_credit_upt=None if standing is None else standing.credit_upt,
+                share_ppm=shares.get(member.key),
+                score_count=account.score_count,
+            )
+            rows.append(row)
+        return tuple(rows)
+
+    def _compute_shares(self, active: dict[bytes, Standing]) -> dict[bytes, int]:
+        """Each sealer's expected share of the blocks at equal hash rates, in ppm: Eq. (11) of text 000 under `poca`."""
+        params = self._node.params.consensus
+        match params.eligibility:
+            case "poca":
+                shares = compute_shares([standing.credit_upt for standing in active.values()], params.tau_upt)
+            case "work":
+                shares = [Fraction(1, len(active))] * len(active)
+            case "stake":
+                total = sum(standing.balance_uyuan for standing in active.values())
+                shares = [Fraction(standing.balance_uyuan, total or 1) for standing in active.values()]
+        return {key: round(share * PPM) for key, share in zip(active, shares, strict=True)}
+
+    # --- the market ----------------------------------------------------------------------------------
+
+    def get_periods(self, now_ms: int) -> MarketPeriods:
+        """Every delivery period that is open by the clock or live in the state, ascending."""
+        live = views.live_periods(self._state)
+        due = self._periods_by_clock(now_ms)
+        periods = tuple(self._describe_period(period, now_ms, period in live) for period in sorted({*live, *due}))
+        return MarketPeriods(time_ms=now_ms, periods=periods)
+
+    def get_book(self, period: int) -> BookInfo:
+        orders = views.get_book(self._state, period)
+        best_bid, best_ask = views.get_best(self._state, period)
+        bids = sorted((order for order in orders if order.side == Side.BID), key=lambda bid: -bid.price_uyuan_per_kwh)
+        offers = sorted((order for order in orders if order.side != Side.BID), key=lambda one: one.price_uyuan_per_kwh)
+        return BookInfo(
+            period=period,
+            best_bid=best_bid,
+            best_ask=best_ask,
+            bids=tuple(map(self._describe_order, bids)),
+            offers=tuple(map(self._describe_order, offers)),
+        )
+
+    def get_trades(self, period: int) -> TradesInfo:
+        gate = get_gate(self._view, period)
+        if gate is None:
+            raise NoTrades(period=period)
+        trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
+        return TradesInfo(period=period, gate=_describe_gate(gate), trades=trades)
+
+    def get_settlement(self, period: int) -> SettlementInfo:
+        settled = views.get_settlement(self._state, period)
+        if settled is None:
+            raise NoSettlement(period=period)
+        return SettlementInfo(
+            period=period,
+            trades=tuple(self._describe_settled(index, row) for index, row in enumerate(settled.trades)),
+            grid=tuple(map(self._describe_with_grid, settled.grid)),
+        )
+
+    def _periods_by_clock(self, now_ms: int) -> Iterable[int]:
+        params, since_ms = self._node.params, now_ms - self._node.genesis.time_ms
+        period_ms = params.ledger.period_ms
+        last = (since_ms + params.market.open_ppm * period_ms // PPM) // period_ms
+        first = max(0, (since_ms - params.market.settle_ppm * period_ms // PPM) // period_ms + 1)
+        return range(first, min(last, first + MAX_PERIODS) + 1)
+
+    def _describe_period(self, period: int, now_ms: int, is_live: bool) -> PeriodInfo:
+        times = compute_times(period, self._node.params, self._node.genesis.time_ms)
+        gate = get_gate(self._view, period)
+        return PeriodInfo(
+            period=period,
+            phase=_phase_at(times, now_ms),
+            live=is_live,
+            gate=None if gate is None else _describe_gate(gate),
+            **asdict(times),
+        )
+
+    def _describe_order(self, order: Order) -> OrderInfo:
+        return OrderInfo(
+            order_id=order.order_id,
+            owner=show_address(order.owner),
+            owner_name=self.members.name_of(order.owner),
+            price_uyuan_per_kwh=order.price_uyuan_per_kwh,
+            volume_wh=order.volume_wh,
+        )
+
+    def _describe_trade(self, record: TradeRecord) -> TradeInfo:
+        return TradeInfo(
+            index=record.trade_index,
+            buyer=show_address(record.buyer),
+            buyer_name=self.members.name_of(record.buyer),
+            seller=show_address(record.seller),
+            seller_name=self.members.name_of(record.seller),
+            price_uyuan_per_kwh=record.price_uyuan_per_kwh,
+            volume_wh=record.volume_wh,
+        )
+
+    def _describe_settled(self, index: int, row: SettledTrade) -> SettledTradeInfo:
+        fields = row._asdict()
+        buyer, seller = fields.pop("buyer"), fields.pop("seller")
+        return SettledTradeInfo(
+            index=index,
+            buyer=show_address(buyer),
+            buyer_name=self.members.name_of(buyer),
+            seller=show_address(seller),
+            seller_name=self.members.name_of(seller),
+            **fields,
+        )
+
+    def _describe_with_grid(self, row: SettledWithGrid) -> GridSettlementInfo:
+        fields = row._asdict()
+        member = fields.pop("member")
+        return GridSettlementInfo(member=show_address(member), member_name=self.members.name_of(member), **fields)
+
+    # --- inside ----------------------------------------------------------------------------------------
+
+    @property
+    def _state(self) -> State:
+        return self._chain.head.state
+
+    @property
+    def _view(self) -> Overlay:
+        return Overlay(self._chain.head.state)
+
+    def _find_block(self, ref: str) -> Block:
+        chain = self._chain
+        if ref == "head":
+            block_hash: bytes | None = chain.head.hash
+        elif ref.isascii() and ref.isdecimal() and len(ref) < 19:
+            block_hash = chain.hash_at(int(ref))
+        else:
+            block_hash = parse_hash(ref, "block")
+        block = None if block_hash is None else chain.get_block(block_hash)
+        if block is None:
+            raise UnknownBlock(ref=ref[:70])
+        return block
+
+    def _get_codes(self, block_hash: bytes) -> tuple[str, ...]:
+        """What became of a block's transactions, from the store or, before it is there, from memory."""
+        receipts = self._chain.get_receipts(block_hash)
+        if receipts is None:
+            entry = self._chain.get(block_hash)
+            assert entry is not None
+            assert entry.execution is not None, "a block that is not in the store was executed here"
+            receipts = entry.execution.receipts
+        return tuple(receipt.code for receipt in receipts)
+
+    def _depth_of(self, header: Header) -> int:
+        chain = self._chain
+        return chain.head.height - header.height + 1 if chain.is_canonical(header) else 0
+
+
+# --- showing values ------------------------------------------------------------------------------------
+
+
+def parse_hash(text: str, what: str) -> bytes:
+    """32 bytes from 64 hexadecimal digits, with or without 0x. Raises `BadRequest`."""
+    digits = text.removeprefix("0x")
+    try:
+        value = bytes.fromhex(digits)
+    except ValueError:
+        value = b""
+    if len(value) != HASH_SIZE or len(digits) != 2 * HASH_SIZE:
+        raise BadRequest(what=what, have=text[:70], want="64 hexadecimal digits")
+    return value
+
+
+def show_bytes(raw: bytes) -> str:
+    """Addresses as "0x…", anything else as plain hexadecimal."""
+    return show_address(raw) if len(raw) == ADDRESS_SIZE else raw.hex()
+
+
+def show_value(value: Value) -> Any:
+    """A canonical value as JSON has it."""
+    if isinstance(value, tuple):
+        return [show_value(item) for item in value]
+    return show_bytes(value) if isinstance(value, bytes) else value
+
+
+def _phase_at(times: PeriodTimes, now_ms: int) -> str:
+    if now_ms < times.open_ms:
+        return "coming"
+    if now_ms < times.gate_ms:
+        return "open"
+    if now_ms < times.delivery_start_ms:
+        return "gate-closed"
+    if now_ms < times.delivery_end_ms:
+        return "delivering"
+    return "metering" if now_ms < times.settle_ms else "past"
+
+
+def _describe_gate(gate: Gate) -> GateInfo:
+    return GateInfo(
+        height=gate.height,
+        block=gate.block_hash.hex() or None,
+        result_root=gate.result_root.hex(),
+        trade_count=gate.trade_count,
+        status=gate.status,
+    )
+
+
+# --- events --------------------------------------------------------------------------------------------
+
+_ORDER = ("period", "order_id", "owner", "side", "price_uyuan_per_kwh", "volume_wh")
+_EVENT_FIELDS: dict[str, tuple[str, ...]] = {
+    "head": ("height", "hash", "producer"),
+    "reorg": ("removed", "added"),
+    "block-refused": ("hash", "code"),
+    "equivocation": ("producer",),
+    "certificate": ("period", "block", "signatures"),
+    "certified": ("period", "block", "signatures"),
+    "punished": ("member", "credit_upt"),
+    "transfer": ("sender", "receiver", "amount_uyuan"),
+    "order": _ORDER,
+    "cancelled": _ORDER,
+    "gate": ("period", "trade_count", "volume_wh", "result_root"),
+    "trade": ("period", "index", "buyer", "seller", "price_uyuan_per_kwh", "volume_wh"),
+    "void": ("period",),
+    "reading": ("period", "owner", "consumed_wh", "produced_wh"),
+    "settlement": (
+        "period",
+        "buyer",
+        "seller",
+        "buyer_pays_uyuan",
+        "seller_receives_uyuan",
+        "grid_receives_uyuan",
+        "traded_wh",
+    ),
+    "grid-settlement": ("period", "member", "consumption_wh", "output_wh", "pays_uyuan", "receives_uyuan"),
+    "credit": ("period", "member", "score_upt", "credit_upt"),
+    "settled": ("period",),
+}
+
+
+def describe_event(event: Event) -> dict[str, Any]:
+    """A published event by name: `{"event": name, field: value…}`, or its bare `values` where it is not known here."""
+    name, *values = event
+    fields = _EVENT_FIELDS.get(str(name), ())
+    if len(fields) != len(values):
+        return {"event": name, "values": [show_value(value) for value in values]}
+    shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}
+    if "side" in shown:
+        shown["side"] = Side(shown["side"]).name.lower()
+    return {"event": name, **shown}

@@ -1,0 +1,330 @@
+"""One node process: opens the configured chains, and connects them with peers, clients, disks, clocks and the sealer.
+
+`start` until everything listens, `run_until_signal` until told to stop or something fails, `stop` in the reverse order.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import signal
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import dataclass
+from random import Random
+
+import aiohttp
+
+from ledger.errors import BadConfigFile, GridmeritError
+from ledger.genesis import Genesis
+from ledger.mempool import MempoolLimits
+from node.api import build_api
+from node.clock import now_ms
+from node.config import NodeConfig, PeerConfig, load_genesis
+from node.events import PeerConnected, PeerId, PeerLost, SealFound
+from node.host import ChainHost
+from node.identity import load_identity
+from node.listener import Listener
+from node.logs import get_logger, log_event
+from node.messages import Message
+from node.outbox import Outbox, OutQueue, Remote
+from node.p2p import PeerServer
+from node.peers import PeerBook
+from node.sealer import Sealer, SealingView
+from node.subscribers import Subscribers
+from node.tasks import Tasks
+
+_STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeerView:
+    """What a status says of a peer; height and head are those it last claimed, on the first chain where it did."""
+
+    name: str
+    key: bytes
+    url: str
+    connected: bool
+    score: int
+    banned_until_ms: int | None
+    height: int | None
+    head: bytes | None
+    waiting_bytes: int
+    dropped_messages: int
+
+
+class Runtime:
+    """A node. Opening raises the `ConfigError` and `StoreError` families before anything listens.
+
+    `chains` by name, in the order of the configuration. `member` and `address` are None for an observer.
+    """
+
+    def __init__(self, config: NodeConfig) -> None:
+        self.config = config
+        self.started_ms = now_ms()
+        self.failure: BaseException | None = None
+        self._log = get_logger()
+        self._identity = load_identity(config)
+        key = self._identity.member_key
+        self.public_key = self._identity.peer_key.public_key
+        self.address = key.address if key else None
+        self._peers = {peer.key: peer for peer in config.peers if peer.key != self.public_key}
+        self._book = PeerBook(self._peers)
+        self._outboxes: dict[tuple[str, PeerId], Outbox] = {}
+        self._ended = asyncio.Event()
+        self._is_stopped = False
+        self._tasks = Tasks(self.fail)
+        self._sealer = Sealer(
+            threads=config.sealing.threads if key else 0,
+            core_share_ppm=config.sealing.core_share_ppm,
+            on_found=self._on_found,
+            on_failure=self._on_sealer_failure,
+        )
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._session: aiohttp.ClientSession | None = None
+        self._listeners: list[Listener] = []
+        self.chains: dict[str, ChainHost] = {}
+        genesis_files = [load_genesis(chain.genesis) for chain in config.chains]
+        self.member = _find_member(genesis_files, self.public_key) if key else None
+        try:
+            for genesis in genesis_files:
+                self._open_chain(genesis)
+        except BaseException:
+            for host in self.chains.values():
+                host.close()
+            raise
+
+    # --- life ------------------------------------------------------------------------------------
+
+    async def start(self) -> None:
+        """Listen, drive the chains and look for peers. Raises `AddressInUse`; then everything is closed again."""
+        self._loop = asyncio.get_running_loop()
+        try:
+            await self._listen()
+        except BaseException:
+            await self.stop()
+            raise
+        self._sealer.start()
+        for host in self.chains.values():
+            self._tasks.start(host.run(), name=f"chain {host.name}")
+        self._connect_peers()
+        log_event(
+            self._log,
+            logging.INFO,
+            "node-started",
+            member=self.member,
+            key=self.public_key,
+            peer_port=self.peer_port,
+            api_port=self.api_port,
+            chains=" ".join(self.chains),
+        )
+
+    async def run_until_signal(self) -> int | None:
+        """Run until SIGINT or SIGTERM, which is returned, or until `stop` or a failure, which is raised; then stop."""
+        loop = asyncio.get_running_loop()
+        received: list[int] = []
+
+        def on_signal(number: int) -> None:
+            received.append(number)
+            self._ended.set()
+
+        for number in _STOP_SIGNALS:
+            loop.add_signal_handler(number, on_signal, number)
+        try:
+            await self._ended.wait()
+        finally:
+            for number in _STOP_SIGNALS:
+                loop.remove_signal_handler(number)
+            await self.stop()
+        if self.failure is not None:
+            raise self.failure
+        return received[0] if received else None
+
+    async def stop(self) -> None:
+        """Stop listening, finish the steps at work, and close the stores. Calling it again does nothing."""
+        self._ended.set()
+        if self._is_stopped:
+            return
+        self._is_stopped = True
+        for listener in self._listeners:
+            await listener.stop()
+        self._listeners.clear()
+        for host in self.chains.values():
+            await host.stop()
+        await self._tasks.stop()
+        self._sealer.close()
+        if self._session is not None:
+            await self._session.close()
+            self._session = None
+
+    def fail(self, error: BaseException) -> None:
+        """Something that must not be survived: end the process, and say why."""
+        if self.failure is None:
+            self.failure = error
+            fields = {"error": error.code} if isinstance(error, GridmeritError) else {}
+            self._log.critical("node-failed", exc_info=error, extra={"fields": {**fields, "detail": str(error)}})
+        self._ended.set()
+
+    # --- views -----------------------------------------------------------------------------------
+
+    @property
+    def peer_port(self) -> int:
+        return self._listeners[0].port
+
+    @property
+    def api_port(self) -> int:
+        return self._listeners[1].port
+
+    def peer_views(self) -> list[PeerView]:
+        return [self._view_peer(peer) for peer in self._peers.values()]
+
+    def sealing_view(self) -> SealingView:
+        return self._sealer.view()
+
+    # --- what a chain wants done (`node.host.Outside`) -------------------------------------------
+
+    def send(self, chain: ChainHost, peer: PeerId, message: Message) -> None:
+        outbox = self._outboxes.get((chain.name, peer))
+        if outbox is not None:
+            outbox.send(message)
+
+    def broadcast(self, chain: ChainHost, message: Message, but: PeerId | None) -> None:
+        for peer in self._peers:
+            outbox = self._outboxes.get((chain.name, peer))
+            if peer != but and outbox is not None:
+                outbox.announce(message)
+
+    def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None:
+        if peer not in self._book:
+            return
+        name = self._peers[peer].name
+        log_event(
+            self._log,
+            logging.WARNING,
+            "peer-fault",
+            on=chain.name,
+            peer=name,
+            error=error.code,
+            detail=str(error),
+            points=error.penalty,
+        )
+        if self._book.penalise(peer, error.penalty, now_ms()):
+            until_ms = self._book.get_standing(peer, now_ms()).banned_until_ms
+            log_event(self._log, logging.WARNING, "peer-banned", peer=name, until_ms=until_ms)
+            for host in self.chains.values():
+                host.forget(peer)
+                self._outboxes[host.name, peer].disconnect()
+
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
+        self._sealer.start_job(chain, job=job, root=root, target=target)
+
+    def stop_job(self, chain: str) -> None:
+        self._sealer.stop_job(chain)
+
+    # --- inside ----------------------------------------------------------------------------------
+
+    def _open_chain(self, genesis: Genesis) -> None:
+        name, limits = genesis.params.name, self.config.limits
+        if name in self.chains:
+            raise BadConfigFile(file="node.toml", problems=f"two chains are called {name}")
+        self.chains[name] = ChainHost(
+            genesis,
+            self.config.data_dir / name,
+            key=self._identity.member_key,
+            outside=self,
+            mempool_limits=MempoolLimits(
+                max_count=limits.mempool_transactions,
+                max_bytes=limits.mempool_bytes,
+                max_per_sender=limits.mempool_per_sender,
+            ),
+            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
+        )
+
+    async def _listen(self) -> None:
+        peer_server = PeerServer(
+            {host.chain_id: host for host in self.chains.values()},
+            receiver=self.public_key,
+            book=self._book,
+            clock=now_ms,
+            on_heard=self._on_heard,
+            on_fault=self.penalise,
+        )
+        for app, address in (
+            (peer_server.build_app(), self.config.peer_listen),
+            (build_api(self), self.config.api_listen),
+        ):
+            listener = Listener(app, address.host, address.port)
+            await listener.start()
+            self._listeners.append(listener)
+
+    def _connect_peers(self) -> None:
+        self._session = aiohttp.ClientSession(
+            connector=aiohttp.TCPConnector(limit=0),
+            cookie_jar=aiohttp.DummyCookieJar(),
+            headers={"Content-Type": "application/msgpack"},
+            auto_decompress=False,
+        )
+        jitter = Random(self.public_key + self.started_ms.to_bytes(8, "big"))
+        for host in self.chains.values():
+            for peer in self._peers.values():
+                outbox = self._make_outbox(host, peer, self._session, jitter)
+                self._outboxes[host.name, peer.key] = outbox
+                self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
+
+    def _make_outbox(self, host: ChainHost, peer: PeerConfig, session: aiohttp.ClientSession, jitter: Random) -> Outbox:
+        return Outbox(
+            Remote(name=peer.name, key=peer.key, url=peer.url),
+            key=self._identity.peer_key,
+            chain_id=host.chain_id,
+            session=session,
+            queue=OutQueue(max_bytes=self.config.limits.peer_queue_bytes),
+            clock=now_ms,
+            may_talk=lambda: not self._book.is_banned(peer.key, now_ms()),
+            on_connected=lambda: host.post(PeerConnected(peer=peer.key)),
+            on_lost=lambda: host.post(PeerLost(peer=peer.key)),
+            jitter=jitter,
+            log=get_logger(host.name),
+        )
+
+    def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
+        if (outbox := self._outboxes.get((chain.name, peer))) is not None:
+            outbox.on_heard()
+
+    def _on_found(self, chain: str, job: int, nonce: int) -> None:
+        """In the sealing thread."""
+        self._call_in_loop(lambda: self.chains[chain].post(SealFound(job=job, nonce=nonce)))
+
+    def _on_sealer_failure(self, error: BaseException) -> None:
+        """In the sealing thread."""
+        self._call_in_loop(lambda: self.fail(error))
+
+    def _call_in_loop(self, call: Callable[[], None]) -> None:
+        assert self._loop is not None
+        with suppress(RuntimeError):  # the loop has been closed meanwhile
+            self._loop.call_soon_threadsafe(call)
+
+    def _view_peer(self, peer: PeerConfig) -> PeerView:
+        outboxes = [self._outboxes[name, peer.key] for name in self.chains if (name, peer.key) in self._outboxes]
+        standing = self._book.get_standing(peer.key, now_ms())
+        claims = (host.node.peers.get(peer.key) for host in self.chains.values())
+        status = next((claim for claim in claims if claim is not None), None)
+        return PeerView(
+            name=peer.name,
+            key=peer.key,
+            url=peer.url,
+            connected=any(outbox.is_connected for outbox in outboxes),
+            score=standing.score,
+            banned_until_ms=standing.banned_until_ms,
+            height=status.height if status else None,
+            head=status.head if status else None,
+            waiting_bytes=sum(outbox.queue.size_bytes for outbox in outboxes),
+            dropped_messages=sum(outbox.queue.dropped for outbox in outboxes),
+        )
+
+
+def _find_member(documents: list[Genesis], key: bytes) -> str | None:
+    for genesis in documents:
+        for member in genesis.members:
+            if member.key == key:
+                return member.name
+    return None

@@ -1,0 +1,179 @@
+"""Agents: what they order follows from the profile and the seed, and what they send takes effect once."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from itertools import permutations
+from random import Random
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.errors import RemoteRejected, Unreachable
+from ledger.params import MarketParams
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction
+from market.clearing import match_price_time
+from market.orders import Order, Side, Trade
+from node.agents import PlannedOrder, Sender, plan_orders
+from node.answers import AccountInfo
+from node.clock import now_ms
+from node.network import load_packaged_profile
+
+PROFILE = load_packaged_profile()
+MARKET = MarketParams()
+PLAYERS = [player.name for player in PROFILE.players]
+CHAIN_ID = bytes(32)
+KEY = SigningKey(b"k" * 32)
+
+
+def _plan(seed: int) -> dict[str, list[PlannedOrder]]:
+    return {name: plan_orders(PROFILE, name, seed, MARKET, hours=24) for name in PLAYERS}
+
+
+# --- what is ordered -----------------------------------------------------------------------------
+
+
+def test_a_plan_follows_from_its_seed() -> None:
+    assert _plan(1) == _plan(1)
+    assert _plan(1) != _plan(2)
+
+
+def test_the_forecast_is_ordered_and_nothing_when_it_is_zero() -> None:
+    for name, orders in _plan(1).items():
+        ordered = {order.hour: order.volume_wh for order in orders}
+        for hour, hour_ms in enumerate(PROFILE.hours_ms):
+            assert ordered.get(hour, 0) == PROFILE.readings[name, hour_ms].forecast_wh
+
+
+@given(seed=st.integers(min_value=0))
+@settings(max_examples=25)
+def test_every_price_is_in_the_interest_of_both(seed: int) -> None:
+    ceiling = MARKET.retail_uyuan_per_kwh - MARKET.wheeling_uyuan_per_kwh
+    for orders in _plan(seed).values():
+        for order in orders:
+            assert MARKET.feed_in_uyuan_per_kwh < order.price_uyuan_per_kwh < ceiling
+
+
+@given(seed=st.integers(min_value=0))
+@settings(max_examples=25)
+def test_no_two_orders_of_an_hour_and_a_side_have_one_price(seed: int) -> None:
+    prices = [
+        (order.hour, order.side, order.price_uyuan_per_kwh) for orders in _plan(seed).values() for order in orders
+    ]
+    assert len(set(prices)) == len(prices)
+
+
+def test_the_trades_do_not_depend_on_who_was_first() -> None:
+    orders = [(name, order) for name, planned in _plan(1).items() for order in planned if order.hour == 12]
+    expected = _clear(orders)
+    assert expected, "an hour in which nothing is traded tells nothing"
+    shuffler = Random(7)
+    for _ in range(20):
+        shuffler.shuffle(orders)
+        assert _clear(orders) == expected
+
+
+def _clear(arrivals: Sequence[tuple[str, PlannedOrder]]) -> list[tuple[object, ...]]:
+    book = [
+        Order(place, name.encode(), order.side, order.price_uyuan_per_kwh, order.volume_wh, place)
+        for place, (name, order) in enumerate(arrivals)
+    ]
+    trades: list[Trade] = match_price_time(book)
+    return [(trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh) for trade in trades]
+
+
+def test_sides_follow_from_roles() -> None:
+    for player in PROFILE.players:
+        sides = {order.side for order in plan_orders(PROFILE, player.name, 1, MARKET, hours=24)}
+        assert sides == {Side.OFFER if player.role == "producer" else Side.BID}
+
+
+# --- how it is sent ------------------------------------------------------------------------------
+
+
+class Peer:
+    """A node's answers, by a script: each submission takes the next one, None for taken on."""
+
+    def __init__(self, *answers: Exception | RemoteRejected | None, next_sequence: int = 0) -> None:
+        self.answers = list(answers)
+        self.next_sequence = next_sequence
+        self.received: list[Transaction] = []
+
+    async def account(self, ref: bytes) -> AccountInfo:
+        return AccountInfo(
+            height=10,
+            address="0x" + ref.hex(),
+            name="homes-1",
+            role="consumer",
+            balance_uyuan=0,
+            reserved_uyuan=0,
+            credit_upt=0,
+            sequence=0,
+            next_sequence=self.next_sequence,
+            score_count=0,
+            penalty_upt=0,
+            capacity_wh=0,
+            position="",
+        )
+
+    async def submit(self, transactions: Sequence[Transaction]) -> list[RemoteRejected | None]:
+        self.received += transactions
+        answer = self.answers.pop(0) if self.answers else None
+        if isinstance(answer, Unreachable):
+            raise answer
+        assert answer is None or isinstance(answer, RemoteRejected)
+        return [answer]
+
+
+def _refusal(code: str) -> RemoteRejected:
+    return RemoteRejected(code=code, detail=code, values={})
+
+
+LOST = Unreachable(url="http://127.0.0.1:9", detail="gone")
+
+
+def _make_sender(*peers: Peer) -> Sender:
+    return Sender(KEY, list(peers), CHAIN_ID)  # type: ignore[arg-type]
+
+
+async def test_a_lost_connection_leads_to_another_peer_with_the_same_bytes() -> None:
+    own, other = Peer(LOST), Peer()
+    sent = await _make_sender(own, other).send("reading", (1, 2, 3), until_ms=now_ms() + 10_000)
+    assert [tx.raw for tx in own.received] == [tx.raw for tx in other.received] == [sent.raw]
+
+
+async def test_sequences_follow_each_other_without_asking() -> None:
+    peer = Peer(next_sequence=4)
+    sender = _make_sender(peer)
+    sequences = [(await sender.send("reading", (n, 0, 0), until_ms=now_ms() + 10_000)).sequence for n in range(3)]
+    assert sequences == [4, 5, 6]
+
+
+async def test_one_that_is_known_already_counts_as_sent() -> None:
+    peer = Peer(_refusal("AlreadyKnown"))
+    await _make_sender(peer).send("reading", (1, 0, 0), until_ms=now_ms() + 10_000)
+
+
+@pytest.mark.parametrize("code", ["SequenceTooLow", "SequenceTaken", "WrongSequence", "SequenceGapTooWide"])
+async def test_a_stale_sequence_is_asked_for_anew(code: str) -> None:
+    peer = Peer(None, _refusal(code))
+    sender = _make_sender(peer)
+    await sender.send("reading", (1, 0, 0), until_ms=now_ms() + 10_000)
+    peer.next_sequence = 9
+    assert (await sender.send("reading", (2, 0, 0), until_ms=now_ms() + 10_000)).sequence == 9
+
+
+async def test_a_refusal_by_the_rules_is_final() -> None:
+    peer = Peer(_refusal("GateClosed"))
+    with pytest.raises(RemoteRejected) as caught:
+        await _make_sender(peer).send("intention", (), until_ms=now_ms() + 10_000)
+    assert caught.value.code == "GateClosed"
+    assert len(peer.received) == 1
+
+
+async def test_it_gives_up_when_the_window_is_over() -> None:
+    peers = [Peer(*[LOST] * 9) for _ in permutations("ab")]
+    with pytest.raises(Unreachable):
+        await _make_sender(*peers).send("reading", (1, 0, 0), until_ms=now_ms() - 1)

@@ -1,0 +1,323 @@
+"""The command line without a network: help, errors, exit codes, keys, files. Live nodes are in test_network.py."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import click
+import pytest
+
+from ledger.errors import InsufficientBalance, WrongHeight
+from ledger.params import ChainParams
+from node import cli
+from node.cli import COMMANDS, run
+from node.commands.values import parse_kwh, parse_yuan
+from node.config import load_config
+from node.guard_file import GuardFile
+from node.network import load_chain_params, load_packaged_profile, new_network
+from node.output import format_error, format_kwh, format_points, format_scaled, format_span, format_yuan, table
+
+Run = Callable[..., tuple[int, str, str]]
+ROOT = Path(cli.__file__).parent.parent
+
+
+@pytest.fixture
+def gridmerit(capsys: pytest.CaptureFixture[str]) -> Run:
+    """Runs a command line in this process: exit code, stdout, stderr."""
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call
+
+
+@pytest.fixture
+def network(tmp_path: Path) -> Path:
+    new_network(tmp_path / "net", nodes=1, params=ChainParams(name="jy1"), profile=load_packaged_profile())
+    return tmp_path / "net"
+
+
+# --- help ----------------------------------------------------------------------------------------
+
+
+def test_help_imports_nothing_heavy() -> None:
+    heavy = ["aiohttp", "pydantic", "matplotlib", "cryptography", "plyvel", "nacl"]
+    script = f"import sys; from node.cli import run; run(['--help']); print(sorted(set({heavy}) & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.splitlines()[-1] == "[]"
+    assert all(name in result.stdout for name in COMMANDS)
+
+
+def _every_command() -> list[tuple[str, click.Command]]:
+    found = []
+    context = click.Context(cli.cli)
+    for name in COMMANDS:
+        command = cli.cli.get_command(context, name)
+        assert command is not None
+        found.append((name, command))
+        if isinstance(command, click.Group):
+            found += [(f"{name} {sub}", item) for sub, item in command.commands.items()]
+    return found
+
+
+@pytest.mark.parametrize(("path", "command"), _every_command(), ids=lambda item: item if isinstance(item, str) else "")
+def test_every_command_teaches(path: str, command: click.Command) -> None:
+    assert command.help
+    if isinstance(command, click.Group):
+        return
+    assert "Example" in command.help, "an example belongs in the help"
+    assert f"gridmerit {path}" in command.help
+    assert "--json" in {option for parameter in command.params for option in parameter.opts}
+
+
+def test_the_short_help_is_the_one_of_the_command() -> None:
+    for name, command in _every_command():
+        if name in COMMANDS:
+            assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+# --- exit codes ----------------------------------------------------------------------------------
+
+
+def test_0_and_one_json_document(gridmerit: Run) -> None:
+    code, out, err = gridmerit("version", "--json")
+    assert (code, err) == (0, "")
+    assert json.loads(out)["python"]
+
+
+def test_1_a_bug_prints_one_line(gridmerit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("node.commands.version._version_of", lambda package: 1 // 0)
+    code, out, err = gridmerit("version")
+    assert (code, out) == (1, "")
+    assert err.startswith("error[Bug] ZeroDivisionError: ")
+    assert "Traceback" not in err
+    assert "Traceback" in gridmerit("--debug", "version")[2]
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        (["nte"], "no command 'nte': did you mean 'net'?"),
+        (["net", "statsu", "x"], "no command 'statsu': did you mean 'status'?"),
+        (["net", "new"], "Missing argument 'DIRECTORY'"),
+        (["demo", "--hours", "25"], "Invalid value for '--hours'"),
+        (["tx", "send", "transfer", "homes-1", "1"], "nothing says who signs: --key FILE"),
+    ],
+)
+def test_2_usage(gridmerit: Run, args: list[str], message: str) -> None:
+    code, out, err = gridmerit(*args)
+    assert (code, out) == (2, "")
+    assert err.startswith("error[Usage] ")
+    assert message in err
+    assert "  try: gridmerit" in err
+
+
+def test_3_configuration(gridmerit: Run, tmp_path: Path) -> None:
+    assert gridmerit("start", tmp_path)[0] == 3
+    assert gridmerit("net", "up", tmp_path / "nowhere")[0] == 3
+    code, _, err = gridmerit("net", "status", tmp_path)
+    assert code == 3
+    assert err.splitlines()[1] == f"  try: gridmerit net new {tmp_path}"
+
+
+def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upx = 5\n')
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    assert code == 3
+    assert "error[BadParameters]" in err
+    assert "unknown key 'consensus.tau_upx', did you mean 'tau_upt'?" in err
+
+
+def test_3_an_n_diff_without_room_for_credit(gridmerit: Run, tmp_path: Path) -> None:
+    (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upt = 1000000\n')
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    assert code == 3
+    assert "n_diff_max must be at most" in err
+
+
+def test_4_unreachable_says_what_to_try(gridmerit: Run) -> None:
+    code, out, err = gridmerit("status", "--api", "http://127.0.0.1:9")
+    assert (code, out) == (4, "")
+    assert err.startswith("error[Unreachable] no answer from http://127.0.0.1:9")
+    assert "  try: gridmerit net up DIR" in err
+
+
+def test_an_error_under_json_is_a_document_too(gridmerit: Run) -> None:
+    code, out, err = gridmerit("status", "--api", "http://127.0.0.1:9", "--json")
+    document = json.loads(out)
+    assert code == document["exit_code"] == 4
+    assert document["error"] == "Unreachable"
+    assert document["values"]["url"] == "http://127.0.0.1:9"
+    assert err.startswith("error[Unreachable]")
+
+
+def test_7_a_proof_that_proves_nothing(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    (tmp_path / "proof.json").write_text('{"kind": "trade"}')
+    code, _, err = gridmerit("proof", "verify", tmp_path / "proof.json", "--genesis", network / "genesis-jy1.json")
+    assert code == 7
+    assert err.startswith("error[InvalidProof]")
+
+
+def test_9_a_directory_in_use(network: Path) -> None:
+    home = network / "nodes" / "pv-101"
+    # The lock is per process, so the node that must be refused is another one.
+    with GuardFile(home / "data" / "jy1", b"") as _:
+        result = _spawn("start", home).communicate(timeout=30)
+    assert "error[StoreLocked]" in result[1]
+
+
+def test_130_and_0_when_a_node_is_told_to_end(network: Path) -> None:
+    for number, code in ((signal.SIGINT, 130), (signal.SIGTERM, 0)):
+        process = _spawn("start", network / "nodes" / "pv-101", "--json")
+        assert process.stdout is not None
+        first = process.stdout.readline()
+        process.send_signal(number)
+        document = json.loads(first + process.stdout.read())
+        process.communicate(timeout=30)
+        assert process.returncode == code
+        assert document["member"] == "pv-101"
+
+
+def _spawn(*args: object) -> subprocess.Popen[str]:
+    command = [sys.executable, "-m", "node", *map(str, args)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
+
+
+# --- the form of an error --------------------------------------------------------------------------
+
+
+def test_an_error_has_code_values_and_a_hint() -> None:
+    lines = format_error(InsufficientBalance(have=1_500_000, want=2_000_000)).splitlines()
+    assert lines[0].startswith("error[InsufficientBalance] ")
+    assert lines[1:] == ["  have 1.50 yuan, want 2.00 yuan", "  try: gridmerit account show NAME"]
+
+
+def test_have_and_want_are_also_called_actual_and_expected() -> None:
+    assert format_error(WrongHeight(expected=3, actual=5)).splitlines()[1] == "  have 5, want 3"
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def test_amounts_are_exact() -> None:
+    assert format_yuan(1_234_567_891) == "1,234.567891"
+    assert format_yuan(-87_148_170) == "-87.14817"
+    assert format_yuan(0) == "0.00"
+    assert format_kwh(59_796) == "59.796"
+    assert format_points(91_978_449) == "91.978"
+    assert format_scaled(2**70, 6) == "1,180,591,620,717,411.303424"
+
+
+def test_amounts_are_read_exactly_or_not_at_all() -> None:
+    assert parse_yuan("12.5") == 12_500_000
+    assert parse_yuan("0.000001") == 1
+    assert parse_kwh("59.7960") == 59_796
+    for text in ("1.2345678", "1e3", "-1", "", "1,5", "٣"):
+        with pytest.raises(click.UsageError):
+            parse_yuan(text)
+
+
+def test_spans() -> None:
+    spans = [850, 12_300, 200_000, 18_120_000, 273_600_000]
+    assert [format_span(span) for span in spans] == ["850 ms", "12.3 s", "3 min 20 s", "5 h 02 min", "3 d 4 h"]
+
+
+def test_a_table_lines_up() -> None:
+    assert table(["name", "kWh"], [("a", 1), ("long", 200)]).splitlines() == [
+        "name  kWh",
+        "────  ───",
+        "a       1",
+        "long  200",
+    ]
+
+
+# --- keys, node directories, doctor ----------------------------------------------------------------
+
+
+def test_keys_are_made_shown_listed_and_never_overwritten(gridmerit: Run, tmp_path: Path) -> None:
+    file = tmp_path / "keys" / "homes-9.pem"
+    made = json.loads(gridmerit("key", "new", file, "--json")[1])
+    assert os.stat(file).st_mode & 0o777 == 0o600
+    assert json.loads(gridmerit("key", "show", file, "--json")[1]) == made
+    assert json.loads(gridmerit("key", "list", tmp_path, "--json")[1]) == [made]
+    code, _, err = gridmerit("key", "new", file)
+    assert code == 3
+    assert "never overwritten" in err
+
+
+def test_a_key_that_others_can_read_is_refused(gridmerit: Run, tmp_path: Path) -> None:
+    file = tmp_path / "a.pem"
+    gridmerit("key", "new", file)
+    file.chmod(0o644)
+    code, _, err = gridmerit("key", "show", file)
+    assert code == 3
+    assert "error[KeyFilePermissions]" in err
+
+
+def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "mine"
+    args = ("init", home, "--genesis", network / "genesis-jy1.json", "--network", network)
+    code, out, _ = gridmerit(*args, "--json")
+    config = load_config(home / "node.toml")
+    assert code == 0
+    assert [peer.name for peer in config.peers] == ["pv-101"]
+    assert json.loads(out)["public_key"] in gridmerit("key", "show", home / "key.pem")[1]
+    assert gridmerit(*args)[0] == 3, "an existing directory is left alone"
+
+
+def test_init_of_an_observer(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    code, out, _ = gridmerit("init", tmp_path / "eye", "--genesis", network / "genesis-jy1.json", "--observer")
+    assert code == 0
+    assert 'name = "eye"' in out
+    assert load_config(tmp_path / "eye" / "node.toml").key_file is None
+
+
+def test_doctor_finds_what_is_broken(gridmerit: Run, network: Path) -> None:
+    home = network / "nodes" / "pv-101"
+    code, out, _ = gridmerit("doctor", "--node", home)
+    assert code == 0
+    assert "FAIL" not in out
+    (home / "key.pem").chmod(0o640)
+    code, out, _ = gridmerit("doctor", "--node", home, "--json")
+    findings = {finding["what"]: finding for finding in json.loads(out)}
+    assert code == 3
+    assert findings["key"]["verdict"] == "fail"
+    assert findings["key"]["remedy"].startswith("chmod 600 ")
+    (home / "node.toml").write_text('data_dri = "x"\n')
+    code, out, _ = gridmerit("doctor", "--node", home)
+    assert code == 3
+    assert "did you mean data_dir?" in out
+
+
+def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> None:
+    from consensus.guard import GuardRecord
+    from node.config import load_genesis
+
+    home = network / "nodes" / "pv-101"
+    (home / "data" / "jy1" / "ledger").mkdir(parents=True)
+    with GuardFile(home / "data" / "jy1", load_genesis(network / "genesis-jy1.json").chain_id) as guard:
+        guard.save(GuardRecord(height=7))
+    code, out, _ = gridmerit("doctor", "--node", home)
+    assert code == 3
+    assert "FAIL  store of jy1: RolledBack" in out
+
+
+# --- the parameter files that come with the package --------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["recommended", "paper"])
+def test_packaged_parameters_leave_room_for_credit(name: str) -> None:
+    from consensus.credit_target import compute_n_diff_limit
+    from node.network import get_packaged_params
+
+    params = load_chain_params(get_packaged_params(name))
+    assert params.consensus.n_diff_max <= compute_n_diff_limit(params.consensus.tau_upt)
+    assert params.consensus.tau_upt == (1_000_000 if name == "paper" else 10_000_000)

@@ -1,0 +1,179 @@
+"""Whatever arrives at the peer port gets its named answer; the node stays up and its state stays the same.
+
+Only n0 runs, and searches no seal. The test speaks for n1, with its key, and for strangers.
+"""
+
+import aiohttp
+import pytest
+
+from ledger.codec import encode
+from ledger.signatures import SigningKey, signing_digest
+from node.clock import now_ms
+from node.messages import (
+    MAX_BATCH_BYTES,
+    MAX_BATCH_MESSAGES,
+    GetHeaders,
+    NewBlock,
+    TransactionIds,
+    message_to_value,
+    seal_batch,
+)
+
+STRANGER = SigningKey(b"\x77" * 32)
+
+
+class Speaker:
+    """Posts to n0."""
+
+    def __init__(self, local, runtime, session):
+        self.local, self.runtime, self.session = local, runtime, session
+        self.number = now_ms() << 20
+        self.chain_id = local.genesis.chain_id
+
+    def seal(self, *messages, key=None, receiver=None, chain_id=None, number=None):
+        self.number += 1
+        return seal_batch(
+            key or self.local.keys[1],
+            chain_id=chain_id or self.chain_id,
+            receiver=receiver or self.local.keys[0].public_key,
+            number=self.number if number is None else number,
+            messages=messages,
+        )
+
+    def seal_body(self, body):
+        """A batch that is well signed, whatever it says."""
+        self.number += 1
+        key = self.local.keys[1]
+        signed = (key.public_key, self.local.keys[0].public_key, self.number, encode(body))
+        signature = key.sign(signing_digest("batch", self.chain_id, encode(signed)))
+        return encode((*signed, signature))
+
+    async def post(self, body, *, path=None, **options):
+        """Status and error code of the answer."""
+        url = f"http://127.0.0.1:{self.runtime.peer_port}{path or '/p2p/' + self.chain_id.hex()}"
+        async with self.session.post(url, data=body, **options) as answer:
+            return answer.status, None if answer.status == 204 else (await answer.json())["error"]
+
+    @property
+    def standing(self):
+        return self.runtime.peer_views()[0]
+
+
+@pytest.fixture
+async def speaker(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0) as [runtime], aiohttp.ClientSession() as session:
+        before = local.host(runtime).node.chain.head.state.root
+        speaker = Speaker(local, runtime, session)
+        yield speaker
+        if speaker.standing.banned_until_ms is None:
+            assert await speaker.post(speaker.seal()) == (204, None)
+        assert local.host(runtime).node.chain.head.state.root == before
+
+
+async def test_a_batch_is_accepted_and_an_empty_one_says_hello(speaker):
+    assert await speaker.post(speaker.seal()) == (204, None)
+    assert await speaker.post(speaker.seal(TransactionIds(ids=(bytes(32),)))) == (204, None)
+
+
+@pytest.mark.parametrize(
+    "garbage",
+    [b"", b"\x00", b"garbage" * 100, b"\x95\xc4\x20", b"\x91" * 5_000, b"\xdf\xff\xff\xff\xff" * 99, b"{}" * 30],
+)
+async def test_garbage_is_refused_and_held_against_nobody(speaker, garbage):
+    assert await speaker.post(garbage) == (400, "WrongShape")
+    assert speaker.standing.score == 0
+
+
+async def test_garbage_in_the_name_of_a_peer_is_not_held_against_it(speaker):
+    body = b"\x95\xc4\x20" + speaker.local.keys[1].public_key + b"\xff" * 500
+    assert await speaker.post(body) == (400, "NonCanonical")
+    assert speaker.standing.score == 0
+
+
+async def test_a_stranger_is_refused_though_its_signature_is_good(speaker):
+    assert await speaker.post(speaker.seal(key=STRANGER)) == (403, "NotAPeer")
+
+
+async def test_a_batch_with_a_false_signature_is_refused_and_held_against_nobody(speaker):
+    body = bytearray(speaker.seal(GetHeaders(locator=(bytes(32),))))
+    body[-1] ^= 1
+    status, error = await speaker.post(bytes(body))
+    assert (status, error) == (401, "InvalidSignature")
+    assert speaker.standing.score == 0
+
+
+async def test_a_batch_for_somebody_else_is_refused(speaker):
+    assert await speaker.post(speaker.seal(receiver=STRANGER.public_key)) == (400, "NotForUs")
+
+
+async def test_a_batch_of_another_chain_is_refused(speaker):
+    assert await speaker.post(speaker.seal(chain_id=b"\x01" * 32)) == (401, "InvalidSignature")
+    assert await speaker.post(speaker.seal(), path="/p2p/" + "01" * 32) == (404, "ChainNotHosted")
+    assert await speaker.post(speaker.seal(), path="/p2p/xyz") == (404, "ChainNotHosted")
+
+
+async def test_a_batch_sent_twice_is_refused_the_second_time_and_held_against_nobody(speaker):
+    body = speaker.seal()
+    assert await speaker.post(body) == (204, None)
+    assert await speaker.post(body) == (409, "Replayed")
+    assert speaker.standing.score == 0
+
+
+async def test_a_batch_of_long_ago_is_refused_by_a_node_that_has_just_started(speaker):
+    yesterday = now_ms() - 86_400_000
+    assert await speaker.post(speaker.seal(number=yesterday << 20)) == (409, "Replayed")
+
+
+async def test_a_batch_that_is_too_large_is_refused_unread(speaker):
+    assert await speaker.post(bytes(MAX_BATCH_BYTES + 1)) == (413, "TooLarge")
+
+
+async def test_a_batch_must_say_how_long_it_is(speaker):
+    async def chunks():
+        yield speaker.seal()
+
+    assert await speaker.post(chunks()) == (411, "LengthUnknown")
+
+
+async def test_a_compressed_body_is_not_inflated(speaker):
+    status, error = await speaker.post(bytes(1_000_000), compress="gzip")
+    assert (status, error) in [(411, "LengthUnknown"), (400, "WrongShape")]
+
+
+async def test_messages_that_break_the_rules_cost_their_signer_points(speaker):
+    raw = speaker.seal(TransactionIds(ids=(b"too short",)))
+    assert await speaker.post(raw) == (400, "WrongShape")
+    assert 45 <= speaker.standing.score <= 50
+
+
+async def test_unknown_messages_cost_their_signer_points(speaker):
+    assert await speaker.post(speaker.seal_body(((99,),))) == (400, "UnknownMessage")
+    assert 45 <= speaker.standing.score <= 50
+
+
+async def test_too_many_messages_in_a_batch_cost_their_signer_points(speaker):
+    hello = message_to_value(GetHeaders(locator=()))
+    assert await speaker.post(speaker.seal_body((hello,) * (MAX_BATCH_MESSAGES + 1))) == (413, "TooLarge")
+    assert 45 <= speaker.standing.score <= 50
+
+
+async def test_a_fault_that_only_the_chain_can_see_costs_points_too(speaker):
+    assert await speaker.post(speaker.seal(NewBlock(header=b"no header", ids=()))) == (204, None)
+    await speaker.local.until(lambda: speaker.standing.score > 0)
+
+
+async def test_a_peer_with_a_hundred_points_is_banned(speaker):
+    while speaker.standing.banned_until_ms is None:
+        assert await speaker.post(speaker.seal_body(((99,),))) == (400, "UnknownMessage")
+    assert await speaker.post(speaker.seal()) == (403, "PeerBanned")
+    assert speaker.standing.score == 100
+
+
+async def test_a_peer_that_sends_faster_than_it_is_handled_is_told_to_wait(speaker):
+    asks = [GetHeaders(locator=(bytes(32),))] * MAX_BATCH_MESSAGES
+    bodies = [speaker.seal(*asks) for _ in range(40)]
+    answers = [await speaker.post(body) for body in bodies]
+    assert set(answers) <= {(204, None), (429, "RateLimited"), (503, "InboxFull")}
+    assert (429, "RateLimited") in answers
+    assert speaker.standing.score == 0

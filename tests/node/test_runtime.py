@@ -1,0 +1,256 @@
+"""Whole nodes over real sockets and disks, in this process: they agree, come back, and stop rather than limp on."""
+
+import asyncio
+import os
+import signal
+
+import pytest
+
+from ledger.errors import (
+    AddressInUse,
+    GuardMissing,
+    NodeStopping,
+    RolledBack,
+    SequenceTooLow,
+    StoreFailed,
+    StoreLocked,
+    TooManySubscribers,
+)
+from ledger.genesis import Genesis
+from ledger.signatures import SigningKey
+from node.config import NodeConfig
+from node.runtime import Runtime
+
+
+def connected(runtimes):
+    return all(view.connected for runtime in runtimes for view in runtime.peer_views())
+
+
+def agreed(local, runtimes):
+    return len({local.head(runtime) for runtime in runtimes}) == 1
+
+
+@pytest.mark.parametrize("count", [2, 4])
+async def test_nodes_seal_and_agree_on_the_same_head(make_local, count):
+    local = make_local(count)
+    async with local.running() as nodes:
+        await local.until(lambda: connected(nodes))
+        await local.until(lambda: min(map(local.height, nodes)) >= 8)
+        await local.until(lambda: agreed(local, nodes))
+        chain = local.host(nodes[0]).node.chain
+        producers = {entry.header.producer for entry in chain.ancestors(chain.head) if entry.height}
+        assert producers <= {key.public_key for key in local.keys}
+        assert all(view.score == 0 for node in nodes for view in node.peer_views())
+
+
+async def test_a_clients_transaction_reaches_the_chains_of_all(make_local):
+    local = make_local(2)
+    async with local.running() as nodes:
+        await local.until(lambda: connected(nodes))
+        sent = [local.transfer(sequence) for sequence in range(300)]
+        assert await local.host(nodes[0]).submit(sent) == (None,) * 300
+        await local.until(lambda: all(local.host(node).node.chain.find_transaction(sent[-1].id) for node in nodes))
+        [refused] = await local.host(nodes[1]).submit([sent[0]])
+        assert isinstance(refused, SequenceTooLow)
+
+
+async def test_clients_at_the_same_time_get_their_own_answers(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0) as [node]:
+        host = local.host(node)
+        good, bad = local.transfer(0), local.transfer(999_999, sender=1)
+        outcomes = await asyncio.gather(
+            host.submit([good]), host.submit([bad]), host.submit([]), host.submit([local.transfer(1), bad])
+        )
+        codes = [[None if error is None else error.code for error in outcome] for outcome in outcomes]
+        assert codes == [[None], ["SequenceGapTooWide"], [], [None, "SequenceGapTooWide"]]
+        assert await host.submit([good]) == (None,)  # said again: it is acknowledged as before
+
+
+async def test_an_acknowledged_transaction_survives_a_restart(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0) as [node]:
+        assert await local.host(node).submit([local.transfer(0)]) == (None,)
+    async with local.running(0) as [node]:
+        await local.until(lambda: local.transfer(0).id in local.host(node).node.mempool)
+
+
+async def test_a_node_that_was_away_catches_up_and_is_connected_again(make_local):
+    local = make_local(2)
+    async with local.running(0) as [first]:
+        async with local.running(1) as [second]:
+            await local.until(lambda: connected([first, second]) and local.height(first) >= 3)
+        await local.until(lambda: not connected([first]))
+        left_at = local.height(first)
+        await local.until(lambda: local.height(first) >= left_at + 3)
+        async with local.running(1) as [second]:
+            await local.until(lambda: connected([first, second]))
+            await local.until(lambda: local.height(second) > left_at and agreed(local, [first, second]))
+
+
+async def test_a_node_opens_on_the_head_it_had(make_local):
+    local = make_local(2)
+    async with local.running(0) as [node]:
+        await local.until(lambda: local.height(node) >= 3)
+    head, root = local.head(node), local.host(node).node.chain.head.state.root
+    node = Runtime(local.configs[0])
+    try:
+        assert local.head(node) == head
+        assert local.host(node).node.chain.head.state.root == root
+    finally:
+        await node.stop()
+
+
+async def test_a_peer_that_accepts_and_never_answers_holds_up_nobody(make_local):
+    local = make_local(3)
+    reached = asyncio.Event()
+
+    async def swallow(reader, writer):
+        reached.set()
+        while await reader.read(65_536):
+            pass
+        writer.close()
+
+    deaf = local.configs[2].peer_listen
+    server = await asyncio.start_server(swallow, deaf.host, deaf.port)
+    async with server, local.running(0, 1) as nodes:
+        await reached.wait()
+        await local.until(lambda: min(map(local.height, nodes)) >= 6)
+        await local.until(lambda: agreed(local, nodes))
+        views = {view.name: view for view in nodes[0].peer_views()}
+        assert views["n1"].connected
+        assert not views["n2"].connected
+
+
+async def test_subscribers_hear_what_happens_once_it_is_on_disk(make_local):
+    local = make_local(2)
+    async with local.running(0) as [node]:
+        host = local.host(node)
+        heights = []
+        async with host.subscribe() as events:
+            async for event in events:
+                if event[0] == "head":
+                    heights.append(event[1])
+                    assert host.node.chain.get_receipts(event[2]) is not None
+                if len(heights) == 3:
+                    break
+        assert heights == list(range(heights[0], heights[0] + 3))
+
+
+async def test_subscribers_are_bounded_in_number_and_told_of_the_end(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0) as [node]:
+        host = local.host(node)
+        opened = [host.subscribe() for _ in range(node.config.limits.api_subscribers)]
+        with pytest.raises(TooManySubscribers):
+            host.subscribe()
+    assert [event async for event in opened[0]] == []
+
+
+# --- what must end the process -------------------------------------------------------------------
+
+
+async def test_a_node_that_cannot_write_its_guard_stops(make_local):
+    local = make_local(2)
+    node = Runtime(local.configs[0])
+    (node.config.data_dir / "jy1" / "guard.new").mkdir()
+    await node.start()
+    with pytest.raises(StoreFailed):
+        async with asyncio.timeout(30):
+            await node.run_until_signal()
+    assert isinstance(node.failure, StoreFailed)
+    with pytest.raises(NodeStopping):
+        await local.host(node).submit([local.transfer(0)])
+
+
+async def test_a_node_whose_store_fails_stops_and_acknowledges_nothing(make_local):
+    local = make_local(2, seals=False)
+    node = Runtime(local.configs[0])
+    await node.start()
+    host = local.host(node)
+    host._store.close()  # as good as a disk that is gone
+    with pytest.raises(NodeStopping):
+        await host.submit([local.transfer(0)])
+    with pytest.raises(RuntimeError, match="closed"):
+        await node.run_until_signal()
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_signal_stops_a_node(make_local, number):
+    local = make_local(2)
+    node = Runtime(local.configs[0])
+    await node.start()
+    await local.until(lambda: local.height(node) >= 1)
+    asyncio.get_running_loop().call_soon(os.kill, os.getpid(), number)
+    assert await node.run_until_signal() == number
+    assert node.failure is None
+
+
+# --- what must keep it from starting -------------------------------------------------------------
+
+
+async def test_two_processes_cannot_share_a_data_directory(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0):
+        with pytest.raises(StoreLocked):
+            Runtime(local.configs[0])
+
+
+async def test_a_port_in_use_closes_everything_again(make_local):
+    local = make_local(2, seals=False)
+    clash = local.configs[1].model_copy(update={"peer_listen": local.configs[0].peer_listen})
+    async with local.running(0):
+        with pytest.raises(AddressInUse):
+            await Runtime(clash).start()
+    async with local.running(1):
+        pass  # its directory is free
+
+
+async def test_a_ledger_without_its_guard_is_refused(make_local):
+    local = make_local(2, seals=False)
+    async with local.running(0) as [node]:
+        guard = node.config.data_dir / "jy1" / "guard"
+    guard.unlink()
+    with pytest.raises(GuardMissing):
+        Runtime(local.configs[0])
+
+
+async def test_a_ledger_set_back_behind_its_guard_is_refused(make_local):
+    """A restored backup: the key may have signed what the ledger has forgotten."""
+    local = make_local(2)
+    async with local.running(0) as [node]:
+        await local.until(lambda: local.height(node) >= 2)
+        directory = node.config.data_dir / "jy1"
+    for file in (directory / "ledger").iterdir():
+        file.unlink()
+    with pytest.raises(RolledBack):
+        Runtime(local.configs[0])
+
+
+# --- observers -----------------------------------------------------------------------------------
+
+
+async def test_an_observer_follows_the_chain_and_keeps_its_peer_key(make_local, tmp_path):
+    local = make_local(2)
+    settings = local.configs[1].model_copy(
+        update={"key_file": None, "passphrase_file": None, "data_dir": tmp_path / "observer"}
+    )
+    observer = Runtime(settings)
+    key = observer.public_key
+    await observer.stop()
+    known = local.configs[0].peers[0].model_copy(update={"name": "observer", "key": key})
+    node = Runtime(local.configs[0].model_copy(update={"peers": (known,)}))
+    observer = Runtime(settings)
+    assert (observer.public_key, observer.member) == (key, None)
+    assert (settings.data_dir / "peer-key").stat().st_mode & 0o777 == 0o600
+    try:
+        await node.start()
+        await observer.start()
+        await local.until(lambda: local.height(observer) >= 3)
+        chain = local.host(observer).node.chain
+        assert {entry.header.producer for entry in chain.ancestors(chain.head) if entry.height} == {
+            local.keys[0].public_key
+        }
+    finally:
+        await observer.stop()
+        await node.stop()
