@@ -97,13 +97,18 @@ class EnvelopeCache:
         self._limit = limit
         self._seen: OrderedDict[bytes, None] = OrderedDict()  # a dict is slow to give up its oldest entry
 
+    def __len__(self) -> int:
+        return len(self._seen)
+
+    def __contains__(self, transaction: Transaction) -> bool:
+        return transaction.id + transaction.signature in self._seen
+
     def check(self, transaction: Transaction, chain_id: bytes) -> None:
         """Raises as `check_envelope` does."""
-        mark = transaction.id + transaction.signature
-        if mark in self._seen:
+        if transaction in self:
             return
         check_envelope(transaction, chain_id)
-        self._seen[mark] = None
+        self._seen[transaction.id + transaction.signature] = None
         if len(self._seen) > self._limit:
             self._seen.popitem(last=False)
 

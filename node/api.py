@@ -140,7 +140,7 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     app.router.add_get("/v1/{chain}/proof/account/{ref}", api.prove_account)
     app.router.add_get("/v1/{chain}/proof/trade/{period}/{index}", api.prove_trade)
     app.router.add_get("/v1/{chain}/proof/tx/{id}", api.prove_transaction)
-    app.router.add_get("/v1/{chain}/events", api.stream_events)
+    app.router.add_get("/v1/{chain}/events", api.stream_events, allow_head=False)
     return app
 
 

@@ -6,7 +6,7 @@ Only reads are retried. What the node refuses is raised under the node's own err
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -123,8 +123,10 @@ class Client:
 
     # --- proofs: documents for `node.proofs.verify_document` -------------------------------------------
 
-    async def proof_account(self, ref: str | bytes) -> dict[str, Any]:
-        return await self._get(dict[str, Any], self._path("proof/account", _show_ref(ref)))
+    async def proof_account(self, ref: str | bytes, *, at_final: bool = False) -> dict[str, Any]:
+        """An account after the head block, which is one sealer's word, or after the final one, a quorum's."""
+        query = {"at": "final" if at_final else "head"}
+        return await self._get(dict[str, Any], self._path("proof/account", _show_ref(ref)), query)
 
     async def proof_trade(self, period: int, index: int) -> dict[str, Any]:
         return await self._get(dict[str, Any], self._path("proof/trade", period, index))
@@ -236,7 +238,7 @@ class Client:
         assert self._session is not None, "use the client within `async with`"
         return self._session
 
-    async def _get(self, kind: type[_T], path: str, query: dict[str, int] | None = None) -> _T:
+    async def _get(self, kind: type[_T], path: str, query: Mapping[str, int | str] | None = None) -> _T:
         for pause_s in (*_RETRY_PAUSES_S, None):
             try:
                 return await self._request(kind, "GET", path, query=query)
@@ -248,7 +250,13 @@ class Client:
         raise AssertionError("the last attempt returns or raises")
 
     async def _request(
-        self, kind: type[_T], method: str, path: str, *, query: dict[str, int] | None = None, body: bytes | None = None
+        self,
+        kind: type[_T],
+        method: str,
+        path: str,
+        *,
+        query: Mapping[str, int | str] | None = None,
+        body: bytes | None = None,
     ) -> _T:
         url = self.url + path
         try:

@@ -44,7 +44,9 @@ class PeerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRecord:
-    """Everything a report is made from. `trades[h]` and `settlements[h]` are hour h's, of period `first_period` + h."""
+    """Everything a report is made from. Hour h is delivered in period `first_period` + h; `trades` and `settlements` are
+    by period, of the hours that were cleared.
+    """
 
     genesis: Genesis
     seed: int
@@ -108,7 +110,8 @@ class HourSummary:
 def summarise_hours(record: DayRecord) -> list[HourSummary]:
     """Volumes and prices as they were agreed, energy as it was metered."""
     summaries = []
-    for hour, (found, settlement) in enumerate(zip(record.trades, record.settlements, strict=True)):
+    for found, settlement in zip(record.trades, record.settlements, strict=True):
+        hour = found.period - record.first_period
         metered: list[SettledTradeInfo | GridSettlementInfo] = [*settlement.trades, *settlement.grid]
         volume_wh = sum(trade.volume_wh for trade in found.trades)
         prices = [trade.price_uyuan_per_kwh for trade in found.trades]

@@ -145,10 +145,13 @@ class ChainHost:
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
         event: Event = Started()  # before anything that others have sent meanwhile
         submissions: list[Submission] = []
-        while not self._stopping:
-            async with self.settled:
-                await self._handle(event, submissions)
-            event, submissions = await self._inbox.take()
+        try:
+            while not self._stopping:
+                async with self.settled:
+                    await self._handle(event, submissions)
+                event, submissions = await self._inbox.take()
+        finally:
+            self._refuse_waiting()
 
     async def stop(self) -> None:
         """Finish the step at work, take no further one, and close the store."""
@@ -156,8 +159,7 @@ class ChainHost:
         for timer in self._timers.values():
             timer.cancel()
         async with self.settled:
-            for submission in self._inbox.close():
-                _refuse(submission)
+            self._refuse_waiting()
             self._subscribers.close()
             self.close()
 
@@ -170,6 +172,11 @@ class ChainHost:
             self._store.close()
             self._guard_file.close()
             log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
+
+    def _refuse_waiting(self) -> None:
+        self._stopping = True
+        for submission in self._inbox.close():
+            _refuse(submission)
 
     async def _handle(self, event: Event, submissions: list[Submission]) -> None:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):

@@ -55,7 +55,7 @@ def draw_day(record: DayRecord, path: Path) -> None:
 
 
 def _draw_volume(axis: Any, record: DayRecord) -> None:
-    hours = range(len(record.trades))
+    hours = [found.period - record.first_period for found in record.trades]
     sellers = sorted({trade.seller_name or trade.seller for found in record.trades for trade in found.trades})
     bottom = [0.0] * len(record.trades)
     for seller, colour in zip(sellers, _COLOURS, strict=False):
@@ -72,7 +72,8 @@ def _draw_volume(axis: Any, record: DayRecord) -> None:
             label=f"agreed, from {seller}",
         )
         bottom = [low + volume for low, volume in zip(bottom, volumes, strict=True)]
-    made = [entry.produced_wh / 1_000 for entry in summarise_hours(record)]
+    metered = {entry.hour: entry.produced_wh / 1_000 for entry in summarise_hours(record)}
+    made = [metered.get(hour, 0.0) for hour in range(len(record.hours_ms))]
     axis.stairs(made, color=_GREY, linewidth=1.4, label="metered output,\nboth producers")
     axis.set_ylabel("energy (kWh)")
     axis.set_title("Energy agreed at the gate, and what the meters showed", loc="left")
@@ -106,7 +107,7 @@ def _draw_prices(axis: Any, record: DayRecord) -> None:
 
 def _draw_credit(axis: Any, record: DayRecord) -> None:
     history = compute_credits(record)
-    hours = range(len(record.hours_ms) + 1)
+    hours = [0, *(found.period - record.first_period + 1 for found in record.trades)]
     for names, colour in zip(_group_alike(history.by_player), _COLOURS * 2, strict=False):
         label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}\n({len(names)} players, low to high)"
         columns = list(zip(*(history.by_player[name] for name in names), strict=True))

@@ -61,6 +61,8 @@ def start_node(network: Network, node: NodeEntry) -> bool:
             start_new_session=True,
         )
     (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
+    while process.poll() is None and find_pid(network, node) is None:
+        time.sleep(_POLL_S / 20)  # a process has no command line for an instant while it starts
     return True
 
 

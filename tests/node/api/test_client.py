@@ -108,14 +108,13 @@ async def test_proofs(story, reader):
     world, said = story
     documents = [
         await reader.proof_trade(PERIOD, 0),
-        await reader.proof_account("pv-101"),
+        await reader.proof_account("pv-101", at_final=True),
         await reader.proof_transaction(said["bid"].id),
     ]
-    assert [verify_document(document, world.genesis).kind for document in documents] == [
-        "trade",
-        "account",
-        "transaction",
-    ]
+    verdicts = [verify_document(document, world.genesis) for document in documents]
+    assert [verdict.kind for verdict in verdicts] == ["trade", "account", "transaction"]
+    assert all(verdict.is_final for verdict in verdicts)
+    assert not verify_document(await reader.proof_account("pv-101"), world.genesis).is_final
 
 
 async def test_a_url_may_lack_its_scheme(story, make_runtime):

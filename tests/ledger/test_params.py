@@ -1,0 +1,155 @@
+"""Chain parameters: every one is hashed into the chain id, none is guessed, and bad ones are refused by name."""
+
+import json
+
+import pytest
+from pydantic import ValidationError
+
+from ledger.codec import encode
+from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
+
+OTHER_VALUES = {
+    "ledger": {
+        "period_ms": 1_000,
+        "max_block_bytes": 2_000_000,
+        "max_block_transactions": 1,
+        "max_transaction_bytes": 8_192,
+        "max_expiry_blocks": 1,
+    },
+    "consensus": {
+        "eligibility": "work",
+        "tau_upt": 1_000_000,
+        "n_diff_initial": 2**201,
+        "n_diff_min": 2,
+        "n_diff_max": 2**239,
+        "block_interval_ms": 20_000,
+        "retarget_window": 25,
+        "relief_after": 13,
+        "max_ahead_ms": 4_999,
+        "tie_break": "first-seen",
+        "checkpoint_depth": 3,
+        "checkpoint_m": 1,
+        "equivocation_cost_upt": 1,
+    },
+    "market": {
+        "open_ppm": 4_000_000,
+        "gate_ppm": 1_000_000,
+        "deadline_ppm": 1,
+        "settle_ppm": 3_000_000,
+        "wheeling_uyuan_per_kwh": 1,
+        "retail_uyuan_per_kwh": 1,
+        "feed_in_uyuan_per_kwh": 1,
+        "initial_credit_upt": 1,
+        "natural_factor_ppm": 300_000,
+        "max_orders_per_member": 1,
+        "max_orders_per_period": 1,
+    },
+}
+SECTIONS = {"ledger": LedgerParams, "consensus": ConsensusParams, "market": MarketParams}
+ONLY_VALUE = {("consensus", "engine")}  # parameters that have one choice so far
+
+
+def canonical(params):
+    return encode(params.to_value())
+
+
+@pytest.mark.parametrize(
+    ("section", "name"), [(section, name) for section, model in SECTIONS.items() for name in model.model_fields]
+)
+def test_every_parameter_reaches_the_canonical_bytes(section, name):
+    if (section, name) in ONLY_VALUE:
+        assert getattr(SECTIONS[section](), name) in canonical(ChainParams(name="JY1")).decode("latin-1")
+        return
+    changed = SECTIONS[section](**{name: OTHER_VALUES[section][name]})
+    assert getattr(changed, name) != getattr(SECTIONS[section](), name)
+    assert canonical(ChainParams(name="JY1", **{section: changed})) != canonical(ChainParams(name="JY1"))
+
+
+def test_the_name_reaches_the_canonical_bytes():
+    assert canonical(ChainParams(name="JY1")) != canonical(ChainParams(name="LH1"))
+
+
+def test_the_canonical_form_is_the_fields_in_order_with_wide_numbers_as_32_bytes():
+    params = ConsensusParams(n_diff_initial=2**100, n_diff_min=5, n_diff_max=2**200)
+    fields = dict(zip(ConsensusParams.model_fields, params.to_value(), strict=True))
+    assert fields["engine"] == "poca"
+    assert fields["n_diff_initial"] == (2**100).to_bytes(32, "big")
+    assert fields["n_diff_min"] == 5
+
+
+def test_json_is_read_back_and_shows_wide_numbers_in_hexadecimal():
+    params = ChainParams(name="JY1", consensus=ConsensusParams(n_diff_initial=2**199))
+    text = params.model_dump_json()
+    assert json.loads(text)["consensus"]["n_diff_initial"] == hex(2**199)
+    assert ChainParams.model_validate_json(text) == params
+
+
+def test_parameters_are_frozen():
+    with pytest.raises(ValidationError):
+        LedgerParams().period_ms = 5
+
+
+@pytest.mark.parametrize("section", SECTIONS)
+def test_unknown_keys_fail(section):
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        SECTIONS[section](perod_ms=5)
+    with pytest.raises(ValidationError, match="Extra inputs are not permitted"):
+        ChainParams.model_validate({"name": "JY1", "netwrok": {}})
+
+
+@pytest.mark.parametrize("bad", [1.0, "1000", True, None, 0, -1, 2**63])
+def test_a_number_is_a_positive_integer_and_nothing_like_one(bad):
+    with pytest.raises(ValidationError):
+        LedgerParams(period_ms=bad)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields"),
+    [
+        ("consensus", {"engine": "pow"}),
+        ("consensus", {"eligibility": "luck"}),
+        ("consensus", {"tie_break": "coin"}),
+        ("consensus", {"tau_upt": 0}),
+        ("consensus", {"n_diff_min": 0}),
+        ("consensus", {"n_diff_max": 2**256}),
+        ("consensus", {"n_diff_max": "0xzz"}),
+        ("consensus", {"retarget_window": 11}),
+        ("consensus", {"max_ahead_ms": 15_001}),
+        ("consensus", {"equivocation_cost_upt": 100_000_001}),
+        ("ledger", {"max_transaction_bytes": 1_023}),
+        ("market", {"natural_factor_ppm": 300_001}),
+        ("market", {"initial_credit_upt": 100_000_001}),
+    ],
+)
+def test_out_of_range_is_refused(section, fields):
+    with pytest.raises(ValidationError):
+        SECTIONS[section](**fields)
+
+
+@pytest.mark.parametrize("name", ["", "a b", "-a", "a" * 33, "é", "a/b", ".."])
+def test_a_chain_name_can_be_a_directory(name):
+    with pytest.raises(ValidationError):
+        ChainParams(name=name)
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        ("consensus", {"n_diff_initial": 2**20, "n_diff_min": 2**21}, "n_diff_initial must lie between"),
+        ("consensus", {"n_diff_initial": 2**20, "n_diff_max": 2**19}, "n_diff_initial must lie between"),
+        ("consensus", {"max_ahead_ms": 601, "block_interval_ms": 100}, "max_ahead_ms must be well below"),
+        ("ledger", {"max_block_bytes": 16_383}, "max_transaction_bytes must not exceed max_block_bytes"),
+        ("market", {"gate_ppm": 3_000_000}, "must open before its gate"),
+        ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
+        ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
+    ],
+)
+def test_parameters_that_contradict_each_other_are_refused(section, fields, message):
+    with pytest.raises(ValidationError, match=message):
+        SECTIONS[section](**fields)
+
+
+def test_contradictions_end_where_they_should():
+    ConsensusParams(max_ahead_ms=600, block_interval_ms=100)
+    LedgerParams(max_block_bytes=16_384)
+    MarketParams(settle_ppm=1_000_001)

@@ -1,0 +1,110 @@
+"""What waits for a chain's step: bounded per side, and every side gets its turn."""
+
+import asyncio
+
+import pytest
+
+from ledger.errors import InboxFull
+from ledger.signatures import SigningKey
+from ledger.transaction import make_transaction
+from node.events import MessageReceived, SealFound, TransactionsSubmitted
+from node.inbox import MAX_GROUP, MAX_PEER_BATCHES, MAX_PEER_BYTES, MAX_WAITING_TRANSACTIONS, Inbox, Submission
+from node.messages import GetHeaders
+
+A, B = b"a" * 32, b"b" * 32
+TRANSACTION = make_transaction(
+    SigningKey(bytes(32)), chain_id=bytes(32), sequence=0, expiry_height=1, kind="transfer", payload=()
+)
+
+
+def say(text):
+    return GetHeaders(locator=(text.encode().ljust(32),))
+
+
+@pytest.fixture
+def inbox():
+    return Inbox()
+
+
+def submission(count):
+    return Submission(transactions=(TRANSACTION,) * count, outcomes=asyncio.get_running_loop().create_future())
+
+
+async def take(inbox, count=1):
+    async with asyncio.timeout(30):
+        return [await inbox.take() for _ in range(count)]
+
+
+async def test_peers_take_turns_message_by_message(inbox):
+    inbox.put_batch(A, (say("a1"), say("a2"), say("a3")), 100)
+    inbox.put_batch(B, (say("b1"),), 100)
+    events = [event for event, _ in await take(inbox, 4)]
+    assert events == [
+        MessageReceived(peer=peer, message=say(text)) for peer, text in ((A, "a1"), (B, "b1"), (A, "a2"), (A, "a3"))
+    ]
+
+
+async def test_events_clients_and_peers_take_turns(inbox):
+    for number in range(3):
+        inbox.put_event(SealFound(job=number, nonce=0))
+        inbox.put_submission(submission(MAX_GROUP))
+        inbox.put_batch(A, (say("a"),), 100)
+    kinds = [type(event) for event, _ in await take(inbox, 9)]
+    assert all(set(kinds[start : start + 3]) == set(kinds[:3]) for start in (0, 3, 6))
+    assert len(set(kinds)) == 3
+
+
+async def test_small_submissions_share_a_step_and_large_ones_do_not(inbox):
+    sizes = [3, 4, MAX_GROUP - 7, 1, MAX_GROUP + 1]
+    sent = [submission(size) for size in sizes]
+    for item in sent:
+        inbox.put_submission(item)
+    groups = [(len(event.transactions), group) for event, group in await take(inbox, 3)]
+    assert groups == [(MAX_GROUP, sent[:3]), (1, sent[3:4]), (MAX_GROUP + 1, sent[4:])]
+
+
+async def test_a_submission_of_nothing_is_answered_too(inbox):
+    empty = submission(0)
+    inbox.put_submission(empty)
+    assert await take(inbox) == [(TransactionsSubmitted(transactions=()), [empty])]
+
+
+async def test_waiting_transactions_are_bounded(inbox):
+    for _ in range(MAX_WAITING_TRANSACTIONS // MAX_GROUP):
+        inbox.put_submission(submission(MAX_GROUP))
+    with pytest.raises(InboxFull):
+        inbox.put_submission(submission(1))
+    await take(inbox)
+    inbox.put_submission(submission(1))
+
+
+async def test_what_waits_from_one_peer_is_bounded_and_leaves_room_for_others(inbox):
+    for _ in range(MAX_PEER_BATCHES):
+        inbox.put_batch(A, (say("a"),), 100)
+    with pytest.raises(InboxFull):
+        inbox.put_batch(A, (say("a"),), 100)
+    inbox.put_batch(B, (say("b"),), MAX_PEER_BYTES)
+    with pytest.raises(InboxFull):
+        inbox.put_batch(B, (say("b"),), 1)
+    await take(inbox)
+    inbox.put_batch(A, (say("a"),), 100)
+
+
+async def test_what_a_banned_peer_said_is_dropped(inbox):
+    inbox.put_batch(A, (say("a"),), 100)
+    inbox.put_batch(B, (say("b"),), 100)
+    inbox.drop_peer(A)
+    assert await take(inbox) == [(MessageReceived(peer=B, message=say("b")), [])]
+
+
+async def test_whoever_waits_is_woken(inbox):
+    taking = asyncio.ensure_future(take(inbox))
+    await asyncio.sleep(0)
+    inbox.put_event(SealFound(job=1, nonce=2))
+    assert await taking == [(SealFound(job=1, nonce=2), [])]
+
+
+async def test_closing_hands_back_the_submissions_that_nobody_will_answer(inbox):
+    left = submission(1)
+    inbox.put_submission(left)
+    assert inbox.close() == [left]

@@ -1,0 +1,83 @@
+"""One line per event, for machines or for people, and no secret in either."""
+
+import json
+import logging
+from datetime import datetime
+
+import pytest
+
+from ledger.signatures import SigningKey
+from node.logs import JsonFormatter, TextFormatter, get_logger, log_event, setup_logging
+
+KEY = SigningKey(b"\x05" * 32)
+
+
+def record(event, *, chain="jy1", **fields):
+    seen = []
+    handler = logging.Handler()
+    handler.emit = seen.append
+    log = get_logger(chain)
+    log.addHandler(handler)
+    try:
+        log_event(log, logging.WARNING, event, **fields)
+    finally:
+        log.removeHandler(handler)
+    return seen[0]
+
+
+def test_a_line_for_machines():
+    line = JsonFormatter().format(record("peer-lost", peer="n1", key=b"\x01\x02", points=5, reason=None))
+    assert "\n" not in line
+    document = json.loads(line)
+    assert datetime.fromisoformat(document.pop("ts")).utcoffset().total_seconds() == 0
+    assert document == {
+        "level": "warning",
+        "chain": "jy1",
+        "event": "peer-lost",
+        "peer": "n1",
+        "key": "0102",
+        "points": 5,
+        "reason": None,
+    }
+
+
+def test_a_line_for_people():
+    line = TextFormatter().format(record("peer-lost", peer="n1", points=5))
+    assert line.endswith("WARNING jy1 peer-lost peer=n1 points=5")
+
+
+def test_what_a_peer_said_cannot_forge_a_line():
+    assert "\n" not in JsonFormatter().format(record("batch-refused", detail="x\n{}"))
+    assert "\n" not in TextFormatter().format(record("batch-refused", detail="x\n2026 INFO all is well"))
+
+
+def test_a_signing_key_is_not_shown():
+    line = JsonFormatter().format(record("node-started", key=KEY))
+    assert KEY.seed.hex() not in line
+
+
+@pytest.mark.parametrize("as_json", [True, False])
+def test_a_traceback_is_logged_with_its_event(as_json):
+    shown = record("node-failed", chain=None)
+    try:
+        raise ValueError("because")
+    except ValueError as error:
+        shown.exc_info = (ValueError, error, error.__traceback__)
+    text = (JsonFormatter() if as_json else TextFormatter()).format(shown)
+    assert "ValueError: because" in text
+    assert "node-failed" in text
+
+
+def test_setting_up_twice_logs_once(capfd):
+    log = logging.getLogger("gridmerit")
+    before, level, propagate = list(log.handlers), log.level, log.propagate
+    try:
+        setup_logging("info")
+        setup_logging("info")
+        log_event(get_logger(), logging.INFO, "node-started")
+        log_event(get_logger("jy1"), logging.DEBUG, "too quiet")
+        assert len(capfd.readouterr().err.splitlines()) == 1
+    finally:
+        log.handlers[:] = before
+        log.setLevel(level)
+        log.propagate = propagate

@@ -1,0 +1,261 @@
+"""`gridmerit net` and the commands that talk to a node, on a network of two real processes."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+
+from consensus.credit_target import compute_shares, compute_target
+from ledger.errors import BadParameters
+from ledger.params import ChainParams
+from node.cli import run
+from node.config import load_config, load_genesis
+from node.keystore import load_key, load_passphrase
+from node.network import (
+    compute_n_diff,
+    find_free_ports,
+    get_packaged_params,
+    load_chain_params,
+    load_network,
+    load_packaged_profile,
+    new_network,
+    scale_params,
+)
+from node.processes import find_pid
+
+Ask = Callable[..., tuple[int, object]]
+
+PROFILE = load_packaged_profile()
+PERIOD_MS = 20_000  # long enough for an order to be placed, cancelled and looked at before its gate
+
+
+# --- files ---------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of three nodes that is never started."""
+    home = tmp_path_factory.mktemp("files") / "net"
+    new_network(home, nodes=3, params=ChainParams(name="jy1"), profile=PROFILE, seed=5)
+    return home
+
+
+def test_sealing_members_are_players_producers_first(files: Path) -> None:
+    genesis = load_genesis(files / "genesis-jy1.json")
+    assert [member.name for member in genesis.members if member.seals] == ["pv-101", "wind-122", "homes-1"]
+    roles = {member.name: member.role for member in genesis.members}
+    assert roles["grid"] == "grid-operator"
+    assert roles["meter-homes-8"] == "device"
+
+
+def test_every_node_knows_all_others(files: Path) -> None:
+    network = load_network(files)
+    keys = {node.name: node.key for node in network.nodes}
+    for node in network.nodes:
+        config = load_config(files / node.directory / "node.toml")
+        assert {peer.name: peer.key.hex() for peer in config.peers} == {
+            name: key for name, key in keys.items() if name != node.name
+        }
+        assert config.key_file is not None
+        assert config.passphrase_file is not None
+        assert load_key(config.key_file, load_passphrase(config.passphrase_file)).public_key.hex() == node.key
+
+
+def test_secrets_are_for_their_owner_alone(files: Path) -> None:
+    secrets = [file for file in files.rglob("*") if file.suffix == ".pem" or file.name == "passphrase"]
+    assert len(secrets) == 21 + 4  # a key per member, a passphrase per node and one shared by the rest
+    assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
+
+
+def test_capacity_holds_every_reading(files: Path) -> None:
+    capacities = {member.name: member.capacity_wh for member in load_genesis(files / "genesis-jy1.json").members}
+    for (name, _), reading in PROFILE.readings.items():
+        assert max(reading) <= capacities[name]
+
+
+def test_a_seed_makes_the_same_keys_and_no_seed_new_ones(files: Path, tmp_path: Path) -> None:
+    def keys(home: Path) -> list[bytes]:
+        return [member.key for member in load_genesis(home / "genesis-jy1.json").members]
+
+    for name, seed in (("same", 5), ("other", 6), ("new", None)):
+        new_network(tmp_path / name, nodes=1, params=ChainParams(name="jy1"), profile=PROFILE, seed=seed)
+    assert keys(tmp_path / "same") == keys(files)
+    assert not set(keys(tmp_path / "other")) & set(keys(files))
+    assert not set(keys(tmp_path / "new")) & set(keys(files))
+
+
+def test_free_ports_differ() -> None:
+    assert len(set(find_free_ports(20))) == 20
+
+
+# --- parameters ----------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["recommended", "paper"])
+def test_n_diff_gives_a_block_per_interval(name: str) -> None:
+    params = scale_params(load_chain_params(get_packaged_params(name)), 2_400)
+    n_diff = compute_n_diff(params, sealers=4, nonces_per_s=1_000_000)
+    target = compute_target(n_diff, params.market.initial_credit_upt, params.consensus.tau_upt)
+    tries_per_interval = 4 * 1_000_000 * params.consensus.block_interval_ms // 1_000
+    assert compute_shares([params.market.initial_credit_upt] * 4, params.consensus.tau_upt) == [0.25] * 4
+    assert target * tries_per_interval / 2**256 == pytest.approx(1, rel=1e-9)
+
+
+def test_n_diff_stays_within_the_chain_s_bounds() -> None:
+    params = load_chain_params(get_packaged_params())
+    assert compute_n_diff(params, sealers=1, nonces_per_s=0) == params.consensus.n_diff_max
+    assert compute_n_diff(params, sealers=10, nonces_per_s=2**300) == params.consensus.n_diff_min
+
+
+def test_scaling_shortens_blocks_with_the_period() -> None:
+    params = load_chain_params(get_packaged_params())
+    assert scale_params(params, 3_600_000).consensus.block_interval_ms == params.consensus.block_interval_ms
+    assert scale_params(params, 2_400).consensus.block_interval_ms == 200
+    ChainParams.model_validate(scale_params(params, 2_400).model_dump())
+    with pytest.raises(BadParameters):
+        scale_params(params, 700)
+
+
+# --- processes -----------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Two nodes that run until the module is through."""
+    home = tmp_path_factory.mktemp("live") / "net"
+    params = scale_params(load_chain_params(get_packaged_params()), PERIOD_MS)
+    fast = params.consensus.model_copy(update={"block_interval_ms": 200, "max_ahead_ms": 500})
+    new_network(home, nodes=2, params=params.model_copy(update={"consensus": fast}), profile=PROFILE, seed=1)
+    try:
+        assert run(["net", "up", str(home)]) == 0
+        yield home
+    finally:
+        run(["net", "down", str(home)])
+
+
+@pytest.fixture
+def ask(live: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
+    """A command with --node and --json: exit code and the one document it prints."""
+
+    def call(*args: object) -> tuple[int, object]:
+        code = run([*(str(arg) for arg in args), "--node", str(live), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    return call
+
+
+def test_up_is_idempotent(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pids = [find_pid(load_network(live), node) for node in load_network(live).nodes]
+    assert run(["net", "up", str(live), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"started": [], "already_running": ["pv-101", "wind-122"]}
+    assert [find_pid(load_network(live), node) for node in load_network(live).nodes] == pids
+
+
+def test_status_has_a_line_per_node(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["net", "status", str(live)]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split()[0] for line in lines[2:]] == ["pv-101", "wind-122"]
+    assert all(" ok " in line and "1/1" in line for line in lines[2:])
+
+
+def test_a_transfer_takes_effect(ask: Ask) -> None:
+    _, before = ask("account", "show", "homes-3")
+    code, outcome = ask("tx", "send", "transfer", "homes-3", "12.50", "--key", "homes-1")
+    assert code == 0
+    assert outcome["code"] == ""
+    assert ask("tx", "wait", outcome["id"], "--depth", "2")[0] == 0
+    assert ask("tx", "show", outcome["id"])[1]["height"] == outcome["height"]
+    _, after = ask("account", "show", "homes-3")
+    assert after["balance_uyuan"] - before["balance_uyuan"] == 12_500_000
+    _, block = ask("block", "show", outcome["height"])
+    assert outcome["id"] in [transaction["id"] for transaction in block["transactions"]]
+
+
+def test_an_order_is_placed_seen_and_cancelled(ask: Ask) -> None:
+    assert ask("market", "place", "bid", "--price", "0.52", "--volume", "12.5", "--key", "homes-4")[0] == 0
+    _, shown = ask("market", "book")
+    book = shown["book"]
+    assert [(order["owner_name"], order["volume_wh"]) for order in book["bids"]] == [("homes-4", 12_500)]
+    cancel = ("market", "cancel", book["bids"][0]["order_id"], "--period", book["period"], "--key", "homes-4")
+    assert ask(*cancel)[0] == 0
+    assert ask("market", "book", "--period", book["period"])[1]["book"]["bids"] == []
+
+
+def test_shares_follow_from_credits(ask: Ask) -> None:
+    _, entries = ask("credit", "show")
+    assert [entry["share_ppm"] for entry in entries if entry["share_ppm"] is not None] == [500_000, 500_000]
+    assert ask("credit", "show", "homes-2")[1][0]["name"] == "homes-2"
+
+
+def test_a_proof_travels_as_a_file(ask: Ask, live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    file, genesis = tmp_path / "proof.json", live / "genesis-jy1.json"
+    assert ask("proof", "get", "account", "wind-122", "-o", file)[0] == 0
+    assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 0
+    assert "wind-122" in capsys.readouterr().out
+    document = json.loads(file.read_text())
+    document["account"]["balance_uyuan"] += 1
+    file.write_text(json.dumps(document))
+    assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 7
+
+
+def test_5_not_found(ask: Ask) -> None:
+    code, document = ask("account", "show", "nobody")
+    assert (code, document["error"]) == (5, "UnknownAccount")
+    assert ask("tx", "show", "ab" * 32)[0] == 5
+
+
+def test_6_rejected_by_the_rules(ask: Ask) -> None:
+    code, document = ask("tx", "send", "transfer", "homes-3", "1000000", "--key", "homes-1")
+    assert (code, document["error"]) == (6, "InsufficientBalance")
+    code, document = ask("market", "place", "offer", "--price", "0.5", "--volume", "1", "--key", "homes-1")
+    assert (code, document["error"]) == (6, "SideNotAllowed")
+
+
+def test_8_timeout(ask: Ask) -> None:
+    code, document = ask("tx", "wait", "ab" * 32, "--timeout", "0.2")
+    assert (code, document["error"]) == (8, "TimedOut")
+
+
+def test_doctor_of_a_running_node(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--node", str(live / "nodes" / "pv-101")]) == 0
+    out = capsys.readouterr().out
+    assert "in use by the running node" in out
+    assert "ok    peer wind-122" in out
+
+
+def test_a_node_that_ended_is_started_again(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_network(live)
+    pid = find_pid(network, network.nodes[1])
+    assert pid is not None
+    os.kill(pid, signal.SIGKILL)
+    while find_pid(network, network.nodes[1]) is not None:
+        pass
+    assert run(["net", "status", str(live)]) == 0
+    assert "not running" in capsys.readouterr().out
+    assert run(["net", "up", str(live), "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["started"] == ["wind-122"]
+
+
+def test_a_node_that_cannot_start_says_why(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    config = files / "nodes" / "homes-1" / "node.toml"
+    text = config.read_text()
+    config.write_text("data_dri = 'x'\n" + text)
+    try:
+        assert run(["net", "up", str(files)]) == 4
+    finally:
+        run(["net", "down", str(files)])
+        config.write_text(text)
+    err = capsys.readouterr().err
+    assert "error[NodeFailed] node homes-1 ended before it was healthy" in err
+    assert "did you mean data_dir?" in err
+    assert f"try: gridmerit doctor --node {files / 'nodes' / 'homes-1'}" in err
+
+
+def test_down_is_idempotent(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["net", "down", str(files), "--json"]) == 0
+    assert set(json.loads(capsys.readouterr().out).values()) == {"not running"}
