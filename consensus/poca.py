@@ -26,7 +26,7 @@ from ledger.errors import (
 )
 from ledger.execution import compute_period
 from ledger.genesis import Genesis
-from ledger.hashing import address_of
+from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams
 from ledger.snapshot import Snapshot, Standing, get_snapshot
 
@@ -82,17 +82,21 @@ class PocaEngine:
         return block_work(header.n_diff)
 
     def is_better(self, candidate: Entry, head: Entry) -> bool:
-        """More work wins; work is independent of credit, else credit would cancel out (design section 3)."""
+        """More work wins; work is independent of credit, else credit would cancel out (design section 3).
+
+        A block hash lies below its producer's target, so comparing hashes would favour low credit: "lower-hash"
+        hashes them once more.
+        """
         if candidate.work != head.work:
             return candidate.work > head.work
         match self._params.tie_break:
             case "first-seen":
                 return False
             case "lower-hash":
-                return candidate.hash < head.hash
+                return sha256(candidate.hash) < sha256(head.hash)
             case "higher-credit":
-                mine = (-candidate.header.credit_upt, candidate.hash)
-                return mine < (-head.header.credit_upt, head.hash)
+                mine = (-candidate.header.credit_upt, sha256(candidate.hash))
+                return mine < (-head.header.credit_upt, sha256(head.hash))
 
     # --- building one ----------------------------------------------------------------------------
 

@@ -7,9 +7,10 @@ some fifty times slower. Which way it goes is decided on import by what this mac
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from itertools import pairwise
 
 try:
     from consensus import _seal
@@ -81,9 +82,10 @@ def search(
         search_part = partial(_search_with_hashlib, root, limit, stop if stop is not None else bytearray(1), won)
     else:
         search_part = partial(_search_natively, path, root, limit, stop, won)
+    threads = min(threads, count)
     if threads == 1:
         return search_part(start, start + count - 1)
-    return _search_shares(search_part, start, count, min(threads, count), won)
+    return _search_shares(search_part, start, count, threads, won)
 
 
 def _check_arguments(root: bytes, target: int, start: int, count: int, threads: int, path: str) -> None:
@@ -131,14 +133,17 @@ def _search_shares(search_part: _Part, start: int, count: int, threads: int, won
             won[0] = 1
         return nonce
 
-    with ThreadPoolExecutor(threads) as pool:
+    shares = _split_range(start, count, threads)
+    with ThreadPoolExecutor(threads - 1) as pool:
         try:
-            return next((n for n in pool.map(search_share, _shares(start, count, threads)) if n is not None), None)
+            others = pool.map(search_share, shares[1:])  # under way from here on
+            found = [search_share(shares[0]), *others]
         finally:
             won[0] = 1  # also when we are interrupted: nobody would wait for the rest
+    return next((nonce for nonce in found if nonce is not None), None)
 
 
-def _shares(start: int, count: int, threads: int) -> Iterator[tuple[int, int]]:
-    """First and last nonce of each thread's part, equal but for one nonce."""
-    for i in range(threads):
-        yield start + count * i // threads, start + count * (i + 1) // threads - 1
+def _split_range(start: int, count: int, parts: int) -> list[tuple[int, int]]:
+    """First and last nonce of each part; all parts are equal but for one nonce."""
+    ends = [start + count * i // parts for i in range(parts + 1)]
+    return [(first, end - 1) for first, end in pairwise(ends)]

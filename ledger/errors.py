@@ -205,7 +205,7 @@ class PoolFull(Rejected):
 
 
 class SideNotAllowed(Rejected):
-    message = "a member with the role {role} may not place a {side}"
+    message = "a member with the role {role} may not place {side}s"
 
 
 class WrongNodeType(Rejected):
@@ -346,12 +346,6 @@ class TimestampTooFarAhead(InvalidBlock):
 class BrokenHeaders(InvalidBlock):
     message = "headers do not form a chain: {detail}"
     penalty = 20
-
-
-class TooLittleWork(InvalidBlock):
-    message = "{count} headers claim less work than this node's head"
-    penalty = 5  # the head may have moved while they were on their way
-    is_final = False
 
 
 class SyncStalled(InvalidBlock):

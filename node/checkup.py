@@ -142,7 +142,7 @@ def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -
     except StoreLocked:
         return Finding(what, "ok", "in use by the running node; stop it to have the store checked")
     except GridmeritError as error:
-        remedy = "keep the guard file, move the `ledger` directory away, and let the node sync anew"
+        remedy = "put another stopped node's `ledger` directory in place of this one, and keep the `guard` file"
         return Finding(what, "fail", f"{error.code}: {error}", remedy)
     detail = f"head {head.height} ({head.hash.hex()[:12]}…), its state root matches, guard file at {record.height}"
     return Finding(what, "ok", detail)

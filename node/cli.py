@@ -58,8 +58,8 @@ class LazyGroup(Group):
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
-@click.option("--debug", is_flag=True, help="Show the traceback of a bug.")
-def cli(debug: bool) -> None:
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a bug.")
+def cli() -> None:
     """A permissioned blockchain node for trading distributed energy, sealed by proof of credit assessment.
 
     \b
@@ -82,8 +82,10 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(args: list[str]) -> int:
     """Run one command line; errors are printed, and become the exit code."""
     as_json = "--json" in args
+    is_debugging = "--debug" in args  # wherever it stands
+    rest = [arg for arg in args if arg != "--debug"]
     try:
-        code = cli.main(args=args, prog_name="gridmerit", standalone_mode=False)
+        code = cli.main(args=rest, prog_name="gridmerit", standalone_mode=False)
     except GridmeritError as error:
         return _fail(as_json, error.code, str(error), error.values, error.exit_code, format_error(error))
     except click.ClickException as error:
@@ -96,7 +98,7 @@ def run(args: list[str]) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:
-        return _report_bug(as_json, error, debug="--debug" in args or bool(os.environ.get("GRIDMERIT_DEBUG")))
+        return _report_bug(as_json, error, debug=is_debugging)
     return code if isinstance(code, int) else 0
 
 
@@ -117,5 +119,5 @@ def _report_bug(as_json: bool, error: Exception, *, debug: bool) -> int:
     if debug:
         traceback.print_exception(error)
     what = f"{type(error).__name__}: {error}".splitlines()[0]
-    text = f"error[Bug] {what}\n  try: gridmerit --debug …, and report the traceback: this is our mistake, not yours"
+    text = f"error[Bug] {what}\n  try: the same with --debug, and report the traceback: this is our mistake, not yours"
     return _fail(as_json, "Bug", what, {}, BUG, text)

@@ -36,7 +36,6 @@ from ledger.errors import (
     Rejected,
     RolledBack,
     StoreError,
-    TooLittleWork,
     UnknownMessage,
 )
 from ledger.execution import BlockContext, Contracts, compute_period, execute_block, ledger_handlers
@@ -163,7 +162,8 @@ class ChainNode:
             try:
                 self._admission.admit(transaction, self.chain.head)
             except GridmeritError:
-                if self.chain.find_transaction(transaction.id) is None:
+                place = self.chain.find_transaction(transaction.id)
+                if place is None or self._is_buried(place[0]):
                     lost.append(transaction.id)
                     continue
             self._acknowledged[transaction.id] = None
@@ -277,8 +277,7 @@ class ChainNode:
             self._engine.screen_header(header, self._sealers)
         more = self._gossip.on_headers(peer, headers, now_ms)
         if not more and self._sync.headers and not self._is_worth_following():
-            self._sync.reset()
-            raise TooLittleWork(count=len(headers))
+            self._sync.reset()  # our head has moved meanwhile, or the peer claimed what it does not have
         return [*more, *self._catch_up(now_ms)]
 
     def _is_worth_following(self) -> bool:
@@ -376,7 +375,8 @@ class ChainNode:
             self._bad[block_hash] = None
             if len(self._bad) > _MAX_BAD:
                 del self._bad[next(iter(self._bad))]
-        self._sync.reset()
+        if any(header.parent == block_hash for header in self._sync.headers[:1]):
+            self._sync.reset()
         return [Publish(event=("block-refused", block_hash, error.code))]
 
     def _defer(self, block: Block, peer: PeerId) -> list[Action]:
@@ -439,7 +439,7 @@ class ChainNode:
         elif entry.height < self._guard.height:
             self._guard = self._guard.after_head(entry.height)
             actions.append(Guard(record=self._guard))
-        if not self._sync.is_active:
+        if not self._sync.is_far_behind:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in move.events]
         if move.removed:
@@ -451,6 +451,7 @@ class ChainNode:
     def _settle_mempool(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
         """Return what a reorg took off the chain, drop what it put on; rows of acknowledgements no longer needed."""
         self._admission.on_head()
+        dug_up: list[Transaction] = []  # their acknowledgements may have been forgotten already
         for entry in added:
             assert entry.block is not None
             self.mempool.remove(tx.id for tx in entry.block.transactions)
@@ -462,17 +463,25 @@ class ChainNode:
                     self._admission.admit(transaction, self.chain.head)
                 except GridmeritError:
                     continue
+                if len(removed) > journal.BURIED_DEPTH:
+                    dug_up.append(transaction)
         head = self.chain.head
         view = Overlay(head.state)
         stale = self.mempool.drop_stale(height=head.height + 1, spent=lambda sender: get_account(view, sender).sequence)
         done = [identity for identity in stale if identity in self._acknowledged]
-        buried_hash = self.chain.hash_at(head.height - journal.BURIED_DEPTH)
-        buried = self.chain.get_block(buried_hash) if buried_hash and self._acknowledged else None
-        if buried is not None:
-            done += [tx.id for tx in buried.transactions if tx.id in self._acknowledged]
+        for entry in added if self._acknowledged else ():
+            buried_hash = self.chain.hash_at(entry.height - journal.BURIED_DEPTH)
+            buried = self.chain.get_block(buried_hash) if buried_hash else None
+            if buried is not None:
+                done += [tx.id for tx in buried.transactions if tx.id in self._acknowledged]
         for identity in done:
             del self._acknowledged[identity]
-        return journal.rows_to_forget(done)
+        self._acknowledged.update((transaction.id, None) for transaction in dug_up)
+        return [*journal.rows_to_forget(done), *journal.rows_to_keep(dug_up)]
+
+    def _is_buried(self, block_hash: bytes) -> bool:
+        header = self.chain.get_header(block_hash)
+        return header is not None and header.height + journal.BURIED_DEPTH <= self.chain.head.height
 
     def _finalise(self, certificate: QuorumCertificate) -> Changes:
         entry = self.chain.get(certificate.statement.block_hash)
@@ -486,7 +495,7 @@ class ChainNode:
     def _restart_sealing(self, now_ms: int) -> list[Action]:
         """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on."""
         head = self.chain.head
-        if self._key is None or not self._guard.may_seal_on(head.hash) or self._sync.is_active:
+        if self._key is None or not self._guard.may_seal_on(head.hash) or self._sync.is_far_behind:
             self._candidate = None
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
@@ -530,7 +539,7 @@ class ChainNode:
         """Sign the statements that are due, each durably recorded before it leaves."""
         head = self.chain.head
         due = self._due_statements()
-        if self._key is None or self._key.public_key not in self._sealers or self._sync.is_active:
+        if self._key is None or self._key.public_key not in self._sealers or self._sync.is_far_behind:
             return []
         actions: list[Action] = []
         for statement in due:
@@ -636,12 +645,12 @@ class ChainNode:
 
     def _catch_up(self, now_ms: int) -> list[Action]:
         """Import bodies whose turn has come and ask for more; seal again once the skeleton is done."""
-        was_active = self._sync.is_active
+        was_far_behind = self._sync.is_far_behind
         actions: list[Action] = []
         while (ready := self._sync.next_block(now_ms)) is not None:
             actions += self._import_block(*ready, now_ms)
         actions += self._gossip.catch_up(now_ms)
-        if was_active and not self._sync.is_active:
+        if was_far_behind and not self._sync.is_far_behind:
             actions += self._restart_sealing(now_ms)
         return actions
 
@@ -675,7 +684,8 @@ class ChainNode:
 
     @property
     def is_syncing(self) -> bool:
-        return self._sync.is_active
+        """Whether the node is too far behind to seal or vote."""
+        return self._sync.is_far_behind
 
     @property
     def sync_target(self) -> int:

@@ -44,8 +44,9 @@ class PeerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DayRecord:
-    """Everything a report is made from. Hour h is delivered in period `first_period` + h; `trades` and `settlements` are
-    by period, of the hours that were cleared.
+    """Everything a report is made from. Hour h is delivered in period `first_period` + h.
+
+    `trades` and `settlements` are those of the hours that were cleared, in order.
     """
 
     genesis: Genesis

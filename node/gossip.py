@@ -146,13 +146,17 @@ class Gossip:
         if (idler := self.sync.give_up_stalled(now_ms)) is not None:
             actions.append(PenalisePeer(peer=idler, error=SyncStalled()))
         self.sync.skip_known(self._is_known)
-        self.sync.want_bodies([peer for peer, status in self.peers.items() if status is not None])
+        self.sync.want_bodies([peer for peer, status in self.peers.items() if self._has_skeleton(peer, status)])
         if not self.sync.is_active:
             for peer, status in self.peers.items():
                 if status is not None and peer not in self._strays and self._is_ahead(status):
                     actions += self.ask_headers(peer, now_ms)
                     break
         return [*actions, *self.fetch(now_ms)]
+
+    def _has_skeleton(self, peer: PeerId, status: wire.Status | None) -> bool:
+        """Whether it is worth asking a peer for bodies: one that lags behind too would not answer."""
+        return status is not None and (peer == self.sync.source or status.height >= self.sync.target_height)
 
     def _is_ahead(self, status: wire.Status) -> bool:
         work = int.from_bytes(status.work, "big")

@@ -51,7 +51,7 @@ class TextFormatter(logging.Formatter):
     """`time LEVEL chain event name=value …`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={value}" for name, value in getattr(record, "fields", {}).items())
+        fields = " ".join(f"{name}={_quote(value)}" for name, value in getattr(record, "fields", {}).items())
         parts = [_timestamp(record), record.levelname, _chain_of(record), record.getMessage(), fields]
         line = " ".join(part for part in parts if part)
         return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
@@ -63,6 +63,12 @@ def _timestamp(record: logging.LogRecord) -> str:
 
 def _chain_of(record: logging.LogRecord) -> str:
     return record.name.removeprefix(ROOT).removeprefix(".")
+
+
+def _quote(value: object) -> str:
+    """A value that cannot pass for something else, such as a line of its own."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=True)
 
 
 def _plain(value: object) -> object:

@@ -31,7 +31,7 @@ HINTS: dict[str, str] = {
     "NetworkRunning": "gridmerit net down {directory}",
     "NoNetwork": "gridmerit net new {directory}",
     "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
-    "RolledBack": "restore the newer store, or sync into an empty data directory; the guard file stays",
+    "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UnknownMember": "gridmerit credit show, which lists the players",
@@ -134,13 +134,9 @@ def format_scaled(value: int, digits: int, *, least: int = 0) -> str:
     return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
 
 
-def format_yuan(amount_uyuan: int) -> str:
-    return format_scaled(amount_uyuan, 6, least=2)
-
-
-def format_price(price_uyuan_per_kwh: int | None) -> str:
-    """Yuan per kWh, all with the same decimals for columns of them; a dash for none."""
-    return "–" if price_uyuan_per_kwh is None else format_scaled(price_uyuan_per_kwh, 6, least=6)
+def format_yuan(amount_uyuan: int, *, aligned: bool = False) -> str:
+    """Yuan, or yuan per kWh; `aligned` with all six decimals, so that a column of them lines up."""
+    return format_scaled(amount_uyuan, 6, least=6 if aligned else 2)
 
 
 def format_kwh(energy_wh: int) -> str:

@@ -98,7 +98,8 @@ async def get_state(network: Network, node: NodeEntry) -> NodeState:
             status = await client.node_status()
     except GridmeritError as error:
         return NodeState(entry=node, pid=pid, status=None, problem=str(error))
-    lost = [peer["name"] for peer in status.peers if not peer["connected"]]
+    own = {other.key for other in network.nodes}  # a node.toml may name others, which are not ours to wait for
+    lost = [peer["name"] for peer in status.peers if not peer["connected"] and peer["key"] in own]
     return NodeState(entry=node, pid=pid, status=status, problem=f"no connection to {', '.join(lost)}" if lost else "")
 
 

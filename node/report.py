@@ -19,7 +19,7 @@ from node.day import (
     run_checks,
     summarise_hours,
 )
-from node.output import format_hour, format_kwh, format_points, format_price, format_scaled, format_span, table
+from node.output import format_hour, format_kwh, format_points, format_span, format_yuan, table
 
 _TEXT_WIDTH = 100
 
@@ -56,7 +56,7 @@ def _make_hours(record: DayRecord) -> Section:
     summaries = summarise_hours(record)
     for entry in summaries:
         prices = [
-            format_price(price)
+            "–" if price is None else format_yuan(price, aligned=True)
             for price in (entry.low_uyuan_per_kwh, entry.mean_uyuan_per_kwh, entry.high_uyuan_per_kwh)
         ]
         rows.append(
@@ -98,7 +98,7 @@ def _make_payments(record: DayRecord) -> Section:
         for payer in order
     ]
     received = (sum(amount for (_, to), amount in payments.items() if to == payee) for payee in payees)
-    rows.append(("sum", *map(_show_amount, received), format_price(sum(nets.values()))))
+    rows.append(("sum", *map(_show_amount, received), format_yuan(sum(nets.values()), aligned=True)))
     heads = ("from", *(f"to {payee}" for payee in payees), "net")
     note = "In yuan. Net is what a party has more for the day, or less; the nets sum to zero, to the micro-yuan."
     return Section(title="Who paid whom", heads=heads, rows=tuple(rows), note=note)
@@ -170,8 +170,7 @@ def _make_checks(record: DayRecord) -> Section:
 
 
 def _show_amount(amount_uyuan: int) -> str:
-    """All with six decimals, so that a column of them lines up."""
-    return format_scaled(amount_uyuan, 6, least=6) if amount_uyuan else "–"
+    return format_yuan(amount_uyuan, aligned=True) if amount_uyuan else "–"
 
 
 # --- documents -----------------------------------------------------------------------------------

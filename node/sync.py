@@ -10,6 +10,7 @@ from ledger.errors import BrokenHeaders
 from node.events import PeerId
 from node.fetcher import Fetcher
 
+FAR_BEHIND = 6  # blocks; whoever lags by no more than a few goes on sealing and voting
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import
 MAX_SKELETON = 20_000
 HEADERS_TIMEOUT_MS = 5_000
@@ -31,7 +32,12 @@ class Sync:
 
     @property
     def is_active(self) -> bool:
-        return bool(self._skeleton) or self._asked is not None
+        return bool(self._skeleton)
+
+    @property
+    def is_far_behind(self) -> bool:
+        """Whether so much is left to import that it is no use to build on the head of now."""
+        return len(self._skeleton) > FAR_BEHIND
 
     @property
     def target_height(self) -> int:
@@ -41,6 +47,11 @@ class Sync:
     def headers(self) -> tuple[Header, ...]:
         """The headers that are still to be imported."""
         return tuple(self._skeleton)
+
+    @property
+    def source(self) -> PeerId | None:
+        """Who sent the skeleton."""
+        return self._source
 
     def give_up_stalled(self, now_ms: int) -> PeerId | None:
         """Drop a skeleton that makes no progress; the peer that sent it, None where all is well."""

@@ -1,7 +1,7 @@
-"""A small chain for the tests of ledger and consensus: four founders that seal, and blocks on whatever branch.
+"""Settings for every test, and a small chain for those of ledger and consensus.
 
-`make_lab()` gives every test its own. Nothing is sealed here: the tree does not ask, and tests of consensus do it
-themselves.
+Hypothesis draws the same examples on every machine, and nothing is timed. `make_lab()` gives a test its own chain with
+four founders that seal. Its blocks carry no seal: the tree does not ask, and tests of consensus make them.
 """
 
 from __future__ import annotations
@@ -10,10 +10,12 @@ from dataclasses import replace
 from functools import cache
 
 import pytest
+from hypothesis import settings
 
 from ledger.accounts import Account, get_account
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import WINDOW, Chain, Entry, HeadMove
+from ledger.errors import WrongShape
 from ledger.execution import BlockContext, Contracts, Execution, compute_period, execute_body, ledger_handlers
 from ledger.genesis import Genesis, GenesisMember
 from ledger.overlay import Overlay
@@ -21,6 +23,9 @@ from ledger.params import ChainParams, ConsensusParams, LedgerParams
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import Transaction, make_transaction
+
+settings.register_profile("gridmerit", deadline=None, derandomize=True)
+settings.load_profile("gridmerit")
 
 FOUNDERS = ("anna", "bert", "cleo", "dora")
 GENESIS_MS = 1_700_000_000_000
@@ -37,6 +42,8 @@ def key_of(name: str) -> SigningKey:
 def process_write(view, block, transaction):
     """A contract for tests: `write [key, bytes or nil, …]` puts and deletes what it says."""
     items = transaction.payload
+    if len(items) % 2:
+        raise WrongShape(what="write", detail="a key without a value")
     for key, value in zip(items[::2], items[1::2], strict=True):
         if value is None:
             view.delete(b"x/" + key)

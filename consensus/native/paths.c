@@ -1,9 +1,7 @@
 /* Which scans this machine can run. */
 #include "seal.h"
 
-#include <string.h>
-
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_X86_64
 #include <cpuid.h>
 
 enum {
@@ -52,14 +50,14 @@ static bool has_sha_ni(void)
 }
 #endif
 
-#if defined(__aarch64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_AARCH64
 #if defined(__linux__)
 #include <sys/auxv.h>
 #endif
 
 static bool has_armv8_sha2(void)
 {
-#if defined(__ARM_FEATURE_SHA2) || defined(__APPLE__)
+#if defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO) || defined(__APPLE__)
     return true;
 #elif defined(__linux__)
     const unsigned long hwcap_sha2 = 1 << 6; /* HWCAP_SHA2 of the kernel's interface */
@@ -76,12 +74,12 @@ static bool always(void)
 }
 
 const seal_path seal_paths[] = {
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_X86_64
     {"avx512", seal_scan_avx512, has_avx512, 1 << 14},
     {"sha-ni", seal_scan_sha_ni, has_sha_ni, 1 << 14},
     {"avx2", seal_scan_avx2, has_avx2, 1 << 14},
 #endif
-#if defined(__aarch64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_AARCH64
     {"armv8", seal_scan_armv8, has_armv8_sha2, 1 << 14},
 #endif
     {"portable", seal_scan_portable, always, 1 << 11},

@@ -5,10 +5,10 @@
  */
 #include "seal.h"
 
-#if defined(__aarch64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_AARCH64
 #include <arm_neon.h>
 
-#if defined(__ARM_FEATURE_SHA2)
+#if defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO)
 #define TARGET
 #elif defined(__clang__)
 #define TARGET __attribute__((target("sha2")))

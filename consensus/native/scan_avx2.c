@@ -1,7 +1,7 @@
 /* The scan with AVX2: 8 nonces a step. */
 #include "seal.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_X86_64
 #include <immintrin.h>
 
 #define SCAN seal_scan_avx2

@@ -6,7 +6,7 @@
  */
 #include "seal.h"
 
-#if defined(__x86_64__) && defined(__GNUC__)
+#ifdef SEAL_FOR_X86_64
 #include <immintrin.h>
 
 #define TARGET __attribute__((target("sha,sse4.1")))

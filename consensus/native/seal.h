@@ -20,6 +20,16 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+/* Which scans the compiler can build: those that need instructions beyond the target's, by function attributes. */
+#if defined(__x86_64__) && defined(__GNUC__)
+#define SEAL_FOR_X86_64
+#endif
+#if defined(__aarch64__) && defined(__GNUC__)
+#if !defined(__clang__) || __clang_major__ >= 16 || defined(__ARM_FEATURE_SHA2) || defined(__ARM_FEATURE_CRYPTO)
+#define SEAL_FOR_AARCH64 /* an older clang has the intrinsics only where the whole file may use them */
+#endif
+#endif
+
 #define SEAL_NONCE_LOW 9 /* the message word that a scan walks */
 #define SEAL_H0 0x6a09e667u /* digest word 0 is a + H0 */
 

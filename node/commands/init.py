@@ -32,8 +32,9 @@ def command(
 ) -> None:
     """Make a node directory that joins a chain.
 
-    It gets a `node.toml`, a copy of the genesis, and a new key in an encrypted file. Peers answer only to keys that stand in their own `node.toml`: hand the printed entry to whoever runs them. A key
-    seals only where the chain's members have admitted it; until then the node follows the chain.
+    It gets a `node.toml`, a copy of the genesis, and a new key in an encrypted file. Peers answer only to keys that
+    stand in their own `node.toml`: hand the printed entry to whoever runs them. A key seals only where the chain's
+    members have admitted it; until then the node follows the chain.
 
     \b
     Example:

@@ -12,7 +12,7 @@ from node.commands import Group
 from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
 from node.commands.values import parse_kwh, parse_yuan
-from node.output import emit, format_kwh, format_price, format_span, format_yuan, json_option, table
+from node.output import emit, format_kwh, format_span, format_yuan, json_option, table
 
 if TYPE_CHECKING:
     from node.answers import BookInfo, MarketPeriods, SettlementInfo, TradesInfo, TransactionStatus
@@ -80,15 +80,16 @@ def place(
     signer = resolve_key(target, key, passphrase_file)
     price_uyuan, volume_wh = parse_yuan(price), parse_kwh(volume)
 
-    async def work() -> TransactionStatus:
+    async def work() -> tuple[int, TransactionStatus]:
         from market.contracts import TradeIntention
         from market.orders import Side
 
         async with connect(target) as client:
             member = await client.account(signer.address)
+            chosen = _choose_open(await client.periods()) if period is None else period
             intention = TradeIntention(
                 side=Side[side.upper()],
-                period=_choose_open(await client.periods()) if period is None else period,
+                period=chosen,
                 price_uyuan_per_kwh=price_uyuan,
                 volume_wh=volume_wh,
                 node_type=member.role,
@@ -97,9 +98,11 @@ def place(
                 renewable_ppm=0,
                 stability_ppm=0,
             )
-            return await client.wait_for(await client.send(signer, "intention", intention.to_payload()))
+            identity = await client.send(signer, "intention", intention.to_payload())
+            return chosen, await client.wait_for(identity)
 
-    show_outcome(run_async(work()))
+    chosen, outcome = run_async(work())
+    show_outcome(outcome, period=chosen)
 
 
 @command.command("cancel")
@@ -203,7 +206,7 @@ def _render_book(periods: MarketPeriods, book: BookInfo) -> str:
                 [
                     (
                         side,
-                        format_price(order.price_uyuan_per_kwh),
+                        format_yuan(order.price_uyuan_per_kwh, aligned=True),
                         format_kwh(order.volume_wh),
                         order.order_id,
                         order.owner_name or order.owner,
@@ -232,7 +235,7 @@ def _render_trades(found: TradesInfo) -> str:
             trade.seller_name or trade.seller,
             trade.buyer_name or trade.buyer,
             format_kwh(trade.volume_wh),
-            format_price(trade.price_uyuan_per_kwh),
+            format_yuan(trade.price_uyuan_per_kwh, aligned=True),
         )
         for trade in found.trades
     ]
@@ -247,9 +250,9 @@ def _render_settlement(found: SettlementInfo) -> str:
             trade.seller_name or trade.seller,
             format_kwh(trade.consumption_wh),
             format_kwh(trade.output_wh),
-            format_yuan(trade.buyer_pays_uyuan),
-            format_yuan(trade.seller_receives_uyuan),
-            format_yuan(trade.grid_receives_uyuan),
+            format_yuan(trade.buyer_pays_uyuan, aligned=True),
+            format_yuan(trade.seller_receives_uyuan, aligned=True),
+            format_yuan(trade.grid_receives_uyuan, aligned=True),
         )
         for trade in found.trades
     ]
@@ -260,9 +263,9 @@ def _render_settlement(found: SettlementInfo) -> str:
             "(grid)",
             format_kwh(entry.consumption_wh),
             format_kwh(entry.output_wh),
-            format_yuan(entry.pays_uyuan),
-            format_yuan(entry.receives_uyuan),
-            format_yuan(entry.pays_uyuan - entry.receives_uyuan),
+            format_yuan(entry.pays_uyuan, aligned=True),
+            format_yuan(entry.receives_uyuan, aligned=True),
+            format_yuan(entry.pays_uyuan - entry.receives_uyuan, aligned=True),
         )
         for entry in found.grid
     ]

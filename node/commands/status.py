@@ -37,13 +37,14 @@ async def _fetch(target: Target) -> NodeStatus:
 def render(status: NodeStatus, url: str) -> str:
     """The status as text."""
     sealing = status.sealing
-    search = "hardware-near search" if sealing.get("native") else "slow search, no native module"
+    how = f"{'native' if sealing['native'] else 'no native module: slow'}, path {sealing['path']}"
+    search = f"{sealing['rate_per_s']:,} nonces/s ({how})" if status.member else "nothing: an observer"
     parts = [
         facts(
             [
                 ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
                 ("running for", format_span(status.uptime_ms)),
-                ("sealing", f"{sealing.get('rate_per_s', 0):,} nonces/s ({sealing.get('path')}, {search})"),
+                ("sealing", search),
             ]
         )
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -103,19 +104,22 @@ def wait(id: str, depth: int, timeout_s: float, target: Target) -> None:
     show_outcome(run_async(work()))
 
 
-def show_outcome(outcome: TransactionStatus | str) -> None:
-    """Print what became of a transaction (or its id alone). Raises `RemoteRejected` where its block says no."""
+def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:
+    """Print what became of a transaction (or its id alone), and `more` about it.
+
+    Raises `RemoteRejected` where its block says that it has no effect.
+    """
     if isinstance(outcome, str):
         emit({"id": outcome, "status": "submitted"}, outcome)
         return
     if outcome.code:
         detail = f"transaction {outcome.id} stands in block {outcome.height} without effect: {outcome.code}"
         raise RemoteRejected(code=outcome.code, detail=detail, values={"id": outcome.id, "height": outcome.height})
-    emit(to_plain(outcome), _render(outcome))
+    emit({**more, **to_plain(outcome)}, _render(outcome, more))
 
 
-def _render(status: TransactionStatus) -> str:
-    lines: list[tuple[str, object]] = [("transaction", status.id), ("status", status.status)]
+def _render(status: TransactionStatus, more: Mapping[str, object] | None = None) -> str:
+    lines: list[tuple[str, object]] = [*(more or {}).items(), ("transaction", status.id), ("status", status.status)]
     if status.height is not None:
         lines += [
             ("block", f"{status.height}  {status.block}"),

@@ -225,6 +225,17 @@ def test_threads_find_one_of_the_nonces_or_none(path, root, start, count, thread
 
 
 @every_path
+@pytest.mark.parametrize("threads", [2, 3, 40])
+def test_no_nonce_is_lost_where_shares_meet(path, threads):
+    target, count = compute_hash(ROOT, RARE_NONCE), 20
+    for ahead in range(count):
+        assert (
+            seal.search(ROOT, target, start=RARE_NONCE - ahead, count=count, threads=threads, path=path) == RARE_NONCE
+        )
+    assert seal.search(ROOT, target, start=RARE_NONCE - count, count=count, threads=threads, path=path) is None
+
+
+@every_path
 def test_the_thread_that_finds_a_nonce_cancels_the_others(path):
     # Shares of 2^40 nonces; the last begins at one so rare that the others would take hours to finish.
     target, share = compute_hash(ROOT, RARE_NONCE), 1 << 40
@@ -254,7 +265,7 @@ def test_the_thread_that_finds_a_nonce_cancels_the_others(path):
         {"stop": bytearray(2)},
         {"stop": memoryview(b"\0")},
     ],
-    ids=str,
+    ids=lambda wrong: str(wrong).split(" at 0x")[0],
 )
 def test_wrong_arguments_are_refused(path, wrong):
     arguments = {"root": ROOT, "target": ANY_HASH, "count": 1, "path": path} | wrong

@@ -121,7 +121,7 @@ def test_a_transfer_that_the_rules_refuse_leaves_a_receipt_and_spends_its_sequen
         assert entry.execution.events == ()
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     st.lists(
         st.tuples(*[st.sampled_from(["anna", "bert", "cleo"])] * 2, st.integers(-1, 2_500)),
@@ -445,7 +445,7 @@ candidate = st.tuples(
 )
 
 
-@settings(max_examples=80, deadline=None)
+@settings(max_examples=80)
 @given(st.lists(candidate, max_size=12), st.integers(0, 2_000))
 def test_a_chosen_body_is_always_a_valid_block(make_lab, rows, max_bytes):
     handlers = {**make_lab().contracts.handlers, "tally": process_tally}
@@ -493,7 +493,7 @@ steps = st.lists(
 )
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(st.dictionaries(keys, st.integers(0, 3)), steps)
 def test_an_overlay_is_a_dictionary_and_its_delta_leads_there_and_back(contents, script):
     before = State.from_items((key, encode(value)) for key, value in contents.items())

@@ -239,4 +239,4 @@ class PoolMachine(RuleBasedStateMachine):
 
 
 TestPoolAgainstAList = PoolMachine.TestCase
-TestPoolAgainstAList.settings = settings(max_examples=60, stateful_step_count=40, deadline=None)
+TestPoolAgainstAList.settings = settings(max_examples=60, stateful_step_count=40)

@@ -223,7 +223,7 @@ scalars = st.none() | st.integers(-(2**63), 2**64 - 1) | st.binary(max_size=20) 
 values = st.recursive(scalars, lambda inner: st.lists(inner, max_size=3).map(tuple), max_leaves=5)
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 @given(
     payload=st.lists(values, max_size=5).map(tuple),
     sequence=st.integers(0, 2**63 - 1),
@@ -253,7 +253,7 @@ def test_a_flipped_bit_never_passes():
         raise AssertionError(f"bit {bit} changed and nobody noticed")
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.binary(max_size=200))
 def test_whatever_the_bytes_they_are_canonical_or_malformed(raw):
     for candidate in (raw, b"\x98" + raw, make().raw[:40] + raw):

@@ -1,4 +1,4 @@
-"""Real nodes on 127.0.0.1 for tests of the I/O side: `make_local(n)` writes their files, `local.running()` runs them."""
+"""Real nodes on 127.0.0.1 for tests of the I/O side: `make_local(n)` writes their files, they run in the process."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from typing import Any
 
 import pytest
 
+from ledger.codec import Value
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, ConsensusParams, LedgerParams
 from ledger.signatures import SigningKey
@@ -51,13 +52,16 @@ class LocalNetwork:
 
     def transfer(self, sequence: int, *, sender: int = 0, receiver: int = 1) -> Transaction:
         """One µ¥ from one member to another."""
+        return self.transaction(sender, sequence, "transfer", self.keys[receiver].address, 1)
+
+    def transaction(self, sender: int, sequence: int, kind: str, *payload: Value) -> Transaction:
         return make_transaction(
             self.keys[sender],
             chain_id=self.genesis.chain_id,
             sequence=sequence,
             expiry_height=9_000,
-            kind="transfer",
-            payload=(self.keys[receiver].address, 1),
+            kind=kind,
+            payload=payload,
         )
 
     @staticmethod
@@ -109,6 +113,8 @@ def write_local(
                 key=key.public_key,
                 seals=True,
                 balance_uyuan=10_000_000,
+                capacity_wh=1_000,
+                position="feeder-1",
             )
             for index, key in enumerate(keys)
         ),

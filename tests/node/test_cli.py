@@ -100,6 +100,7 @@ def test_1_a_bug_prints_one_line(gridmerit: Run, monkeypatch: pytest.MonkeyPatch
     assert err.startswith("error[Bug] ZeroDivisionError: ")
     assert "Traceback" not in err
     assert "Traceback" in gridmerit("--debug", "version")[2]
+    assert "Traceback" in gridmerit("version", "--debug")[2]
 
 
 @pytest.mark.parametrize(

@@ -40,7 +40,7 @@ async def test_nodes_seal_and_agree_on_the_same_head(make_local, count):
         chain = local.host(nodes[0]).node.chain
         producers = {entry.header.producer for entry in chain.ancestors(chain.head) if entry.height}
         assert producers <= {key.public_key for key in local.keys}
-        assert all(view.score == 0 for node in nodes for view in node.peer_views())
+        assert all(view.banned_until_ms is None for node in nodes for view in node.peer_views())
 
 
 async def test_a_clients_transaction_reaches_the_chains_of_all(make_local):

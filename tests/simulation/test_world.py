@@ -126,9 +126,9 @@ def test_without_a_quorum_the_period_is_void_and_the_next_one_runs(world, networ
     world.heal()
     world.run_until(agree(world), limit_ms=20_000)
 
-    period = world.node("n0").chain.head.header.period + 3
-    world.submit("n0", intention(world, network, "n0", 1, period, 500_000, 1_000, sequence=1))
-    world.submit("n1", intention(world, network, "n1", 0, period, 560_000, 1_000, sequence=1))
+    period = (world.now_ms - network.genesis.time_ms) // 20_000 + 3
+    assert world.submit("n0", intention(world, network, "n0", 1, period, 500_000, 1_000, sequence=1)) == (None,)
+    assert world.submit("n1", intention(world, network, "n1", 0, period, 560_000, 1_000, sequence=1)) == (None,)
     world.run_until(lambda: (gate(world, "n2", period) or (0,) * 5)[4] == CERTIFIED, limit_ms=60_000)
 
 

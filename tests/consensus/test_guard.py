@@ -1,0 +1,154 @@
+"""The guard: whatever happens in between, no key seals twice on a parent or signs two statements for a period."""
+
+from dataclasses import replace
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
+
+from consensus.guard import GuardRecord
+from consensus.quorum import Statement
+from ledger.codec import decode, encode
+from ledger.errors import TooLarge, WrongShape
+
+KEPT = 256
+
+
+def parent(number):
+    return number.to_bytes(32, "big")
+
+
+def statement(period, version=0):
+    return Statement(chain_id=b"\xc1" * 32, period=period, block_hash=parent(version), result_root=bytes(32))
+
+
+def restarted(record):
+    """What a process finds that reads the record from disk."""
+    return GuardRecord.from_value(decode(encode(record.to_value()), max_bytes=100_000))
+
+
+def test_a_fresh_guard_permits_everything():
+    assert GuardRecord().may_seal_on(parent(1))
+    assert GuardRecord().may_sign(statement(0))
+    assert restarted(GuardRecord()) == GuardRecord()
+
+
+def test_one_seal_per_parent():
+    record = GuardRecord().after_seal(height=5, parent=parent(1))
+    assert record.height == 5
+    assert not record.may_seal_on(parent(1))
+    assert record.may_seal_on(parent(2))
+    assert restarted(record) == record
+    with pytest.raises(AssertionError):
+        record.after_seal(height=5, parent=parent(1))
+
+
+def test_one_statement_per_period_though_it_may_be_repeated():
+    record = GuardRecord().after_vote(statement(3))
+    assert record.may_sign(statement(3))
+    assert not record.may_sign(statement(3, version=1))
+    assert not record.may_sign(replace(statement(3), result_root=b"\x01" * 32))
+    assert record.may_sign(statement(2))
+    assert record.may_sign(statement(4, version=1))
+    assert record.after_vote(statement(3)) == record
+    with pytest.raises(AssertionError):
+        record.after_vote(statement(3, version=1))
+
+
+def test_the_height_falls_only_with_the_head():
+    record = GuardRecord().after_seal(height=9, parent=parent(1))
+    assert record.after_head(12).height == 9
+    assert record.after_head(7).height == 7
+    assert not record.after_head(7).may_seal_on(parent(1))
+
+
+def test_a_period_too_old_to_be_remembered_is_refused():
+    record = GuardRecord()
+    for period in range(10, 10 + KEPT):
+        record = record.after_vote(statement(period))
+    assert len(record.votes) == KEPT
+    assert record.may_sign(statement(10))
+    assert not record.may_sign(statement(9))
+    record = record.after_vote(statement(1_000))
+    assert len(record.votes) == KEPT
+    assert not record.may_sign(statement(10))
+    assert not record.may_sign(statement(10, version=1))
+    assert record.may_sign(statement(999))
+
+
+def test_parents_are_bounded():
+    record = GuardRecord()
+    for number in range(KEPT + 10):
+        record = record.after_seal(height=number, parent=parent(number))
+    assert len(record.parents) == KEPT
+    assert restarted(record) == record
+    assert [record.may_seal_on(parent(number)) for number in (9, 10, KEPT + 9)] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("value", "error"),
+    [
+        (None, WrongShape),
+        ((), WrongShape),
+        ((0, ()), WrongShape),
+        ((-1, (), ()), WrongShape),
+        ((0, (bytes(31),), ()), WrongShape),
+        ((0, (), ((1,),)), WrongShape),
+        ((0, (), ((1, bytes(31)),)), WrongShape),
+        ((0, (), ((b"1", bytes(32)),)), WrongShape),
+        ((0, (), ((2, bytes(32)), (1, bytes(32)))), WrongShape),
+        ((0, (), ((1, bytes(32)), (1, bytes(32)))), WrongShape),
+        ((0, (bytes(32),) * (KEPT + 1), ()), TooLarge),
+        ((0, (), tuple((number, bytes(32)) for number in range(KEPT + 1))), TooLarge),
+    ],
+)
+def test_a_record_that_no_guard_wrote_is_refused(value, error):
+    with pytest.raises(error):
+        GuardRecord.from_value(value)
+
+
+class GuardMachine(RuleBasedStateMachine):
+    """A signer that asks its guard, restarts and follows reorgs, beside a list of all it ever signed."""
+
+    @initialize()
+    def start(self):
+        self.record = GuardRecord()
+        self.sealed = []
+        self.signed = {}
+
+    @rule(number=st.integers(0, 40), height=st.integers(0, 50))
+    def seal(self, number, height):
+        if self.record.may_seal_on(parent(number)):
+            self.record = self.record.after_seal(height=height, parent=parent(number))
+            self.sealed.append(number)
+
+    @rule(period=st.integers(0, 12) | st.integers(0, 600), version=st.integers(0, 2))
+    def sign(self, period, version):
+        if self.record.may_sign(statement(period, version)):
+            self.record = self.record.after_vote(statement(period, version))
+            self.signed.setdefault(period, set()).add(version)
+
+    @rule(first=st.integers(0, 400))
+    def sign_many(self, first):
+        """Enough periods in a row to push old ones out."""
+        for period in range(first, first + 120):
+            self.sign(period=period, version=first % 3)
+
+    @rule(height=st.integers(0, 50))
+    def move_head(self, height):
+        self.record = self.record.after_head(height)
+
+    @rule()
+    def restart(self):
+        self.record = restarted(self.record)
+
+    @invariant()
+    def nothing_was_signed_twice(self):
+        assert len(self.sealed) == len(set(self.sealed))
+        assert all(len(versions) == 1 for versions in self.signed.values())
+        assert len(self.record.votes) <= KEPT
+
+
+TestGuardNeverSignsTwice = GuardMachine.TestCase
+TestGuardNeverSignsTwice.settings = settings(max_examples=40, stateful_step_count=30)

@@ -1,0 +1,100 @@
+"""A sealing, trading node killed a hundred times with SIGKILL: what it said before, it stands by afterwards.
+
+n0 lives in processes of its own, forked by sigkill_nursery.py; n1 lives in this one and never stops. Each time n0
+must find its chain intact (opening checks the state root of the head and of the blocks below it) and go on.
+"""
+
+import asyncio
+import os
+import random
+import signal
+import sys
+from collections import Counter
+from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+
+from market.contracts import TradeIntention
+from market.orders import Side
+from node.config import save_config
+
+KILLS = 100
+SEED = 20_261_120
+LONGEST_LIFE_MS = 260
+NURSERY = Path(__file__).parent / "sigkill_nursery.py"
+
+
+@asynccontextmanager
+async def nursery(config_file, diary_file):
+    process = await asyncio.create_subprocess_exec(
+        sys.executable,
+        NURSERY,
+        config_file,
+        diary_file,
+        stdin=asyncio.subprocess.PIPE,
+        stdout=asyncio.subprocess.PIPE,
+        env={"PYTHONPATH": str(NURSERY.parent.parent.parent), **os.environ},
+    )
+    try:
+        yield process
+    finally:
+        process.stdin.close()
+        await process.wait()
+
+
+async def read_line(process):
+    async with asyncio.timeout(60):
+        return (await process.stdout.readline()).decode().strip()
+
+
+async def live_and_die(process, life_ms):
+    """Start n0 and kill it after so long, in whatever it is doing."""
+    process.stdin.write(b"start\n")
+    child = int(await read_line(process))
+    await asyncio.sleep(life_ms / 1_000)
+    with suppress(ProcessLookupError):  # it ended by itself, and has written down why
+        os.kill(child, signal.SIGKILL)
+    assert await read_line(process) == "ended"
+
+
+def said_twice(entries, kind):
+    """Own blocks by parent, or own votes by period, of which n0 has let go of two different ones."""
+    said = {(words[1], words[2]) for words in entries if words[0] == kind}
+    return [slot for slot, count in Counter(slot for slot, _ in said).items() if count > 1]
+
+
+async def place_offers(local, survivor):
+    """n1 offers something for every period that opens, so that every gate has a book and must be signed."""
+    host, sequence, last = local.host(survivor), 0, 0
+    async with host.subscribe() as events:
+        async for _ in events:
+            opening = host.node.chain.head.header.period + 3
+            if opening > last:
+                last, sequence = opening, sequence + 1
+                offer = TradeIntention(Side.OFFER, opening, 400_000, 1, "prosumer", "feeder-1", 1_000, 0, 0)
+                await host.submit([local.transaction(1, sequence - 1, "intention", *offer.to_payload())])
+
+
+async def test_a_hundred_kills_lose_and_double_nothing(make_local, tmp_path):
+    local = make_local(2, interval_ms=40, period_ms=400)
+    moments = random.Random(SEED)
+    config_file, diary_file = tmp_path / "node.toml", tmp_path / "diary"
+    save_config(local.configs[0], config_file)
+    async with local.running(1) as [survivor], nursery(config_file, diary_file) as process:
+        offering = asyncio.ensure_future(place_offers(local, survivor))
+        for _ in range(KILLS):
+            await live_and_die(process, moments.uniform(1, LONGEST_LIFE_MS))
+
+        entries = [line.split() for line in diary_file.read_text().splitlines()]
+        count = Counter(words[0] for words in entries)
+        assert [words for words in entries if words[0] == "failed"] == []
+        assert said_twice(entries, "block") == []
+        assert said_twice(entries, "vote") == []
+        assert min(count["started"], count["acknowledged"], count["block"], count["vote"]) >= KILLS // 10, count
+
+        acknowledged = {bytes.fromhex(words[1]) for words in entries if words[0] == "acknowledged"}
+        async with local.running(0) as [n0]:
+            chain = local.host(n0).node.chain
+            await local.until(lambda: all(chain.find_transaction(identity) for identity in acknowledged))
+            await local.until(lambda: local.head(n0) == local.head(survivor))
+            assert chain.final_height > 0
+        offering.cancel()
