@@ -105,9 +105,7 @@ def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> 
     account = get_account(view, address)
     cost = block.params.consensus.equivocation_cost_upt
     credit = max(0, account.credit_upt - cost)
-    put_account(
-        view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost)
-    )
+    put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))
     view.emit("punished", address, credit)
 
 

@@ -60,8 +60,7 @@ class GuardRecord:
         record = cls(
             height=expect_int(height, "guard height"),
             parents=tuple(
-                expect_bytes(parent, "parent", size=32)
-                for parent in expect_list(parents, "parents", max_items=_KEPT)
+                expect_bytes(parent, "parent", size=32) for parent in expect_list(parents, "parents", max_items=_KEPT)
             ),
             votes=tuple(
                 (expect_int(period, "period"), expect_bytes(digest, "digest", size=32)) for period, digest in pairs

@@ -197,7 +197,6 @@ class PocaEngine:
         return relieved(base, steps)
 
 
-
 def check_params(params: ChainParams) -> None:
     """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting."""
     consensus = params.consensus

@@ -61,9 +61,10 @@ class Mempool:
             sequence += 1
         return sequence
 
-    def add(self, transaction: Transaction, *, next_sequence: int) -> None:
+    def add(self, transaction: Transaction, *, next_sequence: int, limited: bool = True) -> None:
         """Take in a transaction whose envelope has been checked; `next_sequence` is its sender's in the state.
 
+        Without `limited` its bounds do not apply: to what was acknowledged, or stood in a block that a reorg took off.
         Raises `AlreadyKnown`, `SequenceTooLow`, `SequenceTaken`, `SequenceGapTooWide`, `SenderQuotaFull`, `PoolFull`.
         """
         limits, sequence = self._limits, transaction.sequence
@@ -71,16 +72,17 @@ class Mempool:
             raise AlreadyKnown(transaction_id=transaction.id.hex())
         if sequence < next_sequence:
             raise SequenceTooLow(expected=next_sequence, actual=sequence)
-        if sequence >= next_sequence + limits.max_per_sender:
-            raise SequenceGapTooWide(expected=next_sequence, actual=sequence, limit=limits.max_per_sender)
         waiting = self._by_sender.get(transaction.sender, {})
         if sequence in waiting:
             raise SequenceTaken(sequence=sequence)
-        if len(waiting) >= limits.max_per_sender:
-            raise SenderQuotaFull(limit=limits.max_per_sender)
-        full = len(self._by_id) >= limits.max_count
-        if full or self._bytes + len(transaction.raw) > limits.max_bytes:
-            raise PoolFull(count=len(self._by_id), size=self._bytes)
+        if limited:
+            if sequence >= next_sequence + limits.max_per_sender:
+                raise SequenceGapTooWide(expected=next_sequence, actual=sequence, limit=limits.max_per_sender)
+            if len(waiting) >= limits.max_per_sender:
+                raise SenderQuotaFull(limit=limits.max_per_sender)
+            full = len(self._by_id) >= limits.max_count
+            if full or self._bytes + len(transaction.raw) > limits.max_bytes:
+                raise PoolFull(count=len(self._by_id), size=self._bytes)
         self._by_id[transaction.id] = transaction
         self._by_sender.setdefault(transaction.sender, {})[sequence] = transaction
         self._bytes += len(transaction.raw)

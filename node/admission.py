@@ -41,6 +41,11 @@ class Admission:
         self._check(transaction, head)
         self._add(transaction, head)
 
+    def readmit(self, transaction: Transaction, head: Entry) -> None:
+        """Take back one that was acknowledged, or stood in a block that a reorg took off, however full the pool is."""
+        self._check(transaction, head)
+        self._add(transaction, head, limited=False)
+
     def submit(self, transaction: Transaction, head: Entry, context: BlockContext) -> None:
         """Take in a client's transaction once it has been tried on top of what is pending; raises as `admit` does.
 
@@ -80,9 +85,9 @@ class Admission:
         require_member(Overlay(head.state), transaction.sender)
         self.envelopes.check(transaction, self._chain_id)
 
-    def _add(self, transaction: Transaction, head: Entry) -> None:
+    def _add(self, transaction: Transaction, head: Entry, *, limited: bool = True) -> None:
         spent = get_account(Overlay(head.state), transaction.sender).sequence
-        self._pool.add(transaction, next_sequence=spent)
+        self._pool.add(transaction, next_sequence=spent, limited=limited)
 
     def _build_preview(self, head: Entry, context: BlockContext) -> Overlay:
         view = Overlay(head.state)

@@ -160,7 +160,7 @@ class ChainNode:
         lost: list[bytes] = []
         for transaction in journal.load(self._store, max_bytes=limit):
             try:
-                self._admission.admit(transaction, self.chain.head)
+                self._admission.readmit(transaction, self.chain.head)
             except GridmeritError:
                 place = self.chain.find_transaction(transaction.id)
                 if place is None or self._is_buried(place[0]):
@@ -438,7 +438,7 @@ class ChainNode:
             actions.append(Guard(record=self._guard))
         elif entry.height < self._guard.height:
             self._guard = self._guard.after_head(entry.height)
-            actions.append(Guard(record=self._guard))
+            actions.insert(0, Guard(record=self._guard))  # else a crash between the two would look like a rollback
         if not self._sync.is_far_behind:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in move.events]
@@ -460,7 +460,7 @@ class ChainNode:
             assert block is not None
             for transaction in block.transactions:
                 try:
-                    self._admission.admit(transaction, self.chain.head)
+                    self._admission.readmit(transaction, self.chain.head)
                 except GridmeritError:
                     continue
                 if len(removed) > journal.BURIED_DEPTH:
