@@ -7,12 +7,8 @@ from __future__ import annotations
 
 import sys
 from heapq import heapify, heappop
-from pathlib import Path
 from random import Random
 from timeit import Timer
-
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.table import Row, print_table
 from market.clearing import match_price_time

@@ -7,13 +7,8 @@ from __future__ import annotations
 
 import argparse
 import hashlib
-import sys
 from collections.abc import Callable
-from pathlib import Path
 from time import perf_counter
-
-if __package__ in (None, ""):
-    sys.path.insert(0, str(Path(__file__).resolve().parents[1]))
 
 from benchmarks.table import Row, print_table
 from consensus import seal

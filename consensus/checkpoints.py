@@ -15,10 +15,11 @@ from consensus.contracts import (
     is_recorded,
 )
 from consensus.evidence import Equivocation
+from consensus.guard import GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
 from ledger.accounts import get_sealers
 from ledger.codec import Value
-from ledger.gates import OPEN, get_gate, get_undecided
+from ledger.gates import OPEN, Gate, get_gate, get_undecided
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.state import State
@@ -65,6 +66,21 @@ class Checkpoints:
                 due.append(statement)
         self._tally.forget_before(min(undecided, default=period))
         return tuple(due)
+
+    def is_locked(self, state: State, statement: Statement, record: GuardRecord, *, period: int) -> bool:
+        """Whether what was signed for another period forbids this statement on a head in `period`.
+
+        Whoever has signed a gate block stays with its branch until the delivery of that period begins, when it is
+        certified or void: else one member's two votes could make gate blocks of two branches final.
+        """
+        view = Overlay(state)
+        for signed_period, digest in record.votes:
+            if signed_period <= period or signed_period == statement.period:
+                continue
+            gate = get_gate(view, signed_period)
+            if gate is None or not gate.block_hash or self._state_gate(signed_period, gate).digest() != digest:
+                return True
+        return False
 
     def add_vote(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
         """Count a vote; raises as `VoteTally.add` does."""
@@ -135,3 +151,8 @@ class Checkpoints:
         self._certificates.setdefault(certificate.statement.period, certificate)
         if len(self._certificates) > _KEPT:
             del self._certificates[min(self._certificates)]
+
+    def _state_gate(self, period: int, gate: Gate) -> Statement:
+        return Statement(
+            chain_id=self._chain_id, period=period, block_hash=gate.block_hash, result_root=gate.result_root
+        )

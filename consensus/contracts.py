@@ -16,7 +16,7 @@ from consensus.quorum import (
 )
 from ledger.accounts import get_account, get_sealers, put_account
 from ledger.codec import Value, encode
-from ledger.errors import AlreadyRecorded, StaleCertificate, UnknownSigner, WrongShape
+from ledger.errors import AlreadyRecorded, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
 from ledger.execution import BlockContext, Handler
 from ledger.gates import CERTIFIED, OPEN, get_gate, put_gate
 from ledger.hashing import address_of, sha256
@@ -84,7 +84,10 @@ def process_double_vote(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
-    """Whether the offence has cost its author credit already."""
+    """Whether the offence has cost its author credit already, or there is none left to take."""
+    author = evidence.producer if isinstance(evidence, Equivocation) else evidence.signer
+    if get_account(view, address_of(author)).credit_upt == 0:
+        return True
     return view.get(_EVIDENCE + _slot_of(evidence)) is not None
 
 
@@ -100,9 +103,11 @@ def _slot_of(evidence: Equivocation | DoubleVote) -> bytes:
 def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> None:
     if view.get(_EVIDENCE + slot) is not None:
         raise AlreadyRecorded(what="evidence")
-    view.put(_EVIDENCE + slot, block.height)
     address = address_of(culprit)
     account = get_account(view, address)
+    if account.credit_upt == 0:
+        raise NothingToTake(address="0x" + address.hex())  # else one could fill the state with evidence against oneself
+    view.put(_EVIDENCE + slot, block.height)
     cost = block.params.consensus.equivocation_cost_upt
     credit = max(0, account.credit_upt - cost)
     put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))

@@ -154,6 +154,26 @@ class Chain:
         """The last canonical block on the branch that ends in `entry`."""
         return next(ancestor for ancestor in self.ancestors(entry) if self.is_canonical(ancestor.header))
 
+    def is_recent(self, block_hash: bytes) -> bool:
+        """Whether a block's state is in memory."""
+        return block_hash in self._entries
+
+    def fork_height(self, block_hash: bytes) -> int | None:
+        """Height of the last canonical block on the branch that ends in a known block, found without its state."""
+        entry = self._entries.get(block_hash)
+        if entry is not None:
+            return self.fork_point(entry).height
+        header = self._stored_header(block_hash)
+        return None if header is None else header.height  # the store holds the canonical chain only
+
+    def get_work(self, block_hash: bytes) -> int | None:
+        """Work of the branch up to a known block, found without its state."""
+        entry = self._entries.get(block_hash)
+        if entry is not None:
+            return entry.work
+        raw = self._store.get(rows.RECORD + block_hash)
+        return None if raw is None else rows.read_record(raw)[1]
+
     def locator(self) -> tuple[bytes, ...]:
         """Canonical hashes from the head back to genesis, ever farther apart."""
         hashes, height, step = [], self.head.height, 1

@@ -185,6 +185,10 @@ class AlreadyRecorded(Rejected):
     message = "this {what} is on the chain already"
 
 
+class NothingToTake(Rejected):
+    message = "{address} has no credit left to lose"
+
+
 class StaleCertificate(Rejected):
     message = "certificate for period {period}: {detail}"
 

@@ -67,7 +67,7 @@ class LedgerParams(Section):
     """Bounds on blocks and transactions, and the length of a period."""
 
     period_ms: Positive = 3_600_000
-    max_block_bytes: Positive = 1_000_000
+    max_block_bytes: Annotated[int, Field(ge=1, le=3_900_000)] = 1_000_000  # a peer's answer holds 4 MB
     max_block_transactions: Positive = 2_000
     max_transaction_bytes: Annotated[int, Field(ge=1_024, lt=2**31)] = 16_384  # evidence takes up to some 900
     max_expiry_blocks: Positive = 10_000

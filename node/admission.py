@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ledger.accounts import get_account, put_account, require_member
 from ledger.chain import Entry
 from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
@@ -93,5 +95,6 @@ class Admission:
         view = Overlay(head.state)
         begin_block(view, context, self._contracts)
         for pending in self._pool.candidates(lambda sender: get_account(view, sender).sequence):
-            apply_transaction(view, context, pending, self._contracts)
+            with suppress(GridmeritError):  # one that cannot stand in the next block is no fault of this client
+                apply_transaction(view, context, pending, self._contracts)
         return view

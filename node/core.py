@@ -258,8 +258,10 @@ class ChainNode:
             return []
         self._engine.screen_header(header, self._sealers)
         actions = self._observe(header)
-        if self.chain.get(header.parent) is None:
+        if not self.chain.is_recent(header.parent):  # unknown, or so old that its branch must first show its work
             return [*actions, *self._gossip.ask_headers(peer, now_ms)]
+        if self._gossip.is_stray(peer, header):
+            return actions
         known = [self.mempool.get(identity) for identity in message.ids]
         transactions = tuple(transaction for transaction in known if transaction is not None)
         if len(transactions) == len(known) and compute_tx_root(transactions) == header.tx_root:
@@ -545,6 +547,8 @@ class ChainNode:
         for statement in due:
             if self._has_signed(statement) or not self._guard.may_sign(statement):
                 continue
+            if self._checkpoints.is_locked(head.state, statement, self._guard, period=head.header.period):
+                continue
             self._guard = self._guard.after_vote(statement)
             vote = sign_statement(statement, self._key)
             actions.append(Guard(record=self._guard))
@@ -581,6 +585,9 @@ class ChainNode:
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
+        if self.chain.fork_point(entry).height < self.chain.final_height:
+            conflict = ("finality-conflict", statement.period, statement.block_hash)
+            return [*actions, Publish(event=conflict)]  # more than f members lied, or votes took longer than a deadline
         if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
             best = self.chain.best_descendant(entry, self._engine.is_better)
             actions += self._move_head(best, now_ms, source=peer)

@@ -127,8 +127,8 @@ class Gossip:
 
     def is_stray(self, peer: PeerId, header: Header) -> bool:
         """Whether a peer's branch forks off below our final block: it cannot be followed, so leave it alone."""
-        parent = self._chain.get(header.parent)
-        if parent is None or self._chain.fork_point(parent).height >= self._chain.final_height:
+        forked_at = self._chain.fork_height(header.parent)
+        if forked_at is None or forked_at >= self._chain.final_height:
             return False
         self.sync.lost(peer)
         self._strays.add(peer)
@@ -137,8 +137,8 @@ class Gossip:
     def claimed_work(self) -> int:
         """Work of the branch that the skeleton leads to, as its headers claim it."""
         headers = self.sync.headers
-        parent = self._chain.get(headers[0].parent)
-        return (parent.work if parent else 0) + sum(self._engine.get_work(header) for header in headers)
+        before = self._chain.get_work(headers[0].parent) or 0
+        return before + sum(self._engine.get_work(header) for header in headers)
 
     def catch_up(self, now_ms: int) -> list[Action]:
         """Want the next bodies of the skeleton; without one, look for a peer that is ahead."""

@@ -237,3 +237,19 @@ def test_evidence_is_bounded(gated):
     for number in range(70):
         assert watcher.checkpoints.add_evidence(equivocation(gated, "dora", number))
     assert watcher.waiting() == [EQUIVOCATION] * 64
+
+
+# --- locks -----------------------------------------------------------------------------------------
+
+
+def test_whoever_signed_a_gate_stays_with_its_branch_until_its_delivery_begins(gated):
+    checkpoints, head, root = Watcher(gated).checkpoints, gated.chain.head, gated.root
+    signed = GuardRecord().after_vote(gated.gate)
+    later = gated.statement(6, b"\x06" * 32, B_ROOT)
+    assert not checkpoints.is_locked(head.state, later, signed, period=4), "the signed gate is on this branch"
+    assert checkpoints.is_locked(root.state, later, signed, period=4), "it is not on this one"
+    assert not checkpoints.is_locked(root.state, later, signed, period=5), "delivery has begun"
+    assert not checkpoints.is_locked(root.state, gated.gate, signed, period=4), "the same period is the guard's matter"
+
+    elsewhere = GuardRecord().after_vote(gated.statement(5, b"\x07" * 32, A_ROOT))
+    assert checkpoints.is_locked(head.state, later, elsewhere, period=4), "another gate block for the same period"

@@ -15,6 +15,7 @@ from ledger.errors import (
     InvalidSignature,
     NotADoubleVote,
     NotAnEquivocation,
+    NothingToTake,
     ProducersOnly,
     ShortCertificate,
     StaleCertificate,
@@ -198,12 +199,16 @@ def test_an_equivocation_costs_credit_exactly_once(sealed):
 
 
 def test_each_parent_is_an_offence_of_its_own_and_credit_stops_at_zero(sealed):
-    parents = [sealed.root, *(sealed.lab.extend() for _ in range(5))]
-    expected = [70, 50, 30, 10, 0, 0]
+    parents = [sealed.root, *(sealed.lab.extend() for _ in range(4))]
+    expected = [70, 50, 30, 10, 0]
     for parent, points in zip(parents, expected, strict=True):
         record(sealed, EQUIVOCATION, equivocation(sealed, parent=parent))
         assert sealed.lab.account("dora").credit_upt == points * POINT
-    assert sealed.lab.account("dora").penalty_upt == 120 * POINT
+    assert sealed.lab.account("dora").penalty_upt == 100 * POINT
+    one_more = equivocation(sealed, parent=sealed.lab.extend())
+    assert is_recorded(Overlay(sealed.lab.chain.head.state), one_more), "no producer would offer it"
+    with pytest.raises(NothingToTake):
+        record(sealed, EQUIVOCATION, one_more)
     assert sealed.lab.account("anna").credit_upt == 90 * POINT
 
 

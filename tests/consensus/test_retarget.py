@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from random import Random  # noqa: TID251 - seeded in every test
+from random import Random
 from statistics import fmean
 
 import pytest

@@ -10,6 +10,7 @@ import pytest
 from consensus.contracts import EQUIVOCATION
 from consensus.credit_target import compute_target
 from consensus.poca import PocaEngine
+from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.seal import search
 from ledger.accounts import get_account
 from ledger.codec import encode
@@ -308,3 +309,26 @@ def test_same_seed_same_trace_under_every_hash_seed(network):
 
 def test_addresses_follow_from_keys(network):
     assert all(key.address == address_of(key.public_key) for key in network.keys.values())
+
+
+def test_a_certificate_against_our_final_block_is_not_followed(world, network):
+    world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 1_000))
+    world.submit("n0", intention(world, network, "n1", 0, 3, 560_000, 1_000))
+    world.run_for(10_000)
+    world.partition({"n0", "n1", "n2"}, {"n3"})
+    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=40_000)
+    node = world.node("n0")
+    final = node.chain.final_hash
+
+    # Three members lie: they certify a block of n3's branch, for a later period.
+    fork = world.node("n3").chain.head
+    world.heal()
+    entry = next(e for e in world.node("n3").chain.ancestors(fork) if node.chain.get_header(e.hash) is None)
+    statement = Statement(chain_id=node.chain_id, period=4, block_hash=entry.hash, result_root=bytes(32))
+    votes = [sign_statement(statement, network.keys[name]) for name in ("n0", "n1", "n2")]
+    signatures = tuple(sorted((vote.signer, vote.signature) for vote in votes))
+    certificate = QuorumCertificate(statement=statement, signatures=signatures)
+    world.inject("n0", network.keys["n3"].public_key, wire.Certificate(raw=encode(certificate.to_value())))
+    world.run_for(20_000)
+    assert world.node("n0").chain.final_hash == final
+    assert node.chain.is_canonical(node.chain.get_header(final))
