@@ -21,7 +21,8 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 	@$(BIN)/gridmerit demo
 
 test: $(READY) lint  ## lint, types and every test
-	@$(BIN)/python -m pytest -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
+	@$(BIN)/python -m pytest -m live
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

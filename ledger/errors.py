@@ -277,6 +277,37 @@ class UnknownTrade(Rejected):
     exit_code = 5
 
 
+# --- credit as coloured coins --------------------------------------------------------------------
+
+
+class UnknownLabel(Rejected):
+    message = "the label of the sequence number is {actual:#04x}, want {expected}"
+
+
+class OutputBelowPadding(Rejected):
+    message = "output {index} is worth {value} sat, it carries coins only above its padding of {padding} sat"
+
+
+class OutputBelowMinimum(Rejected):
+    message = "output {index} is worth {value} sat, the least allowed is {limit} sat; choose a larger padding"
+
+
+class UnknownCoin(Rejected):
+    message = "output {index} of transaction {transaction_id} is no unspent coin"
+
+
+class NotYourCoin(Rejected):
+    message = "output {index} of transaction {transaction_id} belongs to {owner}"
+
+
+class CreditNotConserved(Rejected):
+    message = "the inputs hold {have} micro-points of credit, the outputs carry {want}: they must be equal"
+
+
+class MixedColours(Rejected):
+    message = "output {index} would mix the credit of several assessments, and mixed coins lose their colour"
+
+
 # --- blocks that break a rule --------------------------------------------------------------------
 
 
@@ -599,6 +630,10 @@ class EmptyPassphrase(ConfigError):
 
 class BadParameters(ConfigError):
     message = "chain parameters: {detail}"
+
+
+class UnknownRule(ConfigError):
+    message = "no clearing rule is called {name!r}, there are {known}"
 
 
 class BadProfile(ConfigError):

@@ -13,11 +13,12 @@ import traceback
 from pathlib import Path
 
 from consensus.quorum import Vote
+from ledger.accounts import get_account
 from ledger.block import Header
 from ledger.codec import decode
-from ledger.errors import GridmeritError
+from ledger.hashing import address_of
+from ledger.overlay import Overlay
 from ledger.transaction import make_transaction
-from node.api import build_api  # noqa: F401 - imported before the forks
 from node.config import load_config
 from node.core import ChainNode
 from node.identity import load_identity
@@ -66,15 +67,11 @@ async def submit_for_ever(runtime, key, diary):
         outcomes = await host.submit(transactions)
         for transaction, error in zip(transactions, outcomes, strict=True):
             if error is None:
-                diary.note("acknowledged", transaction.id.hex(), transaction.sequence)
+                diary.note("acknowledged", transaction.id.hex())
         await asyncio.sleep(0.005)
 
 
 def make_transfers(node: ChainNode, key, receiver):
-    from ledger.accounts import get_account
-    from ledger.hashing import address_of
-    from ledger.overlay import Overlay
-
     spent = get_account(Overlay(node.chain.head.state), key.address).sequence
     first = node.mempool.next_sequence(key.address, spent)
     return [
@@ -109,7 +106,7 @@ def main(config_file: Path, diary_file: Path) -> None:
             diary = Diary(diary_file)
             try:
                 asyncio.run(live(config_file, diary))
-            except (GridmeritError, Exception) as error:
+            except Exception as error:
                 diary.note("failed", type(error).__name__, str(error).replace("\n", " "))
                 traceback.print_exc()
             os._exit(1)

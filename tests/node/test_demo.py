@@ -20,6 +20,8 @@ from node.demo import make_demo_params
 from node.network import load_network, load_packaged_profile
 from node.processes import find_pid
 
+pytestmark = pytest.mark.live
+
 ROOT = Path(demo.__file__).parent.parent
 PERIOD_MS = 2_000
 

@@ -28,6 +28,8 @@ from node.network import (
 )
 from node.processes import find_pid
 
+pytestmark = pytest.mark.live
+
 Ask = Callable[..., tuple[int, object]]
 
 PROFILE = load_packaged_profile()

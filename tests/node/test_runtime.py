@@ -21,6 +21,8 @@ from node.config import save_config
 from node.events import TimerFired
 from node.runtime import Runtime
 
+pytestmark = pytest.mark.live
+
 
 def connected(runtimes):
     return all(view.connected for runtime in runtimes for view in runtime.peer_views())
