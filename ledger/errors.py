@@ -640,6 +640,10 @@ class BadProfile(ConfigError):
     message = "profile, line {line}: have {have}, want {want}"
 
 
+class BadOrders(ConfigError):
+    message = "{file}, line {line}: {what} cannot be read"
+
+
 class BusyDirectory(ConfigError):
     message = "{directory} holds files already; nothing there is overwritten"
 
@@ -670,6 +674,11 @@ class NodeFailed(GridmeritError):
 
 class NoPeriod(GridmeritError):
     message = "no period is {what} at this time"
+    exit_code = 5
+
+
+class NoOrders(GridmeritError):
+    message = "there is no order to clear: {source}"
     exit_code = 5
 
 

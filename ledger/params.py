@@ -106,11 +106,24 @@ class ConsensusParams(Section):
         return self
 
 
+class MatchingWeights(Section):
+    """The basic weights of text 000, §4.2, Table 1, in ppm and in its order: what counts when an order's merit is."""
+
+    capacity_ppm: Ppm = 600_000
+    credit_ppm: Ppm = 800_000
+    renewable_ppm: Ppm = 500_000
+    position_ppm: Ppm = 400_000
+    price_ppm: Ppm = 500_000
+    volume_ppm: Ppm = 600_000
+    stability_ppm: Ppm = 600_000
+
+
 class MarketParams(Section):
-    """The market's clock in parts per million of a period, and its tariffs.
+    """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
-    certificate at D - `deadline_ppm`, readings until D + `settle_ppm`, when the period is settled.
+    certificate at D - `deadline_ppm`, readings until D + `settle_ppm`, when the period is settled. The rules are in
+    `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for "credit-weighted" alone.
     """
 
     open_ppm: Positive = 3_000_000
@@ -124,6 +137,9 @@ class MarketParams(Section):
     natural_factor_ppm: Annotated[int, Field(ge=0, lt=300_001)] = 0
     max_orders_per_member: Positive = 16
     max_orders_per_period: Positive = 100_000
+    clearing_rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = "price-time"
+    k_ppm: Ppm = 500_000
+    weights: MatchingWeights = MatchingWeights()
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:

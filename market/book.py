@@ -1,4 +1,4 @@
-"""The order book of each open period, in ledger state: live orders, and what each member has on it.
+"""The order book of each open period, in ledger state: live orders, what their senders state, and what each member has.
 
 Knows no clock: whether a period's book may change is asked in `contracts.py`. Best bid and ask are not kept
 but read off the live orders (`views.get_best`): kept, a cancelled best order would force a walk over all.
@@ -6,18 +6,22 @@ but read off the live orders (`views.get_best`): kept, a cancelled best order wo
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
+from ledger.accounts import get_account
 from ledger.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, UnknownOrder
 from ledger.hashing import Address, show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.orders import Order, Side
+from market.matching_weight import Candidate
+from market.orders import Order, Side, Statement
 from market.reserves import compute_bid_reserve, hold_reserve, release_reserve
 
 _BOOK = b"market/book/"
 _ORDER = b"market/order/"
 _STANDING = b"market/standing/"
+
+_Row: TypeAlias = tuple[bytes, int, int, int, int, int, str, int]  # an order's own fields, then its `Statement`
 
 
 class _Standing(NamedTuple):
@@ -46,6 +50,7 @@ def place_order(
     side: Side,
     price_uyuan_per_kwh: int,
     volume_wh: int,
+    statement: Statement,
     quota_wh: int,
     params: MarketParams,
 ) -> Order:
@@ -66,7 +71,7 @@ def place_order(
     order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
     if side == Side.BID:
         hold_reserve(view, owner, compute_bid_reserve(order, params.wheeling_uyuan_per_kwh))
-    view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh))
+    view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh, *statement))
     view.put(_book_key(period), (placed + 1, live + 1))
     view.put(_standing_key(period, owner), tuple(standing.add(side, volume_wh, orders=1)))
     return order
@@ -102,6 +107,24 @@ def get_orders(view: Overlay, period: int) -> list[Order]:
     return [order for order in found if order is not None]
 
 
+def get_candidates(view: Overlay, period: int) -> list[Candidate]:
+    """The live orders by id with what their senders state, and with the credit these have in this very state.
+
+    That is the live credit and not the snapshot's: the snapshot knows sealing members only.
+    """
+    credits_upt: dict[Address, int] = {}
+    found: list[Candidate] = []
+    for order_id in range(_get_counts(view, period)[0]):
+        row = _get_row(view, period, order_id)
+        if row is None:
+            continue
+        order = _make_order(order_id, row)
+        if order.owner not in credits_upt:
+            credits_upt[order.owner] = get_account(view, order.owner).credit_upt
+        found.append(Candidate(order, credits_upt[order.owner], *row[4:]))
+    return found
+
+
 def close_book(view: Overlay, period: int) -> list[Order]:
     """Take every live order off the book, by id. Their bids' reserves are the caller's to release."""
     orders = get_orders(view, period)
@@ -113,10 +136,16 @@ def close_book(view: Overlay, period: int) -> list[Order]:
 
 
 def _get_order(view: Overlay, period: int, order_id: int) -> Order | None:
-    value = view.get(_order_key(period, order_id))
-    if value is None:
-        return None
-    owner, side, price, volume_wh = cast(tuple[bytes, int, int, int], value)
+    row = _get_row(view, period, order_id)
+    return None if row is None else _make_order(order_id, row)
+
+
+def _get_row(view: Overlay, period: int, order_id: int) -> _Row | None:
+    return cast(_Row | None, view.get(_order_key(period, order_id)))
+
+
+def _make_order(order_id: int, row: _Row) -> Order:
+    owner, side, price, volume_wh = row[:4]
     return Order(order_id, owner, side, price, volume_wh, order_id)
 
 

@@ -42,7 +42,7 @@ from market.book import cancel_order, place_order
 from market.credit import PPM
 from market.delivery import is_settled
 from market.metering import Reading, add_reading
-from market.orders import Side
+from market.orders import Side, Statement
 from market.period import add_live_period, compute_times, process_due_periods
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
@@ -64,6 +64,10 @@ class TradeIntention(NamedTuple):
     capacity_wh: int
     renewable_ppm: int
     stability_ppm: int
+
+    @property
+    def statement(self) -> Statement:
+        return Statement(self.capacity_wh, self.renewable_ppm, self.position, self.stability_ppm)
 
     def to_payload(self) -> tuple[Value, ...]:
         return (int(self.side), *self[1:])
@@ -113,6 +117,7 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         side=intention.side,
         price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
         volume_wh=intention.volume_wh,
+        statement=intention.statement,
         quota_wh=member.capacity_wh,
         params=block.params.market,
     )

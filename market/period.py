@@ -13,13 +13,15 @@ from typing import cast
 from ledger.execution import BlockContext
 from ledger.gates import CERTIFIED, OPEN, SETTLED, VOID, Gate, get_gate, put_gate, record_gate
 from ledger.overlay import Overlay
-from ledger.params import ChainParams
-from market.book import close_book, has_book
-from market.clearing import match_price_time
+from ledger.params import ChainParams, MarketParams
+from market.book import close_book, get_candidates, has_book
 from market.credit import PPM
 from market.delivery import settle_period
+from market.matching_weight import weigh_book
+from market.orders import Order
 from market.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
-from market.trades import TradeRecord, compute_result_root, get_trades, put_trades
+from market.rules import ClearingContext, get_rule, is_by_merit
+from market.trades import MatchWeights, TradeRecord, compute_result_root, get_trades, put_trades
 
 _LIVE = b"market/live"
 
@@ -94,16 +96,12 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> bool:
 
 
 def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
-    """Match the book, keep its trades and record the gate for members to sign.
+    """Clear the book by the chain's rule, keep its trades and record the gate for members to sign.
 
     A book that yields no trade has its gate recorded too, over the empty tree: members' signatures on it make
     the chain final as well as any.
     """
-    orders = close_book(view, period)
-    trades = [
-        TradeRecord(period, index, trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh)
-        for index, trade in enumerate(match_price_time(orders))
-    ]
+    orders, trades = _clear_book(view, period, block.params.market)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     bid_reserves = compute_bid_reserves(orders, wheeling)
     replace_reserves(view, bid_reserves, compute_trade_reserves(trades, wheeling))
@@ -119,11 +117,38 @@ def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
     return gate
 
 
+def _clear_book(view: Overlay, period: int, params: MarketParams) -> tuple[list[Order], list[TradeRecord]]:
+    """Take the orders off the book; them, and their trades with the weights that made them, where merit decides."""
+    rule = get_rule(params.clearing_rule)
+    if not is_by_merit(params.clearing_rule):
+        orders = close_book(view, period)
+        trades = rule(orders, ClearingContext(k_ppm=params.k_ppm))
+        return orders, [
+            TradeRecord(period, index, trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh)
+            for index, trade in enumerate(trades)
+        ]
+    weights = weigh_book(get_candidates(view, period), params.weights)
+    orders = close_book(view, period)
+    merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
+    return orders, [
+        TradeRecord(
+            period,
+            index,
+            trade.buyer,
+            trade.seller,
+            trade.price_uyuan_per_kwh,
+            trade.volume_wh,
+            MatchWeights(weights[trade.bid_id].contributions, weights[trade.offer_id].contributions),
+        )
+        for index, trade in enumerate(rule(orders, ClearingContext(merits=merits)))
+    ]
+
+
 def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[TradeRecord]) -> None:
     volume_wh = sum(record.volume_wh for record in trades)
     view.emit("gate", period, gate.trade_count, volume_wh, gate.result_root)
     for record in trades:
-        view.emit("trade", *record)
+        view.emit("trade", *record[:6])
 
 
 def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate) -> Gate:

@@ -1,25 +1,56 @@
 """The trades that a gate closure produced: one state value per period, and the Merkle leaves members certify.
 
-Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and what buyers hold in reserve
-for them.
+Owns `TradeRecord`, its leaf bytes, and the result root over a period's leaves.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
-from ledger.codec import decode, encode, expect_array, expect_bytes, expect_int
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int
+from ledger.errors import WrongShape
 from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
+from market.credit import PPM
+from market.matching_weight import Parameters
 
 _TRADES = b"market/trades/"
-_MAX_LEAF_BYTES = 128
+_MAX_LEAF_BYTES = 256
+
+
+class MatchWeights(NamedTuple):
+    """What made a match, where merit decided: what each parameter of Table 1 (text 000) added to either side's weight.
+
+    The bid's weight said when it had its turn, and the offer's that it was chosen. In step 4 of §4.2 it is the node
+    that looks for a partner that computes and chooses, so the paper's w, "the weight of successful matching", is the
+    chosen offer's.
+    """
+
+    bid: Parameters
+    offer: Parameters
+
+    @property
+    def bid_ppm(self) -> int:
+        return sum(self.bid)
+
+    @property
+    def w_ppm(self) -> int:
+        return sum(self.offer)
+
+    def to_value(self) -> Value:
+        return (tuple(self.bid), tuple(self.offer))
+
+    @classmethod
+    def from_value(cls, value: Value) -> MatchWeights:
+        """Raises `WrongShape`."""
+        bid, offer = expect_array(value, 2, "match weights")
+        return cls(_parse_parameters(bid), _parse_parameters(offer))
 
 
 class TradeRecord(NamedTuple):
-    """Trade `trade_index` of a delivery period, in the order the matching produced it."""
+    """Trade `trade_index` of a delivery period, in the order the matching produced it: the paper's TradeResult."""
 
     period: int
     trade_index: int
@@ -27,17 +58,24 @@ class TradeRecord(NamedTuple):
     seller: Address
     price_uyuan_per_kwh: int
     volume_wh: int
+    weights: MatchWeights | None = None  # under "credit-weighted" alone
+
+    def to_value(self) -> tuple[Value, ...]:
+        """The first six fields, and the weights where there are any."""
+        return self[:6] if self.weights is None else (*self[:6], self.weights.to_value())
 
 
 def encode_trade_leaf(record: TradeRecord) -> bytes:
     """The canonical bytes that stand as leaf `record.trade_index` under the period's result root."""
-    return encode(tuple(record))
+    return encode(record.to_value())
 
 
 def decode_trade_leaf(raw: bytes) -> TradeRecord:
     """Read what `encode_trade_leaf` wrote. Raises the `Malformed` family."""
-    fields = expect_array(decode(raw, max_bytes=_MAX_LEAF_BYTES), len(TradeRecord._fields), "trade leaf")
-    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh = fields
+    fields = expect_array(decode(raw, max_bytes=_MAX_LEAF_BYTES), None, "trade leaf")
+    if len(fields) not in (6, 7):
+        raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
+    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *weights = fields
     return TradeRecord(
         period=expect_int(period, "trade period"),
         trade_index=expect_int(trade_index, "trade index"),
@@ -45,6 +83,7 @@ def decode_trade_leaf(raw: bytes) -> TradeRecord:
         seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
         price_uyuan_per_kwh=expect_int(price_uyuan_per_kwh, "trade price"),
         volume_wh=expect_int(volume_wh, "trade volume"),
+        weights=MatchWeights.from_value(weights[0]) if weights else None,
     )
 
 
@@ -56,13 +95,24 @@ def compute_result_root(records: Sequence[TradeRecord]) -> bytes:
 def put_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> None:
     """Store a period's trades; their indexes are their places."""
     assert all(record[:2] == (period, index) for index, record in enumerate(records)), period
-    view.put(_trades_key(period), tuple([record[2:] for record in records]))
+    view.put(_trades_key(period), tuple([record.to_value()[2:] for record in records]))
 
 
 def get_trades(view: Overlay, period: int) -> list[TradeRecord]:
     """A period's trades by index, void ones included; none before its gate."""
-    rows = cast(tuple[tuple[bytes, bytes, int, int], ...], view.get(_trades_key(period)) or ())
-    return [TradeRecord(period, index, *row) for index, row in enumerate(rows)]
+    rows = cast(tuple[tuple[Any, ...], ...], view.get(_trades_key(period)) or ())
+    return [_read_row(period, index, row) for index, row in enumerate(rows)]
+
+
+def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
+    buyer, seller, price, volume_wh, *weights = row
+    parsed = MatchWeights.from_value(weights[0]) if weights else None
+    return TradeRecord(period, index, buyer, seller, price, volume_wh, parsed)
+
+
+def _parse_parameters(value: Value) -> Parameters:
+    fields = expect_array(value, len(Parameters._fields), "parameters of a weight")
+    return Parameters._make(expect_int(field, "parameter of a weight", high=PPM) for field in fields)
 
 
 def _trades_key(period: int) -> bytes:

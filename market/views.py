@@ -6,10 +6,11 @@ from ledger.errors import UnknownTrade
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
 from ledger.state import State
-from market import delivery, trades
+from market import book, delivery, trades
 from market.book import get_orders
 from market.clearing import best_prices
 from market.delivery import PeriodSettlement
+from market.matching_weight import Candidate
 from market.orders import Order
 from market.period import get_live_periods
 from market.trades import TradeRecord, encode_trade_leaf
@@ -18,6 +19,11 @@ from market.trades import TradeRecord, encode_trade_leaf
 def get_book(state: State, period: int) -> list[Order]:
     """The live orders of a delivery period by id; none once its gate is closed."""
     return get_orders(Overlay(state), period)
+
+
+def get_candidates(state: State, period: int) -> list[Candidate]:
+    """The live orders by id, each with what its sender states and the sender's credit as it is now."""
+    return book.get_candidates(Overlay(state), period)
 
 
 def get_best(state: State, period: int) -> tuple[int | None, int | None]:

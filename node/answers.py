@@ -254,11 +254,18 @@ class MarketPeriods:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderInfo:
+    """A live order, what its sender states about itself, and the sender's credit now."""
+
     order_id: int
     owner: str
     owner_name: str | None
     price_uyuan_per_kwh: int
     volume_wh: int
+    credit_upt: int
+    capacity_wh: int
+    renewable_ppm: int
+    position: str
+    stability_ppm: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -273,6 +280,29 @@ class BookInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ContributionsInfo:
+    """What each parameter of text 000, Table 1, added to an order's weight, in ppm."""
+
+    capacity_ppm: int
+    credit_ppm: int
+    renewable_ppm: int
+    position_ppm: int
+    price_ppm: int
+    volume_ppm: int
+    stability_ppm: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WeightsInfo:
+    """The weights that made a match, in ppm: w is the chosen offer's, and the bid's said when it had its turn."""
+
+    w_ppm: int
+    bid_ppm: int
+    offer: ContributionsInfo
+    bid: ContributionsInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradeInfo:
     index: int
     buyer: str
@@ -281,6 +311,7 @@ class TradeInfo:
     seller_name: str | None
     price_uyuan_per_kwh: int
     volume_wh: int
+    weights: WeightsInfo | None = None  # on a chain that clears by "credit-weighted"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

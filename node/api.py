@@ -59,9 +59,9 @@ from node.clock import now_ms
 from node.config import NodeConfig
 from node.core import ChainNode
 from node.logs import get_logger
-from node.peers import TokenBucket
 from node.proofs import Proof, Trust, make_document, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
+from node.rates import TokenBucket
 
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request

@@ -79,9 +79,7 @@ def build_candidate(
         for kind, item in producers
     ]
     room = genesis.params.ledger.max_block_bytes
-    transactions, execution = select_transactions(
-        parent.state, context, [*own, *pending], contracts, max_bytes=room
-    )
+    transactions, execution = select_transactions(parent.state, context, [*own, *pending], contracts, max_bytes=room)
     header = Header(
         chain_id=chain_id,
         height=context.height,

@@ -22,6 +22,7 @@ BUG, USAGE, INTERRUPTED = 1, 2, 130
 
 COMMANDS = {
     "demo": ("demo", "Run a whole market day on this machine and check it."),
+    "paper": ("paper", "Reproduce the paper's Table 2, Figs 3 and 4 and its claim."),
     "net": ("net", "Make, start, watch and stop a network of nodes on this machine."),
     "init": ("init", "Make a node directory that joins a chain."),
     "start": ("start", "Run a node in the foreground."),

@@ -273,7 +273,8 @@ class ChainNode:
         if not self._sync.expects(peer):
             return []
         headers = tuple(Header.from_value(decode(item, max_bytes=MAX_HEADER_BYTES)) for item in raw)
-        if headers and self._gossip.is_stray(peer, headers[0]):
+        fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
+        if fork is not None and self._gossip.is_stray(peer, fork):
             return []
         for header in headers:
             self._engine.screen_header(header, self._sealers)
@@ -497,11 +498,12 @@ class ChainNode:
     def _restart_sealing(self, now_ms: int) -> list[Action]:
         """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on."""
         head = self.chain.head
-        if self._key is None or not self._guard.may_seal_on(head.hash) or self._sync.is_far_behind:
+        if self._key is None or not self._guard.may_seal_on(head.hash):
             self._candidate = None
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
-        proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        is_behind = self._sync.is_far_behind
+        proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, now_ms)
         if proposal is None:
             self._candidate = None
             return [StopSealing(), again]

@@ -58,9 +58,7 @@ class SealFound:
     nonce: int
 
 
-Event: TypeAlias = (
-    Started | PeerConnected | PeerLost | MessageReceived | TransactionsSubmitted | TimerFired | SealFound
-)
+Event: TypeAlias = Started | PeerConnected | PeerLost | MessageReceived | TransactionsSubmitted | TimerFired | SealFound
 
 # --- actions -------------------------------------------------------------------------------------
 
@@ -136,14 +134,5 @@ class Publish:
 
 
 Action: TypeAlias = (
-    Persist
-    | Guard
-    | Send
-    | Broadcast
-    | SetTimer
-    | StartSealing
-    | StopSealing
-    | PenalisePeer
-    | Acknowledge
-    | Publish
+    Persist | Guard | Send | Broadcast | SetTimer | StartSealing | StopSealing | PenalisePeer | Acknowledge | Publish
 )

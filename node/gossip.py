@@ -113,6 +113,7 @@ class Gossip:
         """Ask a peer for headers from where our chain and its may part, unless such a request is open."""
         if not self.sync.may_ask(peer, now_ms):
             return []
+        self.sync.begin_round()
         return [Send(peer=peer, message=wire.GetHeaders(locator=self._chain.locator()))]
 
     def on_headers(self, peer: PeerId, headers: tuple[Header, ...], now_ms: int) -> list[Action]:

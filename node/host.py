@@ -138,6 +138,10 @@ class ChainHost:
         """Events as they are committed. Raises `TooManySubscribers`."""
         return self._subscribers.add()
 
+    def end_subscriptions(self) -> None:
+        """Tell every subscriber that there is no more to come."""
+        self._subscribers.close()
+
     # --- the worker ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -160,7 +164,7 @@ class ChainHost:
             timer.cancel()
         async with self.settled:
             self._refuse_waiting()
-            self._subscribers.close()
+            self.end_subscriptions()
             self.close()
 
     def close(self) -> None:

@@ -7,6 +7,8 @@ import logging
 import sys
 from datetime import UTC, datetime
 
+from node.rates import TokenBucket
+
 ROOT = "gridmerit"
 
 
@@ -19,6 +21,26 @@ def log_event(log: logging.Logger, level: int, event: str, /, **fields: object) 
     """Log a named event with its values; bytes are shown as hex."""
     if log.isEnabledFor(level):
         log.log(level, event, extra={"fields": {name: _plain(value) for name, value in fields.items()}})
+
+
+class LimitedLog:
+    """Logs what others can cause as often as they like: `burst` at once, then `per_s`, and how many were left out."""
+
+    def __init__(self, log: logging.Logger, *, burst: int = 50, per_s: int = 2) -> None:
+        self._log = log
+        self._bucket = TokenBucket(burst, per_s)
+        self._left_out = 0
+
+    def event(self, level: int, event: str, now_ms: int, /, **fields: object) -> None:
+        if not self._log.isEnabledFor(level):
+            return
+        if not self._bucket.take(1, now_ms):
+            self._left_out += 1
+            return
+        if self._left_out:
+            fields["left_out_before"] = self._left_out
+            self._left_out = 0
+        log_event(self._log, level, event, **fields)
 
 
 def setup_logging(level: str, *, as_json: bool = True) -> None:

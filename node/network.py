@@ -40,6 +40,7 @@ from node.keystore import save_key, save_passphrase
 MAX_NODES = 10
 CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
 GRID = "grid"
+POSITION = "feeder-1"  # where all players of a profile are
 _HOST = "127.0.0.1"
 _PPM = 1_000_000
 _SHORTEST_INTERVAL_MS = 200
@@ -262,16 +263,14 @@ def _make_key(name: str, seed: int | None) -> SigningKey:
 def _make_members(profile: Profile, keys: dict[str, SigningKey], sealing: Sequence[str]) -> tuple[GenesisMember, ...]:
     members = [GenesisMember(name=GRID, role="grid-operator", key=keys[GRID].public_key)]
     for player in profile.players:
-        readings = [profile.readings[player.name, hour] for hour in profile.hours_ms]
-        largest_wh = max(max(reading) for reading in readings)
         member = GenesisMember(
             name=player.name,
             role="producer" if player.role == "producer" else "consumer",
             key=keys[player.name].public_key,
             seals=player.name in sealing,
             balance_uyuan=_HOUSE_BALANCE_UYUAN,
-            capacity_wh=-(-largest_wh // 10_000) * 10_000,
-            position="feeder-1",
+            capacity_wh=compute_capacity_wh(profile, player.name),
+            position=POSITION,
         )
         meter = GenesisMember(
             name=f"meter-{player.name}",
@@ -281,6 +280,12 @@ def _make_members(profile: Profile, keys: dict[str, SigningKey], sealing: Sequen
         )
         members += [member, meter]
     return tuple(members)
+
+
+def compute_capacity_wh(profile: Profile, player: str) -> int:
+    """What a player is registered with: its largest hour, forecast or actual, rounded up to 10 kWh."""
+    largest_wh = max(max(profile.readings[player, hour]) for hour in profile.hours_ms)
+    return -(-largest_wh // 10_000) * 10_000
 
 
 def _make_node_entries(names: Sequence[str], keys: dict[str, SigningKey]) -> tuple[NodeEntry, ...]:

@@ -19,6 +19,7 @@ _AS_JSON = "gridmerit.json"
 HINTS: dict[str, str] = {
     "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
     "BadKeyFile": "gridmerit key new FILE",
+    "BadOrders": "gridmerit market compare --help, which shows such a file",
     "BadParameters": "compare the file with configs/recommended/jy1.toml",
     "BusyDirectory": "gridmerit net status DIR, or another directory",
     "GateClosed": "gridmerit market book, which names the periods that are open",
@@ -29,6 +30,7 @@ HINTS: dict[str, str] = {
     "MissingExtra": 'pip install "gridmerit[plot]"',
     "NodeFailed": "gridmerit doctor --node {directory}",
     "NetworkRunning": "gridmerit net down {directory}",
+    "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
     "NoNetwork": "gridmerit net new {directory}",
     "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
     "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
@@ -146,6 +148,11 @@ def format_kwh(energy_wh: int) -> str:
 def format_points(credit_upt: int) -> str:
     """Credit in points, to a thousandth; JSON has all of it."""
     return format_scaled((credit_upt + 500) // 1_000, 3, least=3)
+
+
+def format_weight(weight_ppm: int) -> str:
+    """A matching weight to a thousandth, as Table 1 of text 000 writes them; JSON has all of it."""
+    return format_scaled((weight_ppm + 500) // 1_000, 3, least=3)
 
 
 def format_percent(ratio_ppm: int) -> str:

@@ -30,7 +30,7 @@ from ledger.errors import (
 )
 from node.events import PeerId
 from node.host import ChainHost
-from node.logs import get_logger, log_event
+from node.logs import LimitedLog, get_logger
 from node.messages import MAX_BATCH_BYTES, Batch, open_batch
 from node.peers import PeerBook
 
@@ -79,7 +79,7 @@ class PeerServer:
         self._oldest = (clock() - _MAX_AGE_MS) << 20
         self._last: dict[tuple[bytes, PeerId], int] = {}
         self._reading: Counter[str] = Counter()  # bytes, by remote host
-        self._log = get_logger()
+        self._log = LimitedLog(get_logger())
 
     def build_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BATCH_BYTES)
@@ -90,8 +90,13 @@ class PeerServer:
         try:
             await self._accept(request)
         except GridmeritError as error:
-            log_event(
-                self._log, logging.INFO, "batch-refused", error=error.code, detail=str(error), remote=request.remote
+            self._log.event(
+                logging.INFO,
+                "batch-refused",
+                self._clock(),
+                error=error.code,
+                detail=str(error),
+                remote=request.remote,
             )
             return _refusal(error)
         return web.Response(status=204)

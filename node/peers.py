@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from ledger.errors import NotAPeer, PeerBanned, RateLimited
 from node.events import PeerId
 from node.messages import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
+from node.rates import TokenBucket
 
 BAN_POINTS = 100
 FIRST_BAN_MS = 60_000
@@ -24,29 +25,6 @@ class PeerLimits:
     burst_bytes: int = 4 * MAX_BATCH_BYTES
     messages_per_s: int = 2_000
     burst_messages: int = 16 * MAX_BATCH_MESSAGES
-
-
-@dataclass(slots=True)
-class TokenBucket:
-    """A rate limit in integers: `capacity` at once, `per_s` refilled per second."""
-
-    capacity: int
-    per_s: int
-    _level_milli: int = field(init=False)
-    _updated_ms: int | None = field(init=False, default=None)
-
-    def __post_init__(self) -> None:
-        self._level_milli = self.capacity * 1_000
-
-    def take(self, amount: int, now_ms: int) -> bool:
-        """Take `amount` if it is there; whether it was."""
-        elapsed_ms = max(0, now_ms - (now_ms if self._updated_ms is None else self._updated_ms))
-        self._updated_ms = now_ms
-        self._level_milli = min(self.capacity * 1_000, self._level_milli + elapsed_ms * self.per_s)
-        if self._level_milli < amount * 1_000:
-            return False
-        self._level_milli -= amount * 1_000
-        return True
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -37,7 +37,7 @@ from ledger.state import StateProof, verify_state_proof
 from ledger.transaction import Transaction, check_envelope
 from market import views
 from market.credit import PPM
-from market.trades import decode_trade_leaf
+from market.trades import MatchWeights, decode_trade_leaf
 from node.core import ChainNode
 
 MAX_PROOF_BYTES = 4_000_000
@@ -232,7 +232,7 @@ class TradeProof:
 
     def claims(self, trust: Trust) -> Claims:
         trade = decode_trade_leaf(self.leaf)
-        return {
+        claims = {
             "period": trade.period,
             "index": trade.trade_index,
             "buyer": show_address(trade.buyer),
@@ -245,12 +245,14 @@ class TradeProof:
             "signers": len(self.certificate.signatures),
             "quorum": trust.quorum,
         }
+        return claims if trade.weights is None else {**claims, "weights": _describe_weights(trade.weights)}
 
     def describe(self, trust: Trust) -> str:
         trade = decode_trade_leaf(self.leaf)
+        weight = "" if trade.weights is None else f", matched by weight {_decimal(trade.weights.w_ppm, PPM)}"
         return (
             f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold {trade.volume_wh} Wh "
-            f"to {trust.show(trade.buyer)} at {_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh; "
+            f"to {trust.show(trade.buyer)} at {_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
             f"signed by {trust.count_signers(self.certificate)}"
         )
 
@@ -539,6 +541,15 @@ def _canonical_json(value: object) -> str:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         raise InvalidProof(detail="a claim is not plain JSON") from None
+
+
+def _describe_weights(weights: MatchWeights) -> Claims:
+    return {
+        "w_ppm": weights.w_ppm,
+        "bid_ppm": weights.bid_ppm,
+        "offer": weights.offer._asdict(),
+        "bid": weights.bid._asdict(),
+    }
 
 
 def _read_account(raw: bytes) -> Account:

@@ -34,9 +34,10 @@ from ledger.state import State
 from market import views
 from market.credit import PPM
 from market.delivery import SettledTrade, SettledWithGrid
-from market.orders import Order, Side
+from market.matching_weight import Candidate, Parameters
+from market.orders import Side
 from market.period import PeriodTimes, compute_times
-from market.trades import TradeRecord
+from market.trades import MatchWeights, TradeRecord
 from node.answers import (
     AccountInfo,
     BlockDetail,
@@ -45,6 +46,7 @@ from node.answers import (
     BookInfo,
     CertificateInfo,
     ChainStatus,
+    ContributionsInfo,
     CreditInfo,
     Forks,
     GateInfo,
@@ -59,6 +61,7 @@ from node.answers import (
     TradeInfo,
     TradesInfo,
     TransactionStatus,
+    WeightsInfo,
 )
 from node.core import ChainNode
 
@@ -304,10 +307,12 @@ class ChainQueries:
         return MarketPeriods(time_ms=now_ms, periods=periods)
 
     def get_book(self, period: int) -> BookInfo:
-        orders = views.get_book(self._state, period)
+        book = views.get_candidates(self._state, period)
         best_bid, best_ask = views.get_best(self._state, period)
-        bids = sorted((order for order in orders if order.side == Side.BID), key=lambda bid: -bid.price_uyuan_per_kwh)
-        offers = sorted((order for order in orders if order.side != Side.BID), key=lambda one: one.price_uyuan_per_kwh)
+        bids = [candidate for candidate in book if candidate.order.side == Side.BID]
+        offers = [candidate for candidate in book if candidate.order.side != Side.BID]
+        bids.sort(key=lambda candidate: -candidate.order.price_uyuan_per_kwh)
+        offers.sort(key=lambda candidate: candidate.order.price_uyuan_per_kwh)
         return BookInfo(
             period=period,
             best_bid=best_bid,
@@ -351,13 +356,19 @@ class ChainQueries:
             **asdict(times),
         )
 
-    def _describe_order(self, order: Order) -> OrderInfo:
+    def _describe_order(self, candidate: Candidate) -> OrderInfo:
+        order = candidate.order
         return OrderInfo(
             order_id=order.order_id,
             owner=show_address(order.owner),
             owner_name=self.members.name_of(order.owner),
             price_uyuan_per_kwh=order.price_uyuan_per_kwh,
             volume_wh=order.volume_wh,
+            credit_upt=candidate.credit_upt,
+            capacity_wh=candidate.capacity_wh,
+            renewable_ppm=candidate.renewable_ppm,
+            position=candidate.position,
+            stability_ppm=candidate.stability_ppm,
         )
 
     def _describe_trade(self, record: TradeRecord) -> TradeInfo:
@@ -369,6 +380,7 @@ class ChainQueries:
             seller_name=self.members.name_of(record.seller),
             price_uyuan_per_kwh=record.price_uyuan_per_kwh,
             volume_wh=record.volume_wh,
+            weights=None if record.weights is None else _describe_weights(record.weights),
         )
 
     def _describe_settled(self, index: int, row: SettledTrade) -> SettledTradeInfo:
@@ -463,6 +475,15 @@ def _phase_at(times: PeriodTimes, now_ms: int) -> str:
     if now_ms < times.delivery_end_ms:
         return "delivering"
     return "metering" if now_ms < times.settle_ms else "past"
+
+
+def _describe_weights(weights: MatchWeights) -> WeightsInfo:
+    def describe(parameters: Parameters) -> ContributionsInfo:
+        return ContributionsInfo(**parameters._asdict())
+
+    return WeightsInfo(
+        w_ppm=weights.w_ppm, bid_ppm=weights.bid_ppm, offer=describe(weights.offer), bid=describe(weights.bid)
+    )
 
 
 def _describe_gate(gate: Gate) -> GateInfo:

@@ -25,7 +25,7 @@ from node.events import PeerConnected, PeerId, PeerLost, SealFound
 from node.host import ChainHost
 from node.identity import load_identity
 from node.listener import Listener
-from node.logs import get_logger, log_event
+from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
 from node.outbox import Outbox, OutQueue, Remote
 from node.p2p import PeerServer
@@ -64,6 +64,7 @@ class Runtime:
         self.started_ms = now_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
+        self._fault_log = LimitedLog(self._log)
         self._identity = load_identity(config)
         key = self._identity.member_key
         self.public_key = self._identity.peer_key.public_key
@@ -146,6 +147,8 @@ class Runtime:
         if self._is_stopped:
             return
         self._is_stopped = True
+        for host in self.chains.values():
+            host.end_subscriptions()
         for listener in self._listeners:
             await listener.stop()
         self._listeners.clear()
@@ -198,10 +201,10 @@ class Runtime:
         if peer not in self._book:
             return
         name = self._peers[peer].name
-        log_event(
-            self._log,
+        self._fault_log.event(
             logging.WARNING,
             "peer-fault",
+            now_ms(),
             on=chain.name,
             peer=name,
             error=error.code,

@@ -27,6 +27,7 @@ class Sync:
         self._held: dict[bytes, tuple[Block, PeerId]] = {}
         self._asked: PeerId | None = None
         self._deadline_ms = 0
+        self._skipped_to = 0  # height up to which the headers of this round were known
         self._source: PeerId | None = None  # who sent the skeleton
         self._progress_ms = 0
 
@@ -68,6 +69,10 @@ class Sync:
         self._asked, self._deadline_ms = peer, now_ms + HEADERS_TIMEOUT_MS
         return True
 
+    def begin_round(self) -> None:
+        """The headers asked for next start where this chain and the peer's may part."""
+        self._skipped_to = 0
+
     def expects(self, peer: PeerId) -> bool:
         return self._asked == peer
 
@@ -76,10 +81,15 @@ class Sync:
     ) -> tuple[bytes, ...]:
         """Extend the skeleton with screened headers; returns the hash to continue after, or nothing.
 
+        Where all are known already, the fork lies further up: continue there, as long as that leads up.
+
         Raises `BrokenHeaders` where they do not link to each other and to a known block.
         """
         self._asked = None
         fresh = [header for header in headers if not is_known(header.hash) and header.hash not in self._wanted]
+        if headers and is_known(headers[-1].hash) and headers[-1].height > self._skipped_to:
+            self._skipped_to = headers[-1].height
+            return (headers[-1].hash,)
         if not fresh or len(self._skeleton) + len(fresh) > MAX_SKELETON:
             return ()
         if fresh[0].parent in self._wanted:

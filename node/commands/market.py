@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from ledger.errors import NoPeriod, RemoteNotFound
-from node.commands import Group
+from node.commands import Group, compare
 from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
 from node.commands.values import parse_kwh, parse_yuan
-from node.output import emit, format_kwh, format_span, format_yuan, json_option, table
+from node.output import emit, format_kwh, format_span, format_weight, format_yuan, json_option, table
 
 if TYPE_CHECKING:
     from node.answers import BookInfo, MarketPeriods, SettlementInfo, TradesInfo, TransactionStatus
@@ -31,6 +32,9 @@ def command() -> None:
     """
 
 
+command.add_command(compare.command)
+
+
 @command.command("book")
 @click.option("--period", type=_PERIOD, help="[default: the one whose gate closes next]")
 @node_options
@@ -46,7 +50,7 @@ def book(period: int | None, target: Target) -> None:
     async def work() -> tuple[MarketPeriods, BookInfo]:
         async with connect(target) as client:
             periods = await client.periods()
-            return periods, await client.book(_choose_open(periods) if period is None else period)
+            return periods, await client.book(choose_open(periods) if period is None else period)
 
     periods, found = run_async(work())
     emit({"periods": to_plain(periods), "book": to_plain(found)}, _render_book(periods, found))
@@ -86,7 +90,7 @@ def place(
 
         async with connect(target) as client:
             member = await client.account(signer.address)
-            chosen = _choose_open(await client.periods()) if period is None else period
+            chosen = choose_open(await client.periods()) if period is None else period
             intention = TradeIntention(
                 side=Side[side.upper()],
                 period=chosen,
@@ -129,14 +133,19 @@ def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | 
 
 @command.command("trades")
 @click.option("--period", type=_PERIOD, help="[default: the last one whose gate closed]")
+@click.option("--weights", is_flag=True, help="Show the matching weights and their parts; JSON has them anyway.")
 @node_options
 @json_option
-def trades(period: int | None, target: Target) -> None:
+def trades(period: int | None, weights: bool, target: Target) -> None:
     """What a period's gate closure matched.
 
+    On a chain that clears by merit, --weights shows what made each match: the weight by which the offer was chosen (w),
+    the one by which the bid had its turn, and what each of the seven parameters added to it.
+
     \b
-    Example:
+    Examples:
       gridmerit market trades --node mynet
+      gridmerit market trades --weights --node mynet
     """
 
     async def work() -> TradesInfo:
@@ -144,7 +153,7 @@ def trades(period: int | None, target: Target) -> None:
             return await (client.trades(period) if period is not None else _find_last(client, "trades"))
 
     found = run_async(work())
-    emit(to_plain(found), _render_trades(found))
+    emit(to_plain(found), _render_trades(found) + (f"\n\n{_render_weights(found)}" if weights else ""))
 
 
 @command.command("settlement")
@@ -167,7 +176,8 @@ def settlement(period: int | None, target: Target) -> None:
     emit(to_plain(found), _render_settlement(found))
 
 
-def _choose_open(periods: MarketPeriods) -> int:
+def choose_open(periods: MarketPeriods) -> int:
+    """The open period whose gate closes next. Raises `NoPeriod`."""
     open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
     if not open_now:
         raise NoPeriod(what="open")
@@ -240,6 +250,22 @@ def _render_trades(found: TradesInfo) -> str:
         for trade in found.trades
     ]
     return head + "\n\n" + table(["trade", "seller", "buyer", "kWh", "yuan/kWh"], rows, left=(1, 2))
+
+
+def _render_weights(found: TradesInfo) -> str:
+    """Two lines per trade: the chosen offer's weight, which is w, and the bid's."""
+    rows: list[tuple[object, ...]] = []
+    for trade in found.trades:
+        if trade.weights is not None:
+            for side, total, parts in (
+                ("offer (w)", trade.weights.w_ppm, trade.weights.offer),
+                ("bid", trade.weights.bid_ppm, trade.weights.bid),
+            ):
+                rows.append((trade.index, side, *map(format_weight, (total, *asdict(parts).values()))))
+    if not rows:
+        return "no weights: they are kept where trades are made by the clearing rule credit-weighted"
+    heads = ["capacity", "credit", "renewable", "position", "price", "volume", "stability"]
+    return table(["trade", "weight of", "total", *heads], rows, left=(1,))
 
 
 def _render_settlement(found: SettlementInfo) -> str:

@@ -6,7 +6,7 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.codec import encode
-from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
+from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams, MatchingWeights
 
 OTHER_VALUES = {
     "ledger": {
@@ -43,6 +43,9 @@ OTHER_VALUES = {
         "natural_factor_ppm": 300_000,
         "max_orders_per_member": 1,
         "max_orders_per_period": 1,
+        "clearing_rule": "uniform-price",
+        "k_ppm": 1,
+        "weights": MatchingWeights(position_ppm=1),
     },
 }
 SECTIONS = {"ledger": LedgerParams, "consensus": ConsensusParams, "market": MarketParams}

@@ -7,7 +7,7 @@ from datetime import datetime
 import pytest
 
 from ledger.signatures import SigningKey
-from node.logs import JsonFormatter, TextFormatter, get_logger, log_event, setup_logging
+from node.logs import JsonFormatter, LimitedLog, TextFormatter, get_logger, log_event, setup_logging
 
 KEY = SigningKey(b"\x05" * 32)
 
@@ -54,6 +54,15 @@ def test_what_a_peer_said_cannot_forge_a_line():
 def test_a_signing_key_is_not_shown():
     line = JsonFormatter().format(record("node-started", key=KEY))
     assert KEY.seed.hex() not in line
+
+
+def test_what_others_can_cause_is_logged_so_often_and_the_rest_is_counted(caplog):
+    log = LimitedLog(get_logger("jy1"), burst=2, per_s=1)
+    for _ in range(5):
+        log.event(logging.WARNING, "peer-fault", 1_000)
+    log.event(logging.WARNING, "peer-fault", 2_000, points=5)
+    fields = [item.fields for item in caplog.records]
+    assert fields == [{}, {}, {"points": 5, "left_out_before": 3}]
 
 
 @pytest.mark.parametrize("as_json", [True, False])

@@ -183,9 +183,12 @@ def test_an_order_is_placed_seen_and_cancelled(ask: Ask) -> None:
     _, shown = ask("market", "book")
     book = shown["book"]
     assert [(order["owner_name"], order["volume_wh"]) for order in book["bids"]] == [("homes-4", 12_500)]
+    code, compared = ask("market", "compare", "--period", book["period"])
+    assert (code, compared["bids"], compared["wanted_wh"], compared["chain_rule"]) == (0, 1, 12_500, "price-time")
     cancel = ("market", "cancel", book["bids"][0]["order_id"], "--period", book["period"], "--key", "homes-4")
     assert ask(*cancel)[0] == 0
     assert ask("market", "book", "--period", book["period"])[1]["book"]["bids"] == []
+    assert ask("market", "compare", "--period", book["period"])[0] == 5
 
 
 def test_shares_follow_from_credits(ask: Ask) -> None:

@@ -1,8 +1,6 @@
 """Scores decay, bans expire and double, rates are limited: all in the time that the test says it is."""
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from ledger.errors import NotAPeer, PeerBanned, RateLimited
 from node.peers import (
@@ -13,7 +11,6 @@ from node.peers import (
     LONGEST_BAN_MS,
     PeerBook,
     PeerLimits,
-    TokenBucket,
 )
 
 PEER, STRANGER = b"\x01" * 32, b"\x02" * 32
@@ -95,28 +92,3 @@ def test_a_peer_that_sends_too_much_is_told_so_and_may_send_again_later():
     book.charge_messages(PEER, 20, NOW_MS)
     with pytest.raises(RateLimited):
         book.charge_messages(PEER, 1, NOW_MS)
-
-
-requests = st.lists(st.tuples(st.integers(0, 2_000), st.integers(0, 300)), max_size=50)
-
-
-@given(requests)
-def test_a_bucket_never_gives_more_than_its_burst_and_its_rate(asked):
-    bucket = TokenBucket(100, 50)
-    now_ms = first_ms = NOW_MS
-    given_out = 0
-    for pause_ms, amount in asked:
-        now_ms += pause_ms
-        if bucket.take(amount, now_ms):
-            given_out += amount
-    assert given_out * 1_000 <= 100 * 1_000 + (now_ms - first_ms) * 50
-
-
-@given(requests)
-def test_a_clock_set_back_gives_nothing_away(asked):
-    bucket = TokenBucket(100, 50)
-    assert bucket.take(100, NOW_MS)
-    now_ms = NOW_MS
-    for step_ms, amount in asked:
-        now_ms -= step_ms
-        assert not bucket.take(amount + 1, now_ms)

@@ -152,13 +152,9 @@ def test_a_peer_that_missed_a_checkpoint_comes_over_to_the_final_branch(network)
 
 
 def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, network):
-    world.run_for(5_000)
     culprit = network.keys["n0"]
-    entry = next(
-        entry
-        for entry in world.node("n1").chain.ancestors(world.node("n1").chain.head)
-        if entry.height and entry.header.producer == culprit.public_key
-    )
+    world.run_until(lambda: find_sealed(world, "n1", culprit) is not None, limit_ms=60_000)
+    entry = find_sealed(world, "n1", culprit)
     twin = reseal(world, replace(entry.header, timestamp_ms=entry.header.timestamp_ms - 1), culprit)
     world.inject("n1", network.keys["n2"].public_key, wire.NewBlock(header=encode(twin.to_value()), ids=()))
     world.run_for(10_000)
@@ -173,6 +169,13 @@ def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, n
         for tx in entry.block.transactions
     ]
     assert kinds.count(EQUIVOCATION) == 1
+
+
+def find_sealed(world, peer, key):
+    """The latest block that `peer` has by this key, None where there is none."""
+    chain = world.node(peer).chain
+    by_key = (entry for entry in chain.ancestors(chain.head) if entry.header.producer == key.public_key)
+    return next(by_key, None)
 
 
 def reseal(world, header, key):

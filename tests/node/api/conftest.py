@@ -16,7 +16,7 @@ from aiohttp import web
 from consensus.seal import search
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
-from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import Transaction, make_transaction
@@ -54,7 +54,7 @@ def _key_of(name: str) -> SigningKey:
 
 
 @cache
-def make_genesis(sealers: int, chain: str = CHAIN) -> Genesis:
+def make_genesis(sealers: int, chain: str = CHAIN, market: MarketParams | None = None) -> Genesis:
     def member(name: str, role: str, **fields: object) -> GenesisMember:
         return GenesisMember(name=name, role=role, key=_key_of(name).public_key, **fields)  # type: ignore[arg-type]
 
@@ -67,7 +67,12 @@ def make_genesis(sealers: int, chain: str = CHAIN) -> Genesis:
         checkpoint_depth=1,
     )
     return Genesis(
-        params=ChainParams(name=chain, ledger=LedgerParams(period_ms=PERIOD_MS), consensus=consensus),
+        params=ChainParams(
+            name=chain,
+            ledger=LedgerParams(period_ms=PERIOD_MS),
+            consensus=consensus,
+            market=market or MarketParams(),
+        ),
         time_ms=GENESIS_MS,
         members=(
             member("grid", "grid-operator", seals=True),
@@ -83,8 +88,8 @@ def make_genesis(sealers: int, chain: str = CHAIN) -> Genesis:
 class World:
     """Chain nodes that hear each other at once. They seal in turn, one block per interval of virtual time."""
 
-    def __init__(self, sealers: int = 1, chain: str = CHAIN) -> None:
-        self.genesis = make_genesis(sealers, chain)
+    def __init__(self, sealers: int = 1, chain: str = CHAIN, market: MarketParams | None = None) -> None:
+        self.genesis = make_genesis(sealers, chain, market)
         self.now_ms = GENESIS_MS
         names = [member.name for member in self.genesis.members if member.seals]
         self.keys = {name: _key_of(name) for name in names}
@@ -187,9 +192,9 @@ class World:
         return self.send(sender, "intention", *intention.to_payload())
 
 
-def tell_story(sealers: int) -> tuple[World, dict[str, Transaction]]:
+def tell_story(sealers: int, market: MarketParams | None = None) -> tuple[World, dict[str, Transaction]]:
     """From genesis until period 4 is settled: two trades, one refused transfer, deliveries a little short."""
-    world, said = World(sealers), {}
+    world, said = World(sealers, market=market), {}
     world.run_until(PERIOD - 3)
     said["offer"] = world.order("pv-101", Side.OFFER, price=500_000, volume=10_000)
     world.order("pv-101", Side.OFFER, price=510_000, volume=5_000)
@@ -287,6 +292,12 @@ class MemoryRuntime:
 def story() -> tuple[World, dict[str, Transaction]]:
     """Four sealers' finished story, to be read only."""
     return tell_story(4)
+
+
+@pytest.fixture(scope="session")
+def story_by_merit() -> World:
+    """The same story on a chain that clears by merit, to be read only."""
+    return tell_story(1, MarketParams(clearing_rule="credit-weighted"))[0]
 
 
 @pytest.fixture(scope="session")

@@ -1,0 +1,200 @@
+"""A whole period under each clearing rule, on chain: who trades, what is kept and certified, and that money stays."""
+
+from typing import get_args, get_type_hints
+
+import pytest
+
+from ledger.codec import encode
+from ledger.errors import Malformed
+from ledger.gates import SETTLED
+from ledger.merkle import verify_inclusion
+from ledger.params import MarketParams, MatchingWeights
+from market.matching_weight import Candidate, Parameters, weigh_book
+from market.orders import Order, Side
+from market.rules import RULES, is_by_merit
+from market.trades import MatchWeights, TradeRecord, decode_trade_leaf, encode_trade_leaf
+from market.views import get_book, get_candidates, get_settlement, get_trades, prove_trade
+
+PERIOD = 10
+KWH = 1_000
+POINT = 1_000_000
+BUYERS = {"carol": 560_000, "chen": 540_000, "rosa": 520_000}
+SELLERS = {"paul": 450_000, "pia": 500_000}
+
+# price-time   carol (560) meets paul (450), chen (540) what paul has left and pia (500), rosa (520) the rest of pia's
+# volumes      bids of 100 kWh each, paul offers 150, pia 100
+PRICE_TIME = [
+    ("carol", "paul", 505_000, 100 * KWH),
+    ("chen", "paul", 495_000, 50 * KWH),
+    ("chen", "pia", 520_000, 50 * KWH),
+    ("rosa", "pia", 510_000, 50 * KWH),
+]
+EXPECTED = {
+    "price-time": PRICE_TIME,
+    "pay-as-bid": [(buyer, seller, BUYERS[buyer], volume) for buyer, seller, _, volume in PRICE_TIME],
+    # 250 kWh are traded, rosa's bid is filled in part and nothing is left on offer: her 520 is the only price
+    "uniform-price": [(buyer, seller, 520_000, volume) for buyer, seller, _, volume in PRICE_TIME],
+}
+
+
+def place_orders(market):
+    for name, price in BUYERS.items():
+        assert market.bid(name, price=price, volume=100 * KWH) == ""
+    assert market.offer("paul", price=SELLERS["paul"], volume=150 * KWH) == ""
+    assert market.offer("pia", price=SELLERS["pia"], volume=100 * KWH) == ""
+
+
+def show(market, trades):
+    names = {market.address(name): name for name in (*BUYERS, *SELLERS)}
+    return [(names[t.buyer], names[t.seller], t.price_uyuan_per_kwh, t.volume_wh) for t in trades]
+
+
+def test_every_rule_is_a_parameter_and_every_parameter_a_rule():
+    assert get_args(get_type_hints(MarketParams)["clearing_rule"]) == tuple(RULES)
+    assert MarketParams().clearing_rule == "price-time"
+    assert [name for name in RULES if is_by_merit(name)] == ["credit-weighted"]
+
+
+# --- a whole period ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+def test_a_period_is_cleared_delivered_and_settled_and_money_stays(make_market, rule):
+    market = make_market(clearing_rule=rule)
+    money = market.money()
+    place_orders(market)
+    held = market.reserved()
+    market.go("gate")
+    trades = get_trades(market.state, PERIOD)
+    assert sum(trade.volume_wh for trade in trades) == 250 * KWH
+    assert get_book(market.state, PERIOD) == []
+    assert 0 < market.reserved() <= held
+    assert market.money() == money
+    market.certify()
+    market.go("delivery_end")
+    for name in BUYERS:
+        assert market.read(name, consumed=90 * KWH) == ""
+    for name in SELLERS:
+        assert market.read(name, produced=110 * KWH) == ""
+    market.go("settle")
+    assert market.gate().status == SETTLED
+    assert (market.money(), market.reserved()) == (money, 0)
+    settled = get_settlement(market.state, PERIOD)
+    assert len(settled.trades) == len(trades)
+    assert all(row.buyer_pays_uyuan == row.seller_receives_uyuan + row.grid_receives_uyuan for row in settled.trades)
+
+
+@pytest.mark.parametrize("rule", EXPECTED)
+def test_the_gate_clears_by_the_chains_rule(make_market, rule):
+    market = make_market(clearing_rule=rule)
+    place_orders(market)
+    market.go("gate")
+    trades = get_trades(market.state, PERIOD)
+    assert show(market, trades) == EXPECTED[rule]
+    assert {trade.weights for trade in trades} == {None}
+
+
+@pytest.mark.parametrize(("k_ppm", "price"), [(0, 500_000), (500_000, 530_000), (1_000_000, 560_000)])
+def test_k_is_the_chains(make_market, k_ppm, price):
+    market = make_market(clearing_rule="uniform-price", k_ppm=k_ppm)
+    market.bid("carol", price=560_000, volume=KWH)
+    market.offer("pia", price=500_000, volume=KWH)
+    market.go("gate")
+    assert [trade.price_uyuan_per_kwh for trade in get_trades(market.state, PERIOD)] == [price]
+
+
+# --- merit ---------------------------------------------------------------------------------------
+
+
+def test_the_book_keeps_what_an_intention_states(market):
+    market.offer("paul", price=500_000, volume=KWH, capacity_wh=7, renewable_ppm=8, stability_ppm=9)
+    (candidate,) = get_candidates(market.state, PERIOD)
+    order = Order(0, market.address("paul"), Side.OFFER, 500_000, KWH, 0)
+    assert candidate == Candidate(order, 90 * POINT, 7, 8, "feeder-1", 9)
+
+
+def test_credit_counts_as_it_is_at_the_gate_and_not_as_it_was_when_the_order_came(make_market):
+    # paul asks less; pia has more credit after paul's penalty, and only credit counts
+    only_credit = MatchingWeights(**{**dict.fromkeys(MatchingWeights.model_fields, 0), "credit_ppm": 1_000_000})
+    market = make_market(clearing_rule="credit-weighted", weights=only_credit)
+    market.bid("carol", price=560_000, volume=100 * KWH)
+    market.offer("paul", price=450_000, volume=100 * KWH)
+    market.offer("pia", price=500_000, volume=100 * KWH)
+    set_credit(market, "paul", 80 * POINT)
+    market.go("gate")
+    (trade,) = get_trades(market.state, PERIOD)
+    assert show(market, [trade]) == [("carol", "pia", 530_000, 100 * KWH)]
+    assert trade.weights == MatchWeights(Parameters(0, 900_000, 0, 0, 0, 0, 0), Parameters(0, 900_000, 0, 0, 0, 0, 0))
+    assert (trade.weights.w_ppm, trade.weights.bid_ppm) == (900_000, 900_000)
+
+
+def set_credit(market, name, credit_upt):
+    """What deliveries of other periods would have done."""
+    from ledger.accounts import put_account
+    from ledger.overlay import Overlay
+
+    view = Overlay(market.state)
+    put_account(view, market.address(name), market.account(name)._replace(credit_upt=credit_upt))
+    view.commit()
+    market.state = view.finish()[0]
+
+
+def test_the_weights_of_a_match_are_those_of_its_bid_and_its_offer(make_market):
+    market = make_market(clearing_rule="credit-weighted")
+    place_orders(market)
+    weights = weigh_book(get_candidates(market.state, PERIOD))
+    owners = {order.owner: order.order_id for order in get_book(market.state, PERIOD)}
+    market.go("gate")
+    trades = get_trades(market.state, PERIOD)
+    assert trades
+    for trade in trades:
+        bid, offer = weights[owners[trade.buyer]], weights[owners[trade.seller]]
+        assert trade.weights == MatchWeights(bid.contributions, offer.contributions)
+        assert (trade.weights.bid_ppm, trade.weights.w_ppm) == (bid.total_ppm, offer.total_ppm)
+
+
+def test_members_certify_the_weights_with_the_trade(make_market):
+    market = make_market(clearing_rule="credit-weighted")
+    place_orders(market)
+    events = market.go("gate")
+    root, trades = market.gate().result_root, get_trades(market.state, PERIOD)
+    for trade in trades:
+        leaf, proof, count = prove_trade(market.state, PERIOD, trade.trade_index)
+        verify_inclusion(root, leaf, trade.trade_index, count, proof)
+        assert decode_trade_leaf(leaf) == trade
+        assert trade.weights is not None
+        assert encode_trade_leaf(trade._replace(weights=None)) != leaf
+    assert [event[1:] for event in events if event[0] == "trade"] == [trade[:6] for trade in trades]
+
+
+# --- the leaf ------------------------------------------------------------------------------------
+
+PLAIN = TradeRecord(3, 0, b"a" * 20, b"b" * 20, 500_000, 7)
+WEIGHED = PLAIN._replace(weights=MatchWeights(Parameters(1, 2, 3, 4, 5, 6, 7), Parameters(*[1_000_000] * 7)))
+
+
+def test_a_leaf_without_weights_is_the_six_fields():
+    assert encode_trade_leaf(PLAIN) == encode((3, 0, b"a" * 20, b"b" * 20, 500_000, 7))
+    assert decode_trade_leaf(encode_trade_leaf(PLAIN)) == PLAIN
+
+
+def test_a_leaf_with_weights_reads_back():
+    assert decode_trade_leaf(encode_trade_leaf(WEIGHED)) == WEIGHED
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        PLAIN[:5],
+        (*PLAIN[:6], None),
+        (*PLAIN[:6], ()),
+        (*PLAIN[:6], ((1,) * 7,)),
+        (*PLAIN[:6], ((1,) * 7, (1,) * 6)),
+        (*PLAIN[:6], ((1,) * 7, (1,) * 6 + (-1,))),
+        (*PLAIN[:6], ((1,) * 7, (1,) * 6 + (1_000_001,))),
+        (*PLAIN[:6], ((1,) * 7, (1,) * 7), 0),
+    ],
+)
+def test_a_leaf_of_another_shape_is_refused(fields):
+    with pytest.raises(Malformed):
+        decode_trade_leaf(encode(tuple(fields)))

@@ -1,0 +1,69 @@
+"""Weights of matches from a chain that clears by merit: in answers, on the command line's table, and in proofs."""
+
+import json
+
+import pytest
+
+from ledger.errors import InvalidProof
+from market.matching_weight import Parameters
+from market.orders import Side
+from market.views import get_trades
+from node.answers import TradesInfo, from_json, to_json
+from node.client import Client
+from node.commands.market import _render_weights
+from node.comparison import compare_book, convert_book
+from node.proofs import Trust, make_document, prove_trade, verify_document
+from node.queries import ChainQueries
+
+PERIOD = 4
+
+
+def test_trades_carry_their_weights(story_by_merit):
+    found = ChainQueries(story_by_merit.node).get_trades(PERIOD)
+    records = get_trades(story_by_merit.node.chain.head.state, PERIOD)
+    assert len(found.trades) == len(records) == 2
+    for trade, record in zip(found.trades, records, strict=True):
+        parts = [getattr(trade.weights.offer, name) for name in Parameters._fields]
+        assert sum(parts) == trade.weights.w_ppm == record.weights.w_ppm > 0
+        assert tuple(parts) == record.weights.offer
+        assert trade.weights.bid_ppm == record.weights.bid_ppm
+    assert from_json(TradesInfo, to_json(found)) == found
+
+
+def test_the_table_has_two_lines_per_trade(story_by_merit, story):
+    lines = _render_weights(ChainQueries(story_by_merit.node).get_trades(PERIOD)).splitlines()
+    assert lines[0].split() == ["trade", "weight", "of", "total", *(name[:-4] for name in Parameters._fields)]
+    assert [line.split()[:2] for line in lines[2:]] == [["0", "offer"], ["0", "bid"], ["1", "offer"], ["1", "bid"]]
+    assert "credit-weighted" in _render_weights(ChainQueries(story[0].node).get_trades(PERIOD))
+
+
+def test_other_chains_have_none(story):
+    assert {trade.weights for trade in ChainQueries(story[0].node).get_trades(PERIOD).trades} == {None}
+
+
+def test_a_proof_binds_the_weights(story_by_merit):
+    genesis = story_by_merit.genesis
+    document = make_document(prove_trade(story_by_merit.node, PERIOD, 0), Trust(genesis))
+    verdict = verify_document(json.loads(json.dumps(document)), genesis)
+    weight = verdict.claims["weights"]
+    assert weight["w_ppm"] == sum(weight["offer"].values())
+    assert "matched by weight " in verdict.statement
+    document["weights"]["offer"]["credit_ppm"] += 1
+    with pytest.raises(InvalidProof, match="the document says weights is"):
+        verify_document(document, genesis)
+
+
+async def test_a_nodes_open_book_is_compared_with_its_credits_and_statements(make_world, make_runtime):
+    world = make_world()
+    world.run_until(PERIOD - 3)
+    world.order("pv-101", Side.OFFER, price=500_000, volume=10_000)
+    world.order("homes-2", Side.BID, price=525_000, volume=12_000)
+    world.make_block()
+    runtime = make_runtime(world)
+    async with runtime.serve() as url, Client(url, "jy1") as client:
+        book = convert_book(await client.book(PERIOD), (await client.genesis()).params.market)
+    assert [(book.names[c.order.owner], c.credit_upt, c.capacity_wh, c.position) for c in book.candidates] == [
+        ("pv-101", 90_000_000, 50_000, "feeder-1"),
+        ("homes-2", 90_000_000, 50_000, "feeder-1"),
+    ]
+    assert [outcome.volume_wh for outcome in compare_book(book)] == [10_000] * 4
