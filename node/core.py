@@ -76,6 +76,7 @@ from node.gossip import Gossip, announce_block, broadcast_transactions
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_BAD = 1_024  # hashes of condemned blocks
 _MAX_CERTIFICATE_BYTES = 1_000_000
+_PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
 HEARTBEAT, RESEAL, DEFERRED = "heartbeat", "reseal", "deferred"
 _CERTIFICATE_ROW = b"c"
 
@@ -126,6 +127,7 @@ class ChainNode:
         self._bad: dict[bytes, None] = {}
         self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
+        self._waiting_since: dict[bytes, int] = {}  # head's height when a pending transaction was first noticed
         self._final_certificate = self._load_final_certificate()
         self._candidate: Candidate | None = None
         self._job = 0
@@ -178,7 +180,7 @@ class ChainNode:
                 votes = self._pending_votes()
                 repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
                 status = Broadcast(message=self._gossip.status())
-                return [again, status, *repeat, *self._catch_up(now_ms)]
+                return [again, status, *repeat, *self._remind_of_pending(), *self._catch_up(now_ms)]
             case "reseal":
                 return self._restart_sealing(now_ms)
             case "deferred":
@@ -507,7 +509,6 @@ class ChainNode:
         if proposal is None:
             self._candidate = None
             return [StopSealing(), again]
-        view = Overlay(head.state)
         self._candidate = build_candidate(
             self._key,
             proposal,
@@ -515,13 +516,25 @@ class ChainNode:
             genesis=self.genesis,
             contracts=self._contracts,
             producers=self._checkpoints.for_the_next_block(head.state),
-            pending=self.mempool.candidates(lambda sender: get_account(view, sender).sequence),
+            pending=self._executable(),
         )
         self._job += 1
         if proposal.target is None:
             return [again, *self._on_seal_found(self._job, 0, now_ms)]
         root = self._candidate.header.root
         return [StartSealing(job=self._job, root=root, target=proposal.target), again]
+
+    def _executable(self) -> list[Transaction]:
+        """Pending transactions that the next block may take, in its order."""
+        view = Overlay(self.chain.head.state)
+        return self.mempool.candidates(lambda sender: get_account(view, sender).sequence)
+
+    def _remind_of_pending(self) -> list[Action]:
+        """Announce again what blocks pass over: an announcement may be lost, a reorg brings back what was settled."""
+        height, oldest = self.chain.head.height, self._executable()[: wire.MAX_ITEMS]
+        self._waiting_since = {tx.id: self._waiting_since.get(tx.id, height) for tx in oldest}
+        passed_over = (identity for identity, since in self._waiting_since.items() if height >= since + _PASSED_OVER_BLOCKS)
+        return broadcast_transactions(passed_over)
 
     def _on_seal_found(self, job: int, nonce: int, now_ms: int) -> list[Action]:
         candidate = self._candidate

@@ -23,7 +23,7 @@ pytestmark = pytest.mark.live
 
 KILLS = 100
 SEED = 20_261_120
-LONGEST_LIFE_MS = 350
+SHORT_LIFE_MS, LONG_LIFE_MS = 200, 1_500  # every tenth is a long one, in which n0 catches up and votes
 NURSERY = Path(__file__).parent / "sigkill_nursery.py"
 
 
@@ -91,8 +91,8 @@ async def test_a_hundred_kills_lose_and_double_nothing(make_local, tmp_path):
     async with local.running(1) as [survivor], nursery(config_file, diary_file) as process:
         equivocations = []
         offering = asyncio.ensure_future(place_offers(local, survivor, equivocations))
-        for _ in range(KILLS):
-            await live_and_die(process, moments.uniform(1, LONGEST_LIFE_MS))
+        for turn in range(KILLS):
+            await live_and_die(process, moments.uniform(1, SHORT_LIFE_MS if turn % 10 else LONG_LIFE_MS))
 
         entries = [line.split() for line in diary_file.read_text().splitlines()]
         count = Counter(words[0] for words in entries)
