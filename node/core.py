@@ -533,8 +533,8 @@ class ChainNode:
         """Announce again what blocks pass over: an announcement may be lost, a reorg brings back what was settled."""
         height, oldest = self.chain.head.height, self._executable()[: wire.MAX_ITEMS]
         self._waiting_since = {tx.id: self._waiting_since.get(tx.id, height) for tx in oldest}
-        passed_over = (identity for identity, since in self._waiting_since.items() if height >= since + _PASSED_OVER_BLOCKS)
-        return broadcast_transactions(passed_over)
+        since = height - _PASSED_OVER_BLOCKS
+        return broadcast_transactions(tx_id for tx_id, noticed in self._waiting_since.items() if noticed <= since)
 
     def _on_seal_found(self, job: int, nonce: int, now_ms: int) -> list[Action]:
         candidate = self._candidate
