@@ -24,6 +24,7 @@ pytestmark = pytest.mark.live
 KILLS = 100
 SEED = 20_261_120
 SHORT_LIFE_MS, LONG_LIFE_MS = 200, 1_500  # every tenth is a long one, in which n0 catches up and votes
+DEPTH = 10  # blocks below the lower head at which two nodes must agree
 NURSERY = Path(__file__).parent / "sigkill_nursery.py"
 
 
@@ -83,6 +84,12 @@ async def place_offers(local, survivor, equivocations):
                 await host.submit([local.transaction(1, sequence - 1, "intention", *offer.to_payload())])
 
 
+def share_a_branch(one, other):
+    """Whether two chains agree but for their last blocks: at 25 a second no two heads need be equal at any instant."""
+    low, high = sorted((one.head.height, other.head.height))
+    return high - low <= DEPTH and one.hash_at(low - DEPTH) == other.hash_at(low - DEPTH)
+
+
 async def test_a_hundred_kills_lose_and_double_nothing(make_local, tmp_path):
     local = make_local(2, interval_ms=40, period_ms=400)
     moments = random.Random(SEED)
@@ -107,6 +114,6 @@ async def test_a_hundred_kills_lose_and_double_nothing(make_local, tmp_path):
         async with local.running(0) as [n0]:
             chain = local.host(n0).node.chain
             await local.until(lambda: all(chain.find_transaction(identity) for identity in acknowledged))
-            await local.until(lambda: local.head(n0) == local.head(survivor))
+            await local.until(lambda: share_a_branch(chain, local.host(survivor).node.chain))
         assert not offering.done()
         offering.cancel()
