@@ -72,7 +72,7 @@ def make_network(pairs: int) -> Network:
         members.append(GenesisMember(name=f"meter-{index}", role="device", key=device.public_key, owner=name))
     params = ChainParams(
         name="bench",
-        ledger=LedgerParams(period_ms=PERIOD_MS, max_block_transactions=100_000, max_block_bytes=3_900_000),
+        ledger=LedgerParams(period_ms=PERIOD_MS, max_block_transactions=8_000, max_block_bytes=3_900_000),
         consensus=ConsensusParams(),
         market=MarketParams(max_orders_per_period=1_000_000),
     )

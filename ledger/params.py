@@ -68,7 +68,7 @@ class LedgerParams(Section):
 
     period_ms: Positive = 3_600_000
     max_block_bytes: Annotated[int, Field(ge=1, le=3_900_000)] = 1_000_000  # a peer's answer holds 4 MB
-    max_block_transactions: Positive = 2_000
+    max_block_transactions: Annotated[int, Field(ge=1, le=8_000)] = 2_000  # an announcement holds 8 192 ids
     max_transaction_bytes: Annotated[int, Field(ge=1_024, lt=2**31)] = 16_384  # evidence takes up to some 900
     max_expiry_blocks: Positive = 10_000
 

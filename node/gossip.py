@@ -34,6 +34,7 @@ class Gossip:
         self._mempool = mempool
         self._engine = engine
         self._is_known = is_known
+        self._turn = 0
         self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
         self._transactions = Fetcher(
             timeout_ms=_FETCH_TIMEOUT_MS,
@@ -149,17 +150,19 @@ class Gossip:
         self.sync.skip_known(self._is_known)
         self.sync.want_bodies([peer for peer, status in self.peers.items() if self._has_skeleton(peer, status)])
         if not self.sync.is_active:
-            for peer, status in self.peers.items():
-                if status is not None and peer not in self._strays and self._is_ahead(status):
-                    actions += self.ask_headers(peer, now_ms)
-                    break
+            ahead = [peer for peer, status in self.peers.items() if peer not in self._strays and self._is_ahead(status)]
+            if ahead:
+                actions += self.ask_headers(ahead[self._turn % len(ahead)], now_ms)
+                self._turn += 1  # one that claims much and answers nothing must not be asked again and again
         return [*actions, *self.fetch(now_ms)]
 
     def _has_skeleton(self, peer: PeerId, status: wire.Status | None) -> bool:
         """Whether it is worth asking a peer for bodies: one that lags behind too would not answer."""
         return status is not None and (peer == self.sync.source or status.height >= self.sync.target_height)
 
-    def _is_ahead(self, status: wire.Status) -> bool:
+    def _is_ahead(self, status: wire.Status | None) -> bool:
+        if status is None:
+            return False
         work = int.from_bytes(status.work, "big")
         return work > self._chain.head.work and not self._is_known(status.head)
 
