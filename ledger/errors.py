@@ -447,7 +447,7 @@ class UnknownAccount(NotFound):
 
 
 class NoTrades(NotFound):
-    message = "the gate of period {period} is not closed: it has no trades yet"
+    message = "period {period} has no trades: {detail}"
 
 
 class NoSettlement(NotFound):
@@ -604,6 +604,10 @@ class UnreadableFile(ConfigError):
 
 class UnwritableFile(ConfigError):
     message = "cannot write {file}: {detail}"
+
+
+class UnusableDirectory(ConfigError):
+    message = "cannot make the directory {directory}: {detail}"
 
 
 class BadConfigFile(ConfigError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import socket
 import sys
 from contextlib import closing
@@ -14,6 +15,7 @@ import aiohttp
 from consensus import seal
 from ledger.errors import GridmeritError, StoreLocked
 from ledger.genesis import Genesis
+from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from node.client import Client
@@ -26,6 +28,7 @@ from node.network import measure_nonces_per_s
 
 _OLDEST_PYTHON = (3, 11)
 _PEER_TIMEOUT_S = 2.0
+_OURSELVES = "this node"
 _DATE_RESOLUTION_MS = 1_500  # a Date header has whole seconds
 
 
@@ -54,10 +57,10 @@ async def examine(directory: Path | None) -> list[Finding]:
     findings.append(Finding("configuration", "ok", f"{directory / 'node.toml'}, chains {names}"))
     key_finding, key = _check_key(config, documents)
     findings.append(key_finding)
-    is_up = await _answers(config)
+    holder = await _find_holder(config, documents, key)
     findings += [
-        _check_port("peer port", config.peer_listen, is_up=is_up),
-        _check_port("API port", config.api_listen, is_up=is_up),
+        _check_port("peer port", config.peer_listen, holder),
+        _check_port("API port", config.api_listen, holder),
     ]
     for genesis in documents:
         findings.append(_check_chain(config, genesis, key))
@@ -105,24 +108,46 @@ def _check_key(config: NodeConfig, documents: list[Genesis]) -> tuple[Finding, S
     return Finding("key", "ok", f"{members[0].name} ({members[0].role}, {rights}), file mode 0600"), key
 
 
-async def _answers(config: NodeConfig) -> bool:
+async def _find_holder(config: NodeConfig, documents: list[Genesis], key: SigningKey | None) -> str:
+    """Who answers at the API's address, in words; `_OURSELVES` where the key and the lock say that it is this node."""
     try:
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
-            await client.node_status()
+            status = await client.node_status()
+    except GridmeritError:
+        return "another program"
+    address = None if key is None else show_address(key.address)
+    is_unknown = key is None and config.key_file is not None  # the key cannot be opened: the lock alone must tell
+    if (is_unknown or status.address == address) and any(_is_locked(config, genesis) for genesis in documents):
+        return _OURSELVES
+    return f"another node ({status.member or status.address or 'an observer'})"
+
+
+def _is_locked(config: NodeConfig, genesis: Genesis) -> bool:
+    """Whether a process has the chain's directory open."""
+    directory = config.data_dir / genesis.params.name
+    if not directory.is_dir():
+        return False
+    try:
+        with GuardFile(directory, genesis.chain_id):
+            return False
+    except StoreLocked:
+        return True
     except GridmeritError:
         return False
-    return True
 
 
-def _check_port(what: str, address: ListenAddress, *, is_up: bool) -> Finding:
+def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:
     with socket.socket(socket.AF_INET6 if ":" in address.host else socket.AF_INET) as probe:
         probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         try:
             probe.bind((address.host, address.port))
         except OSError as error:
-            if is_up:
+            if error.errno != errno.EADDRINUSE:
+                return Finding(what, "fail", f"{address}: {error.strerror}", "choose another address in node.toml")
+            if holder == _OURSELVES:
                 return Finding(what, "ok", f"{address} is held by this node, which is running")
-            return Finding(what, "fail", f"{address}: {error.strerror}", "choose another address in node.toml")
+            remedy = "stop what listens there, or choose another address in node.toml"
+            return Finding(what, "fail", f"{address} is held by {holder}", remedy)
     return Finding(what, "ok", f"{address} is free")
 
 

@@ -307,7 +307,8 @@ def _check_agreement(record: DayRecord) -> Check:
     heads = {(peer.status.height, peer.status.head, peer.status.state_root) for peer in record.peers}
     if len(heads) == 1:
         height, head, root = next(iter(heads))
-        detail = f"all {len(record.peers)} peers have block {height} {head[:16]}… with state root {root[:16]}…"
+        who = f"all {len(record.peers)} peers have" if len(record.peers) > 1 else "the only peer has"
+        detail = f"{who} block {height} {head[:16]}… with state root {root[:16]}…"
         return Check("one head", True, detail)
     listed = ", ".join(f"{peer.name} {peer.status.height} {peer.status.head[:12]}…" for peer in record.peers)
     return Check("one head", False, f"the peers did not agree at any time looked at: {listed}")

@@ -40,6 +40,7 @@ from node.network import (
     load_chain_params,
     load_network,
     load_packaged_profile,
+    make_directory,
     new_network,
     scale_params,
 )
@@ -359,7 +360,7 @@ async def _find(answer: Any) -> Any:
 def _clear(directory: Path) -> Path:
     """The directory for the network, empty; what an earlier demo left is removed, nothing else.
 
-    Raises `BusyDirectory` or `NetworkRunning`.
+    Raises `BusyDirectory`, `NetworkRunning` or `UnusableDirectory`.
     """
     home = directory / "network"
     if home.exists():
@@ -370,7 +371,7 @@ def _clear(directory: Path) -> Path:
         if any(find_pid(old, node) is not None for node in old.nodes):
             raise NetworkRunning(directory=home)
         shutil.rmtree(home)
-    directory.mkdir(parents=True, exist_ok=True)
+    make_directory(directory)
     for name in _FILES:
         (directory / name).unlink(missing_ok=True)
     return home

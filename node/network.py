@@ -27,7 +27,7 @@ from pydantic import BaseModel, ValidationError
 from consensus import seal
 from consensus.credit_target import compute_weight
 from consensus.poca import check_params
-from ledger.errors import BadParameters, BusyDirectory, NoNetwork
+from ledger.errors import BadParameters, BusyDirectory, NoNetwork, UnusableDirectory
 from ledger.genesis import Genesis, GenesisMember
 from ledger.hashing import tagged_hash
 from ledger.params import ChainParams
@@ -187,11 +187,10 @@ def new_network(
 
     The profile's producers come first, then its consumers; the first `nodes` of them seal, the others are clients. With
     a `seed` all keys follow from it, so that two networks have the same members: for rehearsals only. Raises
-    `BusyDirectory`, `BadParameters` or a `ConfigError` of the key files.
+    `BusyDirectory`, `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
     """
     check_params(params)
-    if directory.exists() and any(directory.iterdir()):
-        raise BusyDirectory(directory=directory)
+    claim_directory(directory)
     players = sorted(profile.players, key=lambda player: player.role != "producer")
     assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
     sealing = [player.name for player in players[:nodes]]
@@ -204,7 +203,6 @@ def new_network(
     params = params.model_copy(update={"consensus": params.consensus.model_copy(update={"n_diff_initial": n_diff})})
     genesis = Genesis(params=params, time_ms=now_ms(), members=_make_members(profile, keys, sealing))
 
-    directory.mkdir(parents=True, exist_ok=True)
     genesis_file = f"genesis-{params.name}.json"
     save_genesis(genesis, directory / genesis_file)
     entries = _make_node_entries(sealing, keys)
@@ -238,7 +236,7 @@ def load_network(directory: Path) -> Network:
     """Read what `new_network` wrote. Raises `NoNetwork`."""
     try:
         document = json.loads((directory / "network.json").read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise NoNetwork(directory=directory) from None
     return Network(
         directory=directory,
@@ -312,6 +310,32 @@ def find_free_ports(count: int) -> list[int]:
 
 
 # --- files ---------------------------------------------------------------------------------------
+
+
+def claim_directory(directory: Path) -> None:
+    """Make a directory, or take an empty one. Raises `BusyDirectory` or `UnusableDirectory`."""
+    make_directory(directory)
+    try:
+        is_busy = any(directory.iterdir())
+    except OSError as error:
+        raise UnusableDirectory(directory=str(directory), detail=error.strerror or str(error)) from None
+    if is_busy:
+        raise BusyDirectory(directory=directory)
+
+
+def make_directory(directory: Path) -> None:
+    """Make a directory and its parents where they are missing. Raises `UnusableDirectory`."""
+    try:
+        directory.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        obstacle = next((path for path in (directory, *directory.parents) if path.exists()), directory)
+        if not obstacle.is_dir():
+            detail = f"{obstacle} is a file"
+        elif isinstance(error, FileNotFoundError):
+            detail = f"nothing can be made in {obstacle}"
+        else:
+            detail = f"{error.strerror or error} in {obstacle}"
+        raise UnusableDirectory(directory=str(directory), detail=detail) from None
 
 
 def make_passphrase(path: Path) -> bytes:

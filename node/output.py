@@ -35,6 +35,7 @@ HINTS: dict[str, str] = {
     "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
     "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
+    "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UnknownMember": "gridmerit credit show, which lists the players",
     "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
@@ -167,6 +168,11 @@ def format_time(time_ms: int) -> str:
 def format_hour(start_ms: int) -> str:
     """The UTC time of day."""
     return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%H:%M")
+
+
+def format_count(count: int, noun: str) -> str:
+    """A number of things, in the grammar's number: `1 hour`, `2 hours`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
 
 
 def format_span(span_ms: int) -> str:

@@ -324,7 +324,10 @@ class ChainQueries:
     def get_trades(self, period: int) -> TradesInfo:
         gate = get_gate(self._view, period)
         if gate is None:
-            raise NoTrades(period=period)
+            gate_ms = compute_times(period, self._node.params, self._node.genesis.time_ms).gate_ms
+            is_past = self._node.chain.head.header.timestamp_ms >= gate_ms
+            detail = "it had no orders" if is_past else "its gate is not closed yet"
+            raise NoTrades(period=period, detail=detail)
         trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
         return TradesInfo(period=period, gate=_describe_gate(gate), trades=trades)
 

@@ -19,7 +19,7 @@ from node.day import (
     run_checks,
     summarise_hours,
 )
-from node.output import format_hour, format_kwh, format_points, format_span, format_yuan, table
+from node.output import format_count, format_hour, format_kwh, format_points, format_span, format_yuan, table
 
 _TEXT_WIDTH = 100
 
@@ -132,7 +132,7 @@ def _make_sealing(record: DayRecord, history: CreditHistory) -> Section:
         )
         for count in counts
     )
-    heads = ("member", "sealed", "expected", "95 % band", "")
+    heads = ("member", "sealed", "expected", "95 % band", "verdict")
     tau = format_points(record.genesis.params.consensus.tau_upt)
     note = (
         f"Expected: the sum over all blocks of Eq. (11)'s share (τ = {tau} points) in the snapshot each was sealed "
@@ -265,7 +265,8 @@ def _describe(record: DayRecord) -> str:
     blocks = len(record.blocks) - 1
     spacing_ms = (record.blocks[-1].timestamp_ms - record.blocks[1].timestamp_ms) // max(1, blocks - 1) if blocks else 0
     return (
-        f"{len(record.hours_ms)} hours of {len(record.players)} players on {len(record.peers)} peers, "
+        f"{format_count(len(record.hours_ms), 'hour')} of {format_count(len(record.players), 'player')} "
+        f"on {format_count(len(record.peers), 'peer')}, "
         f"seed {record.seed}. "
         f"An hour lasted {format_span(params.ledger.period_ms)}, a block {format_span(spacing_ms)} on average "
         f"(aim: {format_span(params.consensus.block_interval_ms)}); {blocks} blocks. "

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.errors import ChecksFailed
-from node.output import emit, format_error, format_kwh, json_option, note, stderr_is_terminal
+from node.output import emit, format_count, format_error, format_kwh, json_option, note, stderr_is_terminal
 
 if TYPE_CHECKING:
     from node.demo import DemoResult, Progress
@@ -59,7 +59,9 @@ def command(
         seed=seed, hours=hours, peers=peers, directory=out, keep=keep, period_ms=period_ms or choose_period_ms(peers)
     )
     bar = _Bar()
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # the nodes must not outlive us then either
+    for number in (signal.SIGTERM, signal.SIGHUP):  # the nodes must not outlive us then either
+        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
+            signal.signal(number, signal.default_int_handler)
     try:
         result = run_demo(plan, bar.show)
     finally:
@@ -123,8 +125,8 @@ class _Bar:
         full = _BAR * (progress.cleared + progress.settled) // (2 * progress.hours)
         line = (
             f"hour {progress.cleared:2}/{progress.hours} {'█' * full}{'░' * (_BAR - full)} "
-            f"{progress.trades} trades, {format_kwh(progress.volume_wh)} kWh, "
-            f"{progress.settled} hours settled, block {progress.height}"
+            f"{format_count(progress.trades, 'trade')}, {format_kwh(progress.volume_wh)} kWh, "
+            f"{format_count(progress.settled, 'hour')} settled, block {progress.height}"
         )
         if self._is_terminal:
             click.echo("\r" + line.ljust(len(self._last)), err=True, nl=False)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from node.commands.target import run_async
-from node.output import emit, json_option
+from node.output import emit, format_count, json_option
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 CONFIGURATION = 3
@@ -41,6 +41,9 @@ def command(ctx: click.Context, directory: Path | None) -> None:
             lines.append(f"      try: {finding.remedy}")
     failed = sum(finding.verdict == "fail" for finding in findings)
     warned = sum(finding.verdict == "warn" for finding in findings)
-    lines += ["", f"{len(findings)} checks, {warned} warnings, {failed} failures"]
+    lines += [
+        "",
+        f"{format_count(len(findings), 'check')}, {format_count(warned, 'warning')}, {format_count(failed, 'failure')}",
+    ]
     emit([finding._asdict() for finding in findings], "\n".join(lines))
     ctx.exit(CONFIGURATION if failed else 0)

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import click
 
-from ledger.errors import BusyDirectory
 from node.output import emit, facts, json_option
 
 _PARTS_OF_A_PEER = 3
@@ -44,15 +43,13 @@ def command(
     from ledger.signatures import generate_key
     from node.config import load_config, load_genesis, save_genesis
     from node.keystore import save_key
-    from node.network import load_network, make_passphrase, render_node_toml
+    from node.network import claim_directory, load_network, make_passphrase, render_node_toml
 
     genesis = load_genesis(genesis_file)
     known = [_parse_peer(peer) for peer in peers]
     if network is not None:
         known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
-    if directory.exists() and any(directory.iterdir()):
-        raise BusyDirectory(directory=directory)
-    directory.mkdir(parents=True, exist_ok=True)
+    claim_directory(directory)
     copy = f"genesis-{genesis.params.name}.json"
     save_genesis(genesis, directory / copy)
     text = render_node_toml(

@@ -39,9 +39,9 @@ def new(file: Path, passphrase_file: Path | None) -> None:
     """
     from ledger.signatures import generate_key
     from node.keystore import load_passphrase, save_key
-    from node.network import make_passphrase
+    from node.network import make_directory, make_passphrase
 
-    file.parent.mkdir(parents=True, exist_ok=True)
+    make_directory(file.parent)
     beside = passphrase_file or file.with_name("passphrase")
     passphrase = load_passphrase(beside) if passphrase_file or beside.exists() else make_passphrase(beside)
     key = generate_key()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,13 +14,26 @@ from node.commands import Group, compare
 from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
 from node.commands.values import parse_kwh, parse_yuan
-from node.output import emit, format_kwh, format_span, format_weight, format_yuan, json_option, table
+from node.output import (
+    emit,
+    format_count,
+    format_kwh,
+    format_span,
+    format_weight,
+    format_yuan,
+    json_option,
+    note,
+    table,
+)
 
 if TYPE_CHECKING:
+    from ledger.hashing import Address
+    from market.contracts import TradeIntention
     from node.answers import BookInfo, MarketPeriods, SettlementInfo, TradesInfo, TransactionStatus
     from node.client import Client
 
 _LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
+_NEAR_INTERVALS = 2  # blocks that an order may take
 _PERIOD = click.IntRange(min=0)
 
 
@@ -75,7 +89,11 @@ def place(
 ) -> None:
     """Place a limit order (a TradeIntention) and wait for its block.
 
-    A bid sets its cost aside, wheeling included; what is not used becomes free again at the gate.
+    A bid sets its cost aside, wheeling included; what is not used becomes free again at the gate. Without --period, a
+    gate nearer than two block intervals is left out, and the next period's opening awaited.
+
+    Meters must report what was delivered (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`),
+    else the delivery counts as zero and credit falls.
 
     \b
     Example:
@@ -84,13 +102,13 @@ def place(
     signer = resolve_key(target, key, passphrase_file)
     price_uyuan, volume_wh = parse_yuan(price), parse_kwh(volume)
 
-    async def work() -> tuple[int, TransactionStatus]:
+    async def work() -> tuple[int, int | None, TransactionStatus]:
         from market.contracts import TradeIntention
         from market.orders import Side
 
         async with connect(target) as client:
             member = await client.account(signer.address)
-            chosen = choose_open(await client.periods()) if period is None else period
+            chosen = await _wait_for_open(client) if period is None else period
             intention = TradeIntention(
                 side=Side[side.upper()],
                 period=chosen,
@@ -103,10 +121,12 @@ def place(
                 stability_ppm=0,
             )
             identity = await client.send(signer, "intention", intention.to_payload())
-            return chosen, await client.wait_for(identity)
+            outcome = await client.wait_for(identity)
+            book = await client.book(chosen)
+            return chosen, _find_order(book, signer.address, intention), outcome
 
-    chosen, outcome = run_async(work())
-    show_outcome(outcome, period=chosen)
+    chosen, order_id, outcome = run_async(work())
+    show_outcome(outcome, period=chosen, order_id=order_id)
 
 
 @command.command("cancel")
@@ -176,12 +196,40 @@ def settlement(period: int | None, target: Target) -> None:
     emit(to_plain(found), _render_settlement(found))
 
 
-def choose_open(periods: MarketPeriods) -> int:
-    """The open period whose gate closes next. Raises `NoPeriod`."""
-    open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
+def choose_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
+    """The open period whose gate closes next, in `at_least_ms` or more. Raises `NoPeriod`."""
+    open_now = [
+        entry.period
+        for entry in periods.periods
+        if entry.phase == "open" and entry.gate_ms - periods.time_ms >= at_least_ms
+    ]
     if not open_now:
         raise NoPeriod(what="open")
     return min(open_now)
+
+
+async def _wait_for_open(client: Client) -> int:
+    """The open period whose gate closes next, but not before an order can be in a block; waits where there is none."""
+    interval_ms = (await client.status()).block_interval_ms
+    while True:
+        periods = await client.periods()
+        left_ms = {entry.period: entry.gate_ms - periods.time_ms for entry in periods.periods}
+        try:
+            return choose_open(periods, at_least_ms=_NEAR_INTERVALS * interval_ms)
+        except NoPeriod:
+            nearest = choose_open(periods)
+        note(f"the gate of period {nearest} is too near; waiting for the next period to open …")
+        await asyncio.sleep((left_ms[nearest] + interval_ms) / 1_000)
+
+
+def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> int | None:
+    """The number by which `cancel` knows an order that was just placed; None where it has left the book."""
+    from ledger.hashing import show_address
+
+    side = book.bids if intention.side.name == "BID" else book.offers
+    wanted = (show_address(owner), intention.price_uyuan_per_kwh, intention.volume_wh)
+    found = [order.order_id for order in side if (order.owner, order.price_uyuan_per_kwh, order.volume_wh) == wanted]
+    return max(found, default=None)
 
 
 async def _find_last(client: Client, what: str) -> Any:
@@ -236,7 +284,8 @@ def _in(span_ms: int) -> str:
 
 
 def _render_trades(found: TradesInfo) -> str:
-    head = f"period {found.period}: {len(found.trades)} trades, {found.gate.status}, gate block {found.gate.height}"
+    count = format_count(len(found.trades), "trade")
+    head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
     if not found.trades:
         return head
     rows = [

@@ -12,9 +12,11 @@ from node.commands.target import run_async, to_plain
 from node.output import emit, facts, format_points, format_span, json_option, note, table
 
 if TYPE_CHECKING:
+    from ledger.params import ChainParams
     from node.network import Network
     from node.processes import NodeState
 
+_PPM = 1_000_000
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -57,17 +59,16 @@ def new(directory: Path, nodes: int, params_file: str, period_ms: int | None, se
     Example:
       gridmerit net new mynet --nodes 4 --period-ms 60000
     """
-    from ledger.params import ChainParams
     from node.network import get_packaged_params, load_chain_params, load_packaged_profile, new_network, scale_params
 
     file = get_packaged_params(params_file) if params_file in ("recommended", "paper") else Path(params_file)
-    params: ChainParams = load_chain_params(file)
+    params = load_chain_params(file)
     if period_ms is not None:
         params = scale_params(params, period_ms)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
-    emit(describe(network), _render_new(network))
+    emit(describe(network), f"{_render_new(network, params)}\nnext: gridmerit net up {directory}")
 
 
 def describe(network: Network) -> dict[str, Any]:
@@ -81,7 +82,7 @@ def describe(network: Network) -> dict[str, Any]:
     }
 
 
-def _render_new(network: Network) -> str:
+def _render_new(network: Network, params: ChainParams) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
     clients = [f"{player.name} → {player.node}" for player in network.players if player.name != player.node]
     lines = [
@@ -92,7 +93,14 @@ def _render_new(network: Network) -> str:
     ]
     if clients:
         lines += [f"players without a node: {', '.join(clients)}", ""]
-    return "\n".join([*lines, f"next: gridmerit net up {network.directory}"])
+    period_ms = params.ledger.period_ms
+    gate_ms = -(params.market.gate_ppm * period_ms // _PPM) % period_ms or period_ms
+    lines += [
+        f"a period lasts {format_span(period_ms)} (--period-ms sets it); "
+        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now",
+        "",
+    ]
+    return "\n".join(lines)
 
 
 @command.command("up")

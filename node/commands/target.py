@@ -140,7 +140,8 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
 
     network = load_network(directory)
     if key is None:
-        raise click.UsageError(f"--key: who signs? one of {', '.join(player.name for player in network.players)}")
+        names = [*(player.name for player in network.players), *(player.meter for player in network.players)]
+        raise click.UsageError(f"--key: who signs? one of {', '.join(names)}")
     for player in network.players:
         if key == player.name:
             return directory / player.key_file, directory / player.passphrase_file

@@ -119,11 +119,14 @@ def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:
 
 
 def _render(status: TransactionStatus, more: Mapping[str, object] | None = None) -> str:
-    lines: list[tuple[str, object]] = [*(more or {}).items(), ("transaction", status.id), ("status", status.status)]
+    lines: list[tuple[str, object]] = [
+        (name.replace("_", " "), "–" if value is None else value) for name, value in (more or {}).items()
+    ]
+    lines += [("transaction", status.id), ("status", status.status)]
     if status.height is not None:
         lines += [
             ("block", f"{status.height}  {status.block}"),
-            ("place", status.index),
+            ("index in block", status.index),
             ("outcome", f"without effect: {status.code}" if status.code else "took effect"),
             ("depth", f"{status.depth}{', final' if status.final else ''}"),
         ]

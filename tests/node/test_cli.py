@@ -8,20 +8,32 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import click
 import pytest
 
-from ledger.errors import InsufficientBalance, WrongHeight
+from ledger.errors import InsufficientBalance, NoPeriod, WrongHeight
 from ledger.params import ChainParams
 from node import cli
+from node.answers import MarketPeriods, PeriodInfo
 from node.cli import COMMANDS, run
+from node.commands.market import choose_open
 from node.commands.values import parse_kwh, parse_yuan
 from node.config import load_config
 from node.guard_file import GuardFile
 from node.network import load_chain_params, load_packaged_profile, new_network
-from node.output import format_error, format_kwh, format_points, format_scaled, format_span, format_yuan, table
+from node.output import (
+    format_count,
+    format_error,
+    format_kwh,
+    format_points,
+    format_scaled,
+    format_span,
+    format_yuan,
+    table,
+)
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(cli.__file__).parent.parent
@@ -144,6 +156,25 @@ def test_3_an_n_diff_without_room_for_credit(gridmerit: Run, tmp_path: Path) -> 
     assert "n_diff_max must be at most" in err
 
 
+def test_3_a_path_that_cannot_be_made(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    file = tmp_path / "README.md"
+    file.write_text("text")
+    genesis = network / "genesis-jy1.json"
+    for args in (
+        ("net", "new", file / "x"),
+        ("init", file / "x", "--genesis", genesis),
+        ("key", "new", file / "x.pem"),
+        ("demo", "--out", file / "x"),
+    ):
+        code, _, err = gridmerit(*args)
+        assert code == 3
+        assert "error[UnusableDirectory]" in err
+        assert f"{file} is a file" in err
+    code, _, err = gridmerit("net", "new", "/proc/x")
+    assert code == 3
+    assert " in /proc" in err
+
+
 def test_4_unreachable_says_what_to_try(gridmerit: Run) -> None:
     code, out, err = gridmerit("status", "--api", "http://127.0.0.1:9")
     assert (code, out) == (4, "")
@@ -231,6 +262,20 @@ def test_spans() -> None:
     assert [format_span(span) for span in spans] == ["850 ms", "12.3 s", "3 min 20 s", "5 h 02 min", "3 d 4 h"]
 
 
+def test_one_is_not_plural() -> None:
+    assert [format_count(count, "hour") for count in (0, 1, 2)] == ["0 hours", "1 hour", "2 hours"]
+
+
+def test_a_gate_that_is_too_near_is_left_out() -> None:
+    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, live=False, gate=None, **times)
+    periods = MarketPeriods(time_ms=1_000, periods=(entry, replace(entry, period=5, gate_ms=2_500)))
+    assert choose_open(periods) == 4
+    assert choose_open(periods, at_least_ms=501) == 5
+    with pytest.raises(NoPeriod):
+        choose_open(periods, at_least_ms=1_501)
+
+
 def test_a_table_lines_up() -> None:
     assert table(["name", "kWh"], [("a", 1), ("long", 200)]).splitlines() == [
         "name  kWh",
@@ -279,6 +324,19 @@ def test_init_of_an_observer(gridmerit: Run, network: Path, tmp_path: Path) -> N
     assert code == 0
     assert 'name = "eye"' in out
     assert load_config(tmp_path / "eye" / "node.toml").key_file is None
+
+
+def test_who_may_sign_in_a_network_includes_meters(gridmerit: Run, network: Path) -> None:
+    code, _, err = gridmerit("tx", "send", "reading", "1", "2", "0", "--node", network)
+    assert code == 2
+    assert "homes-1" in err
+    assert "meter-homes-8" in err
+
+
+def test_net_new_says_when_the_first_gate_comes(gridmerit: Run, tmp_path: Path) -> None:
+    code, out, _ = gridmerit("net", "new", tmp_path / "net", "--nodes", "1", "--period-ms", "60000")
+    assert code == 0
+    assert "a period lasts 1 min 00 s (--period-ms sets it); the first gate comes 1 min 00 s after the genesis" in out
 
 
 def test_doctor_finds_what_is_broken(gridmerit: Run, network: Path) -> None:

@@ -127,12 +127,17 @@ def test_a_network_that_is_still_running_is_not_overwritten(runs: dict[str, Run]
     assert "try: gridmerit net down" in err
 
 
-def test_interrupted_it_stops_its_nodes(tmp_path: Path) -> None:
-    process = _spawn(tmp_path, "--hours", 1, "--peers", 1)
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+def test_interrupted_it_stops_its_nodes(tmp_path: Path, number: signal.Signals) -> None:
+    before = signal.signal(number, signal.SIG_DFL)  # it would be inherited where it is ignored, as under nohup
+    try:
+        process = _spawn(tmp_path, "--hours", 1, "--peers", 1)
+    finally:
+        signal.signal(number, before)
     assert process.stderr is not None
     while "block" not in process.stderr.readline():
         assert process.poll() is None
-    process.send_signal(signal.SIGINT)
+    process.send_signal(number)
     process.communicate(timeout=30)
     assert process.returncode == 130
     network = load_network(tmp_path / "network")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import os
+import re
+import shutil
 import signal
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -179,13 +181,15 @@ def test_a_transfer_takes_effect(ask: Ask) -> None:
 
 
 def test_an_order_is_placed_seen_and_cancelled(ask: Ask) -> None:
-    assert ask("market", "place", "bid", "--price", "0.52", "--volume", "12.5", "--key", "homes-4")[0] == 0
-    _, shown = ask("market", "book")
+    code, placed = ask("market", "place", "bid", "--price", "0.52", "--volume", "12.5", "--key", "homes-4")
+    assert code == 0
+    _, shown = ask("market", "book", "--period", placed["period"])
     book = shown["book"]
     assert [(order["owner_name"], order["volume_wh"]) for order in book["bids"]] == [("homes-4", 12_500)]
     code, compared = ask("market", "compare", "--period", book["period"])
     assert (code, compared["bids"], compared["wanted_wh"], compared["chain_rule"]) == (0, 1, 12_500, "price-time")
-    cancel = ("market", "cancel", book["bids"][0]["order_id"], "--period", book["period"], "--key", "homes-4")
+    assert placed["order_id"] == book["bids"][0]["order_id"]
+    cancel = ("market", "cancel", placed["order_id"], "--period", book["period"], "--key", "homes-4")
     assert ask(*cancel)[0] == 0
     assert ask("market", "book", "--period", book["period"])[1]["book"]["bids"] == []
     assert ask("market", "compare", "--period", book["period"])[0] == 5
@@ -231,6 +235,19 @@ def test_doctor_of_a_running_node(live: Path, capsys: pytest.CaptureFixture[str]
     out = capsys.readouterr().out
     assert "in use by the running node" in out
     assert "ok    peer wind-122" in out
+    assert out.count("is held by this node, which is running") == 2
+
+
+def test_doctor_of_a_node_whose_ports_another_holds(
+    live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "twin"
+    shutil.copytree(live / "nodes" / "pv-101", home, ignore=shutil.ignore_patterns("data"))
+    config = home / "node.toml"
+    genesis = live / "genesis-jy1.json"
+    config.write_text(re.sub(r'genesis = ".*"', f'genesis = "{genesis}"', config.read_text()))
+    assert run(["doctor", "--node", str(home)]) == 3
+    assert capsys.readouterr().out.count("is held by another node (pv-101)") == 2
 
 
 def test_a_node_that_ended_is_started_again(live: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -251,8 +251,10 @@ def test_trades_and_their_gate(ask):
         ("pv-101", "homes-2", 2_000),
     ]
     assert result.trades[0].price_uyuan_per_kwh == 512_500
-    with pytest.raises(NoTrades):
-        ask.get_trades(PERIOD + 1)
+    with pytest.raises(NoTrades, match="its gate is not closed yet"):
+        ask.get_trades(PERIOD + 100)
+    with pytest.raises(NoTrades, match="it had no orders"):
+        ask.get_trades(0)
 
 
 def test_a_settlement_adds_up(ask):
