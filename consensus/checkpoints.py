@@ -13,6 +13,7 @@ from consensus.contracts import (
     EQUIVOCATION,
     compute_quorum,
     is_recorded,
+    slot_of,
 )
 from consensus.evidence import Equivocation
 from consensus.guard import GuardRecord
@@ -120,11 +121,7 @@ class Checkpoints:
 
     def add_evidence(self, evidence: Equivocation | DoubleVote) -> bool:
         """Keep checked evidence until a block has recorded it; whether it was news."""
-        match evidence:
-            case Equivocation():
-                key = b"s" + evidence.producer + evidence.first.parent
-            case DoubleVote():
-                key = b"v" + evidence.signer + evidence.first.statement.period.to_bytes(8, "big")
+        key = slot_of(evidence)
         if key in self._evidence:
             return False
         self._evidence[key] = evidence

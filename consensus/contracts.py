@@ -70,7 +70,7 @@ def process_equivocation(view: Overlay, block: BlockContext, transaction: Transa
     if evidence.producer not in get_sealers(view):
         raise UnknownSigner(signer=evidence.producer.hex()[:16])
     check_equivocation(evidence, block.chain_id)
-    _punish(view, block, evidence.producer, _slot_of(evidence))
+    _punish(view, block, evidence.producer, slot_of(evidence))
 
 
 def process_double_vote(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -80,7 +80,7 @@ def process_double_vote(view: Overlay, block: BlockContext, transaction: Transac
     """
     evidence = DoubleVote.from_value(_only(transaction))
     check_double_vote(evidence, get_sealers(view), chain_id=block.chain_id)
-    _punish(view, block, evidence.signer, _slot_of(evidence))
+    _punish(view, block, evidence.signer, slot_of(evidence))
 
 
 def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
@@ -88,10 +88,10 @@ def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
     author = evidence.producer if isinstance(evidence, Equivocation) else evidence.signer
     if get_account(view, address_of(author)).credit_upt == 0:
         return True
-    return view.get(_EVIDENCE + _slot_of(evidence)) is not None
+    return view.get(_EVIDENCE + slot_of(evidence)) is not None
 
 
-def _slot_of(evidence: Equivocation | DoubleVote) -> bytes:
+def slot_of(evidence: Equivocation | DoubleVote) -> bytes:
     """What its author was free to sign once."""
     match evidence:
         case Equivocation():

@@ -427,7 +427,7 @@ class ChainNode:
         move = self.chain.move_head(entry)
         forgotten = self._settle_mempool(move.removed, move.added)
         certified = [
-            self._read_certificate(tx.payload[0])
+            QuorumCertificate.from_value(tx.payload[0])
             for added in move.added
             if added.block is not None
             for tx in added.block.transactions
@@ -616,7 +616,7 @@ class ChainNode:
         if known is not None:
             return known
         raw = self._store.get(_CERTIFICATE_ROW + period.to_bytes(8, "big"))
-        return None if raw is None else self._read_certificate(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
+        return None if raw is None else QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
 
     def _load_final_certificate(self) -> QuorumCertificate | None:
         last = None
@@ -624,11 +624,8 @@ class ChainNode:
             last = raw
         if last is None:
             return None
-        certificate = self._read_certificate(decode(last, max_bytes=_MAX_CERTIFICATE_BYTES))
+        certificate = QuorumCertificate.from_value(decode(last, max_bytes=_MAX_CERTIFICATE_BYTES))
         return certificate if certificate.statement.block_hash == self.chain.final_hash else None
-
-    def _read_certificate(self, value: object) -> QuorumCertificate:
-        return QuorumCertificate.from_value(value)  # type: ignore[arg-type]
 
     def _pending_votes(self) -> tuple[bytes, ...]:
         """Votes on gates that are still open, said again for whoever missed them."""

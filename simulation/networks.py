@@ -67,8 +67,13 @@ def make_network(
 def make_consensus(hash_rate: int, credit_upt: int, *, interval_ms: int = 1_000) -> ConsensusParams:
     """Parameters under which that many nonces a second, all at one credit, find a block per interval from the start."""
     tau_upt = 10_000_000
-    target = 2**256 * 1_000 // (hash_rate * interval_ms)
-    n_diff = target * 2**64 // compute_weight(credit_upt, tau_upt)
+    n_diff = compute_n_diff(tau_upt, credit_upt, hash_rate=hash_rate, interval_ms=interval_ms)
     return ConsensusParams(
         tau_upt=tau_upt, n_diff_initial=n_diff, block_interval_ms=interval_ms, max_ahead_ms=2 * interval_ms
     )
+
+
+def compute_n_diff(tau_upt: int, credit_upt: int, *, hash_rate: int, interval_ms: int) -> int:
+    """The N_diff at which so many nonces a second, all at one credit, find a block per interval: from Eq. (10)."""
+    target = 2**256 * 1_000 // (hash_rate * interval_ms)
+    return (target << 64) // compute_weight(credit_upt, tau_upt)

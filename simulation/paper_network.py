@@ -23,9 +23,8 @@ from market.profile import Profile
 from market.views import get_trades
 from node.events import Action, MessageReceived, Publish
 from node.messages import message_to_value
-from simulation.networks import GENESIS_TIME_MS, Network, key_of
+from simulation.networks import GENESIS_TIME_MS, Network, compute_n_diff, key_of
 from simulation.paper_day import AgreedTrade, PlayerOrder
-from simulation.paper_sealing import compute_n_diff
 from simulation.world import Peer, World
 
 BLOCKS_PER_PERIOD = 12  # an hour holds 360 blocks of 10 s; this many suffice for every stage of the market

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from consensus.credit_target import compute_n_diff_limit, compute_shares, compute_weight
+from consensus.credit_target import compute_n_diff_limit, compute_shares
 from ledger.params import ChainParams, ConsensusParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.snapshot import get_snapshot
@@ -20,7 +20,7 @@ from market.orders import Side
 from market.period import compute_times
 from market.rounding import divide_half_up
 from simulation.binomial import compute_band, compute_chance_of_none
-from simulation.networks import CAPACITY_WH, Network, make_network
+from simulation.networks import CAPACITY_WH, Network, compute_n_diff, make_network
 from simulation.world import World
 
 PLAYERS = tuple(f"player-{number}" for number in range(1, 11))
@@ -106,12 +106,6 @@ def run_race(params: ChainParams, tau_upt: int, seed: int, *, blocks: int = BLOC
         side_blocks=world.node(PLAYERS[0]).chain.counters.side_blocks,
         refused=sum(world.node(name).blocks_refused for name in PLAYERS),
     )
-
-
-def compute_n_diff(tau_upt: int, credit_upt: int, *, hash_rate: int, interval_ms: int) -> int:
-    """The N_diff at which so many nonces a second, all at one credit, find a block per interval: from Eq. (10)."""
-    target = 2**256 * 1_000 // (hash_rate * interval_ms)
-    return (target << 64) // compute_weight(credit_upt, tau_upt)
 
 
 # --- inside --------------------------------------------------------------------------------------
