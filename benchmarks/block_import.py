@@ -18,6 +18,7 @@ from benchmarks.table import Row, print_table
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import Chain
+from ledger.checkpoints import get_checkpoints
 from ledger.execution import (
     BlockContext,
     EnvelopeCache,
@@ -27,15 +28,15 @@ from ledger.execution import (
     compute_receipt_root,
     execute_body,
 )
-from ledger.gates import get_gate
-from ledger.genesis import Genesis, GenesisMember
+from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction, make_transaction
-from node.core import build_contracts
+from market.gates import CERTIFIED, get_gate
+from node.contracts import build_contracts
 
 PERIOD_MS = 60_000
 BLOCK_TRANSACTIONS = 1_000
@@ -58,15 +59,19 @@ def make_network(pairs: int) -> Network:
     keys = [SigningKey(index.to_bytes(32, "big")) for index in range(2, 4 * pairs + 3)]
     sealer, grid, traders, devices = SEALER, keys[0], keys[1 : 2 * pairs + 1], keys[2 * pairs + 1 :]
     members = [
-        GenesisMember(name="sealer", role="observer", key=sealer.public_key, seals=True),
+        GenesisMember(name="sealer", role="observer", key=sealer.public_key, seals=(ALL_CHAINS,)),
         GenesisMember(name="grid", role="grid-operator", key=grid.public_key),
     ]
     for index, (key, device) in enumerate(zip(traders, devices, strict=True)):
-        role = "consumer" if index < pairs else "producer"
         name = f"player-{index}"
         members.append(
             GenesisMember(
-                name=name, role=role, key=key.public_key, balance_uyuan=10**12, capacity_wh=10**6, position="f1"
+                name=name,
+                role="consumer" if index < pairs else "producer",
+                key=key.public_key,
+                balance_uyuan=10**12,
+                capacity_wh=10**6,
+                position="f1",
             )
         )
         members.append(GenesisMember(name=f"meter-{index}", role="device", key=device.public_key, owner=name))
@@ -110,7 +115,7 @@ def sign(chain: Chain, key: SigningKey, sequence: int, kind: str, payload: tuple
 def build_block(chain: Chain, timestamp_ms: int, transactions: tuple[Transaction, ...]) -> Block:
     """A block with right roots; nobody seals it, for consensus is not what is measured."""
     context = make_context(chain, timestamp_ms)
-    execution = execute_body(chain.head.state, context, transactions, build_contracts())
+    execution = execute_body(chain.head.state, context, transactions, build_contracts(chain.genesis))
     refused = {receipt.code for receipt in execution.receipts if receipt.code}
     assert not refused, refused
     header = Header(
@@ -131,7 +136,7 @@ def build_block(chain: Chain, timestamp_ms: int, transactions: tuple[Transaction
 
 def import_block(chain: Chain, store: LevelStore, raw: bytes) -> dict[str, float]:
     """Import one block's bytes, stage by stage as the node does it; seconds by stage."""
-    contracts, envelopes = build_contracts(), EnvelopeCache()
+    contracts, envelopes = build_contracts(chain.genesis), EnvelopeCache()
     marks = [time.perf_counter()]
     block = Block.from_bytes(raw, max_bytes=10**9, max_transactions=10**6, max_transaction_bytes=16_384)
     assert compute_tx_root(block.transactions) == block.header.tx_root
@@ -167,7 +172,7 @@ def transfer_blocks(network: Network, chain: Chain, count: int) -> Iterator[byte
 
 
 def settlement_blocks(network: Network, chain: Chain) -> Iterator[tuple[str, bytes]]:
-    """A whole period: orders, gate, certificate, readings, settlement; yields (name, bytes) as above."""
+    """A whole period: orders, gate, certificate of its checkpoint, readings, settlement; yields (name, bytes)."""
     period, pairs = 3, len(network.buyers)
     orders = [
         sign(chain, key, 0, "intention", intention(side, period, 500_000 + index, 1_000))
@@ -177,21 +182,29 @@ def settlement_blocks(network: Network, chain: Chain) -> Iterator[tuple[str, byt
     yield "orders", build_block(chain, 10, tuple(orders)).raw
     yield "gate", build_block(chain, PERIOD_MS, ()).raw
     yield "name", build_block(chain, PERIOD_MS + 1, ()).raw
+    certified = sign(chain, network.sealer, 0, "certificate", (certify_gate(network, chain, period).to_value(),))
+    yield "certificate", build_block(chain, PERIOD_MS + 2, (certified,)).raw
+    yield "binding", build_block(chain, PERIOD_MS + 3, ()).raw
     gate = get_gate(Overlay(chain.head.state), period)
     assert gate is not None
-    statement = Statement(
-        chain_id=chain.chain_id, period=period, block_hash=gate.block_hash, result_root=gate.result_root
-    )
-    vote = sign_statement(statement, network.sealer)
-    certificate = QuorumCertificate(statement=statement, signatures=((vote.signer, vote.signature),))
-    certified = sign(chain, network.sealer, 0, "certificate", (certificate.to_value(),))
-    yield "certificate", build_block(chain, PERIOD_MS + 2, (certified,)).raw
+    assert gate.status == CERTIFIED, gate
     readings = tuple(
         sign(chain, device, 0, "reading", (period, 990, 0) if index < pairs else (period, 0, 980))
         for index, device in enumerate(network.devices)
     )
     yield "readings", build_block(chain, 4 * PERIOD_MS, readings).raw
     yield "settlement", build_block(chain, 5 * PERIOD_MS, ()).raw
+
+
+def certify_gate(network: Network, chain: Chain, period: int) -> QuorumCertificate:
+    """The only sealer's signature on the checkpoint that is the gate's block."""
+    view = Overlay(chain.head.state)
+    gate, checkpoint = get_gate(view, period), get_checkpoints(view)[-1]
+    assert gate is not None
+    assert gate.height == checkpoint.height, "the gate closes at the start of a slot"
+    statement = Statement(chain_id=chain.chain_id, slot=checkpoint.slot, block_hash=checkpoint.block_hash)
+    vote = sign_statement(statement, network.sealer)
+    return QuorumCertificate(statement=statement, signatures=((vote.signer, vote.signature),))
 
 
 def intention(side: int, period: int, price: int, volume_wh: int) -> tuple[object, ...]:

@@ -1,4 +1,4 @@
-"""Checkpoints: which gate blocks to sign, when enough have signed, and what a producer must put on the chain.
+"""Checkpoints: which of them to sign, when enough have signed, and what a producer must put on the chain.
 
 Step 5 of the credit matching algorithm (text 000 section 4.2) as a pure state machine over votes and head states.
 """
@@ -19,14 +19,14 @@ from consensus.evidence import Equivocation
 from consensus.guard import GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
 from ledger.accounts import get_sealers
+from ledger.checkpoints import get_checkpoints, get_undecided
 from ledger.codec import Value
-from ledger.gates import OPEN, Gate, get_gate, get_undecided
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.state import State
 
 _KEPT = 64  # certificates and pieces of evidence that wait for a block
-_PERIODS_AHEAD = 16
+_SLOTS_AHEAD = 16
 
 
 class Checkpoints:
@@ -40,46 +40,42 @@ class Checkpoints:
         self._evidence: dict[bytes, Equivocation | DoubleVote] = {}
         self._tally = VoteTally(
             chain_id=chain_id,
-            members_at=lambda period: self._sealers,
+            members_at=lambda slot: self._sealers,
             quorum_of=lambda count: compute_quorum(params, count),
-            periods_ahead=_PERIODS_AHEAD,
+            slots_ahead=_SLOTS_AHEAD,
         )
 
-    def on_head(self, state: State, *, height: int, period: int) -> tuple[Statement, ...]:
-        """The statements on open gates that are deep enough under a head at `height`, in `period`, to be signed.
+    def on_head(self, state: State, *, height: int) -> tuple[Statement, ...]:
+        """The statements on checkpoints that are deep enough under a head at `height` to be signed.
 
         Call it once before anything else: it is how the members with the sealing right become known.
         """
         view = Overlay(state)
         self._sealers = get_sealers(view)
         undecided = get_undecided(view)
-        due = []
-        for gate_period in undecided:
-            gate = get_gate(view, gate_period)
-            assert gate is not None
-            if gate.block_hash and height >= gate.height + self._params.checkpoint_depth:
-                statement = Statement(
-                    chain_id=self._chain_id,
-                    period=gate_period,
-                    block_hash=gate.block_hash,
-                    result_root=gate.result_root,
-                )
-                due.append(statement)
-        self._tally.forget_before(min(undecided, default=period))
-        return tuple(due)
+        recent = get_checkpoints(view)
+        newest = recent[-1].slot if recent else 0
+        self._tally.forget_before(min((item.slot for item in undecided), default=newest))
+        return tuple(
+            self._state(item.slot, item.block_hash)
+            for item in undecided
+            if item.block_hash and height >= item.height + self._params.checkpoint_depth
+        )
 
-    def is_locked(self, state: State, statement: Statement, record: GuardRecord, *, period: int) -> bool:
-        """Whether what was signed for another period forbids this statement on a head in `period`.
+    def is_locked(self, state: State, statement: Statement, record: GuardRecord) -> bool:
+        """Whether what was signed for another slot forbids this statement on that state's branch.
 
-        Whoever has signed a gate block stays with its branch until the delivery of that period begins, when it is
-        certified or void: else one member's two votes could make gate blocks of two branches final.
+        Whoever has signed a checkpoint stays with its branch for `checkpoint_lifetime` slots, in which it is certified
+        or given up: else one member's two votes could make checkpoints of two branches final.
         """
-        view = Overlay(state)
-        for signed_period, digest in record.votes:
-            if signed_period <= period or signed_period == statement.period:
+        recent = get_checkpoints(Overlay(state))
+        known = {item.slot: item.block_hash for item in recent}
+        given_up = recent[-1].slot - self._params.checkpoint_lifetime if recent else -1
+        for slot, digest in record.votes:
+            if slot <= given_up or slot == statement.slot:
                 continue
-            gate = get_gate(view, signed_period)
-            if gate is None or not gate.block_hash or self._state_gate(signed_period, gate).digest() != digest:
+            block_hash = known.get(slot)
+            if not block_hash or self._state(slot, block_hash).digest() != digest:
                 return True
         return False
 
@@ -93,27 +89,27 @@ class Checkpoints:
                 self.add_evidence(outcome)
         return outcome
 
-    def votes(self, period: int) -> tuple[Vote, ...]:
-        """The votes held for a period."""
-        return self._tally.votes(period)
+    def votes(self, slot: int) -> tuple[Vote, ...]:
+        """The votes held for a slot."""
+        return self._tally.votes(slot)
 
     def add_certificate(self, certificate: QuorumCertificate) -> bool:
-        """Take in a certificate from a peer; False where one for its period is known.
+        """Take in a certificate from a peer; False where one for its slot is known.
 
         Raises as `verify_certificate` does.
         """
-        if certificate.statement.period in self._certificates:
+        if certificate.statement.slot in self._certificates:
             return False
         quorum = compute_quorum(self._params, len(self._sealers))
         verify_certificate(certificate, self._sealers, quorum, chain_id=self._chain_id)
         self._keep_certificate(certificate)
         return True
 
-    def get_certificate(self, period: int) -> QuorumCertificate | None:
-        return self._certificates.get(period)
+    def get_certificate(self, slot: int) -> QuorumCertificate | None:
+        return self._certificates.get(slot)
 
     def certificate_of(self, block_hash: bytes) -> QuorumCertificate | None:
-        """The certificate of a gate block, by its hash."""
+        """The certificate of a checkpoint, by its hash."""
         for certificate in self._certificates.values():
             if certificate.statement.block_hash == block_hash:
                 return certificate
@@ -132,24 +128,20 @@ class Checkpoints:
     def for_the_next_block(self, state: State) -> Iterator[tuple[str, Value]]:
         """(kind, payload item) of the producer's transactions that would take effect on `state`."""
         view = Overlay(state)
-        for period in get_undecided(view):
-            gate, certificate = get_gate(view, period), self._certificates.get(period)
-            if gate is None or certificate is None or gate.status != OPEN:
-                continue
-            statement = certificate.statement
-            if (gate.block_hash, gate.result_root) == (statement.block_hash, statement.result_root):
+        for checkpoint in reversed(get_undecided(view)):  # a certificate covers all before it
+            certificate = self._certificates.get(checkpoint.slot)
+            if certificate is not None and certificate.statement.block_hash == checkpoint.block_hash:
                 yield CERTIFICATE, certificate.to_value()
+                break
         for evidence in self._evidence.values():
             if not is_recorded(view, evidence):
                 kind = EQUIVOCATION if isinstance(evidence, Equivocation) else DOUBLE_VOTE
                 yield kind, evidence.to_value()
 
     def _keep_certificate(self, certificate: QuorumCertificate) -> None:
-        self._certificates.setdefault(certificate.statement.period, certificate)
+        self._certificates.setdefault(certificate.statement.slot, certificate)
         if len(self._certificates) > _KEPT:
             del self._certificates[min(self._certificates)]
 
-    def _state_gate(self, period: int, gate: Gate) -> Statement:
-        return Statement(
-            chain_id=self._chain_id, period=period, block_hash=gate.block_hash, result_root=gate.result_root
-        )
+    def _state(self, slot: int, block_hash: bytes) -> Statement:
+        return Statement(chain_id=self._chain_id, slot=slot, block_hash=block_hash)

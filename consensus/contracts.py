@@ -1,10 +1,12 @@
-"""What consensus records on the chain: certificates of gate blocks, and evidence, which costs credit.
+"""What consensus records on the chain: certificates of checkpoints, and evidence, which costs credit.
 
 These kinds are the producer's to put into its own block: they spend no sequence number and stand in a block only
 where they take effect, so that nobody can replay them.
 """
 
 from __future__ import annotations
+
+from typing import cast
 
 from consensus.evidence import Equivocation, check_equivocation
 from consensus.quorum import (
@@ -15,17 +17,20 @@ from consensus.quorum import (
     verify_certificate,
 )
 from ledger.accounts import get_account, get_sealers, put_account
+from ledger.checkpoints import get_undecided, mark_certified
 from ledger.codec import Value, encode
 from ledger.errors import AlreadyRecorded, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
 from ledger.execution import BlockContext, Handler
-from ledger.gates import CERTIFIED, OPEN, get_gate, put_gate
 from ledger.hashing import address_of, sha256
+from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.transaction import Transaction
 
 CERTIFICATE, EQUIVOCATION, DOUBLE_VOTE = "certificate", "equivocation", "double-vote"
 _EVIDENCE = b"e/"
+_OFFENCES = b"offences"
+_RETAINED_OFFENCES = 256
 
 
 def consensus_handlers() -> dict[str, Handler]:
@@ -38,27 +43,32 @@ def consensus_handlers() -> dict[str, Handler]:
 
 
 def compute_quorum(params: ConsensusParams, sealers: int) -> int:
-    """Identical statements that certify a gate block: "more than m" (text 000 section 4.2, step 5)."""
-    return max(checkpoint_quorum(sealers), params.checkpoint_m + 1)
+    """Identical statements that certify a checkpoint: "more than m" (text 000 section 4.2, step 5)."""
+    return least_quorum(sealers, params.checkpoint_m)
+
+
+def least_quorum(sealers: int, checkpoint_m: int) -> int:
+    """More than m, and never so few that two quorums could be without a common honest member."""
+    return max(checkpoint_quorum(sealers), checkpoint_m + 1)
 
 
 def process_certificate(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`certificate [certificate]`: mark the period's gate certified.
+    """`certificate [certificate]`: record that a checkpoint is certified, and everything before it.
 
-    Raises `StaleCertificate` where the gate is not open or is another one, and what `verify_certificate` raises.
+    Raises `StaleCertificate` where the checkpoint is decided or is another one, and what `verify_certificate` raises.
     """
     certificate = QuorumCertificate.from_value(_only(transaction))
     statement = certificate.statement
-    gate = get_gate(view, statement.period)
-    if gate is None or gate.status != OPEN:
-        raise StaleCertificate(period=statement.period, detail="no open gate")
-    if (gate.block_hash, gate.result_root) != (statement.block_hash, statement.result_root):
-        raise StaleCertificate(period=statement.period, detail="for another gate block or result")
+    checkpoint = next((item for item in get_undecided(view) if item.slot == statement.slot), None)
+    if checkpoint is None:
+        raise StaleCertificate(slot=statement.slot, detail="its checkpoint is not open")
+    if checkpoint.block_hash != statement.block_hash:
+        raise StaleCertificate(slot=statement.slot, detail="it is for another block")
     sealers = get_sealers(view)
     quorum = compute_quorum(block.params.consensus, len(sealers))
     verify_certificate(certificate, sealers, quorum, chain_id=block.chain_id)
-    put_gate(view, statement.period, gate._replace(status=CERTIFIED))
-    view.emit("certified", statement.period, statement.block_hash, len(certificate.signatures))
+    mark_certified(view, checkpoint)
+    view.emit("certified", statement.slot, checkpoint.height, statement.block_hash, len(certificate.signatures))
 
 
 def process_equivocation(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -74,7 +84,7 @@ def process_equivocation(view: Overlay, block: BlockContext, transaction: Transa
 
 
 def process_double_vote(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`double-vote [evidence]`: two statements for one period.
+    """`double-vote [evidence]`: two statements for one slot.
 
     Raises `AlreadyRecorded` and what `check_double_vote` raises.
     """
@@ -97,7 +107,8 @@ def slot_of(evidence: Equivocation | DoubleVote) -> bytes:
         case Equivocation():
             return sha256(b"seal" + evidence.producer + evidence.first.parent)
         case DoubleVote():
-            return sha256(b"vote" + evidence.signer + encode(evidence.first.statement.period))
+            statement = evidence.first.statement
+            return sha256(b"vote" + evidence.signer + encode((statement.slot, statement.view)))
 
 
 def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> None:
@@ -110,7 +121,13 @@ def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> 
     view.put(_EVIDENCE + slot, block.height)
     cost = block.params.consensus.equivocation_cost_upt
     credit = max(0, account.credit_upt - cost)
-    put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))
+    if "credit" in block.siblings:  # credit is kept there; what is taken here holds until the next snapshot from there
+        number = cast(int, view.get(_OFFENCES) or 0)
+        view.put(_OFFENCES, number + 1)
+        post(view, "offence", number, [(slot, address, cost)], height=block.height, retained=_RETAINED_OFFENCES)
+        put_account(view, address, account._replace(credit_upt=credit))
+    else:
+        put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))
     view.emit("punished", address, credit)
 
 

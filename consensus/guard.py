@@ -17,7 +17,7 @@ _KEPT = 256  # slots remembered; the chain moves on by far more than this before
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRecord:
-    """Height of the last block sealed, parents sealed on, and (period, digest) of statements signed, ascending.
+    """Height of the last block sealed, parents sealed on, and (slot, digest) of statements signed, ascending.
 
     The height falls only where the head does; a store whose head is below it has been rolled back.
     """
@@ -30,19 +30,19 @@ class GuardRecord:
         return parent not in self.parents
 
     def may_sign(self, statement: Statement) -> bool:
-        """Whether signing keeps to one statement per period. A period older than all kept ones is refused."""
+        """Whether signing keeps to one statement per slot. A slot older than all kept ones is refused."""
         signed = dict(self.votes)
-        if statement.period in signed:
-            return signed[statement.period] == statement.digest()
-        return len(self.votes) < _KEPT or statement.period > self.votes[0][0]
+        if statement.slot in signed:
+            return signed[statement.slot] == statement.digest()
+        return len(self.votes) < _KEPT or statement.slot > self.votes[0][0]
 
     def after_seal(self, *, height: int, parent: bytes) -> GuardRecord:
         assert self.may_seal_on(parent), "a second block on one parent"
         return replace(self, height=height, parents=(*self.parents, parent)[-_KEPT:])
 
     def after_vote(self, statement: Statement) -> GuardRecord:
-        assert self.may_sign(statement), "a second statement for one period"
-        votes = {**dict(self.votes), statement.period: statement.digest()}
+        assert self.may_sign(statement), "a second statement for one slot"
+        votes = {**dict(self.votes), statement.slot: statement.digest()}
         return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
 
     def after_head(self, height: int) -> GuardRecord:
@@ -62,10 +62,8 @@ class GuardRecord:
             parents=tuple(
                 expect_bytes(parent, "parent", size=32) for parent in expect_list(parents, "parents", max_items=_KEPT)
             ),
-            votes=tuple(
-                (expect_int(period, "period"), expect_bytes(digest, "digest", size=32)) for period, digest in pairs
-            ),
+            votes=tuple((expect_int(slot, "slot"), expect_bytes(digest, "digest", size=32)) for slot, digest in pairs),
         )
         if any(one >= next_one for (one, _), (next_one, _) in pairwise(record.votes)):
-            raise WrongShape(what="guard votes", detail="expected them ascending by period")
+            raise WrongShape(what="guard votes", detail="expected them ascending by slot")
         return record

@@ -1,14 +1,15 @@
-"""Statements on a period's gate block, the votes that sign them and the certificates that votes form.
+"""Statements on a slot's checkpoint, the votes that sign them and the certificates that votes form.
 
-This is step 5 of the credit matching algorithm (text 000, §4.2). A `QuorumCertificate` with a Merkle proof is
-the only cross-chain proof. A member is its 32-byte public key, a voter one that holds the sealing right in
-the period.
+This is step 5 of the credit matching algorithm (text 000, §4.2): a block commits to everything that has been computed
+up to it, results and weights included. A `QuorumCertificate` with a Merkle proof is the only cross-chain proof. A
+member is its 32-byte public key, a voter one that holds the sealing right in the slot.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
+from functools import lru_cache
 from itertools import pairwise
 
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
@@ -25,7 +26,7 @@ from ledger.hashing import HASH_SIZE
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
 
 MAX_SIGNERS = 1_024
-MAX_PERIODS_AHEAD = 4
+MAX_SLOTS_AHEAD = 4
 
 
 def max_faulty(n: int) -> int:
@@ -49,28 +50,31 @@ def pbft_quorum(n: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a voter says of a period: its gate block, and the root of the result that block carries."""
+    """What a voter says of a slot: which block is its checkpoint.
+
+    Under PBFT every height is a slot, and `view` the view in which the block was agreed on; checkpoints have none.
+    """
 
     chain_id: bytes
-    period: int
+    slot: int
     block_hash: bytes
-    result_root: bytes
+    view: int = 0
 
     def __post_init__(self) -> None:
-        assert len(self.chain_id) == len(self.block_hash) == len(self.result_root) == HASH_SIZE, self
+        assert len(self.chain_id) == len(self.block_hash) == HASH_SIZE, self
 
     def to_value(self) -> Value:
-        return (self.chain_id, self.period, self.block_hash, self.result_root)
+        return (self.chain_id, self.slot, self.view, self.block_hash)
 
     @classmethod
     def from_value(cls, value: Value) -> Statement:
         """Raises `WrongShape`."""
-        chain_id, period, block_hash, result_root = expect_array(value, 4, "statement")
+        chain_id, slot, view, block_hash = expect_array(value, 4, "statement")
         return cls(
             chain_id=expect_bytes(chain_id, "chain id", size=HASH_SIZE),
-            period=expect_int(period, "period"),
-            block_hash=expect_bytes(block_hash, "gate block hash", size=HASH_SIZE),
-            result_root=expect_bytes(result_root, "result root", size=HASH_SIZE),
+            slot=expect_int(slot, "slot"),
+            view=expect_int(view, "view"),
+            block_hash=expect_bytes(block_hash, "checkpoint hash", size=HASH_SIZE),
         )
 
     def digest(self) -> bytes:
@@ -101,12 +105,12 @@ class Vote:
 
 
 def sign_statement(statement: Statement, key: SigningKey) -> Vote:
-    """The vote of `key`, whose holder must first have recorded durably that it signs no other for the period."""
+    """The vote of `key`, whose holder must first have recorded durably that it signs no other for the slot."""
     return Vote(statement=statement, signer=key.public_key, signature=key.sign(statement.digest()))
 
 
 def check_vote(vote: Vote, members: Collection[bytes], *, chain_id: bytes | None = None) -> None:
-    """Raise unless the vote is by one of `members`, the voters of its period, and properly signed.
+    """Raise unless the vote is by one of `members`, the voters of its slot, and properly signed.
 
     Members may hold the same key on several chains: pass `chain_id` unless it has been compared already.
     Raises `WrongChain`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
@@ -149,7 +153,7 @@ class QuorumCertificate:
 def verify_certificate(
     certificate: QuorumCertificate, members: Collection[bytes], quorum: int, *, chain_id: bytes | None = None
 ) -> None:
-    """Raise unless at least `quorum` of `members`, the voters of the period, signed the statement.
+    """Raise unless at least `quorum` of `members`, the voters of the slot, signed the statement.
 
     A certificate with one bad signature is refused whole, even if the rest would do. Pass `chain_id` unless
     it has been compared already. Raises `WrongChain`, `DuplicateSigner`, `NonCanonical`, `UnknownSigner`,
@@ -164,9 +168,7 @@ def verify_certificate(
             raise UnknownSigner(signer=_show(signer))
     if len(certificate.signatures) < quorum:
         raise ShortCertificate(actual=len(certificate.signatures), quorum=quorum)
-    digest = certificate.statement.digest()
-    for signer, signature in certificate.signatures:
-        verify(signer, digest, signature, what="certificate")
+    verify_signatures(certificate.statement.digest(), certificate.signatures)
 
 
 # --- what convicts a voter -----------------------------------------------------------------------
@@ -174,10 +176,9 @@ def verify_certificate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubleVote:
-    """Evidence: two different statements for one period, both signed by one member.
+    """Evidence: two different statements for one slot, both signed by one member.
 
-    The lower (block hash, result root) comes first, so that every witness of the same two votes shows the
-    same bytes.
+    The lower block hash comes first, so that every witness of the same two votes shows the same bytes.
     """
 
     first: Vote
@@ -198,7 +199,7 @@ class DoubleVote:
 
 
 def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain_id: bytes | None = None) -> None:
-    """Raise unless the evidence convicts one of `members`, the voters of its period.
+    """Raise unless the evidence convicts one of `members`, the voters of its slot.
 
     Raises `NotADoubleVote`, and whatever `check_vote` raises of either vote.
     """
@@ -207,8 +208,8 @@ def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain
         raise NotADoubleVote(detail="two signers")
     if first.statement.chain_id != second.statement.chain_id:
         raise NotADoubleVote(detail="two chains")
-    if first.statement.period != second.statement.period:
-        raise NotADoubleVote(detail="two periods")
+    if (first.statement.slot, first.statement.view) != (second.statement.slot, second.statement.view):
+        raise NotADoubleVote(detail="two slots or views")
     if _conflict_order(first) >= _conflict_order(second):
         raise NotADoubleVote(detail="the same statement twice, or the higher one first")
     check_vote(first, members, chain_id=chain_id)
@@ -219,17 +220,17 @@ def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain
 
 
 @dataclass(slots=True)
-class _PeriodTally:
+class _SlotTally:
     votes: dict[bytes, Vote] = field(default_factory=dict)  # the first of each signer
     convicted: set[bytes] = field(default_factory=set)
     is_certified: bool = False
 
 
 class VoteTally:
-    """Collects the votes of one chain, period by period, until they form a certificate.
+    """Collects the votes of one chain, slot by slot, until they form a certificate.
 
-    `members_at(period)` gives the public keys with the sealing right in a period, and `quorum_of(n)` how many
-    of n must agree. Holds at most one vote per member in each of `periods_ahead` + 1 periods, the first of
+    `members_at(slot)` gives the public keys with the sealing right in a slot, and `quorum_of(n)` how many
+    of n must agree. Holds at most one vote per member in each of `slots_ahead` + 1 slots, the first of
     them being the last one passed to `forget_before`.
     """
 
@@ -239,55 +240,53 @@ class VoteTally:
         chain_id: bytes,
         members_at: Callable[[int], Collection[bytes]],
         quorum_of: Callable[[int], int] = checkpoint_quorum,
-        periods_ahead: int = MAX_PERIODS_AHEAD,
+        slots_ahead: int = MAX_SLOTS_AHEAD,
     ) -> None:
         self._chain_id = chain_id
         self._members_at = members_at
         self._quorum_of = quorum_of
-        self._periods_ahead = periods_ahead
-        self._first_period = 0
-        self._tallies: dict[int, _PeriodTally] = {}
+        self._slots_ahead = slots_ahead
+        self._first_slot = 0
+        self._tallies: dict[int, _SlotTally] = {}
 
     def add(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
-        """Count a vote: a certificate once per period, evidence once per culprit and period, else None.
+        """Count a vote: a certificate once per slot, evidence once per culprit and slot, else None.
 
         A vote that can change nothing (late, or a repetition) is dropped before its signature is looked at.
         Raises `WrongChain`, `VoteTooFarAhead`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
         """
         _check_chain(vote.statement, self._chain_id)
-        period = vote.statement.period
-        if period < self._first_period:
+        slot = vote.statement.slot
+        if slot < self._first_slot:
             return None
-        if period > self._first_period + self._periods_ahead:
-            raise VoteTooFarAhead(period=period, last=self._first_period + self._periods_ahead)
-        tally = self._tallies.get(period, _PeriodTally())
+        if slot > self._first_slot + self._slots_ahead:
+            raise VoteTooFarAhead(slot=slot, last=self._first_slot + self._slots_ahead)
+        tally = self._tallies.get(slot, _SlotTally())
         earlier = tally.votes.get(vote.signer)
         if earlier is not None and (earlier.statement == vote.statement or vote.signer in tally.convicted):
             return None
-        members = frozenset(self._members_at(period))
+        members = frozenset(self._members_at(slot))
         check_vote(vote, members)
         if earlier is not None:
             tally.convicted.add(vote.signer)
             first, second = sorted((earlier, vote), key=_conflict_order)
             return DoubleVote(first=first, second=second)
-        self._tallies[period] = tally
+        self._tallies[slot] = tally
         tally.votes[vote.signer] = vote
         return self._certify(tally, vote.statement, members)
 
-    def votes(self, period: int) -> tuple[Vote, ...]:
-        """The votes held for a period, ascending by signer, for a peer that missed them."""
-        tally = self._tallies.get(period, _PeriodTally())
+    def votes(self, slot: int) -> tuple[Vote, ...]:
+        """The votes held for a slot, ascending by signer, for a peer that missed them."""
+        tally = self._tallies.get(slot, _SlotTally())
         return tuple(tally.votes[signer] for signer in sorted(tally.votes))
 
-    def forget_before(self, period: int) -> None:
-        """Drop every earlier period, and collect from `period` on. Never steps back."""
-        self._first_period = max(self._first_period, period)
-        for old in [known for known in self._tallies if known < self._first_period]:
+    def forget_before(self, slot: int) -> None:
+        """Drop every earlier slot, and collect from `slot` on. Never steps back."""
+        self._first_slot = max(self._first_slot, slot)
+        for old in [known for known in self._tallies if known < self._first_slot]:
             del self._tallies[old]
 
-    def _certify(
-        self, tally: _PeriodTally, statement: Statement, members: frozenset[bytes]
-    ) -> QuorumCertificate | None:
+    def _certify(self, tally: _SlotTally, statement: Statement, members: frozenset[bytes]) -> QuorumCertificate | None:
         quorum = self._quorum_of(len(members))
         assert quorum >= checkpoint_quorum(len(members)), (quorum, len(members))
         # Members may have lost their right since they voted: only present ones count.
@@ -296,6 +295,13 @@ class VoteTally:
             return None
         tally.is_certified = True
         return _build_certificate(statement, agreeing)
+
+
+@lru_cache(maxsize=1_024)
+def verify_signatures(digest: bytes, signatures: tuple[tuple[bytes, bytes], ...]) -> None:
+    """Remembered, for a certificate is looked at in every candidate block and with every proof that stands on it."""
+    for signer, signature in signatures:
+        verify(signer, digest, signature, what="certificate")
 
 
 def _build_certificate(statement: Statement, votes: Iterable[Vote]) -> QuorumCertificate:
@@ -325,8 +331,8 @@ def _read_signature(value: Value) -> tuple[bytes, bytes]:
     )
 
 
-def _conflict_order(vote: Vote) -> tuple[bytes, bytes]:
-    return (vote.statement.block_hash, vote.statement.result_root)
+def _conflict_order(vote: Vote) -> bytes:
+    return vote.statement.block_hash
 
 
 def _show(raw: bytes) -> str:

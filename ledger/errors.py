@@ -103,7 +103,7 @@ class InvalidCertificate(VerificationFailed):
 
 
 class UnknownSigner(InvalidCertificate):
-    message = "key {signer} has no sealing right in this period"
+    message = "key {signer} has no sealing right on this chain"
     penalty = 10  # the member set that is out of date may be ours
 
 
@@ -124,7 +124,7 @@ class NotAnEquivocation(VerificationFailed):
 
 
 class VoteTooFarAhead(InvalidCertificate):
-    message = "vote is for period {period}, none after {last} is being collected"
+    message = "vote is for slot {slot}, none after {last} is being collected"
     penalty = 0  # the node that lags may be ours
 
 
@@ -190,7 +190,7 @@ class NothingToTake(Rejected):
 
 
 class StaleCertificate(Rejected):
-    message = "certificate for period {period}: {detail}"
+    message = "certificate for slot {slot}: {detail}"
 
 
 class ProducersOnly(Rejected):
@@ -275,6 +275,65 @@ class ImplausibleReading(Rejected):
 class UnknownTrade(Rejected):
     message = "period {period} has {count} trades, none with index {index}"
     exit_code = 5
+
+
+# --- between chains ------------------------------------------------------------------------------
+
+
+class AlreadyRelayed(Rejected):
+    message = "part {part} of {kind} {number} has come already"
+
+
+class RelayTooOld(Rejected):
+    message = "{kind} {number} is too old, nothing before {oldest} is remembered"
+
+
+class RelayTooLate(Rejected):
+    message = "{kind} of period {period} had to come before {deadline} ms, the block is of {now} ms"
+
+
+class UnexpectedRelay(Rejected):
+    message = "{kind} of period {period} does not fit: {detail}"
+
+
+class WrongRoute(Rejected):
+    message = "this chain takes no {kind} from {source}"
+
+
+class StaleMemberSet(Rejected):
+    message = "certified in slot {slot}, the members of {source} have changed in slot {since}"
+
+
+class UnknownSource(Malformed):
+    message = "chain {chain} is not of this network"
+
+
+class UnfinalBlock(InvalidCertificate):
+    message = "the proof is of block {actual}, block {certified} is certified"
+
+
+class NoQuota(Rejected):
+    message = "no quotas of period {period} have come from the scheduling chain; have they been planned?"
+
+
+class OverLineQuota(Rejected):
+    message = "an order of {want} Wh, line {line} has a quota of {limit} Wh on that side"
+
+
+class NotADispatcher(Rejected):
+    message = "only a dispatcher plans the grid, this member has the role {role}"
+
+
+class PlanTooLate(Rejected):
+    message = "plans of period {period} were due before {deadline} ms, the block is of {now} ms"
+
+
+class PlanTooEarly(Rejected):
+    message = "period {period} is too far ahead to be planned, period {last} is the last one now"
+
+
+class UnknownLine(Rejected):
+    message = "the feeder has no line {line!r}"
 
 
 # --- credit as coloured coins --------------------------------------------------------------------
@@ -450,12 +509,24 @@ class NoTrades(NotFound):
     message = "period {period} has no trades: {detail}"
 
 
+class NoQuotas(NotFound):
+    message = "no quotas of period {period} have come from the scheduling chain"
+
+
+class NoSchedule(NotFound):
+    message = "nothing is planned for period {period}, or it is long over"
+
+
+class WrongKind(NotFound):
+    message = "chain {name} is a {actual} chain, this is for a {wanted} chain"
+
+
 class NoSettlement(NotFound):
     message = "period {period} is not settled"
 
 
 class NoCertificate(NotFound):
-    message = "this node has no certificate for period {period}"
+    message = "this node has no certificate that covers {what}"
 
 
 class StateNotKept(NotFound):
@@ -560,6 +631,10 @@ class PeerBanned(Refused):
     message = "this peer is banned until {until_ms} ms"
 
 
+class OtherChainsPeer(NotAPeer):
+    message = "the peer with key {key} is configured for other chains than {chain}"
+
+
 class ChainNotHosted(Refused):
     message = "this node does not host chain {chain}"
     exit_code = 5
@@ -614,6 +689,14 @@ class BadConfigFile(ConfigError):
     """One line per problem, each naming its key, what stands there and what is allowed."""
 
     message = "{file}: {problems}"
+
+
+class NoSuchChain(ConfigError):
+    message = "{file} has no chain {name!r}, it has {known}"
+
+
+class ChainNotNamed(ConfigError):
+    message = "{file} holds several chains, {known}: say which one, as in name = ..."
 
 
 class KeyFilePermissions(ConfigError):

@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 
 from ledger.accounts import get_account, process_transfer, put_account, require_member
 from ledger.block import Block, Header, compute_tx_root
+from ledger.checkpoints import update_checkpoints
 from ledger.codec import encode
 from ledger.errors import (
     Expired,
@@ -28,7 +29,6 @@ from ledger.errors import (
     WrongStateRoot,
     WrongTransactionRoot,
 )
-from ledger.gates import name_gate_blocks
 from ledger.merkle import merkle_root
 from ledger.overlay import Delta, Event, Overlay
 from ledger.params import ChainParams, LedgerParams
@@ -52,6 +52,7 @@ class BlockContext:
     timestamp_ms: int
     period: int
     is_first_of_period: bool
+    siblings: frozenset[str] = frozenset()  # kinds of the network's other chains
 
 
 Handler = Callable[[Overlay, BlockContext, Transaction], None]
@@ -133,7 +134,13 @@ def check_expiry(transaction: Transaction, *, height: int, max_expiry_blocks: in
 
 def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> None:
     """What happens at the start of a block, before its transactions."""
-    name_gate_blocks(view, block.parent)
+    update_checkpoints(
+        view,
+        block.params,
+        parent=block.parent,
+        height=block.height,
+        elapsed_ms=block.timestamp_ms - block.genesis_time_ms,
+    )
     if block.is_first_of_period:
         take_snapshot(view, block.height)
     for hook in contracts.hooks:

@@ -36,6 +36,8 @@ Natural = Annotated[int, Field(ge=0, lt=2**63)]
 Positive = Annotated[int, Field(ge=1, lt=2**63)]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
+Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+Kind = Literal["trading", "scheduling", "credit"]
 
 
 class Section(BaseModel):
@@ -93,6 +95,8 @@ class ConsensusParams(Section):
     relief_after: Positive = 12
     max_ahead_ms: Annotated[int, Field(ge=0, le=15_000)] = 5_000
     tie_break: Literal["first-seen", "lower-hash", "higher-credit"] = "lower-hash"
+    checkpoints_per_period: Annotated[int, Field(ge=1, le=1_000)] = 4
+    checkpoint_lifetime: Annotated[int, Field(ge=1, le=64)] = 4  # slots until an uncertified one is given up
     checkpoint_depth: Natural = 2
     checkpoint_m: Natural = 0  # 0: the least m with 2(m+1) > n + f
     equivocation_cost_upt: CreditUpt = 20_000_000
@@ -122,8 +126,9 @@ class MarketParams(Section):
     """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
-    certificate at D - `deadline_ppm`, readings until D + `settle_ppm`, when the period is settled. The rules are in
-    `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for "credit-weighted" alone.
+    certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
+    period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
+    "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price.
     """
 
     open_ppm: Positive = 3_000_000
@@ -150,10 +155,75 @@ class MarketParams(Section):
         return self
 
 
-class ChainParams(Section):
-    """One chain instance's parameters, hashed into its genesis."""
+class Area(Section):
+    """A part of the grid with one wheeling price."""
 
-    name: Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+    name: Name
+    wheeling_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)]  # 100 yuan, as for prices
+
+
+class Line(Section):
+    """A line of a radial feeder, and with it the bus at its far end, where members are.
+
+    `upstream` names the line it branches off, none where it leaves the substation. The capacity is what it can carry
+    in one period, either way.
+    """
+
+    name: Name
+    upstream: Annotated[str, Field(max_length=32)] = ""
+    area: Name
+    capacity_wh: Positive
+
+
+class SchedulingParams(Section):
+    """DU1's grid, and its clock in parts per million of a period.
+
+    For a delivery period starting at D: plans until D - `quota_ppm`, when quotas follow from them; trade lists until
+    D - `verdict_ppm`; readings until D + `meter_ppm`.
+    """
+
+    quota_ppm: Positive = 3_000_000
+    verdict_ppm: Natural = 1_000_000
+    meter_ppm: Positive = 1_500_000
+    areas: tuple[Area, ...] = ()
+    lines: tuple[Line, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> SchedulingParams:
+        if self.quota_ppm <= self.verdict_ppm:
+            raise ValueError("quotas must come before verdicts: quota_ppm above verdict_ppm")
+        if self.meter_ppm <= 1_000_000:
+            raise ValueError("meter_ppm counts from the start of delivery and must leave time to read meters after it")
+        areas = {area.name for area in self.areas}
+        if len(areas) < len(self.areas):
+            raise ValueError("two areas share a name")
+        known: set[str] = set()
+        for line in self.lines:
+            if line.name in known:
+                raise ValueError(f"two lines are called {line.name}")
+            if line.upstream and line.upstream not in known:
+                raise ValueError(f"line {line.name}: list its upstream line {line.upstream} before it")
+            if line.area not in areas:
+                raise ValueError(f"line {line.name}: there is no area {line.area}")
+            known.add(line.name)
+        return self
+
+
+class ChainParams(Section):
+    """One chain instance's parameters, hashed into its genesis. `kind` says which contracts it runs (text 000, Fig. 1).
+
+    A network needs a trading chain only: what no scheduling or credit chain does, it does itself.
+    """
+
+    name: Name
+    kind: Kind = "trading"
     ledger: LedgerParams = LedgerParams()
     consensus: ConsensusParams = ConsensusParams()
     market: MarketParams = MarketParams()
+    scheduling: SchedulingParams = SchedulingParams()
+
+    @model_validator(mode="after")
+    def _check(self) -> ChainParams:
+        if (self.kind == "scheduling") != bool(self.scheduling.lines):
+            raise ValueError("a scheduling chain, and only such a chain, has lines")
+        return self

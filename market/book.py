@@ -52,9 +52,10 @@ def place_order(
     volume_wh: int,
     statement: Statement,
     quota_wh: int,
+    wheeling_uyuan_per_kwh: int,
     params: MarketParams,
 ) -> Order:
-    """Put an order on the book of a delivery period; a bid sets its whole cost at its limit aside.
+    """Put an order on the book of a delivery period; a bid sets its whole cost at its limit aside, wheeling included.
 
     `quota_wh` bounds the sum of the owner's live orders on that side. Ids count from 0 in order of placing,
     cancelled orders included. Raises `BookFull`, `TooManyOrders`, `OverQuota` or `InsufficientBalance`.
@@ -70,22 +71,25 @@ def place_order(
         raise OverQuota(have=have, want=volume_wh, limit=quota_wh)
     order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
     if side == Side.BID:
-        hold_reserve(view, owner, compute_bid_reserve(order, params.wheeling_uyuan_per_kwh))
+        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh))
     view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh, *statement))
     view.put(_book_key(period), (placed + 1, live + 1))
     view.put(_standing_key(period, owner), tuple(standing.add(side, volume_wh, orders=1)))
     return order
 
 
-def cancel_order(view: Overlay, period: int, order_id: int, owner: Address, params: MarketParams) -> Order:
-    """Take an order off the book and release its reserve. Raises `UnknownOrder` or `NotYourOrder`."""
+def cancel_order(view: Overlay, period: int, order_id: int, owner: Address, *, wheeling_uyuan_per_kwh: int) -> Order:
+    """Take an order off the book and release its reserve. Raises `UnknownOrder` or `NotYourOrder`.
+
+    The wheeling price is the one that the order was placed at.
+    """
     order = _get_order(view, period, order_id)
     if order is None:
         raise UnknownOrder(period=period, order_id=order_id)
     if order.owner != owner:
         raise NotYourOrder(period=period, order_id=order_id, owner=show_address(order.owner))
     if order.side == Side.BID:
-        release_reserve(view, owner, compute_bid_reserve(order, params.wheeling_uyuan_per_kwh))
+        release_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh))
     view.delete(_order_key(period, order_id))
     placed, live = _get_counts(view, period)
     view.put(_book_key(period), (placed, live - 1))

@@ -3,17 +3,29 @@
 Handlers take a payload apart, ask who sent it and whether the period's clock allows it, and leave the rest to
 the order book and the meters. Registered with the chain by `market_handlers` and `market_hooks`.
 
+What it hears from other chains comes to the receivers in `market_routes`.
+
 What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer:
 
+    quota              period, lines, demand, supply: how much all lines together may buy and sell
     order, cancelled   period, order id, owner, side, price, volume
+    trimmed            period, order id, owner, side, volume that the line's quota leaves of the order
     gate               period, trade count, volume, result root; then one `trade` each
     trade              period, trade index, buyer, seller, price, volume
+    certified-result   period
+    accepted           period, trades curtailed, volume accepted of all trades; then one `curtailed` each
+    curtailed          period, trade index, volume accepted, line that is the reason
     void               period
     reading            period, owner, consumed, produced
+    metered            period, meters read
     settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded
     credit             period, member, score of one delivery, credit after it (both in micro-points)
     grid-settlement    period, member, consumption, output, pays, receives
     settled            period
+    unmetered          period
+
+Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed`, `metered` and `unmetered` are heard, and no
+`reading`; beside a credit chain `credit-applied` (see `market.credit_index`), and no `credit`.
 """
 
 from __future__ import annotations
@@ -35,17 +47,21 @@ from ledger.errors import (
     WrongPosition,
 )
 from ledger.execution import BlockContext, Handler, Hook
-from ledger.gates import get_gate
+from ledger.inbox import Routes
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from market.book import cancel_order, place_order
 from market.credit import PPM
+from market.credit_index import receive_credit
 from market.delivery import is_settled
+from market.gates import get_gate
+from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Reading, add_reading
 from market.orders import Side, Statement
-from market.period import add_live_period, compute_times, process_due_periods
+from market.period import add_live_period, process_due_periods, receive_metered, receive_verdict
+from market.quotas import check_quota, receive_quota, require_quota
+from market.times import compute_times
 
-MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
 
@@ -90,9 +106,12 @@ class TradeIntention(NamedTuple):
         )
 
 
-def market_handlers() -> dict[str, Handler]:
-    """The market's transaction kinds."""
-    return {"intention": process_intention, "cancel": process_cancel, "reading": process_reading}
+def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
+    """The market's transaction kinds, given the kinds of the network's other chains."""
+    handlers: dict[str, Handler] = {"intention": process_intention, "cancel": process_cancel}
+    if "scheduling" not in siblings:
+        handlers["reading"] = process_reading
+    return handlers
 
 
 def market_hooks() -> tuple[Hook, ...]:
@@ -100,16 +119,32 @@ def market_hooks() -> tuple[Hook, ...]:
     return (process_due_periods,)
 
 
+def market_routes() -> Routes:
+    """What the market hears from the other chains."""
+    return {
+        ("scheduling", "quota"): receive_quota,
+        ("scheduling", "verdict"): receive_verdict,
+        ("scheduling", "metered"): receive_metered,
+        ("credit", "credit"): receive_credit,
+    }
+
+
 def process_intention(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
 
     Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `WrongNodeType`, `WrongPosition`, `CapacityOverstated`,
-    `MarketNotOpen`, `GateClosed`, and what `place_order` raises.
+    `MarketNotOpen`, `GateClosed`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine`
+    or `OverLineQuota`.
     """
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)
     _check_statements(intention, member)
     _check_open(view, block, intention.period)
+    wheeling = block.params.market.wheeling_uyuan_per_kwh
+    if "scheduling" in block.siblings:
+        quota = require_quota(view, intention.period, member.position)
+        check_quota(quota, member.position, intention.side, intention.volume_wh)
+        wheeling = quota.wheeling_uyuan_per_kwh
     order = place_order(
         view,
         intention.period,
@@ -119,6 +154,7 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         volume_wh=intention.volume_wh,
         statement=intention.statement,
         quota_wh=member.capacity_wh,
+        wheeling_uyuan_per_kwh=wheeling,
         params=block.params.market,
     )
     if order.order_id == 0:
@@ -130,12 +166,17 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
 def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`cancel [period, order_id]`: take one's own order off the book before its gate.
 
-    Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`.
+    Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`, and beside a scheduling chain
+    `NoQuota` or `UnknownLine`.
     """
     fields = expect_array(transaction.payload, 2, "cancel")
     period, order_id = expect_int(fields[0], "period"), expect_int(fields[1], "order id")
     _check_open(view, block, period)
-    order = cancel_order(view, period, order_id, transaction.sender, block.params.market)
+    wheeling = block.params.market.wheeling_uyuan_per_kwh
+    if "scheduling" in block.siblings:
+        member = require_member(view, transaction.sender)
+        wheeling = require_quota(view, period, member.position).wheeling_uyuan_per_kwh
+    order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling)
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
     view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
+from ledger.accounts import Account
 from ledger.errors import EmptyContract
 from market.rounding import divide_half_up
 
@@ -60,3 +61,25 @@ class CreditRecord:
         if not self.score_count:
             return self.initial_upt
         return divide_half_up(self.score_sum_upt, self.score_count)
+
+
+def add_score(account: Account, score_upt: int, *, initial_upt: int) -> Account:
+    """The account after one more delivery (a score of 0 … 100e6 micro-points): Eqs (1), (2) and (12) of text 000.
+
+    Its credit is the mean of its scores less its penalties, and never below 0.
+    """
+    record = CreditRecord(
+        initial_upt=initial_upt, score_sum_upt=account.score_sum_upt, score_count=account.score_count
+    ).add(score_upt)
+    return account._replace(
+        credit_upt=max(0, record.credit_upt - account.penalty_upt),
+        score_sum_upt=record.score_sum_upt,
+        score_count=record.score_count,
+    )
+
+
+def add_penalty(account: Account, cost_upt: int) -> Account:
+    """The account after an offence: its credit falls by the cost in micro-points, not below 0, and stays so reduced."""
+    return account._replace(
+        credit_upt=max(0, account.credit_upt - cost_upt), penalty_upt=account.penalty_upt + cost_upt
+    )

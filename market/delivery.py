@@ -2,6 +2,7 @@
 
 A member's consumption is spread over all it bought and its output over all it sold; who bought or sold
 nothing settles that meter with the grid company. So every Wh that was metered is settled exactly once.
+Beside a credit chain nobody is scored here: that chain hears what was delivered, and scores it.
 """
 
 from __future__ import annotations
@@ -10,13 +11,16 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple, cast
 
 from ledger.accounts import Account, get_account, put_account
+from ledger.codec import Value
 from ledger.execution import BlockContext
 from ledger.genesis import get_grid_operator
 from ledger.hashing import Address
+from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.credit import CreditRecord, assess_delivery
-from market.metering import Reading, take_readings
+from market.credit import add_score, assess_delivery
+from market.metering import Reading
+from market.quotas import get_wheeling
 from market.reserves import compute_trade_reserves, set_aside
 from market.settlement import allocate, settle_trade, settle_with_grid
 from market.trades import TradeRecord
@@ -25,8 +29,12 @@ _SETTLEMENT = b"market/settlement/"
 
 
 class SettledTrade(NamedTuple):
-    """One trade as metered: the parts of both readings that fall on it (Wh) and its three legs (µ¥)."""
+    """One trade as metered: the parts of both readings that fall on it (Wh) and its three legs (µ¥).
 
+    Indexes have gaps where the scheduling chain accepted nothing of a trade.
+    """
+
+    trade_index: int
     buyer: Address
     seller: Address
     consumption_wh: int
@@ -48,7 +56,7 @@ class SettledWithGrid(NamedTuple):
 
 
 class PeriodSettlement(NamedTuple):
-    """A settled period: its trades by index (none where it was void), and the rest by order of reading."""
+    """A settled period: its trades by index (none where it was void or lapsed), and the rest by order of reading."""
 
     trades: tuple[SettledTrade, ...]
     grid: tuple[SettledWithGrid, ...]
@@ -70,34 +78,52 @@ def is_settled(view: Overlay, period: int) -> bool:
     return view.get(_settlement_key(period)) is not None
 
 
-def settle_period(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+def settle_period(
+    view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], readings: Sequence[Reading]
+) -> None:
     """Settle a period by its readings; `trades` are those that bind. A meter that was not read counts as 0.
 
     The trades' reserves are released first, then money moves, and a balance may end in arrears. Both sides of
-    every trade are scored: Eqs (1), (2) and (12) of text 000.
+    every trade are scored, by Eqs (1), (2) and (12) of text 000, or reported to the chain that does so.
     """
     params = block.params.market
-    readings = take_readings(view, period)
-    settled = _settle_trades(trades, readings, params)
+    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    settled = _settle_trades(trades, readings, wheeling, params)
     with_grid = _settle_rest(trades, readings, params)
+    is_scored_here = "credit" not in block.siblings
     accounts = _Accounts(view, get_grid_operator(view))
-    accounts.release(compute_trade_reserves(trades, params.wheeling_uyuan_per_kwh))
+    accounts.release(compute_trade_reserves(trades, wheeling))
     for record, row in zip(trades, settled, strict=True):
         accounts.collect(row.buyer, row.buyer_pays_uyuan)
         accounts.collect(row.seller, -row.seller_receives_uyuan)
-        view.emit("settlement", period, row.buyer, row.seller, *row[4:])
-        for address, score_upt in _score(record, row, params):
+        view.emit("settlement", period, row.buyer, row.seller, *row[5:])
+        for address, score_upt in _score(record, row, params) if is_scored_here else ():
             view.emit("credit", period, address, score_upt, accounts.add_score(address, score_upt, params))
     for rest in with_grid:
         accounts.collect(rest.member, rest.pays_uyuan - rest.receives_uyuan)
         view.emit("grid-settlement", period, *rest)
     accounts.write()
-    view.put(_settlement_key(period), (tuple(map(tuple, settled)), tuple(map(tuple, with_grid))))
+    put_settlement(view, period, PeriodSettlement(tuple(settled), tuple(with_grid)))
+    if settled and not is_scored_here:
+        post(view, "delivered", period, _report_deliveries(trades, settled), height=block.height)
     view.emit("settled", period)
 
 
+def put_settlement(view: Overlay, period: int, settlement: PeriodSettlement) -> None:
+    trades, grid = settlement
+    view.put(_settlement_key(period), (tuple(map(tuple, trades)), tuple(map(tuple, grid))))
+
+
+def _report_deliveries(trades: Sequence[TradeRecord], settled: Sequence[SettledTrade]) -> list[Value]:
+    """The rows of `delivered`: what was agreed of each trade, and what was metered of it."""
+    return [
+        (row.trade_index, row.buyer, row.seller, record.volume_wh, row.consumption_wh, row.output_wh)
+        for record, row in zip(trades, settled, strict=True)
+    ]
+
+
 def _settle_trades(
-    trades: Sequence[TradeRecord], readings: Sequence[Reading], params: MarketParams
+    trades: Sequence[TradeRecord], readings: Sequence[Reading], wheeling: Mapping[Address, int], params: MarketParams
 ) -> list[SettledTrade]:
     volumes_wh = [record.volume_wh for record in trades]
     consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
@@ -108,7 +134,7 @@ def _settle_trades(
     for record, consumed, produced in zip(trades, consumption_wh, output_wh, strict=True):
         legs = settle_trade(
             price_uyuan_per_kwh=record.price_uyuan_per_kwh,
-            wheeling_uyuan_per_kwh=params.wheeling_uyuan_per_kwh,
+            wheeling_uyuan_per_kwh=wheeling[record.buyer],
             consumption_wh=consumed,
             output_wh=produced,
             retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
@@ -116,6 +142,7 @@ def _settle_trades(
         )
         rows.append(
             SettledTrade(
+                trade_index=record.trade_index,
                 buyer=record.buyer,
                 seller=record.seller,
                 consumption_wh=consumed,
@@ -194,18 +221,10 @@ class _Accounts:
         self._collected_uyuan += amount_uyuan
 
     def add_score(self, address: Address, score_upt: int, params: MarketParams) -> int:
-        """Count one more delivery; the account's new credit, which is the mean score less the penalties."""
-        account = self._get(address)
-        record = CreditRecord(
-            initial_upt=params.initial_credit_upt,
-            score_sum_upt=account.score_sum_upt,
-            score_count=account.score_count,
-        ).add(score_upt)
-        credit_upt = max(0, record.credit_upt - account.penalty_upt)
-        self._accounts[address] = account._replace(
-            credit_upt=credit_upt, score_sum_upt=record.score_sum_upt, score_count=record.score_count
-        )
-        return credit_upt
+        """Count one more delivery; the account's new credit."""
+        account = add_score(self._get(address), score_upt, initial_upt=params.initial_credit_upt)
+        self._accounts[address] = account
+        return account.credit_upt
 
     def write(self) -> None:
         operator = self._get(self._operator)

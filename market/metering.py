@@ -1,15 +1,21 @@
 """Meter readings of each delivery period, in ledger state from their arrival until the period is settled.
 
-Readings form a chain, each naming the meter read before it, so that all are found without a list that grows.
+Readings form a chain, each naming the meter read before it, so that all are found without a list that grows. A
+trading chain beside a scheduling chain takes no readings from devices: it hears of them all in one message.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple, cast
 
+from ledger.accounts import require_member
+from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.errors import DuplicateReading
-from ledger.hashing import Address, show_address
+from ledger.hashing import ADDRESS_SIZE, Address, show_address
 from ledger.overlay import Overlay
+
+MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
 
 _LAST = b"market/metered/"
 _READING = b"market/reading/"
@@ -54,6 +60,27 @@ def take_readings(view: Overlay, period: int) -> list[Reading]:
     if readings:
         view.delete(_last_key(period))
     return readings
+
+
+def parse_reading(view: Overlay, row: Value) -> Reading:
+    """A row (owner address, consumed_wh, produced_wh) of `metered`. Raises `WrongShape` or `UnknownMember`."""
+    owner, consumed, produced = expect_array(row, 3, "metered row")
+    address = expect_bytes(owner, "meter's owner", size=ADDRESS_SIZE)
+    require_member(view, address)
+    return Reading(
+        address,
+        expect_int(consumed, "consumption", high=MAX_ENERGY_WH),
+        expect_int(produced, "output", high=MAX_ENERGY_WH),
+    )
+
+
+def check_distinct(readings: Sequence[Reading], period: int) -> None:
+    """Raise `DuplicateReading` where a meter is read twice."""
+    owners = set()
+    for reading in readings:
+        if reading.owner in owners:
+            raise DuplicateReading(period=period, owner=show_address(reading.owner))
+        owners.add(reading.owner)
 
 
 def _last_key(period: int) -> bytes:

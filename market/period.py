@@ -1,4 +1,7 @@
-"""The life of a delivery period: open, gate, certified or void, delivered, settled.
+"""The life of a delivery period: open, gate, certified, accepted or void, delivered, settled or lapsed.
+
+A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
+scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them.
 
 Time is the block's timestamp. It may step back between blocks (consensus asks only that it exceed the median
 of the last 11), so what has happened to a period is read from the state, not inferred from the clock alone.
@@ -7,49 +10,45 @@ of the last 11), so what has happened to a period is read from the state, not in
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import cast
 
+from ledger.checkpoints import get_certified_height
+from ledger.codec import Value, expect_array, expect_int, expect_str
+from ledger.errors import RelayTooLate, UnexpectedRelay, WrongShape
 from ledger.execution import BlockContext
-from ledger.gates import CERTIFIED, OPEN, SETTLED, VOID, Gate, get_gate, put_gate, record_gate
+from ledger.inbox import Delivery
+from ledger.outbox import post
 from ledger.overlay import Overlay
-from ledger.params import ChainParams, MarketParams
 from market.book import close_book, get_candidates, has_book
-from market.credit import PPM
-from market.delivery import settle_period
+from market.delivery import PeriodSettlement, is_settled, put_settlement, settle_period
+from market.gates import ACCEPTED, CERTIFIED, LAPSED, OPEN, SETTLED, VOID, Gate, get_gate, put_gate
 from market.matching_weight import weigh_book
-from market.orders import Order
+from market.metering import Reading, check_distinct, parse_reading, take_readings
+from market.orders import Order, Side
+from market.parts import add_part, drop_parts
+from market.quotas import MAX_LINE_BYTES, get_lines, get_quotas, get_wheeling, trim_to_quotas
 from market.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
 from market.rules import ClearingContext, get_rule, is_by_merit
-from market.trades import MatchWeights, TradeRecord, compute_result_root, get_trades, put_trades
+from market.times import PeriodTimes as PeriodTimes
+from market.times import compute_times as compute_times
+from market.trades import (
+    Curtailment,
+    MatchWeights,
+    TradeRecord,
+    compute_result_root,
+    curtail,
+    get_binding_trades,
+    get_trades,
+    put_curtailments,
+    put_trades,
+)
+
+RESULT, VERDICT, METERED = "result", "verdict", "metered"
 
 _LIVE = b"market/live"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeriodTimes:
-    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
-
-    open_ms: int
-    gate_ms: int
-    deadline_ms: int
-    delivery_start_ms: int
-    delivery_end_ms: int
-    settle_ms: int
-
-
-def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
-    """The clock of the period whose delivery starts `period` periods after genesis, in whole ms."""
-    period_ms, market = params.ledger.period_ms, params.market
-    start_ms = genesis_time_ms + period * period_ms
-    return PeriodTimes(
-        open_ms=start_ms - market.open_ppm * period_ms // PPM,
-        gate_ms=start_ms - market.gate_ppm * period_ms // PPM,
-        deadline_ms=start_ms - market.deadline_ppm * period_ms // PPM,
-        delivery_start_ms=start_ms,
-        delivery_end_ms=start_ms + period_ms,
-        settle_ms=start_ms + market.settle_ppm * period_ms // PPM,
-    )
+# --- live periods --------------------------------------------------------------------------------
 
 
 def get_live_periods(view: Overlay) -> tuple[int, ...]:
@@ -77,52 +76,56 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
 
 
 def _process_period(view: Overlay, block: BlockContext, period: int) -> bool:
-    """Bring one live period up to the block's time; whether it is settled with that."""
+    """Bring one live period up to the block's time; whether it is over with that."""
     times = compute_times(period, block.params, block.genesis_time_ms)
-    if block.timestamp_ms < times.gate_ms:
-        return False
     gate = get_gate(view, period)
-    if gate is None and has_book(view, period):
+    if gate is None and block.timestamp_ms >= times.gate_ms and has_book(view, period):
         gate = _close_gate(view, block, period)
-    if gate is not None and gate.status == OPEN and block.timestamp_ms >= times.deadline_ms:
+    if gate is not None and gate.status == OPEN and gate.height <= get_certified_height(view):
+        gate = _change_status(view, period, gate, CERTIFIED)
+        view.emit("certified-result", period)
+    if gate is not None and _is_undecided(block, gate) and block.timestamp_ms >= times.deadline_ms:
         gate = _void_gate(view, block, period, gate)
     if block.timestamp_ms < times.settle_ms:
         return False
-    is_binding = gate is not None and gate.status == CERTIFIED
-    settle_period(view, block, period, get_trades(view, period) if is_binding else [])
-    if gate is not None and is_binding:
-        put_gate(view, period, gate._replace(status=SETTLED))
+    if "scheduling" in block.siblings:
+        _lapse_period(view, block, period, gate)
+    else:
+        _settle(view, block, period, gate, take_readings(view, period))
     return True
 
 
-def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
-    """Clear the book by the chain's rule, keep its trades and record the gate for members to sign.
+# --- the gate ------------------------------------------------------------------------------------
 
-    A book that yields no trade has its gate recorded too, over the empty tree: members' signatures on it make
-    the chain final as well as any.
+
+def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
+    """Clear the book by the chain's rule, keep its trades and record the gate; a scheduling chain hears the result.
+
+    A book that yields no trade has its gate recorded too, over the empty tree: it is certified as any other.
     """
-    orders, trades = _clear_book(view, period, block.params.market)
-    wheeling = block.params.market.wheeling_uyuan_per_kwh
-    bid_reserves = compute_bid_reserves(orders, wheeling)
-    replace_reserves(view, bid_reserves, compute_trade_reserves(trades, wheeling))
+    orders, trades = _clear_book(view, block, period)
+    bidders = [order.owner for order in orders if order.side == Side.BID]
+    wheeling = get_wheeling(view, block, period, bidders)
+    replace_reserves(view, compute_bid_reserves(orders, wheeling), compute_trade_reserves(trades, wheeling))
     put_trades(view, period, trades)
-    gate = Gate(
-        height=block.height,
-        block_hash=b"",
-        result_root=compute_result_root(trades),
-        trade_count=len(trades),
-    )
-    record_gate(view, period, gate)
+    gate = Gate(height=block.height, result_root=compute_result_root(trades), trade_count=len(trades))
+    put_gate(view, period, gate)
     _announce_gate(view, period, gate, trades)
+    if "scheduling" in block.siblings:
+        post(view, RESULT, period, [record.to_value() for record in trades], height=block.height)
     return gate
 
 
-def _clear_book(view: Overlay, period: int, params: MarketParams) -> tuple[list[Order], list[TradeRecord]]:
-    """Take the orders off the book; them, and their trades with the weights that made them, where merit decides."""
+def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[Order], list[TradeRecord]]:
+    """Take the orders off the book; them, and their trades with the weights that made them, where merit decides.
+
+    Weights are those of the whole book, before quotas trim it.
+    """
+    params = block.params.market
     rule = get_rule(params.clearing_rule)
     if not is_by_merit(params.clearing_rule):
         orders = close_book(view, period)
-        trades = rule(orders, ClearingContext(k_ppm=params.k_ppm))
+        trades = rule(_trim(view, block, period, orders, {}), ClearingContext(k_ppm=params.k_ppm))
         return orders, [
             TradeRecord(period, index, trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh)
             for index, trade in enumerate(trades)
@@ -130,6 +133,7 @@ def _clear_book(view: Overlay, period: int, params: MarketParams) -> tuple[list[
     weights = weigh_book(get_candidates(view, period), params.weights)
     orders = close_book(view, period)
     merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
+    trades = rule(_trim(view, block, period, orders, merits), ClearingContext(merits=merits))
     return orders, [
         TradeRecord(
             period,
@@ -140,8 +144,25 @@ def _clear_book(view: Overlay, period: int, params: MarketParams) -> tuple[list[
             trade.volume_wh,
             MatchWeights(weights[trade.bid_id].contributions, weights[trade.offer_id].contributions),
         )
-        for index, trade in enumerate(rule(orders, ClearingContext(merits=merits)))
+        for index, trade in enumerate(trades)
     ]
+
+
+def _trim(
+    view: Overlay, block: BlockContext, period: int, orders: Sequence[Order], merits: dict[int, int]
+) -> Sequence[Order]:
+    """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
+    if "scheduling" not in block.siblings:
+        return orders
+    quotas = get_quotas(view, period)
+    assert quotas is not None, "no order is placed without quotas"
+    kept = trim_to_quotas(orders, get_lines(view, [order.owner for order in orders]), quotas, merits)
+    kept_wh = {order.order_id: order.volume_wh for order in kept}
+    for order in orders:
+        volume_wh = kept_wh.get(order.order_id, 0)
+        if volume_wh < order.volume_wh:
+            view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
+    return kept
 
 
 def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[TradeRecord]) -> None:
@@ -151,12 +172,136 @@ def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[Trad
         view.emit("trade", *record[:6])
 
 
+def _change_status(view: Overlay, period: int, gate: Gate, status: str) -> Gate:
+    changed = gate._replace(status=status)
+    put_gate(view, period, changed)
+    return changed
+
+
+def _is_binding(block: BlockContext, gate: Gate) -> bool:
+    return gate.status == (ACCEPTED if "scheduling" in block.siblings else CERTIFIED)
+
+
+def _is_undecided(block: BlockContext, gate: Gate) -> bool:
+    return gate.status in (OPEN, CERTIFIED) and not _is_binding(block, gate)
+
+
 def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate) -> Gate:
-    """No certificate came in time: the trades lapse and their reserves are free again."""
-    wheeling = block.params.market.wheeling_uyuan_per_kwh
-    lapsed = compute_trade_reserves(get_trades(view, period), wheeling)
-    replace_reserves(view, lapsed, {})
-    void = gate._replace(status=VOID)
-    put_gate(view, period, void)
+    """No certificate or no verdict came in time: the trades lapse and their reserves are free again."""
+    drop_parts(view, VERDICT, period)
+    _release(view, block, period, get_trades(view, period))
     view.emit("void", period)
-    return void
+    return _change_status(view, period, gate, VOID)
+
+
+def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+    """Give buyers back what they have set aside for these trades, all that bind."""
+    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    replace_reserves(view, compute_trade_reserves(trades, wheeling), {})
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def receive_verdict(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`verdict`, rows (trade index, accepted_wh, line): trades that the grid cannot carry whole; the others stand.
+
+    Complete, it makes the period's trades binding at the volumes accepted, and buyers have less to keep aside. It
+    implies a certificate, as the scheduling chain takes no result without one. Raises `WrongShape`, `TooLarge`,
+    `RelayTooLate` or `UnexpectedRelay`.
+    """
+    period = delivery.number
+    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    if block.timestamp_ms >= deadline_ms:
+        raise RelayTooLate(kind=VERDICT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
+    gate = get_gate(view, period)
+    if gate is None or not _is_undecided(block, gate):
+        detail = "its gate is not closed" if gate is None else f"its trades are {gate.status}"
+        raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
+    for row in delivery.rows:
+        _parse_curtailment(row)
+    rows = add_part(view, delivery)
+    if rows is None:
+        return
+    curtailments = sorted(map(_parse_curtailment, rows))
+    trades = get_trades(view, period)
+    _check_curtailments(period, trades, curtailments)
+    accepted = curtail(trades, curtailments)
+    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    replace_reserves(view, compute_trade_reserves(trades, wheeling), compute_trade_reserves(accepted, wheeling))
+    put_curtailments(view, period, curtailments)
+    _change_status(view, period, gate, ACCEPTED)
+    view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
+    for curtailment in curtailments:
+        view.emit("curtailed", period, *curtailment)
+
+
+def _parse_curtailment(row: Value) -> Curtailment:
+    index, accepted, line = expect_array(row, 3, "curtailed trade")
+    return Curtailment(
+        expect_int(index, "trade index"),
+        expect_int(accepted, "accepted volume"),
+        expect_str(line, "line", max_size=MAX_LINE_BYTES),
+    )
+
+
+def _check_curtailments(period: int, trades: Sequence[TradeRecord], curtailments: Sequence[Curtailment]) -> None:
+    """Raise `WrongShape` for a trade cut twice, `UnexpectedRelay` for one that is not there or not cut at all."""
+    last = -1
+    for index, accepted_wh, _ in curtailments:
+        if index == last:
+            raise WrongShape(what=VERDICT, detail=f"trade {index} is in it twice")
+        last = index
+        if index >= len(trades):
+            raise UnexpectedRelay(kind=VERDICT, period=period, detail=f"of {len(trades)} trades none is {index}")
+        if accepted_wh >= trades[index].volume_wh:
+            detail = f"{accepted_wh} Wh of trade {index} are accepted, it is of {trades[index].volume_wh} Wh"
+            raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
+
+
+# --- settlement ----------------------------------------------------------------------------------
+
+
+def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`metered`, rows (owner, consumed_wh, produced_wh), one per meter: settle the period once all parts are there.
+
+    Raises `WrongShape`, `UnknownMember`, `DuplicateReading`, `RelayTooLate`, or `UnexpectedRelay` before the end of
+    delivery.
+    """
+    period = delivery.number
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms >= times.settle_ms or is_settled(view, period):
+        raise RelayTooLate(kind=METERED, period=period, deadline=times.settle_ms, now=block.timestamp_ms)
+    if block.timestamp_ms < times.delivery_end_ms:
+        detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
+        raise UnexpectedRelay(kind=METERED, period=period, detail=detail)
+    check_distinct([parse_reading(view, row) for row in delivery.rows], period)
+    rows = add_part(view, delivery)
+    if rows is None:
+        add_live_period(view, period)
+        return
+    readings = [Reading._make(cast(tuple[bytes, int, int], row)) for row in rows]
+    check_distinct(readings, period)
+    view.emit("metered", period, len(readings))
+    _settle(view, block, period, get_gate(view, period), readings)
+    live = get_live_periods(view)
+    if period in live:
+        view.put(_LIVE, tuple([other for other in live if other != period]))
+
+
+def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None, readings: Sequence[Reading]) -> None:
+    """Settle by what was metered: the trades where they bind, and with the grid company what they leave."""
+    is_binding = gate is not None and _is_binding(block, gate)
+    settle_period(view, block, period, get_binding_trades(view, period) if is_binding else [], readings)
+    if gate is not None and is_binding:
+        _change_status(view, period, gate, SETTLED)
+
+
+def _lapse_period(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
+    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored."""
+    drop_parts(view, METERED, period)
+    if gate is not None and _is_binding(block, gate):
+        _release(view, block, period, get_binding_trades(view, period))
+        _change_status(view, period, gate, LAPSED)
+    put_settlement(view, period, PeriodSettlement((), ()))
+    view.emit("unmetered", period)

@@ -21,25 +21,25 @@ def compute_bid_reserve(order: Order, wheeling_uyuan_per_kwh: int) -> int:
     return _round_up(order.volume_wh * (order.price_uyuan_per_kwh + wheeling_uyuan_per_kwh))
 
 
-def compute_bid_reserves(orders: Iterable[Order], wheeling_uyuan_per_kwh: int) -> dict[Address, int]:
-    """The reserves (µ¥) of all bids among `orders`, by owner."""
+def compute_bid_reserves(orders: Iterable[Order], wheeling: Mapping[Address, int]) -> dict[Address, int]:
+    """The reserves (µ¥) of all bids among `orders`, by owner. `wheeling` is in µ¥ per kWh by buyer."""
     reserves: dict[Address, int] = {}
     for order in orders:
         if order.side == Side.BID:
-            reserve_uyuan = compute_bid_reserve(order, wheeling_uyuan_per_kwh)
+            reserve_uyuan = compute_bid_reserve(order, wheeling[order.owner])
             reserves[order.owner] = reserves.get(order.owner, 0) + reserve_uyuan
     return reserves
 
 
-def compute_trade_reserves(records: Iterable[TradeRecord], wheeling_uyuan_per_kwh: int) -> dict[Address, int]:
-    """What every buyer keeps aside for its trades of a period, in µ¥ by address.
+def compute_trade_reserves(records: Iterable[TradeRecord], wheeling: Mapping[Address, int]) -> dict[Address, int]:
+    """What every buyer keeps aside for its trades of a period, in µ¥ by address. `wheeling` is in µ¥ per kWh by buyer.
 
     Rounded up once per buyer, not once per trade: so it never exceeds the reserves of the bids that were
     filled, however many trades filled one bid, and gate closure leaves nobody in arrears.
     """
     costs: dict[Address, int] = {}
     for record in records:
-        cost = record.volume_wh * (record.price_uyuan_per_kwh + wheeling_uyuan_per_kwh)
+        cost = record.volume_wh * (record.price_uyuan_per_kwh + wheeling[record.buyer])
         costs[record.buyer] = costs.get(record.buyer, 0) + cost
     return {buyer: _round_up(cost) for buyer, cost in costs.items()}
 

@@ -1,11 +1,12 @@
 """The trades that a gate closure produced: one state value per period, and the Merkle leaves members certify.
 
-Owns `TradeRecord`, its leaf bytes, and the result root over a period's leaves.
+Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and what the scheduling chain has cut off
+the trades that its lines cannot carry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int
@@ -17,6 +18,7 @@ from market.credit import PPM
 from market.matching_weight import Parameters
 
 _TRADES = b"market/trades/"
+_CURTAILMENTS = b"market/curtailed/"
 _MAX_LEAF_BYTES = 256
 
 
@@ -65,6 +67,14 @@ class TradeRecord(NamedTuple):
         return self[:6] if self.weights is None else (*self[:6], self.weights.to_value())
 
 
+class Curtailment(NamedTuple):
+    """A trade that is executed in part or not at all, and the line whose capacity is the reason."""
+
+    trade_index: int
+    accepted_wh: int
+    line: str
+
+
 def encode_trade_leaf(record: TradeRecord) -> bytes:
     """The canonical bytes that stand as leaf `record.trade_index` under the period's result root."""
     return encode(record.to_value())
@@ -104,6 +114,32 @@ def get_trades(view: Overlay, period: int) -> list[TradeRecord]:
     return [_read_row(period, index, row) for index, row in enumerate(rows)]
 
 
+def put_curtailments(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
+    """Store what was cut off a period's trades; nothing where they all stand whole."""
+    if curtailments:
+        view.put(_curtailments_key(period), tuple([tuple(item) for item in curtailments]))
+
+
+def get_curtailments(view: Overlay, period: int) -> list[Curtailment]:
+    """The trades of a period that were cut, by index; none before the verdict."""
+    rows = cast(tuple[tuple[int, int, str], ...], view.get(_curtailments_key(period)) or ())
+    return [Curtailment._make(row) for row in rows]
+
+
+def curtail(records: Iterable[TradeRecord], curtailments: Iterable[Curtailment]) -> list[TradeRecord]:
+    """The trades at the volumes accepted; those of which nothing is left are gone, the others keep their indexes."""
+    accepted_wh = {item.trade_index: item.accepted_wh for item in curtailments}
+    if not accepted_wh:
+        return list(records)
+    kept = (record._replace(volume_wh=accepted_wh.get(record.trade_index, record.volume_wh)) for record in records)
+    return [record for record in kept if record.volume_wh]
+
+
+def get_binding_trades(view: Overlay, period: int) -> list[TradeRecord]:
+    """A period's trades as far as its verdict lets them stand; whether they bind at all is the gate's status."""
+    return curtail(get_trades(view, period), get_curtailments(view, period))
+
+
 def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
     buyer, seller, price, volume_wh, *weights = row
     parsed = MatchWeights.from_value(weights[0]) if weights else None
@@ -117,3 +153,7 @@ def _parse_parameters(value: Value) -> Parameters:
 
 def _trades_key(period: int) -> bytes:
     return _TRADES + period.to_bytes(8, "big")
+
+
+def _curtailments_key(period: int) -> bytes:
+    return _CURTAILMENTS + period.to_bytes(8, "big")

@@ -6,14 +6,16 @@ from ledger.errors import UnknownTrade
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
 from ledger.state import State
-from market import book, delivery, trades
+from market import book, delivery, gates, quotas, trades
 from market.book import get_orders
 from market.clearing import best_prices
 from market.delivery import PeriodSettlement
+from market.gates import Gate
 from market.matching_weight import Candidate
 from market.orders import Order
 from market.period import get_live_periods
-from market.trades import TradeRecord, encode_trade_leaf
+from market.quotas import Quota
+from market.trades import Curtailment, TradeRecord, encode_trade_leaf
 
 
 def get_book(state: State, period: int) -> list[Order]:
@@ -34,6 +36,26 @@ def get_best(state: State, period: int) -> tuple[int | None, int | None]:
 def get_trades(state: State, period: int) -> list[TradeRecord]:
     """The trades of a period by index, void ones included: whether they bind is the gate's status."""
     return trades.get_trades(Overlay(state), period)
+
+
+def get_gate(state: State, period: int) -> Gate | None:
+    """How a period's gate closed and what has become of it, None before."""
+    return gates.get_gate(Overlay(state), period)
+
+
+def get_quota(state: State, period: int) -> dict[str, Quota] | None:
+    """What the scheduling chain lets each line trade in a period, None until all of it has come."""
+    return quotas.get_quotas(Overlay(state), period)
+
+
+def get_curtailments(state: State, period: int) -> list[Curtailment]:
+    """The trades of a period that the scheduling chain has cut, by index; none before its verdict."""
+    return trades.get_curtailments(Overlay(state), period)
+
+
+def get_binding_trades(state: State, period: int) -> list[TradeRecord]:
+    """A period's trades at the volumes accepted, indexes as in `get_trades`; whether they bind is the gate's status."""
+    return trades.get_binding_trades(Overlay(state), period)
 
 
 def get_settlement(state: State, period: int) -> PeriodSettlement | None:

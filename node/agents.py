@@ -1,14 +1,14 @@
-"""The players of a market day: each places one order per hour from its forecast, and its meter reports what came of it.
+"""Who acts on a market day: a dispatcher plans the grid, players order from their forecasts, and their meters report.
 
-A driver: it reads the clock and talks to nodes. What is ordered follows from the profile and a seed alone, and no two
-orders of an hour have the same price, so that the trades do not depend on who was first.
+A driver: it reads the clock and talks to nodes. What is planned and ordered follows from the profile and a seed alone,
+and no two orders of an hour have the same price, so that the trades do not depend on who was first.
 """
 
 from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
@@ -19,13 +19,17 @@ from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from market.contracts import TradeIntention
 from market.orders import Side
-from market.period import PeriodTimes, compute_times
 from market.profile import Profile
+from market.scheduling import SchedulingTimes, compute_scheduling_times
+from market.times import PeriodTimes, compute_times
+from node.answers import QuotaInfo
 from node.client import Client
 from node.clock import now_ms
 
 _PPM = 1_000_000
 _RETRY_S = 0.1
+_PLAN_AHEAD_PPM = 900_000  # of a period: how long before its plans are due the dispatcher sends one
+_POLL_PPM = 50_000  # of a period: how often a player asks whether the quota has come
 _LOOK_AGAIN_PPM = 400_000  # of the window: when to see whether a block has taken the transaction in
 _LIFETIME_BLOCKS = 2_000
 _STALE = frozenset({"SequenceTooLow", "SequenceTaken", "WrongSequence", "SequenceGapTooWide"})
@@ -52,16 +56,26 @@ class Sent:
     transaction_id: str
 
 
-def plan_orders(profile: Profile, player: str, seed: int, market: MarketParams, hours: int) -> list[PlannedOrder]:
+def plan_orders(
+    profile: Profile,
+    player: str,
+    seed: int,
+    market: MarketParams,
+    hours: int,
+    *,
+    wheeling_uyuan_per_kwh: int | None = None,
+) -> list[PlannedOrder]:
     """One order per hour with a forecast. Prices in µ¥ per kWh, in both parties' interest.
 
-    A seller gains above the feed-in price, a buyer below retail less wheeling: offers are drawn from the lower two
-    thirds of that span and bids from the upper two. Drawn from (seed, player, hour), and apart by player.
+    A seller gains above the feed-in price, a buyer below retail less wheeling (the market's, where none is given):
+    offers are drawn from the lower two thirds of that span and bids from the upper two. Drawn from (seed, player,
+    hour), and apart by player.
     """
     names = [entry.name for entry in profile.players]
     index, count = names.index(player), len(names)
     is_seller = profile.players[index].role == "producer"
-    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - market.wheeling_uyuan_per_kwh
+    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
+    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - wheeling
     third = (high - low) // (3 * count) * count
     first = low if is_seller else low + third
     plan = []
@@ -74,6 +88,28 @@ def plan_orders(profile: Profile, player: str, seed: int, market: MarketParams, 
             price = first + draw * count + index
             plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
     return plan
+
+
+def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tuple[tuple[str, int, int], ...]:
+    """(line, load, output) in Wh: what the players on each line are forecast to use and to make in an hour."""
+    planned: dict[str, tuple[int, int]] = {}
+    for player in profile.players:
+        forecast_wh = profile.readings[player.name, profile.hours_ms[hour]].forecast_wh
+        load_wh, output_wh = planned.get(positions[player.name], (0, 0))
+        if player.role == "producer":
+            output_wh += forecast_wh
+        else:
+            load_wh += forecast_wh
+        planned[positions[player.name]] = load_wh, output_wh
+    return tuple((line, load_wh, output_wh) for line, (load_wh, output_wh) in sorted(planned.items()))
+
+
+def limit_to_quota(order: PlannedOrder, quota: QuotaInfo, line: str) -> int:
+    """What of an order's volume its line may trade at all on that side, in Wh."""
+    for row in quota.lines:
+        if row.line == line:
+            return min(order.volume_wh, row.demand_wh if order.side == Side.BID else row.supply_wh)
+    return 0
 
 
 class Sender:
@@ -145,65 +181,59 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """What all agents of a market day share: hour h of the profile is delivered in period `first_period` + h."""
+    """What all agents of a market day share: hour h of the profile is delivered in period `first_period` + h.
+
+    `genesis` is the trading chain's, and `scheduling` its sibling's.
+    """
 
     genesis: Genesis
-    chain_id: bytes
+    scheduling: Genesis
     profile: Profile
     first_period: int
     hours: int
     seed: int
 
+    @property
+    def positions(self) -> dict[str, str]:
+        """The line that each member is on."""
+        return {member.name: member.position for member in self.genesis.members}
+
+    @property
+    def wheeling_uyuan_per_kwh(self) -> int:
+        """The highest price of all areas: who bids so that it pays there, need not ask where the energy comes from."""
+        return max(area.wheeling_uyuan_per_kwh for area in self.scheduling.params.scheduling.areas)
+
     def times_of(self, hour: int) -> PeriodTimes:
         return compute_times(self.first_period + hour, self.genesis.params, self.genesis.time_ms)
+
+    def scheduling_times_of(self, hour: int) -> SchedulingTimes:
+        return compute_scheduling_times(self.first_period + hour, self.scheduling.params, self.scheduling.time_ms)
 
     def share_of_period(self, ppm: int) -> int:
         return self.genesis.params.ledger.period_ms * ppm // _PPM
 
+    def plan_orders(self, player: str) -> list[PlannedOrder]:
+        market = self.genesis.params.market
+        wheeling = self.wheeling_uyuan_per_kwh
+        return plan_orders(self.profile, player, self.seed, market, self.hours, wheeling_uyuan_per_kwh=wheeling)
 
-@dataclass(slots=True)
-class Agent:
-    """One player with its meter. `run` ends when the last reading is in; what went wrong is in `problems`."""
+    def stagger_ms(self, name: str, hour: int) -> int:
+        """Not all at the same instant: between 3 and 15 % of a period after a window opens."""
+        return self.share_of_period(random.Random(f"stagger/{self.seed}/{name}/{hour}").randrange(30_000, 150_000))
+
+
+@dataclass(slots=True, kw_only=True)
+class Participant:
+    """Somebody who sends transactions all day; what was sent, and what went wrong."""
 
     name: str
     day: Day
-    trader: Sender
-    meter: Sender
-    on_sent: Callable[[Sent], None] = lambda sent: None
     sent: list[Sent] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
     async def run(self) -> None:
-        await asyncio.gather(self._trade(), self._read_meter())
-
-    async def _trade(self) -> None:
-        params = self.day.genesis.params.market
-        member = next(member for member in self.day.genesis.members if member.name == self.name)
-        for order in plan_orders(self.day.profile, self.name, self.day.seed, params, self.day.hours):
-            times = self.day.times_of(order.hour)
-            intention = TradeIntention(
-                side=order.side,
-                period=self.day.first_period + order.hour,
-                price_uyuan_per_kwh=order.price_uyuan_per_kwh,
-                volume_wh=order.volume_wh,
-                node_type=member.role,
-                position=member.position,
-                capacity_wh=member.capacity_wh,
-                renewable_ppm=_PPM if order.side == Side.OFFER else 0,
-                stability_ppm=0,
-            )
-            await _sleep_until(times.open_ms + self._stagger_ms(order.hour))
-            await self._deliver(self.trader, "intention", intention.period, intention.to_payload(), times.gate_ms)
-
-    async def _read_meter(self) -> None:
-        is_producer = next(player for player in self.day.profile.players if player.name == self.name).role == "producer"
-        for hour in range(self.day.hours):
-            actual_wh = self.day.profile.readings[self.name, self.day.profile.hours_ms[hour]].actual_wh
-            consumed_wh, produced_wh = (0, actual_wh) if is_producer else (actual_wh, 0)
-            times, period = self.day.times_of(hour), self.day.first_period + hour
-            await _sleep_until(times.delivery_end_ms + self._stagger_ms(hour))
-            payload = (period, consumed_wh, produced_wh)
-            await self._deliver(self.meter, "reading", period, payload, times.settle_ms)
+        """Until the last one is sent."""
+        raise NotImplementedError
 
     async def _deliver(
         self, sender: Sender, kind: str, period: int, payload: tuple[object, ...], until_ms: int
@@ -212,28 +242,93 @@ class Agent:
         begin_ms = now_ms()
         try:
             transaction = await sender.send(kind, payload, until_ms=until_ms)
-            sent = Sent(player=self.name, kind=kind, period=period, transaction_id=transaction.id.hex())
-            self.sent.append(sent)
-            self.on_sent(sent)
+            self.sent.append(Sent(player=self.name, kind=kind, period=period, transaction_id=transaction.id.hex()))
             await _sleep_until(begin_ms + (until_ms - begin_ms) * _LOOK_AGAIN_PPM // _PPM)
             if not await sender.is_included(transaction):
                 await sender.offer_again(transaction)
         except GridmeritError as error:
-            self.problems.append(f"{self.name}, {kind} of period {period}: {error.code}: {error}")
+            self._complain(kind, period, f"{error.code}: {error}")
 
-    def _stagger_ms(self, hour: int) -> int:
-        """Not all at the same instant: between 3 and 15 % of a period after the window opens."""
-        draw = random.Random(f"stagger/{self.day.seed}/{self.name}/{hour}").randrange(30_000, 150_000)
-        return self.day.share_of_period(draw)
+    def _complain(self, kind: str, period: int, detail: str) -> None:
+        self.problems.append(f"{self.name}, {kind} of period {period}: {detail}")
 
 
-async def run_agents(agents: Sequence[Agent]) -> None:
-    """All players of the day, until the last one is done."""
-    await asyncio.gather(*(agent.run() for agent in agents))
+@dataclass(slots=True, kw_only=True)
+class Dispatcher(Participant):
+    """Plans every line of the grid, hour by hour, from the forecasts of all players."""
+
+    sender: Sender
+
+    async def run(self) -> None:
+        for hour in range(self.day.hours):
+            period, due_ms = self.day.first_period + hour, self.day.scheduling_times_of(hour).quota_ms
+            await _sleep_until(due_ms - self.day.share_of_period(_PLAN_AHEAD_PPM))
+            payload = (period, plan_lines(self.day.profile, self.day.positions, hour))
+            await self._deliver(self.sender, "plan", period, payload, due_ms)
 
 
-def get_problems(agents: Sequence[Agent]) -> list[str]:
-    return [problem for agent in agents for problem in agent.problems]
+@dataclass(slots=True, kw_only=True)
+class Agent(Participant):
+    """One player with its meter: `client` and `trader` are on the trading chain, `meter` on the scheduling chain."""
+
+    client: Client
+    trader: Sender
+    meter: Sender
+
+    async def run(self) -> None:
+        await asyncio.gather(self._trade(), self._read_meter())
+
+    async def _trade(self) -> None:
+        member = next(member for member in self.day.genesis.members if member.name == self.name)
+        for order in self.day.plan_orders(self.name):
+            times, period = self.day.times_of(order.hour), self.day.first_period + order.hour
+            await _sleep_until(times.open_ms + self.day.stagger_ms(self.name, order.hour))
+            quota = await self._wait_for_quota(period, times.gate_ms)
+            if quota is None:
+                self._complain("intention", period, "its quota had not come when the gate closed")
+                continue
+            volume_wh = limit_to_quota(order, quota, member.position)
+            if not volume_wh:
+                continue
+            intention = TradeIntention(
+                side=order.side,
+                period=period,
+                price_uyuan_per_kwh=order.price_uyuan_per_kwh,
+                volume_wh=volume_wh,
+                node_type=member.role,
+                position=member.position,
+                capacity_wh=member.capacity_wh,
+                renewable_ppm=_PPM if order.side == Side.OFFER else 0,
+                stability_ppm=0,
+            )
+            await self._deliver(self.trader, "intention", period, intention.to_payload(), times.gate_ms)
+
+    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
+        """The period's quotas as soon as they have come to the player's node; None where that is too late."""
+        while now_ms() < until_ms:
+            with suppress(RemoteNotFound, RemoteFailed, Unreachable):
+                return await self.client.quota(period)
+            await asyncio.sleep(self.day.share_of_period(_POLL_PPM) / 1_000)
+        return None
+
+    async def _read_meter(self) -> None:
+        is_producer = next(player for player in self.day.profile.players if player.name == self.name).role == "producer"
+        for hour in range(self.day.hours):
+            actual_wh = self.day.profile.readings[self.name, self.day.profile.hours_ms[hour]].actual_wh
+            consumed_wh, produced_wh = (0, actual_wh) if is_producer else (actual_wh, 0)
+            times, period = self.day.scheduling_times_of(hour), self.day.first_period + hour
+            await _sleep_until(times.delivery_end_ms + self.day.stagger_ms(self.name, hour))
+            payload = (period, consumed_wh, produced_wh)
+            await self._deliver(self.meter, "reading", period, payload, times.meter_ms)
+
+
+async def run_all(participants: Sequence[Participant]) -> None:
+    """Everybody's day, until the last one is done."""
+    await asyncio.gather(*(participant.run() for participant in participants))
+
+
+def get_problems(participants: Sequence[Participant]) -> list[str]:
+    return [problem for participant in participants for problem in participant.problems]
 
 
 def order_clients(own: str, clients: Mapping[str, Client]) -> list[Client]:

@@ -57,6 +57,7 @@ class Forks:
 class ChainStatus:
     chain: str
     chain_id: str
+    kind: str  # "trading", "scheduling" or "credit"
     height: int
     head: str
     state_root: str
@@ -171,6 +172,31 @@ class SubmitAnswer:
     outcomes: tuple[SubmitOutcome, ...]
 
 
+# --- between chains --------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayInfo:
+    """A part of a message to another chain, which whoever wants may carry there; `raw` is what to post, in hex."""
+
+    kind: str
+    number: int
+    part: int
+    raw: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelaysInfo:
+    relays: tuple[RelayInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayAccepted:
+    """It waits for the chain's judgement: whether a block takes it in shows in the chain's events."""
+
+    accepted: bool
+
+
 # --- members -----------------------------------------------------------------------------------------
 
 
@@ -221,7 +247,7 @@ class CreditInfo:
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GateInfo:
     height: int
-    block: str | None  # named by the block after it
+    block: str
     result_root: str
     trade_count: int
     status: str
@@ -362,9 +388,122 @@ class SignatureInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateInfo:
-    period: int
+    slot: int
     block: str
-    result_root: str
     quorum: int
     sealers: int
     signatures: tuple[SignatureInfo, ...]
+
+
+# --- the grid and the credit index -------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LineQuotaInfo:
+    line: str
+    demand_wh: int
+    supply_wh: int
+    wheeling_uyuan_per_kwh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QuotaInfo:
+    """What the trading chain may let each line trade in a period."""
+
+    period: int
+    lines: tuple[LineQuotaInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LinePlanInfo:
+    line: str
+    load_wh: int
+    output_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CurtailmentInfo:
+    """A trade that is cut to `accepted_wh`; `line` is the one that could not carry more."""
+
+    index: int
+    accepted_wh: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ContractInfo:
+    """A bilateral contract: an accepted trade, and as metered once its delivery is."""
+
+    index: int
+    buyer: str
+    buyer_name: str | None
+    seller: str
+    seller_name: str | None
+    price_uyuan_per_kwh: int
+    accepted_wh: int
+    consumption_wh: int | None
+    output_wh: int | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestInfo:
+    """The digest of a period's power-transaction or actual-transaction block: its height, and the root in it."""
+
+    height: int
+    root: str
+    contracts: int
+    energy_wh: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulingInfo:
+    """Everything the scheduling chain holds of a period; `curtailments` is None before its verdict."""
+
+    period: int
+    plan: tuple[LinePlanInfo, ...]
+    quotas: tuple[LineQuotaInfo, ...]
+    curtailments: tuple[CurtailmentInfo, ...] | None
+    contracts: tuple[ContractInfo, ...]
+    power: DigestInfo | None
+    actual: DigestInfo | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecordedDigest:
+    """What the credit chain keeps of another chain's message: the certified block that held it, and its digest."""
+
+    source: str
+    kind: str
+    period: int
+    height: int
+    block: str
+    digest: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DigestsInfo:
+    period: int
+    digests: tuple[RecordedDigest, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CoinInfo:
+    """An unspent output that holds credit of one assessment, its colour."""
+
+    transaction: str
+    output: int
+    value_sat: int
+    padding_sat: int
+    credit_upt: int
+    colour: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AssetsInfo:
+    """A member's credit assets, `coins` in all; the newest of them are listed."""
+
+    address: str
+    name: str | None
+    coins: int
+    credit_upt: int
+    newest: tuple[CoinInfo, ...]

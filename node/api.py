@@ -50,13 +50,16 @@ from node.answers import (
     CreditInfo,
     MemberInfo,
     NodeStatus,
+    RelayAccepted,
+    RelayInfo,
+    RelaysInfo,
     RemoteFault,
     SubmitAnswer,
     SubmitOutcome,
     to_json,
 )
 from node.clock import now_ms
-from node.config import NodeConfig
+from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
 from node.proofs import Proof, Trust, make_document, prove_account, prove_trade, prove_transaction
@@ -83,6 +86,7 @@ class HostView(Protocol):
     @property
     def settled(self) -> asyncio.Lock: ...
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]: ...
+    def offer_relay(self, raw: bytes) -> None: ...
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...
 
 
@@ -117,11 +121,15 @@ _QUESTIONS: dict[str, Question] = {
     "account/{ref}": Question(lambda chain, request, now: chain.get_account(request.match_info["ref"])),
     "members": Question(lambda chain, request, now: chain.get_members(), tuple[MemberInfo, ...]),
     "credit": Question(lambda chain, request, now: chain.get_credit(), tuple[CreditInfo, ...]),
-    "certificate/{period}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "period"))),
+    "certificate/{slot}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "slot"))),
     "market/periods": Question(lambda chain, request, now: chain.get_periods(now)),
     "market/book": Question(lambda chain, request, now: chain.get_book(_in_query(request, "period"))),
     "market/trades": Question(lambda chain, request, now: chain.get_trades(_in_query(request, "period"))),
     "market/settlement": Question(lambda chain, request, now: chain.get_settlement(_in_query(request, "period"))),
+    "market/quota": Question(lambda chain, request, now: chain.grid.get_quota(_in_query(request, "period"))),
+    "scheduling/{period}": Question(lambda chain, request, now: chain.grid.get_scheduling(_in_path(request, "period"))),
+    "digests/{period}": Question(lambda chain, request, now: chain.index.get_digests(_in_path(request, "period"))),
+    "assets/{ref}": Question(lambda chain, request, now: chain.index.get_assets(request.match_info["ref"])),
 }
 
 
@@ -137,6 +145,8 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     app.router.add_get("/v1/{chain}/genesis", api.get_genesis)
     app.router.add_get("/v1/{chain}/blocks", api.get_blocks)
     app.router.add_post("/v1/{chain}/tx", api.submit)
+    app.router.add_post("/v1/{chain}/relay", api.offer_relay)
+    app.router.add_get("/v1/{chain}/relays", api.get_relays)
     app.router.add_get("/v1/{chain}/proof/account/{ref}", api.prove_account)
     app.router.add_get("/v1/{chain}/proof/trade/{period}/{index}", api.prove_trade)
     app.router.add_get("/v1/{chain}/proof/tx/{id}", api.prove_transaction)
@@ -180,7 +190,8 @@ class Api:
         return answer
 
     async def get_genesis(self, request: web.Request) -> web.Response:
-        return _answer(self._host(request).node.genesis.model_dump_json().encode())
+        """The network's document, as in a genesis file: the chain's own parameters, and those of its siblings."""
+        return _answer(describe_network(self._host(request).node.genesis).model_dump_json().encode())
 
     async def get_blocks(self, request: web.Request) -> web.Response:
         """Summaries, a chunk at a time; across chunks a reorg may show, as it would across requests."""
@@ -211,6 +222,32 @@ class Api:
             )
         )
         return _answer(to_json(answer))
+
+    # --- between chains ------------------------------------------------------------------------------
+
+    async def offer_relay(self, request: web.Request) -> web.Response:
+        """A relay's bytes, from anybody: it is its own proof, and the chain judges it in its next steps."""
+        host = self._host(request)
+        raw, limit = await _read_body(request), host.node.params.ledger.max_transaction_bytes
+        if len(raw) > limit:
+            raise TooLarge(what="relay", actual=len(raw), limit=limit)
+        decode(raw, max_bytes=limit)
+        host.offer_relay(raw)
+        return _answer(to_json(RelayAccepted(accepted=True)), status=202)
+
+    async def get_relays(self, request: web.Request) -> web.Response:
+        """`?to=` names another chain of the network: what this one has certified for it, ready to be posted there."""
+        host = self._host(request)
+        genesis, name = host.node.genesis, request.query.get("to", "")
+        known = [sibling.name for sibling in genesis.siblings]
+        if name not in known:
+            raise BadRequest(what="to", have=name[:50], want=_name_siblings(known))
+        async with host.settled:
+            found = host.node.get_relays(genesis.chain_id_of(name))
+        relays = tuple(
+            RelayInfo(kind=kind, number=number, part=part, raw=raw.hex()) for kind, number, part, raw in found
+        )
+        return _answer(to_json(RelaysInfo(relays=relays)))
 
     # --- proofs --------------------------------------------------------------------------------------
 
@@ -288,6 +325,10 @@ def _parse_natural(name: str, text: str) -> int:
     if not (text.isascii() and text.isdecimal() and len(text) <= 18):
         raise BadRequest(what=name, have=text[:50], want="a natural number")
     return int(text)
+
+
+def _name_siblings(names: Sequence[str]) -> str:
+    return f"another chain of this network: {', '.join(names)}" if names else "nothing: this network has one chain"
 
 
 async def _read_body(request: web.Request) -> bytes:

@@ -44,6 +44,7 @@ def make_context(
         timestamp_ms=timestamp_ms,
         period=period,
         is_first_of_period=period > parent.header.period,
+        siblings=frozenset(sibling.kind for sibling in genesis.siblings),
     )
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 import sys
+from collections.abc import Sequence
 from contextlib import closing
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -20,7 +21,7 @@ from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from node.client import Client
 from node.clock import now_ms
-from node.config import ListenAddress, NodeConfig, load_config, load_genesis
+from node.config import ListenAddress, NodeConfig, PeerConfig, load_chains, load_config
 from node.core import ChainNode
 from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
@@ -49,7 +50,7 @@ async def examine(directory: Path | None) -> list[Finding]:
         return findings
     try:
         config = load_config(directory / "node.toml")
-        documents = [load_genesis(chain.genesis) for chain in config.chains]
+        documents = load_chains(config)
     except GridmeritError as error:
         remedy = "mend the file, or make another directory: gridmerit init DIR --genesis FILE"
         return [*findings, Finding("configuration", "fail", str(error), remedy)]
@@ -62,10 +63,9 @@ async def examine(directory: Path | None) -> list[Finding]:
         _check_port("peer port", config.peer_listen, holder),
         _check_port("API port", config.api_listen, holder),
     ]
-    for genesis in documents:
-        findings.append(_check_chain(config, genesis, key))
-        findings.append(_check_clock(genesis))
-    findings += [await _check_peer(peer.name, peer.url, documents) for peer in config.peers]
+    findings += [_check_chain(config, genesis, key) for genesis in documents]
+    findings.append(_check_clock(documents))
+    findings += [await _check_peer(peer, documents) for peer in config.peers]
     if not config.peers:
         findings.append(Finding("peers", "warn", "none configured", "add [[peers]] to node.toml"))
     return findings
@@ -92,7 +92,7 @@ def _check_search() -> Finding:
 # --- the node directory --------------------------------------------------------------------------
 
 
-def _check_key(config: NodeConfig, documents: list[Genesis]) -> tuple[Finding, SigningKey | None]:
+def _check_key(config: NodeConfig, documents: Sequence[Genesis]) -> tuple[Finding, SigningKey | None]:
     if config.key_file is None or config.passphrase_file is None:
         return Finding("key", "ok", "none: an observer, it seals and signs nothing"), None
     try:
@@ -104,11 +104,12 @@ def _check_key(config: NodeConfig, documents: list[Genesis]) -> tuple[Finding, S
     if not members:
         remedy = "have the key admitted, or run as an observer: remove key_file"
         return Finding("key", "warn", f"{key.public_key.hex()} is no founding member", remedy), key
-    rights = "may seal" if members[0].seals else "may not seal"
+    sealed = [genesis.params.name for genesis in documents if key.public_key in genesis.sealers]
+    rights = f"may seal on {', '.join(sealed)}" if sealed else "may not seal"
     return Finding("key", "ok", f"{members[0].name} ({members[0].role}, {rights}), file mode 0600"), key
 
 
-async def _find_holder(config: NodeConfig, documents: list[Genesis], key: SigningKey | None) -> str:
+async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> str:
     """Who answers at the API's address, in words; `_OURSELVES` where the key and the lock say that it is this node."""
     try:
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
@@ -173,16 +174,23 @@ def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -
     return Finding(what, "ok", detail)
 
 
-def _check_clock(genesis: Genesis) -> Finding:
-    ahead_ms = genesis.time_ms - now_ms()
-    if ahead_ms > genesis.params.consensus.max_ahead_ms:
-        return Finding("clock", "fail", f"{ahead_ms // 1_000} s before the genesis", "set this machine's clock (NTP)")
+def _check_clock(documents: Sequence[Genesis]) -> Finding:
+    for genesis in documents:
+        ahead_ms = genesis.time_ms - now_ms()
+        if ahead_ms > genesis.params.consensus.max_ahead_ms:
+            detail = f"{ahead_ms // 1_000} s before the genesis of {genesis.params.name}"
+            return Finding("clock", "fail", detail, "set this machine's clock (NTP)")
     return Finding("clock", "ok", "after the genesis")
 
 
-async def _check_peer(name: str, url: str, documents: list[Genesis]) -> Finding:
-    """Whether a peer's port answers, and whether its clock agrees (to the second of its Date header)."""
-    what = f"peer {name}"
+async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis]) -> Finding:
+    """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date)."""
+    what, url = f"peer {peer.name}", peer.url
+    names = [genesis.params.name for genesis in documents]
+    unknown = [name for name in peer.chains or () if name not in names]
+    if len(unknown) == len(peer.chains or ("any",)):
+        detail = f"it takes part in {', '.join(unknown)}, this node in {', '.join(names)}: they never talk"
+        return Finding(what, "warn", detail, "mend its chains in node.toml, or remove it there")
     begin_ms = now_ms()
     try:
         timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)

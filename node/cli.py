@@ -24,7 +24,7 @@ COMMANDS = {
     "demo": ("demo", "Run a whole market day on this machine and check it."),
     "paper": ("paper", "Reproduce the paper's Table 2, Figs 3 and 4 and its claim."),
     "net": ("net", "Make, start, watch and stop a network of nodes on this machine."),
-    "init": ("init", "Make a node directory that joins a chain."),
+    "init": ("init", "Make a node directory that joins a network."),
     "start": ("start", "Run a node in the foreground."),
     "status": ("status", "What a node is doing: head, finality, peers, sealing."),
     "doctor": ("doctor", "Check this machine and a node directory, and say what to mend."),

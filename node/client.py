@@ -20,26 +20,35 @@ from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.answers import (
     AccountInfo,
+    AssetsInfo,
     BlockDetail,
     BlockSummary,
     BookInfo,
     CertificateInfo,
     ChainStatus,
     CreditInfo,
+    DigestsInfo,
     MarketPeriods,
     MemberInfo,
     NodeStatus,
+    QuotaInfo,
+    RelayAccepted,
+    RelayInfo,
+    RelaysInfo,
     RemoteFault,
+    SchedulingInfo,
     SettlementInfo,
     SubmitAnswer,
     TradesInfo,
     TransactionStatus,
     from_json,
 )
+from node.config import NetworkDocument
 
 _T = TypeVar("_T")
 
 MAX_ANSWER_BYTES = 64_000_000
+_ANSWERED = frozenset({200, 202})
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 _RETRY_PAUSES_S = (0.1, 0.4)
 _SILENCE_S = 30.0  # a node sends an empty line long before that
@@ -81,8 +90,12 @@ class Client:
         return await self._get(ChainStatus, self._path("status"))
 
     async def genesis(self) -> Genesis:
-        """The chain's genesis document, as the node has it: compare its `chain_id` with one you trust."""
-        return await self._get(Genesis, self._path("genesis"))
+        """The chain's genesis, as the node has it: compare its `chain_id` with one you trust."""
+        document = await self._get(NetworkDocument, self._path("genesis"))
+        try:
+            return document.open(self.chain)
+        except (StopIteration, ValueError) as error:
+            raise BadAnswer(url=self.url, detail=f"its genesis does not hold {self.chain}: {error}") from None
 
     async def block(self, ref: int | str = "head") -> BlockDetail:
         """A block by height, by hash or "head"."""
@@ -93,8 +106,26 @@ class Client:
         query = {"from": start, "to": end}
         return await self._get(tuple[BlockSummary, ...], self._path("blocks"), query)
 
-    async def certificate(self, period: int) -> CertificateInfo:
-        return await self._get(CertificateInfo, self._path("certificate", period))
+    async def certificate(self, slot: int) -> CertificateInfo:
+        return await self._get(CertificateInfo, self._path("certificate", slot))
+
+    # --- the grid and the credit index ---------------------------------------------------------------
+
+    async def quota(self, period: int) -> QuotaInfo:
+        """What each line may trade; on the trading chain, beside a scheduling chain."""
+        return await self._get(QuotaInfo, self._path("market", "quota"), {"period": period})
+
+    async def scheduling(self, period: int) -> SchedulingInfo:
+        """Plan, quotas, verdict and contracts of a period; on the scheduling chain."""
+        return await self._get(SchedulingInfo, self._path("scheduling", period))
+
+    async def digests(self, period: int) -> DigestsInfo:
+        """What the credit chain keeps of the other chains' blocks of a period."""
+        return await self._get(DigestsInfo, self._path("digests", period))
+
+    async def assets(self, ref: str | bytes) -> AssetsInfo:
+        """A member's credit assets; on the credit chain."""
+        return await self._get(AssetsInfo, self._path("assets", _show_ref(ref)))
 
     # --- members -------------------------------------------------------------------------------------
 
@@ -206,6 +237,16 @@ class Client:
         except RemoteNotFound:
             return None
 
+    # --- between chains --------------------------------------------------------------------------------
+
+    async def relays(self, destination: str) -> tuple[RelayInfo, ...]:
+        """What the chain has certified for another one of its network, by that one's name."""
+        return (await self._get(RelaysInfo, self._path("relays"), {"to": destination})).relays
+
+    async def offer_relay(self, raw: bytes) -> None:
+        """Bring the chain a relay from another one. It is judged later: what it changes shows in the events."""
+        await self._request(RelayAccepted, "POST", self._path("relay"), body=raw)
+
     # --- events ------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
@@ -264,7 +305,7 @@ class Client:
                 status, raw = response.status, await self._read(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise Unreachable(url=self.url, detail=_reason(error)) from None
-        if status != 200:
+        if status not in _ANSWERED:
             raise _failure(status, raw, url)
         try:
             return from_json(kind, raw)

@@ -1,6 +1,7 @@
 """What a node's owner may choose: `node.toml`, and reading and writing genesis files.
 
-What all peers of a chain must agree on is `ledger.params.ChainParams`. Unknown keys fail; paths start at the file.
+What all peers of a chain must agree on is `ledger.params.ChainParams`; a genesis file holds all chains of a network.
+Unknown keys fail; paths start at the file.
 """
 
 from __future__ import annotations
@@ -15,9 +16,9 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic import model_validator as check_model
 
-from ledger.errors import BadConfigFile, InvalidKey, UnreadableFile, UnwritableFile
-from ledger.genesis import Genesis
-from ledger.params import HexBytes, Positive, Ppm
+from ledger.errors import BadConfigFile, ChainNotNamed, InvalidKey, NoSuchChain, UnreadableFile, UnwritableFile
+from ledger.genesis import Genesis, GenesisMember
+from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
 
 _MAX_CONFIG_BYTES = 1_000_000
@@ -70,6 +71,12 @@ def _check_key(value: bytes) -> bytes:
     return value
 
 
+def _to_tuple(value: object) -> object:
+    if not isinstance(value, list | tuple):
+        raise ValueError("a list")
+    return tuple(value)
+
+
 Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -82,17 +89,25 @@ class _Settings(BaseModel):
 
 
 class ChainConfig(_Settings):
-    """One chain that the node takes part in."""
+    """One chain that the node takes part in; `name` may be left out where the genesis holds one alone."""
 
     genesis: FilePath
+    name: Name | None = None
 
 
 class PeerConfig(_Settings):
-    """Another node: where it listens for peers, and the key its messages must be signed with."""
+    """Another node: where it listens for peers, and the key its messages must be signed with.
+
+    `chains` names those it takes part in; left out, it is every chain of this node.
+    """
 
     name: Name
     url: Url
     key: PublicKey
+    chains: Annotated[tuple[Name, ...], BeforeValidator(_to_tuple), Field(min_length=1)] | None = None
+
+    def hosts(self, chain: str) -> bool:
+        return self.chains is None or chain in self.chains
 
 
 class SealingConfig(_Settings):
@@ -125,8 +140,8 @@ class NodeConfig(_Settings):
     peer_listen: Listen
     api_listen: Listen
     log_level: Literal["debug", "info", "warning", "error"] = "info"
-    chains: Annotated[tuple[ChainConfig, ...], BeforeValidator(tuple), Field(min_length=1)]
-    peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(tuple)] = ()
+    chains: Annotated[tuple[ChainConfig, ...], BeforeValidator(_to_tuple), Field(min_length=1)]
+    peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(_to_tuple)] = ()
     sealing: SealingConfig = SealingConfig()
     limits: Limits = Limits()
 
@@ -139,6 +154,34 @@ class NodeConfig(_Settings):
             if len(set(values)) < len(values):
                 raise ValueError(f"two of the peers share a {what}")
         return self
+
+
+class NetworkDocument(Section):
+    """What a genesis file says: all chains of a network, and the members and the start that they share."""
+
+    time_ms: Natural
+    chains: Annotated[tuple[ChainParams, ...], Field(min_length=1)]
+    members: Annotated[tuple[GenesisMember, ...], Field(min_length=1, max_length=100_000)]
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The chains' names, in the order of the file."""
+        return tuple(chain.name for chain in self.chains)
+
+    def find(self, kind: str) -> str | None:
+        """The name of the chain of a kind."""
+        return next((chain.name for chain in self.chains if chain.kind == kind), None)
+
+    def open(self, chain: str) -> Genesis:
+        """One chain's genesis, by its name. Raises `ValidationError` where the chains do not fit together."""
+        params = next(item for item in self.chains if item.name == chain)
+        others = tuple(item for item in self.chains if item is not params)
+        return Genesis(params=params, time_ms=self.time_ms, members=self.members, siblings=others)
+
+
+def describe_network(genesis: Genesis) -> NetworkDocument:
+    """The document that a chain's genesis and those of its siblings are opened from."""
+    return NetworkDocument(time_ms=genesis.time_ms, chains=genesis.chains, members=genesis.members)
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -171,19 +214,59 @@ def save_config(config: NodeConfig, path: str | Path) -> None:
     _write_text(file, "\n".join(_toml_lines(values)) + "\n")
 
 
-def load_genesis(path: str | Path) -> Genesis:
+def load_chains(config: NodeConfig) -> tuple[Genesis, ...]:
+    """The genesis of every chain that a node takes part in, in the order of its configuration.
+
+    Raises `UnreadableFile`, `BadConfigFile`, `NoSuchChain` or `ChainNotNamed`.
+    """
+    documents: dict[Path, NetworkDocument] = {}
+    opened: dict[str, Genesis] = {}
+    for chain in config.chains:
+        file = chain.genesis
+        if file not in documents:
+            documents[file] = load_network_document(file)
+        known = documents[file].names
+        if chain.name is None and len(known) > 1:
+            raise ChainNotNamed(file=str(file), known=", ".join(known))
+        genesis = _open_chain(documents[file], file, chain.name or known[0])
+        if genesis.params.name in opened:
+            raise BadConfigFile(file="node.toml", problems=f"two chains are called {genesis.params.name}")
+        opened[genesis.params.name] = genesis
+    return tuple(opened.values())
+
+
+def load_genesis(path: str | Path, chain: str | None = None) -> Genesis:
+    """Read one chain's genesis out of its network's file; without a name that of the trading chain.
+
+    Raises `UnreadableFile`, `BadConfigFile` or `NoSuchChain`.
+    """
+    file = Path(path)
+    document = load_network_document(file)
+    return _open_chain(document, file, chain or document.find("trading") or document.names[0])
+
+
+def load_network_document(path: str | Path) -> NetworkDocument:
     """Read a genesis file. Raises `UnreadableFile` or `BadConfigFile`."""
     file = Path(path)
     text = _read_text(file, _MAX_GENESIS_BYTES)
     try:
-        return Genesis.model_validate_json(text)
+        return NetworkDocument.model_validate_json(text)
     except ValidationError as error:
-        raise BadConfigFile(file=str(file), problems=_explain(error, Genesis)) from None
+        raise BadConfigFile(file=str(file), problems=_explain(error, NetworkDocument)) from None
 
 
 def save_genesis(genesis: Genesis, path: str | Path) -> None:
-    """Write a genesis file that people can read. Raises `UnwritableFile`."""
-    _write_text(Path(path), genesis.model_dump_json(indent=2) + "\n")
+    """Write the genesis file of a chain's whole network, for people to read. Raises `UnwritableFile`."""
+    _write_text(Path(path), describe_network(genesis).model_dump_json(indent=2) + "\n")
+
+
+def _open_chain(document: NetworkDocument, file: Path, name: str) -> Genesis:
+    if name not in document.names:
+        raise NoSuchChain(file=str(file), name=name, known=", ".join(document.names))
+    try:
+        return document.open(name)
+    except ValidationError as error:
+        raise BadConfigFile(file=str(file), problems=_explain(error, Genesis)) from None
 
 
 def _read_text(file: Path, max_bytes: int) -> str:
@@ -215,17 +298,31 @@ def _relative(path: str, base: Path) -> str:
 
 
 def _toml_lines(values: dict[str, Any], *heading: str) -> Iterator[str]:
-    """TOML of nested tables, tables of tables, text and integers: all that a config holds."""
-    plain = {key: value for key, value in values.items() if not isinstance(value, dict | list)}
-    for key, value in plain.items():
-        yield f"{key} = {value}" if isinstance(value, int) else f'{key} = "{_escape(value)}"'
+    """TOML of nested tables, lists of tables, lists of text, text and integers: all that a config holds."""
+    tables = {key: value for key, value in values.items() if _has_tables(value)}
     for key, value in values.items():
+        if key not in tables:
+            yield f"{key} = {_show_toml(value)}"
+    for key, value in tables.items():
         name = ".".join((*heading, key))
         if isinstance(value, dict):
             yield from ("", f"[{name}]", *_toml_lines(value, *heading, key))
-        elif isinstance(value, list):
+        else:
             for item in value:
                 yield from ("", f"[[{name}]]", *_toml_lines(item, *heading, key))
+
+
+def _has_tables(value: object) -> bool:
+    return isinstance(value, dict) or (isinstance(value, list) and any(isinstance(item, dict) for item in value))
+
+
+def _show_toml(value: object) -> str:
+    match value:
+        case int():
+            return str(value)
+        case list():
+            return f"[{', '.join(map(_show_toml, value))}]"
+    return f'"{_escape(str(value))}"'
 
 
 def _escape(text: str) -> str:
@@ -270,12 +367,12 @@ def _show(value: object) -> str:
 
 def _advise(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
     """What an unknown key may have meant, or all that are known in its place."""
-    known = list(_section_at(location[:-1], model).model_fields)
+    known = list(section_at(location[:-1], model).model_fields)
     close = get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
 
 
-def _section_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:
+def section_at(location: tuple[int | str, ...], model: type[BaseModel]) -> type[BaseModel]:
     """The model that describes the table at a place in the document."""
     for part in location:
         if isinstance(part, int):

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from consensus.checkpoints import Checkpoints
-from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, consensus_handlers
+from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION
 from consensus.engine import Engine
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from consensus.guard import GuardRecord
@@ -23,11 +23,12 @@ from consensus.quorum import (
     check_double_vote,
     sign_statement,
 )
+from consensus.relays import Relay
 from consensus.timestamps import Ahead, compare_with_clock
 from ledger import journal
 from ledger.accounts import get_account, get_sealers
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root
-from ledger.chain import Chain, Changes, Entry
+from ledger.chain import WINDOW, Chain, Changes, Entry
 from ledger.codec import decode, encode
 from ledger.errors import (
     AlreadyKnown,
@@ -38,21 +39,22 @@ from ledger.errors import (
     StoreError,
     UnknownMessage,
 )
-from ledger.execution import BlockContext, Contracts, compute_period, execute_block, ledger_handlers
+from ledger.execution import BlockContext, compute_period, execute_block
 from ledger.genesis import Genesis
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey
 from ledger.store import KeyValue
 from ledger.transaction import Transaction
-from market.contracts import market_handlers, market_hooks
 from node import messages as wire
 from node.admission import Admission
 from node.candidate import Candidate, build_candidate, make_context
+from node.contracts import build_contracts, routes_of
 from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    Deliver,
     Event,
     Guard,
     MessageReceived,
@@ -62,6 +64,7 @@ from node.events import (
     PenalisePeer,
     Persist,
     Publish,
+    RelayOffered,
     SealFound,
     Send,
     SetTimer,
@@ -72,22 +75,16 @@ from node.events import (
     TransactionsSubmitted,
 )
 from node.gossip import Gossip, announce_block, broadcast_transactions
+from node.relays import Outgoing, Waiting
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_BAD = 1_024  # hashes of condemned blocks
 _MAX_CERTIFICATE_BYTES = 1_000_000
+_MAX_RELAY_BYTES = 2_000_000
+_MAX_FINAL_DEPTH = 4 * WINDOW
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
-HEARTBEAT, RESEAL, DEFERRED = "heartbeat", "reseal", "deferred"
-_CERTIFICATE_ROW = b"c"
-
-
-def build_contracts() -> Contracts:
-    """Every contract of a chain: ledger, market and consensus."""
-    return Contracts(
-        handlers={**ledger_handlers(), **market_handlers()},
-        producer_handlers=consensus_handlers(),
-        hooks=market_hooks(),
-    )
+HEARTBEAT, RESEAL, DEFERRED, REPEAT = "heartbeat", "reseal", "deferred", "repeat"
+_CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
 
 
 class ChainNode:
@@ -116,10 +113,12 @@ class ChainNode:
         self._guard = guard or GuardRecord()
         if self.chain.head.height < self._guard.height:
             raise RolledBack(expected=self._guard.height, actual=self.chain.head.height)
-        self._contracts = build_contracts()
+        self._contracts = build_contracts(genesis)
         self._engine: Engine = PocaEngine(genesis)
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
+        self._outgoing = Outgoing(genesis)
+        self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
         self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known)
         self._sync = self._gossip.sync
@@ -128,7 +127,7 @@ class ChainNode:
         self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
         self._waiting_since: dict[bytes, int] = {}  # head's height when a pending transaction was first noticed
-        self._final_certificate = self._load_final_certificate()
+        self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
         self._candidate: Candidate | None = None
         self._job = 0
         self._sealers = frozenset(get_sealers(Overlay(self.chain.head.state)))
@@ -151,6 +150,8 @@ class ChainNode:
                 return self._on_timer(name, now_ms)
             case PeerConnected(peer=peer):
                 return self._gossip.connected(peer)
+            case RelayOffered(raw=raw):
+                return self._on_relay_offered(raw, now_ms)
             case PeerLost(peer=peer):
                 self._gossip.lost(peer)
                 return self._gossip.fetch(now_ms)
@@ -171,7 +172,7 @@ class ChainNode:
             self._acknowledged[transaction.id] = None
         forget: list[Action] = [Persist(changes=journal.rows_to_forget(lost))] if lost else []
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
-        return [*forget, beat, *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*forget, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> list[Action]:
         match name:
@@ -185,6 +186,8 @@ class ChainNode:
                 return self._restart_sealing(now_ms)
             case "deferred":
                 return self._import_deferred(now_ms)
+            case "repeat":
+                return self._repeat(now_ms)
         raise AssertionError(f"unknown timer {name}")
 
     # --- messages --------------------------------------------------------------------------------
@@ -224,6 +227,8 @@ class ChainNode:
                 return self._on_certificate(peer, raw, now_ms)
             case wire.Evidence():
                 return self._on_evidence(peer, message)
+            case wire.Relay(raw=raw):
+                return self._on_relay(raw, peer, now_ms)
             case _:
                 assert_never(message)
 
@@ -337,6 +342,47 @@ class ChainNode:
             return []
         return [Broadcast(message=message, but=peer)]
 
+    # --- relays ----------------------------------------------------------------------------------
+
+    def _on_relay_offered(self, raw: bytes, now_ms: int) -> list[Action]:
+        try:
+            return self._on_relay(raw, None, now_ms)
+        except GridmeritError:
+            return []  # whoever brings it is nobody in particular
+
+    def _on_relay(self, raw: bytes, peer: PeerId | None, now_ms: int) -> list[Action]:
+        """Keep a relay for the next block and pass it on, where it would take effect there."""
+        relay = Relay.from_value(decode(raw, max_bytes=_MAX_RELAY_BYTES))
+        try:
+            is_news = self._relays.add(relay, self.chain.head, self._next_context(now_ms))
+        except Rejected:
+            return []  # too early or too late for it here
+        return [Broadcast(message=wire.Relay(raw=raw), but=peer)] if is_news else []
+
+    def _repeat(self, now_ms: int) -> list[Action]:
+        """Offer other chains all they may still lack: they may have been down when it was news."""
+        if not self.genesis.siblings:
+            return []
+        return [SetTimer(name=REPEAT, at_ms=now_ms + self._repeat_ms), *self._deliver_above(0)]
+
+    def _deliver_above(self, height: int) -> list[Action]:
+        """What the final block has for other chains that was posted above a height."""
+        is_deep = self.chain.head.height - self.chain.final_height > _MAX_FINAL_DEPTH  # its state would be rebuilt
+        certificate = self._final_certificate
+        checkpoint = None if certificate is None or is_deep else self.chain.get(self.chain.final_hash)
+        if certificate is None or checkpoint is None or self._sync.is_far_behind:
+            return []
+        return self._outgoing.deliver(certificate, checkpoint, above_height=height)
+
+    def get_relays(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
+        """(kind, number, part, bytes) of every relay that this node can make for another chain."""
+        found = []
+        for action in self._deliver_above(0):
+            if isinstance(action, Deliver) and action.chain_id == destination:
+                relay = Relay.from_value(decode(action.raw, max_bytes=_MAX_RELAY_BYTES))
+                found.append((relay.kind, relay.number, relay.part, action.raw))
+        return found
+
     # --- importing blocks ------------------------------------------------------------------------
 
     def _import_block(self, block: Block, peer: PeerId, now_ms: int) -> list[Action]:
@@ -433,12 +479,15 @@ class ChainNode:
             for tx in added.block.transactions
             if tx.kind == CERTIFICATE
         ]
+        self._relays.on_head(entry.height)
+        final_before = self.chain.final_height
         rows: Changes = [*move.changes, *forgotten]
         for certificate in certified:
             rows += self._finalise(certificate)
             rows.append(_certificate_row(certificate))
         actions: list[Action] = [Persist(changes=rows)]
-        if sealed_here and source is None:
+        is_new = sealed_here and source is None and self._guard.may_seal_on(entry.header.parent)
+        if is_new:  # else a certificate led back to a block of one's own
             self._guard = self._guard.after_seal(height=entry.height, parent=entry.header.parent)
             actions.append(Guard(record=self._guard))
         elif entry.height < self._guard.height:
@@ -451,6 +500,8 @@ class ChainNode:
             actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
         actions.append(Publish(event=("head", entry.height, entry.hash, entry.header.producer_address)))
         self._sealers = frozenset(get_sealers(Overlay(entry.state)))
+        if self.chain.final_height > final_before:
+            actions += self._deliver_above(final_before)
         return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
 
     def _settle_mempool(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
@@ -493,7 +544,7 @@ class ChainNode:
         if entry is None or entry.height <= self.chain.final_height or not self.chain.is_canonical(entry.header):
             return []
         self._final_certificate = certificate
-        return self.chain.finalise(entry)
+        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, encode(certificate.to_value()))]
 
     # --- sealing ---------------------------------------------------------------------------------
 
@@ -515,7 +566,10 @@ class ChainNode:
             head,
             genesis=self.genesis,
             contracts=self._contracts,
-            producers=self._checkpoints.for_the_next_block(head.state),
+            producers=[
+                *self._checkpoints.for_the_next_block(head.state),
+                *self._relays.for_the_next_block(head.state),
+            ],
             pending=self._executable(),
         )
         self._job += 1
@@ -562,7 +616,7 @@ class ChainNode:
         for statement in due:
             if self._has_signed(statement) or not self._guard.may_sign(statement):
                 continue
-            if self._checkpoints.is_locked(head.state, statement, self._guard, period=head.header.period):
+            if self._checkpoints.is_locked(head.state, statement, self._guard):
                 continue
             self._guard = self._guard.after_vote(statement)
             vote = sign_statement(statement, self._key)
@@ -572,18 +626,18 @@ class ChainNode:
 
     def _due_statements(self) -> tuple[Statement, ...]:
         head = self.chain.head
-        return self._checkpoints.on_head(head.state, height=head.height, period=head.header.period)
+        return self._checkpoints.on_head(head.state, height=head.height)
 
     def _has_signed(self, statement: Statement) -> bool:
         assert self._key is not None
-        return any(vote.signer == self._key.public_key for vote in self._checkpoints.votes(statement.period))
+        return any(vote.signer == self._key.public_key for vote in self._checkpoints.votes(statement.slot))
 
     def _count(self, vote: Vote, now_ms: int) -> list[Action]:
         """Count a vote and pass it on where it was news."""
-        before = self._checkpoints.votes(vote.statement.period)
+        before = self._checkpoints.votes(vote.statement.slot)
         outcome = self._checkpoints.add_vote(vote)
         actions: list[Action] = []
-        if len(self._checkpoints.votes(vote.statement.period)) > len(before):
+        if len(self._checkpoints.votes(vote.statement.slot)) > len(before):
             actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
         match outcome:
             case QuorumCertificate():
@@ -594,52 +648,48 @@ class ChainNode:
         return actions
 
     def _on_certified(self, certificate: QuorumCertificate, peer: PeerId | None, now_ms: int) -> list[Action]:
-        """The gate block is final, at once and whatever the branch: follow the best branch that holds it."""
+        """The checkpoint is final, at once and whatever the branch: follow the best branch that holds it."""
         statement = certificate.statement
         actions: list[Action] = [Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)]
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
-        if self.chain.fork_point(entry).height < self.chain.final_height:
-            conflict = ("finality-conflict", statement.period, statement.block_hash)
+        if self.chain.fork_point(entry).height < min(entry.height, self.chain.final_height):
+            conflict = ("finality-conflict", statement.slot, statement.block_hash)
             return [*actions, Publish(event=conflict)]  # more than f members lied, or votes took longer than a deadline
         if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
             best = self.chain.best_descendant(entry, self._engine.is_better)
             actions += self._move_head(best, now_ms, source=peer)
+        final_before = self.chain.final_height
         rows = [*self._finalise(certificate), _certificate_row(certificate)]
-        event = ("certificate", statement.period, statement.block_hash, len(certificate.signatures))
-        return [*actions, Persist(changes=rows), Publish(event=event)]
+        event = ("certificate", statement.slot, entry.height, statement.block_hash, len(certificate.signatures))
+        news = self._deliver_above(final_before) if self.chain.final_height > final_before else []
+        return [*actions, Persist(changes=rows), Publish(event=event), *news]
 
-    def get_certificate(self, period: int) -> QuorumCertificate | None:
-        """The certificate of a period's gate block, from memory or store."""
-        known = self._checkpoints.get_certificate(period)
-        if known is not None:
-            return known
-        raw = self._store.get(_CERTIFICATE_ROW + period.to_bytes(8, "big"))
+    def get_certificate(self, slot: int) -> QuorumCertificate | None:
+        """The certificate of a slot's checkpoint, from memory or store."""
+        known = self._checkpoints.get_certificate(slot)
+        return known or self._load_certificate(_CERTIFICATE_ROW + slot.to_bytes(8, "big"))
+
+    @property
+    def final_certificate(self) -> QuorumCertificate | None:
+        """The certificate of the final block; None before the first."""
+        return self._final_certificate
+
+    def _load_certificate(self, row: bytes) -> QuorumCertificate | None:
+        raw = self._store.get(row)
         return None if raw is None else QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
 
-    def _load_final_certificate(self) -> QuorumCertificate | None:
-        last = None
-        for _, raw in self._store.scan(_CERTIFICATE_ROW):
-            last = raw
-        if last is None:
-            return None
-        certificate = QuorumCertificate.from_value(decode(last, max_bytes=_MAX_CERTIFICATE_BYTES))
-        return certificate if certificate.statement.block_hash == self.chain.final_hash else None
-
     def _pending_votes(self) -> tuple[bytes, ...]:
-        """Votes on gates that are still open, said again for whoever missed them."""
+        """Votes on checkpoints that are still open, said again for whoever missed them."""
         due = self._due_statements()
-        held = [vote for statement in due for vote in self._checkpoints.votes(statement.period)]
+        held = [vote for statement in due for vote in self._checkpoints.votes(statement.slot)]
         return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
 
     # --- transactions from clients ---------------------------------------------------------------
 
     def _on_submitted(self, transactions: tuple[Transaction, ...], now_ms: int) -> list[Action]:
-        head = self.chain.head
-        timestamp_ms = max(now_ms, head.header.timestamp_ms + 1)
-        period = self._period_at(timestamp_ms)
-        context = self._context(head, bytes(20), timestamp_ms, period)
+        head, context = self.chain.head, self._next_context(now_ms)
         outcomes: list[GridmeritError | None] = []
         accepted: list[Transaction] = []
         for transaction in transactions:
@@ -688,13 +738,17 @@ class ChainNode:
             period=period,
         )
 
-    def _period_at(self, timestamp_ms: int) -> int:
-        return compute_period(
+    def _next_context(self, now_ms: int) -> BlockContext:
+        """The context of a block that anybody might build on the head now."""
+        head = self.chain.head
+        timestamp_ms = max(now_ms, head.header.timestamp_ms + 1)
+        period = compute_period(
             timestamp_ms,
             genesis_time_ms=self.genesis.time_ms,
             period_ms=self.params.ledger.period_ms,
-            parent_period=self.chain.head.header.period,
+            parent_period=head.header.period,
         )
+        return self._context(head, bytes(20), timestamp_ms, period)
 
     @property
     def peers(self) -> Mapping[PeerId, wire.Status | None]:
@@ -720,9 +774,13 @@ class ChainNode:
         return min(5_000, max(500, self.params.consensus.block_interval_ms))
 
     @property
+    def _repeat_ms(self) -> int:
+        return min(60_000, max(500, self.params.ledger.period_ms // 2))
+
+    @property
     def _reseal_ms(self) -> int:
         return min(2_000, max(100, self.params.consensus.block_interval_ms // 2))
 
 
 def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:
-    return (_CERTIFICATE_ROW + certificate.statement.period.to_bytes(8, "big"), encode(certificate.to_value()))
+    return (_CERTIFICATE_ROW + certificate.statement.slot.to_bytes(8, "big"), encode(certificate.to_value()))

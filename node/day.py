@@ -1,94 +1,183 @@
-"""What a market day came to: values and checks computed from what the nodes answered. Pure functions of a `DayRecord`.
+"""What a market day came to: a record of what the nodes answered, and the market's side of it in figures.
 
-The expected blocks follow the credit snapshots that were in force, which are computed anew here from the settlements
-and compared with what every header claimed.
+Pure functions of a `DayRecord`. Credit and sealing are in `replay.py`, what must hold is in `checks.py`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from fractions import Fraction
-from itertools import pairwise
-from typing import NamedTuple
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
 
-from consensus.credit_target import compute_shares
+from ledger.codec import Value
 from ledger.genesis import Genesis
-from market.credit import CreditRecord, assess_delivery
-from market.period import compute_times
+from ledger.params import Kind, SchedulingParams
+from market.feeder import Feeder, ListedTrade, compute_flows
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH
 from node.answers import (
     AccountInfo,
+    AssetsInfo,
     BlockSummary,
     ChainStatus,
+    CurtailmentInfo,
     GridSettlementInfo,
+    RecordedDigest,
+    SchedulingInfo,
     SettledTradeInfo,
     SettlementInfo,
     TradeInfo,
     TradesInfo,
 )
-from node.output import format_yuan
+from node.timeline import HourTimes
 
 GRID_COMPANY = "grid company"
-_BAND = 0.95
+KINDS: tuple[Kind, ...] = ("trading", "scheduling", "credit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerRecord:
-    """What one peer reported at the end."""
+    """What one peer reported at the end, by chain."""
 
     name: str
-    status: ChainStatus
+    chains: Mapping[Kind, ChainStatus]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Message:
+    """A part of a message that a chain took in from another one, in its block at `height`."""
+
+    height: int
+    source: str
+    kind: str
+    number: int
+    rows: tuple[Value, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainRecord:
+    """One chain: its blocks from the genesis block to the head that all peers agree on (or to one's), and accounts."""
+
+    genesis: Genesis
+    blocks: tuple[BlockSummary, ...]  # by height
+    messages: tuple[Message, ...]  # by height, too
+    accounts: Mapping[str, AccountInfo]
+
+    @property
+    def name(self) -> str:
+        return self.genesis.params.name
+
+    @property
+    def sealers(self) -> list[str]:
+        return [member.name for member in self.genesis.members if member.seals_on(self.name)]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HourRecord:
+    """What the chains hold of an hour that was cleared: trades and settlement (JY1), schedule (DU1), digests (LH1)."""
+
+    trades: TradesInfo
+    settlement: SettlementInfo
+    schedule: SchedulingInfo | None
+    digests: tuple[RecordedDigest, ...]
+
+    @property
+    def period(self) -> int:
+        return self.trades.period
+
+    @property
+    def curtailments(self) -> tuple[CurtailmentInfo, ...]:
+        return () if self.schedule is None else self.schedule.curtailments or ()
+
+    @property
+    def accepted_wh(self) -> dict[int, int]:
+        """The volume at which each trade binds, by index: as agreed, or what the verdict leaves of it."""
+        volumes = {trade.index: trade.volume_wh for trade in self.trades.trades}
+        return volumes | {cut.index: cut.accepted_wh for cut in self.curtailments}
+
+    @property
+    def settled(self) -> Iterator[tuple[TradeInfo, SettledTradeInfo]]:
+        """Every trade that was executed, with what became of it; indexes have gaps where nothing was accepted."""
+        trades = {trade.index: trade for trade in self.trades.trades}
+        for row in self.settlement.trades:
+            yield trades[row.index], row
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProofRecord:
+    """A thing proved from the genesis alone, or why it could not be; `statement` is what the proof says."""
+
+    what: str
+    statement: str = ""
+    problem: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
 class DayRecord:
     """Everything a report is made from. Hour h is delivered in period `first_period` + h.
 
-    `trades` and `settlements` are those of the hours that were cleared, in order.
+    `hours` are those that were cleared, in order; `timeline` says of every period when its stages were seen.
     """
 
-    genesis: Genesis
+    chains: Mapping[Kind, ChainRecord]
     seed: int
     first_period: int
     hours_ms: tuple[int, ...]
-    trades: tuple[TradesInfo, ...]
-    settlements: tuple[SettlementInfo, ...]
-    blocks: tuple[BlockSummary, ...]  # by height, from the genesis block to the head all peers agree on, or to one's
-    accounts: Mapping[str, AccountInfo]
+    hours: tuple[HourRecord, ...]
+    timeline: Mapping[int, HourTimes] = field(default_factory=dict)
+    assets: Mapping[str, AssetsInfo]
     peers: tuple[PeerRecord, ...]
     sent: int
-    lost: tuple[str, ...]  # transactions that were sent and are not on the chain
-    refused: tuple[str, ...]  # transactions on the chain that had no effect
+    lost: tuple[str, ...]  # transactions that were sent and are not on their chain
+    refused: tuple[str, ...]  # transactions on a chain that had no effect
     problems: tuple[str, ...]
-    proof_statement: str | None
-    proof_problem: str | None
+    proofs: tuple[ProofRecord, ...]
     duration_ms: int
 
     @property
+    def trading(self) -> ChainRecord:
+        return self.chains["trading"]
+
+    @property
+    def scheduling(self) -> ChainRecord:
+        return self.chains["scheduling"]
+
+    @property
+    def credit(self) -> ChainRecord:
+        return self.chains["credit"]
+
+    @property
+    def genesis(self) -> Genesis:
+        """The trading chain's."""
+        return self.trading.genesis
+
+    @property
+    def grid(self) -> SchedulingParams:
+        return self.scheduling.genesis.params.scheduling
+
+    @cached_property
     def names(self) -> dict[str, str]:
         """Names by address."""
-        return {account.address: name for name, account in self.accounts.items()}
+        return {account.address: name for name, account in self.trading.accounts.items()}
+
+    @cached_property
+    def positions(self) -> dict[str, str]:
+        """Lines by name of the member."""
+        return {member.name: member.position for member in self.genesis.members}
 
     @property
     def players(self) -> list[str]:
         return [member.name for member in self.genesis.members if member.role in ("producer", "prosumer", "consumer")]
 
-    @property
-    def sealers(self) -> list[str]:
-        return [member.name for member in self.genesis.members if member.seals]
+    def start_ms(self, period: int) -> int:
+        """When a period's delivery starts."""
+        return self.genesis.time_ms + period * self.genesis.params.ledger.period_ms
+
+    def hour_of(self, period: int) -> int:
+        return period - self.first_period
 
 
-class Check(NamedTuple):
-    """One thing that must hold, or the demonstration has failed."""
-
-    name: str
-    passed: bool
-    detail: str
-
-
-# --- the market ----------------------------------------------------------------------------------
+# --- trades --------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -101,6 +190,7 @@ class HourSummary:
     status: str
     trades: int
     volume_wh: int
+    accepted_wh: int
     low_uyuan_per_kwh: int | None
     mean_uyuan_per_kwh: int | None  # by volume
     high_uyuan_per_kwh: int | None
@@ -109,30 +199,33 @@ class HourSummary:
 
 
 def summarise_hours(record: DayRecord) -> list[HourSummary]:
-    """Volumes and prices as they were agreed, energy as it was metered."""
-    summaries = []
-    for found, settlement in zip(record.trades, record.settlements, strict=True):
-        hour = found.period - record.first_period
-        metered: list[SettledTradeInfo | GridSettlementInfo] = [*settlement.trades, *settlement.grid]
-        volume_wh = sum(trade.volume_wh for trade in found.trades)
-        prices = [trade.price_uyuan_per_kwh for trade in found.trades]
-        value = sum(trade.volume_wh * trade.price_uyuan_per_kwh for trade in found.trades)
-        summaries.append(
-            HourSummary(
-                hour=hour,
-                start_ms=record.hours_ms[hour],
-                period=found.period,
-                status=found.gate.status,
-                trades=len(found.trades),
-                volume_wh=volume_wh,
-                low_uyuan_per_kwh=min(prices, default=None),
-                mean_uyuan_per_kwh=divide_half_up(value, volume_wh) if volume_wh else None,
-                high_uyuan_per_kwh=max(prices, default=None),
-                consumed_wh=sum(row.consumption_wh for row in metered),
-                produced_wh=sum(row.output_wh for row in metered),
-            )
-        )
-    return summaries
+    """Volumes and prices as they were agreed, what the lines could carry of it, and energy as it was metered."""
+    return [_summarise_hour(record, entry) for entry in record.hours]
+
+
+def _summarise_hour(record: DayRecord, entry: HourRecord) -> HourSummary:
+    hour, trades = record.hour_of(entry.period), entry.trades.trades
+    metered: list[SettledTradeInfo | GridSettlementInfo] = [*entry.settlement.trades, *entry.settlement.grid]
+    volume_wh = sum(trade.volume_wh for trade in trades)
+    prices = [trade.price_uyuan_per_kwh for trade in trades]
+    value = sum(trade.volume_wh * trade.price_uyuan_per_kwh for trade in trades)
+    return HourSummary(
+        hour=hour,
+        start_ms=record.hours_ms[hour],
+        period=entry.period,
+        status=entry.trades.gate.status,
+        trades=len(trades),
+        volume_wh=volume_wh,
+        accepted_wh=sum(entry.accepted_wh.values()),
+        low_uyuan_per_kwh=min(prices, default=None),
+        mean_uyuan_per_kwh=divide_half_up(value, volume_wh) if volume_wh else None,
+        high_uyuan_per_kwh=max(prices, default=None),
+        consumed_wh=sum(row.consumption_wh for row in metered),
+        produced_wh=sum(row.output_wh for row in metered),
+    )
+
+
+# --- money ---------------------------------------------------------------------------------------
 
 
 Payments = dict[tuple[str, str], int]
@@ -149,14 +242,14 @@ def compute_payments(record: DayRecord) -> Payments:
         if amount_uyuan:
             payments[payer, payee] = payments.get((payer, payee), 0) + amount_uyuan
 
-    for trade, row in settled_trades(record):
-        buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
-        energy_uyuan = divide_half_up(row.traded_wh * trade.price_uyuan_per_kwh, WH_PER_KWH)
-        pay(buyer, seller, energy_uyuan)
-        pay(buyer, GRID_COMPANY, row.buyer_pays_uyuan - energy_uyuan)
-        pay(GRID_COMPANY, seller, row.seller_receives_uyuan - energy_uyuan)
-    for settlement in record.settlements:
-        for rest in settlement.grid:
+    for entry in record.hours:
+        for trade, row in entry.settled:
+            buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
+            energy_uyuan = divide_half_up(row.traded_wh * trade.price_uyuan_per_kwh, WH_PER_KWH)
+            pay(buyer, seller, energy_uyuan)
+            pay(buyer, GRID_COMPANY, row.buyer_pays_uyuan - energy_uyuan)
+            pay(GRID_COMPANY, seller, row.seller_receives_uyuan - energy_uyuan)
+        for rest in entry.settlement.grid:
             member = rest.member_name or rest.member
             pay(member, GRID_COMPANY, rest.pays_uyuan)
             pay(GRID_COMPANY, member, rest.receives_uyuan)
@@ -172,210 +265,66 @@ def compute_nets(payments: Payments) -> dict[str, int]:
     return nets
 
 
-def settled_trades(record: DayRecord) -> Iterator[tuple[TradeInfo, SettledTradeInfo]]:
-    """Every trade that was executed, with what became of it."""
-    for found, settlement in zip(record.trades, record.settlements, strict=True):
-        for row in settlement.trades:
-            yield found.trades[row.index], row
-
-
-# --- credit and sealing --------------------------------------------------------------------------
+# --- the grid ------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CreditHistory:
-    """Live credit (micro-points) by player: at the start, and after each hour's settlement."""
+class LineSummary:
+    """One line over the day: its largest quotas and flows in one hour, and what was cut off trades because of it."""
 
-    by_player: Mapping[str, tuple[int, ...]]
-    deliveries: Mapping[str, int]
-
-
-def compute_credits(record: DayRecord) -> CreditHistory:
-    """Eqs (1), (2) and (12) applied to the settlements, hour by hour."""
-    market = record.genesis.params.market
-    books = {name: CreditRecord(initial_upt=market.initial_credit_upt) for name in record.players}
-    series = {name: [market.initial_credit_upt] for name in record.players}
-    for found, settlement in zip(record.trades, record.settlements, strict=True):
-        for row in settlement.trades:
-            agreed_wh = found.trades[row.index].volume_wh
-            buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
-            books[buyer] = books[buyer].add(assess_delivery(row.consumption_wh, agreed_wh))
-            factor_ppm = market.natural_factor_ppm
-            score_upt = assess_delivery(row.output_wh, agreed_wh, natural_factor_ppm=factor_ppm)
-            books[seller] = books[seller].add(score_upt)
-        for name, book in books.items():
-            series[name].append(book.credit_upt)
-    return CreditHistory(
-        by_player={name: tuple(values) for name, values in series.items()},
-        deliveries={name: book.score_count for name, book in books.items()},
-    )
+    line: str
+    upstream: str
+    area: str
+    wheeling_uyuan_per_kwh: int
+    capacity_wh: int
+    demand_quota_wh: int
+    supply_quota_wh: int
+    listed_wh: int  # the largest flow of an hour either way, as the gate left the trades
+    accepted_wh: int  # and as the verdict did
+    curtailed_wh: int
 
 
-def compute_active_credits(record: DayRecord, history: CreditHistory) -> list[Mapping[str, int]]:
-    """The snapshot (micro-points by sealer) that each block from height 1 on was sealed under.
-
-    The first block of a period takes the live credits before it settles anything, and they count from the next block.
-    """
-    params, genesis_ms = record.genesis.params, record.genesis.time_ms
-    settle_ms = [compute_times(found.period, params, genesis_ms).settle_ms for found in record.trades]
-    settled, snapshots = 0, list[Mapping[str, int]]()
-    active = {name: history.by_player[name][0] for name in record.sealers}
-    for parent, block in pairwise(record.blocks):
-        snapshots.append(active)
-        if block.period > parent.period:
-            active = {name: history.by_player[name][settled] for name in record.sealers}
-        while settled < len(settle_ms) and block.timestamp_ms >= settle_ms[settled]:
-            settled += 1
-    return snapshots
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SealerCount:
-    """Blocks of one member: sealed, and what Eq. (11) lets expect of them with its central 95 % band."""
-
-    name: str
-    sealed: int
-    expected: float
-    low: int
-    high: int
-
-    @property
-    def is_inside(self) -> bool:
-        return self.low <= self.sealed <= self.high
-
-
-def count_sealed(record: DayRecord, snapshots: Sequence[Mapping[str, int]]) -> list[SealerCount]:
-    """Counts against the sum of every block's shares, at equal search rates."""
-    tau_upt = record.genesis.params.consensus.tau_upt
-    names = record.sealers
-    shares = {}
-    for snapshot in snapshots:
-        key = tuple(snapshot[name] for name in names)
-        if key not in shares:
-            shares[key] = compute_shares(key, tau_upt)
-    sealed = {name: sum(block.producer_name == name for block in record.blocks[1:]) for name in names}
-    counts = []
-    for index, name in enumerate(names):
-        chances = [shares[tuple(snapshot[each] for each in names)][index] for snapshot in snapshots]
-        low, high = compute_band([float(chance) for chance in chances])
-        expected = float(sum(chances, Fraction(0)))
-        counts.append(SealerCount(name=name, sealed=sealed[name], expected=expected, low=low, high=high))
-    return counts
-
-
-def compute_band(chances: Sequence[float], mass: float = _BAND) -> tuple[int, int]:
-    """The central band of a Poisson-binomial count, exact: at most (1 − mass)/2 lies below it, and as much above.
-
-    The distribution of how many of these independent events happen, folded one event at a time.
-    """
-    weights = [1.0]
-    for chance in chances:
-        weights = [
-            here * (1 - chance) + before * chance for here, before in zip([*weights, 0.0], [0.0, *weights], strict=True)
-        ]
-    tail = (1 - mass) / 2
-    below, low = 0.0, 0
-    while below + weights[low] <= tail:
-        below += weights[low]
-        low += 1
-    above, high = 0.0, len(weights) - 1
-    while above + weights[high] <= tail:
-        above += weights[high]
-        high -= 1
-    return low, high
-
-
-# --- checks --------------------------------------------------------------------------------------
-
-
-def run_checks(record: DayRecord) -> list[Check]:
-    """Everything that must hold after the day."""
-    history = compute_credits(record)
+def summarise_lines(record: DayRecord) -> list[LineSummary]:
+    """By line, in the feeder's order."""
+    wheeling = {area.name: area.wheeling_uyuan_per_kwh for area in record.grid.areas}
+    listed, accepted = compute_peak_flows(record, as_accepted=False), compute_peak_flows(record, as_accepted=True)
+    quotas = [quota for entry in record.hours if entry.schedule is not None for quota in entry.schedule.quotas]
+    curtailed: dict[str, int] = {}
+    for entry in record.hours:
+        agreed = {trade.index: trade.volume_wh for trade in entry.trades.trades}
+        for cut in entry.curtailments:
+            curtailed[cut.line] = curtailed.get(cut.line, 0) + agreed[cut.index] - cut.accepted_wh
     return [
-        _check_agreement(record),
-        _check_certified(record),
-        _check_transactions(record),
-        _check_money(record),
-        _check_balances(record),
-        _check_credits(record, history),
-        _check_headers(record, history),
-        _check_proof(record),
+        LineSummary(
+            line=line.name,
+            upstream=line.upstream,
+            area=line.area,
+            wheeling_uyuan_per_kwh=wheeling[line.area],
+            capacity_wh=line.capacity_wh,
+            demand_quota_wh=max((quota.demand_wh for quota in quotas if quota.line == line.name), default=0),
+            supply_quota_wh=max((quota.supply_wh for quota in quotas if quota.line == line.name), default=0),
+            listed_wh=listed.get(line.name, 0),
+            accepted_wh=accepted.get(line.name, 0),
+            curtailed_wh=curtailed.get(line.name, 0),
+        )
+        for line in record.grid.lines
     ]
 
 
-def _check_agreement(record: DayRecord) -> Check:
-    heads = {(peer.status.height, peer.status.head, peer.status.state_root) for peer in record.peers}
-    if len(heads) == 1:
-        height, head, root = next(iter(heads))
-        who = f"all {len(record.peers)} peers have" if len(record.peers) > 1 else "the only peer has"
-        detail = f"{who} block {height} {head[:16]}… with state root {root[:16]}…"
-        return Check("one head", True, detail)
-    listed = ", ".join(f"{peer.name} {peer.status.height} {peer.status.head[:12]}…" for peer in record.peers)
-    return Check("one head", False, f"the peers did not agree at any time looked at: {listed}")
-
-
-def _check_certified(record: DayRecord) -> Check:
-    void = [str(found.period) for found in record.trades if found.gate.status != "settled"]
-    missing = len(record.hours_ms) - len(record.trades)
-    if void or missing:
-        return Check("every hour settled", False, f"periods not settled by certificate: {', '.join(void) or missing}")
-    return Check("every hour settled", True, f"{len(record.trades)} hours certified by more than m members and settled")
-
-
-def _check_transactions(record: DayRecord) -> Check:
-    wrong = [*record.problems, *record.refused, *(f"lost {identity[:16]}…" for identity in record.lost)]
-    if wrong:
-        return Check("every transaction took effect", False, "; ".join(wrong[:3]) + (" …" if len(wrong) > 3 else ""))
-    return Check("every transaction took effect", True, f"{record.sent} orders and readings sent, all on the chain")
-
-
-def _check_money(record: DayRecord) -> Check:
-    legs = sum(
-        row.buyer_pays_uyuan - row.seller_receives_uyuan - row.grid_receives_uyuan for _, row in settled_trades(record)
-    )
-    nets = compute_nets(compute_payments(record))
-    total = sum(nets.values())
-    passed = legs == 0 and total == 0
-    return Check("payments sum to zero", passed, f"over {len(nets)} parties: {total} µ¥; over all legs: {legs} µ¥")
-
-
-def _check_balances(record: DayRecord) -> Check:
-    """Every account holds its founding balance and what the settlements say it gained, and nothing is in reserve."""
-    nets = compute_nets(compute_payments(record))
-    wrong = []
-    for member in record.genesis.members:
-        account = record.accounts[member.name]
-        gained = nets.get(GRID_COMPANY if member.role == "grid-operator" else member.name, 0)
-        if account.balance_uyuan != member.balance_uyuan + gained or account.reserved_uyuan:
-            wrong.append(member.name)
-    if wrong:
-        return Check("balances match", False, f"not explained by the settlements: {', '.join(wrong)}")
-    total = sum(account.balance_uyuan for account in record.accounts.values())
-    return Check("balances match", True, f"{len(record.accounts)} accounts; {format_yuan(total)} yuan, as at genesis")
-
-
-def _check_credits(record: DayRecord, history: CreditHistory) -> Check:
-    wrong = [name for name in record.players if record.accounts[name].credit_upt != history.by_player[name][-1]]
-    if wrong:
-        return Check("credits match", False, f"not explained by the deliveries: {', '.join(wrong)}")
-    count = sum(history.deliveries.values())
-    return Check("credits match", True, f"{len(record.players)} credits follow from {count} scored deliveries")
-
-
-def _check_headers(record: DayRecord, history: CreditHistory) -> Check:
-    snapshots = compute_active_credits(record, history)
-    wrong = [
-        str(block.height)
-        for block, snapshot in zip(record.blocks[1:], snapshots, strict=True)
-        if snapshot.get(block.producer_name or "") != block.credit_upt
-    ]
-    name = "headers claim their credit"
-    if wrong:
-        return Check(name, False, f"blocks {', '.join(wrong[:5])} claim another credit than the snapshot in force")
-    return Check(name, True, f"{len(snapshots)} headers, each with its producer's credit in the snapshot in force")
-
-
-def _check_proof(record: DayRecord) -> Check:
-    if record.proof_problem is not None:
-        return Check("a trade proved offline", False, record.proof_problem)
-    return Check("a trade proved offline", True, record.proof_statement or "")
+def compute_peak_flows(record: DayRecord, *, as_accepted: bool) -> dict[str, int]:
+    """The largest flow of any hour over each line, in one direction, in Wh."""
+    feeder, peaks = Feeder(record.grid), dict[str, int]()
+    for entry in record.hours:
+        volumes = entry.accepted_wh if as_accepted else {trade.index: trade.volume_wh for trade in entry.trades.trades}
+        listed = [
+            ListedTrade(
+                trade.index,
+                record.positions[trade.seller_name or ""],
+                record.positions[trade.buyer_name or ""],
+                volumes[trade.index],
+            )
+            for trade in entry.trades.trades
+        ]
+        for hop, flow_wh in compute_flows(feeder, listed).items():
+            peaks[hop.line] = max(peaks.get(hop.line, 0), flow_wh)
+    return peaks

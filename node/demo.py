@@ -1,6 +1,7 @@
 """A whole market day on this machine: real node processes, agents for every player, and a report that checks it all.
 
-The hours of the profile are compressed to a few seconds each. Reading order: `run_demo`, `_run_day`, `_collect`.
+The hours of the profile are compressed to a few seconds each, and run over the three chains of every node. Reading
+order: `run_demo`, `_run`, and `node/collecting.py`.
 """
 
 from __future__ import annotations
@@ -8,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -21,41 +22,40 @@ from ledger.errors import (
     NetworkRunning,
     NodeFailed,
     NoNetwork,
-    RemoteNotFound,
     TimedOut,
 )
 from ledger.genesis import Genesis
-from ledger.params import ChainParams
+from ledger.params import ChainParams, Kind
 from market.profile import Profile
-from node.agents import Agent, Day, Sender, Sent, get_problems, order_clients, run_agents
-from node.answers import BlockSummary, ChainStatus, SettlementInfo, TradesInfo
+from node.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
+from node.answers import TradesInfo
 from node.client import Client
 from node.clock import now_ms
+from node.collecting import Clients, Collected, Hours, collect_day, find
 from node.config import load_genesis
-from node.day import DayRecord, PeerRecord
+from node.day import KINDS, DayRecord
 from node.keystore import load_key, load_passphrase
 from node.network import (
     Network,
-    get_packaged_params,
-    load_chain_params,
     load_network,
     load_packaged_profile,
+    load_params_set,
     make_directory,
     new_network,
     scale_params,
 )
 from node.plot import draw_day
 from node.processes import find_pid, read_log_tail, start_network, stop_network
-from node.proofs import verify_document
 from node.report import make_document, render_markdown
+from node.tasks import Tasks
+from node.timeline import Sighting, follow
 
-_PERIOD_MS = 2_200
-_PERIOD_MS_PER_PEER = 400  # so that many peers on few cores have time to hear of a block before the next one
+_PERIOD_MS = 2_500
+_PERIOD_MS_PER_PEER = 600  # so that many peers on few cores have time to hear of a block before the next one
 _POLL_S = 0.25
-_SETTLED_WITHIN_MS = 20_000
-_AGREED_WITHIN_MS = 20_000
-_BLOCKS_PER_REQUEST = 1_000
-_FILES = ("report.md", "report.json", "day.png", "trade-proof.json", "genesis.json")
+_SETTLED_WITHIN_MS = 30_000
+_PROOF_FILES = {"a trade": "trade-proof.json", "an account": "credit-proof.json"}
+_FILES = ("report.md", "report.json", "day.png", *_PROOF_FILES.values(), "genesis.json")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -98,23 +98,44 @@ class DemoResult:
 
 
 def choose_period_ms(peers: int) -> int:
-    """How long an hour takes: 24 of them end in little over a minute up to five peers, in two for ten."""
+    """How long an hour takes: 24 of them end in a minute and a half up to four peers."""
     return max(_PERIOD_MS, _PERIOD_MS_PER_PEER * peers)
 
 
-def make_demo_params(period_ms: int) -> ChainParams:
-    """The recommended parameters at a period of seconds, and a few changes that this takes.
+def make_demo_params(period_ms: int) -> tuple[ChainParams, ...]:
+    """The recommended parameters of the three chains at a period of seconds, and a few changes that this takes.
 
-    Orders open 4 Δt before delivery instead of 3, readings are taken until 3 Δt after its start instead of 2, members
-    sign a gate block one block deep, and a stall is relieved after 6 intervals: a hiccup of two seconds on a busy
-    machine then neither changes the trades nor loses a reading.
+    From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
+    block that takes it in: at a Δt of an hour that is a minute, here it is more than half a Δt. So everything that
+    waits for a message gets more time: quotas follow 6 Δt before delivery instead of 3.25, orders open 5 before instead
+    of 3 and close 3 before instead of 2, the trades bind at the start of delivery at the latest instead of 1 before,
+    readings are taken until 2 Δt after it instead of 1.5, and lapse 4.5 after it instead of 2.5.
+
+    Members sign a checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals: a
+    hiccup of two seconds on a busy machine then neither changes the trades nor loses a reading.
     """
-    params = scale_params(load_chain_params(get_packaged_params()), period_ms)
-    consensus = params.consensus.model_copy(
-        update={"checkpoint_depth": 1, "relief_after": 6, "max_ahead_ms": 3 * params.consensus.block_interval_ms}
-    )
-    market = params.market.model_copy(update={"open_ppm": 4_000_000, "settle_ppm": 3_000_000})
-    return ChainParams.model_validate(params.model_copy(update={"consensus": consensus, "market": market}).model_dump())
+    return tuple(_quicken(scale_params(params, period_ms)) for params in load_params_set())
+
+
+def _quicken(params: ChainParams) -> ChainParams:
+    changes: dict[str, dict[str, int]] = {
+        "consensus": {
+            "checkpoint_depth": 1,
+            "checkpoint_lifetime": 2,
+            "relief_after": 6,
+            "max_ahead_ms": 3 * params.consensus.block_interval_ms,
+        }
+    }
+    match params.kind:
+        case "trading":
+            clock = {"open_ppm": 5_000_000, "gate_ppm": 3_000_000, "deadline_ppm": 0, "settle_ppm": 4_500_000}
+            changes["market"] = clock
+        case "scheduling":
+            changes["scheduling"] = {"quota_ppm": 6_000_000, "verdict_ppm": 1_000_000, "meter_ppm": 2_000_000}
+        case "credit":
+            pass
+    sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}
+    return ChainParams.model_validate(params.model_copy(update=sections).model_dump())
 
 
 def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
@@ -131,87 +152,106 @@ def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
     network = new_network(network_directory, nodes=plan.peers, params=params, profile=profile, seed=plan.seed)
     is_done = False
     try:
-        record, proof = asyncio.run(_run(plan, network, profile, begin_ms, on_progress))
+        collected = asyncio.run(_run(plan, network, profile, begin_ms, on_progress))
         is_done = True
     finally:
         if not (plan.keep and is_done):
             stop_network(network)
     on_progress(Progress(stage="writing the report", hours=plan.hours))
-    return _write_report(plan, network, record, proof)
+    return _write_report(plan, network, collected)
 
 
 # --- the day -------------------------------------------------------------------------------------
 
 
-async def _run(
-    plan: DemoPlan, network: Network, profile: Profile, begin_ms: int, on_progress: OnProgress
-) -> tuple[DayRecord, dict[str, Any] | None]:
+async def _run(plan: DemoPlan, network: Network, profile: Profile, begin_ms: int, on_progress: OnProgress) -> Collected:
     on_progress(Progress(stage="starting the nodes", hours=plan.hours))
     await start_network(network)
     async with AsyncExitStack() as stack:
-        clients = {
-            node.name: await stack.enter_async_context(Client(node.api_url, network.chain)) for node in network.nodes
-        }
+        clients: dict[Kind, dict[str, Client]] = {kind: {} for kind in KINDS}
+        for kind in KINDS:
+            for node in network.nodes:
+                client = Client(node.api_url, network.find_chain(kind) or "")
+                clients[kind][node.name] = await stack.enter_async_context(client)
         genesis = load_genesis(network.genesis_path)
         day = _plan_day(plan, genesis, profile)
-        agents = _make_agents(network, day, clients)
+        participants = _make_participants(network, day, clients)
         watch = _Watch(network, day, clients, on_progress)
-        await asyncio.gather(run_agents(agents), watch.until_settled())
-        statuses = await _wait_for_agreement(clients)
-        return await _collect(plan, day, agents, clients, statuses, begin_ms)
+        sightings, failures = list[Sighting](), list[BaseException]()
+        listeners = Tasks(failures.append)
+        for kind in KINDS:
+            listeners.start(follow(next(iter(clients[kind].values())), kind, sightings.append), name=f"follow {kind}")
+        try:
+            await asyncio.gather(run_all(participants), watch.until_settled())
+        finally:
+            await listeners.stop()
+        for failure in failures:
+            raise failure
+        hours = Hours(seed=plan.seed, first_period=day.first_period, hours_ms=profile.hours_ms[: plan.hours])
+        return await collect_day(hours, genesis, clients, participants, sightings, begin_ms)
 
 
 def _plan_day(plan: DemoPlan, genesis: Genesis, profile: Profile) -> Day:
-    """The first hour is delivered in the first period whose market opens in a moment or later."""
-    params = genesis.params
-    elapsed_ms = now_ms() + params.ledger.period_ms // 10 - genesis.time_ms
-    opening = -(-elapsed_ms // params.ledger.period_ms)
-    ahead = -(-params.market.open_ppm // 1_000_000)
+    """The first hour is delivered in the first period whose plan is due in a period or later."""
+    scheduling = next(chain for chain in genesis.chains if chain.kind == "scheduling")
+    elapsed_ms = now_ms() - genesis.time_ms
+    coming = -(-elapsed_ms // genesis.params.ledger.period_ms)
+    ahead = -(-scheduling.scheduling.quota_ppm // 1_000_000) + 1
     return Day(
         genesis=genesis,
-        chain_id=genesis.chain_id,
+        scheduling=genesis.open(scheduling.name),
         profile=profile,
-        first_period=opening + ahead,
+        first_period=coming + ahead,
         hours=plan.hours,
         seed=plan.seed,
     )
 
 
-def _make_agents(network: Network, day: Day, clients: Mapping[str, Client]) -> list[Agent]:
-    agents = []
+def _make_participants(network: Network, day: Day, clients: Clients) -> list[Participant]:
+    """The dispatcher, and all players with their meters."""
     home = network.directory
-    for player in network.players:
-        own = order_clients(player.node, clients)
-        key = load_key(home / player.key_file, load_passphrase(home / player.passphrase_file))
-        meter = load_key(home / player.meter_key_file, load_passphrase(home / player.meter_passphrase_file))
-        agents.append(
-            Agent(
-                name=player.name,
-                day=day,
-                trader=Sender(key, own, day.chain_id),
-                meter=Sender(meter, own, day.chain_id),
-            )
+
+    def make_sender(key_file: str, passphrase_file: str, node: str, genesis: Genesis) -> Sender:
+        key = load_key(home / key_file, load_passphrase(home / passphrase_file))
+        return Sender(key, order_clients(node, clients[genesis.params.kind]), genesis.chain_id)
+
+    dispatcher = network.dispatcher
+    assert dispatcher is not None, "a network with a scheduling chain has one"
+    first = network.nodes[0].name
+    sender = make_sender(dispatcher.key_file, dispatcher.passphrase_file, first, day.scheduling)
+    agents = [
+        Agent(
+            name=player.name,
+            day=day,
+            client=clients["trading"][player.node],
+            trader=make_sender(player.key_file, player.passphrase_file, player.node, day.genesis),
+            meter=make_sender(player.meter_key_file, player.meter_passphrase_file, player.node, day.scheduling),
         )
-    return agents
+        for player in network.players
+    ]
+    return [Dispatcher(name=dispatcher.name, day=day, sender=sender), *agents]
 
 
 class _Watch:
     """Follows the day through one node, and notices when a node ends."""
 
-    def __init__(self, network: Network, day: Day, clients: Mapping[str, Client], on_progress: OnProgress) -> None:
+    def __init__(self, network: Network, day: Day, clients: Clients, on_progress: OnProgress) -> None:
         self._network = network
         self._day = day
         self._clients = clients
-        self._client = next(iter(clients.values()))
+        self._client = next(iter(clients["trading"].values()))
         self._on_progress = on_progress
         self._trades: list[TradesInfo] = []
         self._settled = 0
 
     async def until_settled(self) -> None:
-        """Until every node has settled the last hour. Raises `NodeFailed` or `TimedOut`."""
+        """Until the last hour is settled on every node, assessed, and its credit known on every chain.
+
+        Raises `NodeFailed` or `TimedOut`.
+        """
         last = self._day.first_period + self._day.hours - 1
         deadline_ms = self._day.times_of(self._day.hours - 1).settle_ms + _SETTLED_WITHIN_MS
-        while not await self._is_settled_everywhere(last):
+        while not await self._is_over(last):
             if now_ms() > deadline_ms:
                 raise TimedOut(what=f"settlement of period {last} on every node", timeout_s=_SETTLED_WITHIN_MS // 1_000)
             self._check_nodes()
@@ -219,22 +259,32 @@ class _Watch:
             await asyncio.sleep(_POLL_S)
         await self._look()
 
-    async def _is_settled_everywhere(self, period: int) -> bool:
-        if now_ms() < self._day.times_of(self._day.hours - 1).settle_ms:
+    async def _is_over(self, period: int) -> bool:
+        """Whether all nodes have settled the period, LH1 has heard of it, and what credits follow stand everywhere."""
+        if now_ms() < self._day.scheduling_times_of(self._day.hours - 1).meter_ms:
             return False
-        found = [await _find(client.settlement(period)) for client in self._clients.values()]
-        return all(settlement is not None for settlement in found)
+        found = await asyncio.gather(*(find(client.settlement(period)) for client in self._clients["trading"].values()))
+        settlements = [settlement for settlement in found if settlement is not None]
+        if len(settlements) < len(found):
+            return False
+        wanted = {"actual", *(["delivered"] if settlements[0].trades else [])}
+        for client in self._clients["credit"].values():
+            digests = await find(client.digests(period))
+            if digests is None or not wanted <= {digest.kind for digest in digests.digests}:
+                return False
+        lists = await asyncio.gather(*(client.credit() for kind in KINDS for client in self._clients[kind].values()))
+        return len({tuple((row.name, row.credit_upt) for row in rows) for rows in lists}) == 1
 
     async def _look(self) -> None:
         status = await self._client.status()
         first, hours = self._day.first_period, self._day.hours
         while len(self._trades) < hours and now_ms() > self._day.times_of(len(self._trades)).gate_ms:
-            found = await _find(self._client.trades(first + len(self._trades)))
+            found = await find(self._client.trades(first + len(self._trades)))
             if found is None:
                 break
             self._trades.append(found)
-        while self._settled < len(self._trades) and now_ms() > self._day.times_of(self._settled).settle_ms:
-            if await _find(self._client.settlement(first + self._settled)) is None:
+        while self._settled < len(self._trades):
+            if await find(self._client.settlement(first + self._settled)) is None:
                 break
             self._settled += 1
         self._on_progress(
@@ -254,104 +304,6 @@ class _Watch:
             if find_pid(self._network, node) is None:
                 home = self._network.directory_of(node)
                 raise NodeFailed(name=node.name, detail="ended", directory=home, log=read_log_tail(home))
-
-
-async def _wait_for_agreement(clients: Mapping[str, Client]) -> dict[str, ChainStatus]:
-    """Look at all nodes at once until they report one head; the last look, agreed or not, when time is up."""
-    deadline_ms = now_ms() + _AGREED_WITHIN_MS
-    while True:
-        statuses = await asyncio.gather(*(client.status() for client in clients.values()))
-        if len({status.head for status in statuses}) == 1 or now_ms() > deadline_ms:
-            return dict(zip(clients, statuses, strict=True))
-        await asyncio.sleep(_POLL_S / 5)
-
-
-# --- collecting ----------------------------------------------------------------------------------
-
-
-async def _collect(
-    plan: DemoPlan,
-    day: Day,
-    agents: list[Agent],
-    clients: Mapping[str, Client],
-    statuses: Mapping[str, ChainStatus],
-    begin_ms: int,
-) -> tuple[DayRecord, dict[str, Any] | None]:
-    """Ask the first node for everything the report is made from, up to the head that it agreed on."""
-    client = next(iter(clients.values()))
-    height = next(iter(statuses.values())).height
-    periods = range(day.first_period, day.first_period + day.hours)
-    trades = [found for period in periods if (found := await _find(client.trades(period))) is not None]
-    settlements = [await _find(client.settlement(found.period)) for found in trades]
-    sent = [entry for agent in agents for entry in agent.sent]
-    lost, refused = await _compare(client, sent, height)
-    proof, statement, problem = await _prove_a_trade(client, trades, day.genesis)
-    record = DayRecord(
-        genesis=day.genesis,
-        seed=plan.seed,
-        first_period=day.first_period,
-        hours_ms=day.profile.hours_ms[: day.hours],
-        trades=tuple(trades),
-        settlements=tuple(
-            found or SettlementInfo(period=gate.period, trades=(), grid=())
-            for gate, found in zip(trades, settlements, strict=True)
-        ),
-        blocks=await _fetch_blocks(client, height),
-        accounts={member.name: await client.account(member.name) for member in day.genesis.members},
-        peers=tuple(PeerRecord(name=name, status=status) for name, status in statuses.items()),
-        sent=len(sent),
-        lost=tuple(lost),
-        refused=tuple(refused),
-        problems=tuple(get_problems(agents)),
-        proof_statement=statement,
-        proof_problem=problem,
-        duration_ms=now_ms() - begin_ms,
-    )
-    return record, proof
-
-
-async def _compare(client: Client, sent: Iterable[Sent], height: int) -> tuple[list[str], list[str]]:
-    """What was sent against what stands in the blocks: the ids that are lost, and in words what had no effect."""
-    codes: dict[str, str] = {}
-    for number in range(1, height + 1):
-        for transaction in (await client.block(number)).transactions:
-            codes[transaction.id] = transaction.code
-    lost = [entry.transaction_id for entry in sent if entry.transaction_id not in codes]
-    refused = [
-        f"{entry.player}, {entry.kind} of period {entry.period}: {codes[entry.transaction_id]}"
-        for entry in sent
-        if codes.get(entry.transaction_id)
-    ]
-    return lost, refused
-
-
-async def _fetch_blocks(client: Client, height: int) -> tuple[BlockSummary, ...]:
-    blocks: list[BlockSummary] = []
-    while len(blocks) <= height:
-        end = min(height, len(blocks) + _BLOCKS_PER_REQUEST - 1)
-        blocks += await client.blocks(len(blocks), end)
-    return tuple(blocks)
-
-
-async def _prove_a_trade(
-    client: Client, trades: Iterable[TradesInfo], genesis: Genesis
-) -> tuple[dict[str, Any] | None, str | None, str | None]:
-    """The proof of the day's first trade, what it proves and what is wrong with it, from the genesis alone."""
-    first = next((found for found in trades if found.trades), None)
-    if first is None:
-        return None, None, "there was no trade to prove"
-    try:
-        document = await client.proof_trade(first.period, 0)
-        return document, verify_document(document, genesis).statement, None
-    except GridmeritError as error:
-        return None, None, f"{error.code}: {error}"
-
-
-async def _find(answer: Any) -> Any:
-    try:
-        return await answer
-    except RemoteNotFound:
-        return None
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -377,8 +329,8 @@ def _clear(directory: Path) -> Path:
     return home
 
 
-def _write_report(plan: DemoPlan, network: Network, record: DayRecord, proof: Mapping[str, Any] | None) -> DemoResult:
-    home = plan.directory
+def _write_report(plan: DemoPlan, network: Network, collected: Collected) -> DemoResult:
+    home, record = plan.directory, collected.record
     plot_problem: GridmeritError | None = None
     try:
         draw_day(record, home / "day.png")
@@ -388,7 +340,7 @@ def _write_report(plan: DemoPlan, network: Network, record: DayRecord, proof: Ma
     (home / "report.md").write_text(render_markdown(record, has_plot=plot_problem is None), encoding="utf-8")
     (home / "report.json").write_text(json.dumps(document, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     shutil.copyfile(network.genesis_path, home / "genesis.json")
-    if proof is not None:
-        (home / "trade-proof.json").write_text(json.dumps(proof, indent=2) + "\n", encoding="utf-8")
+    for what, proof in collected.proofs.items():
+        (home / _PROOF_FILES[what]).write_text(json.dumps(proof, indent=2) + "\n", encoding="utf-8")
     files = tuple(home / name for name in _FILES if (home / name).exists())
     return DemoResult(record=record, document=document, network=network, files=files, plot_problem=plot_problem)

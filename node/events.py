@@ -58,7 +58,16 @@ class SealFound:
     nonce: int
 
 
-Event: TypeAlias = Started | PeerConnected | PeerLost | MessageReceived | TransactionsSubmitted | TimerFired | SealFound
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RelayOffered:
+    """The bytes of a relay from another chain of the network, whoever brought it."""
+
+    raw: bytes
+
+
+Event: TypeAlias = (
+    Started | PeerConnected | PeerLost | MessageReceived | TransactionsSubmitted | TimerFired | SealFound | RelayOffered
+)
 
 # --- actions -------------------------------------------------------------------------------------
 
@@ -133,6 +142,24 @@ class Publish:
     event: ChainEvent
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deliver:
+    """The bytes of a relay for another chain of the network, in case it lives here too."""
+
+    chain_id: bytes
+    raw: bytes
+
+
 Action: TypeAlias = (
-    Persist | Guard | Send | Broadcast | SetTimer | StartSealing | StopSealing | PenalisePeer | Acknowledge | Publish
+    Persist
+    | Guard
+    | Send
+    | Broadcast
+    | SetTimer
+    | StartSealing
+    | StopSealing
+    | PenalisePeer
+    | Acknowledge
+    | Publish
+    | Deliver
 )

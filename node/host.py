@@ -25,6 +25,7 @@ from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    Deliver,
     Event,
     Guard,
     PeerId,
@@ -55,6 +56,7 @@ class Outside(Protocol):
     def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None: ...
     def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None: ...
     def stop_job(self, chain: str) -> None: ...
+    def deliver(self, chain_id: bytes, raw: bytes) -> None: ...
 
 
 class ChainHost:
@@ -112,6 +114,12 @@ class ChainHost:
         if self._stopping:
             raise NodeStopping
         self._inbox.put_batch(peer, messages, size_bytes)
+
+    def offer_relay(self, raw: bytes) -> None:
+        """Hand over a relay from another chain, whoever brought it. Raises `InboxFull` or `NodeStopping`."""
+        if self._stopping:
+            raise NodeStopping
+        self._inbox.put_relay(raw)
 
     def forget(self, peer: PeerId) -> None:
         """Drop what waits from a peer."""
@@ -219,6 +227,8 @@ class ChainHost:
                 level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
                 log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)
+            case Deliver(chain_id=chain_id, raw=raw):
+                self._outside.deliver(chain_id, raw)
             case _:
                 assert_never(action)
 

@@ -1,4 +1,4 @@
-"""What waits for one chain's step: own events, clients' transactions, peers' messages; each bounded, taken in turn."""
+"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn."""
 
 from __future__ import annotations
 
@@ -8,12 +8,13 @@ from dataclasses import dataclass, field
 
 from ledger.errors import GridmeritError, InboxFull
 from ledger.transaction import Transaction
-from node.events import Event, MessageReceived, PeerId, TransactionsSubmitted
+from node.events import Event, MessageReceived, PeerId, RelayOffered, TransactionsSubmitted
 from node.messages import Message
 
 MAX_PEER_BATCHES = 64
 MAX_PEER_BYTES = 32_000_000
 MAX_WAITING_TRANSACTIONS = 8_192
+MAX_WAITING_RELAYS = 256
 MAX_GROUP = 256  # transactions in one step: more would hold up blocks
 
 
@@ -37,6 +38,7 @@ class Inbox:
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._submissions: deque[Submission] = deque()
+        self._relays: dict[bytes, None] = {}
         self._waiting_transactions = 0
         self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, in the order of their turns
         self._ready = asyncio.Event()
@@ -54,6 +56,13 @@ class Inbox:
             raise InboxFull(waiting=self._waiting_transactions, what="transactions")
         self._waiting_transactions = count
         self._submissions.append(submission)
+        self._ready.set()
+
+    def put_relay(self, raw: bytes) -> None:
+        """From another chain or from anybody; one that waits already is not put twice. Raises `InboxFull`."""
+        if raw not in self._relays and len(self._relays) >= MAX_WAITING_RELAYS:
+            raise InboxFull(waiting=len(self._relays), what="relays")
+        self._relays[raw] = None
         self._ready.set()
 
     def put_batch(self, peer: PeerId, messages: tuple[Message, ...], size_bytes: int) -> None:
@@ -76,9 +85,10 @@ class Inbox:
     async def take(self) -> tuple[Event, list[Submission]]:
         """The next event, and the submissions that it stands for."""
         while True:
-            for _ in range(3):
-                self._turn = (self._turn + 1) % 3
-                taken = (self._take_event, self._take_submissions, self._take_message)[self._turn]()
+            sides = (self._take_event, self._take_submissions, self._take_relay, self._take_message)
+            for _ in sides:
+                self._turn = (self._turn + 1) % len(sides)
+                taken = sides[self._turn]()
                 if taken is not None:
                     return taken
             self._ready.clear()
@@ -89,6 +99,7 @@ class Inbox:
         left = list(self._submissions)
         self._events.clear()
         self._submissions.clear()
+        self._relays.clear()
         self._peers.clear()
         return left
 
@@ -107,6 +118,13 @@ class Inbox:
             group.append(self._submissions.popleft())
         self._waiting_transactions -= len(transactions)
         return (TransactionsSubmitted(transactions=tuple(transactions)), group) if group else None
+
+    def _take_relay(self) -> tuple[Event, list[Submission]] | None:
+        if not self._relays:
+            return None
+        raw = next(iter(self._relays))
+        del self._relays[raw]
+        return RelayOffered(raw=raw), []
 
     def _take_message(self) -> tuple[Event, list[Submission]] | None:
         if not self._peers:

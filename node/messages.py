@@ -97,7 +97,7 @@ class Blocks:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Votes:
-    """Statements on gate blocks."""
+    """Statements on checkpoints."""
 
     code: ClassVar[int] = 9
     raw: tuple[bytes, ...]
@@ -118,6 +118,14 @@ class Evidence:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Relay:
+    """A message of another chain with its proof, for the next block."""
+
+    code: ClassVar[int] = 12
+    raw: bytes
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -131,6 +139,7 @@ Message: TypeAlias = (
     | Votes
     | Certificate
     | Evidence
+    | Relay
 )
 
 
@@ -171,6 +180,7 @@ _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
     Votes.code: (1, lambda body: Votes(raw=_blobs(body[0], MAX_ITEMS))),
     Certificate.code: (1, lambda body: Certificate(raw=_blob(body[0]))),
     Evidence.code: (2, lambda body: Evidence(kind=expect_str(body[0], "evidence kind"), raw=_blob(body[1]))),
+    Relay.code: (1, lambda body: Relay(raw=_blob(body[0]))),
 }
 
 

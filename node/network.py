@@ -2,8 +2,8 @@
 
 Layout of a network directory, described by its `network.json`:
 
-    genesis-jy1.json            what the chain grows from
-    keys/NAME.pem, passphrase   players without a node, their meters, the grid company
+    genesis.json                what its chains grow from
+    keys/NAME.pem, passphrase   players without a node, their meters, the grid company, the dispatcher
     nodes/NAME/                 node.toml, key.pem, passphrase, data/, node.log, node.pid
 """
 
@@ -14,37 +14,40 @@ import secrets
 import socket
 import time
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import cast
+from typing import Any
 
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
 from consensus import seal
 from consensus.credit_target import compute_weight
 from consensus.poca import check_params
-from ledger.errors import BadParameters, BusyDirectory, NoNetwork, UnusableDirectory
-from ledger.genesis import Genesis, GenesisMember
+from ledger.errors import BadConfigFile, BadParameters, BusyDirectory, NoNetwork, NoSuchChain, UnusableDirectory
+from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
 from ledger.hashing import tagged_hash
 from ledger.params import ChainParams
 from ledger.signatures import SigningKey, generate_key
-from market.profile import Profile, parse_profile
+from market.profile import Player, Profile, parse_profile
 from node.clock import now_ms
-from node.config import save_genesis
+from node.config import save_genesis, section_at
 from node.keystore import save_key, save_passphrase
 
 MAX_NODES = 10
 CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
 GRID = "grid"
-POSITION = "feeder-1"  # where all players of a profile are
+DISPATCH = "dispatch"
+GENESIS_FILE = "genesis.json"
+POSITION = "feeder-1"  # where all players of a profile are, where no scheduling chain has lines
+PACKAGED = ("recommended", "paper")  # sets of parameters that come with the package
 _HOST = "127.0.0.1"
 _PPM = 1_000_000
 _SHORTEST_INTERVAL_MS = 200
-_BLOCKS_PER_PERIOD = 12
+_BLOCKS_PER_PERIOD = 24  # a message takes a checkpoint and its certificate from one chain to the next
 _HOUSE_BALANCE_UYUAN = 5_000_000_000
 _MEASURED_NONCES = 20_000
 _MEASURED_S = 0.2
@@ -76,14 +79,36 @@ class PlayerEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class DispatcherEntry:
+    """Who plans the grid on the scheduling chain; its files are relative to the network's directory."""
+
+    name: str
+    key_file: str
+    passphrase_file: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """What `network.json` says."""
+    """What `network.json` says; `kinds` are those of the `chains`, one by one."""
 
     directory: Path
-    chain: str
+    chains: tuple[str, ...]
+    kinds: tuple[str, ...]
     genesis: str
     nodes: tuple[NodeEntry, ...]
     players: tuple[PlayerEntry, ...]
+    dispatcher: DispatcherEntry | None = None
+
+    @property
+    def chain(self) -> str:
+        """The trading chain's name."""
+        name = self.find_chain("trading")
+        assert name is not None, "a genesis without a trading chain does not load"
+        return name
+
+    def find_chain(self, kind: str) -> str | None:
+        """The name of the network's chain of a kind."""
+        return dict(zip(self.kinds, self.chains, strict=True)).get(kind)
 
     @property
     def genesis_path(self) -> Path:
@@ -105,16 +130,49 @@ def load_chain_params(path: Path) -> ChainParams:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise BadParameters(detail=f"{path}: {error}") from error
     try:
-        params = ChainParams.model_validate(document)
+        params = ChainParams.model_validate(_to_tuples(document))
     except ValidationError as error:
         raise BadParameters(detail=f"{path}: {_explain(error)}") from error
     check_params(params)
     return params
 
 
-def get_packaged_params(name: str = "recommended") -> Path:
-    """The file of a parameter set that comes with the package: `recommended` or `paper`."""
-    return Path(str(resources.files("configs") / name / "jy1.toml"))
+def _to_tuples(value: Any) -> Any:
+    """TOML's lists as the tuples that frozen parameters hold."""
+    match value:
+        case dict():
+            return {key: _to_tuples(item) for key, item in value.items()}
+        case list():
+            return tuple(map(_to_tuples, value))
+    return value
+
+
+def get_packaged_params(name: str = "recommended", chain: str = "jy1") -> Path:
+    """The file of one chain in a parameter set that comes with the package: `recommended` or `paper`."""
+    return Path(str(resources.files("configs") / name / f"{chain}.toml"))
+
+
+def load_params_set(source: str | Path = "recommended") -> tuple[ChainParams, ...]:
+    """The chains of a network, by name: a set that comes with the package, a directory of TOML files, or one file.
+
+    Raises `BadParameters`.
+    """
+    path = get_packaged_params(str(source)).parent if str(source) in PACKAGED else Path(source)
+    if not path.is_dir():
+        return (load_chain_params(path),)
+    files = sorted(path.glob("*.toml"))
+    if not files:
+        raise BadParameters(detail=f"{path} has no TOML file, one per chain is wanted")
+    return tuple(sorted((load_chain_params(file) for file in files), key=lambda params: params.name))
+
+
+def choose_chains(params: Sequence[ChainParams], names: Sequence[str], source: str) -> tuple[ChainParams, ...]:
+    """Some chains of a set from `source`. Raises `NoSuchChain`."""
+    known = [item.name for item in params]
+    for name in names:
+        if name not in known:
+            raise NoSuchChain(file=source, name=name, known=", ".join(known))
+    return tuple(item for item in params if item.name in names)
 
 
 def load_packaged_profile() -> Profile:
@@ -124,7 +182,7 @@ def load_packaged_profile() -> Profile:
 
 
 def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
-    """The same chain with another period: at least a dozen blocks in it where they can be that fast.
+    """The same chain with another period: at least two dozen blocks in it where they can be that fast.
 
     Everything in ppm of a period scales with it by itself. Raises `BadParameters`.
     """
@@ -150,6 +208,20 @@ def measure_nonces_per_s() -> int:
     return max(1, int(tried / elapsed_s))
 
 
+def calibrate(params: Sequence[ChainParams], *, sealers: int, nonces_per_s: int) -> tuple[ChainParams, ...]:
+    """The chains of one network with an N_diff each at which their blocks come at the interval from the start.
+
+    All of them are sealed by the same `sealers` members, whose search of so many nonces per second serves each chain in
+    turn.
+    """
+    share = nonces_per_s // len(params)
+    return tuple(_with_n_diff(chain, compute_n_diff(chain, sealers=sealers, nonces_per_s=share)) for chain in params)
+
+
+def _with_n_diff(params: ChainParams, n_diff: int) -> ChainParams:
+    return params.model_copy(update={"consensus": params.consensus.model_copy(update={"n_diff_initial": n_diff})})
+
+
 def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int) -> int:
     """The N_diff at which `sealers` members with the initial credit, so fast each, find a block per interval.
 
@@ -169,11 +241,8 @@ def _explain(error: ValidationError) -> str:
     where = ".".join(str(part) for part in first["loc"])
     if first["type"] != "extra_forbidden":
         return f"{where}: {first['msg']}" if where else first["msg"]
-    *section, key = [str(part) for part in first["loc"]]
-    model: type[BaseModel] = ChainParams
-    for name in section:
-        model = cast(type[BaseModel], model.model_fields[name].annotation)
-    near = get_close_matches(key, model.model_fields, n=1)
+    *section, key = first["loc"]
+    near = get_close_matches(str(key), section_at(tuple(section), ChainParams).model_fields, n=1)
     return f"unknown key {where!r}" + (f", did you mean {near[0]!r}?" if near else "")
 
 
@@ -181,70 +250,90 @@ def _explain(error: ValidationError) -> str:
 
 
 def new_network(
-    directory: Path, *, nodes: int, params: ChainParams, profile: Profile, seed: int | None = None
+    directory: Path, *, nodes: int, params: Sequence[ChainParams], profile: Profile, seed: int | None = None
 ) -> Network:
     """Write a network's genesis, keys and node directories.
 
-    The profile's producers come first, then its consumers; the first `nodes` of them seal, the others are clients. With
-    a `seed` all keys follow from it, so that two networks have the same members: for rehearsals only. Raises
-    `BusyDirectory`, `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
+    The profile's producers come first, then its consumers; the first `nodes` of them host and seal all chains, the
+    others are clients. A scheduling chain has a dispatcher, and its lines are where the players are. With a `seed` all
+    keys follow from it, so that two networks have the same members: for rehearsals only. Raises `BusyDirectory`,
+    `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
     """
-    check_params(params)
-    claim_directory(directory)
+    for chain in params:
+        check_params(chain)
     players = sorted(profile.players, key=lambda player: player.role != "producer")
     assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
     sealing = [player.name for player in players[:nodes]]
     meters = {player.name: f"meter-{player.name}" for player in players}
-    names = [*(player.name for player in players), *meters.values(), GRID]
-    keys = {name: _make_key(name, seed) for name in names}
+    scheduling = next((chain for chain in params if chain.kind == "scheduling"), None)
+    others = [GRID] if scheduling is None else [GRID, DISPATCH]
+    keys = {name: _make_key(name, seed) for name in (*meters, *meters.values(), *others)}
 
     rate = measure_nonces_per_s() * CORE_SHARE_PPM // _PPM
-    n_diff = compute_n_diff(params, sealers=nodes, nonces_per_s=rate)
-    params = params.model_copy(update={"consensus": params.consensus.model_copy(update={"n_diff_initial": n_diff})})
-    genesis = Genesis(params=params, time_ms=now_ms(), members=_make_members(profile, keys, sealing))
+    positions = deal_positions(scheduling, list(meters))
+    members = _make_members(profile, keys, sealing, positions)
+    genesis = _make_genesis(calibrate(params, sealers=nodes, nonces_per_s=rate), members)
 
-    genesis_file = f"genesis-{params.name}.json"
-    save_genesis(genesis, directory / genesis_file)
+    claim_directory(directory)
+    save_genesis(genesis, directory / GENESIS_FILE)
+    chains = sorted(genesis.chains, key=lambda chain: chain.kind != "trading")  # a node's first is what commands mean
     entries = _make_node_entries(sealing, keys)
     for entry in entries:
-        _write_node(directory, entry, keys[entry.name], genesis_file, entries)
+        _write_node(directory, entry, keys[entry.name], [chain.name for chain in chains], entries)
     shared = _write_shared_keys(directory, {name: key for name, key in keys.items() if name not in sealing})
     network = Network(
         directory=directory,
-        chain=params.name,
-        genesis=genesis_file,
+        chains=tuple(chain.name for chain in chains),
+        kinds=tuple(chain.kind for chain in chains),
+        genesis=GENESIS_FILE,
         nodes=entries,
-        players=tuple(
-            PlayerEntry(
-                name=player.name,
-                role=player.role,
-                node=entries[index % nodes].name,
-                key_file=f"nodes/{player.name}/key.pem" if index < nodes else f"keys/{player.name}.pem",
-                passphrase_file=f"nodes/{player.name}/passphrase" if index < nodes else shared,
-                meter=meters[player.name],
-                meter_key_file=f"keys/{meters[player.name]}.pem",
-                meter_passphrase_file=shared,
-            )
-            for index, player in enumerate(players)
-        ),
+        players=_make_player_entries(players, [entry.name for entry in entries], meters, shared),
+        dispatcher=None
+        if scheduling is None
+        else DispatcherEntry(name=DISPATCH, key_file=f"keys/{DISPATCH}.pem", passphrase_file=shared),
     )
     _save_network(network)
     return network
 
 
 def load_network(directory: Path) -> Network:
-    """Read what `new_network` wrote. Raises `NoNetwork`."""
+    """Read what `new_network` wrote. Raises `NoNetwork` or `BadConfigFile`."""
+    file = directory / "network.json"
     try:
-        document = json.loads((directory / "network.json").read_text(encoding="utf-8"))
+        document = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
         raise NoNetwork(directory=directory) from None
-    return Network(
-        directory=directory,
-        chain=document["chain"],
-        genesis=document["genesis"],
-        nodes=tuple(NodeEntry(**entry) for entry in document["nodes"]),
-        players=tuple(PlayerEntry(**entry) for entry in document["players"]),
-    )
+    except ValueError as error:
+        raise BadConfigFile(file=str(file), problems=f"not a JSON document: {error}") from None
+    try:
+        dispatcher = document["dispatcher"]
+        return Network(
+            directory=directory,
+            chains=tuple(document["chains"]),
+            kinds=tuple(document["kinds"]),
+            genesis=document["genesis"],
+            nodes=tuple(NodeEntry(**entry) for entry in document["nodes"]),
+            players=tuple(PlayerEntry(**entry) for entry in document["players"]),
+            dispatcher=None if dispatcher is None else DispatcherEntry(**dispatcher),
+        )
+    except (KeyError, TypeError):
+        problem = "another version of gridmerit made this network; make a new one: gridmerit net new DIR"
+        raise BadConfigFile(file=str(file), problems=problem) from None
+
+
+def deal_positions(scheduling: ChainParams | None, players: Sequence[str]) -> dict[str, str]:
+    """Where each player is: dealt over the feeder's lines in order, or all in one place without a scheduling chain."""
+    lines = [line.name for line in scheduling.scheduling.lines] if scheduling is not None else [POSITION]
+    return {player: lines[index % len(lines)] for index, player in enumerate(players)}
+
+
+def _make_genesis(params: Sequence[ChainParams], members: tuple[GenesisMember, ...]) -> Genesis:
+    """The trading chain's genesis. Raises `BadParameters` where the chains do not fit together."""
+    first, *others = sorted(params, key=lambda chain: chain.kind != "trading")
+    try:
+        return Genesis(params=first, time_ms=now_ms(), members=members, siblings=tuple(others))
+    except ValidationError as error:
+        raise BadParameters(detail=error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
 
 def _save_network(network: Network) -> None:
@@ -258,17 +347,21 @@ def _make_key(name: str, seed: int | None) -> SigningKey:
     return SigningKey(tagged_hash("gridmerit/rehearsal-key", str(seed).encode(), b"/", name.encode()))
 
 
-def _make_members(profile: Profile, keys: dict[str, SigningKey], sealing: Sequence[str]) -> tuple[GenesisMember, ...]:
+def _make_members(
+    profile: Profile, keys: dict[str, SigningKey], sealing: Sequence[str], positions: dict[str, str]
+) -> tuple[GenesisMember, ...]:
     members = [GenesisMember(name=GRID, role="grid-operator", key=keys[GRID].public_key)]
+    if DISPATCH in keys:
+        members.append(GenesisMember(name=DISPATCH, role="dispatcher", key=keys[DISPATCH].public_key))
     for player in profile.players:
         member = GenesisMember(
             name=player.name,
             role="producer" if player.role == "producer" else "consumer",
             key=keys[player.name].public_key,
-            seals=player.name in sealing,
+            seals=(ALL_CHAINS,) if player.name in sealing else (),
             balance_uyuan=_HOUSE_BALANCE_UYUAN,
             capacity_wh=compute_capacity_wh(profile, player.name),
-            position=POSITION,
+            position=positions[player.name],
         )
         meter = GenesisMember(
             name=f"meter-{player.name}",
@@ -284,6 +377,25 @@ def compute_capacity_wh(profile: Profile, player: str) -> int:
     """What a player is registered with: its largest hour, forecast or actual, rounded up to 10 kWh."""
     largest_wh = max(max(profile.readings[player, hour]) for hour in profile.hours_ms)
     return -(-largest_wh // 10_000) * 10_000
+
+
+def _make_player_entries(
+    players: Sequence[Player], nodes: Sequence[str], meters: Mapping[str, str], shared_passphrase: str
+) -> tuple[PlayerEntry, ...]:
+    """The first players run the nodes; the others are dealt over them as clients."""
+    return tuple(
+        PlayerEntry(
+            name=player.name,
+            role=player.role,
+            node=nodes[index % len(nodes)],
+            key_file=f"nodes/{player.name}/key.pem" if index < len(nodes) else f"keys/{player.name}.pem",
+            passphrase_file=f"nodes/{player.name}/passphrase" if index < len(nodes) else shared_passphrase,
+            meter=meters[player.name],
+            meter_key_file=f"keys/{meters[player.name]}.pem",
+            meter_passphrase_file=shared_passphrase,
+        )
+        for index, player in enumerate(players)
+    )
 
 
 def _make_node_entries(names: Sequence[str], keys: dict[str, SigningKey]) -> tuple[NodeEntry, ...]:
@@ -348,13 +460,14 @@ def make_passphrase(path: Path) -> bytes:
 def render_node_toml(
     *,
     genesis: str,
+    chains: Sequence[str],
     peer_listen: str,
     api_listen: str,
     peers: Sequence[tuple[str, str, str]],
     has_key: bool = True,
     core_share_ppm: int = CORE_SHARE_PPM,
 ) -> str:
-    """The text of a `node.toml`; `peers` are (name, URL, public key in hex)."""
+    """The text of a `node.toml`; `chains` by name, `peers` as (name, URL, public key in hex)."""
     keys = ['key_file = "key.pem"', 'passphrase_file = "passphrase"'] if has_key else ["# an observer: no key_file"]
     blocks = [
         "# One node. Paths are relative to this file; unknown keys fail. `gridmerit doctor` checks it.",
@@ -363,9 +476,10 @@ def render_node_toml(
         f'peer_listen = "{peer_listen}"     # other nodes',
         f'api_listen = "{api_listen}"      # this machine\'s users: whoever reaches it may query and submit',
         'log_level = "info"',
-        "",
-        "[[chains]]",
-        f'genesis = "{genesis}"',
+    ]
+    for chain in chains:
+        blocks += ["", "[[chains]]", f'genesis = "{genesis}"', f'name = "{chain}"']
+    blocks += [
         "",
         "[sealing]",
         "threads = 1",
@@ -377,13 +491,14 @@ def render_node_toml(
 
 
 def _write_node(
-    directory: Path, entry: NodeEntry, key: SigningKey, genesis_file: str, entries: Sequence[NodeEntry]
+    directory: Path, entry: NodeEntry, key: SigningKey, chains: Sequence[str], entries: Sequence[NodeEntry]
 ) -> None:
     home = directory / entry.directory
     home.mkdir(parents=True)
     save_key(home / "key.pem", key, make_passphrase(home / "passphrase"))
     text = render_node_toml(
-        genesis=f"../../{genesis_file}",
+        genesis=f"../../{GENESIS_FILE}",
+        chains=chains,
         peer_listen=entry.peer_url.removeprefix("http://"),
         api_listen=entry.api_url.removeprefix("http://"),
         peers=[(other.name, other.peer_url, other.key) for other in entries if other != entry],

@@ -20,6 +20,7 @@ from ledger.errors import (
     Malformed,
     NodeStopping,
     NotAPeer,
+    OtherChainsPeer,
     PeerBanned,
     RateLimited,
     Replayed,
@@ -66,14 +67,19 @@ class PeerServer:
         receiver: PeerId,
         book: PeerBook,
         clock: Callable[[], int],
+        is_peer: Callable[[ChainHost, PeerId], bool],
         on_heard: Callable[[ChainHost, PeerId], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
-        """`hosts` by chain id; `on_heard` and `on_fault` tell of what is proven to come from the peer."""
+        """`hosts` by chain id; `is_peer` says who takes part in a chain.
+
+        `on_heard` and `on_fault` tell of what is proven to come from the peer.
+        """
         self._hosts = hosts
         self._receiver = receiver
         self._book = book
         self._clock = clock
+        self._is_peer = is_peer
         self._on_heard = on_heard
         self._on_fault = on_fault
         self._oldest = (clock() - _MAX_AGE_MS) << 20
@@ -161,6 +167,8 @@ class PeerServer:
             if proven:
                 self._on_fault(host, proven[0], error)
             raise
+        if not self._is_peer(host, batch.sender):
+            raise OtherChainsPeer(key=batch.sender.hex()[:16], chain=host.name)
         self._book.charge_bytes(batch.sender, len(raw), now_ms)
         self._book.charge_messages(batch.sender, len(batch.messages), now_ms)
         host.receive(batch.sender, batch.messages, len(raw))

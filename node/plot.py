@@ -1,4 +1,4 @@
-"""The plot of a market day: volume, price and credit by hour. matplotlib is an extra, imported when it is used."""
+"""The plot of a market day: volume, price, credit and timeline. matplotlib is an extra, imported when it is used."""
 
 from __future__ import annotations
 
@@ -8,8 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import MissingExtra
-from node.day import DayRecord, compute_credits, summarise_hours
+from node.day import DayRecord, summarise_hours
 from node.output import format_hour
+from node.replay import compute_credits
+from node.timeline import summarise_stages
 
 _COLOURS = (
     "#e69f00",
@@ -24,7 +26,7 @@ _ALIKE_UPT = 3_000_000  # players that never differ by more are drawn as one ban
 
 
 def draw_day(record: DayRecord, path: Path) -> None:
-    """Write the plot of volume, price and credit over the day. Raises `MissingExtra` without matplotlib."""
+    """Write the plot of volume, price, credit and timeline. Raises `MissingExtra` without matplotlib."""
     try:
         import matplotlib
     except ImportError:
@@ -32,36 +34,37 @@ def draw_day(record: DayRecord, path: Path) -> None:
     matplotlib.use("Agg")
     from matplotlib import pyplot
 
-    figure, axes = pyplot.subplots(
-        3, 1, figsize=(10, 10), sharex=True, height_ratios=(1.0, 1.0, 1.2), layout="constrained"
-    )
+    figure, axes = pyplot.subplots(4, 1, figsize=(10, 14), height_ratios=(1.0, 1.0, 1.2, 1.4), layout="constrained")
     _draw_volume(axes[0], record)
     _draw_prices(axes[1], record)
     _draw_credit(axes[2], record)
+    _draw_timeline(axes[3], record)
     hours = len(record.hours_ms)
-    step = 1 if hours <= 12 else 2
-    axes[2].set_xticks(range(0, hours + 1, step))
-    labels = [format_hour(record.hours_ms[0] + 3_600_000 * hour) for hour in range(0, hours + 1, step)]
-    axes[2].set_xticklabels(labels)
-    axes[2].set_xlim(-0.1, hours + 0.1)
+    ticks = range(0, hours + 1, 1 if hours <= 12 else 2)
+    labels = [format_hour(record.hours_ms[0] + 3_600_000 * hour) for hour in ticks]
+    for axis in axes[:3]:
+        axis.set_xlim(-0.1, hours + 0.1)
+        axis.set_xticks(ticks, labels if axis is axes[2] else [])
     day = datetime.fromtimestamp(record.hours_ms[0] / 1_000, UTC).strftime("%d %B %Y")
     axes[2].set_xlabel(f"hour of delivery, profile of {day} (UTC)")
     for axis in axes:
-        axis.grid(True, axis="y", linewidth=0.5, alpha=0.4)
+        axis.grid(True, axis="x" if axis is axes[3] else "y", linewidth=0.5, alpha=0.4)
         axis.spines[["top", "right"]].set_visible(False)
-        axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, borderaxespad=0.0)
+        if axis.get_legend_handles_labels()[0]:
+            axis.legend(loc="upper left", bbox_to_anchor=(1.01, 1.0), frameon=False, borderaxespad=0.0)
     figure.savefig(path, dpi=120)
     pyplot.close(figure)
 
 
 def _draw_volume(axis: Any, record: DayRecord) -> None:
-    hours = [found.period - record.first_period for found in record.trades]
-    sellers = sorted({trade.seller_name or trade.seller for found in record.trades for trade in found.trades})
-    bottom = [0.0] * len(record.trades)
+    hours = [record.hour_of(entry.period) for entry in record.hours]
+    trades = [entry.trades.trades for entry in record.hours]
+    sellers = sorted({trade.seller_name or trade.seller for listed in trades for trade in listed})
+    bottom = [0.0] * len(trades)
     for seller, colour in zip(sellers, _COLOURS, strict=False):
         volumes = [
-            sum(trade.volume_wh for trade in found.trades if (trade.seller_name or trade.seller) == seller) / 1_000
-            for found in record.trades
+            sum(trade.volume_wh for trade in listed if (trade.seller_name or trade.seller) == seller) / 1_000
+            for listed in trades
         ]
         axis.bar(
             [hour + 0.5 for hour in hours],
@@ -72,7 +75,19 @@ def _draw_volume(axis: Any, record: DayRecord) -> None:
             label=f"agreed, from {seller}",
         )
         bottom = [low + volume for low, volume in zip(bottom, volumes, strict=True)]
-    metered = {entry.hour: entry.produced_wh / 1_000 for entry in summarise_hours(record)}
+    summaries = summarise_hours(record)
+    curtailed = [entry for entry in summaries if entry.accepted_wh < entry.volume_wh]
+    if curtailed:
+        axis.plot(
+            [entry.hour + 0.5 for entry in curtailed],
+            [entry.accepted_wh / 1_000 for entry in curtailed],
+            "_",
+            color="black",
+            markersize=14,
+            markeredgewidth=2,
+            label="accepted, where\nlines carry less",
+        )
+    metered = {entry.hour: entry.produced_wh / 1_000 for entry in summaries}
     made = [metered.get(hour, 0.0) for hour in range(len(record.hours_ms))]
     axis.stairs(made, color=_GREY, linewidth=1.4, label="metered output,\nboth producers")
     axis.set_ylabel("energy (kWh)")
@@ -96,9 +111,10 @@ def _draw_prices(axis: Any, record: DayRecord) -> None:
         color=_COLOURS[1],
         label="mean by volume,\nlow to high",
     )
-    ceiling = (market.retail_uyuan_per_kwh - market.wheeling_uyuan_per_kwh) / 1e6
+    wheeling = min((area.wheeling_uyuan_per_kwh for area in record.grid.areas), default=0)
+    ceiling = (market.retail_uyuan_per_kwh - wheeling) / 1e6
     floor = market.feed_in_uyuan_per_kwh / 1e6
-    axis.axhline(ceiling, color=_GREY, linestyle="--", linewidth=1, label="retail less wheeling")
+    axis.axhline(ceiling, color=_GREY, linestyle="--", linewidth=1, label="retail less the\nlowest wheeling")
     axis.axhline(floor, color=_GREY, linestyle=":", linewidth=1.2, label="feed-in")
     axis.set_ylim(floor - 0.02, ceiling + 0.02)
     axis.set_ylabel("price (yuan/kWh)")
@@ -107,7 +123,7 @@ def _draw_prices(axis: Any, record: DayRecord) -> None:
 
 def _draw_credit(axis: Any, record: DayRecord) -> None:
     history = compute_credits(record)
-    hours = [0, *(found.period - record.first_period + 1 for found in record.trades)]
+    hours = [0, *(record.hour_of(entry.period) + 1 for entry in record.hours)]
     for names, colour in zip(_group_alike(history.by_player), _COLOURS * 2, strict=False):
         label = names[0] if len(names) == 1 else f"{names[0]} … {names[-1]}\n({len(names)} players, low to high)"
         columns = list(zip(*(history.by_player[name] for name in names), strict=True))
@@ -119,6 +135,27 @@ def _draw_credit(axis: Any, record: DayRecord) -> None:
     axis.set_ylim(0, 102)
     axis.set_ylabel("credit (points)")
     axis.set_title("Credit after each hour's settlement", loc="left")
+
+
+def _draw_timeline(axis: Any, record: DayRecord) -> None:
+    """From when to when each stage came over all hours, and on average, from the start of delivery."""
+    period_ms = record.genesis.params.ledger.period_ms
+    summaries = summarise_stages(record.timeline, record.start_ms)
+    for kind, colour in zip(("scheduling", "trading", "credit"), _COLOURS[1:4], strict=True):
+        rows = [(place, entry) for place, entry in enumerate(summaries) if entry.stage.chain == kind]
+        if not rows:
+            continue
+        places = [-place for place, _ in rows]
+        left = [entry.earliest_ms / period_ms for _, entry in rows]
+        widths = [(entry.latest_ms - entry.earliest_ms) / period_ms for _, entry in rows]
+        axis.barh(places, widths, left=left, height=0.55, color=colour, alpha=0.35)
+        means = [entry.mean_ms / period_ms for _, entry in rows]
+        name = record.chains[rows[0][1].stage.chain].name.upper()
+        axis.plot(means, places, "o", color=colour, markersize=5, label=f"{name}: mean, and\nearliest to latest")
+    axis.axvspan(0, 1, color=_GREY, alpha=0.12, linewidth=0)
+    axis.set_yticks([-place for place in range(len(summaries))], [entry.stage.name for entry in summaries])
+    axis.set_xlabel(f"Δt of {period_ms / 1_000:g} s after the start of delivery (grey: delivery)")
+    axis.set_title("What happens when to an hour, over the three chains", loc="left")
 
 
 def _group_alike(series: Mapping[str, Sequence[int]]) -> list[list[str]]:

@@ -17,7 +17,8 @@ from consensus.poca import PocaEngine
 from consensus.quorum import QuorumCertificate, verify_certificate
 from ledger.accounts import Account, account_key
 from ledger.block import Header
-from ledger.chain import WINDOW
+from ledger.chain import WINDOW, Entry
+from ledger.checkpoints import compute_slot
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
 from ledger.errors import (
     InvalidBlock,
@@ -28,22 +29,21 @@ from ledger.errors import (
     UnknownTransaction,
     VerificationFailed,
 )
-from ledger.gates import get_gate
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.hashing import HASH_SIZE, Address, address_of, show_address
 from ledger.merkle import inclusion_proof, verify_inclusion
-from ledger.overlay import Overlay
 from ledger.state import StateProof, verify_state_proof
 from ledger.transaction import Transaction, check_envelope
 from market import views
 from market.credit import PPM
+from market.gates import decode_gate, gate_key
 from market.trades import MatchWeights, decode_trade_leaf
 from node.core import ChainNode
 
 MAX_PROOF_BYTES = 4_000_000
 MAX_DESCENDANTS = 256  # headers from a block to the certified one above it
 _MAX_PATH = 64
-_GATES_TRIED = 256
+_SLOTS_TRIED = 64
 _UYUAN_PER_YUAN = _UPT_PER_POINT = 1_000_000
 
 Claims: TypeAlias = dict[str, Any]
@@ -66,7 +66,7 @@ class Trust:
     def __init__(self, genesis: Genesis) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
-        self.sealers = frozenset(member.key for member in genesis.members if member.seals)
+        self.sealers = frozenset(genesis.sealers)
         self.quorum = compute_quorum(genesis.params.consensus, len(self.sealers))
         self._names = {address_of(member.key): member.name for member in genesis.members}
 
@@ -139,7 +139,7 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finality:
-    """Why a block can never be left: the headers from its child up to a gate block that a quorum certified."""
+    """Why a block can never be left: the headers from its child up to a checkpoint that a quorum certified."""
 
     descendants: tuple[Header, ...]
     certificate: QuorumCertificate
@@ -213,25 +213,29 @@ class BlockEvidence:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeProof:
-    """More than m founding sealers signed the gate whose result root holds this trade."""
+    """A trade stands under the result root of its period's gate, and the gate in the state of a final block."""
 
     kind: ClassVar[str] = "trade"
-    certificate: QuorumCertificate
+    block: BlockEvidence
+    gate: bytes
+    state_proof: StateProof
     leaf: bytes
     inclusion: Inclusion
 
     @property
     def is_final(self) -> bool:
-        return True
+        return self.block.is_final
 
     def check(self, trust: Trust) -> None:
-        self.inclusion.check(self.certificate.statement.result_root, self.leaf)
-        if decode_trade_leaf(self.leaf).period != self.certificate.statement.period:
-            raise InvalidProof(detail="trade and certificate are of different periods")
-        trust.check_certificate(self.certificate)
+        trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
+        self.inclusion.check(gate.result_root, self.leaf)
+        verify_state_proof(self.block.header.state_root, gate_key(trade.period), self.gate, self.state_proof)
+        if self.block.finality is None:
+            raise InvalidProof(detail="no certificate stands behind the block")
+        self.block.check(trust)
 
     def claims(self, trust: Trust) -> Claims:
-        trade = decode_trade_leaf(self.leaf)
+        trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         claims = {
             "period": trade.period,
             "index": trade.trade_index,
@@ -241,29 +245,36 @@ class TradeProof:
             "seller_name": trust.name_of(trade.seller),
             "price_uyuan_per_kwh": trade.price_uyuan_per_kwh,
             "volume_wh": trade.volume_wh,
-            "gate_block": self.certificate.statement.block_hash.hex(),
-            "signers": len(self.certificate.signatures),
-            "quorum": trust.quorum,
+            "status": gate.status,
+            **self.block.claims(),
         }
         return claims if trade.weights is None else {**claims, "weights": _describe_weights(trade.weights)}
 
     def describe(self, trust: Trust) -> str:
-        trade = decode_trade_leaf(self.leaf)
+        trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         weight = "" if trade.weights is None else f", matched by weight {_decimal(trade.weights.w_ppm, PPM)}"
         return (
             f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold {trade.volume_wh} Wh "
             f"to {trust.show(trade.buyer)} at {_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
-            f"signed by {trust.count_signers(self.certificate)}"
+            f"the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
         )
 
     def to_value(self) -> Value:
-        return (self.certificate.to_value(), self.leaf, self.inclusion.to_value())
+        return (
+            self.block.to_value(),
+            self.gate,
+            self.state_proof.to_value(),
+            self.leaf,
+            self.inclusion.to_value(),
+        )
 
     @classmethod
     def from_value(cls, value: Value) -> TradeProof:
-        certificate, leaf, inclusion = expect_array(value, 3, "trade proof")
+        block, gate, state_proof, leaf, inclusion = expect_array(value, 5, "trade proof")
         return cls(
-            certificate=QuorumCertificate.from_value(certificate),
+            block=BlockEvidence.from_value(block),
+            gate=expect_bytes(gate, "gate"),
+            state_proof=StateProof.from_value(state_proof),
             leaf=expect_bytes(leaf, "trade leaf"),
             inclusion=Inclusion.from_value(inclusion),
         )
@@ -405,25 +416,25 @@ def make_document(proof: Proof, trust: Trust) -> dict[str, Any]:
 
 
 def prove_trade(node: ChainNode, period: int, index: int) -> TradeProof:
-    """A trade of a certified period. Raises `UnknownTrade` or `NoCertificate`."""
+    """A trade whose gate the final block knows. Raises `UnknownTrade`, `NoCertificate` or `StateNotKept`."""
     leaf, path, size = views.prove_trade(node.chain.head.state, period, index)
-    certificate = node.get_certificate(period)
-    gate = get_gate(Overlay(node.chain.head.state), period)
-    if certificate is None or gate is None or certificate.statement.result_root != gate.result_root:
-        raise NoCertificate(period=period)
-    return TradeProof(certificate=certificate, leaf=leaf, inclusion=Inclusion.of(path, index=index, size=size))
+    final = _get_final(node)
+    key = gate_key(period)
+    gate = final.state.get(key)
+    if gate is None or node.final_certificate is None:
+        raise NoCertificate(what=f"period {period}")
+    return TradeProof(
+        block=_gather_evidence(node, final.header),
+        gate=gate,
+        state_proof=final.state.prove(key),
+        leaf=leaf,
+        inclusion=Inclusion.of(path, index=index, size=size),
+    )
 
 
 def prove_account(node: ChainNode, address: Address, *, at_final: bool = False) -> AccountProof:
     """An account, or its absence, after the head block or after the final one. Raises `StateNotKept`."""
-    chain = node.chain
-    entry = chain.head
-    if at_final and chain.final_height < chain.head.height:
-        if chain.head.height - chain.final_height > WINDOW:
-            raise StateNotKept(height=chain.final_height, depth=WINDOW)
-        final = chain.get(chain.final_hash)
-        assert final is not None
-        entry = final
+    entry = _get_final(node) if at_final else node.chain.head
     key = account_key(address)
     return AccountProof(
         block=_gather_evidence(node, entry.header),
@@ -450,6 +461,16 @@ def prove_transaction(node: ChainNode, transaction_id: bytes) -> TransactionProo
     )
 
 
+def _get_final(node: ChainNode) -> Entry:
+    """The final block with its state. Raises `StateNotKept`."""
+    chain = node.chain
+    if chain.head.height - chain.final_height > WINDOW:
+        raise StateNotKept(height=chain.final_height, depth=WINDOW)  # it could be rebuilt, but at any reader's wish?
+    final = chain.get(chain.final_hash)
+    assert final is not None, "a block within the window is at hand"
+    return final
+
+
 def _include(leaves: list[bytes], index: int) -> Inclusion:
     return Inclusion.of(inclusion_proof(leaves, index), index=index, size=len(leaves))
 
@@ -466,20 +487,19 @@ def _gather_evidence(node: ChainNode, header: Header) -> BlockEvidence:
 
 
 def _find_finality(node: ChainNode, header: Header) -> Finality | None:
-    """Look through the gates that closed about when the block was made, and through those after it."""
+    """Look through the certificates of the slot that the block was made in and of those after it."""
     chain, params = node.chain, node.params
-    view = Overlay(chain.head.state)
-    since_ms = header.timestamp_ms - node.genesis.time_ms + params.market.gate_ppm * params.ledger.period_ms // PPM
-    first = max(0, since_ms // params.ledger.period_ms - 1)
-    for period in range(first, first + _GATES_TRIED):
-        gate = get_gate(view, period)
-        if gate is None or not header.height <= gate.height <= min(chain.final_height, header.height + MAX_DESCENDANTS):
+    first = compute_slot(header.timestamp_ms - node.genesis.time_ms, params)
+    for slot in range(first, first + _SLOTS_TRIED):
+        certificate = node.get_certificate(slot)
+        checkpoint = None if certificate is None else chain.get_header(certificate.statement.block_hash)
+        if certificate is None or checkpoint is None or not chain.is_canonical(checkpoint):
             continue
-        certificate = node.get_certificate(period)
-        if certificate is not None and certificate.statement.block_hash == gate.block_hash:
-            above = (chain.hash_at(height) or b"" for height in range(header.height + 1, gate.height + 1))
-            found = tuple(chain.get_header(block_hash) for block_hash in above)
-            return Finality(descendants=tuple(one for one in found if one is not None), certificate=certificate)
+        if not header.height <= checkpoint.height <= min(chain.final_height, header.height + MAX_DESCENDANTS):
+            continue
+        above = (chain.hash_at(height) or b"" for height in range(header.height + 1, checkpoint.height + 1))
+        found = tuple(chain.get_header(block_hash) for block_hash in above)
+        return Finality(descendants=tuple(one for one in found if one is not None), certificate=certificate)
     return None
 
 

@@ -20,20 +20,17 @@ from ledger.errors import (
     NoCertificate,
     NoSettlement,
     NoTrades,
-    UnknownAccount,
     UnknownBlock,
     UnknownTransaction,
-    WrongShape,
 )
-from ledger.gates import Gate, get_gate
-from ledger.genesis import Genesis
-from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, parse_address, show_address
+from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.overlay import Event, Overlay
 from ledger.snapshot import Standing, get_snapshot
 from ledger.state import State
 from market import views
 from market.credit import PPM
 from market.delivery import SettledTrade, SettledWithGrid
+from market.gates import Gate, get_gate
 from market.matching_weight import Candidate, Parameters
 from market.orders import Side
 from market.period import PeriodTimes, compute_times
@@ -64,32 +61,11 @@ from node.answers import (
     WeightsInfo,
 )
 from node.core import ChainNode
+from node.credit_queries import CreditQueries
+from node.grid_queries import GridQueries
+from node.names import MemberNames
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
-
-
-class MemberNames:
-    """Names and addresses of a chain's members, both ways. All members there are come from the genesis document."""
-
-    def __init__(self, genesis: Genesis) -> None:
-        self.addresses = {member.name: address_of(member.key) for member in genesis.members}
-        self.names = {address: name for name, address in self.addresses.items()}
-
-    def name_of(self, address: Address) -> str | None:
-        return self.names.get(address)
-
-    def find(self, ref: str) -> Address:
-        """The member's address by "0x…" or name. Raises `BadRequest` or `UnknownAccount`."""
-        if not ref.startswith("0x"):
-            address = self.addresses.get(ref)
-        else:
-            try:
-                address = parse_address(ref)
-            except WrongShape:
-                raise BadRequest(what="address", have=ref[:50], want="0x and 40 hexadecimal digits") from None
-        if address is None or address not in self.names:
-            raise UnknownAccount(ref=ref[:50])
-        return address
 
 
 class ChainQueries:
@@ -99,6 +75,8 @@ class ChainQueries:
         self._node = node
         self._chain = node.chain
         self.members = MemberNames(node.genesis)
+        self.grid = GridQueries(node, self.members)
+        self.index = CreditQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
@@ -107,6 +85,7 @@ class ChainQueries:
         return ChainStatus(
             chain=node.params.name,
             chain_id=node.chain_id.hex(),
+            kind=node.params.kind,
             height=head.height,
             head=head.hash.hex(),
             state_root=head.header.state_root.hex(),
@@ -205,15 +184,15 @@ class ChainQueries:
             final=header.height <= self._chain.final_height,
         )
 
-    def get_certificate(self, period: int) -> CertificateInfo:
-        certificate = self._node.get_certificate(period)
+    def get_certificate(self, slot: int) -> CertificateInfo:
+        """The certificate of a slot's checkpoint."""
+        certificate = self._node.get_certificate(slot)
         if certificate is None:
-            raise NoCertificate(period=period)
+            raise NoCertificate(what=f"slot {slot}")
         sealers = get_sealers(self._view)
         return CertificateInfo(
-            period=period,
+            slot=slot,
             block=certificate.statement.block_hash.hex(),
-            result_root=certificate.statement.result_root.hex(),
             quorum=compute_quorum(self._node.params.consensus, len(sealers)),
             sealers=len(sealers),
             signatures=tuple(
@@ -329,7 +308,7 @@ class ChainQueries:
             detail = "it had no orders" if is_past else "its gate is not closed yet"
             raise NoTrades(period=period, detail=detail)
         trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
-        return TradesInfo(period=period, gate=_describe_gate(gate), trades=trades)
+        return TradesInfo(period=period, gate=self._describe_gate(gate), trades=trades)
 
     def get_settlement(self, period: int) -> SettlementInfo:
         settled = views.get_settlement(self._state, period)
@@ -337,7 +316,7 @@ class ChainQueries:
             raise NoSettlement(period=period)
         return SettlementInfo(
             period=period,
-            trades=tuple(self._describe_settled(index, row) for index, row in enumerate(settled.trades)),
+            trades=tuple(map(self._describe_settled, settled.trades)),
             grid=tuple(map(self._describe_with_grid, settled.grid)),
         )
 
@@ -355,8 +334,17 @@ class ChainQueries:
             period=period,
             phase=_phase_at(times, now_ms),
             live=is_live,
-            gate=None if gate is None else _describe_gate(gate),
+            gate=None if gate is None else self._describe_gate(gate),
             **asdict(times),
+        )
+
+    def _describe_gate(self, gate: Gate) -> GateInfo:
+        return GateInfo(
+            height=gate.height,
+            block=(self._chain.hash_at(gate.height) or b"").hex(),
+            result_root=gate.result_root.hex(),
+            trade_count=gate.trade_count,
+            status=gate.status,
         )
 
     def _describe_order(self, candidate: Candidate) -> OrderInfo:
@@ -386,9 +374,9 @@ class ChainQueries:
             weights=None if record.weights is None else _describe_weights(record.weights),
         )
 
-    def _describe_settled(self, index: int, row: SettledTrade) -> SettledTradeInfo:
+    def _describe_settled(self, row: SettledTrade) -> SettledTradeInfo:
         fields = row._asdict()
-        buyer, seller = fields.pop("buyer"), fields.pop("seller")
+        index, buyer, seller = (fields.pop(name) for name in ("trade_index", "buyer", "seller"))
         return SettledTradeInfo(
             index=index,
             buyer=show_address(buyer),
@@ -489,16 +477,6 @@ def _describe_weights(weights: MatchWeights) -> WeightsInfo:
     )
 
 
-def _describe_gate(gate: Gate) -> GateInfo:
-    return GateInfo(
-        height=gate.height,
-        block=gate.block_hash.hex() or None,
-        result_root=gate.result_root.hex(),
-        trade_count=gate.trade_count,
-        status=gate.status,
-    )
-
-
 # --- events --------------------------------------------------------------------------------------------
 
 _ORDER = ("period", "order_id", "owner", "side", "price_uyuan_per_kwh", "volume_wh")
@@ -507,15 +485,32 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
     "equivocation": ("producer",),
-    "certificate": ("period", "block", "signatures"),
-    "certified": ("period", "block", "signatures"),
+    "certificate": ("slot", "height", "block", "signatures"),
+    "certified": ("slot", "height", "block", "signatures"),
+    "relayed": ("source", "kind", "number", "part", "parts", "height"),
     "punished": ("member", "credit_upt"),
     "transfer": ("sender", "receiver", "amount_uyuan"),
     "order": _ORDER,
     "cancelled": _ORDER,
     "gate": ("period", "trade_count", "volume_wh", "result_root"),
     "trade": ("period", "index", "buyer", "seller", "price_uyuan_per_kwh", "volume_wh"),
+    "certified-result": ("period",),
+    "accepted": ("period", "curtailed", "accepted_wh"),
+    "curtailed": ("period", "index", "accepted_wh", "line"),
+    "trimmed": ("period", "order_id", "owner", "side", "volume_wh"),
     "void": ("period",),
+    "unmetered": ("period",),
+    "metered": ("period", "meters"),
+    "plan": ("period", "sender", "lines", "load_wh", "output_wh"),
+    "plan-lapsed": ("period",),
+    "quota": ("period", "lines", "demand_wh", "supply_wh"),
+    "verdict": ("period", "trades", "curtailed", "accepted_wh"),
+    "actual": ("period", "contracts", "metered_wh"),
+    "digest": ("source", "kind", "number", "digest"),
+    "credit-snapshot": ("period", "members"),
+    "credit-applied": ("period", "members"),
+    "coin-issued": ("transaction", "owner", "credit_upt"),
+    "coins-moved": ("transaction", "sender", "inputs", "outputs"),
     "reading": ("period", "owner", "consumed_wh", "produced_wh"),
     "settlement": (
         "period",

@@ -2,24 +2,27 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from textwrap import fill
 from typing import Any
 
+from ledger.params import Kind
+from node.answers import ChainStatus, TradeInfo
+from node.checks import run_checks
 from node.day import (
     GRID_COMPANY,
-    CreditHistory,
+    KINDS,
+    ChainRecord,
     DayRecord,
-    HourSummary,
-    compute_active_credits,
-    compute_credits,
+    HourRecord,
     compute_nets,
     compute_payments,
-    count_sealed,
-    run_checks,
     summarise_hours,
+    summarise_lines,
 )
 from node.output import format_count, format_hour, format_kwh, format_points, format_span, format_yuan, table
+from node.replay import CreditHistory, SealerCount, compute_credits, count_sealed, replay
+from node.timeline import Stage, summarise_stages
 
 _TEXT_WIDTH = 100
 
@@ -43,9 +46,13 @@ def make_sections(record: DayRecord) -> list[Section]:
     history = compute_credits(record)
     return [
         _make_hours(record),
+        _make_timeline(record),
+        _make_lines(record),
+        _make_curtailed(record),
         _make_payments(record),
         _make_credits(record, history),
-        _make_sealing(record, history),
+        _make_digests(record),
+        _make_sealing(record),
         _make_peers(record),
         _make_checks(record),
     ]
@@ -66,6 +73,7 @@ def _make_hours(record: DayRecord) -> Section:
                 entry.status,
                 entry.trades,
                 format_kwh(entry.volume_wh),
+                format_kwh(entry.accepted_wh),
                 *prices,
                 format_kwh(entry.consumed_wh),
                 format_kwh(entry.produced_wh),
@@ -78,14 +86,120 @@ def _make_hours(record: DayRecord) -> Section:
             "",
             sum(entry.trades for entry in summaries),
             format_kwh(sum(entry.volume_wh for entry in summaries)),
+            format_kwh(sum(entry.accepted_wh for entry in summaries)),
             *[""] * 3,
             format_kwh(sum(entry.consumed_wh for entry in summaries)),
             format_kwh(sum(entry.produced_wh for entry in summaries)),
         )
     )
-    heads = ("hour", "period", "status", "trades", "kWh", "low", "mean", "high", "used kWh", "made kWh")
-    note = "Prices in yuan per kWh, the mean by volume; kWh as agreed at the gate, used and made as metered."
+    heads = ("hour", "period", "status", "trades", "kWh", "accepted", "low", "mean", "high", "used kWh", "made kWh")
+    note = (
+        "Prices in yuan per kWh, the mean by volume; kWh as agreed at the gate, as DU1 accepted them, and used and "
+        "made as metered."
+    )
     return Section(title="Trades by hour", heads=heads, rows=tuple(rows), left=(0, 2), note=note)
+
+
+def _make_timeline(record: DayRecord) -> Section:
+    period_ms = record.genesis.params.ledger.period_ms
+    shown = choose_hour(record)
+    times = record.timeline.get(record.first_period + shown, {})
+    start_ms = record.start_ms(record.first_period + shown)
+    rows = []
+    for summary in summarise_stages(record.timeline, record.start_ms):
+        stage, (how, due_ppm) = summary.stage, _due(record, summary.stage)
+        seen_ms = times.get(stage.name)
+        rows.append(
+            (
+                stage.name,
+                record.chains[stage.chain].name,
+                "" if due_ppm is None else f"{how} {due_ppm / 1_000_000:+.2f}",
+                *(
+                    f"{delay_ms / period_ms:+.2f}"
+                    for delay_ms in (summary.earliest_ms, summary.mean_ms, summary.latest_ms)
+                ),
+                f"{summary.mean_ms / 1_000:+.1f}",
+                summary.hours,
+                "–" if seen_ms is None else f"{(seen_ms - start_ms) / period_ms:+.2f}",
+                "–" if seen_ms is None else f"{(seen_ms - start_ms) / 1_000:+.2f}",
+            )
+        )
+    hour = format_hour(record.hours_ms[shown])
+    heads = ("stage", "chain", "due", "earliest", "mean", "latest", "mean s", "hours", hour, f"{hour} s")
+    note = (
+        f"When one node told of it, from the start of the hour's delivery: in Δt of {format_span(period_ms)}, and in "
+        "seconds where it says so. Due: from when on or until when a chain lets it happen. The snapshot is the first "
+        "that LH1 takes after the hour's assessment."
+    )
+    return Section(title="Period timeline", heads=heads, rows=tuple(rows), left=(0, 1), note=note)
+
+
+def choose_hour(record: DayRecord) -> int:
+    """The hour that is shown in full: the first of those with a curtailed trade, or without any in the middle."""
+    curtailed = [record.hour_of(entry.period) for entry in record.hours if entry.curtailments]
+    return curtailed[0] if curtailed else len(record.hours_ms) // 2
+
+
+def _due(record: DayRecord, stage: Stage) -> tuple[str, int | None]:
+    """When a stage may come by its chain's clock, "from" or "by" so many ppm of Δt after delivery starts."""
+    market, scheduling = record.genesis.params.market, record.grid
+    due: dict[str, tuple[str, int]] = {
+        "plan": ("by", -scheduling.quota_ppm),
+        "quota": ("from", -scheduling.quota_ppm),
+        "quota received": ("by", -market.gate_ppm),
+        "gate": ("from", -market.gate_ppm),
+        "verdict": ("by", -scheduling.verdict_ppm),
+        "accepted": ("by", -market.deadline_ppm),
+        "metered": ("from", scheduling.meter_ppm),
+        "settlement": ("by", market.settle_ppm),
+    }
+    return due.get(stage.name, ("", None))
+
+
+def _make_lines(record: DayRecord) -> Section:
+    rows = tuple(
+        (
+            line.line,
+            line.upstream or "substation",
+            line.area,
+            format_yuan(line.wheeling_uyuan_per_kwh),
+            format_kwh(line.capacity_wh),
+            format_kwh(line.demand_quota_wh),
+            format_kwh(line.supply_quota_wh),
+            format_kwh(line.listed_wh),
+            format_kwh(line.accepted_wh),
+            format_kwh(line.curtailed_wh),
+        )
+        for line in summarise_lines(record)
+    )
+    heads = ("line", "from", "area", "wheeling", "capacity", "buy", "sell", "flow", "accepted", "curtailed")
+    note = (
+        "Wheeling in yuan per kWh, the rest in kWh. Buy and sell: the largest quota of an hour. Flow: the largest of "
+        "an hour in one direction as the trades were agreed, and as DU1 accepted them. Curtailed: what was cut off "
+        "trades over the day because of the line."
+    )
+    return Section(title="Lines", heads=heads, rows=rows, left=(0, 1, 2), note=note)
+
+
+def _make_curtailed(record: DayRecord) -> Section:
+    rows = tuple(
+        (
+            format_hour(record.hours_ms[record.hour_of(entry.period)]),
+            trade.index,
+            trade.seller_name,
+            trade.buyer_name,
+            format_kwh(trade.volume_wh),
+            format_kwh(cut.accepted_wh),
+            cut.line,
+        )
+        for entry in record.hours
+        for cut in entry.curtailments
+        for trade in entry.trades.trades
+        if trade.index == cut.index
+    )
+    heads = ("hour", "trade", "seller", "buyer", "agreed kWh", "accepted kWh", "because of")
+    note = "The latest trades of an hour are cut first." if rows else "DU1 found every trade of the day executable."
+    return Section(title="Curtailed trades", heads=heads, rows=rows, left=(0, 2, 3, 6), note=note)
 
 
 def _make_payments(record: DayRecord) -> Section:
@@ -112,56 +226,91 @@ def _make_credits(record: DayRecord, history: CreditHistory) -> Section:
             format_points(min(values)),
             format_points(values[-1]),
             history.deliveries[name],
+            record.assets[name].coins,
+            format_points(record.assets[name].credit_upt),
         )
         for name, values in history.by_player.items()
     )
-    heads = ("player", "first", "lowest", "last", "deliveries")
-    note = "In points: the mean score of a player's deliveries, Eqs (1) and (2)."
+    heads = ("player", "first", "lowest", "last", "deliveries", "coins", "in coins")
+    note = (
+        "In points: on LH1 the mean score of a player's deliveries, Eqs (1) and (2). Every score above zero is also a "
+        "coloured coin, a credit asset of its player's; their sum is what it holds."
+    )
     return Section(title="Credit", heads=heads, rows=rows, note=note)
 
 
-def _make_sealing(record: DayRecord, history: CreditHistory) -> Section:
-    counts = count_sealed(record, compute_active_credits(record, history))
+def _make_digests(record: DayRecord) -> Section:
+    rows = tuple(_describe_digests(record, entry) for entry in record.hours)
+    heads = ("hour", "contracts", "accepted kWh", "power root", "metered kWh", "actual root", "LH1 holds")
+    note = (
+        "DU1's power-transaction and actual-transaction blocks of every hour, and which digests LH1 holds: of both, "
+        "and of the deliveries that JY1 told of."
+    )
+    return Section(title="Digests on LH1", heads=heads, rows=rows, left=(0, 3, 5, 6), note=note)
+
+
+def _describe_digests(record: DayRecord, entry: HourRecord) -> tuple[object, ...]:
+    power, actual = (None, None) if entry.schedule is None else (entry.schedule.power, entry.schedule.actual)
+    return (
+        format_hour(record.hours_ms[record.hour_of(entry.period)]),
+        "–" if power is None else power.contracts,
+        "–" if power is None else format_kwh(power.energy_wh),
+        "–" if power is None else power.root[:16],
+        "–" if actual is None else format_kwh(actual.energy_wh),
+        "–" if actual is None else actual.root[:16],
+        ", ".join(digest.kind for digest in entry.digests) or "–",
+    )
+
+
+def _make_sealing(record: DayRecord) -> Section:
     rows = tuple(
         (
+            record.chains[kind].name,
             count.name,
             count.sealed,
             f"{count.expected:.1f}",
             f"{count.low} … {count.high}",
             "inside" if count.is_inside else "outside",
         )
+        for kind, counts in _count_all(record).items()
         for count in counts
     )
-    heads = ("member", "sealed", "expected", "95 % band", "verdict")
+    heads = ("chain", "member", "sealed", "expected", "95 % band", "verdict")
     tau = format_points(record.genesis.params.consensus.tau_upt)
     note = (
         f"Expected: the sum over all blocks of Eq. (11)'s share (τ = {tau} points) in the snapshot each was sealed "
         "under, at equal search rates. Band: the central 95 % of the exact Poisson-binomial distribution; about one "
         "member in twenty falls outside by chance, and unequal machine time moves more."
     )
-    return Section(title="Blocks sealed", heads=heads, rows=rows, left=(0, 4), note=note)
+    return Section(title="Blocks sealed", heads=heads, rows=rows, left=(0, 1, 5), note=note)
+
+
+def _count_all(record: DayRecord) -> dict[Kind, list[SealerCount]]:
+    return {kind: count_sealed(record.chains[kind], replay(record, kind).in_force) for kind in KINDS}
 
 
 def _make_peers(record: DayRecord) -> Section:
     rows = tuple(
         (
             peer.name,
-            peer.status.height,
-            peer.status.head[:16],
-            peer.status.state_root[:16],
-            peer.status.final_height,
-            peer.status.forks.side_blocks,
-            peer.status.forks.reorgs,
-            peer.status.forks.deepest_reorg,
-            peer.status.blocks_refused,
+            status.chain,
+            status.height,
+            status.head[:16],
+            status.state_root[:16],
+            status.final_height,
+            status.forks.side_blocks,
+            status.forks.reorgs,
+            status.forks.deepest_reorg,
+            status.blocks_refused,
         )
         for peer in record.peers
+        for status in peer.chains.values()
     )
-    heads = ("peer", "height", "head", "state root", "final", "side blocks", "reorgs", "deepest", "refused")
+    heads = ("peer", "chain", "height", "head", "state root", "final", "side blocks", "reorgs", "deepest", "refused")
     note = (
         "As each peer reported at the end. Side blocks and reorgs are forks that it saw and that fork choice resolved."
     )
-    return Section(title="Peers", heads=heads, rows=rows, left=(0, 2, 3), note=note)
+    return Section(title="Peers", heads=heads, rows=rows, left=(0, 1, 3, 4), note=note)
 
 
 def _make_checks(record: DayRecord) -> Section:
@@ -189,7 +338,7 @@ def render_markdown(record: DayRecord, *, has_plot: bool) -> str:
     """The report as `report.md`."""
     parts = ["# A market day", _describe(record)]
     if has_plot:
-        parts.append("![Volume, price and credit over the day](day.png)")
+        parts.append("![Volume, price, credit and the timeline of the day](day.png)")
     for section in make_sections(record):
         aligns = [":--" if column in section.left else "--:" for column in range(len(section.heads))]
         lines = ["| " + " | ".join(map(str, cells)) + " |" for cells in (section.heads, aligns, *section.rows)]
@@ -202,7 +351,6 @@ def render_markdown(record: DayRecord, *, has_plot: bool) -> str:
 def make_document(record: DayRecord) -> dict[str, Any]:
     """The report as `report.json`: integers in the smallest units, expectations as floats."""
     history = compute_credits(record)
-    counts = count_sealed(record, compute_active_credits(record, history))
     payments = compute_payments(record)
     checks = run_checks(record)
     return {
@@ -210,65 +358,113 @@ def make_document(record: DayRecord) -> dict[str, Any]:
         "checks": [check._asdict() for check in checks],
         "seed": record.seed,
         "duration_ms": record.duration_ms,
-        "chain_id": record.genesis.chain_id.hex(),
+        "chains": {chain.name: chain.genesis.chain_id.hex() for chain in record.chains.values()},
+        "period_ms": record.genesis.params.ledger.period_ms,
         "first_period": record.first_period,
-        "hours": [
-            {field: getattr(entry, field) for field in HourSummary.__slots__} for entry in summarise_hours(record)
+        "hours": [asdict(entry) for entry in summarise_hours(record)],
+        "timeline": _document_timeline(record),
+        "trades": [_document_trade(entry, trade) for entry in record.hours for trade in entry.trades.trades],
+        "quotas": [
+            {"period": entry.period, **asdict(quota)}
+            for entry in record.hours
+            if entry.schedule is not None
+            for quota in entry.schedule.quotas
         ],
-        "trades": [
-            {
-                "period": found.period,
-                "index": trade.index,
-                "seller": trade.seller_name,
-                "buyer": trade.buyer_name,
-                "price_uyuan_per_kwh": trade.price_uyuan_per_kwh,
-                "volume_wh": trade.volume_wh,
-            }
-            for found in record.trades
-            for trade in found.trades
-        ],
+        "lines": [asdict(line) for line in summarise_lines(record)],
         "payments": [
             {"from": payer, "to": payee, "amount_uyuan": amount} for (payer, payee), amount in payments.items()
         ],
         "net_uyuan": compute_nets(payments),
         "credit_upt": {name: list(values) for name, values in history.by_player.items()},
+        "assets": {
+            name: {"coins": assets.coins, "credit_upt": assets.credit_upt} for name, assets in record.assets.items()
+        },
+        "digests": [asdict(digest) for entry in record.hours for digest in entry.digests],
         "sealing": [
-            {
-                "name": count.name,
-                "sealed": count.sealed,
-                "expected": round(count.expected, 3),
-                "low": count.low,
-                "high": count.high,
-                "inside": count.is_inside,
-            }
+            {"chain": record.chains[kind].name, **_document_count(count)}
+            for kind, counts in _count_all(record).items()
             for count in counts
         ],
         "peers": [
-            {
-                "name": peer.name,
-                "height": peer.status.height,
-                "head": peer.status.head,
-                "state_root": peer.status.state_root,
-                "final_height": peer.status.final_height,
-                "side_blocks": peer.status.forks.side_blocks,
-                "reorgs": peer.status.forks.reorgs,
-                "deepest_reorg": peer.status.forks.deepest_reorg,
-                "blocks_refused": peer.status.blocks_refused,
-            }
-            for peer in record.peers
+            {"name": peer.name, **_document_status(status)} for peer in record.peers for status in peer.chains.values()
         ],
+    }
+
+
+def _document_timeline(record: DayRecord) -> dict[str, Any]:
+    """Times in ms: of the stages after the start of delivery, and of every hour's own since the epoch."""
+    return {
+        "stages": [
+            {
+                "stage": summary.stage.name,
+                "chain": record.chains[summary.stage.chain].name,
+                "due_ppm": _due(record, summary.stage)[1],
+                **{name: getattr(summary, name) for name in ("hours", "earliest_ms", "mean_ms", "latest_ms")},
+            }
+            for summary in summarise_stages(record.timeline, record.start_ms)
+        ],
+        "hours": [
+            {"period": period, "delivery_start_ms": record.start_ms(period), **times}
+            for period, times in record.timeline.items()
+        ],
+    }
+
+
+def _document_trade(entry: HourRecord, trade: TradeInfo) -> dict[str, Any]:
+    reasons = {cut.index: cut.line for cut in entry.curtailments}
+    return {
+        "period": entry.period,
+        "index": trade.index,
+        "seller": trade.seller_name,
+        "buyer": trade.buyer_name,
+        "price_uyuan_per_kwh": trade.price_uyuan_per_kwh,
+        "volume_wh": trade.volume_wh,
+        "accepted_wh": entry.accepted_wh[trade.index],
+        "curtailed_by": reasons.get(trade.index),
+    }
+
+
+def _document_count(count: SealerCount) -> dict[str, Any]:
+    return {
+        "name": count.name,
+        "sealed": count.sealed,
+        "expected": round(count.expected, 3),
+        "low": count.low,
+        "high": count.high,
+        "inside": count.is_inside,
+    }
+
+
+def _document_status(status: ChainStatus) -> dict[str, Any]:
+    return {
+        "chain": status.chain,
+        "height": status.height,
+        "head": status.head,
+        "state_root": status.state_root,
+        "final_height": status.final_height,
+        "side_blocks": status.forks.side_blocks,
+        "reorgs": status.forks.reorgs,
+        "deepest_reorg": status.forks.deepest_reorg,
+        "blocks_refused": status.blocks_refused,
     }
 
 
 def _describe(record: DayRecord) -> str:
     params = record.genesis.params
-    blocks = len(record.blocks) - 1
-    spacing_ms = (record.blocks[-1].timestamp_ms - record.blocks[1].timestamp_ms) // max(1, blocks - 1) if blocks else 0
+    spacings = ", ".join(
+        f"{chain.name} {len(chain.blocks) - 1} blocks {format_span(_compute_spacing_ms(chain))} apart"
+        for chain in record.chains.values()
+    )
     return (
         f"{format_count(len(record.hours_ms), 'hour')} of {format_count(len(record.players), 'player')} "
         f"on {format_count(len(record.peers), 'peer')}, "
         f"seed {record.seed}. "
-        f"An hour lasted {format_span(params.ledger.period_ms)}, a block {format_span(spacing_ms)} on average "
-        f"(aim: {format_span(params.consensus.block_interval_ms)}); {blocks} blocks. "
+        f"An hour lasted {format_span(params.ledger.period_ms)}. On average {spacings} "
+        f"(aim: {format_span(params.consensus.block_interval_ms)}). "
         f"The whole run took {format_span(record.duration_ms)}."
     )
+
+
+def _compute_spacing_ms(chain: ChainRecord) -> int:
+    count = len(chain.blocks) - 1
+    return (chain.blocks[-1].timestamp_ms - chain.blocks[1].timestamp_ms) // max(1, count - 1) if count else 0

@@ -8,19 +8,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from random import Random
 
 import aiohttp
 
-from ledger.errors import BadConfigFile, GridmeritError
+from ledger.errors import GridmeritError, InboxFull, NodeStopping
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
 from node.api import build_api
 from node.clock import now_ms
-from node.config import NodeConfig, PeerConfig, load_genesis
+from node.config import NodeConfig, PeerConfig, load_chains
 from node.events import PeerConnected, PeerId, PeerLost, SealFound
 from node.host import ChainHost
 from node.identity import load_identity
@@ -39,11 +39,15 @@ _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerView:
-    """What a status says of a peer; height and head are those it last claimed, on the first chain where it did."""
+    """What a status says of a peer; height and head are those it last claimed, on the first chain where it did.
+
+    `chains` are those that both nodes take part in; it is connected where it is reached on all of them.
+    """
 
     name: str
     key: bytes
     url: str
+    chains: tuple[str, ...]
     connected: bool
     score: int
     banned_until_ms: int | None
@@ -85,10 +89,10 @@ class Runtime:
         self._session: aiohttp.ClientSession | None = None
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
-        genesis_files = [load_genesis(chain.genesis) for chain in config.chains]
-        self.member = _find_member(genesis_files, self.public_key) if key else None
+        documents = load_chains(config)
+        self.member = _find_member(documents, self.public_key) if key else None
         try:
-            for genesis in genesis_files:
+            for genesis in documents:
                 self._open_chain(genesis)
         except BaseException:
             for host in self.chains.values():
@@ -216,7 +220,8 @@ class Runtime:
             log_event(self._log, logging.WARNING, "peer-banned", peer=name, until_ms=until_ms)
             for host in self.chains.values():
                 host.forget(peer)
-                self._outboxes[host.name, peer].disconnect()
+                if (outbox := self._outboxes.get((host.name, peer))) is not None:
+                    outbox.disconnect()
 
     def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
         self._sealer.start_job(chain, job=job, root=root, target=target)
@@ -224,12 +229,17 @@ class Runtime:
     def stop_job(self, chain: str) -> None:
         self._sealer.stop_job(chain)
 
+    def deliver(self, chain_id: bytes, raw: bytes) -> None:
+        """A relay for a chain that may live here; one that cannot wait is dropped, for it will be offered again."""
+        for host in self.chains.values():
+            if host.chain_id == chain_id:
+                with suppress(InboxFull, NodeStopping):
+                    host.offer_relay(raw)
+
     # --- inside ----------------------------------------------------------------------------------
 
     def _open_chain(self, genesis: Genesis) -> None:
         name, limits = genesis.params.name, self.config.limits
-        if name in self.chains:
-            raise BadConfigFile(file="node.toml", problems=f"two chains are called {name}")
         self.chains[name] = ChainHost(
             genesis,
             self.config.data_dir / name,
@@ -249,6 +259,7 @@ class Runtime:
             receiver=self.public_key,
             book=self._book,
             clock=now_ms,
+            is_peer=lambda chain, peer: self._peers[peer].hosts(chain.name),
             on_heard=self._on_heard,
             on_fault=self.penalise,
         )
@@ -270,6 +281,8 @@ class Runtime:
         jitter = Random(self.public_key + self.started_ms.to_bytes(8, "big"))
         for host in self.chains.values():
             for peer in self._peers.values():
+                if not peer.hosts(host.name):
+                    continue
                 outbox = self._make_outbox(host, peer, self._session, jitter)
                 self._outboxes[host.name, peer.key] = outbox
                 self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
@@ -307,7 +320,8 @@ class Runtime:
             self._loop.call_soon_threadsafe(call)
 
     def _view_peer(self, peer: PeerConfig) -> PeerView:
-        outboxes = [self._outboxes[name, peer.key] for name in self.chains if (name, peer.key) in self._outboxes]
+        shared = tuple(name for name in self.chains if peer.hosts(name))
+        outboxes = [self._outboxes[name, peer.key] for name in shared if (name, peer.key) in self._outboxes]
         standing = self._book.get_standing(peer.key, now_ms())
         claims = (host.node.peers.get(peer.key) for host in self.chains.values())
         status = next((claim for claim in claims if claim is not None), None)
@@ -315,7 +329,8 @@ class Runtime:
             name=peer.name,
             key=peer.key,
             url=peer.url,
-            connected=any(outbox.is_connected for outbox in outboxes),
+            chains=shared,
+            connected=bool(outboxes) and all(outbox.is_connected for outbox in outboxes),
             score=standing.score,
             banned_until_ms=standing.banned_until_ms,
             height=status.height if status else None,
@@ -325,7 +340,7 @@ class Runtime:
         )
 
 
-def _find_member(documents: list[Genesis], key: bytes) -> str | None:
+def _find_member(documents: Sequence[Genesis], key: bytes) -> str | None:
     for genesis in documents:
         for member in genesis.members:
             if member.key == key:

@@ -18,6 +18,7 @@ from simulation.paper_day import (
     CentralMode,
     MarketDay,
     PlayerOrder,
+    compute_lag,
     deliver,
     run_centrally,
     run_day,
@@ -42,7 +43,7 @@ class Comparison:
     """One day in both modes, and what it would be if players promised less when their credit falls.
 
     `central` and `shaded` are computed by plain functions; `chain` is what ten nodes did, and `on_chain` is that day in
-    the same terms as `central`.
+    the same terms as `central`. In `shaded` an hour's orders know the scores of hours at least `lag_hours` before it.
     """
 
     central: MarketDay
@@ -50,6 +51,7 @@ class Comparison:
     chain: ChainDay
     on_chain: MarketDay
     shaded: MarketDay
+    lag_hours: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,6 +107,7 @@ def compare(
         chain=chain_day,
         on_chain=_assess(chain_day, profile, params),
         shaded=run_day(profile, orders, params.market, shade=True),
+        lag_hours=compute_lag(params.market),
     )
 
 

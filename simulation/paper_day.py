@@ -106,12 +106,12 @@ def run_day(profile: Profile, orders: Iterable[PlayerOrder], market: MarketParam
 
     With `shade` — an assumption, off by default — every player promises, instead of its forecast, the share of it that
     its credit says it has delivered so far: volume · C/100, rounded down, from its first score on. An hour's orders
-    know the scores of hours settled by the time its market opens: `open_ppm + settle_ppm` (5 hours) before.
+    know the scores of hours settled by the time its market opens, `compute_lag` hours before.
     """
     by_hour: dict[int, list[PlayerOrder]] = {}
     for order in orders:
         by_hour.setdefault(order.hour, []).append(order)
-    lag = -(-(market.open_ppm + market.settle_ppm) // PPM)
+    lag = compute_lag(market)
     records = {player.name: CreditRecord(initial_upt=market.initial_credit_upt) for player in profile.players}
     days: list[list[DeliveredTrade]] = []
     for hour in range(len(profile.hours_ms)):
@@ -122,6 +122,11 @@ def run_day(profile: Profile, orders: Iterable[PlayerOrder], market: MarketParam
     for trades in days[-lag:]:
         _score(records, trades, market)
     return summarise(len(profile.hours_ms), [trade for trades in days for trade in trades], records, market)
+
+
+def compute_lag(market: MarketParams) -> int:
+    """How many hours an hour must lie back for its scores to be known when this one's market opens."""
+    return -(-(market.open_ppm + market.settle_ppm) // PPM)
 
 
 def summarise(

@@ -9,8 +9,7 @@ from dataclasses import dataclass
 from consensus.credit_target import compute_n_diff_limit
 from ledger.accounts import get_account
 from ledger.codec import encode
-from ledger.gates import SETTLED, get_gate
-from ledger.genesis import Genesis, GenesisMember
+from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
 from ledger.overlay import Event as ChainEvent
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams
@@ -18,6 +17,7 @@ from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
 from market.contracts import TradeIntention
 from market.credit import PPM
+from market.gates import SETTLED, get_gate
 from market.period import compute_times
 from market.profile import Profile
 from market.views import get_trades
@@ -34,7 +34,6 @@ _HASH_RATE = 200
 _BALANCE_UYUAN = 100_000_000_000
 _LIFETIME_BLOCKS = 5_000
 _POSITION = "feeder-1"
-_TIMED = ("certificate", "settled")
 _WITH_BLOCKS = ("NewBlock", "GetHeaders", "Headers", "GetBlocks", "Blocks")
 _WITH_TIME = ("Status",)
 
@@ -43,8 +42,9 @@ _WITH_TIME = ("Status",)
 class ChainDay:
     """What the day on the chain came to; delays are in ms of the run until the *last* node knows.
 
-    `certified_after_ms` counts from each hour's gate closure. `settled_late_ms` counts from the moment the settlement
-    is due, and `final_late_ms` from there until a certificate covers its block, for the hours where one did.
+    A block is final for a node once it knows a certificate of that block or of a later one. `certified_after_ms` counts
+    from each hour's gate closure until the gate's block is final, for the hours that were settled. `settled_late_ms`
+    counts from the moment the settlement is due, and `final_late_ms` from there until its block is final.
     """
 
     trades: tuple[tuple[AgreedTrade, ...], ...]  # by hour; none where the hour was void
@@ -60,6 +60,7 @@ class ChainDay:
     refused: int
     period_ms: int
     interval_ms: int
+    checkpoints_per_period: int
     due_after_ppm: int  # of a period, from the end of delivery to when the settlement is due
 
     @property
@@ -69,13 +70,14 @@ class ChainDay:
     def project_messages(self, period_ms: int, interval_ms: int) -> int:
         """The messages of a day with hours and blocks of that length.
 
-        Those that come with blocks and those that come with time grow, the others come with orders and gates.
+        Those that come with blocks and those that come with time grow. The others come with orders and readings, or
+        as votes and certificates with checkpoints, of which an hour has as many however long it is.
         """
         with_blocks = sum(self.messages.get(kind, 0) for kind in _WITH_BLOCKS)
         with_time = sum(self.messages.get(kind, 0) for kind in _WITH_TIME)
-        with_market = self.message_count - with_blocks - with_time
+        with_hours = self.message_count - with_blocks - with_time
         blocks = with_blocks * (period_ms * self.interval_ms) // (self.period_ms * interval_ms)
-        return with_market + blocks + with_time * period_ms // self.period_ms
+        return with_hours + blocks + with_time * period_ms // self.period_ms
 
 
 def run_chain_day(
@@ -85,12 +87,18 @@ def run_chain_day(
     seed: int,
     on_hour: Callable[[int], None] = lambda hour: None,
 ) -> ChainDay:
-    """Trade the profile's day on one node per player, in hours of 12 blocks."""
+    """Trade the profile's day on one node per player, in hours of 12 blocks.
+
+    An hour of the run has the checkpoints of a real one. Gates and settlements must fall on the start of a slot: then
+    their blocks are checkpoints, and the wait for a certificate is one for blocks, however long the slots are.
+    """
+    _check_slots(params)
     network = _make_network(params, profile)
     world = _CountingWorld(network.genesis, network.keys, seed=seed, hash_rate=_HASH_RATE)
     desk = _Desk(world, network, profile, orders)
     hours, period_ms = len(profile.hours_ms), network.genesis.params.ledger.period_ms
-    for step in range(hours + desk.first_period + 3):
+    settled_after = -(-params.market.settle_ppm // PPM)  # periods from the start of a delivery
+    for step in range(hours + desk.first_period + settled_after + 1):
         world.run_for(network.genesis.time_ms + step * period_ms + INTERVAL_MS // 2 - world.now_ms)
         desk.place_orders(step)
         desk.read_meters(step - desk.first_period - 1)
@@ -102,6 +110,12 @@ def run_chain_day(
 # --- inside --------------------------------------------------------------------------------------
 
 
+def _check_slots(params: ChainParams) -> None:
+    slots, market = params.consensus.checkpoints_per_period, params.market
+    for ppm in (market.gate_ppm, market.settle_ppm):
+        assert ppm * slots % PPM == 0, f"{ppm} ppm of a period is not at the start of one of its {slots} slots"
+
+
 class _CountingWorld(World):
     """A world that counts every message from one node to another, and notes when each node learns what."""
 
@@ -109,14 +123,14 @@ class _CountingWorld(World):
         super().__init__(genesis, keys, seed=seed, hash_rate=hash_rate)
         self.messages: Counter[str] = Counter()
         self.message_bytes = 0
-        self.heard: dict[tuple[str, int], dict[str, int]] = {}  # (event, period) -> node -> ms, the first time
+        self.settled: dict[int, dict[str, int]] = {}  # period -> node -> ms, the first time
         self.settled_at: dict[int, int] = {}  # period -> height of the block that settled it
         self.final: dict[str, list[tuple[int, int]]] = {name: [] for name in self.peers}  # (ms, height), rising
         self._sized: tuple[object, int] = (None, 0)
 
-    def last_heard(self, event: str, period: int) -> int | None:
-        """When the last node heard of it first; None where one has not."""
-        times = self.heard.get((event, period), {})
+    def last_settled(self, period: int) -> int | None:
+        """When the last node had first settled the period; None where one has not."""
+        times = self.settled.get(period, {})
         return max(times.values()) if len(times) == len(self.peers) else None
 
     def last_final(self, height: int) -> int | None:
@@ -143,10 +157,9 @@ class _CountingWorld(World):
         if not final or chain.final_height > final[-1][1]:
             final.append((self.now_ms, chain.final_height))
         name, period = event[0], event[1]
-        if name in _TIMED and isinstance(name, str) and isinstance(period, int):
-            self.heard.setdefault((name, period), {}).setdefault(peer.name, self.now_ms)
-            if name == "settled":
-                self.settled_at[period] = chain.head.height
+        if name == "settled" and isinstance(period, int):
+            self.settled.setdefault(period, {}).setdefault(peer.name, self.now_ms)
+            self.settled_at[period] = chain.head.height
 
 
 class _Desk:
@@ -197,16 +210,19 @@ class _Desk:
         world, genesis = self._world, self._network.genesis
         node = world.node(self._profile.players[0].name)
         view = Overlay(node.chain.head.state)
-        certified, settled, final, trades, void = [], [], [], [], []
+        certified, settled, final, void = [], [], [], []
+        trades: list[tuple[AgreedTrade, ...]] = []
         for hour in range(len(self._profile.hours_ms)):
             period = self.first_period + hour
             times = compute_times(period, genesis.params, genesis.time_ms)
             gate = get_gate(view, period)
             if gate is None or gate.status != SETTLED:
                 void.append(hour)
-            trades.append(() if hour in void else self._read_trades(period))
-            certified += _delays(world.last_heard("certificate", period), times.gate_ms)
-            settled += _delays(world.last_heard("settled", period), times.settle_ms)
+                trades.append(())
+            else:
+                trades.append(self._read_trades(period))
+                certified += _delays(world.last_final(gate.height), times.gate_ms)
+            settled += _delays(world.last_settled(period), times.settle_ms)
             height = world.settled_at.get(period)
             final += _delays(None if height is None else world.last_final(height), times.settle_ms)
         period_ms, market = genesis.params.ledger.period_ms, genesis.params.market
@@ -224,6 +240,7 @@ class _Desk:
             refused=sum(world.node(name).blocks_refused for name in world.peers),
             period_ms=period_ms,
             interval_ms=INTERVAL_MS,
+            checkpoints_per_period=genesis.params.consensus.checkpoints_per_period,
             due_after_ppm=market.settle_ppm - PPM,
         )
 
@@ -276,7 +293,7 @@ def _make_network(params: ChainParams, profile: Profile) -> Network:
                 name=name,
                 role="producer" if player.role == "producer" else "consumer",
                 key=keys[name].public_key,
-                seals=True,
+                seals=(ALL_CHAINS,),
                 balance_uyuan=_BALANCE_UYUAN,
                 capacity_wh=_compute_capacity(profile, name),
                 position=_POSITION,

@@ -1,6 +1,8 @@
 """A network of real `ChainNode`s in virtual time: a heap of events, seeded links, partitions, crashes.
 
-Same seed, same trace hash. Sealing is real: nonces are searched, and finding one takes virtual time by its hash rate.
+A `World` is one chain and its peers. Several worlds may share a `Timeline`: then a peer of the same name in each is one
+machine that hosts several chains, and carries what they say to each other. Same seed, same trace hash. Sealing is real:
+nonces are searched, and finding one takes virtual time by its hash rate.
 """
 
 from __future__ import annotations
@@ -24,6 +26,7 @@ from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    Deliver,
     Event,
     Guard,
     MessageReceived,
@@ -33,6 +36,7 @@ from node.events import (
     PenalisePeer,
     Persist,
     Publish,
+    RelayOffered,
     SealFound,
     Send,
     SetTimer,
@@ -66,6 +70,59 @@ class Peer:
     outcomes: tuple[GridmeritError | None, ...] = ()
 
 
+def open_worlds(
+    genesis: Genesis, keys: dict[str, SigningKey], *, seed: int = 0, hash_rate: int = 1_000
+) -> dict[str, World]:
+    """A world for every chain of a network, by name, all peers on all chains."""
+    timeline = Timeline(genesis.time_ms)
+    return {
+        chain.name: World(genesis.open(chain.name), keys, seed=seed, hash_rate=hash_rate, timeline=timeline)
+        for chain in genesis.chains
+    }
+
+
+class Timeline:
+    """Virtual time: what is to happen to which peer of which world, and a trace of all that has happened."""
+
+    def __init__(self, start_ms: int) -> None:
+        self.now_ms = start_ms
+        self.worlds: dict[bytes, World] = {}  # by chain id
+        self._heap: list[tuple[int, int, bytes, str, int, Event]] = []
+        self._order = 0
+        self._trace = hashlib.sha256()
+
+    def schedule(self, at_ms: int, chain_id: bytes, peer: Peer, event: Event) -> None:
+        self._order += 1
+        heapq.heappush(self._heap, (at_ms, self._order, chain_id, peer.name, peer.life, event))
+
+    def run_for(self, duration_ms: int) -> None:
+        """Let virtual time pass."""
+        end_ms = self.now_ms + duration_ms
+        while self._heap and self._heap[0][0] <= end_ms:
+            self._next()
+        self.now_ms = end_ms
+
+    def run_until(self, condition: Callable[[], bool], *, limit_ms: int, seed: int = 0) -> None:
+        """Let virtual time pass until the condition holds; an AssertionError names the seed where it never does."""
+        end_ms = self.now_ms + limit_ms
+        while not condition():
+            in_time = bool(self._heap) and self._heap[0][0] <= end_ms
+            assert in_time, f"seed {seed}: not within {limit_ms} ms"
+            self._next()
+
+    def note(self, name: str, event: Event) -> None:
+        """Write an event into the trace."""
+        self._trace.update(f"{self.now_ms} {name} {event!r}\n".encode())
+
+    def trace_hash(self) -> str:
+        """SHA-256 over every event so far."""
+        return self._trace.hexdigest()
+
+    def _next(self) -> None:
+        self.now_ms, _, chain_id, name, life, event = heapq.heappop(self._heap)
+        self.worlds[chain_id].happen(name, life, event)
+
+
 class World:
     """Peers, links and the clock. `seed` decides every latency; nothing else is random."""
 
@@ -77,44 +134,41 @@ class World:
         seed: int = 0,
         latency_ms: tuple[int, int] = (5, 50),
         hash_rate: int = 1_000,
+        timeline: Timeline | None = None,
     ) -> None:
         self.genesis = genesis
+        self.chain_id = genesis.chain_id
         self.seed = seed
-        self.now_ms = genesis.time_ms
+        self.timeline = timeline or Timeline(genesis.time_ms)
+        self.timeline.worlds[self.chain_id] = self
         self.peers = {name: Peer(name, key, hash_rate) for name, key in keys.items()}
         self._by_id: dict[PeerId, Peer] = {key.public_key: self.peers[name] for name, key in keys.items()}
         self._random = Random(seed)
         self._latency_ms = latency_ms
-        self._heap: list[tuple[int, int, str, int, Event]] = []
-        self._order = 0
         self._groups: dict[str, int] = {}
-        self._trace = hashlib.sha256()
         for name in self.peers:
             self.start(name)
 
     # --- running ---------------------------------------------------------------------------------
 
+    @property
+    def now_ms(self) -> int:
+        return self.timeline.now_ms
+
     def run_for(self, duration_ms: int) -> None:
-        """Let virtual time pass."""
-        end_ms = self.now_ms + duration_ms
-        while self._heap and self._heap[0][0] <= end_ms:
-            self._next()
-        self.now_ms = end_ms
+        """See `Timeline.run_for`."""
+        self.timeline.run_for(duration_ms)
 
     def run_until(self, condition: Callable[[], bool], *, limit_ms: int) -> None:
-        """Let virtual time pass until the condition holds; an AssertionError names the seed where it never does."""
-        end_ms = self.now_ms + limit_ms
-        while not condition():
-            in_time = bool(self._heap) and self._heap[0][0] <= end_ms
-            assert in_time, f"seed {self.seed}: not within {limit_ms} ms"
-            self._next()
+        """See `Timeline.run_until`."""
+        self.timeline.run_until(condition, limit_ms=limit_ms, seed=self.seed)
 
     def trace_hash(self) -> str:
         """SHA-256 over every event so far."""
-        return self._trace.hexdigest()
+        return self.timeline.trace_hash()
 
-    def _next(self) -> None:
-        self.now_ms, _, name, life, event = heapq.heappop(self._heap)
+    def happen(self, name: str, life: int, event: Event) -> None:
+        """An event's time has come; nothing happens where the peer has crashed or changed its mind meanwhile."""
         peer = self.peers[name]
         if peer.node is None or peer.life != life:
             return
@@ -127,7 +181,7 @@ class World:
 
     def _step(self, peer: Peer, event: Event) -> None:
         assert peer.node is not None
-        self._trace.update(f"{self.now_ms} {peer.name} {event!r}\n".encode())
+        self.timeline.note(peer.name, event)
         for action in peer.node.step(event, self.now_ms):
             self._perform(peer, action)
 
@@ -162,6 +216,11 @@ class World:
                 peer.published.append(event)
             case Acknowledge(outcomes=outcomes):
                 peer.outcomes = outcomes
+            case Deliver(chain_id=chain_id, raw=raw):
+                destination = self.timeline.worlds.get(chain_id)
+                if destination is not None and peer.name in destination.peers:
+                    here = destination.peers[peer.name]
+                    self.timeline.schedule(self.now_ms, chain_id, here, RelayOffered(raw=raw))
 
     def _deliver(self, sender: Peer, receiver: Peer, event: MessageReceived) -> None:
         latency_ms = self._random.randint(*self._latency_ms)
@@ -172,8 +231,7 @@ class World:
         self._schedule(self.now_ms + latency_ms, receiver, MessageReceived(peer=event.peer, message=message))
 
     def _schedule(self, at_ms: int, peer: Peer, event: Event) -> None:
-        self._order += 1
-        heapq.heappush(self._heap, (at_ms, self._order, peer.name, peer.life, event))
+        self.timeline.schedule(at_ms, self.chain_id, peer, event)
 
     # --- what a test or a scenario does ----------------------------------------------------------
 

@@ -67,15 +67,28 @@ def make_members() -> tuple[GenesisMember, ...]:
 class Lab:
     """A genesis, a chain on a store in memory, and what it takes to grow it."""
 
-    def __init__(self, *, window: int = WINDOW, ledger=None, consensus=None, market=None, members=None, contracts=None):
+    def __init__(
+        self,
+        *,
+        window: int = WINDOW,
+        ledger=None,
+        consensus=None,
+        market=None,
+        members=None,
+        siblings=(),
+        contracts=None,
+        genesis=None,
+    ):
         params = ChainParams(
             name="lab",
             ledger=LedgerParams(**{"period_ms": PERIOD_MS, **(ledger or {})}),
             consensus=ConsensusParams(**{"block_interval_ms": INTERVAL_MS, **(consensus or {})}),
             **({"market": market} if market else {}),
         )
-        self.genesis = Genesis(params=params, time_ms=GENESIS_MS, members=members or make_members())
-        self.params = params
+        self.genesis = genesis or Genesis(
+            params=params, time_ms=GENESIS_MS, members=members or make_members(), siblings=siblings
+        )
+        self.params = self.genesis.params
         self.contracts = contracts or CONTRACTS
         self.store = MemoryStore()
         self.window = window
@@ -129,6 +142,7 @@ class Lab:
             timestamp_ms=timestamp_ms,
             period=period,
             is_first_of_period=period > parent.header.period,
+            siblings=frozenset(sibling.kind for sibling in self.genesis.siblings),
         )
 
     def build(
@@ -195,7 +209,8 @@ class Lab:
 
 @pytest.fixture(scope="session")
 def make_lab() -> type[Lab]:
-    """Called with sections of parameters (`ledger={…}`, `consensus={…}`), members, contracts or a window."""
+    """Called with sections of parameters (`ledger={…}`, `consensus={…}`), members, siblings, contracts, a window,
+    or a whole genesis."""
     return Lab
 
 

@@ -29,7 +29,7 @@ _BAR = 24
     help="Where the report goes.",
 )
 @click.option(
-    "--period-ms", type=click.IntRange(min=1_500), help="How long an hour takes.  [default: 2200, more from 6 peers on]"
+    "--period-ms", type=click.IntRange(min=1_500), help="How long an hour takes.  [default: 2500, more from 5 peers on]"
 )
 @click.option("--keep", is_flag=True, help="Leave the nodes running.")
 @json_option
@@ -39,19 +39,22 @@ def command(
 ) -> None:
     """Run a whole market day on this machine and check it.
 
-    Starts --peers nodes as processes of their own. Ten players (two plants and eight groups of households, from real
-    forecasts and measurements) place orders; gates close, members certify the results, meters report, money moves and
-    credit is earned, which decides who seals the next blocks. At the end the report says what happened, and checks that
-    all peers agree, that payments sum to zero, and that one trade can be proved from the genesis alone.
+    Starts --peers nodes as processes of their own, each with three chains: DU1 schedules the grid, JY1 trades, LH1
+    keeps the credit. Nothing crosses from one to another without a certificate and a proof. A dispatcher plans every
+    hour; ten players (two plants and eight groups of households, from real forecasts and measurements) place orders
+    within the quotas that follow; gates close, members certify the results, DU1 accepts what its lines can carry,
+    meters report, money moves and credit is earned, which decides who seals the next blocks. At the end the report says
+    what happened and when, and checks that all peers agree, that payments sum to zero, and that a trade and a credit
+    can be proved from the genesis alone.
 
-    24 hours take a little over a minute. The same --seed clears the same trades. The exit code is 7 when a check fails.
+    24 hours take a minute and a half. The same --seed clears the same trades. The exit code is 7 when a check fails.
 
     \b
     Examples:
       gridmerit demo
       gridmerit demo --hours 6 --keep
     """
-    from node.day import run_checks
+    from node.checks import run_checks
     from node.demo import DemoPlan, choose_period_ms, run_demo
     from node.report import render_text
 
@@ -81,9 +84,11 @@ def command(
 def _render_next(result: DemoResult, *, keep: bool) -> str:
     home = result.network.directory.parent
     lines = [f"wrote {', '.join(str(file) for file in result.files)}"]
-    proof = home / "trade-proof.json"
-    if proof in result.files:
-        lines += ["", "the proof needs no node:", f"  gridmerit proof verify {proof} --genesis {home / 'genesis.json'}"]
+    proofs = [file for file in result.files if file.name.endswith("-proof.json")]
+    if proofs:
+        genesis = home / "genesis.json"
+        lines += ["", "the proofs need no node:"]
+        lines += [f"  gridmerit proof verify {file} --genesis {genesis}" for file in proofs]
     if keep:
         network = result.network.directory
         lines += [

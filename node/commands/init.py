@@ -1,11 +1,13 @@
-"""`gridmerit init`: a node directory that joins a chain."""
+"""`gridmerit init`: a node directory that joins a network."""
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
+from node.commands.values import parse_names
 from node.output import emit, facts, json_option
 
 _PARTS_OF_A_PEER = 3
@@ -13,7 +15,10 @@ _PARTS_OF_A_PEER = 3
 
 @click.command("init")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
-@click.option("--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="The chain's genesis.")
+@click.option(
+    "--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="The network's genesis file."
+)
+@click.option("--chains", metavar="NAME,…", help="Which of its chains to take part in.  [default: all of them]")
 @click.option("--peer", "peers", multiple=True, metavar="NAME=URL=KEY", help="A node to talk to; repeat for each.")
 @click.option("--network", type=click.Path(path_type=Path), help="Take the peers from this network directory.")
 @click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
@@ -23,37 +28,47 @@ _PARTS_OF_A_PEER = 3
 def command(
     directory: Path,
     genesis_file: Path,
+    chains: str | None,
     peers: tuple[str, ...],
     network: Path | None,
     observer: bool,
     peer_listen: str,
     api_listen: str,
 ) -> None:
-    """Make a node directory that joins a chain.
+    """Make a node directory that joins a network.
 
-    It gets a `node.toml`, a copy of the genesis, and a new key in an encrypted file. Peers answer only to keys that
-    stand in their own `node.toml`: hand the printed entry to whoever runs them. A key seals only where the chain's
-    members have admitted it; until then the node follows the chain.
+    It takes part in all chains of the network or in some: a household needs only jy1. It gets a `node.toml`, a copy of
+    the genesis, and a new key in an encrypted file. Peers answer only to keys that stand in their own `node.toml`: hand
+    the printed entry to whoever runs them. A key seals only where the chain's members have admitted it; until then the
+    node follows the chain.
 
     \b
-    Example:
-      gridmerit init mynode --genesis mynet/genesis-jy1.json --network mynet
+    Examples:
+      gridmerit init mynode --genesis mynet/genesis.json --network mynet
+      gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
       gridmerit start mynode
     """
     from ledger.signatures import generate_key
-    from node.config import load_config, load_genesis, save_genesis
+    from node.config import load_config, load_genesis, load_network_document, save_genesis
     from node.keystore import save_key
-    from node.network import claim_directory, load_network, make_passphrase, render_node_toml
+    from node.network import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
 
-    genesis = load_genesis(genesis_file)
+    known_chains = load_network_document(genesis_file).names
+    chosen = list(known_chains) if chains is None else parse_names(chains)
+    for name in chosen:
+        load_genesis(genesis_file, name)
     known = [_parse_peer(peer) for peer in peers]
     if network is not None:
         known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
     claim_directory(directory)
-    copy = f"genesis-{genesis.params.name}.json"
-    save_genesis(genesis, directory / copy)
+    save_genesis(load_genesis(genesis_file), directory / GENESIS_FILE)
     text = render_node_toml(
-        genesis=copy, peer_listen=peer_listen, api_listen=api_listen, peers=known, has_key=not observer
+        genesis=GENESIS_FILE,
+        chains=chosen,
+        peer_listen=peer_listen,
+        api_listen=api_listen,
+        peers=known,
+        has_key=not observer,
     )
     (directory / "node.toml").write_text(text, encoding="utf-8")
     if not observer:
@@ -64,9 +79,11 @@ def command(
 
     key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
     entry = f'[[peers]]\nname = "{directory.name}"\nurl = "http://{peer_listen}"\nkey = "{key}"'
-    document = {"directory": str(directory), "chain": genesis.params.name, "public_key": key, "peers": len(known)}
+    if set(chosen) < set(known_chains):
+        entry += f"\nchains = {json.dumps(chosen)}"
+    document = {"directory": str(directory), "chains": chosen, "public_key": key, "peers": len(known)}
     lines = [
-        facts([("node", directory), ("chain", genesis.params.name), ("public key", key), ("peers", len(known))]),
+        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key), ("peers", len(known))]),
         "",
         "for the node.toml of its peers:",
         "",

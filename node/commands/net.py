@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,10 +10,12 @@ import click
 
 from node.commands import Group
 from node.commands.target import run_async, to_plain
+from node.commands.values import parse_names
 from node.output import emit, facts, format_points, format_span, json_option, note, table
 
 if TYPE_CHECKING:
     from ledger.params import ChainParams
+    from node.answers import NodeStatus
     from node.network import Network
     from node.processes import NodeState
 
@@ -37,34 +40,48 @@ def command() -> None:
 @click.argument("directory", type=_DIRECTORY)
 @click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True, help="Members that run a node.")
 @click.option(
+    "--chains",
+    metavar="NAME,…",
+    help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
+)
+@click.option(
     "--chain-params",
-    "params_file",
-    metavar="FILE|NAME",
+    "params_set",
+    metavar="PATH|NAME",
     default="recommended",
     show_default=True,
-    help="Chain parameters: a TOML file, or `recommended` or `paper`, which come with gridmerit.",
+    help="A directory with a TOML file per chain, one such file, or `recommended` or `paper`, which are packaged.",
 )
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
 @json_option
-def new(directory: Path, nodes: int, params_file: str, period_ms: int | None, seed: int | None) -> None:
+def new(
+    directory: Path, nodes: int, chains: str | None, params_set: str, period_ms: int | None, seed: int | None
+) -> None:
     """Write a genesis, keys and a directory per node. Nothing is started.
 
+    A network has up to three chains: du1 schedules (plans, quotas, verdicts, meters), jy1 trades and settles, lh1 keeps
+    the credits. All of them grow from one genesis file, and every node here hosts and seals all of them. A trading
+    chain alone does everything itself.
+
     The members are the players of the packaged day: two producers and eight groups of households, each with a meter,
-    and the grid company. The first --nodes of them run a node and seal; the others are their clients.
+    the grid company and, where there is a du1, a dispatcher. The first --nodes players run a node and seal; the others
+    are their clients.
 
     The starting difficulty follows from this machine's measured search rate, so that blocks come at their interval.
 
     \b
-    Example:
+    Examples:
       gridmerit net new mynet --nodes 4 --period-ms 60000
+      gridmerit net new plain --chains jy1
     """
-    from node.network import get_packaged_params, load_chain_params, load_packaged_profile, new_network, scale_params
+    from node.network import choose_chains, load_packaged_profile, load_params_set, new_network, scale_params
 
-    file = get_packaged_params(params_file) if params_file in ("recommended", "paper") else Path(params_file)
-    params = load_chain_params(file)
+    params = load_params_set(params_set)
+    if chains is not None:
+        params = choose_chains(params, parse_names(chains), params_set)
     if period_ms is not None:
-        params = scale_params(params, period_ms)
+        params = tuple(scale_params(chain, period_ms) for chain in params)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
@@ -76,31 +93,50 @@ def describe(network: Network) -> dict[str, Any]:
     return {
         "directory": str(network.directory),
         "chain": network.chain,
+        "chains": list(network.chains),
         "genesis": str(network.genesis_path),
         "nodes": [{"name": node.name, "api": node.api_url, "peer": node.peer_url} for node in network.nodes],
         "players": [{"name": player.name, "role": player.role, "node": player.node} for player in network.players],
+        "dispatcher": None if network.dispatcher is None else network.dispatcher.name,
     }
 
 
-def _render_new(network: Network, params: ChainParams) -> str:
+def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
     clients = [f"{player.name} → {player.node}" for player in network.players if player.name != player.node]
     lines = [
-        facts([("chain", network.chain), ("genesis", network.genesis_path)]),
+        facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
         "",
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",
     ]
     if clients:
         lines += [f"players without a node: {', '.join(clients)}", ""]
-    period_ms = params.ledger.period_ms
-    gate_ms = -(params.market.gate_ppm * period_ms // _PPM) % period_ms or period_ms
-    lines += [
+    return "\n".join([*lines, *_tell_clock(network, {chain.kind: chain for chain in params}), ""])
+
+
+def _tell_clock(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
+    """How long a period lasts, and when the first gate comes that there can be orders for."""
+    trading, scheduling = by_kind["trading"], by_kind.get("scheduling")
+    period_ms, gate_ppm = trading.ledger.period_ms, trading.market.gate_ppm
+    first_ppm = gate_ppm if scheduling is None else scheduling.scheduling.quota_ppm
+    period = first_ppm // _PPM + 1
+    gate_ms = (period * _PPM - gate_ppm) * period_ms // _PPM
+    lines = [
         f"a period lasts {format_span(period_ms)} (--period-ms sets it); "
-        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now",
-        "",
+        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now"
     ]
-    return "\n".join(lines)
+    if scheduling is not None and network.dispatcher is not None:
+        due_ms = (period * _PPM - first_ppm) * period_ms // _PPM
+        lines.append(
+            f"orders need the dispatcher's plan (--key {network.dispatcher.name}): that for period {period} is due "
+            f"{format_span(due_ms)} after the genesis"
+        )
+    return lines
+
+
+def _name_chains(network: Network) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in zip(network.chains, network.kinds, strict=True))
 
 
 @command.command("up")
@@ -132,7 +168,7 @@ def up(directory: Path) -> None:
 @click.argument("directory", type=_DIRECTORY)
 @json_option
 def status(directory: Path) -> None:
-    """One line per node: process, head, finality, peers, credit.
+    """One line per node and chain: process, head, finality, peers, credit.
 
     \b
     Example:
@@ -145,16 +181,18 @@ def status(directory: Path) -> None:
     emit([_describe_state(state) for state in states], _render_states(states, credits_upt))
 
 
-async def _look(network: Network) -> tuple[list[NodeState], dict[str, int]]:
+async def _look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
+    """Every node, and the credit of every member on every chain, as the first node that runs has it."""
     from node.client import Client
     from node.processes import get_state
 
     states = [await get_state(network, node) for node in network.nodes]
     running = [state for state in states if state.status is not None]
-    if not running:
-        return states, {}
-    async with Client(running[0].entry.api_url, network.chain) as client:
-        return states, {entry.name: entry.credit_upt for entry in await client.credit()}
+    credits_upt: dict[tuple[str, str], int] = {}
+    for chain in network.chains if running else ():
+        async with Client(running[0].entry.api_url, chain) as client:
+            credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
+    return states, credits_upt
 
 
 def _describe_state(state: NodeState) -> dict[str, Any]:
@@ -166,32 +204,37 @@ def _describe_state(state: NodeState) -> dict[str, Any]:
     }
 
 
-def _render_states(states: list[NodeState], credits_upt: dict[str, int]) -> str:
-    rows = []
+def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], int]) -> str:
+    rows: list[tuple[object, ...]] = []
     for state in states:
         name, pid = state.entry.name, state.pid or "–"
         if state.status is None:
-            rows.append((name, pid, state.problem, *["–"] * 7))
+            rows.append((name, pid, state.problem, *["–"] * 8))
             continue
-        chain = state.status.chains[0]
-        connected = sum(bool(peer["connected"]) for peer in state.status.peers)
-        credit = credits_upt.get(name)
-        rows.append(
-            (
-                name,
-                pid,
-                state.problem or ("syncing" if chain.syncing else "ok"),
-                chain.height,
-                chain.head[:12],
-                chain.final_height,
-                f"{connected}/{len(state.status.peers)}",
-                "–" if credit is None else format_points(credit),
-                chain.mempool_count,
-                format_span(state.status.uptime_ms),
+        for chain in state.status.chains:
+            credit = credits_upt.get((chain.chain, name))
+            rows.append(
+                (
+                    name,
+                    pid,
+                    state.problem or ("syncing" if chain.syncing else "ok"),
+                    chain.chain,
+                    chain.height,
+                    chain.head[:12],
+                    chain.final_height,
+                    f"{_count_connected(state.status, chain.chain)}/{len(state.status.peers)}",
+                    "–" if credit is None else format_points(credit),
+                    chain.mempool_count,
+                    format_span(state.status.uptime_ms),
+                )
             )
-        )
-    heads = ["node", "pid", "state", "height", "head", "final", "peers", "credit", "mempool", "up for"]
-    return table(heads, rows, left=(0, 2, 4))
+    heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
+    return table(heads, rows, left=(0, 2, 3, 5))
+
+
+def _count_connected(status: NodeStatus, chain: str) -> int:
+    """Peers that take part in a chain and are connected on all chains they share with the node."""
+    return sum(bool(peer["connected"]) and chain in peer["chains"] for peer in status.peers)
 
 
 @command.command("down")

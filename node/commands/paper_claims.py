@@ -149,9 +149,9 @@ def make_comparison(comparison: Comparison) -> Part:
                 (
                     f"Messages between the nodes in the run, by kind: {kinds}. Together "
                     f"{chain.message_bytes / 1e6:.1f} MB, without signatures and HTTP.",
-                    "A settlement is beyond dispute once a later gate block is certified: "
+                    "A settlement is beyond dispute once its block, or a later one, is certified: "
                     f"{show_span(_mean(delays.chain_final_ms))} after delivery on average, for {final} of "
-                    f"{comparison.central.hours} hours; no gate followed the others.",
+                    f"{comparison.central.hours} hours.",
                     "By Eqs (1) and (2) delivering more than was agreed is as good as delivering just that. Credit "
                     "therefore rewards promising little, and that is all the responding players do.",
                 )
@@ -222,6 +222,7 @@ def show_span(span_ms: int) -> str:
 
 def make_choices(result: Reproduction) -> Part:
     chain, central = result.comparison.chain, result.comparison.central_mode
+    due_ms = chain.due_after_ppm * HOUR_MS // _PPM
     return Part(
         title="Choices behind the comparison",
         blocks=(
@@ -232,12 +233,13 @@ def make_choices(result: Reproduction) -> Part:
                     f"drawn from the seed ({result.seed}); both modes get the same orders.",
                     "Central: one operator clears with the same price-time rule at the same gate, keeps no credit, and "
                     "settles and invoices once, at the end of the day. It takes no time to compute and waits for no "
-                    "late reading, where the chain leaves an hour for readings. Its messages: "
+                    f"late reading, where the chain leaves {show_span(due_ms)} for readings. Its messages: "
                     f"{central.orders} orders, a confirmation for each, {central.readings} meter readings, "
                     f"{central.invoices} invoices.",
                     "Chain: every player runs a node, the code that real peers run, in virtual time, each linked to "
-                    "all others, 5 to 50 ms apart, with configs/recommended/jy1.toml. Members certify each hour; "
-                    "contracts settle and score it. Orders and readings are given to the player's own node and not "
+                    "all others, 5 to 50 ms apart, with configs/recommended/jy1.toml and no other chain. Members "
+                    f"certify a block {chain.checkpoints_per_period} times an hour, whether or not anybody trades; "
+                    "contracts settle and score. Orders and readings are given to the player's own node and not "
                     "counted as messages; everything between nodes is.",
                     f"In the run an hour is {chain.period_ms // chain.interval_ms} blocks of "
                     f"{format_span(chain.interval_ms)}. Delays are stated for blocks of {format_span(INTERVAL_MS)}. In "
@@ -246,7 +248,8 @@ def make_choices(result: Reproduction) -> Part:
                     "If players respond: an assumption about people, which is neither in the paper nor in the chain "
                     "and off by default. From its first score on, each orders its forecast times its credit/100, which "
                     "is the share that it has delivered so far. An hour's orders know the scores of hours at least "
-                    "5 before it. Computed by the functions of the central mode, without nodes.",
+                    f"{result.comparison.lag_hours} before it. Computed by the functions of the central mode, without "
+                    "nodes.",
                     "A breach is one side's delivery on one trade, taken or made, of less than was agreed. A member's "
                     "meter is spread over its trades of the hour in proportion.",
                 )

@@ -68,19 +68,22 @@ def get(kind: str, of: tuple[str, ...], output: Path | None, target: Target) -> 
 
 @command.command("verify")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="The chain's genesis.")
+@click.option("--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="Its genesis file.")
 @json_option
 def verify(file: Path, genesis_file: Path) -> None:
     """Check a proof document from the genesis alone. No node is asked. Exit code 7 when it does not hold.
 
     \b
     Example:
-      gridmerit proof verify trade.json --genesis mynet/genesis-jy1.json
+      gridmerit proof verify trade.json --genesis mynet/genesis.json
     """
     from node.config import load_genesis
     from node.proofs import verify_document
 
-    verdict = verify_document(read_document(file), load_genesis(genesis_file))
+    proof = read_document(file)
+    name = proof.get("chain") if isinstance(proof, dict) else None
+    genesis = load_genesis(genesis_file, name if isinstance(name, str) else None)
+    verdict = verify_document(proof, genesis)
     document = {"verified": True, "kind": verdict.kind, "chain": verdict.chain, "statement": verdict.statement}
     emit({**document, "final": verdict.is_final, "claims": verdict.claims}, _render(verdict))
 

@@ -51,10 +51,16 @@ def render(status: NodeStatus, url: str) -> str:
     parts += [_render_chain(chain) for chain in status.chains]
     if status.peers:
         rows = [
-            (peer["name"], "yes" if peer["connected"] else "no", peer.get("height"), peer.get("score"))
+            (
+                peer["name"],
+                "yes" if peer["connected"] else "no",
+                ", ".join(peer.get("chains", ())),
+                peer.get("height"),
+                peer.get("score"),
+            )
             for peer in status.peers
         ]
-        parts.append(table(["peer", "connected", "height", "score"], rows))
+        parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
     return "\n\n".join(parts)
 
 
@@ -62,7 +68,7 @@ def _render_chain(chain: ChainStatus) -> str:
     behind = chain.time_ms - chain.head_time_ms
     forks = chain.forks
     lines: list[tuple[str, object]] = [
-        ("chain", f"{chain.chain} ({chain.chain_id[:16]}…)"),
+        ("chain", f"{chain.chain}, {chain.kind} ({chain.chain_id[:16]}…)"),
         ("head", f"{chain.height}  {chain.head}"),
         ("head's age", f"{format_span(max(0, behind))}, sealed {format_time(chain.head_time_ms)} UTC"),
         ("final", f"{chain.final_height}  {chain.final_hash}"),

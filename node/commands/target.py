@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -17,6 +17,7 @@ from ledger.errors import NotANode, UnreadableFile
 
 if TYPE_CHECKING:
     from ledger.signatures import SigningKey
+    from node.answers import ChainStatus
     from node.client import Client
 
 _T = TypeVar("_T")
@@ -26,7 +27,7 @@ DEFAULT_API = "http://127.0.0.1:9200"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A node's API, the chain to ask about (None: the node's first) and the directory it was found in, if any."""
+    """A node's API, the chain to ask about (None: see `connect`) and the directory it was found in, if any."""
 
     url: str
     chain: str | None = None
@@ -44,7 +45,7 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Node or network directory.  [default: this one, else the API]",
     )
     @click.option("--api", envvar="GRIDMERIT_API", metavar="URL", help=f"A node's API.  [default: {DEFAULT_API}]")
-    @click.option("--chain", metavar="NAME", help="Which of the node's chains.  [default: its first]")
+    @click.option("--chain", metavar="NAME", help="Which of the node's chains.  [default: the trading chain]")
     @functools.wraps(command)
     def wrapped(*args: Any, node: Path | None, api: str | None, chain: str | None, **kwargs: Any) -> Any:
         return command(*args, target=resolve_target(node, api, chain), **kwargs)
@@ -78,7 +79,7 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         from node.network import load_network
 
         network = load_network(directory)
-        return Target(url=network.nodes[0].api_url, chain=chain or network.chain, directory=directory)
+        return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
     if not _is_node(directory):
         raise NotANode(directory=directory)
     from node.config import load_config
@@ -87,16 +88,22 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
 
 
 @asynccontextmanager
-async def connect(target: Target) -> AsyncIterator[Client]:
-    """A client of the target's chain."""
+async def connect(target: Target, kind: str = "trading") -> AsyncIterator[Client]:
+    """A client of the target's chain; where none is named, of the node's chain of a kind."""
     from node.client import Client
 
     chain = target.chain
     if chain is None:
         async with Client(target.url, "") as client:
-            chain = (await client.node_status()).chains[0].chain
+            chain = choose_chain((await client.node_status()).chains, kind)
     async with Client(target.url, chain) as client:
         yield client
+
+
+def choose_chain(chains: Sequence[ChainStatus], kind: str) -> str:
+    """The chain that is meant where none is named: that of the kind, else the trading chain, else the node's first."""
+    names = {chain.kind: chain.chain for chain in chains}
+    return names.get(kind) or names.get("trading") or chains[0].chain
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
@@ -141,6 +148,8 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
     network = load_network(directory)
     if key is None:
         names = [*(player.name for player in network.players), *(player.meter for player in network.players)]
+        if network.dispatcher is not None:
+            names.append(network.dispatcher.name)
         raise click.UsageError(f"--key: who signs? one of {', '.join(names)}")
     for player in network.players:
         if key == player.name:

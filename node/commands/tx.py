@@ -19,6 +19,8 @@ if TYPE_CHECKING:
     from node.answers import TransactionStatus
     from node.client import Client
 
+_SCHEDULED = frozenset({"plan", "reading"})  # where there is a scheduling chain, it takes these in
+
 
 @click.group("tx", cls=Group)
 def command() -> None:
@@ -41,19 +43,24 @@ def send(
 
     \b
       transfer TO YUAN                       TO is a member's name or 0x… address
+      plan PERIOD '[["LINE", LOAD_WH, OUTPUT_WH], …]'   signed by the dispatcher
       reading PERIOD CONSUMED_KWH MADE_KWH   signed by a meter
       cancel PERIOD ORDER_ID                 see also `gridmerit market cancel`
 
     For any other kind each value is JSON; text of the form "0x…" becomes bytes.
 
+    Plans and readings go to the node's scheduling chain where it has one, everything else to its trading chain, unless
+    --chain names another.
+
     \b
-    Example:
+    Examples:
       gridmerit tx send transfer homes-3 12.50 --key homes-1 --node mynet
+      gridmerit tx send plan 7 '[["hill-1", 70000, 800000]]' --key dispatch --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
 
     async def work() -> TransactionStatus | str:
-        async with connect(target) as client:
+        async with connect(target, "scheduling" if kind in _SCHEDULED else "trading") as client:
             payload = await _make_payload(client, kind, values)
             identity = await client.send(signer, kind, payload)
             if not wait:

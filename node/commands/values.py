@@ -28,3 +28,11 @@ def _parse_scaled(text: str, digits: int, want: str) -> int:
         raise click.UsageError(f"{text!r} has more than {digits} decimals: an amount of {want}")
     whole = text.partition(".")[0]
     return int(whole + decimals[:digits].ljust(digits, "0"))
+
+
+def parse_names(text: str) -> list[str]:
+    """Names with commas between them, each once."""
+    names = list(dict.fromkeys(name for part in text.split(",") if (name := part.strip())))
+    if not names:
+        raise click.UsageError(f"{text!r} names nothing: want names with commas between them, such as du1,jy1,lh1")
+    return names

@@ -14,7 +14,23 @@ MAY_IMPORT = {
     "node": {"ledger", "consensus", "market", "simulation"},
     "simulation": {"ledger", "consensus", "market", "node"},
 }
-PURE_NODE = {"core", "events", "messages", "candidate", "admission", "fetcher", "gossip", "sync", "queries", "proofs"}
+PURE_NODE = {
+    "core",
+    "events",
+    "messages",
+    "candidate",
+    "admission",
+    "fetcher",
+    "gossip",
+    "sync",
+    "queries",
+    "proofs",
+    "contracts",
+    "names",
+    "grid_queries",
+    "credit_queries",
+    "relays",
+}
 SIMULATION_MAY_SEE = {"node.core", "node.events", "node.messages"}
 IO_MODULES = {
     "asyncio", "aiohttp", "socket", "time", "random", "threading", "subprocess", "multiprocessing", "os",

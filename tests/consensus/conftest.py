@@ -19,7 +19,6 @@ from ledger.accounts import get_account, put_account
 from ledger.block import Block, Header
 from ledger.chain import Entry
 from ledger.execution import Contracts, EnvelopeCache, execute_block
-from ledger.gates import Gate, record_gate
 
 POINT = 1_000_000
 CONSENSUS = {"n_diff_initial": 2**240, "n_diff_max": 2**241, "equivocation_cost_upt": 20 * POINT}
@@ -32,13 +31,7 @@ def process_earn(view, block, transaction):
     put_account(view, address, account._replace(credit_upt=credit_upt, balance_uyuan=balance_uyuan))
 
 
-def process_gate(view, block, transaction):
-    """`gate [period, result root]`: close a period's gate in this block, as the market does."""
-    period, result_root = transaction.payload
-    record_gate(view, period, Gate(height=block.height, block_hash=b"", result_root=result_root, trade_count=0))
-
-
-CONTRACTS = Contracts(handlers={"earn": process_earn, "gate": process_gate}, producer_handlers=consensus_handlers())
+CONTRACTS = Contracts(handlers={"earn": process_earn}, producer_handlers=consensus_handlers())
 
 
 class SealedChain:
@@ -126,18 +119,23 @@ class SealedChain:
         self.lab.move(entry)
         return entry
 
+    def begin_of(self, slot: int) -> int:
+        """When a slot begins, in ms after genesis."""
+        return slot * self.lab.params.ledger.period_ms // self.params.checkpoints_per_period
+
+    def open_slot(self, name: str, slot: int, *transactions) -> Entry:
+        """The slot's first block, which is its checkpoint, on the head."""
+        return self.extend(name, *transactions, at=self.begin_of(slot))
+
     # --- transactions ------------------------------------------------------------------------------
 
     def earn(self, sender: str, name: str, credit_upt: int, balance_uyuan: int = 1_000, *, sequence: int = 0):
         return self.lab.sign(sender, "earn", self.lab.address(name), credit_upt, balance_uyuan, sequence=sequence)
 
-    def close_gate(self, sender: str, period: int, result_root: bytes = b"\x11" * 32, *, sequence: int = 0):
-        return self.lab.sign(sender, "gate", period, result_root, sequence=sequence)
-
     # --- votes -------------------------------------------------------------------------------------
 
-    def statement(self, period: int, block_hash: bytes, result_root: bytes = b"\x11" * 32) -> Statement:
-        return Statement(chain_id=self.chain_id, period=period, block_hash=block_hash, result_root=result_root)
+    def statement(self, slot: int, block_hash: bytes) -> Statement:
+        return Statement(chain_id=self.chain_id, slot=slot, block_hash=block_hash)
 
     def vote(self, name: str, statement: Statement):
         return sign_statement(statement, self.key(name))

@@ -4,10 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, compute_quorum, is_recorded
+from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, compute_quorum, is_recorded, slot_of
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote
 from ledger.block import MAX_CREDIT_UPT, Block, compute_tx_root
+from ledger.checkpoints import Checkpoint, get_certified_height, get_checkpoints, get_undecided
 from ledger.errors import (
     AlreadyRecorded,
     DuplicateSigner,
@@ -25,21 +26,20 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.execution import EnvelopeCache, execute_block
-from ledger.gates import CERTIFIED, VOID, get_gate, get_undecided, put_gate
+from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Overlay
-from ledger.params import ConsensusParams
+from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
 
 POINT = 1_000_000
 SEALERS = ("anna", "bert", "cleo", "dora")  # n = 4: f = 1, quorum 3
-A_ROOT, B_ROOT = b"\x11" * 32, b"\x22" * 32
 
 
 @pytest.fixture
-def gated(sealed):
-    """genesis ── g (the gate of period 5 closes) ── h   <- head; `gated.gate` is the statement on it."""
-    g = sealed.extend("anna", sealed.close_gate("anna", 5, A_ROOT))
+def slotted(sealed):
+    """genesis ── g (opens slot 1) ── h   <- head; `slotted.checkpoint` is the statement on g."""
+    g = sealed.open_slot("anna", 1)
     sealed.extend("bert")
-    sealed.gate = sealed.statement(5, g.hash, A_ROOT)
+    sealed.checkpoint = sealed.statement(1, g.hash)
     return sealed
 
 
@@ -55,118 +55,145 @@ def record(sealed, kind, evidence, producer="anna"):
     return entry.execution
 
 
-def gate_of(execution, period=5):
-    return get_gate(Overlay(execution.state), period)
+def certified_height(execution):
+    return get_certified_height(Overlay(execution.state))
 
 
 # --- certificates ----------------------------------------------------------------------------------
 
 
-def test_a_certificate_by_a_quorum_marks_the_gate(gated):
-    certificate = gated.certify(gated.gate, "anna", "cleo", "dora")
-    execution = submit(gated, CERTIFICATE, certificate.to_value(), producer="bert")
-    assert gate_of(execution) == get_gate(Overlay(gated.chain.head.state), 5)._replace(status=CERTIFIED)
-    assert get_undecided(Overlay(execution.state)) == ()
-    assert execution.events == (("certified", 5, gated.gate.block_hash, 3),)
+def test_a_certificate_by_a_quorum_marks_the_checkpoint(slotted):
+    block_hash = slotted.checkpoint.block_hash
+    certificate = slotted.certify(slotted.checkpoint, "anna", "cleo", "dora")
+    execution = submit(slotted, CERTIFICATE, certificate.to_value(), producer="bert")
+    view = Overlay(execution.state)
+    assert get_checkpoints(view) == (Checkpoint(slot=1, height=1, block_hash=block_hash, is_certified=True),)
+    assert (get_certified_height(view), get_undecided(view)) == (1, ())
+    assert execution.events == (("certified", 1, 1, block_hash, 3),)
     assert [receipt.code for receipt in execution.receipts] == [""]
 
 
-def test_all_may_sign(gated):
-    certificate = gated.certify(gated.gate, *SEALERS)
-    assert gate_of(submit(gated, CERTIFICATE, certificate.to_value())).status == CERTIFIED
+def test_a_certificate_covers_everything_before_its_checkpoint(slotted):
+    """Slot 1 has no certificate of its own, and takes none any more."""
+    g2 = slotted.open_slot("anna", 2)
+    g3 = slotted.open_slot("bert", 3)
+    slotted.extend("cleo")
+    second = slotted.certify(slotted.statement(2, g2.hash), *SEALERS)
+    head = slotted.lab.extend(slotted.lab.sign("anna", CERTIFICATE, second.to_value()))
+    view = Overlay(head.state)
+    assert [(item.slot, item.is_certified) for item in get_checkpoints(view)] == [(1, False), (2, True), (3, False)]
+    assert get_certified_height(view) == g2.height
+    assert [item.block_hash for item in get_undecided(view)] == [g3.hash]
+    with pytest.raises(StaleCertificate, match="certificate for slot 1: its checkpoint is not open"):
+        submit(slotted, CERTIFICATE, slotted.certify(slotted.checkpoint, *SEALERS).to_value())
+    third = slotted.certify(slotted.statement(3, g3.hash), *SEALERS)
+    assert certified_height(submit(slotted, CERTIFICATE, third.to_value())) == g3.height
+
+
+def test_all_may_sign(slotted):
+    certificate = slotted.certify(slotted.checkpoint, *SEALERS)
+    assert certified_height(submit(slotted, CERTIFICATE, certificate.to_value())) == 1
 
 
 @pytest.mark.parametrize(
-    ("statement", "detail"),
+    ("change", "detail"),
     [
-        (lambda g: replace(g.gate, period=6), "no open gate"),
-        (lambda g: replace(g.gate, block_hash=b"\x99" * 32), "for another gate block or result"),
-        (lambda g: replace(g.gate, result_root=B_ROOT), "for another gate block or result"),
+        ({"slot": 0}, "its checkpoint is not open"),
+        ({"slot": 2}, "its checkpoint is not open"),
+        ({"block_hash": b"\x99" * 32}, "it is for another block"),
     ],
 )
-def test_a_certificate_for_another_gate_is_stale(gated, statement, detail):
-    wrong = statement(gated)
+def test_a_certificate_for_another_checkpoint_is_stale(slotted, change, detail):
+    wrong = replace(slotted.checkpoint, **change)
     with pytest.raises(StaleCertificate) as caught:
-        submit(gated, CERTIFICATE, gated.certify(wrong, *SEALERS).to_value())
-    assert caught.value.values == {"period": wrong.period, "detail": detail}
-    assert str(caught.value) == f"certificate for period {wrong.period}: {detail}"
+        submit(slotted, CERTIFICATE, slotted.certify(wrong, *SEALERS).to_value())
+    assert caught.value.values == {"slot": wrong.slot, "detail": detail}
+    assert str(caught.value) == f"certificate for slot {wrong.slot}: {detail}"
 
 
-def test_a_gate_cannot_be_certified_in_the_block_that_closes_it(sealed):
+def test_a_certificate_of_the_slots_second_block_is_stale(slotted):
+    second = slotted.statement(1, slotted.chain.head.hash)
+    slotted.extend("cleo")
+    with pytest.raises(StaleCertificate, match="it is for another block"):
+        submit(slotted, CERTIFICATE, slotted.certify(second, *SEALERS).to_value())
+
+
+def test_a_checkpoint_cannot_be_certified_in_its_own_block(sealed):
     """Its hash is not known before the next block, and an empty hash matches no statement."""
-    block, _ = sealed.lab.build(sealed.root, sealed.close_gate("anna", 5))
-    g = sealed.extend("anna", sealed.close_gate("anna", 5))
-    assert gate_of(g.execution).block_hash == b""
-    statement = sealed.statement(5, block.hash)
-    with pytest.raises(StaleCertificate, match="for another gate block"):
-        sealed.lab.build(
-            sealed.root,
-            sealed.close_gate("anna", 5),
-            sealed.lab.sign("anna", CERTIFICATE, sealed.certify(statement, *SEALERS).to_value()),
-        )
+    at = sealed.time(sealed.begin_of(1))
+    block, execution = sealed.lab.build(sealed.root, timestamp_ms=at)
+    assert get_undecided(Overlay(execution.state)) == (Checkpoint(slot=1, height=1, block_hash=b""),)
+    certificate = sealed.certify(sealed.statement(1, block.hash), *SEALERS)
+    with pytest.raises(StaleCertificate, match="it is for another block"):
+        sealed.lab.build(sealed.root, sealed.lab.sign("anna", CERTIFICATE, certificate.to_value()), timestamp_ms=at)
 
 
-@pytest.mark.parametrize("status", [CERTIFIED, VOID])
-def test_a_decided_gate_takes_no_certificate(gated, status):
-    view = Overlay(gated.chain.head.state)
-    put_gate(view, 5, get_gate(view, 5)._replace(status=status))
-    view.commit()
-    parent = replace(gated.chain.head, state=view.finish()[0])
-    with pytest.raises(StaleCertificate, match="certificate for period 5: no open gate"):
-        submit(gated, CERTIFICATE, gated.certify(gated.gate, *SEALERS).to_value(), parent=parent)
+@pytest.mark.parametrize(("slot", "is_late"), [(4, False), (5, True)])
+def test_a_certificate_that_comes_late_is_refused(slotted, slot, is_late):
+    """A checkpoint lives for `checkpoint_lifetime` slots, by default 4: slot 5 gives up that of slot 1."""
+    certificate = slotted.certify(slotted.checkpoint, *SEALERS).to_value()
+    slotted.open_slot("anna", slot)
+    if not is_late:
+        assert certified_height(submit(slotted, CERTIFICATE, certificate)) == 1
+        return
+    with pytest.raises(StaleCertificate, match="certificate for slot 1: its checkpoint is not open"):
+        submit(slotted, CERTIFICATE, certificate)
+    later = slotted.statement(slot, slotted.chain.head.hash)
+    slotted.extend("bert")
+    assert certified_height(submit(slotted, CERTIFICATE, slotted.certify(later, *SEALERS).to_value())) == 3
 
 
-def test_a_certificate_takes_effect_once(gated):
-    first = gated.certify(gated.gate, "anna", "bert", "cleo")
-    gated.lab.extend(gated.lab.sign("anna", CERTIFICATE, first.to_value()))
-    for again in (first, gated.certify(gated.gate, *SEALERS)):
+def test_a_certificate_takes_effect_once(slotted):
+    first = slotted.certify(slotted.checkpoint, "anna", "bert", "cleo")
+    slotted.lab.extend(slotted.lab.sign("anna", CERTIFICATE, first.to_value()))
+    for again in (first, slotted.certify(slotted.checkpoint, *SEALERS)):
         with pytest.raises(StaleCertificate):
-            submit(gated, CERTIFICATE, again.to_value())
+            submit(slotted, CERTIFICATE, again.to_value())
 
 
-def test_what_proves_nothing_is_refused(gated):
-    good = gated.certify(gated.gate, "anna", "bert", "cleo")
-    foreign = replace(gated.gate, chain_id=b"\xee" * 32)
+def test_what_proves_nothing_is_refused(slotted):
+    good = slotted.certify(slotted.checkpoint, "anna", "bert", "cleo")
+    foreign = replace(slotted.checkpoint, chain_id=b"\xee" * 32)
     twice = replace(good, signatures=(good.signatures[0], *good.signatures))
     signer, signature = good.signatures[0]
     forged = replace(good, signatures=((signer, bytes([signature[0] ^ 1]) + signature[1:]), *good.signatures[1:]))
     cases = [
-        (ShortCertificate, gated.certify(gated.gate, "anna", "bert")),
-        (UnknownSigner, gated.certify(gated.gate, "anna", "bert", "grid")),
-        (UnknownSigner, gated.certify(gated.gate, *SEALERS, "eve")),
-        (WrongChain, gated.certify(foreign, *SEALERS)),
+        (ShortCertificate, slotted.certify(slotted.checkpoint, "anna", "bert")),
+        (UnknownSigner, slotted.certify(slotted.checkpoint, "anna", "bert", "grid")),
+        (UnknownSigner, slotted.certify(slotted.checkpoint, *SEALERS, "eve")),
+        (WrongChain, slotted.certify(foreign, *SEALERS)),
         (DuplicateSigner, twice),
         (InvalidSignature, forged),
     ]
     for error, certificate in cases:
         with pytest.raises(error):
-            submit(gated, CERTIFICATE, certificate.to_value())
-    assert gate_of(submit(gated, CERTIFICATE, good.to_value())).status == CERTIFIED
+            submit(slotted, CERTIFICATE, certificate.to_value())
+    assert certified_height(submit(slotted, CERTIFICATE, good.to_value())) == 1
 
 
 @pytest.mark.parametrize("kind", [CERTIFICATE, EQUIVOCATION, DOUBLE_VOTE])
 @pytest.mark.parametrize("payload", [(), (1, 2), (None,), (b"",), ((),), ((1, 2),), (((), ()),)])
-def test_a_payload_of_the_wrong_shape_is_refused(gated, kind, payload):
+def test_a_payload_of_the_wrong_shape_is_refused(slotted, kind, payload):
     with pytest.raises(WrongShape):
-        submit(gated, kind, *payload)
+        submit(slotted, kind, *payload)
 
 
-def test_too_many_signatures_are_refused_before_they_are_looked_at(gated):
+def test_too_many_signatures_are_refused_before_they_are_looked_at(slotted):
     with pytest.raises(TooLarge):
-        submit(gated, CERTIFICATE, (gated.gate.to_value(), ((bytes(32), bytes(64)),) * 1_025))
+        submit(slotted, CERTIFICATE, (slotted.checkpoint.to_value(), ((bytes(32), bytes(64)),) * 1_025))
 
 
 def test_a_quorum_is_more_than_m_but_never_less_than_intersection_needs(make_chain):
     assert [compute_quorum(ConsensusParams(), n) for n in (1, 2, 3, 4, 7, 10)] == [1, 2, 2, 3, 5, 7]
     assert [compute_quorum(ConsensusParams(checkpoint_m=m), 4) for m in (1, 2, 3)] == [3, 3, 4]
     strict = make_chain(consensus={"checkpoint_m": 3})
-    g = strict.extend("anna", strict.close_gate("anna", 5))
+    g = strict.open_slot("anna", 1)
     strict.extend("bert")
-    statement = strict.statement(5, g.hash)
+    statement = strict.statement(1, g.hash)
     with pytest.raises(ShortCertificate) as caught:
         submit(strict, CERTIFICATE, strict.certify(statement, "anna", "bert", "cleo").to_value())
     assert caught.value.values == {"actual": 3, "quorum": 4}
-    assert gate_of(submit(strict, CERTIFICATE, strict.certify(statement, *SEALERS).to_value())).status == CERTIFIED
+    assert certified_height(submit(strict, CERTIFICATE, strict.certify(statement, *SEALERS).to_value())) == 1
 
 
 # --- equivocation ----------------------------------------------------------------------------------
@@ -242,12 +269,12 @@ def test_nobody_is_punished_without_proof(sealed):
 # --- double votes ----------------------------------------------------------------------------------
 
 
-def double_vote(sealed, name="dora", period=5, hashes=(b"\xaa" * 32, b"\xbb" * 32)):
-    first, second = (sealed.vote(name, sealed.statement(period, block_hash)) for block_hash in hashes)
+def double_vote(sealed, name="dora", slot=5, hashes=(b"\xaa" * 32, b"\xbb" * 32)):
+    first, second = (sealed.vote(name, sealed.statement(slot, block_hash)) for block_hash in hashes)
     return DoubleVote(first=first, second=second)
 
 
-def test_a_double_vote_costs_credit_exactly_once_per_period(sealed):
+def test_a_double_vote_costs_credit_exactly_once_per_slot(sealed):
     evidence = double_vote(sealed)
     record(sealed, DOUBLE_VOTE, evidence)
     assert sealed.lab.account("dora").credit_upt == 70 * POINT
@@ -255,7 +282,7 @@ def test_a_double_vote_costs_credit_exactly_once_per_period(sealed):
     for again in (evidence, double_vote(sealed, hashes=(b"\xaa" * 32, b"\xcc" * 32))):
         with pytest.raises(AlreadyRecorded):
             submit(sealed, DOUBLE_VOTE, again.to_value())
-    record(sealed, DOUBLE_VOTE, double_vote(sealed, period=6))
+    record(sealed, DOUBLE_VOTE, double_vote(sealed, slot=6))
     record(sealed, EQUIVOCATION, equivocation(sealed))
     assert sealed.lab.account("dora").credit_upt == 30 * POINT
 
@@ -279,49 +306,111 @@ def test_two_honest_votes_are_no_double_vote(sealed):
         submit(sealed, DOUBLE_VOTE, double_vote(sealed, name="grid").to_value())
 
 
-# --- producer's kinds ------------------------------------------------------------------------------
+# --- offences where another chain keeps the credit -------------------------------------------------
 
 
-def producers_transactions(gated):
-    return [
-        (CERTIFICATE, gated.certify(gated.gate, *SEALERS).to_value()),
-        (EQUIVOCATION, equivocation(gated).to_value()),
-        (DOUBLE_VOTE, double_vote(gated).to_value()),
+@pytest.fixture
+def with_credit_chain(make_chain):
+    """A trading chain whose network has a credit chain."""
+    return make_chain(siblings=(ChainParams(name="LH1", kind="credit", ledger=LedgerParams(period_ms=20_000)),))
+
+
+def offences_of(chain):
+    """(number, rows) of every offence in the outbox."""
+    view = Overlay(chain.chain.head.state)
+    entries = [entry for entry in get_entries(view) if entry.kind == "offence"]
+    return [(entry.number, view.get(outbox_key("offence", entry.number, 0))[1]) for entry in entries]
+
+
+def test_an_offence_is_told_to_the_credit_chain_which_keeps_the_penalty(with_credit_chain):
+    chain, dora = with_credit_chain, with_credit_chain.lab.address("dora")
+    evidence = equivocation(chain)
+    execution = record(chain, EQUIVOCATION, evidence)
+    assert execution.events == (("punished", dora, 70 * POINT),)
+    account = chain.lab.account("dora")
+    assert (account.credit_upt, account.penalty_upt) == (70 * POINT, 0), "until the next snapshot says what it is"
+    assert offences_of(chain) == [(0, ((slot_of(evidence), dora, 20 * POINT),))]
+    assert is_recorded(Overlay(chain.chain.head.state), evidence)
+
+
+def test_offences_are_numbered_and_each_is_told_once(with_credit_chain):
+    chain = with_credit_chain
+    first, second = equivocation(chain), double_vote(chain, name="cleo")
+    record(chain, EQUIVOCATION, first)
+    record(chain, DOUBLE_VOTE, second, producer="bert")
+    for kind, again in ((EQUIVOCATION, equivocation(chain, nonces=(1, 2))), (DOUBLE_VOTE, second)):
+        with pytest.raises(AlreadyRecorded):
+            submit(chain, kind, again.to_value())
+    assert [(number, rows[0][:2]) for number, rows in offences_of(chain)] == [
+        (0, (slot_of(first), chain.lab.address("dora"))),
+        (1, (slot_of(second), chain.lab.address("cleo"))),
     ]
 
 
-def test_only_the_blocks_producer_may_put_them_in(gated):
-    for kind, item in producers_transactions(gated):
+def test_whoever_has_no_credit_left_cannot_fill_the_outbox(with_credit_chain):
+    chain = with_credit_chain
+    chain.lab.extend(chain.earn("anna", "dora", 0))
+    with pytest.raises(NothingToTake):
+        submit(chain, EQUIVOCATION, equivocation(chain).to_value())
+    assert offences_of(chain) == []
+
+
+def test_a_network_without_a_credit_chain_takes_credit_at_once(make_chain):
+    lines = SchedulingParams(
+        areas=(Area(name="A", wheeling_uyuan_per_kwh=0),), lines=(Line(name="L", area="A", capacity_wh=1),)
+    )
+    sibling = ChainParams(name="DU1", kind="scheduling", ledger=LedgerParams(period_ms=20_000), scheduling=lines)
+    chain = make_chain(siblings=(sibling,))
+    record(chain, EQUIVOCATION, equivocation(chain))
+    assert chain.lab.account("dora").credit_upt == 70 * POINT
+    assert offences_of(chain) == []
+
+
+# --- producer's kinds ------------------------------------------------------------------------------
+
+
+def producers_transactions(slotted):
+    return [
+        (CERTIFICATE, slotted.certify(slotted.checkpoint, *SEALERS).to_value()),
+        (EQUIVOCATION, equivocation(slotted).to_value()),
+        (DOUBLE_VOTE, double_vote(slotted).to_value()),
+    ]
+
+
+def test_only_the_blocks_producer_may_put_them_in(slotted):
+    for kind, item in producers_transactions(slotted):
         for sender, sequence in (("bert", 0), ("eve", 0), ("anna", 1)):
             with pytest.raises(ProducersOnly) as caught:
-                gated.lab.build(gated.chain.head, gated.lab.sign(sender, kind, item, sequence=sequence))
+                slotted.lab.build(slotted.chain.head, slotted.lab.sign(sender, kind, item, sequence=sequence))
             assert caught.value.values == {"kind": kind}
 
 
-def test_a_block_that_replays_one_is_invalid(gated):
-    head = gated.chain.head
-    for kind, item in producers_transactions(gated):
-        transaction = gated.lab.sign("anna", kind, item)
-        gated.lab.extend(transaction)
-        parent = gated.chain.head
-        empty, _ = gated.lab.build(parent)
+def test_a_block_that_replays_one_is_invalid(slotted):
+    head = slotted.chain.head
+    for kind, item in producers_transactions(slotted):
+        transaction = slotted.lab.sign("anna", kind, item)
+        slotted.lab.extend(transaction)
+        parent = slotted.chain.head
+        empty, _ = slotted.lab.build(parent)
         header = replace(empty.header, tx_root=compute_tx_root([transaction]))
         replay = Block(header=header, transactions=(transaction,))
         with pytest.raises(InvalidBody) as caught:
-            execute_block(parent.state, replay, gated.lab.context(parent), gated.lab.contracts, EnvelopeCache())
+            execute_block(parent.state, replay, slotted.lab.context(parent), slotted.lab.contracts, EnvelopeCache())
         assert caught.value.values["code"] == ("StaleCertificate" if kind == CERTIFICATE else "AlreadyRecorded")
-    assert gated.lab.account("anna").sequence == gated.lab.account("anna", head).sequence
+    assert slotted.lab.account("anna").sequence == slotted.lab.account("anna", head).sequence
 
 
-def test_the_bounds_of_genesis_leave_room_for_certificates_and_evidence(gated):
+def test_the_bounds_of_genesis_leave_room_for_certificates_and_evidence(slotted):
     """512 bytes and 101 per signature for a certificate, 1024 for evidence: what the parameters assume."""
-    far = replace(gated.gate, period=2**63 - 1)
+    far = replace(slotted.checkpoint, slot=2**63 - 1)
     for count in range(1, 5):
-        certificate = gated.certify(far, *SEALERS[:count])
-        transaction = gated.lab.sign("anna", CERTIFICATE, certificate.to_value(), expiry=2**63 - 1)
+        certificate = slotted.certify(far, *SEALERS[:count])
+        transaction = slotted.lab.sign("anna", CERTIFICATE, certificate.to_value(), expiry=2**63 - 1)
         assert len(transaction.raw) <= 512 + 101 * count
     numbers = {"height": 2**63 - 1, "timestamp_ms": 2**63 - 1, "period": 2**63 - 1, "nonce": 2**64 - 1}
-    largest = replace(header_of(gated, "dora", gated.root, 0), credit_upt=MAX_CREDIT_UPT, n_diff=2**256 - 1, **numbers)
+    largest = replace(
+        header_of(slotted, "dora", slotted.root, 0), credit_upt=MAX_CREDIT_UPT, n_diff=2**256 - 1, **numbers
+    )
     evidence = Equivocation(first=largest, second=largest)
-    assert len(gated.lab.sign("anna", EQUIVOCATION, evidence.to_value(), expiry=2**63 - 1).raw) <= 1_024
-    assert len(gated.lab.sign("anna", DOUBLE_VOTE, double_vote(gated, period=2**63 - 1).to_value()).raw) <= 1_024
+    assert len(slotted.lab.sign("anna", EQUIVOCATION, evidence.to_value(), expiry=2**63 - 1).raw) <= 1_024
+    assert len(slotted.lab.sign("anna", DOUBLE_VOTE, double_vote(slotted, slot=2**63 - 1).to_value()).raw) <= 1_024

@@ -1,4 +1,4 @@
-"""The guard: whatever happens in between, no key seals twice on a parent or signs two statements for a period."""
+"""The guard: whatever happens in between, no key seals twice on a parent or signs two statements for a slot."""
 
 from dataclasses import replace
 
@@ -19,8 +19,8 @@ def parent(number):
     return number.to_bytes(32, "big")
 
 
-def statement(period, version=0):
-    return Statement(chain_id=b"\xc1" * 32, period=period, block_hash=parent(version), result_root=bytes(32))
+def statement(slot, version=0):
+    return Statement(chain_id=b"\xc1" * 32, slot=slot, block_hash=parent(version))
 
 
 def restarted(record):
@@ -44,11 +44,11 @@ def test_one_seal_per_parent():
         record.after_seal(height=5, parent=parent(1))
 
 
-def test_one_statement_per_period_though_it_may_be_repeated():
+def test_one_statement_per_slot_though_it_may_be_repeated():
     record = GuardRecord().after_vote(statement(3))
     assert record.may_sign(statement(3))
     assert not record.may_sign(statement(3, version=1))
-    assert not record.may_sign(replace(statement(3), result_root=b"\x01" * 32))
+    assert not record.may_sign(replace(statement(3), chain_id=b"\xc2" * 32))
     assert record.may_sign(statement(2))
     assert record.may_sign(statement(4, version=1))
     assert record.after_vote(statement(3)) == record
@@ -63,10 +63,10 @@ def test_the_height_falls_only_with_the_head():
     assert not record.after_head(7).may_seal_on(parent(1))
 
 
-def test_a_period_too_old_to_be_remembered_is_refused():
+def test_a_slot_too_old_to_be_remembered_is_refused():
     record = GuardRecord()
-    for period in range(10, 10 + KEPT):
-        record = record.after_vote(statement(period))
+    for slot in range(10, 10 + KEPT):
+        record = record.after_vote(statement(slot))
     assert len(record.votes) == KEPT
     assert record.may_sign(statement(10))
     assert not record.may_sign(statement(9))
@@ -123,17 +123,17 @@ class GuardMachine(RuleBasedStateMachine):
             self.record = self.record.after_seal(height=height, parent=parent(number))
             self.sealed.append(number)
 
-    @rule(period=st.integers(0, 12) | st.integers(0, 600), version=st.integers(0, 2))
-    def sign(self, period, version):
-        if self.record.may_sign(statement(period, version)):
-            self.record = self.record.after_vote(statement(period, version))
-            self.signed.setdefault(period, set()).add(version)
+    @rule(slot=st.integers(0, 12) | st.integers(0, 600), version=st.integers(0, 2))
+    def sign(self, slot, version):
+        if self.record.may_sign(statement(slot, version)):
+            self.record = self.record.after_vote(statement(slot, version))
+            self.signed.setdefault(slot, set()).add(version)
 
     @rule(first=st.integers(0, 400))
     def sign_many(self, first):
-        """Enough periods in a row to push old ones out."""
-        for period in range(first, first + 120):
-            self.sign(period=period, version=first % 3)
+        """Enough slots in a row to push old ones out."""
+        for slot in range(first, first + 120):
+            self.sign(slot=slot, version=first % 3)
 
     @rule(height=st.integers(0, 50))
     def move_head(self, height):

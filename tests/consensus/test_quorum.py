@@ -41,8 +41,8 @@ CHAIN, OTHER_CHAIN = b"\x01" * 32, b"\x02" * 32
 KEYS = sorted((SigningKey(bytes([seed]) * 32) for seed in range(7)), key=lambda key: key.public_key)
 MEMBERS = [key.public_key for key in KEYS]  # n = 7: f = 2, quorum 5
 STRANGER = SigningKey(b"\xff" * 32)
-A = Statement(chain_id=CHAIN, period=3, block_hash=b"\xaa" * 32, result_root=b"\x10" * 32)
-B = Statement(chain_id=CHAIN, period=3, block_hash=b"\xbb" * 32, result_root=b"\x10" * 32)
+A = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xaa" * 32)
+B = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xbb" * 32)
 
 
 def certify(statement: Statement, keys: list[SigningKey]) -> QuorumCertificate:
@@ -91,10 +91,10 @@ def test_everything_survives_the_wire():
     [
         None,
         (),
-        (CHAIN, 3, b"short", A.result_root),
-        (CHAIN, -1, A.block_hash, A.result_root),
-        (CHAIN, b"3", A.block_hash, A.result_root),
-        (CHAIN, 3, A.block_hash, A.result_root, 0),
+        (CHAIN, 3, b"short"),
+        (CHAIN, -1, A.block_hash),
+        (CHAIN, b"3", A.block_hash),
+        (CHAIN, 3, A.block_hash, 0),
     ],
 )
 def test_a_statement_of_the_wrong_shape_is_refused(value):
@@ -121,9 +121,9 @@ def test_a_certificate_on_the_wire_is_bounded_sorted_and_free_of_duplicates():
 
 
 def test_every_field_is_signed():
-    changes = {"chain_id": OTHER_CHAIN, "period": 4, "block_hash": B.block_hash, "result_root": bytes(32)}
+    changes = {"chain_id": OTHER_CHAIN, "slot": 4, "block_hash": B.block_hash}
     digests = {replace(A, **{name: value}).digest() for name, value in changes.items()}
-    assert len(digests | {A.digest()}) == 5
+    assert len(digests | {A.digest()}) == 4
 
 
 # --- votes ---------------------------------------------------------------------------------------
@@ -208,7 +208,7 @@ def test_a_quorum_that_cannot_intersect_is_our_bug():
 # --- double votes --------------------------------------------------------------------------------
 
 
-def test_two_statements_for_one_period_convict():
+def test_two_statements_for_one_slot_convict():
     evidence = DoubleVote(first=sign_statement(A, KEYS[0]), second=sign_statement(B, KEYS[0]))
     check_double_vote(evidence, MEMBERS, chain_id=CHAIN)
     assert evidence.signer == MEMBERS[0]
@@ -220,7 +220,7 @@ def test_what_does_not_convict():
         DoubleVote(first=first, second=first),
         DoubleVote(first=second, second=first),
         DoubleVote(first=first, second=sign_statement(B, KEYS[1])),
-        DoubleVote(first=first, second=sign_statement(replace(B, period=4), KEYS[0])),
+        DoubleVote(first=first, second=sign_statement(replace(B, slot=4), KEYS[0])),
         DoubleVote(first=first, second=sign_statement(replace(B, chain_id=OTHER_CHAIN), KEYS[0])),
     ):
         with pytest.raises(NotADoubleVote):
@@ -244,7 +244,7 @@ def test_evidence_cannot_be_fabricated():
 
 @pytest.fixture
 def tally() -> VoteTally:
-    return VoteTally(chain_id=CHAIN, members_at=lambda period: MEMBERS)
+    return VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS)
 
 
 def test_more_than_m_identical_votes_form_a_certificate_once(tally):
@@ -287,14 +287,14 @@ def test_a_bad_vote_leaves_no_trace(tally):
         (InvalidSignature, forged(sign_statement(A, KEYS[0]))),
         (UnknownSigner, sign_statement(A, STRANGER)),
         (WrongChain, sign_statement(replace(A, chain_id=OTHER_CHAIN), KEYS[0])),
-        (VoteTooFarAhead, sign_statement(replace(A, period=5), KEYS[0])),
+        (VoteTooFarAhead, sign_statement(replace(A, slot=5), KEYS[0])),
     ]:
         with pytest.raises(error):
             tally.add(vote)
-    assert all(tally.votes(period) == () for period in range(10))
+    assert all(tally.votes(slot) == () for slot in range(10))
 
 
-def test_the_window_of_periods_moves_with_forget_before(tally):
+def test_the_window_of_slots_moves_with_forget_before(tally):
     late = sign_statement(A, KEYS[0])
     tally.add(late)
     tally.forget_before(4)
@@ -304,27 +304,27 @@ def test_the_window_of_periods_moves_with_forget_before(tally):
     tally.forget_before(2)
     assert tally.add(late) is None
     assert tally.votes(3) == ()
-    tally.add(sign_statement(replace(A, period=8), KEYS[0]))
+    tally.add(sign_statement(replace(A, slot=8), KEYS[0]))
     with pytest.raises(VoteTooFarAhead):
-        tally.add(sign_statement(replace(A, period=9), KEYS[0]))
+        tally.add(sign_statement(replace(A, slot=9), KEYS[0]))
 
 
-def test_periods_are_counted_apart(tally):
-    later = replace(A, period=4)
+def test_slots_are_counted_apart(tally):
+    later = replace(A, slot=4)
     assert [tally.add(sign_statement(A, key)) for key in KEYS[:4]] == [None] * 4
     assert [tally.add(sign_statement(later, key)) for key in KEYS[:4]] == [None] * 4
     assert tally.add(sign_statement(later, KEYS[4])) == certify(later, KEYS[:5])
 
 
 def test_a_chains_m_may_ask_for_more_than_the_least_quorum():
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda period: MEMBERS, quorum_of=lambda n: n)
+    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS, quorum_of=lambda n: n)
     outcomes = [tally.add(sign_statement(A, key)) for key in KEYS]
     assert outcomes == [None] * 6 + [certify(A, KEYS)]
 
 
 def test_a_member_that_lost_its_right_no_longer_counts():
     present = set(MEMBERS)
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda period: present)
+    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: present)
     for key in KEYS[:4]:
         tally.add(sign_statement(A, key))
     present.remove(MEMBERS[0])  # n = 6: quorum 4
@@ -334,13 +334,13 @@ def test_a_member_that_lost_its_right_no_longer_counts():
 def test_any_order_of_arrival_gives_the_same_certificate():
     members = MEMBERS[:4]
     for order in permutations(KEYS[:3]):
-        tally = VoteTally(chain_id=CHAIN, members_at=lambda period: members)
+        tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: members)
         assert [tally.add(sign_statement(A, key)) for key in order][-1] == certify(A, KEYS[:3])
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=60))
 def test_no_arrival_order_yields_two_certificates_or_loses_a_culprit(arrivals):
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda period: MEMBERS)
+    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS)
     outcomes = [tally.add(VOTES[member, says_a]) for member, says_a in arrivals]
     certificates = [outcome for outcome in outcomes if isinstance(outcome, QuorumCertificate)]
     culprits = [outcome.signer for outcome in outcomes if isinstance(outcome, DoubleVote)]

@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.accounts import Account, get_account, put_account
 from ledger.block import Block, compute_tx_root
+from ledger.checkpoints import Checkpoint, get_checkpoints
 from ledger.codec import encode
 from ledger.errors import (
     Expired,
@@ -38,9 +39,9 @@ from ledger.execution import (
     ledger_handlers,
     select_transactions,
 )
-from ledger.gates import OPEN, VOID, Gate, get_gate, get_undecided, put_gate, record_gate
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
+from ledger.params import ChainParams, LedgerParams
 from ledger.snapshot import Standing, get_snapshot
 from ledger.state import State
 from ledger.transaction import Transaction
@@ -280,24 +281,21 @@ def test_hooks_run_in_order_before_any_transaction(make_lab):
     assert run(lab, lab.sign("anna", "shout")).events == (("hook", "a", 1), ("hook", "b", 1), ("shout",))
 
 
-def test_a_gate_learns_its_blocks_hash_from_the_next_block(make_lab):
-    # genesis ── a1: the gates of 4 and 5 close, 5 is void at once ── a2: both know a1's hash
-    def close(view, block):
-        if block.height == 1:
-            gate = Gate(height=1, block_hash=b"", result_root=b"\x11" * 32, trade_count=0)
-            record_gate(view, 4, gate)
-            record_gate(view, 5, gate)
-            put_gate(view, 5, gate._replace(status=VOID))
+def test_a_checkpoint_learns_its_blocks_hash_from_the_next_block_before_its_hooks(make_lab):
+    # genesis ── a1: opens slot 1 ── a2: its hooks see a1's hash ── a3
+    seen = []
+    lab = make_lab(contracts=Contracts(handlers={}, hooks=(lambda view, block: seen.append(get_checkpoints(view)),)))
+    a1 = lab.extend(timestamp_ms=lab.genesis.time_ms + 5_000)
+    lab.extend()
+    lab.extend()
+    assert seen == [(Checkpoint(1, 1),), *[(Checkpoint(1, 1, a1.hash),)] * 2]
 
-    lab = make_lab(contracts=Contracts(handlers={}, hooks=(close,)))
-    a1 = lab.extend()
-    view = Overlay(a1.state)
-    assert (get_gate(view, 4).block_hash, get_undecided(view)) == (b"", (4,))
-    for entry in (lab.extend(), lab.extend()):
-        view = Overlay(entry.state)
-        assert [get_gate(view, period).block_hash for period in (4, 5)] == [a1.hash, a1.hash]
-        assert [get_gate(view, period).status for period in (4, 5)] == [OPEN, VOID]
-        assert get_undecided(view) == (4,)
+
+def test_a_block_knows_which_other_chains_there_are(make_lab):
+    sibling = ChainParams(name="LH1", kind="credit", ledger=LedgerParams(period_ms=20_000))
+    assert make_lab().context(make_lab().root).siblings == frozenset()
+    lab = make_lab(siblings=(sibling,))
+    assert lab.context(lab.root).siblings == {"credit"}
 
 
 # --- a whole block ---------------------------------------------------------------------------------

@@ -11,7 +11,8 @@ from ledger.block import NO_PARENT, NO_SIGNATURE
 from ledger.genesis import Genesis, GenesisMember, build_genesis_block, build_state, get_grid_operator
 from ledger.merkle import EMPTY_ROOT
 from ledger.overlay import Overlay
-from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
+from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, MarketParams, SchedulingParams
+from ledger.siblings import Sibling, get_sibling
 from ledger.signatures import SigningKey
 from ledger.snapshot import Standing, get_snapshot
 
@@ -31,14 +32,32 @@ ANNA = member("anna", seals=True, balance_uyuan=500, capacity_wh=7_000, position
 METER = member("meter", "device", owner="anna")
 
 
-def make(*members, consensus=None, ledger=None, market=None, time_ms=TIME_MS):
+AREAS = (Area(name="town", wheeling_uyuan_per_kwh=20_000),)
+LINES = (Line(name="feeder", area="town", capacity_wh=9_000),)
+
+
+def scheduling_chain(name="DU1", ledger=None, market=None, consensus=None, **fields):
+    return ChainParams(
+        name=name,
+        kind="scheduling",
+        ledger=LedgerParams(**(ledger or {})),
+        consensus=ConsensusParams(**(consensus or {})),
+        market=MarketParams(**(market or {})),
+        scheduling=SchedulingParams(**{"areas": AREAS, "lines": LINES, **fields}),
+    )
+
+
+DU1, LH1 = scheduling_chain(), ChainParams(name="LH1", kind="credit")
+
+
+def make(*members, consensus=None, ledger=None, market=None, time_ms=TIME_MS, siblings=()):
     params = ChainParams(
         name="JY1",
         consensus=ConsensusParams(**(consensus or {})),
         ledger=LedgerParams(**(ledger or {})),
         market=MarketParams(**(market or {})),
     )
-    return Genesis(params=params, time_ms=time_ms, members=members or (GRID, ANNA, METER))
+    return Genesis(params=params, time_ms=time_ms, members=members or (GRID, ANNA, METER), siblings=siblings)
 
 
 # --- the chain id ----------------------------------------------------------------------------------
@@ -49,13 +68,14 @@ def test_the_chain_id_is_the_tagged_hash_of_the_whole_document():
     tag = hashlib.sha256(b"gridmerit/genesis").digest()
     document = msgpack.packb(
         [
-            list(genesis.params.to_value()),
             TIME_MS,
+            [list(genesis.params.to_value())],
             [
-                ["grid", "grid-operator", key("grid"), 0, 0, 0, "", ""],
-                ["anna", "prosumer", key("anna"), 1, 500, 7_000, "feeder-1", ""],
-                ["meter", "device", key("meter"), 0, 0, 0, "", "anna"],
+                ["grid", "grid-operator", key("grid"), [], 0, 0, "", ""],
+                ["anna", "prosumer", key("anna"), ["*"], 500, 7_000, "feeder-1", ""],
+                ["meter", "device", key("meter"), [], 0, 0, "", "anna"],
             ],
+            "JY1",
         ],
         use_bin_type=True,
     )
@@ -78,7 +98,7 @@ def test_two_documents_that_differ_anywhere_are_two_chains():
                 {"role": "producer"},
             )
         ),
-        make(GRID.model_copy(update={"seals": True}), ANNA, METER),
+        make(GRID.model_copy(update={"seals": ("*",)}), ANNA, METER),
     ]
     assert len({genesis.chain_id for genesis in (make(), *others)}) == len(others) + 1
 
@@ -90,11 +110,153 @@ def test_json_leads_to_the_same_chain():
     assert again.chain_id == genesis.chain_id
 
 
+# --- several chains from one document --------------------------------------------------------------
+
+
+def ids(genesis):
+    return {chain.name: genesis.chain_id_of(chain.name) for chain in genesis.chains}
+
+
+def test_the_chains_of_a_network_differ_in_id_and_know_each_others():
+    network = make(siblings=(LH1, DU1))
+    assert [chain.name for chain in network.chains] == ["DU1", "JY1", "LH1"]
+    assert len(set(ids(network).values())) == 3
+    assert network.chain_id == ids(network)["JY1"]
+
+
+def test_every_chain_opens_from_the_document_of_any_other():
+    network = make(siblings=(LH1, DU1))
+    for name in ("DU1", "JY1", "LH1"):
+        opened = network.open(name)
+        assert (opened.params.name, opened.chain_id) == (name, ids(network)[name])
+        assert ids(opened) == ids(network)
+        assert (opened.members, opened.time_ms) == (network.members, network.time_ms)
+        for back in ("DU1", "JY1", "LH1"):
+            assert opened.open(back) == network.open(back)
+    assert make(siblings=(DU1, LH1)).chain_id == network.chain_id
+    again = Genesis.model_validate_json(network.open("DU1").model_dump_json())
+    assert again == network.open("DU1")
+    assert ids(again) == ids(network)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"siblings": ()},
+        {"siblings": (DU1,)},
+        {"siblings": (DU1, ChainParams(name="LH2", kind="credit"))},
+        {"siblings": (DU1, LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_depth=3)}))},
+        {"siblings": (scheduling_chain(quota_ppm=3_000_001), LH1)},
+        {"siblings": (scheduling_chain(lines=(LINES[0].model_copy(update={"capacity_wh": 1}),)), LH1)},
+        {"siblings": (scheduling_chain(areas=(AREAS[0].model_copy(update={"wheeling_uyuan_per_kwh": 1}),)), LH1)},
+        {"consensus": {"relief_after": 13}},
+        {"time_ms": TIME_MS + 1},
+    ],
+)
+def test_a_change_in_any_chain_is_another_network(change):
+    """No chain of the one has the id of any chain of the other: no signature and no proof can be carried over."""
+    before, after = make(siblings=(DU1, LH1)), make(**{"siblings": (DU1, LH1), **change})
+    assert not set(ids(before).values()) & set(ids(after).values())
+
+
+def test_a_member_seals_where_the_document_says():
+    members = (
+        GRID,
+        member("anna", seals=True),
+        member("bert", seals=("JY1", "LH1")),
+        member("cleo", seals=["DU1"]),
+        member("dora", seals=False),
+    )
+    network = make(*members, siblings=(DU1, LH1))
+    sealers = {"DU1": ("anna", "cleo"), "JY1": ("anna", "bert"), "LH1": ("anna", "bert")}
+    for name, names in sealers.items():
+        keys = tuple(sorted(key(sealer) for sealer in names))
+        opened = network.open(name)
+        assert opened.sealers == network.sealers_of(name) == keys
+        view = Overlay(build_state(opened))
+        assert get_sealers(view) == keys
+        assert set(get_snapshot(build_state(opened)).members) == set(keys)
+
+
+def test_the_state_knows_every_other_chain_and_whose_signatures_count_there():
+    members = (GRID, member("anna", seals=True), member("bert", seals=("LH1",)), member("cleo", seals=("LH1",)))
+    credit = LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_m=2)})
+    network = make(*members, siblings=(DU1, credit))
+    view = Overlay(build_state(network))
+    everyone = tuple(sorted(key(name) for name in ("anna", "bert", "cleo")))
+    assert get_sibling(view, ids(network)["LH1"]) == Sibling("LH1", "credit", 2, 0, everyone)
+    assert get_sibling(view, ids(network)["DU1"]) == Sibling("DU1", "scheduling", 0, 0, (key("anna"),))
+    assert get_sibling(view, network.chain_id) is None, "it is no sibling of itself"
+    assert get_sibling(view, make().chain_id) is None
+
+
+def test_chains_of_one_network_start_with_states_of_their_own():
+    network = make(siblings=(DU1, LH1))
+    roots = {build_state(network.open(name)).root for name in ("DU1", "JY1", "LH1")}
+    assert len(roots) == 3
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"siblings": (LH1, ChainParams(name="LH2", kind="credit"))}, "two chains share a name or a kind"),
+        ({"siblings": (LH1.model_copy(update={"name": "JY1"}),)}, "two chains share a name or a kind"),
+        ({"siblings": (ChainParams(name="JY2"),)}, "two chains share a name or a kind"),
+        (
+            {"siblings": (LH1.model_copy(update={"ledger": LedgerParams(period_ms=1)}),)},
+            "the chains differ in period_ms or initial_credit_upt",
+        ),
+        (
+            {"siblings": (LH1.model_copy(update={"market": MarketParams(initial_credit_upt=1)}),)},
+            "the chains differ in period_ms or initial_credit_upt",
+        ),
+        ({"siblings": (scheduling_chain(quota_ppm=2_000_000),)}, "want quota_ppm above gate_ppm above verdict_ppm"),
+        ({"siblings": (scheduling_chain(verdict_ppm=2_000_000),)}, "want quota_ppm above gate_ppm above verdict_ppm"),
+        (
+            {"siblings": (scheduling_chain(verdict_ppm=4),), "market": {"deadline_ppm": 5}},
+            "and deadline_ppm not above that",
+        ),
+        ({"siblings": (scheduling_chain(meter_ppm=2_000_000),)}, "meter_ppm must come before settle_ppm"),
+        (
+            {"siblings": (LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_m=1)}),)},
+            "more than checkpoint_m members must sign, but only 1",
+        ),
+    ],
+)
+def test_chains_that_do_not_fit_together_are_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        make(**fields)
+
+
+def test_chains_that_just_fit_together_are_not():
+    clock = scheduling_chain(quota_ppm=2_000_001, verdict_ppm=1_999_999, meter_ppm=1_999_999)
+    make(siblings=(clock,), market={"deadline_ppm": 1_999_999})
+
+
+def test_a_network_has_a_trading_chain():
+    with pytest.raises(ValidationError, match="no chain is of the kind trading"):
+        Genesis(params=LH1, time_ms=TIME_MS, members=(GRID, ANNA), siblings=(DU1,))
+
+
+@pytest.mark.parametrize(
+    ("seals", "message"),
+    [
+        (("JY1",), "no member has the sealing right on LH1"),
+        (("JY1", "LH1", "DU1"), "a member seals on a chain that is not there: DU1 "),
+        (("*", "DU1"), "a member seals on a chain that is not there: DU1 "),
+    ],
+)
+def test_sealing_rights_must_fit_the_chains(seals, message):
+    make(GRID, member("anna", seals=("JY1", "LH1")), siblings=(LH1,))
+    with pytest.raises(ValidationError, match=message):
+        make(GRID, member("anna", seals=seals), siblings=(LH1,))
+
+
 # --- the founding state ----------------------------------------------------------------------------
 
 
 def test_the_state_holds_members_accounts_sealers_and_the_first_snapshot():
-    genesis = make(GRID.model_copy(update={"seals": True}), ANNA, METER, market={"initial_credit_upt": 80_000_000})
+    genesis = make(GRID.model_copy(update={"seals": ("*",)}), ANNA, METER, market={"initial_credit_upt": 80_000_000})
     state = build_state(genesis)
     view = Overlay(state)
     anna, grid, meter = (SigningKey(name.encode().ljust(32, b".")) for name in ("anna", "grid", "meter"))
@@ -189,6 +351,9 @@ def test_a_certificate_must_fit_into_a_transaction():
         {"position": "p" * 33},
         {"key": "0xzz"},
         {"sealing": True},
+        {"seals": "JY1"},
+        {"seals": 1},
+        {"seals": (1,)},
     ],
 )
 def test_a_member_with_a_bad_field_is_refused(fields):

@@ -6,7 +6,21 @@ import pytest
 from pydantic import ValidationError
 
 from ledger.codec import encode
-from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams, MatchingWeights
+from ledger.params import (
+    Area,
+    ChainParams,
+    ConsensusParams,
+    LedgerParams,
+    Line,
+    MarketParams,
+    MatchingWeights,
+    SchedulingParams,
+)
+
+HILL, TOWN = Area(name="hill", wheeling_uyuan_per_kwh=10_000), Area(name="town", wheeling_uyuan_per_kwh=20_000)
+FEEDER = Line(name="feeder", area="town", capacity_wh=9_000)
+BRANCH = Line(name="branch", upstream="feeder", area="hill", capacity_wh=4_000)
+GRID = {"areas": (HILL, TOWN), "lines": (FEEDER, BRANCH)}
 
 OTHER_VALUES = {
     "ledger": {
@@ -27,6 +41,8 @@ OTHER_VALUES = {
         "relief_after": 13,
         "max_ahead_ms": 4_999,
         "tie_break": "first-seen",
+        "checkpoints_per_period": 5,
+        "checkpoint_lifetime": 5,
         "checkpoint_depth": 3,
         "checkpoint_m": 1,
         "equivocation_cost_upt": 1,
@@ -48,7 +64,19 @@ OTHER_VALUES = {
         "weights": MatchingWeights(position_ppm=1),
     },
 }
-SECTIONS = {"ledger": LedgerParams, "consensus": ConsensusParams, "market": MarketParams}
+OTHER_VALUES["scheduling"] = {
+    "quota_ppm": 4_000_000,
+    "verdict_ppm": 1,
+    "meter_ppm": 1_600_000,
+    "areas": (HILL, TOWN.model_copy(update={"wheeling_uyuan_per_kwh": 20_001})),
+    "lines": (FEEDER, BRANCH.model_copy(update={"capacity_wh": 4_001})),
+}
+SECTIONS = {
+    "ledger": LedgerParams,
+    "consensus": ConsensusParams,
+    "market": MarketParams,
+    "scheduling": SchedulingParams,
+}
 ONLY_VALUE = {("consensus", "engine")}  # parameters that have one choice so far
 
 
@@ -63,13 +91,23 @@ def test_every_parameter_reaches_the_canonical_bytes(section, name):
     if (section, name) in ONLY_VALUE:
         assert getattr(SECTIONS[section](), name) in canonical(ChainParams(name="JY1")).decode("latin-1")
         return
-    changed = SECTIONS[section](**{name: OTHER_VALUES[section][name]})
-    assert getattr(changed, name) != getattr(SECTIONS[section](), name)
-    assert canonical(ChainParams(name="JY1", **{section: changed})) != canonical(ChainParams(name="JY1"))
+    base = GRID if section == "scheduling" else {}
+    kind = "scheduling" if section == "scheduling" else "trading"
+    usual, changed = (SECTIONS[section](**{**base, **change}) for change in ({}, {name: OTHER_VALUES[section][name]}))
+    assert getattr(changed, name) != getattr(usual, name)
+    one, other = (ChainParams(name="JY1", kind=kind, **{section: item}) for item in (usual, changed))
+    assert canonical(one) != canonical(other)
 
 
 def test_the_name_reaches_the_canonical_bytes():
     assert canonical(ChainParams(name="JY1")) != canonical(ChainParams(name="LH1"))
+
+
+def test_the_kind_reaches_the_canonical_bytes():
+    assert canonical(ChainParams(name="JY1")) != canonical(ChainParams(name="JY1", kind="credit"))
+    assert ChainParams(name="JY1").kind == "trading"
+    with pytest.raises(ValidationError):
+        ChainParams(name="JY1", kind="sidechain")
 
 
 def test_the_canonical_form_is_the_fields_in_order_with_wide_numbers_as_32_bytes():
@@ -119,7 +157,14 @@ def test_a_number_is_a_positive_integer_and_nothing_like_one(bad):
         ("consensus", {"retarget_window": 11}),
         ("consensus", {"max_ahead_ms": 15_001}),
         ("consensus", {"equivocation_cost_upt": 100_000_001}),
+        ("consensus", {"checkpoints_per_period": 0}),
+        ("consensus", {"checkpoints_per_period": 1_001}),
+        ("consensus", {"checkpoint_lifetime": 0}),
+        ("consensus", {"checkpoint_lifetime": 65}),
         ("ledger", {"max_transaction_bytes": 1_023}),
+        ("scheduling", {"quota_ppm": 0}),
+        ("scheduling", {"verdict_ppm": -1}),
+        ("scheduling", {"areas": [HILL]}),
         ("market", {"natural_factor_ppm": 300_001}),
         ("market", {"initial_credit_upt": 100_000_001}),
     ],
@@ -145,6 +190,13 @@ def test_a_chain_name_can_be_a_directory(name):
         ("market", {"gate_ppm": 3_000_000}, "must open before its gate"),
         ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
         ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
+        ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
+        ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),
+        ("scheduling", {"areas": (HILL, HILL)}, "two areas share a name"),
+        ("scheduling", {**GRID, "lines": (FEEDER, FEEDER)}, "two lines are called feeder"),
+        ("scheduling", {**GRID, "lines": (BRANCH, FEEDER)}, "line branch: list its upstream line feeder before it"),
+        ("scheduling", {**GRID, "lines": (BRANCH,)}, "line branch: list its upstream line feeder before it"),
+        ("scheduling", {"areas": (HILL,), "lines": (FEEDER,)}, "line feeder: there is no area town"),
     ],
 )
 def test_parameters_that_contradict_each_other_are_refused(section, fields, message):
@@ -156,3 +208,27 @@ def test_contradictions_end_where_they_should():
     ConsensusParams(max_ahead_ms=600, block_interval_ms=100)
     LedgerParams(max_block_bytes=16_384)
     MarketParams(settle_ppm=1_000_001)
+    SchedulingParams(quota_ppm=1_000_001, meter_ppm=1_000_001)
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"name": "a b"},
+        {"name": "branch", "upstream": "u" * 33},
+        {"name": "branch", "area": ""},
+        {"name": "branch", "capacity_wh": 0},
+        {"name": "branch", "capacity_wh": 2**63},
+        {"name": "branch", "capcity_wh": 1},
+    ],
+)
+def test_a_line_with_a_bad_field_is_refused(fields):
+    with pytest.raises(ValidationError):
+        Line(**{"area": "hill", "capacity_wh": 1, **fields})
+
+
+@pytest.mark.parametrize(("kind", "has_lines"), [("scheduling", False), ("trading", True), ("credit", True)])
+def test_a_scheduling_chain_and_no_other_has_lines(kind, has_lines):
+    ChainParams(name="DU1", kind="scheduling", scheduling=SchedulingParams(**GRID))
+    with pytest.raises(ValidationError, match="a scheduling chain, and only such a chain, has lines"):
+        ChainParams(name="DU1", kind=kind, scheduling=SchedulingParams(**GRID if has_lines else {}))

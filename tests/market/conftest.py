@@ -1,22 +1,28 @@
-"""A small market on a chain, driven block by block: `make_market()` gives every test its own."""
+"""A small market on a chain, driven block by block: `make_market()` gives each test its own, alone or beside others."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from functools import cache
+from types import MappingProxyType
 
 import pytest
 
 from ledger.accounts import Account, account_key, get_account, put_account
-from ledger.codec import encode
-from ledger.execution import BlockContext, Contracts, Execution, compute_period, execute_body
-from ledger.gates import CERTIFIED, Gate, get_gate, put_gate
+from ledger.checkpoints import Checkpoint, mark_certified
+from ledger.codec import Value, encode
+from ledger.errors import GridmeritError
+from ledger.execution import BlockContext, Contracts, Execution, compute_period, execute_body, select_transactions
 from ledger.genesis import Genesis, GenesisMember, build_state
+from ledger.inbox import Delivery, receive
+from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Event, Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.state import State
-from ledger.transaction import make_transaction
-from market.contracts import TradeIntention, market_handlers, market_hooks
+from ledger.transaction import Transaction, make_transaction
+from market.contracts import TradeIntention, market_handlers, market_hooks, market_routes
+from market.gates import Gate, get_gate
 from market.orders import Side
 from market.period import PeriodTimes, compute_times
 
@@ -33,7 +39,7 @@ TRADERS = {
     "pia": "producer",
     "rosa": "prosumer",
 }
-CONTRACTS = Contracts(handlers=market_handlers(), producer_handlers={}, hooks=market_hooks())
+WIDE_WH = 10**9  # a line quota that is never in the way
 
 
 @cache
@@ -45,7 +51,32 @@ def address(name: str) -> bytes:
     return key_of(name).address
 
 
-def _founders(capacity_wh: int) -> tuple[GenesisMember, ...]:
+def make_contracts(siblings: frozenset[str]) -> Contracts:
+    """The market's, and `relay`: a message of another chain whose proof has been checked."""
+    return Contracts(
+        handlers=market_handlers(siblings), producer_handlers={"relay": _process_relay}, hooks=market_hooks()
+    )
+
+
+def _process_relay(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """What the relay contract does once certificate, header and state proof are in order."""
+    chain, source, kind, number, part, parts, rows = transaction.payload
+    is_complete = receive(view, chain, kind, number, part, parts)
+    delivery = Delivery(
+        source=chain,
+        kind=kind,
+        number=number,
+        part=part,
+        parts=parts,
+        rows=rows,
+        is_complete=is_complete,
+        block_hash=bytes(32),
+        height=1,
+    )
+    market_routes()[source, kind](view, block, delivery)
+
+
+def _founders(capacity_wh: int, positions: Mapping[str, str]) -> tuple[GenesisMember, ...]:
     grid = GenesisMember(name="grid", role="grid-operator", key=key_of("grid").public_key, seals=True)
     traders = [
         GenesisMember(
@@ -54,7 +85,7 @@ def _founders(capacity_wh: int) -> tuple[GenesisMember, ...]:
             key=key_of(name).public_key,
             balance_uyuan=BALANCE_UYUAN,
             capacity_wh=capacity_wh,
-            position="feeder-1",
+            position=positions.get(name, "feeder-1"),
         )
         for name, role in TRADERS.items()
     ]
@@ -67,7 +98,7 @@ def _founders(capacity_wh: int) -> tuple[GenesisMember, ...]:
 
 @pytest.fixture(scope="session")
 def make_market() -> type[Market]:
-    """Called with the members' capacity and the market parameters where they differ from the defaults."""
+    """Called with sibling chains, members' capacity and positions, and the market parameters that are not defaults."""
     return Market
 
 
@@ -80,9 +111,18 @@ def market() -> Market:
 class Market:
     """One chain whose only contract is the market; whatever is submitted goes into a block at `now_ms`."""
 
-    def __init__(self, *, capacity_wh: int = CAPACITY_WH, **market: int) -> None:
+    def __init__(
+        self,
+        *,
+        siblings: frozenset[str] = frozenset(),
+        capacity_wh: int = CAPACITY_WH,
+        positions: Mapping[str, str] = MappingProxyType({}),
+        **market: int,
+    ) -> None:
+        self.siblings, self.positions = siblings, positions
+        self.contracts = make_contracts(siblings)
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
-        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh))
+        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh, positions))
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)
         self.height = 0
@@ -105,37 +145,40 @@ class Market:
 
     def make_block(self, *calls: tuple[str, str, tuple[object, ...]]) -> Execution:
         """A block of transactions (sender, kind, payload) at `now_ms`."""
-        self.height += 1
-        period = compute_period(self.now_ms, genesis_time_ms=GENESIS_MS, period_ms=PERIOD_MS, parent_period=self.period)
-        context = BlockContext(
-            params=self.params,
-            chain_id=self.chain_id,
-            genesis_time_ms=GENESIS_MS,
-            height=self.height,
-            parent=self.height.to_bytes(32, "big"),
-            producer=address("grid"),
-            timestamp_ms=self.now_ms,
-            period=period,
-            is_first_of_period=period > self.period,
-        )
+        context = self._next_context()
         spent: dict[str, int] = {}
         transactions = []
         for sender, kind, payload in calls:
-            sequence = self.account(sender).sequence + spent.get(sender, 0)
+            sequence = self.account(sender).sequence + spent.get(sender, 0) if kind != "relay" else 0
             spent[sender] = spent.get(sender, 0) + 1
             transactions.append(
                 make_transaction(
                     key_of(sender),
                     chain_id=self.chain_id,
                     sequence=sequence,
-                    expiry_height=self.height,
+                    expiry_height=context.height,
                     kind=kind,
                     payload=payload,  # type: ignore[arg-type]
                 )
             )
-        execution = execute_body(self.state, context, transactions, CONTRACTS)
-        self.state, self.period = execution.state, period
+        execution = execute_body(self.state, context, transactions, self.contracts)
+        self.state, self.period, self.height = execution.state, context.period, context.height
         return execution
+
+    def _next_context(self) -> BlockContext:
+        period = compute_period(self.now_ms, genesis_time_ms=GENESIS_MS, period_ms=PERIOD_MS, parent_period=self.period)
+        return BlockContext(
+            params=self.params,
+            chain_id=self.chain_id,
+            genesis_time_ms=GENESIS_MS,
+            height=self.height + 1,
+            parent=self.height.to_bytes(32, "big"),
+            producer=address("grid"),
+            timestamp_ms=self.now_ms,
+            period=period,
+            is_first_of_period=period > self.period,
+            siblings=self.siblings,
+        )
 
     def submit(self, sender: str, kind: str, payload: tuple[object, ...]) -> str:
         """The receipt's error code, empty where the transaction took effect.
@@ -165,13 +208,72 @@ class Market:
     def read(self, owner: str, *, consumed: int = 0, produced: int = 0, period: int = PERIOD) -> str:
         return self.submit(f"meter-{owner}", "reading", (period, consumed, produced))
 
-    def certify(self, period: int = PERIOD) -> None:
-        """What the certificate contract does once enough members have signed the gate."""
+    def certify(self) -> None:
+        """What the certificate contract does once enough members have signed a checkpoint at this height; a block."""
         view = Overlay(self.state)
-        gate = get_gate(view, period)
-        assert gate is not None
-        put_gate(view, period, gate._replace(status=CERTIFIED))
+        mark_certified(view, Checkpoint(slot=self.height, height=self.height))
         self._keep(view)
+        self.make_block()
+
+    # --- other chains ----------------------------------------------------------------------------
+
+    def relay(
+        self,
+        kind: str,
+        *rows: Value,
+        number: int = PERIOD,
+        part: int = 0,
+        parts: int = 1,
+        source: str = "scheduling",
+        chain: str = "DU1",
+    ) -> str:
+        """A block with one part of another chain's message: the code of the error it is refused with, or nothing.
+
+        A relay that is refused must leave nothing behind: a block it was tried for is the block without it.
+        """
+        self.make_block()  # as in `submit`
+        self.make_block()
+        payload = (chain, source, kind, number, part, parts, rows)
+        try:
+            self.relayed = self.make_block(("grid", "relay", payload)).events
+        except GridmeritError as error:
+            context = self._next_context()
+            transaction = make_transaction(
+                key_of("grid"),
+                chain_id=self.chain_id,
+                sequence=0,
+                expiry_height=context.height,
+                kind="relay",
+                payload=payload,
+            )
+            arguments = self.state, context, [transaction], self.contracts
+            taken, execution = select_transactions(*arguments, max_bytes=self.params.ledger.max_block_bytes)
+            assert taken == ()
+            assert execution.delta.changes == {}
+            assert execution.events == ()
+            return error.code
+        return ""
+
+    def quota(self, *rows: Value, number: int = PERIOD) -> str:
+        """The whole quota of a period; without rows one that is never in the way."""
+        lines = sorted({"feeder-1", *self.positions.values()})
+        return self.relay("quota", *(rows or [(line, WIDE_WH, WIDE_WH, 20_000) for line in lines]), number=number)
+
+    def verdict(self, *rows: Value, number: int = PERIOD) -> str:
+        return self.relay("verdict", *rows, number=number)
+
+    def metered(self, *rows: tuple[str, int, int], number: int = PERIOD) -> str:
+        """A whole period's readings by member's name."""
+        return self.relay("metered", *[(address(name), *read) for name, *read in rows], number=number)
+
+    def posted(self, kind: str, number: int = PERIOD) -> list[Value] | None:
+        """The rows of a message in the outbox, None where there is none."""
+        view = Overlay(self.state)
+        for entry in get_entries(view):
+            if (entry.kind, entry.number) == (kind, number):
+                parts = [view.get(outbox_key(kind, number, part)) for part in range(entry.parts)]
+                return [row for _, rows in parts for row in rows]
+        return None
 
     def penalise(self, name: str, penalty_upt: int) -> None:
         """What the evidence contract does to a member that equivocated."""
@@ -183,9 +285,8 @@ class Market:
         view.commit()
         self.state = view.finish()[0]
 
-    @staticmethod
     def intention(
-        sender: str, side: Side, price: int, volume: int, *, period: int = PERIOD, **fields: object
+        self, sender: str, side: Side, price: int, volume: int, *, period: int = PERIOD, **fields: object
     ) -> tuple[object, ...]:
         """The payload of a TradeIntention that states the truth about its sender, but for `fields`."""
         truth = TradeIntention(
@@ -194,7 +295,7 @@ class Market:
             price_uyuan_per_kwh=price,
             volume_wh=volume,
             node_type=TRADERS.get(sender, "grid-operator"),
-            position="feeder-1" if sender in TRADERS else "",
+            position=self.positions.get(sender, "feeder-1") if sender in TRADERS else "",
             capacity_wh=0,
             renewable_ppm=0,
             stability_ppm=0,

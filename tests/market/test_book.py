@@ -2,8 +2,8 @@
 
 import pytest
 
-from ledger.gates import CERTIFIED
 from market.contracts import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
+from market.gates import CERTIFIED
 from market.orders import Order, Side
 from market.views import get_best, get_book, live_periods
 

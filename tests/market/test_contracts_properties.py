@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.gates import OPEN
+from market.gates import OPEN
 from market.orders import Side
 from market.views import get_settlement, get_trades, live_periods
 
@@ -73,7 +73,7 @@ class Play:
             case ("certify",):
                 for period in live_periods(market.state):
                     if (gate := market.gate(period)) is not None and gate.status == OPEN:
-                        market.certify(period)
+                        market.certify()
 
 
 @settings(max_examples=60, deadline=None)

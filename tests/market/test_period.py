@@ -4,10 +4,12 @@ from typing import NamedTuple
 
 import pytest
 
+from ledger.checkpoints import Checkpoint, mark_certified
 from ledger.errors import InvalidProof, UnknownTrade
-from ledger.gates import OPEN, SETTLED, VOID
 from ledger.merkle import EMPTY_ROOT, verify_inclusion
+from ledger.overlay import Overlay
 from market.delivery import SettledTrade, SettledWithGrid
+from market.gates import CERTIFIED, OPEN, SETTLED, VOID
 from market.period import compute_times
 from market.trades import TradeRecord, decode_trade_leaf
 from market.views import get_book, get_settlement, get_trades, live_periods, prove_trade
@@ -90,7 +92,7 @@ def test_a_period_settles_as_table_2_has_it(market, row):
 
     gate_events = trade_at_the_gate(market, price=row.price)
     gate = market.gate()
-    assert (gate.status, gate.trade_count, gate.block_hash) == (OPEN, 1, b"")
+    assert (gate.height, gate.status, gate.trade_count) == (market.height, OPEN, 1)
     assert named(gate_events, "gate") == [(PERIOD, 1, 200 * KWH, gate.result_root)]
     record = TradeRecord(PERIOD, 0, market.address("carol"), market.address("paul"), row.price, 200 * KWH)
     assert get_trades(market.state, PERIOD) == [record]
@@ -112,7 +114,7 @@ def test_a_period_settles_as_table_2_has_it(market, row):
     assert (carol_now.credit_upt, paul_now.credit_upt) == scores
 
     parts = row.consumption * KWH, row.output * KWH
-    settled = SettledTrade(record.buyer, record.seller, *parts, *money, min(parts))
+    settled = SettledTrade(0, record.buyer, record.seller, *parts, *money, min(parts))
     assert get_settlement(market.state, PERIOD) == ((settled,), ())
     assert named(events, "settlement") == [(PERIOD, record.buyer, record.seller, *money, min(parts))]
     assert named(events, "credit") == [
@@ -175,10 +177,27 @@ def test_a_period_without_orders_has_no_gate(market):
     assert market.gate() is None
 
 
-def test_the_gate_block_is_named_by_the_block_after_it(market):
+def test_a_certified_checkpoint_at_the_gate_or_after_it_certifies_the_result(market):
+    # a checkpoint before the gate ── gate ── an uncertified one ── a certified one
+    market.certify()
     trade_at_the_gate(market)
-    market.make_block()
-    assert market.gate().block_hash == market.height.to_bytes(32, "big")
+    assert market.make_block().events == ()
+    assert market.gate().status == OPEN
+    root = market.gate().result_root
+    certify_at(market, market.gate().height - 1)
+    assert market.make_block().events == ()
+    assert market.gate().status == OPEN
+    certify_at(market, market.gate().height)
+    assert market.make_block().events == (("certified-result", PERIOD),)
+    assert (market.gate().status, market.gate().result_root) == (CERTIFIED, root)
+    assert market.make_block().events == ()
+
+
+def certify_at(market, height):
+    view = Overlay(market.state)
+    mark_certified(view, Checkpoint(slot=1, height=height))
+    view.commit()
+    market.state = view.finish()[0]
 
 
 def test_every_trade_is_provable_under_the_result_root(market):
@@ -321,7 +340,7 @@ def test_credit_is_the_mean_over_all_deliveries(market):
     for period, consumption in ((PERIOD, 180), (PERIOD + 4, 200), (PERIOD + 8, 100)):
         market.go("open", period)
         trade_at_the_gate(market, period=period)
-        market.certify(period)
+        market.certify()
         deliver(market, period=period, carol=consumption * KWH, paul=200 * KWH)
     carol = market.account("carol")
     assert (carol.score_sum_upt, carol.score_count) == (240 * POINT, 3)

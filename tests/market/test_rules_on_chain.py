@@ -6,9 +6,9 @@ import pytest
 
 from ledger.codec import encode
 from ledger.errors import Malformed
-from ledger.gates import SETTLED
 from ledger.merkle import verify_inclusion
 from ledger.params import MarketParams, MatchingWeights
+from market.gates import SETTLED
 from market.matching_weight import Candidate, Parameters, weigh_book
 from market.orders import Order, Side
 from market.rules import RULES, is_by_merit

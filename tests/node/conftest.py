@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -14,24 +14,35 @@ import pytest
 
 from ledger.codec import Value
 from ledger.genesis import Genesis, GenesisMember
-from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.clock import now_ms
 from node.config import NodeConfig, save_genesis
 from node.host import ChainHost
 from node.keystore import save_key, save_passphrase
-from node.network import compute_n_diff, find_free_ports, measure_nonces_per_s
+from node.network import calibrate, find_free_ports, measure_nonces_per_s
 from node.runtime import Runtime
 
 CHAIN = "jy1"
+SIBLINGS = {
+    "du1": ChainParams(
+        name="du1",
+        kind="scheduling",
+        scheduling=SchedulingParams(
+            areas=(Area(name="hills", wheeling_uyuan_per_kwh=20_000),),
+            lines=(Line(name="feeder-1", area="hills", capacity_wh=1_000_000),),
+        ),
+    ),
+    "lh1": ChainParams(name="lh1", kind="credit"),
+}
 CORE_SHARE_PPM = 50_000
 PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalNetwork:
-    """The files of n sealing nodes n0, n1, … that know each other."""
+    """The files of n sealing nodes n0, n1, … that know each other; `genesis` is the trading chain's."""
 
     genesis: Genesis
     keys: tuple[SigningKey, ...]
@@ -54,10 +65,10 @@ class LocalNetwork:
         """One µ¥ from one member to another."""
         return self.transaction(sender, sequence, "transfer", self.keys[receiver].address, 1)
 
-    def transaction(self, sender: int, sequence: int, kind: str, *payload: Value) -> Transaction:
+    def transaction(self, sender: int, sequence: int, kind: str, *payload: Value, chain: str = CHAIN) -> Transaction:
         return make_transaction(
             self.keys[sender],
-            chain_id=self.genesis.chain_id,
+            chain_id=self.genesis.chain_id_of(chain),
             sequence=sequence,
             expiry_height=9_000,
             kind=kind,
@@ -65,14 +76,14 @@ class LocalNetwork:
         )
 
     @staticmethod
-    def host(runtime: Runtime) -> ChainHost:
-        return runtime.chains[CHAIN]
+    def host(runtime: Runtime, chain: str = CHAIN) -> ChainHost:
+        return runtime.chains[chain]
 
-    def head(self, runtime: Runtime) -> bytes:
-        return self.host(runtime).node.chain.head.hash
+    def head(self, runtime: Runtime, chain: str = CHAIN) -> bytes:
+        return self.host(runtime, chain).node.chain.head.hash
 
-    def height(self, runtime: Runtime) -> int:
-        return self.host(runtime).node.chain.head.height
+    def height(self, runtime: Runtime, chain: str = CHAIN) -> int:
+        return self.host(runtime, chain).node.chain.head.height
 
     @staticmethod
     async def until(condition: Callable[[], object]) -> None:
@@ -87,24 +98,37 @@ def _nonces_per_s() -> int:
     return measure_nonces_per_s()
 
 
-def make_params(count: int, *, interval_ms: int, period_ms: int) -> ChainParams:
-    """A chain on which `count` nodes of this machine seal about one block per interval from the start."""
+def make_params(
+    count: int, *, interval_ms: int, period_ms: int, chains: Sequence[str] = (CHAIN,)
+) -> tuple[ChainParams, ...]:
+    """Chains on which `count` nodes of this machine seal about one block per interval from the start."""
     consensus = ConsensusParams(
         block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=10 * interval_ms, checkpoint_depth=1
     )
-    params = ChainParams(name=CHAIN, ledger=LedgerParams(period_ms=period_ms), consensus=consensus)
-    rate = _nonces_per_s() * CORE_SHARE_PPM // 1_000_000
-    n_diff = compute_n_diff(params, sealers=count, nonces_per_s=rate)
-    return params.model_copy(update={"consensus": consensus.model_copy(update={"n_diff_initial": n_diff})})
+    shared = {"ledger": LedgerParams(period_ms=period_ms), "consensus": consensus}
+    params = [SIBLINGS.get(name, ChainParams(name=name)).model_copy(update=shared) for name in chains]
+    return calibrate(params, sealers=count, nonces_per_s=_nonces_per_s() * CORE_SHARE_PPM // 1_000_000)
 
 
 def write_local(
-    directory: Path, count: int, *, interval_ms: int = 100, period_ms: int = 3_600_000, seals: bool = True
+    directory: Path,
+    count: int,
+    *,
+    interval_ms: int = 100,
+    period_ms: int = 3_600_000,
+    seals: bool = True,
+    siblings: Sequence[str] = (),
 ) -> LocalNetwork:
-    """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces."""
+    """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces.
+
+    All nodes host the trading chain and its `siblings`, any of "du1" and "lh1".
+    """
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
+    chains = (CHAIN, *siblings)
+    params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=chains)
     genesis = Genesis(
-        params=make_params(count, interval_ms=interval_ms, period_ms=period_ms),
+        params=params,
+        siblings=tuple(others),
         time_ms=now_ms() - 1_000,
         members=tuple(
             GenesisMember(
@@ -135,7 +159,7 @@ def write_local(
             "passphrase_file": directory / "passphrase",
             "peer_listen": f"127.0.0.1:{ports[index]}",
             "api_listen": f"127.0.0.1:{ports[count + index]}",
-            "chains": [{"genesis": directory / "genesis.json"}],
+            "chains": [{"genesis": directory / "genesis.json", "name": chain} for chain in chains],
             "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
             "sealing": {"threads": 1 if seals else 0, "core_share_ppm": CORE_SHARE_PPM},
         }

@@ -54,7 +54,7 @@ class WatchedRuntime(Runtime):
                 for raw in votes:
                     vote = Vote.from_value(decode(raw, max_bytes=10_000))
                     if vote.signer == self.public_key:
-                        self.diary.note("vote", vote.statement.period, vote.statement.digest().hex())
+                        self.diary.note("vote", vote.statement.slot, vote.statement.digest().hex())
         super().broadcast(chain, message, but)
 
 

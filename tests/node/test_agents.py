@@ -1,4 +1,4 @@
-"""Agents: what they order follows from the profile and the seed, and what they send takes effect once."""
+"""Agents: what they plan and order follows from the profile and the seed, and what they send takes effect once."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from node.agents import PlannedOrder, Sender, plan_orders
-from node.answers import AccountInfo
+from node.agents import PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
+from node.answers import AccountInfo, LineQuotaInfo, QuotaInfo
 from node.clock import now_ms
 from node.network import load_packaged_profile
 
@@ -88,6 +88,44 @@ def test_sides_follow_from_roles() -> None:
     for player in PROFILE.players:
         sides = {order.side for order in plan_orders(PROFILE, player.name, 1, MARKET, hours=24)}
         assert sides == {Side.OFFER if player.role == "producer" else Side.BID}
+
+
+def test_bids_pay_the_dearest_wheeling_that_they_are_told_of() -> None:
+    ceiling = MARKET.retail_uyuan_per_kwh - 100_000
+    for name in PLAYERS:
+        for order in plan_orders(PROFILE, name, 1, MARKET, hours=24, wheeling_uyuan_per_kwh=100_000):
+            assert MARKET.feed_in_uyuan_per_kwh < order.price_uyuan_per_kwh < ceiling
+
+
+# --- what is planned -----------------------------------------------------------------------------
+
+
+def test_a_plan_of_the_lines_holds_every_forecast_once() -> None:
+    positions = {name: f"line-{place % 3}" for place, name in enumerate(PLAYERS)}
+    for hour, hour_ms in enumerate(PROFILE.hours_ms):
+        rows = plan_lines(PROFILE, positions, hour)
+        assert [line for line, _, _ in rows] == ["line-0", "line-1", "line-2"]
+        forecasts = {player: PROFILE.readings[player.name, hour_ms].forecast_wh for player in PROFILE.players}
+        output_wh = sum(forecast for player, forecast in forecasts.items() if player.role == "producer")
+        assert sum(output for _, _, output in rows) == output_wh
+        assert sum(load for _, load, _ in rows) == sum(forecasts.values()) - output_wh
+
+
+@pytest.mark.parametrize(
+    ("side", "line", "volume_wh"),
+    [(Side.BID, "a", 300), (Side.OFFER, "a", 500), (Side.OFFER, "b", 0), (Side.BID, "elsewhere", 0)],
+)
+def test_nobody_orders_more_than_its_line_may_trade(side: Side, line: str, volume_wh: int) -> None:
+    rows = (("a", 300, 900), ("b", 300, 0))
+    quota = QuotaInfo(
+        period=7,
+        lines=tuple(
+            LineQuotaInfo(line=name, demand_wh=demand_wh, supply_wh=supply_wh, wheeling_uyuan_per_kwh=0)
+            for name, demand_wh, supply_wh in rows
+        ),
+    )
+    order = PlannedOrder(hour=0, side=side, price_uyuan_per_kwh=500_000, volume_wh=500)
+    assert limit_to_quota(order, quota, line) == volume_wh
 
 
 # --- how it is sent ------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from ledger.codec import encode
 from ledger.transaction import Transaction, make_transaction
 from node import messages as wire
 from node.candidate import build_candidate
-from node.core import build_contracts
+from node.contracts import build_contracts
 from simulation.networks import key_of, make_network
 from simulation.world import World
 
@@ -60,7 +60,7 @@ def good_block(world, network, *, now_ms=None, transactions=(), key=None):
         proposal,
         chain.head,
         genesis=world.genesis,
-        contracts=build_contracts(),
+        contracts=build_contracts(world.genesis),
         producers=(),
         pending=transactions,
     )
@@ -197,6 +197,9 @@ def test_a_body_with_a_transaction_that_cannot_stand_in_it(world, network, make,
         (wire.Evidence(kind="equivocation", raw=b"\x00"), "WrongShape"),
         (wire.Blocks(raw=(b"\x92\xc0\xc0",)), "WrongShape"),
         (wire.Transactions(raw=(b"\x90",)), "WrongShape"),
+        (wire.Relay(raw=b"\xc1"), "NonCanonical"),
+        (wire.Relay(raw=encode((1, 2, 3))), "WrongShape"),
+        (wire.Relay(raw=bytes(2_000_001)), "TooLarge"),
     ],
 )
 def test_bytes_that_mean_nothing(world, network, message, code):
@@ -204,10 +207,10 @@ def test_bytes_that_mean_nothing(world, network, message, code):
 
 
 def test_votes_by_strangers_and_for_other_chains(world, network):
-    statement = Statement(chain_id=world.genesis.chain_id, period=0, block_hash=bytes(32), result_root=bytes(32))
+    statement = Statement(chain_id=world.genesis.chain_id, slot=0, block_hash=bytes(32))
     stranger = sign_statement(statement, key_of("stranger"))
     assert fault_of(world, network, wire.Votes(raw=(encode(stranger.to_value()),))) == "UnknownSigner"
-    other = Statement(chain_id=bytes(32), period=0, block_hash=bytes(32), result_root=bytes(32))
+    other = Statement(chain_id=bytes(32), slot=0, block_hash=bytes(32))
     foreign = sign_statement(other, network.keys["n2"])
     assert fault_of(world, network, wire.Votes(raw=(encode(foreign.to_value()),))) == "WrongChain"
 

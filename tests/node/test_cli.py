@@ -53,7 +53,7 @@ def gridmerit(capsys: pytest.CaptureFixture[str]) -> Run:
 
 @pytest.fixture
 def network(tmp_path: Path) -> Path:
-    new_network(tmp_path / "net", nodes=1, params=ChainParams(name="jy1"), profile=load_packaged_profile())
+    new_network(tmp_path / "net", nodes=1, params=[ChainParams(name="jy1")], profile=load_packaged_profile())
     return tmp_path / "net"
 
 
@@ -159,7 +159,7 @@ def test_3_an_n_diff_without_room_for_credit(gridmerit: Run, tmp_path: Path) -> 
 def test_3_a_path_that_cannot_be_made(gridmerit: Run, network: Path, tmp_path: Path) -> None:
     file = tmp_path / "README.md"
     file.write_text("text")
-    genesis = network / "genesis-jy1.json"
+    genesis = network / "genesis.json"
     for args in (
         ("net", "new", file / "x"),
         ("init", file / "x", "--genesis", genesis),
@@ -193,7 +193,7 @@ def test_an_error_under_json_is_a_document_too(gridmerit: Run) -> None:
 
 def test_7_a_proof_that_proves_nothing(gridmerit: Run, network: Path, tmp_path: Path) -> None:
     (tmp_path / "proof.json").write_text('{"kind": "trade"}')
-    code, _, err = gridmerit("proof", "verify", tmp_path / "proof.json", "--genesis", network / "genesis-jy1.json")
+    code, _, err = gridmerit("proof", "verify", tmp_path / "proof.json", "--genesis", network / "genesis.json")
     assert code == 7
     assert err.startswith("error[InvalidProof]")
 
@@ -310,7 +310,7 @@ def test_a_key_that_others_can_read_is_refused(gridmerit: Run, tmp_path: Path) -
 
 def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_path: Path) -> None:
     home = tmp_path / "mine"
-    args = ("init", home, "--genesis", network / "genesis-jy1.json", "--network", network)
+    args = ("init", home, "--genesis", network / "genesis.json", "--network", network)
     code, out, _ = gridmerit(*args, "--json")
     config = load_config(home / "node.toml")
     assert code == 0
@@ -319,8 +319,49 @@ def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_pa
     assert gridmerit(*args)[0] == 3, "an existing directory is left alone"
 
 
+def test_init_on_some_chains_of_a_network(gridmerit: Run, tmp_path: Path) -> None:
+    assert gridmerit("net", "new", tmp_path / "net", "--nodes", "1")[0] == 0
+    args = ("init", tmp_path / "mine", "--genesis", tmp_path / "net" / "genesis.json", "--network", tmp_path / "net")
+    code, _, err = gridmerit(*args, "--chains", "jy1,jy2")
+    assert (code, "has no chain 'jy2', it has du1, jy1, lh1" in err) == (3, True)
+    code, _, err = gridmerit(*args, "--chains", ",")
+    assert (code, "names nothing" in err) == (2, True)
+    code, out, _ = gridmerit(*args, "--chains", "lh1, jy1")
+    assert code == 0
+    assert 'chains = ["lh1", "jy1"]' in out, "for its peers, who need not look for it on du1"
+    config = load_config(tmp_path / "mine" / "node.toml")
+    assert [chain.name for chain in config.chains] == ["lh1", "jy1"]
+    code, out, _ = gridmerit("doctor", "--node", tmp_path / "mine")
+    assert (code, "chains lh1, jy1" in out) == (0, True)
+
+
+def test_net_new_with_one_chain_or_three(gridmerit: Run, tmp_path: Path) -> None:
+    code, out, _ = gridmerit("net", "new", tmp_path / "one", "--nodes", "1", "--chains", "jy1", "--json")
+    document = json.loads(out)
+    assert (code, document["chain"], document["chains"], document["dispatcher"]) == (0, "jy1", ["jy1"], None)
+    code, out, _ = gridmerit("net", "new", tmp_path / "three", "--nodes", "1", "--period-ms", "60000")
+    assert code == 0
+    assert "chains   jy1 (trading), du1 (scheduling), lh1 (credit)" in out
+    assert "that for period 4 is due 45.0 s after the genesis" in out
+    code, _, err = gridmerit("net", "new", tmp_path / "none", "--chains", "jy2")
+    assert (code, "recommended has no chain 'jy2', it has du1, jy1, lh1" in err) == (3, True)
+    code, _, err = gridmerit("net", "new", tmp_path / "none", "--chains", "du1")
+    assert (code, "no chain is of the kind trading" in err) == (3, True)
+    assert not (tmp_path / "none").exists()
+
+
+def test_doctor_warns_of_a_peer_that_shares_no_chain(gridmerit: Run, tmp_path: Path) -> None:
+    gridmerit("net", "new", tmp_path / "net", "--nodes", "2", "--chains", "jy1")
+    home = tmp_path / "net" / "nodes" / "pv-101"
+    text = (home / "node.toml").read_text()
+    (home / "node.toml").write_text(text + 'chains = ["lh1"]\n')
+    code, out, _ = gridmerit("doctor", "--node", home)
+    assert code == 0
+    assert "WARN  peer wind-122: it takes part in lh1, this node in jy1: they never talk" in out
+
+
 def test_init_of_an_observer(gridmerit: Run, network: Path, tmp_path: Path) -> None:
-    code, out, _ = gridmerit("init", tmp_path / "eye", "--genesis", network / "genesis-jy1.json", "--observer")
+    code, out, _ = gridmerit("init", tmp_path / "eye", "--genesis", network / "genesis.json", "--observer")
     assert code == 0
     assert 'name = "eye"' in out
     assert load_config(tmp_path / "eye" / "node.toml").key_file is None
@@ -334,7 +375,7 @@ def test_who_may_sign_in_a_network_includes_meters(gridmerit: Run, network: Path
 
 
 def test_net_new_says_when_the_first_gate_comes(gridmerit: Run, tmp_path: Path) -> None:
-    code, out, _ = gridmerit("net", "new", tmp_path / "net", "--nodes", "1", "--period-ms", "60000")
+    code, out, _ = gridmerit("net", "new", tmp_path / "net", "--nodes", "1", "--period-ms", "60000", "--chains", "jy1")
     assert code == 0
     assert "a period lasts 1 min 00 s (--period-ms sets it); the first gate comes 1 min 00 s after the genesis" in out
 
@@ -362,7 +403,7 @@ def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> No
 
     home = network / "nodes" / "pv-101"
     (home / "data" / "jy1" / "ledger").mkdir(parents=True)
-    with GuardFile(home / "data" / "jy1", load_genesis(network / "genesis-jy1.json").chain_id) as guard:
+    with GuardFile(home / "data" / "jy1", load_genesis(network / "genesis.json").chain_id) as guard:
         guard.save(GuardRecord(height=7))
     code, out, _ = gridmerit("doctor", "--node", home)
     assert code == 3
@@ -372,11 +413,12 @@ def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> No
 # --- the parameter files that come with the package --------------------------------------------------
 
 
+@pytest.mark.parametrize("chain", ["du1", "jy1", "lh1"])
 @pytest.mark.parametrize("name", ["recommended", "paper"])
-def test_packaged_parameters_leave_room_for_credit(name: str) -> None:
+def test_packaged_parameters_leave_room_for_credit(name: str, chain: str) -> None:
     from consensus.credit_target import compute_n_diff_limit
     from node.network import get_packaged_params
 
-    params = load_chain_params(get_packaged_params(name))
+    params = load_chain_params(get_packaged_params(name, chain))
     assert params.consensus.n_diff_max <= compute_n_diff_limit(params.consensus.tau_upt)
     assert params.consensus.tau_upt == (1_000_000 if name == "paper" else 10_000_000)

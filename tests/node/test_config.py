@@ -5,11 +5,20 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadConfigFile, ConfigError, UnreadableFile, UnwritableFile
+from ledger.errors import BadConfigFile, ChainNotNamed, ConfigError, NoSuchChain, UnreadableFile, UnwritableFile
 from ledger.genesis import Genesis, GenesisMember
-from ledger.params import ChainParams
+from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
-from node.config import ListenAddress, load_config, load_genesis, save_config, save_genesis
+from node.config import (
+    ListenAddress,
+    describe_network,
+    load_chains,
+    load_config,
+    load_genesis,
+    load_network_document,
+    save_config,
+    save_genesis,
+)
 
 KEYS = [SigningKey(bytes([number]) * 32).public_key.hex() for number in (1, 2)]
 MINIMAL = """
@@ -28,10 +37,11 @@ api_listen = "[::1]:9200"
 log_level = "debug"
 
 [[chains]]
-genesis = "genesis-jy1.json"
+genesis = "genesis.json"
+name = "jy1"
 
 [[chains]]
-genesis = "../shared/genesis-lh1.json"
+genesis = "../shared/genesis.json"
 
 [[peers]]
 name = "m2"
@@ -42,6 +52,7 @@ key = "{KEYS[0]}"
 name = "m3"
 url = "http://127.0.0.1:9102"
 key = "0x{KEYS[1]}"
+chains = ["jy1"]
 
 [sealing]
 threads = 2
@@ -78,9 +89,10 @@ def test_paths_start_at_the_file(write, tmp_path):
     assert config.key_file == tmp_path / "key.pem"
     assert config.passphrase_file == Path("/etc/gridmerit/passphrase")
     assert [chain.genesis for chain in config.chains] == [
-        tmp_path / "genesis-jy1.json",
-        tmp_path / "../shared/genesis-lh1.json",
+        tmp_path / "genesis.json",
+        tmp_path / "../shared/genesis.json",
     ]
+    assert [chain.name for chain in config.chains] == ["jy1", None]
 
 
 def test_addresses_and_keys_are_parsed(write):
@@ -90,6 +102,12 @@ def test_addresses_and_keys_are_parsed(write):
     assert config.api_listen.url == "http://[::1]:9200"
     assert [peer.key.hex() for peer in config.peers] == KEYS
     assert [peer.url for peer in config.peers] == ["http://127.0.0.1:9101", "http://127.0.0.1:9102"]
+
+
+def test_a_peer_takes_part_in_every_chain_unless_it_says_which(write):
+    everywhere, trader = load_config(write(FULL)).peers
+    assert (everywhere.hosts("jy1"), everywhere.hosts("lh1")) == (True, True)
+    assert (trader.hosts("jy1"), trader.hosts("lh1")) == (True, False)
 
 
 def test_what_is_left_out_has_a_default(write):
@@ -130,7 +148,7 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
             MINIMAL + "[sealing]\nzzz = 2",
             "unknown key sealing.zzz; known here: threads, core_share_ppm",
         ),
-        (MINIMAL + 'extra = "x"', "unknown key chains[0].extra; known here: genesis"),
+        (MINIMAL + 'extra = "x"', "unknown key chains[0].extra; known here: genesis, name"),
         (MINIMAL.replace('data_dir = "data"', ""), "data_dir is missing"),
         (MINIMAL.replace('"data"', '""'), "data_dir: have '', want a path as text"),
         (MINIMAL.replace('"data"', "7"), "data_dir: have 7, want a path as text"),
@@ -156,6 +174,10 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
             FULL.replace("http://127.0.0.1:9101/", "127.0.0.1:9101"),
             "peers[0].url: have '127.0.0.1:9101', want a URL, for example \"http://127.0.0.1:9100\"",
         ),
+        (FULL.replace('chains = ["jy1"]', "chains = []"), "peers[1].chains: have none, want at least 1"),
+        (FULL.replace('chains = ["jy1"]', 'chains = "jy1"'), "peers[1].chains: have 'jy1', want a list"),
+        (FULL.replace('chains = ["jy1"]', 'chain = "jy1"'), "unknown key peers[1].chain; did you mean chains?"),
+        (MINIMAL + "name = 7", "chains[0].name: have 7, want a valid string"),
         (FULL.replace('"m3"', '"m2"'), "two of the peers share a name"),
         (FULL.replace(KEYS[1], KEYS[0]), "two of the peers share a key"),
         ("data_dir = ", "not TOML: Invalid value (at end of document)"),
@@ -201,12 +223,24 @@ def test_a_file_that_cannot_be_read_is_named(tmp_path):
 
 
 @pytest.fixture
-def genesis():
-    members = (
-        GenesisMember(name="grid", role="grid-operator", key=bytes.fromhex(KEYS[0]), seals=True),
+def members():
+    return (
+        GenesisMember(name="grid", role="grid-operator", key=bytes.fromhex(KEYS[0]), seals=("*",)),
         GenesisMember(name="homes-2", role="consumer", key=bytes.fromhex(KEYS[1]), balance_uyuan=5_000_000),
     )
+
+
+@pytest.fixture
+def genesis(members):
+    """Of a trading chain alone."""
     return Genesis(params=ChainParams(name="jy1"), time_ms=1_700_000_000_000, members=members)
+
+
+@pytest.fixture
+def trading(members):
+    """Of a trading chain with a credit chain beside it."""
+    credit = ChainParams(name="lh1", kind="credit")
+    return Genesis(params=ChainParams(name="jy1"), time_ms=1_700_000_000_000, members=members, siblings=(credit,))
 
 
 def test_a_saved_genesis_makes_the_same_chain(genesis, tmp_path):
@@ -214,6 +248,57 @@ def test_a_saved_genesis_makes_the_same_chain(genesis, tmp_path):
     again = load_genesis(tmp_path / "genesis.json")
     assert again == genesis
     assert again.chain_id == genesis.chain_id
+
+
+def test_one_file_makes_every_chain_of_a_network(trading, tmp_path):
+    file = tmp_path / "genesis.json"
+    save_genesis(trading, file)
+    assert load_network_document(file).names == ("jy1", "lh1")
+    assert load_genesis(file) == load_genesis(file, "jy1") == trading, "the trading chain where none is named"
+    credit = load_genesis(file, "lh1")
+    assert (credit.params.name, [sibling.name for sibling in credit.siblings]) == ("lh1", ["jy1"])
+    assert credit.chain_id == trading.chain_id_of("lh1") != trading.chain_id
+    save_genesis(credit, tmp_path / "again.json")
+    assert (tmp_path / "again.json").read_text() == file.read_text(), "it does not matter which chain it is saved from"
+
+
+def test_an_unknown_chain_is_told_with_those_that_are_there(trading, tmp_path):
+    save_genesis(trading, tmp_path / "genesis.json")
+    with pytest.raises(NoSuchChain, match=r"genesis\.json has no chain 'jy2', it has jy1, lh1") as caught:
+        load_genesis(tmp_path / "genesis.json", "jy2")
+    assert caught.value.exit_code == 3
+
+
+def test_a_node_names_the_chains_of_a_file_with_several(trading, genesis, write, tmp_path):
+    save_genesis(trading, tmp_path / "genesis.json")
+    with pytest.raises(ChainNotNamed, match=r"genesis\.json holds several chains, jy1, lh1: say which one"):
+        load_chains(load_config(write(MINIMAL)))
+    with pytest.raises(NoSuchChain):
+        load_chains(load_config(write(MINIMAL + 'name = "du1"')))
+    with pytest.raises(BadConfigFile, match="two chains are called jy1"):
+        load_chains(load_config(write(MINIMAL + 'name = "jy1"\n[[chains]]\ngenesis = "genesis.json"\nname = "jy1"')))
+    both = MINIMAL + 'name = "lh1"\n[[chains]]\ngenesis = "genesis.json"\nname = "jy1"'
+    assert [chain.params.name for chain in load_chains(load_config(write(both)))] == ["lh1", "jy1"]
+    save_genesis(genesis, tmp_path / "genesis.json")
+    assert load_chains(load_config(write(MINIMAL))) == (genesis,)
+
+
+def test_chains_that_do_not_fit_together_are_refused(trading, tmp_path):
+    document = describe_network(trading)
+    jy1, lh1 = document.chains
+
+    def problem_of(*chains):
+        changed = document.model_copy(update={"chains": chains})
+        (tmp_path / "genesis.json").write_text(changed.model_dump_json())
+        with pytest.raises(BadConfigFile) as caught:
+            load_genesis(tmp_path / "genesis.json")
+        return str(caught.value).partition(": ")[2]
+
+    faster = lh1.model_copy(update={"ledger": LedgerParams(period_ms=1_000)})
+    assert problem_of(jy1, faster) == "the chains differ in period_ms or initial_credit_upt"
+    assert problem_of(jy1, jy1) == "two chains share a name or a kind"
+    assert problem_of(lh1) == "no chain is of the kind trading"
+    assert problem_of() == "chains: have none, want at least 1"
 
 
 def test_a_genesis_file_is_for_people(genesis, tmp_path):
@@ -229,9 +314,12 @@ def test_a_genesis_file_is_for_people(genesis, tmp_path):
     [
         ('"balance_uyuan": 5000000', '"balance_uyuan": -1', "members[1].balance_uyuan: have -1, want greater than"),
         ('"balance_uyuan": 5000000', '"balance": 1', "unknown key members[1].balance; did you mean balance_uyuan?"),
-        ('"tau_upt"', '"tau"', "unknown key params.consensus.tau; did you mean tau_upt?"),
+        ('"tau_upt"', '"tau"', "unknown key chains[0].consensus.tau; did you mean tau_upt?"),
+        ('"time_ms"', '"time"', "unknown key time; did you mean time_ms?"),
+        ('"chains"', '"params"', "unknown key params; known here: time_ms, chains, members"),
         ('"grid-operator"', '"observer"', "exactly one member must have the role grid-operator"),
-        ('"seals": true', '"seals": false', "no member has the sealing right"),
+        ('"*"', "", "no member has the sealing right"),
+        ('"*"', '"du1"', "no member has the sealing right on jy1"),
         ("0x" + KEYS[0], "0x12", "the key of grid is not 32 bytes"),
         ("0x" + KEYS[0], "0xzz", "members[0].key: have '0xzz', want"),
         ("{", "", "Invalid JSON"),

@@ -7,8 +7,16 @@ import pytest
 from ledger.errors import InboxFull
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
-from node.events import MessageReceived, SealFound, TransactionsSubmitted
-from node.inbox import MAX_GROUP, MAX_PEER_BATCHES, MAX_PEER_BYTES, MAX_WAITING_TRANSACTIONS, Inbox, Submission
+from node.events import MessageReceived, RelayOffered, SealFound, TransactionsSubmitted
+from node.inbox import (
+    MAX_GROUP,
+    MAX_PEER_BATCHES,
+    MAX_PEER_BYTES,
+    MAX_WAITING_RELAYS,
+    MAX_WAITING_TRANSACTIONS,
+    Inbox,
+    Submission,
+)
 from node.messages import GetHeaders
 
 A, B = b"a" * 32, b"b" * 32
@@ -108,3 +116,17 @@ async def test_closing_hands_back_the_submissions_that_nobody_will_answer(inbox)
     left = submission(1)
     inbox.put_submission(left)
     assert inbox.close() == [left]
+
+
+async def test_relays_wait_once_each_and_not_without_end(inbox):
+    for number in range(MAX_WAITING_RELAYS):
+        inbox.put_relay(b"%d" % number)
+    inbox.put_relay(b"0")  # waits already
+    with pytest.raises(InboxFull, match=f"{MAX_WAITING_RELAYS} relays wait"):
+        inbox.put_relay(b"another")
+    inbox.put_event(SealFound(job=1, nonce=0))
+    events = [event for event, _ in await take(inbox, MAX_WAITING_RELAYS + 1)]
+    assert SealFound(job=1, nonce=0) in events[:2], "relays hold nothing else up"
+    relays = [event for event in events if isinstance(event, RelayOffered)]
+    assert relays == [RelayOffered(raw=b"%d" % number) for number in range(MAX_WAITING_RELAYS)]
+    inbox.put_relay(b"another")

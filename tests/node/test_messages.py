@@ -27,6 +27,7 @@ EVERY_KIND = (
     wire.Votes(raw=(b"vote",)),
     wire.Certificate(raw=b"certificate"),
     wire.Evidence(kind="equivocation", raw=b"evidence"),
+    wire.Relay(raw=b"relay"),
 )
 
 
@@ -81,6 +82,10 @@ def test_no_byte_of_a_batch_can_be_changed():
         ((5, (HASH,) * (wire.MAX_LOCATOR + 1)), TooLarge),
         ((10, bytes(4_000_001)), TooLarge),
         ((11, "x" * 65, b""), TooLarge),
+        ((12,), WrongShape),
+        ((12, b"", b""), WrongShape),
+        ((12, "relay"), WrongShape),
+        ((12, bytes(4_000_001)), TooLarge),
     ],
 )
 def test_a_message_of_the_wrong_shape_or_size_is_refused(value, error):

@@ -13,18 +13,22 @@ from pathlib import Path
 import pytest
 
 from consensus.credit_target import compute_shares, compute_target
-from ledger.errors import BadParameters
+from ledger.errors import BadConfigFile, BadParameters, NoSuchChain
 from ledger.params import ChainParams
 from node.cli import run
-from node.config import load_config, load_genesis
+from node.config import load_chains, load_config, load_genesis, load_network_document
 from node.keystore import load_key, load_passphrase
 from node.network import (
+    PACKAGED,
+    calibrate,
+    choose_chains,
     compute_n_diff,
     find_free_ports,
     get_packaged_params,
     load_chain_params,
     load_network,
     load_packaged_profile,
+    load_params_set,
     new_network,
     scale_params,
 )
@@ -35,6 +39,7 @@ pytestmark = pytest.mark.live
 Ask = Callable[..., tuple[int, object]]
 
 PROFILE = load_packaged_profile()
+_FINE = ("ok", "syncing")  # whoever has just missed a block fetches it
 PERIOD_MS = 20_000  # long enough for an order to be placed, cancelled and looked at before its gate
 
 
@@ -45,16 +50,80 @@ PERIOD_MS = 20_000  # long enough for an order to be placed, cancelled and looke
 def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A network of three nodes that is never started."""
     home = tmp_path_factory.mktemp("files") / "net"
-    new_network(home, nodes=3, params=ChainParams(name="jy1"), profile=PROFILE, seed=5)
+    new_network(home, nodes=3, params=[ChainParams(name="jy1")], profile=PROFILE, seed=5)
     return home
 
 
 def test_sealing_members_are_players_producers_first(files: Path) -> None:
-    genesis = load_genesis(files / "genesis-jy1.json")
-    assert [member.name for member in genesis.members if member.seals] == ["pv-101", "wind-122", "homes-1"]
+    genesis = load_genesis(files / "genesis.json")
+    assert [member.name for member in genesis.members if member.seals_on("jy1")] == ["pv-101", "wind-122", "homes-1"]
     roles = {member.name: member.role for member in genesis.members}
     assert roles["grid"] == "grid-operator"
     assert roles["meter-homes-8"] == "device"
+
+
+@pytest.fixture(scope="module")
+def three(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A network of two nodes and three chains that is never started."""
+    home = tmp_path_factory.mktemp("three") / "net"
+    params = [scale_params(chain, 60_000) for chain in load_params_set()]
+    new_network(home, nodes=2, params=params, profile=PROFILE, seed=5)
+    return home
+
+
+def test_one_genesis_file_holds_all_chains(three: Path) -> None:
+    document = load_network_document(three / "genesis.json")
+    assert document.names == ("du1", "jy1", "lh1")
+    chains = [load_genesis(three / "genesis.json", name) for name in document.names]
+    assert len({genesis.chain_id for genesis in chains}) == 3
+    assert len({genesis.sealers for genesis in chains}) == 1, "every node seals all of them"
+    network = load_network(three)
+    assert (network.chain, network.chains) == ("jy1", ("jy1", "du1", "lh1"))
+    assert [network.find_chain(kind) for kind in ("scheduling", "credit", "other")] == ["du1", "lh1", None]
+
+
+def test_every_node_hosts_all_chains_the_trading_chain_first(three: Path) -> None:
+    for node in load_network(three).nodes:
+        config = load_config(three / node.directory / "node.toml")
+        assert [genesis.params.name for genesis in load_chains(config)] == ["jy1", "du1", "lh1"]
+        assert [peer.chains for peer in config.peers] == [None]
+
+
+def test_players_are_dealt_over_the_lines_of_the_feeder(three: Path, files: Path) -> None:
+    lines = [line.name for line in load_genesis(three / "genesis.json", "du1").params.scheduling.lines]
+    positions = {member.name: member.position for member in load_genesis(three / "genesis.json").members}
+    players = ["pv-101", "wind-122", *(f"homes-{number}" for number in range(1, 9))]
+    assert [positions[name] for name in players] == [*lines, *lines][:10]
+    assert positions["meter-homes-1"] == positions["grid"] == positions["dispatch"] == ""
+    alone = load_genesis(files / "genesis.json").members
+    assert {member.position for member in alone if member.name in players} == {"feeder-1"}
+
+
+def test_a_scheduling_chain_has_a_dispatcher(three: Path, files: Path) -> None:
+    dispatcher = load_network(three).dispatcher
+    assert dispatcher is not None
+    key = load_key(three / dispatcher.key_file, load_passphrase(three / dispatcher.passphrase_file))
+    members = {member.name: member for member in load_genesis(three / "genesis.json").members}
+    assert (members["dispatch"].role, members["dispatch"].key) == ("dispatcher", key.public_key)
+    assert not members["dispatch"].seals
+    assert load_network(files).dispatcher is None
+
+
+def test_chains_that_do_not_fit_leave_no_directory(tmp_path: Path) -> None:
+    du1, jy1, _ = load_params_set()
+    with pytest.raises(BadParameters, match="the chains differ in period_ms"):
+        new_network(tmp_path / "net", nodes=1, params=[scale_params(du1, 60_000), jy1], profile=PROFILE)
+    with pytest.raises(BadParameters, match="no chain is of the kind trading"):
+        new_network(tmp_path / "net", nodes=1, params=[du1], profile=PROFILE)
+    assert not (tmp_path / "net").exists()
+
+
+def test_the_network_of_another_version_is_told(tmp_path: Path) -> None:
+    (tmp_path / "network.json").write_text(
+        '{"chain": "jy1", "genesis": "genesis-jy1.json", "nodes": [], "players": []}'
+    )
+    with pytest.raises(BadConfigFile, match="another version of gridmerit made this network"):
+        load_network(tmp_path)
 
 
 def test_every_node_knows_all_others(files: Path) -> None:
@@ -77,17 +146,17 @@ def test_secrets_are_for_their_owner_alone(files: Path) -> None:
 
 
 def test_capacity_holds_every_reading(files: Path) -> None:
-    capacities = {member.name: member.capacity_wh for member in load_genesis(files / "genesis-jy1.json").members}
+    capacities = {member.name: member.capacity_wh for member in load_genesis(files / "genesis.json").members}
     for (name, _), reading in PROFILE.readings.items():
         assert max(reading) <= capacities[name]
 
 
 def test_a_seed_makes_the_same_keys_and_no_seed_new_ones(files: Path, tmp_path: Path) -> None:
     def keys(home: Path) -> list[bytes]:
-        return [member.key for member in load_genesis(home / "genesis-jy1.json").members]
+        return [member.key for member in load_genesis(home / "genesis.json").members]
 
     for name, seed in (("same", 5), ("other", 6), ("new", None)):
-        new_network(tmp_path / name, nodes=1, params=ChainParams(name="jy1"), profile=PROFILE, seed=seed)
+        new_network(tmp_path / name, nodes=1, params=[ChainParams(name="jy1")], profile=PROFILE, seed=seed)
     assert keys(tmp_path / "same") == keys(files)
     assert not set(keys(tmp_path / "other")) & set(keys(files))
     assert not set(keys(tmp_path / "new")) & set(keys(files))
@@ -116,13 +185,123 @@ def test_n_diff_stays_within_the_chain_s_bounds() -> None:
     assert compute_n_diff(params, sealers=10, nonces_per_s=2**300) == params.consensus.n_diff_min
 
 
+@pytest.mark.parametrize("name", PACKAGED)
+def test_the_chains_of_a_packaged_set_make_a_network(name: str, tmp_path: Path) -> None:
+    params = load_params_set(name)
+    assert [(chain.name, chain.kind) for chain in params] == [
+        ("du1", "scheduling"),
+        ("jy1", "trading"),
+        ("lh1", "credit"),
+    ]
+    assert {chain.ledger.max_transaction_bytes for chain in params} == {65_536}, "relays go everywhere"
+    assert len({chain.consensus for chain in params}) == 1
+    new_network(tmp_path / "net", nodes=1, params=params, profile=PROFILE)
+    clock, market = params[0].scheduling, params[1].market
+    slot_ppm = 1_000_000 // params[0].consensus.checkpoints_per_period
+    for earlier, later in (
+        (clock.quota_ppm, market.open_ppm),  # a quota is there when orders open
+        (market.gate_ppm - slot_ppm, clock.verdict_ppm),  # two checkpoints' time for the trade list
+        (clock.verdict_ppm - slot_ppm, market.deadline_ppm),  # and two for the verdict
+        (market.settle_ppm - clock.meter_ppm, 4 * slot_ppm),  # and four for what was metered
+    ):
+        assert earlier >= later + (slot_ppm if earlier != 4 * slot_ppm else 0)
+
+
+def test_a_set_is_a_name_a_directory_or_a_file(tmp_path: Path) -> None:
+    files = get_packaged_params("paper").parent
+    assert load_params_set(files) == load_params_set("paper")
+    assert load_params_set(files / "jy1.toml") == (load_chain_params(files / "jy1.toml"),)
+    with pytest.raises(BadParameters, match="has no TOML file, one per chain is wanted"):
+        load_params_set(tmp_path)
+    with pytest.raises(BadParameters, match="No such file"):
+        load_params_set("recomended")
+
+
+def test_chains_are_chosen_by_name() -> None:
+    params = load_params_set()
+    assert [chain.name for chain in choose_chains(params, ["lh1", "jy1"], "recommended")] == ["jy1", "lh1"]
+    with pytest.raises(NoSuchChain, match="recommended has no chain 'jy2', it has du1, jy1, lh1"):
+        choose_chains(params, ["jy1", "jy2"], "recommended")
+
+
+def test_an_unknown_key_of_a_line_is_told(tmp_path: Path) -> None:
+    file = tmp_path / "du1.toml"
+    text = get_packaged_params(chain="du1").read_text()
+    file.write_text(text.replace("capacity_wh = 740_000", "capacity = 740_000"))
+    with pytest.raises(BadParameters, match=r"scheduling\.lines\.1\."):
+        load_chain_params(file)
+    file.write_text(text + "capactiy_wh = 1\n")
+    with pytest.raises(
+        BadParameters, match=r"unknown key 'scheduling\.lines\.5\.capactiy_wh', did you mean 'capacity_wh'"
+    ):
+        load_chain_params(file)
+
+
+def test_a_node_s_search_is_shared_by_its_chains() -> None:
+    params = load_params_set()
+    together = calibrate(params, sealers=4, nonces_per_s=3_000_000)
+    for chain in together:
+        alone = compute_n_diff(chain, sealers=4, nonces_per_s=1_000_000)
+        assert chain.consensus.n_diff_initial == alone, "a third of the search for each"
+
+
 def test_scaling_shortens_blocks_with_the_period() -> None:
     params = load_chain_params(get_packaged_params())
     assert scale_params(params, 3_600_000).consensus.block_interval_ms == params.consensus.block_interval_ms
     assert scale_params(params, 2_400).consensus.block_interval_ms == 200
+    assert scale_params(params, 60_000).consensus.block_interval_ms == 2_500
     ChainParams.model_validate(scale_params(params, 2_400).model_dump())
+    assert len({scale_params(chain, 2_400).consensus for chain in load_params_set()}) == 1
     with pytest.raises(BadParameters):
         scale_params(params, 700)
+
+
+# --- three chains, one process per node -------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def live_three(three: Path) -> Iterator[Path]:
+    """The network of three chains, running."""
+    try:
+        assert run(["net", "up", str(three)]) == 0
+        yield three
+    finally:
+        run(["net", "down", str(three)])
+
+
+def test_status_has_a_line_per_node_and_chain(live_three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["net", "status", str(live_three)]) == 0
+    lines = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+    expected = [(name, chain) for name in ("pv-101", "wind-122") for chain in ("jy1", "du1", "lh1")]
+    assert [(line[0], line[3]) for line in lines] == expected
+    assert [line for line in lines if line[2] not in _FINE or "1/1" not in line] == []
+    assert run(["status", "--node", str(live_three)]) == 0
+    out = capsys.readouterr().out
+    assert [kind for kind in ("jy1, trading", "du1, scheduling", "lh1, credit") if kind not in out] == []
+
+
+def test_a_plan_goes_to_the_scheduling_chain_unless_another_is_named(
+    live_three: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def ask(*args: str) -> tuple[int, dict[str, object]]:
+        code = run([*args, "--node", str(live_three), "--json"])
+        return code, json.loads(capsys.readouterr().out)
+
+    plan = ("tx", "send", "plan", "9", '[["hill-1", 70000, 800000]]')
+    code, sent = ask(*plan, "--key", "dispatch")
+    assert (code, sent["code"]) == (0, "")
+    assert ask("tx", "show", str(sent["id"]), "--chain", "du1")[0] == 0
+    assert ask("tx", "show", str(sent["id"]))[0] == 5, "the trading chain is meant where none is named"
+    assert ask(*plan, "--key", "homes-3")[1]["error"] == "NotADispatcher"
+    assert ask(*plan, "--key", "dispatch", "--chain", "jy1")[1]["error"] == "UnknownKind"
+    assert ask("account", "show", "homes-3")[1]["position"] == "village-3"
+
+
+def test_doctor_of_a_running_node_with_three_chains(live_three: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["doctor", "--node", str(live_three / "nodes" / "pv-101")]) == 0
+    out = capsys.readouterr().out
+    assert out.count("in use by the running node") == 3
+    assert "pv-101 (producer, may seal on jy1, du1, lh1)" in out
 
 
 # --- processes -----------------------------------------------------------------------------------
@@ -134,7 +313,7 @@ def live(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     home = tmp_path_factory.mktemp("live") / "net"
     params = scale_params(load_chain_params(get_packaged_params()), PERIOD_MS)
     fast = params.consensus.model_copy(update={"block_interval_ms": 200, "max_ahead_ms": 500})
-    new_network(home, nodes=2, params=params.model_copy(update={"consensus": fast}), profile=PROFILE, seed=1)
+    new_network(home, nodes=2, params=[params.model_copy(update={"consensus": fast})], profile=PROFILE, seed=1)
     try:
         assert run(["net", "up", str(home)]) == 0
         yield home
@@ -164,7 +343,7 @@ def test_status_has_a_line_per_node(live: Path, capsys: pytest.CaptureFixture[st
     assert run(["net", "status", str(live)]) == 0
     lines = capsys.readouterr().out.splitlines()
     assert [line.split()[0] for line in lines[2:]] == ["pv-101", "wind-122"]
-    assert all(" ok " in line and "1/1" in line for line in lines[2:])
+    assert [line for line in lines[2:] if line.split()[2] not in _FINE or "1/1" not in line] == []
 
 
 def test_a_transfer_takes_effect(ask: Ask) -> None:
@@ -202,7 +381,7 @@ def test_shares_follow_from_credits(ask: Ask) -> None:
 
 
 def test_a_proof_travels_as_a_file(ask: Ask, live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    file, genesis = tmp_path / "proof.json", live / "genesis-jy1.json"
+    file, genesis = tmp_path / "proof.json", live / "genesis.json"
     assert ask("proof", "get", "account", "wind-122", "-o", file)[0] == 0
     assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 0
     assert "wind-122" in capsys.readouterr().out
@@ -244,7 +423,7 @@ def test_doctor_of_a_node_whose_ports_another_holds(
     home = tmp_path / "twin"
     shutil.copytree(live / "nodes" / "pv-101", home, ignore=shutil.ignore_patterns("data"))
     config = home / "node.toml"
-    genesis = live / "genesis-jy1.json"
+    genesis = live / "genesis.json"
     config.write_text(re.sub(r'genesis = ".*"', f'genesis = "{genesis}"', config.read_text()))
     assert run(["doctor", "--node", str(home)]) == 3
     assert capsys.readouterr().out.count("is held by another node (pv-101)") == 2

@@ -10,6 +10,7 @@ import pytest
 from ledger.errors import (
     AddressInUse,
     GuardMissing,
+    InboxFull,
     NodeStopping,
     RolledBack,
     SequenceTooLow,
@@ -147,6 +148,109 @@ async def test_subscribers_are_bounded_in_number_and_told_of_the_end(make_local)
         with pytest.raises(TooManySubscribers):
             host.subscribe()
     assert [event async for event in opened[0]] == []
+
+
+# --- several chains ------------------------------------------------------------------------------
+
+
+async def test_a_process_hosts_three_chains_each_with_a_store_of_its_own(make_local):
+    local = make_local(2, siblings=("du1", "lh1"))
+    async with local.running() as nodes:
+        await local.until(lambda: connected(nodes))
+        for chain in ("jy1", "du1", "lh1"):
+            await local.until(lambda: min(local.height(node, chain) for node in nodes) >= 4)  # noqa: B023
+            await local.until(lambda: len({local.head(node, chain) for node in nodes}) == 1)  # noqa: B023
+        assert len({local.host(nodes[0], chain).chain_id for chain in nodes[0].chains}) == 3
+        assert nodes[0].peer_views()[0].chains == ("jy1", "du1", "lh1")
+        directories = [path.name for path in nodes[0].config.data_dir.iterdir()]
+    assert sorted(directories) == ["du1", "jy1", "lh1"]
+
+
+async def test_what_one_chain_says_reaches_another_with_its_proof(make_local):
+    """A plan on DU1 leads to a quota, which the nodes carry to JY1 by themselves."""
+    local = make_local(2, siblings=("du1",), period_ms=2_000)
+    async with local.running() as nodes, local.host(nodes[1]).subscribe() as events:
+        plan = local.transaction(0, 0, "plan", 5, (("feeder-1", 1_000, 2_000),), chain="du1")
+        assert await local.host(nodes[0], "du1").submit([plan]) == (None,)
+        async with asyncio.timeout(60):
+            async for event in events:
+                if event[0] == "quota":
+                    break
+        assert event[1:] == (5, 1, 1_000, 2_000)
+        assert nodes[1].peer_views()[0].banned_until_ms is None
+
+
+def only(config, *chains):
+    """This node without its other chains."""
+    return config.model_copy(update={"chains": tuple(chain for chain in config.chains if chain.name in chains)})
+
+
+def knowing(config, *chains):
+    """This node, told that its peers take part in these chains alone."""
+    peers = tuple(peer.model_copy(update={"chains": chains}) for peer in config.peers)
+    return config.model_copy(update={"peers": peers})
+
+
+async def test_peers_gossip_only_the_chains_that_both_host(make_local):
+    local = make_local(2, siblings=("lh1",))
+    both, trader = Runtime(knowing(local.configs[0], "jy1")), Runtime(only(local.configs[1], "jy1"))
+    nodes = [both, trader]
+    try:
+        for node in nodes:
+            await node.start()
+        await local.until(lambda: connected(nodes) and min(map(local.height, nodes)) >= 4)
+        await local.until(lambda: agreed(local, nodes) and local.height(both, "lh1") >= 2)
+        assert [node.peer_views()[0].chains for node in nodes] == [("jy1",), ("jy1",)]
+        assert both.chains["lh1"].node.peers == {}
+    finally:
+        for node in nodes:
+            await node.stop()
+    assert [node.failure for node in nodes] == [None, None]
+
+
+async def test_a_peer_is_refused_on_a_chain_that_it_is_not_known_for(make_local):
+    local = make_local(2, siblings=("lh1",), seals=False)
+    shy, eager = Runtime(knowing(local.configs[0], "jy1")), Runtime(local.configs[1])
+    try:
+        for node in (shy, eager):
+            await node.start()
+        await local.until(lambda: connected([shy]))
+        await local.until(lambda: eager.chains["jy1"].node.peers)
+        [view] = eager.peer_views()
+        assert (view.chains, view.connected) == (("jy1", "lh1"), False), "on one of two chains alone"
+        assert shy.chains["lh1"].node.peers == {}
+        assert shy.peer_views()[0].score == 0, "a configuration that differs is no fault"
+    finally:
+        await shy.stop()
+        await eager.stop()
+
+
+async def test_a_relay_is_delivered_to_the_chain_it_is_for_if_that_lives_here(make_local):
+    local = make_local(2, siblings=("lh1",), seals=False)
+    node = Runtime(local.configs[0])
+    offered = []
+    for name, host in node.chains.items():
+        host.offer_relay = lambda raw, name=name: offered.append((name, raw))
+    try:
+        node.deliver(node.chains["lh1"].chain_id, b"a")
+        node.deliver(local.genesis.chain_id, b"b")
+        node.deliver(bytes(32), b"c")
+    finally:
+        await node.stop()
+    assert offered == [("lh1", b"a"), ("jy1", b"b")]
+
+
+async def test_relays_that_cannot_wait_are_dropped(make_local):
+    local = make_local(2, siblings=("lh1",), seals=False)
+    node = Runtime(local.configs[0])
+    for number in range(1_000):
+        node.deliver(local.genesis.chain_id, b"%d" % number)
+    with pytest.raises(InboxFull):
+        node.chains["jy1"].offer_relay(b"one more")
+    await node.stop()
+    node.deliver(local.genesis.chain_id, b"too late")
+    with pytest.raises(NodeStopping):
+        node.chains["jy1"].offer_relay(b"too late")
 
 
 # --- what must end the process -------------------------------------------------------------------

@@ -14,11 +14,12 @@ from consensus.credit_target import compute_shares
 from ledger.params import ChainParams, MarketParams
 from market.orders import Side
 from market.profile import Profile, parse_profile
-from node.day import compute_band as compute_float_band
+from node.replay import compute_band as compute_float_band
 from simulation.binomial import compute_band, compute_binomial, compute_chance_of_none
 from simulation.paper import Comparison, check_day, check_races, compare
 from simulation.paper_credit import CreditCurve, reproduce_figure_3, reproduce_table_2
 from simulation.paper_day import AgreedTrade, PlayerOrder, clear_hour, deliver, run_centrally, run_day
+from simulation.paper_network import BLOCKS_PER_PERIOD, run_chain_day
 from simulation.paper_sealing import PLAYERS, Race, run_race, spread_credits
 
 POINT = 1_000_000
@@ -215,8 +216,9 @@ def test_nodes_clear_and_score_the_day_as_the_plain_functions_do(comparison: Com
 
 def test_every_hour_s_way_through_the_chain_is_timed_and_every_message_counted(comparison: Comparison) -> None:
     chain = comparison.chain
-    assert len(chain.certified_after_ms) == len(chain.settled_late_ms) == 2
+    assert len(chain.certified_after_ms) == len(chain.settled_late_ms) == len(chain.final_late_ms) == 2
     assert min(*chain.certified_after_ms, *chain.settled_late_ms) > 0
+    assert all(final > settled for final, settled in zip(chain.final_late_ms, chain.settled_late_ms, strict=True))
     assert chain.due_after_ppm == 1_000_000
     # Two peers hear of every transaction, ask for it, and get it; each tells the other one too.
     transactions = 6 + 6
@@ -225,11 +227,27 @@ def test_every_hour_s_way_through_the_chain_is_timed_and_every_message_counted(c
     assert chain.message_bytes > 100 * chain.message_count
 
 
+def test_members_vote_on_the_checkpoint_of_every_slot(comparison: Comparison) -> None:
+    chain = comparison.chain
+    assert chain.checkpoints_per_period == 4
+    slots = chain.checkpoints_per_period * chain.blocks // BLOCKS_PER_PERIOD
+    # Three members' votes, each told by every node to the two others when it is news; some are said again.
+    assert 0.8 * slots * 3 * 3 * 2 < chain.messages["Votes"] < 2 * slots * 3 * 3 * 2
+    assert chain.messages["Certificate"] < chain.messages["Votes"]
+
+
+def test_a_market_whose_gates_fall_between_checkpoints_is_not_timed() -> None:
+    between = PARAMS.model_copy(update={"market": MarketParams(gate_ppm=1_900_000)})
+    with pytest.raises(AssertionError, match="slots"):
+        run_chain_day(between, _make_profile(1), _make_orders(1), 1)
+
+
 def test_messages_that_come_with_blocks_and_with_time_grow_with_the_hour(comparison: Comparison) -> None:
-    chain = replace(comparison.chain, messages={"Votes": 7, "NewBlock": 10, "Status": 100}, period_ms=60_000)
+    messages = {"Votes": 7, "Certificate": 2, "NewBlock": 10, "Status": 100}
+    chain = replace(comparison.chain, messages=messages, period_ms=60_000)
     assert chain.interval_ms == 5_000
-    assert chain.project_messages(60_000, 5_000) == 117
-    assert chain.project_messages(600_000, 10_000) == 7 + 50 + 1_000
+    assert chain.project_messages(60_000, 5_000) == 119
+    assert chain.project_messages(600_000, 10_000) == 9 + 50 + 1_000
 
 
 def test_a_chain_that_clears_otherwise_fails_the_check(comparison: Comparison) -> None:

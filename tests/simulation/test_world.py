@@ -4,25 +4,28 @@ import os
 import subprocess
 import sys
 from dataclasses import replace
+from itertools import combinations
 
 import pytest
 
 from consensus.contracts import EQUIVOCATION
 from consensus.credit_target import compute_target
 from consensus.poca import PocaEngine
-from consensus.quorum import QuorumCertificate, Statement, sign_statement
+from consensus.quorum import QuorumCertificate, Statement, Vote, sign_statement
 from consensus.seal import search
 from ledger.accounts import get_account
-from ledger.codec import encode
+from ledger.checkpoints import compute_slot
+from ledger.codec import decode, encode
 from ledger.errors import RolledBack
-from ledger.gates import CERTIFIED, SETTLED, VOID, get_gate
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
+from market.gates import CERTIFIED, SETTLED, VOID, get_gate
 from node import messages as wire
 from node.candidate import build_candidate
-from node.core import ChainNode, build_contracts
+from node.contracts import build_contracts
+from node.core import ChainNode
 from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world import World
 
@@ -59,6 +62,11 @@ def account(world, peer, key):
 
 def gate(world, peer, period):
     return get_gate(Overlay(world.node(peer).chain.head.state), period)
+
+
+def status(world, peer, period):
+    record = gate(world, peer, period)
+    return None if record is None else record.status
 
 
 def agree(world):
@@ -98,9 +106,13 @@ def test_a_heavier_branch_wins_when_the_partition_heals(world):
 def test_a_period_is_traded_certified_metered_and_settled(world, network):
     world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 200_000))
     world.submit("n1", intention(world, network, "n1", 0, 3, 560_000, 200_000))
-    world.run_until(lambda: (gate(world, "n3", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=40_000)
-    final = world.node("n2").chain.final_height
-    assert final == gate(world, "n2", 3).height
+    world.run_until(lambda: status(world, "n3", 3) == CERTIFIED, limit_ms=40_000)
+    n2 = world.node("n2")
+    closed = gate(world, "n2", 3)
+    gate_block = n2.chain.get_header(n2.chain.hash_at(closed.height))
+    certificate = n2.get_certificate(compute_slot(gate_block.timestamp_ms - network.genesis.time_ms, n2.params))
+    assert certificate.statement.block_hash == gate_block.hash, "a gate closes with the checkpoint of its slot"
+    assert n2.chain.final_height >= closed.height
 
     world.run_until(lambda: world.node("n0").chain.head.header.period == 4, limit_ms=60_000)
     world.submit("n0", sign(world, network.devices["n0"], "reading", 3, 0, 190_000))
@@ -116,12 +128,98 @@ def test_a_period_is_traded_certified_metered_and_settled(world, network):
     assert (buyer.credit_upt, seller.credit_upt) == (90_000_000, 95_000_000)
 
 
+def test_what_happens_without_any_order_gets_final_too(world, network):
+    # Nothing is traded, so no gate closes: every slot has its checkpoint all the same.
+    world.run_for(80_000)
+    world.run_until(agree(world), limit_ms=10_000)
+    view = Overlay(world.node("n0").chain.head.state)
+    assert all(get_gate(view, period) is None for period in range(8))
+    for name, peer in world.peers.items():
+        finals = [event for event in peer.published if event[0] == "certificate"]
+        late = set(range(1, 15)) - {slot for _, slot, _, _, _ in finals}
+        assert len(late) <= 2, (name, late)  # a slot may pass without a block, or with a vote too few
+        chain = peer.node.chain
+        assert all(chain.hash_at(height) == block_hash for _, _, height, block_hash, _ in finals)
+        final = chain.get_header(chain.final_hash)
+        assert final.period >= chain.head.header.period - 1
+
+
+class Ballot:
+    """Every vote that a peer gives away, with the slot that the clock was in when it first did."""
+
+    def __init__(self, world):
+        self.votes = {}  # signer -> {slot: (block hash, slot by the clock)}
+        self._world, self._perform = world, world._perform
+        world._perform = self._note
+
+    def _note(self, peer, action):
+        message = getattr(action, "message", None)
+        for raw in message.raw if type(message) is wire.Votes else ():
+            vote = Vote.from_value(decode(raw, max_bytes=10_000))
+            elapsed_ms = self._world.now_ms - self._world.genesis.time_ms
+            now = compute_slot(elapsed_ms, self._world.genesis.params)
+            slots = self.votes.setdefault(vote.signer, {})
+            said, _ = slots.setdefault(vote.statement.slot, (vote.statement.block_hash, now))
+            assert said == vote.statement.block_hash, "an honest member says one thing of a slot"
+        self._perform(peer, action)
+
+
+def is_on_branch_of(world, block_hash, tip):
+    """Whether one block descends from another, in the words of whichever peers have its ancestors."""
+    chains = [world.node(name).chain for name in world.peers]
+    while tip != block_hash:
+        header = next((header for chain in chains if (header := chain.get_header(tip)) is not None), None)
+        if header is None or header.height == 0:
+            return False
+        tip = header.parent
+    return True
+
+
+CUTS = {
+    "one alone": [({"n0"}, {"n1", "n2", "n3"})] * 3,
+    "one after the other": [({name}, {"n0", "n1", "n2", "n3"} - {name}) for name in ("n0", "n1", "n2", "n3")],
+    "halves": [({"n0", "n1"}, {"n2", "n3"}), ({"n0", "n2"}, {"n1", "n3"}), ({"n0", "n3"}, {"n1", "n2"})],
+}
+
+
+@pytest.mark.parametrize("seed", [1, 2])
+@pytest.mark.parametrize("cuts", CUTS.values(), ids=CUTS)
+def test_two_branches_are_never_both_certified(network, cuts, seed):
+    world = World(network.genesis, network.keys, seed=seed)
+    ballot = Ballot(world)
+    for groups in cuts:
+        world.partition(*groups)
+        world.run_for(9_000)  # not quite two slots: a vote of each branch is on its way, then the branches meet
+        world.heal()
+        world.run_for(4_000)
+    world.run_for(30_000)
+    world.run_until(agree(world), limit_ms=30_000)
+
+    chain = world.node("n0").chain
+    slots = compute_slot(world.now_ms - network.genesis.time_ms, network.genesis.params)
+    found = [world.node(name).get_certificate(slot) for name in world.peers for slot in range(slots + 1)]
+    certified = {(one.statement.slot, one.statement.block_hash) for one in found if one is not None}
+    assert max(slot for slot, _ in certified) >= slots - 2, "finality came back"
+    assert len({slot for slot, _ in certified}) == len(certified)
+    assert all(chain.is_canonical(chain.get_header(block_hash)) for _, block_hash in certified)
+    assert not [event for peer in world.peers.values() for event in peer.published if event[0] == "finality-conflict"]
+
+    # The lock: while a checkpoint may still be certified, whoever has signed it signs nothing beside its branch.
+    lifetime = network.genesis.params.consensus.checkpoint_lifetime
+    for said in ballot.votes.values():
+        for (early, (first, _)), (_, (second, now)) in combinations(sorted(said.items()), 2):
+            if now - early < lifetime:
+                assert is_on_branch_of(world, first, second), (early, now)
+
+
 def test_without_a_quorum_the_period_is_void_and_the_next_one_runs(world, network):
     world.submit("n0", intention(world, network, "n0", 1, 3, 500_000, 1_000))
     world.submit("n0", intention(world, network, "n1", 0, 3, 560_000, 1_000))
     world.run_for(10_000)
     world.partition({"n0", "n1"}, {"n2", "n3"})  # three of four must sign
-    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == VOID, limit_ms=80_000)
+    final = {name: world.node(name).chain.final_hash for name in world.peers}
+    world.run_until(lambda: status(world, "n0", 3) == VOID, limit_ms=80_000)
+    assert {name: world.node(name).chain.final_hash for name in world.peers} == final
     buyer = account(world, "n0", network.keys["n1"])
     assert (buyer.balance_uyuan, buyer.reserved_uyuan) == (INITIAL_BALANCE_UYUAN, 0)
     world.heal()
@@ -130,7 +228,7 @@ def test_without_a_quorum_the_period_is_void_and_the_next_one_runs(world, networ
     period = (world.now_ms - network.genesis.time_ms) // 20_000 + 3
     assert world.submit("n0", intention(world, network, "n0", 1, period, 500_000, 1_000, sequence=1)) == (None,)
     assert world.submit("n1", intention(world, network, "n1", 0, period, 560_000, 1_000, sequence=1)) == (None,)
-    world.run_until(lambda: (gate(world, "n2", period) or (0,) * 5)[4] == CERTIFIED, limit_ms=60_000)
+    world.run_until(lambda: status(world, "n2", period) == CERTIFIED, limit_ms=60_000)
 
 
 def test_a_peer_that_missed_a_checkpoint_comes_over_to_the_final_branch(network):
@@ -141,14 +239,16 @@ def test_a_peer_that_missed_a_checkpoint_comes_over_to_the_final_branch(network)
     world.run_for(10_000)
     world.peers["n3"].hash_rate = 40_000
     world.partition({"n0", "n1", "n2"}, {"n3"})
-    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=60_000)
-    final = world.node("n0").chain.final_hash
+    world.run_until(lambda: status(world, "n0", 3) == CERTIFIED, limit_ms=60_000)
+    final = world.node("n0").chain.get_header(world.node("n0").chain.final_hash)
+    assert final.height >= gate(world, "n0", 3).height
     assert world.node("n3").chain.head.work > world.node("n0").chain.head.work
+    assert world.node("n3").chain.final_height < final.height
     world.peers["n3"].hash_rate = 1_000
     world.heal()
-    world.run_until(lambda: world.node("n3").chain.final_hash == final, limit_ms=60_000)
+    world.run_until(lambda: world.node("n3").chain.final_height >= final.height, limit_ms=60_000)
     world.run_until(agree(world), limit_ms=30_000)
-    assert world.node("n3").chain.is_canonical(world.node("n0").chain.get_header(final))
+    assert world.node("n3").chain.is_canonical(final)
 
 
 def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, network):
@@ -202,12 +302,12 @@ def test_a_crashed_peer_goes_on_where_its_store_ends(world, network):
 
 def test_a_restored_backup_refuses_to_start(world, network):
     world.run_for(10_000)
-    backup = MemoryStore()
+    backup, height = MemoryStore(), world.node("n0").chain.head.height
     backup.write(list(world.peers["n0"].store.scan(b"")))
-    world.run_until(lambda: world.peers["n0"].guard.height > world.node("n0").chain.final_height + 12, limit_ms=99_000)
+    world.run_until(lambda: world.peers["n0"].guard.height > height + 12, limit_ms=99_000)
     with pytest.raises(RolledBack) as caught:
         ChainNode(network.genesis, backup, key=network.keys["n0"], guard=world.peers["n0"].guard)
-    assert caught.value.values["expected"] > caught.value.values["actual"]
+    assert caught.value.values["expected"] > caught.value.values["actual"] == height
 
 
 def test_a_late_peer_catches_up_headers_first_with_bodies_from_several_peers(network):
@@ -276,7 +376,7 @@ def build_block(world, name, key, now_ms):
         proposal,
         chain.head,
         genesis=world.genesis,
-        contracts=build_contracts(),
+        contracts=build_contracts(world.genesis),
         producers=(),
         pending=(),
     )
@@ -319,19 +419,45 @@ def test_a_certificate_against_our_final_block_is_not_followed(world, network):
     world.submit("n0", intention(world, network, "n1", 0, 3, 560_000, 1_000))
     world.run_for(10_000)
     world.partition({"n0", "n1", "n2"}, {"n3"})
-    world.run_until(lambda: (gate(world, "n0", 3) or (0,) * 5)[4] == CERTIFIED, limit_ms=40_000)
+    world.run_until(lambda: status(world, "n0", 3) == CERTIFIED, limit_ms=40_000)
     node = world.node("n0")
-    final = node.chain.final_hash
+    final = node.chain.get_header(node.chain.final_hash)
 
-    # Three members lie: they certify a block of n3's branch, for a later period.
+    # Three members lie: they certify a block of n3's branch, for a later slot.
     fork = world.node("n3").chain.head
     world.heal()
     entry = next(e for e in world.node("n3").chain.ancestors(fork) if node.chain.get_header(e.hash) is None)
-    statement = Statement(chain_id=node.chain_id, period=4, block_hash=entry.hash, result_root=bytes(32))
+    world.inject("n0", network.keys["n3"].public_key, certify(world, network, entry.hash))
+    world.run_for(20_000)
+    for name in ("n0", "n1", "n2"):
+        chain = world.node(name).chain
+        assert chain.is_canonical(final)
+        assert not chain.is_canonical(entry.header)
+        assert chain.final_height > final.height
+
+
+def certify(world, network, block_hash):
+    """What three liars say: the checkpoint of the next slot is this block."""
+    slot = compute_slot(world.now_ms - network.genesis.time_ms, network.genesis.params) + 1
+    statement = Statement(chain_id=world.chain_id, slot=slot, block_hash=block_hash)
     votes = [sign_statement(statement, network.keys[name]) for name in ("n0", "n1", "n2")]
     signatures = tuple(sorted((vote.signer, vote.signature) for vote in votes))
     certificate = QuorumCertificate(statement=statement, signatures=signatures)
-    world.inject("n0", network.keys["n3"].public_key, wire.Certificate(raw=encode(certificate.to_value())))
-    world.run_for(20_000)
-    assert world.node("n0").chain.final_hash == final
-    assert node.chain.is_canonical(node.chain.get_header(final))
+    return wire.Certificate(raw=encode(certificate.to_value()))
+
+
+def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(world, network):
+    world.run_for(10_000)
+    world.partition({"n0"}, {"n1", "n2", "n3"})
+    world.run_for(8_000)
+    left = world.node("n0").chain.head
+    world.heal()
+    world.run_until(lambda: world.node("n0").chain.final_height > left.height, limit_ms=40_000)
+    chain = world.node("n0").chain
+    final = chain.get_header(chain.final_hash)
+    assert not chain.is_canonical(left.header)
+    world.inject("n0", network.keys["n3"].public_key, certify(world, network, left.hash))
+    conflicts = [event for event in world.peers["n0"].published if event[0] == "finality-conflict"]
+    assert [block_hash for _, _, block_hash in conflicts] == [left.hash]
+    world.run_for(10_000)
+    assert chain.is_canonical(final)

@@ -33,6 +33,7 @@ from node.events import (
     MessageReceived,
     Persist,
     Publish,
+    RelayOffered,
     SealFound,
     Send,
     Started,
@@ -54,7 +55,11 @@ def _key_of(name: str) -> SigningKey:
 
 
 @cache
-def make_genesis(sealers: int, chain: str = CHAIN, market: MarketParams | None = None) -> Genesis:
+def make_genesis(
+    sealers: int, chain: str = CHAIN, market: MarketParams | None = None, has_credit_chain: bool = False
+) -> Genesis:
+    """A network's genesis of one chain; with a credit chain "lh1" beside it, or of that one by its name."""
+
     def member(name: str, role: str, **fields: object) -> GenesisMember:
         return GenesisMember(name=name, role=role, key=_key_of(name).public_key, **fields)  # type: ignore[arg-type]
 
@@ -66,13 +71,16 @@ def make_genesis(sealers: int, chain: str = CHAIN, market: MarketParams | None =
         max_ahead_ms=1_000,
         checkpoint_depth=1,
     )
-    return Genesis(
-        params=ChainParams(
-            name=chain,
-            ledger=LedgerParams(period_ms=PERIOD_MS),
-            consensus=consensus,
-            market=market or MarketParams(),
-        ),
+    params = ChainParams(
+        name=CHAIN if has_credit_chain else chain,
+        ledger=LedgerParams(period_ms=PERIOD_MS),
+        consensus=consensus,
+        market=market or MarketParams(),
+    )
+    credit = params.model_copy(update={"name": "lh1", "kind": "credit"})
+    genesis = Genesis(
+        params=params,
+        siblings=(credit,) if has_credit_chain else (),
         time_ms=GENESIS_MS,
         members=(
             member("grid", "grid-operator", seals=True),
@@ -83,13 +91,21 @@ def make_genesis(sealers: int, chain: str = CHAIN, market: MarketParams | None =
             member("meter-homes-2", "device", owner="homes-2"),
         ),
     )
+    return genesis.open(chain)
 
 
 class World:
     """Chain nodes that hear each other at once. They seal in turn, one block per interval of virtual time."""
 
-    def __init__(self, sealers: int = 1, chain: str = CHAIN, market: MarketParams | None = None) -> None:
-        self.genesis = make_genesis(sealers, chain, market)
+    def __init__(
+        self,
+        sealers: int = 1,
+        chain: str = CHAIN,
+        market: MarketParams | None = None,
+        *,
+        has_credit_chain: bool = False,
+    ) -> None:
+        self.genesis = make_genesis(sealers, chain, market, has_credit_chain)
         self.now_ms = GENESIS_MS
         names = [member.name for member in self.genesis.members if member.seals]
         self.keys = {name: _key_of(name) for name in names}
@@ -192,9 +208,11 @@ class World:
         return self.send(sender, "intention", *intention.to_payload())
 
 
-def tell_story(sealers: int, market: MarketParams | None = None) -> tuple[World, dict[str, Transaction]]:
+def tell_story(
+    sealers: int, market: MarketParams | None = None, *, has_credit_chain: bool = False
+) -> tuple[World, dict[str, Transaction]]:
     """From genesis until period 4 is settled: two trades, one refused transfer, deliveries a little short."""
-    world, said = World(sealers, market=market), {}
+    world, said = World(sealers, market=market, has_credit_chain=has_credit_chain), {}
     world.run_until(PERIOD - 3)
     said["offer"] = world.order("pv-101", Side.OFFER, price=500_000, volume=10_000)
     world.order("pv-101", Side.OFFER, price=510_000, volume=5_000)
@@ -241,6 +259,9 @@ class MemoryHost:
 
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         return self.world.submit(transactions)
+
+    def offer_relay(self, raw: bytes) -> None:
+        self.world.step(self.world.first, RelayOffered(raw=raw))
 
     def subscribe(self) -> Subscription:
         return self._subscribers.add()
@@ -300,6 +321,14 @@ def story_by_merit() -> World:
     return tell_story(1, MarketParams(clearing_rule="credit-weighted"))[0]
 
 
+@pytest.fixture
+def neighbours() -> tuple[World, World]:
+    """JY1 after the story, whose deliveries it has to tell, certified; and LH1 of the same network at its genesis."""
+    trading, _ = tell_story(1, has_credit_chain=True)
+    trading.run_until(PERIOD + 3)
+    return trading, World(1, "lh1", has_credit_chain=True)
+
+
 @pytest.fixture(scope="session")
 def key_of() -> Callable[[str], SigningKey]:
     """A member's key by its name; a stranger has one, too."""
@@ -320,5 +349,5 @@ def make_runtime() -> type[MemoryRuntime]:
 
 @pytest.fixture(scope="session")
 def make_world() -> type[World]:
-    """Called with a number of sealers and, if it matters, the chain's name."""
+    """Called with a number of sealers and, if it matters, the chain's name and whether "lh1" is beside it."""
     return World

@@ -4,14 +4,17 @@ import asyncio
 import json
 import logging
 from contextlib import asynccontextmanager
+from dataclasses import replace
 
 import aiohttp
 import pytest
 
+from consensus.relays import Relay
 from ledger import errors
-from ledger.codec import encode
-from ledger.errors import GridmeritError, NodeStopping
+from ledger.codec import decode, encode
+from ledger.errors import GridmeritError, InboxFull, NodeStopping
 from node.api import RateLimiter, get_http_status
+from node.config import NetworkDocument
 from node.proofs import verify_document
 
 PERIOD = 4
@@ -72,8 +75,8 @@ async def test_numbers_are_numbers_and_big_ones_hexadecimal(story, ask):
 
 
 async def test_the_genesis_document_makes_the_chain(story, ask):
-    document = await ask("/v1/jy1/genesis")
-    assert type(story[0].genesis).model_validate_json(json.dumps(document)).chain_id == story[0].genesis.chain_id
+    document = NetworkDocument.model_validate_json(json.dumps(await ask("/v1/jy1/genesis")))
+    assert document.open("jy1") == story[0].genesis
 
 
 @pytest.mark.parametrize(
@@ -134,6 +137,82 @@ async def test_answers_are_compact_uncached_and_not_for_other_origins(ask):
         assert b": " not in await response.read()
         assert response.headers["Cache-Control"] == "no-store"
         assert not [name for name in response.headers if name.lower().startswith("access-control")]
+
+
+# --- between chains ------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+async def ask_neighbours(neighbours, make_runtime):
+    async with serving(make_runtime, *neighbours) as ask:
+        yield ask
+
+
+async def test_anybody_may_carry_a_relay_from_one_chain_to_another(neighbours, ask_neighbours):
+    credit, heard = neighbours[1], []
+    credit.on_publish.append(heard.append)
+    [relay] = (await ask_neighbours("/v1/jy1/relays?to=lh1"))["relays"]
+    assert (relay["kind"], relay["number"], relay["part"]) == ("delivered", PERIOD, 0)
+    for period in (1, 2):  # twice does nothing more
+        body = bytes.fromhex(relay["raw"])
+        assert await ask_neighbours("/v1/lh1/relay", method="POST", data=body, status=202) == {"accepted": True}
+        credit.run_until(period)
+    relayed = [event[1:4] for event in heard if event[0] == "relayed"]
+    assert relayed == [("jy1", "delivered", PERIOD)]
+    assert (await ask_neighbours("/v1/lh1/account/homes-2"))["score_count"] == 2
+
+
+async def test_a_chain_without_siblings_has_nothing_to_relay(ask):
+    fault = await ask("/v1/jy1/relays?to=lh1", status=400)
+    assert (fault["error"], fault["values"]["want"]) == ("BadRequest", "nothing: this network has one chain")
+
+
+@pytest.mark.parametrize("query", ["", "?to=", "?to=jy1", "?to=du1", "?to=" + "x" * 500])
+async def test_relays_go_to_another_chain_of_the_network(ask_neighbours, query):
+    fault = await ask_neighbours(f"/v1/jy1/relays{query}", status=400)
+    assert (fault["error"], fault["values"]["want"]) == ("BadRequest", "another chain of this network: lh1")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "error"),
+    [
+        (b"", 400, "NonCanonical"),
+        (b"\xc1", 400, "NonCanonical"),
+        (encode((1, 2)) + b"x", 400, "NonCanonical"),
+        (encode(b"x" * 20_000), 413, "TooLarge"),
+        (b"x" * 3_000_000, 413, "TooLarge"),
+    ],
+)
+async def test_what_is_no_relay_is_refused_at_the_door(ask_neighbours, body, status, error):
+    fault = await ask_neighbours("/v1/jy1/relay", method="POST", data=body, status=status)
+    assert fault["error"] == error
+
+
+async def test_a_forged_relay_changes_nothing(neighbours, ask_neighbours):
+    credit, heard = neighbours[1], []
+    credit.on_publish.append(heard.append)
+    [relay] = (await ask_neighbours("/v1/jy1/relays?to=lh1"))["relays"]
+    genuine = Relay.from_value(decode(bytes.fromhex(relay["raw"]), max_bytes=100_000))
+    for body in (replace(genuine, number=PERIOD + 1).to_bytes(), encode(("no", "relay"))):
+        await ask_neighbours("/v1/lh1/relay", method="POST", data=body, status=202)
+    credit.run_until(1)
+    assert not [event for event in heard if event[0] == "relayed"]
+
+
+async def test_relays_that_cannot_wait_are_told_to_come_again(neighbours, make_runtime):
+    runtime = make_runtime(*neighbours)
+
+    def offer_relay(raw):
+        raise InboxFull(waiting=256, what="relays")
+
+    runtime.chains["jy1"].offer_relay = offer_relay
+    async with (
+        runtime.serve() as url,
+        aiohttp.ClientSession(url) as session,
+        session.post("/v1/jy1/relay", data=encode((1,))) as response,
+    ):
+        assert (response.status, response.headers["Retry-After"]) == (503, "1")
+        assert (await response.json())["error"] == "InboxFull"
 
 
 # --- submitting ----------------------------------------------------------------------------------------------

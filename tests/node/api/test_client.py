@@ -74,7 +74,28 @@ async def test_what_the_node_answers_arrives_typed(story, reader):
     node = await reader.node_status()
     assert node.chains == (status,)
     assert node.peers[0]["name"] == "dispatch-1"
-    assert (await reader.genesis()).chain_id == world.genesis.chain_id
+    assert await reader.genesis() == world.genesis
+
+
+async def test_a_relay_is_fetched_from_one_chain_and_brought_to_another(neighbours, make_runtime):
+    credit, heard = neighbours[1], []
+    credit.on_publish.append(heard.append)
+    async with (
+        make_runtime(*neighbours).serve() as url,
+        Client(url, "jy1") as source,
+        Client(url, "lh1") as destination,
+    ):
+        assert (await destination.genesis()).params.name == "lh1"
+        assert (await destination.status()).kind == "credit"
+        for relay in await source.relays("lh1"):
+            await destination.offer_relay(bytes.fromhex(relay.raw))
+        with pytest.raises(RemoteRejected, match="another chain of this network: jy1"):
+            await destination.relays("lh1")
+        with pytest.raises(RemoteRejected) as caught:
+            await destination.offer_relay(b"\xc1")
+        assert caught.value.code == "NonCanonical"
+    credit.run_until(1)
+    assert ("relayed", "jy1", "delivered") in [event[:3] for event in heard]
 
 
 async def test_blocks(story, reader):

@@ -140,13 +140,15 @@ def test_a_transaction_nobody_knows(ask):
 
 
 def test_a_certificate_names_its_signers(told, ask):
-    certificate = ask.get_certificate(PERIOD)
+    statement = told.node.final_certificate.statement
+    certificate = ask.get_certificate(statement.slot)
     assert (certificate.quorum, certificate.sealers) == (3, 4)
     assert len(certificate.signatures) >= 3
     assert {signature.name for signature in certificate.signatures} <= set(told.nodes)
-    assert certificate.block == ask.get_trades(PERIOD).gate.block
+    assert certificate.slot == statement.slot
+    assert certificate.block == ask.get_block(str(told.node.chain.final_height)).hash
     with pytest.raises(NoCertificate):
-        ask.get_certificate(99)
+        ask.get_certificate(statement.slot + 99)
 
 
 # --- members -----------------------------------------------------------------------------------------------

@@ -1,0 +1,69 @@
+"""What a chain says to the other chains of its network: entries in its state, proved by state root and certificate.
+
+An entry is named by kind and number (for most kinds the delivery period), and split into parts of few rows, each a
+state value of its own. It stays for some periods, so that whoever comes late can still carry it over.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple, cast
+
+from ledger.codec import Value
+from ledger.overlay import Overlay
+from ledger.state import State
+
+ROWS_PER_PART = 64
+MAX_PARTS = 4_096
+RETAINED = 8  # numbers of one kind that stay in the outbox
+_ENTRY = b"o/"
+_INDEX = b"outbox"
+
+
+class Entry(NamedTuple):
+    """One message in the outbox: how many parts it has, and the height at which it was posted."""
+
+    kind: str
+    number: int
+    parts: int
+    height: int
+
+
+def outbox_key(kind: str, number: int, part: int) -> bytes:
+    """The state key of one part, for proofs."""
+    return _ENTRY + kind.encode() + b"/" + number.to_bytes(8, "big") + part.to_bytes(4, "big")
+
+
+def post(
+    view: Overlay, kind: str, number: int, rows: Sequence[Value], *, height: int, retained: int = RETAINED
+) -> None:
+    """Put a message into the outbox; without rows it has one empty part. Numbers of a kind rise.
+
+    `height` is that of the block it is posted in. Of its kind the newest `retained` stay.
+    """
+    assert len(rows) <= ROWS_PER_PART * MAX_PARTS, (kind, len(rows))
+    pieces = [tuple(rows[at : at + ROWS_PER_PART]) for at in range(0, len(rows), ROWS_PER_PART)] or [()]
+    for part, piece in enumerate(pieces):
+        view.put(outbox_key(kind, number, part), (len(pieces), piece))
+    index = [*get_entries(view), Entry(kind, number, len(pieces), height)]
+    same = sorted(entry.number for entry in index if entry.kind == kind)
+    assert len(set(same)) == len(same), f"{kind} {number} is posted twice"
+    gone = [entry for entry in index if entry.kind == kind and entry.number in same[:-retained]]
+    for entry in gone:
+        for part in range(entry.parts):
+            view.delete(outbox_key(entry.kind, entry.number, part))
+    view.put(_INDEX, tuple(tuple(entry) for entry in index if entry not in gone))
+
+
+def get_entries(view: Overlay) -> tuple[Entry, ...]:
+    """Everything in the outbox, in the order of posting."""
+    return tuple(Entry._make(row) for row in cast(tuple[tuple[str, int, int, int], ...], view.get(_INDEX) or ()))
+
+
+def iterate_parts(state: State, *, above_height: int = 0) -> Iterator[tuple[str, int, int, bytes]]:
+    """(kind, number, part, canonical bytes) of every part posted above a height."""
+    for entry in get_entries(Overlay(state)):
+        for part in range(entry.parts if entry.height > above_height else 0):
+            raw = state.get(outbox_key(entry.kind, entry.number, part))
+            assert raw is not None, entry
+            yield entry.kind, entry.number, part, raw

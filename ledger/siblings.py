@@ -1,0 +1,28 @@
+"""The other chains of the network, as a chain's state knows them: whose signatures count for them, and since when."""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from ledger.overlay import Overlay
+
+_SIBLING = b"n/"
+
+
+class Sibling(NamedTuple):
+    """Another chain: `sealers`, more than `checkpoint_m` of them, certify its checkpoints from slot `since_slot` on."""
+
+    name: str
+    kind: str
+    checkpoint_m: int
+    since_slot: int
+    sealers: tuple[bytes, ...]  # sorted
+
+
+def get_sibling(view: Overlay, chain_id: bytes) -> Sibling | None:
+    value = view.get(_SIBLING + chain_id)
+    return None if value is None else Sibling._make(cast(tuple[str, str, int, int, tuple[bytes, ...]], value))
+
+
+def put_sibling(view: Overlay, chain_id: bytes, sibling: Sibling) -> None:
+    view.put(_SIBLING + chain_id, tuple(sibling))

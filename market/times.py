@@ -1,0 +1,34 @@
+"""The clock of a delivery period: when the market opens, closes and settles it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from ledger.params import ChainParams
+from market.credit import PPM
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PeriodTimes:
+    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
+
+    open_ms: int
+    gate_ms: int
+    deadline_ms: int
+    delivery_start_ms: int
+    delivery_end_ms: int
+    settle_ms: int
+
+
+def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
+    """The clock of the period whose delivery starts `period` periods after genesis, in whole ms."""
+    period_ms, market = params.ledger.period_ms, params.market
+    start_ms = genesis_time_ms + period * period_ms
+    return PeriodTimes(
+        open_ms=start_ms - market.open_ppm * period_ms // PPM,
+        gate_ms=start_ms - market.gate_ppm * period_ms // PPM,
+        deadline_ms=start_ms - market.deadline_ppm * period_ms // PPM,
+        delivery_start_ms=start_ms,
+        delivery_end_ms=start_ms + period_ms,
+        settle_ms=start_ms + market.settle_ppm * period_ms // PPM,
+    )

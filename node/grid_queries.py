@@ -1,0 +1,103 @@
+"""What a scheduling chain answers of its periods, and a trading chain of the quotas that came from there."""
+
+from __future__ import annotations
+
+from ledger.errors import NoQuotas, NoSchedule, WrongKind
+from ledger.hashing import show_address
+from market import scheduling_views, views
+from market.scheduling_records import BilateralContract
+from node.answers import (
+    ContractInfo,
+    CurtailmentInfo,
+    DigestInfo,
+    LinePlanInfo,
+    LineQuotaInfo,
+    QuotaInfo,
+    SchedulingInfo,
+)
+from node.core import ChainNode
+from node.names import MemberNames
+
+
+class GridQueries:
+    """Questions about the grid. Raises the `NotFound` family."""
+
+    def __init__(self, node: ChainNode, members: MemberNames) -> None:
+        self._node = node
+        self._members = members
+
+    def get_quota(self, period: int) -> QuotaInfo:
+        self._require("trading")
+        quotas = views.get_quota(self._node.chain.head.state, period)
+        if quotas is None:
+            raise NoQuotas(period=period)
+        return QuotaInfo(
+            period=period, lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items())
+        )
+
+    def get_scheduling(self, period: int) -> SchedulingInfo:
+        self._require("scheduling")
+        state = self._node.chain.head.state
+        plan, quotas = scheduling_views.get_plan(state, period), scheduling_views.get_quotas(state, period)
+        if not plan and not quotas:
+            raise NoSchedule(period=period)
+        verdict = scheduling_views.get_verdict(state, period)
+        power, actual = (
+            scheduling_views.get_power_block(state, period),
+            scheduling_views.get_actual_block(state, period),
+        )
+        return SchedulingInfo(
+            period=period,
+            plan=tuple(LinePlanInfo(**line._asdict()) for line in plan),
+            quotas=tuple(LineQuotaInfo(**quota._asdict()) for quota in quotas),
+            curtailments=None
+            if verdict is None
+            else tuple(
+                CurtailmentInfo(index=cut.trade_index, accepted_wh=cut.accepted_wh, line=cut.line) for cut in verdict
+            ),
+            contracts=self._describe_contracts(period),
+            power=None
+            if power is None
+            else DigestInfo(
+                height=power.height,
+                root=power.contracts_root.hex(),
+                contracts=power.contract_count,
+                energy_wh=power.accepted_wh,
+            ),
+            actual=None
+            if actual is None
+            else DigestInfo(
+                height=actual.height,
+                root=actual.actual_root.hex(),
+                contracts=actual.contract_count,
+                energy_wh=actual.metered_wh,
+            ),
+        )
+
+    def _describe_contracts(self, period: int) -> tuple[ContractInfo, ...]:
+        state = self._node.chain.head.state
+        metered = {
+            row.trade_index: (row.consumption_wh, row.output_wh) for row in scheduling_views.get_actuals(state, period)
+        }
+        return tuple(
+            self._describe_contract(contract, metered.get(contract.trade_index))
+            for contract in scheduling_views.get_contracts(state, period)
+        )
+
+    def _describe_contract(self, contract: BilateralContract, metered: tuple[int, int] | None) -> ContractInfo:
+        return ContractInfo(
+            index=contract.trade_index,
+            buyer=show_address(contract.buyer),
+            buyer_name=self._members.name_of(contract.buyer),
+            seller=show_address(contract.seller),
+            seller_name=self._members.name_of(contract.seller),
+            price_uyuan_per_kwh=contract.price_uyuan_per_kwh,
+            accepted_wh=contract.accepted_wh,
+            consumption_wh=None if metered is None else metered[0],
+            output_wh=None if metered is None else metered[1],
+        )
+
+    def _require(self, kind: str) -> None:
+        params = self._node.params
+        if params.kind != kind:
+            raise WrongKind(name=params.name, actual=params.kind, wanted=kind)

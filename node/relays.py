@@ -1,0 +1,75 @@
+"""Relays on one chain instance: which messages of this chain to carry where, and which from others wait for a block."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from consensus.quorum import QuorumCertificate
+from consensus.relays import RELAY, Relay, accept_relay, is_wanted, make_relays
+from ledger.chain import Entry
+from ledger.codec import Value
+from ledger.execution import BlockContext
+from ledger.genesis import Genesis
+from ledger.inbox import Routes
+from ledger.overlay import Overlay
+from ledger.state import State
+from node.contracts import routes_of
+from node.events import Action, Deliver
+
+_MAX_WAITING = 512
+_KEPT_BLOCKS = 64  # how long a relay is at hand: a reorg may take off the block that held it
+
+
+class Outgoing:
+    """What this chain has to say to the others."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        self._kind = genesis.params.kind
+        self._destinations = {
+            genesis.chain_id_of(sibling.name): routes_of(sibling.kind) for sibling in genesis.siblings
+        }
+
+    def deliver(self, certificate: QuorumCertificate, checkpoint: Entry, *, above_height: int = 0) -> list[Action]:
+        """One action for every message part and chain that takes it in, of what was posted above a height."""
+        relays = make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height)
+        return [
+            Deliver(chain_id=chain_id, raw=relay.to_bytes())
+            for relay in relays
+            for chain_id, routes in self._destinations.items()
+            if (self._kind, relay.kind) in routes
+        ]
+
+
+class Waiting:
+    """Relays that have been checked and wait for a block. Bounded, oldest out first."""
+
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._relays: dict[tuple[bytes, str, int, int], tuple[Relay, int]] = {}
+
+    def add(self, relay: Relay, head: Entry, context: BlockContext) -> bool:
+        """Keep a relay that would take effect in the next block; whether it was news.
+
+        Raises what `accept_relay` does.
+        """
+        view = Overlay(head.state)
+        if relay.name in self._relays or not is_wanted(view, relay, self._routes):
+            return False
+        accept_relay(view, context, relay, self._routes)
+        self._relays[relay.name] = (relay, head.height)
+        if len(self._relays) > _MAX_WAITING:
+            del self._relays[next(iter(self._relays))]
+        return True
+
+    def on_head(self, height: int) -> None:
+        """Forget what has been at hand for long."""
+        old = [name for name, (_, since) in self._relays.items() if since + _KEPT_BLOCKS < height]
+        for name in old:
+            del self._relays[name]
+
+    def for_the_next_block(self, state: State) -> Iterator[tuple[str, Value]]:
+        """(kind, payload item) of the producer's transactions that carry what `state` lacks."""
+        view = Overlay(state)
+        for relay, _ in self._relays.values():
+            if is_wanted(view, relay, self._routes):
+                yield RELAY, relay.to_value()
