@@ -28,7 +28,7 @@ from node.clock import now_ms
 
 _PPM = 1_000_000
 _RETRY_S = 0.1
-_PLAN_AHEAD_PPM = 900_000  # of a period: how long before its plans are due the dispatcher sends one
+_PLAN_AHEAD_PPM = 3_000_000  # of a period: how long before it is due the dispatcher sends a plan
 _POLL_PPM = 50_000  # of a period: how often a player asks whether the quota has come
 _LOOK_AGAIN_PPM = 400_000  # of the window: when to see whether a block has taken the transaction in
 _LIFETIME_BLOCKS = 2_000

@@ -12,7 +12,7 @@ from ledger.errors import GridmeritError, RemoteNotFound
 from ledger.genesis import Genesis
 from ledger.params import Kind
 from node.agents import Participant, Sent, get_problems
-from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, SettlementInfo
+from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, GateInfo, SettlementInfo, TradesInfo
 from node.client import Client
 from node.clock import now_ms
 from node.day import KINDS, ChainRecord, DayRecord, HourRecord, Message, PeerRecord, ProofRecord
@@ -26,6 +26,7 @@ _POLL_S = 0.05
 _AT_ONCE = 8  # requests under way
 _BLOCKS_PER_REQUEST = 1_000
 _MAX_MESSAGE_BYTES = 1_000_000
+_NO_GATE = GateInfo(height=0, block="", result_root="", trade_count=0, status="no orders")
 
 Clients = Mapping[Kind, Mapping[str, Client]]  # by kind of chain and name of the node
 
@@ -78,7 +79,9 @@ async def collect_day(
         hours_ms=hours.hours_ms,
         hours=entries,
         timeline=compute_timeline(
-            sightings, hours.periods, {entry.period: entry.trades.gate.height for entry in entries}
+            sightings,
+            hours.periods,
+            {entry.period: height for entry in entries if (height := entry.trades.gate.height)},
         ),
         assets={name: await first["credit"].assets(name) for name in players},
         peers=tuple(
@@ -171,17 +174,17 @@ def _read_messages(block: BlockDetail, genesis: Genesis) -> list[Message]:
 
 
 async def _collect_hours(clients: Mapping[Kind, Client], periods: Iterable[int]) -> tuple[HourRecord, ...]:
-    """The hours that were cleared."""
+    """The hours that were cleared, or settled without any trades."""
     entries = []
     for period in periods:
         trades = await find(clients["trading"].trades(period))
-        if trades is None:
+        settlement = await find(clients["trading"].settlement(period))
+        if trades is None and settlement is None:
             continue
         digests = await find(clients["credit"].digests(period))
-        settlement = await find(clients["trading"].settlement(period))
         entries.append(
             HourRecord(
-                trades=trades,
+                trades=trades or TradesInfo(period=period, gate=_NO_GATE, trades=()),
                 settlement=settlement or SettlementInfo(period=period, trades=(), grid=()),
                 schedule=await find(clients["scheduling"].scheduling(period)),
                 digests=() if digests is None else digests.digests,

@@ -52,6 +52,7 @@ from node.timeline import Sighting, follow
 
 _PERIOD_MS = 2_500
 _PERIOD_MS_PER_PEER = 600  # so that many peers on few cores have time to hear of a block before the next one
+_BLOCKS_PER_PERIOD = 10
 _POLL_S = 0.25
 _SETTLED_WITHIN_MS = 30_000
 _PROOF_FILES = {"a trade": "trade-proof.json", "an account": "credit-proof.json"}
@@ -106,32 +107,35 @@ def make_demo_params(period_ms: int) -> tuple[ChainParams, ...]:
     """The recommended parameters of the three chains at a period of seconds, and a few changes that this takes.
 
     From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
-    block that takes it in: at a Δt of an hour that is a minute, here it is more than half a Δt. So everything that
-    waits for a message gets more time: quotas follow 6 Δt before delivery instead of 3.25, orders open 5 before instead
-    of 3 and close 3 before instead of 2, the trades bind at the start of delivery at the latest instead of 1 before,
-    readings are taken until 2 Δt after it instead of 1.5, and lapse 4.5 after it instead of 2.5.
+    block that takes it in: at a Δt of an hour that is a minute, here it is half a Δt, and more on a busy machine. So
+    everything that waits for a message gets more time: quotas follow 7 Δt before delivery instead of 3.25, orders open
+    5.5 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
+    instead of 1 before, readings are taken until 2.5 Δt after it instead of 1.5, and lapse 5 after it instead of 2.5.
 
-    Members sign a checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals: a
-    hiccup of two seconds on a busy machine then neither changes the trades nor loses a reading.
+    Blocks come ten times per Δt: more would fork the chains more often than it speeds them up. Members sign a checkpoint
+    one block deep, and stop trying two slots later. A stall is relieved after 6 intervals. A hiccup of two seconds then
+    neither changes the trades nor loses a reading.
     """
     return tuple(_quicken(scale_params(params, period_ms)) for params in load_params_set())
 
 
 def _quicken(params: ChainParams) -> ChainParams:
+    interval_ms = max(params.consensus.block_interval_ms, params.ledger.period_ms // _BLOCKS_PER_PERIOD)
     changes: dict[str, dict[str, int]] = {
         "consensus": {
+            "block_interval_ms": interval_ms,
+            "max_ahead_ms": 3 * interval_ms,
+            "relief_after": 6,
             "checkpoint_depth": 1,
             "checkpoint_lifetime": 2,
-            "relief_after": 6,
-            "max_ahead_ms": 3 * params.consensus.block_interval_ms,
         }
     }
     match params.kind:
         case "trading":
-            clock = {"open_ppm": 5_000_000, "gate_ppm": 3_000_000, "deadline_ppm": 0, "settle_ppm": 4_500_000}
+            clock = {"open_ppm": 5_500_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 5_000_000}
             changes["market"] = clock
         case "scheduling":
-            changes["scheduling"] = {"quota_ppm": 6_000_000, "verdict_ppm": 1_000_000, "meter_ppm": 2_000_000}
+            changes["scheduling"] = {"quota_ppm": 7_000_000, "verdict_ppm": 1_000_000, "meter_ppm": 2_500_000}
         case "credit":
             pass
     sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}
@@ -194,14 +198,13 @@ async def _run(plan: DemoPlan, network: Network, profile: Profile, begin_ms: int
 def _plan_day(plan: DemoPlan, genesis: Genesis, profile: Profile) -> Day:
     """The first hour is delivered in the first period whose plan is due in a period or later."""
     scheduling = next(chain for chain in genesis.chains if chain.kind == "scheduling")
-    elapsed_ms = now_ms() - genesis.time_ms
-    coming = -(-elapsed_ms // genesis.params.ledger.period_ms)
-    ahead = -(-scheduling.scheduling.quota_ppm // 1_000_000) + 1
+    period_ms = genesis.params.ledger.period_ms
+    notice_ms = period_ms + period_ms * scheduling.scheduling.quota_ppm // 1_000_000
     return Day(
         genesis=genesis,
         scheduling=genesis.open(scheduling.name),
         profile=profile,
-        first_period=coming + ahead,
+        first_period=-(-(now_ms() + notice_ms - genesis.time_ms) // period_ms),
         hours=plan.hours,
         seed=plan.seed,
     )

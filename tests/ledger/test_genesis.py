@@ -217,6 +217,7 @@ def test_chains_of_one_network_start_with_states_of_their_own():
             "and deadline_ppm not above that",
         ),
         ({"siblings": (scheduling_chain(meter_ppm=2_000_000),)}, "meter_ppm must come before settle_ppm"),
+        ({"siblings": (LH1,), "market": {"max_orders_per_period": 262_145}}, "too many for one message"),
         (
             {"siblings": (LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_m=1)}),)},
             "more than checkpoint_m members must sign, but only 1",

@@ -81,6 +81,15 @@ def test_the_report_says_where_the_chain_is_not_better(result: Reproduction) -> 
     assert "| more orderly transactions | not tested |" in text
 
 
+def test_the_report_says_by_which_clock_the_chain_ran(result: Reproduction) -> None:
+    text = render_markdown(make_report(result), has_plots=True)
+    assert "Members certify a block 4 times an hour, whether or not anybody trades" in text
+    assert "the chain leaves 1 h 30 min for readings" in text
+    assert "the scores of hours at least 6 before it" in text
+    assert "is beyond dispute once its block, or a later one, is certified" in text
+    assert "after delivery on average, for 3 of 3 hours." in text
+
+
 def test_without_matplotlib_all_but_the_plots_is_written(
     tmp_path: Path, result: Reproduction, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -18,7 +18,7 @@ from node.replay import compute_band as compute_float_band
 from simulation.binomial import compute_band, compute_binomial, compute_chance_of_none
 from simulation.paper import Comparison, check_day, check_races, compare
 from simulation.paper_credit import CreditCurve, reproduce_figure_3, reproduce_table_2
-from simulation.paper_day import AgreedTrade, PlayerOrder, clear_hour, deliver, run_centrally, run_day
+from simulation.paper_day import AgreedTrade, PlayerOrder, clear_hour, compute_lag, deliver, run_centrally, run_day
 from simulation.paper_network import BLOCKS_PER_PERIOD, run_chain_day
 from simulation.paper_sealing import PLAYERS, Race, run_race, spread_credits
 
@@ -194,6 +194,11 @@ def test_players_respond_to_their_credit_only_when_asked_and_only_once_it_is_kno
     later = [(trade.buyer, trade.agreed_wh) for trade in shaded.trades if trade.hour >= 5]
     assert later == [("anna", 6_000), ("bert", 2_000)] * 2  # sun offers 80 %, bert bids 75 % of 6 kWh
     assert shaded.breaches == 3 * 5
+
+
+def test_a_later_settlement_makes_credit_known_later() -> None:
+    assert compute_lag(MarketParams()) == 5
+    assert compute_lag(MarketParams(settle_ppm=2_500_000)) == 6
 
 
 def test_the_central_mode_settles_at_the_end_of_the_day() -> None:
