@@ -123,6 +123,18 @@ class NotAnEquivocation(VerificationFailed):
     message = "the two headers convict nobody: {detail}"
 
 
+class WrongLeader(InvalidCertificate):
+    message = "view {view} of height {height} is led by {expected}, not by {actual}"
+
+
+class UnjustifiedProposal(InvalidCertificate):
+    message = "the proposal for view {view} of height {height} is not justified: {detail}"
+
+
+class UnprovenClaim(InvalidCertificate):
+    message = "the view change to view {view} of height {height} claims what cannot be: {detail}"
+
+
 class VoteTooFarAhead(InvalidCertificate):
     message = "vote is for slot {slot}, none after {last} is being collected"
     penalty = 0  # the node that lags may be ours
@@ -363,6 +375,10 @@ class CreditNotConserved(Rejected):
     message = "the inputs hold {have} micro-points of credit, the outputs carry {want}: they must be equal"
 
 
+class NotEnoughCredit(Rejected):
+    message = "the coins hold {have} points of credit, {want} are to be paid: name more coins, or pay less"
+
+
 class MixedColours(Rejected):
     message = "output {index} would mix the credit of several assessments, and mixed coins lose their colour"
 
@@ -519,6 +535,18 @@ class NoSchedule(NotFound):
 
 class WrongKind(NotFound):
     message = "chain {name} is a {actual} chain, this is for a {wanted} chain"
+
+
+class KindNotHosted(NotFound):
+    message = "this node hosts {hosted}, not the {kind} chain {name}: ask one that does, with --node DIR or --api URL"
+
+
+class KindMissing(NotFound):
+    message = "this network has no {kind} chain, only {hosted}: gridmerit net new makes networks of all three kinds"
+
+
+class NoSuchCoin(NotFound):
+    message = "none of {owner}'s {listed} newest coins is named {ref}: gridmerit credit assets {owner} lists them"
 
 
 class NoSettlement(NotFound):

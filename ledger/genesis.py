@@ -166,7 +166,8 @@ def build_state(genesis: Genesis) -> State:
         owner = addresses[member.owner] if member.owner else b""
         record = Member(member.name, member.role, member.key, member.capacity_wh, member.position, owner)
         put_member(view, address, record)
-        put_account(view, address, Account(balance_uyuan=member.balance_uyuan, credit_upt=initial))
+        balance_uyuan = member.balance_uyuan if genesis.params.kind == "trading" else 0  # money is there alone
+        put_account(view, address, Account(balance_uyuan=balance_uyuan, credit_upt=initial))
         if member.role == "grid-operator":
             view.put(_GRID_OPERATOR, address)
     put_sealers(view, genesis.sealers)

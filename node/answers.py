@@ -341,10 +341,22 @@ class TradeInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class CurtailmentInfo:
+    """A trade that is cut to `accepted_wh`; `line` is the one that could not carry more."""
+
+    index: int
+    accepted_wh: int
+    line: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradesInfo:
+    """Trades as the gate made them; `curtailments` are those that the scheduling chain has cut since."""
+
     period: int
     gate: GateInfo
     trades: tuple[TradeInfo, ...]
+    curtailments: tuple[CurtailmentInfo, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -419,15 +431,6 @@ class LinePlanInfo:
     line: str
     load_wh: int
     output_wh: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CurtailmentInfo:
-    """A trade that is cut to `accepted_wh`; `line` is the one that could not carry more."""
-
-    index: int
-    accepted_wh: int
-    line: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -32,6 +32,7 @@ COMMANDS = {
     "account": ("account", "A member's balance, credit and sequence."),
     "credit": ("credit", "Every player's credit and share of the blocks."),
     "market": ("market", "The order book, trades and settlements; place and cancel orders."),
+    "grid": ("grid", "What the grid allows in a period: plan, quotas, verdict, contracts, metering."),
     "block": ("block", "Look at blocks."),
     "tx": ("tx", "Send transactions and follow them."),
     "proof": ("proof", "Get a proof from a node and verify it offline."),

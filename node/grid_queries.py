@@ -6,6 +6,7 @@ from ledger.errors import NoQuotas, NoSchedule, WrongKind
 from ledger.hashing import show_address
 from market import scheduling_views, views
 from market.scheduling_records import BilateralContract
+from market.trades import Curtailment
 from node.answers import (
     ContractInfo,
     CurtailmentInfo,
@@ -17,6 +18,10 @@ from node.answers import (
 )
 from node.core import ChainNode
 from node.names import MemberNames
+
+
+def describe_curtailment(cut: Curtailment) -> CurtailmentInfo:
+    return CurtailmentInfo(index=cut.trade_index, accepted_wh=cut.accepted_wh, line=cut.line)
 
 
 class GridQueries:
@@ -50,11 +55,7 @@ class GridQueries:
             period=period,
             plan=tuple(LinePlanInfo(**line._asdict()) for line in plan),
             quotas=tuple(LineQuotaInfo(**quota._asdict()) for quota in quotas),
-            curtailments=None
-            if verdict is None
-            else tuple(
-                CurtailmentInfo(index=cut.trade_index, accepted_wh=cut.accepted_wh, line=cut.line) for cut in verdict
-            ),
+            curtailments=None if verdict is None else tuple(map(describe_curtailment, verdict)),
             contracts=self._describe_contracts(period),
             power=None
             if power is None

@@ -314,11 +314,13 @@ class AccountProof:
             holding = "has no account"
         else:
             account = _read_account(self.account)
-            holding = (
-                f"has {_decimal(account.balance_uyuan, _UYUAN_PER_YUAN)} yuan free, "
-                f"{_decimal(account.reserved_uyuan, _UYUAN_PER_YUAN)} yuan reserved "
-                f"and {_decimal(account.credit_upt, _UPT_PER_POINT)} points of credit"
-            )
+            holding = f"has {_decimal(account.credit_upt, _UPT_PER_POINT)} points of credit"
+            if trust.genesis.params.kind == "trading":
+                holding = (
+                    f"has {_decimal(account.balance_uyuan, _UYUAN_PER_YUAN)} yuan free, "
+                    f"{_decimal(account.reserved_uyuan, _UYUAN_PER_YUAN)} yuan reserved "
+                    f"and {_decimal(account.credit_upt, _UPT_PER_POINT)} points of credit"
+                )
         return f"{name} {holding} after block {header.height}: {self.block.describe(trust)}"
 
     def to_value(self) -> Value:

@@ -62,7 +62,7 @@ from node.answers import (
 )
 from node.core import ChainNode
 from node.credit_queries import CreditQueries
-from node.grid_queries import GridQueries
+from node.grid_queries import GridQueries, describe_curtailment
 from node.names import MemberNames
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
@@ -308,7 +308,8 @@ class ChainQueries:
             detail = "it had no orders" if is_past else "its gate is not closed yet"
             raise NoTrades(period=period, detail=detail)
         trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
-        return TradesInfo(period=period, gate=self._describe_gate(gate), trades=trades)
+        cuts = tuple(map(describe_curtailment, views.get_curtailments(self._state, period)))
+        return TradesInfo(period=period, gate=self._describe_gate(gate), trades=trades, curtailments=cuts)
 
     def get_settlement(self, period: int) -> SettlementInfo:
         settled = views.get_settlement(self._state, period)

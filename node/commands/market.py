@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from ledger.errors import NoPeriod, RemoteNotFound
+from ledger.errors import KindMissing, NoPeriod, RemoteNotFound
 from node.commands import Group, compare
-from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
+from node.commands.hosted import connect_to
+from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
 from node.commands.values import parse_kwh, parse_yuan
 from node.output import (
@@ -29,7 +31,14 @@ from node.output import (
 if TYPE_CHECKING:
     from ledger.hashing import Address
     from market.contracts import TradeIntention
-    from node.answers import BookInfo, MarketPeriods, SettlementInfo, TradesInfo, TransactionStatus
+    from node.answers import (
+        BookInfo,
+        MarketPeriods,
+        QuotaInfo,
+        SettlementInfo,
+        TradesInfo,
+        TransactionStatus,
+    )
     from node.client import Client
 
 _LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
@@ -56,13 +65,16 @@ command.add_command(compare.command)
 def book(period: int | None, target: Target) -> None:
     """The live orders of a period, and which periods are open.
 
+    `result` is what has become of a period's trades: see `gridmerit market trades --help`. Beside a scheduling chain a
+    period takes orders once its quotas are out: `gridmerit market quota`.
+
     \b
     Example:
       gridmerit market book --node mynet
     """
 
     async def work() -> tuple[MarketPeriods, BookInfo]:
-        async with connect(target) as client:
+        async with connect_to(target, "trading") as client:
             periods = await client.periods()
             return periods, await client.book(choose_open(periods) if period is None else period)
 
@@ -106,7 +118,7 @@ def place(
         from market.contracts import TradeIntention
         from market.orders import Side
 
-        async with connect(target) as client:
+        async with connect_to(target, "trading") as client:
             member = await client.account(signer.address)
             chosen = await _wait_for_open(client) if period is None else period
             intention = TradeIntention(
@@ -145,10 +157,34 @@ def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | 
     signer = resolve_key(target, key, passphrase_file)
 
     async def work() -> TransactionStatus:
-        async with connect(target) as client:
+        async with connect_to(target, "trading") as client:
             return await client.wait_for(await client.send(signer, "cancel", (period, order_id)))
 
     show_outcome(run_async(work()))
+
+
+@command.command("quota")
+@click.argument("period", type=_PERIOD, required=False)
+@node_options
+@json_option
+def quota(period: int | None, target: Target) -> None:
+    """What the members on each line may buy and sell in a period, as the scheduling chain has it.
+
+    At the gate the orders on a line are trimmed to its quota. Buyers pay the wheeling price on top of a trade's price.
+    Without PERIOD it is the first open one that has quotas. `gridmerit grid` shows the plan behind it.
+
+    \b
+    Example:
+      gridmerit market quota 118 --node mynet
+    """
+
+    async def work() -> QuotaInfo:
+        async with connect_to(target, "trading") as client:
+            periods = _list_open(await client.periods()) if period is None else [period]
+            return await _find_quota(client, periods)
+
+    found = run_async(work())
+    emit(to_plain(found), _render_quota(found))
 
 
 @command.command("trades")
@@ -157,7 +193,19 @@ def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | 
 @node_options
 @json_option
 def trades(period: int | None, weights: bool, target: Target) -> None:
-    """What a period's gate closure matched.
+    """What a period's gate closure matched, and what the grid accepts of it.
+
+    The word after the count says what has become of the trades:
+
+    \b
+      open       the gate is closed, its block is not certified yet
+      certified  a quorum has certified it: on a chain that trades alone the trades bind
+      accepted   the scheduling chain has given its verdict: the trades bind as far as it accepts them
+      void       no certificate or no verdict came in time: nothing binds, reserves have returned
+      settled    the delivery was metered and paid
+      lapsed     accepted but never metered: nobody pays, nobody is scored, reserves have returned
+
+    A curtailed trade has a volume under `accepted kWh`, and the line that could not carry more.
 
     On a chain that clears by merit, --weights shows what made each match: the weight by which the offer was chosen (w),
     the one by which the bid had its turn, and what each of the seven parameters added to it.
@@ -169,7 +217,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
     """
 
     async def work() -> TradesInfo:
-        async with connect(target) as client:
+        async with connect_to(target, "trading") as client:
             return await (client.trades(period) if period is not None else _find_last(client, "trades"))
 
     found = run_async(work())
@@ -189,7 +237,7 @@ def settlement(period: int | None, target: Target) -> None:
     """
 
     async def work() -> SettlementInfo:
-        async with connect(target) as client:
+        async with connect_to(target, "trading") as client:
             return await (client.settlement(period) if period is not None else _find_last(client, "settlement"))
 
     found = run_async(work())
@@ -198,6 +246,11 @@ def settlement(period: int | None, target: Target) -> None:
 
 def choose_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
     """The open period whose gate closes next, in `at_least_ms` or more. Raises `NoPeriod`."""
+    return _list_open(periods, at_least_ms=at_least_ms)[0]
+
+
+def _list_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> list[int]:
+    """The open periods whose gates close in `at_least_ms` or more, ascending, one at least. Raises `NoPeriod`."""
     open_now = [
         entry.period
         for entry in periods.periods
@@ -205,7 +258,21 @@ def choose_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
     ]
     if not open_now:
         raise NoPeriod(what="open")
-    return min(open_now)
+    return sorted(open_now)
+
+
+async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
+    """The quotas of the first of these periods that has some. Raises `RemoteNotFound` or `KindMissing`."""
+    for period in periods:
+        try:
+            return await client.quota(period)
+        except RemoteNotFound as error:
+            last = error
+    kinds = {chain.kind: chain.name for chain in (await client.genesis()).chains}
+    if "scheduling" not in kinds:
+        hosted = ", ".join(f"{name} ({kind})" for kind, name in kinds.items())
+        raise KindMissing(kind="scheduling", hosted=hosted)
+    raise last
 
 
 async def _wait_for_open(client: Client) -> int:
@@ -283,22 +350,43 @@ def _in(span_ms: int) -> str:
     return f"in {format_span(span_ms)}" if span_ms >= 0 else f"{format_span(-span_ms)} ago"
 
 
+def _render_quota(found: QuotaInfo) -> str:
+    rows = [
+        (
+            line.line,
+            format_kwh(line.demand_wh),
+            format_kwh(line.supply_wh),
+            format_yuan(line.wheeling_uyuan_per_kwh, aligned=True),
+        )
+        for line in found.lines
+    ]
+    heads = ["line", "may buy kWh", "may sell kWh", "wheeling yuan/kWh"]
+    return f"quotas of period {found.period}\n\n{table(heads, rows)}"
+
+
 def _render_trades(found: TradesInfo) -> str:
     count = format_count(len(found.trades), "trade")
     head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
     if not found.trades:
         return head
-    rows = [
-        (
+    by_index = {cut.index: cut for cut in found.curtailments}
+    rows: list[tuple[object, ...]] = []
+    for trade in found.trades:
+        row: tuple[object, ...] = (
             trade.index,
             trade.seller_name or trade.seller,
             trade.buyer_name or trade.buyer,
             format_kwh(trade.volume_wh),
             format_yuan(trade.price_uyuan_per_kwh, aligned=True),
         )
-        for trade in found.trades
-    ]
-    return head + "\n\n" + table(["trade", "seller", "buyer", "kWh", "yuan/kWh"], rows, left=(1, 2))
+        if by_index:
+            cut = by_index.get(trade.index)
+            row += ("", "") if cut is None else (format_kwh(cut.accepted_wh), cut.line)
+        rows.append(row)
+    heads = ["trade", "seller", "buyer", "kWh", "yuan/kWh"]
+    if by_index:
+        heads += ["accepted kWh", "because of line"]
+    return f"{head}\n\n{table(heads, rows, left=(1, 2, 6))}"
 
 
 def _render_weights(found: TradesInfo) -> str:

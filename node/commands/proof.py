@@ -37,9 +37,14 @@ def command() -> None:
 def get(kind: str, of: tuple[str, ...], output: Path | None, target: Target) -> None:
     """Fetch the proof of an account, of a trade (PERIOD INDEX) or of a transaction (ID).
 
+    An account is Eq. (7) of text 000: address, balance and credit, in the state that a block commits to. The trading
+    chain proves what a member has; with --chain naming the credit chain, the credit that its deliveries were scored,
+    from which the other chains take theirs. A transaction is proved by the chain that holds it.
+
     \b
     Examples:
       gridmerit proof get account wind-122 -o balance.json --node mynet
+      gridmerit proof get account wind-122 --chain lh1 -o credit.json --node mynet
       gridmerit proof get trade 118 0 -o trade.json --node mynet
     """
 
@@ -85,7 +90,7 @@ def verify(file: Path, genesis_file: Path) -> None:
     genesis = load_genesis(genesis_file, name if isinstance(name, str) else None)
     verdict = verify_document(proof, genesis)
     document = {"verified": True, "kind": verdict.kind, "chain": verdict.chain, "statement": verdict.statement}
-    emit({**document, "final": verdict.is_final, "claims": verdict.claims}, _render(verdict))
+    emit({**document, "final": verdict.is_final, "claims": verdict.claims}, _render(verdict, genesis.params.kind))
 
 
 def read_document(file: Path) -> Any:
@@ -100,6 +105,7 @@ def read_document(file: Path) -> Any:
         raise BadConfigFile(file=file, problems=f"not a JSON document: {error}") from None
 
 
-def _render(verdict: Verdict) -> str:
+def _render(verdict: Verdict, kind: str) -> str:
     finality = "the block is final" if verdict.is_final else "the block is not final: a heavier branch may replace it"
-    return facts([("verified", verdict.statement), ("chain", verdict.chain), ("finality", finality)])
+    lines = [("verified", verdict.statement), ("chain", f"{verdict.chain}, {kind}"), ("finality", finality)]
+    return facts(lines)

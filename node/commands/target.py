@@ -45,7 +45,9 @@ def node_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Node or network directory.  [default: this one, else the API]",
     )
     @click.option("--api", envvar="GRIDMERIT_API", metavar="URL", help=f"A node's API.  [default: {DEFAULT_API}]")
-    @click.option("--chain", metavar="NAME", help="Which of the node's chains.  [default: the trading chain]")
+    @click.option(
+        "--chain", metavar="NAME", help="Which of the node's chains.  [default: the one the command is about]"
+    )
     @functools.wraps(command)
     def wrapped(*args: Any, node: Path | None, api: str | None, chain: str | None, **kwargs: Any) -> Any:
         return command(*args, target=resolve_target(node, api, chain), **kwargs)

@@ -2,24 +2,25 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from ledger.errors import RemoteRejected
 from node.commands import Group
+from node.commands.hosted import connect_to
+from node.commands.payloads import make_payload
 from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
-from node.commands.values import parse_kwh, parse_yuan
 from node.output import emit, facts, json_option
 
 if TYPE_CHECKING:
     from node.answers import TransactionStatus
-    from node.client import Client
 
-_SCHEDULED = frozenset({"plan", "reading"})  # where there is a scheduling chain, it takes these in
+# The kinds of chain that take these in, where there are several the first that the network has.
+_DESTINATIONS = {"plan": ("scheduling",), "reading": ("scheduling", "trading"), "coin-transfer": ("credit",)}
+_ANYTHING = ("trading",)
 
 
 @click.group("tx", cls=Group)
@@ -42,32 +43,40 @@ def send(
     What VALUES are depends on the KIND:
 
     \b
-      transfer TO YUAN                       TO is a member's name or 0x… address
-      plan PERIOD '[["LINE", LOAD_WH, OUTPUT_WH], …]'   signed by the dispatcher
-      reading PERIOD CONSUMED_KWH MADE_KWH   signed by a meter
-      cancel PERIOD ORDER_ID                 see also `gridmerit market cancel`
+      transfer TO YUAN                           TO is a member's name or 0x… address
+      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …     what each line is expected to draw and feed in, by the dispatcher
+      reading PERIOD CONSUMED_KWH MADE_KWH       what a member used and made, by its meter, after the delivery
+      coin-transfer COIN … TO=POINTS …           credit of your coins to others; what is left over stays yours
+      cancel PERIOD ORDER_ID                     see also `gridmerit market cancel`
+
+    A plan is due some time before its period (quota_ppm of the chain's parameters); the quotas follow from it, and
+    without them the market takes no orders. A later plan replaces the lines that it names.
+
+    COIN is a name as `gridmerit credit assets NAME` lists them, or enough of its beginning. A payment that needs
+    credit of several assessments becomes an output for each, as coins of different colours do not mix.
 
     For any other kind each value is JSON; text of the form "0x…" becomes bytes.
 
-    Plans and readings go to the node's scheduling chain where it has one, everything else to its trading chain, unless
-    --chain names another.
+    Plans go to the node's scheduling chain, readings too where the network has one, coins to its credit chain and
+    everything else to its trading chain, unless --chain names another.
 
     \b
     Examples:
       gridmerit tx send transfer homes-3 12.50 --key homes-1 --node mynet
-      gridmerit tx send plan 7 '[["hill-1", 70000, 800000]]' --key dispatch --node mynet
+      gridmerit tx send plan 7 hill-1=70:800 village-1=120:0 --key dispatch --node mynet
+      gridmerit tx send reading 7 12.5 0 --key meter-homes-3 --node mynet
+      gridmerit tx send coin-transfer 5d0f3a homes-3=12.5 --key homes-1 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
 
-    async def work() -> TransactionStatus | str:
-        async with connect(target, "scheduling" if kind in _SCHEDULED else "trading") as client:
-            payload = await _make_payload(client, kind, values)
+    async def work() -> tuple[str, TransactionStatus | str]:
+        async with connect_to(target, *_DESTINATIONS.get(kind, _ANYTHING)) as client:
+            payload = await make_payload(client, kind, values, signer.address)
             identity = await client.send(signer, kind, payload)
-            if not wait:
-                return identity.hex()
-            return await client.wait_for(identity)
+            return client.chain, await client.wait_for(identity) if wait else identity.hex()
 
-    show_outcome(run_async(work()))
+    chain, outcome = run_async(work())
+    show_outcome(outcome, chain=chain)
 
 
 @command.command("show")
@@ -76,6 +85,8 @@ def send(
 @json_option
 def show(id: str, target: Target) -> None:
     """Where a transaction is: pending, or in which block, how deep and with what outcome.
+
+    Looks on the node's trading chain; name another with --chain, such as that on which `tx send` put a plan.
 
     \b
     Example:
@@ -99,6 +110,8 @@ def show(id: str, target: Target) -> None:
 def wait(id: str, depth: int, timeout_s: float, target: Target) -> None:
     """Wait until blocks bury a transaction. Exit code 8 when they do not in time, 6 when it was refused.
 
+    Looks on the node's trading chain; name another with --chain.
+
     \b
     Example:
       gridmerit tx wait 5d0f… --depth 3 --node mynet
@@ -117,7 +130,7 @@ def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:
     Raises `RemoteRejected` where its block says that it has no effect.
     """
     if isinstance(outcome, str):
-        emit({"id": outcome, "status": "submitted"}, outcome)
+        emit({**more, "id": outcome, "status": "submitted"}, outcome)
         return
     if outcome.code:
         detail = f"transaction {outcome.id} stands in block {outcome.height} without effect: {outcome.code}"
@@ -138,43 +151,3 @@ def _render(status: TransactionStatus, more: Mapping[str, object] | None = None)
             ("depth", f"{status.depth}{', final' if status.final else ''}"),
         ]
     return facts(lines)
-
-
-async def _make_payload(client: Client, kind: str, values: tuple[str, ...]) -> tuple[Any, ...]:
-    match kind, values:
-        case "transfer", (to, yuan):
-            return (bytes.fromhex((await client.account(to)).address[2:]), parse_yuan(yuan))
-        case "reading", (period, consumed, made):
-            return (_parse_int(period), parse_kwh(consumed), parse_kwh(made))
-        case (("transfer" | "reading"), _):
-            raise click.UsageError(f"{kind} does not take {len(values)} values; see gridmerit tx send --help")
-    return tuple(_parse_json(value) for value in values)
-
-
-def _parse_int(text: str) -> int:
-    try:
-        return int(text)
-    except ValueError:
-        raise click.UsageError(f"{text!r} is not a whole number") from None
-
-
-def _parse_json(text: str) -> Any:
-    try:
-        value = json.loads(text)
-    except json.JSONDecodeError:
-        raise click.UsageError(f"{text!r} is not JSON; text needs quotes of its own: '\"{text}\"'") from None
-    return _to_value(value)
-
-
-def _to_value(value: Any) -> Any:
-    match value:
-        case str() if value.startswith("0x"):
-            try:
-                return bytes.fromhex(value[2:])
-            except ValueError:
-                raise click.UsageError(f"{value!r} is not hexadecimal") from None
-        case list():
-            return tuple(_to_value(item) for item in value)
-        case bool() | float() | dict():
-            raise click.UsageError(f"{value!r} cannot stand in a transaction; whole numbers, text, null and lists can")
-    return value

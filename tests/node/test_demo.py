@@ -1,4 +1,4 @@
-"""`gridmerit demo` with real processes: two runs of one seed, side by side, on two peers and on four."""
+"""`gridmerit demo` with real processes and three chains: two runs of one seed, of two and of four peers."""
 
 from __future__ import annotations
 
@@ -14,11 +14,12 @@ import pytest
 
 from ledger.genesis import Genesis
 from node import demo
-from node.agents import Day, plan_orders
+from node.agents import Day
 from node.cli import run
 from node.demo import make_demo_params
 from node.network import load_network, load_packaged_profile
 from node.processes import find_pid
+from node.timeline import STAGES
 
 pytestmark = pytest.mark.live
 
@@ -79,6 +80,7 @@ def test_one_seed_clears_the_same_trades_on_two_peers_and_on_four(runs: dict[str
                 trade["buyer"],
                 trade["price_uyuan_per_kwh"],
                 trade["volume_wh"],
+                trade["accepted_wh"],
             )
             for trade in document["trades"]
         ]
@@ -92,7 +94,7 @@ def test_one_seed_clears_the_same_trades_on_two_peers_and_on_four(runs: dict[str
 def test_the_report_lies_where_it_was_asked_for(runs: dict[str, Run]) -> None:
     out, document = runs["large"].out, runs["large"].document
     assert {file.name for file in out.iterdir()} == {
-        "report.md", "report.json", "day.png", "trade-proof.json", "genesis.json", "network"
+        "report.md", "report.json", "day.png", "trade-proof.json", "credit-proof.json", "genesis.json", "network"
     }  # fmt: skip
     stored = json.loads((out / "report.json").read_text())
     assert stored == {key: value for key, value in document.items() if key != "files"}
@@ -100,13 +102,41 @@ def test_the_report_lies_where_it_was_asked_for(runs: dict[str, Run]) -> None:
     assert (out / "day.png").read_bytes().startswith(b"\x89PNG\r\n")
 
 
-def test_the_trade_s_proof_needs_no_node(runs: dict[str, Run], capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(("file", "says"), [("trade-proof.json", "wind-122 sold"), ("credit-proof.json", "of credit")])
+def test_the_proofs_need_no_node(
+    runs: dict[str, Run], capsys: pytest.CaptureFixture[str], file: str, says: str
+) -> None:
     out = runs["large"].out
-    assert run(["proof", "verify", str(out / "trade-proof.json"), "--genesis", str(out / "genesis.json")]) == 0
-    assert "wind-122 sold" in capsys.readouterr().out
+    assert run(["proof", "verify", str(out / file), "--genesis", str(out / "genesis.json")]) == 0
+    assert says in capsys.readouterr().out
     # Seed 1 makes the same keys for both networks, and yet one chain's proof is nothing to the other.
     other = runs["small"].out / "genesis.json"
-    assert run(["proof", "verify", str(out / "trade-proof.json"), "--genesis", str(other)]) == 7
+    assert run(["proof", "verify", str(out / file), "--genesis", str(other)]) == 7
+
+
+def test_the_timeline_has_every_stage_of_every_hour(runs: dict[str, Run]) -> None:
+    timeline = runs["large"].document["timeline"]
+    assert [row["stage"] for row in timeline["stages"]] == [stage.name for stage in STAGES]
+    assert [row["hours"] for row in timeline["stages"]] == [3] * len(STAGES)
+    causes = [
+        "quota",
+        "quota received",
+        "gate",
+        "verdict",
+        "accepted",
+        "metered",
+        "settlement",
+        "assessment",
+        "snapshot",
+    ]
+    for hour in timeline["hours"]:
+        assert (order := [hour[stage] for stage in causes]) == sorted(order), hour
+
+
+def test_lh1_holds_digests_of_du1_s_blocks(runs: dict[str, Run]) -> None:
+    document = runs["large"].document
+    held = {(digest["period"] - document["first_period"], digest["kind"]) for digest in document["digests"]}
+    assert held >= {(hour, kind) for hour in range(3) for kind in ("power", "actual", "delivered")}
 
 
 def test_progress_names_the_hour(runs: dict[str, Run]) -> None:
@@ -153,11 +183,17 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     assert (tmp_path / "network" / "thesis.txt").exists()
 
 
-def test_an_order_has_a_period_and_a_half_before_its_gate() -> None:
+def test_everything_that_waits_for_a_message_has_periods_to_spare() -> None:
     profile = load_packaged_profile()
-    params = make_demo_params(PERIOD_MS)
-    genesis = Genesis.model_construct(params=params, time_ms=0, members=())
-    day = Day(genesis=genesis, chain_id=b"", profile=profile, first_period=5, hours=24, seed=1)
-    times = day.times_of(0)
-    assert times.gate_ms - (times.open_ms + day.share_of_period(150_000)) >= PERIOD_MS * 3 // 2
-    assert plan_orders(profile, "wind-122", 1, params.market, 24)[0].hour == 0
+    by_kind = {params.kind: params for params in make_demo_params(PERIOD_MS)}
+    genesis, scheduling = (
+        Genesis.model_construct(params=by_kind[kind], time_ms=0, members=()) for kind in ("trading", "scheduling")
+    )
+    day = Day(genesis=genesis, scheduling=scheduling, profile=profile, first_period=9, hours=24, seed=1)
+    trading, grid = day.times_of(0), day.scheduling_times_of(0)
+    assert trading.gate_ms - grid.quota_ms >= 3 * PERIOD_MS
+    assert trading.gate_ms - (trading.open_ms + day.share_of_period(150_000)) >= PERIOD_MS * 3 // 2
+    assert trading.deadline_ms - trading.gate_ms >= 3 * PERIOD_MS
+    assert grid.meter_ms - (grid.delivery_end_ms + day.share_of_period(150_000)) >= PERIOD_MS
+    assert trading.settle_ms - grid.meter_ms >= 2 * PERIOD_MS
+    assert day.plan_orders("wind-122")[0].hour == 0
