@@ -11,6 +11,7 @@ from consensus.contracts import (
     CERTIFICATE,
     DOUBLE_VOTE,
     EQUIVOCATION,
+    author_of,
     compute_quorum,
     is_recorded,
     slot_of,
@@ -21,11 +22,13 @@ from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, Vot
 from ledger.accounts import get_sealers
 from ledger.checkpoints import get_checkpoints, get_undecided
 from ledger.codec import Value
+from ledger.errors import UnexpectedView
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.state import State
 
 _KEPT = 64  # certificates and pieces of evidence that wait for a block
+_KEPT_PER_AUTHOR = 4
 _SLOTS_AHEAD = 16
 
 
@@ -36,13 +39,14 @@ class Checkpoints:
         self._params = params
         self._chain_id = chain_id
         self._sealers: tuple[bytes, ...] = ()
+        self._head = State.empty()
         self._certificates: dict[int, QuorumCertificate] = {}
         self._evidence: dict[bytes, Equivocation | DoubleVote] = {}
         self._tally = VoteTally(
             chain_id=chain_id,
             members_at=lambda slot: self._sealers,
             quorum_of=lambda count: compute_quorum(params, count),
-            slots_ahead=_SLOTS_AHEAD,
+            slots_ahead=_SLOTS_AHEAD + params.checkpoint_lifetime,  # one's own votes are never too far ahead
         )
 
     def on_head(self, state: State, *, height: int) -> tuple[Statement, ...]:
@@ -51,7 +55,7 @@ class Checkpoints:
         Call it once before anything else: it is how the members with the sealing right become known.
         """
         view = Overlay(state)
-        self._sealers = get_sealers(view)
+        self._head, self._sealers = state, get_sealers(view)
         undecided = get_undecided(view)
         recent = get_checkpoints(view)
         newest = recent[-1].slot if recent else 0
@@ -80,7 +84,9 @@ class Checkpoints:
         return False
 
     def add_vote(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
-        """Count a vote; raises as `VoteTally.add` does."""
+        """Count a vote; raises `UnexpectedView` or as `VoteTally.add` does."""
+        if vote.statement.view:
+            raise UnexpectedView(view=vote.statement.view)  # two of one slot would convict nobody
         outcome = self._tally.add(vote)
         match outcome:
             case QuorumCertificate():
@@ -94,11 +100,13 @@ class Checkpoints:
         return self._tally.votes(slot)
 
     def add_certificate(self, certificate: QuorumCertificate) -> bool:
-        """Take in a certificate from a peer; False where one for its slot is known.
+        """Take in a certificate from a peer; False where one for its slot is known, or it is too old to be kept.
 
         Raises as `verify_certificate` does.
         """
-        if certificate.statement.slot in self._certificates:
+        slot = certificate.statement.slot
+        is_old = len(self._certificates) >= _KEPT and slot < min(self._certificates)
+        if slot in self._certificates or is_old:
             return False
         quorum = compute_quorum(self._params, len(self._sealers))
         verify_certificate(certificate, self._sealers, quorum, chain_id=self._chain_id)
@@ -118,8 +126,11 @@ class Checkpoints:
     def add_evidence(self, evidence: Equivocation | DoubleVote) -> bool:
         """Keep checked evidence until a block has recorded it; whether it was news."""
         key = slot_of(evidence)
-        if key in self._evidence:
-            return False
+        author = author_of(evidence)
+        waiting = (other for other in self._evidence.values() if author_of(other) == author)
+        of_author = sum(not is_recorded(Overlay(self._head), other) for other in waiting)
+        if key in self._evidence or of_author >= _KEPT_PER_AUTHOR:
+            return False  # a few offences take all the credit there is
         self._evidence[key] = evidence
         if len(self._evidence) > _KEPT:
             del self._evidence[next(iter(self._evidence))]

@@ -95,10 +95,14 @@ def process_double_vote(view: Overlay, block: BlockContext, transaction: Transac
 
 def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
     """Whether the offence has cost its author credit already, or there is none left to take."""
-    author = evidence.producer if isinstance(evidence, Equivocation) else evidence.signer
-    if get_account(view, address_of(author)).credit_upt == 0:
+    if get_account(view, address_of(author_of(evidence))).credit_upt == 0:
         return True
     return view.get(_EVIDENCE + slot_of(evidence)) is not None
+
+
+def author_of(evidence: Equivocation | DoubleVote) -> bytes:
+    """The public key that the evidence is against."""
+    return evidence.producer if isinstance(evidence, Equivocation) else evidence.signer
 
 
 def slot_of(evidence: Equivocation | DoubleVote) -> bytes:

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from functools import lru_cache
 from itertools import pairwise
 
+from ledger.accounts import MAX_SEALERS
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
 from ledger.errors import (
     DuplicateSigner,
@@ -25,7 +26,7 @@ from ledger.errors import (
 from ledger.hashing import HASH_SIZE
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
 
-MAX_SIGNERS = 1_024
+MAX_SIGNERS = MAX_SEALERS
 MAX_SLOTS_AHEAD = 4
 
 

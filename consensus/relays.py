@@ -7,6 +7,7 @@ the message stands in the state of that header. Whoever brings it is trusted for
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TypeAlias
 
 from consensus.contracts import least_quorum
 from consensus.quorum import QuorumCertificate, verify_certificate
@@ -23,6 +24,8 @@ from ledger.transaction import Transaction
 
 RELAY = "relay"
 _MAX_VALUE_BYTES = 1_000_000
+
+RelayName: TypeAlias = tuple[bytes, str, int, int]  # source chain, kind, number, part
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +46,7 @@ class Relay:
         return self.certificate.statement.chain_id
 
     @property
-    def name(self) -> tuple[bytes, str, int, int]:
+    def name(self) -> RelayName:
         """What it carries, whatever the proof."""
         return self.source, self.kind, self.number, self.part
 
@@ -104,12 +107,13 @@ def check_relay(relay: Relay, source: Sibling) -> None:
     verify_certificate(relay.certificate, source.sealers, quorum, chain_id=relay.source)
 
 
-def is_wanted(view: Overlay, relay: Relay, routes: Routes) -> bool:
+def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
     """Whether this chain takes such messages and lacks this one; asks nothing about its proof."""
-    source = get_sibling(view, relay.source)
-    if source is None or (source.kind, relay.kind) not in routes:
+    chain_id, kind, number, part = name
+    source = get_sibling(view, chain_id)
+    if source is None or (source.kind, kind) not in routes:
         return False
-    return not is_received(view, source.name, relay.kind, relay.number, relay.part)
+    return not is_received(view, source.name, kind, number, part)
 
 
 def relay_handler(routes: Routes) -> Handler:

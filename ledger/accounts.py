@@ -14,6 +14,7 @@ _MEMBER = b"m/"
 _SEALERS = b"sealers"
 
 TRADERS = ("producer", "prosumer", "consumer")
+MAX_SEALERS = 1_024  # as many signatures fit a certificate
 ROLES = ("authority", "dispatcher", *TRADERS, "grid-operator", "auditor", "device", "observer")
 
 

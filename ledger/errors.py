@@ -115,6 +115,10 @@ class ShortCertificate(InvalidCertificate):
     message = "{actual} members signed, {quorum} are needed"
 
 
+class UnexpectedView(InvalidCertificate):
+    message = "a vote for a checkpoint has no view, this one has {view}"
+
+
 class NotADoubleVote(InvalidCertificate):
     message = "these votes do not convict their signer: {detail}"
 
@@ -361,6 +365,16 @@ class OutputBelowPadding(Rejected):
 
 class OutputBelowMinimum(Rejected):
     message = "output {index} is worth {value} sat, the least allowed is {limit} sat; choose a larger padding"
+
+
+class CreditBelowMinimum(Rejected):
+    message = "output {index} carries {credit} micro-points of credit, the least that moves is {limit}"
+
+
+class TooManyCoins(Rejected):
+    message = (
+        "{owner} would have {want} coins from transfers, {limit} are allowed; merging those of one colour frees some"
+    )
 
 
 class UnknownCoin(Rejected):

@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import cast
 
 from ledger.accounts import get_account, process_transfer, put_account, require_member
 from ledger.block import Block, Header, compute_tx_root
@@ -37,6 +38,7 @@ from ledger.state import State
 from ledger.transaction import Transaction, check_envelope
 
 OK = ""
+_CLOCK = b"clock"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +51,7 @@ class BlockContext:
     height: int
     parent: bytes
     producer: bytes  # address
-    timestamp_ms: int
+    timestamp_ms: int  # never before an earlier block's, though headers' may step back
     period: int
     is_first_of_period: bool
     siblings: frozenset[str] = frozenset()  # kinds of the network's other chains
@@ -124,6 +126,11 @@ def compute_period(timestamp_ms: int, *, genesis_time_ms: int, period_ms: int, p
     return max(parent_period, (timestamp_ms - genesis_time_ms) // period_ms)
 
 
+def get_clock(view: Overlay) -> int:
+    """The latest time that this chain's contracts have seen, in ms; 0 before the first block."""
+    return cast(int, view.get(_CLOCK) or 0)
+
+
 def check_expiry(transaction: Transaction, *, height: int, max_expiry_blocks: int) -> None:
     """Raises `Expired` or `ExpiryTooFar`."""
     if transaction.expiry_height < height:
@@ -141,6 +148,7 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
         height=block.height,
         elapsed_ms=block.timestamp_ms - block.genesis_time_ms,
     )
+    view.put(_CLOCK, block.timestamp_ms)
     if block.is_first_of_period:
         take_snapshot(view, block.height)
     for hook in contracts.hooks:

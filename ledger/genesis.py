@@ -10,12 +10,13 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ledger.accounts import Account, Member, put_account, put_member, put_sealers
+from ledger.accounts import MAX_SEALERS, Account, Member, put_account, put_member, put_sealers
 from ledger.block import NO_PARENT, Block, Header, compute_tx_root
 from ledger.codec import Value, encode
 from ledger.execution import compute_receipt_root
 from ledger.hashing import address_of, tagged_hash
-from ledger.outbox import MAX_PARTS, ROWS_PER_PART
+from ledger.inbox import REMEMBERED
+from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, HexBytes, Name, Natural, Section
 from ledger.siblings import Sibling, put_sibling
@@ -96,7 +97,8 @@ class Genesis(Section):
         if chain.consensus.checkpoint_m >= sealers:
             raise ValueError(f"more than checkpoint_m members must sign, but only {sealers} have the sealing right")
         taken = _CERTIFICATE_BYTES + (_RELAY_BYTES if self.siblings else 0)
-        room = max(0, (min(item.ledger.max_transaction_bytes for item in self.chains) - taken) // _SIGNER_BYTES)
+        smallest = min(item.ledger.max_transaction_bytes for item in self.chains)
+        room = min(MAX_SEALERS, max(0, (smallest - taken) // _SIGNER_BYTES))
         if sealers > room:
             raise ValueError(f"{sealers} members seal, max_transaction_bytes has room for the signatures of {room}")
 
@@ -122,6 +124,10 @@ class Genesis(Section):
                 raise ValueError("want quota_ppm above gate_ppm above verdict_ppm, and deadline_ppm not above that")
             if clock.meter_ppm >= market.settle_ppm:
                 raise ValueError("meter_ppm must come before settle_ppm, or metered energy arrives too late")
+            if clock.quota_ppm > REMEMBERED * 1_000_000:
+                raise ValueError(f"quota_ppm is above {REMEMBERED} periods, so many messages of a kind are remembered")
+            if market.settle_ppm - clock.meter_ppm > RETAINED * 1_000_000:
+                raise ValueError(f"settle_ppm is over {RETAINED} periods after meter_ppm, the outbox keeps as many")
 
     @property
     def chains(self) -> tuple[ChainParams, ...]:

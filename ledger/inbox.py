@@ -12,7 +12,7 @@ from ledger.execution import BlockContext
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART
 from ledger.overlay import Overlay
 
-REMEMBERED = 64  # numbers of one kind; the outbox of an honest chain keeps far fewer
+REMEMBERED = 256  # numbers of one kind; no chain keeps more in its outbox
 _INBOX = b"i/"
 _NUMBERS = b"inbox/"
 _MAX_PART_BYTES = 1_000_000

@@ -128,7 +128,8 @@ class MarketParams(Section):
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
     period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
-    "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price.
+    "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price. Of the
+    periods that are over, the records of the latest `retained_periods` stay in the state.
     """
 
     open_ppm: Positive = 3_000_000
@@ -142,6 +143,7 @@ class MarketParams(Section):
     natural_factor_ppm: Annotated[int, Field(ge=0, lt=300_001)] = 0
     max_orders_per_member: Positive = 16
     max_orders_per_period: Positive = 100_000
+    retained_periods: Positive = 168
     clearing_rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = "price-time"
     k_ppm: Ppm = 500_000
     weights: MatchingWeights = MatchingWeights()
@@ -152,6 +154,8 @@ class MarketParams(Section):
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
+        if self.retained_periods * 1_000_000 < self.settle_ppm:
+            raise ValueError("retained_periods must reach back as far as settle_ppm, or periods in hand are forgotten")
         return self
 
 

@@ -14,6 +14,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.errors import (
+    CreditBelowMinimum,
     CreditNotConserved,
     MixedColours,
     NotYourCoin,
@@ -234,12 +235,13 @@ def transfer(
     outputs: Sequence[Payment],
     sequence: int,
     min_value_sat: int = DUST_SAT,
+    min_credit_upt: int = 1,
 ) -> CoinChange:
     """Move all credit of the sender's `inputs` to `outputs`, in order; change is an output like any other.
 
     `coins` need hold no more than the inputs. What the kernel would leave uncoloured, and so destroy, is refused:
     raises `UnknownLabel`, `WrongShape` (no inputs), `UnknownCoin` (also an input named twice), `NotYourCoin`,
-    `OutputBelowPadding`, `OutputBelowMinimum`, `CreditNotConserved` or `MixedColours`.
+    `OutputBelowPadding`, `OutputBelowMinimum`, `CreditBelowMinimum`, `CreditNotConserved` or `MixedColours`.
     """
     if label(sequence) != Label.TRANSFER:
         raise UnknownLabel(actual=label(sequence), expected=f"{Label.TRANSFER:#x}")
@@ -248,9 +250,12 @@ def transfer(
     have_upt = sum(coin.credit_upt for coin in taken)
     want_upt = 0
     for index, payment in enumerate(outputs):
-        want_upt += _count_coins(index, payment.value_sat, padding_sat)
+        credit_upt = _count_coins(index, payment.value_sat, padding_sat)
         if payment.value_sat < min_value_sat:
             raise OutputBelowMinimum(index=index, value=payment.value_sat, limit=min_value_sat)
+        if credit_upt < min_credit_upt:
+            raise CreditBelowMinimum(index=index, credit=credit_upt, limit=min_credit_upt)
+        want_upt += credit_upt
     if have_upt != want_upt:
         raise CreditNotConserved(have=have_upt, want=want_upt)
     made = []

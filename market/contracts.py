@@ -22,10 +22,10 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
     credit             period, member, score of one delivery, credit after it (both in micro-points)
     grid-settlement    period, member, consumption, output, pays, receives
     settled            period
-    unmetered          period
+    unmetered          period: not a meter was read, its trades lapse
 
-Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed`, `metered` and `unmetered` are heard, and no
-`reading`; beside a credit chain `credit-applied` (see `market.credit_index`), and no `credit`.
+Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed` and `metered` are heard, and no `reading`; beside
+a credit chain `credit-applied` (see `market.credit_index`), and no `credit`.
 """
 
 from __future__ import annotations
@@ -53,12 +53,12 @@ from ledger.transaction import Transaction
 from market.book import cancel_order, place_order
 from market.credit import PPM
 from market.credit_index import receive_credit
-from market.delivery import is_settled
 from market.gates import get_gate
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Reading, add_reading
 from market.orders import Side, Statement
-from market.period import add_live_period, process_due_periods, receive_metered, receive_verdict
+from market.period import process_due_periods, receive_metered, receive_verdict
+from market.period_index import add_live_period, is_closed
 from market.quotas import check_quota, receive_quota, require_quota
 from market.times import compute_times
 
@@ -227,5 +227,6 @@ def _check_delivered(view: Overlay, block: BlockContext, period: int) -> None:
     times = compute_times(period, block.params, block.genesis_time_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
-    if block.timestamp_ms >= times.settle_ms or is_settled(view, period):
+    is_over = is_closed(view, period, retained=block.params.market.retained_periods)
+    if block.timestamp_ms >= times.settle_ms or is_over:
         raise ReadingTooLate(period=period, settles=times.settle_ms)

@@ -63,7 +63,7 @@ class PeriodSettlement(NamedTuple):
 
 
 def get_settlement(view: Overlay, period: int) -> PeriodSettlement | None:
-    """The record of a settled period, None before."""
+    """The record of a period that is over; None before that, and once it is no longer kept."""
     value = view.get(_settlement_key(period))
     if value is None:
         return None
@@ -72,10 +72,6 @@ def get_settlement(view: Overlay, period: int) -> PeriodSettlement | None:
         trades=tuple([SettledTrade._make(row) for row in trades]),
         grid=tuple([SettledWithGrid._make(row) for row in grid]),
     )
-
-
-def is_settled(view: Overlay, period: int) -> bool:
-    return view.get(_settlement_key(period)) is not None
 
 
 def settle_period(
@@ -112,6 +108,10 @@ def settle_period(
 def put_settlement(view: Overlay, period: int, settlement: PeriodSettlement) -> None:
     trades, grid = settlement
     view.put(_settlement_key(period), (tuple(map(tuple, trades)), tuple(map(tuple, grid))))
+
+
+def drop_settlement(view: Overlay, period: int) -> None:
+    view.delete(_settlement_key(period))
 
 
 def _report_deliveries(trades: Sequence[TradeRecord], settled: Sequence[SettledTrade]) -> list[Value]:

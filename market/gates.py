@@ -55,3 +55,7 @@ def get_gate(view: Overlay, period: int) -> Gate | None:
 
 def put_gate(view: Overlay, period: int, gate: Gate) -> None:
     view.put(gate_key(period), tuple(gate))
+
+
+def drop_gate(view: Overlay, period: int) -> None:
+    view.delete(gate_key(period))

@@ -3,8 +3,12 @@
 A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
 scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them.
 
-Time is the block's timestamp. It may step back between blocks (consensus asks only that it exceed the median
-of the last 11), so what has happened to a period is read from the state, not inferred from the clock alone.
+Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
+is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
+silent together go unscored, and one of them that does not spoils it for the others (decision 15).
+
+Time is the block's, which contracts never see step back. Yet a block may come late for many things at once, so what
+has happened to a period is read from the state, not inferred from the clock alone.
 """
 
 from __future__ import annotations
@@ -17,26 +21,29 @@ from ledger.codec import Value, expect_array, expect_int, expect_str
 from ledger.errors import RelayTooLate, UnexpectedRelay, WrongShape
 from ledger.execution import BlockContext
 from ledger.inbox import Delivery
-from ledger.outbox import post
+from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
 from market.book import close_book, get_candidates, has_book
-from market.delivery import PeriodSettlement, is_settled, put_settlement, settle_period
-from market.gates import ACCEPTED, CERTIFIED, LAPSED, OPEN, SETTLED, VOID, Gate, get_gate, put_gate
+from market.delivery import PeriodSettlement, drop_settlement, put_settlement, settle_period
+from market.gates import ACCEPTED, CERTIFIED, LAPSED, OPEN, SETTLED, VOID, Gate, drop_gate, get_gate, put_gate
 from market.matching_weight import weigh_book
 from market.metering import Reading, check_distinct, parse_reading, take_readings
 from market.orders import Order, Side
 from market.parts import add_part, drop_parts
-from market.quotas import MAX_LINE_BYTES, get_lines, get_quotas, get_wheeling, trim_to_quotas
+from market.period_index import add_live_period, close_period, get_live_periods, is_closed
+from market.quotas import MAX_LINE_BYTES, drop_quotas, get_lines, get_wheeling, require_quota, trim_to_quotas
 from market.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
 from market.rules import ClearingContext, get_rule, is_by_merit
 from market.times import PeriodTimes as PeriodTimes
 from market.times import compute_times as compute_times
+from market.times import count_periods
 from market.trades import (
     Curtailment,
     MatchWeights,
     TradeRecord,
     compute_result_root,
     curtail,
+    drop_trades,
     get_binding_trades,
     get_trades,
     put_curtailments,
@@ -45,22 +52,8 @@ from market.trades import (
 
 RESULT, VERDICT, METERED = "result", "verdict", "metered"
 
-_LIVE = b"market/live"
 
-
-# --- live periods --------------------------------------------------------------------------------
-
-
-def get_live_periods(view: Overlay) -> tuple[int, ...]:
-    """Periods with orders, trades or readings that are not settled yet, ascending."""
-    return cast(tuple[int, ...], view.get(_LIVE) or ())
-
-
-def add_live_period(view: Overlay, period: int) -> None:
-    """See to it that the period will be processed; nothing changes where it is live already."""
-    live = get_live_periods(view)
-    if period not in live:
-        view.put(_LIVE, tuple(sorted((*live, period))))
+# --- what is due ---------------------------------------------------------------------------------
 
 
 def process_due_periods(view: Overlay, block: BlockContext) -> None:
@@ -69,14 +62,12 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     Costs a lookup where nothing is live, however long ago the last block was. One block may take a period
     through all of its stages.
     """
-    live = get_live_periods(view)
-    unsettled = tuple([period for period in live if not _process_period(view, block, period)])
-    if unsettled != live:
-        view.put(_LIVE, unsettled)
+    for period in get_live_periods(view):
+        _process_period(view, block, period)
 
 
-def _process_period(view: Overlay, block: BlockContext, period: int) -> bool:
-    """Bring one live period up to the block's time; whether it is over with that."""
+def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
+    """Bring one live period up to the block's time."""
     times = compute_times(period, block.params, block.genesis_time_ms)
     gate = get_gate(view, period)
     if gate is None and block.timestamp_ms >= times.gate_ms and has_book(view, period):
@@ -87,12 +78,11 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> bool:
     if gate is not None and _is_undecided(block, gate) and block.timestamp_ms >= times.deadline_ms:
         gate = _void_gate(view, block, period, gate)
     if block.timestamp_ms < times.settle_ms:
-        return False
+        return
     if "scheduling" in block.siblings:
-        _lapse_period(view, block, period, gate)
+        _lapse(view, block, period, gate)
     else:
         _settle(view, block, period, gate, take_readings(view, period))
-    return True
 
 
 # --- the gate ------------------------------------------------------------------------------------
@@ -112,7 +102,8 @@ def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
     put_gate(view, period, gate)
     _announce_gate(view, period, gate, trades)
     if "scheduling" in block.siblings:
-        post(view, RESULT, period, [record.to_value() for record in trades], height=block.height)
+        retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
+        post(view, RESULT, period, [record.to_value() for record in trades], height=block.height, retained=retained)
     return gate
 
 
@@ -154,9 +145,9 @@ def _trim(
     """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
     if "scheduling" not in block.siblings:
         return orders
-    quotas = get_quotas(view, period)
-    assert quotas is not None, "no order is placed without quotas"
-    kept = trim_to_quotas(orders, get_lines(view, [order.owner for order in orders]), quotas, merits)
+    lines = get_lines(view, [order.owner for order in orders])
+    quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
+    kept = trim_to_quotas(orders, lines, quotas, merits)
     kept_wh = {order.order_id: order.volume_wh for order in kept}
     for order in orders:
         volume_wh = kept_wh.get(order.order_id, 0)
@@ -270,7 +261,8 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     """
     period = delivery.number
     times = compute_times(period, block.params, block.genesis_time_ms)
-    if block.timestamp_ms >= times.settle_ms or is_settled(view, period):
+    is_over = is_closed(view, period, retained=block.params.market.retained_periods)
+    if block.timestamp_ms >= times.settle_ms or is_over:
         raise RelayTooLate(kind=METERED, period=period, deadline=times.settle_ms, now=block.timestamp_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
@@ -284,24 +276,40 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     check_distinct(readings, period)
     view.emit("metered", period, len(readings))
     _settle(view, block, period, get_gate(view, period), readings)
-    live = get_live_periods(view)
-    if period in live:
-        view.put(_LIVE, tuple([other for other in live if other != period]))
 
 
 def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None, readings: Sequence[Reading]) -> None:
     """Settle by what was metered: the trades where they bind, and with the grid company what they leave."""
     is_binding = gate is not None and _is_binding(block, gate)
-    settle_period(view, block, period, get_binding_trades(view, period) if is_binding else [], readings)
+    trades = get_binding_trades(view, period) if is_binding else []
+    if trades and not readings:
+        _lapse(view, block, period, gate)
+        return
+    settle_period(view, block, period, trades, readings)
     if gate is not None and is_binding:
         _change_status(view, period, gate, SETTLED)
+    _close(view, block, period)
 
 
-def _lapse_period(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
-    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored."""
+def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
+    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored.
+
+    Of a period in which nobody had an order there is nothing to tell.
+    """
     drop_parts(view, METERED, period)
     if gate is not None and _is_binding(block, gate):
         _release(view, block, period, get_binding_trades(view, period))
         _change_status(view, period, gate, LAPSED)
-    put_settlement(view, period, PeriodSettlement((), ()))
-    view.emit("unmetered", period)
+    if gate is not None:
+        put_settlement(view, period, PeriodSettlement((), ()))
+        view.emit("unmetered", period)
+    _close(view, block, period)
+
+
+def _close(view: Overlay, block: BlockContext, period: int) -> None:
+    """The period is over; so is the time for which records of the oldest closed one stay."""
+    for old in close_period(view, period, retained=block.params.market.retained_periods):
+        drop_quotas(view, old)
+        drop_gate(view, old)
+        drop_trades(view, old)
+        drop_settlement(view, old)

@@ -1,11 +1,15 @@
 """What the grid can carry of a period's trades: the scheduling chain's quota for each line, and a book kept to it.
 
 With the quotas come the wheeling prices of the lines' areas. A chain that trades alone has no quotas, and one price.
+
+Each line's quota is a state value of its own, so that an order costs a look-up however many lines there are. They form
+a chain, each naming the line that came before it, so that all are found without a list that grows.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from heapq import nsmallest
 from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
@@ -17,12 +21,14 @@ from ledger.inbox import Delivery
 from ledger.overlay import Overlay
 from market.gates import get_gate
 from market.orders import Order, Side
+from market.period_index import add_live_period
 from market.times import compute_times
 
 QUOTA = "quota"
 MAX_WHEELING_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh, as for prices: amounts of money stay far below 2**63
 MAX_LINE_BYTES = 32
 
+_HEADER = b"market/quotas/"
 _QUOTA = b"market/quota/"
 
 
@@ -37,6 +43,14 @@ class Quota(NamedTuple):
         return self.demand_wh if side == Side.BID else self.supply_wh
 
 
+class _Header(NamedTuple):
+    """What there is of a period's quotas: whether all of them have come, and the line that came last."""
+
+    is_complete: int = 0
+    last_line: str = ""
+    lines: int = 0
+
+
 # --- from the scheduling chain -------------------------------------------------------------------
 
 
@@ -49,40 +63,49 @@ def receive_quota(view: Overlay, block: BlockContext, delivery: Delivery) -> Non
     gate_ms = compute_times(period, block.params, block.genesis_time_ms).gate_ms
     if block.timestamp_ms >= gate_ms or get_gate(view, period) is not None:
         raise RelayTooLate(kind=QUOTA, period=period, deadline=gate_ms, now=block.timestamp_ms)
-    is_complete, quotas = _read(view, period)
-    if is_complete:
+    header = _get_header(view, period)
+    if header.is_complete:
         raise UnexpectedRelay(kind=QUOTA, period=period, detail="it is complete already")
     for row in delivery.rows:
         name, demand, supply, wheeling = expect_array(row, 4, "line quota")
         line = expect_str(name, "line", max_size=MAX_LINE_BYTES)
-        if line in quotas:
+        if view.get(_line_key(period, line)) is not None:
             raise WrongShape(what=QUOTA, detail=f"line {line!r} is in it twice")
-        quotas[line] = Quota(
+        quota = Quota(
             expect_int(demand, "demand quota"),
             expect_int(supply, "supply quota"),
             expect_int(wheeling, "wheeling price", high=MAX_WHEELING_UYUAN_PER_KWH),
         )
-    view.put(_quota_key(period), (int(delivery.is_complete), tuple([(name, *quotas[name]) for name in sorted(quotas)])))
+        view.put(_line_key(period, line), (*quota, header.last_line))
+        header = header._replace(last_line=line, lines=header.lines + 1)
+    view.put(_header_key(period), tuple(header._replace(is_complete=int(delivery.is_complete))))
+    add_live_period(view, period)
     if delivery.is_complete:
-        demand_wh = sum(quota.demand_wh for quota in quotas.values())
-        supply_wh = sum(quota.supply_wh for quota in quotas.values())
+        quotas = [quota for _, quota in _iterate(view, period)]
+        demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
         view.emit("quota", period, len(quotas), demand_wh, supply_wh)
 
 
 def get_quotas(view: Overlay, period: int) -> dict[str, Quota] | None:
-    """A period's quotas by line, None until all of them have come."""
-    is_complete, quotas = _read(view, period)
-    return quotas if is_complete else None
+    """A period's quotas by line, None until all of them have come and once they are no longer kept."""
+    return dict(sorted(_iterate(view, period))) if _get_header(view, period).is_complete else None
 
 
 def require_quota(view: Overlay, period: int, line: str) -> Quota:
     """Raises `NoQuota` or `UnknownLine`."""
-    quotas = get_quotas(view, period)
-    if quotas is None:
+    if not _get_header(view, period).is_complete:
         raise NoQuota(period=period)
-    if line not in quotas:
+    found = _get_row(view, period, line)
+    if found is None:
         raise UnknownLine(line=line)
-    return quotas[line]
+    return found[0]
+
+
+def drop_quotas(view: Overlay, period: int) -> None:
+    """Forget a period's quotas; nothing where there are none."""
+    for line, _ in _iterate(view, period):
+        view.delete(_line_key(period, line))
+    view.delete(_header_key(period))
 
 
 def check_quota(quota: Quota, line: str, side: Side, volume_wh: int) -> None:
@@ -101,9 +124,8 @@ def get_wheeling(view: Overlay, block: BlockContext, period: int, buyers: Iterab
     """
     if "scheduling" not in block.siblings:
         return dict.fromkeys(buyers, block.params.market.wheeling_uyuan_per_kwh)
-    quotas = get_quotas(view, period) or {}
     lines = get_lines(view, buyers)
-    return {buyer: quotas[line].wheeling_uyuan_per_kwh for buyer, line in lines.items()}
+    return {buyer: require_quota(view, period, line).wheeling_uyuan_per_kwh for buyer, line in lines.items()}
 
 
 def get_lines(view: Overlay, owners: Iterable[Address]) -> dict[Address, str]:
@@ -124,11 +146,13 @@ def trim_to_quotas(
 
     On each line and side they are served best first until the line's quota is used up; the one it ends in is cut, and
     those after it are left out. Best is the best price, then the earlier order. Where merit decides, `merits` by order
-    id come before both, as they do in the clearing rule. `lines` has the line of every owner.
+    id come before both, as they do in the clearing rule. Orders that no order of another owner crosses come last: an
+    offer nobody can take must not use up what its neighbours need. `lines` has the line of every owner.
     """
+    crossing = _find_crossing(orders)
     left_wh: dict[tuple[str, int], int] = {}
     kept_wh: dict[int, int] = {}
-    for order in sorted(orders, key=lambda order: _rank(order, merits or {})):
+    for order in sorted(orders, key=lambda order: (order.order_id not in crossing, _rank(order, merits or {}))):
         line = lines[order.owner]
         place = line, int(order.side)
         left = left_wh.get(place, quotas[line].limit_wh(order.side))
@@ -138,19 +162,56 @@ def trim_to_quotas(
 
 
 def _rank(order: Order, merits: Mapping[int, int]) -> tuple[int, int, int, int]:
-    price = order.price_uyuan_per_kwh
-    better_first = -price if order.side == Side.BID else price
-    return -merits.get(order.order_id, 0), better_first, order.placed_at, order.order_id
+    return -merits.get(order.order_id, 0), _prefer_low(order), order.placed_at, order.order_id
 
 
-def _read(view: Overlay, period: int) -> tuple[bool, dict[str, Quota]]:
-    """Whether all of a period's quotas have come, and those that have."""
-    value = cast(tuple[int, tuple[tuple[str, int, int, int], ...]] | None, view.get(_quota_key(period)))
-    if value is None:
-        return False, {}
-    is_complete, rows = value
-    return bool(is_complete), {line: Quota(*quota) for line, *quota in rows}
+def _find_crossing(orders: Sequence[Order]) -> set[int]:
+    """Ids of the orders that an order of another owner crosses, wherever that owner is."""
+    best: dict[int, dict[Address, int]] = {Side.BID: {}, Side.OFFER: {}}  # by side and owner; the lower, the better
+    for order in orders:
+        of_side, price = best[order.side], _prefer_low(order)
+        of_side[order.owner] = min(price, of_side.get(order.owner, price))
+    rivals = {side: nsmallest(2, of_side.items(), key=lambda item: item[1]) for side, of_side in best.items()}
+    return {
+        order.order_id
+        for order in orders
+        if any(owner != order.owner and price + _prefer_low(order) <= 0 for owner, price in rivals[1 - order.side])
+    }
 
 
-def _quota_key(period: int) -> bytes:
-    return _QUOTA + period.to_bytes(8, "big")
+def _prefer_low(order: Order) -> int:
+    """The price with its sign turned for bids: on either side the lower is the better for those who trade with it."""
+    return -order.price_uyuan_per_kwh if order.side == Side.BID else order.price_uyuan_per_kwh
+
+
+# --- in the state --------------------------------------------------------------------------------
+
+
+def _iterate(view: Overlay, period: int) -> Iterator[tuple[str, Quota]]:
+    """The quotas that have come, the last of them first."""
+    header = _get_header(view, period)
+    line = header.last_line
+    for _ in range(header.lines):
+        found = _get_row(view, period, line)
+        assert found is not None, (period, line)
+        yield line, found[0]
+        line = found[1]
+
+
+def _get_row(view: Overlay, period: int, line: str) -> tuple[Quota, str] | None:
+    """A line's quota, and the line that came before it."""
+    value = cast(tuple[int, int, int, str] | None, view.get(_line_key(period, line)))
+    return None if value is None else (Quota._make(value[:3]), value[3])
+
+
+def _get_header(view: Overlay, period: int) -> _Header:
+    value = view.get(_header_key(period))
+    return _Header() if value is None else _Header._make(cast(tuple[int, str, int], value))
+
+
+def _header_key(period: int) -> bytes:
+    return _HEADER + period.to_bytes(8, "big")
+
+
+def _line_key(period: int, line: str) -> bytes:
+    return _QUOTA + period.to_bytes(8, "big") + line.encode()

@@ -13,6 +13,7 @@ What subscribers hear, amounts in Wh, addresses as bytes:
     curtailed      period, trade index, accepted volume, the line that is the reason
     reading        period, owner, consumed, produced
     metered        period, meters read
+    unmetered      period: it has contracts, and not a meter was read
     actual         period, contracts, volume that went from sellers to buyers under them
 """
 
@@ -39,7 +40,7 @@ from ledger.errors import (
 from ledger.execution import BlockContext, Handler, Hook
 from ledger.hashing import Address, show_address
 from ledger.inbox import Delivery, Routes
-from ledger.outbox import ROWS_PER_PART, post
+from ledger.outbox import RETAINED, ROWS_PER_PART, post
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
 from ledger.transaction import Transaction
@@ -58,6 +59,7 @@ from market.scheduling_records import (
     Stage,
 )
 from market.settlement import allocate
+from market.times import count_periods
 from market.trades import TradeRecord, curtail, decode_trade_leaf
 
 RESULT = "result"
@@ -222,7 +224,8 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
 def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
     quotas = derive_quotas(Feeder(block.params.scheduling), records.get_plan(view, period))
     records.put_quotas(view, period, quotas)
-    post(view, "quota", period, [tuple(quota) for quota in quotas], height=block.height)
+    rows: list[Value] = [tuple(quota) for quota in quotas]
+    post(view, "quota", period, rows, height=block.height, retained=_count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
     view.emit("quota", period, len(quotas), demand_wh, supply_wh)
 
@@ -230,15 +233,17 @@ def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
 def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
     """Report the readings to JY1, record the actual-transaction block, and send its digest to LH1.
 
-    There is nothing to report of a period with neither contracts nor readings. One whose list has been checked has an
-    actual-transaction block in any case, be it empty.
+    Where not a single reading came, no meter is said to have stood still: nothing is reported, and JY1 lets the trades
+    lapse (decision 15). A period whose list was checked and found empty has an actual-transaction block all the same.
     """
     readings = take_readings(view, period)
     contracts = records.get_contracts(view, period)
-    if readings or contracts:
+    if readings:
         post(view, "metered", period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
-    if readings or records.get_power_block(view, period) is not None:
+    elif contracts:
+        view.emit("unmetered", period)
+    if readings or (records.get_power_block(view, period) is not None and not contracts):
         actuals = compute_actuals(contracts, readings)
         metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
         root = records.compute_actual_root(actuals)
@@ -324,12 +329,18 @@ def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Seque
     root = records.compute_contracts_root(contracts)
     records.put_verdict(view, period, curtailments)
     records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
-    post(view, "verdict", period, [tuple(curtailment) for curtailment in curtailments], height=block.height)
+    rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
+    post(view, "verdict", period, rows, height=block.height, retained=_count_retained(block))
     if "credit" in block.siblings:
         post(view, "power", period, [(root, len(contracts), accepted_wh)], height=block.height)
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)
+
+
+def _count_retained(block: BlockContext) -> int:
+    """For how many periods what is said before their delivery stays in the outbox: all that are being planned."""
+    return max(RETAINED, count_periods(block.params.scheduling.quota_ppm))
 
 
 def _locate(view: Overlay, period: int, trades: Sequence[TradeRecord]) -> list[ListedTrade]:

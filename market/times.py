@@ -20,6 +20,11 @@ class PeriodTimes:
     settle_ms: int
 
 
+def count_periods(duration_ppm: int) -> int:
+    """How many periods begin within a time of so many ppm of a period, at most."""
+    return -(-duration_ppm // PPM)
+
+
 def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
     """The clock of the period whose delivery starts `period` periods after genesis, in whole ms."""
     period_ms, market = params.ledger.period_ms, params.market

@@ -140,6 +140,12 @@ def get_binding_trades(view: Overlay, period: int) -> list[TradeRecord]:
     return curtail(get_trades(view, period), get_curtailments(view, period))
 
 
+def drop_trades(view: Overlay, period: int) -> None:
+    """Forget a period's trades, and what was cut off them."""
+    view.delete(_trades_key(period))
+    view.delete(_curtailments_key(period))
+
+
 def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
     buyer, seller, price, volume_wh, *weights = row
     parsed = MatchWeights.from_value(weights[0]) if weights else None

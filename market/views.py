@@ -1,4 +1,7 @@
-"""Read-only answers about the market for the API and for reports, each from one `State`."""
+"""Read-only answers about the market for the API and for reports, each from one `State`.
+
+Of a period that is long over, and whose records are no longer kept, they know as little as of one to come.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,7 @@ from market.delivery import PeriodSettlement
 from market.gates import Gate
 from market.matching_weight import Candidate
 from market.orders import Order
-from market.period import get_live_periods
+from market.period_index import get_live_periods
 from market.quotas import Quota
 from market.trades import Curtailment, TradeRecord, encode_trade_leaf
 
@@ -39,7 +42,7 @@ def get_trades(state: State, period: int) -> list[TradeRecord]:
 
 
 def get_gate(state: State, period: int) -> Gate | None:
-    """How a period's gate closed and what has become of it, None before."""
+    """How a period's gate closed and what has become of it; None before, and once it is no longer kept."""
     return gates.get_gate(Overlay(state), period)
 
 
@@ -59,12 +62,12 @@ def get_binding_trades(state: State, period: int) -> list[TradeRecord]:
 
 
 def get_settlement(state: State, period: int) -> PeriodSettlement | None:
-    """The record of a settled period, None before it is."""
+    """The record of a period that is over; None before that, and once it is no longer kept."""
     return delivery.get_settlement(Overlay(state), period)
 
 
 def live_periods(state: State) -> tuple[int, ...]:
-    """Periods with orders, trades or readings that are not settled yet, ascending."""
+    """Periods with quotas, orders, trades or readings that are not closed yet, ascending."""
     return get_live_periods(Overlay(state))
 
 

@@ -9,8 +9,10 @@ from consensus.engine import Proposal
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import Entry
 from ledger.codec import Value
-from ledger.execution import BlockContext, Contracts, Execution, select_transactions
+from ledger.execution import BlockContext, Contracts, Execution, get_clock, select_transactions
 from ledger.genesis import Genesis
+from ledger.overlay import Overlay
+from ledger.params import LedgerParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 
@@ -25,6 +27,11 @@ class Candidate:
     transactions: tuple[Transaction, ...]
     execution: Execution
     target: int | None
+
+    def is_full(self, limits: LedgerParams) -> bool:
+        """Whether something may have been left out for lack of room."""
+        left = limits.max_block_bytes - sum(len(transaction.raw) for transaction in self.transactions)
+        return left < limits.max_transaction_bytes or len(self.transactions) >= limits.max_block_transactions
 
     def sealed(self, nonce: int, key: SigningKey) -> Block:
         return Block(header=self.header.sealed(nonce, key), transactions=self.transactions)
@@ -41,7 +48,7 @@ def make_context(
         height=parent.height + 1,
         parent=parent.hash,
         producer=producer,
-        timestamp_ms=timestamp_ms,
+        timestamp_ms=max(timestamp_ms, get_clock(Overlay(parent.state))),
         period=period,
         is_first_of_period=period > parent.header.period,
         siblings=frozenset(sibling.kind for sibling in genesis.siblings),

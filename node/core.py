@@ -10,8 +10,8 @@ from collections.abc import Mapping
 from typing import assert_never
 
 from consensus.checkpoints import Checkpoints
-from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION
-from consensus.engine import Engine
+from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, is_recorded
+from consensus.engine import Engine, Proposal
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from consensus.guard import GuardRecord
 from consensus.poca import PocaEngine, check_params
@@ -23,7 +23,7 @@ from consensus.quorum import (
     check_double_vote,
     sign_statement,
 )
-from consensus.relays import Relay
+from consensus.relays import RELAY, Relay, RelayName
 from consensus.timestamps import Ahead, compare_with_clock
 from ledger import journal
 from ledger.accounts import get_account, get_sealers
@@ -38,6 +38,7 @@ from ledger.errors import (
     RolledBack,
     StoreError,
     UnknownMessage,
+    UnknownSigner,
 )
 from ledger.execution import BlockContext, compute_period, execute_block
 from ledger.genesis import Genesis
@@ -300,12 +301,16 @@ class ChainNode:
         actions: list[Action] = []
         limits = self.params.ledger
         for item in raw:
-            block = Block.from_bytes(
-                item,
-                max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
-                max_transactions=limits.max_block_transactions,
-                max_transaction_bytes=limits.max_transaction_bytes,
-            )
+            try:
+                block = Block.from_bytes(
+                    item,
+                    max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
+                    max_transactions=limits.max_block_transactions,
+                    max_transaction_bytes=limits.max_transaction_bytes,
+                )
+            except GridmeritError as error:
+                actions.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
+                break
             if not self._gossip.took_block(block.hash) or self._is_known(block.hash):
                 continue
             if not self._sync.on_block(block, peer):
@@ -315,12 +320,21 @@ class ChainNode:
     def _on_votes(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         actions: list[Action] = []
         for item in raw:
-            vote = Vote.from_value(decode(item, max_bytes=MAX_HEADER_BYTES))
-            actions += self._count(vote, now_ms)
+            try:
+                vote = Vote.from_value(decode(item, max_bytes=MAX_HEADER_BYTES))
+                actions += self._count(vote, now_ms)
+            except StoreError:
+                raise
+            except GridmeritError as error:
+                actions.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
+                break
         return actions
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
         certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
+        header = self.chain.get_header(certificate.statement.block_hash)
+        if header is not None and header.height <= self.chain.final_height and self.chain.is_canonical(header):
+            return []  # it says nothing new
         if self._checkpoints.add_certificate(certificate):
             return self._on_certified(certificate, peer, now_ms)
         if self.chain.get_header(certificate.statement.block_hash) is None:
@@ -332,13 +346,15 @@ class ChainNode:
         evidence: Equivocation | DoubleVote
         if message.kind == EQUIVOCATION:
             evidence = Equivocation.from_value(value)
+            if evidence.producer not in self._sealers:
+                raise UnknownSigner(signer=evidence.producer.hex()[:16])
             check_equivocation(evidence, self.chain_id)
         elif message.kind == DOUBLE_VOTE:
             evidence = DoubleVote.from_value(value)
             check_double_vote(evidence, self._sealers, chain_id=self.chain_id)
         else:
             raise UnknownMessage(kind=message.kind)
-        if not self._checkpoints.add_evidence(evidence):
+        if is_recorded(Overlay(self.chain.head.state), evidence) or not self._checkpoints.add_evidence(evidence):
             return []
         return [Broadcast(message=message, but=peer)]
 
@@ -376,12 +392,15 @@ class ChainNode:
 
     def get_relays(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
         """(kind, number, part, bytes) of every relay that this node can make for another chain."""
-        found = []
-        for action in self._deliver_above(0):
-            if isinstance(action, Deliver) and action.chain_id == destination:
-                relay = Relay.from_value(decode(action.raw, max_bytes=_MAX_RELAY_BYTES))
-                found.append((relay.kind, relay.number, relay.part, action.raw))
-        return found
+        return [
+            (*action.name[1:], action.raw)
+            for action in self._deliver_above(0)
+            if isinstance(action, Deliver) and action.chain_id == destination
+        ]
+
+    def lacks(self, name: RelayName) -> bool:
+        """Whether this chain could use a relay of that message."""
+        return self._relays.lacks(name, self.chain.head.state)
 
     # --- importing blocks ------------------------------------------------------------------------
 
@@ -560,23 +579,30 @@ class ChainNode:
         if proposal is None:
             self._candidate = None
             return [StopSealing(), again]
-        self._candidate = build_candidate(
-            self._key,
-            proposal,
-            head,
-            genesis=self.genesis,
-            contracts=self._contracts,
-            producers=[
-                *self._checkpoints.for_the_next_block(head.state),
-                *self._relays.for_the_next_block(head.state),
-            ],
-            pending=self._executable(),
-        )
+        self._candidate = self._build_candidate(self._key, proposal)
         self._job += 1
         if proposal.target is None:
             return [again, *self._on_seal_found(self._job, 0, now_ms)]
         root = self._candidate.header.root
         return [StartSealing(job=self._job, root=root, target=proposal.target), again]
+
+    def _build_candidate(self, key: SigningKey, proposal: Proposal) -> Candidate:
+        """Fill a block on the head; relays that it refused without being full are given up."""
+        head = self.chain.head
+        relays = dict(self._relays.for_the_next_block(head.state))
+        candidate = build_candidate(
+            key,
+            proposal,
+            head,
+            genesis=self.genesis,
+            contracts=self._contracts,
+            producers=[*self._checkpoints.for_the_next_block(head.state), *relays.values()],
+            pending=self._executable(),
+        )
+        if not candidate.is_full(self.params.ledger):
+            taken = [tx.payload[0] for tx in candidate.transactions if tx.kind == RELAY]
+            self._relays.drop(name for name, (_, relay) in relays.items() if relay not in taken)
+        return candidate
 
     def _executable(self) -> list[Transaction]:
         """Pending transactions that the next block may take, in its order."""

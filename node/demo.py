@@ -52,7 +52,7 @@ from node.timeline import Sighting, follow
 
 _PERIOD_MS = 2_500
 _PERIOD_MS_PER_PEER = 950  # beyond four, so that many on few cores hear of a block before the next one
-_BLOCKS_PER_PERIOD = 10
+_BLOCKS_PER_PERIOD = 8
 _POLL_S = 0.25
 _SETTLED_WITHIN_MS = 30_000
 _PROOF_FILES = {"a trade": "trade-proof.json", "an account": "credit-proof.json"}
@@ -99,7 +99,7 @@ class DemoResult:
 
 
 def choose_period_ms(peers: int) -> int:
-    """How long an hour takes: 24 of them end in a minute and a half up to four peers, in five minutes for ten."""
+    """How long an hour takes: 24 of them end in a hundred seconds up to four peers, in under six minutes for ten."""
     return _PERIOD_MS + _PERIOD_MS_PER_PEER * max(0, peers - 4)
 
 
@@ -108,11 +108,11 @@ def make_demo_params(period_ms: int) -> tuple[ChainParams, ...]:
 
     From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
     block that takes it in: at a Δt of an hour that is a minute, here it is half a Δt, and more on a busy machine. So
-    everything that waits for a message gets more time: quotas follow 7 Δt before delivery instead of 3.25, orders open
-    5.5 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
-    instead of 1 before, readings are taken until 2.5 Δt after it instead of 1.5, and lapse 5 after it instead of 2.5.
+    everything that waits for a message gets more time: quotas follow 7.5 Δt before delivery instead of 3.25, orders
+    open 6 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
+    instead of 1 before, readings are taken until 3.5 Δt after it instead of 1.5, and lapse 6.5 after it instead of 2.5.
 
-    Blocks come ten times per Δt: more would fork the chains more often than it speeds them up. Members sign a
+    Blocks come eight times per Δt: more would fork the chains more often than it speeds them up. Members sign a
     checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals. A hiccup of some
     seconds on a busy machine then neither changes the trades nor loses a reading.
     """
@@ -132,10 +132,10 @@ def _quicken(params: ChainParams) -> ChainParams:
     }
     match params.kind:
         case "trading":
-            clock = {"open_ppm": 5_500_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 5_000_000}
+            clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
             changes["market"] = clock
         case "scheduling":
-            changes["scheduling"] = {"quota_ppm": 7_000_000, "verdict_ppm": 1_000_000, "meter_ppm": 2_500_000}
+            changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
         case "credit":
             pass
     sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}

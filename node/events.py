@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from consensus.guard import GuardRecord
+from consensus.relays import RelayName
 from ledger.chain import Changes
 from ledger.errors import GridmeritError
 from ledger.overlay import Event as ChainEvent
@@ -144,9 +145,10 @@ class Publish:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deliver:
-    """The bytes of a relay for another chain of the network, in case it lives here too."""
+    """The bytes of a relay for another chain of the network, in case it lives here too and lacks what `name` names."""
 
     chain_id: bytes
+    name: RelayName
     raw: bytes
 
 

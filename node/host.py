@@ -13,6 +13,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Protocol, assert_never
 
+from consensus.relays import RelayName
 from ledger.errors import GridmeritError, NodeStopping, StoreFailed
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
@@ -56,7 +57,7 @@ class Outside(Protocol):
     def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None: ...
     def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None: ...
     def stop_job(self, chain: str) -> None: ...
-    def deliver(self, chain_id: bytes, raw: bytes) -> None: ...
+    def deliver(self, message: Deliver) -> None: ...
 
 
 class ChainHost:
@@ -120,6 +121,13 @@ class ChainHost:
         if self._stopping:
             raise NodeStopping
         self._inbox.put_relay(raw)
+
+    def take_relay(self, name: RelayName, raw: bytes) -> None:
+        """Hand over what another chain of this node says, where this one lacks it. Raises as `offer_relay` does."""
+        if self._stopping:
+            raise NodeStopping
+        if self.node.lacks(name):
+            self._inbox.put_relay(raw, name)
 
     def forget(self, peer: PeerId) -> None:
         """Drop what waits from a peer."""
@@ -227,8 +235,8 @@ class ChainHost:
                 level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
                 log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)
-            case Deliver(chain_id=chain_id, raw=raw):
-                self._outside.deliver(chain_id, raw)
+            case Deliver():
+                self._outside.deliver(action)
             case _:
                 assert_never(action)
 

@@ -6,6 +6,7 @@ import asyncio
 from collections import deque
 from dataclasses import dataclass, field
 
+from consensus.relays import RelayName
 from ledger.errors import GridmeritError, InboxFull
 from ledger.transaction import Transaction
 from node.events import Event, MessageReceived, PeerId, RelayOffered, TransactionsSubmitted
@@ -14,7 +15,8 @@ from node.messages import Message
 MAX_PEER_BATCHES = 64
 MAX_PEER_BYTES = 32_000_000
 MAX_WAITING_TRANSACTIONS = 8_192
-MAX_WAITING_RELAYS = 256
+MAX_WAITING_RELAYS = 256  # from anybody
+MAX_OWN_RELAYS = 8_192  # from this node's other chains: a message has up to 4 096 parts
 MAX_GROUP = 256  # transactions in one step: more would hold up blocks
 
 
@@ -38,7 +40,8 @@ class Inbox:
     def __init__(self) -> None:
         self._events: deque[Event] = deque()
         self._submissions: deque[Submission] = deque()
-        self._relays: dict[bytes, None] = {}
+        self._relays: dict[bytes | RelayName, bytes] = {}
+        self._own_relays: dict[bytes | RelayName, bytes] = {}
         self._waiting_transactions = 0
         self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, in the order of their turns
         self._ready = asyncio.Event()
@@ -58,11 +61,16 @@ class Inbox:
         self._submissions.append(submission)
         self._ready.set()
 
-    def put_relay(self, raw: bytes) -> None:
-        """From another chain or from anybody; one that waits already is not put twice. Raises `InboxFull`."""
-        if raw not in self._relays and len(self._relays) >= MAX_WAITING_RELAYS:
-            raise InboxFull(waiting=len(self._relays), what="relays")
-        self._relays[raw] = None
+    def put_relay(self, raw: bytes, name: RelayName | None = None) -> None:
+        """From anybody, or what `name` names from this node's other chains: two queues, neither crowds out the other.
+
+        One that waits already is not put twice; a fresher proof of a message takes its place. Raises `InboxFull`.
+        """
+        queue, limit = (self._relays, MAX_WAITING_RELAYS) if name is None else (self._own_relays, MAX_OWN_RELAYS)
+        key = raw if name is None else name
+        if key not in queue and len(queue) >= limit:
+            raise InboxFull(waiting=len(queue), what="relays")
+        queue[key] = raw
         self._ready.set()
 
     def put_batch(self, peer: PeerId, messages: tuple[Message, ...], size_bytes: int) -> None:
@@ -85,7 +93,13 @@ class Inbox:
     async def take(self) -> tuple[Event, list[Submission]]:
         """The next event, and the submissions that it stands for."""
         while True:
-            sides = (self._take_event, self._take_submissions, self._take_relay, self._take_message)
+            sides = (
+                self._take_event,
+                self._take_submissions,
+                self._take_own_relay,
+                self._take_relay,
+                self._take_message,
+            )
             for _ in sides:
                 self._turn = (self._turn + 1) % len(sides)
                 taken = sides[self._turn]()
@@ -100,6 +114,7 @@ class Inbox:
         self._events.clear()
         self._submissions.clear()
         self._relays.clear()
+        self._own_relays.clear()
         self._peers.clear()
         return left
 
@@ -119,12 +134,11 @@ class Inbox:
         self._waiting_transactions -= len(transactions)
         return (TransactionsSubmitted(transactions=tuple(transactions)), group) if group else None
 
+    def _take_own_relay(self) -> tuple[Event, list[Submission]] | None:
+        return _take_first(self._own_relays)
+
     def _take_relay(self) -> tuple[Event, list[Submission]] | None:
-        if not self._relays:
-            return None
-        raw = next(iter(self._relays))
-        del self._relays[raw]
-        return RelayOffered(raw=raw), []
+        return _take_first(self._relays)
 
     def _take_message(self) -> tuple[Event, list[Submission]] | None:
         if not self._peers:
@@ -139,3 +153,9 @@ class Inbox:
         if queue.batches:
             self._peers[peer] = queue
         return MessageReceived(peer=peer, message=message), []
+
+
+def _take_first(relays: dict[bytes | RelayName, bytes]) -> tuple[Event, list[Submission]] | None:
+    if not relays:
+        return None
+    return RelayOffered(raw=relays.pop(next(iter(relays)))), []

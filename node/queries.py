@@ -511,6 +511,7 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "credit-snapshot": ("period", "members"),
     "credit-applied": ("period", "members"),
     "coin-issued": ("transaction", "owner", "credit_upt"),
+    "coin-expired": ("transaction", "owner", "credit_upt"),
     "coins-moved": ("transaction", "sender", "inputs", "outputs"),
     "reading": ("period", "owner", "consumed_wh", "produced_wh"),
     "settlement": (

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from consensus.quorum import QuorumCertificate
-from consensus.relays import RELAY, Relay, accept_relay, is_wanted, make_relays
+from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_wanted, make_relays
 from ledger.chain import Entry
 from ledger.codec import Value
 from ledger.execution import BlockContext
@@ -17,7 +17,7 @@ from node.contracts import routes_of
 from node.events import Action, Deliver
 
 _MAX_WAITING = 512
-_KEPT_BLOCKS = 64  # how long a relay is at hand: a reorg may take off the block that held it
+_KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
 
 
 class Outgoing:
@@ -33,7 +33,7 @@ class Outgoing:
         """One action for every message part and chain that takes it in, of what was posted above a height."""
         relays = make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height)
         return [
-            Deliver(chain_id=chain_id, raw=relay.to_bytes())
+            Deliver(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
             for relay in relays
             for chain_id, routes in self._destinations.items()
             if (self._kind, relay.kind) in routes
@@ -45,7 +45,7 @@ class Waiting:
 
     def __init__(self, routes: Routes) -> None:
         self._routes = routes
-        self._relays: dict[tuple[bytes, str, int, int], tuple[Relay, int]] = {}
+        self._relays: dict[RelayName, tuple[Relay, int]] = {}
 
     def add(self, relay: Relay, head: Entry, context: BlockContext) -> bool:
         """Keep a relay that would take effect in the next block; whether it was news.
@@ -53,7 +53,7 @@ class Waiting:
         Raises what `accept_relay` does.
         """
         view = Overlay(head.state)
-        if relay.name in self._relays or not is_wanted(view, relay, self._routes):
+        if relay.name in self._relays or not is_wanted(view, relay.name, self._routes):
             return False
         accept_relay(view, context, relay, self._routes)
         self._relays[relay.name] = (relay, head.height)
@@ -61,15 +61,24 @@ class Waiting:
             del self._relays[next(iter(self._relays))]
         return True
 
+    def lacks(self, name: RelayName, state: State) -> bool:
+        """Whether a message is neither in a state nor at hand."""
+        return name not in self._relays and is_wanted(Overlay(state), name, self._routes)
+
+    def drop(self, names: Iterable[RelayName]) -> None:
+        """Forget relays that cannot take effect any more; they may be offered again."""
+        for name in names:
+            self._relays.pop(name, None)
+
     def on_head(self, height: int) -> None:
         """Forget what has been at hand for long."""
         old = [name for name, (_, since) in self._relays.items() if since + _KEPT_BLOCKS < height]
         for name in old:
             del self._relays[name]
 
-    def for_the_next_block(self, state: State) -> Iterator[tuple[str, Value]]:
-        """(kind, payload item) of the producer's transactions that carry what `state` lacks."""
+    def for_the_next_block(self, state: State) -> Iterator[tuple[RelayName, tuple[str, Value]]]:
+        """Name, and (kind, payload item) of the producer's transaction, of what is at hand and `state` lacks."""
         view = Overlay(state)
         for relay, _ in self._relays.values():
-            if is_wanted(view, relay, self._routes):
-                yield RELAY, relay.to_value()
+            if is_wanted(view, relay.name, self._routes):
+                yield relay.name, (RELAY, relay.to_value())

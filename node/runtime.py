@@ -21,7 +21,7 @@ from ledger.mempool import MempoolLimits
 from node.api import build_api
 from node.clock import now_ms
 from node.config import NodeConfig, PeerConfig, load_chains
-from node.events import PeerConnected, PeerId, PeerLost, SealFound
+from node.events import Deliver, PeerConnected, PeerId, PeerLost, SealFound
 from node.host import ChainHost
 from node.identity import load_identity
 from node.listener import Listener
@@ -229,12 +229,12 @@ class Runtime:
     def stop_job(self, chain: str) -> None:
         self._sealer.stop_job(chain)
 
-    def deliver(self, chain_id: bytes, raw: bytes) -> None:
+    def deliver(self, message: Deliver) -> None:
         """A relay for a chain that may live here; one that cannot wait is dropped, for it will be offered again."""
         for host in self.chains.values():
-            if host.chain_id == chain_id:
+            if host.chain_id == message.chain_id:
                 with suppress(InboxFull, NodeStopping):
-                    host.offer_relay(raw)
+                    host.take_relay(message.name, message.raw)
 
     # --- inside ----------------------------------------------------------------------------------
 

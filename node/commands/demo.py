@@ -47,7 +47,7 @@ def command(
     what happened and when, and checks that all peers agree, that payments sum to zero, and that a trade and a credit
     can be proved from the genesis alone.
 
-    24 hours take a minute and a half on four peers. The same --seed clears the same trades. The exit code is 7 when a
+    24 hours take a hundred seconds on four peers. The same --seed clears the same trades. The exit code is 7 when a
     check fails.
 
     \b

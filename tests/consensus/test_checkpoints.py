@@ -19,8 +19,15 @@ from ledger.checkpoints import (
     mark_certified,
     update_checkpoints,
 )
-from ledger.errors import InvalidSignature, ShortCertificate, UnknownSigner, VoteTooFarAhead, WrongChain
-from ledger.genesis import build_state
+from ledger.errors import (
+    InvalidSignature,
+    ShortCertificate,
+    UnexpectedView,
+    UnknownSigner,
+    VoteTooFarAhead,
+    WrongChain,
+)
+from ledger.genesis import GenesisMember, build_state
 from ledger.overlay import Overlay
 
 OTHER_HASH = b"\x99" * 32
@@ -150,8 +157,10 @@ def test_votes_that_count_for_nothing_are_named(slotted):
     with pytest.raises(InvalidSignature):
         watcher.checkpoints.add_vote(replace(slotted.vote("anna", slotted.checkpoint), signature=bytes(64)))
     with pytest.raises(VoteTooFarAhead) as caught:
-        watcher.vote("anna", replace(slotted.checkpoint, slot=18))
-    assert caught.value.values == {"slot": 18, "last": 17}
+        watcher.vote("anna", replace(slotted.checkpoint, slot=22))
+    assert caught.value.values == {"slot": 22, "last": 21}, "the lifetime and some more"
+    with pytest.raises(UnexpectedView, match="a vote for a checkpoint has no view, this one has 1"):
+        watcher.vote("anna", replace(slotted.checkpoint, view=1))
     assert watcher.checkpoints.votes(1) == ()
 
 
@@ -192,8 +201,23 @@ def test_certificates_are_bounded_and_the_oldest_slots_go_first(slotted):
     for slot in range(1, 71):
         statement = replace(slotted.checkpoint, slot=slot)
         assert watcher.checkpoints.add_certificate(slotted.certify(statement, "anna", "bert", "cleo"))
-    held = [slot for slot in range(1, 71) if watcher.checkpoints.get_certificate(slot)]
-    assert held == list(range(7, 71))
+    assert held_slots(watcher) == list(range(7, 71))
+
+
+def test_an_old_certificate_is_no_news_however_often_it_comes(slotted):
+    watcher = Watcher(slotted)
+    old, *newer = [
+        slotted.certify(replace(slotted.checkpoint, slot=slot), "anna", "bert", "cleo") for slot in range(1, 66)
+    ]
+    for certificate in newer:
+        watcher.checkpoints.add_certificate(certificate)
+    for _ in range(2):
+        assert not watcher.checkpoints.add_certificate(old)
+    assert held_slots(watcher) == list(range(2, 66))
+
+
+def held_slots(watcher):
+    return [slot for slot in range(1, 71) if watcher.checkpoints.get_certificate(slot)]
 
 
 # --- what waits for a block ------------------------------------------------------------------------
@@ -266,11 +290,46 @@ def test_evidence_waits_until_it_is_recorded_on_the_branch(slotted):
     assert watcher.waiting(fork) == [EQUIVOCATION]  # after a reorg it waits again
 
 
-def test_evidence_is_bounded(slotted):
-    watcher = Watcher(slotted)
-    for number in range(70):
-        assert watcher.checkpoints.add_evidence(equivocation(slotted, "dora", number))
+def test_evidence_is_bounded(make_chain, make_lab):
+    names = [f"n{number}" for number in range(17)]
+    chain = make_chain(members=found_members(make_lab, names))
+    watcher = Watcher(chain)
+    for number in range(4):
+        for name in names:
+            assert watcher.checkpoints.add_evidence(equivocation(chain, name, number))
     assert watcher.waiting() == [EQUIVOCATION] * 64
+
+
+def found_members(make_lab, sealers):
+    grid = GenesisMember(name="grid", role="grid-operator", key=make_lab.key("grid").public_key)
+    return grid, *(
+        GenesisMember(name=name, role="prosumer", key=make_lab.key(name).public_key, seals=True) for name in sealers
+    )
+
+
+def test_one_member_cannot_crowd_out_the_evidence_against_another(slotted):
+    watcher = Watcher(slotted)
+    assert watcher.checkpoints.add_evidence(equivocation(slotted, "anna", 0))
+    news = [watcher.checkpoints.add_evidence(equivocation(slotted, "dora", number)) for number in range(70)]
+    assert news == [True] * 4 + [False] * 66
+    watcher.vote("dora", slotted.checkpoint)
+    watcher.vote("dora", replace(slotted.checkpoint, block_hash=OTHER_HASH))
+    authors = [
+        Equivocation.from_value(value).producer
+        for _, value in watcher.checkpoints.for_the_next_block(slotted.chain.head.state)
+    ]
+    assert authors == [slotted.key("anna").public_key, *[slotted.key("dora").public_key] * 4]
+
+
+def test_a_further_offence_is_kept_once_earlier_ones_are_recorded(slotted):
+    watcher = Watcher(slotted)
+    for number in range(4):
+        evidence = equivocation(slotted, "dora", number)
+        assert watcher.checkpoints.add_evidence(evidence)
+        slotted.extend("anna", slotted.lab.sign("anna", EQUIVOCATION, evidence.to_value()))
+    head = slotted.chain.head
+    watcher.checkpoints.on_head(head.state, height=head.height)
+    assert watcher.checkpoints.add_evidence(equivocation(slotted, "dora", 4))
 
 
 # --- locks -----------------------------------------------------------------------------------------

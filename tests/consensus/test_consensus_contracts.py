@@ -4,7 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, compute_quorum, is_recorded, slot_of
+from consensus.contracts import (
+    _RETAINED_OFFENCES,
+    CERTIFICATE,
+    DOUBLE_VOTE,
+    EQUIVOCATION,
+    compute_quorum,
+    is_recorded,
+    slot_of,
+)
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote
 from ledger.block import MAX_CREDIT_UPT, Block, compute_tx_root
@@ -26,9 +34,11 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.execution import EnvelopeCache, execute_block
+from ledger.inbox import receive
 from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
+from ledger.state import State
 
 POINT = 1_000_000
 SEALERS = ("anna", "bert", "cleo", "dora")  # n = 4: f = 1, quorum 3
@@ -345,6 +355,12 @@ def test_offences_are_numbered_and_each_is_told_once(with_credit_chain):
         (0, (slot_of(first), chain.lab.address("dora"))),
         (1, (slot_of(second), chain.lab.address("cleo"))),
     ]
+
+
+def test_every_offence_that_is_still_told_is_taken_in_whatever_comes_first():
+    view = Overlay(State.empty())
+    for number in reversed(range(_RETAINED_OFFENCES)):
+        assert receive(view, "JY1", "offence", number, 0, 1), number
 
 
 def test_whoever_has_no_credit_left_cannot_fill_the_outbox(with_credit_chain):

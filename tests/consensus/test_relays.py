@@ -41,6 +41,7 @@ from ledger.errors import (
 )
 from ledger.execution import Contracts, EnvelopeCache, execute_block, ledger_handlers, select_transactions
 from ledger.genesis import Genesis, GenesisMember
+from ledger.inbox import REMEMBERED
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART, outbox_key, post
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams
@@ -134,6 +135,13 @@ class Network:
         certificate = self.certify(entry.hash, *signers)
         return make_relays(certificate, entry.header, entry.state, above_height=above_height)
 
+    def newest_relay(self):
+        """The relay of what was posted last, at the head."""
+        entry = self.source.chain.head
+        certificate = self.certify(entry.hash, *SEALERS[:3])
+        (relay,) = make_relays(certificate, entry.header, entry.state, above_height=entry.height - 1)
+        return relay
+
     # --- the destination -------------------------------------------------------------------------
 
     def transaction(self, relay, sender="anna"):
@@ -226,11 +234,11 @@ def test_a_relay_survives_the_wire(relays):
 
 def test_a_relay_is_wanted_until_it_has_come(network, relays):
     state = network.target.chain.head.state
-    assert [is_wanted(Overlay(state), relay, ROUTES) for relay in relays] == [True, True]
+    assert [is_wanted(Overlay(state), relay.name, ROUTES) for relay in relays] == [True, True]
     state = network.take(relays[0]).state
-    assert [is_wanted(Overlay(state), relay, ROUTES) for relay in relays] == [False, True]
-    assert not is_wanted(Overlay(state), relays[1], {("scheduling", "note"): receive_note})
-    assert not is_wanted(Overlay(network.source.chain.head.state), relays[1], ROUTES)
+    assert [is_wanted(Overlay(state), relay.name, ROUTES) for relay in relays] == [False, True]
+    assert not is_wanted(Overlay(state), relays[1].name, {("scheduling", "note"): receive_note})
+    assert not is_wanted(Overlay(network.source.chain.head.state), relays[1].name, ROUTES)
 
 
 def test_a_later_checkpoint_proves_what_was_posted_before_it(network):
@@ -386,7 +394,7 @@ def test_refusals_say_what_is_wrong(network, relays):
 def test_a_message_for_another_chain_is_refused(network):
     """JY1 takes a `quota` from a scheduling chain and no `receipt` at all."""
     for relay in network.relays(("quota", 1, []), ("receipt", 1, [])):
-        assert not is_wanted(Overlay(network.target.chain.head.state), relay, ROUTES)
+        assert not is_wanted(Overlay(network.target.chain.head.state), relay.name, ROUTES)
         network.check_refused(relay, WrongRoute)
 
 
@@ -442,9 +450,9 @@ def test_a_copy_in_the_same_block_is_refused(network, relays):
 def test_what_is_long_past_cannot_be_brought_again(network):
     old = network.relays(("note", 0, []))
     network.take(*old)
-    for number in range(1, 65):
-        (*_, newest) = network.relays(("note", number, []))
-        network.take(newest)
+    for number in range(1, REMEMBERED + 1):
+        network.checkpoint(("note", number, []))
+        network.take(network.newest_relay())
     error = network.check_refused(old[0], RelayTooOld)
     assert error.values == {"kind": "note", "number": 0, "oldest": 1}
 
@@ -464,7 +472,7 @@ def test_a_receiver_that_refuses_leaves_nothing_behind(network):
     network.check_refused(unwelcome, Unwelcome)
     network.check_refused(unwelcome, Unwelcome)  # it is not even noted that it has come
     state = network.target.chain.head.state
-    assert is_wanted(Overlay(state), unwelcome, ROUTES)
+    assert is_wanted(Overlay(state), unwelcome.name, ROUTES)
     transactions = [network.transaction(unwelcome), network.transaction(welcome)]
     lab = network.target
     context = lab.context(lab.root)

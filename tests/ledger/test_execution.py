@@ -36,6 +36,7 @@ from ledger.execution import (
     compute_receipt_root,
     execute_block,
     execute_body,
+    get_clock,
     ledger_handlers,
     select_transactions,
 )
@@ -268,6 +269,13 @@ def test_the_first_block_of_a_period_takes_the_snapshot_before_its_hooks(make_la
         Standing(credit_upt=3, balance_uyuan=0),
         Standing(credit_upt=1, balance_uyuan=0),
     )
+
+
+def test_the_state_knows_the_time_of_its_block(lab):
+    assert get_clock(Overlay(lab.root.state)) == 0
+    for after_ms in (1_000, 4_000, 70_000):
+        entry = lab.extend(timestamp_ms=lab.genesis.time_ms + after_ms)
+        assert get_clock(Overlay(entry.state)) == lab.genesis.time_ms + after_ms
 
 
 def test_hooks_run_in_order_before_any_transaction(make_lab):

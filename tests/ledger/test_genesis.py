@@ -6,7 +6,7 @@ import msgpack
 import pytest
 from pydantic import ValidationError
 
-from ledger.accounts import Account, Member, get_account, get_member, get_sealers
+from ledger.accounts import MAX_SEALERS, Account, Member, get_account, get_member, get_sealers
 from ledger.block import NO_PARENT, NO_SIGNATURE
 from ledger.genesis import Genesis, GenesisMember, build_genesis_block, build_state, get_grid_operator
 from ledger.merkle import EMPTY_ROOT
@@ -217,6 +217,11 @@ def test_chains_of_one_network_start_with_states_of_their_own():
             "and deadline_ppm not above that",
         ),
         ({"siblings": (scheduling_chain(meter_ppm=2_000_000),)}, "meter_ppm must come before settle_ppm"),
+        ({"siblings": (scheduling_chain(quota_ppm=256_000_001),)}, "quota_ppm is above 256 periods"),
+        (
+            {"siblings": (scheduling_chain(meter_ppm=1_500_000),), "market": {"settle_ppm": 9_500_001}},
+            "settle_ppm is over 8 periods after meter_ppm",
+        ),
         ({"siblings": (LH1,), "market": {"max_orders_per_period": 262_145}}, "too many for one message"),
         (
             {"siblings": (LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_m=1)}),)},
@@ -232,6 +237,7 @@ def test_chains_that_do_not_fit_together_are_refused(fields, message):
 def test_chains_that_just_fit_together_are_not():
     clock = scheduling_chain(quota_ppm=2_000_001, verdict_ppm=1_999_999, meter_ppm=1_999_999)
     make(siblings=(clock,), market={"deadline_ppm": 1_999_999})
+    make(siblings=(scheduling_chain(quota_ppm=256_000_000, meter_ppm=1_500_000),), market={"settle_ppm": 9_500_000})
 
 
 def test_a_network_has_a_trading_chain():
@@ -337,6 +343,13 @@ def test_a_certificate_must_fit_into_a_transaction():
     make(GRID, *sealers[:5], ledger={"max_transaction_bytes": 1_024})
     with pytest.raises(ValidationError, match="6 members seal, max_transaction_bytes has room for the signatures of 5"):
         make(GRID, *sealers, ledger={"max_transaction_bytes": 1_024})
+
+
+def test_no_more_members_seal_than_a_certificate_holds_signatures():
+    sealers = [member(f"n{number}", seals=True) for number in range(MAX_SEALERS + 1)]
+    make(GRID, *sealers[:-1], ledger={"max_transaction_bytes": 1_000_000})
+    with pytest.raises(ValidationError, match=f"{MAX_SEALERS + 1} members seal, .* signatures of {MAX_SEALERS}"):
+        make(GRID, *sealers, ledger={"max_transaction_bytes": 1_000_000})
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ OTHER_VALUES = {
         "gate_ppm": 1_000_000,
         "deadline_ppm": 1,
         "settle_ppm": 3_000_000,
+        "retained_periods": 24,
         "wheeling_uyuan_per_kwh": 1,
         "retail_uyuan_per_kwh": 1,
         "feed_in_uyuan_per_kwh": 1,

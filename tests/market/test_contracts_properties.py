@@ -19,6 +19,8 @@ SELLERS = ("paul", "pia", "rosa")
 TRADERS = ("carol", "chen", "paul", "pia", "rosa")
 ORDER_WH = 200_000
 
+INDEXES = {b"market/live", b"market/closed"}
+
 # Periods are drawn as offsets from the one an action belongs to, so that most actions count and some are out of time.
 offsets = st.sampled_from([0] * 8 + [-1, 1])
 energy = st.integers(0, 3 * ORDER_WH)
@@ -95,7 +97,7 @@ def test_money_and_energy_are_conserved(make_market, story):
     assert market.money() == money
     assert market.reserved() == 0
     assert live_periods(market.state) == ()
-    assert what_is_left(market, keys_at_first) <= {b"market/live", b"market/trades/", b"market/settlement/"}
+    assert what_is_left(market, keys_at_first) <= {*INDEXES, b"market/trades/", b"market/settlement/"}
     for period in range(PERIOD - METERED_AFTER - 1, last + 1):
         assert_energy_adds_up(get_settlement(market.state, period), play.consumed[period], play.produced[period])
 
@@ -119,7 +121,7 @@ def what_is_left(market, keys_at_first):
     """The market's own keys that a play has added, by prefix."""
     added = {key for key, _ in market.state.items()} - keys_at_first
     own = {key for key in added if key.startswith(b"market/")}
-    return {key if key == b"market/live" else key[: key.index(b"/", len(b"market/")) + 1] for key in own}
+    return {key if key in INDEXES else key[: key.index(b"/", len(b"market/")) + 1] for key in own}
 
 
 @settings(max_examples=60, deadline=None)

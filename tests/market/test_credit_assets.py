@@ -20,7 +20,10 @@ from ledger.transaction import Transaction, make_transaction
 from market.colored_coin import DUST_SAT, CoinOutput, Label, OutPoint, choose_padding_code, make_sequence, padding
 from market.credit_assets import (
     MAX_INPUTS,
+    MAX_ISSUED,
+    MAX_MOVED,
     MAX_OUTPUTS,
+    MIN_TRANSFER_UPT,
     Assessment,
     Holding,
     coin_handlers,
@@ -34,6 +37,7 @@ from market.credit_assets import (
 from market.orders import Side
 
 POINT = 1_000_000
+LEAST = MIN_TRANSFER_UPT
 MEMBERS = ("ann", "ben", "eve")
 PLAIN = make_sequence(Label.TRANSFER, 0)
 PADDED = make_sequence(Label.TRANSFER, 10)
@@ -59,7 +63,21 @@ def found_chain() -> tuple[Genesis, State]:
         members=(grid, *others),
         siblings=(ChainParams(name="JY1"),),
     )
-    return genesis, build_state(genesis)
+    return genesis, execute_body(build_state(genesis), make_context(genesis), [], CONTRACTS).state
+
+
+def make_context(genesis: Genesis) -> BlockContext:
+    return BlockContext(
+        params=genesis.params,
+        chain_id=genesis.chain_id,
+        genesis_time_ms=0,
+        height=1,
+        parent=bytes(32),
+        producer=address("grid"),
+        timestamp_ms=1,
+        period=0,
+        is_first_of_period=False,
+    )
 
 
 class Purse:
@@ -89,18 +107,7 @@ class Purse:
             kind="coin-transfer",
             payload=payload,  # type: ignore[arg-type]
         )
-        block = BlockContext(
-            params=self.genesis.params,
-            chain_id=self.genesis.chain_id,
-            genesis_time_ms=0,
-            height=1,
-            parent=bytes(32),
-            producer=address("grid"),
-            timestamp_ms=1,
-            period=0,
-            is_first_of_period=False,
-        )
-        execution = execute_body(self.state, block, [self.last], CONTRACTS)
+        execution = execute_body(self.state, make_context(self.genesis), [self.last], CONTRACTS)
         self.sequences[sender] += 1
         self.state, self.events = execution.state, execution.events
         code = execution.receipts[0].code
@@ -126,6 +133,7 @@ class Purse:
     def check(self) -> None:
         """Holdings, chains of coins and coin values must tell the same."""
         names = {key for key, _ in self.state.items() if key.startswith(b"credit/coin/")}
+        assert all(len(self.coins(owner)) <= MAX_ISSUED + MAX_MOVED for owner in MEMBERS)
         for owner in MEMBERS:
             coins = self.coins(owner)
             holding = get_holding(self.state, address(owner))
@@ -221,7 +229,7 @@ def test_what_a_move_touches_does_not_grow_with_the_coins_held(purse):
     purse.move("ann", [points[150]], ("ben", POINT))
     after = dict(purse.state.items())
     changed = {key for key in before.keys() | after.keys() if before.get(key) != after.get(key)}
-    # coin spent and coin made, two neighbours, two holdings, the sender's sequence
+    # coin spent and coin made, two neighbours, two chains' ends, the sender's sequence
     assert len(changed) == 7
     assert len(get_coins(purse.state, address("ann"), limit=5)) == 5
 
@@ -239,38 +247,45 @@ def test_a_light_client_can_check_a_coin(purse):
 FIRST, SECOND, THEIRS = (tuple(OutPoint(Assessment("JY1", "delivered", 1, i, Side.OFFER).id, 0)) for i in range(3))
 ANN, BEN = address("ann"), address("ben")
 REFUSED = {
-    "a genesis": ("UnknownLabel", [FIRST], [(BEN, 1000)], make_sequence(Label.GENESIS, 0)),
+    "a genesis": ("UnknownLabel", [FIRST], [(BEN, POINT)], make_sequence(Label.GENESIS, 0)),
     "no inputs": ("WrongShape", [], [], PLAIN),
-    "an unknown coin": ("UnknownCoin", [(FIRST[0], 1)], [(BEN, 1000)], PLAIN),
-    "a coin twice": ("UnknownCoin", [FIRST, FIRST], [(BEN, 2000)], PLAIN),
-    "somebody else's coin": ("NotYourCoin", [FIRST, THEIRS], [(BEN, 2000)], PLAIN),
-    "colored outputs below padding": ("OutputBelowPadding", [FIRST], [(BEN, 2024), (ANN, 1023)], PADDED),
-    "outputs at their padding": ("OutputBelowPadding", [FIRST], [(BEN, 2024), (ANN, 1024)], PADDED),
+    "an unknown coin": ("UnknownCoin", [(FIRST[0], 1)], [(BEN, POINT)], PLAIN),
+    "a coin twice": ("UnknownCoin", [FIRST, FIRST], [(BEN, 2 * POINT)], PLAIN),
+    "somebody else's coin": ("NotYourCoin", [FIRST, THEIRS], [(BEN, 2 * POINT)], PLAIN),
+    "colored outputs below padding": ("OutputBelowPadding", [FIRST], [(BEN, POINT + 1024), (ANN, 1023)], PADDED),
+    "outputs at their padding": ("OutputBelowPadding", [FIRST], [(BEN, POINT + 1024), (ANN, 1024)], PADDED),
     "the largest padding": ("OutputBelowPadding", [FIRST], [(BEN, 2**63 - 1)], make_sequence(Label.TRANSFER, 63)),
-    "below the minimum": ("OutputBelowMinimum", [FIRST], [(BEN, 1000 - 545), (ANN, 545)], PLAIN),
-    "too little sent on": ("CreditNotConserved", [FIRST], [(BEN, 999)], PLAIN),
+    "below the minimum": ("OutputBelowMinimum", [FIRST], [(BEN, POINT - 545), (ANN, 545)], PLAIN),
+    "too little to be a coin": ("CreditBelowMinimum", [FIRST], [(BEN, POINT - LEAST + 1), (ANN, LEAST - 1)], PLAIN),
+    "padding does not count as credit": ("CreditBelowMinimum", [FIRST], [(BEN, LEAST + 1023)], PADDED),
+    "too little sent on": ("CreditNotConserved", [FIRST], [(BEN, POINT - 1)], PLAIN),
     "nothing sent on": ("CreditNotConserved", [FIRST], [], PLAIN),
-    "more than there is": ("CreditNotConserved", [FIRST], [(BEN, 600), (ANN, 600)], PLAIN),
-    "two assessments in one output": ("MixedColours", [FIRST, SECOND], [(BEN, 1500), (ANN, 1500)], PLAIN),
-    "to a stranger": ("UnknownMember", [FIRST], [(address("stranger"), 1000)], PLAIN),
-    "too many inputs": ("TooLarge", [FIRST] * (MAX_INPUTS + 1), [(BEN, 1000)], PLAIN),
-    "too many outputs": ("TooLarge", [FIRST], [(BEN, 1000)] * (MAX_OUTPUTS + 1), PLAIN),
-    "a short id": ("WrongShape", [(FIRST[0][:31], 0)], [(BEN, 1000)], PLAIN),
-    "a negative index": ("WrongShape", [(FIRST[0], -1)], [(BEN, 1000)], PLAIN),
-    "an index of 17 bits": ("WrongShape", [(FIRST[0], 2**16)], [(BEN, 1000)], PLAIN),
+    "more than there is": ("CreditNotConserved", [FIRST], [(BEN, POINT - LEAST), (ANN, LEAST + 1)], PLAIN),
+    "two assessments in one output": (
+        "MixedColours",
+        [FIRST, SECOND],
+        [(BEN, 3 * POINT // 2), (ANN, 3 * POINT // 2)],
+        PLAIN,
+    ),
+    "to a stranger": ("UnknownMember", [FIRST], [(address("stranger"), POINT)], PLAIN),
+    "too many inputs": ("TooLarge", [FIRST] * (MAX_INPUTS + 1), [(BEN, POINT)], PLAIN),
+    "too many outputs": ("TooLarge", [FIRST], [(BEN, POINT)] * (MAX_OUTPUTS + 1), PLAIN),
+    "a short id": ("WrongShape", [(FIRST[0][:31], 0)], [(BEN, POINT)], PLAIN),
+    "a negative index": ("WrongShape", [(FIRST[0], -1)], [(BEN, POINT)], PLAIN),
+    "an index of 17 bits": ("WrongShape", [(FIRST[0], 2**16)], [(BEN, POINT)], PLAIN),
     "a short owner": ("WrongShape", [FIRST], [(BEN[:19], 1000)], PLAIN),
     "a negative value": ("WrongShape", [FIRST], [(BEN, -1)], PLAIN),
-    "a sequence of 33 bits": ("WrongShape", [FIRST], [(BEN, 1000)], 2**32 | PLAIN),
-    "text for a sequence": ("WrongShape", [FIRST], [(BEN, 1000)], "0x33"),
-    "an input of three": ("WrongShape", [(*FIRST, 0)], [(BEN, 1000)], PLAIN),
+    "a sequence of 33 bits": ("WrongShape", [FIRST], [(BEN, POINT)], 2**32 | PLAIN),
+    "text for a sequence": ("WrongShape", [FIRST], [(BEN, POINT)], "0x33"),
+    "an input of three": ("WrongShape", [(*FIRST, 0)], [(BEN, POINT)], PLAIN),
 }
 
 
 @pytest.mark.parametrize(("code", "inputs", "outputs", "sequence"), REFUSED.values(), ids=REFUSED)
 def test_a_transfer_that_breaks_a_rule_moves_nothing(purse, code, inputs, outputs, sequence):
-    purse.issue("ann", 1000, index=0)
-    purse.issue("ann", 2000, index=1)
-    purse.issue("eve", 1000, index=2)
+    purse.issue("ann", POINT, index=0)
+    purse.issue("ann", 2 * POINT, index=1)
+    purse.issue("eve", POINT, index=2)
     assert purse.submit("ann", tuple(inputs), tuple(outputs), sequence) == code
     purse.check()
 
@@ -284,6 +299,74 @@ def test_a_coin_is_spent_once(purse):
     point = purse.issue("ann", POINT)
     assert purse.move("ann", [point], ("ben", POINT)) == ""
     assert purse.move("ann", [point], ("eve", POINT)) == "UnknownCoin"
+
+
+# --- how many there may be ------------------------------------------------------------------------
+
+
+def split(purse, owner, point, *, to):
+    """Turn a coin into as many of the least credit as one transaction makes, the first of them to `owner`."""
+    coin = purse.coins(owner)[point]
+    small = [(to, LEAST)] * (min(MAX_OUTPUTS, coin.credit_upt // LEAST) - 1)
+    return purse.move(owner, [point], (owner, coin.credit_upt - LEAST * len(small)), *small)
+
+
+def test_one_assessment_is_so_many_coins_and_no_more(purse):
+    point = purse.issue("ann", 3 * LEAST)
+    assert purse.move("ann", [point], *[("ann", LEAST)] * 3) == ""
+    for own in purse.coins("ann"):
+        assert purse.move("ann", [own], ("ben", LEAST - 1), ("ann", 1), sequence=PADDED) == "CreditBelowMinimum"
+    assert purse.credits("ann") == [LEAST] * 3
+
+
+def test_a_coin_below_the_least_stays_where_it_was_issued(purse):
+    point = purse.issue("ann", LEAST - 1)
+    assert purse.move("ann", [point], ("ben", LEAST - 1)) == "CreditBelowMinimum"
+    assert purse.credits("ann") == [LEAST - 1]
+
+
+def test_transfers_fill_a_purse_so_far_and_no_further(purse):
+    point = purse.issue("eve", 100 * POINT)
+    while len(purse.coins("ben")) + MAX_OUTPUTS - 1 <= MAX_MOVED:
+        assert split(purse, "eve", point, to="ben") == ""
+        point = purse.made(0)
+    assert split(purse, "eve", point, to="ben") == "TooManyCoins"
+    purse.check()
+    room = MAX_MOVED - len(purse.coins("ben"))
+    rest = purse.coins("eve")[point].credit_upt - LEAST * room
+    assert purse.move("eve", [point], ("eve", rest), *[("ben", LEAST)] * room) == ""
+    point = purse.made(0)
+    assert len(purse.coins("ben")) == MAX_MOVED
+    assert purse.move("eve", [point], ("eve", rest - LEAST), ("ben", LEAST)) == "TooManyCoins"
+    purse.check()
+
+    # Who has a full purse still earns, moves coins whole, and makes room by merging those of one colour.
+    earned = purse.issue("ben", 90 * POINT, period=2)
+    assert purse.move("ben", [earned], ("ben", 45 * POINT), ("eve", 45 * POINT)) == "TooManyCoins"
+    dust = list(purse.coins("ben"))[:MAX_INPUTS]
+    assert purse.move("ben", dust, ("ben", LEAST * MAX_INPUTS)) == ""
+    assert purse.move("ben", [earned], ("ben", 45 * POINT), ("eve", 45 * POINT)) == ""
+    assert len(purse.coins("ben")) == MAX_MOVED - MAX_INPUTS + 2
+    purse.check()
+
+
+def test_of_what_assessments_issued_the_newest_coins_stay(purse):
+    gift = purse.issue("eve", POINT, period=3)
+    assert purse.move("eve", [gift], ("ann", POINT)) == ""
+    given = purse.made(0)
+    issued = [purse.issue("ann", POINT, index=index) for index in range(MAX_ISSUED)]
+    assert len(purse.coins("ann")) == MAX_ISSUED + 1
+    size = len(purse.state)
+    newest = purse.issue("ann", POINT, period=2)
+    assert [event[0] for event in purse.events] == ["coin-issued", "coin-expired"]
+    assert purse.events[1] == ("coin-expired", issued[0].transaction_id, address("ann"), POINT)
+    assert list(purse.coins("ann")) == [given, newest, *reversed(issued[1:])]
+    assert len(purse.state) == size
+    assert purse.move("ann", [issued[1]], ("ben", POINT)) == ""  # the end of the chain follows
+    purse.issue("ann", POINT, period=4)
+    assert purse.issue("ann", POINT, period=5) in purse.coins("ann")
+    assert purse.events[1][:2] == ("coin-expired", issued[2].transaction_id)
+    purse.check()
 
 
 # --- properties -----------------------------------------------------------------------------------
@@ -303,7 +386,7 @@ def count_credit(purse: Purse) -> dict[bytes, int]:
 def test_credit_moves_but_is_neither_made_nor_lost(data):
     purse = Purse()
     for index in range(3):
-        purse.issue("ann", data.draw(st.integers(2, 2_000)), index=index)
+        purse.issue("ann", data.draw(st.integers(LEAST, 5 * LEAST)), index=index)
     before = count_credit(purse)
     for _ in range(5):
         sender = data.draw(st.sampled_from(MEMBERS))
@@ -314,19 +397,20 @@ def test_credit_moves_but_is_neither_made_nor_lost(data):
         outputs = []
         for point in inputs:  # each coin goes on whole or in two
             credit_upt = own[point].credit_upt
-            cut = data.draw(st.integers(0, credit_upt - 1))
-            outputs += [(data.draw(st.sampled_from(MEMBERS)), part) for part in (cut, credit_upt - cut) if part]
+            cut = data.draw(st.one_of(st.just(0), st.integers(LEAST, max(LEAST, credit_upt - LEAST))))
+            parts = (cut, credit_upt - cut) if credit_upt - cut >= LEAST else (credit_upt,)
+            outputs += [(data.draw(st.sampled_from(MEMBERS)), part) for part in parts if part]
         least = choose_padding_code(min(credit for _, credit in outputs))
-        sequence = make_sequence(Label.TRANSFER, least)
+        sequence = make_sequence(Label.TRANSFER, data.draw(st.sampled_from([least, 10])))
         assert purse.move(sender, inputs, *outputs, sequence=sequence) == ""
         assert count_credit(purse) == before
         purse.check()
 
 
-@given(st.lists(st.tuples(st.sampled_from(MEMBERS), st.integers(0, 3_000)), max_size=6), st.integers(0, 12))
+@given(st.lists(st.tuples(st.sampled_from(MEMBERS), st.integers(0, 3 * LEAST)), max_size=6), st.integers(0, 12))
 def test_no_transfer_makes_or_loses_credit_whatever_it_asks_for(outputs, code):
     purse = Purse()
-    points = [purse.issue("ann", credit, index=index) for index, credit in enumerate((1_000, 2_000))]
+    points = [purse.issue("ann", credit, index=index) for index, credit in enumerate((2 * LEAST, 4 * LEAST))]
     before = count_credit(purse)
     purse.move("ann", points, *outputs, sequence=make_sequence(Label.TRANSFER, code))
     assert count_credit(purse) == before

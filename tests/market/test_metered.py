@@ -219,6 +219,28 @@ def test_trades_that_are_never_metered_lapse_and_nobody_pays_or_is_scored(make_m
     assert rest == "RelayTooLate"
 
 
+def test_a_message_without_any_reading_settles_nothing(make_market):
+    market = make_market(siblings=SCHEDULING | CREDIT, positions=POSITIONS)
+    before = balances(market)
+    accept(market, (1, 5 * KWH, "south"))
+    market.go("delivery_end")
+    assert market.metered() == ""
+    assert market.relayed == (("metered", PERIOD, 0), ("unmetered", PERIOD))
+    assert market.gate().status == LAPSED
+    assert get_settlement(market.state, PERIOD) == ((), ())
+    assert (balances(market), market.reserved(), live_periods(market.state)) == (before, 0, ())
+    assert market.posted("delivered") is None
+    assert market.go("settle") == ()
+
+
+def test_of_a_period_with_quotas_and_without_orders_nothing_is_told(make_market):
+    market = make_market(siblings=SCHEDULING)
+    market.quota()
+    assert market.go("settle") == ()
+    assert get_settlement(market.state, PERIOD) is None
+    assert live_periods(market.state) == ()
+
+
 def test_a_void_period_that_is_not_metered_stays_void(make_market):
     market = make_market(siblings=SCHEDULING)
     market.quota()

@@ -9,7 +9,7 @@ from ledger.errors import InvalidProof, UnknownTrade
 from ledger.merkle import EMPTY_ROOT, verify_inclusion
 from ledger.overlay import Overlay
 from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import CERTIFIED, OPEN, SETTLED, VOID
+from market.gates import CERTIFIED, LAPSED, OPEN, SETTLED, VOID
 from market.period import compute_times
 from market.trades import TradeRecord, decode_trade_leaf
 from market.views import get_book, get_settlement, get_trades, live_periods, prove_trade
@@ -317,6 +317,49 @@ def test_a_meter_that_was_not_read_counts_as_zero(market):
     assert (row.output_wh, row.traded_wh) == (0, 0)
     assert (row.buyer_pays_uyuan, row.seller_receives_uyuan) == (200 * RETAIL, 0)
     assert market.account("paul").credit_upt == 0
+
+
+def test_where_not_a_single_meter_was_read_the_trades_lapse(market):
+    # gate, certified ── (no block while meters could be read) ── one block
+    before = {name: market.account(name) for name in ("carol", "paul", "grid")}
+    trade_at_the_gate(market)
+    market.certify()
+    market.go("deadline")
+    assert market.go("settle", late_ms=1) == (("unmetered", PERIOD),)
+    assert market.gate().status == LAPSED
+    assert get_settlement(market.state, PERIOD) == ((), ())
+    assert (market.reserved(), live_periods(market.state)) == (0, ())
+    for name, account in before.items():
+        assert market.account(name)._replace(sequence=0) == account._replace(sequence=0)
+    market.now_ms -= 2
+    assert market.read("carol", consumed=KWH) == "ReadingTooLate"
+
+
+def test_one_meter_of_anybodys_is_enough_to_settle(market):
+    trade_at_the_gate(market)
+    market.certify()
+    deliver(market, rosa=0)
+    assert market.gate().status == SETTLED
+    assert (market.account("carol").credit_upt, market.account("paul").credit_upt) == (0, 0)
+
+
+def test_a_certified_gate_without_trades_settles_without_readings(market):
+    market.bid("carol", price=550_000, volume=KWH)
+    market.go("gate")
+    market.certify()
+    assert market.go("settle") == (("settled", PERIOD),)
+    assert market.gate().status == SETTLED
+
+
+def test_the_next_period_runs_though_one_was_not_metered(market):
+    trade_at_the_gate(market)
+    market.certify()
+    market.go("settle")
+    market.go("open", PERIOD + 6)
+    trade_at_the_gate(market, period=PERIOD + 6)
+    market.certify()
+    deliver(market, period=PERIOD + 6, carol=200 * KWH, paul=200 * KWH)
+    assert market.account("carol").credit_upt == 100 * POINT
 
 
 def test_only_the_settlement_may_end_in_arrears_and_then_bids_are_refused(make_market):

@@ -41,7 +41,7 @@ def test_a_quota_is_kept_by_line(scheduled):
     }
     assert scheduled.relayed == (("quota", PERIOD, 2, 350 * KWH, 180 * KWH),)
     assert get_quota(scheduled.state, PERIOD + 1) is None
-    assert live_periods(scheduled.state) == ()
+    assert live_periods(scheduled.state) == (PERIOD,)
 
 
 def test_a_quota_counts_once_its_last_part_has_come_whichever_that_is(scheduled):
@@ -102,6 +102,19 @@ def test_a_quota_of_another_shape_is_refused(scheduled, row, code):
 def test_a_line_is_in_one_part_of_a_quota_only(scheduled):
     scheduled.relay("quota", NORTH, part=0, parts=2)
     assert scheduled.relay("quota", NORTH, part=1, parts=2) == "WrongShape"
+
+
+def test_an_order_looks_at_its_own_lines_quota_however_many_lines_there_are(scheduled):
+    lines = [(f"line-{number:03d}", number, number, 20_000) for number in range(200)]
+    pieces = [lines[:64], lines[64:128], lines[128:192], [*lines[192:], NORTH]]
+    before = {key for key, _ in scheduled.state.items()}
+    for part, rows in enumerate(pieces):
+        assert scheduled.relay("quota", *rows, part=part, parts=len(pieces)) == ""
+    assert len(get_quota(scheduled.state, PERIOD)) == 201
+    added = {key: len(raw) for key, raw in scheduled.state.items() if key not in before and key.startswith(b"market/q")}
+    assert len(added) == 202
+    assert max(added.values()) < 100
+    assert scheduled.bid("carol", price=500_000, volume=KWH) == ""
 
 
 # --- orders --------------------------------------------------------------------------------------
@@ -250,6 +263,44 @@ def places_of(orders):
     return places
 
 
+def crosses_any(order, orders):
+    """Whether it could trade with any order of another owner, were that alone on the book with it."""
+    sign = 1 if order.side == Side.BID else -1
+    return any(
+        other.side != order.side
+        and other.owner != order.owner
+        and sign * (order.price_uyuan_per_kwh - other.price_uyuan_per_kwh) >= 0
+        for other in orders
+    )
+
+
+@given(books, all_quotas, all_merits)
+def test_what_crosses_nothing_is_trimmed_before_anything_that_does(orders, quotas, merits):
+    kept_wh = {order.order_id: order.volume_wh for order in trim_to_quotas(orders, OWNERS, quotas, merits)}
+    without = [order for order in orders if crosses_any(order, orders)]
+    alone_wh = {order.order_id: order.volume_wh for order in trim_to_quotas(without, OWNERS, quotas, merits)}
+    assert {order.order_id: kept_wh.get(order.order_id, 0) for order in without} == {
+        order.order_id: alone_wh.get(order.order_id, 0) for order in without
+    }
+
+
+@pytest.mark.parametrize("rival", ["another", "its own"])
+def test_an_offer_nobody_can_take_does_not_use_up_its_lines_quota(rival):
+    # 100 yuan per kWh, at the best of merits; only its own owner bids as much
+    honest, rogue, buyer = sorted(OWNERS)[:3]
+    orders = [
+        Order(0, honest, Side.OFFER, 4, 90, 0),
+        Order(1, rogue, Side.OFFER, 1_000, 100, 1),
+        Order(2, buyer, Side.BID, 5, 90, 2),
+    ]
+    if rival == "its own":
+        orders.append(Order(3, rogue, Side.BID, 1_000, 1, 3))
+    lines = {honest: "a", rogue: "a", buyer: "b"}
+    quotas = {"a": Quota(100, 100, 0), "b": Quota(100, 0, 0)}
+    kept = {order.order_id: order.volume_wh for order in trim_to_quotas(orders, lines, quotas, {1: 9})}
+    assert (kept[0], kept[1], kept[2]) == (90, 10, 90)
+
+
 @given(books, all_quotas, all_merits)
 def test_trimmed_orders_are_those_of_the_book_and_never_more_than_the_quota(orders, quotas, merits):
     trimmed = trim_to_quotas(orders, OWNERS, quotas, merits)
@@ -272,7 +323,12 @@ def test_nobody_is_trimmed_while_a_worse_order_of_its_line_stands(orders, quotas
     for (_, side), place in places_of(orders).items():
         sign = -1 if side == Side.BID else 1
         place.sort(
-            key=lambda order: (-merits.get(order.order_id, 0), sign * order.price_uyuan_per_kwh, order.placed_at)
+            key=lambda order: (
+                not crosses_any(order, orders),
+                -merits.get(order.order_id, 0),
+                sign * order.price_uyuan_per_kwh,
+                order.placed_at,
+            )
         )
         cut = [kept_wh.get(order.order_id, 0) < order.volume_wh for order in place]
         first = cut.index(True) if True in cut else len(cut)

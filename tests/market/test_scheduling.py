@@ -137,8 +137,10 @@ CONTRACTS = Contracts(
 class Grid:
     """DU1 beside its siblings; whatever is submitted goes into a block at `now_ms`."""
 
-    def __init__(self, *siblings: ChainParams) -> None:
-        genesis = Genesis(params=DU1, time_ms=GENESIS_MS, members=found_members(), siblings=siblings)
+    def __init__(self, *siblings: ChainParams, **scheduling: int) -> None:
+        clock = DU1.scheduling.model_copy(update=scheduling)
+        self.params = DU1.model_copy(update={"scheduling": clock})
+        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=found_members(), siblings=siblings)
         self.siblings = frozenset(sibling.kind for sibling in siblings)
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)
@@ -147,9 +149,8 @@ class Grid:
 
     # --- time ------------------------------------------------------------------------------------
 
-    @staticmethod
-    def times(period: int = PERIOD) -> SchedulingTimes:
-        return compute_scheduling_times(period, DU1, GENESIS_MS)
+    def times(self, period: int = PERIOD) -> SchedulingTimes:
+        return compute_scheduling_times(period, self.params, GENESIS_MS)
 
     def go(self, instant: str, period: int = PERIOD, *, late_ms: int = 0) -> tuple[Event, ...]:
         """Make an empty block at "quota", "verdict", "delivery_end" or "meter"; its events."""
@@ -162,7 +163,7 @@ class Grid:
         """A block of transactions (sender, kind, payload) at `now_ms`; raises where it cannot stand."""
         period = compute_period(self.now_ms, genesis_time_ms=GENESIS_MS, period_ms=PERIOD_MS, parent_period=self.period)
         context = BlockContext(
-            params=DU1,
+            params=self.params,
             chain_id=self.chain_id,
             genesis_time_ms=GENESIS_MS,
             height=self.height + 1,
@@ -369,12 +370,23 @@ def test_a_chain_that_was_down_does_what_is_due_in_order_of_periods(grid):
     assert grid.report(trade(0, "paul", "carol", 1)) == ""
     # 10 is to be metered, 12 has missed its verdict, 14 is due for its quotas
     assert grid.go("meter", 10, late_ms=200) == (
-        ("metered", 10, 0),
-        ("actual", 10, 1, 0),
+        ("unmetered", 10),
         ("plan-lapsed", 12),
         ("quota", 14, 5, 90 * KWH, 45 * KWH),
     )
     assert live_periods(grid.state) == (14,)
+
+
+def test_all_quotas_of_a_day_ahead_that_are_due_together_are_posted():
+    # plans for 12 periods ── (no block) ── one block, in which all of their quotas are due and none is too late
+    grid = Grid(JY1, quota_ppm=24_000_000)
+    periods = range(30, 42)
+    grid.make_block(*[("dispatch", "plan", (period, PLAN)) for period in periods])
+    grid.go("quota", periods[-1])
+    assert [entry.number for entry in get_entries(Overlay(grid.state)) if entry.kind == "quota"] == list(periods)
+    for period in periods:
+        assert grid.report(trade(0, "paul", "carol", 1, period=period), period=period) == ""
+    assert [entry.number for entry in get_entries(Overlay(grid.state)) if entry.kind == "verdict"] == list(periods)
 
 
 # --- step 3: the verdict -----------------------------------------------------------------------------
@@ -426,6 +438,8 @@ def test_without_a_credit_chain_no_digest_is_posted():
     grid.plan()
     grid.go("quota")
     assert grid.report(trade(0, "paul", "carol", 1)) == ""
+    grid.go("delivery_end")
+    assert grid.read("carol", consumed=KWH) == ""
     grid.go("meter")
     assert {entry.kind for entry in get_entries(Overlay(grid.state))} == {"quota", "verdict", "metered"}
 
@@ -471,13 +485,17 @@ def test_a_second_copy_is_refused(planned):
 
 def test_no_list_counts_after_the_verdict_whatever_the_inbox_remembers(planned):
     assert planned.report(trade(0, "paul", "carol", 1)) == ""
-    view = Overlay(planned.state)
-    for key, _ in planned.state.items():
+    forget_inbox(planned)
+    assert planned.report(trade(0, "paul", "carol", 1)) == "UnexpectedRelay"
+
+
+def forget_inbox(grid: Grid) -> None:
+    view = Overlay(grid.state)
+    for key, _ in grid.state.items():
         if key.startswith((b"i/", b"inbox/")):
             view.delete(key)
     view.commit()
-    planned.state = view.finish()[0]
-    assert planned.report(trade(0, "paul", "carol", 1)) == "UnexpectedRelay"
+    grid.state = view.finish()[0]
 
 
 def stranger(index: int) -> tuple[object, ...]:
@@ -550,9 +568,22 @@ def test_at_metering_close_the_readings_go_to_jy1_and_the_digest_to_lh1(delivere
     assert delivered.make_block().events == ()
 
 
-def test_contracts_without_any_reading_are_metered_as_nothing(delivered):
+def test_where_not_a_single_meter_was_read_nobody_is_said_to_have_delivered_nothing(delivered):
+    # open ── list ── (no block while meters could be read) ── one block
+    events = delivered.go("meter", late_ms=300)
+    assert events == (("unmetered", PERIOD),)
+    assert delivered.posted("metered") is None
+    assert delivered.posted("actual") is None
+    assert get_actual_block(delivered.state, PERIOD) is None
+    assert get_actuals(delivered.state, PERIOD) == []
+    assert len(get_contracts(delivered.state, PERIOD)) == 3
+    assert live_periods(delivered.state) == ()
+
+
+def test_one_reading_is_enough_for_the_others_to_count_as_nothing(delivered):
+    delivered.read("luna")
     delivered.go("meter")
-    assert delivered.posted("metered") == []
+    assert delivered.posted("metered") == [(address("luna"), 0, 0)]
     assert [actual[-2:] for actual in get_actuals(delivered.state, PERIOD)] == [(0, 0)] * 3
 
 
@@ -644,7 +675,7 @@ def test_the_records_of_so_many_periods_stay_and_no_more(grid):
     sizes = []
     for period in range(PERIOD, PERIOD + RETAINED + 8):
         run_period(grid, period)
-        sizes.append(len(grid.state))
+        sizes.append(sum(key.startswith(b"scheduling/") for key, _ in grid.state.items()))
     first_kept = PERIOD + 8
     assert len(set(sizes[-8:])) == 1
     for get in (get_plan, get_quotas, get_contracts, get_actuals):
@@ -661,7 +692,9 @@ def test_a_forgotten_period_is_closed_for_good(grid):
     grid.now_ms = grid.times(PERIOD).quota_ms - 1
     assert grid.plan(period=PERIOD) == "PlanTooLate"
     grid.now_ms = grid.times(PERIOD).verdict_ms - 1
-    assert grid.report(period=PERIOD) == "RelayTooOld"
+    assert grid.report(period=PERIOD) == "AlreadyRelayed"
+    forget_inbox(grid)
+    assert grid.report(period=PERIOD) == "UnexpectedRelay"
     grid.now_ms = grid.times(PERIOD).delivery_end_ms
     assert grid.read("chen", period=PERIOD) == "ReadingTooLate"
 

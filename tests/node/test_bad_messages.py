@@ -1,6 +1,7 @@
 """Everything a peer may get wrong: a named fault, the state root unchanged, the node goes on."""
 
 from dataclasses import replace
+from typing import get_args, get_type_hints
 
 import pytest
 
@@ -15,6 +16,7 @@ from ledger.transaction import Transaction, make_transaction
 from node import messages as wire
 from node.candidate import build_candidate
 from node.contracts import build_contracts
+from node.events import Broadcast, MessageReceived, PenalisePeer, Persist
 from simulation.networks import key_of, make_network
 from simulation.world import World
 
@@ -28,6 +30,11 @@ def network():
 
 @pytest.fixture
 def world(network):
+    return make_world(network)
+
+
+def make_world(network):
+    """The same every time, event by event."""
     world = World(network.genesis, network.keys, seed=1)
     world.run_for(5_000)
     world.run_until(lambda: len(world.heads()) == 1, limit_ms=5_000)
@@ -204,6 +211,134 @@ def test_a_body_with_a_transaction_that_cannot_stand_in_it(world, network, make,
 )
 def test_bytes_that_mean_nothing(world, network, message, code):
     assert fault_of(world, network, message) == code
+
+
+# --- one bad item among good ones ------------------------------------------------------------------
+
+
+def good_transaction(world, network):
+    good = transfer(world, network, network.keys["n2"])
+    assert fault_of(world, network, wire.TransactionIds(ids=(good.id,))) is None
+    return (good.raw,)
+
+
+def good_body(world, network):
+    header = seal(good_block(world, network).header, network, network.keys[LIAR])
+    return body_message(world, network, Block(header=header, transactions=())).raw
+
+
+def deciding_votes(world, network):
+    """Those of the other three members on the slot's checkpoint: with its own vote n1 holds a certificate then."""
+    node = world.node("n1")
+    world.run_until(lambda: node._due_statements() != (), limit_ms=60_000)
+    return tuple(
+        encode(sign_statement(node._due_statements()[-1], network.keys[name]).to_value()) for name in ("n0", "n2", "n3")
+    )
+
+
+BATCHES = {
+    wire.Transactions: (good_transaction, b"\x90", Broadcast),
+    wire.Blocks: (good_body, b"\xc1", Persist),
+    wire.Votes: (deciding_votes, b"\x00", Persist),
+}
+
+
+@pytest.mark.parametrize("kind", BATCHES)
+def test_what_came_before_a_bad_item_is_done_in_full(world, network, kind):
+    """A step that has changed the node must say so: what is not persisted would be missing on disk for good."""
+    make, junk, effect = BATCHES[kind]
+    liar, twin = network.keys[LIAR].public_key, make_world(network)
+    good = [make(each, network) for each in (world, twin)]
+    assert good[0] == good[1]
+    alone = hear(twin, liar, kind(raw=good[0]))
+    assert any(isinstance(action, effect) for action in alone)
+    among = hear(world, liar, kind(raw=(*good[0], junk)))
+    blame = [action for action in among if isinstance(action, PenalisePeer)]
+    assert [action.peer for action in blame] == [liar]
+    assert [action for action in among if action not in blame] == alone
+
+
+def hear(world, sender, message):
+    return world.node("n1").step(MessageReceived(peer=sender, message=message), world.now_ms)
+
+
+def test_no_kind_of_batch_is_missing_above():
+    batches = {kind for kind in get_args(wire.Message) if get_type_hints(kind).get("raw") == tuple[bytes, ...]}
+    assert batches - set(BATCHES) == {wire.Headers}
+
+
+def test_headers_are_taken_in_together_or_not_at_all(world, network):
+    node, liar = world.node("n1"), network.keys[LIAR].public_key
+    header = seal(good_block(world, network).header, network, network.keys[LIAR])
+    assert node._gossip.ask_headers(liar, world.now_ms) != []
+    assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()), b"\xc1"))) == "NonCanonical"
+    assert node._sync.headers == ()
+    assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()),))) is None
+    assert node._sync.headers == (header,)
+
+
+@pytest.mark.parametrize("make", [good_body, deciding_votes])
+def test_a_node_starts_again_after_good_news_with_junk_behind_it(world, network, make):
+    kind = wire.Blocks if make is good_body else wire.Votes
+    world.inject("n1", network.keys[LIAR].public_key, kind(raw=(*make(world, network), b"\xc1")))
+    chain = world.node("n1").chain
+    world.run_for(3_000)
+    world.crash("n1")
+    world.start("n1")
+    again = world.node("n1").chain
+    assert (again.head.hash, again.final_height) == (chain.head.hash, chain.final_height)
+
+
+# --- votes, certificates, evidence -----------------------------------------------------------------
+
+
+def test_votes_in_two_views_turn_nobody_against_those_who_pass_them_on(world, network):
+    world.heal()
+    liar, slot = network.keys[LIAR], 3
+    one = Statement(chain_id=world.chain_id, slot=slot, block_hash=b"\x01" * 32)
+    votes = [sign_statement(item, liar) for item in (one, replace(one, block_hash=b"\x02" * 32, view=1))]
+    honest = ("n1", "n2", "n3")
+    for name in honest:
+        world.inject(name, liar.public_key, wire.Votes(raw=tuple(encode(vote.to_value()) for vote in votes)))
+    world.run_for(1_000)
+    faults = [(culprit, error.code) for name in honest for culprit, error in world.peers[name].faults]
+    assert faults == [(LIAR, "UnexpectedView")] * 3
+
+
+def test_a_certificate_of_what_is_final_already_says_nothing_new(world, network):
+    world.heal()
+    world.run_until(lambda: world.node("n1").final_certificate is not None, limit_ms=60_000)
+    old = world.node("n1").final_certificate
+    world.run_until(lambda: world.node("n1").final_certificate.statement.slot > old.statement.slot, limit_ms=60_000)
+    world.crash("n1")
+    world.start("n1")  # what it knew of certificates it has forgotten
+    liar = network.keys[LIAR].public_key
+    assert hear(world, liar, wire.Certificate(raw=encode(old.to_value()))) == []
+
+
+def equivocation(world, key):
+    """Evidence that `key` has sealed two blocks on n1's head."""
+    header = replace(
+        world.node("n1").chain.head.header, parent=world.node("n1").chain.head.hash, producer=key.public_key
+    )
+    first, second = sorted((header.sealed(nonce, key) for nonce in (0, 1)), key=lambda one: one.hash)
+    return wire.Evidence(kind=EQUIVOCATION, raw=encode((first.to_value(), second.to_value())))
+
+
+def test_evidence_against_strangers_is_its_senders_fault(world, network):
+    assert fault_of(world, network, equivocation(world, key_of("stranger"))) == "UnknownSigner"
+    assert fault_of(world, network, equivocation(world, network.grid)) == "UnknownSigner", "a member that never seals"
+
+
+def test_evidence_is_news_until_it_is_on_the_chain(world, network):
+    liar, evidence = network.keys[LIAR].public_key, equivocation(world, network.keys["n3"])
+    assert hear(world, liar, evidence) == [Broadcast(message=evidence, but=liar)]
+    assert hear(world, liar, evidence) == []
+    height = world.node("n1").chain.head.height
+    world.run_until(lambda: world.node("n1").chain.head.height > height + 1, limit_ms=60_000)
+    world.crash("n1")
+    world.start("n1")
+    assert hear(world, liar, evidence) == []
 
 
 def test_votes_by_strangers_and_for_other_chains(world, network):

@@ -24,7 +24,7 @@ from node.timeline import STAGES
 pytestmark = pytest.mark.live
 
 ROOT = Path(demo.__file__).parent.parent
-PERIOD_MS = 2_000
+PERIOD_MS = 2_500
 
 
 class Run(NamedTuple):
@@ -192,8 +192,8 @@ def test_everything_that_waits_for_a_message_has_periods_to_spare() -> None:
     day = Day(genesis=genesis, scheduling=scheduling, profile=profile, first_period=9, hours=24, seed=1)
     trading, grid = day.times_of(0), day.scheduling_times_of(0)
     assert trading.gate_ms - grid.quota_ms >= 3 * PERIOD_MS
-    assert trading.gate_ms - (trading.open_ms + day.share_of_period(150_000)) >= PERIOD_MS * 3 // 2
+    assert trading.gate_ms - (trading.open_ms + day.share_of_period(150_000)) >= 2 * PERIOD_MS
     assert trading.deadline_ms - trading.gate_ms >= 3 * PERIOD_MS
-    assert grid.meter_ms - (grid.delivery_end_ms + day.share_of_period(150_000)) >= PERIOD_MS
+    assert grid.meter_ms - (grid.delivery_end_ms + day.share_of_period(150_000)) >= 2 * PERIOD_MS
     assert trading.settle_ms - grid.meter_ms >= 2 * PERIOD_MS
     assert day.plan_orders("wind-122")[0].hour == 0

@@ -424,7 +424,9 @@ def test_coins_are_passed_on_each_in_its_colour(ask, served):
     code, text = ask("tx", "send", "coin-transfer", "", "n1=1", *served.key("n0"), text=True)
     assert (code, "2 of your coins begin with ''" in text) == (2, True)
     paid_upt = coins[0]["credit_upt"] + 5_000_000  # all of one coin, and a part of the other
-    payments = (f"n1={paid_upt // 10**6}.{paid_upt % 10**6:06}", "n2=0.0001")
+    payments = (f"n1={paid_upt // 10**6}.{paid_upt % 10**6:06}", "n2=0.01")
+    code, text = ask("tx", "send", "coin-transfer", *names, payments[0], "n2=0.009999", *served.key("n0"), text=True)
+    assert (code, "the least that moves is 10000" in text) == (6, True)
     code, sent = ask("tx", "send", "coin-transfer", *names, *payments, *served.key("n0"))
     assert (code, sent["chain"], sent["code"]) == (0, "LH1", "")
 
@@ -432,10 +434,10 @@ def test_coins_are_passed_on_each_in_its_colour(ask, served):
     assert (received["coins"], received["credit_upt"]) == (2, paid_upt)
     assert {coin["colour"] for coin in received["newest"]} == {coin["colour"] for coin in coins}
     kept = ask("credit", "assets", "n0")[1]
-    assert (kept["coins"], kept["credit_upt"]) == (1, total_upt - paid_upt - 100)
+    assert (kept["coins"], kept["credit_upt"]) == (1, total_upt - paid_upt - 10_000)
     state = served.story.node("LH1").chain.head.state
-    dust = get_coins(state, served.story.network.keys["n2"].address)[0][1]
-    assert (dust.credit_upt, dust.padding_sat, dust.value_sat) == (100, 512, 612), "lifted above dust"
+    least = get_coins(state, served.story.network.keys["n2"].address)[0][1]
+    assert (least.credit_upt, least.padding_sat, least.value_sat) == (10_000, 0, 10_000)
     credits = {entry["name"]: entry["credit_upt"] for entry in ask("credit", "show")[1]}
     assert credits["n1"] == 90_000_000, "an asset is passed on, merit is not"
 

@@ -5,11 +5,13 @@ import asyncio
 import pytest
 
 from ledger.errors import InboxFull
+from ledger.outbox import MAX_PARTS
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
 from node.events import MessageReceived, RelayOffered, SealFound, TransactionsSubmitted
 from node.inbox import (
     MAX_GROUP,
+    MAX_OWN_RELAYS,
     MAX_PEER_BATCHES,
     MAX_PEER_BYTES,
     MAX_WAITING_RELAYS,
@@ -130,3 +132,24 @@ async def test_relays_wait_once_each_and_not_without_end(inbox):
     relays = [event for event in events if isinstance(event, RelayOffered)]
     assert relays == [RelayOffered(raw=b"%d" % number) for number in range(MAX_WAITING_RELAYS)]
     inbox.put_relay(b"another")
+
+
+async def test_relays_of_this_node_and_of_anybody_do_not_crowd_each_other_out(inbox):
+    for number in range(MAX_WAITING_RELAYS):
+        inbox.put_relay(b"anybody's %d" % number)
+    for number in range(MAX_OWN_RELAYS):
+        inbox.put_relay(b"own %d" % number, name(number))
+    inbox.put_relay(b"own 0, proved again", name(0))  # waits already
+    with pytest.raises(InboxFull, match=f"{MAX_OWN_RELAYS} relays wait"):
+        inbox.put_relay(b"another", name(MAX_OWN_RELAYS))
+    first = {event.raw for event, _ in await take(inbox, 4)}
+    assert first == {b"anybody's 0", b"anybody's 1", b"own 0, proved again", b"own 1"}, "both get their turn"
+    inbox.put_relay(b"another", name(MAX_OWN_RELAYS))
+
+
+def name(number):
+    return bytes(32), "quota", number, 0
+
+
+def test_the_largest_message_of_another_chain_waits_whole():
+    assert MAX_OWN_RELAYS >= MAX_PARTS

@@ -19,7 +19,8 @@ from ledger.errors import (
     TooManySubscribers,
 )
 from node.config import save_config
-from node.events import TimerFired
+from node.events import Deliver, TimerFired
+from node.inbox import MAX_OWN_RELAYS
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live
@@ -230,27 +231,40 @@ async def test_a_relay_is_delivered_to_the_chain_it_is_for_if_that_lives_here(ma
     node = Runtime(local.configs[0])
     offered = []
     for name, host in node.chains.items():
-        host.offer_relay = lambda raw, name=name: offered.append((name, raw))
+        host.take_relay = lambda message, raw, name=name: offered.append((name, message, raw))
+    jy1, lh1 = (node.chains[name].chain_id for name in ("jy1", "lh1"))
+    delivered, credit = (jy1, "delivered", 3, 0), (lh1, "credit", 0, 0)
     try:
-        node.deliver(node.chains["lh1"].chain_id, b"a")
-        node.deliver(local.genesis.chain_id, b"b")
-        node.deliver(bytes(32), b"c")
+        node.deliver(Deliver(chain_id=lh1, name=delivered, raw=b"a"))
+        node.deliver(Deliver(chain_id=jy1, name=credit, raw=b"b"))
+        node.deliver(Deliver(chain_id=bytes(32), name=credit, raw=b"c"))
     finally:
         await node.stop()
-    assert offered == [("lh1", b"a"), ("jy1", b"b")]
+    assert offered == [("lh1", delivered, b"a"), ("jy1", credit, b"b")]
 
 
 async def test_relays_that_cannot_wait_are_dropped(make_local):
     local = make_local(2, siblings=("lh1",), seals=False)
     node = Runtime(local.configs[0])
-    for number in range(1_000):
-        node.deliver(local.genesis.chain_id, b"%d" % number)
+    jy1, source = node.chains["jy1"], node.chains["lh1"].chain_id
+
+    def deliver(kind, number):
+        node.deliver(Deliver(chain_id=jy1.chain_id, name=(source, kind, number, 0), raw=f"{kind} {number}".encode()))
+
+    for number in range(MAX_OWN_RELAYS):
+        deliver("gossip", number)  # of no use to this chain
+    jy1.take_relay((source, "credit", 0, 0), b"so there is room")
+    for number in range(MAX_OWN_RELAYS + 1):
+        deliver("credit", number)
     with pytest.raises(InboxFull):
-        node.chains["jy1"].offer_relay(b"one more")
+        jy1.take_relay((source, "credit", number, 0), b"one more")
+    jy1.offer_relay(b"what anybody brings has room of its own")
     await node.stop()
-    node.deliver(local.genesis.chain_id, b"too late")
+    deliver("credit", 0)
     with pytest.raises(NodeStopping):
-        node.chains["jy1"].offer_relay(b"too late")
+        jy1.take_relay((source, "credit", 0, 0), b"too late")
+    with pytest.raises(NodeStopping):
+        jy1.offer_relay(b"too late")
 
 
 # --- what must end the process -------------------------------------------------------------------

@@ -20,8 +20,8 @@ from node import messages as wire
 from node import relays
 from node.candidate import make_context
 from node.contracts import routes_of
-from node.core import ChainNode
-from node.events import Broadcast, Deliver, MessageReceived, PenalisePeer, RelayOffered
+from node.core import RESEAL, ChainNode
+from node.events import Broadcast, Deliver, MessageReceived, PenalisePeer, RelayOffered, TimerFired
 from node.relays import Outgoing, Waiting
 from simulation.networks import key_of, make_network
 
@@ -68,8 +68,8 @@ def quota(period):
 
 
 @cache
-def make_relay(period):
-    certificate, checkpoint = certify(DU1, quota(period))
+def make_relay(period, source=DU1):
+    certificate, checkpoint = certify(source, quota(period))
     (relay,) = make_relays(certificate, checkpoint.header, checkpoint.state)
     return relay
 
@@ -90,7 +90,7 @@ def waiting():
 
 
 def due(waiting, state):
-    return [(kind, Relay.from_value(value).number) for kind, value in waiting.for_the_next_block(state)]
+    return [(kind, Relay.from_value(value).number) for _, (kind, value) in waiting.for_the_next_block(state)]
 
 
 # --- what waits --------------------------------------------------------------------------------------
@@ -170,6 +170,17 @@ def test_no_more_than_so_many_wait_and_the_oldest_go_first(waiting, head, contex
     assert due(waiting, head.state) == [(RELAY, period) for period in range(FIRST + 2, last)]
 
 
+def test_a_message_is_lacked_while_it_is_neither_at_hand_nor_in_the_state(waiting, head, context):
+    name = make_relay(FIRST).name
+    assert waiting.lacks(name, head.state)
+    waiting.add(make_relay(FIRST), head, context)
+    assert not waiting.lacks(name, head.state)
+    waiting.drop([name, make_relay(FIRST + 1).name])
+    assert waiting.lacks(name, head.state)
+    assert not waiting.lacks(name, take_in(make_relay(FIRST), head.state, context))
+    assert not waiting.lacks((LH1.chain_id, "quota", FIRST, 0), head.state), "no such message comes from there"
+
+
 # --- what goes out -----------------------------------------------------------------------------------
 
 
@@ -177,8 +188,8 @@ def sent(source, *messages, above_height=0):
     actions = Outgoing(source).deliver(*certify(source, *messages), above_height=above_height)
     assert all(isinstance(action, Deliver) for action in actions)
     names = {genesis.chain_id: genesis.params.name for genesis in (JY1, DU1, LH1)}
-    found = [(names[one.chain_id], Relay.from_value(decode(one.raw, max_bytes=10**6))) for one in actions]
-    return [(name, relay.kind, relay.number, relay.part) for name, relay in found]
+    assert all(Relay.from_value(decode(action.raw, max_bytes=10**6)).name == action.name for action in actions)
+    return [(names[action.chain_id], *action.name[1:]) for action in actions]
 
 
 def test_every_message_goes_to_the_chains_that_take_it():
@@ -233,6 +244,39 @@ def test_what_this_machine_brings_itself_goes_to_all_peers(node):
     assert node.step(offered, JY1.time_ms + 1) == [Broadcast(message=wire.Relay(raw=raw), but=None)]
     assert node.step(offered, JY1.time_ms + 1) == []
     assert node.step(RelayOffered(raw=b"\xc1"), JY1.time_ms + 1) == []
+
+
+def test_a_node_takes_from_its_other_chains_what_it_lacks(node):
+    relay = make_relay(FIRST)
+    assert node.lacks(relay.name)
+    node.step(RelayOffered(raw=relay.to_bytes()), JY1.time_ms + 1)
+    assert not node.lacks(relay.name)
+
+
+def reseal(genesis, *raw, at_ms):
+    """A sealing node on the genesis block that has taken in these relays, then built a candidate."""
+    node = ChainNode(genesis, MemoryStore(), key=NETWORK.keys["n0"])
+    for relay in raw:
+        assert tell(node, relay) != []
+    node.step(TimerFired(name=RESEAL), genesis.time_ms + at_ms)
+    return node
+
+
+def test_what_no_candidate_can_take_any_more_does_not_wait_for_the_next():
+    relay, late_ms = make_relay(FIRST), 10 * JY1.params.ledger.period_ms
+    in_time = reseal(JY1, relay.to_bytes(), at_ms=2)
+    assert due(in_time._relays, in_time.chain.head.state) == [(RELAY, FIRST)]
+    late = reseal(JY1, relay.to_bytes(), at_ms=late_ms)
+    assert due(late._relays, late.chain.head.state) == []
+    assert late.lacks(relay.name), "it may be offered again"
+
+
+def test_what_a_full_candidate_has_no_room_for_waits_for_the_next():
+    ledger = JY1.params.ledger.model_copy(update={"max_block_transactions": 1})
+    genesis = JY1.model_copy(update={"params": JY1.params.model_copy(update={"ledger": ledger})})
+    relays = [make_relay(period, genesis.open("DU1")).to_bytes() for period in (FIRST, FIRST + 1)]
+    node = reseal(genesis, *relays, at_ms=2)
+    assert due(node._relays, node.chain.head.state) == [(RELAY, FIRST), (RELAY, FIRST + 1)]
 
 
 def test_a_relay_that_is_late_is_nobodys_fault_and_goes_no_further(node):

@@ -17,6 +17,7 @@ from ledger.accounts import get_account
 from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
 from ledger.errors import RolledBack
+from ledger.execution import get_clock
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.store import MemoryStore
@@ -357,6 +358,17 @@ def test_a_block_too_far_ahead_is_refused_now_but_not_for_ever(world, network):
     assert knows(world, "n1", block)
 
 
+def test_time_may_step_back_from_header_to_header_but_not_for_contracts(world, network):
+    world.run_for(10_000)
+    world.partition({"n1"}, {"n0", "n2", "n3"})
+    world.run_for(100)
+    chain, liar, now_ms = world.node("n1").chain, network.keys["n0"], world.now_ms
+    for dated_ms in (now_ms, now_ms - 1_000):
+        announce(world, "n1", build_block(world, "n1", liar, now_ms, dated_ms=dated_ms))
+        assert chain.head.header.timestamp_ms == dated_ms
+        assert get_clock(Overlay(chain.head.state)) == now_ms
+
+
 def announce(world, receiver, block):
     message = wire.NewBlock(header=encode(block.header.to_value()), ids=())
     world.inject(receiver, block.header.producer, message)
@@ -366,11 +378,13 @@ def knows(world, name, block):
     return world.node(name).chain.get_header(block.hash) is not None
 
 
-def build_block(world, name, key, now_ms):
-    """An empty block by `key` on a peer's head, dated `now_ms`."""
+def build_block(world, name, key, now_ms, *, dated_ms=None):
+    """An empty block by `key` on a peer's head, dated `now_ms` or otherwise than an honest one would be."""
     chain = world.node(name).chain
     engine = PocaEngine(world.genesis)
     proposal = engine.propose(key.public_key, chain.head, chain, now_ms)
+    if dated_ms is not None:
+        proposal = replace(proposal, timestamp_ms=dated_ms)
     candidate = build_candidate(
         key,
         proposal,

@@ -1,0 +1,42 @@
+"""Which delivery periods a trading chain has: those it still has to process, and the closed ones whose records stay."""
+
+from __future__ import annotations
+
+from typing import cast
+
+from ledger.overlay import Overlay
+
+_LIVE = b"market/live"
+_CLOSED = b"market/closed"
+
+
+def get_live_periods(view: Overlay) -> tuple[int, ...]:
+    """Periods with quotas, orders, trades or readings that are not closed yet, ascending."""
+    return cast(tuple[int, ...], view.get(_LIVE) or ())
+
+
+def add_live_period(view: Overlay, period: int) -> None:
+    """See to it that the period will be processed; nothing changes where it is live already."""
+    live = get_live_periods(view)
+    if period not in live:
+        view.put(_LIVE, tuple(sorted((*live, period))))
+
+
+def close_period(view: Overlay, period: int, *, retained: int) -> tuple[int, ...]:
+    """Remember that the period is over; those beyond the latest `retained` are forgotten, and their records to drop."""
+    live = get_live_periods(view)
+    if period in live:
+        view.put(_LIVE, tuple([other for other in live if other != period]))
+    closed = sorted({*_get_closed(view), period})
+    view.put(_CLOSED, tuple(closed[-retained:]))
+    return tuple(closed[:-retained])
+
+
+def is_closed(view: Overlay, period: int, *, retained: int) -> bool:
+    """Whether the period is over, or older than all of the `retained` that are remembered."""
+    closed = _get_closed(view)
+    return period in closed or (len(closed) >= retained and period < closed[0])
+
+
+def _get_closed(view: Overlay) -> tuple[int, ...]:
+    return cast(tuple[int, ...], view.get(_CLOSED) or ())
