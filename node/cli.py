@@ -66,7 +66,7 @@ def cli() -> None:
 
     \b
     Start here:
-      gridmerit demo                    a market day of 24 hours, in about a minute
+      gridmerit demo                    a market day of 24 hours, in under two minutes
       gridmerit net new mynet           a network of your own
       gridmerit net up mynet
       gridmerit status --node mynet

@@ -207,8 +207,9 @@ async def find(answer: Awaitable[_T]) -> _T | None:
 async def _collect_proofs(
     clients: Mapping[Kind, Client], entries: Iterable[HourRecord], own: Mapping[Kind, Genesis]
 ) -> tuple[tuple[ProofRecord, ...], dict[str, dict[str, Any]]]:
-    """The day's first trade, and what LH1 holds of its seller (Eq. (7) of text 000): checked from the genesis alone."""
-    first = next((entry for entry in entries if entry.trades.trades), None)
+    """The first trade that was settled, and what LH1 holds of its seller (Eq. (7)): checked from the genesis alone."""
+    traded = [entry for entry in entries if entry.trades.trades]
+    first = next((entry for entry in traded if entry.settlement.trades), traded[0] if traded else None)
     if first is None:
         return (ProofRecord(what="a trade", problem="there was no trade to prove"),), {}
     seller = first.trades.trades[0].seller

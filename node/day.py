@@ -216,7 +216,7 @@ def _summarise_hour(record: DayRecord, entry: HourRecord) -> HourSummary:
         status=entry.trades.gate.status,
         trades=len(trades),
         volume_wh=volume_wh,
-        accepted_wh=sum(entry.accepted_wh.values()),
+        accepted_wh=0 if entry.trades.gate.status == "void" else sum(entry.accepted_wh.values()),
         low_uyuan_per_kwh=min(prices, default=None),
         mean_uyuan_per_kwh=divide_half_up(value, volume_wh) if volume_wh else None,
         high_uyuan_per_kwh=max(prices, default=None),

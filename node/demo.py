@@ -244,8 +244,8 @@ class _Watch:
         self._clients = clients
         self._client = next(iter(clients["trading"].values()))
         self._on_progress = on_progress
-        self._trades: list[TradesInfo] = []
-        self._settled = 0
+        self._trades: dict[int, TradesInfo] = {}  # by hour, as the gates had them
+        self._settled: set[int] = set()
 
     async def until_settled(self) -> None:
         """Until the last hour is settled on every node, assessed, and its credit known on every chain.
@@ -281,23 +281,22 @@ class _Watch:
     async def _look(self) -> None:
         status = await self._client.status()
         first, hours = self._day.first_period, self._day.hours
-        while len(self._trades) < hours and now_ms() > self._day.times_of(len(self._trades)).gate_ms:
-            found = await find(self._client.trades(first + len(self._trades)))
-            if found is None:
-                break
-            self._trades.append(found)
-        while self._settled < len(self._trades):
-            if await find(self._client.settlement(first + self._settled)) is None:
-                break
-            self._settled += 1
+        for hour in range(hours):  # a void hour has no trades or no settlement, and must not hide the next one's
+            if hour not in self._trades and now_ms() > self._day.times_of(hour).gate_ms:
+                found = await find(self._client.trades(first + hour))
+                if found is not None:
+                    self._trades[hour] = found
+            is_due = hour not in self._settled and now_ms() > self._day.scheduling_times_of(hour).meter_ms
+            if is_due and await find(self._client.settlement(first + hour)) is not None:
+                self._settled.add(hour)
         self._on_progress(
             Progress(
                 stage="trading",
                 hours=hours,
                 cleared=len(self._trades),
-                settled=self._settled,
-                trades=sum(len(found.trades) for found in self._trades),
-                volume_wh=sum(trade.volume_wh for found in self._trades for trade in found.trades),
+                settled=len(self._settled),
+                trades=sum(len(found.trades) for found in self._trades.values()),
+                volume_wh=sum(trade.volume_wh for found in self._trades.values() for trade in found.trades),
                 height=status.height,
             )
         )

@@ -6,6 +6,7 @@ Owns the formats of money, energy, credit and time, tables, and the form of an e
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
@@ -24,7 +25,7 @@ HINTS: dict[str, str] = {
     "BusyDirectory": "gridmerit net status DIR, or another directory",
     "GateClosed": "gridmerit market book, which names the periods that are open",
     "InsufficientBalance": "gridmerit account show NAME",
-    "InvalidProof": "fetch it again: gridmerit proof get",
+    "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
     "KeyFilePermissions": "chmod 600 {path}",
     "MarketNotOpen": "gridmerit market book, which names the periods that are open",
     "MissingExtra": 'pip install "gridmerit[plot]"',
@@ -32,21 +33,28 @@ HINTS: dict[str, str] = {
     "NetworkRunning": "gridmerit net down {directory}",
     "NotADevice": "--key meter-NAME, the key of the player's meter",
     "NotADispatcher": "--key dispatch, in a local network the dispatcher's",
-    "NoQuotas": "gridmerit grid PERIOD on a node with the scheduling chain",
-    "NoSchedule": "gridmerit tx send plan",
+    "NoCertificate": "the same a moment later; gridmerit net status shows which height is final",
+    "NoPeriod": "gridmerit market book, which shows how far each period is; plans come by gridmerit tx send plan",
+    "NoQuota": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
+    "NoQuotas": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
+    "NoSchedule": "gridmerit tx send plan --help",
     "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
     "NoNetwork": "gridmerit net new {directory}",
     "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
+    "OverLineQuota": "gridmerit market quota {period}, and an order within it",
+    "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
     "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
+    "UnknownAccount": "gridmerit credit show, which lists the players",
     "UnknownMember": "gridmerit credit show, which lists the players",
     "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
+_MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_YUAN = frozenset({"InsufficientBalance"})
 _IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
 
@@ -99,7 +107,8 @@ def _to_plain(value: object) -> object:
 
 def format_error(error: GridmeritError) -> str:
     """`error[code] what happened`, then `have … want …` where the values say so, then `try: …`."""
-    lines = [f"error[{error.code}] {error}"]
+    message = _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", str(error))
+    lines = [f"error[{error.code}] {message}"]
     have = next((error.values[key] for key in _HAVE_KEYS if key in error.values), None)
     want = next((error.values[key] for key in _WANT_KEYS if key in error.values), None)
     if have is not None and want is not None:

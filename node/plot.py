@@ -85,7 +85,7 @@ def _draw_volume(axis: Any, record: DayRecord) -> None:
             color="black",
             markersize=14,
             markeredgewidth=2,
-            label="accepted, where\nlines carry less",
+            label="accepted, where\nit is less",
         )
     metered = {entry.hour: entry.produced_wh / 1_000 for entry in summaries}
     made = [metered.get(hour, 0.0) for hour in range(len(record.hours_ms))]

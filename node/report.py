@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass
-from textwrap import fill
+from textwrap import fill, wrap
 from typing import Any
 
 from ledger.params import Kind
@@ -20,11 +20,21 @@ from node.day import (
     summarise_hours,
     summarise_lines,
 )
-from node.output import format_count, format_hour, format_kwh, format_points, format_span, format_yuan, table
+from node.output import (
+    format_count,
+    format_hour,
+    format_kwh,
+    format_points,
+    format_scaled,
+    format_span,
+    format_yuan,
+    table,
+)
 from node.replay import CreditHistory, SealerCount, compute_credits, count_sealed, replay
 from node.timeline import Stage, summarise_stages
 
 _TEXT_WIDTH = 100
+_ROOT = 12  # characters of a root or a hash that tell it from others
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +73,7 @@ def _make_hours(record: DayRecord) -> Section:
     summaries = summarise_hours(record)
     for entry in summaries:
         prices = [
-            "–" if price is None else format_yuan(price, aligned=True)
+            "–" if price is None else _show_price(price)
             for price in (entry.low_uyuan_per_kwh, entry.mean_uyuan_per_kwh, entry.high_uyuan_per_kwh)
         ]
         rows.append(
@@ -94,8 +104,8 @@ def _make_hours(record: DayRecord) -> Section:
     )
     heads = ("hour", "period", "status", "trades", "kWh", "accepted", "low", "mean", "high", "used kWh", "made kWh")
     note = (
-        "Prices in yuan per kWh, the mean by volume; kWh as agreed at the gate, as DU1 accepted them, and used and "
-        "made as metered."
+        "Prices in yuan per kWh, the mean by volume. kWh: agreed at the gate; accepted by DU1, nothing where the hour "
+        "is void; used by all players and made by all producers as metered, traded or not."
     )
     return Section(title="Trades by hour", heads=heads, rows=tuple(rows), left=(0, 2), note=note)
 
@@ -128,8 +138,9 @@ def _make_timeline(record: DayRecord) -> Section:
     heads = ("stage", "chain", "due", "earliest", "mean", "latest", "mean s", "hours", hour, f"{hour} s")
     note = (
         f"When one node told of it, from the start of the hour's delivery: in Δt of {format_span(period_ms)}, and in "
-        "seconds where it says so. Due: from when on or until when a chain lets it happen. The snapshot is the first "
-        "that LH1 takes after the hour's assessment."
+        f"seconds where it says so; Δt is the length of a period. {hour} is one hour as an example, the rest is over "
+        "all. Due: from when on or until when a chain lets it happen. The snapshot is the first that LH1 takes after "
+        "the hour's assessment."
     )
     return Section(title="Period timeline", heads=heads, rows=tuple(rows), left=(0, 1), note=note)
 
@@ -244,7 +255,7 @@ def _make_digests(record: DayRecord) -> Section:
     heads = ("hour", "contracts", "accepted kWh", "power root", "metered kWh", "actual root", "LH1 holds")
     note = (
         "DU1's power-transaction and actual-transaction blocks of every hour, and which digests LH1 holds: of both, "
-        "and of the deliveries that JY1 told of."
+        "and of the deliveries that JY1 told of. Roots are cut short; e3b0c44298fc is that of no contract at all."
     )
     return Section(title="Digests on LH1", heads=heads, rows=rows, left=(0, 3, 5, 6), note=note)
 
@@ -255,9 +266,9 @@ def _describe_digests(record: DayRecord, entry: HourRecord) -> tuple[object, ...
         format_hour(record.hours_ms[record.hour_of(entry.period)]),
         "–" if power is None else power.contracts,
         "–" if power is None else format_kwh(power.energy_wh),
-        "–" if power is None else power.root[:16],
+        "–" if power is None else power.root[:_ROOT],
         "–" if actual is None else format_kwh(actual.energy_wh),
-        "–" if actual is None else actual.root[:16],
+        "–" if actual is None else actual.root[:_ROOT],
         ", ".join(digest.kind for digest in entry.digests) or "–",
     )
 
@@ -295,8 +306,8 @@ def _make_peers(record: DayRecord) -> Section:
             peer.name,
             status.chain,
             status.height,
-            status.head[:16],
-            status.state_root[:16],
+            status.head[:_ROOT],
+            status.state_root[:_ROOT],
             status.final_height,
             status.forks.side_blocks,
             status.forks.reorgs,
@@ -308,7 +319,8 @@ def _make_peers(record: DayRecord) -> Section:
     )
     heads = ("peer", "chain", "height", "head", "state root", "final", "side blocks", "reorgs", "deepest", "refused")
     note = (
-        "As each peer reported at the end. Side blocks and reorgs are forks that it saw and that fork choice resolved."
+        "As each peer reported at the end. Side blocks and reorgs are forks that it saw and that fork choice resolved; "
+        "deepest is the longest reorg in blocks. Refused are blocks that broke a rule where they were checked."
     )
     return Section(title="Peers", heads=heads, rows=rows, left=(0, 1, 3, 4), note=note)
 
@@ -316,6 +328,11 @@ def _make_peers(record: DayRecord) -> Section:
 def _make_checks(record: DayRecord) -> Section:
     rows = tuple((check.name, "ok" if check.passed else "FAILED", check.detail) for check in run_checks(record))
     return Section(title="Checks", heads=("check", "", "detail"), rows=rows, left=(0, 1, 2))
+
+
+def _show_price(price_uyuan_per_kwh: int) -> str:
+    """To a tenth of a fen; JSON has all of it."""
+    return format_scaled((price_uyuan_per_kwh + 500) // 1_000, 3, least=3)
 
 
 def _show_amount(amount_uyuan: int) -> str:
@@ -329,9 +346,23 @@ def render_text(record: DayRecord) -> str:
     """The report for a terminal."""
     parts = [fill(_describe(record), _TEXT_WIDTH)]
     for section in make_sections(record):
-        text = f"{section.title}\n\n{table(section.heads, section.rows, left=section.left)}"
+        text = f"{section.title}\n\n{table(section.heads, _fold(section), left=section.left)}"
         parts.append(f"{text}\n\n{fill(section.note, _TEXT_WIDTH)}" if section.note else text)
     return "\n\n\n".join(parts)
+
+
+def _fold(section: Section) -> list[tuple[object, ...]]:
+    """The rows, with what is too long for a terminal in the last column on lines of its own."""
+    last = len(section.heads) - 1
+    cells = [section.heads, *section.rows]
+    before = sum(max(len(str(row[column])) for row in cells) + 2 for column in range(last))
+    if last not in section.left or before > _TEXT_WIDTH // 2:
+        return list(section.rows)
+    rows: list[tuple[object, ...]] = []
+    for row in section.rows:
+        first, *rest = wrap(str(row[last]), _TEXT_WIDTH - before) or [""]
+        rows += [(*row[:last], first), *((*[""] * last, line) for line in rest)]
+    return rows
 
 
 def render_markdown(record: DayRecord, *, has_plot: bool) -> str:
@@ -419,7 +450,7 @@ def _document_trade(entry: HourRecord, trade: TradeInfo) -> dict[str, Any]:
         "buyer": trade.buyer_name,
         "price_uyuan_per_kwh": trade.price_uyuan_per_kwh,
         "volume_wh": trade.volume_wh,
-        "accepted_wh": entry.accepted_wh[trade.index],
+        "accepted_wh": 0 if entry.trades.gate.status == "void" else entry.accepted_wh[trade.index],
         "curtailed_by": reasons.get(trade.index),
     }
 
@@ -451,16 +482,16 @@ def _document_status(status: ChainStatus) -> dict[str, Any]:
 
 def _describe(record: DayRecord) -> str:
     params = record.genesis.params
-    spacings = ", ".join(
-        f"{chain.name} {len(chain.blocks) - 1} blocks {format_span(_compute_spacing_ms(chain))} apart"
+    spacings = "; ".join(
+        f"{chain.name} {len(chain.blocks) - 1}, {format_span(_compute_spacing_ms(chain))}"
         for chain in record.chains.values()
     )
     return (
         f"{format_count(len(record.hours_ms), 'hour')} of {format_count(len(record.players), 'player')} "
         f"on {format_count(len(record.peers), 'peer')}, "
         f"seed {record.seed}. "
-        f"An hour lasted {format_span(params.ledger.period_ms)}. On average {spacings} "
-        f"(aim: {format_span(params.consensus.block_interval_ms)}). "
+        f"An hour lasted {format_span(params.ledger.period_ms)}. Blocks and the mean time between them "
+        f"(aim: {format_span(params.consensus.block_interval_ms)}): {spacings}. "
         f"The whole run took {format_span(record.duration_ms)}."
     )
 

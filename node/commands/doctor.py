@@ -33,6 +33,8 @@ def command(ctx: click.Context, directory: Path | None) -> None:
         directory = Path()
     if directory is not None and directory.name == "node.toml":
         directory = directory.parent
+    if directory is not None and (directory / "network.json").is_file():
+        raise click.UsageError(f"{directory} is a network: name one of its nodes, --node {directory}/nodes/NAME")
     findings = run_async(examine(directory))
     lines = []
     for finding in findings:

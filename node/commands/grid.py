@@ -32,8 +32,8 @@ def command(period: int | None, target: Target) -> None:
 
     \b
       plan       load and output that the dispatcher expects on each line
-      quotas     what the members on a line may buy and sell, and the wheeling price that buyers pay for transport
-      verdict    which trades were curtailed, and the line that could not carry more; all others stand whole
+      quotas     what the members on a line may buy and sell, and the wheeling price for buyers
+      verdict    which trades were curtailed, and for which line; all others stand whole
       contracts  the accepted trades, with what the meters said once the delivery is over
       blocks     roots of the period's power-transaction and actual-transaction blocks
 
@@ -86,7 +86,7 @@ def _render(chain: str, found: SchedulingInfo) -> str:
     if found.contracts:
         parts.append(_render_contracts(found.contracts))
     digests = [("power-transaction block", found.power), ("actual-transaction block", found.actual)]
-    parts.append(facts([(name, _render_digest(digest)) for name, digest in digests]))
+    parts.append(facts([line for name, digest in digests for line in _render_digest(name, digest)]))
     return "\n\n".join(parts)
 
 
@@ -146,8 +146,9 @@ def _name_parties(contract: ContractInfo) -> tuple[str, str]:
     return contract.seller_name or contract.seller, contract.buyer_name or contract.buyer
 
 
-def _render_digest(digest: DigestInfo | None) -> str:
+def _render_digest(name: str, digest: DigestInfo | None) -> list[tuple[str, str]]:
     if digest is None:
-        return "not yet"
+        return [(name, "not yet")]
     count = format_count(digest.contracts, "contract")
-    return f"height {digest.height}, {count}, {format_kwh(digest.energy_wh)} kWh, root {digest.root}"
+    what = f"height {digest.height}, {count}, {format_kwh(digest.energy_wh)} kWh"
+    return [(name, what), ("", f"root {digest.root}")]

@@ -104,8 +104,9 @@ def place(
     A bid sets its cost aside, wheeling included; what is not used becomes free again at the gate. Without --period, a
     gate nearer than two block intervals is left out, and the next period's opening awaited.
 
-    Meters must report what was delivered (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`),
-    else the delivery counts as zero and credit falls.
+    Once the period is over, and for half a period then, the meters of both sides must report what was delivered
+    (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`), else the delivery counts as zero and
+    credit falls. `gridmerit market settlement` and `gridmerit credit show` tell what became of it.
 
     \b
     Example:
@@ -200,10 +201,10 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
     \b
       open       the gate is closed, its block is not certified yet
       certified  a quorum has certified it: on a chain that trades alone the trades bind
-      accepted   the scheduling chain has given its verdict: the trades bind as far as it accepts them
+      accepted   the scheduling chain has given its verdict: trades bind as far as it accepts them
       void       no certificate or no verdict came in time: nothing binds, reserves have returned
       settled    the delivery was metered and paid
-      lapsed     accepted but never metered: nobody pays, nobody is scored, reserves have returned
+      lapsed     accepted but never metered: nobody pays or is scored, reserves have returned
 
     A curtailed trade has a volume under `accepted kWh`, and the line that could not carry more.
 

@@ -85,7 +85,7 @@ def new(
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
-    emit(describe(network), f"{_render_new(network, params)}\nnext: gridmerit net up {directory}")
+    emit(describe(network), _render_new(network, params))
 
 
 def describe(network: Network) -> dict[str, Any]:
@@ -103,36 +103,59 @@ def describe(network: Network) -> dict[str, Any]:
 
 def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
-    clients = [f"{player.name} → {player.node}" for player in network.players if player.name != player.node]
     lines = [
         facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
         "",
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",
     ]
-    if clients:
-        lines += [f"players without a node: {', '.join(clients)}", ""]
-    return "\n".join([*lines, *_tell_clock(network, {chain.kind: chain for chain in params}), ""])
+    lines += [_render_players(network), ""]
+    return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
 
 
-def _tell_clock(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
-    """How long a period lasts, and when the first gate comes that there can be orders for."""
+def _render_players(network: Network) -> str:
+    """Who there is, at which line where there are any, and through which node: its own, or another's."""
+    positions = _find_positions(network)
+    has_lines = "scheduling" in network.kinds
+    rows = [
+        (player.name, player.role, *([positions[player.name]] if has_lines else []), player.node)
+        for player in network.players
+    ]
+    return table(["player", "role", *(["line"] if has_lines else []), "by node"], rows, left=(0, 1, 2, 3))
+
+
+def _find_positions(network: Network) -> dict[str, str]:
+    from node.config import load_genesis
+
+    return {member.name: member.position for member in load_genesis(network.genesis_path).members}
+
+
+def _tell_next(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
+    """How long a period lasts, when the first gate comes that there can be orders for, and what to do now."""
     trading, scheduling = by_kind["trading"], by_kind.get("scheduling")
     period_ms, gate_ppm = trading.ledger.period_ms, trading.market.gate_ppm
     first_ppm = gate_ppm if scheduling is None else scheduling.scheduling.quota_ppm
     period = first_ppm // _PPM + 1
     gate_ms = (period * _PPM - gate_ppm) * period_ms // _PPM
     lines = [
-        f"a period lasts {format_span(period_ms)} (--period-ms sets it); "
-        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now"
+        f"a period lasts {format_span(period_ms)} (--period-ms sets it)",
+        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now",
     ]
+    plan = []
     if scheduling is not None and network.dispatcher is not None:
         due_ms = (period * _PPM - first_ppm) * period_ms // _PPM
         lines.append(
-            f"orders need the dispatcher's plan (--key {network.dispatcher.name}): that for period {period} is due "
+            f"orders need the dispatcher's plan: that for period {period} is due "
             f"{format_span(due_ms)} after the genesis"
         )
-    return lines
+        positions = _find_positions(network)
+        seller = next(positions[player.name] for player in network.players if player.role == "producer")
+        buyer = next(positions[player.name] for player in network.players if player.role == "consumer")
+        plan = [
+            f"then: gridmerit tx send plan {period + 1} {seller}=0:500 {buyer}=100:0 "
+            f"--key {network.dispatcher.name} --node {network.directory}"
+        ]
+    return [*lines, "", f"next: gridmerit net up {network.directory}", *plan]
 
 
 def _name_chains(network: Network) -> str:

@@ -56,7 +56,7 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
     result = _reproduce(seed)
     files, plot_problem = _write(result, out)
     document = {**make_document(result), "files": [str(file) for file in files]}
-    emit(document, f"{render_text(make_report(result))}\n\n\nwrote {', '.join(map(str, files))}")
+    emit(document, f"{render_text(make_report(result))}\n\n\nwrote\n" + "\n".join(f"  {file}" for file in files))
     if plot_problem is not None:
         note(format_error(plot_problem))
     failed = [check.name for check in result.checks if not check.passed]

@@ -205,9 +205,9 @@ def make_figure_4(races: Sequence[Race]) -> Part:
             f"Counted are the {blocks} blocks after the snapshot that holds these credits.",
             Image(alt="Blocks sealed by credit, with what Eq. (11) expects and 95 % bands", file=FIGURE_4),
             _make_races(races),
-            f"Expected: {blocks} times the share of Eq. (11), with e^(C/τ). Band: the central 95 % of the exact "
-            f"binomial distribution. {counts - len(outside)} of {counts} counts lie inside; * marks the others, of "
-            "which chance alone makes about one in twenty or fewer.",
+            f"Under each τ what is expected: {blocks} times the share of Eq. (11), with e^(C/τ). Band: the central "
+            f"95 % of the exact binomial distribution. {counts - len(outside)} of {counts} counts lie inside; * marks "
+            "the others, of which chance alone makes about one in twenty or fewer.",
             "What the formula implies; all but the last line is computed from Eq. (11) alone:",
             _make_implications(races),
             Bullets(_remark_on_figure_4(races)),
@@ -237,7 +237,7 @@ def _remark_on_figure_4(races: Sequence[Race]) -> tuple[str, ...]:
 def _make_races(races: Sequence[Race]) -> Table:
     heads = ["player", "credit"]
     for race in races:
-        heads += [f"τ = {_show_tau(race)}: expected", "sealed", "band"]
+        heads += [f"τ = {_show_tau(race)}", "sealed", "band"]
     rows = []
     for racers in zip(*(race.racers for race in races), strict=True):
         row: list[object] = [racers[0].name, format_points(racers[0].credit_upt)]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from textwrap import wrap
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 
 _ARGUMENTS = {"account": "NAME or ADDRESS", "trade": "PERIOD INDEX", "tx": "ID"}
 _MAX_BYTES = 16_000_000
+_WIDTH = 88  # of the statement, beside its name
 
 
 @click.group("proof", cls=Group)
@@ -67,7 +69,9 @@ def get(kind: str, of: tuple[str, ...], output: Path | None, target: Target) -> 
         output.write_text(to_json(document) + "\n", encoding="utf-8")
     except OSError as error:
         raise UnwritableFile(file=output, detail=error.strerror) from None
-    next_step = f"next: gridmerit proof verify {output} --genesis FILE"
+    genesis = None if target.directory is None else target.directory / "genesis.json"
+    known = genesis if genesis is not None and genesis.is_file() else "FILE"
+    next_step = f"next: gridmerit proof verify {output} --genesis {known}"
     emit({"kind": kind, "file": str(output)}, f"wrote {output}\n{next_step}")
 
 
@@ -107,5 +111,11 @@ def read_document(file: Path) -> Any:
 
 def _render(verdict: Verdict, kind: str) -> str:
     finality = "the block is final" if verdict.is_final else "the block is not final: a heavier branch may replace it"
-    lines = [("verified", verdict.statement), ("chain", f"{verdict.chain}, {kind}"), ("finality", finality)]
+    first, *rest = wrap(verdict.statement, _WIDTH)
+    lines = [
+        ("verified", first),
+        *(("", line) for line in rest),
+        ("chain", f"{verdict.chain}, {kind}"),
+        ("finality", finality),
+    ]
     return facts(lines)

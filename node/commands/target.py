@@ -159,7 +159,9 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
     file = directory / "keys" / f"{key}.pem"
     if file.is_file():
         return file, directory / "keys" / "passphrase"
-    raise UnreadableFile(file=key, detail=f"neither a file nor a key of the network {directory}")
+    raise UnreadableFile(
+        file=key, detail=f"neither a file nor a key of the network; gridmerit key list {directory} has them"
+    )
 
 
 def _is_network(directory: Path) -> bool:

@@ -44,13 +44,16 @@ def send(
 
     \b
       transfer TO YUAN                           TO is a member's name or 0x… address
-      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …     what each line is expected to draw and feed in, by the dispatcher
-      reading PERIOD CONSUMED_KWH MADE_KWH       what a member used and made, by its meter, after the delivery
-      coin-transfer COIN … TO=POINTS …           credit of your coins to others; what is left over stays yours
+      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …     the dispatcher's: what lines will draw and feed in
+      reading PERIOD CONSUMED_KWH MADE_KWH       a meter's: what its member used and made
+      coin-transfer COIN … TO=POINTS …           credit of your coins to others; the rest stays yours
       cancel PERIOD ORDER_ID                     see also `gridmerit market cancel`
 
-    A plan is due some time before its period (quota_ppm of the chain's parameters); the quotas follow from it, and
-    without them the market takes no orders. A later plan replaces the lines that it names.
+    A plan is due some time before its period: 3.25 periods in the recommended parameters (quota_ppm), so that it is
+    for the fourth period after the running one or a later one. The quotas follow from it when it is due, and without
+    them the market takes no orders. A later plan replaces the lines that it names.
+
+    A reading is taken once its period is over, and for half a period then (meter_ppm).
 
     COIN is a name as `gridmerit credit assets NAME` lists them, or enough of its beginning. A payment that needs
     credit of several assessments becomes an output for each, as coins of different colours do not mix.

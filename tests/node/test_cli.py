@@ -14,7 +14,7 @@ from pathlib import Path
 import click
 import pytest
 
-from ledger.errors import InsufficientBalance, NoPeriod, WrongHeight
+from ledger.errors import InsufficientBalance, NoPeriod, PlanTooLate, WrongHeight
 from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
@@ -198,6 +198,11 @@ def test_7_a_proof_that_proves_nothing(gridmerit: Run, network: Path, tmp_path: 
     assert err.startswith("error[InvalidProof]")
 
 
+def test_2_a_network_is_no_node_to_examine(gridmerit: Run, network: Path) -> None:
+    code, _, err = gridmerit("doctor", "--node", str(network))
+    assert (code, "name one of its nodes" in err) == (2, True)
+
+
 def test_9_a_directory_in_use(network: Path) -> None:
     home = network / "nodes" / "pv-101"
     # The lock is per process, so the node that must be refused is another one.
@@ -230,6 +235,11 @@ def test_an_error_has_code_values_and_a_hint() -> None:
     lines = format_error(InsufficientBalance(have=1_500_000, want=2_000_000)).splitlines()
     assert lines[0].startswith("error[InsufficientBalance] ")
     assert lines[1:] == ["  have 1.50 yuan, want 2.00 yuan", "  try: gridmerit account show NAME"]
+
+
+def test_a_moment_in_an_error_is_a_time_of_day() -> None:
+    text = format_error(PlanTooLate(period=3, deadline=1_795_187_910_624, now=1_795_187_953_662))
+    assert "due before 2026-11-20 15:18:30 UTC, the block is of 2026-11-20 15:19:13 UTC" in text
 
 
 def test_have_and_want_are_also_called_actual_and_expected() -> None:
@@ -377,7 +387,7 @@ def test_who_may_sign_in_a_network_includes_meters(gridmerit: Run, network: Path
 def test_net_new_says_when_the_first_gate_comes(gridmerit: Run, tmp_path: Path) -> None:
     code, out, _ = gridmerit("net", "new", tmp_path / "net", "--nodes", "1", "--period-ms", "60000", "--chains", "jy1")
     assert code == 0
-    assert "a period lasts 1 min 00 s (--period-ms sets it); the first gate comes 1 min 00 s after the genesis" in out
+    assert "a period lasts 1 min 00 s (--period-ms sets it)\nthe first gate comes 1 min 00 s after the genesis" in out
 
 
 def test_doctor_finds_what_is_broken(gridmerit: Run, network: Path) -> None:

@@ -244,7 +244,7 @@ def test_the_grid_as_text(ask):
     assert "verdict: 1 trade curtailed, the others are accepted whole" in text
     assert "    1  n0      n3           50.000  a\n" in text
     assert "       1  n0      n3     0.505000        50.000    40.000    40.000\n" in text
-    assert re.search(r"power-transaction block   height \d+, 2 contracts, 150.000 kWh, root [0-9a-f]{64}", text)
+    assert re.search(r"power-transaction block   height \d+, 2 contracts, 150.000 kWh\n +root [0-9a-f]{64}", text)
 
 
 def test_the_grid_s_period_is_the_open_one_or_the_newest_planned(ask, served):

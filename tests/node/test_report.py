@@ -373,6 +373,13 @@ def test_hours(record: DayRecord) -> None:
     assert (second.volume_wh, second.accepted_wh) == (6_000, 4_000)
 
 
+def test_nothing_is_accepted_in_a_void_hour(record: DayRecord) -> None:
+    trades = record.hours[1].trades
+    void = _replace_hour(record, trades=replace(trades, gate=replace(trades.gate, status="void")))
+    assert summarise_hours(void)[1].accepted_wh == 0
+    assert make_document(void)["trades"][1]["accepted_wh"] == 0
+
+
 def test_lines(record: DayRecord) -> None:
     main, lane = summarise_lines(record)
     assert (main.listed_wh, main.curtailed_wh) == (0, 0), "sun and anna are at one bus, and bert's way starts there"
@@ -589,6 +596,11 @@ def test_text_and_markdown_hold_the_same_tables(record: DayRecord) -> None:
         assert word in markdown
     assert "![" in markdown
     assert "![" not in render_markdown(record, has_plot=False)
+
+
+def test_the_text_fits_a_terminal(record: DayRecord) -> None:
+    long = replace(record, problems=("a player, " + "word " * 60,))
+    assert max(map(len, render_text(long).splitlines())) <= 100
 
 
 def test_the_document_is_json_of_integers_in_small_units(record: DayRecord) -> None:
