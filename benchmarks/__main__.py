@@ -12,7 +12,7 @@ from pathlib import Path
 
 from benchmarks.table import Row, print_table
 
-NAMES = ("seal", "signatures", "block_import", "state_root", "matching", "credit_matching", "relays")
+NAMES = ("seal", "signatures", "block_import", "state_root", "matching", "credit_matching", "relays", "pbft_cluster")
 
 
 def main() -> None:

@@ -9,22 +9,21 @@ from collections.abc import Iterator
 
 from consensus.contracts import (
     CERTIFICATE,
-    DOUBLE_VOTE,
-    EQUIVOCATION,
+    Evidence,
     author_of,
     compute_quorum,
     is_recorded,
+    kind_of,
     slot_of,
 )
-from consensus.evidence import Equivocation
 from consensus.guard import GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
-from ledger.accounts import get_sealers
 from ledger.checkpoints import get_checkpoints, get_undecided
 from ledger.codec import Value
-from ledger.errors import UnexpectedView
+from ledger.errors import UnexpectedView, VoteTooFarAhead
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
+from ledger.sealers import are_voters_known, get_sealers_of_slot
 from ledger.state import State
 
 _KEPT = 64  # certificates and pieces of evidence that wait for a block
@@ -38,13 +37,12 @@ class Checkpoints:
     def __init__(self, params: ConsensusParams, chain_id: bytes) -> None:
         self._params = params
         self._chain_id = chain_id
-        self._sealers: tuple[bytes, ...] = ()
-        self._head = State.empty()
+        self._view = Overlay(State.empty())  # of the head
         self._certificates: dict[int, QuorumCertificate] = {}
-        self._evidence: dict[bytes, Equivocation | DoubleVote] = {}
+        self._evidence: dict[bytes, Evidence] = {}
         self._tally = VoteTally(
             chain_id=chain_id,
-            members_at=lambda slot: self._sealers,
+            members_at=lambda slot: self._voters_of(slot, self._view),
             quorum_of=lambda count: compute_quorum(params, count),
             slots_ahead=_SLOTS_AHEAD + params.checkpoint_lifetime,  # one's own votes are never too far ahead
         )
@@ -54,8 +52,7 @@ class Checkpoints:
 
         Call it once before anything else: it is how the members with the sealing right become known.
         """
-        view = Overlay(state)
-        self._head, self._sealers = state, get_sealers(view)
+        self._view = view = Overlay(state)
         undecided = get_undecided(view)
         recent = get_checkpoints(view)
         newest = recent[-1].slot if recent else 0
@@ -63,7 +60,9 @@ class Checkpoints:
         return tuple(
             self._state(item.slot, item.block_hash)
             for item in undecided
-            if item.block_hash and height >= item.height + self._params.checkpoint_depth
+            if item.block_hash
+            and height >= item.height + self._params.checkpoint_depth
+            and get_sealers_of_slot(view, item.slot)
         )
 
     def is_locked(self, state: State, statement: Statement, record: GuardRecord) -> bool:
@@ -84,7 +83,10 @@ class Checkpoints:
         return False
 
     def add_vote(self, vote: Vote) -> QuorumCertificate | DoubleVote | None:
-        """Count a vote; raises `UnexpectedView` or as `VoteTally.add` does."""
+        """Count a vote.
+
+        Raises `UnexpectedView`, `VoteTooFarAhead` too where its voters may still change, or as `VoteTally.add` does.
+        """
         if vote.statement.view:
             raise UnexpectedView(view=vote.statement.view)  # two of one slot would convict nobody
         outcome = self._tally.add(vote)
@@ -99,19 +101,25 @@ class Checkpoints:
         """The votes held for a slot."""
         return self._tally.votes(slot)
 
-    def add_certificate(self, certificate: QuorumCertificate) -> bool:
+    def add_certificate(self, certificate: QuorumCertificate, state: State | None = None) -> bool:
         """Take in a certificate from a peer; False where one for its slot is known, or it is too old to be kept.
 
-        Raises as `verify_certificate` does.
+        `state` is that after the certified block, and says who its voters are; without it, the head does.
+        Raises `VoteTooFarAhead` where it is not known yet whose it would have to be, and as `verify_certificate` does.
         """
         slot = certificate.statement.slot
         is_old = len(self._certificates) >= _KEPT and slot < min(self._certificates)
         if slot in self._certificates or is_old:
             return False
-        quorum = compute_quorum(self._params, len(self._sealers))
-        verify_certificate(certificate, self._sealers, quorum, chain_id=self._chain_id)
+        view = self._view if state is None else Overlay(state)
+        voters = self._voters_of(certificate.statement.slot, view)
+        verify_certificate(certificate, voters, compute_quorum(self._params, len(voters)), chain_id=self._chain_id)
         self._keep_certificate(certificate)
         return True
+
+    def keep_certificate(self, certificate: QuorumCertificate) -> None:
+        """Take in one that has been verified."""
+        self._keep_certificate(certificate)
 
     def get_certificate(self, slot: int) -> QuorumCertificate | None:
         return self._certificates.get(slot)
@@ -123,12 +131,12 @@ class Checkpoints:
                 return certificate
         return None
 
-    def add_evidence(self, evidence: Equivocation | DoubleVote) -> bool:
+    def add_evidence(self, evidence: Evidence) -> bool:
         """Keep checked evidence until a block has recorded it; whether it was news."""
         key = slot_of(evidence)
         author = author_of(evidence)
         waiting = (other for other in self._evidence.values() if author_of(other) == author)
-        of_author = sum(not is_recorded(Overlay(self._head), other) for other in waiting)
+        of_author = sum(not is_recorded(self._view, other) for other in waiting)
         if key in self._evidence or of_author >= _KEPT_PER_AUTHOR:
             return False  # a few offences take all the credit there is
         self._evidence[key] = evidence
@@ -146,8 +154,15 @@ class Checkpoints:
                 break
         for evidence in self._evidence.values():
             if not is_recorded(view, evidence):
-                kind = EQUIVOCATION if isinstance(evidence, Equivocation) else DOUBLE_VOTE
-                yield kind, evidence.to_value()
+                yield kind_of(evidence), evidence.to_value()
+
+    def _voters_of(self, slot: int, view: Overlay) -> tuple[bytes, ...]:
+        """Who certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
+        voters = get_sealers_of_slot(view, slot)
+        if not voters or not are_voters_known(view, slot, self._params):
+            recent = get_checkpoints(view)
+            raise VoteTooFarAhead(slot=slot, last=min(recent[-1].slot if recent else 0, slot - 1))
+        return voters
 
     def _keep_certificate(self, certificate: QuorumCertificate) -> None:
         self._certificates.setdefault(certificate.statement.slot, certificate)

@@ -6,9 +6,11 @@ where they take effect, so that nobody can replay them.
 
 from __future__ import annotations
 
-from typing import cast
+from typing import TypeAlias, cast
 
 from consensus.evidence import Equivocation, check_equivocation
+from consensus.pbft_committee import Committee, DoubleBallot, check_double_ballot
+from consensus.pbft_messages import ViewChange, height_of, view_of
 from consensus.quorum import (
     DoubleVote,
     QuorumCertificate,
@@ -16,18 +18,23 @@ from consensus.quorum import (
     checkpoint_quorum,
     verify_certificate,
 )
-from ledger.accounts import get_account, get_sealers, put_account
+from ledger.accounts import get_account, put_account
 from ledger.checkpoints import get_undecided, mark_certified
 from ledger.codec import Value, encode
-from ledger.errors import AlreadyRecorded, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
+from ledger.errors import AlreadyRecorded, NotAnEquivocation, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
 from ledger.execution import BlockContext, Handler
 from ledger.hashing import address_of, sha256
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
+from ledger.sealers import get_known_sealers, get_sealers_of_slot
 from ledger.transaction import Transaction
 
-CERTIFICATE, EQUIVOCATION, DOUBLE_VOTE = "certificate", "equivocation", "double-vote"
+CERTIFICATE = "certificate"
+EQUIVOCATION, DOUBLE_VOTE, DOUBLE_BALLOT = "equivocation", "double-vote", "double-ballot"
+
+Evidence: TypeAlias = Equivocation | DoubleVote | DoubleBallot
+
 _EVIDENCE = b"e/"
 _OFFENCES = b"offences"
 _RETAINED_OFFENCES = 256
@@ -39,6 +46,7 @@ def consensus_handlers() -> dict[str, Handler]:
         CERTIFICATE: process_certificate,
         EQUIVOCATION: process_equivocation,
         DOUBLE_VOTE: process_double_vote,
+        DOUBLE_BALLOT: process_double_ballot,
     }
 
 
@@ -55,7 +63,8 @@ def least_quorum(sealers: int, checkpoint_m: int) -> int:
 def process_certificate(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`certificate [certificate]`: record that a checkpoint is certified, and everything before it.
 
-    Raises `StaleCertificate` where the checkpoint is decided or is another one, and what `verify_certificate` raises.
+    Raises `StaleCertificate` where the checkpoint is decided or is another one, or nobody's to certify yet, and what
+    `verify_certificate` raises.
     """
     certificate = QuorumCertificate.from_value(_only(transaction))
     statement = certificate.statement
@@ -64,7 +73,9 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
         raise StaleCertificate(slot=statement.slot, detail="its checkpoint is not open")
     if checkpoint.block_hash != statement.block_hash:
         raise StaleCertificate(slot=statement.slot, detail="it is for another block")
-    sealers = get_sealers(view)
+    sealers = get_sealers_of_slot(view, statement.slot)
+    if not sealers:
+        raise StaleCertificate(slot=statement.slot, detail="the members have changed, and that is not certified yet")
     quorum = compute_quorum(block.params.consensus, len(sealers))
     verify_certificate(certificate, sealers, quorum, chain_id=block.chain_id)
     mark_certified(view, checkpoint)
@@ -72,12 +83,14 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def process_equivocation(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`equivocation [evidence]`: two blocks on one parent.
+    """`equivocation [evidence]`: two blocks on one parent. Under PBFT that is none: a member may lead several views.
 
-    Raises `UnknownSigner`, `AlreadyRecorded` and what `check_equivocation` raises.
+    Raises `NotAnEquivocation`, `UnknownSigner`, `AlreadyRecorded` and what `check_equivocation` raises.
     """
     evidence = Equivocation.from_value(_only(transaction))
-    if evidence.producer not in get_sealers(view):
+    if block.params.consensus.engine == "pbft":
+        raise NotAnEquivocation(detail="under PBFT it is votes that nobody may sign twice")
+    if evidence.producer not in get_known_sealers(view):
         raise UnknownSigner(signer=evidence.producer.hex()[:16])
     check_equivocation(evidence, block.chain_id)
     _punish(view, block, evidence.producer, slot_of(evidence))
@@ -89,23 +102,49 @@ def process_double_vote(view: Overlay, block: BlockContext, transaction: Transac
     Raises `AlreadyRecorded` and what `check_double_vote` raises.
     """
     evidence = DoubleVote.from_value(_only(transaction))
-    check_double_vote(evidence, get_sealers(view), chain_id=block.chain_id)
+    check_double_vote(evidence, get_known_sealers(view), chain_id=block.chain_id)
     _punish(view, block, evidence.signer, slot_of(evidence))
 
 
-def is_recorded(view: Overlay, evidence: Equivocation | DoubleVote) -> bool:
+def process_double_ballot(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`double-ballot [evidence]`: two prepares, or two view changes, for one height and view, under PBFT.
+
+    Raises `AlreadyRecorded` and what `check_double_ballot` raises.
+    """
+    evidence = DoubleBallot.from_value(_only(transaction))
+    check_ballot_evidence(evidence, get_known_sealers(view), chain_id=block.chain_id)
+    _punish(view, block, evidence.signer, slot_of(evidence))
+
+
+def check_ballot_evidence(evidence: DoubleBallot, sealers: frozenset[bytes], *, chain_id: bytes) -> None:
+    """As `check_double_ballot`; of the validators only the author's key matters."""
+    check_double_ballot(evidence, Committee(chain_id=chain_id, validators=tuple(sorted(sealers))))
+
+
+def kind_of(evidence: Evidence) -> str:
+    """The kind of the transaction that records it."""
+    match evidence:
+        case Equivocation():
+            return EQUIVOCATION
+        case DoubleVote():
+            return DOUBLE_VOTE
+        case DoubleBallot():
+            return DOUBLE_BALLOT
+
+
+def is_recorded(view: Overlay, evidence: Evidence) -> bool:
     """Whether the offence has cost its author credit already, or there is none left to take."""
     if get_account(view, address_of(author_of(evidence))).credit_upt == 0:
         return True
     return view.get(_EVIDENCE + slot_of(evidence)) is not None
 
 
-def author_of(evidence: Equivocation | DoubleVote) -> bytes:
+def author_of(evidence: Evidence) -> bytes:
     """The public key that the evidence is against."""
     return evidence.producer if isinstance(evidence, Equivocation) else evidence.signer
 
 
-def slot_of(evidence: Equivocation | DoubleVote) -> bytes:
+def slot_of(evidence: Evidence) -> bytes:
     """What its author was free to sign once."""
     match evidence:
         case Equivocation():
@@ -113,6 +152,9 @@ def slot_of(evidence: Equivocation | DoubleVote) -> bytes:
         case DoubleVote():
             statement = evidence.first.statement
             return sha256(b"vote" + evidence.signer + encode((statement.slot, statement.view)))
+        case DoubleBallot():
+            phase = b"view-change" if isinstance(evidence.first, ViewChange) else b"prepare"
+            return sha256(phase + evidence.signer + encode((height_of(evidence.first), view_of(evidence.first))))
 
 
 def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from itertools import pairwise
 
+from consensus.pbft_record import PbftRecord
 from consensus.quorum import Statement
 from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_list
 from ledger.errors import WrongShape
@@ -15,16 +16,21 @@ from ledger.errors import WrongShape
 _KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
 
 
+_NOTHING_AGREED = PbftRecord()
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GuardRecord:
     """Height of the last block sealed, parents sealed on, and (slot, digest) of statements signed, ascending.
 
-    The height falls only where the head does; a store whose head is below it has been rolled back.
+    The height falls only where the head does; a store whose head is below it has been rolled back. Under PBFT the
+    record of the agreement is all there is.
     """
 
     height: int = 0
     parents: tuple[bytes, ...] = ()
     votes: tuple[tuple[int, bytes], ...] = ()
+    agreement: PbftRecord = _NOTHING_AGREED
 
     def may_seal_on(self, parent: bytes) -> bool:
         return parent not in self.parents
@@ -50,12 +56,12 @@ class GuardRecord:
         return replace(self, height=min(self.height, height))
 
     def to_value(self) -> Value:
-        return (self.height, self.parents, self.votes)
+        return (self.height, self.parents, self.votes, self.agreement.to_value())
 
     @classmethod
     def from_value(cls, value: Value) -> GuardRecord:
         """Raises `WrongShape` or `TooLarge`."""
-        height, parents, votes = expect_array(value, 3, "guard record")
+        height, parents, votes, agreement = expect_array(value, 4, "guard record")
         pairs = [expect_array(pair, 2, "guard vote") for pair in expect_list(votes, "votes", max_items=_KEPT)]
         record = cls(
             height=expect_int(height, "guard height"),
@@ -63,6 +69,7 @@ class GuardRecord:
                 expect_bytes(parent, "parent", size=32) for parent in expect_list(parents, "parents", max_items=_KEPT)
             ),
             votes=tuple((expect_int(slot, "slot"), expect_bytes(digest, "digest", size=32)) for slot, digest in pairs),
+            agreement=PbftRecord.from_value(agreement),
         )
         if any(one >= next_one for (one, _), (next_one, _) in pairwise(record.votes)):
             raise WrongShape(what="guard votes", detail="expected them ascending by slot")

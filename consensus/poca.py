@@ -198,9 +198,14 @@ class PocaEngine:
 
 
 def check_params(params: ChainParams) -> None:
-    """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting."""
+    """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting.
+
+    And where PBFT is to have another quorum than its own.
+    """
     consensus = params.consensus
-    if consensus.eligibility != "poca":
+    if consensus.engine == "pbft" and consensus.checkpoint_m:
+        raise BadParameters(detail="checkpoint_m must be 0 under pbft, whose quorums follow from the validators alone")
+    if consensus.engine != "poca" or consensus.eligibility != "poca":
         return
     limit = compute_n_diff_limit(consensus.tau_upt)
     if consensus.n_diff_max > limit:

@@ -116,6 +116,12 @@ def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
     return not is_received(view, source.name, kind, number, part)
 
 
+def is_stale(view: Overlay, relay: Relay) -> bool:
+    """Whether the source's members have changed since it was certified, as far as this chain has heard."""
+    source = get_sibling(view, relay.source)
+    return source is not None and relay.certificate.statement.slot < source.since_slot
+
+
 def relay_handler(routes: Routes) -> Handler:
     """The contract `relay [relay]` of a chain that takes in the messages in `routes`.
 

@@ -30,7 +30,13 @@ def compute_slot(elapsed_ms: int, params: ChainParams) -> int:
 
 
 def update_checkpoints(view: Overlay, params: ChainParams, *, parent: bytes, height: int, elapsed_ms: int) -> None:
-    """At the start of every block: name the checkpoint before it, and open a new one where a slot begins."""
+    """At the start of every block: name the checkpoint before it, and open a new one where a slot begins.
+
+    Under PBFT there are no slots: whatever a block is built on is final.
+    """
+    if params.consensus.engine == "pbft":
+        view.put(_CERTIFIED, height - 1)
+        return
     recent = list(get_checkpoints(view))
     is_named = bool(recent) and not recent[-1].block_hash
     if is_named:

@@ -84,7 +84,7 @@ class LedgerParams(Section):
 class ConsensusParams(Section):
     """Who may seal and how hard it is: design §3, Eqs (9) and (10) of text 000."""
 
-    engine: Literal["poca"] = "poca"
+    engine: Literal["poca", "pbft"] = "poca"
     eligibility: Literal["poca", "work", "stake"] = "poca"
     tau_upt: Positive = 10_000_000
     n_diff_initial: Uint256 = 2**200
@@ -100,6 +100,9 @@ class ConsensusParams(Section):
     checkpoint_depth: Natural = 2
     checkpoint_m: Natural = 0  # 0: the least m with 2(m+1) > n + f
     equivocation_cost_upt: CreditUpt = 20_000_000
+    view_timeout_ms: Positive = 2_000  # pbft: how long the first view may take; twice as long in each further one …
+    view_timeout_max_ms: Positive = 60_000  # … up to this
+    empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
 
     @model_validator(mode="after")
     def _check(self) -> ConsensusParams:
@@ -107,6 +110,8 @@ class ConsensusParams(Section):
             raise ValueError("n_diff_initial must lie between n_diff_min and n_diff_max")
         if self.max_ahead_ms * 2 > self.relief_after * self.block_interval_ms:
             raise ValueError("max_ahead_ms must be well below relief_after * block_interval_ms")
+        if self.view_timeout_max_ms < self.view_timeout_ms:
+            raise ValueError("view_timeout_max_ms must not be below view_timeout_ms")
         return self
 
 
@@ -129,7 +134,8 @@ class MarketParams(Section):
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
     period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
     "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price. Of the
-    periods that are over, the records of the latest `retained_periods` stay in the state.
+    periods that are over, the records of the latest `retained_periods` stay in the state. With `audit` "required" a
+    trade list binds only if the authority has countersigned it before the deadline.
     """
 
     open_ppm: Positive = 3_000_000
@@ -147,6 +153,7 @@ class MarketParams(Section):
     clearing_rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = "price-time"
     k_ppm: Ppm = 500_000
     weights: MatchingWeights = MatchingWeights()
+    audit: Literal["required", "none"] = "none"
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:

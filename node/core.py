@@ -7,13 +7,27 @@ No await, no clock, no socket: the asyncio runtime and the simulator perform the
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import assert_never
 
 from consensus.checkpoints import Checkpoints
-from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION, is_recorded
+from consensus.contracts import (
+    CERTIFICATE,
+    DOUBLE_BALLOT,
+    DOUBLE_VOTE,
+    EQUIVOCATION,
+    Evidence,
+    check_ballot_evidence,
+    is_recorded,
+    kind_of,
+)
 from consensus.engine import Engine, Proposal
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from consensus.guard import GuardRecord
+from consensus.pbft import Pbft, Timeouts
+from consensus.pbft_committee import DoubleBallot
+from consensus.pbft_engine import PbftEngine
+from consensus.pbft_record import PbftRecord
 from consensus.poca import PocaEngine, check_params
 from consensus.quorum import (
     DoubleVote,
@@ -36,19 +50,25 @@ from ledger.errors import (
     LeavesCheckpoint,
     Rejected,
     RolledBack,
+    ShortCertificate,
     StoreError,
     UnknownMessage,
     UnknownSigner,
+    VoteTooFarAhead,
 )
 from ledger.execution import BlockContext, compute_period, execute_block
 from ledger.genesis import Genesis
+from ledger.hashing import address_of
+from ledger.membership import is_gone
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
+from ledger.sealers import get_known_sealers
 from ledger.signatures import SigningKey
 from ledger.store import KeyValue
 from ledger.transaction import Transaction
 from node import messages as wire
 from node.admission import Admission
+from node.agreement import Agreement
 from node.candidate import Candidate, build_candidate, make_context
 from node.contracts import build_contracts, routes_of
 from node.events import (
@@ -84,8 +104,11 @@ _MAX_CERTIFICATE_BYTES = 1_000_000
 _MAX_RELAY_BYTES = 2_000_000
 _MAX_FINAL_DEPTH = 4 * WINDOW
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
+_MAX_UNPROVEN = 64
+_ALL_SEQUENCES = 2**63
+_MAX_PROPOSALS = 4  # undecided blocks that one member may have in the tree under PBFT
 HEARTBEAT, RESEAL, DEFERRED, REPEAT = "heartbeat", "reseal", "deferred", "repeat"
-_CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
+_CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 
 
 class ChainNode:
@@ -112,10 +135,13 @@ class ChainNode:
         self._store = store
         self._key = key
         self._guard = guard or GuardRecord()
-        if self.chain.head.height < self._guard.height:
-            raise RolledBack(expected=self._guard.height, actual=self.chain.head.height)
+        signed_height = max(self._guard.height, self._guard.agreement.height - 1)
+        if self.chain.head.height < signed_height:
+            raise RolledBack(expected=signed_height, actual=self.chain.head.height)
         self._contracts = build_contracts(genesis)
-        self._engine: Engine = PocaEngine(genesis)
+        self._engine: Engine = PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis)
+        self._agreement = Agreement(self._make_pbft(), self) if self._is_pbft else None
+        self._proposals: dict[bytes, Header] = {}  # undecided blocks under PBFT
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self._outgoing = Outgoing(genesis)
@@ -125,13 +151,15 @@ class ChainNode:
         self._sync = self._gossip.sync
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
+        self._unproven: dict[bytes, None] = {}  # blocks said to be certified, by members not known here
         self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
-        self._waiting_since: dict[bytes, int] = {}  # head's height when a pending transaction was first noticed
+        self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
+        self._beats = 0  # heartbeats so far
         self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
         self._candidate: Candidate | None = None
         self._job = 0
-        self._sealers = frozenset(get_sealers(Overlay(self.chain.head.state)))
+        self._sealers = get_known_sealers(Overlay(self.chain.head.state))
         self._due_statements()
 
     # --- the step --------------------------------------------------------------------------------
@@ -173,6 +201,9 @@ class ChainNode:
             self._acknowledged[transaction.id] = None
         forget: list[Action] = [Persist(changes=journal.rows_to_forget(lost))] if lost else []
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
+        if self._agreement is not None:
+            forget += self._load_proposals()
+            return [*forget, beat, *self._repeat(now_ms), *self._begin_height(now_ms)]
         return [*forget, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> list[Action]:
@@ -189,6 +220,9 @@ class ChainNode:
                 return self._import_deferred(now_ms)
             case "repeat":
                 return self._repeat(now_ms)
+            case "agreement":
+                assert self._agreement is not None
+                return self._agreement.on_timer(now_ms)
         raise AssertionError(f"unknown timer {name}")
 
     # --- messages --------------------------------------------------------------------------------
@@ -211,7 +245,7 @@ class ChainNode:
             case wire.GetTransactions(ids=ids):
                 return self._gossip.give_transactions(peer, ids)
             case wire.Transactions(raw=raw):
-                return self._on_transactions(peer, raw)
+                return self._on_transactions(peer, raw, now_ms)
             case wire.NewBlock():
                 return self._on_new_block(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
@@ -222,7 +256,7 @@ class ChainNode:
                 return self._gossip.give_blocks(peer, ids)
             case wire.Blocks(raw=raw):
                 return self._on_blocks(peer, raw, now_ms)
-            case wire.Votes(raw=raw):
+            case wire.Votes(raw=raw) if self._agreement is None:
                 return self._on_votes(peer, raw, now_ms)
             case wire.Certificate(raw=raw):
                 return self._on_certificate(peer, raw, now_ms)
@@ -230,6 +264,12 @@ class ChainNode:
                 return self._on_evidence(peer, message)
             case wire.Relay(raw=raw):
                 return self._on_relay(raw, peer, now_ms)
+            case wire.Agreement(raw=raw):
+                if self._agreement is None:
+                    raise UnknownMessage(kind=message.code)
+                return self._agreement.receive(peer, raw, now_ms)
+            case wire.Votes():
+                raise UnknownMessage(kind=message.code)  # under PBFT they come as messages of the agreement
             case _:
                 assert_never(message)
 
@@ -242,7 +282,7 @@ class ChainNode:
             actions.append(Send(peer=peer, message=wire.Certificate(raw=raw)))
         return [*actions, *self._catch_up(now_ms)]
 
-    def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...]) -> list[Action]:
+    def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         accepted, actions = [], list[Action]()
         for item in raw:
             try:
@@ -255,27 +295,34 @@ class ChainNode:
                 continue  # good on the sender's head, perhaps
             except GridmeritError as error:
                 actions.append(PenalisePeer(peer=peer, error=error))
-        return [*actions, *broadcast_transactions(accepted, but=peer)]
+        return [*actions, *broadcast_transactions(accepted, but=peer), *self._note_work(now_ms)]
 
     def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> list[Action]:
         header = Header.from_value(decode(message.header, max_bytes=MAX_HEADER_BYTES))
+        if self._agreement is not None:
+            return self._on_proposal(peer, message, header, now_ms)
         if self._gossip.is_wanted(header.hash):
             self._gossip.want_block(peer, header.hash)
             return []
         if self._is_known(header.hash):
             return []
-        self._engine.screen_header(header, self._sealers)
+        if not self._screen((header,)):
+            return self._gossip.ask_headers(peer, now_ms)
         actions = self._observe(header)
         if not self.chain.is_recent(header.parent):  # unknown, or so old that its branch must first show its work
             return [*actions, *self._gossip.ask_headers(peer, now_ms)]
         if self._gossip.is_stray(peer, header):
             return actions
+        return [*actions, *self._take_announced(peer, message, header, now_ms)]
+
+    def _take_announced(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
+        """Put the block together from pending transactions, or get it whole."""
         known = [self.mempool.get(identity) for identity in message.ids]
         transactions = tuple(transaction for transaction in known if transaction is not None)
         if len(transactions) == len(known) and compute_tx_root(transactions) == header.tx_root:
-            return [*actions, *self._import_block(Block(header=header, transactions=transactions), peer, now_ms)]
+            return self._import_block(Block(header=header, transactions=transactions), peer, now_ms)
         self._gossip.want_block(peer, header.hash)
-        return [*actions, *self._gossip.fetch(now_ms)]
+        return self._gossip.fetch(now_ms)
 
     def _on_headers(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         if not self._sync.expects(peer):
@@ -284,17 +331,40 @@ class ChainNode:
         fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []
-        for header in headers:
-            self._engine.screen_header(header, self._sealers)
+        judged = self._screen(headers)
+        is_cut, headers = len(judged) < len(headers), judged
         more = self._gossip.on_headers(peer, headers, now_ms)
-        if not more and self._sync.headers and not self._is_worth_following():
+        if not more and self._sync.headers and not is_cut and not self._is_worth_following():
             self._sync.reset()  # our head has moved meanwhile, or the peer claimed what it does not have
         return [*more, *self._catch_up(now_ms)]
 
+    def _screen(self, headers: tuple[Header, ...]) -> tuple[Header, ...]:
+        """The headers as far as they can be judged: in periods after what they grow from, other members may seal.
+
+        Those beyond can be once the blocks before them are here.
+        """
+        fresh = next((index for index, header in enumerate(headers) if not self._is_known(header.hash)), len(headers))
+        if fresh == len(headers):
+            return headers
+        root, skeleton = headers[fresh].parent, self._sync.headers
+        if any(root == header.hash for header in skeleton):
+            root = skeleton[0].parent
+        base = self.chain.get(root) if self.chain.is_recent(root) else None
+        sealers = self._sealers if base is None else get_known_sealers(Overlay(base.state))
+        period = (self.chain.head if base is None else base).header.period
+        for index, header in enumerate(headers[fresh:], start=fresh):
+            if header.producer not in sealers and header.period > period:
+                return headers[:index]
+            self._engine.screen_header(header, sealers)
+        return headers
+
     def _is_worth_following(self) -> bool:
         """Whether the skeleton claims more work than our head, or holds a block that a certificate makes final."""
-        if self._gossip.claimed_work() > self.chain.head.work:
+        if self._agreement is None and self._gossip.claimed_work() > self.chain.head.work:
             return True
+        return self._is_certified_ahead() or any(header.hash in self._unproven for header in self._sync.headers)
+
+    def _is_certified_ahead(self) -> bool:
         return any(self._checkpoints.certificate_of(header.hash) for header in self._sync.headers)
 
     def _on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
@@ -332,19 +402,28 @@ class ChainNode:
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
         certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
-        header = self.chain.get_header(certificate.statement.block_hash)
+        block_hash = certificate.statement.block_hash
+        header = self.chain.get_header(block_hash)
         if header is not None and header.height <= self.chain.final_height and self.chain.is_canonical(header):
             return []  # it says nothing new
-        if self._checkpoints.add_certificate(certificate):
-            return self._on_certified(certificate, peer, now_ms)
-        if self.chain.get_header(certificate.statement.block_hash) is None:
+        entry = self.chain.get(block_hash) if self.chain.is_recent(block_hash) else None
+        try:
+            if self._checkpoints.add_certificate(certificate, None if entry is None else entry.state):
+                return self._on_certified(certificate, peer, now_ms)
+        except (VoteTooFarAhead, UnknownSigner, ShortCertificate):
+            if entry is not None:
+                raise
+            self._unproven[block_hash] = None  # the members may have changed: the blocks up to it will tell
+            if len(self._unproven) > _MAX_UNPROVEN:
+                del self._unproven[next(iter(self._unproven))]
+        if header is None:
             return self._gossip.ask_headers(peer, now_ms)
         return []
 
     def _on_evidence(self, peer: PeerId, message: wire.Evidence) -> list[Action]:
         value = decode(message.raw, max_bytes=4 * MAX_HEADER_BYTES)
-        evidence: Equivocation | DoubleVote
-        if message.kind == EQUIVOCATION:
+        evidence: Evidence
+        if message.kind == EQUIVOCATION and not self._is_pbft:
             evidence = Equivocation.from_value(value)
             if evidence.producer not in self._sealers:
                 raise UnknownSigner(signer=evidence.producer.hex()[:16])
@@ -352,6 +431,9 @@ class ChainNode:
         elif message.kind == DOUBLE_VOTE:
             evidence = DoubleVote.from_value(value)
             check_double_vote(evidence, self._sealers, chain_id=self.chain_id)
+        elif message.kind == DOUBLE_BALLOT:
+            evidence = DoubleBallot.from_value(value)
+            check_ballot_evidence(evidence, self._sealers, chain_id=self.chain_id)
         else:
             raise UnknownMessage(kind=message.kind)
         if is_recorded(Overlay(self.chain.head.state), evidence) or not self._checkpoints.add_evidence(evidence):
@@ -371,15 +453,16 @@ class ChainNode:
         relay = Relay.from_value(decode(raw, max_bytes=_MAX_RELAY_BYTES))
         try:
             is_news = self._relays.add(relay, self.chain.head, self._next_context(now_ms))
-        except Rejected:
-            return []  # too early or too late for it here
-        return [Broadcast(message=wire.Relay(raw=raw), but=peer)] if is_news else []
+        except (Rejected, ShortCertificate):
+            return []  # too early or too late for it here, or the source's members have changed
+        return [Broadcast(message=wire.Relay(raw=raw), but=peer), *self._note_work(now_ms)] if is_news else []
 
     def _repeat(self, now_ms: int) -> list[Action]:
         """Offer other chains all they may still lack: they may have been down when it was news."""
         if not self.genesis.siblings:
             return []
-        return [SetTimer(name=REPEAT, at_ms=now_ms + self._repeat_ms), *self._deliver_above(0)]
+        again = SetTimer(name=REPEAT, at_ms=now_ms + self._repeat_ms)
+        return [again, *self._outgoing.repeat_handovers(self._store), *self._deliver_above(0)]
 
     def _deliver_above(self, height: int) -> list[Action]:
         """What the final block has for other chains that was posted above a height."""
@@ -402,6 +485,16 @@ class ChainNode:
         """Whether this chain could use a relay of that message."""
         return self._relays.lacks(name, self.chain.head.state)
 
+    # --- members that have gone ------------------------------------------------------------------
+
+    def purge(self, address: bytes) -> list[Action]:
+        """Drop what an address has pending, acknowledged or not: its member has gone for good."""
+        self._admission.on_head()
+        done = [identity for identity in self.mempool.remove_sender(address) if identity in self._acknowledged]
+        for identity in done:
+            del self._acknowledged[identity]
+        return [Persist(changes=journal.rows_to_forget(done))] if done else []
+
     # --- importing blocks ------------------------------------------------------------------------
 
     def _import_block(self, block: Block, peer: PeerId, now_ms: int) -> list[Action]:
@@ -409,6 +502,8 @@ class ChainNode:
         header = block.header
         if self._is_known(header.hash):
             return []
+        if self._agreement is not None and header.height <= self.chain.final_height:
+            return []  # a proposal that comes late; what was decided there is here
         parent = self.chain.get(header.parent)
         if parent is None:
             return self._gossip.ask_headers(peer, now_ms)
@@ -419,11 +514,16 @@ class ChainNode:
         except StoreError:
             raise
         except GridmeritError as error:
-            return [*self._condemn(header.hash, error), PenalisePeer(peer=peer, error=error)]
+            condemned = [*self._condemn(header.hash, error), PenalisePeer(peer=peer, error=error)]
+            if self._agreement is not None and header.parent == self.chain.head.hash:
+                condemned += self._agreement.on_block(header.hash, now_ms, is_valid=False)
+            return condemned
         actions = self._observe(header)
         certificate = self._checkpoints.certificate_of(entry.hash)
         if certificate is not None:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
+        if self._agreement is not None:
+            return [*actions, *self._on_undecided(entry, now_ms, source=peer)]
         if self._may_follow(entry) and self._engine.is_better(entry, self.chain.head):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
@@ -474,7 +574,12 @@ class ChainNode:
         return self.chain.fork_point(entry).height >= self.chain.final_height
 
     def _observe(self, header: Header) -> list[Action]:
-        """Notice a producer's second block on one parent; the header's signature has been checked."""
+        """Notice a producer's second block on one parent; the header's signature has been checked.
+
+        Under PBFT a member may lead several views, and what it must not sign twice are votes.
+        """
+        if self._agreement is not None:
+            return []
         evidence = self._watch.observe(header)
         if evidence is None or not self._checkpoints.add_evidence(evidence):
             return []
@@ -506,19 +611,20 @@ class ChainNode:
             rows.append(_certificate_row(certificate))
         actions: list[Action] = [Persist(changes=rows)]
         is_new = sealed_here and source is None and self._guard.may_seal_on(entry.header.parent)
+        is_new = is_new and self._agreement is None
         if is_new:  # else a certificate led back to a block of one's own
             self._guard = self._guard.after_seal(height=entry.height, parent=entry.header.parent)
             actions.append(Guard(record=self._guard))
         elif entry.height < self._guard.height:
             self._guard = self._guard.after_head(entry.height)
             actions.insert(0, Guard(record=self._guard))  # else a crash between the two would look like a rollback
-        if not self._sync.is_far_behind:
+        if not self._sync.is_far_behind and self._agreement is None:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in move.events]
         if move.removed:
             actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
         actions.append(Publish(event=("head", entry.height, entry.hash, entry.header.producer_address)))
-        self._sealers = frozenset(get_sealers(Overlay(entry.state)))
+        self._sealers = get_known_sealers(Overlay(entry.state))
         if self.chain.final_height > final_before:
             actions += self._deliver_above(final_before)
         return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
@@ -542,7 +648,7 @@ class ChainNode:
                     dug_up.append(transaction)
         head = self.chain.head
         view = Overlay(head.state)
-        stale = self.mempool.drop_stale(height=head.height + 1, spent=lambda sender: get_account(view, sender).sequence)
+        stale = self.mempool.drop_stale(height=head.height + 1, spent=lambda sender: _count_spent(view, sender))
         done = [identity for identity in stale if identity in self._acknowledged]
         for entry in added if self._acknowledged else ():
             buried_hash = self.chain.hash_at(entry.height - journal.BURIED_DEPTH)
@@ -563,12 +669,15 @@ class ChainNode:
         if entry is None or entry.height <= self.chain.final_height or not self.chain.is_canonical(entry.header):
             return []
         self._final_certificate = certificate
-        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, encode(certificate.to_value()))]
+        handover = self._outgoing.keep_handover(certificate, entry)
+        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, encode(certificate.to_value())), *handover]
 
     # --- sealing ---------------------------------------------------------------------------------
 
     def _restart_sealing(self, now_ms: int) -> list[Action]:
         """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on."""
+        if self._agreement is not None:
+            return [SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms), *self._note_work(now_ms)]
         head = self.chain.head
         if self._key is None or not self._guard.may_seal_on(head.hash):
             self._candidate = None
@@ -610,10 +719,15 @@ class ChainNode:
         return self.mempool.candidates(lambda sender: get_account(view, sender).sequence)
 
     def _remind_of_pending(self) -> list[Action]:
-        """Announce again what blocks pass over: an announcement may be lost, a reorg brings back what was settled."""
-        height, oldest = self.chain.head.height, self._executable()[: wire.MAX_ITEMS]
-        self._waiting_since = {tx.id: self._waiting_since.get(tx.id, height) for tx in oldest}
-        since = height - _PASSED_OVER_BLOCKS
+        """Announce again what blocks pass over: an announcement may be lost, a reorg brings back what was settled.
+
+        Under PBFT there may be no block before the others hear of it: there it is heartbeats that count.
+        """
+        self._beats += 1
+        age = self.chain.head.height if self._agreement is None else self._beats
+        oldest = self._executable()[: wire.MAX_ITEMS]
+        self._waiting_since = {tx.id: self._waiting_since.get(tx.id, age) for tx in oldest}
+        since = age - _PASSED_OVER_BLOCKS
         return broadcast_transactions(tx_id for tx_id, noticed in self._waiting_since.items() if noticed <= since)
 
     def _on_seal_found(self, job: int, nonce: int, now_ms: int) -> list[Action]:
@@ -636,7 +750,8 @@ class ChainNode:
         """Sign the statements that are due, each durably recorded before it leaves."""
         head = self.chain.head
         due = self._due_statements()
-        if self._key is None or self._key.public_key not in self._sealers or self._sync.is_far_behind:
+        voters = get_sealers(Overlay(head.state))
+        if self._key is None or self._key.public_key not in voters or self._sync.is_far_behind:
             return []
         actions: list[Action] = []
         for statement in due:
@@ -690,7 +805,8 @@ class ChainNode:
         rows = [*self._finalise(certificate), _certificate_row(certificate)]
         event = ("certificate", statement.slot, entry.height, statement.block_hash, len(certificate.signatures))
         news = self._deliver_above(final_before) if self.chain.final_height > final_before else []
-        return [*actions, Persist(changes=rows), Publish(event=event), *news]
+        following = self._begin_height(now_ms) if self._agreement is not None else []
+        return [*actions, Persist(changes=rows), Publish(event=event), *news, *following]
 
     def get_certificate(self, slot: int) -> QuorumCertificate | None:
         """The certificate of a slot's checkpoint, from memory or store."""
@@ -711,6 +827,145 @@ class ChainNode:
         due = self._due_statements()
         held = [vote for statement in due for vote in self._checkpoints.votes(statement.slot)]
         return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
+
+    # --- agreement, under PBFT (what `node.agreement.Chamber` asks for) ---------------------------
+
+    def _make_pbft(self) -> Pbft:
+        params = self.params.consensus
+        timeouts = Timeouts(base_ms=params.view_timeout_ms, max_ms=params.view_timeout_max_ms)
+        return Pbft(chain_id=self.chain_id, key=self._key, timeouts=timeouts, record=self._guard.agreement)
+
+    def _begin_height(self, now_ms: int) -> list[Action]:
+        """Agree on the block after the head; blocks for it may have come already."""
+        assert self._agreement is not None
+        head = self.chain.head
+        if self._agreement.height > head.height:
+            return []
+        stale = [block_hash for block_hash, header in self._proposals.items() if header.height <= head.height]
+        for block_hash in stale:
+            del self._proposals[block_hash]
+        actions: list[Action] = [Persist(changes=[(_PROPOSAL_ROW + key, None) for key in stale])] if stale else []
+        certificate = self._final_certificate
+        last = certificate if certificate and certificate.statement.block_hash == head.hash else None
+        actions += self._agreement.start(head.height + 1, get_sealers(Overlay(head.state)), now_ms, last=last)
+        for block_hash, header in tuple(self._proposals.items()):
+            if header.parent == head.hash:
+                actions += self._agreement.on_block(block_hash, now_ms, is_valid=True)
+        return [*actions, *self._restart_sealing(now_ms)]
+
+    def _note_work(self, now_ms: int) -> list[Action]:
+        """Tell the agreement whether the next block has anything to hold."""
+        if self._agreement is None or self._sync.is_far_behind:
+            return []
+        is_pending = self._is_empty_block_due(now_ms) or bool(self._executable())
+        return self._agreement.on_work(now_ms, is_pending=is_pending)
+
+    def _is_empty_block_due(self, now_ms: int) -> bool:
+        after_ms = self.params.consensus.empty_after_ms
+        return after_ms > 0 and now_ms >= self.chain.head.header.timestamp_ms + after_ms
+
+    def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
+        """A member shows a block that is, or may be, proposed for a height to come."""
+        if self._is_known(header.hash) or self.chain.get_header(header.parent) is None:
+            return []
+        if header.height <= self.chain.head.height:
+            return []  # decided meanwhile
+        if not self._screen((header,)):
+            return self._gossip.ask_headers(peer, now_ms)
+        if sum(other.producer == header.producer for other in self._proposals.values()) >= _MAX_PROPOSALS:
+            return []
+        return self._take_announced(peer, message, header, now_ms)
+
+    def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId) -> list[Action]:
+        """A valid block that no certificate names: one of those below a certified one, or a proposal."""
+        assert self._agreement is not None
+        assert entry.block is not None
+        below_certified = any(header.parent == entry.hash for header in self._sync.headers[:1])
+        if below_certified and entry.header.parent == self.chain.head.hash and self._is_certified_ahead():
+            return self._move_head(entry, now_ms, source=source)
+        self._proposals[entry.hash] = entry.header
+        keep = Persist(changes=[(_PROPOSAL_ROW + entry.hash, entry.block.raw)])
+        if entry.header.parent != self.chain.head.hash or entry.height != self._agreement.height:
+            return [keep]
+        return [keep, *self._agreement.on_block(entry.hash, now_ms, is_valid=True)]
+
+    def _load_proposals(self) -> list[Action]:
+        """Undecided blocks from before a restart: what was prepared must be at hand to be proposed again."""
+        limits = self.params.ledger
+        blocks = [
+            Block.from_bytes(
+                raw,
+                max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
+                max_transactions=limits.max_block_transactions,
+                max_transaction_bytes=limits.max_transaction_bytes,
+            )
+            for _, raw in self._store.scan(_PROPOSAL_ROW)
+        ]
+        stale = []
+        for block in sorted(blocks, key=lambda one: one.header.height):
+            parent = self.chain.get(block.header.parent)
+            if parent is not None and block.header.height > self.chain.head.height:
+                self._proposals[self._execute(block, parent).hash] = block.header
+            else:
+                stale.append(block.hash)  # the end came between a decision and the clearing away
+        return [Persist(changes=[(_PROPOSAL_ROW + key, None) for key in stale])] if stale else []
+
+    def remember(self, record: PbftRecord) -> list[Action]:
+        self._guard = replace(self._guard, agreement=record)
+        return [Guard(record=self._guard)]
+
+    def propose_block(self, now_ms: int) -> tuple[bytes, list[Action]] | None:
+        """A new block on the head, if there is anything for it to hold.
+
+        While the head moves up below a certified block, it is not the agreement's height that a block would be for.
+        """
+        assert self._key is not None
+        assert self._agreement is not None
+        head = self.chain.head
+        if self._sync.is_far_behind or self._agreement.height != head.height + 1:
+            return None
+        proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        if proposal is None:
+            return None
+        candidate = self._build_candidate(self._key, proposal)
+        if not candidate.transactions and not self._is_empty_block_due(now_ms):
+            return None
+        block = candidate.sealed(0, self._key)
+        weighed = self._engine.check_header(block.header, head, self.chain)
+        entry = self.chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+        self._proposals[entry.hash] = entry.header
+        keep = Persist(changes=[(_PROPOSAL_ROW + entry.hash, block.raw)])
+        return entry.hash, [keep, Broadcast(message=announce_block(entry))]
+
+    def show_block(self, block_hash: bytes) -> list[Action] | None:
+        """Announce an undecided block again; None where it is not here."""
+        entry = self.chain.get(block_hash) if block_hash in self._proposals else None
+        return None if entry is None else [Broadcast(message=announce_block(entry))]
+
+    def fetch_block(self, block_hash: bytes, peers: tuple[PeerId, ...], now_ms: int) -> list[Action]:
+        if self._is_known(block_hash):
+            return []
+        for peer in peers:
+            if peer in self._gossip.peers:
+                self._gossip.want_block(peer, block_hash)
+        return self._gossip.fetch(now_ms)
+
+    def decide(self, certificate: QuorumCertificate, now_ms: int) -> list[Action]:
+        self._checkpoints.keep_certificate(certificate)
+        signers = tuple(signer for signer, _ in certificate.signatures)
+        fetch = self.fetch_block(certificate.statement.block_hash, signers, now_ms)
+        return [*fetch, *self._on_certified(certificate, None, now_ms)]
+
+    def look_ahead(self) -> list[Action]:
+        """Whoever is ahead answers a status with its final certificate."""
+        return [Broadcast(message=self._gossip.status())]
+
+    def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]:
+        if is_recorded(Overlay(self.chain.head.state), evidence) or not self._checkpoints.add_evidence(evidence):
+            return []
+        message = wire.Evidence(kind=kind_of(evidence), raw=encode(evidence.to_value()))
+        event = ("equivocation", address_of(evidence.signer))
+        return [Publish(event=event), Broadcast(message=message)]
 
     # --- transactions from clients ---------------------------------------------------------------
 
@@ -734,7 +989,7 @@ class ChainNode:
             return [answer]
         self._acknowledged.update((transaction.id, None) for transaction in accepted)
         announcements = broadcast_transactions(transaction.id for transaction in accepted)
-        return [Persist(changes=journal.rows_to_keep(accepted)), answer, *announcements]
+        return [Persist(changes=journal.rows_to_keep(accepted)), answer, *announcements, *self._note_work(now_ms)]
 
     # --- catching up -----------------------------------------------------------------------------
 
@@ -791,6 +1046,14 @@ class ChainNode:
         """Height that the node is catching up to, 0 where it is not known to be behind."""
         return self._sync.target_height
 
+    def waiting_for(self) -> tuple[bytes, ...]:
+        """Under PBFT, the members whose message the current step lacks."""
+        return () if self._agreement is None else self._agreement.waiting_for()
+
+    @property
+    def _is_pbft(self) -> bool:
+        return self.params.consensus.engine == "pbft"
+
     @property
     def _max_ahead_ms(self) -> int:
         return self.params.consensus.max_ahead_ms
@@ -810,3 +1073,8 @@ class ChainNode:
 
 def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:
     return (_CERTIFICATE_ROW + certificate.statement.slot.to_bytes(8, "big"), encode(certificate.to_value()))
+
+
+def _count_spent(view: Overlay, sender: bytes) -> int:
+    """A sender's next sequence; of one whose membership is over, every sequence there is."""
+    return _ALL_SEQUENCES if is_gone(view, sender) else get_account(view, sender).sequence

@@ -126,6 +126,14 @@ class Relay:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Agreement:
+    """What a PBFT replica says: bytes as in `consensus.pbft_messages`."""
+
+    code: ClassVar[int] = 13
+    raw: bytes
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -140,6 +148,7 @@ Message: TypeAlias = (
     | Certificate
     | Evidence
     | Relay
+    | Agreement
 )
 
 
@@ -181,6 +190,7 @@ _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
     Certificate.code: (1, lambda body: Certificate(raw=_blob(body[0]))),
     Evidence.code: (2, lambda body: Evidence(kind=expect_str(body[0], "evidence kind"), raw=_blob(body[1]))),
     Relay.code: (1, lambda body: Relay(raw=_blob(body[0]))),
+    Agreement.code: (1, lambda body: Agreement(raw=_blob(body[0]))),
 }
 
 

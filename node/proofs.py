@@ -13,6 +13,7 @@ from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
 from consensus.contracts import compute_quorum
+from consensus.pbft_engine import PbftEngine
 from consensus.poca import PocaEngine
 from consensus.quorum import QuorumCertificate, verify_certificate
 from ledger.accounts import Account, account_key
@@ -86,7 +87,8 @@ class Trust:
         Raises the `InvalidBlock` family, `InvalidSignature`, `WrongChain` or `InvalidProof`.
         """
         if header.height:
-            PocaEngine(self.genesis).screen_header(header, self.sealers)
+            engine = PbftEngine if self.genesis.params.consensus.engine == "pbft" else PocaEngine
+            engine(self.genesis).screen_header(header, self.sealers)
         elif header != build_genesis_block(self.genesis, build_state(self.genesis)).header:
             raise InvalidProof(detail="this is not the chain's genesis block")
 
@@ -489,10 +491,14 @@ def _gather_evidence(node: ChainNode, header: Header) -> BlockEvidence:
 
 
 def _find_finality(node: ChainNode, header: Header) -> Finality | None:
-    """Look through the certificates of the slot that the block was made in and of those after it."""
+    """Look through the certificates of the slot that the block was made in and of those after it.
+
+    Under PBFT every height is a slot; whoever caught up has the certificate of some higher one.
+    """
     chain, params = node.chain, node.params
-    first = compute_slot(header.timestamp_ms - node.genesis.time_ms, params)
-    for slot in range(first, first + _SLOTS_TRIED):
+    is_pbft = params.consensus.engine == "pbft"
+    first = header.height if is_pbft else compute_slot(header.timestamp_ms - node.genesis.time_ms, params)
+    for slot in range(first, first + (MAX_DESCENDANTS + 1 if is_pbft else _SLOTS_TRIED)):
         certificate = node.get_certificate(slot)
         checkpoint = None if certificate is None else chain.get_header(certificate.statement.block_hash)
         if certificate is None or checkpoint is None or not chain.is_canonical(checkpoint):

@@ -200,7 +200,7 @@ def test_certificates_are_bounded_and_the_oldest_slots_go_first(slotted):
     watcher = Watcher(slotted)
     for slot in range(1, 71):
         statement = replace(slotted.checkpoint, slot=slot)
-        assert watcher.checkpoints.add_certificate(slotted.certify(statement, "anna", "bert", "cleo"))
+        watcher.checkpoints.keep_certificate(slotted.certify(statement, "anna", "bert", "cleo"))
     assert held_slots(watcher) == list(range(7, 71))
 
 
@@ -210,7 +210,7 @@ def test_an_old_certificate_is_no_news_however_often_it_comes(slotted):
         slotted.certify(replace(slotted.checkpoint, slot=slot), "anna", "bert", "cleo") for slot in range(1, 66)
     ]
     for certificate in newer:
-        watcher.checkpoints.add_certificate(certificate)
+        watcher.checkpoints.keep_certificate(certificate)
     for _ in range(2):
         assert not watcher.checkpoints.add_certificate(old)
     assert held_slots(watcher) == list(range(2, 66))

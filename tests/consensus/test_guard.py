@@ -8,11 +8,13 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from consensus.guard import GuardRecord
+from consensus.pbft_record import PbftRecord
 from consensus.quorum import Statement
 from ledger.codec import decode, encode
 from ledger.errors import TooLarge, WrongShape
 
 KEPT = 256
+NONE = PbftRecord().to_value()
 
 
 def parent(number):
@@ -86,21 +88,31 @@ def test_parents_are_bounded():
     assert [record.may_seal_on(parent(number)) for number in (9, 10, KEPT + 9)] == [True, False, False]
 
 
+def test_an_agreement_is_remembered_beside_everything_else():
+    agreement = PbftRecord(height=5).after_view_change(2).after_prepare(2, parent(7))
+    record = replace(GuardRecord().after_vote(statement(3)), agreement=agreement)
+    assert restarted(record) == record
+    assert restarted(record.after_head(2)).agreement == agreement
+
+
 @pytest.mark.parametrize(
     ("value", "error"),
     [
         (None, WrongShape),
         ((), WrongShape),
         ((0, ()), WrongShape),
-        ((-1, (), ()), WrongShape),
-        ((0, (bytes(31),), ()), WrongShape),
-        ((0, (), ((1,),)), WrongShape),
-        ((0, (), ((1, bytes(31)),)), WrongShape),
-        ((0, (), ((b"1", bytes(32)),)), WrongShape),
-        ((0, (), ((2, bytes(32)), (1, bytes(32)))), WrongShape),
-        ((0, (), ((1, bytes(32)), (1, bytes(32)))), WrongShape),
-        ((0, (bytes(32),) * (KEPT + 1), ()), TooLarge),
-        ((0, (), tuple((number, bytes(32)) for number in range(KEPT + 1))), TooLarge),
+        ((0, (), ()), WrongShape),
+        ((-1, (), (), NONE), WrongShape),
+        ((0, (bytes(31),), (), NONE), WrongShape),
+        ((0, (), ((1,),), NONE), WrongShape),
+        ((0, (), ((1, bytes(31)),), NONE), WrongShape),
+        ((0, (), ((b"1", bytes(32)),), NONE), WrongShape),
+        ((0, (), ((2, bytes(32)), (1, bytes(32))), NONE), WrongShape),
+        ((0, (), ((1, bytes(32)), (1, bytes(32))), NONE), WrongShape),
+        ((0, (bytes(32),) * (KEPT + 1), (), NONE), TooLarge),
+        ((0, (), tuple((number, bytes(32)) for number in range(KEPT + 1)), NONE), TooLarge),
+        ((0, (), (), None), WrongShape),
+        ((0, (), (), (1, 0, bytes(31), (), None)), WrongShape),
     ],
 )
 def test_a_record_that_no_guard_wrote_is_refused(value, error):

@@ -1,0 +1,143 @@
+"""PBFT on one chain instance: what the state machine asks for, put into the node's actions.
+
+The state machine (`consensus.pbft`) knows blocks by hash. The `ChainNode` builds, checks and stores them: that is what
+`Chamber` describes.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol, assert_never
+
+from consensus.pbft import Pbft
+from consensus.pbft_committee import DoubleBallot
+from consensus.pbft_effects import (
+    Behind,
+    Blame,
+    Convict,
+    Decide,
+    Effect,
+    Lead,
+    Remember,
+    Say,
+    Tell,
+    Want,
+)
+from consensus.pbft_effects import (
+    SetTimer as SetDeadline,
+)
+from consensus.pbft_messages import decode_message, encode_message
+from consensus.pbft_record import PbftRecord
+from consensus.quorum import DoubleVote, QuorumCertificate
+from node import messages as wire
+from node.events import Action, Broadcast, PeerId, PenalisePeer, Send, SetTimer
+
+AGREEMENT = "agreement"
+
+
+class Chamber(Protocol):
+    """What agreeing on blocks takes of a node. Every method returns what is to be done, or what is known."""
+
+    def remember(self, record: PbftRecord) -> list[Action]: ...
+    def propose_block(self, now_ms: int) -> tuple[bytes, list[Action]] | None: ...
+    def show_block(self, block_hash: bytes) -> list[Action] | None: ...
+    def fetch_block(self, block_hash: bytes, peers: tuple[PeerId, ...], now_ms: int) -> list[Action]: ...
+    def decide(self, certificate: QuorumCertificate, now_ms: int) -> list[Action]: ...
+    def look_ahead(self) -> list[Action]: ...
+    def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]: ...
+
+
+class Agreement:
+    """One replica at work. Events go in as to `Pbft`, actions come out."""
+
+    def __init__(self, pbft: Pbft, chamber: Chamber) -> None:
+        self._pbft = pbft
+        self._chamber = chamber
+        self._lead: Lead | None = None  # what this replica was asked to propose, and has not yet
+
+    def start(
+        self, height: int, validators: tuple[bytes, ...], now_ms: int, *, last: QuorumCertificate | None
+    ) -> list[Action]:
+        """Agree on the block at a height."""
+        self._lead = None
+        return self._perform(self._pbft.start(height, validators, now_ms, last=last), now_ms)
+
+    def receive(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
+        """A peer's message. Raises the `Malformed` family or `DuplicateSigner`."""
+        return self._perform(self._pbft.receive(peer, decode_message(raw), now_ms), now_ms)
+
+    def on_timer(self, now_ms: int) -> list[Action]:
+        return self._perform(self._pbft.on_timer(now_ms), now_ms)
+
+    def on_block(self, block_hash: bytes, now_ms: int, *, is_valid: bool) -> list[Action]:
+        """A block on the head has been executed or condemned."""
+        judge = self._pbft.accept if is_valid else self._pbft.refuse
+        return [*self._perform(judge(block_hash, now_ms), now_ms), *self._try_to_lead(now_ms)]
+
+    def on_work(self, now_ms: int, *, is_pending: bool) -> list[Action]:
+        """Say whether there is something to put into a block, and propose one where it is this replica's turn."""
+        actions = self._perform(self._pbft.wait_for(is_pending, now_ms), now_ms)
+        return [*actions, *self._try_to_lead(now_ms)]
+
+    @property
+    def height(self) -> int:
+        return self._pbft.height
+
+    @property
+    def view(self) -> int:
+        return self._pbft.view
+
+    def waiting_for(self) -> tuple[bytes, ...]:
+        """Whose message the current step lacks."""
+        return self._pbft.waiting_for()
+
+    def _try_to_lead(self, now_ms: int) -> list[Action]:
+        lead = self._lead
+        if lead is None:
+            return []
+        if lead.block_hash is None:
+            proposal = self._chamber.propose_block(now_ms)
+            if proposal is None:
+                return []
+            block_hash, actions = proposal
+        else:
+            block_hash, shown = lead.block_hash, self._chamber.show_block(lead.block_hash)
+            if shown is None:
+                return []
+            actions = shown
+        self._lead = None
+        return [*actions, *self._perform(self._pbft.propose(lead.view, block_hash, now_ms), now_ms)]
+
+    def _perform(self, effects: list[Effect], now_ms: int) -> list[Action]:
+        """The effects in their order, but a decision last: it begins the next height."""
+        actions: list[Action] = []
+        decided: QuorumCertificate | None = None
+        is_asked_to_lead = False
+        for effect in effects:
+            match effect:
+                case Remember(record=record):
+                    actions += self._chamber.remember(record)
+                case Say(message=message):
+                    actions.append(Broadcast(message=wire.Agreement(raw=encode_message(message))))
+                case Tell(peer=peer, message=message):
+                    actions.append(Send(peer=peer, message=wire.Agreement(raw=encode_message(message))))
+                case Want(block_hash=block_hash, peers=peers):
+                    actions += self._chamber.fetch_block(block_hash, peers, now_ms)
+                case Lead(block_hash=wanted, peers=peers):
+                    self._lead, is_asked_to_lead = effect, True
+                    if wanted is not None:
+                        actions += self._chamber.fetch_block(wanted, peers, now_ms)
+                case Decide(certificate=certificate):
+                    decided = certificate
+                case Behind():
+                    actions += self._chamber.look_ahead()
+                case SetDeadline(at_ms=at_ms):
+                    actions.append(SetTimer(name=AGREEMENT, at_ms=at_ms))
+                case Blame(peer=peer, error=error):
+                    actions.append(PenalisePeer(peer=peer, error=error))
+                case Convict(evidence=evidence):
+                    actions += self._chamber.convict(evidence)
+                case _:
+                    assert_never(effect)
+        if decided is not None:
+            return [*actions, *self._chamber.decide(decided, now_ms)]
+        return [*actions, *self._try_to_lead(now_ms)] if is_asked_to_lead else actions
