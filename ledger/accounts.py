@@ -81,7 +81,7 @@ def require_member(view: Overlay, address: bytes) -> Member:
 
 
 def get_sealers(view: Overlay) -> tuple[bytes, ...]:
-    """Public keys with the sealing right, sorted."""
+    """Public keys of those whose votes certify what is built now, sorted. How the set changes: `ledger.sealers`."""
     return cast(tuple[bytes, ...], view.get(_SEALERS) or ())
 
 

@@ -221,6 +221,133 @@ class PoolFull(Rejected):
     message = "the mempool is full ({count} transactions, {size} bytes); try again later"
 
 
+# --- membership ----------------------------------------------------------------------------------
+
+
+class NoAuthority(Rejected):
+    message = "this network has no authority: its members are those of its genesis"
+
+
+class UnknownAuthority(Rejected):
+    message = "key {signer} is none of the authority's"
+
+
+class TooFewSignatures(Rejected):
+    message = "{actual} keys of the authority have signed, {threshold} must"
+
+
+class InvalidAct(Rejected):
+    message = "the authority's act says what cannot be: {what}: {detail}"
+
+
+class SerialTaken(Rejected):
+    message = "serial {serial} has been used: each act takes effect once"
+
+
+class UnknownSerial(Rejected):
+    message = "no credential has the serial {serial}"
+
+
+class SupersededSerial(Rejected):
+    message = "serial {serial} has been replaced by serial {current} of the same member"
+
+
+class NameTaken(Rejected):
+    message = "the name {name} belongs to another key"
+
+
+class NameChanged(Rejected):
+    message = "this key was admitted as {expected} before, it cannot come back as {actual}"
+
+
+class KeyTaken(Rejected):
+    message = "chain key {key} is {owner}'s"
+
+
+class TlsKeyTaken(Rejected):
+    message = "TLS key {key} is, or has been, another member's"
+
+
+class ValidityOver(Rejected):
+    message = "the validity ended at {not_after} ms, the block is of {now} ms"
+
+
+class InvalidValidity(Rejected):
+    message = "a validity from {not_before} to {not_after} ms: {detail}"
+
+
+class RoleNotAdmitted(Rejected):
+    message = "nobody is admitted with the role {role!r}, only with one of: {known}"
+
+
+class RoleMayNotSeal(Rejected):
+    message = "a member with the role {role} may not have the sealing right"
+
+
+class UnknownChainNamed(Rejected):
+    message = "the network has no chain {name!r}, it has {known}"
+
+
+class OwnerNeeded(Rejected):
+    message = "a device is admitted with the member that owns it: a member that is active or admitted too, no device"
+
+
+class OwnerNotAllowed(Rejected):
+    message = "only a device has an owner, this is to be a {role}"
+
+
+class TooFewSealers(Rejected):
+    message = "{left} members would be left to seal and certify here, {needed} are needed: admit others first"
+
+
+class TooManySealers(Rejected):
+    message = "{limit} members may seal, no certificate has room for the signatures of more"
+
+
+class TooManyPending(Rejected):
+    message = "{limit} admissions wait for the next period, the most allowed"
+
+
+class NotYetMember(Rejected):
+    message = "{address} has been admitted from the next period on"
+
+
+class MemberRevoked(Rejected):
+    message = "the membership of {address} has been revoked"
+
+
+class MemberLeft(Rejected):
+    message = "{address} has left the network"
+
+
+class CredentialExpired(Rejected):
+    message = "the credential of {address} ended at {not_after} ms, the block is of {now} ms: ask for a renewal"
+
+
+class CredentialTooEarly(Rejected):
+    message = "the credential of {address} begins at {not_before} ms, the block is of {now} ms"
+
+
+class NoAudit(Rejected):
+    message = "on this market trades need no countersignature"
+
+
+class WrongTradeList(Rejected):
+    message = "the trades of period {period} have the root {expected}, countersigned is {actual}"
+
+
+class NoTradeList(Rejected):
+    message = "period {period} has no trade list that could be countersigned: {detail}"
+
+
+class CountersignedAlready(Rejected):
+    message = "the trades of period {period} are countersigned"
+
+
+class CountersignedTooLate(Rejected):
+    message = "the trades of period {period} were to be countersigned before {deadline} ms, the block is of {now} ms"
+
+
 # --- market rules --------------------------------------------------------------------------------
 
 
@@ -677,6 +804,55 @@ class OtherChainsPeer(NotAPeer):
     message = "the peer with key {key} is configured for other chains than {chain}"
 
 
+class CertificateRefused(Refused):
+    """A peer's certificate that proves nothing here, or not what its holder says."""
+
+
+class BadCertificate(CertificateRefused):
+    message = "the certificate cannot be used: {detail}"
+    exit_code = 3
+
+
+class CertificateExpired(CertificateRefused):
+    message = "the certificate of {member} ended at {not_after_ms} ms"
+
+
+class CertificateTooEarly(CertificateRefused):
+    message = "the certificate of {member} begins at {not_before_ms} ms"
+
+
+class ForeignCertificate(CertificateRefused):
+    message = "the certificate of {member} is of network {actual}, this is {expected}"
+
+
+class WrongRole(CertificateRefused):
+    message = "the certificate says that {member} has the role {actual}, on chain {chain} it has the role {expected}"
+
+
+class NoPeerRole(CertificateRefused):
+    message = "{member} has the role {role}, and that takes no part among peers"
+
+
+class NotActive(CertificateRefused):
+    message = "{member} is no active member of {chain} at height {height}, the last final one"
+
+
+class SignerMismatch(CertificateRefused):
+    message = "the connection's certificate is of the key {certificate}, the batch of {signer}"
+
+
+class TooManyConnections(Refused):
+    message = "{open} connections are open, the most allowed; close one, or try again later"
+
+
+class CompressedBody(Refused):
+    message = "a body must come as it is, not with the encoding {encoding}"
+
+
+class ForeignOrigin(Refused):
+    message = "a page of {origin} may not send requests to this API"
+
+
 class ChainNotHosted(Refused):
     message = "this node does not host chain {chain}"
     exit_code = 5
@@ -749,12 +925,40 @@ class BadKeyFile(ConfigError):
     message = "{file} holds no key of ours: {detail}"
 
 
+class BadCertificateFile(ConfigError):
+    message = "{file} cannot be used: {detail}"
+
+
 class WrongPassphrase(ConfigError):
     message = "the passphrase does not open {file}"
 
 
 class EmptyPassphrase(ConfigError):
     message = "the passphrase of {file} is empty"
+
+
+class BadApplication(ConfigError):
+    message = "{file} is no application that can be used: {detail}"
+
+
+class ForeignApplication(ConfigError):
+    message = "the application of {name} is for network {actual}, this is {expected}"
+
+
+class ApplicationUsed(ConfigError):
+    message = "the application of {name} has been used once: the act it led to is {act}"
+
+
+class BadActFile(ConfigError):
+    message = "{file} holds no act of an authority: {detail}"
+
+
+class SignedAlready(ConfigError):
+    message = "the key {signer} has signed this act; another key of the authority must sign, too"
+
+
+class NotThisAuthority(ConfigError):
+    message = "{directory} has no key of this network's authority, whose keys are {known}"
 
 
 class BadParameters(ConfigError):
@@ -799,6 +1003,11 @@ class NodeFailed(GridmeritError):
 
     message = "node {name} {detail}; its log ends: {log}"
     exit_code = 4
+
+
+class ActNotEverywhere(GridmeritError):
+    message = "the act stands on {done}, and not on {missing}: {detail}"
+    exit_code = 6
 
 
 class NoPeriod(GridmeritError):

@@ -2,7 +2,8 @@
 
 A contract is a set of handlers by transaction kind and of hooks that run at the start of every block. A member's
 transaction that a contract refuses stays in its block with a receipt that names the error; only its sequence number is
-spent. A stranger's cannot stand in a block at all, or it would leave an account behind.
+spent. A stranger's cannot stand in a block at all, or it would leave an account behind, and neither can that of one
+whose membership is over.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import cast
 
-from ledger.accounts import get_account, process_transfer, put_account, require_member
+from ledger.accounts import get_account, process_transfer, put_account
 from ledger.block import Block, Header, compute_tx_root
 from ledger.checkpoints import update_checkpoints
 from ledger.codec import encode
@@ -30,6 +31,7 @@ from ledger.errors import (
     WrongStateRoot,
     WrongTransactionRoot,
 )
+from ledger.membership import require_active
 from ledger.merkle import merkle_root
 from ledger.overlay import Delta, Event, Overlay
 from ledger.params import ChainParams, LedgerParams
@@ -63,7 +65,7 @@ Hook = Callable[[Overlay, BlockContext], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contracts:
-    """Handlers by transaction kind, and hooks in the order they run.
+    """Handlers by transaction kind, and hooks in the order they run: `early_hooks` before the credit snapshot is taken.
 
     Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
     takes no effect cannot stand in a block.
@@ -72,6 +74,7 @@ class Contracts:
     handlers: Mapping[str, Handler]
     producer_handlers: Mapping[str, Handler] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
+    early_hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -149,6 +152,8 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
         elapsed_ms=block.timestamp_ms - block.genesis_time_ms,
     )
     view.put(_CLOCK, block.timestamp_ms)
+    for hook in contracts.early_hooks:
+        hook(view, block)
     if block.is_first_of_period:
         take_snapshot(view, block.height)
     for hook in contracts.hooks:
@@ -159,13 +164,13 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
 def apply_transaction(view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts) -> Receipt:
     """Run one transaction whose envelope has been checked.
 
-    Raises `UnknownMember`, `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a producer's kind
-    whatever its handler raises: such a transaction cannot stand in a block.
+    Raises what `require_active` does, `WrongSequence`, `SequenceTooLow`, `Expired` or `ExpiryTooFar`, and for a
+    producer's kind whatever its handler raises: such a transaction cannot stand in a block.
     """
     check_expiry(transaction, height=block.height, max_expiry_blocks=block.params.ledger.max_expiry_blocks)
     if (producers := contracts.producer_handlers.get(transaction.kind)) is not None:
         return _apply_producers(view, block, transaction, producers)
-    require_member(view, transaction.sender)
+    require_active(view, transaction.sender, transaction.kind, block.timestamp_ms)
     account = get_account(view, transaction.sender)
     if transaction.sequence != account.sequence:
         error = SequenceTooLow if transaction.sequence < account.sequence else WrongSequence

@@ -13,13 +13,16 @@ from pydantic import BeforeValidator, Field, model_validator
 from ledger.accounts import MAX_SEALERS, Account, Member, put_account, put_member, put_sealers
 from ledger.block import NO_PARENT, Block, Header, compute_tx_root
 from ledger.codec import Value, encode
+from ledger.errors import InvalidKey
 from ledger.execution import compute_receipt_root
 from ledger.hashing import address_of, tagged_hash
 from ledger.inbox import REMEMBERED
+from ledger.membership import AuthorityRecord, enrol_founder, put_authority
 from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART
 from ledger.overlay import Overlay
-from ledger.params import ChainParams, HexBytes, Name, Natural, Section
+from ledger.params import ChainParams, HexBytes, Name, Natural, Positive, Section
 from ledger.siblings import Sibling, put_sibling
+from ledger.signatures import check_public_key
 from ledger.snapshot import take_snapshot
 from ledger.state import State
 
@@ -42,7 +45,8 @@ def _parse_seals(value: object) -> object:
 class GenesisMember(Section):
     """A founding member; `owner` names the member whose meter a device is.
 
-    `seals` names the chains on which it has the sealing right; true stands for all of them.
+    `seals` names the chains on which it has the sealing right; true stands for all of them. `tls_key` is the Ed25519
+    key of its TLS certificate; without one, peers know it by `key` alone.
     """
 
     name: Name
@@ -55,9 +59,31 @@ class GenesisMember(Section):
     capacity_wh: Natural = 0
     position: Annotated[str, Field(max_length=32)] = ""
     owner: Annotated[str, Field(max_length=32)] = ""
+    tls_key: HexBytes = b""
 
     def seals_on(self, chain: str) -> bool:
         return chain in self.seals or ALL_CHAINS in self.seals
+
+
+class Authority(Section):
+    """The weak centre: `threshold` of these Ed25519 keys together admit, revoke and renew members, and audit trades.
+
+    They are no member's keys: with them alone one sends no transaction, seals no block and votes for none. Without
+    keys nobody is ever admitted.
+    """
+
+    threshold: Positive = 1
+    keys: tuple[HexBytes, ...] = ()
+
+    @model_validator(mode="after")
+    def _check(self) -> Authority:
+        if len(set(self.keys)) < len(self.keys):
+            raise ValueError("two keys of the authority are the same")
+        if self.threshold > max(1, len(self.keys)):
+            raise ValueError(f"{self.threshold} keys of the authority must sign, it has {len(self.keys)}")
+        for key in self.keys:
+            _check_key(key, "a key of the authority")
+        return self
 
 
 class Genesis(Section):
@@ -67,6 +93,7 @@ class Genesis(Section):
     time_ms: Natural
     members: Annotated[tuple[GenesisMember, ...], Field(min_length=1, max_length=100_000)]
     siblings: tuple[ChainParams, ...] = ()
+    authority: Authority = Authority()
 
     @model_validator(mode="after")
     def _check(self) -> Genesis:
@@ -86,8 +113,22 @@ class Genesis(Section):
                 raise ValueError(f"{member.name}: a device, and only a device, names the member that owns it")
             if member.owner and member.owner not in roles:
                 raise ValueError(f"{member.name}: its owner {member.owner} is not a member")
+        self._check_keys()
         self._check_chains()
         return self
+
+    def _check_keys(self) -> None:
+        """That TLS keys are different ones, and that the authority's are no member's."""
+        tls_keys = [member.tls_key for member in self.members if member.tls_key]
+        if len(set(tls_keys)) < len(tls_keys):
+            raise ValueError("two members share a tls_key")
+        for member in self.members:
+            if member.tls_key:
+                _check_key(member.tls_key, f"the tls_key of {member.name}")
+            if {member.key, member.tls_key} & set(self.authority.keys):
+                raise ValueError(f"{member.name} has a key of the authority, whose keys are no member's")
+        if not self.authority.keys and any(chain.market.audit == "required" for chain in self.chains):
+            raise ValueError('audit = "required" needs an authority, and it has no keys')
 
     def _check_sealers(self, chain: ChainParams) -> None:
         """Enough of them for checkpoints, and no more than a certificate has room for."""
@@ -96,10 +137,8 @@ class Genesis(Section):
             raise ValueError(f"no member has the sealing right on {chain.name}")
         if chain.consensus.checkpoint_m >= sealers:
             raise ValueError(f"more than checkpoint_m members must sign, but only {sealers} have the sealing right")
-        taken = _CERTIFICATE_BYTES + (_RELAY_BYTES if self.siblings else 0)
-        smallest = min(item.ledger.max_transaction_bytes for item in self.chains)
-        room = min(MAX_SEALERS, max(0, (smallest - taken) // _SIGNER_BYTES))
-        if sealers > room:
+        if sealers > self.max_sealers:
+            room = self.max_sealers
             raise ValueError(f"{sealers} members seal, max_transaction_bytes has room for the signatures of {room}")
 
     def _check_chains(self) -> None:
@@ -130,6 +169,13 @@ class Genesis(Section):
                 raise ValueError(f"settle_ppm is over {RETAINED} periods after meter_ppm, the outbox keeps as many")
 
     @property
+    def max_sealers(self) -> int:
+        """Of how many members a certificate has room for the signatures."""
+        taken = _CERTIFICATE_BYTES + (_RELAY_BYTES if self.siblings else 0)
+        smallest = min(item.ledger.max_transaction_bytes for item in self.chains)
+        return min(MAX_SEALERS, max(0, (smallest - taken) // _SIGNER_BYTES))
+
+    @property
     def chains(self) -> tuple[ChainParams, ...]:
         """Every chain of the network, by name."""
         return tuple(sorted((self.params, *self.siblings), key=lambda chain: chain.name))
@@ -148,14 +194,35 @@ class Genesis(Section):
 
     def chain_id_of(self, chain: str) -> bytes:
         """The id of this chain or of a sibling."""
-        network = (self.time_ms, _values(self.chains), _values(self.members))
-        return tagged_hash("gridmerit/genesis", encode((*network, chain)))
+        return tagged_hash("gridmerit/genesis", encode((*self._network, chain)))
+
+    @property
+    def network_id(self) -> bytes:
+        """One id for all chains of the network: what the authority signs is good on each of them, and nowhere else."""
+        return tagged_hash("gridmerit/network", encode(self._network))
+
+    @property
+    def _network(self) -> tuple[Value, ...]:
+        return (self.time_ms, _values(self.chains), _values(self.members), self.authority.to_value())
+
+    def serial_of(self, name: str) -> int:
+        """The serial of a founder's credential: its place in the document, from 1."""
+        return next(place for place, member in enumerate(self.members, start=1) if member.name == name)
 
     def open(self, chain: str) -> Genesis:
         """The same network's genesis of another chain, by name."""
         params = next(item for item in self.chains if item.name == chain)
         others = tuple(item for item in self.chains if item.name != chain)
-        return Genesis(params=params, time_ms=self.time_ms, members=self.members, siblings=others)
+        return Genesis(
+            params=params, time_ms=self.time_ms, members=self.members, siblings=others, authority=self.authority
+        )
+
+
+def _check_key(key: bytes, what: str) -> None:
+    try:
+        check_public_key(key)
+    except InvalidKey as error:
+        raise ValueError(f"{what} is none: {error.values['detail']}") from None
 
 
 def _values(sections: tuple[Section, ...]) -> tuple[Value, ...]:
@@ -167,11 +234,17 @@ def build_state(genesis: Genesis) -> State:
     view = Overlay(State.empty())
     addresses = {member.name: address_of(member.key) for member in genesis.members}
     initial = genesis.params.market.initial_credit_upt
-    for member in genesis.members:
+    chains = tuple(chain.name for chain in genesis.chains)
+    authority = genesis.authority
+    put_authority(
+        view, AuthorityRecord(genesis.network_id, authority.threshold, authority.keys, chains, genesis.max_sealers)
+    )
+    for serial, member in enumerate(genesis.members, start=1):
         address = addresses[member.name]
         owner = addresses[member.owner] if member.owner else b""
         record = Member(member.name, member.role, member.key, member.capacity_wh, member.position, owner)
         put_member(view, address, record)
+        enrol_founder(view, address, record, serial=serial, tls_key=member.tls_key)
         balance_uyuan = member.balance_uyuan if genesis.params.kind == "trading" else 0  # money is there alone
         put_account(view, address, Account(balance_uyuan=balance_uyuan, credit_upt=initial))
         if member.role == "grid-operator":

@@ -98,6 +98,17 @@ class Mempool:
             if not waiting:
                 del self._by_sender[transaction.sender]
 
+    @property
+    def senders(self) -> tuple[bytes, ...]:
+        """Addresses of those that have transactions pending."""
+        return tuple(self._by_sender)
+
+    def remove_sender(self, sender: bytes) -> tuple[bytes, ...]:
+        """Drop all that an address has pending and return the ids."""
+        gone = tuple(transaction.id for transaction in self._by_sender.get(sender, {}).values())
+        self.remove(gone)
+        return gone
+
     def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[bytes, ...]:
         """Drop what cannot enter a block at `height` any more and return its ids; `spent` gives next sequences."""
         stale = tuple(

@@ -55,9 +55,24 @@ def post(
     view.put(_INDEX, tuple(tuple(entry) for entry in index if entry not in gone))
 
 
+def withdraw(view: Overlay, kind: str, number: int) -> None:
+    """Take back a message that no certificate covers yet, so that nobody can have heard it."""
+    index = get_entries(view)
+    for entry in index:
+        if (entry.kind, entry.number) == (kind, number):
+            for part in range(entry.parts):
+                view.delete(outbox_key(kind, number, part))
+    view.put(_INDEX, tuple(tuple(entry) for entry in index if (entry.kind, entry.number) != (kind, number)))
+
+
 def get_entries(view: Overlay) -> tuple[Entry, ...]:
     """Everything in the outbox, in the order of posting."""
     return tuple(Entry._make(row) for row in cast(tuple[tuple[str, int, int, int], ...], view.get(_INDEX) or ()))
+
+
+def is_posted(view: Overlay, kind: str) -> bool:
+    """Whether there is any message of a kind."""
+    return any(entry.kind == kind for entry in get_entries(view))
 
 
 def iterate_parts(state: State, *, above_height: int = 0) -> Iterator[tuple[str, int, int, bytes]]:

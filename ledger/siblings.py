@@ -7,6 +7,7 @@ from typing import NamedTuple, cast
 from ledger.overlay import Overlay
 
 _SIBLING = b"n/"
+_BY_NAME = b"nn/"
 
 
 class Sibling(NamedTuple):
@@ -26,3 +27,12 @@ def get_sibling(view: Overlay, chain_id: bytes) -> Sibling | None:
 
 def put_sibling(view: Overlay, chain_id: bytes, sibling: Sibling) -> None:
     view.put(_SIBLING + chain_id, tuple(sibling))
+    view.put(_BY_NAME + sibling.name.encode(), chain_id)
+
+
+def find_sibling(view: Overlay, name: str) -> tuple[bytes, Sibling]:
+    """Id and record of a chain that is known to be there, by its name."""
+    chain_id = cast(bytes, view.get(_BY_NAME + name.encode()))
+    sibling = get_sibling(view, chain_id)
+    assert sibling is not None, name
+    return chain_id, sibling

@@ -1,7 +1,9 @@
 """The credit snapshot that consensus reads: fixed at a period boundary, in the block's own ancestry.
 
 The live credit of an account changes whenever a delivery is scored; difficulty follows the snapshot, which the first
-block of each period takes and which counts from the next block on.
+block of each period takes and which counts from the next block on. It is also what the right to seal goes by: it holds
+the members that are wanted as sealers when the period begins (`ledger.sealers`), so that one newly admitted may seal
+from the period's second block on and not before (`NotASealer`), and one revoked no longer.
 """
 
 from __future__ import annotations
@@ -9,10 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import cast
 
-from ledger.accounts import get_account, get_sealers
+from ledger.accounts import get_account
 from ledger.codec import Value
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
+from ledger.sealers import get_wanted_sealers
 from ledger.state import State
 
 _SNAPSHOT = b"snapshot"
@@ -36,10 +39,10 @@ class Snapshot:
 
 
 def take_snapshot(view: Overlay, height: int) -> None:
-    """Make the live credits the active ones."""
+    """Make the live credits of those who are to seal the active ones."""
     current = cast(tuple[int, Value, Value], view.get(_SNAPSHOT) or (0, (), ()))[1]
     fresh = []
-    for key in get_sealers(view):
+    for key in get_wanted_sealers(view):
         account = get_account(view, address_of(key))
         fresh.append((key, account.credit_upt, max(0, account.balance_uyuan)))
     view.put(_SNAPSHOT, (height, tuple(fresh), current or tuple(fresh)))

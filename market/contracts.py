@@ -15,6 +15,7 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
     certified-result   period
     accepted           period, trades curtailed, volume accepted of all trades; then one `curtailed` each
     curtailed          period, trade index, volume accepted, line that is the reason
+    countersigned      period, result root
     void               period
     reading            period, owner, consumed, produced
     metered            period, meters read
@@ -33,12 +34,13 @@ from __future__ import annotations
 from typing import NamedTuple
 
 from ledger.accounts import Member, require_member
-from ledger.codec import Value, expect_array, expect_int, expect_str
+from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_str
 from ledger.errors import (
     CapacityOverstated,
     GateClosed,
     ImplausibleReading,
     MarketNotOpen,
+    NoAudit,
     NotADevice,
     ReadingTooEarly,
     ReadingTooLate,
@@ -47,7 +49,9 @@ from ledger.errors import (
     WrongPosition,
 )
 from ledger.execution import BlockContext, Handler, Hook
+from ledger.hashing import HASH_SIZE
 from ledger.inbox import Routes
+from ledger.membership import check_act
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from market.book import cancel_order, place_order
@@ -57,12 +61,13 @@ from market.gates import get_gate
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Reading, add_reading
 from market.orders import Side, Statement
-from market.period import process_due_periods, receive_metered, receive_verdict
+from market.period import countersign, process_due_periods, receive_metered, receive_verdict
 from market.period_index import add_live_period, is_closed
 from market.quotas import check_quota, receive_quota, require_quota
 from market.times import compute_times
 
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
+COUNTERSIGN = "countersign"
 PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
 
 _ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
@@ -108,7 +113,11 @@ class TradeIntention(NamedTuple):
 
 def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
     """The market's transaction kinds, given the kinds of the network's other chains."""
-    handlers: dict[str, Handler] = {"intention": process_intention, "cancel": process_cancel}
+    handlers: dict[str, Handler] = {
+        "intention": process_intention,
+        "cancel": process_cancel,
+        COUNTERSIGN: process_countersign,
+    }
     if "scheduling" not in siblings:
         handlers["reading"] = process_reading
     return handlers
@@ -179,6 +188,20 @@ def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction)
     order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling)
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
     view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
+
+
+def process_countersign(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`countersign [period, result_root, signatures]`: the authority has audited a period's trade list.
+
+    It signs `["countersign", chain_id, period, result_root]` as it signs an act. Raises `NoAudit`, and what
+    `check_act` and `countersign` raise.
+    """
+    number, root, signatures = expect_array(transaction.payload, 3, COUNTERSIGN)
+    period, result_root = expect_int(number, "period"), expect_bytes(root, "result root", size=HASH_SIZE)
+    if block.params.market.audit != "required":
+        raise NoAudit()
+    check_act(view, (COUNTERSIGN, block.chain_id, period, result_root), signatures)
+    countersign(view, block, period, result_root)
 
 
 def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:

@@ -1,7 +1,8 @@
 """The life of a delivery period: open, gate, certified, accepted or void, delivered, settled or lapsed.
 
 A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
-scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them.
+scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them. Where the
+market asks for an audit, they bind only once the authority has countersigned them too.
 
 Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
 is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
@@ -18,14 +19,34 @@ from typing import cast
 
 from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
-from ledger.errors import RelayTooLate, UnexpectedRelay, WrongShape
+from ledger.errors import (
+    CountersignedAlready,
+    CountersignedTooLate,
+    NoTradeList,
+    RelayTooLate,
+    UnexpectedRelay,
+    WrongShape,
+    WrongTradeList,
+)
 from ledger.execution import BlockContext
 from ledger.inbox import Delivery
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
 from market.book import close_book, get_candidates, has_book
 from market.delivery import PeriodSettlement, drop_settlement, put_settlement, settle_period
-from market.gates import ACCEPTED, CERTIFIED, LAPSED, OPEN, SETTLED, VOID, Gate, drop_gate, get_gate, put_gate
+from market.gates import (
+    ACCEPTED,
+    CERTIFIED,
+    LAPSED,
+    OPEN,
+    SETTLED,
+    VOID,
+    Gate,
+    drop_gate,
+    gate_key,
+    get_gate,
+    put_gate,
+)
 from market.matching_weight import weigh_book
 from market.metering import Reading, check_distinct, parse_reading, take_readings
 from market.orders import Order, Side
@@ -52,6 +73,7 @@ from market.trades import (
 
 RESULT, VERDICT, METERED = "result", "verdict", "metered"
 
+_COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
 
 # --- what is due ---------------------------------------------------------------------------------
 
@@ -75,7 +97,8 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
     if gate is not None and gate.status == OPEN and gate.height <= get_certified_height(view):
         gate = _change_status(view, period, gate, CERTIFIED)
         view.emit("certified-result", period)
-    if gate is not None and _is_undecided(block, gate) and block.timestamp_ms >= times.deadline_ms:
+    is_late = block.timestamp_ms >= times.deadline_ms
+    if gate is not None and is_late and (_is_undecided(block, gate) or _lacks_audit(view, block, period, gate)):
         gate = _void_gate(view, block, period, gate)
     if block.timestamp_ms < times.settle_ms:
         return
@@ -178,9 +201,10 @@ def _is_undecided(block: BlockContext, gate: Gate) -> bool:
 
 
 def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate) -> Gate:
-    """No certificate or no verdict came in time: the trades lapse and their reserves are free again."""
+    """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
     drop_parts(view, VERDICT, period)
-    _release(view, block, period, get_trades(view, period))
+    is_accepted = gate.status == ACCEPTED  # then buyers keep aside no more than for what was
+    _release(view, block, period, get_binding_trades(view, period) if is_accepted else get_trades(view, period))
     view.emit("void", period)
     return _change_status(view, period, gate, VOID)
 
@@ -189,6 +213,38 @@ def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[T
     """Give buyers back what they have set aside for these trades, all that bind."""
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
     replace_reserves(view, compute_trade_reserves(trades, wheeling), {})
+
+
+# --- the audit -----------------------------------------------------------------------------------
+
+
+def countersign(view: Overlay, block: BlockContext, period: int, result_root: bytes) -> None:
+    """Record that the authority has countersigned a period's trade list; its signatures have been checked.
+
+    Raises `NoTradeList`, `CountersignedTooLate`, `WrongTradeList` or `CountersignedAlready`.
+    """
+    gate = get_gate(view, period)
+    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    if block.timestamp_ms >= deadline_ms:
+        raise CountersignedTooLate(period=period, deadline=deadline_ms, now=block.timestamp_ms)
+    if gate is None or gate.status not in (OPEN, CERTIFIED, ACCEPTED):
+        raise NoTradeList(period=period, detail="its gate is not closed" if gate is None else f"it is {gate.status}")
+    if result_root != gate.result_root:
+        raise WrongTradeList(period=period, expected=gate.result_root.hex()[:16], actual=result_root.hex()[:16])
+    if is_countersigned(view, period):
+        raise CountersignedAlready(period=period)
+    view.put(gate_key(period) + _COUNTERSIGNED, block.height)
+    view.emit("countersigned", period, result_root)
+
+
+def is_countersigned(view: Overlay, period: int) -> bool:
+    return view.get(gate_key(period) + _COUNTERSIGNED) is not None
+
+
+def _lacks_audit(view: Overlay, block: BlockContext, period: int, gate: Gate) -> bool:
+    """Whether trades that bind otherwise want a countersignature that has not come."""
+    is_wanted = block.params.market.audit == "required" and _is_binding(block, gate)
+    return is_wanted and not is_countersigned(view, period)
 
 
 # --- the verdict ---------------------------------------------------------------------------------
@@ -311,5 +367,6 @@ def _close(view: Overlay, block: BlockContext, period: int) -> None:
     for old in close_period(view, period, retained=block.params.market.retained_periods):
         drop_quotas(view, old)
         drop_gate(view, old)
+        view.delete(gate_key(old) + _COUNTERSIGNED)
         drop_trades(view, old)
         drop_settlement(view, old)

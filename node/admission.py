@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 
-from ledger.accounts import get_account, put_account, require_member
+from ledger.accounts import get_account, put_account
 from ledger.chain import Entry
 from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
 from ledger.execution import (
@@ -15,6 +15,7 @@ from ledger.execution import (
     begin_block,
     check_expiry,
 )
+from ledger.membership import require_active
 from ledger.mempool import Mempool
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
@@ -64,6 +65,7 @@ class Admission:
         account = get_account(view, transaction.sender)
         is_next = transaction.sequence == account.sequence
         try:
+            require_active(view, transaction.sender, transaction.kind, context.timestamp_ms)
             if is_next:
                 self._contracts.handlers[transaction.kind](view, context, transaction)
             self._add(transaction, head)
@@ -84,7 +86,7 @@ class Admission:
         if transaction.kind not in self._contracts.handlers:
             raise UnknownKind(kind=transaction.kind)
         check_expiry(transaction, height=head.height + 1, max_expiry_blocks=limits.max_expiry_blocks)
-        require_member(Overlay(head.state), transaction.sender)
+        require_active(Overlay(head.state), transaction.sender, transaction.kind, head.header.timestamp_ms)
         self.envelopes.check(transaction, self._chain_id)
 
     def _add(self, transaction: Transaction, head: Entry, *, limited: bool = True) -> None:

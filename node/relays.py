@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from consensus.quorum import QuorumCertificate
-from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_wanted, make_relays
-from ledger.chain import Entry
+from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
+from ledger.chain import Changes, Entry
 from ledger.codec import Value
 from ledger.execution import BlockContext
 from ledger.genesis import Genesis
-from ledger.inbox import Routes
+from ledger.inbox import Routes, read_part
+from ledger.outbox import is_posted
 from ledger.overlay import Overlay
+from ledger.sealers import SEALERS, read_since_slot
 from ledger.state import State
+from ledger.store import KeyValue
 from node.contracts import routes_of
 from node.events import Action, Deliver
 
 _MAX_WAITING = 512
+_HANDOVER_ROW = b"K"
 _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
 
 
@@ -24,6 +28,7 @@ class Outgoing:
     """What this chain has to say to the others."""
 
     def __init__(self, genesis: Genesis) -> None:
+        self._chain_id = genesis.chain_id
         self._kind = genesis.params.kind
         self._destinations = {
             genesis.chain_id_of(sibling.name): routes_of(sibling.kind) for sibling in genesis.siblings
@@ -39,6 +44,25 @@ class Outgoing:
             if (self._kind, relay.kind) in routes
         ]
 
+    def keep_handover(self, certificate: QuorumCertificate, checkpoint: Entry) -> Changes:
+        """Rows that keep the proof of who certifies after this checkpoint: those who do cannot prove it elsewhere."""
+        if not self._destinations or not is_posted(Overlay(checkpoint.state), SEALERS):
+            return []
+        return [
+            (_HANDOVER_ROW + relay.number.to_bytes(8, "big") + relay.part.to_bytes(4, "big"), relay.to_bytes())
+            for relay in make_relays(certificate, checkpoint.header, checkpoint.state)
+            if relay.kind == SEALERS and certificate.statement.slot < read_since_slot(read_part(relay.raw)[1])
+        ]
+
+    def repeat_handovers(self, store: KeyValue) -> list[Action]:
+        """Say again who has followed whom, in that order."""
+        actions: list[Action] = []
+        for key, raw in sorted(store.scan(_HANDOVER_ROW)):
+            number, part = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
+            name = (self._chain_id, SEALERS, number, part)
+            actions += [Deliver(chain_id=chain_id, name=name, raw=raw) for chain_id in self._destinations]
+        return actions
+
 
 class Waiting:
     """Relays that have been checked and wait for a block. Bounded, oldest out first."""
@@ -53,7 +77,7 @@ class Waiting:
         Raises what `accept_relay` does.
         """
         view = Overlay(head.state)
-        if relay.name in self._relays or not is_wanted(view, relay.name, self._routes):
+        if self._is_at_hand(relay.name, view) or not is_wanted(view, relay.name, self._routes):
             return False
         accept_relay(view, context, relay, self._routes)
         self._relays[relay.name] = (relay, head.height)
@@ -62,8 +86,13 @@ class Waiting:
         return True
 
     def lacks(self, name: RelayName, state: State) -> bool:
-        """Whether a message is neither in a state nor at hand."""
-        return name not in self._relays and is_wanted(Overlay(state), name, self._routes)
+        """Whether a message is neither in a state nor at hand with a proof that still counts."""
+        view = Overlay(state)
+        return not self._is_at_hand(name, view) and is_wanted(view, name, self._routes)
+
+    def _is_at_hand(self, name: RelayName, view: Overlay) -> bool:
+        kept = self._relays.get(name)
+        return kept is not None and not is_stale(view, kept[0])
 
     def drop(self, names: Iterable[RelayName]) -> None:
         """Forget relays that cannot take effect any more; they may be offered again."""
@@ -77,8 +106,11 @@ class Waiting:
             del self._relays[name]
 
     def for_the_next_block(self, state: State) -> Iterator[tuple[RelayName, tuple[str, Value]]]:
-        """Name, and (kind, payload item) of the producer's transaction, of what is at hand and `state` lacks."""
+        """Name, and (kind, payload item) of the producer's transaction, of what is at hand and `state` lacks.
+
+        A change of a chain's members comes last: what the old ones have certified counts no more after it.
+        """
         view = Overlay(state)
-        for relay, _ in self._relays.values():
+        for relay, _ in sorted(self._relays.values(), key=lambda item: item[0].kind == SEALERS):
             if is_wanted(view, relay.name, self._routes):
                 yield relay.name, (RELAY, relay.to_value())

@@ -8,7 +8,16 @@ from pydantic import ValidationError
 
 from ledger.accounts import MAX_SEALERS, Account, Member, get_account, get_member, get_sealers
 from ledger.block import NO_PARENT, NO_SIGNATURE
-from ledger.genesis import Genesis, GenesisMember, build_genesis_block, build_state, get_grid_operator
+from ledger.genesis import Authority, Genesis, GenesisMember, build_genesis_block, build_state, get_grid_operator
+from ledger.membership import (
+    ACTIVE,
+    UNLIMITED_MS,
+    Credential,
+    find_by_tls_key,
+    get_authority,
+    get_credential,
+    list_members,
+)
 from ledger.merkle import EMPTY_ROOT
 from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, MarketParams, SchedulingParams
@@ -50,14 +59,23 @@ def scheduling_chain(name="DU1", ledger=None, market=None, consensus=None, **fie
 DU1, LH1 = scheduling_chain(), ChainParams(name="LH1", kind="credit")
 
 
-def make(*members, consensus=None, ledger=None, market=None, time_ms=TIME_MS, siblings=()):
+AUTHORITY = Authority(keys=(key("chair"), key("clerk")))
+
+
+def make(*members, consensus=None, ledger=None, market=None, time_ms=TIME_MS, siblings=(), authority=None):
     params = ChainParams(
         name="JY1",
         consensus=ConsensusParams(**(consensus or {})),
         ledger=LedgerParams(**(ledger or {})),
         market=MarketParams(**(market or {})),
     )
-    return Genesis(params=params, time_ms=time_ms, members=members or (GRID, ANNA, METER), siblings=siblings)
+    return Genesis(
+        params=params,
+        time_ms=time_ms,
+        members=members or (GRID, ANNA, METER),
+        siblings=siblings,
+        authority=authority or Authority(),
+    )
 
 
 # --- the chain id ----------------------------------------------------------------------------------
@@ -71,10 +89,11 @@ def test_the_chain_id_is_the_tagged_hash_of_the_whole_document():
             TIME_MS,
             [list(genesis.params.to_value())],
             [
-                ["grid", "grid-operator", key("grid"), [], 0, 0, "", ""],
-                ["anna", "prosumer", key("anna"), ["*"], 500, 7_000, "feeder-1", ""],
-                ["meter", "device", key("meter"), [], 0, 0, "", "anna"],
+                ["grid", "grid-operator", key("grid"), [], 0, 0, "", "", b""],
+                ["anna", "prosumer", key("anna"), ["*"], 500, 7_000, "feeder-1", "", b""],
+                ["meter", "device", key("meter"), [], 0, 0, "", "anna", b""],
             ],
+            [1, []],
             "JY1",
         ],
         use_bin_type=True,
@@ -96,9 +115,12 @@ def test_two_documents_that_differ_anywhere_are_two_chains():
                 {"capacity_wh": 7_001},
                 {"position": "feeder-2"},
                 {"role": "producer"},
+                {"tls_key": key("tls")},
             )
         ),
         make(GRID.model_copy(update={"seals": ("*",)}), ANNA, METER),
+        make(authority=AUTHORITY),
+        make(authority=Authority(keys=(key("chair"), key("clerk")), threshold=2)),
     ]
     assert len({genesis.chain_id for genesis in (make(), *others)}) == len(others) + 1
 
@@ -282,8 +304,72 @@ def test_the_state_holds_members_accounts_sealers_and_the_first_snapshot():
     }
 
 
-def test_the_order_of_members_does_not_reach_the_state():
-    assert build_state(make(GRID, ANNA, METER)).root == build_state(make(METER, ANNA, GRID)).root
+def test_a_founder_has_an_unlimited_credential_whose_serial_is_its_place():
+    genesis = make(GRID, ANNA.model_copy(update={"tls_key": key("tls")}), METER)
+    state = build_state(genesis)
+    addresses = {name: SigningKey(name.encode().ljust(32, b".")).address for name in ("grid", "anna", "meter")}
+    assert [genesis.serial_of(name) for name in addresses] == [1, 2, 3]
+    credential = get_credential(Overlay(state), addresses["anna"])
+    assert credential == Credential(2, key("tls"), 0, UNLIMITED_MS, ACTIVE)
+    assert get_credential(Overlay(state), addresses["grid"]).tls_key == b""
+    assert find_by_tls_key(state, key("tls")) == addresses["anna"]
+    assert find_by_tls_key(state, b"") is None
+    assert [item.member.name for item in list_members(state)] == ["anna", "grid", "meter"]
+
+
+# --- the authority ---------------------------------------------------------------------------------
+
+
+def test_all_chains_of_a_network_share_one_network_id():
+    network = make(siblings=(DU1, LH1), authority=AUTHORITY)
+    tag = hashlib.sha256(b"gridmerit/network").digest()
+    members = [list(item.to_value()) for item in network.members]
+    chains = [item.to_value() for item in network.chains]
+    document = msgpack.packb([TIME_MS, chains, members, [1, [key("chair"), key("clerk")]]], use_bin_type=True)
+    assert network.network_id == hashlib.sha256(tag + tag + document).digest()
+    opened = [network.open(name) for name in ("DU1", "JY1", "LH1")]
+    assert {item.network_id for item in opened} == {network.network_id}
+    assert all(item.authority == AUTHORITY for item in opened)
+    assert make(siblings=(DU1, LH1)).network_id != network.network_id
+    for item in opened:
+        record = get_authority(Overlay(build_state(item)))
+        assert record[:4] == (network.network_id, 1, AUTHORITY.keys, ("DU1", "JY1", "LH1"))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"threshold": 0}, "greater than or equal to 1"),
+        ({"threshold": 2}, "2 keys of the authority must sign, it has 0"),
+        ({"threshold": 3, "keys": (key("chair"), key("clerk"))}, "3 keys of the authority must sign, it has 2"),
+        ({"keys": (key("chair"), key("chair"))}, "two keys of the authority are the same"),
+        ({"keys": (b"short",)}, "expected 32 bytes, got 5"),
+        ({"keys": ((1).to_bytes(32, "little"),)}, "a point of small order"),
+        ({"keys": ((2**255 - 18).to_bytes(32, "little"),)}, "a non-canonical encoding"),
+    ],
+)
+def test_an_authority_that_could_not_sign_is_refused(fields, message):
+    with pytest.raises(ValidationError, match=message):
+        Authority(**fields)
+
+
+@pytest.mark.parametrize(
+    ("members", "fields", "message"),
+    [
+        ((GRID, ANNA, member("chair")), {}, "chair has a key of the authority"),
+        ((GRID, ANNA, member("bert", tls_key=key("clerk"))), {}, "bert has a key of the authority"),
+        ((GRID, ANNA, member("bert", tls_key=b"short")), {}, "the tls_key of bert is none"),
+        (
+            (GRID, ANNA, member("bert", tls_key=key("t")), member("cleo", tls_key=key("t"))),
+            {},
+            "two members share a tls_key",
+        ),
+        ((GRID, ANNA), {"authority": Authority(), "market": {"audit": "required"}}, "needs an authority"),
+    ],
+)
+def test_keys_that_mix_up_members_and_authority_are_refused(members, fields, message):
+    with pytest.raises(ValidationError, match=message):
+        make(*members, **{"authority": AUTHORITY, **fields})
 
 
 def test_the_genesis_block_follows_from_the_document():

@@ -46,6 +46,9 @@ OTHER_VALUES = {
         "checkpoint_depth": 3,
         "checkpoint_m": 1,
         "equivocation_cost_upt": 1,
+        "view_timeout_ms": 2_001,
+        "view_timeout_max_ms": 60_001,
+        "empty_after_ms": 1,
     },
     "market": {
         "open_ppm": 4_000_000,
@@ -63,6 +66,7 @@ OTHER_VALUES = {
         "clearing_rule": "uniform-price",
         "k_ppm": 1,
         "weights": MatchingWeights(position_ppm=1),
+        "audit": "required",
     },
 }
 OTHER_VALUES["scheduling"] = {

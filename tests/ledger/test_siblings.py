@@ -1,7 +1,7 @@
 """What a chain's state knows of the network's other chains."""
 
 from ledger.overlay import Overlay
-from ledger.siblings import Sibling, get_sibling, put_sibling
+from ledger.siblings import Sibling, find_sibling, get_sibling, put_sibling
 from ledger.state import State
 
 FIRST = Sibling(name="DU1", kind="scheduling", checkpoint_m=2, since_slot=0, sealers=(b"a" * 32, b"b" * 32))
@@ -26,4 +26,5 @@ def test_a_change_of_members_replaces_the_record():
     put_sibling(view, b"\x01" * 32, changed)
     assert get_sibling(view, b"\x01" * 32) == changed
     view.commit()
-    assert len(view.finish()[0]) == 1
+    assert find_sibling(view, "DU1") == (b"\x01" * 32, changed)
+    assert len(view.finish()[0]) == 2  # by id, and by name

@@ -13,7 +13,7 @@ from ledger.checkpoints import Checkpoint, mark_certified
 from ledger.codec import Value, encode
 from ledger.errors import GridmeritError
 from ledger.execution import BlockContext, Contracts, Execution, compute_period, execute_body, select_transactions
-from ledger.genesis import Genesis, GenesisMember, build_state
+from ledger.genesis import Authority, Genesis, GenesisMember, build_state
 from ledger.inbox import Delivery, receive
 from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Event, Overlay
@@ -39,6 +39,7 @@ TRADERS = {
     "pia": "producer",
     "rosa": "prosumer",
 }
+CHAIRS = ("chair-1", "chair-2", "chair-3")  # whose keys are the authority's
 WIDE_WH = 10**9  # a line quota that is never in the way
 
 
@@ -117,12 +118,16 @@ class Market:
         siblings: frozenset[str] = frozenset(),
         capacity_wh: int = CAPACITY_WH,
         positions: Mapping[str, str] = MappingProxyType({}),
-        **market: int,
+        **market: int | str,
     ) -> None:
         self.siblings, self.positions = siblings, positions
         self.contracts = make_contracts(siblings)
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
-        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh, positions))
+        authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
+        genesis = Genesis(
+            params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh, positions), authority=authority
+        )
+        self.network_id = genesis.network_id
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)
         self.height = 0

@@ -324,9 +324,9 @@ def test_the_credit_chains_snapshot_is_made_the_markets(make_market):
 
 
 def test_what_the_market_registers_depends_on_who_else_is_there():
-    assert set(market_handlers(frozenset())) == {"intention", "cancel", "reading"}
-    assert set(market_handlers(CREDIT)) == {"intention", "cancel", "reading"}
-    assert set(market_handlers(SCHEDULING)) == {"intention", "cancel"}
+    assert set(market_handlers(frozenset())) == {"intention", "cancel", "countersign", "reading"}
+    assert set(market_handlers(CREDIT)) == {"intention", "cancel", "countersign", "reading"}
+    assert set(market_handlers(SCHEDULING)) == {"intention", "cancel", "countersign"}
     assert set(market_routes()) == {
         ("scheduling", "quota"),
         ("scheduling", "verdict"),
