@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import socket
+import ssl
 import sys
 from collections.abc import Sequence
 from contextlib import closing
@@ -19,6 +20,7 @@ from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
+from node.certificates import WARNING_DAYS, name_of_key
 from node.client import Client
 from node.clock import now_ms
 from node.config import ListenAddress, NodeConfig, PeerConfig, load_chains, load_config
@@ -26,6 +28,7 @@ from node.core import ChainNode
 from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
 from node.network import measure_nonces_per_s
+from node.tls import PeerTls, make_client_context
 
 _OLDEST_PYTHON = (3, 11)
 _PEER_TIMEOUT_S = 2.0
@@ -57,7 +60,7 @@ async def examine(directory: Path | None) -> list[Finding]:
     names = ", ".join(genesis.params.name for genesis in documents)
     findings.append(Finding("configuration", "ok", f"{directory / 'node.toml'}, chains {names}"))
     key_finding, key = _check_key(config, documents)
-    findings.append(key_finding)
+    findings += [key_finding, _check_certificate(config, documents, key)]
     holder = await _find_holder(config, documents, key)
     findings += [
         _check_port("peer port", config.peer_listen, holder),
@@ -65,7 +68,8 @@ async def examine(directory: Path | None) -> list[Finding]:
     ]
     findings += [_check_chain(config, genesis, key) for genesis in documents]
     findings.append(_check_clock(documents))
-    findings += [await _check_peer(peer, documents) for peer in config.peers]
+    context = _open_client_context(config)
+    findings += [await _check_peer(peer, documents, context) for peer in config.peers]
     if not config.peers:
         findings.append(Finding("peers", "warn", "none configured", "add [[peers]] to node.toml"))
     return findings
@@ -107,6 +111,44 @@ def _check_key(config: NodeConfig, documents: Sequence[Genesis]) -> tuple[Findin
     sealed = [genesis.params.name for genesis in documents if key.public_key in genesis.sealers]
     rights = f"may seal on {', '.join(sealed)}" if sealed else "may not seal"
     return Finding("key", "ok", f"{members[0].name} ({members[0].role}, {rights}), file mode 0600"), key
+
+
+def _check_certificate(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> Finding:
+    """Whether peers will take this node's certificate, and for how long."""
+    if config.tls is None:
+        remedy = "" if not config.peers else "have the network's authority issue a certificate, and add [tls]"
+        verdict: Literal["ok", "warn"] = "warn" if config.peers else "ok"
+        return Finding("certificate", verdict, "none: what peers send is signed, but everybody can read it", remedy)
+    if key is None or config.passphrase_file is None:
+        return Finding("certificate", "fail", "the member's key cannot be opened", "see the finding on the key")
+    if not config.tls.certificate.exists():
+        remedy = "apply to the network's authority: gridmerit member apply; then put the certificate in place"
+        return Finding("certificate", "warn", f"{config.tls.certificate} is not there yet, no peer will listen", remedy)
+    renewal = "have the authority issue another: gridmerit member renew; then put it in place, no restart is needed"
+    try:
+        passphrase = load_passphrase(config.passphrase_file)
+        network = documents[0].network_id
+        certificate = PeerTls(config.tls, passphrase, key=key.public_key, network=network).certificate
+    except GridmeritError as error:
+        return Finding("certificate", "fail", str(error), renewal)
+    days, begins_in = certificate.days_left(now_ms()), certificate.not_before_ms - now_ms()
+    if begins_in > 0:
+        return Finding("certificate", "fail", f"it begins in {begins_in // 1_000} s", "set this machine's clock (NTP)")
+    if days < 0:
+        return Finding("certificate", "fail", f"it ended {-days} days ago", renewal)
+    detail = f"{certificate.member}'s, serial {certificate.serial}, ends in {days} days"
+    if days < WARNING_DAYS:
+        return Finding("certificate", "warn", detail, renewal)
+    return Finding("certificate", "ok", detail)
+
+
+def _open_client_context(config: NodeConfig) -> ssl.SSLContext | None:
+    if config.tls is None or config.passphrase_file is None:
+        return None
+    try:
+        return make_client_context(config.tls, load_passphrase(config.passphrase_file))
+    except GridmeritError:
+        return None  # a finding of its own
 
 
 async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> str:
@@ -183,7 +225,7 @@ def _check_clock(documents: Sequence[Genesis]) -> Finding:
     return Finding("clock", "ok", "after the genesis")
 
 
-async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis]) -> Finding:
+async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis], context: ssl.SSLContext | None) -> Finding:
     """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date)."""
     what, url = f"peer {peer.name}", peer.url
     names = [genesis.params.name for genesis in documents]
@@ -194,8 +236,15 @@ async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis]) -> Finding
     begin_ms = now_ms()
     try:
         timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)
-        async with aiohttp.ClientSession(timeout=timeout) as session, session.get(url) as response:
+        name = None if context is None else name_of_key(peer.key)
+        async with (
+            aiohttp.ClientSession(timeout=timeout) as session,
+            session.get(url, ssl=context or True, server_hostname=name) as response,
+        ):
             date = response.headers.get("Date")
+    except aiohttp.ClientSSLError as error:
+        detail = f"{url} answers, but TLS fails: {error.os_error.strerror or error}"
+        return Finding(what, "warn", detail, "compare its key in node.toml with the peer's own; look at its log")
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         reason = getattr(error, "os_error", error)
         detail = f"no answer from {url}: {getattr(reason, 'strerror', None) or type(reason).__name__}"

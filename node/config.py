@@ -17,12 +17,13 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic import model_validator as check_model
 
 from ledger.errors import BadConfigFile, ChainNotNamed, InvalidKey, NoSuchChain, UnreadableFile, UnwritableFile
-from ledger.genesis import Genesis, GenesisMember
+from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
+_TLS_FILES = ("certificate", "key_file", "ca")
 _BASE = "base"  # validation context: the directory that relative paths start from
 
 
@@ -59,7 +60,7 @@ def _resolve(value: object, info: ValidationInfo) -> object:
 
 def _check_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or len(value) < 10:
-        raise ValueError('a URL, for example "http://127.0.0.1:9100"')
+        raise ValueError('a URL, for example "https://127.0.0.1:9100"')
     return value.rstrip("/")
 
 
@@ -131,8 +132,24 @@ class Limits(_Settings):
     peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
 
 
+class TlsConfig(_Settings):
+    """What a node shows to its peers, and the authority whose certificates it takes from them.
+
+    The key file is encrypted with the passphrase of the member's own key.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, validate_default=True)
+
+    certificate: FilePath = Path("tls.pem")
+    key_file: FilePath = Path("tls-key.pem")
+    ca: FilePath = Path("ca.pem")
+
+
 class NodeConfig(_Settings):
-    """One node's settings. A node without a key follows its chains as an observer."""
+    """One node's settings. A node without a key follows its chains as an observer.
+
+    Peers speak mutual TLS, unless they are insecure: plain HTTP is for rehearsals, where nobody else is on the wire.
+    """
 
     data_dir: FilePath
     key_file: FilePath | None = None
@@ -140,6 +157,8 @@ class NodeConfig(_Settings):
     peer_listen: Listen
     api_listen: Listen
     log_level: Literal["debug", "info", "warning", "error"] = "info"
+    insecure_peers: bool = False
+    tls: TlsConfig | None = None
     chains: Annotated[tuple[ChainConfig, ...], BeforeValidator(_to_tuple), Field(min_length=1)]
     peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(_to_tuple)] = ()
     sealing: SealingConfig = SealingConfig()
@@ -149,19 +168,33 @@ class NodeConfig(_Settings):
     def _check(self) -> NodeConfig:
         if (self.key_file is None) != (self.passphrase_file is None):
             raise ValueError("key_file and passphrase_file come together: neither, or both")
+        self._check_tls()
         for what in ("name", "url", "key"):
             values = [getattr(peer, what) for peer in self.peers]
             if len(set(values)) < len(values):
                 raise ValueError(f"two of the peers share a {what}")
         return self
 
+    def _check_tls(self) -> None:
+        if self.peers and self.tls is None and not self.insecure_peers:
+            raise ValueError("peers speak TLS: want a table [tls], or else insecure_peers = true")
+        if self.tls is not None and self.insecure_peers:
+            raise ValueError("either a table [tls] or insecure_peers = true, not both")
+        if self.tls is not None and self.key_file is None:
+            raise ValueError("peers speak TLS with members only: [tls] wants a key_file")
+        scheme = "http" if self.tls is None else "https"
+        for peer in self.peers:
+            if not peer.url.startswith(f"{scheme}://"):
+                raise ValueError(f"the url of the peer {peer.name} must begin with {scheme}://")
+
 
 class NetworkDocument(Section):
-    """What a genesis file says: all chains of a network, and the members and the start that they share."""
+    """What a genesis file says: all chains of a network, and the members, authority and start that they share."""
 
     time_ms: Natural
     chains: Annotated[tuple[ChainParams, ...], Field(min_length=1)]
     members: Annotated[tuple[GenesisMember, ...], Field(min_length=1, max_length=100_000)]
+    authority: Authority = Authority()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -176,12 +209,16 @@ class NetworkDocument(Section):
         """One chain's genesis, by its name. Raises `ValidationError` where the chains do not fit together."""
         params = next(item for item in self.chains if item.name == chain)
         others = tuple(item for item in self.chains if item is not params)
-        return Genesis(params=params, time_ms=self.time_ms, members=self.members, siblings=others)
+        return Genesis(
+            params=params, time_ms=self.time_ms, members=self.members, siblings=others, authority=self.authority
+        )
 
 
 def describe_network(genesis: Genesis) -> NetworkDocument:
     """The document that a chain's genesis and those of its siblings are opened from."""
-    return NetworkDocument(time_ms=genesis.time_ms, chains=genesis.chains, members=genesis.members)
+    return NetworkDocument(
+        time_ms=genesis.time_ms, chains=genesis.chains, members=genesis.members, authority=genesis.authority
+    )
 
 
 # --- files ---------------------------------------------------------------------------------------
@@ -204,9 +241,12 @@ def save_config(config: NodeConfig, path: str | Path) -> None:
     """Write a `node.toml`; paths below its directory become relative. Raises `UnwritableFile`."""
     file = Path(path)
     values = config.model_dump(mode="json", exclude_none=True, exclude_defaults=True)
-    for name in ("data_dir", "key_file", "passphrase_file"):
-        if name in values:
-            values[name] = _relative(values[name], file.parent)
+    if config.tls is not None:
+        values["tls"] = config.tls.model_dump(mode="json")
+    for table, names in ((values, ("data_dir", "key_file", "passphrase_file")), (values.get("tls", {}), _TLS_FILES)):
+        for name in names:
+            if name in table:
+                table[name] = _relative(table[name], file.parent)
     for chain in values["chains"]:
         chain["genesis"] = _relative(chain["genesis"], file.parent)
     for name in ("peer_listen", "api_listen"):
@@ -298,7 +338,7 @@ def _relative(path: str, base: Path) -> str:
 
 
 def _toml_lines(values: dict[str, Any], *heading: str) -> Iterator[str]:
-    """TOML of nested tables, lists of tables, lists of text, text and integers: all that a config holds."""
+    """TOML of nested tables, lists of tables, lists of text, text, integers and booleans: all that a config holds."""
     tables = {key: value for key, value in values.items() if _has_tables(value)}
     for key, value in values.items():
         if key not in tables:
@@ -318,6 +358,8 @@ def _has_tables(value: object) -> bool:
 
 def _show_toml(value: object) -> str:
     match value:
+        case bool():
+            return str(value).lower()
         case int():
             return str(value)
         case list():

@@ -16,6 +16,7 @@ from typing import Protocol, assert_never
 from consensus.relays import RelayName
 from ledger.errors import GridmeritError, NodeStopping, StoreFailed
 from ledger.genesis import Genesis
+from ledger.hashing import Address
 from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
@@ -132,6 +133,13 @@ class ChainHost:
     def forget(self, peer: PeerId) -> None:
         """Drop what waits from a peer."""
         self._inbox.drop_peer(peer)
+
+    async def purge(self, address: Address) -> None:
+        """Drop what a member that has gone has pending."""
+        async with self.settled:
+            if not self._is_closed:
+                for action in self.node.purge(address):
+                    await self._perform(action, [])
 
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         """A client's transactions: None for each that is accepted and on disk, else why not, in their order.

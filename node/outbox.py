@@ -134,11 +134,12 @@ class _Outcome(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Where a chain's batches for one peer go."""
+    """Where a chain's batches for one peer go; with TLS, its certificate must carry `tls_name`."""
 
     name: str
     key: PeerId
     url: str
+    tls_name: str | None = None
 
 
 class Outbox:
@@ -150,7 +151,7 @@ class Outbox:
         *,
         key: SigningKey,
         chain_id: bytes,
-        session: aiohttp.ClientSession,
+        session: Callable[[], aiohttp.ClientSession],
         queue: OutQueue,
         clock: Callable[[], int],
         may_talk: Callable[[], bool],
@@ -165,7 +166,7 @@ class Outbox:
         self._key = key
         self._chain_id = chain_id
         self._url = f"{remote.url}/p2p/{chain_id.hex()}"
-        self._session = session
+        self._session = session  # asked for each time: it is closed when the peer has gone
         self._clock = clock
         self._may_talk = may_talk
         self._on_connected = on_connected
@@ -252,7 +253,9 @@ class Outbox:
         )
         timeout = aiohttp.ClientTimeout(total=_POST_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
         try:
-            async with self._session.post(self._url, data=raw, timeout=timeout, allow_redirects=False) as answer:
+            async with self._session().post(
+                self._url, data=raw, timeout=timeout, allow_redirects=False, server_hostname=self.remote.tls_name
+            ) as answer:
                 if answer.status == 204:
                     return _Outcome.DELIVERED
                 text = await answer.content.read(_MAX_ANSWER_BYTES)

@@ -1,6 +1,8 @@
 """The peer port: `POST /p2p/<chain id in hex>` takes one signed batch from a configured peer.
 
-Answers 204 once the batch waits in the chain's inbox, or `{"error", "message", "values"}` with a fitting status.
+With TLS the connection's certificate must be that of the batch's signer, who must be an active member of the chain at
+its last final height: every request is asked anew. Answers 204 once the batch waits in the chain's inbox, or
+`{"error", "message", "values"}` with a fitting status.
 """
 
 from __future__ import annotations
@@ -13,6 +15,7 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from ledger.errors import (
+    CertificateRefused,
     ChainNotHosted,
     GridmeritError,
     InboxFull,
@@ -24,6 +27,7 @@ from ledger.errors import (
     PeerBanned,
     RateLimited,
     Replayed,
+    SignerMismatch,
     TooLarge,
     TooSlow,
     VerificationFailed,
@@ -42,6 +46,7 @@ _HEAD = b"\x95\xc4\x20"  # how every batch begins: an array of five, a byte stri
 _HEAD_BYTES = len(_HEAD) + 32
 _MAX_AGE_MS = 600_000  # of a sender's first batch: those that an earlier run of ours has had are older
 _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
+    (CertificateRefused, 403),
     (NotAPeer, 403),
     (PeerBanned, 403),
     (ChainNotHosted, 404),
@@ -68,11 +73,14 @@ class PeerServer:
         book: PeerBook,
         clock: Callable[[], int],
         is_peer: Callable[[ChainHost, PeerId], bool],
+        identify: Callable[[ChainHost, web.Request], PeerId | None],
         on_heard: Callable[[ChainHost, PeerId], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
         """`hosts` by chain id; `is_peer` says who takes part in a chain.
 
+        `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
+        raises `CertificateRefused` for anybody else.
         `on_heard` and `on_fault` tell of what is proven to come from the peer.
         """
         self._hosts = hosts
@@ -80,6 +88,7 @@ class PeerServer:
         self._book = book
         self._clock = clock
         self._is_peer = is_peer
+        self._identify = identify
         self._on_heard = on_heard
         self._on_fault = on_fault
         self._oldest = (clock() - _MAX_AGE_MS) << 20
@@ -109,23 +118,28 @@ class PeerServer:
 
     async def _accept(self, request: web.Request) -> None:
         host = self._find_host(request.match_info["chain"])
+        proven = self._identify(host, request)
         size = request.content_length
         if size is None:
             raise LengthUnknown
         if size > MAX_BATCH_BYTES:
             raise TooLarge(what="batch", actual=size, limit=MAX_BATCH_BYTES)
+        if proven is not None:  # then there is no need to read it in order to know whose share it takes
+            self._book.check(proven, self._clock())
+            self._book.check_messages(proven, self._clock())
+            self._book.charge_bytes(proven, size, self._clock())
         remote = request.remote or ""
         self._reserve(remote, size)
         try:
             async with asyncio.timeout(_READ_TIMEOUT_MS / 1_000):
-                raw = await self._read(request, size)
+                raw = await self._read(request, size, proven)
         except TimeoutError:
             raise TooSlow(what="the batch", limit_ms=_READ_TIMEOUT_MS) from None
         finally:
             self._reading[remote] -= size
             if not self._reading[remote]:
                 del self._reading[remote]
-        self._take(host, raw)
+        self._take(host, raw, is_charged=proven is not None)
 
     def _reserve(self, remote: str, size: int) -> None:
         """Raises `InboxFull` where too much is being received already."""
@@ -143,20 +157,24 @@ class PeerServer:
             raise ChainNotHosted(chain=text[:64])
         return host
 
-    async def _read(self, request: web.Request, size: int) -> bytes:
-        """The body, once its head names a peer that may talk to us."""
+    async def _read(self, request: web.Request, size: int, proven: PeerId | None) -> bytes:
+        """The body, once its head names a peer that may talk to us, and that the connection is of."""
         if size < _HEAD_BYTES:
             raise WrongShape(what="batch", detail=f"{size} bytes are too few")
         try:
             head = await request.content.readexactly(_HEAD_BYTES)
             if not head.startswith(_HEAD):
                 raise WrongShape(what="batch", detail="it does not begin like one")
-            self._book.check(head[len(_HEAD) :], self._clock())
+            signer = head[len(_HEAD) :]
+            if proven is not None and signer != proven:
+                raise SignerMismatch(certificate=proven.hex()[:16], signer=signer.hex()[:16])
+            self._book.check(signer, self._clock())
+            self._book.check_messages(signer, self._clock())
             return head + await request.content.readexactly(size - _HEAD_BYTES)
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    def _take(self, host: ChainHost, raw: bytes) -> None:
+    def _take(self, host: ChainHost, raw: bytes, *, is_charged: bool) -> None:
         now_ms = self._clock()
         proven: list[PeerId] = []
         try:
@@ -169,7 +187,8 @@ class PeerServer:
             raise
         if not self._is_peer(host, batch.sender):
             raise OtherChainsPeer(key=batch.sender.hex()[:16], chain=host.name)
-        self._book.charge_bytes(batch.sender, len(raw), now_ms)
+        if not is_charged:
+            self._book.charge_bytes(batch.sender, len(raw), now_ms)
         self._book.charge_messages(batch.sender, len(batch.messages), now_ms)
         host.receive(batch.sender, batch.messages, len(raw))
         self._last[host.chain_id, batch.sender] = batch.number

@@ -65,10 +65,14 @@ class PeerBook:
         if not self._get(peer).bytes_in.take(count, now_ms):
             raise RateLimited(what="bytes", limit=self._limits.bytes_per_s)
 
-    def charge_messages(self, peer: PeerId, count: int, now_ms: int) -> None:
-        """Raise `RateLimited` where the peer sends more than its share."""
-        if not self._get(peer).messages_in.take(count, now_ms):
+    def check_messages(self, peer: PeerId, now_ms: int) -> None:
+        """Raise `RateLimited` while the peer has sent more than its share: before a batch is read, which costs most."""
+        if self._get(peer).messages_in.is_empty(now_ms):
             raise RateLimited(what="messages", limit=self._limits.messages_per_s)
+
+    def charge_messages(self, peer: PeerId, count: int, now_ms: int) -> None:
+        """What came counts in full, even where it is more than the peer's share."""
+        self._get(peer).messages_in.spend(count, now_ms)
 
     def penalise(self, peer: PeerId, points: int, now_ms: int) -> bool:
         """Add fault points; whether that bans the peer, each time for twice as long as before."""

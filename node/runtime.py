@@ -14,16 +14,21 @@ from dataclasses import dataclass
 from random import Random
 
 import aiohttp
+from aiohttp import web
 
-from ledger.errors import GridmeritError, InboxFull, NodeStopping
+from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping
 from ledger.genesis import Genesis
+from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
+from node.active_members import FinalMembers, Membership
 from node.api import build_api
+from node.certificates import DAY_MS, WARNING_DAYS, name_of_key
 from node.clock import now_ms
 from node.config import NodeConfig, PeerConfig, load_chains
 from node.events import Deliver, PeerConnected, PeerId, PeerLost, SealFound
 from node.host import ChainHost
 from node.identity import load_identity
+from node.keystore import load_passphrase
 from node.listener import Listener
 from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
@@ -33,8 +38,11 @@ from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
 from node.subscribers import Subscribers
 from node.tasks import Tasks
+from node.tls import PeerTls, check_certificate, get_peer_certificate
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
+_WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
+_REFRESH_S = 2.0  # between two looks at the certificate's file
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,6 +63,16 @@ class PeerView:
     head: bytes | None
     waiting_bytes: int
     dropped_messages: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CertificateView:
+    """What a status says of the certificate that this node shows to its peers."""
+
+    serial: int
+    not_before_ms: int
+    not_after_ms: int
+    days_left: int
 
 
 class Runtime:
@@ -86,11 +104,16 @@ class Runtime:
             on_failure=self._on_sealer_failure,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._session: aiohttp.ClientSession | None = None
+        self._sessions: dict[PeerId, aiohttp.ClientSession] = {}
+        self._members: dict[str, Membership] = {}
+        self._gone: set[tuple[str, PeerId]] = set()  # members that have left a chain, as far as they could still talk
+        self._warned_ms = 0  # when the log last said that the certificate ends
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
         documents = load_chains(config)
         self.member = _find_member(documents, self.public_key) if key else None
+        self._network = documents[0].network_id
+        self._tls = self._open_tls()
         try:
             for genesis in documents:
                 self._open_chain(genesis)
@@ -113,6 +136,9 @@ class Runtime:
         for host in self.chains.values():
             self._tasks.start(host.run(), name=f"chain {host.name}")
         self._connect_peers()
+        self._tasks.start(self._watch_members(), name="members")
+        if self._tls is not None:
+            self._tasks.start(self._watch_certificate(self._tls), name="certificate")
         log_event(
             self._log,
             logging.INFO,
@@ -160,9 +186,9 @@ class Runtime:
             await host.stop()
         await self._tasks.stop()
         self._sealer.close()
-        if self._session is not None:
-            await self._session.close()
-            self._session = None
+        for session in self._sessions.values():
+            await session.close()
+        self._sessions.clear()
 
     def fail(self, error: BaseException) -> None:
         """Something that must not be survived: end the process, and say why."""
@@ -187,6 +213,18 @@ class Runtime:
 
     def sealing_view(self) -> SealingView:
         return self._sealer.view()
+
+    def certificate_view(self) -> CertificateView | None:
+        """None where peers are insecure."""
+        if self._tls is None:
+            return None
+        certificate = self._tls.certificate
+        return CertificateView(
+            serial=certificate.serial,
+            not_before_ms=certificate.not_before_ms,
+            not_after_ms=certificate.not_after_ms,
+            days_left=certificate.days_left(now_ms()),
+        )
 
     # --- what a chain wants done (`node.host.Outside`) -------------------------------------------
 
@@ -252,6 +290,15 @@ class Runtime:
             ),
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
         )
+        self._members[name] = FinalMembers(self.chains[name].node)
+
+    def _open_tls(self) -> PeerTls | None:
+        config = self.config
+        if config.tls is None:
+            return None
+        assert config.passphrase_file is not None, "the configuration has been checked"
+        passphrase = load_passphrase(config.passphrase_file)
+        return PeerTls(config.tls, passphrase, key=self.public_key, network=self._network)
 
     async def _listen(self) -> None:
         peer_server = PeerServer(
@@ -260,47 +307,134 @@ class Runtime:
             book=self._book,
             clock=now_ms,
             is_peer=lambda chain, peer: self._peers[peer].hosts(chain.name),
+            identify=self._identify,
             on_heard=self._on_heard,
             on_fault=self.penalise,
         )
-        for app, address in (
-            (peer_server.build_app(), self.config.peer_listen),
-            (build_api(self), self.config.api_listen),
+        tls = None if self._tls is None else self._tls.server
+        for app, address, context in (
+            (peer_server.build_app(), self.config.peer_listen, tls),
+            (build_api(self), self.config.api_listen, None),
         ):
-            listener = Listener(app, address.host, address.port)
+            listener = Listener(app, address.host, address.port, tls=context)
             await listener.start()
             self._listeners.append(listener)
 
     def _connect_peers(self) -> None:
-        self._session = aiohttp.ClientSession(
-            connector=aiohttp.TCPConnector(limit=0),
-            cookie_jar=aiohttp.DummyCookieJar(),
-            headers={"Content-Type": "application/msgpack"},
-            auto_decompress=False,
-        )
         jitter = Random(self.public_key + self.started_ms.to_bytes(8, "big"))
         for host in self.chains.values():
             for peer in self._peers.values():
                 if not peer.hosts(host.name):
                     continue
-                outbox = self._make_outbox(host, peer, self._session, jitter)
+                outbox = self._make_outbox(host, peer, jitter)
                 self._outboxes[host.name, peer.key] = outbox
                 self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
 
-    def _make_outbox(self, host: ChainHost, peer: PeerConfig, session: aiohttp.ClientSession, jitter: Random) -> Outbox:
+    def _make_outbox(self, host: ChainHost, peer: PeerConfig, jitter: Random) -> Outbox:
+        tls_name = None if self._tls is None else name_of_key(peer.key)
         return Outbox(
-            Remote(name=peer.name, key=peer.key, url=peer.url),
+            Remote(name=peer.name, key=peer.key, url=peer.url, tls_name=tls_name),
             key=self._identity.peer_key,
             chain_id=host.chain_id,
-            session=session,
+            session=lambda: self._get_session(peer.key),
             queue=OutQueue(max_bytes=self.config.limits.peer_queue_bytes),
             clock=now_ms,
-            may_talk=lambda: not self._book.is_banned(peer.key, now_ms()),
+            may_talk=lambda: self._may_talk(host, peer.key),
             on_connected=lambda: host.post(PeerConnected(peer=peer.key)),
             on_lost=lambda: host.post(PeerLost(peer=peer.key)),
             jitter=jitter,
             log=get_logger(host.name),
         )
+
+    def _get_session(self, peer: PeerId) -> aiohttp.ClientSession:
+        """One per peer, so that all connections to it can be closed."""
+        session = self._sessions.get(peer)
+        if session is None:
+            context = True if self._tls is None else self._tls.client
+            session = self._sessions[peer] = aiohttp.ClientSession(
+                connector=aiohttp.TCPConnector(limit=0, ssl=context),
+                cookie_jar=aiohttp.DummyCookieJar(),
+                headers={"Content-Type": "application/msgpack"},
+                auto_decompress=False,
+            )
+        return session
+
+    def _may_talk(self, chain: ChainHost, peer: PeerId) -> bool:
+        return not self._book.is_banned(peer, now_ms()) and (chain.name, peer) not in self._gone
+
+    def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
+        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
+        if self._tls is None:
+            return None
+        certificate = get_peer_certificate(request.transport)
+        if certificate is None:
+            raise BadCertificate(detail="its connection has gone")
+        check_certificate(certificate, network=self._network, now_ms=now_ms())
+        return self._members[chain.name].find(certificate, now_ms())
+
+    # --- members that have gone, and this node's own certificate -----------------------------------
+
+    async def _watch_members(self) -> None:
+        """Cut off whoever a chain's last final block has revoked or let go: its sockets, and what it has pending."""
+        seen: dict[str, bytes] = {}
+        while True:
+            for host in self.chains.values():
+                final = host.node.chain.final_hash
+                if seen.get(host.name) != final:
+                    await self._cut_off_the_gone(host)
+                    seen[host.name] = final
+            await asyncio.sleep(_WATCH_S)
+
+    async def _cut_off_the_gone(self, host: ChainHost) -> None:
+        members = self._members[host.name]
+        for address in host.node.mempool.senders:
+            if members.has_ended(address):
+                await host.purge(address)
+        for peer in self._peers:
+            await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
+
+    async def _note_standing(self, host: ChainHost, peer: PeerId, *, has_ended: bool) -> None:
+        if has_ended == ((host.name, peer) in self._gone):
+            return
+        if not has_ended:
+            self._gone.discard((host.name, peer))
+            return
+        self._gone.add((host.name, peer))
+        log_event(get_logger(host.name), logging.WARNING, "member-gone", peer=self._peers[peer].name)
+        host.forget(peer)
+        if (outbox := self._outboxes.get((host.name, peer))) is not None:
+            outbox.disconnect()
+        if self._tls is None:
+            return
+        for transport in self._listeners[0].connections:
+            with suppress(BadCertificate):
+                certificate = get_peer_certificate(transport)
+                if certificate is not None and certificate.key == peer:
+                    transport.abort()
+        if (session := self._sessions.pop(peer, None)) is not None:
+            await session.close()
+
+    async def _watch_certificate(self, tls: PeerTls) -> None:
+        """Take up a certificate that is replaced, and warn of one that ends."""
+        while True:
+            try:
+                if tls.refresh():
+                    certificate = tls.certificate
+                    until = certificate.not_after_ms
+                    log_event(self._log, logging.INFO, "certificate-renewed", serial=certificate.serial, until_ms=until)
+                    self._warned_ms = 0
+            except GridmeritError as error:
+                log_event(self._log, logging.ERROR, "certificate-unusable", error=error.code, detail=str(error))
+            self._warn_of_end(tls)
+            await asyncio.sleep(_REFRESH_S)
+
+    def _warn_of_end(self, tls: PeerTls) -> None:
+        now, certificate = now_ms(), tls.certificate
+        days = certificate.days_left(now)
+        if days < WARNING_DAYS and now - self._warned_ms >= DAY_MS:
+            self._warned_ms = now
+            level = logging.WARNING if days >= 0 else logging.ERROR
+            log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
 
     def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
         if (outbox := self._outboxes.get((chain.name, peer))) is not None:

@@ -36,6 +36,9 @@ peer_listen = "0.0.0.0:9100"
 api_listen = "[::1]:9200"
 log_level = "debug"
 
+[tls]
+certificate = "shown/tls.pem"
+
 [[chains]]
 genesis = "genesis.json"
 name = "jy1"
@@ -45,12 +48,12 @@ genesis = "../shared/genesis.json"
 
 [[peers]]
 name = "m2"
-url = "http://127.0.0.1:9101/"
+url = "https://127.0.0.1:9101/"
 key = "{KEYS[0]}"
 
 [[peers]]
 name = "m3"
-url = "http://127.0.0.1:9102"
+url = "https://127.0.0.1:9102"
 key = "0x{KEYS[1]}"
 chains = ["jy1"]
 
@@ -93,6 +96,9 @@ def test_paths_start_at_the_file(write, tmp_path):
         tmp_path / "../shared/genesis.json",
     ]
     assert [chain.name for chain in config.chains] == ["jy1", None]
+    assert config.tls is not None
+    files = (config.tls.certificate, config.tls.key_file, config.tls.ca)
+    assert files == (tmp_path / "shown/tls.pem", tmp_path / "tls-key.pem", tmp_path / "ca.pem")
 
 
 def test_addresses_and_keys_are_parsed(write):
@@ -101,7 +107,7 @@ def test_addresses_and_keys_are_parsed(write):
     assert config.api_listen == ListenAddress("::1", 9200)
     assert config.api_listen.url == "http://[::1]:9200"
     assert [peer.key.hex() for peer in config.peers] == KEYS
-    assert [peer.url for peer in config.peers] == ["http://127.0.0.1:9101", "http://127.0.0.1:9102"]
+    assert [peer.url for peer in config.peers] == ["https://127.0.0.1:9101", "https://127.0.0.1:9102"]
 
 
 def test_a_peer_takes_part_in_every_chain_unless_it_says_which(write):
@@ -171,8 +177,8 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
             "key_file and passphrase_file come together: neither, or both",
         ),
         (
-            FULL.replace("http://127.0.0.1:9101/", "127.0.0.1:9101"),
-            "peers[0].url: have '127.0.0.1:9101', want a URL, for example \"http://127.0.0.1:9100\"",
+            FULL.replace("https://127.0.0.1:9101/", "127.0.0.1:9101"),
+            "peers[0].url: have '127.0.0.1:9101', want a URL, for example \"https://127.0.0.1:9100\"",
         ),
         (FULL.replace('chains = ["jy1"]', "chains = []"), "peers[1].chains: have none, want at least 1"),
         (FULL.replace('chains = ["jy1"]', 'chains = "jy1"'), "peers[1].chains: have 'jy1', want a list"),
@@ -180,6 +186,16 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
         (MINIMAL + "name = 7", "chains[0].name: have 7, want a valid string"),
         (FULL.replace('"m3"', '"m2"'), "two of the peers share a name"),
         (FULL.replace(KEYS[1], KEYS[0]), "two of the peers share a key"),
+        (
+            FULL.replace('[tls]\ncertificate = "shown/tls.pem"\n', ""),
+            "peers speak TLS: want a table [tls], or else insecure_peers = true",
+        ),
+        ("insecure_peers = true" + FULL, "either a table [tls] or insecure_peers = true, not both"),
+        (
+            FULL.replace("https://127.0.0.1:9102", "http://127.0.0.1:9102"),
+            "the url of the peer m3 must begin with https://",
+        ),
+        (MINIMAL + "[tls]", "peers speak TLS with members only: [tls] wants a key_file"),
         ("data_dir = ", "not TOML: Invalid value (at end of document)"),
     ],
 )

@@ -1,7 +1,7 @@
 """Connections are bounded in number, in all and per host, and in the time they may stay without a complete request."""
 
 import asyncio
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 
 import aiohttp
 import pytest
@@ -48,21 +48,86 @@ async def test_requests_are_served_one_after_another_on_one_connection():
                 assert await answer.text() == "hello"
 
 
+async def ask(reader, writer):
+    writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\n\r\n")
+    async with asyncio.timeout(PATIENCE_S):
+        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+
+
 @pytest.mark.parametrize("limits", [{"max_connections": 3}, {"max_per_remote": 3}])
-async def test_one_connection_too_many_is_closed_and_a_freed_place_is_given_again(limits):
+async def test_one_connection_too_many_is_refused_and_a_freed_place_is_given_again(limits):
     async with listening(**limits) as listener:
         opened = [await connect(listener) for _ in range(3)]
+        assert [await ask(*connection) for connection in opened] == [200] * 3
         reader, writer = await connect(listener)
-        assert await is_closed(reader)
+        assert await ask(reader, writer) == 503
         writer.close()
-        opened[0][1].write(b"GET / HTTP/1.0\r\n\r\n")  # answered, and closed by the server
-        async with asyncio.timeout(PATIENCE_S):
-            assert b"hello" in await opened[0][0].read()
         opened[0][1].close()
-        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{listener.port}/") as answer:
-            assert answer.status == 200
+        async with asyncio.timeout(PATIENCE_S):
+            while len(listener.connections) > 2:  # noqa: ASYNC110 - nobody announces it
+                await asyncio.sleep(0.001)
+        opened.append(await connect(listener))
+        assert await ask(*opened[-1]) == 200
         for _, writer in opened:
             writer.close()
+
+
+@pytest.mark.parametrize("limits", [{"max_silent": 3}, {"max_silent_per_remote": 3}])
+async def test_a_silent_connection_makes_room_for_a_later_one(limits):
+    async with listening(**limits) as listener:
+        opened = [await connect(listener) for _ in range(3)]
+        opened.append(await connect(listener))
+        assert await is_closed(opened[0][0]), "the one that has said nothing for longest"
+        assert [await ask(*connection) for connection in opened[1:]] == [200] * 3
+        assert listener.silent_count == 0
+        for _, writer in opened:
+            writer.close()
+
+
+async def test_connections_that_talk_are_not_counted_among_the_silent():
+    async with listening(max_silent=1) as listener:
+        opened = []
+        for _ in range(5):
+            opened.append(await connect(listener))
+            assert await ask(*opened[-1]) == 200
+        assert [await ask(*connection) for connection in opened] == [200] * 5
+        for _, writer in opened:
+            writer.close()
+
+
+@pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: n0"])
+async def test_the_first_request_must_come_soon(said):
+    async with listening(first_head_s=0.05) as listener:
+        reader, writer = await connect(listener)
+        writer.write(said)
+        assert await is_closed(reader)
+        writer.close()
+
+
+async def test_a_client_that_sends_its_head_byte_by_byte_wins_no_time():
+    async with listening(first_head_s=0.3) as listener:
+        reader, writer = await connect(listener)
+        async with asyncio.timeout(PATIENCE_S):
+            while not reader.at_eof():
+                writer.write(b"G")
+                await asyncio.sleep(0.02)
+                with suppress(TimeoutError, ConnectionError):
+                    async with asyncio.timeout(0.001):
+                        await reader.read(100)
+                if writer.is_closing():
+                    break
+        writer.close()
+
+
+async def test_compressed_bodies_are_refused():
+    async with listening() as listener:
+        reader, writer = await connect(listener)
+        writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\nContent-Encoding: gzip\r\nContent-Length: 99999999\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            answer = await reader.read()
+        assert answer.startswith(b"HTTP/1.1 415")
+        assert b"CompressedBody" in answer
+        writer.close()
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: n0", b"GET / HTTP/1.1\r\n\r\n"])

@@ -382,7 +382,7 @@ async def test_a_ledger_set_back_behind_its_guard_is_refused(make_local):
 
 
 async def test_an_observer_follows_the_chain_and_keeps_its_peer_key(make_local, tmp_path):
-    local = make_local(2)
+    local = make_local(2, secure=False)
     settings = local.configs[1].model_copy(
         update={"key_file": None, "passphrase_file": None, "data_dir": tmp_path / "observer"}
     )

@@ -1,0 +1,167 @@
+"""Mutual TLS 1.3 between peers: the two contexts of a node, and what the other side's certificate says.
+
+Only certificates of this network's authority count, on both sides; there are no session tickets, so that no connection
+lives on what an earlier one has proven. A certificate that is replaced on disk is taken up without a restart.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ssl
+from functools import lru_cache
+from pathlib import Path
+
+from ledger.errors import (
+    BadCertificate,
+    BadCertificateFile,
+    CertificateExpired,
+    CertificateTooEarly,
+    ForeignCertificate,
+    UnreadableFile,
+)
+from node.certificates import CertificateInfo, check_ca, read_certificate, verify_issued
+from node.config import TlsConfig
+from node.keystore import load_key
+
+_MAX_BYTES = 65_536
+_Stamp = tuple[tuple[int, int, int], ...]
+
+
+class PeerTls:
+    """This node's certificate and key, and the contexts that use them.
+
+    `server` and `client` stay the same objects when the certificate is replaced: what listens goes on listening.
+    """
+
+    def __init__(self, files: TlsConfig, passphrase: bytes, *, key: bytes, network: bytes) -> None:
+        """`key` is the member's chain key. Raises `BadCertificateFile` and the `ConfigError` family of key files."""
+        self._files = files
+        self._passphrase = passphrase
+        self._key = key
+        self._network = network
+        self._stamp = self._read_stamp()
+        self.certificate = self._check()
+        self.server = make_server_context(files, passphrase)
+        self.client = make_client_context(files, passphrase)
+
+    def refresh(self) -> bool:
+        """Take up a certificate and key that have changed on disk; whether they had. Raises as opening does.
+
+        The authority's certificate is read at the start alone: whom to trust is not for a running node to change.
+        """
+        stamp = self._read_stamp()
+        if stamp == self._stamp:
+            return False
+        self._stamp = stamp
+        certificate = self._check()
+        for context in (self.server, self.client):
+            _load_chain(context, self._files, self._passphrase)
+        self.certificate = certificate
+        return True
+
+    def _check(self) -> CertificateInfo:
+        """What the certificate on disk says, once it is known to work with all that stands beside it."""
+        files = self._files
+        file = str(files.certificate)
+        try:
+            certificate = verify_issued(_read(files.certificate), _read(files.ca))
+        except BadCertificate as error:
+            raise BadCertificateFile(file=file, detail=str(error)) from None
+        if load_key(files.key_file, self._passphrase).public_key != certificate.tls_key:
+            raise BadCertificateFile(file=file, detail=f"it is not for the key in {files.key_file}")
+        if certificate.key != self._key:
+            raise BadCertificateFile(file=file, detail=f"it is {certificate.member}'s, whose chain key is another")
+        if certificate.subject.network != self._network:
+            raise BadCertificateFile(file=file, detail="it is of another network")
+        make_server_context(files, self._passphrase)
+        return certificate
+
+    def _read_stamp(self) -> _Stamp:
+        stamps = []
+        for file in (self._files.certificate, self._files.key_file):
+            try:
+                status = file.stat()
+            except OSError as error:
+                raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
+            stamps.append((status.st_mtime_ns, status.st_size, status.st_ino))
+        return tuple(stamps)
+
+
+def make_server_context(files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
+    """For the peer port: whoever connects must show a certificate. Raises `BadCertificateFile`."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.num_tickets = 0
+    return _restrict(context, files, passphrase)
+
+
+def make_client_context(files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
+    """For reaching a peer: its certificate must carry the name of its chain key (`certificates.name_of_key`).
+
+    Raises `BadCertificateFile`.
+    """
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    assert context.check_hostname
+    assert context.verify_mode == ssl.CERT_REQUIRED
+    return _restrict(context, files, passphrase)
+
+
+def get_peer_certificate(transport: asyncio.BaseTransport | None) -> CertificateInfo | None:
+    """What the certificate of a connection's other side says; None without TLS. Raises `BadCertificate`."""
+    connection = None if transport is None else transport.get_extra_info("ssl_object")
+    if connection is None:
+        return None
+    der = connection.getpeercert(binary_form=True)
+    assert der, "a handshake without a certificate does not succeed"
+    return _read_der(der)
+
+
+@lru_cache(maxsize=1_024)
+def _read_der(der: bytes) -> CertificateInfo:
+    return read_certificate(der)
+
+
+def check_certificate(certificate: CertificateInfo, *, network: bytes, now_ms: int) -> None:
+    """That a certificate is of this network and still valid: a connection may outlive what it began with.
+
+    Raises `ForeignCertificate`, `CertificateTooEarly` or `CertificateExpired`.
+    """
+    if certificate.subject.network != network:
+        actual = certificate.subject.network.hex()[:16]
+        raise ForeignCertificate(member=certificate.member, actual=actual, expected=network.hex()[:16])
+    if now_ms < certificate.not_before_ms:
+        raise CertificateTooEarly(member=certificate.member, not_before_ms=certificate.not_before_ms)
+    if now_ms > certificate.not_after_ms:
+        raise CertificateExpired(member=certificate.member, not_after_ms=certificate.not_after_ms)
+
+
+def _restrict(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
+    context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
+    context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
+    authority = _read(files.ca)
+    try:
+        check_ca(authority)
+        context.load_verify_locations(cadata=authority.decode("ascii"))
+    except (BadCertificate, ssl.SSLError, UnicodeDecodeError) as error:
+        raise BadCertificateFile(file=str(files.ca), detail=str(error)) from None
+    _load_chain(context, files, passphrase)
+    return context
+
+
+def _load_chain(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) -> None:
+    try:
+        context.load_cert_chain(files.certificate, files.key_file, password=passphrase)
+    except OSError as error:  # ssl.SSLError is one
+        raise BadCertificateFile(file=str(files.certificate), detail=str(error)) from None
+
+
+def _read(file: Path) -> bytes:
+    try:
+        with file.open("rb") as stream:
+            data = stream.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
+    if len(data) > _MAX_BYTES:
+        raise UnreadableFile(file=str(file), detail=f"it is larger than {_MAX_BYTES} bytes")
+    return data

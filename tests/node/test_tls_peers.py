@@ -1,0 +1,404 @@
+"""Who may speak at the peer port: real nodes on real sockets, and everybody who should not be let in.
+
+Only n0 runs in most of these. The test speaks for n1, with its keys and certificates of any kind.
+"""
+
+import asyncio
+import json
+import logging
+import socket
+import ssl
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
+from cryptography.x509.oid import ExtendedKeyUsageOID
+
+from ledger.membership import sign_act
+from ledger.signatures import SigningKey
+from node.certificates import name_of_key
+from node.clock import now_ms
+from node.logs import get_logger
+from node.messages import MAX_BATCH_BYTES, seal_batch
+
+pytestmark = pytest.mark.live
+
+STRANGER = SigningKey(b"\x77" * 32)
+PATIENCE_S = 10
+CLOSED = "closed without an answer"
+
+
+# --- certificates of any kind ---------------------------------------------------------------------
+
+
+def private(key):
+    return Ed25519PrivateKey.from_private_bytes(key.seed)
+
+
+def rebuild(pem, *, signer, issuer=None, usages=None):
+    """A certificate as this one, signed by `signer`: its issuer and what it may be used for can be others."""
+    model = x509.load_pem_x509_certificate(pem)
+    builder = (
+        x509.CertificateBuilder()
+        .subject_name(model.subject)
+        .issuer_name(issuer or model.issuer)
+        .public_key(model.public_key())
+        .serial_number(model.serial_number)
+        .not_valid_before(model.not_valid_before_utc)
+        .not_valid_after(model.not_valid_after_utc)
+    )
+    for extension in model.extensions:
+        value = extension.value
+        if isinstance(value, x509.ExtendedKeyUsage) and usages is not None:
+            value = x509.ExtendedKeyUsage(usages)
+        if isinstance(value, x509.AuthorityKeyIdentifier):
+            value = x509.AuthorityKeyIdentifier.from_issuer_public_key(private(signer).public_key())
+        builder = builder.add_extension(value, extension.critical)
+    return builder.sign(private(signer), None).public_bytes(Encoding.PEM)
+
+
+def self_signed(local):
+    pem = local.certify(1)
+    return rebuild(pem, signer=local.tls_keys[1], issuer=x509.load_pem_x509_certificate(pem).subject)
+
+
+def of_a_foreign_authority(local):
+    return rebuild(local.certify(1), signer=STRANGER)
+
+
+def of_a_members_leaf(local):
+    """Its issuer is n2's certificate, which follows in the chain that is sent."""
+    above = local.certify(2)
+    name = x509.load_pem_x509_certificate(above).subject
+    return rebuild(local.certify(1), signer=local.tls_keys[2], issuer=name) + above
+
+
+def for_servers_only(local):
+    return rebuild(local.certify(1), signer=local.ca_key, usages=[ExtendedKeyUsageOID.SERVER_AUTH])
+
+
+# --- speaking -------------------------------------------------------------------------------------
+
+
+def make_context(tmp_path, pem, key):
+    """A client that checks nothing and shows what it is told to."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname = False
+    context.verify_mode = ssl.CERT_NONE
+    if pem is not None:
+        file = tmp_path / "shown.pem"
+        secret = private(key).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+        file.write_bytes(secret + pem)
+        context.load_cert_chain(file)
+    return context
+
+
+class Line:
+    """One connection to a node's peer port."""
+
+    def __init__(self, reader, writer):
+        self.reader, self.writer = reader, writer
+
+    async def ask(self, path, body, **headers):
+        """Status and error code of the answer, or `CLOSED`."""
+        lines = {"Host": "n0", "Content_Length": len(body), **headers}
+        head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
+        try:
+            self.writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
+            return await self.read_answer()
+        except (OSError, asyncio.IncompleteReadError):
+            return CLOSED
+
+    async def read_answer(self):
+        async with asyncio.timeout(PATIENCE_S):
+            head = (await self.reader.readuntil(b"\r\n\r\n")).decode()
+            status = int(head.split()[1])
+            sizes = [line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length")]
+            body = await self.reader.readexactly(int(sizes[0])) if sizes else b""
+        return status, json.loads(body)["error"] if body else None
+
+    async def is_closed(self):
+        async with asyncio.timeout(PATIENCE_S):
+            try:
+                return await self.reader.read() == b""
+            except OSError:
+                return True
+
+    def close(self):
+        self.writer.transport.abort()
+
+
+class Peers:
+    """n0 runs; the test holds the keys of n1 and n2."""
+
+    def __init__(self, local, runtime, tmp_path):
+        self.local, self.runtime, self.tmp_path = local, runtime, tmp_path
+        self.number = now_ms() << 20
+        self.path = f"/p2p/{local.genesis.chain_id.hex()}"
+        self.lines = []
+
+    def context(self, pem, *, key=None):
+        return make_context(self.tmp_path, pem, key or self.local.tls_keys[1])
+
+    async def connect(self, pem=b"", *, key=None, context=None):
+        """A connection that shows this certificate, by default n1's own; None shows none."""
+        context = context or self.context(self.local.certify(1) if pem == b"" else pem, key=key)
+        port = self.runtime.peer_port
+        line = Line(*await asyncio.open_connection("127.0.0.1", port, ssl=context, server_hostname="n0"))
+        self.lines.append(line)
+        return line
+
+    def seal(self, *, index=1, receiver=0, chain_id=None, number=None):
+        self.number += 1
+        return seal_batch(
+            self.local.keys[index],
+            chain_id=chain_id or self.local.genesis.chain_id,
+            receiver=self.local.keys[receiver].public_key,
+            number=number or self.number,
+            messages=(),
+        )
+
+    async def say(self, pem=b"", **options):
+        """What a batch of n1 is answered on a connection of its own."""
+        try:
+            line = await self.connect(pem, **options)
+        except OSError:  # ssl.SSLError is one
+            return CLOSED
+        return await line.ask(self.path, self.seal())
+
+
+@pytest.fixture
+async def peers(make_local, tmp_path):
+    local = make_local(3, seals=False)
+    async with local.running(0) as [runtime]:
+        peers = Peers(local, runtime, tmp_path)
+        yield peers
+        assert await peers.say() == (204, None), "whatever came before, an honest peer is heard"
+        for line in peers.lines:
+            line.close()
+
+
+@pytest.fixture
+def refusals(caplog):
+    """Why handshakes failed."""
+    log = get_logger()
+    log.addHandler(caplog.handler)
+    before = log.level
+    log.setLevel(logging.INFO)
+    yield lambda: [item.fields["detail"] for item in caplog.records if item.getMessage() == "tls-refused"]
+    log.removeHandler(caplog.handler)
+    log.setLevel(before)
+
+
+# --- who is not let in ----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("make", "reason"),
+    [
+        (lambda local: None, "PEER_DID_NOT_RETURN_A_CERTIFICATE"),
+        (self_signed, "self-signed certificate"),
+        (of_a_foreign_authority, "unable to get local issuer certificate"),
+        (of_a_members_leaf, "invalid CA certificate"),
+        (lambda local: local.certify(1, from_days=-90, to_days=-1), "certificate has expired"),
+        (lambda local: local.certify(1, from_days=1), "certificate is not yet valid"),
+        (for_servers_only, "unsuitable certificate purpose"),
+    ],
+    ids=["none", "self-signed", "foreign authority", "a member's leaf", "expired", "not yet valid", "wrong usage"],
+)
+async def test_a_certificate_that_does_not_hold_fails_the_handshake(peers, refusals, make, reason):
+    assert await peers.say(make(peers.local)) == CLOSED
+    await peers.local.until(refusals)
+    assert reason in refusals()[0]
+
+
+@pytest.mark.parametrize(
+    ("changes", "error"),
+    [
+        ({"role": "dispatcher"}, "WrongRole"),
+        ({"network": b"\x05" * 32}, "ForeignCertificate"),
+        ({"key": STRANGER.public_key}, "NotActive"),
+    ],
+)
+async def test_a_certificate_that_says_what_the_chain_does_not_is_refused(peers, changes, error):
+    assert await peers.say(peers.local.certify(1, **changes)) == (403, error)
+
+
+async def test_a_tls_key_that_is_not_on_record_is_refused(peers):
+    """The authority has issued it, but no chain has heard of it."""
+    local = peers.local
+    pem = local.certify(1)
+    other = type(local)(**{**vars(local), "tls_keys": (STRANGER,) * 3}).certify(1)
+    assert await peers.say(other, key=STRANGER) == (403, "NotActive")
+    assert await peers.say(pem) == (204, None)
+
+
+async def test_a_certificate_of_one_member_carries_no_batch_of_another(peers):
+    line = await peers.connect()
+    assert await line.ask(peers.path, peers.seal(index=2)) == (403, "SignerMismatch")
+    assert {view.score for view in peers.runtime.peer_views()} == {0}
+
+
+async def test_what_another_member_has_sent_cannot_be_sent_again(peers):
+    theirs, mine = await peers.connect(peers.local.certify(2), key=peers.local.tls_keys[2]), await peers.connect()
+    batch = peers.seal(index=2)
+    assert await theirs.ask(peers.path, batch) == (204, None)
+    assert await mine.ask(peers.path, batch) == (403, "SignerMismatch")
+    assert await theirs.ask(peers.path, batch) == (409, "Replayed")
+
+
+async def test_a_batch_is_good_for_one_chain_one_receiver_and_its_time(peers):
+    line, earlier = await peers.connect(), (now_ms() - 3_600_000) << 20
+    assert await line.ask(peers.path, peers.seal(chain_id=b"\x01" * 32)) == (401, "InvalidSignature")
+    assert await line.ask(peers.path, peers.seal(receiver=2)) == (400, "NotForUs")
+    assert await line.ask(peers.path, peers.seal(number=earlier)) == (409, "Replayed")
+    assert await line.ask(peers.path, peers.seal()) == (204, None)
+
+
+async def test_tls_1_2_is_not_spoken(peers, refusals):
+    context = peers.context(peers.local.certify(1))
+    context.maximum_version = ssl.TLSVersion.TLSv1_2
+    assert await peers.say(context=context) == CLOSED
+    await peers.local.until(refusals)
+    assert set(refusals()) == {"UNSUPPORTED_PROTOCOL"}
+
+
+async def test_plain_http_gets_no_answer(peers, refusals):
+    line = Line(*await asyncio.open_connection("127.0.0.1", peers.runtime.peer_port))
+    assert await line.ask(peers.path, peers.seal()) == CLOSED
+    line.close()
+    await peers.local.until(refusals)
+    assert set(refusals()) == {"HTTP_REQUEST"}
+
+
+async def test_no_session_can_be_resumed(peers):
+    """Without tickets there is nothing to resume: every connection shows its certificate anew."""
+    context = peers.context(peers.local.certify(1))
+
+    def talk(session=None):
+        with socket.create_connection(("127.0.0.1", peers.runtime.peer_port), timeout=PATIENCE_S) as plain:
+            secured = context.wrap_socket(plain, server_hostname="n0", session=session)
+            body = peers.seal()
+            head = f"POST {peers.path} HTTP/1.1\r\nHost: n0\r\nContent-Length: {len(body)}\r\n\r\n"
+            secured.sendall(head.encode() + body)
+            assert secured.recv(100).startswith(b"HTTP/1.1 204")
+            return secured.session, secured.session_reused
+
+    first, _ = await asyncio.to_thread(talk)
+    assert not first.has_ticket
+    _, is_resumed = await asyncio.to_thread(talk, first)
+    assert not is_resumed
+
+
+async def test_a_certificate_that_ends_while_its_connection_lives_is_refused(peers):
+    end_days = 2_000 / 86_400_000
+    line = await peers.connect(peers.local.certify(1, to_days=end_days))
+    assert await line.ask(peers.path, peers.seal()) == (204, None)
+    await asyncio.sleep(2)
+    assert await line.ask(peers.path, peers.seal()) == (403, "CertificateExpired")
+    assert await line.is_closed()
+
+
+async def test_a_body_of_a_gigabyte_or_a_compressed_one_is_refused_unread(peers):
+    line = await peers.connect()
+    assert await line.ask(peers.path, b"", Content_Length=10**9) == (413, "TooLarge")
+    assert await line.is_closed()
+    line = await peers.connect()
+    headers = {"Content_Encoding": "gzip", "Content_Length": MAX_BATCH_BYTES}
+    assert await line.ask(peers.path, b"", **headers) == (415, "CompressedBody")
+    assert await line.is_closed()
+
+
+# --- whom a node talks to --------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("shown", [1, 2])
+async def test_a_node_talks_to_the_peer_that_holds_the_key_it_knows(make_local, tmp_path, shown):
+    """In the place of n1: its own certificate, or that of n2, which is as good but for the name."""
+    local = make_local(3, seals=False)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    secret = private(local.tls_keys[shown]).private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
+    (tmp_path / "impostor.pem").write_bytes(secret + local.certify(shown))
+    context.load_cert_chain(tmp_path / "impostor.pem")
+    tries, heard = [], []
+
+    async def listen(reader, writer):
+        while data := await reader.read(65_536):
+            heard.append(data)
+            writer.write(b"HTTP/1.1 204 No Content\r\n\r\n")
+        writer.close()
+
+    context.sni_callback = lambda connection, name, context: tries.append(name)
+    address = local.configs[1].peer_listen
+    server = await asyncio.start_server(listen, address.host, address.port, ssl=context)
+    async with server, local.running(0) as [node]:
+        await local.until(lambda: len(tries) >= 3 or heard)
+        assert tries[0] == name_of_key(local.keys[1].public_key)
+        assert bool(heard) == (shown == 1)
+        assert node.peer_views()[0].connected == (shown == 1)
+
+
+# --- replacing a certificate -----------------------------------------------------------------------
+
+
+async def test_an_expired_certificate_is_replaced_without_stopping_anybody(make_local):
+    local = make_local(2)
+    files = local.configs[1].tls
+    assert files is not None
+    files.certificate.write_bytes(local.certify(1, from_days=-30, to_days=-1))
+    async with local.running() as [first, second]:
+        await local.until(lambda: local.height(first) >= 2)
+        assert not any(view.connected for node in (first, second) for view in node.peer_views())
+        assert second.certificate_view().days_left < 0
+        files.certificate.write_bytes(local.certify(1))
+        await local.until(lambda: all(view.connected for node in (first, second) for view in node.peer_views()))
+        await local.until(lambda: local.head(first) == local.head(second))
+        assert second.certificate_view().days_left == 364
+
+
+async def test_a_certificate_that_cannot_be_used_leaves_the_old_one_at_work(make_local):
+    local = make_local(2)
+    files = local.configs[1].tls
+    assert files is not None
+    async with local.running() as nodes:
+        before = nodes[1].certificate_view()
+        for rubbish in (b"rubbish", local.certify(0)):
+            files.certificate.write_bytes(rubbish)
+            await asyncio.sleep(2.1)  # it looks every two seconds
+            assert nodes[1].certificate_view().serial == before.serial
+        reached = local.height(nodes[0])
+        await local.until(lambda: min(map(local.height, nodes)) >= reached + 3)
+
+
+# --- revocation ------------------------------------------------------------------------------------
+
+
+async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path):
+    local = make_local(3, period_ms=2_000)
+    async with local.running(0, 1) as nodes:
+        node, host = nodes[0], local.host(nodes[0])
+        peers = Peers(local, node, tmp_path)
+        certificate, key = local.certify(2), local.tls_keys[2]
+        line = await peers.connect(certificate, key=key)
+        assert await line.ask(peers.path, peers.seal(index=2)) == (204, None)
+        waiting = local.transfer(5, sender=2, receiver=0)  # its sequence leaves a gap, so it stays pending
+        assert await host.submit([waiting]) == (None,)
+
+        body = ("revoke", local.genesis.serial_of("n2"), "test")
+        act = sign_act(local.genesis.network_id, body, [local.authority])
+        revoke = local.transaction(0, 0, "revoke", *act)
+        assert await host.submit([revoke]) == (None,)
+
+        def is_final():
+            place = host.node.chain.find_transaction(revoke.id)
+            return place and host.node.chain.get_header(place[0]).height <= host.node.chain.final_height
+
+        await local.until(is_final)
+        async with asyncio.timeout(1):
+            assert await line.is_closed()
+            await local.until(lambda: waiting.id not in host.node.mempool)
+        again = await peers.connect(certificate, key=key)
+        assert await again.ask(peers.path, peers.seal(index=2)) == (403, "NotActive")
+        reached = local.height(node)
+        await local.until(lambda: min(map(local.height, nodes)) >= reached + 2)
