@@ -5,7 +5,10 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := $(wildcard consensus/native/*)
 
-.PHONY: demo test lint bench lock clean help
+# A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
+DOCKER_ENGINE ?=
+
+.PHONY: demo test lint bench lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -23,6 +26,15 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
 	@$(BIN)/python -m pytest -m live
+
+compose-image:  ## the container image `gridmerit`
+	@docker build --network host --tag gridmerit .
+
+compose-test:  ## the cluster in containers: kill, pause, cut off and partition it, and lose nothing
+	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py
+
+compose-short:  ## the same with one container killed
+	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py --short
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -1,0 +1,177 @@
+"""Containers: the file at the root is what the command writes, and no service gets more than it should."""
+
+from __future__ import annotations
+
+import json
+import re
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from ledger.errors import BadConfigFile, UnwritableFile
+from node.cli import run
+from node.compose import (
+    COMPOSE_FILE,
+    Cluster,
+    choose_cluster,
+    choose_params,
+    list_volumes,
+    provision,
+    render_compose,
+    save_compose,
+)
+from node.config import load_chains, load_config, load_genesis
+from node.keystore import load_key, load_passphrase
+from node.network import load_network, load_packaged_profile
+
+ROOT = Path(__file__).resolve().parent.parent.parent
+PROFILE = load_packaged_profile()
+CLUSTER = choose_cluster(PROFILE, organisations=4, players=3)
+
+
+@pytest.fixture(scope="module")
+def volumes(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    root = tmp_path_factory.mktemp("volumes")
+    assert provision(root, CLUSTER, params=choose_params(60_000), profile=PROFILE)
+    return root
+
+
+def _files(home: Path) -> set[str]:
+    return {str(path.relative_to(home)) for path in home.rglob("*") if path.is_file()}
+
+
+# --- the file ------------------------------------------------------------------------------------
+
+
+def test_the_file_at_the_root_is_what_the_command_writes(tmp_path: Path) -> None:
+    assert run(["net", "new", str(tmp_path / "c"), "--compose", "--nodes", "4", "--players", "3"]) == 0
+    written = (tmp_path / "c" / COMPOSE_FILE).read_text(encoding="utf-8")
+    assert written == (ROOT / COMPOSE_FILE).read_text(encoding="utf-8")
+
+
+def test_four_organisations_host_all_chains_and_three_players_one() -> None:
+    assert CLUSTER.organisations == ("dispatch", "grid", "pv-101", "wind-122")
+    assert [host.chains for host in CLUSTER.hosts] == [("*",)] * 4 + [("jy1",)] * 3
+
+
+@pytest.mark.parametrize("cluster", [CLUSTER, choose_cluster(PROFILE, organisations=10, players=0)])
+def test_a_service_mounts_its_own_volume_and_what_is_public(cluster: Cluster) -> None:
+    text = render_compose(cluster)
+    services = dict(re.findall(r"^  ([a-z0-9-]+):(?:  #.*)?\n((?:    .*\n)+)", text, re.MULTILINE))
+    for name in cluster.names:
+        assert set(re.findall(r"- ([a-z0-9-]+):/gridmerit/", services[name])) == {name, "public"}
+    assert set(re.findall(r"- ([a-z0-9-]+):/gridmerit/", services["agents"])) == {"agents"}
+
+
+def test_no_port_is_published_and_no_address_is_fixed() -> None:
+    text = render_compose(CLUSTER)
+    assert "internal: true" in text
+    assert "ports:" not in text
+    assert re.findall(r"\d+\.\d+\.\d+\.\d+", text) == ["127.0.0.1"]
+
+
+def test_the_image_has_a_directory_for_every_volume() -> None:
+    largest = choose_cluster(PROFILE, organisations=10, players=2)
+    assert set(largest.volumes) <= set(list_volumes())
+
+
+def test_a_compose_file_is_not_overwritten(tmp_path: Path) -> None:
+    save_compose(tmp_path, "mine")
+    with pytest.raises(UnwritableFile):
+        save_compose(tmp_path, "other")
+    assert (tmp_path / COMPOSE_FILE).read_text(encoding="utf-8") == "mine"
+
+
+# --- the volumes ---------------------------------------------------------------------------------
+
+
+def test_every_node_can_start_from_its_volume_and_the_public_one(volumes: Path) -> None:
+    for name in CLUSTER.names:
+        config = load_config(volumes / name / "node.toml")
+        chains = {genesis.params.name for genesis in load_chains(config)}
+        assert chains == ({"jy1", "du1", "lh1"} if name in CLUSTER.organisations else {"jy1"})
+        assert config.key_file is not None
+        assert config.passphrase_file is not None
+        key = load_key(config.key_file, load_passphrase(config.passphrase_file))
+        member = next(item for item in load_genesis(volumes / "public/genesis.json").members if item.name == name)
+        assert member.key == key.public_key
+        assert member.seals == (("*",) if name in CLUSTER.organisations else ("jy1",))
+
+
+def test_services_know_each_other_by_name(volumes: Path) -> None:
+    document = tomllib.loads((volumes / "grid" / "node.toml").read_text(encoding="utf-8"))
+    assert document["peer_listen"] == "0.0.0.0:9100"
+    assert document["api_listen"] == "0.0.0.0:9200"
+    urls = {peer["name"]: peer["url"].partition("://")[2] for peer in document["peers"]}
+    assert urls == {name: f"{name}:9100" for name in CLUSTER.names if name != "grid"}
+    only = {peer["name"]: peer.get("chains") for peer in document["peers"]}
+    assert only == {name: ["jy1"] if name in CLUSTER.players else None for name in urls}
+
+
+def test_nobody_holds_the_key_of_another_node(volumes: Path) -> None:
+    for name in CLUSTER.names:
+        keys = {path.read_bytes() for path in (volumes / name).rglob("*.pem") if path.stat().st_mode & 0o077 == 0}
+        for other in CLUSTER.names:
+            if other != name:
+                assert not keys & {path.read_bytes() for path in (volumes / other).rglob("*key.pem")}
+
+
+def test_what_is_public_holds_no_secret(volumes: Path) -> None:
+    assert "genesis.json" in _files(volumes / "public")
+    for name in _files(volumes / "public"):
+        assert b"PRIVATE" not in (volumes / "public" / name).read_bytes()
+
+
+def test_every_secret_is_for_its_owner_alone(volumes: Path) -> None:
+    for path in volumes.rglob("*"):
+        if path.is_file() and (path.name == "passphrase" or b"PRIVATE" in path.read_bytes()):
+            assert path.stat().st_mode & 0o077 == 0, path
+
+
+def test_the_agents_have_a_network_to_play_in(volumes: Path) -> None:
+    network = load_network(volumes / "agents")
+    assert [node.api_url for node in network.nodes] == [f"http://{name}:9200" for name in CLUSTER.names]
+    assert len(network.players) == 10
+    for player in network.players:
+        load_key(network.directory / player.key_file, load_passphrase(network.directory / player.passphrase_file))
+    assert load_genesis(network.genesis_path) == load_genesis(volumes / "public/genesis.json")
+
+
+# --- once ----------------------------------------------------------------------------------------
+
+
+def test_a_second_run_changes_nothing(volumes: Path) -> None:
+    before = {path: path.read_bytes() for path in volumes.rglob("*") if path.is_file()}
+    assert not provision(volumes, CLUSTER, params=choose_params(60_000), profile=PROFILE)
+    assert before == {path: path.read_bytes() for path in volumes.rglob("*") if path.is_file()}
+
+
+def test_what_an_interrupted_run_left_is_made_anew(tmp_path: Path) -> None:
+    cluster = choose_cluster(PROFILE, organisations=2, players=0)
+    (tmp_path / "dispatch").mkdir()
+    (tmp_path / "dispatch" / "key.pem").write_text("half a key")
+    assert provision(tmp_path, cluster, params=choose_params(60_000), profile=PROFILE)
+    assert "half" not in (tmp_path / "dispatch" / "key.pem").read_text(encoding="utf-8")
+
+
+def test_a_lost_volume_is_named_and_not_filled_with_a_key_of_nobody(tmp_path: Path) -> None:
+    cluster = choose_cluster(PROFILE, organisations=2, players=0)
+    provision(tmp_path, cluster, params=choose_params(60_000), profile=PROFILE)
+    (tmp_path / "grid" / "node.toml").unlink()
+    with pytest.raises(BadConfigFile, match="volume of grid is empty"):
+        provision(tmp_path, cluster, params=choose_params(60_000), profile=PROFILE)
+
+
+def test_a_short_period_has_the_clock_of_the_demo() -> None:
+    slow, fast = ({chain.kind: chain for chain in choose_params(period_ms)} for period_ms in (60_000, 8_000))
+    assert fast["scheduling"].scheduling.quota_ppm > slow["scheduling"].scheduling.quota_ppm
+    assert {chain.ledger.period_ms for chain in fast.values()} == {8_000}
+
+
+def test_provision_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["net", "provision", str(tmp_path), "--nodes", "1", "--period-ms", "60000", "--json"]
+    assert run(arguments) == 0
+    assert json.loads(capsys.readouterr().out)["made"]
+    assert run(arguments) == 0
+    assert not json.loads(capsys.readouterr().out)["made"]
