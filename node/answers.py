@@ -77,6 +77,7 @@ class ChainStatus:
     sync_target: int  # height, 0 while not syncing
     forks: Forks
     blocks_refused: int
+    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +89,7 @@ class NodeStatus:
     chains: tuple[ChainStatus, ...]
     peers: tuple[dict[str, Any], ...]
     sealing: dict[str, Any]
+    certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
 
 
 # --- blocks and transactions -----------------------------------------------------------------------
@@ -228,7 +230,12 @@ class MemberInfo:
     capacity_wh: int
     position: str
     owner: str | None  # of a device: the member whose meter it is
-    seals: bool
+    seals: bool  # its vote certifies what is built now
+    status: str  # "active", "pending" until the next period, "revoked" or "left"
+    serial: int  # of its credential, and of its certificate where it has one
+    tls_key: str  # empty where peers know it by its chain key alone
+    not_before_ms: int
+    not_after_ms: int | None  # None: its membership ends by an act alone, as a founder's
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

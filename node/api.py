@@ -12,7 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from ipaddress import ip_address
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from aiohttp import ClientConnectionResetError, web
 from aiohttp.typedefs import Handler
@@ -21,6 +23,7 @@ from ledger.codec import decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
     BadRequest,
+    ForeignOrigin,
     GridmeritError,
     InboxFull,
     Malformed,
@@ -74,6 +77,7 @@ _BODY_TIMEOUT_S = 10.0
 _WRITE_TIMEOUT_S = 30.0
 _KEEPALIVE_S = 10.0
 _JSON = "application/json"
+_SAFE_METHODS = ("GET", "HEAD")
 
 
 class HostView(Protocol):
@@ -105,6 +109,7 @@ class RuntimeView(Protocol):
     def started_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
     def sealing_view(self) -> Any: ...
+    def certificate_view(self) -> Any | None: ...
 
 
 class Question(NamedTuple):
@@ -119,6 +124,7 @@ _QUESTIONS: dict[str, Question] = {
     "block/{ref}": Question(lambda chain, request, now: chain.get_block(request.match_info["ref"])),
     "tx/{id}": Question(lambda chain, request, now: chain.get_transaction(request.match_info["id"])),
     "account/{ref}": Question(lambda chain, request, now: chain.get_account(request.match_info["ref"])),
+    "member/{ref}": Question(lambda chain, request, now: chain.get_member(request.match_info["ref"])),
     "members": Question(lambda chain, request, now: chain.get_members(), tuple[MemberInfo, ...]),
     "credit": Question(lambda chain, request, now: chain.get_credit(), tuple[CreditInfo, ...]),
     "certificate/{slot}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "slot"))),
@@ -138,7 +144,8 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     api = Api(runtime, clock)
     limits = runtime.config.limits
     limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
-    app = web.Application(client_max_size=limits.api_body_bytes, middlewares=[answer_errors, limiter.middleware])
+    middlewares = [answer_errors, refuse_foreign_pages, limiter.middleware]
+    app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
     for path, question in _QUESTIONS.items():
         app.router.add_get("/v1/{chain}/" + path, api.make_handler(question))
@@ -165,18 +172,22 @@ class Api:
 
     async def get_status(self, request: web.Request) -> web.Response:
         runtime, now = self._runtime, self._clock()
-        chains = []
+        certificate = runtime.certificate_view()
+        chains, member = [], runtime.member
         for host in runtime.chains.values():
             async with host.settled:
                 chains.append(self._query(host).get_status(now))
+                if member is None and runtime.address is not None:  # admitted after the genesis
+                    member = self._query(host).members.name_of(runtime.address)
         status = NodeStatus(
             version=_get_version(),
-            member=runtime.member,
+            member=member,
             address=None if runtime.address is None else show_address(runtime.address),
             uptime_ms=now - runtime.started_ms,
             chains=tuple(chains),
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
+            certificate=None if certificate is None else _describe(certificate),
         )
         return _answer(to_json(status))
 
@@ -377,6 +388,31 @@ class RateLimiter:
         return limit
 
 
+@web.middleware
+async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
+    """A browser says which page a request comes from: none may change anything here but one that came from here.
+
+    The page must have been fetched from an IP address or from localhost: other names may lead anywhere.
+    """
+    origin = request.headers.get("Origin")
+    if origin is not None and request.method not in _SAFE_METHODS and not _is_own(origin, request.host):
+        raise ForeignOrigin(origin=origin[:80])
+    return await handler(request)
+
+
+def _is_own(origin: str, host: str) -> bool:
+    try:
+        name = urlsplit(f"//{host}").hostname or ""
+    except ValueError:
+        return False
+    if name != "localhost":
+        try:
+            ip_address(name)
+        except ValueError:
+            return False
+    return origin == f"http://{host}"
+
+
 # --- answers ---------------------------------------------------------------------------------------------
 
 _HEADERS = {"Cache-Control": "no-store", "X-Content-Type-Options": "nosniff"}
@@ -394,6 +430,7 @@ _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (InboxFull, 503),
     (PoolFull, 503),
     (TooManySubscribers, 503),
+    (ForeignOrigin, 403),
     (Refused, 503),
     (StoreError, 503),
     (AlreadyKnown, 409),

@@ -132,6 +132,10 @@ class Client:
     async def account(self, ref: str | bytes) -> AccountInfo:
         return await self._get(AccountInfo, self._path("account", _show_ref(ref)))
 
+    async def member(self, ref: str | bytes) -> MemberInfo:
+        """A member and its credential, also one that is to be, or has gone."""
+        return await self._get(MemberInfo, self._path("member", _show_ref(ref)))
+
     async def members(self) -> tuple[MemberInfo, ...]:
         return await self._get(tuple[MemberInfo, ...], self._path("members"))
 

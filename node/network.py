@@ -3,8 +3,9 @@
 Layout of a network directory, described by its `network.json`:
 
     genesis.json                what its chains grow from
+    authority/                  key-1.pem admits and revokes members; ca-key.pem, ca.pem: for certificates; passphrase
     keys/NAME.pem, passphrase   players without a node, their meters, the grid company, the dispatcher
-    nodes/NAME/                 node.toml, key.pem, passphrase, data/, node.log, node.pid
+    nodes/NAME/                 node.toml, key.pem, tls-key.pem, tls.pem, ca.pem, passphrase, data/, node.log, node.pid
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from dataclasses import asdict, dataclass
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from pydantic import ValidationError
 
@@ -28,11 +29,12 @@ from consensus import seal
 from consensus.credit_target import compute_weight
 from consensus.poca import check_params
 from ledger.errors import BadConfigFile, BadParameters, BusyDirectory, NoNetwork, NoSuchChain, UnusableDirectory
-from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
+from ledger.genesis import ALL_CHAINS, Authority, Genesis, GenesisMember
 from ledger.hashing import tagged_hash
-from ledger.params import ChainParams
+from ledger.params import ChainParams, ConsensusParams
 from ledger.signatures import SigningKey, generate_key
 from market.profile import Player, Profile, parse_profile
+from node.certificates import DAY_MS, LEAF_DAYS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import save_genesis, section_at
 from node.keystore import save_key, save_passphrase
@@ -42,15 +44,30 @@ CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
 GRID = "grid"
 DISPATCH = "dispatch"
 GENESIS_FILE = "genesis.json"
+AUTHORITY_DIRECTORY = "authority"
+AUTHORITY_KEY, CA_KEY_FILE, CA_FILE = "key-1.pem", "ca-key.pem", "ca.pem"
+TLS_KEY_FILE, CERTIFICATE_FILE = "tls-key.pem", "tls.pem"
 POSITION = "feeder-1"  # where all players of a profile are, where no scheduling chain has lines
-PACKAGED = ("recommended", "paper")  # sets of parameters that come with the package
+PACKAGED = ("recommended", "paper", "bft")  # sets of parameters that come with the package
 _HOST = "127.0.0.1"
 _PPM = 1_000_000
 _SHORTEST_INTERVAL_MS = 200
+_SHORTEST_VIEW_MS = 1_000
 _BLOCKS_PER_PERIOD = 24  # a message takes a checkpoint and its certificate from one chain to the next
 _HOUSE_BALANCE_UYUAN = 5_000_000_000
 _MEASURED_NONCES = 20_000
 _MEASURED_S = 0.2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Host:
+    """A member that runs a node, and the chains it hosts and seals."""
+
+    name: str
+    chains: tuple[str, ...] = (ALL_CHAINS,)
+
+    def hosts(self, chain: str) -> bool:
+        return chain in self.chains or ALL_CHAINS in self.chains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -62,6 +79,10 @@ class NodeEntry:
     key: str  # hex
     peer_url: str
     api_url: str
+    chains: tuple[str, ...] = ()  # empty: all of the network's
+
+    def hosts(self, chain: str) -> bool:
+        return not self.chains or chain in self.chains
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +169,7 @@ def _to_tuples(value: Any) -> Any:
 
 
 def get_packaged_params(name: str = "recommended", chain: str = "jy1") -> Path:
-    """The file of one chain in a parameter set that comes with the package: `recommended` or `paper`."""
+    """The file of one chain in a parameter set that comes with the package: one of `PACKAGED`."""
     return Path(str(resources.files("configs") / name / f"{chain}.toml"))
 
 
@@ -184,7 +205,8 @@ def load_packaged_profile() -> Profile:
 def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     """The same chain with another period: at least two dozen blocks in it where they can be that fast.
 
-    Everything in ppm of a period scales with it by itself. Raises `BadParameters`.
+    Everything in ppm of a period scales with it by itself, and under PBFT the wait for an empty block and the timeouts
+    of views with the interval. Raises `BadParameters`.
     """
     consensus = params.consensus
     interval_ms = min(consensus.block_interval_ms, max(_SHORTEST_INTERVAL_MS, period_ms // _BLOCKS_PER_PERIOD))
@@ -194,9 +216,30 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     return params.model_copy(
         update={
             "ledger": params.ledger.model_copy(update={"period_ms": period_ms}),
-            "consensus": consensus.model_copy(update={"block_interval_ms": interval_ms, "max_ahead_ms": ahead_ms}),
+            "consensus": consensus.model_copy(
+                update={
+                    "block_interval_ms": interval_ms,
+                    "max_ahead_ms": ahead_ms,
+                    **_scale_views(consensus, interval_ms),
+                }
+            ),
         }
     )
+
+
+def _scale_views(consensus: ConsensusParams, interval_ms: int) -> dict[str, int]:
+    """A view's timeout never gets so short that one message on a busy machine would end it."""
+    if consensus.engine != "pbft":
+        return {}
+    base_ms = consensus.block_interval_ms
+    timeout_ms = max(
+        min(consensus.view_timeout_ms, _SHORTEST_VIEW_MS), consensus.view_timeout_ms * interval_ms // base_ms
+    )
+    return {
+        "empty_after_ms": -(-consensus.empty_after_ms * interval_ms // base_ms),
+        "view_timeout_ms": timeout_ms,
+        "view_timeout_max_ms": max(timeout_ms, consensus.view_timeout_max_ms * interval_ms // base_ms),
+    }
 
 
 def measure_nonces_per_s() -> int:
@@ -212,10 +255,15 @@ def calibrate(params: Sequence[ChainParams], *, sealers: int, nonces_per_s: int)
     """The chains of one network with an N_diff each at which their blocks come at the interval from the start.
 
     All of them are sealed by the same `sealers` members, whose search of so many nonces per second serves each chain in
-    turn.
+    turn. Under PBFT there is nothing to search.
     """
     share = nonces_per_s // len(params)
-    return tuple(_with_n_diff(chain, compute_n_diff(chain, sealers=sealers, nonces_per_s=share)) for chain in params)
+    return tuple(
+        _with_n_diff(chain, compute_n_diff(chain, sealers=sealers, nonces_per_s=share))
+        if chain.consensus.engine == "poca"
+        else chain
+        for chain in params
+    )
 
 
 def _with_n_diff(params: ChainParams, n_diff: int) -> ChainParams:
@@ -250,36 +298,49 @@ def _explain(error: ValidationError) -> str:
 
 
 def new_network(
-    directory: Path, *, nodes: int, params: Sequence[ChainParams], profile: Profile, seed: int | None = None
+    directory: Path,
+    *,
+    nodes: int | Sequence[Host],
+    params: Sequence[ChainParams],
+    profile: Profile,
+    seed: int | None = None,
+    core_share_ppm: int = CORE_SHARE_PPM,
 ) -> Network:
     """Write a network's genesis, keys and node directories.
 
     The profile's producers come first, then its consumers; the first `nodes` of them host and seal all chains, the
-    others are clients. A scheduling chain has a dispatcher, and its lines are where the players are. With a `seed` all
-    keys follow from it, so that two networks have the same members: for rehearsals only. Raises `BusyDirectory`,
-    `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
+    others are clients. Or those do that `nodes` lists, which may be the grid company and the dispatcher, too. A
+    scheduling chain has a dispatcher, and its lines are where the players are. With a `seed` all keys follow from it,
+    so that two networks have the same members: for rehearsals only. Raises `BusyDirectory`, `UnusableDirectory`,
+    `BadParameters` or a `ConfigError` of the key files.
     """
     for chain in params:
         check_params(chain)
     players = sorted(profile.players, key=lambda player: player.role != "producer")
-    assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
-    sealing = [player.name for player in players[:nodes]]
+    hosts = choose_hosts(nodes, [player.name for player in players])
+    sealing = {host.name: host for host in hosts}
     meters = {player.name: f"meter-{player.name}" for player in players}
     scheduling = next((chain for chain in params if chain.kind == "scheduling"), None)
     others = [GRID] if scheduling is None else [GRID, DISPATCH]
     keys = {name: _make_key(name, seed) for name in (*meters, *meters.values(), *others)}
+    tls_keys = {name: _make_key(f"tls-{name}", seed) for name in sealing}
+    authority = AuthorityKeys(_make_key("authority-1", seed), _make_key("authority-ca", seed))
 
-    rate = measure_nonces_per_s() * CORE_SHARE_PPM // _PPM
+    rate = measure_nonces_per_s() * core_share_ppm // _PPM
     positions = deal_positions(scheduling, list(meters))
-    members = _make_members(profile, keys, sealing, positions)
-    genesis = _make_genesis(calibrate(params, sealers=nodes, nonces_per_s=rate), members)
+    members = _make_members(profile, keys, sealing, positions, tls_keys)
+    genesis = _make_genesis(_calibrate_for(params, hosts, nonces_per_s=rate), members, authority)
 
     claim_directory(directory)
     save_genesis(genesis, directory / GENESIS_FILE)
     chains = sorted(genesis.chains, key=lambda chain: chain.kind != "trading")  # a node's first is what commands mean
-    entries = _make_node_entries(sealing, keys)
+    entries = _make_node_entries(hosts, keys, [chain.name for chain in chains])
+    ca_pem = write_authority(directory / AUTHORITY_DIRECTORY, authority)
     for entry in entries:
-        _write_node(directory, entry, keys[entry.name], [chain.name for chain in chains], entries)
+        hosted = [chain.name for chain in chains if entry.hosts(chain.name)]
+        passphrase = _write_node(directory, entry, keys[entry.name], hosted, entries, core_share_ppm)
+        home = directory / entry.directory
+        write_tls(home, passphrase, genesis, entry.name, tls_keys[entry.name], ca_pem, authority.ca)
     shared = _write_shared_keys(directory, {name: key for name, key in keys.items() if name not in sealing})
     network = Network(
         directory=directory,
@@ -288,9 +349,7 @@ def new_network(
         genesis=GENESIS_FILE,
         nodes=entries,
         players=_make_player_entries(players, [entry.name for entry in entries], meters, shared),
-        dispatcher=None
-        if scheduling is None
-        else DispatcherEntry(name=DISPATCH, key_file=f"keys/{DISPATCH}.pem", passphrase_file=shared),
+        dispatcher=None if scheduling is None else _make_dispatcher_entry(sealing, shared),
     )
     _save_network(network)
     return network
@@ -312,7 +371,9 @@ def load_network(directory: Path) -> Network:
             chains=tuple(document["chains"]),
             kinds=tuple(document["kinds"]),
             genesis=document["genesis"],
-            nodes=tuple(NodeEntry(**entry) for entry in document["nodes"]),
+            nodes=tuple(
+                NodeEntry(**{**entry, "chains": tuple(entry.get("chains", ()))}) for entry in document["nodes"]
+            ),
             players=tuple(PlayerEntry(**entry) for entry in document["players"]),
             dispatcher=None if dispatcher is None else DispatcherEntry(**dispatcher),
         )
@@ -327,11 +388,52 @@ def deal_positions(scheduling: ChainParams | None, players: Sequence[str]) -> di
     return {player: lines[index % len(lines)] for index, player in enumerate(players)}
 
 
-def _make_genesis(params: Sequence[ChainParams], members: tuple[GenesisMember, ...]) -> Genesis:
+def choose_hosts(nodes: int | Sequence[Host], players: Sequence[str]) -> tuple[Host, ...]:
+    """Who runs a node: the first `nodes` players with all chains, or those that are named."""
+    if isinstance(nodes, int):
+        assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
+        return tuple(Host(name=name) for name in players[:nodes])
+    assert {host.name for host in nodes} <= {*players, GRID, DISPATCH}, nodes
+    return tuple(nodes)
+
+
+def _calibrate_for(params: Sequence[ChainParams], hosts: Sequence[Host], *, nonces_per_s: int) -> list[ChainParams]:
+    """As `calibrate`, by how many members seal each chain."""
+    return [
+        chain
+        for name in (item.name for item in params)
+        for chain in calibrate(params, sealers=sum(host.hosts(name) for host in hosts), nonces_per_s=nonces_per_s)
+        if chain.name == name
+    ]
+
+
+def _make_dispatcher_entry(sealing: Mapping[str, Host], shared_passphrase: str) -> DispatcherEntry:
+    if DISPATCH not in sealing:
+        return DispatcherEntry(name=DISPATCH, key_file=f"keys/{DISPATCH}.pem", passphrase_file=shared_passphrase)
+    home = f"nodes/{DISPATCH}"
+    return DispatcherEntry(name=DISPATCH, key_file=f"{home}/key.pem", passphrase_file=f"{home}/passphrase")
+
+
+class AuthorityKeys(NamedTuple):
+    """The weak centre of a new network: its key for acts on the chains, and the one that issues certificates."""
+
+    act: SigningKey
+    ca: SigningKey
+
+
+def _make_genesis(
+    params: Sequence[ChainParams], members: tuple[GenesisMember, ...], authority: AuthorityKeys
+) -> Genesis:
     """The trading chain's genesis. Raises `BadParameters` where the chains do not fit together."""
     first, *others = sorted(params, key=lambda chain: chain.kind != "trading")
     try:
-        return Genesis(params=first, time_ms=now_ms(), members=members, siblings=tuple(others))
+        return Genesis(
+            params=first,
+            time_ms=now_ms(),
+            members=members,
+            siblings=tuple(others),
+            authority=Authority(keys=(authority.act.public_key,)),
+        )
     except ValidationError as error:
         raise BadParameters(detail=error.errors()[0]["msg"].removeprefix("Value error, ")) from None
 
@@ -348,17 +450,25 @@ def _make_key(name: str, seed: int | None) -> SigningKey:
 
 
 def _make_members(
-    profile: Profile, keys: dict[str, SigningKey], sealing: Sequence[str], positions: dict[str, str]
+    profile: Profile,
+    keys: dict[str, SigningKey],
+    sealing: Mapping[str, Host],
+    positions: dict[str, str],
+    tls_keys: Mapping[str, SigningKey],
 ) -> tuple[GenesisMember, ...]:
-    members = [GenesisMember(name=GRID, role="grid-operator", key=keys[GRID].public_key)]
+    seals = {name: host.chains for name, host in sealing.items()}
+    members = [
+        GenesisMember(name=GRID, role="grid-operator", key=keys[GRID].public_key, seals=seals.get(GRID, ())),
+    ]
     if DISPATCH in keys:
-        members.append(GenesisMember(name=DISPATCH, role="dispatcher", key=keys[DISPATCH].public_key))
+        key = keys[DISPATCH].public_key
+        members.append(GenesisMember(name=DISPATCH, role="dispatcher", key=key, seals=seals.get(DISPATCH, ())))
     for player in profile.players:
         member = GenesisMember(
             name=player.name,
             role="producer" if player.role == "producer" else "consumer",
             key=keys[player.name].public_key,
-            seals=(ALL_CHAINS,) if player.name in sealing else (),
+            seals=seals.get(player.name, ()),
             balance_uyuan=_HOUSE_BALANCE_UYUAN,
             capacity_wh=compute_capacity_wh(profile, player.name),
             position=positions[player.name],
@@ -370,7 +480,10 @@ def _make_members(
             owner=player.name,
         )
         members += [member, meter]
-    return tuple(members)
+    return tuple(
+        member.model_copy(update={"tls_key": tls_keys[member.name].public_key}) if member.name in tls_keys else member
+        for member in members
+    )
 
 
 def compute_capacity_wh(profile: Profile, player: str) -> int:
@@ -382,14 +495,14 @@ def compute_capacity_wh(profile: Profile, player: str) -> int:
 def _make_player_entries(
     players: Sequence[Player], nodes: Sequence[str], meters: Mapping[str, str], shared_passphrase: str
 ) -> tuple[PlayerEntry, ...]:
-    """The first players run the nodes; the others are dealt over them as clients."""
+    """Who runs a node talks to it; the others are dealt over the nodes as clients."""
     return tuple(
         PlayerEntry(
             name=player.name,
             role=player.role,
-            node=nodes[index % len(nodes)],
-            key_file=f"nodes/{player.name}/key.pem" if index < len(nodes) else f"keys/{player.name}.pem",
-            passphrase_file=f"nodes/{player.name}/passphrase" if index < len(nodes) else shared_passphrase,
+            node=player.name if player.name in nodes else nodes[index % len(nodes)],
+            key_file=f"nodes/{player.name}/key.pem" if player.name in nodes else f"keys/{player.name}.pem",
+            passphrase_file=f"nodes/{player.name}/passphrase" if player.name in nodes else shared_passphrase,
             meter=meters[player.name],
             meter_key_file=f"keys/{meters[player.name]}.pem",
             meter_passphrase_file=shared_passphrase,
@@ -398,17 +511,20 @@ def _make_player_entries(
     )
 
 
-def _make_node_entries(names: Sequence[str], keys: dict[str, SigningKey]) -> tuple[NodeEntry, ...]:
-    ports = find_free_ports(2 * len(names))
+def _make_node_entries(
+    hosts: Sequence[Host], keys: dict[str, SigningKey], chains: Sequence[str]
+) -> tuple[NodeEntry, ...]:
+    ports = find_free_ports(2 * len(hosts))
     return tuple(
         NodeEntry(
-            name=name,
-            directory=f"nodes/{name}",
-            key=keys[name].public_key.hex(),
-            peer_url=f"http://{_HOST}:{peer_port}",
+            name=host.name,
+            directory=f"nodes/{host.name}",
+            key=keys[host.name].public_key.hex(),
+            peer_url=f"https://{_HOST}:{peer_port}",
             api_url=f"http://{_HOST}:{api_port}",
+            chains=() if all(map(host.hosts, chains)) else tuple(filter(host.hosts, chains)),
         )
-        for name, peer_port, api_port in zip(names, ports[::2], ports[1::2], strict=True)
+        for host, peer_port, api_port in zip(hosts, ports[::2], ports[1::2], strict=True)
     )
 
 
@@ -464,10 +580,15 @@ def render_node_toml(
     peer_listen: str,
     api_listen: str,
     peers: Sequence[tuple[str, str, str]],
+    peer_chains: Mapping[str, Sequence[str]] | None = None,
     has_key: bool = True,
+    has_tls: bool = True,
     core_share_ppm: int = CORE_SHARE_PPM,
 ) -> str:
-    """The text of a `node.toml`; `chains` by name, `peers` as (name, URL, public key in hex)."""
+    """The text of a `node.toml`; `chains` by name, `peers` as (name, URL, public key in hex).
+
+    `peer_chains` says by name what those peers host that do not host all of the node's chains.
+    """
     keys = ['key_file = "key.pem"', 'passphrase_file = "passphrase"'] if has_key else ["# an observer: no key_file"]
     blocks = [
         "# One node. Paths are relative to this file; unknown keys fail. `gridmerit doctor` checks it.",
@@ -477,6 +598,8 @@ def render_node_toml(
         f'api_listen = "{api_listen}"      # this machine\'s users: whoever reaches it may query and submit',
         'log_level = "info"',
     ]
+    insecure = [] if has_tls else ["insecure_peers = true    # plain HTTP to other nodes: for rehearsals only"]
+    blocks += insecure
     for chain in chains:
         blocks += ["", "[[chains]]", f'genesis = "{genesis}"', f'name = "{chain}"']
     blocks += [
@@ -485,25 +608,78 @@ def render_node_toml(
         "threads = 1",
         f"core_share_ppm = {core_share_ppm}    # of each thread's core",
     ]
+    if has_tls:
+        blocks += ["", "[tls]    # what this node shows to others; a new certificate is taken up without a restart"]
+        blocks += [f'certificate = "{CERTIFICATE_FILE}"', f'key_file = "{TLS_KEY_FILE}"', f'ca = "{CA_FILE}"']
     for name, url, key in peers:
         blocks += ["", "[[peers]]", f'name = "{name}"', f'url = "{url}"', f'key = "{key}"']
+        if only := (peer_chains or {}).get(name):
+            listed = ", ".join(f'"{chain}"' for chain in only)
+            blocks.append(f"chains = [{listed}]")
     return "\n".join(blocks) + "\n"
 
 
 def _write_node(
-    directory: Path, entry: NodeEntry, key: SigningKey, chains: Sequence[str], entries: Sequence[NodeEntry]
-) -> None:
+    directory: Path,
+    entry: NodeEntry,
+    key: SigningKey,
+    chains: Sequence[str],
+    entries: Sequence[NodeEntry],
+    core_share_ppm: int,
+) -> bytes:
+    """Its passphrase."""
     home = directory / entry.directory
     home.mkdir(parents=True)
-    save_key(home / "key.pem", key, make_passphrase(home / "passphrase"))
+    passphrase = make_passphrase(home / "passphrase")
+    save_key(home / "key.pem", key, passphrase)
     text = render_node_toml(
         genesis=f"../../{GENESIS_FILE}",
         chains=chains,
-        peer_listen=entry.peer_url.removeprefix("http://"),
+        peer_listen=entry.peer_url.removeprefix("https://"),
         api_listen=entry.api_url.removeprefix("http://"),
         peers=[(other.name, other.peer_url, other.key) for other in entries if other != entry],
+        peer_chains={other.name: other.chains for other in entries},
+        core_share_ppm=core_share_ppm,
     )
     (home / "node.toml").write_text(text, encoding="utf-8")
+    return passphrase
+
+
+def write_authority(home: Path, keys: AuthorityKeys) -> bytes:
+    """Write the authority's keys under a passphrase of their own, and its certificate, which is returned."""
+    home.mkdir(mode=0o700)
+    passphrase = make_passphrase(home / "passphrase")
+    save_key(home / AUTHORITY_KEY, keys.act, passphrase)
+    save_key(home / CA_KEY_FILE, keys.ca, passphrase)
+    ca_pem = make_ca(keys.ca, not_before_ms=now_ms() - DAY_MS)
+    (home / CA_FILE).write_bytes(ca_pem)
+    return ca_pem
+
+
+def write_tls(
+    home: Path,
+    passphrase: bytes,
+    genesis: Genesis,
+    name: str,
+    tls_key: SigningKey,
+    ca_pem: bytes,
+    ca_key: SigningKey,
+) -> None:
+    """Write a founder's TLS key and certificate, and the authority's certificate, into its node's directory."""
+    member = next(member for member in genesis.members if member.name == name)
+    begin_ms = now_ms() - DAY_MS  # clocks differ
+    certificate = issue(
+        ca_pem,
+        ca_key,
+        Subject(member=name, key=member.key, role=member.role, network=genesis.network_id),
+        tls_key=tls_key.public_key,
+        serial=genesis.serial_of(name),
+        not_before_ms=begin_ms,
+        not_after_ms=begin_ms + LEAF_DAYS * DAY_MS,
+    )
+    save_key(home / TLS_KEY_FILE, tls_key, passphrase)
+    (home / CERTIFICATE_FILE).write_bytes(certificate)
+    (home / CA_FILE).write_bytes(ca_pem)
 
 
 def _write_shared_keys(directory: Path, keys: dict[str, SigningKey]) -> str:

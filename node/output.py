@@ -18,11 +18,16 @@ from ledger.errors import GridmeritError
 _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
+    "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
+    "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
+    "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
+    "BadApplication": "gridmerit member apply, which makes another",
     "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
     "BadKeyFile": "gridmerit key new FILE",
     "BadOrders": "gridmerit market compare --help, which shows such a file",
     "BadParameters": "compare the file with configs/recommended/jy1.toml",
     "BusyDirectory": "gridmerit net status DIR, or another directory",
+    "ForeignApplication": "gridmerit member apply --genesis FILE with the genesis of this network",
     "GateClosed": "gridmerit market book, which names the periods that are open",
     "InsufficientBalance": "gridmerit account show NAME",
     "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
@@ -33,6 +38,7 @@ HINTS: dict[str, str] = {
     "NetworkRunning": "gridmerit net down {directory}",
     "NotADevice": "--key meter-NAME, the key of the player's meter",
     "NotADispatcher": "--key dispatch, in a local network the dispatcher's",
+    "NotThisAuthority": "--authority DIR with the authority's keys",
     "NoCertificate": "the same a moment later; gridmerit net status shows which height is final",
     "NoPeriod": "gridmerit market book, which shows how far each period is; plans come by gridmerit tx send plan",
     "NoQuota": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
@@ -47,6 +53,8 @@ HINTS: dict[str, str] = {
     "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
+    "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
+    "TooFewSignatures": "gridmerit authority sign FILE --key KEY, by another key of the authority",
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UnknownAccount": "gridmerit credit show, which lists the players",
     "UnknownMember": "gridmerit credit show, which lists the players",

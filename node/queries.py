@@ -12,7 +12,7 @@ from typing import Any
 
 from consensus.contracts import compute_quorum
 from consensus.credit_target import compute_shares
-from ledger.accounts import TRADERS, get_account, get_member, get_sealers
+from ledger.accounts import TRADERS, get_account, get_sealers
 from ledger.block import Block, Header
 from ledger.codec import Value
 from ledger.errors import (
@@ -24,6 +24,7 @@ from ledger.errors import (
     UnknownTransaction,
 )
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
+from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
 from ledger.overlay import Event, Overlay
 from ledger.snapshot import Standing, get_snapshot
 from ledger.state import State
@@ -74,7 +75,7 @@ class ChainQueries:
     def __init__(self, node: ChainNode) -> None:
         self._node = node
         self._chain = node.chain
-        self.members = MemberNames(node.genesis)
+        self.members = MemberNames(node.genesis, lambda: self._chain.head.state)
         self.grid = GridQueries(node, self.members)
         self.index = CreditQueries(node, self.members)
 
@@ -105,7 +106,12 @@ class ChainQueries:
             sync_target=node.sync_target,
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,
+            waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
         )
+
+    def _name_of_key(self, key: bytes) -> str:
+        address = address_of(key)
+        return self.members.name_of(address) or show_address(address)
 
     def get_block(self, ref: str) -> BlockDetail:
         """A block by height, hash (on any recent branch) or "head"."""
@@ -207,8 +213,8 @@ class ChainQueries:
         """A member's account in the head's state, and the sequence its next transaction should have."""
         address = self.members.find(ref)
         view = self._view
-        account, member = get_account(view, address), get_member(view, address)
-        assert member is not None, "every founding member is in the state"
+        account, member = get_account(view, address), self.members.get_member(address)
+        assert member is not None, "nobody else is found"
         return AccountInfo(
             height=self._chain.head.height,
             address=show_address(address),
@@ -226,19 +232,33 @@ class ChainQueries:
         )
 
     def get_members(self) -> tuple[MemberInfo, ...]:
-        sealers = get_sealers(self._view)
-        return tuple(
-            MemberInfo(
-                name=member.name,
-                role=member.role,
-                address=show_address(self.members.addresses[member.name]),
-                key=member.key.hex(),
-                capacity_wh=member.capacity_wh,
-                position=member.position,
-                owner=member.owner or None,
-                seals=member.key in sealers,
-            )
-            for member in self._node.genesis.members
+        sealers = frozenset(get_sealers(self._view))
+        return tuple(self._describe_member(item, item.member.key in sealers) for item in self.members.list_all())
+
+    def get_member(self, ref: str) -> MemberInfo:
+        """One member by "0x…" or name, also one that is to be, or has gone."""
+        address, view = self.members.find(ref), self._view
+        member, credential = self.members.get_member(address), get_credential(view, address)
+        assert member is not None, "nobody else is found"
+        assert credential is not None, "every member has one"
+        return self._describe_member(Listing(address, member, credential), member.key in get_sealers(view))
+
+    def _describe_member(self, item: Listing, seals: bool) -> MemberInfo:
+        member, credential = item.member, item.credential
+        return MemberInfo(
+            name=member.name,
+            role=member.role,
+            address=show_address(item.address),
+            key=member.key.hex(),
+            capacity_wh=member.capacity_wh,
+            position=member.position,
+            owner=self.members.name_of(member.owner) if member.owner else None,
+            seals=seals,
+            status=credential.status,
+            serial=credential.serial,
+            tls_key=credential.tls_key.hex(),
+            not_before_ms=credential.not_before_ms,
+            not_after_ms=None if credential.not_after_ms == UNLIMITED_MS else credential.not_after_ms,
         )
 
     def get_credit(self) -> tuple[CreditInfo, ...]:
@@ -246,11 +266,10 @@ class ChainQueries:
         view, active = self._view, get_snapshot(self._chain.head.state).members
         shares = self._compute_shares(active)
         rows = []
-        for member in self._node.genesis.members:
+        for address, member, credential in self.members.list_all():
             standing = active.get(member.key)
-            if standing is None and member.role not in TRADERS:
+            if credential.status == PENDING or (standing is None and member.role not in TRADERS):
                 continue
-            address = self.members.addresses[member.name]
             account = get_account(view, address)
             row = CreditInfo(
                 name=member.name,
@@ -491,6 +510,11 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "relayed": ("source", "kind", "number", "part", "parts", "height"),
     "punished": ("member", "credit_upt"),
     "transfer": ("sender", "receiver", "amount_uyuan"),
+    "admitted": ("member", "name", "serial"),
+    "member": ("member", "name", "role"),
+    "revoked": ("member", "serial", "reason"),
+    "renewed": ("member", "serial"),
+    "left": ("member", "serial"),
     "order": _ORDER,
     "cancelled": _ORDER,
     "gate": ("period", "trade_count", "volume_wh", "result_root"),

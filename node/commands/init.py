@@ -69,6 +69,7 @@ def command(
         api_listen=api_listen,
         peers=known,
         has_key=not observer,
+        has_tls=not observer,
     )
     (directory / "node.toml").write_text(text, encoding="utf-8")
     if not observer:
@@ -78,7 +79,8 @@ def command(
     from node.identity import load_identity
 
     key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
-    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "http://{peer_listen}"\nkey = "{key}"'
+    scheme = "http" if observer else "https"
+    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "{scheme}://{peer_listen}"\nkey = "{key}"'
     if set(chosen) < set(known_chains):
         entry += f"\nchains = {json.dumps(chosen)}"
     document = {"directory": str(directory), "chains": chosen, "public_key": key, "peers": len(known)}
@@ -97,6 +99,6 @@ def command(
 def _parse_peer(text: str) -> tuple[str, str, str]:
     parts = text.split("=")
     if len(parts) != _PARTS_OF_A_PEER:
-        raise click.UsageError(f"--peer {text!r}: want NAME=URL=KEY, such as wind-122=http://127.0.0.1:9101=d75a98…")
+        raise click.UsageError(f"--peer {text!r}: want NAME=URL=KEY, such as wind-122=https://127.0.0.1:9101=d75a98…")
     name, url, key = parts
     return name, url, key

@@ -50,13 +50,33 @@ def command() -> None:
     metavar="PATH|NAME",
     default="recommended",
     show_default=True,
-    help="A directory with a TOML file per chain, one such file, or `recommended` or `paper`, which are packaged.",
+    help="A directory with a TOML file per chain, one such file, or a packaged set: `recommended`, `paper` or `bft`.",
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["poca", "pbft"]),
+    help="How blocks are agreed on: by proof of credit assessment, or by PBFT, which is --chain-params bft.",
 )
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
+@click.option("--compose", is_flag=True, help="Write a compose file for as many containers instead, and nothing else.")
+@click.option(
+    "--players",
+    type=click.IntRange(0, 8),
+    default=0,
+    help="With --compose: so many more containers, of market players with the trading chain alone.",
+)
 @json_option
 def new(
-    directory: Path, nodes: int, chains: str | None, params_set: str, period_ms: int | None, seed: int | None
+    directory: Path,
+    nodes: int,
+    chains: str | None,
+    params_set: str,
+    engine: str | None,
+    period_ms: int | None,
+    seed: int | None,
+    compose: bool,
+    players: int,
 ) -> None:
     """Write a genesis, keys and a directory per node. Nothing is started.
 
@@ -68,16 +88,34 @@ def new(
     the grid company and, where there is a du1, a dispatcher. The first --nodes players run a node and seal; the others
     are their clients.
 
-    The starting difficulty follows from this machine's measured search rate, so that blocks come at their interval.
+    Under poca the starting difficulty follows from this machine's measured search rate, so that blocks come at their
+    interval. Under pbft there is nothing to search: more than two thirds of the nodes agree on each block.
+
+    With --compose, the organisations are the dispatch centre, the grid company and then the players. What is written is
+    DIRECTORY/docker-compose.yml; keys, certificates and the genesis are made by a service of it, when it starts.
 
     \b
     Examples:
       gridmerit net new mynet --nodes 4 --period-ms 60000
       gridmerit net new plain --chains jy1
+      gridmerit net new agreed --engine pbft --nodes 4
+      gridmerit net new cluster --compose --nodes 4 --players 3
     """
+    if compose:
+        others = (chains, engine, period_ms, seed)
+        if params_set != "recommended" or any(option is not None for option in others):
+            raise click.UsageError("--compose goes with --nodes and --players alone")
+        _write_compose(directory, nodes, players)
+        return
+    if players:
+        raise click.UsageError("--players goes with --compose")
     from node.network import choose_chains, load_packaged_profile, load_params_set, new_network, scale_params
 
+    if engine == "pbft" and params_set == "recommended":
+        params_set = "bft"
     params = load_params_set(params_set)
+    if engine is not None and any(chain.consensus.engine != engine for chain in params):
+        raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
     if chains is not None:
         params = choose_chains(params, parse_names(chains), params_set)
     if period_ms is not None:
@@ -86,6 +124,49 @@ def new(
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
     emit(describe(network), _render_new(network, params))
+
+
+def _write_compose(directory: Path, nodes: int, players: int) -> None:
+    from node.compose import choose_cluster, list_candidates, render_compose, save_compose
+    from node.network import load_packaged_profile
+
+    profile = load_packaged_profile()
+    if nodes + players > (most := len(list_candidates(profile))):
+        raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
+    cluster = choose_cluster(profile, organisations=nodes, players=players)
+    file = save_compose(directory, render_compose(cluster))
+    rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.names]
+    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
+    emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
+
+
+@command.command("provision")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--nodes", type=click.IntRange(1, 10), required=True, help="Organisations that host all chains.")
+@click.option(
+    "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
+)
+@click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
+@json_option
+def provision(directory: Path, nodes: int, players: int, period_ms: int) -> None:
+    """Make keys, certificates and the genesis for containers, once: a directory per volume.
+
+    The init service of a compose file runs this. Where the network is made already, it does nothing. Periods below half
+    a minute get the clock of the demo, which leaves more of them to what passes from chain to chain.
+
+    \b
+    Example:
+      gridmerit net provision /gridmerit --nodes 4 --players 3 --period-ms 60000
+    """
+    from node.compose import choose_cluster, choose_params
+    from node.compose import provision as fill_volumes
+    from node.network import load_packaged_profile
+
+    profile = load_packaged_profile()
+    cluster = choose_cluster(profile, organisations=nodes, players=players)
+    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms), profile=profile)
+    text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
+    emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
 
 
 def describe(network: Network) -> dict[str, Any]:

@@ -79,6 +79,8 @@ def _render_chain(chain: ChainStatus) -> str:
     ]
     if chain.syncing:
         lines.append(("syncing", f"to height {chain.sync_target}"))
+    if chain.waiting_for:
+        lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.blocks_refused:
         lines.append(("blocks refused", chain.blocks_refused))
     return facts(lines)

@@ -13,10 +13,11 @@ from typing import Any
 import pytest
 
 from ledger.codec import Value
-from ledger.genesis import Genesis, GenesisMember
+from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
+from node.certificates import DAY_MS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import NodeConfig, save_genesis
 from node.host import ChainHost
@@ -37,16 +38,42 @@ SIBLINGS = {
     "lh1": ChainParams(name="lh1", kind="credit"),
 }
 CORE_SHARE_PPM = 50_000
+PASSPHRASE = b"only for tests"
 PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
 
 
 @dataclass(frozen=True, kw_only=True)
 class LocalNetwork:
-    """The files of n sealing nodes n0, n1, … that know each other; `genesis` is the trading chain's."""
+    """The files of n sealing nodes n0, n1, … that know each other; `genesis` is the trading chain's.
+
+    They speak TLS with certificates by `ca_key`, unless they are insecure; `authority` admits and revokes.
+    """
 
     genesis: Genesis
     keys: tuple[SigningKey, ...]
     configs: tuple[NodeConfig, ...]
+    authority: SigningKey
+    ca_key: SigningKey
+    ca_pem: bytes
+    tls_keys: tuple[SigningKey, ...]
+
+    def subject(self, index: int, **changes: Any) -> Subject:
+        """Whom the certificate of a node speaks of."""
+        member = self.genesis.members[index]
+        facts = {"member": member.name, "key": member.key, "role": member.role, "network": self.genesis.network_id}
+        return Subject(**{**facts, **changes})
+
+    def certify(self, index: int, *, from_days: int = -1, to_days: int = 365, **changes: Any) -> bytes:
+        """A certificate for a node's keys, with these facts changed, valid from and to so many days from now."""
+        return issue(
+            self.ca_pem,
+            self.ca_key,
+            self.subject(index, **changes),
+            tls_key=self.tls_keys[index].public_key,
+            serial=index + 1,
+            not_before_ms=now_ms() + from_days * DAY_MS,
+            not_after_ms=now_ms() + to_days * DAY_MS,
+        )
 
     @asynccontextmanager
     async def running(self, *indexes: int) -> AsyncIterator[list[Runtime]]:
@@ -118,12 +145,15 @@ def write_local(
     period_ms: int = 3_600_000,
     seals: bool = True,
     siblings: Sequence[str] = (),
+    secure: bool = True,
 ) -> LocalNetwork:
-    """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces.
+    """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces; `secure` means TLS.
 
     All nodes host the trading chain and its `siblings`, any of "du1" and "lh1".
     """
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
+    tls_keys = tuple(SigningKey(bytes([index + 101]) * 32) for index in range(count))
+    authority, ca_key = SigningKey(b"\xa1" * 32), SigningKey(b"\xca" * 32)
     chains = (CHAIN, *siblings)
     params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=chains)
     genesis = Genesis(
@@ -135,6 +165,7 @@ def write_local(
                 name=f"n{index}",
                 role="grid-operator" if index == 0 else "prosumer",
                 key=key.public_key,
+                tls_key=tls_keys[index].public_key if secure else b"",
                 seals=True,
                 balance_uyuan=10_000_000,
                 capacity_wh=1_000,
@@ -142,17 +173,27 @@ def write_local(
             )
             for index, key in enumerate(keys)
         ),
+        authority=Authority(keys=(authority.public_key,)),
     )
     save_genesis(genesis, directory / "genesis.json")
-    save_passphrase(directory / "passphrase", b"only for tests")
+    save_passphrase(directory / "passphrase", PASSPHRASE)
+    ca_pem = make_ca(ca_key, not_before_ms=now_ms() - 400 * DAY_MS)
+    (directory / "ca.pem").write_bytes(ca_pem)
+    scheme = "https" if secure else "http"
     ports = find_free_ports(2 * count)
     peers = [
-        {"name": f"n{index}", "url": f"http://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
+        {"name": f"n{index}", "url": f"{scheme}://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
         for index, key in enumerate(keys)
     ]
     configs = []
     for index, key in enumerate(keys):
-        save_key(directory / f"n{index}.pem", key, b"only for tests")
+        save_key(directory / f"n{index}.pem", key, PASSPHRASE)
+        save_key(directory / f"n{index}-tls-key.pem", tls_keys[index], PASSPHRASE)
+        tls = {
+            "certificate": directory / f"n{index}-tls.pem",
+            "key_file": directory / f"n{index}-tls-key.pem",
+            "ca": directory / "ca.pem",
+        }
         settings: dict[str, Any] = {
             "data_dir": directory / f"n{index}",
             "key_file": directory / f"n{index}.pem",
@@ -162,9 +203,21 @@ def write_local(
             "chains": [{"genesis": directory / "genesis.json", "name": chain} for chain in chains],
             "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
             "sealing": {"threads": 1 if seals else 0, "core_share_ppm": CORE_SHARE_PPM},
+            **({"tls": tls} if secure else {"insecure_peers": True}),
         }
         configs.append(NodeConfig.model_validate(settings))
-    return LocalNetwork(genesis=genesis, keys=keys, configs=tuple(configs))
+    local = LocalNetwork(
+        genesis=genesis,
+        keys=keys,
+        configs=tuple(configs),
+        authority=authority,
+        ca_key=ca_key,
+        ca_pem=ca_pem,
+        tls_keys=tls_keys,
+    )
+    for index in range(count):
+        (directory / f"n{index}-tls.pem").write_bytes(local.certify(index))
+    return local
 
 
 @pytest.fixture

@@ -131,6 +131,9 @@ class Node:
     def sealing_view(self):
         return Sealing(native=True, path="native", rate_per_s=1_000)
 
+    def certificate_view(self):
+        return None
+
     async def serve(self):
         clock = next(iter(self.chains.values())).world
         runner = web.AppRunner(build_api(self, clock=lambda: clock.now_ms), access_log=None, shutdown_timeout=0.1)

@@ -28,6 +28,7 @@ EVERY_KIND = (
     wire.Certificate(raw=b"certificate"),
     wire.Evidence(kind="equivocation", raw=b"evidence"),
     wire.Relay(raw=b"relay"),
+    wire.Agreement(raw=b"agreement"),
 )
 
 

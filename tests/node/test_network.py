@@ -140,8 +140,14 @@ def test_every_node_knows_all_others(files: Path) -> None:
 
 
 def test_secrets_are_for_their_owner_alone(files: Path) -> None:
-    secrets = [file for file in files.rglob("*") if file.suffix == ".pem" or file.name == "passphrase"]
-    assert len(secrets) == 21 + 4  # a key per member, a passphrase per node and one shared by the rest
+    public = ("tls.pem", "ca.pem")
+    secrets = [
+        file
+        for file in files.rglob("*")
+        if (file.suffix == ".pem" and file.name not in public) or file.name == "passphrase"
+    ]
+    keys = 21 + 3 + 2  # one per member, a TLS key per node, two of the authority
+    assert len(secrets) == keys + 5  # a passphrase per node, one of the authority, one shared by the rest
     assert {file.stat().st_mode & 0o777 for file in secrets} == {0o600}
 
 

@@ -89,6 +89,8 @@ def test_a_peer_that_sends_too_much_is_told_so_and_may_send_again_later():
     with pytest.raises(RateLimited):
         book.charge_bytes(PEER, 1, NOW_MS)
     book.charge_bytes(PEER, 500, NOW_MS + 500)
-    book.charge_messages(PEER, 20, NOW_MS)
-    with pytest.raises(RateLimited):
-        book.charge_messages(PEER, 1, NOW_MS)
+    book.charge_messages(PEER, 30, NOW_MS)  # ten more than there is room for, all of which are paid for
+    for later_ms in (0, 1_000):
+        with pytest.raises(RateLimited):
+            book.check_messages(PEER, NOW_MS + later_ms)
+    book.check_messages(PEER, NOW_MS + 1_001)

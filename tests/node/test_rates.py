@@ -30,3 +30,17 @@ def test_a_clock_set_back_gives_nothing_away(asked):
     for step_ms, amount in asked:
         now_ms -= step_ms
         assert not bucket.take(amount + 1, now_ms)
+
+
+@given(requests)
+def test_what_is_spent_counts_in_full_and_is_paid_back_at_the_rate(asked):
+    bucket = TokenBucket(100, 50)
+    now_ms = NOW_MS
+    for pause_ms, amount in asked:
+        now_ms += pause_ms
+        bucket.spend(amount, now_ms)
+    assert bucket.is_empty(now_ms) or bucket.take(1, now_ms + 20)
+    bucket.spend(1_000, now_ms)
+    assert bucket.is_empty(now_ms)
+    owed_at_most = 1_000 + sum(amount for _, amount in asked)
+    assert not bucket.is_empty(now_ms + owed_at_most * 20 + 1)

@@ -293,6 +293,9 @@ class MemoryRuntime:
     def sealing_view(self) -> SealingRow:
         return SealingRow(native=False, path="hashlib", rate_per_s=1_000)
 
+    def certificate_view(self) -> None:
+        return None
+
     @asynccontextmanager
     async def serve(self) -> AsyncIterator[str]:
         """The API's URL, while it is served."""
