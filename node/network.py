@@ -257,7 +257,7 @@ def calibrate(params: Sequence[ChainParams], *, sealers: int, nonces_per_s: int)
     All of them are sealed by the same `sealers` members, whose search of so many nonces per second serves each chain in
     turn. Under PBFT there is nothing to search.
     """
-    share = nonces_per_s // len(params)
+    share = nonces_per_s // max(1, sum(chain.consensus.engine == "poca" for chain in params))
     return tuple(
         _with_n_diff(chain, compute_n_diff(chain, sealers=sealers, nonces_per_s=share))
         if chain.consensus.engine == "poca"
