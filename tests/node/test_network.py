@@ -201,7 +201,8 @@ def test_the_chains_of_a_packaged_set_make_a_network(name: str, tmp_path: Path) 
     ]
     assert {chain.ledger.max_transaction_bytes for chain in params} == {65_536}, "relays go everywhere"
     engines = [chain.consensus.engine for chain in params]
-    assert engines == (["pbft", "poca", "poca"] if name == "recommended" else ["poca"] * 3)
+    expected = {"recommended": ["pbft", "poca", "poca"], "paper": ["poca"] * 3, "bft": ["pbft"] * 3}
+    assert engines == expected[name]
     assert params[1].consensus == params[2].consensus
     new_network(tmp_path / "net", nodes=1, params=params, profile=PROFILE)
     clock, market = params[0].scheduling, params[1].market
