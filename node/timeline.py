@@ -28,6 +28,13 @@ class Sighting(NamedTuple):
     time_ms: int
 
 
+class _Place(NamedTuple):
+    """Where an event stands among the sightings, and when it came."""
+
+    order: int
+    time_ms: int
+
+
 class Stage(NamedTuple):
     """Something that happens to every hour, by what it is known: an event of a chain, and fields that it must have.
 
@@ -91,14 +98,15 @@ def compute_timeline(
     """By period, when each of its stages was seen.
 
     An event that came twice, as after a reorg or in parts, counts when it came last. A gate's certificate is the first
-    of a checkpoint at its height or above; its snapshot is the first one taken after its assessment.
+    of a checkpoint at its height or above; its snapshot is the first one taken after its assessment. What came first
+    is told by the order of the sightings: blocks that come together are seen in the same millisecond.
     """
-    seen: dict[tuple[str, int], int] = {}
-    for sighting in sightings:
+    seen: dict[tuple[str, int], _Place] = {}
+    for place, sighting in enumerate(sightings):
         for stage in STAGES:
             number = _match(stage, sighting)
             if number is not None:
-                seen[stage.name, number] = sighting.time_ms
+                seen[stage.name, number] = _Place(place, sighting.time_ms)
     return {period: _collect(seen, period, gate_heights.get(period)) for period in periods}
 
 
@@ -112,27 +120,30 @@ def _match(stage: Stage, sighting: Sighting) -> int | None:
     return number if isinstance(number, int) else None
 
 
-def _collect(seen: Mapping[tuple[str, int], int], period: int, gate_height: int | None) -> dict[str, int]:
-    times = {
+def _collect(seen: Mapping[tuple[str, int], _Place], period: int, gate_height: int | None) -> dict[str, int]:
+    places = {
         stage.name: seen[stage.name, period] for stage in STAGES if stage.period_field and (stage.name, period) in seen
     }
     if gate_height is not None:
-        _add_first(times, "certificate", seen, lambda height, _: height >= gate_height)
-    if (assessed_ms := times.get("assessment")) is not None:
-        snapshot = _add_first(times, "snapshot", seen, lambda _, time_ms: time_ms > assessed_ms)
+        _add_first(places, "certificate", seen, lambda height, _: height >= gate_height)
+    if (assessed := places.get("assessment")) is not None:
+        snapshot = _add_first(places, "snapshot", seen, lambda _, place: place > assessed)
         if snapshot is not None:
-            _add_first(times, "snapshot received", seen, lambda number, _: number >= snapshot)
-    return {stage.name: times[stage.name] for stage in STAGES if stage.name in times}
+            _add_first(places, "snapshot received", seen, lambda number, _: number >= snapshot)
+    return {stage.name: places[stage.name].time_ms for stage in STAGES if stage.name in places}
 
 
 def _add_first(
-    times: dict[str, int], name: str, seen: Mapping[tuple[str, int], int], fits: Callable[[int, int], bool]
+    places: dict[str, _Place],
+    name: str,
+    seen: Mapping[tuple[str, int], _Place],
+    fits: Callable[[int, _Place], bool],
 ) -> int | None:
-    """Note the earliest event under a stage that fits by number and time; its number."""
-    found = [(time_ms, number) for (stage, number), time_ms in seen.items() if stage == name and fits(number, time_ms)]
+    """Note the earliest event under a stage that fits by number and place; its number."""
+    found = [(place, number) for (stage, number), place in seen.items() if stage == name and fits(number, place)]
     if not found:
         return None
-    times[name], number = min(found)
+    places[name], number = min(found)
     return number
 
 

@@ -73,6 +73,18 @@ def test_the_snapshot_is_the_first_after_the_assessment() -> None:
     assert times == {"assessment": 200, "snapshot": 300, "snapshot received": 350}
 
 
+def test_blocks_that_come_together_are_told_apart_by_their_order() -> None:
+    sightings = [
+        _see("credit", "credit-snapshot", 200, period=9),
+        _see("credit", "relayed", 200, source="jy1", kind="delivered", number=7),
+        _see("credit", "credit-snapshot", 200, period=10),
+        _see("trading", "credit-applied", 200, period=9),
+        _see("trading", "credit-applied", 200, period=10),
+    ]
+    times = compute_timeline(sightings, [7], {})[7]
+    assert times == {"assessment": 200, "snapshot": 200, "snapshot received": 200}
+
+
 def test_an_event_of_another_chain_is_another_thing() -> None:
     sightings = [_see("trading", "quota", 100, period=7), _see("credit", "settled", 100, period=7)]
     assert compute_timeline(sightings, [7], {7: 1}) == {7: {}}
