@@ -1023,3 +1023,24 @@ class NoOrders(GridmeritError):
 class ChecksFailed(GridmeritError):
     message = "{failed} of {total} checks failed: {names}"
     exit_code = 7
+
+
+# --- the laboratory ------------------------------------------------------------------------------
+
+
+class LaboratoryError(GridmeritError):
+    """A scenario, a sweep or a replay that cannot be run as it was asked for."""
+
+    exit_code = 3
+
+
+class UnknownScenario(LaboratoryError):
+    message = "there is no scenario {name}; there are: {known}"
+
+
+class UnknownSetting(LaboratoryError):
+    message = "scenario {scenario} has no setting {key}; it has: {known}"
+
+
+class BadSetting(LaboratoryError):
+    message = "scenario {scenario}, setting {key}: {detail}; have {value}"

@@ -14,7 +14,7 @@ from market.clearing import match_price_time
 from market.credit import FULL_CREDIT_UPT, PPM, CreditRecord, assess_delivery
 from market.orders import Order, Side
 from market.profile import Profile
-from market.settlement import allocate
+from market.settlement import spread
 from simulation.networks import key_of
 
 SERIOUS_UPT = 95_000_000  # a delivery that scores less is counted as a serious breach
@@ -175,23 +175,16 @@ def clear_hour(profile: Profile, orders: Iterable[PlayerOrder]) -> list[AgreedTr
 
 def deliver(profile: Profile, hour: int, trades: Sequence[AgreedTrade]) -> list[DeliveredTrade]:
     """Spread the hour's metered energy over its trades."""
-    consumption_wh = _spread(profile, hour, [trade.buyer for trade in trades], trades)
-    output_wh = _spread(profile, hour, [trade.seller for trade in trades], trades)
+    actual_wh = {
+        player.name: profile.readings[player.name, profile.hours_ms[hour]].actual_wh for player in profile.players
+    }
+    agreed_wh = [trade.volume_wh for trade in trades]
+    consumption_wh = spread(actual_wh, [trade.buyer for trade in trades], agreed_wh)
+    output_wh = spread(actual_wh, [trade.seller for trade in trades], agreed_wh)
     return [
         DeliveredTrade(hour, *trade, consumed, produced)
         for trade, consumed, produced in zip(trades, consumption_wh, output_wh, strict=True)
     ]
-
-
-def _spread(profile: Profile, hour: int, parties: Sequence[str], trades: Sequence[AgreedTrade]) -> list[int]:
-    parts_wh = [0] * len(trades)
-    for party in dict.fromkeys(parties):
-        places = [index for index, name in enumerate(parties) if name == party]
-        actual_wh = profile.readings[party, profile.hours_ms[hour]].actual_wh
-        shares_wh = allocate(actual_wh, [trades[index].volume_wh for index in places])
-        for index, share_wh in zip(places, shares_wh, strict=True):
-            parts_wh[index] = share_wh
-    return parts_wh
 
 
 def _score(records: dict[str, CreditRecord], trades: Iterable[DeliveredTrade], market: MarketParams) -> None:

@@ -1,0 +1,97 @@
+"""What the laboratory can run: a scenario, its settings, one trial of it, and what a report estimates from many."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from typing import TYPE_CHECKING, Literal, TypeAlias
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from ledger.errors import BadSetting, UnknownScenario, UnknownSetting
+
+if TYPE_CHECKING:
+    from simulation.replay import Replay
+
+Value: TypeAlias = int | float | str | bool
+
+
+class Settings(BaseModel):
+    """What a scenario may be told: each field has a default, bounds and a description with its unit."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Theory:
+    """What a formula says a metric should be, with the name of the formula and its source."""
+
+    name: str
+    value: float
+    source: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Trial:
+    """What one run came to: a row of numbers by column, the same columns for every seed, and a film of it, if any."""
+
+    row: Mapping[str, Value]
+    replay: Replay | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Metric:
+    """What a report estimates from the rows of many trials.
+
+    A "share" is sum(column) of sum(out_of) independent attempts, with a Clopper–Pearson interval. A "mean" is that of
+    `column` over trials, with Student's interval. `theory` may know what it should be under the settings.
+    """
+
+    name: str
+    kind: Literal["share", "mean"]
+    column: str
+    out_of: str = ""
+    unit: str = ""
+    theory: Callable[[Settings], Theory | None] | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scenario:
+    """A named experiment. `run(settings, seed)` is pure: the same arguments give the same trial, anywhere."""
+
+    name: str
+    about: str
+    settings: type[Settings]
+    run: Callable[[Settings, int], Trial]
+    metrics: tuple[Metric, ...]
+    film: Callable[[Settings, int], Trial] | None = None  # like `run`, with the replay
+
+
+# name -> "module:attribute", so that a list of scenarios imports none of them
+SCENARIOS: dict[str, str] = {}
+
+
+def load_scenario(name: str) -> Scenario:
+    """Raises `UnknownScenario`."""
+    if name not in SCENARIOS:
+        raise UnknownScenario(name=name, known=", ".join(sorted(SCENARIOS)))
+    module, attribute = SCENARIOS[name].split(":")
+    scenario = getattr(import_module(module), attribute)
+    assert isinstance(scenario, Scenario)
+    return scenario
+
+
+def parse_settings(scenario: Scenario, given: Mapping[str, str | Value]) -> Settings:
+    """The settings from what a user wrote, defaults for the rest. Raises `UnknownSetting` or `BadSetting`."""
+    for key in given:
+        if key not in scenario.settings.model_fields:
+            known = ", ".join(scenario.settings.model_fields)
+            raise UnknownSetting(scenario=scenario.name, key=key, known=known)
+    try:
+        return scenario.settings.model_validate(dict(given))
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = str(first["loc"][0]) if first["loc"] else "settings"
+        detail = str(first["msg"]).removeprefix("Value error, ")
+        raise BadSetting(scenario=scenario.name, key=key, value=given.get(key, ""), detail=detail) from None
