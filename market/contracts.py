@@ -38,10 +38,8 @@ from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_s
 from ledger.errors import (
     CapacityOverstated,
     GateClosed,
-    ImplausibleReading,
     MarketNotOpen,
     NoAudit,
-    NotADevice,
     ReadingTooEarly,
     ReadingTooLate,
     SideNotAllowed,
@@ -59,7 +57,7 @@ from market.credit import PPM
 from market.credit_index import receive_credit
 from market.gates import get_gate
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
-from market.metering import Reading, add_reading
+from market.metering import read_meter
 from market.orders import Side, Statement
 from market.period import countersign, process_due_periods, receive_metered, receive_verdict
 from market.period_index import add_live_period, is_closed
@@ -68,7 +66,6 @@ from market.times import compute_times
 
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 COUNTERSIGN = "countersign"
-PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
 
 _ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
 
@@ -210,20 +207,9 @@ def process_reading(view: Overlay, block: BlockContext, transaction: Transaction
     Raises `WrongShape`, `NotADevice`, `ReadingTooEarly`, `ReadingTooLate`, `ImplausibleReading` or
     `DuplicateReading`.
     """
-    fields = expect_array(transaction.payload, 3, "reading")
-    period = expect_int(fields[0], "period")
-    consumed_wh, produced_wh = expect_int(fields[1], "consumption"), expect_int(fields[2], "output")
-    device = require_member(view, transaction.sender)
-    if device.role != "device":
-        raise NotADevice(role=device.role)
-    _check_delivered(view, block, period)
-    capacity_wh = require_member(view, device.owner).capacity_wh
-    limit_wh = min(PLAUSIBLE_CAPACITIES * capacity_wh, MAX_ENERGY_WH)
-    if max(consumed_wh, produced_wh) > limit_wh:
-        raise ImplausibleReading(actual=max(consumed_wh, produced_wh), limit=limit_wh)
-    add_reading(view, period, Reading(device.owner, consumed_wh, produced_wh))
+    period, reading = read_meter(view, transaction, lambda period: _check_delivered(view, block, period))
     add_live_period(view, period)
-    view.emit("reading", period, device.owner, consumed_wh, produced_wh)
+    view.emit("reading", period, *reading)
 
 
 def _check_statements(intention: TradeIntention, member: Member) -> None:

@@ -22,7 +22,7 @@ from market.credit import add_score, assess_delivery
 from market.metering import Reading
 from market.quotas import get_wheeling
 from market.reserves import compute_trade_reserves, set_aside
-from market.settlement import allocate, settle_trade, settle_with_grid
+from market.settlement import settle_trade, settle_with_grid, spread
 from market.trades import TradeRecord
 
 _SETTLEMENT = b"market/settlement/"
@@ -128,8 +128,8 @@ def _settle_trades(
     volumes_wh = [record.volume_wh for record in trades]
     consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
     produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    consumption_wh = _spread(consumed_wh, [record.buyer for record in trades], volumes_wh)
-    output_wh = _spread(produced_wh, [record.seller for record in trades], volumes_wh)
+    consumption_wh = spread(consumed_wh, [record.buyer for record in trades], volumes_wh)
+    output_wh = spread(produced_wh, [record.seller for record in trades], volumes_wh)
     rows = []
     for record, consumed, produced in zip(trades, consumption_wh, output_wh, strict=True):
         legs = settle_trade(
@@ -177,19 +177,6 @@ def _settle_rest(
         row = SettledWithGrid(owner, consumption_wh, output_wh, legs.buyer_pays_uyuan, legs.seller_receives_uyuan)
         rows.append(row)
     return rows
-
-
-def _spread(metered_wh: Mapping[Address, int], parties: list[Address], agreed_wh: list[int]) -> list[int]:
-    """The part of its party's reading that falls on each trade, in proportion to the agreed volumes."""
-    indexes: dict[Address, list[int]] = {}
-    for index, party in enumerate(parties):
-        indexes.setdefault(party, []).append(index)
-    parts_wh = [0] * len(parties)
-    for party, places in indexes.items():
-        shares = allocate(metered_wh.get(party, 0), [agreed_wh[index] for index in places])
-        for index, share_wh in zip(places, shares, strict=True):
-            parts_wh[index] = share_wh
-    return parts_wh
 
 
 def _score(record: TradeRecord, row: SettledTrade, params: MarketParams) -> tuple[tuple[Address, int], ...]:

@@ -6,16 +6,18 @@ trading chain beside a scheduling chain takes no readings from devices: it hears
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.errors import DuplicateReading
+from ledger.errors import DuplicateReading, ImplausibleReading, NotADevice
 from ledger.hashing import ADDRESS_SIZE, Address, show_address
 from ledger.overlay import Overlay
+from ledger.transaction import Transaction
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
+PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
 
 _LAST = b"market/metered/"
 _READING = b"market/reading/"
@@ -27,6 +29,28 @@ class Reading(NamedTuple):
     owner: Address
     consumed_wh: int
     produced_wh: int
+
+
+def read_meter(view: Overlay, transaction: Transaction, check_time: Callable[[int], None]) -> tuple[int, Reading]:
+    """Record what `reading [period, consumed_wh, produced_wh]` of a device says of its owner; the period, and that.
+
+    `check_time` raises where the period takes no readings now. Raises that, `WrongShape`, `NotADevice`,
+    `ImplausibleReading` or `DuplicateReading`.
+    """
+    fields = expect_array(transaction.payload, 3, "reading")
+    period = expect_int(fields[0], "period")
+    consumed_wh, produced_wh = expect_int(fields[1], "consumption"), expect_int(fields[2], "output")
+    device = require_member(view, transaction.sender)
+    if device.role != "device":
+        raise NotADevice(role=device.role)
+    check_time(period)
+    capacity_wh = require_member(view, device.owner).capacity_wh
+    limit_wh = min(PLAUSIBLE_CAPACITIES * capacity_wh, MAX_ENERGY_WH)
+    if max(consumed_wh, produced_wh) > limit_wh:
+        raise ImplausibleReading(actual=max(consumed_wh, produced_wh), limit=limit_wh)
+    reading = Reading(device.owner, consumed_wh, produced_wh)
+    add_reading(view, period, reading)
+    return period, reading
 
 
 def add_reading(view: Overlay, period: int, reading: Reading) -> None:

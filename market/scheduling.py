@@ -25,8 +25,6 @@ from dataclasses import dataclass
 from ledger.accounts import get_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
 from ledger.errors import (
-    ImplausibleReading,
-    NotADevice,
     NotADispatcher,
     PlanTooEarly,
     PlanTooLate,
@@ -45,11 +43,10 @@ from ledger.overlay import Overlay
 from ledger.params import ChainParams
 from ledger.transaction import Transaction
 from market import scheduling_records as records
-from market.contracts import PLAUSIBLE_CAPACITIES
 from market.credit import PPM
 from market.credit_index import receive_credit
 from market.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
-from market.metering import MAX_ENERGY_WH, Reading, add_reading, take_readings
+from market.metering import MAX_ENERGY_WH, Reading, read_meter, take_readings
 from market.parts import add_part, drop_parts
 from market.scheduling_records import (
     ActualBlock,
@@ -58,7 +55,7 @@ from market.scheduling_records import (
     PowerBlock,
     Stage,
 )
-from market.settlement import allocate
+from market.settlement import spread
 from market.times import count_periods
 from market.trades import TradeRecord, curtail, decode_trade_leaf
 
@@ -136,20 +133,9 @@ def process_reading(view: Overlay, block: BlockContext, transaction: Transaction
     Raises `WrongShape`, `NotADevice`, `ReadingTooEarly`, `ReadingTooLate`, `ImplausibleReading` or
     `DuplicateReading`.
     """
-    fields = expect_array(transaction.payload, 3, "reading")
-    period = expect_int(fields[0], "period")
-    consumed_wh, produced_wh = expect_int(fields[1], "consumption"), expect_int(fields[2], "output")
-    device = require_member(view, transaction.sender)
-    if device.role != "device":
-        raise NotADevice(role=device.role)
-    _check_readable(view, block, period)
-    capacity_wh = require_member(view, device.owner).capacity_wh
-    limit_wh = min(PLAUSIBLE_CAPACITIES * capacity_wh, MAX_ENERGY_WH)
-    if max(consumed_wh, produced_wh) > limit_wh:
-        raise ImplausibleReading(actual=max(consumed_wh, produced_wh), limit=limit_wh)
-    add_reading(view, period, Reading(device.owner, consumed_wh, produced_wh))
+    period, reading = read_meter(view, transaction, lambda period: _check_readable(view, block, period))
     records.enter_stage(view, period, Stage.OPEN)
-    view.emit("reading", period, device.owner, consumed_wh, produced_wh)
+    view.emit("reading", period, *reading)
 
 
 def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LinePlan]]:
@@ -174,7 +160,7 @@ def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LineP
 def _check_plannable(view: Overlay, block: BlockContext, period: int) -> None:
     due_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).quota_ms
     is_past = records.get_live(view).get(period) == Stage.OPEN or records.is_closed(view, period)
-    if block.timestamp_ms >= due_ms or is_past:  # time may step back between blocks
+    if block.timestamp_ms >= due_ms or is_past:
         raise PlanTooLate(period=period, deadline=due_ms, now=block.timestamp_ms)
     last = block.period + block.params.scheduling.quota_ppm // PPM + PLANNED_AHEAD
     if period > last:
@@ -258,30 +244,18 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
 def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
     """Every contract with the parts of both parties' readings that fall on it; a meter that was not read counts as 0.
 
-    A member's consumption is spread over all it bought and its output over all it sold, as `allocate` does.
+    A member's consumption is spread over all it bought and its output over all it sold, as `spread` does.
     """
     consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
     produced_wh = {reading.owner: reading.produced_wh for reading in readings}
     buyers, sellers = [contract.buyer for contract in contracts], [contract.seller for contract in contracts]
     agreed_wh = [contract.accepted_wh for contract in contracts]
-    consumption_wh = _spread(consumed_wh, buyers, agreed_wh)
-    output_wh = _spread(produced_wh, sellers, agreed_wh)
+    consumption_wh = spread(consumed_wh, buyers, agreed_wh)
+    output_wh = spread(produced_wh, sellers, agreed_wh)
     return [
         ActualTransaction(*contract[:4], agreed, consumed, produced)
         for contract, agreed, consumed, produced in zip(contracts, agreed_wh, consumption_wh, output_wh, strict=True)
     ]
-
-
-def _spread(metered_wh: dict[Address, int], parties: Sequence[Address], agreed_wh: Sequence[int]) -> list[int]:
-    places: dict[Address, list[int]] = {}
-    for place, party in enumerate(parties):
-        places.setdefault(party, []).append(place)
-    parts_wh = [0] * len(parties)
-    for party, own in places.items():
-        shares = allocate(metered_wh.get(party, 0), [agreed_wh[place] for place in own])
-        for place, share_wh in zip(own, shares, strict=True):
-            parts_wh[place] = share_wh
-    return parts_wh
 
 
 # --- what JY1 reports ----------------------------------------------------------------------------

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TypeVar
 
 from market.rounding import divide_half_up
 
 WH_PER_KWH = 1000
+
+_Party = TypeVar("_Party", bound=Hashable)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -76,6 +79,22 @@ def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:
         parts.append(reached_wh - allocated_wh)
         allocated_wh = reached_wh
     return parts
+
+
+def spread(metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_wh: Sequence[int]) -> list[int]:
+    """The part of its party's reading (Wh) that falls on each trade, as `allocate` has it; no reading counts as 0.
+
+    `parties` and `agreed_wh` have one entry per trade: whose reading counts there, and the agreed volume.
+    """
+    places: dict[_Party, list[int]] = {}
+    for place, party in enumerate(parties):
+        places.setdefault(party, []).append(place)
+    parts_wh = [0] * len(parties)
+    for party, own in places.items():
+        shares = allocate(metered_wh.get(party, 0), [agreed_wh[place] for place in own])
+        for place, share_wh in zip(own, shares, strict=True):
+            parts_wh[place] = share_wh
+    return parts_wh
 
 
 def _close(owed: int, earned: int, traded_wh: int) -> Settlement:

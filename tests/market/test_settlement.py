@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from market.settlement import allocate, settle_trade, settle_with_grid
+from market.settlement import allocate, settle_trade, settle_with_grid, spread
 
 KWH = 1000  # Wh
 YUAN = 1_000_000  # µ¥
@@ -136,3 +136,8 @@ def test_allocation_worked():
 def test_an_impossible_allocation_is_a_bug_of_the_caller(actual, agreed):
     with pytest.raises(AssertionError):
         allocate(actual, agreed)
+
+
+def test_every_reading_is_spread_over_the_trades_of_its_own_party():
+    assert spread({"ann": 100, "bob": 7, "eve": 5}, ["ann", "bob", "ann", "cleo"], [1, 9, 3, 2]) == [25, 7, 75, 0]
+    assert spread({"ann": 100}, [], []) == []
