@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -33,7 +34,8 @@ _POLL_PPM = 50_000  # of a period: how often a player asks whether the quota has
 _LOOK_AGAIN_PPM = 400_000  # of the window: when to see whether a block has taken the transaction in
 _LIFETIME_BLOCKS = 2_000
 _STALE = frozenset({"SequenceTooLow", "SequenceTaken", "WrongSequence", "SequenceGapTooWide"})
-_DONE = frozenset({"AlreadyKnown", "DuplicateReading"})
+_HELD = "AlreadyKnown"
+_NEEDLESS = "DuplicateReading"  # the meter has been read, by an earlier start or in a transaction of ours
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -124,13 +126,16 @@ class Sender:
         self._chain_id = chain_id
         self._sequence: int | None = None
 
-    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction:
-        """Have a node take a transaction on. Raises the node's refusal, or `Unreachable` from `until_ms` on."""
+    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction | None:
+        """Have a node take a transaction on; None where the chain has what it would say.
+
+        Raises the node's refusal, or `Unreachable` from `until_ms` on.
+        """
         transaction: Transaction | None = None
         while True:
             try:
                 transaction = transaction or await self._sign(kind, payload)
-                await self.submit(transaction)
+                is_held = await self.submit(transaction)
             except (Unreachable, RemoteFailed):
                 if now_ms() >= until_ms:
                     raise
@@ -141,14 +146,20 @@ class Sender:
                 transaction = self._sequence = None
                 await asyncio.sleep(_RETRY_S)
             else:
+                if not is_held:  # so its sequence is the next one's
+                    return None
                 self._sequence = transaction.sequence + 1
                 return transaction
 
-    async def submit(self, transaction: Transaction) -> None:
-        """Offer a signed transaction; one that is known already is fine. Raises as `Client.submit` does."""
+    async def submit(self, transaction: Transaction) -> bool:
+        """Offer a signed transaction; whether the node holds it: not where the chain has what it would say.
+
+        Raises as `Client.submit` does, and any other refusal.
+        """
         (error,) = await self._clients[0].submit([transaction])
-        if error is not None and error.code not in _DONE:
+        if error is not None and error.code not in (_HELD, _NEEDLESS):
             raise error
+        return error is None or error.code == _HELD
 
     async def offer_again(self, transaction: Transaction) -> None:
         """Offer it to the next node; a refusal now means that it has arrived, or comes too late to change anything."""
@@ -223,7 +234,7 @@ class Day:
 
 
 @dataclass(slots=True, kw_only=True)
-class Participant:
+class Participant(ABC):
     """Somebody who sends transactions all day; what was sent, and what went wrong."""
 
     name: str
@@ -231,9 +242,9 @@ class Participant:
     sent: list[Sent] = field(default_factory=list)
     problems: list[str] = field(default_factory=list)
 
+    @abstractmethod
     async def run(self) -> None:
         """Until the last one is sent."""
-        raise NotImplementedError
 
     async def _deliver(
         self, sender: Sender, kind: str, period: int, payload: tuple[object, ...], until_ms: int
@@ -242,6 +253,8 @@ class Participant:
         begin_ms = now_ms()
         try:
             transaction = await sender.send(kind, payload, until_ms=until_ms)
+            if transaction is None:
+                return
             self.sent.append(Sent(player=self.name, kind=kind, period=period, transaction_id=transaction.id.hex()))
             await _sleep_until(begin_ms + (until_ms - begin_ms) * _LOOK_AGAIN_PPM // _PPM)
             if not await sender.is_included(transaction):

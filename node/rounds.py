@@ -33,7 +33,6 @@ _POLL_PPM = 100_000
 _DUTY_OF_ROLE = {"dispatcher": PLANS, "device": READINGS}
 _BEAT_S = 2.0
 _AGAIN_S = 0.5
-_ALREADY_READ = "DuplicateReading"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -92,19 +91,16 @@ class QueuedSender(Sender):
         self._chain = chain
         self._listeners = listeners
         self._turn = asyncio.Lock()
-        self._is_needless = False
 
-    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction:
+    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction | None:
         async with self._turn:
             transaction = await self._send_once_allowed(kind, payload, until_ms)
-            if self._is_needless:  # nobody has taken it on, so its sequence is the next one's
-                self._sequence = transaction.sequence
-                return transaction
-        identity = transaction.id.hex()
-        self._listeners.on_taken(TakenOn(name=self._name, chain=self._chain, kind=kind, transaction_id=identity))
+        if transaction is not None:
+            identity = transaction.id.hex()
+            self._listeners.on_taken(TakenOn(name=self._name, chain=self._chain, kind=kind, transaction_id=identity))
         return transaction
 
-    async def _send_once_allowed(self, kind: str, payload: tuple[object, ...], until_ms: int) -> Transaction:
+    async def _send_once_allowed(self, kind: str, payload: tuple[object, ...], until_ms: int) -> Transaction | None:
         """A quota that a node has told of may be gone again for an instant, when another branch wins."""
         while True:
             try:
@@ -113,12 +109,6 @@ class QueuedSender(Sender):
                 if error.code != "NoQuota" or now_ms() >= until_ms:
                     raise
             await asyncio.sleep(_AGAIN_S)
-
-    async def submit(self, transaction: Transaction) -> None:
-        (error,) = await self._clients[0].submit([transaction])
-        self._is_needless = error is not None and error.code == _ALREADY_READ
-        if error is not None and error.code not in (_ALREADY_READ, "AlreadyKnown"):
-            raise error
 
     def forget(self) -> None:
         """Ask a node for the next sequence instead of counting on."""

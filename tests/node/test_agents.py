@@ -176,31 +176,40 @@ def _make_sender(*peers: Peer) -> Sender:
     return Sender(KEY, list(peers), CHAIN_ID)  # type: ignore[arg-type]
 
 
+async def _send(sender: Sender, *periods: int) -> list[int | None]:
+    """Send a reading of each period; the sequence of each, None where it was not taken on."""
+    sent = [await sender.send("reading", (period, 0, 0), until_ms=now_ms() + 10_000) for period in periods]
+    return [None if transaction is None else transaction.sequence for transaction in sent]
+
+
 async def test_a_lost_connection_leads_to_another_peer_with_the_same_bytes() -> None:
     own, other = Peer(LOST), Peer()
     sent = await _make_sender(own, other).send("reading", (1, 2, 3), until_ms=now_ms() + 10_000)
+    assert sent is not None
     assert [tx.raw for tx in own.received] == [tx.raw for tx in other.received] == [sent.raw]
 
 
 async def test_sequences_follow_each_other_without_asking() -> None:
-    peer = Peer(next_sequence=4)
-    sender = _make_sender(peer)
-    sequences = [(await sender.send("reading", (n, 0, 0), until_ms=now_ms() + 10_000)).sequence for n in range(3)]
-    assert sequences == [4, 5, 6]
+    assert await _send(_make_sender(Peer(next_sequence=4)), 1, 2, 3) == [4, 5, 6]
 
 
 async def test_one_that_is_known_already_counts_as_sent() -> None:
-    peer = Peer(_refusal("AlreadyKnown"))
-    await _make_sender(peer).send("reading", (1, 0, 0), until_ms=now_ms() + 10_000)
+    assert await _send(_make_sender(Peer(_refusal("AlreadyKnown"), next_sequence=4)), 1, 2) == [4, 5]
+
+
+async def test_what_a_chain_has_already_takes_no_sequence() -> None:
+    peer = Peer(None, _refusal("DuplicateReading"), next_sequence=4)
+    assert await _send(_make_sender(peer), 1, 2, 3) == [4, None, 5]
+    assert [transaction.sequence for transaction in peer.received] == [4, 5, 5]
 
 
 @pytest.mark.parametrize("code", ["SequenceTooLow", "SequenceTaken", "WrongSequence", "SequenceGapTooWide"])
 async def test_a_stale_sequence_is_asked_for_anew(code: str) -> None:
     peer = Peer(None, _refusal(code))
     sender = _make_sender(peer)
-    await sender.send("reading", (1, 0, 0), until_ms=now_ms() + 10_000)
+    await _send(sender, 1)
     peer.next_sequence = 9
-    assert (await sender.send("reading", (2, 0, 0), until_ms=now_ms() + 10_000)).sequence == 9
+    assert await _send(sender, 2) == [9]
 
 
 async def test_a_refusal_by_the_rules_is_final() -> None:
