@@ -6,6 +6,7 @@ so a signature for one chain means nothing on another, and yet each chain knows 
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -194,7 +195,7 @@ class Genesis(Section):
 
     def chain_id_of(self, chain: str) -> bytes:
         """The id of this chain or of a sibling."""
-        return tagged_hash("gridmerit/genesis", encode((*self._network, chain)))
+        return _compute_chain_id(self, chain)
 
     @property
     def network_id(self) -> bytes:
@@ -216,6 +217,12 @@ class Genesis(Section):
         return Genesis(
             params=params, time_ms=self.time_ms, members=self.members, siblings=others, authority=self.authority
         )
+
+
+@lru_cache(maxsize=64)
+def _compute_chain_id(genesis: Genesis, chain: str) -> bytes:
+    """Cached by value: all of the document is encoded, and what an object keeps of itself `model_copy` takes along."""
+    return tagged_hash("gridmerit/genesis", encode((*genesis._network, chain)))
 
 
 def _check_key(key: bytes, what: str) -> None:
