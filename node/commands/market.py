@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,20 +12,17 @@ import click
 from ledger.errors import KindMissing, NoPeriod, RemoteNotFound
 from node.commands import Group, compare
 from node.commands.hosted import connect_to
+from node.commands.market_tables import (
+    render_book,
+    render_quota,
+    render_settlement,
+    render_trades,
+    render_weights,
+)
 from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
 from node.commands.values import parse_kwh, parse_yuan
-from node.output import (
-    emit,
-    format_count,
-    format_kwh,
-    format_span,
-    format_weight,
-    format_yuan,
-    json_option,
-    note,
-    table,
-)
+from node.output import emit, json_option, note
 
 if TYPE_CHECKING:
     from ledger.hashing import Address
@@ -79,7 +75,7 @@ def book(period: int | None, target: Target) -> None:
             return periods, await client.book(choose_open(periods) if period is None else period)
 
     periods, found = run_async(work())
-    emit({"periods": to_plain(periods), "book": to_plain(found)}, _render_book(periods, found))
+    emit({"periods": to_plain(periods), "book": to_plain(found)}, render_book(periods, found))
 
 
 @command.command("place")
@@ -102,7 +98,8 @@ def place(
     """Place a limit order (a TradeIntention) and wait for its block.
 
     A bid sets its cost aside, wheeling included; what is not used becomes free again at the gate. Without --period, a
-    gate nearer than two block intervals is left out, and the next period's opening awaited.
+    gate nearer than two block intervals is left out, and the next period's opening awaited. A price at which the grid
+    company would do better is taken with a warning.
 
     Once the period is over, and for half a period then, the meters of both sides must report what was delivered
     (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`), else the delivery counts as zero and
@@ -118,9 +115,14 @@ def place(
     async def work() -> tuple[int, int | None, TransactionStatus]:
         from market.contracts import TradeIntention
         from market.orders import Side
+        from node.prices import remark_on_price
 
         async with connect_to(target, "trading") as client:
             member = await client.account(signer.address)
+            genesis = await client.genesis()
+            remark = remark_on_price(genesis, Side[side.upper()], member.position, price_uyuan)
+            if remark is not None:
+                note(f"warning: {remark}")
             chosen = await _wait_for_open(client) if period is None else period
             intention = TradeIntention(
                 side=Side[side.upper()],
@@ -185,7 +187,7 @@ def quota(period: int | None, target: Target) -> None:
             return await _find_quota(client, periods)
 
     found = run_async(work())
-    emit(to_plain(found), _render_quota(found))
+    emit(to_plain(found), render_quota(found))
 
 
 @command.command("trades")
@@ -222,7 +224,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
             return await (client.trades(period) if period is not None else _find_last(client, "trades"))
 
     found = run_async(work())
-    emit(to_plain(found), _render_trades(found) + (f"\n\n{_render_weights(found)}" if weights else ""))
+    emit(to_plain(found), render_trades(found) + (f"\n\n{render_weights(found)}" if weights else ""))
 
 
 @command.command("settlement")
@@ -242,7 +244,7 @@ def settlement(period: int | None, target: Target) -> None:
             return await (client.settlement(period) if period is not None else _find_last(client, "settlement"))
 
     found = run_async(work())
-    emit(to_plain(found), _render_settlement(found))
+    emit(to_plain(found), render_settlement(found))
 
 
 def choose_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
@@ -309,130 +311,3 @@ async def _find_last(client: Client, what: str) -> Any:
         except RemoteNotFound:
             continue
     raise NoPeriod(what="settled" if what == "settlement" else "cleared")
-
-
-def _render_book(periods: MarketPeriods, book: BookInfo) -> str:
-    rows = [
-        (
-            entry.period,
-            entry.phase,
-            _in(entry.gate_ms - periods.time_ms),
-            _in(entry.delivery_start_ms - periods.time_ms),
-            entry.gate.status if entry.gate else "–",
-        )
-        for entry in periods.periods
-    ]
-    parts = [table(["period", "phase", "gate", "delivery", "result"], rows, left=(1, 4))] if rows else []
-    parts.append(f"book of period {book.period}")
-    orders = [("offer", order) for order in reversed(book.offers)] + [("bid", order) for order in book.bids]
-    if orders:
-        parts.append(
-            table(
-                ["side", "price", "kWh", "order", "owner"],
-                [
-                    (
-                        side,
-                        format_yuan(order.price_uyuan_per_kwh, aligned=True),
-                        format_kwh(order.volume_wh),
-                        order.order_id,
-                        order.owner_name or order.owner,
-                    )
-                    for side, order in orders
-                ],
-                left=(0, 4),
-            )
-        )
-    else:
-        parts.append("no orders")
-    return "\n\n".join(parts)
-
-
-def _in(span_ms: int) -> str:
-    return f"in {format_span(span_ms)}" if span_ms >= 0 else f"{format_span(-span_ms)} ago"
-
-
-def _render_quota(found: QuotaInfo) -> str:
-    rows = [
-        (
-            line.line,
-            format_kwh(line.demand_wh),
-            format_kwh(line.supply_wh),
-            format_yuan(line.wheeling_uyuan_per_kwh, aligned=True),
-        )
-        for line in found.lines
-    ]
-    heads = ["line", "may buy kWh", "may sell kWh", "wheeling yuan/kWh"]
-    return f"quotas of period {found.period}\n\n{table(heads, rows)}"
-
-
-def _render_trades(found: TradesInfo) -> str:
-    count = format_count(len(found.trades), "trade")
-    head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
-    if not found.trades:
-        return head
-    by_index = {cut.index: cut for cut in found.curtailments}
-    rows: list[tuple[object, ...]] = []
-    for trade in found.trades:
-        row: tuple[object, ...] = (
-            trade.index,
-            trade.seller_name or trade.seller,
-            trade.buyer_name or trade.buyer,
-            format_kwh(trade.volume_wh),
-            format_yuan(trade.price_uyuan_per_kwh, aligned=True),
-        )
-        if by_index:
-            cut = by_index.get(trade.index)
-            row += ("", "") if cut is None else (format_kwh(cut.accepted_wh), cut.line)
-        rows.append(row)
-    heads = ["trade", "seller", "buyer", "kWh", "yuan/kWh"]
-    if by_index:
-        heads += ["accepted kWh", "because of line"]
-    return f"{head}\n\n{table(heads, rows, left=(1, 2, 6))}"
-
-
-def _render_weights(found: TradesInfo) -> str:
-    """Two lines per trade: the chosen offer's weight, which is w, and the bid's."""
-    rows: list[tuple[object, ...]] = []
-    for trade in found.trades:
-        if trade.weights is not None:
-            for side, total, parts in (
-                ("offer (w)", trade.weights.w_ppm, trade.weights.offer),
-                ("bid", trade.weights.bid_ppm, trade.weights.bid),
-            ):
-                rows.append((trade.index, side, *map(format_weight, (total, *asdict(parts).values()))))
-    if not rows:
-        return "no weights: they are kept where trades are made by the clearing rule credit-weighted"
-    heads = ["capacity", "credit", "renewable", "position", "price", "volume", "stability"]
-    return table(["trade", "weight of", "total", *heads], rows, left=(1,))
-
-
-def _render_settlement(found: SettlementInfo) -> str:
-    rows: list[tuple[object, ...]] = [
-        (
-            trade.index,
-            trade.buyer_name or trade.buyer,
-            trade.seller_name or trade.seller,
-            format_kwh(trade.consumption_wh),
-            format_kwh(trade.output_wh),
-            format_yuan(trade.buyer_pays_uyuan, aligned=True),
-            format_yuan(trade.seller_receives_uyuan, aligned=True),
-            format_yuan(trade.grid_receives_uyuan, aligned=True),
-        )
-        for trade in found.trades
-    ]
-    rows += [
-        (
-            "–",
-            entry.member_name or entry.member,
-            "(grid)",
-            format_kwh(entry.consumption_wh),
-            format_kwh(entry.output_wh),
-            format_yuan(entry.pays_uyuan, aligned=True),
-            format_yuan(entry.receives_uyuan, aligned=True),
-            format_yuan(entry.pays_uyuan - entry.receives_uyuan, aligned=True),
-        )
-        for entry in found.grid
-    ]
-    heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
-    body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
-    return f"period {found.period}, in yuan\n\n{body}"

@@ -10,9 +10,10 @@ from market.orders import Side
 from market.views import get_trades
 from node.answers import TradesInfo, from_json, to_json
 from node.client import Client
-from node.commands.market import _render_weights
+from node.commands.market_tables import render_weights
 from node.comparison import compare_book, convert_book
-from node.proofs import Trust, make_document, prove_trade, verify_document
+from node.evidence import Trust
+from node.proofs import make_document, prove_trade, verify_document
 from node.queries import ChainQueries
 
 PERIOD = 4
@@ -31,10 +32,10 @@ def test_trades_carry_their_weights(story_by_merit):
 
 
 def test_the_table_has_two_lines_per_trade(story_by_merit, story):
-    lines = _render_weights(ChainQueries(story_by_merit.node).get_trades(PERIOD)).splitlines()
+    lines = render_weights(ChainQueries(story_by_merit.node).get_trades(PERIOD)).splitlines()
     assert lines[0].split() == ["trade", "weight", "of", "total", *(name[:-4] for name in Parameters._fields)]
     assert [line.split()[:2] for line in lines[2:]] == [["0", "offer"], ["0", "bid"], ["1", "offer"], ["1", "bid"]]
-    assert "credit-weighted" in _render_weights(ChainQueries(story[0].node).get_trades(PERIOD))
+    assert "credit-weighted" in render_weights(ChainQueries(story[0].node).get_trades(PERIOD))
 
 
 def test_other_chains_have_none(story):
