@@ -14,6 +14,7 @@ from ledger.genesis import Genesis
 from ledger.params import Kind, SchedulingParams
 from market.feeder import Feeder, ListedTrade, compute_flows
 from market.rounding import divide_half_up
+from market.scheduling import compute_scheduling_times
 from market.settlement import WH_PER_KWH
 from node.answers import (
     AccountInfo,
@@ -29,6 +30,7 @@ from node.answers import (
     TradeInfo,
     TradesInfo,
 )
+from node.output import format_span
 from node.timeline import HourTimes
 
 GRID_COMPANY = "grid company"
@@ -182,12 +184,16 @@ class DayRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourSummary:
-    """One hour's clearing and delivery. Prices are None where nothing was traded."""
+    """One hour's clearing and delivery. Prices are None where nothing was traded.
+
+    `reason` says why its trades came to nothing, where they did.
+    """
 
     hour: int
     start_ms: int
     period: int
     status: str
+    reason: str | None
     trades: int
     volume_wh: int
     accepted_wh: int
@@ -214,6 +220,7 @@ def _summarise_hour(record: DayRecord, entry: HourRecord) -> HourSummary:
         start_ms=record.hours_ms[hour],
         period=entry.period,
         status=entry.trades.gate.status,
+        reason=explain_failure(record, entry),
         trades=len(trades),
         volume_wh=volume_wh,
         accepted_wh=0 if entry.trades.gate.status == "void" else sum(entry.accepted_wh.values()),
@@ -223,6 +230,33 @@ def _summarise_hour(record: DayRecord, entry: HourRecord) -> HourSummary:
         consumed_wh=sum(row.consumption_wh for row in metered),
         produced_wh=sum(row.output_wh for row in metered),
     )
+
+
+def explain_failure(record: DayRecord, entry: HourRecord) -> str | None:
+    """Why an hour's trades were void or lapsed, by what the chains hold of it and when it was seen; else None."""
+    seen, status = record.timeline.get(entry.period, {}), entry.trades.gate.status
+    if status == "lapsed":
+        late = f"the readings did not reach {record.trading.name} in time"
+        return late if "metered" in seen else "no meter was read in time"
+    if status != "void":
+        return None
+    if entry.schedule is None or entry.schedule.curtailments is None:
+        return _explain_no_verdict(record, entry.period, seen.get("certificate"))
+    if "accepted" in seen and record.genesis.params.market.audit == "required":
+        return "its trade list was not countersigned in time"
+    return f"{record.scheduling.name}'s verdict did not reach {record.trading.name} in time"
+
+
+def _explain_no_verdict(record: DayRecord, period: int, certified_ms: int | None) -> str:
+    trading, scheduling = record.trading.name, record.scheduling
+    if certified_ms is None:
+        return f"{trading} did not certify its trade list"
+    due_ms = compute_scheduling_times(period, scheduling.genesis.params, scheduling.genesis.time_ms).verdict_ms
+    if certified_ms >= due_ms:
+        late = format_span(certified_ms - due_ms)
+        return f"{trading} certified its trade list {late} after {scheduling.name}'s verdict was due"
+    left = format_span(due_ms - certified_ms)
+    return f"{scheduling.name} gave no verdict in the {left} after {trading} had certified its trade list"
 
 
 # --- money ---------------------------------------------------------------------------------------

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from textwrap import fill, wrap
 from typing import Any
@@ -56,6 +57,7 @@ def make_sections(record: DayRecord) -> list[Section]:
     history = compute_credits(record)
     return [
         _make_hours(record),
+        *_make_failures(record),
         _make_timeline(record),
         _make_lines(record),
         _make_curtailed(record),
@@ -108,6 +110,19 @@ def _make_hours(record: DayRecord) -> Section:
         "is void; used by all players and made by all producers as metered, traded or not."
     )
     return Section(title="Trades by hour", heads=heads, rows=tuple(rows), left=(0, 2), note=note)
+
+
+def _make_failures(record: DayRecord) -> Iterator[Section]:
+    """A section on a day that has such hours, else none."""
+    rows = tuple(
+        (format_hour(entry.start_ms), entry.period, entry.status, format_kwh(entry.volume_wh), entry.reason)
+        for entry in summarise_hours(record)
+        if entry.reason is not None
+    )
+    if rows:
+        heads = ("hour", "period", "status", "kWh", "reason")
+        note = "Void: nothing binds. Lapsed: accepted, but neither paid nor scored. Reserves have returned either way."
+        yield Section(title="Hours without a delivery", heads=heads, rows=rows, left=(0, 2, 4), note=note)
 
 
 def _make_timeline(record: DayRecord) -> Section:

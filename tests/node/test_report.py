@@ -380,6 +380,46 @@ def test_nothing_is_accepted_in_a_void_hour(record: DayRecord) -> None:
     assert make_document(void)["trades"][1]["accepted_wh"] == 0
 
 
+@pytest.mark.parametrize(
+    ("status", "curtailments", "seen", "reason"),
+    [
+        ("void", None, {}, "jy1 did not certify its trade list"),
+        ("void", None, {"certificate": 5_400}, "jy1 certified its trade list 400 ms after du1's verdict was due"),
+        (
+            "void",
+            None,
+            {"certificate": 4_500},
+            "du1 gave no verdict in the 500 ms after jy1 had certified its trade list",
+        ),
+        ("void", (), {"certificate": 4_500, "verdict": 4_900}, "du1's verdict did not reach jy1 in time"),
+        ("lapsed", (), {"metered": 8_000}, "the readings did not reach jy1 in time"),
+        ("lapsed", (), {}, "no meter was read in time"),
+        ("settled", (), {}, None),
+    ],
+)
+def test_why_an_hour_came_to_nothing(
+    record: DayRecord,
+    status: str,
+    curtailments: tuple[CurtailmentInfo, ...] | None,
+    seen: dict[str, int],
+    reason: str | None,
+) -> None:
+    trades, schedule = record.hours[1].trades, record.hours[1].schedule
+    assert schedule is not None
+    failed = replace(
+        _replace_hour(
+            record,
+            trades=replace(trades, gate=replace(trades.gate, status=status)),
+            schedule=replace(schedule, curtailments=curtailments),
+        ),
+        timeline={FIRST + 1: seen},
+    )
+    assert [entry.reason for entry in summarise_hours(failed)] == [None, reason]
+    assert make_document(failed)["hours"][1]["reason"] == reason
+    assert ("Hours without a delivery" in render_text(failed)) == (reason is not None)
+    assert reason is None or reason in render_markdown(failed, has_plot=False)
+
+
 def test_lines(record: DayRecord) -> None:
     main, lane = summarise_lines(record)
     assert (main.listed_wh, main.curtailed_wh) == (0, 0), "sun and anna are at one bus, and bert's way starts there"
