@@ -6,6 +6,7 @@ Only reads are retried. What the node refuses is raised under the node's own err
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Mapping, Sequence
 from types import TracebackType
 from typing import Any, TypeVar
@@ -269,7 +270,7 @@ class Client:
                     if line.strip():
                         yield from_json(dict[str, Any], line)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(url=self.url, detail=_reason(error)) from None
+            raise _unreachable(self.url, error) from None
         except ValueError as error:
             raise BadAnswer(url=url, detail=str(error)) from None
 
@@ -308,7 +309,7 @@ class Client:
             async with self._open.request(method, url, params=query, data=body, allow_redirects=False) as response:
                 status, raw = response.status, await self._read(response)
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise Unreachable(url=self.url, detail=_reason(error)) from None
+            raise _unreachable(self.url, error) from None
         if status not in _ANSWERED:
             raise _failure(status, raw, url)
         try:
@@ -343,10 +344,28 @@ def _rejected(fault: RemoteFault) -> RemoteRejected:
     return RemoteRejected(code=fault.error, detail=fault.message, values=fault.values)
 
 
-def _reason(error: Exception) -> str:
-    if isinstance(error, TimeoutError):
-        return "no answer in time"
-    return str(error) or type(error).__name__
+def _unreachable(url: str, error: Exception) -> Unreachable:
+    """In plain words; those of the library are in the value `cause`."""
+    return Unreachable(url=url, detail=_explain(error), cause=str(error) or type(error).__name__)
+
+
+def _explain(error: Exception) -> str:
+    match error:
+        case TimeoutError():
+            return "no answer in time"
+        case aiohttp.ClientConnectorDNSError():
+            return "no host of that name is known"
+        case aiohttp.ClientSSLError():
+            return "no TLS connection came about"
+        case aiohttp.ClientConnectorError(errno=errno.ECONNREFUSED):
+            return "nothing listens there"
+        case aiohttp.ClientConnectorError():
+            return "no connection came about"
+        case aiohttp.InvalidURL() | aiohttp.NonHttpUrlClientError():
+            return "that is no URL of an API, such as http://127.0.0.1:9200"
+        case aiohttp.ClientResponseError():
+            return "what listens there does not speak HTTP"
+    return "the connection broke off"
 
 
 def _show_ref(ref: str | bytes) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from ledger.errors import NoQuotas, NoSchedule, WrongKind
 from ledger.hashing import show_address
 from market import scheduling_views, views
-from market.scheduling_records import BilateralContract
+from market.scheduling_records import ActualBlock, BilateralContract, PowerBlock
 from market.trades import Curtailment
 from node.answers import (
     ContractInfo,
@@ -22,6 +22,13 @@ from node.names import MemberNames
 
 def describe_curtailment(cut: Curtailment) -> CurtailmentInfo:
     return CurtailmentInfo(index=cut.trade_index, accepted_wh=cut.accepted_wh, line=cut.line)
+
+
+def _describe_digest(block: PowerBlock | ActualBlock | None) -> DigestInfo | None:
+    if block is None:
+        return None
+    height, root, contracts, energy_wh = block
+    return DigestInfo(height=height, root=root.hex(), contracts=contracts, energy_wh=energy_wh)
 
 
 class GridQueries:
@@ -47,32 +54,14 @@ class GridQueries:
         if not plan and not quotas:
             raise NoSchedule(period=period)
         verdict = scheduling_views.get_verdict(state, period)
-        power, actual = (
-            scheduling_views.get_power_block(state, period),
-            scheduling_views.get_actual_block(state, period),
-        )
         return SchedulingInfo(
             period=period,
             plan=tuple(LinePlanInfo(**line._asdict()) for line in plan),
             quotas=tuple(LineQuotaInfo(**quota._asdict()) for quota in quotas),
             curtailments=None if verdict is None else tuple(map(describe_curtailment, verdict)),
             contracts=self._describe_contracts(period),
-            power=None
-            if power is None
-            else DigestInfo(
-                height=power.height,
-                root=power.contracts_root.hex(),
-                contracts=power.contract_count,
-                energy_wh=power.accepted_wh,
-            ),
-            actual=None
-            if actual is None
-            else DigestInfo(
-                height=actual.height,
-                root=actual.actual_root.hex(),
-                contracts=actual.contract_count,
-                energy_wh=actual.metered_wh,
-            ),
+            power=_describe_digest(scheduling_views.get_power_block(state, period)),
+            actual=_describe_digest(scheduling_views.get_actual_block(state, period)),
         )
 
     def _describe_contracts(self, period: int) -> tuple[ContractInfo, ...]:

@@ -13,7 +13,6 @@ from typing import TypeAlias
 from node.output import table
 
 _TEXT_WIDTH = 100
-_TABLE_WIDTH = 120
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,7 +101,7 @@ def _to_text(block: str | Table | Bullets) -> str:
 def _draw_table(block: Table) -> str:
     """A table; where that is too wide, the sentences in its last column go below their rows."""
     drawn = table(block.heads, block.rows, left=block.left)
-    if max(map(len, drawn.splitlines())) <= _TABLE_WIDTH:
+    if max(map(len, drawn.splitlines())) <= _TEXT_WIDTH:
         return drawn
     rows: Sequence[tuple[object, ...]] = [row[:-1] for row in block.rows]
     head, rule, *lines = table(block.heads[:-1], rows, left=block.left).splitlines()

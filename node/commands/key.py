@@ -14,6 +14,7 @@ from node.output import emit, facts, json_option, table
 if TYPE_CHECKING:
     from ledger.signatures import SigningKey
 
+_SHOWN = 12  # digits of a public key in a list
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
@@ -70,6 +71,8 @@ def show(file: Path, passphrase_file: Path | None) -> None:
 def list_keys(directory: Path) -> None:
     """Every key file below a directory whose passphrase lies beside it.
 
+    Public keys are cut short; `gridmerit key show FILE` has one whole, --json all of them.
+
     \b
     Example:
       gridmerit key list mynet
@@ -83,7 +86,7 @@ def list_keys(directory: Path) -> None:
             rows.append((file, f"cannot be opened: {error.code}", ""))
             continue
         found.append(_describe(file, key))
-        rows.append((file, "0x" + key.address.hex(), key.public_key.hex()))
+        rows.append((file, "0x" + key.address.hex(), key.public_key.hex()[:_SHOWN] + "…"))
     text = table(["file", "address", "public key"], rows, left=(0, 1, 2)) if rows else f"no keys below {directory}"
     emit(found, text)
 

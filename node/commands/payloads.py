@@ -23,6 +23,7 @@ _FORMS = {
     "reading": "PERIOD CONSUMED_KWH MADE_KWH",
     "coin-transfer": "COIN … TO=POINTS …",
 }
+_SHOWN = 16  # digits of a coin's transaction
 
 
 async def make_payload(client: Client, kind: str, values: Sequence[str], sender: Address) -> tuple[Any, ...]:
@@ -129,8 +130,7 @@ def _choose_coins(assets: AssetsInfo, names: Iterable[str]) -> list[CoinInfo]:
     """The coins that these names begin to say. Raises `NoSuchCoin` or a usage error."""
     chosen: list[CoinInfo] = []
     for ref in names:
-        exact = [coin for coin in assets.newest if name_coin(coin) == ref]
-        found = exact or [coin for coin in assets.newest if name_coin(coin).startswith(ref)]
+        found = [coin for coin in assets.newest if _begins(coin, ref)]
         if not found:
             raise NoSuchCoin(owner=assets.name or assets.address, listed=len(assets.newest), ref=ref)
         if len(found) > 1:
@@ -142,8 +142,14 @@ def _choose_coins(assets: AssetsInfo, names: Iterable[str]) -> list[CoinInfo]:
 
 
 def name_coin(coin: CoinInfo) -> str:
-    """How a person names a coin: its transaction and which of the outputs it is."""
-    return f"{coin.transaction}:{coin.output}"
+    """How a person names a coin: the beginning of its transaction, and which of the outputs it is."""
+    return f"{coin.transaction[:_SHOWN]}:{coin.output}"
+
+
+def _begins(coin: CoinInfo, ref: str) -> bool:
+    """Whether a name is this coin's: the beginning of its transaction, with or without the number of the output."""
+    transaction, colon, output = ref.partition(":")
+    return coin.transaction.startswith(transaction) and (not colon or output == str(coin.output))
 
 
 def _parse_payment(text: str) -> tuple[str, int]:

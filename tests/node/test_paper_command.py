@@ -73,6 +73,10 @@ def test_the_report_names_and_explains_every_cell_that_deviates(result: Reproduc
     assert all(f"]({name})" in text for name in PLOTS)
 
 
+def test_the_report_fits_a_terminal(result: Reproduction) -> None:
+    assert max(map(len, render_text(make_report(result)).splitlines())) <= 100
+
+
 def test_the_report_says_where_the_chain_is_not_better(result: Reproduction) -> None:
     text = render_markdown(make_report(result), has_plots=True)
     assert "| efficiency: agreement | worse |" in text

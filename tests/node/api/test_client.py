@@ -190,6 +190,38 @@ async def test_nobody_listens():
                     pass
 
 
+@pytest.mark.parametrize(
+    ("url", "detail"),
+    [
+        ("http://127.0.0.1:99999", "that is no URL of an API, such as http://127.0.0.1:9200"),
+        ("ftp://127.0.0.1", "that is no URL of an API, such as http://127.0.0.1:9200"),
+    ],
+)
+async def test_what_cannot_be_reached_is_said_in_plain_words(url, detail):
+    async with Client(url, "jy1") as client:
+        with pytest.raises(Unreachable) as caught:
+            await client.status()
+    assert str(caught.value) == f"no answer from {url}: {detail}"
+
+
+@pytest.mark.parametrize(
+    ("reply", "detail"),
+    [(b"SSH-2.0-OpenSSH\r\n\r\n", "what listens there does not speak HTTP"), (b"", "the connection broke off")],
+)
+async def test_what_answers_otherwise_is_said_in_plain_words(reply, detail):
+    async def answer(reader, writer):
+        await reader.readuntil(b"\r\n\r\n")
+        writer.write(reply)
+        writer.close()
+
+    async with await asyncio.start_server(answer, "127.0.0.1", 0) as server:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
+        async with Client(url, "jy1") as client:
+            with pytest.raises(Unreachable, match=detail) as caught:
+                await client.status()
+    assert caught.value.values["cause"]
+
+
 async def test_nobody_answers():
     async def hang(request):
         await asyncio.sleep(30)
