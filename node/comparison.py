@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from ledger.errors import NoOrders, UnreadableFile
+from ledger.errors import NoOrders
 from ledger.hashing import ADDRESS_SIZE, Address, parse_address
 from ledger.params import MarketParams
 from market.matching_weight import Candidate, compute_merits
@@ -17,6 +17,7 @@ from market.profile import Profile
 from market.rules import ClearingContext, RuleOutcome, compare_rules
 from node.agents import plan_orders
 from node.answers import BookInfo, OrderInfo
+from node.files import read_text
 from node.network import POSITION, compute_capacity_wh
 
 _PPM = 1_000_000
@@ -41,16 +42,7 @@ class SampleBook:
 
 def read_order_file(path: Path, market: MarketParams) -> SampleBook:
     """The orders of a CSV file, see `market.order_list`. Raises `UnreadableFile` or `BadOrders`."""
-    try:
-        with path.open("rb") as stream:
-            raw = stream.read(_MAX_FILE_BYTES + 1)
-        text = raw.decode("utf-8-sig")
-    except OSError as error:
-        raise UnreadableFile(file=path, detail=error.strerror) from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(file=path, detail="it is not UTF-8 text") from None
-    if len(raw) > _MAX_FILE_BYTES:
-        raise UnreadableFile(file=path, detail=f"it is larger than {_MAX_FILE_BYTES} bytes")
+    text = read_text(path, _MAX_FILE_BYTES, encoding="utf-8-sig")
     orders = parse_orders(text, source=str(path), initial_credit_upt=market.initial_credit_upt)
     return SampleBook(source=str(path), candidates=orders.candidates, names=orders.names, market=market)
 

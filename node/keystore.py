@@ -28,6 +28,7 @@ from ledger.errors import (
     WrongPassphrase,
 )
 from ledger.signatures import SigningKey
+from node.files import read_file
 
 _MAX_BYTES = 16_384
 _PEM_HEAD = b"-----BEGIN ENCRYPTED PRIVATE KEY-----"
@@ -95,16 +96,11 @@ def _write_private(file: Path, data: bytes) -> None:
 
 def _read_private(file: Path) -> bytes:
     """The contents of a regular file that nobody but its owner can read."""
-    try:
-        with file.open("rb") as stream:
-            mode = os.fstat(stream.fileno()).st_mode
-            if not stat.S_ISREG(mode):
-                raise UnreadableFile(file=str(file), detail="it is not a regular file")
-            if mode & 0o077:
-                raise KeyFilePermissions(file=str(file), mode=stat.S_IMODE(mode))
-            data = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
-    if len(data) > _MAX_BYTES:
-        raise UnreadableFile(file=str(file), detail=f"it is larger than {_MAX_BYTES} bytes")
-    return data
+
+    def check(status: os.stat_result) -> None:
+        if not stat.S_ISREG(status.st_mode):
+            raise UnreadableFile(file=str(file), detail="it is not a regular file")
+        if status.st_mode & 0o077:
+            raise KeyFilePermissions(file=str(file), mode=stat.S_IMODE(status.st_mode))
+
+    return read_file(file, _MAX_BYTES, check=check)

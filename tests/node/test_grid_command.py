@@ -10,6 +10,7 @@ In the delivery period n0, on line s, sold to n2 and n3 behind line a, which cou
 import asyncio
 import json
 import re
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -414,14 +415,15 @@ def test_assets_are_coins_of_value_padding_credit_and_colour(ask):
     assert coin["value_sat"] - coin["padding_sat"] == coin["credit_upt"]
     text = ask("credit", "assets", "n3", text=True)[1]
     assert text.startswith("n3: 1 coin, 80.000000 points\n")
-    assert cells(text, coin["transaction"] + ":0")[1:] == ["80,000,000", "0", "80.000000", coin["colour"][:12]]
+    assert cells(text, coin["transaction"][:16] + ":0")[1:] == ["80,000,000", "0", "80.000000", coin["colour"][:12]]
+    assert max(map(len, text.splitlines())) <= 100
     assert ask("credit", "assets", "n1", text=True)[1] == "n1: 0 coins, 0.000000 points\n"
     assert ask("credit", "assets", "nobody")[1]["error"] == "UnknownAccount"
 
 
 def test_coins_are_passed_on_each_in_its_colour(ask, served):
     coins = ask("credit", "assets", "n0")[1]["newest"]
-    names = [coin["transaction"][:12] for coin in coins]
+    names = [coins[0]["transaction"][:12], coins[1]["transaction"][:16] + f":{coins[1]['output']}"]
     total_upt = sum(coin["credit_upt"] for coin in coins)
     assert len(names) == 2
     code, text = ask("tx", "send", "coin-transfer", "", "n1=1", *served.key("n0"), text=True)
@@ -486,6 +488,17 @@ def test_outputs_conserve_credit_and_never_mix_colours(coins, amounts):
     assert sum(credit for owner, credit in outputs if owner == b"me") == total - sum(amounts)
 
 
+# --- orders ----------------------------------------------------------------------------------------
+
+
+def test_a_price_that_nobody_needs_to_pay_is_warned_of(ask, served):
+    place = ("market", "place", "offer", "--volume", "1", *served.key("n0"))
+    text = ask(*place, "--price", "70", text=True)[1]
+    assert "warning: 70.00 yuan per kWh and 0.025 for wheeling are above the retail price of 0.615" in text
+    code, text = ask(*place, "--price", "0.5", text=True)
+    assert ("warning" in text, "error[NoQuota]" in text, code) == (False, True, 6)
+
+
 # --- proofs ----------------------------------------------------------------------------------------
 
 
@@ -503,3 +516,21 @@ def test_credit_is_proved_from_the_credit_chain(ask, served, tmp_path, capsys):
     document["account"]["credit_upt"] += 1
     file.write_text(json.dumps(document))
     assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 7
+
+
+def test_a_final_proof_is_waited_for(ask, served, tmp_path, capsys):
+    head, file = served.story.node("LH1").chain.head, tmp_path / "final.json"
+    assert head.height > served.story.node("LH1").chain.final_height, "else there is nothing to wait for"
+    asked = ("proof", "get", "account", "n3", "--chain", "LH1", "--final", "-o", file)
+    code, found = ask(*asked, "--timeout", 0.3)
+    assert (code, found["error"]) == (8, "TimedOut"), "time stands still here"
+    with ThreadPoolExecutor() as pool:
+        waiting = pool.submit(run, [*map(str, asked), "--api", served.dispatch])
+        while not waiting.done():
+            served.run_until((served.story.now_ms - served.story.network.genesis.time_ms) / PERIOD_MS + 0.25)
+    assert waiting.result() == 0
+    capsys.readouterr()
+    assert run(["proof", "verify", str(file), "--genesis", str(served.home / "genesis.json"), "--json"]) == 0
+    verdict = json.loads(capsys.readouterr().out)
+    assert verdict["final"]
+    assert verdict["claims"]["height"] >= head.height

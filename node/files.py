@@ -1,0 +1,34 @@
+"""Reading a file whole, but never more of it than is asked for: what stands at a path is not ours to choose."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+
+from ledger.errors import UnreadableFile
+
+
+def read_file(file: Path, max_bytes: int, *, check: Callable[[os.stat_result], None] | None = None) -> bytes:
+    """A file's contents. Raises `UnreadableFile`, also where it is larger, and what `check` raises of its status.
+
+    The status is that of the file which is read, whatever takes its place meanwhile.
+    """
+    try:
+        with file.open("rb") as stream:
+            if check is not None:
+                check(os.fstat(stream.fileno()))
+            data = stream.read(max_bytes + 1)
+    except OSError as error:
+        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
+    if len(data) > max_bytes:
+        raise UnreadableFile(file=str(file), detail=f"it is larger than {max_bytes} bytes")
+    return data
+
+
+def read_text(file: Path, max_bytes: int, *, encoding: str = "utf-8") -> str:
+    """The same as text. Raises `UnreadableFile`."""
+    try:
+        return read_file(file, max_bytes).decode(encoding)
+    except UnicodeDecodeError:
+        raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None
