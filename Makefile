@@ -8,7 +8,7 @@ NATIVE := $(wildcard consensus/native/*)
 # A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
 DOCKER_ENGINE ?=
 
-.PHONY: demo test lint bench lock clean help compose-image compose-test compose-short
+.PHONY: demo test faults pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -36,6 +36,12 @@ compose-test:  ## the cluster in containers: kill, pause, cut off and partition 
 compose-short:  ## the same with one container killed
 	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py --short
 
+faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
+	@for nodes in 4 7 10; do $(BIN)/python tests/node/pbft_faults.py --nodes $$nodes || exit 1; done
+
+pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
+	@$(BIN)/python tests/consensus/pbft_world.py --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
+
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
@@ -44,9 +50,12 @@ lint: $(READY)
 bench: $(READY)  ## every benchmark, one table, and bench.json
 	@$(BIN)/python -m benchmarks
 
+bench-load: $(READY)  ## four PBFT processes under rising load, and one of them killed: minutes, on two quiet cores
+	@$(BIN)/python benchmarks/pbft_load.py
+
 lock:  ## renew the lock files (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/base.lock
-	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra plot --extra dev pyproject.toml -o requirements/dev.lock
+	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra plot --extra lab --extra dask --extra dev pyproject.toml -o requirements/dev.lock
 
 clean:  ## remove everything that was built
 	@rm -rf $(VENV) build *.egg-info consensus/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

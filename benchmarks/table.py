@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 
@@ -21,6 +21,11 @@ def print_table(rows: Iterable[Row]) -> None:
     """Print the rows as aligned columns on stdout."""
     cells = [("name", "value", "unit", "ratio", "baseline")]
     cells += [(r.name, f"{r.value:,.4g}", r.unit, f"{r.ratio:.2f}x", r.baseline) for r in rows]
-    widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-    for line in cells:
+    print_columns(cells)
+
+
+def print_columns(lines: Sequence[Sequence[str]]) -> None:
+    """Print lines of equally many words as aligned columns on stdout."""
+    widths = [max(map(len, column)) for column in zip(*lines, strict=True)]
+    for line in lines:
         print("  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip())

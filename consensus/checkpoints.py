@@ -101,6 +101,10 @@ class Checkpoints:
         """The votes held for a slot."""
         return self._tally.votes(slot)
 
+    def count_votes(self, slot: int) -> int:
+        """How many votes are held for a slot."""
+        return self._tally.count(slot)
+
     def add_certificate(self, certificate: QuorumCertificate, state: State | None = None) -> bool:
         """Take in a certificate from a peer; False where one for its slot is known, or it is too old to be kept.
 

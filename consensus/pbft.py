@@ -47,6 +47,7 @@ from ledger.errors import GridmeritError, InvalidCertificate
 from ledger.signatures import SigningKey
 
 _VERDICTS_KEPT = 16  # blocks of one height found valid or not
+_IMPATIENCE = 4  # by how much a height's first view is shorter where its leader was silent when it last should have led
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -83,6 +84,7 @@ class Pbft:
         self._effects: list[Effect] = []
         self._ahead = Ahead()
         self._decided = Decided()
+        self._silent: set[bytes] = set()  # leaders of whom this replica has seen no proposal when it was their turn
         self._is_work_pending = False
         self._timer_ms: int | None = None
         self._begin(0, self._make_committee(()))
@@ -205,6 +207,8 @@ class Pbft:
         """The time of the last `SetTimer` has come; any other call does nothing."""
         self._timer_ms = None
         if self._deadline_ms is not None and now_ms >= self._deadline_ms:
+            if self._proposal is None:
+                self._silent.add(self._leader())
             self._move_to(self._view + 1)
         elif self._repeat_at_ms is not None and now_ms >= self._repeat_at_ms:
             self._repeat_at_ms = None
@@ -248,6 +252,9 @@ class Pbft:
 
     def _on_pre_prepare(self, peer: Peer, message: PrePrepare) -> None:
         if message.view < self._view:
+            if message.signer in self._silent:
+                check_message(message, self._committee)
+                self._silent.discard(message.signer)  # merely late
             return
         if message.view == self._view and self._proposal is not None:
             self._count(message.prepare)  # the leader may have proposed two blocks
@@ -257,6 +264,7 @@ class Pbft:
             self._enter(message.view)  # its new view shows that a quorum is there
         if self._ballots.is_news(message.prepare):
             self._keep(message.prepare)
+        self._silent.discard(message.signer)
         self._proposal, self._source = message.block_hash, peer
         if message.block_hash not in self._verdicts:
             self._want()
@@ -448,7 +456,8 @@ class Pbft:
         if not (is_busy and self._is_voting() and not self._is_decided and self._is_view_due()):
             self._deadline_ms = None
         elif self._deadline_ms is None:
-            self._deadline_ms = now_ms + self._timeouts.of_view(self._view)
+            is_silent = self._view == 0 and self._leader() in self._silent  # later views give everybody ever more time
+            self._deadline_ms = now_ms + self._timeouts.of_view(self._view) // (_IMPATIENCE if is_silent else 1)
         if not is_busy:
             self._repeat_at_ms = None
         elif self._repeat_at_ms is None:

@@ -13,7 +13,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from ledger.accounts import MAX_SEALERS
-from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list
 from ledger.errors import (
     DuplicateSigner,
     NonCanonical,
@@ -28,6 +28,7 @@ from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signi
 
 MAX_SIGNERS = MAX_SEALERS
 MAX_SLOTS_AHEAD = 4
+_MAX_VOTE_BYTES = 1_024
 
 
 def max_faulty(n: int) -> int:
@@ -103,6 +104,15 @@ class Vote:
             signer=expect_bytes(signer, "signer", size=PUBLIC_KEY_SIZE),
             signature=expect_bytes(signature, "vote signature", size=SIGNATURE_SIZE),
         )
+
+
+@lru_cache(maxsize=1_024)
+def read_vote(raw: bytes) -> Vote:
+    """The vote of these bytes; the latest are remembered, for a vote comes from many neighbours.
+
+    Raises the `Malformed` family.
+    """
+    return Vote.from_value(decode(raw, max_bytes=_MAX_VOTE_BYTES))
 
 
 def sign_statement(statement: Statement, key: SigningKey) -> Vote:
@@ -262,7 +272,7 @@ class VoteTally:
             return None
         if slot > self._first_slot + self._slots_ahead:
             raise VoteTooFarAhead(slot=slot, last=self._first_slot + self._slots_ahead)
-        tally = self._tallies.get(slot, _SlotTally())
+        tally = self._tallies.get(slot) or _SlotTally()
         earlier = tally.votes.get(vote.signer)
         if earlier is not None and (earlier.statement == vote.statement or vote.signer in tally.convicted):
             return None
@@ -280,6 +290,11 @@ class VoteTally:
         """The votes held for a slot, ascending by signer, for a peer that missed them."""
         tally = self._tallies.get(slot, _SlotTally())
         return tuple(tally.votes[signer] for signer in sorted(tally.votes))
+
+    def count(self, slot: int) -> int:
+        """How many votes are held for a slot."""
+        tally = self._tallies.get(slot)
+        return 0 if tally is None else len(tally.votes)
 
     def forget_before(self, slot: int) -> None:
         """Drop every earlier slot, and collect from `slot` on. Never steps back."""

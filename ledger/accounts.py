@@ -22,7 +22,7 @@ class Account(NamedTuple):
     """One member's money (µ¥), next sequence and credit (micro-points).
 
     `reserved_uyuan` covers open bids and is not part of `balance_uyuan`. The credit is the running mean
-    `score_sum_upt / score_count` less the penalties.
+    `score_sum_upt / score_weight` less the penalties; `market.credit` says how the initial credit counts in it.
     """
 
     balance_uyuan: int = 0
@@ -32,6 +32,7 @@ class Account(NamedTuple):
     score_sum_upt: int = 0
     score_count: int = 0
     penalty_upt: int = 0
+    score_weight: int = 0
 
 
 class Member(NamedTuple):
@@ -48,6 +49,11 @@ class Member(NamedTuple):
 def account_key(address: bytes) -> bytes:
     """The state key of an account, for proofs."""
     return _ACCOUNT + address
+
+
+def member_key(address: bytes) -> bytes:
+    """The state key of a member, for proofs."""
+    return _MEMBER + address
 
 
 def get_account(view: Overlay, address: bytes) -> Account:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cached_property, lru_cache
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list
 from ledger.errors import TooLarge, WrongVersion
@@ -107,6 +107,15 @@ class Header:
         """The same header with its nonce, signed by its producer."""
         found = replace(self, nonce=nonce)
         return replace(found, signature=key.sign(_signed_digest(found)))
+
+
+@lru_cache(maxsize=1_024)
+def read_header(raw: bytes) -> Header:
+    """The header of these bytes; the latest are remembered, for a header comes from many neighbours.
+
+    Raises the `Malformed` family.
+    """
+    return Header.from_value(decode(raw, max_bytes=MAX_HEADER_BYTES))
 
 
 def _signed_digest(header: Header) -> bytes:

@@ -154,6 +154,11 @@ class Chain:
         """The last canonical block on the branch that ends in `entry`."""
         return next(ancestor for ancestor in self.ancestors(entry) if self.is_canonical(ancestor.header))
 
+    @property
+    def held_count(self) -> int:
+        """How many blocks of all branches are in memory."""
+        return len(self._entries)
+
     def is_recent(self, block_hash: bytes) -> bool:
         """Whether a block's state is in memory."""
         return block_hash in self._entries

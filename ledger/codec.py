@@ -18,6 +18,7 @@ MAX_DEPTH = 8  # arrays inside arrays; a bare integer has depth 0
 
 _DECODED_TYPES = frozenset({int, bytes, str, type(None), tuple})
 _ENCODED_TYPES = _DECODED_TYPES | {list}
+_FLAT_TYPES = frozenset({int, bytes, str, type(None)})  # of an array without arrays, as most values in a state are
 _SHORT_BYTES = 512  # so little data cannot make the unpacker reserve more than about 1 MB
 
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
@@ -29,16 +30,22 @@ def encode(value: Value | list[Any]) -> bytes:
     Anything but 64-bit integers, bytes, text, None and arrays of these, `MAX_DEPTH` deep, is our bug:
     `TypeError`.
     """
-    kinds = _kinds(value, MAX_DEPTH)
-    if kinds is None:
-        raise TypeError(f"nested deeper than {MAX_DEPTH}")
-    if not kinds <= _ENCODED_TYPES:
-        raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
+    is_flat = type(value) is tuple and _FLAT_TYPES.issuperset(map(type, value))
+    if not is_flat:
+        _check_encodable(value)
     try:
         packed: bytes = _packer.pack(value)
     except (OverflowError, ValueError) as error:
         raise TypeError(f"no canonical encoding: {error}") from error
     return packed
+
+
+def _check_encodable(value: Value | list[Any]) -> None:
+    kinds = _kinds(value, MAX_DEPTH)
+    if kinds is None:
+        raise TypeError(f"nested deeper than {MAX_DEPTH}")
+    if not kinds <= _ENCODED_TYPES:
+        raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
 
 
 def decode(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Value:

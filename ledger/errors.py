@@ -65,6 +65,10 @@ class NotForUs(Malformed):
     message = "batch is addressed to {receiver}"
 
 
+class BadContact(Malformed):
+    message = "the record of where a member's node is cannot be used: {detail}"
+
+
 class Replayed(Malformed):
     message = "batch number {number} does not follow {last}"
     penalty = 5
@@ -113,6 +117,10 @@ class DuplicateSigner(InvalidCertificate):
 
 class ShortCertificate(InvalidCertificate):
     message = "{actual} members signed, {quorum} are needed"
+
+
+class BrokenHandover(InvalidCertificate):
+    message = "the handover certified in slot {slot} does not lead from one set of members to the next: {detail}"
 
 
 class UnexpectedView(InvalidCertificate):
@@ -577,6 +585,10 @@ class NotASealer(InvalidBlock):
 
 class TargetMissed(InvalidBlock):
     message = "F(W, S) = {actual:#x} is above the target {target:#x}"
+
+
+class OverDiversityLimit(InvalidBlock):
+    message = "{producer} has {limit} of the last {window} blocks; until {not_before} ms the next one is another's"
 
 
 class LeavesCheckpoint(InvalidBlock):
@@ -1044,3 +1056,97 @@ class UnknownSetting(LaboratoryError):
 
 class BadSetting(LaboratoryError):
     message = "scenario {scenario}, setting {key}: {detail}; have {value}"
+
+
+class UnknownTheory(LaboratoryError):
+    message = "there is no theory {name}; there are: {known}"
+
+
+class UnknownParameter(LaboratoryError):
+    message = "theory {theory} has no parameter {parameter}; it has: {known}"
+
+
+class BadParameter(LaboratoryError):
+    message = "theory {theory}, parameter {parameter}: {detail}; have {value}"
+
+
+class UnknownAttack(LaboratoryError):
+    message = "there is no attack {name}; there are: {known}"
+
+
+class BadAttackSetting(LaboratoryError):
+    message = "attack {attack}, setting {key}: {detail}; it has: {known}"
+
+
+class NobodyToAttack(LaboratoryError):
+    message = "the network in {directory} has one node; without an honest one there is nobody to attack"
+
+
+class NotDisposable(LaboratoryError):
+    message = "{chain} is not a chain of a disposable network, and no other is attacked"
+
+
+class RepeatedPoint(LaboratoryError):
+    message = "the grid holds this point twice: {settings}"
+
+
+class SweepTooLarge(LaboratoryError):
+    message = "the sweep has {actual} {what}, at most {limit} are allowed"
+
+
+class SweepExists(LaboratoryError):
+    message = "{directory} holds files already; nothing there is overwritten"
+
+
+class SweepRunning(LaboratoryError):
+    message = "another run is writing to {directory}"
+    exit_code = 9
+
+
+class SweepChanged(LaboratoryError):
+    message = "the sweep in {directory} differs in its {what}"
+
+
+class BadSweep(LaboratoryError):
+    message = "{file} cannot be used: {detail}"
+
+
+class NotASweep(LaboratoryError):
+    message = "{directory} holds no results: {detail}"
+
+
+class BadReplay(LaboratoryError):
+    message = "{file} is no replay: {detail}"
+
+
+class NoFilm(LaboratoryError):
+    message = "scenario {scenario} films no trial"
+
+
+class TrialsFailed(LaboratoryError):
+    message = "{failed} of {total} trials failed, the first at point {point}, repetition {rep}, seed {seed}: {detail}"
+    exit_code = 7
+
+
+class WorkerLost(LaboratoryError):
+    """Nothing of what was finished is lost with it."""
+
+    message = "a worker process died: {detail}"
+    exit_code = 4
+
+
+class ClusterUnusable(LaboratoryError):
+    message = "no worker can be had from {address}: {detail}"
+    exit_code = 4
+
+
+class ForeignWorker(LaboratoryError):
+    message = "a worker runs other code: {actual}, here it is {expected}"
+
+
+class BadLinks(LaboratoryError):
+    message = "links: {what} must be {want}; have {have}"
+
+
+class BadLinkFile(LaboratoryError):
+    message = "{file} does not describe links: {detail}"

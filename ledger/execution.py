@@ -273,6 +273,10 @@ def check_bounds(block: Block, params: LedgerParams) -> None:
             raise OversizedBlock(what=what, actual=actual, limit=limit)
 
 
+Executor = Callable[[State, Block, BlockContext, Contracts, EnvelopeCache], Execution]
+"""`execute_block`, or what stands in for it where many nodes in one process share its work."""
+
+
 def execute_block(
     state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
 ) -> Execution:

@@ -29,6 +29,7 @@ from ledger.state import State
 
 _NO_PRODUCER = bytes(32)
 _GRID_OPERATOR = b"grid-operator"
+_DISPOSABLE = b"disposable"
 _CERTIFICATE_BYTES = 512  # what a certificate takes as a transaction, and per signature
 _SIGNER_BYTES = 101
 _RELAY_BYTES = 12_000  # what a relay takes beside its certificate: 64 rows with weights, a header, a state proof
@@ -88,13 +89,17 @@ class Authority(Section):
 
 
 class Genesis(Section):
-    """What one chain grows from: its parameters, and what it shares with `siblings`, the network's other chains."""
+    """What one chain grows from: its parameters, and what it shares with `siblings`, the network's other chains.
+
+    A `disposable` network is there to be attacked. Its chains have ids that no other network's can have.
+    """
 
     params: ChainParams
     time_ms: Natural
     members: Annotated[tuple[GenesisMember, ...], Field(min_length=1, max_length=100_000)]
     siblings: tuple[ChainParams, ...] = ()
     authority: Authority = Authority()
+    disposable: bool = False
 
     @model_validator(mode="after")
     def _check(self) -> Genesis:
@@ -204,7 +209,8 @@ class Genesis(Section):
 
     @property
     def _network(self) -> tuple[Value, ...]:
-        return (self.time_ms, _values(self.chains), _values(self.members), self.authority.to_value())
+        mark = (_DISPOSABLE,) if self.disposable else ()
+        return (self.time_ms, _values(self.chains), _values(self.members), self.authority.to_value(), *mark)
 
     def serial_of(self, name: str) -> int:
         """The serial of a founder's credential: its place in the document, from 1."""
@@ -215,7 +221,12 @@ class Genesis(Section):
         params = next(item for item in self.chains if item.name == chain)
         others = tuple(item for item in self.chains if item.name != chain)
         return Genesis(
-            params=params, time_ms=self.time_ms, members=self.members, siblings=others, authority=self.authority
+            params=params,
+            time_ms=self.time_ms,
+            members=self.members,
+            siblings=others,
+            authority=self.authority,
+            disposable=self.disposable,
         )
 
 

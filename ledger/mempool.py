@@ -50,6 +50,10 @@ class Mempool:
         return self._by_id.get(transaction_id)
 
     @property
+    def limits(self) -> MempoolLimits:
+        return self._limits
+
+    @property
     def size_bytes(self) -> int:
         return self._bytes
 
@@ -120,6 +124,10 @@ class Mempool:
         )
         self.remove(stale)
         return stale
+
+    def has_candidate(self, spent: Callable[[bytes], int]) -> bool:
+        """Whether there is anything that `candidates` would list."""
+        return any(spent(sender) in waiting for sender, waiting in self._by_sender.items())
 
     def candidates(self, spent: Callable[[bytes], int]) -> list[Transaction]:
         """Executable transactions: each sender's unbroken run, senders in the order of their oldest pending one."""

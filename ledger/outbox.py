@@ -70,11 +70,6 @@ def get_entries(view: Overlay) -> tuple[Entry, ...]:
     return tuple(Entry._make(row) for row in cast(tuple[tuple[str, int, int, int], ...], view.get(_INDEX) or ()))
 
 
-def is_posted(view: Overlay, kind: str) -> bool:
-    """Whether there is any message of a kind."""
-    return any(entry.kind == kind for entry in get_entries(view))
-
-
 def iterate_parts(state: State, *, above_height: int = 0) -> Iterator[tuple[str, int, int, bytes]]:
     """(kind, number, part, canonical bytes) of every part posted above a height."""
     for entry in get_entries(Overlay(state)):

@@ -24,10 +24,11 @@ class Delta:
 class Overlay:
     """Reads fall through to the state; writes are kept per transaction until `commit` or `rollback`."""
 
-    __slots__ = ("_block", "_events", "_kept", "_state", "_transaction")
+    __slots__ = ("_block", "_events", "_kept", "_read", "_state", "_transaction")
 
     def __init__(self, state: State) -> None:
         self._state = state
+        self._read: dict[bytes, Value] = {}  # what has been found in the state, decoded
         self._block: dict[bytes, bytes | None] = {}
         self._transaction: dict[bytes, bytes | None] = {}
         self._events: list[Event] = []
@@ -37,12 +38,13 @@ class Overlay:
         """The decoded value under `key`, None where there is none."""
         for layer in (self._transaction, self._block):
             if key in layer:
-                raw = layer[key]
-                break
-        else:
-            raw = self._state.get(key)
-        # Our own bytes, written by `put`: no canonical check on the way back.
-        return None if raw is None else msgpack.unpackb(raw, use_list=False)
+                return _decode(layer[key])
+        value = self._read.get(key)
+        if value is None:
+            value = _decode(self._state.get(key))
+            if value is not None:  # of absent keys there is no end
+                self._read[key] = value
+        return value
 
     def put(self, key: bytes, value: Value) -> None:
         self._transaction[key] = encode(value)
@@ -77,3 +79,8 @@ class Overlay:
         changes = {key: value for key, value in self._block.items() if value != undo[key]}
         undo = {key: undo[key] for key in changes}
         return state.apply(changes), Delta(changes=changes, undo=undo)
+
+
+def _decode(raw: bytes | None) -> Value:
+    """Our own bytes, written by `put`: no canonical check on the way back."""
+    return None if raw is None else msgpack.unpackb(raw, use_list=False)

@@ -4,11 +4,11 @@ Acts of the authority change the *wanted* set at once, and nothing else. At the 
 is fixed: the credit snapshot holds exactly its members, so from the next block on they, and they alone, may seal.
 
 The right to certify follows by a handover, for a set is only known to hold it by a certificate of the set before it.
-That first block, which opens a slot, announces the set to the other chains; its own checkpoint is still the old set's
-to certify, and no checkpoint after it is anybody's before that is done. With that certificate the new set is in force,
-for every slot after the announcing one. Should the announcing checkpoint be given up uncertified, the announcement is
-withdrawn and made again in the slot that gives it up. Under PBFT a block is certified before the next is begun, so the
-set is in force with the next height.
+That first block, which opens a slot, announces the set, for the other chains and for whoever checks proofs; its own
+checkpoint is still the old set's to certify, and no checkpoint after it is anybody's before that is done. With that
+certificate the new set is in force, for every slot after the announcing one. Should the announcing checkpoint be given
+up uncertified, the announcement is withdrawn and made again in the slot that gives it up. Under PBFT a block is
+certified before the next is begun, so the set is in force with the next height.
 
 That no two sets certify two branches rests on what checkpoints rest on anyway: a certificate becomes known to the
 members within a checkpoint's lifetime.
@@ -125,8 +125,7 @@ def update_sealers(view: Overlay, block: BlockContext) -> None:
             return
         keys = keys or announced.keys
         view.delete(_ANNOUNCED)
-        if block.siblings:
-            withdraw(view, SEALERS, announced.number)
+        withdraw(view, SEALERS, announced.number)
     if keys and keys != get_sealers(view):
         _announce(view, block, recent[-1].slot + 1, keys)
         view.put(_ANNOUNCED, tuple(Announced(recent[-1].slot + 1, block.period, block.height, keys)))
@@ -138,10 +137,7 @@ def receive_sealers(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     It counts once all parts are there. Raises `WrongShape`.
     """
     chain_id, sibling = find_sibling(view, delivery.source)
-    fresh = []
-    for row in delivery.rows:
-        since, key = expect_array(row, 2, "sealer")
-        fresh.append((expect_int(since, "since slot"), expect_bytes(key, "sealer", size=32)))
+    fresh = [_read_row(row) for row in delivery.rows]
     place = _PARTS + delivery.source.encode()
     number, kept = cast(tuple[int, tuple[tuple[int, bytes], ...]], view.get(place) or (delivery.number, ()))
     rows = sorted((*(kept if number == delivery.number else ()), *fresh))
@@ -149,19 +145,25 @@ def receive_sealers(view: Overlay, block: BlockContext, delivery: Delivery) -> N
         view.put(place, (delivery.number, tuple(rows)))
         return
     view.delete(place)
-    keys = tuple(key for _, key in rows)
-    if not rows or rows[0][0] != rows[-1][0] or len(set(keys)) < len(keys):
-        raise WrongShape(what=SEALERS, detail="expected different keys, all from one slot on")
-    since_slot = rows[0][0]
+    since_slot, keys = read_sealers(rows)
     if since_slot < sibling.since_slot:
         raise WrongShape(what=SEALERS, detail=f"they hold from slot {since_slot}, others from {sibling.since_slot}")
     put_sibling(view, chain_id, sibling._replace(since_slot=since_slot, sealers=keys))
     view.emit("sealers-of", delivery.source, since_slot, len(keys))
 
 
-def read_since_slot(rows: Sequence[Value]) -> int:
-    """The slot that the rows of our own message speak of."""
-    return cast(tuple[int, bytes], rows[0])[0]
+def read_sealers(rows: Sequence[Value]) -> tuple[int, tuple[bytes, ...]]:
+    """(since slot, keys ascending) of all rows of a message, in whatever order. Raises `WrongShape`."""
+    read = sorted(_read_row(row) for row in rows)
+    keys = tuple(key for _, key in read)
+    if not read or read[0][0] != read[-1][0] or len(set(keys)) < len(keys):
+        raise WrongShape(what=SEALERS, detail="expected different keys, all from one slot on")
+    return read[0][0], keys
+
+
+def _read_row(row: Value) -> tuple[int, bytes]:
+    since, key = expect_array(row, 2, "sealer")
+    return expect_int(since, "since slot"), expect_bytes(key, "sealer", size=32)
 
 
 def _get_previous(view: Overlay) -> tuple[int, tuple[bytes, ...]]:
@@ -170,8 +172,7 @@ def _get_previous(view: Overlay) -> tuple[int, tuple[bytes, ...]]:
 
 
 def _announce(view: Overlay, block: BlockContext, since_slot: int, keys: tuple[bytes, ...]) -> None:
-    if block.siblings:
-        post(view, SEALERS, block.period, [(since_slot, key) for key in keys], height=block.height)
+    post(view, SEALERS, block.period, [(since_slot, key) for key in keys], height=block.height)
     view.emit("sealers-announced", since_slot, len(keys))
 
 

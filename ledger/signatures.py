@@ -86,9 +86,24 @@ def check_public_key(key: bytes) -> None:
 
 
 def verify(public_key: bytes, digest: bytes, signature: bytes, *, what: str) -> None:
-    """Check a signature over `digest`, or raise `InvalidKey` or `InvalidSignature` naming `what` was signed.
+    """Check a signature over `digest`, or raise `InvalidKey` or `InvalidSignature` naming `what` was signed."""
+    if _remembers:
+        _verify_once(public_key, digest, signature, what)
+    else:
+        _verify(public_key, digest, signature, what)
 
-    The cofactorless equation R = S·B - k·A of RFC 8032, section 5.1.7, after refusing a small-order or
+
+def remember_signatures() -> None:
+    """From now on check no good signature twice in this process: for simulations, where many peers check the same."""
+    global _remembers
+    _remembers = True
+
+
+_remembers = False
+
+
+def _verify(public_key: bytes, digest: bytes, signature: bytes, what: str) -> None:
+    """The cofactorless equation R = S·B - k·A of RFC 8032, section 5.1.7, after refusing a small-order or
     non-canonical key or R and an S not below the group order.
     """
     check_public_key(public_key)
@@ -103,6 +118,9 @@ def verify(public_key: bytes, digest: bytes, signature: bytes, *, what: str) -> 
         bindings.crypto_sign_open(signature + digest, public_key)
     except BadSignatureError:
         raise InvalidSignature(what=what, detail="not made by this key over these bytes") from None
+
+
+_verify_once = lru_cache(maxsize=32_768)(_verify)  # what raises is not kept
 
 
 def _find_weakness(point: bytes) -> str | None:

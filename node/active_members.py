@@ -10,11 +10,14 @@ from ledger.errors import NoPeerRole, NotActive, WrongRole
 from ledger.hashing import Address, address_of
 from ledger.membership import get_credential, is_active, is_gone
 from ledger.overlay import Overlay
+from ledger.sealers import get_wanted_sealers
 from node.certificates import CertificateInfo
+from node.contacts import Standing
 from node.core import ChainNode
 from node.events import PeerId
 
 _DEEPEST = 4 * WINDOW
+_BEHIND_PERIODS = 2
 _NO_PEERS = ("authority", "device")  # what admits members takes no part among them; a meter talks to the API
 
 
@@ -27,6 +30,14 @@ class Membership(Protocol):
 
     def has_ended(self, address: Address) -> bool:
         """Whether an address is that of a member that has been revoked or has left."""
+        ...
+
+    def get_standing(self, address: Address, now_ms: int) -> Standing:
+        """What an address is to the chain."""
+        ...
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Whether this node cannot tell who the members are by now."""
         ...
 
 
@@ -61,6 +72,22 @@ class FinalMembers:
 
     def has_ended(self, address: Address) -> bool:
         return is_gone(self._get_view(), address)
+
+    def get_standing(self, address: Address, now_ms: int) -> Standing:
+        """What an address is to the chain; one whose credential has expired, or that has no peers, is unknown."""
+        view = self._get_view()
+        member = get_member(view, address)
+        if is_gone(view, address):
+            return Standing.GONE
+        if member is None or member.role in _NO_PEERS or not is_active(view, address, now_ms):
+            return Standing.UNKNOWN
+        return Standing.SEALER if member.key in get_wanted_sealers(view) else Standing.MEMBER
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Whether the last final block is from before the period that went before this one."""
+        final = self._node.chain.get_header(self._node.chain.final_hash)
+        assert final is not None, "a canonical block"
+        return now_ms - final.timestamp_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
 
     def _check_role(self, member: Member, certificate: CertificateInfo) -> None:
         actual = certificate.subject.role

@@ -19,6 +19,7 @@ from ledger.membership import require_active
 from ledger.mempool import Mempool
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
+from ledger.state import State
 from ledger.transaction import Transaction
 
 _MAX_TRIED = 512  # pending transactions up to which a client's one is tried out on top of them
@@ -34,6 +35,7 @@ class Admission:
         self._pool = pool
         self.envelopes = EnvelopeCache()
         self._preview: Overlay | None = None
+        self._view: tuple[State, Overlay] | None = None
 
     def on_head(self) -> None:
         """What was tried out stood on a state that is no longer the head's."""
@@ -86,12 +88,18 @@ class Admission:
         if transaction.kind not in self._contracts.handlers:
             raise UnknownKind(kind=transaction.kind)
         check_expiry(transaction, height=head.height + 1, max_expiry_blocks=limits.max_expiry_blocks)
-        require_active(Overlay(head.state), transaction.sender, transaction.kind, head.header.timestamp_ms)
+        require_active(self._view_of(head), transaction.sender, transaction.kind, head.header.timestamp_ms)
         self.envelopes.check(transaction, self._chain_id)
 
     def _add(self, transaction: Transaction, head: Entry, *, limited: bool = True) -> None:
-        spent = get_account(Overlay(head.state), transaction.sender).sequence
+        spent = get_account(self._view_of(head), transaction.sender).sequence
         self._pool.add(transaction, next_sequence=spent, limited=limited)
+
+    def _view_of(self, head: Entry) -> Overlay:
+        """The head's state, only to be read: what one transaction has made it look up serves the next one."""
+        if self._view is None or self._view[0] is not head.state:
+            self._view = (head.state, Overlay(head.state))
+        return self._view[1]
 
     def _build_preview(self, head: Entry, context: BlockContext) -> Overlay:
         view = Overlay(head.state)

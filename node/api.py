@@ -65,7 +65,7 @@ from node.clock import now_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
-from node.proofs import Proof, Trust, make_document, prove_account, prove_trade, prove_transaction
+from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
 
@@ -168,7 +168,6 @@ class Api:
         self._runtime = runtime
         self._clock = clock
         self._queries: dict[str, ChainQueries] = {}
-        self._trust: dict[str, Trust] = {}
 
     async def get_status(self, request: web.Request) -> web.Response:
         runtime, now = self._runtime, self._clock()
@@ -270,27 +269,22 @@ class Api:
             raise BadRequest(what="at", have=at[:50], want="head or final")
         address = parse_address(ref) if ref.startswith("0x") else self._query(host).members.find(ref)
         async with host.settled:
-            proof = prove_account(host.node, address, at_final=at == "final")
-        return self._answer_proof(host, proof)
+            document = describe_proof(prove_account(host.node, address, at_final=at == "final"), host.node)
+        return _answer(to_json(document))
 
     async def prove_trade(self, request: web.Request) -> web.Response:
         host = self._host(request)
         period, index = _in_path(request, "period"), _in_path(request, "index")
         async with host.settled:
-            proof = prove_trade(host.node, period, index)
-        return self._answer_proof(host, proof)
+            document = describe_proof(prove_trade(host.node, period, index), host.node)
+        return _answer(to_json(document))
 
     async def prove_transaction(self, request: web.Request) -> web.Response:
         host = self._host(request)
         identity = parse_hash(request.match_info["id"], "transaction id")
         async with host.settled:
-            proof = prove_transaction(host.node, identity)
-        return self._answer_proof(host, proof)
-
-    def _answer_proof(self, host: HostView, proof: Proof) -> web.Response:
-        if host.name not in self._trust:
-            self._trust[host.name] = Trust(host.node.genesis)
-        return _answer(to_json(make_document(proof, self._trust[host.name])))
+            document = describe_proof(prove_transaction(host.node, identity), host.node)
+        return _answer(to_json(document))
 
     # --- events --------------------------------------------------------------------------------------
 

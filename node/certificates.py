@@ -6,6 +6,7 @@ key stands beside them, so that TLS itself checks whom a connection leads to. Ti
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from urllib.parse import quote, unquote
@@ -25,6 +26,7 @@ AUTHORITY_DAYS = 20 * 365
 WARNING_DAYS = 60  # before a certificate's end
 MAX_SERIAL = 2**159 - 1  # RFC 5280, section 4.1.2.2: 20 octets, positive
 _MAX_BYTES = 16_384
+_MAX_AUTHORITIES = 4  # in one file, while one follows another
 _PEM_HEAD = b"-----BEGIN CERTIFICATE-----"
 _URN = "urn:gridmerit:"
 _FACTS = ("member", "key", "role", "network")
@@ -168,23 +170,23 @@ def read_certificate(data: bytes) -> CertificateInfo:
 def verify_issued(data: bytes, ca_pem: bytes) -> CertificateInfo:
     """What a certificate says, once the authority's signature on it is checked. Raises `BadCertificate`."""
     certificate = _load(data)
-    try:
-        certificate.verify_directly_issued_by(_load(ca_pem))
-    except (ValueError, TypeError, InvalidSignature):
-        raise BadCertificate(detail="it was not issued by this network's authority") from None
-    return read_certificate(data)
+    for authority in _load_authorities(ca_pem):
+        with suppress(ValueError, TypeError, InvalidSignature):
+            certificate.verify_directly_issued_by(authority)
+            return read_certificate(data)
+    raise BadCertificate(detail="it was not issued by this network's authority")
 
 
 def check_ca(ca_pem: bytes) -> None:
-    """Raise `BadCertificate` unless this is a certificate that may issue others."""
-    ca = _load(ca_pem)
-    _raw_key(ca)
-    try:
-        is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-    except (x509.ExtensionNotFound, ValueError):
-        is_ca = False
-    if not is_ca:
-        raise BadCertificate(detail="it is no authority's certificate")
+    """Raise `BadCertificate` unless these are certificates that may issue others: one, or the old and the new."""
+    for ca in _load_authorities(ca_pem):
+        _raw_key(ca)
+        try:
+            is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+        except (x509.ExtensionNotFound, ValueError):
+            is_ca = False
+        if not is_ca:
+            raise BadCertificate(detail="it is no authority's certificate")
 
 
 def _read_facts(certificate: x509.Certificate) -> dict[str, str]:
@@ -216,6 +218,18 @@ def _load(data: bytes) -> x509.Certificate:
         if data.lstrip().startswith(_PEM_HEAD):
             return x509.load_pem_x509_certificate(data)
         return x509.load_der_x509_certificate(data)
+    except (ValueError, UnsupportedAlgorithm):
+        raise BadCertificate(detail="it is not an X.509 certificate") from None
+
+
+def _load_authorities(ca_pem: bytes) -> list[x509.Certificate]:
+    if ca_pem.count(_PEM_HEAD) > _MAX_AUTHORITIES:
+        raise BadCertificate(detail=f"there are more than {_MAX_AUTHORITIES} in one file")
+    first = _load(ca_pem)
+    if not ca_pem.lstrip().startswith(_PEM_HEAD):
+        return [first]
+    try:
+        return x509.load_pem_x509_certificates(ca_pem)
     except (ValueError, UnsupportedAlgorithm):
         raise BadCertificate(detail="it is not an X.509 certificate") from None
 

@@ -7,7 +7,7 @@ import socket
 import ssl
 import sys
 from collections.abc import Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from email.utils import parsedate_to_datetime
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -15,11 +15,12 @@ from typing import Literal, NamedTuple
 import aiohttp
 
 from consensus import seal
-from ledger.errors import GridmeritError, StoreLocked
+from ledger.errors import GridmeritError, StoreLocked, UnknownAccount
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
+from node.answers import MemberInfo
 from node.certificates import WARNING_DAYS, name_of_key
 from node.client import Client
 from node.clock import now_ms
@@ -28,6 +29,7 @@ from node.core import ChainNode
 from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
 from node.network import measure_nonces_per_s
+from node.queries import ChainQueries
 from node.tls import PeerTls, make_client_context
 
 _OLDEST_PYTHON = (3, 11)
@@ -45,6 +47,13 @@ class Finding(NamedTuple):
     remedy: str = ""
 
 
+class _Membership(NamedTuple):
+    """What one chain says of the member whose key this is."""
+
+    chain: str
+    member: MemberInfo
+
+
 async def examine(directory: Path | None) -> list[Finding]:
     """All checks of this machine, and of the node directory where one is given."""
     findings = [_check_python(), _check_search()]
@@ -59,19 +68,27 @@ async def examine(directory: Path | None) -> list[Finding]:
         return [*findings, Finding("configuration", "fail", str(error), remedy)]
     names = ", ".join(genesis.params.name for genesis in documents)
     findings.append(Finding("configuration", "ok", f"{directory / 'node.toml'}, chains {names}"))
-    key_finding, key = _check_key(config, documents)
-    findings += [key_finding, _check_certificate(config, documents, key)]
+    key, problem = _load_key(config)
     holder = await _find_holder(config, documents, key)
+    chains = [_check_chain(config, genesis, key) for genesis in documents]
+    found = [member for _, member in chains if member is not None]
+    if holder == _OURSELVES and key is not None:
+        found = await _ask_who_we_are(config, documents, key)
     findings += [
+        problem or _check_membership(documents, key, found),
+        _check_certificate(config, documents, key),
         _check_port("peer port", config.peer_listen, holder),
         _check_port("API port", config.api_listen, holder),
+        *(finding for finding, _ in chains),
+        _check_clock(documents),
     ]
-    findings += [_check_chain(config, genesis, key) for genesis in documents]
-    findings.append(_check_clock(documents))
     context = _open_client_context(config)
     findings += [await _check_peer(peer, documents, context) for peer in config.peers]
     if not config.peers:
         findings.append(Finding("peers", "warn", "none configured", "add [[peers]] to node.toml"))
+    if config.tls is not None and config.advertised_url(config.peer_listen.port) is None:
+        detail = f"peer_listen = {config.peer_listen} names no address: members that join later cannot find this node"
+        findings.append(Finding("advertise", "warn", detail, 'add advertise = "https://host:port" to node.toml'))
     return findings
 
 
@@ -96,21 +113,52 @@ def _check_search() -> Finding:
 # --- the node directory --------------------------------------------------------------------------
 
 
-def _check_key(config: NodeConfig, documents: Sequence[Genesis]) -> tuple[Finding, SigningKey | None]:
+def _load_key(config: NodeConfig) -> tuple[SigningKey | None, Finding | None]:
+    """The member's key, or what is wrong with it; neither for an observer."""
     if config.key_file is None or config.passphrase_file is None:
-        return Finding("key", "ok", "none: an observer, it seals and signs nothing"), None
+        return None, None
     try:
-        key = load_key(config.key_file, load_passphrase(config.passphrase_file))
+        return load_key(config.key_file, load_passphrase(config.passphrase_file)), None
     except GridmeritError as error:
         remedy = f"chmod 600 {config.key_file} {config.passphrase_file}" if error.code == "KeyFilePermissions" else ""
-        return Finding("key", "fail", str(error), remedy or "gridmerit key show FILE --passphrase-file FILE"), None
-    members = [member for genesis in documents for member in genesis.members if member.key == key.public_key]
-    if not members:
-        remedy = "have the key admitted, or run as an observer: remove key_file"
-        return Finding("key", "warn", f"{key.public_key.hex()} is no founding member", remedy), key
-    sealed = [genesis.params.name for genesis in documents if key.public_key in genesis.sealers]
+        return None, Finding("key", "fail", str(error), remedy or "gridmerit key show FILE --passphrase-file FILE")
+
+
+async def _ask_who_we_are(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey) -> list[_Membership]:
+    """What the running node's chains say of its member."""
+    found = []
+    for genesis in documents:
+        name = genesis.params.name
+        with suppress(GridmeritError):
+            async with Client(config.api_listen.url, name, timeout_s=_PEER_TIMEOUT_S) as client:
+                found.append(_Membership(name, await client.member(key.address)))
+    return found
+
+
+def _check_membership(documents: Sequence[Genesis], key: SigningKey | None, found: Sequence[_Membership]) -> Finding:
+    """Who the key's holder is: what the chains say at their heads, or else the genesis."""
+    if key is None:
+        return Finding("key", "ok", "none: an observer, it seals and signs nothing")
+    founder = next((one for genesis in documents for one in genesis.members if one.key == key.public_key), None)
+    if not found and founder is None:
+        remedy = "have the key admitted: gridmerit member apply; or run as an observer: remove key_file"
+        detail = f"{key.public_key.hex()} is no founding member, and no chain here knows of its admission"
+        return Finding("key", "warn", detail, remedy)
+    if not found:
+        assert founder is not None
+        sealed = [genesis.params.name for genesis in documents if key.public_key in genesis.sealers]
+        return Finding("key", "ok", _describe_member(founder.name, founder.role, sealed))
+    sealed = [chain for chain, member in found if member.seals and member.status == "active"]
+    detail = _describe_member(found[0].member.name, found[0].member.role, sealed)
+    ended = [f"{member.status} on {chain}" for chain, member in found if member.status != "active"]
+    if ended:
+        return Finding("key", "warn", f"{detail}; {', '.join(ended)}", "ask the network's authority")
+    return Finding("key", "ok", detail)
+
+
+def _describe_member(name: str, role: str, sealed: Sequence[str]) -> str:
     rights = f"may seal on {', '.join(sealed)}" if sealed else "may not seal"
-    return Finding("key", "ok", f"{members[0].name} ({members[0].role}, {rights}), file mode 0600"), key
+    return f"{name} ({role}, {rights}), file mode 0600"
 
 
 def _check_certificate(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> Finding:
@@ -194,26 +242,32 @@ def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:
     return Finding(what, "ok", f"{address} is free")
 
 
-def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -> Finding:
-    """Open guard and store as a node does: that checks the head's state root and what this key has signed."""
+def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -> tuple[Finding, _Membership | None]:
+    """Open guard and store as a node does: that checks the head's state root and what this key has signed.
+
+    Beside the finding, what the chain knows of the key's holder.
+    """
     name = genesis.params.name
     directory = config.data_dir / name
     what = f"store of {name}"
     if not (directory / "ledger").is_dir():
-        return Finding(what, "ok", f"{directory} is made at the first start")
+        return Finding(what, "ok", f"{directory} is made at the first start"), None
     try:
         with GuardFile(directory, genesis.chain_id) as guard, closing(LevelStore(directory / "ledger")) as store:
             record = guard.load(ledger_exists=True)
-            chain = ChainNode(genesis, store, key=key, guard=record).chain
-            head = chain.head
+            node = ChainNode(genesis, store, key=key, guard=record)
+            head, member = node.chain.head, None
             assert head.state.root == head.header.state_root, "opening a chain checks the state root"
+            if key is not None:
+                with suppress(UnknownAccount):
+                    member = _Membership(name, ChainQueries(node).get_member(show_address(key.address)))
     except StoreLocked:
-        return Finding(what, "ok", "in use by the running node; stop it to have the store checked")
+        return Finding(what, "ok", "in use by the running node; stop it to have the store checked"), None
     except GridmeritError as error:
         remedy = "put another stopped node's `ledger` directory in place of this one, and keep the `guard` file"
-        return Finding(what, "fail", f"{error.code}: {error}", remedy)
+        return Finding(what, "fail", f"{error.code}: {error}", remedy), None
     detail = f"head {head.height} ({head.hash.hex()[:12]}…), its state root matches, guard file at {record.height}"
-    return Finding(what, "ok", detail)
+    return Finding(what, "ok", detail), member
 
 
 def _check_clock(documents: Sequence[Genesis]) -> Finding:

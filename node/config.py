@@ -16,14 +16,17 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
 from pydantic import model_validator as check_model
 
-from ledger.errors import BadConfigFile, ChainNotNamed, InvalidKey, NoSuchChain, UnreadableFile, UnwritableFile
+from ledger.errors import BadConfigFile, BadContact, ChainNotNamed, InvalidKey, NoSuchChain, UnwritableFile
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
+from node.contacts import check_url
+from node.files import read_text
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
 _TLS_FILES = ("certificate", "key_file", "ca")
+_ANY_HOST = ("0.0.0.0", "::")
 _BASE = "base"  # validation context: the directory that relative paths start from
 
 
@@ -149,12 +152,14 @@ class NodeConfig(_Settings):
     """One node's settings. A node without a key follows its chains as an observer.
 
     Peers speak mutual TLS, unless they are insecure: plain HTTP is for rehearsals, where nobody else is on the wire.
+    `advertise` is the URL at which other members' nodes reach this one; left out, it is that of `peer_listen`.
     """
 
     data_dir: FilePath
     key_file: FilePath | None = None
     passphrase_file: FilePath | None = None
     peer_listen: Listen
+    advertise: Url | None = None
     api_listen: Listen
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     insecure_peers: bool = False
@@ -163,6 +168,12 @@ class NodeConfig(_Settings):
     peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(_to_tuple)] = ()
     sealing: SealingConfig = SealingConfig()
     limits: Limits = Limits()
+
+    def advertised_url(self, port: int) -> str | None:
+        """Where others reach this node's `port` for peers; None where that is not known."""
+        if self.advertise is not None or self.peer_listen.host in _ANY_HOST:
+            return self.advertise
+        return f"https://{self.peer_listen._replace(port=port)}"
 
     @check_model(mode="after")
     def _check(self) -> NodeConfig:
@@ -182,6 +193,11 @@ class NodeConfig(_Settings):
             raise ValueError("either a table [tls] or insecure_peers = true, not both")
         if self.tls is not None and self.key_file is None:
             raise ValueError("peers speak TLS with members only: [tls] wants a key_file")
+        if self.advertise is not None:
+            try:
+                check_url(self.advertise)
+            except BadContact:
+                raise ValueError("advertise: want https://host:port, and nothing behind it") from None
         scheme = "http" if self.tls is None else "https"
         for peer in self.peers:
             if not peer.url.startswith(f"{scheme}://"):
@@ -195,6 +211,7 @@ class NetworkDocument(Section):
     chains: Annotated[tuple[ChainParams, ...], Field(min_length=1)]
     members: Annotated[tuple[GenesisMember, ...], Field(min_length=1, max_length=100_000)]
     authority: Authority = Authority()
+    disposable: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -210,14 +227,23 @@ class NetworkDocument(Section):
         params = next(item for item in self.chains if item.name == chain)
         others = tuple(item for item in self.chains if item is not params)
         return Genesis(
-            params=params, time_ms=self.time_ms, members=self.members, siblings=others, authority=self.authority
+            params=params,
+            time_ms=self.time_ms,
+            members=self.members,
+            siblings=others,
+            authority=self.authority,
+            disposable=self.disposable,
         )
 
 
 def describe_network(genesis: Genesis) -> NetworkDocument:
     """The document that a chain's genesis and those of its siblings are opened from."""
     return NetworkDocument(
-        time_ms=genesis.time_ms, chains=genesis.chains, members=genesis.members, authority=genesis.authority
+        time_ms=genesis.time_ms,
+        chains=genesis.chains,
+        members=genesis.members,
+        authority=genesis.authority,
+        disposable=genesis.disposable,
     )
 
 
@@ -228,7 +254,7 @@ def load_config(path: str | Path) -> NodeConfig:
     """Read a `node.toml`. Raises `UnreadableFile` or `BadConfigFile`, which names every problem."""
     file = Path(path)
     try:
-        values = tomllib.loads(_read_text(file, _MAX_CONFIG_BYTES))
+        values = tomllib.loads(read_text(file, _MAX_CONFIG_BYTES))
     except tomllib.TOMLDecodeError as error:
         raise BadConfigFile(file=str(file), problems=f"not TOML: {error}") from None
     try:
@@ -288,7 +314,7 @@ def load_genesis(path: str | Path, chain: str | None = None) -> Genesis:
 def load_network_document(path: str | Path) -> NetworkDocument:
     """Read a genesis file. Raises `UnreadableFile` or `BadConfigFile`."""
     file = Path(path)
-    text = _read_text(file, _MAX_GENESIS_BYTES)
+    text = read_text(file, _MAX_GENESIS_BYTES)
     try:
         return NetworkDocument.model_validate_json(text)
     except ValidationError as error:
@@ -307,19 +333,6 @@ def _open_chain(document: NetworkDocument, file: Path, name: str) -> Genesis:
         return document.open(name)
     except ValidationError as error:
         raise BadConfigFile(file=str(file), problems=_explain(error, Genesis)) from None
-
-
-def _read_text(file: Path, max_bytes: int) -> str:
-    try:
-        with file.open("rb") as stream:
-            raw = stream.read(max_bytes + 1)
-        if len(raw) > max_bytes:
-            raise UnreadableFile(file=str(file), detail=f"it is larger than {max_bytes} bytes")
-        return raw.decode()
-    except OSError as error:
-        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None
 
 
 def _write_text(file: Path, text: str) -> None:

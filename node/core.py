@@ -35,13 +35,14 @@ from consensus.quorum import (
     Statement,
     Vote,
     check_double_vote,
+    read_vote,
     sign_statement,
 )
 from consensus.relays import RELAY, Relay, RelayName
 from consensus.timestamps import Ahead, compare_with_clock
 from ledger import journal
 from ledger.accounts import get_account, get_sealers
-from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root
+from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_header
 from ledger.chain import WINDOW, Chain, Changes, Entry
 from ledger.codec import decode, encode
 from ledger.errors import (
@@ -56,7 +57,7 @@ from ledger.errors import (
     UnknownSigner,
     VoteTooFarAhead,
 )
-from ledger.execution import BlockContext, compute_period, execute_block
+from ledger.execution import BlockContext, Executor, compute_period, execute_block
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.membership import is_gone
@@ -95,7 +96,8 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.gossip import Gossip, announce_block, broadcast_transactions
+from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_transactions, push_transactions
+from node.handovers import Handovers
 from node.relays import Outgoing, Waiting
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
@@ -107,14 +109,15 @@ _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is annou
 _MAX_UNPROVEN = 64
 _ALL_SEQUENCES = 2**63
 _MAX_PROPOSALS = 4  # undecided blocks that one member may have in the tree under PBFT
-HEARTBEAT, RESEAL, DEFERRED, REPEAT = "heartbeat", "reseal", "deferred", "repeat"
+HEARTBEAT, RESEAL, DEFERRED, REPEAT, PASS_ON = "heartbeat", "reseal", "deferred", "repeat", "pass-on"
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 
 
 class ChainNode:
     """One chain on one peer. Raises `BadParameters`, `StoreCorrupt` or `RolledBack` when opened.
 
-    `key` is the member's; without one the node follows the chain, and seals and signs nothing.
+    `key` is the member's; without one the node follows the chain, and seals and signs nothing. A simulation may have
+    an `engine` of its own in the place of that which the parameters name, and an `executor` that shares its work.
     """
 
     def __init__(
@@ -125,6 +128,8 @@ class ChainNode:
         key: SigningKey | None = None,
         guard: GuardRecord | None = None,
         limits: MempoolLimits | None = None,
+        engine: Engine | None = None,
+        executor: Executor = execute_block,
     ) -> None:
         check_params(genesis.params)
         self.genesis = genesis
@@ -139,12 +144,14 @@ class ChainNode:
         if self.chain.head.height < signed_height:
             raise RolledBack(expected=signed_height, actual=self.chain.head.height)
         self._contracts = build_contracts(genesis)
-        self._engine: Engine = PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis)
+        self._run_block = executor
+        self._engine: Engine = engine or (PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis))
         self._agreement = Agreement(self._make_pbft(), self) if self._is_pbft else None
         self._proposals: dict[bytes, Header] = {}  # undecided blocks under PBFT
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self._outgoing = Outgoing(genesis)
+        self._handovers = Handovers(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
         self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known)
@@ -220,6 +227,8 @@ class ChainNode:
                 return self._import_deferred(now_ms)
             case "repeat":
                 return self._repeat(now_ms)
+            case "pass-on":
+                return self._gossip.flush()
             case "agreement":
                 assert self._agreement is not None
                 return self._agreement.on_timer(now_ms)
@@ -268,18 +277,22 @@ class ChainNode:
                 if self._agreement is None:
                     raise UnknownMessage(kind=message.code)
                 return self._agreement.receive(peer, raw, now_ms)
-            case wire.Votes():
-                raise UnknownMessage(kind=message.code)  # under PBFT they come as messages of the agreement
+            case wire.Votes() | wire.Contacts():  # under PBFT votes come as messages of the agreement
+                raise UnknownMessage(kind=message.code)
             case _:
                 assert_never(message)
 
     def _on_status(self, peer: PeerId, status: wire.Status, now_ms: int) -> list[Action]:
-        """Note where a peer stands, and show one that has not heard of our final block its certificate."""
+        """Note where a peer stands, and show one that has not heard of our final block its certificate.
+
+        Under PBFT certificates are not on the chain, so it is shown those that lead to the members of now, too.
+        """
         self._gossip.note_status(peer, status)
         actions: list[Action] = []
         if status.final_height < self.chain.final_height and self._final_certificate is not None:
-            raw = encode(self._final_certificate.to_value())
-            actions.append(Send(peer=peer, message=wire.Certificate(raw=raw)))
+            before = self._handovers.certificates_above(status.final_height) if self._is_pbft else []
+            for certificate in (*before, self._final_certificate):
+                actions.append(Send(peer=peer, message=wire.Certificate(raw=encode(certificate.to_value()))))
         return [*actions, *self._catch_up(now_ms)]
 
     def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
@@ -295,10 +308,12 @@ class ChainNode:
                 continue  # good on the sender's head, perhaps
             except GridmeritError as error:
                 actions.append(PenalisePeer(peer=peer, error=error))
-        return [*actions, *broadcast_transactions(accepted, but=peer), *self._note_work(now_ms)]
+        if self._gossip.pass_on(peer, accepted):
+            actions.append(SetTimer(name=PASS_ON, at_ms=now_ms + PASS_ON_AFTER_MS))
+        return [*actions, *self._note_work(now_ms)] if accepted else actions
 
     def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> list[Action]:
-        header = Header.from_value(decode(message.header, max_bytes=MAX_HEADER_BYTES))
+        header = read_header(message.header)
         if self._agreement is not None:
             return self._on_proposal(peer, message, header, now_ms)
         if self._gossip.is_wanted(header.hash):
@@ -327,7 +342,7 @@ class ChainNode:
     def _on_headers(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         if not self._sync.expects(peer):
             return []
-        headers = tuple(Header.from_value(decode(item, max_bytes=MAX_HEADER_BYTES)) for item in raw)
+        headers = tuple(read_header(item) for item in raw)
         fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []
@@ -391,7 +406,7 @@ class ChainNode:
         actions: list[Action] = []
         for item in raw:
             try:
-                vote = Vote.from_value(decode(item, max_bytes=MAX_HEADER_BYTES))
+                vote = read_vote(item)
                 actions += self._count(vote, now_ms)
             except StoreError:
                 raise
@@ -462,7 +477,7 @@ class ChainNode:
         if not self.genesis.siblings:
             return []
         again = SetTimer(name=REPEAT, at_ms=now_ms + self._repeat_ms)
-        return [again, *self._outgoing.repeat_handovers(self._store), *self._deliver_above(0)]
+        return [again, *self._handovers.repeat(), *self._deliver_above(0)]
 
     def _deliver_above(self, height: int) -> list[Action]:
         """What the final block has for other chains that was posted above a height."""
@@ -535,7 +550,7 @@ class ChainNode:
         weighed = self._engine.check_header(header, parent, self.chain)
         context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
         envelopes = self._admission.envelopes
-        execution = execute_block(parent.state, block, context, self._contracts, envelopes)
+        execution = self._run_block(parent.state, block, context, self._contracts, envelopes)
         return self.chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
     def _condemn(self, block_hash: bytes, error: GridmeritError) -> list[Action]:
@@ -669,7 +684,7 @@ class ChainNode:
         if entry is None or entry.height <= self.chain.final_height or not self.chain.is_canonical(entry.header):
             return []
         self._final_certificate = certificate
-        handover = self._outgoing.keep_handover(certificate, entry)
+        handover = self._handovers.keep(certificate, entry)
         return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, encode(certificate.to_value())), *handover]
 
     # --- sealing ---------------------------------------------------------------------------------
@@ -717,6 +732,10 @@ class ChainNode:
         """Pending transactions that the next block may take, in its order."""
         view = Overlay(self.chain.head.state)
         return self.mempool.candidates(lambda sender: get_account(view, sender).sequence)
+
+    def _has_executable(self) -> bool:
+        view = Overlay(self.chain.head.state)
+        return self.mempool.has_candidate(lambda sender: get_account(view, sender).sequence)
 
     def _remind_of_pending(self) -> list[Action]:
         """Announce again what blocks pass over: an announcement may be lost, a reorg brings back what was settled.
@@ -775,10 +794,10 @@ class ChainNode:
 
     def _count(self, vote: Vote, now_ms: int) -> list[Action]:
         """Count a vote and pass it on where it was news."""
-        before = self._checkpoints.votes(vote.statement.slot)
+        before = self._checkpoints.count_votes(vote.statement.slot)
         outcome = self._checkpoints.add_vote(vote)
         actions: list[Action] = []
-        if len(self._checkpoints.votes(vote.statement.slot)) > len(before):
+        if self._checkpoints.count_votes(vote.statement.slot) > before:
             actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
         match outcome:
             case QuorumCertificate():
@@ -791,7 +810,7 @@ class ChainNode:
     def _on_certified(self, certificate: QuorumCertificate, peer: PeerId | None, now_ms: int) -> list[Action]:
         """The checkpoint is final, at once and whatever the branch: follow the best branch that holds it."""
         statement = certificate.statement
-        actions: list[Action] = [Broadcast(message=wire.Certificate(raw=encode(certificate.to_value())), but=peer)]
+        actions: list[Action] = self._tell_certificate(certificate, peer)
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
@@ -808,10 +827,23 @@ class ChainNode:
         following = self._begin_height(now_ms) if self._agreement is not None else []
         return [*actions, Persist(changes=rows), Publish(event=event), *news, *following]
 
+    def _tell_certificate(self, certificate: QuorumCertificate, source: PeerId | None) -> list[Action]:
+        """Under PBFT only to those who may not see it by themselves: whoever signed it hears the other signers, too."""
+        message = wire.Certificate(raw=encode(certificate.to_value()))
+        if self._agreement is None:
+            return [Broadcast(message=message, but=source)]
+        told = {source, *(signer for signer, _ in certificate.signatures)}
+        return [Send(peer=peer, message=message) for peer in self._gossip.peers if peer not in told]
+
     def get_certificate(self, slot: int) -> QuorumCertificate | None:
         """The certificate of a slot's checkpoint, from memory or store."""
         known = self._checkpoints.get_certificate(slot)
         return known or self._load_certificate(_CERTIFICATE_ROW + slot.to_bytes(8, "big"))
+
+    @property
+    def handovers(self) -> tuple[Relay, ...]:
+        """The proofs of who has followed whom in certifying this chain, in their order."""
+        return self._handovers.all
 
     @property
     def final_certificate(self) -> QuorumCertificate | None:
@@ -857,7 +889,7 @@ class ChainNode:
         """Tell the agreement whether the next block has anything to hold."""
         if self._agreement is None or self._sync.is_far_behind:
             return []
-        is_pending = self._is_empty_block_due(now_ms) or bool(self._executable())
+        is_pending = self._is_empty_block_due(now_ms) or self._has_executable()
         return self._agreement.on_work(now_ms, is_pending=is_pending)
 
     def _is_empty_block_due(self, now_ms: int) -> bool:
@@ -988,8 +1020,8 @@ class ChainNode:
         if not accepted:
             return [answer]
         self._acknowledged.update((transaction.id, None) for transaction in accepted)
-        announcements = broadcast_transactions(transaction.id for transaction in accepted)
-        return [Persist(changes=journal.rows_to_keep(accepted)), answer, *announcements, *self._note_work(now_ms)]
+        keep = Persist(changes=journal.rows_to_keep(accepted))
+        return [keep, answer, *push_transactions(accepted), *self._note_work(now_ms)]
 
     # --- catching up -----------------------------------------------------------------------------
 
@@ -1030,6 +1062,27 @@ class ChainNode:
             parent_period=head.header.period,
         )
         return self._context(head, bytes(20), timestamp_ms, period)
+
+    @property
+    def key(self) -> SigningKey | None:
+        """The member's key; None where the node only follows the chain."""
+        return self._key
+
+    @property
+    def engine(self) -> Engine:
+        return self._engine
+
+    def get_loads(self) -> dict[str, tuple[int, int]]:
+        """How much is held of all that peers can make this node hold, and how much at most, by what it is."""
+        limits = self.mempool.limits
+        return {
+            "pending transactions": (len(self.mempool), limits.max_count),
+            "bytes of pending transactions": (self.mempool.size_bytes, limits.max_bytes),
+            "deferred blocks": (len(self._deferred), _MAX_DEFERRED),
+            "condemned blocks": (len(self._bad), _MAX_BAD),
+            "unproven certificates": (len(self._unproven), _MAX_UNPROVEN),
+            **self._gossip.get_loads(),
+        }
 
     @property
     def peers(self) -> Mapping[PeerId, wire.Status | None]:

@@ -36,7 +36,6 @@ from ledger.errors import (
     SignedAlready,
     TooFewSignatures,
     UnknownAuthority,
-    UnreadableFile,
     UnwritableFile,
 )
 from ledger.genesis import Authority
@@ -61,6 +60,7 @@ from ledger.signatures import (
     verify,
 )
 from node.certificates import DAY_MS, Subject, check_ca, issue, make_ca
+from node.files import read_text
 from node.keystore import load_key, load_passphrase, save_key
 from node.network import CA_FILE, CA_KEY_FILE, CERTIFICATE_FILE, TLS_KEY_FILE, claim_directory, make_passphrase
 
@@ -195,7 +195,7 @@ def _compute_possession_digest(application: Application) -> bytes:
 def load_application(file: Path) -> Application:
     """Raises `UnreadableFile` or `BadApplication`."""
     try:
-        return Application.model_validate_json(_read_text(file))
+        return Application.model_validate_json(read_text(file, _MAX_FILE_BYTES))
     except ValidationError as error:
         raise BadApplication(file=file, detail=_explain(error)) from None
 
@@ -395,7 +395,7 @@ def load_act(file: Path) -> Act:
     Raises `UnreadableFile` or `BadActFile`.
     """
     try:
-        document = _ActFile.model_validate_json(_read_text(file))
+        document = _ActFile.model_validate_json(read_text(file, _MAX_FILE_BYTES))
     except ValidationError as error:
         raise BadActFile(file=file, detail=_explain(error)) from None
     try:
@@ -461,7 +461,7 @@ def init_authority(directory: Path, *, keys: int, now_ms: int) -> AuthorityFiles
 def load_authority(directory: Path) -> AuthorityFiles:
     """Open an authority's directory. Raises the `ConfigError` family or `BadCertificate`."""
     passphrase = load_passphrase(directory / PASSPHRASE_FILE)
-    ca_pem = _read_text(directory / CA_FILE).encode()
+    ca_pem = read_text(directory / CA_FILE, _MAX_FILE_BYTES).encode()
     check_ca(ca_pem)
     return AuthorityFiles(
         directory=directory,
@@ -521,7 +521,7 @@ def hand_over(files: AuthorityFiles, certificate: Path, directory: Path) -> Path
     """
     write_file(directory / CA_FILE, files.ca_pem.decode())
     file = directory / CERTIFICATE_FILE
-    write_file(file, _read_text(certificate))
+    write_file(file, read_text(certificate, _MAX_FILE_BYTES))
     return file
 
 
@@ -545,16 +545,6 @@ def write_file(file: Path, text: str, *, is_new: bool = False) -> None:
     except OSError as error:
         draft.unlink(missing_ok=True)
         raise UnwritableFile(file=str(file), detail=error.strerror or str(error)) from None
-
-
-def _read_text(file: Path) -> str:
-    try:
-        if file.stat().st_size > _MAX_FILE_BYTES:
-            raise UnreadableFile(file=str(file), detail=f"it is larger than {_MAX_FILE_BYTES} bytes")
-        return file.read_text(encoding="utf-8")
-    except (OSError, UnicodeDecodeError) as error:
-        detail = error.strerror if isinstance(error, OSError) else None
-        raise UnreadableFile(file=str(file), detail=detail or str(error)) from None
 
 
 def _explain(error: ValidationError) -> str:

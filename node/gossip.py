@@ -10,16 +10,19 @@ from ledger.chain import Chain, Entry
 from ledger.codec import encode
 from ledger.errors import SyncStalled
 from ledger.mempool import Mempool
+from ledger.transaction import Transaction
 from node import messages as wire
 from node.events import Action, Broadcast, PeerId, PenalisePeer, Send
 from node.fetcher import Fetcher
-from node.sync import Sync
+from node.sync import MAX_SKELETON, Sync
 
 _FETCH_TIMEOUT_MS = 2_000
 _MAX_WANTED_TRANSACTIONS = 20_000
 _MAX_WANTED_BLOCKS = 256
 _MAX_TRANSACTIONS_PER_PEER = 2_048
 _MAX_REPLY_BYTES = 4_000_000
+_MAX_PUSHED_BYTES = 1_000_000
+PASS_ON_AFTER_MS = 100  # by then most of what came in one after the other makes one announcement
 
 
 class Gossip:
@@ -35,6 +38,7 @@ class Gossip:
         self._engine = engine
         self._is_known = is_known
         self._turn = 0
+        self._to_pass_on: dict[bytes, PeerId] = {}  # transactions that came from a peer, to be announced to the others
         self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
         self._transactions = Fetcher(
             timeout_ms=_FETCH_TIMEOUT_MS,
@@ -76,6 +80,31 @@ class Gossip:
             final_height=self._chain.final_height,
         )
 
+    def get_loads(self) -> dict[str, tuple[int, int]]:
+        """How much is wanted, and how much at most."""
+        return {
+            "wanted transactions": (len(self._transactions), _MAX_WANTED_TRANSACTIONS),
+            "wanted blocks": (len(self._bodies), _MAX_WANTED_BLOCKS),
+            "headers to catch up": (len(self.sync.headers), MAX_SKELETON),
+        }
+
+    # --- passing on ------------------------------------------------------------------------------
+
+    def pass_on(self, peer: PeerId, ids: Iterable[bytes]) -> bool:
+        """Note what a peer has brought; whether a `flush` is due `PASS_ON_AFTER_MS` later that was not before."""
+        was_empty = not self._to_pass_on
+        self._to_pass_on.update((identity, peer) for identity in ids)
+        return was_empty and bool(self._to_pass_on)
+
+    def flush(self) -> list[Action]:
+        """Announce what peers have brought and is pending still, to each of the others."""
+        sources: dict[PeerId, list[bytes]] = {}
+        for identity, peer in self._to_pass_on.items():
+            if identity in self._mempool:
+                sources.setdefault(peer, []).append(identity)
+        self._to_pass_on.clear()
+        return [action for peer, ids in sources.items() for action in broadcast_transactions(ids, but=peer)]
+
     # --- wanting ---------------------------------------------------------------------------------
 
     def want_transactions(self, peer: PeerId, ids: Iterable[bytes]) -> None:
@@ -90,8 +119,9 @@ class Gossip:
         return block_hash in self._bodies
 
     def took_transaction(self, identity: bytes) -> bool:
-        """Note that a transaction arrived; whether it had been asked for."""
-        return self._transactions.arrived(identity)
+        """Note that a transaction arrived, asked for or not; whether it is news."""
+        self._transactions.arrived(identity)
+        return identity not in self._mempool
 
     def took_block(self, block_hash: bytes) -> bool:
         """Note that a block arrived; whether it had been asked for."""
@@ -169,9 +199,13 @@ class Gossip:
     # --- answering -------------------------------------------------------------------------------
 
     def give_transactions(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        pending = (self._mempool.get(identity) for identity in ids)
-        found = tuple(transaction.raw for transaction in pending if transaction is not None)
-        return [Send(peer=peer, message=wire.Transactions(raw=found))] if found else []
+        found, room = [], _MAX_REPLY_BYTES
+        for identity in ids:
+            transaction = self._mempool.get(identity)
+            if transaction is not None and len(transaction.raw) <= room:
+                found.append(transaction.raw)
+                room -= len(transaction.raw)
+        return [Send(peer=peer, message=wire.Transactions(raw=tuple(found)))] if found else []
 
     def give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
         headers = self._chain.headers_after(locator, wire.MAX_ITEMS)
@@ -198,6 +232,20 @@ def announce_block(entry: Entry) -> wire.NewBlock:
 def announce_transactions(ids: Iterable[bytes]) -> list[wire.TransactionIds]:
     """Announcements of pending transactions, each within its bound."""
     return [wire.TransactionIds(ids=part) for part in _parts(list(ids), wire.MAX_ITEMS)]
+
+
+def push_transactions(transactions: Iterable[Transaction]) -> list[Action]:
+    """Transactions themselves to all peers: nobody else has them yet, and everybody would ask."""
+    actions: list[Action] = []
+    part: list[bytes] = []
+    size = 0
+    for transaction in transactions:
+        if part and (len(part) == wire.MAX_ITEMS or size + len(transaction.raw) > _MAX_PUSHED_BYTES):
+            actions.append(Broadcast(message=wire.Transactions(raw=tuple(part))))
+            part, size = [], 0
+        part.append(transaction.raw)
+        size += len(transaction.raw)
+    return [*actions, Broadcast(message=wire.Transactions(raw=tuple(part)))] if part else actions
 
 
 def broadcast_transactions(ids: Iterable[bytes], but: PeerId | None = None) -> list[Action]:

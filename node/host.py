@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Protocol, assert_never
+from typing import Protocol, TypeAlias, assert_never
 
 from consensus.relays import RelayName
-from ledger.errors import GridmeritError, NodeStopping, StoreFailed
+from ledger.errors import GridmeritError, NodeStopping, NotDisposable, StoreFailed
 from ledger.genesis import Genesis
 from ledger.hashing import Address
 from ledger.mempool import MempoolLimits
@@ -61,10 +61,20 @@ class Outside(Protocol):
     def deliver(self, message: Deliver) -> None: ...
 
 
+class Core(Protocol):
+    """What a host drives: a `ChainNode`, or an attacker round one."""
+
+    def step(self, event: Event, now_ms: int) -> list[Action]: ...
+
+
+Policy: TypeAlias = Callable[[ChainNode], Core]
+
+
 class ChainHost:
     """A chain's directory, its `ChainNode` and the worker that drives it.
 
-    `settled` is held during a step and its actions: whoever reads the node under it sees only what is on disk.
+    `settled` is held during a step and its actions: whoever reads the node under it sees only what is on disk. On a
+    disposable network, and there alone, a `policy` may be wrapped round the node: that is an attack.
     """
 
     def __init__(
@@ -76,9 +86,12 @@ class ChainHost:
         outside: Outside,
         mempool_limits: MempoolLimits,
         subscribers: Subscribers,
+        policy: Policy | None = None,
     ) -> None:
-        """Open the chain. Raises `BadParameters` and the `StoreError` family."""
+        """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
         self.name = genesis.params.name
+        if policy is not None and not genesis.disposable:
+            raise NotDisposable(chain=self.name)
         self.chain_id = genesis.chain_id
         self.settled = asyncio.Lock()
         self._outside = outside
@@ -98,6 +111,7 @@ class ChainHost:
         try:
             _sync(directory)
             self.node = ChainNode(genesis, self._store, key=key, guard=record if key else None, limits=mempool_limits)
+            self._core: Core = self.node if policy is None else policy(self.node)
         except BaseException:
             self._store.close()
             self._guard_file.close()
@@ -210,7 +224,7 @@ class ChainHost:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
         try:
-            for action in self.node.step(event, now_ms()):
+            for action in join_writes(self._core.step(event, now_ms())):
                 await self._perform(action, submissions)
         except BaseException:
             self._stopping = True
@@ -241,7 +255,8 @@ class ChainHost:
                 _answer(submissions, outcomes)
             case Publish(event=event):
                 level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
-                log_event(self._log, level, str(event[0]), values=_show(event[1:]))
+                if self._log.isEnabledFor(level):
+                    log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)
             case Deliver():
                 self._outside.deliver(action)
@@ -264,6 +279,27 @@ class ChainHost:
     def _describe_head(self) -> dict[str, object]:
         head = self.node.chain.head
         return {"height": head.height, "head": head.hash, "state_root": head.state.root}
+
+
+def join_writes(actions: Iterable[Action]) -> list[Action]:
+    """The same with fewer writes: a batch takes along those that follow it, as far as no vote is recorded between them.
+
+    What is on disk sooner than asked for does no harm; what was to wait for it still does.
+    """
+    joined: list[Action] = []
+    rows: list[tuple[bytes, bytes | None]] | None = None
+    for action in actions:
+        match action:
+            case Persist(changes=changes):
+                if rows is None:
+                    rows = []
+                    joined.append(Persist(changes=rows))
+                rows += changes
+                continue
+            case Guard():
+                rows = None
+        joined.append(action)
+    return joined
 
 
 def _answer(submissions: list[Submission], outcomes: tuple[GridmeritError | None, ...]) -> None:

@@ -116,6 +116,12 @@ class Listener:
         for connection in [*self._silent, *self._talking]:
             connection.transport.abort()
 
+    def secure_with(self, tls: ssl.SSLContext) -> None:
+        """Do handshakes with another context from now on, and close every connection that one before has let in."""
+        self._tls = tls
+        for connection in [*self._silent, *self._talking]:
+            connection.transport.abort()
+
     # --- what connections tell -------------------------------------------------------------------
 
     def enter(self, connection: _Connection, handler: RequestHandler, remote: str) -> None:

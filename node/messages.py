@@ -134,6 +134,14 @@ class Agreement:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contacts:
+    """Where members' nodes can be reached: bytes as in `node.contacts`. The driver's to read, and of no one chain."""
+
+    code: ClassVar[int] = 14
+    raw: tuple[bytes, ...]
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -149,6 +157,7 @@ Message: TypeAlias = (
     | Evidence
     | Relay
     | Agreement
+    | Contacts
 )
 
 
@@ -191,6 +200,7 @@ _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
     Evidence.code: (2, lambda body: Evidence(kind=expect_str(body[0], "evidence kind"), raw=_blob(body[1]))),
     Relay.code: (1, lambda body: Relay(raw=_blob(body[0]))),
     Agreement.code: (1, lambda body: Agreement(raw=_blob(body[0]))),
+    Contacts.code: (1, lambda body: Contacts(raw=_blobs(body[0], MAX_ITEMS))),
 }
 
 

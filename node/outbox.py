@@ -28,13 +28,16 @@ from node.messages import (
     NewBlock,
     Status,
     TransactionIds,
+    Transactions,
     Votes,
     seal_batch,
 )
 
 _ENVELOPE_BYTES = 512  # of a batch around its messages, generously
 _ITEM_BYTES = 9  # msgpack head of a string or an integer, at most
-_ANNOUNCEMENTS = (TransactionIds, NewBlock, Status, Votes, Evidence)
+_ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, Evidence)
+_PATIENT = (Transactions, TransactionIds)  # a request costs more than what it carries of these
+_PATIENCE_S = 0.025
 _FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 50, 2_000
 _CONNECT_TIMEOUT_S, _POST_TIMEOUT_S = 2.0, 15.0
 _MAX_ANSWER_BYTES = 4_096
@@ -174,6 +177,7 @@ class Outbox:
         self._jitter = jitter
         self._log = log
         self._ready = asyncio.Event()
+        self._patience: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
         self._number = 0
         self._failure = ""  # of the last attempt, so that only news is logged
@@ -184,9 +188,15 @@ class Outbox:
             self.send(message)
 
     def send(self, message: Message) -> None:
-        """Queue a message. One for a peer not reached yet goes out as soon as it is, unless that fails once more."""
+        """Queue a message. One for a peer not reached yet goes out as soon as it is, unless that fails once more.
+
+        Transactions wait a little for more of them, or for something that does not wait.
+        """
         self.queue.put(message)
-        self._ready.set()
+        if not isinstance(message, _PATIENT):
+            self._ready.set()
+        elif self._patience is None:
+            self._patience = asyncio.get_running_loop().call_later(_PATIENCE_S, self._ready.set)
 
     def on_heard(self) -> None:
         """The peer has reached us: it is worth trying again what did not work before."""
@@ -215,10 +225,17 @@ class Outbox:
         self._ready.set()
 
     async def _next_batch(self) -> tuple[Message, ...]:
-        while self.is_connected and not self.queue:
+        while self.is_connected and not (self.queue and self._ready.is_set()):
             self._ready.clear()
             await self._ready.wait()
-        return self.queue.take()
+        batch = self.queue.take()
+        if self.queue:
+            return batch
+        self._ready.clear()
+        if self._patience is not None:
+            self._patience.cancel()
+            self._patience = None
+        return batch
 
     async def _pause(self, duration_ms: float) -> None:
         await asyncio.sleep(min(duration_ms, _FIRST_PAUSE_MS) / 1_000)

@@ -1,4 +1,4 @@
-"""The peer port: `POST /p2p/<chain id in hex>` takes one signed batch from a configured peer.
+"""The peer port: `POST /p2p/<chain id in hex>` takes one signed batch from a peer.
 
 With TLS the connection's certificate must be that of the batch's signer, who must be an active member of the chain at
 its last final height: every request is asked anew. Answers 204 once the batch waits in the chain's inbox, or
@@ -36,7 +36,7 @@ from ledger.errors import (
 from node.events import PeerId
 from node.host import ChainHost
 from node.logs import LimitedLog, get_logger
-from node.messages import MAX_BATCH_BYTES, Batch, open_batch
+from node.messages import MAX_BATCH_BYTES, Batch, Contacts, open_batch
 from node.peers import PeerBook
 
 _READ_TIMEOUT_MS = 10_000
@@ -63,7 +63,7 @@ _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
 
 
 class PeerServer:
-    """Lets in what configured peers sign, at the rate they are allowed, and nothing else."""
+    """Lets in what peers sign, at the rate they are allowed, and nothing else."""
 
     def __init__(
         self,
@@ -75,13 +75,14 @@ class PeerServer:
         is_peer: Callable[[ChainHost, PeerId], bool],
         identify: Callable[[ChainHost, web.Request], PeerId | None],
         on_heard: Callable[[ChainHost, PeerId], None],
+        on_contacts: Callable[[ChainHost, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
         """`hosts` by chain id; `is_peer` says who takes part in a chain.
 
         `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
         raises `CertificateRefused` for anybody else.
-        `on_heard` and `on_fault` tell of what is proven to come from the peer.
+        `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer.
         """
         self._hosts = hosts
         self._receiver = receiver
@@ -90,6 +91,7 @@ class PeerServer:
         self._is_peer = is_peer
         self._identify = identify
         self._on_heard = on_heard
+        self._on_contacts = on_contacts
         self._on_fault = on_fault
         self._oldest = (clock() - _MAX_AGE_MS) << 20
         self._last: dict[tuple[bytes, PeerId], int] = {}
@@ -190,9 +192,13 @@ class PeerServer:
         if not is_charged:
             self._book.charge_bytes(batch.sender, len(raw), now_ms)
         self._book.charge_messages(batch.sender, len(batch.messages), now_ms)
-        host.receive(batch.sender, batch.messages, len(raw))
+        contacts = tuple(raw for message in batch.messages if isinstance(message, Contacts) for raw in message.raw)
+        messages = tuple(message for message in batch.messages if not isinstance(message, Contacts))
+        host.receive(batch.sender, messages, len(raw))
         self._last[host.chain_id, batch.sender] = batch.number
         self._on_heard(host, batch.sender)
+        if contacts:
+            self._on_contacts(host, batch.sender, contacts)
 
     def _open(self, host: ChainHost, raw: bytes, proven: list[PeerId]) -> Batch:
         def last_number(sender: PeerId) -> int:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from ledger.errors import NotAPeer, PeerBanned, RateLimited
@@ -45,7 +45,10 @@ class _Record:
 
 
 class PeerBook:
-    """Every peer this node knows, and nobody else: an unknown key raises `NotAPeer`."""
+    """Every peer this node knows, and nobody else: an unknown key raises `NotAPeer`.
+
+    Members that are not in the configuration are added as they prove who they are, or are heard of.
+    """
 
     def __init__(self, keys: Iterable[PeerId], limits: PeerLimits | None = None) -> None:
         self._limits = limits or PeerLimits()
@@ -53,6 +56,14 @@ class PeerBook:
 
     def __contains__(self, peer: PeerId) -> bool:
         return peer in self._records
+
+    def __iter__(self) -> Iterator[PeerId]:
+        return iter(tuple(self._records))
+
+    def add(self, peer: PeerId) -> None:
+        """Know a peer from now on; of one that is known already nothing is forgotten."""
+        if peer not in self._records:
+            self._records[peer] = self._new_record()
 
     def check(self, peer: PeerId, now_ms: int) -> None:
         """Raise `NotAPeer` or `PeerBanned` unless the peer may talk to us."""

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -44,8 +45,11 @@ def find_pid(network: Network, node: NodeEntry) -> int | None:
     return pid if _is_running(pid, home) else None
 
 
-def start_node(network: Network, node: NodeEntry) -> bool:
-    """Start a node in the background; False where it runs already. Its output goes to `node.log`."""
+def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start",)) -> bool:
+    """Start a node in the background; False where it runs already. Its output goes to `node.log`.
+
+    `verb` is the command that runs it, to which its directory is added.
+    """
     if find_pid(network, node) is not None:
         return False
     home = network.directory_of(node).resolve()
@@ -53,7 +57,7 @@ def start_node(network: Network, node: NodeEntry) -> bool:
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     with (home / "node.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "node", "start", str(home)],
+            [sys.executable, "-P", "-m", "node", *verb, str(home)],
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
@@ -110,8 +114,13 @@ def is_healthy(network: Network, state: NodeState) -> bool:
 
 def stop_network(network: Network, *, grace_ms: int = _GRACE_MS) -> dict[str, str]:
     """Ask every node to end, and end it after the grace; by name `stopped`, `killed` or `not running`."""
-    homes = {node.name: network.directory_of(node) for node in network.nodes}
-    running = {node.name: pid for node in network.nodes if (pid := find_pid(network, node)) is not None}
+    return stop_nodes(network, network.nodes, grace_ms=grace_ms)
+
+
+def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = _GRACE_MS) -> dict[str, str]:
+    """As `stop_network`, these nodes alone."""
+    homes = {node.name: network.directory_of(node) for node in nodes}
+    running = {node.name: pid for node in nodes if (pid := find_pid(network, node)) is not None}
     outcome = {name: "stopped" if name in running else "not running" for name in homes}
     for pid in running.values():
         _signal(pid, signal.SIGTERM)

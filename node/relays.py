@@ -6,21 +6,18 @@ from collections.abc import Iterable, Iterator
 
 from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
-from ledger.chain import Changes, Entry
+from ledger.chain import Entry
 from ledger.codec import Value
 from ledger.execution import BlockContext
 from ledger.genesis import Genesis
-from ledger.inbox import Routes, read_part
-from ledger.outbox import is_posted
+from ledger.inbox import Routes
 from ledger.overlay import Overlay
-from ledger.sealers import SEALERS, read_since_slot
+from ledger.sealers import SEALERS
 from ledger.state import State
-from ledger.store import KeyValue
 from node.contracts import routes_of
 from node.events import Action, Deliver
 
 _MAX_WAITING = 512
-_HANDOVER_ROW = b"K"
 _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
 
 
@@ -28,7 +25,6 @@ class Outgoing:
     """What this chain has to say to the others."""
 
     def __init__(self, genesis: Genesis) -> None:
-        self._chain_id = genesis.chain_id
         self._kind = genesis.params.kind
         self._destinations = {
             genesis.chain_id_of(sibling.name): routes_of(sibling.kind) for sibling in genesis.siblings
@@ -43,25 +39,6 @@ class Outgoing:
             for chain_id, routes in self._destinations.items()
             if (self._kind, relay.kind) in routes
         ]
-
-    def keep_handover(self, certificate: QuorumCertificate, checkpoint: Entry) -> Changes:
-        """Rows that keep the proof of who certifies after this checkpoint: those who do cannot prove it elsewhere."""
-        if not self._destinations or not is_posted(Overlay(checkpoint.state), SEALERS):
-            return []
-        return [
-            (_HANDOVER_ROW + relay.number.to_bytes(8, "big") + relay.part.to_bytes(4, "big"), relay.to_bytes())
-            for relay in make_relays(certificate, checkpoint.header, checkpoint.state)
-            if relay.kind == SEALERS and certificate.statement.slot < read_since_slot(read_part(relay.raw)[1])
-        ]
-
-    def repeat_handovers(self, store: KeyValue) -> list[Action]:
-        """Say again who has followed whom, in that order."""
-        actions: list[Action] = []
-        for key, raw in sorted(store.scan(_HANDOVER_ROW)):
-            number, part = int.from_bytes(key[1:9], "big"), int.from_bytes(key[9:], "big")
-            name = (self._chain_id, SEALERS, number, part)
-            actions += [Deliver(chain_id=chain_id, name=name, raw=raw) for chain_id in self._destinations]
-        return actions
 
 
 class Waiting:

@@ -11,28 +11,27 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from random import Random
 
-import aiohttp
 from aiohttp import web
 
-from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping
+from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping, NotActive
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
 from node.active_members import FinalMembers, Membership
 from node.api import build_api
-from node.certificates import DAY_MS, WARNING_DAYS, name_of_key
+from node.certificates import DAY_MS, WARNING_DAYS
 from node.clock import now_ms
-from node.config import NodeConfig, PeerConfig, load_chains
-from node.events import Deliver, PeerConnected, PeerId, PeerLost, SealFound
-from node.host import ChainHost
+from node.config import NodeConfig, load_chains
+from node.events import Deliver, PeerId, PeerLost, SealFound
+from node.host import ChainHost, Policy
 from node.identity import load_identity
 from node.keystore import load_passphrase
+from node.links import Links, PeerView
 from node.listener import Listener
 from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
-from node.outbox import Outbox, OutQueue, Remote
+from node.neighbours import Neighbours
 from node.p2p import PeerServer
 from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
@@ -43,26 +42,6 @@ from node.tls import PeerTls, check_certificate, get_peer_certificate
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
 _REFRESH_S = 2.0  # between two looks at the certificate's file
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PeerView:
-    """What a status says of a peer; height and head are those it last claimed, on the first chain where it did.
-
-    `chains` are those that both nodes take part in; it is connected where it is reached on all of them.
-    """
-
-    name: str
-    key: bytes
-    url: str
-    chains: tuple[str, ...]
-    connected: bool
-    score: int
-    banned_until_ms: int | None
-    height: int | None
-    head: bytes | None
-    waiting_bytes: int
-    dropped_messages: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,11 +57,13 @@ class CertificateView:
 class Runtime:
     """A node. Opening raises the `ConfigError` and `StoreError` families before anything listens.
 
-    `chains` by name, in the order of the configuration. `member` and `address` are None for an observer.
+    `chains` by name, in the order of the configuration. `member` and `address` are None for an observer. A `policy`
+    is an attack on the trading chain: no configuration asks for it, and on a network that is not disposable it raises.
     """
 
-    def __init__(self, config: NodeConfig) -> None:
+    def __init__(self, config: NodeConfig, *, policy: Policy | None = None) -> None:
         self.config = config
+        self._policy = policy
         self.started_ms = now_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
@@ -91,9 +72,7 @@ class Runtime:
         key = self._identity.member_key
         self.public_key = self._identity.peer_key.public_key
         self.address = key.address if key else None
-        self._peers = {peer.key: peer for peer in config.peers if peer.key != self.public_key}
-        self._book = PeerBook(self._peers)
-        self._outboxes: dict[tuple[str, PeerId], Outbox] = {}
+        self._book = PeerBook(peer.key for peer in config.peers)
         self._ended = asyncio.Event()
         self._is_stopped = False
         self._tasks = Tasks(self.fail)
@@ -104,7 +83,6 @@ class Runtime:
             on_failure=self._on_sealer_failure,
         )
         self._loop: asyncio.AbstractEventLoop | None = None
-        self._sessions: dict[PeerId, aiohttp.ClientSession] = {}
         self._members: dict[str, Membership] = {}
         self._gone: set[tuple[str, PeerId]] = set()  # members that have left a chain, as far as they could still talk
         self._warned_ms = 0  # when the log last said that the certificate ends
@@ -121,6 +99,26 @@ class Runtime:
             for host in self.chains.values():
                 host.close()
             raise
+        self._links = Links(
+            key=self._identity.peer_key,
+            chains=self.chains,
+            book=self._book,
+            tls=self._tls,
+            tasks=self._tasks,
+            max_waiting_bytes=config.limits.peer_queue_bytes,
+            may_talk=self._may_talk,
+            greet=lambda peer: self._neighbours.greet(peer),
+        )
+        self._neighbours = Neighbours(
+            config,
+            key=self._identity.peer_key,
+            network=self._network,
+            chains=self.chains,
+            members=self._members,
+            book=self._book,
+            links=self._links,
+            on_fault=self.penalise,
+        )
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -135,7 +133,7 @@ class Runtime:
         self._sealer.start()
         for host in self.chains.values():
             self._tasks.start(host.run(), name=f"chain {host.name}")
-        self._connect_peers()
+        self._neighbours.start(self.peer_port)
         self._tasks.start(self._watch_members(), name="members")
         if self._tls is not None:
             self._tasks.start(self._watch_certificate(self._tls), name="certificate")
@@ -151,7 +149,10 @@ class Runtime:
         )
 
     async def run_until_signal(self) -> int | None:
-        """Run until SIGINT or SIGTERM, which is returned, or until `stop` or a failure, which is raised; then stop."""
+        """Run until SIGINT or SIGTERM, which is returned, or until `stop` or a failure, which is raised; then stop.
+
+        SIGHUP has it `reload`.
+        """
         loop = asyncio.get_running_loop()
         received: list[int] = []
 
@@ -161,15 +162,33 @@ class Runtime:
 
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, on_signal, number)
+        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), name="reload"))
         try:
             await self._ended.wait()
         finally:
-            for number in _STOP_SIGNALS:
+            for number in (*_STOP_SIGNALS, signal.SIGHUP):
                 loop.remove_signal_handler(number)
             await self.stop()
         if self.failure is not None:
             raise self.failure
         return received[0] if received else None
+
+    async def reload(self) -> None:
+        """Read certificates and keys of TLS anew, the authority's too, and have every peer prove itself again.
+
+        Where they cannot be used, the log says so, and those at work stay.
+        """
+        if self._tls is None or self._is_stopped:
+            return
+        try:
+            self._tls.reload()
+        except GridmeritError as error:
+            log_event(self._log, logging.ERROR, "certificate-unusable", error=error.code, detail=str(error))
+            return
+        self._listeners[0].secure_with(self._tls.server)
+        await self._links.close_all_connections()
+        self._warned_ms = 0
+        log_event(self._log, logging.INFO, "certificates-reloaded", serial=self._tls.certificate.serial)
 
     async def stop(self) -> None:
         """Stop listening, finish the steps at work, and close the stores. Calling it again does nothing."""
@@ -186,9 +205,8 @@ class Runtime:
             await host.stop()
         await self._tasks.stop()
         self._sealer.close()
-        for session in self._sessions.values():
-            await session.close()
-        self._sessions.clear()
+        await self._links.close_all_connections()
+        await self._neighbours.save()
 
     def fail(self, error: BaseException) -> None:
         """Something that must not be survived: end the process, and say why."""
@@ -209,7 +227,7 @@ class Runtime:
         return self._listeners[1].port
 
     def peer_views(self) -> list[PeerView]:
-        return [self._view_peer(peer) for peer in self._peers.values()]
+        return self._links.views()
 
     def sealing_view(self) -> SealingView:
         return self._sealer.view()
@@ -229,20 +247,15 @@ class Runtime:
     # --- what a chain wants done (`node.host.Outside`) -------------------------------------------
 
     def send(self, chain: ChainHost, peer: PeerId, message: Message) -> None:
-        outbox = self._outboxes.get((chain.name, peer))
-        if outbox is not None:
-            outbox.send(message)
+        self._links.send(chain.name, peer, message)
 
     def broadcast(self, chain: ChainHost, message: Message, but: PeerId | None) -> None:
-        for peer in self._peers:
-            outbox = self._outboxes.get((chain.name, peer))
-            if peer != but and outbox is not None:
-                outbox.announce(message)
+        self._links.broadcast(chain.name, message, but)
 
     def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None:
         if peer not in self._book:
             return
-        name = self._peers[peer].name
+        name = self._neighbours.name_of(peer)
         self._fault_log.event(
             logging.WARNING,
             "peer-fault",
@@ -258,7 +271,7 @@ class Runtime:
             log_event(self._log, logging.WARNING, "peer-banned", peer=name, until_ms=until_ms)
             for host in self.chains.values():
                 host.forget(peer)
-                if (outbox := self._outboxes.get((host.name, peer))) is not None:
+                if (outbox := self._links.find(host.name, peer)) is not None:
                     outbox.disconnect()
 
     def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
@@ -289,6 +302,7 @@ class Runtime:
                 max_per_sender=limits.mempool_per_sender,
             ),
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
+            policy=self._policy if genesis.params.kind == "trading" else None,
         )
         self._members[name] = FinalMembers(self.chains[name].node)
 
@@ -306,9 +320,10 @@ class Runtime:
             receiver=self.public_key,
             book=self._book,
             clock=now_ms,
-            is_peer=lambda chain, peer: self._peers[peer].hosts(chain.name),
+            is_peer=lambda chain, peer: self._neighbours.takes_part(chain.name, peer),
             identify=self._identify,
             on_heard=self._on_heard,
+            on_contacts=self._neighbours.take,
             on_fault=self.penalise,
         )
         tls = None if self._tls is None else self._tls.server
@@ -320,57 +335,31 @@ class Runtime:
             await listener.start()
             self._listeners.append(listener)
 
-    def _connect_peers(self) -> None:
-        jitter = Random(self.public_key + self.started_ms.to_bytes(8, "big"))
-        for host in self.chains.values():
-            for peer in self._peers.values():
-                if not peer.hosts(host.name):
-                    continue
-                outbox = self._make_outbox(host, peer, jitter)
-                self._outboxes[host.name, peer.key] = outbox
-                self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
-
-    def _make_outbox(self, host: ChainHost, peer: PeerConfig, jitter: Random) -> Outbox:
-        tls_name = None if self._tls is None else name_of_key(peer.key)
-        return Outbox(
-            Remote(name=peer.name, key=peer.key, url=peer.url, tls_name=tls_name),
-            key=self._identity.peer_key,
-            chain_id=host.chain_id,
-            session=lambda: self._get_session(peer.key),
-            queue=OutQueue(max_bytes=self.config.limits.peer_queue_bytes),
-            clock=now_ms,
-            may_talk=lambda: self._may_talk(host, peer.key),
-            on_connected=lambda: host.post(PeerConnected(peer=peer.key)),
-            on_lost=lambda: host.post(PeerLost(peer=peer.key)),
-            jitter=jitter,
-            log=get_logger(host.name),
-        )
-
-    def _get_session(self, peer: PeerId) -> aiohttp.ClientSession:
-        """One per peer, so that all connections to it can be closed."""
-        session = self._sessions.get(peer)
-        if session is None:
-            context = True if self._tls is None else self._tls.client
-            session = self._sessions[peer] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=context),
-                cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Content-Type": "application/msgpack"},
-                auto_decompress=False,
-            )
-        return session
-
-    def _may_talk(self, chain: ChainHost, peer: PeerId) -> bool:
-        return not self._book.is_banned(peer, now_ms()) and (chain.name, peer) not in self._gone
+    def _may_talk(self, chain: str, peer: PeerId) -> bool:
+        return not self._book.is_banned(peer, now_ms()) and (chain, peer) not in self._gone
 
     def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
-        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
+        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`.
+
+        A node that has been away, or is new, may know nothing of its seeds, or not their TLS keys of today: until it
+        has caught up it takes them at the word of their certificates, for it is from them that it hears of members.
+        """
         if self._tls is None:
             return None
         certificate = get_peer_certificate(request.transport)
         if certificate is None:
             raise BadCertificate(detail="its connection has gone")
         check_certificate(certificate, network=self._network, now_ms=now_ms())
-        return self._members[chain.name].find(certificate, now_ms())
+        members = self._members[chain.name]
+        try:
+            member = members.find(certificate, now_ms())
+        except NotActive:
+            is_seed = certificate.key in self._neighbours.seeds and not members.has_ended(address_of(certificate.key))
+            if not is_seed or not members.is_behind(now_ms()):
+                raise
+            member = certificate.key
+        self._book.add(member)
+        return member
 
     # --- members that have gone, and this node's own certificate -----------------------------------
 
@@ -378,11 +367,14 @@ class Runtime:
         """Cut off whoever a chain's last final block has revoked or let go: its sockets, and what it has pending."""
         seen: dict[str, bytes] = {}
         while True:
-            for host in self.chains.values():
-                final = host.node.chain.final_hash
-                if seen.get(host.name) != final:
+            finals = {name: host.node.chain.final_hash for name, host in self.chains.items()}
+            for name, host in self.chains.items():
+                if seen.get(name) != finals[name]:
                     await self._cut_off_the_gone(host)
-                    seen[host.name] = final
+            if seen != finals:
+                self._neighbours.look_again()
+                seen = finals
+            await self._neighbours.save()
             await asyncio.sleep(_WATCH_S)
 
     async def _cut_off_the_gone(self, host: ChainHost) -> None:
@@ -390,7 +382,7 @@ class Runtime:
         for address in host.node.mempool.senders:
             if members.has_ended(address):
                 await host.purge(address)
-        for peer in self._peers:
+        for peer in self._book:
             await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
 
     async def _note_standing(self, host: ChainHost, peer: PeerId, *, has_ended: bool) -> None:
@@ -400,9 +392,10 @@ class Runtime:
             self._gone.discard((host.name, peer))
             return
         self._gone.add((host.name, peer))
-        log_event(get_logger(host.name), logging.WARNING, "member-gone", peer=self._peers[peer].name)
+        log_event(get_logger(host.name), logging.WARNING, "member-gone", peer=self._neighbours.name_of(peer))
         host.forget(peer)
-        if (outbox := self._outboxes.get((host.name, peer))) is not None:
+        host.post(PeerLost(peer=peer))
+        if (outbox := self._links.find(host.name, peer)) is not None:
             outbox.disconnect()
         if self._tls is None:
             return
@@ -411,8 +404,7 @@ class Runtime:
                 certificate = get_peer_certificate(transport)
                 if certificate is not None and certificate.key == peer:
                     transport.abort()
-        if (session := self._sessions.pop(peer, None)) is not None:
-            await session.close()
+        await self._links.close_connections(peer)
 
     async def _watch_certificate(self, tls: PeerTls) -> None:
         """Take up a certificate that is replaced, and warn of one that ends."""
@@ -437,7 +429,7 @@ class Runtime:
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
 
     def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
-        if (outbox := self._outboxes.get((chain.name, peer))) is not None:
+        if (outbox := self._links.find(chain.name, peer)) is not None:
             outbox.on_heard()
 
     def _on_found(self, chain: str, job: int, nonce: int) -> None:
@@ -452,26 +444,6 @@ class Runtime:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             self._loop.call_soon_threadsafe(call)
-
-    def _view_peer(self, peer: PeerConfig) -> PeerView:
-        shared = tuple(name for name in self.chains if peer.hosts(name))
-        outboxes = [self._outboxes[name, peer.key] for name in shared if (name, peer.key) in self._outboxes]
-        standing = self._book.get_standing(peer.key, now_ms())
-        claims = (host.node.peers.get(peer.key) for host in self.chains.values())
-        status = next((claim for claim in claims if claim is not None), None)
-        return PeerView(
-            name=peer.name,
-            key=peer.key,
-            url=peer.url,
-            chains=shared,
-            connected=bool(outboxes) and all(outbox.is_connected for outbox in outboxes),
-            score=standing.score,
-            banned_until_ms=standing.banned_until_ms,
-            height=status.height if status else None,
-            head=status.head if status else None,
-            waiting_bytes=sum(outbox.queue.size_bytes for outbox in outboxes),
-            dropped_messages=sum(outbox.queue.dropped for outbox in outboxes),
-        )
 
 
 def _find_member(documents: Sequence[Genesis], key: bytes) -> str | None:

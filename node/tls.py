@@ -1,7 +1,8 @@
 """Mutual TLS 1.3 between peers: the two contexts of a node, and what the other side's certificate says.
 
 Only certificates of this network's authority count, on both sides; there are no session tickets, so that no connection
-lives on what an earlier one has proven. A certificate that is replaced on disk is taken up without a restart.
+lives on what an earlier one has proven. A certificate that is replaced on disk is taken up without a restart, and the
+authority's with SIGHUP.
 """
 
 from __future__ import annotations
@@ -9,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import ssl
 from functools import lru_cache
-from pathlib import Path
 
 from ledger.errors import (
     BadCertificate,
@@ -21,6 +21,7 @@ from ledger.errors import (
 )
 from node.certificates import CertificateInfo, check_ca, read_certificate, verify_issued
 from node.config import TlsConfig
+from node.files import read_file
 from node.keystore import load_key
 
 _MAX_BYTES = 65_536
@@ -30,7 +31,8 @@ _Stamp = tuple[tuple[int, int, int], ...]
 class PeerTls:
     """This node's certificate and key, and the contexts that use them.
 
-    `server` and `client` stay the same objects when the certificate is replaced: what listens goes on listening.
+    `server` and `client` stay the same objects when the certificate is replaced: what listens goes on listening. They
+    are others once the authority's has been.
     """
 
     def __init__(self, files: TlsConfig, passphrase: bytes, *, key: bytes, network: bytes) -> None:
@@ -47,7 +49,7 @@ class PeerTls:
     def refresh(self) -> bool:
         """Take up a certificate and key that have changed on disk; whether they had. Raises as opening does.
 
-        The authority's certificate is read at the start alone: whom to trust is not for a running node to change.
+        The authority's certificate is not looked at: whom to trust changes when the node's owner says so (`reload`).
         """
         stamp = self._read_stamp()
         if stamp == self._stamp:
@@ -59,12 +61,22 @@ class PeerTls:
         self.certificate = certificate
         return True
 
+    def reload(self) -> None:
+        """Read everything anew, the authority's certificate too. Raises as opening does, and then nothing has changed.
+
+        What either context has let in is for the caller to close.
+        """
+        stamp, certificate = self._read_stamp(), self._check()
+        server = make_server_context(self._files, self._passphrase)
+        client = make_client_context(self._files, self._passphrase)
+        self._stamp, self.certificate, self.server, self.client = stamp, certificate, server, client
+
     def _check(self) -> CertificateInfo:
         """What the certificate on disk says, once it is known to work with all that stands beside it."""
         files = self._files
         file = str(files.certificate)
         try:
-            certificate = verify_issued(_read(files.certificate), _read(files.ca))
+            certificate = verify_issued(read_file(files.certificate, _MAX_BYTES), read_file(files.ca, _MAX_BYTES))
         except BadCertificate as error:
             raise BadCertificateFile(file=file, detail=str(error)) from None
         if load_key(files.key_file, self._passphrase).public_key != certificate.tls_key:
@@ -139,7 +151,7 @@ def _restrict(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) -> s
     context.minimum_version = context.maximum_version = ssl.TLSVersion.TLSv1_3
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_TICKET | ssl.OP_NO_RENEGOTIATION
     context.verify_flags |= ssl.VerifyFlags.VERIFY_X509_STRICT
-    authority = _read(files.ca)
+    authority = read_file(files.ca, _MAX_BYTES)
     try:
         check_ca(authority)
         context.load_verify_locations(cadata=authority.decode("ascii"))
@@ -154,14 +166,3 @@ def _load_chain(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) ->
         context.load_cert_chain(files.certificate, files.key_file, password=passphrase)
     except OSError as error:  # ssl.SSLError is one
         raise BadCertificateFile(file=str(files.certificate), detail=str(error)) from None
-
-
-def _read(file: Path) -> bytes:
-    try:
-        with file.open("rb") as stream:
-            data = stream.read(_MAX_BYTES + 1)
-    except OSError as error:
-        raise UnreadableFile(file=str(file), detail=error.strerror or str(error)) from None
-    if len(data) > _MAX_BYTES:
-        raise UnreadableFile(file=str(file), detail=f"it is larger than {_MAX_BYTES} bytes")
-    return data

@@ -38,9 +38,9 @@ def command(
     """Make a node directory that joins a network.
 
     It takes part in all chains of the network or in some: a household needs only jy1. It gets a `node.toml`, a copy of
-    the genesis, and a new key in an encrypted file. Peers answer only to keys that stand in their own `node.toml`: hand
-    the printed entry to whoever runs them. A key seals only where the chain's members have admitted it; until then the
-    node follows the chain.
+    the genesis, and a new key in an encrypted file. Once the key is admitted (`gridmerit member apply`), peers let the
+    node in by its certificate and learn where it is: one that is up is enough to begin with. Where peers are insecure
+    they answer only to keys that stand in their own `node.toml`: hand the printed entry to whoever runs them.
 
     \b
     Examples:
@@ -87,7 +87,7 @@ def command(
     lines = [
         facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key), ("peers", len(known))]),
         "",
-        "for the node.toml of its peers:",
+        "for the node.toml of others:",
         "",
         entry,
         "",

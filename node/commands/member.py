@@ -275,7 +275,7 @@ def admit(
             lines.append(f"{application.name} {begin}")
             if certificate is not None:
                 lines.append(
-                    "next: its node needs tls.pem and ca.pem, the nodes it talks to the entry of their node.toml"
+                    "next: its node needs tls.pem and ca.pem, and one of the others in its node.toml: they find it"
                 )
             return document, "\n".join(lines)
 
@@ -454,8 +454,14 @@ def _prepare_renewal(
 
 
 async def _find_standing(chains: Chains, name: str) -> dict[str, MemberInfo]:
-    """The member on each chain on which its membership stands. Raises `RemoteNotFound` or `RemoteRejected`."""
-    found = {chain: await client.member(name) for chain, client in chains.clients.items()}
+    """The member on each chain on which its membership stands. Raises `RemoteNotFound` or `RemoteRejected`.
+
+    An admission may not have reached every chain.
+    """
+    asked = {chain: await find_member(client, name) for chain, client in chains.clients.items()}
+    found = {chain: member for chain, member in asked.items() if member is not None}
+    if not found:
+        await chains.any.member(name)
     standing = {chain: member for chain, member in found.items() if member.status not in _GONE}
     if not standing:
         from ledger.errors import MemberLeft, MemberRevoked

@@ -36,15 +36,12 @@ async def _fetch(target: Target) -> NodeStatus:
 
 def render(status: NodeStatus, url: str) -> str:
     """The status as text."""
-    sealing = status.sealing
-    how = f"{'native' if sealing['native'] else 'no native module: slow'}, path {sealing['path']}"
-    search = f"{sealing['rate_per_s']:,} nonces/s ({how})" if status.member else "nothing: an observer"
     parts = [
         facts(
             [
                 ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
                 ("running for", format_span(status.uptime_ms)),
-                ("sealing", search),
+                ("sealing", _describe_sealing(status)),
             ]
         )
     ]
@@ -62,6 +59,17 @@ def render(status: NodeStatus, url: str) -> str:
         ]
         parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
     return "\n\n".join(parts)
+
+
+def _describe_sealing(status: NodeStatus) -> str:
+    """Under PBFT there is never a nonce to search for."""
+    if not status.member:
+        return "nothing: an observer"
+    sealing = status.sealing
+    if not sealing["jobs"]:
+        return "no nonce to search for"
+    how = f"{'native' if sealing['native'] else 'no native module: slow'}, path {sealing['path']}"
+    return f"{sealing['rate_per_s']:,} nonces/s ({how})"
 
 
 def _render_chain(chain: ChainStatus) -> str:

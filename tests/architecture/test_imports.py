@@ -30,8 +30,11 @@ PURE_NODE = {
     "grid_queries",
     "credit_queries",
     "relays",
+    "contacts",
+    "handovers",
+    "evidence",
 }
-SIMULATION_MAY_SEE = {"node.core", "node.events", "node.messages"}
+SIMULATION_MAY_SEE = {"node.core", "node.events", "node.messages", "node.contracts"}
 IO_MODULES = {
     "asyncio", "aiohttp", "socket", "time", "random", "threading", "subprocess", "multiprocessing", "os",
     "pathlib", "signal", "fcntl", "logging", "secrets", "datetime", "plyvel",
@@ -41,7 +44,31 @@ IO_ALLOWED = {
     "market/profile.py": {"datetime"},  # to read ISO 8601, not to ask the time
     "consensus/seal.py": {"threading"},
     "simulation/world.py": {"random"},
+    "simulation/links.py": {"random"},
+    "simulation/carriage.py": {"random"},
+    "simulation/sealing.py": {"random"},
+    "simulation/gossip.py": {"random"},
+    "simulation/link_files.py": {"random"},
+    "simulation/market_day.py": {"random"},
+    "simulation/scenarios/days.py": {"random"},
+    "simulation/scenarios/gossip.py": {"random"},
     "simulation/attacks/policy.py": {"random"},
+    "simulation/attacks/registry.py": {"random"},
+    "simulation/attacks/double_spend.py": {"random"},
+    "simulation/attacks/eclipse.py": {"random"},
+    "simulation/attacks/equivocation.py": {"random"},
+    "simulation/attacks/long_range.py": {"random"},
+    "simulation/attacks/selfish.py": {"random"},
+    "simulation/attacks/spam.py": {"random"},
+    "simulation/attacks/timestamps.py": {"random"},
+    "simulation/attacks/two_faced.py": {"random"},
+    "simulation/scenarios/networks.py": {"random"},
+    "simulation/provenance.py": {"pathlib", "subprocess"},  # the drivers of the laboratory, to the end of this table
+    "simulation/results.py": {"pathlib", "os", "fcntl"},
+    "simulation/batches.py": {"time"},
+    "simulation/executors.py": {"multiprocessing", "os", "signal", "threading"},
+    "simulation/runner.py": {"pathlib", "time"},
+    "simulation/publish.py": {"pathlib"},
 }
 
 

@@ -10,6 +10,8 @@ from __future__ import annotations
 import argparse
 import heapq
 import sys
+import time
+from collections.abc import Sequence
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import cache, partial
@@ -53,7 +55,10 @@ CHAIN = b"\x0c" * 32
 GENESIS = b"\x00" * 32
 TIMEOUTS = Timeouts(base_ms=100, max_ms=1_600)
 SETTLED_MS = 60 * TIMEOUTS.max_ms  # from when the network has settled until all must be done
-KINDS = ("silent", "twins", "liar", "liar", "liar")
+KINDS = ("silent", "amnesiac", "twins", "liar", "liar", "liar")
+
+
+AMNESIAS = 6  # how often an amnesiac crashes
 
 
 class Violation(AssertionError):
@@ -244,6 +249,14 @@ class Host:
             self.start()
 
 
+class Amnesiac(Host):
+    """Its disk keeps blocks, and nothing of what it has signed: it crashes and signs again, something else perhaps."""
+
+    def crash(self) -> None:
+        super().crash()
+        self.record = PbftRecord()
+
+
 class Silent:
     """Says nothing, knows nothing."""
 
@@ -416,6 +429,8 @@ class World:
                     self.hosts.append(Host(self, member))
                 case "twins":
                     self.hosts += [Host(self, member, is_honest=False), Host(self, member, is_honest=False)]
+                case "amnesiac":
+                    self.hosts.append(Amnesiac(self, member, is_honest=False))
                 case "silent":
                     self.hosts.append(Silent(self, member))
                 case "liar":
@@ -432,7 +447,10 @@ class World:
         for _ in range(self.weather.splits):
             self.at(self.random.randrange(1 + self.weather.settles_ms), self.split_at_random)
         for _ in range(self.weather.crashes):
-            self.at(self.random.randrange(1 + self.weather.settles_ms), self.crash_one)
+            self.at(self.random.randrange(1 + self.weather.settles_ms), partial(self.crash_one, self.honest))
+        for host in self.hosts:
+            for _ in range(AMNESIAS if isinstance(host, Amnesiac) else 0):
+                self.at(self.random.randrange(1 + self.weather.settles_ms), partial(self.crash_one, [host]))
         self.at(self.weather.settles_ms, self.settle)
         self.run_until(self.is_done, self.weather.settles_ms + SETTLED_MS)
         if not self.is_done():
@@ -476,8 +494,8 @@ class World:
             if not host.is_alive:
                 host.boot()
 
-    def crash_one(self) -> None:
-        host = self.random.choice(self.honest)
+    def crash_one(self, hosts: Sequence[Host]) -> None:
+        host = self.random.choice(hosts)
         if host.is_alive:
             self.crash(host, self.random.randrange(1, 400))
 
@@ -598,10 +616,11 @@ def run_seed(seed: int) -> None:
 
 
 def try_seed(seed: int) -> str:
+    """What went wrong, a bug of any kind included."""
     try:
         run_seed(seed)
-    except AssertionError as error:
-        return f"seed {seed}: {error!r}"
+    except Exception as error:
+        return repr(error)
     return ""
 
 
@@ -611,17 +630,26 @@ def main() -> int:
     parser.add_argument("--first", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     options = parser.parse_args()
-    failures = 0
     seeds = range(options.first, options.first + options.seeds)
+    failed, begin = [], time.monotonic()
     with ProcessPoolExecutor(options.jobs) as pool:
-        for done, failure in enumerate(pool.map(try_seed, seeds, chunksize=50), start=1):
+        for seed, failure in zip(seeds, pool.map(try_seed, seeds, chunksize=50), strict=True):
             if failure:
-                failures += 1
-                print(failure, flush=True)
+                failed.append(seed)
+                print(f"{failure}\n  again: python {sys.argv[0]} --seeds 1 --first {seed}", flush=True)
+            done = seed + 1 - options.first
             if done % 1_000 == 0:
-                print(f"{done} of {options.seeds} seeds", file=sys.stderr, flush=True)
-    print(f"{options.seeds} seeds from {options.first} on, {failures} violations")
-    return 1 if failures else 0
+                rate = done / (time.monotonic() - begin)
+                left_min = (options.seeds - done) / rate / 60
+                progress = (
+                    f"{done} of {options.seeds} seeds, {len(failed)} failed, {rate:.0f}/s, {left_min:.0f} min left"
+                )
+                print(progress, file=sys.stderr, flush=True)
+    took = f"{(time.monotonic() - begin) / 60:.1f} min with {options.jobs} processes"
+    print(
+        f"seeds {seeds[0]} to {seeds[-1]}, none left out: {len(seeds)} worlds in {took}, {len(failed)} failed {failed}"
+    )
+    return 1 if failed else 0
 
 
 if __name__ == "__main__":

@@ -252,6 +252,27 @@ def test_timeouts_double_up_to_the_longest_and_begin_anew_with_a_height():
     assert replica.wait(1_000).pbft.view == 1
 
 
+def test_a_leader_that_was_silent_has_less_time_the_next_time():
+    replica = pass_the_round()
+    assert replica.busy().wait(249).pbft.view == 0
+    assert replica.wait(1).pbft.view == 1
+
+
+def test_a_leader_whose_proposal_was_merely_late_has_all_its_time_the_next_time():
+    replica = pass_the_round(pre_prepare())
+    assert replica.busy().wait(999).pbft.view == 0
+    assert replica.wait(1).pbft.view == 1
+
+
+def pass_the_round(*late) -> Replica:
+    """The first leader lets its view pass, `late` comes after that, and all heights until its next turn are decided."""
+    replica = Replica(3).start().busy().wait(1_000).hear(*late)
+    assert replica.pbft.view == 1
+    for height in range(HEIGHT, HEIGHT + 4):
+        replica.hear(certificate(height=height)).start(height + 1)
+    return replica
+
+
 def test_whoever_is_cut_off_does_not_run_ahead():
     replica = follower().wait(10**5)
     assert replica.pbft.view == 1

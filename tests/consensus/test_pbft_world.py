@@ -40,16 +40,19 @@ def test_the_same_seed_is_the_same_world():
     assert (one.now_ms, one.decided, one.signed) == (other.now_ms, other.decided, other.signed)
 
 
-@pytest.mark.parametrize("liars", [{0: "silent"}, {1: "twins"}, {2: "liar"}, {1: "silent", 2: "twins", 3: "liar"}])
+@pytest.mark.parametrize(
+    "liars", [{0: "silent"}, {1: "twins"}, {2: "liar"}, {3: "amnesiac"}, {1: "amnesiac", 2: "twins", 3: "liar"}]
+)
 def test_f_liars_of_any_kind_stop_nobody(liars):
     n = 4 if len(liars) == 1 else 10
     world = World(5, n, heights=6, weather=Weather(), kinds=liars).run()
     assert len(world.decided) == 6
 
 
-@pytest.mark.parametrize("kind", ["liar", "twins"])
-def test_whoever_signs_twice_may_be_convicted(kind):
-    worlds = (World(seed, 4, heights=6, weather=Weather(), kinds={1: kind}) for seed in range(20))
+@pytest.mark.parametrize(("kind", "settles_ms"), [("liar", 0), ("twins", 0), ("amnesiac", 1_500)])
+def test_whoever_signs_twice_may_be_convicted(kind, settles_ms):
+    weather = Weather(settles_ms=settles_ms, latency_ms=80)
+    worlds = (World(seed, 4, heights=6, weather=weather, kinds={1: kind}) for seed in range(60))
     assert any(world.run().convicted for world in worlds)
 
 

@@ -236,6 +236,7 @@ class PoolMachine(RuleBasedStateMachine):
                 sequence += 1
             assert self.pool.next_sequence(sender, self.spent[name]) == sequence
         assert self.pool.candidates(lambda sender: self.spent[self.names[sender]]) == expected
+        assert self.pool.has_candidate(lambda sender: self.spent[self.names[sender]]) == bool(expected)
 
 
 TestPoolAgainstAList = PoolMachine.TestCase

@@ -154,24 +154,14 @@ def write_local(
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
     tls_keys = tuple(SigningKey(bytes([index + 101]) * 32) for index in range(count))
     authority, ca_key = SigningKey(b"\xa1" * 32), SigningKey(b"\xca" * 32)
-    chains = (CHAIN, *siblings)
-    params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=chains)
+    params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=(CHAIN, *siblings))
     genesis = Genesis(
         params=params,
         siblings=tuple(others),
         time_ms=now_ms() - 1_000,
         members=tuple(
-            GenesisMember(
-                name=f"n{index}",
-                role="grid-operator" if index == 0 else "prosumer",
-                key=key.public_key,
-                tls_key=tls_keys[index].public_key if secure else b"",
-                seals=True,
-                balance_uyuan=10_000_000,
-                capacity_wh=1_000,
-                position="feeder-1",
-            )
-            for index, key in enumerate(keys)
+            _make_member(index, key, tls_key if secure else None)
+            for index, (key, tls_key) in enumerate(zip(keys, tls_keys, strict=True))
         ),
         authority=Authority(keys=(authority.public_key,)),
     )
@@ -179,37 +169,13 @@ def write_local(
     save_passphrase(directory / "passphrase", PASSPHRASE)
     ca_pem = make_ca(ca_key, not_before_ms=now_ms() - 400 * DAY_MS)
     (directory / "ca.pem").write_bytes(ca_pem)
-    scheme = "https" if secure else "http"
-    ports = find_free_ports(2 * count)
-    peers = [
-        {"name": f"n{index}", "url": f"{scheme}://127.0.0.1:{ports[index]}", "key": key.public_key.hex()}
-        for index, key in enumerate(keys)
-    ]
-    configs = []
-    for index, key in enumerate(keys):
-        save_key(directory / f"n{index}.pem", key, PASSPHRASE)
+    for index in range(count):
+        save_key(directory / f"n{index}.pem", keys[index], PASSPHRASE)
         save_key(directory / f"n{index}-tls-key.pem", tls_keys[index], PASSPHRASE)
-        tls = {
-            "certificate": directory / f"n{index}-tls.pem",
-            "key_file": directory / f"n{index}-tls-key.pem",
-            "ca": directory / "ca.pem",
-        }
-        settings: dict[str, Any] = {
-            "data_dir": directory / f"n{index}",
-            "key_file": directory / f"n{index}.pem",
-            "passphrase_file": directory / "passphrase",
-            "peer_listen": f"127.0.0.1:{ports[index]}",
-            "api_listen": f"127.0.0.1:{ports[count + index]}",
-            "chains": [{"genesis": directory / "genesis.json", "name": chain} for chain in chains],
-            "peers": [peer for peer in peers if peer["name"] != f"n{index}"],
-            "sealing": {"threads": 1 if seals else 0, "core_share_ppm": CORE_SHARE_PPM},
-            **({"tls": tls} if secure else {"insecure_peers": True}),
-        }
-        configs.append(NodeConfig.model_validate(settings))
     local = LocalNetwork(
         genesis=genesis,
         keys=keys,
-        configs=tuple(configs),
+        configs=_make_configs(directory, genesis, seals=seals, secure=secure),
         authority=authority,
         ca_key=ca_key,
         ca_pem=ca_pem,
@@ -218,6 +184,54 @@ def write_local(
     for index in range(count):
         (directory / f"n{index}-tls.pem").write_bytes(local.certify(index))
     return local
+
+
+def _make_member(index: int, key: SigningKey, tls_key: SigningKey | None) -> GenesisMember:
+    return GenesisMember(
+        name=f"n{index}",
+        role="grid-operator" if index == 0 else "prosumer",
+        key=key.public_key,
+        tls_key=b"" if tls_key is None else tls_key.public_key,
+        seals=True,
+        balance_uyuan=10_000_000,
+        capacity_wh=1_000,
+        position="feeder-1",
+    )
+
+
+def _make_configs(directory: Path, genesis: Genesis, *, seals: bool, secure: bool) -> tuple[NodeConfig, ...]:
+    """One for each member, on ports that are free, with all others as its peers."""
+    names = [member.name for member in genesis.members]
+    ports = find_free_ports(2 * len(names))
+    peer_ports, api_ports = ports[: len(names)], ports[len(names) :]
+    scheme = "https" if secure else "http"
+    peers = [
+        {"name": member.name, "url": f"{scheme}://127.0.0.1:{port}", "key": member.key.hex()}
+        for member, port in zip(genesis.members, peer_ports, strict=True)
+    ]
+    configs = []
+    for name, peer_port, api_port in zip(names, peer_ports, api_ports, strict=True):
+        tls = {
+            "certificate": directory / f"{name}-tls.pem",
+            "key_file": directory / f"{name}-tls-key.pem",
+            "ca": directory / "ca.pem",
+        }
+        settings: dict[str, Any] = {
+            "data_dir": directory / name,
+            "key_file": directory / f"{name}.pem",
+            "passphrase_file": directory / "passphrase",
+            "peer_listen": f"127.0.0.1:{peer_port}",
+            "api_listen": f"127.0.0.1:{api_port}",
+            "chains": [
+                {"genesis": directory / "genesis.json", "name": chain.name}
+                for chain in (genesis.params, *genesis.siblings)
+            ],
+            "peers": [peer for peer in peers if peer["name"] != name],
+            "sealing": {"threads": 1 if seals else 0, "core_share_ppm": CORE_SHARE_PPM},
+            **({"tls": tls} if secure else {"insecure_peers": True}),
+        }
+        configs.append(NodeConfig.model_validate(settings))
+    return tuple(configs)
 
 
 @pytest.fixture

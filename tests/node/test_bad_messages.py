@@ -16,7 +16,7 @@ from ledger.transaction import Transaction, make_transaction
 from node import messages as wire
 from node.candidate import build_candidate
 from node.contracts import build_contracts
-from node.events import Broadcast, MessageReceived, PenalisePeer, Persist
+from node.events import Broadcast, MessageReceived, PenalisePeer, Persist, SetTimer, TimerFired
 from simulation.networks import key_of, make_network
 from simulation.world import World
 
@@ -237,7 +237,7 @@ def deciding_votes(world, network):
 
 
 BATCHES = {
-    wire.Transactions: (good_transaction, b"\x90", Broadcast),
+    wire.Transactions: (good_transaction, b"\x90", SetTimer),
     wire.Blocks: (good_body, b"\xc1", Persist),
     wire.Votes: (deciding_votes, b"\x00", Persist),
 }
@@ -264,7 +264,8 @@ def hear(world, sender, message):
 
 def test_no_kind_of_batch_is_missing_above():
     batches = {kind for kind in get_args(wire.Message) if get_type_hints(kind).get("raw") == tuple[bytes, ...]}
-    assert batches - set(BATCHES) == {wire.Headers}
+    elsewhere = {wire.Contacts}  # it is for the machine, not for a chain: `tests/node/test_contacts.py`
+    assert batches - set(BATCHES) == {wire.Headers} | elsewhere
 
 
 def test_headers_are_taken_in_together_or_not_at_all(world, network):
@@ -366,13 +367,23 @@ def offer(world, network, raw):
     return fault_of(world, network, wire.Transactions(raw=(raw,)))
 
 
-def test_unsolicited_transactions_blocks_and_headers_are_ignored(world, network):
+def test_unsolicited_blocks_and_headers_are_ignored(world, network):
     block = Block(header=seal(good_block(world, network).header, network, network.keys[LIAR]), transactions=())
     assert fault_of(world, network, wire.Blocks(raw=(block.raw,))) is None
     assert fault_of(world, network, wire.Headers(raw=(encode(block.header.to_value()),))) is None
-    assert fault_of(world, network, wire.Transactions(raw=(transfer(world, network, network.keys["n2"]).raw,))) is None
-    assert len(world.node("n1").mempool) == 0
     assert world.node("n1").chain.get_header(block.hash) is None
+
+
+def test_unsolicited_transactions_are_judged_like_any_and_passed_on_once(world, network):
+    good = transfer(world, network, network.keys["n2"])
+    forged = good.raw[:-1] + bytes([good.raw[-1] ^ 1])
+    assert fault_of(world, network, wire.Transactions(raw=(forged,))) == "InvalidSignature"
+    liar = network.keys[LIAR].public_key
+    (timer,) = hear(world, liar, wire.Transactions(raw=(good.raw,)))
+    assert hear(world, liar, wire.Transactions(raw=(good.raw,))) == []
+    passed_on = world.node("n1").step(TimerFired(name=timer.name), timer.at_ms)
+    assert passed_on == [Broadcast(message=wire.TransactionIds(ids=(good.id,)), but=liar)]
+    assert world.node("n1").step(TimerFired(name=timer.name), timer.at_ms) == []
 
 
 def test_a_flood_of_announcements_stays_within_its_bounds(world, network):

@@ -76,6 +76,17 @@ def test_a_certificate_of_another_authority_is_told_apart_though_the_name_is_the
         verify_issued(foreign, CA)
 
 
+def test_while_one_authority_follows_another_either_counts():
+    both = CA + make_ca(OTHER, not_before_ms=NOW_MS)
+    check_ca(both)
+    for issued in (certify(), certify(ca=make_ca(OTHER, not_before_ms=NOW_MS), ca_key=OTHER)):
+        assert verify_issued(issued, both).member == "pv-101"
+    with pytest.raises(BadCertificate, match="no authority's certificate"):
+        check_ca(CA + certify())
+    with pytest.raises(BadCertificate, match="more than 4"):
+        check_ca(CA * 5)
+
+
 @pytest.mark.parametrize(
     ("changes", "detail"),
     [

@@ -178,7 +178,7 @@ def test_3_a_path_that_cannot_be_made(gridmerit: Run, network: Path, tmp_path: P
 def test_4_unreachable_says_what_to_try(gridmerit: Run) -> None:
     code, out, err = gridmerit("status", "--api", "http://127.0.0.1:9")
     assert (code, out) == (4, "")
-    assert err.startswith("error[Unreachable] no answer from http://127.0.0.1:9")
+    assert err.startswith("error[Unreachable] no answer from http://127.0.0.1:9: nothing listens there\n")
     assert "  try: gridmerit net up DIR" in err
 
 
@@ -188,6 +188,7 @@ def test_an_error_under_json_is_a_document_too(gridmerit: Run) -> None:
     assert code == document["exit_code"] == 4
     assert document["error"] == "Unreachable"
     assert document["values"]["url"] == "http://127.0.0.1:9"
+    assert "Cannot connect" in document["values"]["cause"], "the library's own words are for programs"
     assert err.startswith("error[Unreachable]")
 
 
@@ -307,6 +308,13 @@ def test_keys_are_made_shown_listed_and_never_overwritten(gridmerit: Run, tmp_pa
     code, _, err = gridmerit("key", "new", file)
     assert code == 3
     assert "never overwritten" in err
+
+
+def test_a_list_of_keys_fits_a_terminal(gridmerit: Run, network: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(network)
+    code, out, _ = gridmerit("key", "list")
+    assert (code, "key.pem" in out) == (0, True)
+    assert max(map(len, out.splitlines())) <= 100
 
 
 def test_a_key_that_others_can_read_is_refused(gridmerit: Run, tmp_path: Path) -> None:

@@ -28,6 +28,7 @@ from node.network import load_network, load_packaged_profile
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROFILE = load_packaged_profile()
 CLUSTER = choose_cluster(PROFILE, organisations=4, players=3)
+ATTACKED = choose_cluster(PROFILE, organisations=4, players=3, attacked=True)
 
 
 @pytest.fixture(scope="module")
@@ -55,13 +56,49 @@ def test_four_organisations_host_all_chains_and_three_players_one() -> None:
     assert [host.chains for host in CLUSTER.hosts] == [("*",)] * 4 + [("jy1",)] * 3
 
 
-@pytest.mark.parametrize("cluster", [CLUSTER, choose_cluster(PROFILE, organisations=10, players=0)])
+def _split(text: str) -> dict[str, str]:
+    """The text of each service, by its name."""
+    return dict(re.findall(r"^  ([a-z0-9-]+):(?:  #.*)?\n((?:    .*\n)+)", text, re.MULTILINE))
+
+
+@pytest.mark.parametrize("cluster", [CLUSTER, ATTACKED, choose_cluster(PROFILE, organisations=10, players=0)])
 def test_a_service_mounts_its_own_volume_and_what_is_public(cluster: Cluster) -> None:
-    text = render_compose(cluster)
-    services = dict(re.findall(r"^  ([a-z0-9-]+):(?:  #.*)?\n((?:    .*\n)+)", text, re.MULTILINE))
+    services = _split(render_compose(cluster))
     for name in cluster.names:
         assert set(re.findall(r"- ([a-z0-9-]+):/gridmerit/", services[name])) == {name, "public"}
     assert set(re.findall(r"- ([a-z0-9-]+):/gridmerit/", services["agents"])) == {"agents"}
+
+
+def test_the_profile_attack_adds_one_service_and_changes_none() -> None:
+    without, services = _split(render_compose(CLUSTER)), _split(render_compose(ATTACKED))
+    attacker = services.pop("homes-4")
+    assert "profiles: [attack]" in attacker
+    assert 'restart: "no"' in attacker
+    assert "profiles" not in "".join(services.values())
+    assert services.pop("init") != without.pop("init"), "which makes the attacker's keys where it is asked to"
+    assert services == without
+    assert "homes-4" not in services["agents"], "they wait for nobody who may not be there"
+
+
+def test_nobody_is_left_to_attack_where_every_member_is_honest() -> None:
+    cluster = choose_cluster(PROFILE, organisations=10, players=2, attacked=True)
+    assert cluster.attacker is None
+    assert "attack" not in render_compose(cluster).replace("attacked", "")
+
+
+@pytest.mark.parametrize("engine", ["poca", "pbft"])
+def test_the_engine_reaches_the_init_service(engine: str, tmp_path: Path) -> None:
+    words = ["net", "new", str(tmp_path), "--compose", "--nodes", "5", "--engine", engine]
+    assert run(words) == 0
+    text = (tmp_path / COMPOSE_FILE).read_text(encoding="utf-8")
+    assert f"gridmerit net new DIR --compose --nodes 5 --engine {engine}`" in text
+    assert f'"--nodes", "5", "--engine", "{engine}", "--period-ms"' in _split(text)["init"]
+
+
+def test_what_a_compose_file_cannot_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for words in (["--disposable"], ["--seed", "1"], ["--chains", "jy1"]):
+        assert run(["net", "new", str(tmp_path), "--compose", *words]) == 2
+        assert "--compose goes with --nodes, --players and --engine alone" in capsys.readouterr().err
 
 
 def test_no_port_is_published_and_no_address_is_fixed() -> None:
@@ -167,6 +204,38 @@ def test_a_short_period_has_the_clock_of_the_demo() -> None:
     slow, fast = ({chain.kind: chain for chain in choose_params(period_ms)} for period_ms in (60_000, 8_000))
     assert fast["scheduling"].scheduling.quota_ppm > slow["scheduling"].scheduling.quota_ppm
     assert {chain.ledger.period_ms for chain in fast.values()} == {8_000}
+
+
+@pytest.mark.parametrize("period_ms", [8_000, 60_000])
+@pytest.mark.parametrize("engine", ["poca", "pbft"])
+def test_an_engine_is_that_of_every_chain(engine: str, period_ms: int) -> None:
+    chains = choose_params(period_ms, engine)
+    assert {chain.name for chain in chains} == {"du1", "jy1", "lh1"}
+    assert {chain.consensus.engine for chain in chains} == {engine}
+
+
+def test_a_network_of_another_engine_is_made(tmp_path: Path) -> None:
+    arguments = ["net", "provision", str(tmp_path), "--nodes", "2", "--period-ms", "60000", "--engine", "poca"]
+    assert run(arguments) == 0
+    engines = {chain.consensus.engine for chain in load_genesis(tmp_path / "public" / "genesis.json").chains}
+    assert engines == {"poca"}
+
+
+def test_only_a_network_with_an_attacker_is_disposable(volumes: Path, tmp_path: Path) -> None:
+    assert not load_genesis(volumes / "public" / "genesis.json").disposable
+    arguments = ["net", "provision", str(tmp_path), "--nodes", "2", "--period-ms", "60000"]
+    assert run([*arguments, "--attack", "charm"]) == 3, "there is none of that name"
+    assert run([*arguments, "--attack", "spam"]) == 0
+    assert load_genesis(tmp_path / "public" / "genesis.json").disposable
+    assert load_config(tmp_path / "pv-101" / "node.toml").tls is not None
+    assert run([*arguments, "--attack", ""]) == 0, "the attacker may stay away"
+
+
+def test_a_network_made_without_an_attacker_gets_none_later(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    arguments = ["net", "provision", str(tmp_path), "--nodes", "2", "--period-ms", "60000"]
+    assert run([*arguments, "--attack", ""]) == 0
+    assert run([*arguments, "--attack", "spam"]) == 3
+    assert "the volume of pv-101 is empty; remove all of them" in capsys.readouterr().err
 
 
 def test_provision_says_what_it_made(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

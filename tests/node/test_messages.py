@@ -29,6 +29,7 @@ EVERY_KIND = (
     wire.Evidence(kind="equivocation", raw=b"evidence"),
     wire.Relay(raw=b"relay"),
     wire.Agreement(raw=b"agreement"),
+    wire.Contacts(raw=(b"contact",)),
 )
 
 

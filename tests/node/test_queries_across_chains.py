@@ -8,7 +8,8 @@ from ledger.errors import BadRequest, NoQuotas, NoSchedule, UnknownAccount, Wron
 from ledger.hashing import show_address
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
-from node.proofs import Trust, make_document, prove_trade, verify_document
+from node.evidence import Trust
+from node.proofs import make_document, prove_trade, verify_document
 from node.queries import ChainQueries
 from simulation.networks import make_network
 from simulation.world import open_worlds

@@ -8,6 +8,7 @@ import json
 import logging
 import socket
 import ssl
+from dataclasses import replace
 
 import pytest
 from cryptography import x509
@@ -17,7 +18,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 
 from ledger.membership import sign_act
 from ledger.signatures import SigningKey
-from node.certificates import name_of_key
+from node.certificates import DAY_MS, make_ca, name_of_key
 from node.clock import now_ms
 from node.logs import get_logger
 from node.messages import MAX_BATCH_BYTES, seal_batch
@@ -369,6 +370,35 @@ async def test_a_certificate_that_cannot_be_used_leaves_the_old_one_at_work(make
             assert nodes[1].certificate_view().serial == before.serial
         reached = local.height(nodes[0])
         await local.until(lambda: min(map(local.height, nodes)) >= reached + 3)
+
+
+async def test_another_authority_takes_over_without_stopping_anybody(make_local, tmp_path):
+    """First both count, then every member gets a certificate by the new one, then the new one alone counts."""
+    local = make_local(2)
+    later = replace(local, ca_key=STRANGER, ca_pem=make_ca(STRANGER, not_before_ms=now_ms() - DAY_MS))
+    ca = local.configs[0].tls.ca
+    async with local.running() as nodes:
+
+        async def connect_anew():
+            for node in nodes:
+                await node.reload()
+            await local.until(lambda: all(view.connected for node in nodes for view in node.peer_views()))
+
+        ca.write_bytes(local.ca_pem + later.ca_pem)
+        await connect_anew()
+        for index, node in enumerate(nodes):
+            local.configs[index].tls.certificate.write_bytes(later.certify(index, from_days=0, to_days=300))
+            await local.until(lambda: node.certificate_view().days_left == 299)  # noqa: B023
+        ca.write_bytes(later.ca_pem)
+        await connect_anew()
+        peers = Peers(local, nodes[0], tmp_path)
+        assert await peers.say(local.certify(1)) == CLOSED
+        reached = local.height(nodes[0])
+        await local.until(lambda: min(map(local.height, nodes)) >= reached + 2)
+        ca.write_bytes(local.ca_pem)
+        await nodes[0].reload()
+        assert nodes[0].certificate_view().days_left == 299, "what does not fit is not taken up"
+        await local.until(lambda: all(view.connected for view in nodes[0].peer_views()))
 
 
 # --- revocation ------------------------------------------------------------------------------------

@@ -22,7 +22,8 @@ from node import messages as wire
 from node.answers import ChainStatus
 from node.core import ChainNode
 from node.events import Broadcast, Guard
-from node.proofs import Trust, make_document, prove_account, verify_document
+from node.evidence import Trust
+from node.proofs import make_document, prove_account, verify_document
 from node.queries import ChainQueries
 from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world import World
@@ -426,6 +427,7 @@ def test_who_commits_to_two_blocks_loses_credit(seasoned):
         statement = Statement(chain_id=town.world.chain_id, slot=2, block_hash=bytes([byte]) * 32)
         assert inject(town, agreement(sign_statement(statement, town.network.keys["n2"])), sender="n2") == []
     town.pay_and_wait("n0")
+    town.pay_and_wait("n0")  # the first may have been proposed before its proposer heard of the votes
     assert town.credit("n2") == before - QUIET.equivocation_cost_upt
     town.check()
 

@@ -31,13 +31,10 @@ from market.gates import decode_gate
 from market.orders import Side
 from market.trades import decode_trade_leaf
 from node.config import NetworkDocument, describe_network
+from node.evidence import BlockEvidence, Finality, Inclusion, Trust
 from node.proofs import (
     AccountProof,
-    BlockEvidence,
-    Finality,
-    Inclusion,
     TradeProof,
-    Trust,
     make_document,
     prove_account,
     prove_trade,

@@ -1,0 +1,114 @@
+"""Nodes that begin with one entry, or none, in their configuration, and find the others: real sockets, one process."""
+
+from dataclasses import replace
+
+import pytest
+
+from ledger.errors import BadConfigFile
+from ledger.signatures import SigningKey
+from node.clock import now_ms
+from node.config import load_config, save_config
+from node.contacts import Contact
+from node.keystore import load_passphrase, save_key
+from node.messages import Contacts
+from node.runtime import Runtime
+
+pytestmark = pytest.mark.live
+
+
+@pytest.fixture
+def local(make_local):
+    """Three nodes: n0 knows nobody, n1 and n2 know n0."""
+    made = make_local(3, seals=False)
+    seed = made.configs[1].peers[:1]
+    assert [peer.name for peer in seed] == ["n0"]
+    peers = ((), seed, seed)
+    configs = tuple(config.model_copy(update={"peers": some}) for config, some in zip(made.configs, peers, strict=True))
+    return type(made)(**{**vars(made), "configs": configs})
+
+
+def known(runtime):
+    return {view.name for view in runtime.peer_views() if view.connected}
+
+
+async def test_they_find_each_other_and_remember_it(local):
+    async with local.running() as nodes:
+        await local.until(lambda: [known(node) for node in nodes] == [{"n1", "n2"}, {"n0", "n2"}, {"n0", "n1"}])
+        kept = nodes[1]._neighbours._own
+    async with local.running(1, 2) as nodes:
+        await local.until(lambda: [known(node) for node in nodes] == [{"n2"}, {"n1"}])
+        assert nodes[1].peer_views()[0].name == "n0"
+        assert nodes[0]._neighbours._own == kept, "what still holds is not signed anew"
+
+
+async def test_one_that_has_moved_is_found_at_its_new_place(local):
+    async with local.running() as nodes:
+        await local.until(lambda: all(len(known(node)) == 2 for node in nodes))
+        [view] = [view for view in nodes[2].peer_views() if view.name == "n1"]
+        before = view.url
+        await nodes[1].stop()
+        address = local.configs[1].peer_listen._replace(port=0)
+        moved = Runtime(local.configs[1].model_copy(update={"peer_listen": address}))
+        await moved.start()
+        try:
+            await local.until(lambda: {view.url for view in nodes[2].peer_views() if view.name == "n1"} != {before})
+            await local.until(lambda: all("n1" in known(node) for node in (nodes[0], nodes[2])))
+        finally:
+            await moved.stop()
+
+
+@pytest.mark.parametrize("is_seed", [True, False])
+async def test_one_that_is_far_behind_takes_its_seeds_at_their_certificates_word(make_local, is_seed):
+    """n0 has a TLS key by now of which n1, whose ledger ends long ago, has not heard; it is new to whom it reaches."""
+    local = make_local(2, seals=False, period_ms=1_000)
+    fresh = SigningKey(b"\x55" * 32)
+    files = local.configs[0].tls
+    files.certificate.write_bytes(replace(local, tls_keys=(fresh, *local.tls_keys[1:])).certify(0))
+    files.key_file.unlink()
+    save_key(files.key_file, fresh, load_passphrase(local.configs[0].passphrase_file))
+    configs = (local.configs[0], local.configs[1] if is_seed else local.configs[1].model_copy(update={"peers": ()}))
+    async with replace(local, configs=configs).running() as [first, second]:
+        await local.until(lambda: second._members["jy1"].is_behind(now_ms()))
+        if is_seed:
+            await local.until(lambda: known(first) == {"n1"})
+        else:
+            outbox = first._links.find("jy1", local.keys[1].public_key)
+            await local.until(lambda: "NotActive" in outbox._failure)
+            assert known(first) == set()
+
+
+async def test_whoever_passes_on_a_forged_record_is_at_fault(local):
+    async with local.running(0, 1) as [first, second]:
+        await local.until(lambda: known(second) == {"n0"})
+        forged = Contact(key=local.keys[2].public_key, url="https://evil.example", chains=("jy1",), sequence=1)
+        raw = forged.to_bytes().replace(b"\xc4\x00", b"\xc4\x40" + bytes(64))
+        second._links.tell_all(Contacts(raw=(raw,)), None)
+        await local.until(lambda: any(view.score for view in first.peer_views()))
+        assert {view.name for view in first.peer_views()} == {"n1"}
+
+
+async def test_rubbish_in_the_file_of_contacts_is_no_reason_to_stay_down(local):
+    config = local.configs[1]
+    config.data_dir.mkdir(exist_ok=True)
+    (config.data_dir / "contacts").write_bytes(b"rubbish")
+    async with local.running(0, 1) as nodes:
+        await local.until(lambda: known(nodes[0]) == {"n1"})
+
+
+def test_where_a_node_says_it_is(local, tmp_path):
+    config = local.configs[0]
+    address = config.peer_listen
+    assert config.advertised_url(7) == "https://127.0.0.1:7"
+    anywhere = config.model_copy(update={"peer_listen": address._replace(host="0.0.0.0")})
+    assert anywhere.advertised_url(7) is None
+    told = anywhere.model_copy(update={"advertise": "https://node.example:9100"})
+    assert told.advertised_url(7) == "https://node.example:9100"
+    save_config(told, tmp_path / "node.toml")
+    assert load_config(tmp_path / "node.toml").advertise == told.advertise
+
+
+@pytest.mark.parametrize("url", ["http://node.example", "https://node.example/path"])
+def test_an_address_that_nobody_would_take_is_a_mistake_in_the_configuration(local, tmp_path, url):
+    save_config(local.configs[0].model_copy(update={"advertise": url}), tmp_path / "node.toml")
+    with pytest.raises(BadConfigFile, match="advertise"):
+        load_config(tmp_path / "node.toml")
