@@ -30,7 +30,7 @@ def draw_day(record: DayRecord, path: Path) -> None:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra(what="the plot", package="matplotlib") from None
+        raise MissingExtra(what="the plot", package="matplotlib", extra="plot") from None
     matplotlib.use("Agg")
     from matplotlib import pyplot
 

@@ -26,7 +26,7 @@ def draw_plots(result: Reproduction, directory: Path) -> list[Path]:
     try:
         import matplotlib
     except ImportError:
-        raise MissingExtra(what="the plots", package="matplotlib") from None
+        raise MissingExtra(what="the plots", package="matplotlib", extra="plot") from None
     matplotlib.use("Agg")
     races = result.races
     _draw(directory / FIGURE_3, (1, 2), (10, 4.2), lambda axes: _draw_credit(axes, result.curves))

@@ -1,0 +1,167 @@
+"""What `gridmerit sim` prints: scenarios, theories and estimates, as text and as JSON."""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+from node.output import facts, format_span, table
+
+if TYPE_CHECKING:
+    from simulation.publish import Estimated
+    from simulation.runner import Run
+    from simulation.scenario import Scenario, Settings
+    from simulation.sweep import Sweep
+    from simulation.theory import Evaluation
+
+_END_OF_SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
+
+# --- scenarios -----------------------------------------------------------------------------------
+
+
+def show_first_sentence(text: str) -> str:
+    """For a list."""
+    return _END_OF_SENTENCE.split(text.strip())[0].removesuffix(".").replace("\n", " ")
+
+
+def make_scenario_document(scenario: Scenario) -> dict[str, Any]:
+    """Settings with defaults and bounds, and metrics."""
+    return {
+        "name": scenario.name,
+        "about": scenario.about,
+        "film": scenario.film is not None,
+        "settings": list_settings(scenario.settings),
+        "metrics": [
+            {"name": each.name, "kind": each.kind, "unit": each.unit, "has_theory": each.theory is not None}
+            for each in scenario.metrics
+        ],
+    }
+
+
+def render_scenario(scenario: Scenario) -> str:
+    """The same as text, with a command to try."""
+    document = make_scenario_document(scenario)
+    settings = document["settings"]
+    metrics = [
+        (row["name"], row["kind"], row["unit"], "yes" if row["has_theory"] else "no") for row in document["metrics"]
+    ]
+    given = f" --set {settings[0]['name']}={settings[0]['default']}" if settings else ""
+    return "\n\n".join(
+        [
+            f"{scenario.name}: {scenario.about}",
+            render_settings(settings),
+            table(("metric", "estimated as", "unit", "theory"), metrics, left=(0, 1, 2, 3)),
+            f"try: gridmerit sim run {scenario.name}{given} --reps 10 --out results",
+        ]
+    )
+
+
+def list_settings(settings: type[Settings]) -> list[dict[str, Any]]:
+    """Each setting with its default, its bounds and what it means."""
+    properties: dict[str, Any] = settings.model_json_schema().get("properties", {})
+    return [
+        {
+            "name": key,
+            "default": field.get("default"),
+            "allowed": _show_allowed(field),
+            "about": field.get("description", ""),
+        }
+        for key, field in properties.items()
+    ]
+
+
+def render_settings(settings: list[dict[str, Any]]) -> str:
+    """What `list_settings` made, as a table."""
+    rows = [tuple(row.values()) for row in settings]
+    return table(("setting", "default", "allowed", "what it means"), rows, left=(0, 2, 3))
+
+
+def _show_allowed(field: dict[str, Any]) -> str:
+    """The bounds that a JSON schema states."""
+    if "enum" in field:
+        return ", ".join(map(str, field["enum"]))
+    if "const" in field:
+        return str(field["const"])
+    marks = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
+    bounds = [f"{mark} {field[key]}" for key, mark in marks if key in field]
+    kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
+    return ", ".join([kinds.get(field.get("type", ""), "any of several"), *bounds])
+
+
+# --- theories ------------------------------------------------------------------------------------
+
+
+def list_theories() -> list[dict[str, Any]]:
+    """All formulas."""
+    from simulation.theory import THEORIES
+
+    return [
+        {"name": each.name, "parameters": [item.name for item in each.parameters], "about": each.about}
+        for each in THEORIES.values()
+    ]
+
+
+def render_theories() -> str:
+    rows = [(each["name"], ", ".join(each["parameters"]), each["about"]) for each in list_theories()]
+    return table(("theory", "parameters", "what it is"), rows, left=(0, 1, 2))
+
+
+def render_theory(result: Evaluation) -> str:
+    """Parameters, values and source."""
+    from simulation.theory import THEORIES
+
+    known = {item.name: item for item in THEORIES[result.name].parameters}
+    rows = [
+        (key, _show_argument(value), f"{known[key].kind} in {known[key].bounds}", known[key].about)
+        for key, value in result.parameters.items()
+    ]
+    return "\n\n".join(
+        [
+            result.about,
+            table(("parameter", "value", "allowed", "what it means"), rows, left=(0, 1, 2, 3)),
+            facts([*((key, f"{value:.6g}") for key, value in result.values.items()), ("source", result.source)]),
+        ]
+    )
+
+
+def _show_argument(value: object) -> str:
+    return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
+
+
+# --- estimates -----------------------------------------------------------------------------------
+
+
+def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
+    """What `sim run` prints: the estimates so far, and what to do next."""
+    from simulation.report import make_rows
+
+    spent, now = format_span(int(result.elapsed_s * 1_000)), len(sweep) - result.had
+    done = f"{len(sweep)} trials of {sweep.scenario}, {now} of them now, in {spent}"
+    if estimated is None:
+        return done
+    heads, rows = make_rows(sweep, estimated.estimates)
+    left = tuple(index for index, head in enumerate(heads) if head in ("metric", "by theory"))
+    directory = result.directory
+    next_step = f"wrote {directory}; a report of it: gridmerit sim report {directory}"
+    return f"{table(heads, rows, left=left)}\n\n{done}\n{next_step}"
+
+
+def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:
+    """Every estimate with its point's settings."""
+    return [
+        {
+            "settings": dict(estimated.manifest.points[each.point]),
+            "metric": each.metric.name,
+            "unit": each.metric.unit,
+            "trials": each.trials,
+            "successes": each.successes,
+            "attempts": each.attempts,
+            "estimate": each.value,
+            "low": each.low,
+            "high": each.high,
+            "theory": None if each.theory is None else {"name": each.theory.name, "value": each.theory.value},
+            "z": each.z,
+            "p": each.p,
+        }
+        for each in estimated.estimates
+    ]
