@@ -202,7 +202,7 @@ class SequenceGapTooWide(Rejected):
 
 
 class SenderQuotaFull(Rejected):
-    message = "this sender has {limit} transactions pending, the most allowed"
+    message = "this sender would have more than {limit} {unit} pending"
 
 
 class AlreadyRecorded(Rejected):

@@ -1,12 +1,14 @@
-"""Pending transactions: bounded by count, bytes and per sender; gaps in a sender's sequence wait.
+"""Pending transactions: bounded by count and bytes, in all and per sender; gaps in a sender's sequence wait.
 
-Holds no rejected transaction, so one that was refused can be sent again when its reason is gone.
+No sender can fill the pool, nor a block before the others have had their turn. Holds no rejected transaction, so one that was refused can be sent again when its reason is gone.
 """
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from itertools import zip_longest
 
 from ledger.errors import (
     AlreadyKnown,
@@ -26,6 +28,7 @@ class MempoolLimits:
     max_count: int = 20_000
     max_bytes: int = 16_000_000
     max_per_sender: int = 1_024
+    max_bytes_per_sender: int = 1_000_000
 
 
 class Mempool:
@@ -36,6 +39,7 @@ class Mempool:
         self._by_id: dict[bytes, Transaction] = {}
         self._by_sender: dict[bytes, dict[int, Transaction]] = {}
         self._bytes = 0
+        self._bytes_by_sender: Counter[bytes] = Counter()
 
     def __len__(self) -> int:
         return len(self._by_id)
@@ -83,13 +87,16 @@ class Mempool:
             if sequence >= next_sequence + limits.max_per_sender:
                 raise SequenceGapTooWide(expected=next_sequence, actual=sequence, limit=limits.max_per_sender)
             if len(waiting) >= limits.max_per_sender:
-                raise SenderQuotaFull(limit=limits.max_per_sender)
+                raise SenderQuotaFull(limit=limits.max_per_sender, unit="transactions")
+            if self._bytes_by_sender[transaction.sender] + len(transaction.raw) > limits.max_bytes_per_sender:
+                raise SenderQuotaFull(limit=limits.max_bytes_per_sender, unit="bytes of transactions")
             full = len(self._by_id) >= limits.max_count
             if full or self._bytes + len(transaction.raw) > limits.max_bytes:
                 raise PoolFull(count=len(self._by_id), size=self._bytes)
         self._by_id[transaction.id] = transaction
         self._by_sender.setdefault(transaction.sender, {})[sequence] = transaction
         self._bytes += len(transaction.raw)
+        self._bytes_by_sender[transaction.sender] += len(transaction.raw)
 
     def remove(self, transaction_ids: Iterable[bytes]) -> None:
         for transaction_id in transaction_ids:
@@ -97,10 +104,11 @@ class Mempool:
             if transaction is None:
                 continue
             self._bytes -= len(transaction.raw)
+            self._bytes_by_sender[transaction.sender] -= len(transaction.raw)
             waiting = self._by_sender[transaction.sender]
             del waiting[transaction.sequence]
             if not waiting:
-                del self._by_sender[transaction.sender]
+                del self._by_sender[transaction.sender], self._bytes_by_sender[transaction.sender]
 
     @property
     def senders(self) -> tuple[bytes, ...]:
@@ -130,16 +138,19 @@ class Mempool:
         return any(spent(sender) in waiting for sender, waiting in self._by_sender.items())
 
     def candidates(self, spent: Callable[[bytes], int]) -> list[Transaction]:
-        """Executable transactions: each sender's unbroken run, senders in the order of their oldest pending one."""
-        runs: list[Transaction] = []
-        seen: set[bytes] = set()
-        for transaction in self._by_id.values():
-            sender = transaction.sender
-            if sender in seen:
-                continue
-            seen.add(sender)
-            waiting, sequence = self._by_sender[sender], spent(sender)
-            while (ready := waiting.get(sequence)) is not None:
-                runs.append(ready)
-                sequence += 1
-        return runs
+        """Executable transactions, those of each sender by sequence; senders take turns, in the order of their oldest.
+
+        Who has much pending delays nobody: the first of every sender comes before the second of any.
+        """
+        turns = [self._run_of(sender, spent(sender)) for sender in self._senders_by_age()]
+        return [transaction for turn in zip_longest(*turns) for transaction in turn if transaction is not None]
+
+    def _senders_by_age(self) -> Iterable[bytes]:
+        return dict.fromkeys(transaction.sender for transaction in self._by_id.values())
+
+    def _run_of(self, sender: bytes, sequence: int) -> Iterator[Transaction]:
+        """A sender's pending transactions from a sequence on, up to the first gap."""
+        waiting = self._by_sender[sender]
+        while (ready := waiting.get(sequence)) is not None:
+            yield ready
+            sequence += 1

@@ -98,8 +98,20 @@ def test_a_sender_has_a_quota_even_when_its_sequence_falls_back():
         pool.add(tx("anna", sequence), next_sequence=10)
     with pytest.raises(SenderQuotaFull) as caught:
         pool.add(tx("anna", 9), next_sequence=9)
-    assert caught.value.values == {"limit": 3}
+    assert caught.value.values == {"limit": 3, "unit": "transactions"}
     pool.add(tx("bert", 0), next_sequence=0)
+
+
+def test_no_sender_can_fill_the_pool():
+    """Transactions whose first one is missing would otherwise stay, at no cost, until they expire."""
+    size = len(tx("anna", 1).raw)
+    pool = filled(tx("anna", 1), tx("anna", 2), max_bytes=4 * size, max_bytes_per_sender=2 * size)
+    with pytest.raises(SenderQuotaFull) as caught:
+        pool.add(tx("anna", 3), next_sequence=0)
+    assert str(caught.value) == f"this sender would have more than {2 * size} bytes of transactions pending"
+    pool.add(tx("bert", 0), next_sequence=0)
+    pool.remove([tx("anna", 2).id])
+    pool.add(tx("anna", 3), next_sequence=0)
 
 
 def test_what_was_refused_or_removed_can_be_sent_again():
@@ -118,11 +130,11 @@ def test_what_was_refused_or_removed_can_be_sent_again():
 # --- order -----------------------------------------------------------------------------------------
 
 
-def test_candidates_are_unbroken_runs_by_their_senders_oldest_arrival():
+def test_senders_take_turns_by_their_oldest_arrival_each_with_an_unbroken_run():
     pool = filled(
         tx("bert", 1), tx("anna", 0), tx("cleo", 3), tx("bert", 0), tx("anna", 2), tx("anna", 1), tx("cleo", 2)
     )
-    assert in_order(pool) == [("bert", 0), ("bert", 1), ("anna", 0), ("anna", 1), ("anna", 2)]
+    assert in_order(pool) == [("bert", 0), ("anna", 0), ("bert", 1), ("anna", 1), ("anna", 2)]
     assert in_order(pool, bert=1, anna=2, cleo=2) == [("bert", 1), ("anna", 2), ("cleo", 2), ("cleo", 3)]
     assert in_order(pool, bert=2, anna=9) == []
 
@@ -147,7 +159,7 @@ def test_what_is_spent_or_expired_is_dropped():
 
 # --- against a list --------------------------------------------------------------------------------
 
-LIMITS = MempoolLimits(max_count=7, max_bytes=1_400, max_per_sender=4)
+LIMITS = MempoolLimits(max_count=7, max_bytes=1_400, max_per_sender=4, max_bytes_per_sender=700)
 
 
 class PoolMachine(RuleBasedStateMachine):
@@ -175,7 +187,8 @@ class PoolMachine(RuleBasedStateMachine):
             return SequenceGapTooWide
         if one.sequence in sequences:
             return SequenceTaken
-        if len(sequences) >= LIMITS.max_per_sender:
+        own = sum(len(other.raw) for other in self.of(name))
+        if len(sequences) >= LIMITS.max_per_sender or own + len(one.raw) > LIMITS.max_bytes_per_sender:
             return SenderQuotaFull
         size = sum(len(other.raw) for other in self.pending)
         if len(self.pending) >= LIMITS.max_count or size + len(one.raw) > LIMITS.max_bytes:
@@ -226,15 +239,17 @@ class PoolMachine(RuleBasedStateMachine):
 
     @invariant()
     def offers_the_runs_that_the_list_has(self):
-        expected = []
+        runs = []
         for sender in dict.fromkeys(one.sender for one in self.pending):
             name = self.names[sender]
             by_sequence = {one.sequence: one for one in self.of(name)}
             sequence = self.spent[name]
+            runs.append([])
             while sequence in by_sequence:
-                expected.append(by_sequence[sequence])
+                runs[-1].append(by_sequence[sequence])
                 sequence += 1
             assert self.pool.next_sequence(sender, self.spent[name]) == sequence
+        expected = [run[turn] for turn in range(LIMITS.max_count) for run in runs if turn < len(run)]
         assert self.pool.candidates(lambda sender: self.spent[self.names[sender]]) == expected
         assert self.pool.has_candidate(lambda sender: self.spent[self.names[sender]]) == bool(expected)
 
