@@ -45,6 +45,7 @@ IO_ALLOWED = {
     "consensus/seal.py": {"threading"},
     "simulation/world.py": {"random"},
     "simulation/links.py": {"random"},
+    "simulation/peers.py": {"random"},
     "simulation/carriage.py": {"random"},
     "simulation/sealing.py": {"random"},
     "simulation/gossip.py": {"random"},
