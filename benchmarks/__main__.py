@@ -12,7 +12,17 @@ from pathlib import Path
 
 from benchmarks.table import Row, print_table
 
-NAMES = ("seal", "signatures", "block_import", "state_root", "matching", "credit_matching", "relays", "pbft_cluster")
+NAMES = (
+    "seal",
+    "signatures",
+    "block_import",
+    "state_root",
+    "matching",
+    "credit_matching",
+    "relays",
+    "pbft_cluster",
+    "simulation",
+)
 
 
 def main() -> None:

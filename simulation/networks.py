@@ -40,8 +40,11 @@ def make_network(
     consensus: ConsensusParams | None = None,
     market: MarketParams | None = None,
     scheduling: SchedulingParams | None = None,
+    sealers: Sequence[str] | None = None,
 ) -> Network:
     """Prosumers of equal standing that seal, each with a meter, and a grid company that does not.
+
+    Where `sealers` are named, the other prosumers only follow.
 
     One trading chain, JY1. With `scheduling` there are DU1 and LH1 too and a dispatcher, and the prosumers are dealt
     over the lines in order.
@@ -59,7 +62,7 @@ def make_network(
             name=name,
             role="prosumer",
             key=keys[name].public_key,
-            seals=(ALL_CHAINS,),
+            seals=(ALL_CHAINS,) if sealers is None or name in sealers else (),
             balance_uyuan=INITIAL_BALANCE_UYUAN,
             capacity_wh=CAPACITY_WH,
             position=positions[index % len(positions)],
@@ -93,7 +96,7 @@ def make_consensus(hash_rate: int, credit_upt: int, *, interval_ms: int = 1_000)
     tau_upt = 10_000_000
     n_diff = compute_n_diff(tau_upt, credit_upt, hash_rate=hash_rate, interval_ms=interval_ms)
     return ConsensusParams(
-        tau_upt=tau_upt, n_diff_initial=n_diff, block_interval_ms=interval_ms, max_ahead_ms=2 * interval_ms
+        tau_upt=tau_upt, n_diff_initial=n_diff, block_interval_ms=interval_ms, max_ahead_ms=min(2 * interval_ms, 15_000)
     )
 
 

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from ledger.params import MarketParams
 from market.clearing import match_price_time
-from market.credit import FULL_CREDIT_UPT, PPM, CreditRecord, assess_delivery
+from market.credit import FULL_CREDIT_UPT, PPM, CreditRecord, assess_delivery, weigh_delivery
 from market.orders import Order, Side
 from market.profile import Profile
 from market.settlement import spread
@@ -112,7 +112,10 @@ def run_day(profile: Profile, orders: Iterable[PlayerOrder], market: MarketParam
     for order in orders:
         by_hour.setdefault(order.hour, []).append(order)
     lag = compute_lag(market)
-    records = {player.name: CreditRecord(initial_upt=market.initial_credit_upt) for player in profile.players}
+    records = {
+        player.name: CreditRecord(initial_upt=market.initial_credit_upt, initial_weight=market.initial_weight)
+        for player in profile.players
+    }
     days: list[list[DeliveredTrade]] = []
     for hour in range(len(profile.hours_ms)):
         if hour >= lag:
@@ -190,7 +193,7 @@ def deliver(profile: Profile, hour: int, trades: Sequence[AgreedTrade]) -> list[
 def _score(records: dict[str, CreditRecord], trades: Iterable[DeliveredTrade], market: MarketParams) -> None:
     for trade in trades:
         for name, score_upt in trade.scores(market):
-            records[name] = records[name].add(score_upt)
+            records[name] = records[name].add(score_upt, weigh_delivery(trade.agreed_wh, market.score_unit_wh))
 
 
 def _shade(order: PlayerOrder, record: CreditRecord) -> PlayerOrder:

@@ -69,7 +69,31 @@ class Scenario:
 
 
 # name -> "module:attribute", so that a list of scenarios imports none of them
-SCENARIOS: dict[str, str] = {}
+SCENARIOS: dict[str, str] = {
+    "best-member-lost": "simulation.scenarios.credit_forks:BEST_MEMBER_LOST",
+    "credit-coalition": "simulation.scenarios.credit_races:COALITION",
+    "credit-fork": "simulation.scenarios.credit_forks:CREDIT_FORK",
+    "credit-grinding": "simulation.scenarios.credit_races:GRINDING",
+    "new-keys": "simulation.scenarios.credit_market:NEW_KEYS",
+    "wash-trading": "simulation.scenarios.credit_market:WASH_TRADING",
+    "double-spend": "simulation.scenarios.double_spend:DOUBLE_SPEND",
+    "eclipse": "simulation.scenarios.eclipse:ECLIPSE",
+    "equivocation": "simulation.scenarios.equivocation:EQUIVOCATION",
+    "long-range": "simulation.scenarios.long_range:LONG_RANGE",
+    "partition": "simulation.scenarios.partition:PARTITION",
+    "selfish": "simulation.scenarios.selfish:SELFISH",
+    "spam": "simulation.scenarios.spam:SPAM",
+    "timestamps": "simulation.scenarios.timestamps:TIMESTAMPS",
+    "honest-day": "simulation.scenarios.days:HONEST_DAY",
+    "gossip-stale": "simulation.scenarios.gossip:GOSSIP_STALE",
+    "faulty-day": "simulation.scenarios.days:FAULTY_DAY",
+    "double-spend-race": "simulation.scenarios.races:DOUBLE_SPEND_RACE",
+    "double-spend-tail": "simulation.scenarios.races:DOUBLE_SPEND_TAIL",
+    "naive-work-race": "simulation.scenarios.races:NAIVE_WORK_RACE",
+    "poca-race": "simulation.scenarios.races:POCA_RACE",
+    "selfish-race": "simulation.scenarios.races:SELFISH_RACE",
+    "stale-race": "simulation.scenarios.races:STALE_RACE",
+}
 
 
 def load_scenario(name: str) -> Scenario:

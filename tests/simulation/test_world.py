@@ -460,7 +460,8 @@ def certify(world, network, block_hash):
     return wire.Certificate(raw=encode(certificate.to_value()))
 
 
-def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(world, network):
+def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(network):
+    world = World(network.genesis, network.keys, seed=1)  # one in which that branch knows who may sign the next slot
     world.run_for(10_000)
     world.partition({"n0"}, {"n1", "n2", "n3"})
     world.run_for(8_000)

@@ -1,0 +1,39 @@
+"""A simulated machine that plays one peer of one chain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from random import Random
+
+from consensus.guard import GuardRecord
+from ledger.errors import GridmeritError
+from ledger.signatures import SigningKey
+from ledger.store import MemoryStore
+from node.core import ChainNode
+from node.events import StartSealing
+from simulation.attacks.policy import Policy
+from simulation.faults import Condition
+
+
+@dataclass(slots=True)
+class Peer:
+    """One simulated machine. Store and guard survive a crash, the node does not."""
+
+    name: str
+    key: SigningKey
+    hash_rate: int  # nonces per virtual second
+    random: Random  # decides when it finds seals
+    store: MemoryStore = field(default_factory=MemoryStore)
+    guard: GuardRecord = field(default_factory=GuardRecord)
+    node: ChainNode | None = None
+    policy: Policy | None = None  # round the node, where it is an attacker's
+    life: int = 0  # counts restarts, so that events for an earlier life are dropped
+    timers: dict[str, int] = field(default_factory=dict)
+    search: StartSealing | None = None
+    searches: int = 0  # so far; a seal of an earlier one comes to nothing
+    condition: Condition = field(default_factory=Condition)
+    failure: GridmeritError | None = None  # why it stopped by itself
+    faults: list[tuple[str, GridmeritError]] = field(default_factory=list)
+    refused: list[tuple[str, GridmeritError]] = field(default_factory=list)  # batches that came damaged
+    published: list[tuple[object, ...]] = field(default_factory=list)
+    outcomes: tuple[GridmeritError | None, ...] = ()

@@ -1,0 +1,86 @@
+"""Work that all peers of one chain would do alike, done once: checking a header, executing a block (decision 21).
+
+Only where the result follows from the bytes alone, and only results, never refusals: what raises is done again.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable
+from typing import Generic, TypeVar
+
+from consensus.engine import Engine, Proposal, Weighed
+from ledger.block import Block, Header
+from ledger.chain import Chain, Entry
+from ledger.execution import BlockContext, Contracts, EnvelopeCache, Execution, execute_block
+from ledger.state import State
+
+_KEPT = 1_024
+
+T = TypeVar("T")
+
+
+class Memory(Generic[T]):
+    """Results by what they follow from; the latest are kept."""
+
+    def __init__(self, limit: int = _KEPT) -> None:
+        self._limit = limit
+        self._results: OrderedDict[Hashable, T] = OrderedDict()
+
+    def get(self, key: Hashable, compute: Callable[[], T]) -> T:
+        if key in self._results:
+            return self._results[key]
+        result = self._results[key] = compute()
+        if len(self._results) > self._limit:
+            self._results.popitem(last=False)
+        return result
+
+
+class SharedEngine:
+    """An engine whose judgement on a header serves every peer.
+
+    A header names its parent, and with it the whole chain below it and the state it is judged by. The key is its hash
+    and its signature, for the hash does not cover that.
+    """
+
+    def __init__(self, engine: Engine) -> None:
+        self._engine = engine
+        self._screened: Memory[None] = Memory()
+        self._checked: Memory[Weighed] = Memory()
+
+    def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
+        """See `Engine.screen_header`."""
+        key = (header.hash, header.signature, sealers)
+        self._screened.get(key, lambda: self._engine.screen_header(header, sealers))
+
+    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+        """See `Engine.check_header`."""
+        assert header.parent == parent.hash
+        key = (header.hash, header.signature)
+        return self._checked.get(key, lambda: self._engine.check_header(header, parent, chain))
+
+    def get_work(self, header: Header) -> int:
+        """See `Engine.get_work`."""
+        return self._engine.get_work(header)
+
+    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+        """See `Engine.propose`."""
+        return self._engine.propose(producer, parent, chain, now_ms)
+
+    def is_better(self, candidate: Entry, head: Entry) -> bool:
+        """See `Engine.is_better`."""
+        return self._engine.is_better(candidate, head)
+
+
+class SharedExecutor:
+    """Executes each block once. The key holds the body's bytes, for a liar may put another under a header."""
+
+    def __init__(self) -> None:
+        self._executed: Memory[Execution] = Memory()
+
+    def __call__(
+        self, state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
+    ) -> Execution:
+        """See `execute_block`."""
+        key = (state.root, block.hash, tuple(transaction.raw for transaction in block.transactions))
+        return self._executed.get(key, lambda: execute_block(state, block, context, contracts, envelopes))
