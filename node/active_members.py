@@ -84,10 +84,10 @@ class FinalMembers:
         return Standing.SEALER if member.key in get_wanted_sealers(view) else Standing.MEMBER
 
     def is_behind(self, now_ms: int) -> bool:
-        """Whether the last final block is from before the period that went before this one."""
-        final = self._node.chain.get_header(self._node.chain.final_hash)
-        assert final is not None, "a canonical block"
-        return now_ms - final.timestamp_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
+        """Whether the block that tells who the members are is from before the period that went before this one."""
+        header = self._node.chain.get_header(self._get_basis())
+        assert header is not None, "a canonical block"
+        return now_ms - header.timestamp_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
 
     def _check_role(self, member: Member, certificate: CertificateInfo) -> None:
         actual = certificate.subject.role
@@ -96,14 +96,17 @@ class FinalMembers:
         if actual in _NO_PEERS:
             raise NoPeerRole(member=member.name, role=actual)
 
-    def _get_view(self) -> Overlay:
+    def _get_basis(self) -> bytes:
+        """The hash of the block that counts."""
         chain = self._node.chain
-        wanted = chain.final_hash
         floor = chain.head.height - _DEEPEST
-        if chain.final_height < floor:
-            wanted = chain.hash_at(floor) or wanted
+        deep = chain.hash_at(floor) if chain.final_height < floor else None
+        return deep or chain.final_hash
+
+    def _get_view(self) -> Overlay:
+        wanted = self._get_basis()
         if self._view is None or wanted != self._hash:
-            entry = chain.get(wanted)
+            entry = self._node.chain.get(wanted)
             assert entry is not None, "a canonical block"
             self._hash, self._view = wanted, Overlay(entry.state)
         return self._view

@@ -32,6 +32,13 @@ _URN = "urn:gridmerit:"
 _FACTS = ("member", "key", "role", "network")
 _DOMAIN = "gridmerit"
 _KEY_DIGITS = 64
+_UNREADABLE = (
+    ValueError,
+    UnsupportedAlgorithm,
+    x509.InvalidVersion,
+    x509.DuplicateExtension,
+    x509.UnsupportedGeneralNameType,
+)
 _LABEL = _KEY_DIGITS // 2  # a DNS label has at most 63 characters
 
 
@@ -171,7 +178,7 @@ def verify_issued(data: bytes, ca_pem: bytes) -> CertificateInfo:
     """What a certificate says, once the authority's signature on it is checked. Raises `BadCertificate`."""
     certificate = _load(data)
     for authority in _load_authorities(ca_pem):
-        with suppress(ValueError, TypeError, InvalidSignature):
+        with suppress(*_UNREADABLE, TypeError, InvalidSignature):
             certificate.verify_directly_issued_by(authority)
             return read_certificate(data)
     raise BadCertificate(detail="it was not issued by this network's authority")
@@ -183,7 +190,7 @@ def check_ca(ca_pem: bytes) -> None:
         _raw_key(ca)
         try:
             is_ca = ca.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
-        except (x509.ExtensionNotFound, ValueError):
+        except (x509.ExtensionNotFound, *_UNREADABLE):
             is_ca = False
         if not is_ca:
             raise BadCertificate(detail="it is no authority's certificate")
@@ -192,7 +199,7 @@ def check_ca(ca_pem: bytes) -> None:
 def _read_facts(certificate: x509.Certificate) -> dict[str, str]:
     try:
         names = certificate.extensions.get_extension_for_class(x509.SubjectAlternativeName).value
-    except (x509.ExtensionNotFound, ValueError) as error:
+    except (x509.ExtensionNotFound, *_UNREADABLE) as error:
         raise BadCertificate(detail=f"it names no member of a network: {error}") from None
     facts: dict[str, str] = {}
     for uri in names.get_values_for_type(x509.UniformResourceIdentifier):
@@ -218,7 +225,7 @@ def _load(data: bytes) -> x509.Certificate:
         if data.lstrip().startswith(_PEM_HEAD):
             return x509.load_pem_x509_certificate(data)
         return x509.load_der_x509_certificate(data)
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         raise BadCertificate(detail="it is not an X.509 certificate") from None
 
 
@@ -230,14 +237,14 @@ def _load_authorities(ca_pem: bytes) -> list[x509.Certificate]:
         return [first]
     try:
         return x509.load_pem_x509_certificates(ca_pem)
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         raise BadCertificate(detail="it is not an X.509 certificate") from None
 
 
 def _raw_key(certificate: x509.Certificate) -> bytes:
     try:
         public = certificate.public_key()
-    except (ValueError, UnsupportedAlgorithm):
+    except _UNREADABLE:
         public = None
     if not isinstance(public, Ed25519PublicKey):
         raise BadCertificate(detail="its key is not Ed25519")

@@ -6,10 +6,10 @@ it on may be ahead of us. It goes when its signer has left or been revoked. Pure
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import IntEnum
-from urllib.parse import urlsplit
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
 from ledger.errors import BadContact
@@ -19,9 +19,11 @@ MAX_CONTACTS = 256  # nodes that this one talks to beyond those in its configura
 MAX_URL_BYTES = 256
 MIN_APART_MS = 10_000  # between two records of one member: each is passed on by everybody
 MAX_AHEAD_MS = 600_000  # of our clock
-_MAX_WAITING = 64
+_MAX_WAITING = 16  # of one peer that passes them on, so that none can crowd out what others say
 _MAX_CHAINS = 16
 _MAX_BYTES = 1_024
+_URL = re.compile(r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9][0-9]{0,4}))?")
+_MAX_PORT = 65_535
 
 
 class Standing(IntEnum):
@@ -86,7 +88,7 @@ class Contact:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What a look at the members has changed: records that count from now on, and keys whose record counts no more."""
+    """What has changed: records that count from now on, and keys whose record counts no more."""
 
     added: tuple[Contact, ...]
     dropped: tuple[bytes, ...]
@@ -95,11 +97,14 @@ class Settled:
 class ContactBook:
     """The latest record of every member, but of one's own: at most `MAX_CONTACTS`, sealing members before others."""
 
-    def __init__(self, network: bytes, own_key: bytes) -> None:
+    def __init__(self, network: bytes, own_key: bytes, standing_of: Callable[[bytes], Standing]) -> None:
         self._network = network
         self._own_key = own_key
+        self._standing_of = standing_of
         self._held: dict[bytes, Contact] = {}
-        self._waiting: dict[bytes, Contact] = {}  # the oldest first
+        self._waiting: dict[
+            bytes, tuple[Contact, bytes]
+        ] = {}  # with who passed it on unless it is due; the oldest first
 
     def __iter__(self) -> Iterator[Contact]:
         return iter(tuple(self._held.values()))
@@ -107,50 +112,66 @@ class ContactBook:
     def __len__(self) -> int:
         return len(self._held)
 
-    def offer(self, raw: bytes, now_ms: int) -> None:
-        """Look at a record that somebody passes on, and keep it for `settle` where it is news.
+    def offer(self, raw: bytes, now_ms: int, *, source: bytes) -> bool:
+        """Look at a record that a peer passes on, and keep it where it is news; whether it is due to count by now.
 
         Raises the `Malformed` family, `InvalidKey` or `InvalidSignature`: whoever passes such a record on is at fault.
         """
         contact = Contact.from_bytes(raw)
-        known = self._waiting.get(contact.key) or self._held.get(contact.key)
+        waiting, _ = self._waiting.get(contact.key, (None, b""))
+        known = waiting or self._held.get(contact.key)
         if contact.key == self._own_key or contact.sequence > now_ms + MAX_AHEAD_MS:
-            return
+            return False
         if known is not None and contact.sequence < known.sequence + MIN_APART_MS:
-            return
+            return False
+        standing = self._standing_of(contact.key)
+        if standing is Standing.GONE:
+            return False
         contact.check(self._network)
         self._waiting.pop(contact.key, None)
-        self._waiting[contact.key] = contact
-        if len(self._waiting) > _MAX_WAITING:
-            del self._waiting[next(iter(self._waiting))]
+        is_due = standing is not Standing.UNKNOWN
+        self._waiting[contact.key] = contact, b"" if is_due else source
+        if not is_due:
+            self._limit_waiting(source)
+        return is_due
 
-    def settle(self, standing_of: Callable[[bytes], Standing]) -> Settled:
-        """Let records count whose signers are members by now, and drop those of members that have gone."""
-        dropped = [key for key in self._held if standing_of(key) is Standing.GONE]
-        for key in dropped:
+    def take_due(self) -> Settled:
+        """Let records count that are due."""
+        return self._take_up([key for key, (_, source) in self._waiting.items() if not source], [])
+
+    def settle(self) -> Settled:
+        """The members may be others by now: drop records of those that have gone, let those count that have come."""
+        gone = [key for key in self._held if self._standing_of(key) is Standing.GONE]
+        for key in gone:
             del self._held[key]
+        return self._take_up(list(self._waiting), gone)
+
+    def _take_up(self, keys: list[bytes], dropped: list[bytes]) -> Settled:
         added = []
-        for key, contact in tuple(self._waiting.items()):
-            standing = standing_of(key)
+        for key in keys:
+            standing = self._standing_of(key)
             if standing is Standing.UNKNOWN:
                 continue
-            del self._waiting[key]
-            if standing is Standing.GONE or not self._make_room(key, standing, standing_of, dropped):
+            contact, _ = self._waiting.pop(key)
+            if standing is Standing.GONE or not self._make_room(key, standing, dropped):
                 continue
             self._held[key] = contact
             added.append(contact)
         kept = tuple(contact for contact in added if self._held.get(contact.key) is contact)
         return Settled(added=kept, dropped=tuple(dropped))
 
-    def _make_room(
-        self, key: bytes, standing: Standing, standing_of: Callable[[bytes], Standing], dropped: list[bytes]
-    ) -> bool:
+    def _limit_waiting(self, source: bytes) -> None:
+        passed_on = [key for key, (_, other) in self._waiting.items() if other == source]
+        if len(passed_on) > _MAX_WAITING:
+            del self._waiting[passed_on[0]]
+
+    def _make_room(self, key: bytes, standing: Standing, dropped: list[bytes]) -> bool:
         """Whether there is room for a record; a sealing member's takes that of the latest member that does not seal."""
         if key in self._held or len(self._held) < MAX_CONTACTS:
             return True
         if standing is not Standing.SEALER:
             return False
-        other = next((one for one in reversed(self._held) if standing_of(one) is not Standing.SEALER), None)
+        other = next((one for one in reversed(self._held) if self._standing_of(one) is not Standing.SEALER), None)
         if other is None:
             return False
         del self._held[other]
@@ -159,16 +180,12 @@ class ContactBook:
 
 
 def check_url(url: str) -> None:
-    """Raise `BadContact` unless this is `https://host[:port]` and nothing else."""
+    """Raise `BadContact` unless this is `https://host[:port]` and nothing else, whatever a library would make of it.
+
+    All members must take the same: whoever passes on what another refuses is at fault there.
+    """
     if len(url.encode()) > MAX_URL_BYTES:
         raise BadContact(detail=f"its URL has more than {MAX_URL_BYTES} bytes")
-    try:
-        parts = urlsplit(url)
-        port = parts.port
-    except ValueError as error:
-        raise BadContact(detail=f"its URL: {error}") from None
-    if parts.scheme != "https" or not parts.hostname or port == 0:
-        raise BadContact(detail="its URL is not https://host:port")
-    is_bare = not (parts.path or parts.query or parts.fragment or "@" in parts.netloc)
-    if not is_bare or not url.isascii() or not url.isprintable() or " " in url or url != f"https://{parts.netloc}":
-        raise BadContact(detail="its URL has more in it than host and port")
+    found = _URL.fullmatch(url)
+    if found is None or int(found[1] or 1) > _MAX_PORT:
+        raise BadContact(detail="its URL is not https://host:port and nothing else")

@@ -6,12 +6,17 @@ Peers come and go while the node runs; those of the configuration are there from
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
+from typing import TypeAlias
 
 import aiohttp
+from aiohttp.connector import Connection
+from aiohttp.tracing import Trace
 
+from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.certificates import name_of_key
 from node.clock import now_ms
@@ -46,6 +51,32 @@ class PeerView:
     dropped_messages: int
 
 
+Check: TypeAlias = Callable[[asyncio.BaseTransport | None], None]
+
+
+class _Connector(aiohttp.TCPConnector):
+    """Hands out no connection, be it new or not, before whoever stands at its other end has been looked at."""
+
+    def __init__(self, context: ssl.SSLContext | None, check: Check) -> None:
+        super().__init__(limit=0, ssl=context or True)
+        self._check_other_end = check
+
+    async def connect(
+        self,
+        req: aiohttp.ClientRequest,
+        traces: list[Trace],
+        timeout: aiohttp.ClientTimeout,  # noqa: ASYNC109 - aiohttp's own
+    ) -> Connection:
+        """Raises `aiohttp.ClientConnectionError` where the check fails."""
+        connection = await super().connect(req, traces, timeout)
+        try:
+            self._check_other_end(connection.transport)
+        except GridmeritError as error:
+            connection.close()
+            raise aiohttp.ClientConnectionError(f"{error.code}: {error}") from None
+        return connection
+
+
 class Links:
     """The outgoing side of the peer port."""
 
@@ -60,8 +91,12 @@ class Links:
         max_waiting_bytes: int,
         may_talk: Callable[[str, PeerId], bool],
         greet: Callable[[PeerId], Message | None],
+        check: Check,
     ) -> None:
-        """`chains` by name. `greet` says what a peer is told first when it is reached on the first chain of all."""
+        """`chains` by name. `greet` says what a peer is told first when it is reached on the first chain of all.
+
+        `check` raises unless whoever stands at a connection's other end may be sent to.
+        """
         self._key = key
         self._chains = chains
         self._book = book
@@ -70,6 +105,7 @@ class Links:
         self._max_waiting_bytes = max_waiting_bytes
         self._may_talk = may_talk
         self._greet = greet
+        self._check = check
         self._jitter = Random(key.public_key + now_ms().to_bytes(8, "big"))
         self._peers: dict[PeerId, PeerConfig] = {}
         self._outboxes: dict[tuple[str, PeerId], tuple[Outbox, asyncio.Task[None]]] = {}
@@ -95,10 +131,6 @@ class Links:
                 outbox.disconnect()
                 task.cancel()
         self._peers.pop(key, None)
-
-    def name_of(self, key: PeerId) -> str | None:
-        peer = self._peers.get(key)
-        return None if peer is None else peer.name
 
     def view(self, peer: PeerConfig) -> PeerView:
         """How it stands with a peer, whether or not it has been connected yet."""
@@ -189,9 +221,8 @@ class Links:
         """One per peer, so that all connections to it can be closed."""
         session = self._sessions.get(key)
         if session is None:
-            context = True if self._tls is None else self._tls.client
             session = self._sessions[key] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0, ssl=context),
+                connector=_Connector(None if self._tls is None else self._tls.client, self._check),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Content-Type": "application/msgpack"},
                 auto_decompress=False,

@@ -19,7 +19,7 @@ from ledger.signatures import SigningKey
 from node.active_members import Membership
 from node.clock import now_ms
 from node.config import NodeConfig, PeerConfig
-from node.contacts import MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Standing
+from node.contacts import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Settled, Standing
 from node.events import PeerId
 from node.files import read_file
 from node.host import ChainHost
@@ -29,6 +29,7 @@ from node.messages import Contacts
 from node.peers import PeerBook
 
 _FILE = "contacts"
+_MAX_AT_ONCE = 2 * MAX_CONTACTS  # of a peer's records: each may take a signature's check, and all else waits meanwhile
 _MAX_FILE_BYTES = 1_000_000
 
 
@@ -60,7 +61,7 @@ class Neighbours:
         self._file: Path = config.data_dir / _FILE
         self._is_saved = True
         self._own: Contact | None = None
-        self._contacts = ContactBook(network, key.public_key)
+        self._contacts = ContactBook(network, key.public_key, self._get_standing)
         self._log = get_logger()
 
     def start(self, port: int) -> None:
@@ -73,7 +74,7 @@ class Neighbours:
         self._own = self._make_own(stored, port)
         for raw in stored:
             try:
-                self._contacts.offer(raw, now_ms())
+                self._contacts.offer(raw, now_ms(), source=self._key.public_key)
             except GridmeritError as error:
                 log_event(self._log, logging.WARNING, "contact-unusable", error=error.code, detail=str(error))
         self.look_again()
@@ -88,31 +89,19 @@ class Neighbours:
         """Records that a peer passes on."""
         if self._config.tls is None:
             return
+        is_due = False
         try:
-            for raw in records:
-                self._contacts.offer(raw, now_ms())
+            for raw in records[:_MAX_AT_ONCE]:
+                is_due |= self._contacts.offer(raw, now_ms(), source=peer)
         except GridmeritError as error:
             self._on_fault(chain, peer, error)
-        self.look_again(but=peer)
+        if is_due:
+            self._follow(self._contacts.take_due(), but=peer)
 
-    def look_again(self, *, but: PeerId | None = None) -> None:
+    def look_again(self) -> None:
         """Take up whose records count by now, and tell the others; let go of members that have left or been revoked."""
-        if self._config.tls is None:
-            return
-        settled = self._contacts.settle(self._get_standing)
-        for key in settled.dropped:
-            if key not in self.seeds:
-                self._links.disconnect(key)
-        for contact in settled.added:
-            if contact.key not in self.seeds:
-                self._book.add(contact.key)
-                peer = self._describe(contact)
-                log_event(self._log, logging.INFO, "peer-found", peer=peer.name, url=peer.url)
-                self._links.connect(peer)
-        if settled.added:
-            self._links.tell_all(Contacts(raw=tuple(contact.to_bytes() for contact in settled.added)), but=but)
-        if settled.added or settled.dropped:
-            self._is_saved = False
+        if self._config.tls is not None:
+            self._follow(self._contacts.settle(), but=None)
 
     def takes_part(self, chain: str, key: PeerId) -> bool:
         """Whether a peer may send on a chain; one that is not in the configuration may where it is a member."""
@@ -138,6 +127,21 @@ class Neighbours:
 
     # --- inside ----------------------------------------------------------------------------------
 
+    def _follow(self, settled: Settled, *, but: PeerId | None) -> None:
+        for key in settled.dropped:
+            if key not in self.seeds:
+                self._links.disconnect(key)
+        for contact in settled.added:
+            if contact.key not in self.seeds:
+                self._book.add(contact.key)
+                peer = self._describe(contact)
+                log_event(self._log, logging.INFO, "peer-found", peer=peer.name, url=peer.url)
+                self._links.connect(peer)
+        if settled.added:
+            self._links.tell_all(Contacts(raw=tuple(contact.to_bytes() for contact in settled.added)), but=but)
+        if settled.added or settled.dropped:
+            self._is_saved = False
+
     def _load(self) -> list[bytes]:
         """What was known when the node was last up; nothing where the file says nothing."""
         if not self._file.exists():
@@ -154,20 +158,26 @@ class Neighbours:
         url = self._config.advertised_url(port)
         if url is None:
             return None
-        own, chains = self._key.public_key, tuple(self._chains)
+        own, chains, now = self._key.public_key, tuple(self._chains), now_ms()
         earlier = 0
         for raw in stored:
             try:
                 contact = Contact.from_bytes(raw)
+                contact.check(self._network)
             except GridmeritError:
                 continue
-            if contact.key == own:
+            if contact.key == own and contact.sequence <= now + MAX_AHEAD_MS:  # else nobody takes it: a clock was wrong
                 if (contact.url, contact.chains) == (url, chains):
                     return contact
                 earlier = contact.sequence
         self._is_saved = False
-        sequence = max(now_ms(), earlier + MIN_APART_MS)
-        return Contact(key=own, url=url, chains=chains, sequence=sequence).signed(self._key, self._network)
+        sequence = max(now, earlier + MIN_APART_MS)
+        made = Contact(key=own, url=url, chains=chains, sequence=sequence).signed(self._key, self._network)
+        try:
+            return Contact.from_bytes(made.to_bytes())
+        except GridmeritError as error:  # nobody would take it, and all would hold it against this node
+            log_event(self._log, logging.WARNING, "contact-unusable", error=error.code, detail=str(error))
+            return None
 
     def _get_standing(self, key: PeerId) -> Standing:
         """The best of what a member is on the chains of this node; gone where it has left and is left nowhere."""

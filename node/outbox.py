@@ -280,6 +280,11 @@ class Outbox:
                 return self._note(outcome, f"{answer.status} {text.decode(errors='replace')[:200]}")
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
             return self._note(_Outcome.FAILED, str(error) or type(error).__name__)
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if task is None or task.cancelling():
+                raise
+            return self._note(_Outcome.FAILED, "the session was closed")  # aiohttp cancels the lookup of its host
 
     def _note(self, outcome: _Outcome, reason: str) -> _Outcome:
         if reason != self._failure:

@@ -191,8 +191,8 @@ class PeerServer:
             raise OtherChainsPeer(key=batch.sender.hex()[:16], chain=host.name)
         if not is_charged:
             self._book.charge_bytes(batch.sender, len(raw), now_ms)
-        self._book.charge_messages(batch.sender, len(batch.messages), now_ms)
         contacts = tuple(raw for message in batch.messages if isinstance(message, Contacts) for raw in message.raw)
+        self._book.charge_messages(batch.sender, len(batch.messages) + len(contacts), now_ms)
         messages = tuple(message for message in batch.messages if not isinstance(message, Contacts))
         host.receive(batch.sender, messages, len(raw))
         self._last[host.chain_id, batch.sender] = batch.number

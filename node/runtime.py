@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping, NotActive
+from ledger.errors import BadCertificate, CertificateRefused, GridmeritError, InboxFull, NodeStopping, NotActive
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
@@ -108,6 +108,7 @@ class Runtime:
             max_waiting_bytes=config.limits.peer_queue_bytes,
             may_talk=self._may_talk,
             greet=lambda peer: self._neighbours.greet(peer),
+            check=self._check_reached,
         )
         self._neighbours = Neighbours(
             config,
@@ -339,27 +340,47 @@ class Runtime:
         return not self._book.is_banned(peer, now_ms()) and (chain, peer) not in self._gone
 
     def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
-        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`.
+        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
+        if self._tls is None:
+            return None
+        member = self._find_active(chain.name, request.transport)
+        self._book.add(member)
+        return member
+
+    def _check_reached(self, transport: asyncio.BaseTransport | None) -> None:
+        """That who answers is an active member of some chain, by the TLS key on record. Raises `CertificateRefused`.
+
+        TLS itself checks no more than whose chain key the certificate names: it may be one that has been replaced.
+        """
+        if self._tls is None:
+            return
+        refusals = []
+        for name in self.chains:
+            try:
+                self._find_active(name, transport)
+            except CertificateRefused as error:
+                refusals.append(error)
+        if len(refusals) == len(self.chains):
+            raise refusals[0]
+
+    def _find_active(self, chain: str, transport: asyncio.BaseTransport | None) -> PeerId:
+        """The active member of a chain whose certificate a connection shows. Raises `CertificateRefused`.
 
         A node that has been away, or is new, may know nothing of its seeds, or not their TLS keys of today: until it
         has caught up it takes them at the word of their certificates, for it is from them that it hears of members.
         """
-        if self._tls is None:
-            return None
-        certificate = get_peer_certificate(request.transport)
+        certificate = get_peer_certificate(transport)
         if certificate is None:
             raise BadCertificate(detail="its connection has gone")
         check_certificate(certificate, network=self._network, now_ms=now_ms())
-        members = self._members[chain.name]
+        members = self._members[chain]
         try:
-            member = members.find(certificate, now_ms())
+            return members.find(certificate, now_ms())
         except NotActive:
             is_seed = certificate.key in self._neighbours.seeds and not members.has_ended(address_of(certificate.key))
             if not is_seed or not members.is_behind(now_ms()):
                 raise
-            member = certificate.key
-        self._book.add(member)
-        return member
+            return certificate.key
 
     # --- members that have gone, and this node's own certificate -----------------------------------
 

@@ -1,5 +1,7 @@
 """Certificates say who a member is, and only the authority's own key makes them."""
 
+from contextlib import suppress
+
 import pytest
 from cryptography import x509
 from cryptography.hazmat.primitives.serialization import Encoding
@@ -116,6 +118,20 @@ def test_garbage_is_refused(garbage):
     for data in (garbage, b"-----BEGIN CERTIFICATE-----\n" + garbage, bytes(20_000)):
         with pytest.raises(BadCertificate):
             read_certificate(data)
+
+
+@pytest.mark.parametrize("spoilt", [CA, certify()], ids=["authority", "member"])
+def test_a_certificate_with_any_bit_flipped_is_good_or_refused(spoilt):
+    """What is on disk is read while a node runs: nothing there may raise anything else."""
+    der = bytearray(x509.load_pem_x509_certificate(spoilt).public_bytes(Encoding.DER))
+    for place in range(len(der)):
+        der[place] ^= 1
+        for certificate, authority in ((bytes(der), CA), (certify(), bytes(der))):
+            with suppress(BadCertificate):
+                verify_issued(certificate, authority)
+            with suppress(BadCertificate):
+                check_ca(authority)
+        der[place] ^= 1
 
 
 def test_a_certificate_that_names_no_member_is_refused():

@@ -24,15 +24,18 @@ class Town:
     """A book, and what everybody is to the chains; whom nobody has named is unknown."""
 
     def __init__(self):
-        self.book = ContactBook(NETWORK, OWN.public_key)
         self.standings = {}
+        self.book = ContactBook(NETWORK, OWN.public_key, lambda key: self.standings.get(key, Standing.UNKNOWN))
 
-    def offer(self, contact, now_ms=NOW_MS):
-        self.book.offer(contact.to_bytes(), now_ms)
-        return self.settle()
+    def offer(self, contact, source=b"neighbour"):
+        """What counts as soon as it has come."""
+        is_due = self.book.offer(contact.to_bytes(), NOW_MS, source=source)
+        settled = self.book.take_due()
+        assert is_due or not settled.added
+        return [contact.url for contact in settled.added], list(settled.dropped)
 
     def settle(self):
-        settled = self.book.settle(lambda key: self.standings.get(key, Standing.UNKNOWN))
+        settled = self.book.settle()
         return [contact.url for contact in settled.added], list(settled.dropped)
 
     def urls(self):
@@ -111,6 +114,8 @@ def test_a_record_that_its_key_has_not_signed_for_this_network_is_refused(town):
     [
         "http://a:1", "https://", "https://a:0", "https://a:99999", "https://a/path", "https://a/", "https://a?q",
         "https://u:p@a", "https://a#f", "HTTPS://a", "https://[::1", "https://a b", "https://ä:1", "ftp://a", "",
+        "https://a:", "https://a:01", "https://a:65536", "https://[fe80::1%25eth0]:1", "https://[::1]a", "https://a%00",
+        "https://a\\b", "https://a\n", "https://[v1.x]:1",
     ],
 )  # fmt: skip
 def test_urls_that_are_more_or_less_than_host_and_port(url):
@@ -160,11 +165,26 @@ def test_a_full_book_takes_sealing_members_before_others():
     assert len(town.book) == MAX_CONTACTS
 
 
-def test_records_of_nobody_fill_no_more_than_the_waiting_room():
+def test_a_record_for_each_of_many_members_may_come_at_once():
     town = Town()
+    keys = [SigningKey(index.to_bytes(32, "big")) for index in range(1, 201)]
+    town.standings = {key.public_key: Standing.MEMBER for key in keys}
+    assert all(town.book.offer(make(key).to_bytes(), NOW_MS, source=b"neighbour") for key in keys)
+    assert len(town.book.take_due().added) == len(town.book) == len(keys)
+
+
+def test_records_of_nobody_crowd_out_nothing_but_their_source_s_own():
+    town = Town()
+    town.offer(make(ANNA), source=b"honest")
     keys = [SigningKey(index.to_bytes(32, "big")) for index in range(1, 101)]
     for key in keys:
-        town.offer(make(key))
-    town.standings = {key.public_key: Standing.MEMBER for key in keys}
-    assert len(town.settle()[0]) == 64
-    assert {contact.key for contact in town.book} == {key.public_key for key in keys[-64:]}
+        town.offer(make(key), source=b"hostile")
+    town.standings = {key.public_key: Standing.MEMBER for key in (ANNA, *keys)}
+    assert len(town.settle()[0]) == 17
+    assert {contact.key for contact in town.book} == {key.public_key for key in (ANNA, *keys[-16:])}
+
+
+def test_a_member_s_record_is_not_lost_among_those_of_nobody(town):
+    raws = [make().to_bytes(), *(make(SigningKey(bytes([index]) * 32)).to_bytes() for index in range(10, 60))]
+    assert [town.book.offer(raw, NOW_MS, source=b"hostile") for raw in raws] == [True] + [False] * 50
+    assert [contact.key for contact in town.book.take_due().added] == [ANNA.public_key]

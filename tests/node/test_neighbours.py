@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from ledger.codec import encode
 from ledger.errors import BadConfigFile
 from ledger.signatures import SigningKey
 from node.clock import now_ms
@@ -77,6 +78,20 @@ async def test_one_that_is_far_behind_takes_its_seeds_at_their_certificates_word
             assert known(first) == set()
 
 
+async def test_whoever_answers_with_a_tls_key_that_is_not_on_record_is_sent_nothing(make_local):
+    """As the thief of one that has been replaced would: the authority's signature on its certificate is good still."""
+    local = make_local(2, seals=False)
+    stolen = SigningKey(b"\x55" * 32)
+    files = local.configs[0].tls
+    files.certificate.write_bytes(replace(local, tls_keys=(stolen, *local.tls_keys[1:])).certify(0))
+    files.key_file.unlink()
+    save_key(files.key_file, stolen, load_passphrase(local.configs[0].passphrase_file))
+    async with local.running() as [_, second]:
+        outbox = second._links.find("jy1", local.keys[0].public_key)
+        await local.until(lambda: "NotActive" in outbox._failure)
+        assert known(second) == set()
+
+
 async def test_whoever_passes_on_a_forged_record_is_at_fault(local):
     async with local.running(0, 1) as [first, second]:
         await local.until(lambda: known(second) == {"n0"})
@@ -93,6 +108,24 @@ async def test_rubbish_in_the_file_of_contacts_is_no_reason_to_stay_down(local):
     (config.data_dir / "contacts").write_bytes(b"rubbish")
     async with local.running(0, 1) as nodes:
         await local.until(lambda: known(nodes[0]) == {"n1"})
+
+
+async def test_a_record_that_a_wrong_clock_has_signed_is_not_kept(local):
+    config, key = local.configs[1], local.keys[1]
+    config.data_dir.mkdir(exist_ok=True)
+    ahead = Contact(key=key.public_key, url=f"https://{config.peer_listen}", chains=("jy1",), sequence=2**62)
+    (config.data_dir / "contacts").write_bytes(encode((ahead.signed(key, local.genesis.network_id).to_bytes(),)))
+    async with local.running(0, 1) as [first, _]:
+        await local.until(lambda: known(first) == {"n1"})
+
+
+async def test_a_record_that_nobody_would_take_is_not_told(local):
+    """As of a node that listens at an address with a zone: others would hold such a record against it."""
+    unusable = local.configs[1].model_copy(update={"advertise": "https://[fe80::1%eth0]:9100"})
+    async with replace(local, configs=(local.configs[0], unusable)).running() as [first, second]:
+        await local.until(lambda: known(second) == {"n0"})
+        assert second._neighbours._own is None
+        assert first.peer_views() == []
 
 
 def test_where_a_node_says_it_is(local, tmp_path):

@@ -1,9 +1,17 @@
 """What waits for a peer: in order, merged where that says the same, bounded by giving up announcements first."""
 
+import asyncio
+import logging
+from random import Random
+
+import aiohttp
+from aiohttp.abc import AbstractResolver
 from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.codec import encode
+from ledger.signatures import SigningKey
+from node.clock import now_ms
 from node.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
@@ -19,7 +27,7 @@ from node.messages import (
     Votes,
     message_to_value,
 )
-from node.outbox import OutQueue, measure
+from node.outbox import Outbox, OutQueue, Remote, measure
 
 
 def ids(count, first=0):
@@ -114,3 +122,50 @@ def test_a_queue_never_outgrows_its_bounds(sent):
     waiting = len(queue)
     assert len(queue.take()) == waiting
     assert queue.size_bytes == 0
+
+
+class SlowResolver(AbstractResolver):
+    """A name service that never answers."""
+
+    def __init__(self):
+        self.asked = asyncio.Queue()
+
+    async def resolve(self, host, port=0, family=0):
+        self.asked.put_nowait(host)
+        await asyncio.Event().wait()
+
+    async def close(self):
+        """Nothing is open."""
+
+
+async def test_a_session_that_is_closed_while_a_host_is_looked_up_ends_no_outbox():
+    """As when certificates are reloaded: a peer that is named by a host name must be tried again afterwards."""
+    resolver, sessions = SlowResolver(), []
+
+    def get_session():
+        if not sessions:
+            sessions.append(aiohttp.ClientSession(connector=aiohttp.TCPConnector(resolver=resolver)))
+        return sessions[0]
+
+    outbox = Outbox(
+        Remote(name="n1", key=SigningKey(b"\x02" * 32).public_key, url="http://node.example:9100"),
+        key=SigningKey(b"\x01" * 32),
+        chain_id=bytes(32),
+        session=get_session,
+        queue=OutQueue(),
+        clock=now_ms,
+        may_talk=lambda: True,
+        on_connected=lambda: None,
+        on_lost=lambda: None,
+        jitter=Random(1),
+        log=logging.getLogger("outbox"),
+    )
+    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+        task = tasks.create_task(outbox.run())
+        for _ in range(3):
+            assert await resolver.asked.get() == "node.example"
+            await sessions.pop().close()
+        task.cancel()
+    assert task.cancelled(), "it ends when it is told to"
+    for session in sessions:
+        await session.close()

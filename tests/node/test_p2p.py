@@ -14,6 +14,8 @@ from node.clock import now_ms
 from node.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
+    MAX_ITEMS,
+    Contacts,
     GetHeaders,
     NewBlock,
     TransactionIds,
@@ -183,3 +185,8 @@ async def test_a_peer_that_sends_faster_than_it_is_handled_is_told_to_wait(speak
     assert set(answers) <= {(204, None), (429, "RateLimited"), (503, "InboxFull")}
     assert (429, "RateLimited") in answers
     assert speaker.standing.score == 0
+
+
+async def test_each_record_of_where_a_node_is_counts_as_a_message(speaker):
+    assert await speaker.post(speaker.seal(*[Contacts(raw=(b"",) * MAX_ITEMS)] * 12)) == (204, None)
+    assert await speaker.post(speaker.seal()) == (429, "RateLimited")

@@ -155,6 +155,14 @@ def test_members_are_those_of_the_last_final_block(local):
     assert not members.has_ended(local.ca_key.address), "it has never been one"
 
 
+def test_a_node_is_behind_once_two_periods_have_gone_since_the_block_that_names_the_members(local):
+    genesis = local.genesis
+    members = FinalMembers(ChainNode(genesis, MemoryStore()))
+    last_ms = genesis.time_ms + 2 * genesis.params.ledger.period_ms
+    assert not members.is_behind(last_ms)
+    assert members.is_behind(last_ms + 1)
+
+
 # --- before it ends ---------------------------------------------------------------------------------------
 
 
