@@ -1,4 +1,7 @@
-"""Messages of other heights than the one being agreed on: some of those ahead are kept, late ones are answered."""
+"""Messages of other heights than the one being agreed on: some of those ahead are kept, late ones are answered.
+
+The low watermark is the height being agreed on, the high one `HEIGHTS_AHEAD` above it: nothing beyond them is held.
+"""
 
 from __future__ import annotations
 

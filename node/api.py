@@ -65,6 +65,7 @@ from node.clock import now_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
+from node.metrics import CONTENT_TYPE, render_metrics
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
@@ -147,6 +148,7 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     middlewares = [answer_errors, refuse_foreign_pages, limiter.middleware]
     app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
+    app.router.add_get("/metrics", api.get_metrics)
     for path, question in _QUESTIONS.items():
         app.router.add_get("/v1/{chain}/" + path, api.make_handler(question))
     app.router.add_get("/v1/{chain}/genesis", api.get_genesis)
@@ -170,7 +172,16 @@ class Api:
         self._queries: dict[str, ChainQueries] = {}
 
     async def get_status(self, request: web.Request) -> web.Response:
-        runtime, now = self._runtime, self._clock()
+        return _answer(to_json(await self._describe_node(self._clock())))
+
+    async def get_metrics(self, request: web.Request) -> web.Response:
+        """The same in numbers, for Prometheus."""
+        now = self._clock()
+        body = render_metrics(await self._describe_node(now), now).encode()
+        return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE})
+
+    async def _describe_node(self, now: int) -> NodeStatus:
+        runtime = self._runtime
         certificate = runtime.certificate_view()
         chains, member = [], runtime.member
         for host in runtime.chains.values():
@@ -178,7 +189,7 @@ class Api:
                 chains.append(self._query(host).get_status(now))
                 if member is None and runtime.address is not None:  # admitted after the genesis
                     member = self._query(host).members.name_of(runtime.address)
-        status = NodeStatus(
+        return NodeStatus(
             version=_get_version(),
             member=member,
             address=None if runtime.address is None else show_address(runtime.address),
@@ -188,7 +199,6 @@ class Api:
             sealing=_describe(runtime.sealing_view()),
             certificate=None if certificate is None else _describe(certificate),
         )
-        return _answer(to_json(status))
 
     def make_handler(self, question: Question) -> Handler:
         async def answer(request: web.Request) -> web.Response:

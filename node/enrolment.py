@@ -59,6 +59,7 @@ from ledger.signatures import (
     signing_digest,
     verify,
 )
+from market.contracts import COUNTERSIGN
 from node.certificates import DAY_MS, Subject, check_ca, issue, make_ca
 from node.files import read_text
 from node.keystore import load_key, load_passphrase, save_key
@@ -241,15 +242,22 @@ class Act:
 
     @property
     def serial(self) -> int:
-        """Of the credential that is made, renewed (the new one) or revoked."""
-        serial = self.body[2 if self.kind == RENEW else 1]
+        """Of the credential that is made, renewed (the new one) or revoked; of a trade list its period."""
+        serial = self.body[2 if self.kind in (RENEW, COUNTERSIGN) else 1]
         assert isinstance(serial, int), "checked where it was read"
         return serial
 
     @property
     def payload(self) -> tuple[Value, ...]:
         """Of the transaction that carries it."""
-        return (self.body, self.signatures)
+        return (*self.body[2:], self.signatures) if self.kind == COUNTERSIGN else (self.body, self.signatures)
+
+    @property
+    def chain_id(self) -> bytes | None:
+        """Of the chain that it is for; None where it is for every chain of the network."""
+        chain_id = self.body[1] if self.kind == COUNTERSIGN else None
+        assert chain_id is None or isinstance(chain_id, bytes), "checked where it was read"
+        return chain_id
 
 
 class _ActFile(Section):
@@ -303,6 +311,11 @@ def make_renewal(network: bytes, old: int, serial: int, tls_key: bytes, validity
     return Act(network=network, body=_check_body((RENEW, old, serial, tls_key, *validity)))
 
 
+def make_countersignature(network: bytes, chain_id: bytes, period: int, result_root: bytes) -> Act:
+    """The act that lets a period's trades bind, on a chain that asks for an audit. Raises the `Malformed` family."""
+    return Act(network=network, body=_check_body((COUNTERSIGN, chain_id, period, result_root)))
+
+
 def draw_serial() -> int:
     """A serial that nothing else follows from."""
     return secrets.randbelow(MAX_SERIAL) + 1
@@ -348,6 +361,8 @@ def describe_act(act: Act) -> dict[str, str | int | list[str]]:
             fields = Admission.from_value(act.body)._asdict()
         case "revoke":
             fields = dict(zip(("serial", "reason"), act.body[1:], strict=True))
+        case "countersign":
+            fields = dict(zip(("chain_id", "period", "result_root"), act.body[1:], strict=True))
         case _:
             names = ("old_serial", "serial", "tls_key", "not_before_ms", "not_after_ms")
             fields = dict(zip(names, act.body[1:], strict=True))
@@ -383,8 +398,14 @@ def _check_body(body: Value) -> tuple[Value, ...]:
                 expect_int(time_ms, "validity")
             if tls_key != b"":
                 check_public_key(expect_bytes(tls_key, "TLS key", size=PUBLIC_KEY_SIZE))
+        case "countersign":
+            _, chain_id, period, root = expect_array(body, 4, COUNTERSIGN)
+            expect_int(period, "period")
+            for value, what in ((chain_id, "chain id"), (root, "result root")):
+                expect_bytes(value, what, size=HASH_SIZE)
         case _:
-            raise BadActFile(file="the act", detail=f"want {ADMIT}, {REVOKE} or {RENEW}, have {word!r}")
+            known = f"{ADMIT}, {REVOKE}, {RENEW} or {COUNTERSIGN}"
+            raise BadActFile(file="the act", detail=f"want {known}, have {word!r}")
     assert isinstance(body, tuple)
     return body
 

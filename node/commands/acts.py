@@ -7,17 +7,19 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ledger.errors import (
     ActNotEverywhere,
+    CountersignedAlready,
     GridmeritError,
     RemoteNotFound,
     RemoteRejected,
     TimedOut,
     UnknownChainName,
+    WrongChain,
 )
 from node.commands.target import Target, resolve_key
 from node.output import format_time, table
@@ -28,12 +30,17 @@ if TYPE_CHECKING:
     from ledger.signatures import SigningKey
     from node.answers import MemberInfo
     from node.client import Client
-    from node.enrolment import Act
+    from node.enrolment import Act, Application, AuthorityFiles
     from node.network import Network
 
 _T = TypeVar("_T")
 
 TIMEOUT_S = 60.0
+authority_option = click.option(
+    "--authority",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The authority's directory.  [default: that of the local network]",
+)
 _POLL_S = 0.2
 _LAST_MS = 253_402_300_799_000  # the year 9999
 _SLACK_S = 30.0  # after a boundary, for its first block
@@ -50,6 +57,18 @@ class Chains:
     def missing(self) -> tuple[str, ...]:
         """Chains of the network that this node does not host, or that were not asked for."""
         return tuple(chain.name for chain in self.genesis.chains if chain.name not in self.clients)
+
+    def choose(self, act: Act) -> tuple[str, ...]:
+        """Those that an act is for. Raises `WrongChain` where it is for another one alone."""
+        names = tuple(name for name in self.clients if act.chain_id in (None, self.genesis.chain_id_of(name)))
+        if not names:
+            assert act.chain_id is not None
+            raise WrongChain(actual=act.chain_id.hex()[:16], expected=", ".join(self.clients))
+        return names
+
+    def lacks(self, act: Act) -> tuple[str, ...]:
+        """Those that an act is for, and that are missing here."""
+        return self.missing if act.chain_id is None else ()
 
     @property
     def any(self) -> Client:
@@ -109,6 +128,53 @@ def find_authority(target: Target, authority: Path | None) -> Path:
     return network.directory / AUTHORITY_DIRECTORY
 
 
+async def sign_and_submit(
+    chains: Chains,
+    acts: dict[str, Act],
+    files: AuthorityFiles,
+    name: str,
+    sponsor: SigningKey,
+    application: Application | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
+    from node.enrolment import claim_application, save_act, sign_as_far
+
+    signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
+    kept: dict[Act, Path] = {}
+    for chain, act in signed.items():
+        if act in kept:
+            continue
+        if application is not None and not kept:
+            kept[act] = claim_application(files, application, act)
+        else:
+            kept[act] = files.act_file(act, name if not kept else f"{name}-{chain}")
+            save_act(kept[act], act)
+    document: dict[str, Any] = {"name": name, "acts": [str(file) for file in kept.values()]}
+    first = next(iter(kept))
+    if lacks_signatures(first, chains):
+        return leave_for_others(document, first, kept[first], chains)
+    outcomes, missing = await submit_acts(chains, signed, sponsor), chains.lacks(first)
+    document |= {"status": "done", "chains": describe_outcomes(outcomes), "missing": list(missing)}
+    return document, render_outcomes(outcomes, missing)
+
+
+def lacks_signatures(act: Act, chains: Chains) -> bool:
+    return len(act.signatures) < chains.genesis.authority.threshold
+
+
+def leave_for_others(document: dict[str, Any], act: Act, file: Path, chains: Chains) -> tuple[dict[str, Any], str]:
+    """What is said where more keys must sign."""
+    have, want = len(act.signatures), chains.genesis.authority.threshold
+    lines = [
+        f"{have} of {want} signatures: nothing has been sent yet",
+        f"next: gridmerit authority sign {file} --key FILE, by {want - have} more; then",
+        f"      gridmerit authority submit {file} --node DIR",
+    ]
+    if document.get("certificate"):
+        lines.append(f"the certificate to hand over then: {document['certificate']}")
+    return {**document, "status": "unsigned", "signatures": have, "threshold": want}, "\n".join(lines)
+
+
 async def submit_acts(chains: Chains, acts: Mapping[str, Act], sponsor: SigningKey) -> list[Outcome]:
     """Bring each chain its act, and wait until a block holds it. An act that a chain has already is not sent again.
 
@@ -117,9 +183,14 @@ async def submit_acts(chains: Chains, acts: Mapping[str, Act], sponsor: SigningK
 
     async def bring(name: str, act: Act) -> Outcome:
         client = chains.clients[name]
-        if await _has_act(client, act):
+        if act.chain_id is None and await _has_act(client, act):
             return Outcome(chain=name, status="already")
-        return await send_and_wait(client, sponsor, act.kind, act.payload)
+        try:
+            return await send_and_wait(client, sponsor, act.kind, act.payload)
+        except RemoteRejected as error:
+            if error.code != CountersignedAlready.__name__:
+                raise
+            return Outcome(chain=name, status="already")
 
     return await on_every(acts, bring)
 

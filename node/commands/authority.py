@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ledger.errors import WrongTradeList
 from node.commands import Group
-from node.commands.acts import describe_outcomes, format_end, open_chains, render_outcomes, resolve_sponsor, submit_acts
-from node.commands.target import Target, key_options, node_options, run_async
+from node.commands.acts import (
+    authority_option,
+    describe_outcomes,
+    find_authority,
+    format_end,
+    open_chains,
+    render_outcomes,
+    resolve_sponsor,
+    sign_and_submit,
+    submit_acts,
+)
+from node.commands.target import Target, connect, key_options, node_options, run_async
 from node.output import emit, facts, json_option, to_json
 
 if TYPE_CHECKING:
+    from node.answers import TradeInfo, TradesInfo
     from node.enrolment import Act
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -23,9 +36,9 @@ _MAX_KEYS = 64
 def command() -> None:
     """The network's authority: its keys, and what they sign.
 
-    The authority admits, revokes and renews members, and nothing else: its keys send no transaction, seal no block and
-    move no money. Which keys count, and how many of them must sign, stands in the genesis and never changes. The
-    network runs on without it; only admissions wait.
+    The authority admits, revokes and renews members, countersigns trades where a market asks for it, and nothing else:
+    its keys send no transaction, seal no block and move no money. Which keys count, and how many of them must sign,
+    stands in the genesis and never changes. The network runs on without it; only admissions wait.
 
     `gridmerit net new` makes an authority of one key. `gridmerit member` uses it.
     """
@@ -134,7 +147,7 @@ def show(file: Path) -> None:
 @node_options
 @json_option
 def submit(file: Path, key: str | None, passphrase_file: Path | None, target: Target) -> None:
-    """Bring an act that enough keys have signed to every chain of the network that the node hosts.
+    """Bring an act that enough keys have signed to every chain that it is for and the node hosts.
 
     A chain that has it already is left alone, so it may be brought again, also by another node. --key says which member
     sends it; that adds nothing to what the authority has signed.
@@ -154,12 +167,65 @@ def submit(file: Path, key: str | None, passphrase_file: Path | None, target: Ta
                 network = chains.genesis.network_id.hex()[:16]
                 raise WrongChain(actual=f"network {act.network.hex()[:16]}", expected=f"network {network}")
             check_signatures(act, chains.genesis.authority)
-            outcomes = await submit_acts(chains, dict.fromkeys(chains.clients, act), sponsor)
-            document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(chains.missing)}
-            return document, render_outcomes(outcomes, chains.missing)
+            outcomes = await submit_acts(chains, dict.fromkeys(chains.choose(act), act), sponsor)
+            missing = chains.lacks(act)
+            document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(missing)}
+            return document, render_outcomes(outcomes, missing)
 
     document, text = run_async(work())
     emit(document, text)
+
+
+@command.command("countersign")
+@click.argument("period", type=click.IntRange(min=0))
+@authority_option
+@key_options
+@node_options
+@json_option
+def countersign(
+    period: int, authority: Path | None, key: str | None, passphrase_file: Path | None, target: Target
+) -> None:
+    """Countersign the trades of a period, on a chain that asks for an audit.
+
+    They bind only where this comes in time, between the gate and the start of delivery. What is signed is computed
+    from the trades that the node lists: look at them with `gridmerit market trades` before.
+
+    \b
+    Example:
+      gridmerit authority countersign 118 --node mynet
+    """
+    from node.enrolment import load_authority, make_countersignature
+
+    directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
+
+    async def work() -> tuple[dict[str, Any], str]:
+        async with connect(target) as market:
+            chain, found = market.chain, await market.trades(period)
+        async with open_chains(replace(target, chain=chain)) as chains:
+            genesis = chains.genesis
+            act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
+            return await sign_and_submit(chains, {chain: act}, load_authority(directory), chain, sponsor)
+
+    document, text = run_async(work())
+    emit(document, text)
+
+
+def check_root(found: TradesInfo) -> bytes:
+    """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
+    from market.matching_weight import Parameters
+    from market.trades import MatchWeights, TradeRecord, compute_result_root
+
+    def read(trade: TradeInfo) -> TradeRecord:
+        buyer, seller = (bytes.fromhex(address.removeprefix("0x")) for address in (trade.buyer, trade.seller))
+        sides = None if trade.weights is None else (trade.weights.bid, trade.weights.offer)
+        weights = None if sides is None else MatchWeights(*(Parameters(**asdict(side)) for side in sides))
+        price_uyuan, volume_wh = trade.price_uyuan_per_kwh, trade.volume_wh
+        return TradeRecord(found.period, trade.index, buyer, seller, price_uyuan, volume_wh, weights)
+
+    root = compute_result_root([read(trade) for trade in found.trades])
+    if root.hex() != found.gate.result_root:
+        raise WrongTradeList(period=found.period, expected=root.hex()[:16], actual=found.gate.result_root[:16])
+    return root
 
 
 def describe(act: Act) -> dict[str, Any]:

@@ -13,15 +13,19 @@ from node.commands import Group
 from node.commands.acts import (
     Chains,
     Outcome,
+    authority_option,
     describe_outcomes,
     find_authority,
     find_member,
     format_end,
+    lacks_signatures,
+    leave_for_others,
     on_every,
     open_chains,
     render_outcomes,
     resolve_sponsor,
     send_and_wait,
+    sign_and_submit,
     submit_acts,
     wait_until_active,
 )
@@ -39,9 +43,6 @@ _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _ROLES = ("producer", "prosumer", "consumer", "dispatcher", "auditor", "observer", "device")
 _DAYS = click.IntRange(1, 7_300)
 _GONE = ("revoked", "left")
-_authority_option = click.option(
-    "--authority", type=_DIRECTORY, help="The authority's directory.  [default: that of the local network]"
-)
 _days_option = click.option("--days", type=_DAYS, default=365, show_default=True, help="How long it is valid.")
 
 
@@ -211,7 +212,7 @@ def _render_terms(terms: Terms) -> str:
 
 @command.command("admit")
 @click.argument("application_file", metavar="APPLICATION", type=_FILE)
-@_authority_option
+@authority_option
 @_days_option
 @click.option("--seals", metavar="NAME,…", help="Which chains it may seal, `all` or `none`.  [default: as asked for]")
 @click.option("-o", "--out", type=_DIRECTORY, help="Where its certificate goes.  [default: beside the application]")
@@ -258,8 +259,8 @@ def admit(
             act, file, certificate = await _prepare(chains, application, files, days, rights)
             document: dict[str, Any] = {"name": application.name, "serial": act.serial, "act": str(file)}
             document["certificate"] = None if certificate is None else str(certificate)
-            if _lacks_signatures(act, chains):
-                return _leave_for_others(document, act, file, chains)
+            if lacks_signatures(act, chains):
+                return leave_for_others(document, act, file, chains)
             outcomes = await submit_acts(chains, dict.fromkeys(chains.clients, act), sponsor)
             lines = [render_outcomes(outcomes, chains.missing), ""]
             if certificate is not None:
@@ -317,30 +318,13 @@ async def _prepare(
     )
 
 
-def _lacks_signatures(act: Act, chains: Chains) -> bool:
-    return len(act.signatures) < chains.genesis.authority.threshold
-
-
-def _leave_for_others(document: dict[str, Any], act: Act, file: Path, chains: Chains) -> tuple[dict[str, Any], str]:
-    """What is said where more keys must sign."""
-    have, want = len(act.signatures), chains.genesis.authority.threshold
-    lines = [
-        f"{have} of {want} signatures: nothing has been sent yet",
-        f"next: gridmerit authority sign {file} --key FILE, by {want - have} more; then",
-        f"      gridmerit authority submit {file} --node DIR",
-    ]
-    if document.get("certificate"):
-        lines.append(f"the certificate to hand over then: {document['certificate']}")
-    return {**document, "status": "unsigned", "signatures": have, "threshold": want}, "\n".join(lines)
-
-
 # --- revoking and renewing -----------------------------------------------------------------------
 
 
 @command.command("revoke")
 @click.argument("name")
 @click.option("--reason", default="", help="Stands on the chains, for all to read.")
-@_authority_option
+@authority_option
 @key_options
 @node_options
 @json_option
@@ -367,7 +351,7 @@ def revoke(
                 chain: make_revocation(chains.genesis.network_id, member.serial, reason)
                 for chain, member in standing.items()
             }
-            return await _sign_and_submit(chains, acts, files, name, sponsor)
+            return await sign_and_submit(chains, acts, files, name, sponsor)
 
     document, text = run_async(work())
     emit(document, text)
@@ -378,7 +362,7 @@ def revoke(
 @click.option("--application", "application_file", type=_FILE, help="Its application, for another TLS key.")
 @_days_option
 @click.option("-o", "--out", type=_DIRECTORY, help="Put tls.pem and ca.pem there, such as into its node's directory.")
-@_authority_option
+@authority_option
 @key_options
 @node_options
 @json_option
@@ -413,7 +397,7 @@ def renew(
             files, standing = load_authority(directory), await _find_standing(chains, name)
             validity = compute_validity(now_ms(), days)
             acts, certificate = _prepare_renewal(chains, files, standing, application, validity)
-            document, text = await _sign_and_submit(chains, acts, files, name, sponsor, application)
+            document, text = await sign_and_submit(chains, acts, files, name, sponsor, application)
             if certificate is not None:
                 is_done = document["status"] == "done"
                 kept = hand_over(files, certificate, out) if out is not None and is_done else certificate
@@ -469,36 +453,6 @@ async def _find_standing(chains: Chains, name: str) -> dict[str, MemberInfo]:
         member = next(iter(found.values()))
         raise (MemberRevoked if member.status == "revoked" else MemberLeft)(address=member.address)
     return standing
-
-
-async def _sign_and_submit(
-    chains: Chains,
-    acts: dict[str, Act],
-    files: AuthorityFiles,
-    name: str,
-    sponsor: Any,
-    application: Application | None = None,
-) -> tuple[dict[str, Any], str]:
-    """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
-    from node.enrolment import claim_application, save_act, sign_as_far
-
-    signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
-    kept: dict[Act, Path] = {}
-    for chain, act in signed.items():
-        if act in kept:
-            continue
-        if application is not None and not kept:
-            kept[act] = claim_application(files, application, act)
-        else:
-            kept[act] = files.act_file(act, name if not kept else f"{name}-{chain}")
-            save_act(kept[act], act)
-    document: dict[str, Any] = {"name": name, "acts": [str(file) for file in kept.values()]}
-    first = next(iter(kept))
-    if _lacks_signatures(first, chains):
-        return _leave_for_others(document, first, kept[first], chains)
-    outcomes = await submit_acts(chains, signed, sponsor)
-    document |= {"status": "done", "chains": describe_outcomes(outcomes), "missing": list(chains.missing)}
-    return document, render_outcomes(outcomes, chains.missing)
 
 
 # --- leaving -------------------------------------------------------------------------------------

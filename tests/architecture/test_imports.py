@@ -27,6 +27,7 @@ PURE_NODE = {
     "proofs",
     "contracts",
     "names",
+    "metrics",
     "grid_queries",
     "credit_queries",
     "relays",

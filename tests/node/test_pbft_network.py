@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +18,8 @@ from node.network import load_network, load_params_set, scale_params
 from node.processes import find_pid
 
 pytestmark = pytest.mark.live
+
+PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -63,6 +67,23 @@ def test_it_commits_loses_a_node_and_goes_on(agreed: Path, tmp_path: Path, capsy
     (chain,) = status["chains"]
     assert chain["final_height"] >= sent["height"]
     assert isinstance(chain["waiting_for"], list)
+
+
+def test_nodes_that_are_too_few_say_whom_they_wait_for(agreed: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_network(agreed)
+    lost = network.nodes[2:]
+    for victim in lost:
+        os.kill(find_pid(network, victim), signal.SIGKILL)
+    deadline = time.monotonic() + PATIENCE_S
+    while set(ask(agreed, capsys, "status")[1]["chains"][0]["waiting_for"]) != {node.name for node in lost}:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+    capsys.readouterr()
+    assert run(["status", "--node", str(agreed)]) == 0
+    assert re.search(r"^waiting for +\S", capsys.readouterr().out, re.MULTILINE)
+    assert run(["net", "up", str(agreed)]) == 0
+    code, sent = ask(agreed, capsys, "tx", "send", "transfer", "homes-3", "1", "--key", "homes-4")
+    assert (code, sent["code"]) == (0, "")
 
 
 def test_the_genesis_says_pbft(agreed: Path) -> None:

@@ -168,6 +168,18 @@ class Peers:
             return CLOSED
         return await line.ask(self.path, self.seal())
 
+    async def talk(self, context, batch, session=None):
+        """Status, TLS session and whether that was resumed, on a connection that offers an earlier `session`."""
+
+        def talk():
+            with socket.create_connection(("127.0.0.1", self.runtime.peer_port), timeout=PATIENCE_S) as plain:
+                secured = context.wrap_socket(plain, server_hostname="n0", session=session)
+                head = f"POST {self.path} HTTP/1.1\r\nHost: n0\r\nContent-Length: {len(batch)}\r\n\r\n"
+                secured.sendall(head.encode() + batch)
+                return int(secured.recv(100).split()[1]), secured.session, secured.session_reused
+
+        return await asyncio.to_thread(talk)
+
 
 @pytest.fixture
 async def peers(make_local, tmp_path):
@@ -276,20 +288,9 @@ async def test_plain_http_gets_no_answer(peers, refusals):
 async def test_no_session_can_be_resumed(peers):
     """Without tickets there is nothing to resume: every connection shows its certificate anew."""
     context = peers.context(peers.local.certify(1))
-
-    def talk(session=None):
-        with socket.create_connection(("127.0.0.1", peers.runtime.peer_port), timeout=PATIENCE_S) as plain:
-            secured = context.wrap_socket(plain, server_hostname="n0", session=session)
-            body = peers.seal()
-            head = f"POST {peers.path} HTTP/1.1\r\nHost: n0\r\nContent-Length: {len(body)}\r\n\r\n"
-            secured.sendall(head.encode() + body)
-            assert secured.recv(100).startswith(b"HTTP/1.1 204")
-            return secured.session, secured.session_reused
-
-    first, _ = await asyncio.to_thread(talk)
-    assert not first.has_ticket
-    _, is_resumed = await asyncio.to_thread(talk, first)
-    assert not is_resumed
+    status, first, _ = await peers.talk(context, peers.seal())
+    assert (status, first.has_ticket) == (204, False)
+    assert (await peers.talk(context, peers.seal(), first))[::2] == (204, False)
 
 
 async def test_a_certificate_that_ends_while_its_connection_lives_is_refused(peers):
@@ -412,6 +413,8 @@ async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path)
         certificate, key = local.certify(2), local.tls_keys[2]
         line = await peers.connect(certificate, key=key)
         assert await line.ask(peers.path, peers.seal(index=2)) == (204, None)
+        context = peers.context(certificate, key=key)
+        _, session, _ = await peers.talk(context, peers.seal(index=2))
         waiting = local.transfer(5, sender=2, receiver=0)  # its sequence leaves a gap, so it stays pending
         assert await host.submit([waiting]) == (None,)
 
@@ -430,5 +433,6 @@ async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path)
             await local.until(lambda: waiting.id not in host.node.mempool)
         again = await peers.connect(certificate, key=key)
         assert await again.ask(peers.path, peers.seal(index=2)) == (403, "NotActive")
+        assert (await peers.talk(context, peers.seal(index=2), session))[::2] == (403, False), "nor in its old session"
         reached = local.height(node)
         await local.until(lambda: min(map(local.height, nodes)) >= reached + 2)

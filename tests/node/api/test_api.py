@@ -13,7 +13,7 @@ from consensus.relays import Relay
 from ledger import errors
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError, InboxFull, NodeStopping
-from node.api import RateLimiter, get_http_status
+from node.api import RateLimiter, build_api, get_http_status
 from node.config import NetworkDocument
 from node.proofs import verify_document
 
@@ -393,6 +393,13 @@ async def test_a_bug_costs_one_answer_not_the_node(story, make_runtime, caplog, 
         assert "ZeroDivisionError" in caplog.text
         async with session.get("/v1/jy1/status") as response:
             assert response.status == 200
+
+
+def test_nothing_can_be_changed_but_by_what_is_its_own_proof(story, make_runtime):
+    """No verb of an operator's is on any network: whoever runs a node has signals and files."""
+    routes = build_api(make_runtime(story[0])).router.routes()
+    writes = {(route.method, route.resource.canonical) for route in routes if route.method not in ("GET", "HEAD")}
+    assert writes == {("POST", "/v1/{chain}/tx"), ("POST", "/v1/{chain}/relay")}
 
 
 async def test_requests_are_rationed(story, make_runtime):

@@ -1,15 +1,17 @@
 """Weights of matches from a chain that clears by merit: in answers, on the command line's table, and in proofs."""
 
 import json
+from dataclasses import replace
 
 import pytest
 
-from ledger.errors import InvalidProof
+from ledger.errors import InvalidProof, WrongTradeList
 from market.matching_weight import Parameters
 from market.orders import Side
 from market.views import get_trades
 from node.answers import TradesInfo, from_json, to_json
 from node.client import Client
+from node.commands.authority import check_root
 from node.commands.market_tables import render_weights
 from node.comparison import compare_book, convert_book
 from node.evidence import Trust
@@ -52,6 +54,17 @@ def test_a_proof_binds_the_weights(story_by_merit):
     document["weights"]["offer"]["credit_ppm"] += 1
     with pytest.raises(InvalidProof, match="the document says weights is"):
         verify_document(document, genesis)
+
+
+def test_a_countersignature_binds_them_too(story_by_merit, story):
+    for world in (story_by_merit, story[0]):
+        found = ChainQueries(world.node).get_trades(PERIOD)
+        assert check_root(found).hex() == found.gate.result_root
+    found = ChainQueries(story_by_merit.node).get_trades(PERIOD)
+    first, last = found.trades
+    bid = replace(last.weights.bid, credit_ppm=last.weights.bid.credit_ppm + 1)
+    with pytest.raises(WrongTradeList):
+        check_root(replace(found, trades=(first, replace(last, weights=replace(last.weights, bid=bid)))))
 
 
 async def test_a_nodes_open_book_is_compared_with_its_credits_and_statements(make_world, make_runtime):

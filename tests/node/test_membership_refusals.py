@@ -1,0 +1,209 @@
+"""What a membership must not be got round by, over real sockets: acts that are none, early admissions, old copies."""
+
+import asyncio
+import shutil
+
+import aiohttp
+import pytest
+
+from ledger.errors import DuplicateSigner, InvalidKey, RemoteRejected, RolledBack, TooFewSignatures
+from ledger.genesis import Authority
+from ledger.membership import Admission, sign_act
+from ledger.signatures import SigningKey
+from node.certificates import Subject, issue, name_of_key
+from node.client import Client
+from node.clock import now_ms
+from node.config import ListenAddress, SealingConfig, TlsConfig, save_genesis
+from node.keystore import save_key
+from node.messages import seal_batch
+from node.network import find_free_ports
+from node.queries import ChainQueries
+from node.runtime import Runtime
+from node.tls import make_client_context
+
+pytestmark = pytest.mark.live
+
+NEWCOMER, TLS_KEY, SECOND = (SigningKey(bytes([number]) * 32) for number in (0x61, 0x62, 0xA2))
+NEUTRAL = bytes([1, *bytes(31)])  # the point of order one
+PASSPHRASE, PATIENCE_S = b"only for tests", 30.0
+NAME, SERIAL = "homes-9", 4_711
+YEAR_MS = 365 * 86_400_000
+
+
+def admission(**changes):
+    now = now_ms()
+    facts = {
+        "serial": SERIAL, "name": NAME, "role": "consumer", "key": NEWCOMER.public_key, "tls_key": TLS_KEY.public_key,
+        "capacity_wh": 1_000, "position": "feeder-1", "owner": b"", "seals": (), "not_before_ms": now - 86_400_000,
+        "not_after_ms": now + YEAR_MS,
+    }  # fmt: skip
+    return Admission(**{**facts, **changes}).to_value()
+
+
+# --- acts ------------------------------------------------------------------------------------------
+
+
+async def test_acts_that_the_authority_has_not_made_are_refused(make_local, tmp_path):
+    """By a node's API: m - 1 signatures, m by one key, and keys of small order in what the authority has signed."""
+    local = make_local(1, secure=False, seals=False)
+    authority = Authority(threshold=2, keys=(local.authority.public_key, SECOND.public_key))
+    save_genesis(local.genesis.model_copy(update={"authority": authority}), tmp_path / "genesis.json")
+    both = (local.authority, SECOND)
+    async with local.running() as [node], Client(f"http://127.0.0.1:{node.api_port}", "jy1") as client:
+        network = (await client.genesis()).network_id
+        for error, signers, changes in (
+            (TooFewSignatures, both[:1], {}),
+            (DuplicateSigner, both[:1] * 2, {}),
+            (InvalidKey, both, {"key": NEUTRAL}),
+            (InvalidKey, both, {"tls_key": NEUTRAL}),
+        ):
+            with pytest.raises(RemoteRejected) as refused:
+                await client.send(local.keys[0], "admit", sign_act(network, admission(**changes), signers))
+            assert refused.value.code == error.__name__
+        await client.send(local.keys[0], "admit", sign_act(network, admission(), both))
+
+
+# --- who speaks at the peer port ---------------------------------------------------------------------
+
+
+class Caller:
+    """Says hello to a node, each time on a connection of its own."""
+
+    def __init__(self, local, context, key):
+        self._local, self._context, self._key = local, context, key
+        self._number = now_ms() << 20
+
+    async def call(self, node, index=0):
+        """None where the node listens, else the error's name."""
+        receiver, chain_id = self._local.keys[index].public_key, self._local.genesis.chain_id
+        self._number += 1
+        batch = seal_batch(self._key, chain_id=chain_id, receiver=receiver, number=self._number, messages=())
+        url = f"https://127.0.0.1:{node.peer_port}/p2p/{chain_id.hex()}"
+        async with (
+            aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._context)) as session,
+            session.post(url, data=batch, server_hostname=name_of_key(receiver)) as answer,
+        ):
+            return None if answer.status == 204 else (await answer.json())["error"]
+
+
+def make_newcomer(local, tmp_path):
+    """Whom the authority has issued a certificate already."""
+    subject = Subject(member=NAME, key=NEWCOMER.public_key, role="consumer", network=local.genesis.network_id)
+    *_, begin_ms, end_ms = admission()
+    files = TlsConfig(certificate=tmp_path / "tls.pem", key_file=tmp_path / "tls-key.pem", ca=tmp_path / "ca.pem")
+    files.certificate.write_bytes(
+        issue(
+            local.ca_pem,
+            local.ca_key,
+            subject,
+            tls_key=TLS_KEY.public_key,
+            serial=SERIAL,
+            not_before_ms=begin_ms,
+            not_after_ms=end_ms,
+        )
+    )
+    save_key(files.key_file, TLS_KEY, PASSPHRASE)
+    return Caller(local, make_client_context(files, PASSPHRASE), NEWCOMER)
+
+
+async def until_answered(caller, node, answer):
+    async with asyncio.timeout(PATIENCE_S):
+        while await caller.call(node) != answer:  # noqa: ASYNC110 - of sockets
+            await asyncio.sleep(0.05)
+
+
+def is_final(host, transaction):
+    chain = host.node.chain
+    place = chain.find_transaction(transaction.id)
+    return place is not None and chain.get_header(place[0]).height <= chain.final_height
+
+
+async def test_an_admission_counts_once_it_is_final(make_local, tmp_path):
+    """n0 alone makes blocks, and no certificate: its head takes the newcomer for a member, its peer port does not."""
+    local = make_local(2, period_ms=1_000)
+    newcomer = make_newcomer(local, tmp_path)
+    async with local.running(0) as [node]:
+        host = local.host(node)
+        act = sign_act(local.genesis.network_id, admission(), [local.authority])
+        assert await host.submit([local.transaction(0, 0, "admit", *act)]) == (None,)
+
+        def is_member():
+            listed = {item.name: item for item in ChainQueries(host.node).get_members()}
+            return NAME in listed and listed[NAME].status == "active"
+
+        await local.until(is_member)
+        assert host.node.chain.final_height == 0
+        assert await newcomer.call(node) == "NotActive"
+        async with local.running(1):
+            await until_answered(newcomer, node, None)
+
+
+async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
+    """An old ledger beside a guard of today is refused; a copy of both lets nobody in once it has caught up."""
+    local = make_local(3, period_ms=2_000)
+    revoked = Caller(local, make_client_context(local.configs[2].tls, PASSPHRASE), local.keys[2])
+    now = local.configs[0].data_dir
+    copy, kept = now.with_name("copy"), now.with_name("kept")
+    async with local.running(1):
+        async with local.running(0) as [node]:
+            await local.until(lambda: local.host(node).node.chain.final_height >= 1)
+            assert await revoked.call(node) is None
+        shutil.copytree(now, copy)
+        async with local.running(0) as [node]:
+            body = ("revoke", local.genesis.serial_of("n2"), "test")
+            act = sign_act(local.genesis.network_id, body, [local.authority])
+            revoke = local.transaction(0, 0, "revoke", *act)
+            assert await local.host(node).submit([revoke]) == (None,)
+            await local.until(lambda: is_final(local.host(node), revoke))
+            assert await revoked.call(node) == "NotActive"
+
+        now.rename(kept)
+        shutil.copytree(copy, now)
+        shutil.copy(kept / "jy1" / "guard", now / "jy1" / "guard")
+        with pytest.raises(RolledBack):
+            Runtime(local.configs[0])
+
+        shutil.copy(copy / "jy1" / "guard", now / "jy1" / "guard")
+        async with local.running(0) as [node]:
+            await until_answered(revoked, node, "NotActive")
+            await local.until(lambda: is_final(local.host(node), revoke))
+
+
+# --- one key on two hosts ----------------------------------------------------------------------------
+
+
+def open_twin(local, number):
+    """A node with the key of n2 on another host: it has none of what the first has signed, and begins anew."""
+    peer_port, api_port = find_free_ports(2)
+    changes = {
+        "data_dir": local.configs[2].data_dir.with_name(f"twin-{number}"),
+        "peer_listen": ListenAddress("127.0.0.1", peer_port),
+        "api_listen": ListenAddress("127.0.0.1", api_port),
+        "sealing": SealingConfig(core_share_ppm=local.configs[2].sealing.core_share_ppm // 4),
+    }
+    return Runtime(local.configs[2].model_copy(update=changes))
+
+
+async def test_two_hosts_with_one_key_give_themselves_away(make_local):
+    """Both seal on the genesis block, and that costs their member's credit; nobody else's."""
+    local = make_local(3)
+    async with local.running(2) as [first]:
+        await local.until(lambda: local.height(first) >= 1)
+        async with local.running(0, 1) as [node, _]:
+            ask = ChainQueries(local.host(node).node).get_account
+            await local.until(lambda: local.height(node) >= 2)
+            before_upt = ask("n2").credit_upt
+            for number in range(6):  # nobody hears of a first block that is found before its host is connected
+                twin = open_twin(local, number)
+                try:
+                    await twin.start()
+                    await local.until(lambda: local.height(twin) >= 1)  # noqa: B023
+                    async with asyncio.timeout(3):
+                        await local.until(lambda: ask("n2").penalty_upt)
+                    break
+                except TimeoutError:
+                    continue
+                finally:
+                    await twin.stop()
+            assert ask("n2").credit_upt < before_upt
+            assert (ask("n0").penalty_upt, ask("n1").penalty_upt) == (0, 0)
