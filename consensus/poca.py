@@ -17,6 +17,7 @@ from ledger.chain import Chain, Entry
 from ledger.errors import (
     BadParameters,
     NotASealer,
+    OverDiversityLimit,
     TargetMissed,
     WrongChain,
     WrongCredit,
@@ -60,17 +61,19 @@ class PocaEngine:
         if header.height != parent.height + 1:
             raise WrongHeight(expected=parent.height + 1, actual=header.height)
         check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
+        begin_ms = self._begin_ms(header.producer, parent, chain)
+        self._check_diversity(header, begin_ms, parent)
         period = self._period_at(header.timestamp_ms, parent)
         if header.period != period:
             raise WrongPeriod(expected=period, actual=header.period)
-        snapshot = get_snapshot(parent.state)
+        snapshot = self._snapshot_of(parent)
         standing = snapshot.members.get(header.producer)
         if standing is None:
             raise NotASealer(producer=header.producer.hex()[:16])
         if header.credit_upt != standing.credit_upt:
             raise WrongCredit(expected=standing.credit_upt, actual=header.credit_upt)
         base = self._next_base(parent, chain, snapshot)
-        n_diff = self._relieved(base, parent, header.timestamp_ms)
+        n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
         if header.n_diff != n_diff:
             raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
         self._check_seal(header, standing)
@@ -102,18 +105,24 @@ class PocaEngine:
 
     def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
-        snapshot = get_snapshot(parent.state)
+        snapshot = self._snapshot_of(parent)
         standing = snapshot.members.get(producer)
         if standing is None:
             return None
         earliest = median_time_past(_past_timestamps(parent, chain)) + 1
+        begin_ms = self._begin_ms(producer, parent, chain)
+        if begin_ms > parent.header.timestamp_ms:
+            earliest = max(earliest, begin_ms)
+            if now_ms < earliest:
+                return None
         base = self._next_base(parent, chain, snapshot)
         if self._eligibility.searches_nonce:
-            return self._proposal(max(now_ms, earliest), base, parent, standing)
-        return self._find_timestamp(producer, max(earliest, parent.header.timestamp_ms + 1), now_ms, base, parent)
+            return self._proposal(max(now_ms, earliest), begin_ms, base, parent, standing)
+        first_ms = max(earliest, parent.header.timestamp_ms + 1)
+        return self._find_timestamp(producer, first_ms, now_ms, begin_ms, base, parent)
 
-    def _proposal(self, timestamp_ms: int, base: int, parent: Entry, standing: Standing) -> Proposal:
-        n_diff = self._relieved(base, parent, timestamp_ms)
+    def _proposal(self, timestamp_ms: int, begin_ms: int, base: int, parent: Entry, standing: Standing) -> Proposal:
+        n_diff = self._relieved(base, timestamp_ms - begin_ms)
         target = None
         if self._eligibility.searches_nonce:
             target = self._eligibility.target(n_diff, standing.credit_upt, standing.balance_uyuan)
@@ -126,13 +135,13 @@ class PocaEngine:
         )
 
     def _find_timestamp(
-        self, producer: bytes, first_ms: int, last_ms: int, base: int, parent: Entry
+        self, producer: bytes, first_ms: int, last_ms: int, begin_ms: int, base: int, parent: Entry
     ) -> Proposal | None:
         """Eq. (9): the timestamp is what is searched. Tries at most the last `_MAX_TIMESTAMPS` milliseconds."""
-        standing = get_snapshot(parent.state).members[producer]
+        standing = self._snapshot_of(parent).members[producer]
         address = address_of(producer)
         for timestamp_ms in range(max(first_ms, last_ms - _MAX_TIMESTAMPS), last_ms + 1):
-            proposal = self._proposal(timestamp_ms, base, parent, standing)
+            proposal = self._proposal(timestamp_ms, begin_ms, base, parent, standing)
             value = self._eligibility.seal_value(b"", 0, parent.hash, address, timestamp_ms)
             if value <= self._eligibility.target(proposal.n_diff, standing.credit_upt, standing.balance_uyuan):
                 return proposal
@@ -143,6 +152,9 @@ class PocaEngine:
     def _check_chain(self, header: Header) -> None:
         if header.chain_id != self._chain_id:
             raise WrongChain(expected=self._chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
+
+    def _snapshot_of(self, parent: Entry) -> Snapshot:
+        return get_snapshot(parent.state)
 
     def _check_seal(self, header: Header, standing: Standing) -> None:
         target = self._eligibility.target(header.n_diff, standing.credit_upt, standing.balance_uyuan)
@@ -169,7 +181,7 @@ class PocaEngine:
         assert grandparent is not None, "the tree holds every ancestor"
         base = compute_next_base(
             parent.base_n_diff,
-            parent.header.timestamp_ms - grandparent.header.timestamp_ms,
+            parent.header.timestamp_ms - self._begin_ms(parent.header.producer, grandparent, chain),
             interval_ms=params.block_interval_ms,
             window=params.retarget_window,
             n_diff_min=params.n_diff_min,
@@ -188,9 +200,33 @@ class PocaEngine:
     def _total_weight(self, members: dict[bytes, Standing]) -> int:
         return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
 
-    def _relieved(self, base: int, parent: Entry, timestamp_ms: int) -> int:
+    def _begin_ms(self, producer: bytes, parent: Entry, chain: Chain) -> int:
+        """From when on a producer may seal on `parent`: at once, unless it has its share of the blocks below.
+
+        Then it waits for the others until relief would set in, and its relief and its solve time count from there, so
+        that the wait makes nothing easier. A chain with one producer left goes on, at that pace.
+        """
+        params = self._params
+        begin_ms = parent.header.timestamp_ms
+        if params.diversity_window:
+            below = islice(chain.ancestors(parent), params.diversity_window - 1)
+            if sum(entry.header.producer == producer for entry in below) >= params.diversity_limit:
+                begin_ms += params.relief_after * params.block_interval_ms
+        return begin_ms
+
+    def _check_diversity(self, header: Header, begin_ms: int, parent: Entry) -> None:
+        if parent.header.timestamp_ms < begin_ms > header.timestamp_ms:
+            params = self._params
+            raise OverDiversityLimit(
+                producer=header.producer.hex()[:16],
+                limit=params.diversity_limit,
+                window=params.diversity_window,
+                not_before=begin_ms,
+            )
+
+    def _relieved(self, base: int, elapsed_ms: int) -> int:
         steps = relief_steps(
-            timestamp_ms - parent.header.timestamp_ms,
+            elapsed_ms,
             interval_ms=self._params.block_interval_ms,
             relief_after=self._params.relief_after,
         )

@@ -100,6 +100,8 @@ class ConsensusParams(Section):
     checkpoint_depth: Natural = 2
     checkpoint_m: Natural = 0  # 0: the least m with 2(m+1) > n + f
     equivocation_cost_upt: CreditUpt = 20_000_000
+    diversity_window: Annotated[int, Field(ge=0, le=100)] = 0  # poca: of so many blocks in a row …; 0: as it comes
+    diversity_limit: Positive = 1  # … one member seals at most so many, unless nobody else does
     view_timeout_ms: Positive = 2_000  # pbft: how long the first view may take; twice as long in each further one …
     view_timeout_max_ms: Positive = 60_000  # … up to this
     empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
@@ -110,6 +112,8 @@ class ConsensusParams(Section):
             raise ValueError("n_diff_initial must lie between n_diff_min and n_diff_max")
         if self.max_ahead_ms * 2 > self.relief_after * self.block_interval_ms:
             raise ValueError("max_ahead_ms must be well below relief_after * block_interval_ms")
+        if 0 < self.diversity_window <= self.diversity_limit:
+            raise ValueError("diversity_limit must be below diversity_window, or it limits nothing")
         if self.view_timeout_max_ms < self.view_timeout_ms:
             raise ValueError("view_timeout_max_ms must not be below view_timeout_ms")
         return self
@@ -146,6 +150,10 @@ class MarketParams(Section):
     retail_uyuan_per_kwh: Natural = 615_000
     feed_in_uyuan_per_kwh: Natural = 410_000
     initial_credit_upt: CreditUpt = 90_000_000
+    initial_weight: Annotated[int, Field(ge=0, le=10**6)] = 0  # scores that the initial credit counts for, for good
+    score_unit_wh: Annotated[int, Field(ge=0, le=10**9, multiple_of=1_000)] = (
+        0  # a score counts once per so much agreed; 0: each once
+    )
     natural_factor_ppm: Annotated[int, Field(ge=0, lt=300_001)] = 0
     max_orders_per_member: Positive = 16
     max_orders_per_period: Positive = 100_000

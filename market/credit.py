@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 
 from ledger.accounts import Account
 from ledger.errors import EmptyContract
+from ledger.params import MarketParams
 from market.rounding import divide_half_up
 
 FULL_CREDIT_UPT = 100_000_000
@@ -42,39 +43,61 @@ def running_credit(scores_upt: Iterable[int]) -> int:
     return record.credit_upt
 
 
+def weigh_delivery(agreed_wh: int, unit_wh: int) -> int:
+    """How often a delivery's score counts: once per unit of what was agreed, the last one begun; 0 units: once.
+
+    Eqs (1) and (2) count every delivery once, so that a watt-hour delivered to an accomplice makes up for a
+    megawatt-hour that was not. With a unit, a share of the energy has to be made up for with as much.
+    """
+    return -(-agreed_wh // unit_wh) if unit_wh else 1
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CreditRecord:
-    """A member's scores so far, kept as sum and count so that no rounding accumulates."""
+    """A member's scores so far, kept as sum and weight so that no rounding accumulates."""
 
-    initial_upt: int  # the credit until the first score; it carries no weight afterwards
+    initial_upt: int  # the credit until the first score …
+    initial_weight: int = 0  # … and how many scores it counts for afterwards
     score_sum_upt: int = 0
     score_count: int = 0
+    score_weight: int = 0
 
-    def add(self, score_upt: int) -> CreditRecord:
+    def add(self, score_upt: int, weight: int = 1) -> CreditRecord:
         """The record with one more score (0 … 100e6 micro-points)."""
         assert 0 <= score_upt <= FULL_CREDIT_UPT, "a score is 0 … 100 points"
-        return replace(self, score_sum_upt=self.score_sum_upt + score_upt, score_count=self.score_count + 1)
+        return replace(
+            self,
+            score_sum_upt=self.score_sum_upt + score_upt * weight,
+            score_count=self.score_count + 1,
+            score_weight=self.score_weight + weight,
+        )
 
     @property
     def credit_upt(self) -> int:
-        """The mean of the scores in micro-points, half up; the initial credit where there are none."""
-        if not self.score_count:
+        """The weighted mean of initial credit and scores in micro-points, half up; the former where there are none."""
+        if not self.score_weight:
             return self.initial_upt
-        return divide_half_up(self.score_sum_upt, self.score_count)
+        total_upt = self.initial_upt * self.initial_weight + self.score_sum_upt
+        return divide_half_up(total_upt, self.initial_weight + self.score_weight)
 
 
-def add_score(account: Account, score_upt: int, *, initial_upt: int) -> Account:
+def add_score(account: Account, score_upt: int, *, agreed_wh: int, params: MarketParams) -> Account:
     """The account after one more delivery (a score of 0 … 100e6 micro-points): Eqs (1), (2) and (12) of text 000.
 
     Its credit is the mean of its scores less its penalties, and never below 0.
     """
     record = CreditRecord(
-        initial_upt=initial_upt, score_sum_upt=account.score_sum_upt, score_count=account.score_count
-    ).add(score_upt)
+        initial_upt=params.initial_credit_upt,
+        initial_weight=params.initial_weight,
+        score_sum_upt=account.score_sum_upt,
+        score_count=account.score_count,
+        score_weight=account.score_weight,
+    ).add(score_upt, weigh_delivery(agreed_wh, params.score_unit_wh))
     return account._replace(
         credit_upt=max(0, record.credit_upt - account.penalty_upt),
         score_sum_upt=record.score_sum_upt,
         score_count=record.score_count,
+        score_weight=record.score_weight,
     )
 
 

@@ -114,7 +114,7 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: Delivery) ->
         bought_upt = assess_delivery(trade.consumption_wh, trade.agreed_wh)
         sold_upt = assess_delivery(trade.output_wh, trade.agreed_wh, natural_factor_ppm=factor_ppm)
         for member, side, score_upt in ((trade.buyer, Side.BID, bought_upt), (trade.seller, Side.OFFER, sold_upt)):
-            _add_score(view, block, delivery.number, member, score_upt)
+            _add_score(view, block, delivery.number, member, score_upt, trade.agreed_wh)
             name = Assessment(delivery.source, delivery.kind, delivery.number, trade.trade_index, side)
             issue_assessment(view, name, member, score_upt)
     _record_digest(view, delivery, _digest_rows(delivery))
@@ -151,10 +151,11 @@ def receive_block_digest(view: Overlay, block: BlockContext, delivery: Delivery)
     _record_digest(view, delivery, expect_bytes(root, "root", size=HASH_SIZE))
 
 
-def _add_score(view: Overlay, block: BlockContext, period: int, member: Address, score_upt: int) -> None:
+def _add_score(
+    view: Overlay, block: BlockContext, period: int, member: Address, score_upt: int, agreed_wh: int
+) -> None:
     require_member(view, member)
-    account = get_account(view, member)
-    account = add_score(account, score_upt, initial_upt=block.params.market.initial_credit_upt)
+    account = add_score(get_account(view, member), score_upt, agreed_wh=agreed_wh, params=block.params.market)
     put_account(view, member, account)
     _add_member(view, member)
     view.emit("credit", period, member, score_upt, account.credit_upt)

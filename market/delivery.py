@@ -94,7 +94,8 @@ def settle_period(
         accounts.collect(row.seller, -row.seller_receives_uyuan)
         view.emit("settlement", period, row.buyer, row.seller, *row[5:])
         for address, score_upt in _score(record, row, params) if is_scored_here else ():
-            view.emit("credit", period, address, score_upt, accounts.add_score(address, score_upt, params))
+            credit_upt = accounts.add_score(address, score_upt, record.volume_wh, params)
+            view.emit("credit", period, address, score_upt, credit_upt)
     for rest in with_grid:
         accounts.collect(rest.member, rest.pays_uyuan - rest.receives_uyuan)
         view.emit("grid-settlement", period, *rest)
@@ -207,9 +208,9 @@ class _Accounts:
         self._accounts[address] = account._replace(balance_uyuan=account.balance_uyuan - amount_uyuan)
         self._collected_uyuan += amount_uyuan
 
-    def add_score(self, address: Address, score_upt: int, params: MarketParams) -> int:
+    def add_score(self, address: Address, score_upt: int, agreed_wh: int, params: MarketParams) -> int:
         """Count one more delivery; the account's new credit."""
-        account = add_score(self._get(address), score_upt, initial_upt=params.initial_credit_upt)
+        account = add_score(self._get(address), score_upt, agreed_wh=agreed_wh, params=params)
         self._accounts[address] = account
         return account.credit_upt
 

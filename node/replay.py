@@ -16,7 +16,7 @@ from consensus.credit_target import compute_shares
 from ledger.accounts import Account
 from ledger.hashing import show_address
 from ledger.params import Kind
-from market.credit import CreditRecord, add_penalty, add_score, assess_delivery
+from market.credit import CreditRecord, add_penalty, add_score, assess_delivery, weigh_delivery
 from node.day import ChainRecord, DayRecord, Message
 
 _BAND = 0.95
@@ -36,15 +36,19 @@ class CreditHistory:
 def compute_credits(record: DayRecord) -> CreditHistory:
     """Eqs (1), (2) and (12) applied to the settlements, hour by hour; what counts as agreed is what was accepted."""
     market = record.credit.genesis.params.market
-    books = {name: CreditRecord(initial_upt=market.initial_credit_upt) for name in record.players}
+    books = {
+        name: CreditRecord(initial_upt=market.initial_credit_upt, initial_weight=market.initial_weight)
+        for name in record.players
+    }
     series = {name: [market.initial_credit_upt] for name in record.players}
     for entry in record.hours:
         accepted_wh = entry.accepted_wh
         for row in entry.settlement.trades:
             buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
             scores = _score(row.consumption_wh, row.output_wh, accepted_wh[row.index], market.natural_factor_ppm)
+            weight = weigh_delivery(accepted_wh[row.index], market.score_unit_wh)
             for member, score_upt in zip((buyer, seller), scores, strict=True):
-                books[member] = books[member].add(score_upt)
+                books[member] = books[member].add(score_upt, weight)
         for name, book in books.items():
             series[name].append(book.credit_upt)
     return CreditHistory(
@@ -124,7 +128,7 @@ def _take_deliveries(
         scores = _score(consumption_wh, output_wh, agreed_wh, market.natural_factor_ppm)
         for address, score_upt in zip((buyer, seller), scores, strict=True):
             name = names[show_address(address)]
-            accounts[name] = add_score(accounts[name], score_upt, initial_upt=market.initial_credit_upt)
+            accounts[name] = add_score(accounts[name], score_upt, agreed_wh=agreed_wh, params=market)
             found.add(name)
     return found
 

@@ -1,4 +1,4 @@
-"""Deals on one trading chain: orders before a gate, meters after delivery. A script for worlds whose credit is earned."""
+"""Deals on one trading chain: orders before a gate, meters after delivery. For worlds whose credit is earned."""
 
 from __future__ import annotations
 
@@ -41,9 +41,11 @@ class Dealer:
         return self._world.genesis
 
     def wait_for(self, period: int, part: float = 0.1) -> None:
-        """Until that part of a period has passed."""
-        ledger = self.genesis.params.ledger
-        self._world.run_for(self.genesis.time_ms + round((period + part) * ledger.period_ms) - self._world.now_ms)
+        """Until that part of a period has passed, and every peer has a block of it, or what it begins is not there."""
+        world, period_ms = self._world, self.genesis.params.ledger.period_ms
+        world.run_for(max(0, self.genesis.time_ms + round((period + part) * period_ms) - world.now_ms))
+        chains = [peer.node.chain for peer in world.peers.values() if peer.node is not None]
+        world.run_until(lambda: all(chain.head.header.period >= period for chain in chains), limit_ms=period_ms)
 
     def order(self, name: str, side: Side, period: int, price_uyuan_per_kwh: int, volume_wh: int) -> None:
         intention = TradeIntention(

@@ -8,8 +8,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from ledger.accounts import Account
 from ledger.errors import EmptyContract
-from market.credit import FULL_CREDIT_UPT, CreditRecord, assess_delivery, running_credit
+from ledger.params import MarketParams
+from market.credit import (
+    FULL_CREDIT_UPT,
+    CreditRecord,
+    add_score,
+    assess_delivery,
+    running_credit,
+    weigh_delivery,
+)
 
 POINT = 1_000_000  # micro-points
 AGREED = 200  # kWh, in every row of Table 2
@@ -91,6 +100,31 @@ def test_a_record_without_scores_has_its_initial_credit_which_then_carries_no_we
     assert record.credit_upt == 60 * POINT
     assert record.add(90 * POINT).credit_upt == 90 * POINT
     assert record.score_count == 0
+
+
+def test_an_initial_credit_with_weight_counts_as_so_many_scores():
+    record = CreditRecord(initial_upt=60 * POINT, initial_weight=3)
+    assert record.credit_upt == 60 * POINT
+    assert record.add(100 * POINT).credit_upt == 70 * POINT
+    assert record.add(100 * POINT).add(100 * POINT, 6).credit_upt == 88 * POINT
+
+
+def test_without_a_unit_every_delivery_weighs_the_same_and_with_one_what_was_agreed():
+    assert [weigh_delivery(agreed_wh, 0) for agreed_wh in (1, 10**9)] == [1, 1]
+    assert [weigh_delivery(agreed_wh, 1_000) for agreed_wh in (1, 1_000, 1_001, 10**6)] == [1, 1, 2, 1_000]
+
+
+def test_with_a_unit_a_breach_takes_as_much_energy_to_make_up_for():
+    # 1 MWh not delivered, then 24 deliveries of 1 Wh each
+    by_params = {}
+    for unit_wh in (0, 1_000):
+        params = MarketParams(score_unit_wh=unit_wh)
+        account = add_score(Account(), 0, agreed_wh=10**6, params=params)
+        for _ in range(24):
+            account = add_score(account, FULL_CREDIT_UPT, agreed_wh=1, params=params)
+        assert account.score_count == 25
+        by_params[unit_wh] = account.credit_upt
+    assert by_params == {0: 96 * POINT, 1_000: 2_343_750}  # 24 of 25 scores, 24 of 1 024 kWh
 
 
 energies = st.integers(0, 10**12)

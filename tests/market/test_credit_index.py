@@ -256,11 +256,11 @@ def test_strangers_are_not_scored(lh1, row):
 def test_a_penalty_stays_when_scores_follow():
     account = add_penalty(Account(credit_upt=INITIAL), 20 * POINT)
     assert account.credit_upt == 70 * POINT
-    account = add_score(account, 100 * POINT, initial_upt=INITIAL)
+    account = add_score(account, 100 * POINT, agreed_wh=1, params=MarketParams(initial_credit_upt=INITIAL))
     assert account.credit_upt == 80 * POINT
     account = add_penalty(add_penalty(account, 50 * POINT), 50 * POINT)
     assert (account.credit_upt, account.penalty_upt) == (0, 120 * POINT)
-    assert add_score(account, 100 * POINT, initial_upt=INITIAL).credit_upt == 0
+    assert add_score(account, 100 * POINT, agreed_wh=1, params=MarketParams(initial_credit_upt=INITIAL)).credit_upt == 0
 
 
 def test_a_light_client_can_check_a_members_attributes(lh1):

@@ -1,0 +1,70 @@
+"""`gridmerit sim recommend`: every attack with its mitigation off and on, and the parameters that follow from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from node.output import emit, json_option, note
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from simulation.recommendation import Job
+    from simulation.scenario import Value
+
+
+@click.command("recommend")
+@click.option("--quick", is_flag=True, help="A few trials of each: a minute, and wide intervals.")
+@click.option("--only", multiple=True, metavar="PARAMETER", help="Such as consensus.tau_upt; may be repeated.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=1, show_default=True, help="Of all trials.")
+@click.option("--jobs", type=click.IntRange(1, 1024), help="Processes on this machine.  [default: all cores]")
+@click.option(
+    "--out", type=click.Path(path_type=Path, file_okay=False), required=True, help="The directory for the report."
+)
+@json_option
+def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, out: Path) -> None:
+    """Measure what each mitigation does, and recommend parameters.
+
+    Writes OUT/recommendation.md and OUT/recommendation.json: each attack with its mitigation off and on, with 95 %
+    intervals and theory, and where configs/recommended has another value than the one recommended.
+
+    \b
+    Example:
+      gridmerit sim recommend --quick --out why
+    """
+    from node.network import load_params_set
+    from simulation.executors import count_cores
+    from simulation.recommendation import QUESTIONS, make_answers, make_document, plan_trials, render_markdown
+
+    known = [question.name for question in QUESTIONS]
+    for name in only:
+        if name not in known:
+            raise click.BadParameter(f"{name!r} is none of {', '.join(known)}", param_hint="--only")
+    planned = list(plan_trials(is_quick=quick, seed=seed, only=only))
+    rows = _run(planned, jobs or count_cores())
+    answers = make_answers(rows, load_params_set("recommended"), is_quick=quick, seed=seed)
+    document, text = make_document(answers), render_markdown(answers)
+    out.mkdir(parents=True, exist_ok=True)
+    (out / "recommendation.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (out / "recommendation.md").write_text(text, encoding="utf-8")
+    emit({"directory": str(out), "seed": seed, "trials": len(planned), "answers": document}, text.rstrip())
+    note(f"wrote {out / 'recommendation.md'}")
+
+
+def _run(planned: list[Job], jobs: int) -> list[tuple[Job, Mapping[str, Value]]]:
+    """The rows, in the order planned, whichever process was first."""
+    from node.commands.sim import show_progress
+    from simulation.executors import open_executor
+    from simulation.recommendation import run_job
+
+    rows = []
+    with open_executor(jobs, None) as (executor, _), show_progress(len(planned)) as on_progress:
+        futures = [executor.submit(run_job, job) for job in planned]
+        for job, future in zip(planned, futures, strict=True):
+            rows.append((job, future.result()))
+            on_progress(len(rows), len(planned))
+    return rows

@@ -1,0 +1,122 @@
+"""Attacks that only credit-scaled difficulty has: each works with its mitigation off, and is held with it on.
+
+An estimate agrees with theory when its own interval holds it, and two differ when their intervals are apart.
+"""
+
+import pytest
+
+from ledger.errors import BadSetting
+from simulation.scenario import load_scenario, parse_settings
+from simulation.scenarios.credit_forks import compute_stall
+from simulation.statistics import clopper_pearson, mean_interval
+
+CONFIDENCE = 0.99
+
+
+def run(name, trials, **settings):
+    """The rows of so many trials, seeds 0, 1, …"""
+    scenario = load_scenario(name)
+    given = parse_settings(scenario, settings)
+    return [scenario.run(given, seed).row for seed in range(trials)]
+
+
+def share(rows, column, out_of):
+    """The interval of a share over all rows."""
+    return clopper_pearson(sum(row[column] for row in rows), sum(row[out_of] for row in rows), CONFIDENCE)
+
+
+def theory(name, metric, **settings):
+    scenario = load_scenario(name)
+    found = next(each for each in scenario.metrics if each.name == metric)
+    return found.theory(parse_settings(scenario, settings)).value
+
+
+def assert_agrees(interval, expected):
+    low, high = interval
+    assert low <= expected <= high, (interval, expected)
+
+
+# --- low-credit forks ------------------------------------------------------------------------------
+
+
+def test_under_the_naive_rule_a_low_credit_fork_wins_as_often_as_its_hash_power_has_it():
+    # 40 % of the hash power at an eighth of the others' target, four blocks behind
+    naive = run("credit-fork", 24, work="naive")
+    interval = share(naive, "heavier", "attempts")
+    assert_agrees(interval, theory("credit-fork", "fork became heavier", work="naive"))
+    assert interval[0] > 0.2
+    assert sum(row["reverted"] for row in naive) > 0
+
+
+def test_where_work_is_free_of_credit_it_does_not():
+    rows = run("credit-fork", 24)
+    assert_agrees(share(rows, "heavier", "attempts"), theory("credit-fork", "fork became heavier"))
+    assert sum(row["reverted"] for row in rows) == 0
+
+
+def test_checkpoints_bound_even_the_naive_rule():
+    free, held = (run("credit-fork", 16, work="naive", slot_blocks=blocks) for blocks in (0, 3))
+    assert sum(row["reverted"] for row in held) < sum(row["reverted"] for row in free)
+    assert max(row["deepest_reorg"] for row in held) < max(row["deepest_reorg"] for row in free)
+
+
+def test_one_member_s_own_fork_is_held_by_diversity():
+    majority = {"q": 0.6, "weight": 1, "z": 6}
+    off = run("credit-fork", 6, **majority)
+    on = run("credit-fork", 6, **majority, diversity_window=12, diversity_limit=6)
+    assert share(off, "heavier", "attempts")[0] > share(on, "heavier", "attempts")[0]
+    assert [row["reverted"] for row in off] == [1] * 6
+    assert [row["reverted"] for row in on] == [0] * 6
+
+
+# --- loss of the best member -----------------------------------------------------------------------
+
+
+def test_without_relief_the_loss_of_the_best_member_stops_the_chain_and_with_it_not():
+    never = run("best-member-lost", 4, relief_after=0, patience=200)
+    assert [row["stalled"] for row in never] == [1] * 4
+    relieved = [row["waited"] for row in run("best-member-lost", 20)]
+    assert_agrees(mean_interval(relieved, CONFIDENCE), theory("best-member-lost", "wait for the next block"))
+
+
+def test_the_wait_has_its_closed_form():
+    mean, beyond = compute_stall(0.5, 0, 10_000)
+    assert (mean, beyond) == (pytest.approx(2.0), pytest.approx(0.0))
+    assert compute_stall(1e-3, 0, 100)[1] == pytest.approx(0.9048374)  # e^−0.1
+    assert compute_stall(1e-6, 12, 1_000)[0] < 12 + 21  # 2^20 is a million
+
+
+# --- coalitions and grinding -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("tau", "coalition"), [(1.0, 1), (10.0, 1), (10.0, 3), (10.0, 7)])
+def test_a_coalition_has_the_share_of_eq_11_and_rewrites_accordingly(tau, coalition):
+    settings = {"tau": tau, "coalition": coalition, "blocks": 2_000}
+    rows = run("credit-coalition", 3, **settings)
+    assert_agrees(share(rows, "own", "blocks"), theory("credit-coalition", "coalition's blocks", **settings))
+    assert_agrees(share(rows, "reverted", "races"), theory("credit-coalition", "payment reversed", **settings))
+
+
+@pytest.mark.parametrize(
+    ("eligibility", "low", "high"), [("poca", 0.15, 0.35), ("work", 0.15, 0.35), ("stake", 0.6, 1)]
+)
+def test_grinding_pays_where_a_form_of_a_block_costs_nothing(eligibility, low, high):
+    rows = run("credit-grinding", 2, eligibility=eligibility)
+    interval = share(rows, "own", "blocks")
+    assert low < interval[0] < interval[1] < high
+    assert_agrees(interval, theory("credit-grinding", "grinder's blocks", eligibility=eligibility))
+
+
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("credit-fork", {"q": 1.0}),
+        ("credit-fork", {"diversity_window": 6, "diversity_limit": 6}),
+        ("best-member-lost", {"tau": 0.5}),
+        ("credit-grinding", {"forms": 0}),
+        ("new-keys", {"keys": 17}),
+    ],
+)
+def test_impossible_settings_are_refused(name, settings):
+    with pytest.raises(BadSetting):
+        parse_settings(load_scenario(name), settings)
