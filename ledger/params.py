@@ -151,9 +151,7 @@ class MarketParams(Section):
     feed_in_uyuan_per_kwh: Natural = 410_000
     initial_credit_upt: CreditUpt = 90_000_000
     initial_weight: Annotated[int, Field(ge=0, le=10**6)] = 0  # scores that the initial credit counts for, for good
-    score_unit_wh: Annotated[int, Field(ge=0, le=10**9, multiple_of=1_000)] = (
-        0  # a score counts once per so much agreed; 0: each once
-    )
+    score_unit_wh: Annotated[int, Field(ge=0, le=10**9, multiple_of=100)] = 0  # a score counts per so much; 0: once
     natural_factor_ppm: Annotated[int, Field(ge=0, lt=300_001)] = 0
     max_orders_per_member: Positive = 16
     max_orders_per_period: Positive = 100_000

@@ -44,12 +44,12 @@ def running_credit(scores_upt: Iterable[int]) -> int:
 
 
 def weigh_delivery(agreed_wh: int, unit_wh: int) -> int:
-    """How often a delivery's score counts: once per unit of what was agreed, the last one begun; 0 units: once.
+    """How often a delivery's score counts: once per whole unit of what was agreed; where the unit is 0: once.
 
     Eqs (1) and (2) count every delivery once, so that a watt-hour delivered to an accomplice makes up for a
     megawatt-hour that was not. With a unit, a share of the energy has to be made up for with as much.
     """
-    return -(-agreed_wh // unit_wh) if unit_wh else 1
+    return agreed_wh // unit_wh if unit_wh else 1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

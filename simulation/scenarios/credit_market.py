@@ -49,7 +49,9 @@ class CreditSettings(Settings):
     tau: float = Field(default=10.0, ge=1, le=100, description="credit temperature, points")
     initial_credit: float = Field(default=90.0, ge=0, le=100, description="credit before the first score, points")
     initial_weight: int = Field(default=0, ge=0, le=10_000, description="scores that the initial credit counts for")
-    score_unit_kwh: int = Field(default=0, ge=0, le=1_000, description="a score counts once per so many kWh; 0: once")
+    score_unit_wh: int = Field(
+        default=0, ge=0, le=10**6, multiple_of=100, description="a score counts once per so much agreed, Wh; 0: once"
+    )
     blocks: int = Field(default=60, ge=1, le=10_000, description="blocks of which the shares are counted")
 
 
@@ -93,7 +95,7 @@ def _found(names: tuple[str, ...], given: CreditSettings) -> Network:
     market = make_clock(
         initial_credit_upt=initial_upt,
         initial_weight=given.initial_weight,
-        score_unit_wh=1_000 * given.score_unit_kwh,
+        score_unit_wh=given.score_unit_wh,
     )
     period_ms = _BLOCKS_PER_PERIOD * INTERVAL_MS
     network = make_network(names, period_ms=period_ms, consensus=consensus, market=market)
@@ -147,7 +149,7 @@ def rule(given: CreditSettings, *deliveries: tuple[int, int, int]) -> float:
     record = CreditRecord(initial_upt=round(given.initial_credit * _POINT), initial_weight=given.initial_weight)
     for count, agreed_wh, score in deliveries:
         for _ in range(count):
-            record = record.add(score * _POINT, weigh_delivery(agreed_wh, 1_000 * given.score_unit_kwh))
+            record = record.add(score * _POINT, weigh_delivery(agreed_wh, given.score_unit_wh))
     return record.credit_upt / _POINT
 
 

@@ -63,7 +63,7 @@ OTHER_VALUES = {
         "feed_in_uyuan_per_kwh": 1,
         "initial_credit_upt": 1,
         "initial_weight": 1,
-        "score_unit_wh": 1_000,
+        "score_unit_wh": 100,
         "natural_factor_ppm": 300_000,
         "max_orders_per_member": 1,
         "max_orders_per_period": 1,

@@ -111,7 +111,7 @@ def test_an_initial_credit_with_weight_counts_as_so_many_scores():
 
 def test_without_a_unit_every_delivery_weighs_the_same_and_with_one_what_was_agreed():
     assert [weigh_delivery(agreed_wh, 0) for agreed_wh in (1, 10**9)] == [1, 1]
-    assert [weigh_delivery(agreed_wh, 1_000) for agreed_wh in (1, 1_000, 1_001, 10**6)] == [1, 1, 2, 1_000]
+    assert [weigh_delivery(agreed_wh, 1_000) for agreed_wh in (999, 1_000, 1_999, 10**6)] == [0, 1, 1, 1_000]
 
 
 def test_with_a_unit_a_breach_takes_as_much_energy_to_make_up_for():
@@ -124,7 +124,7 @@ def test_with_a_unit_a_breach_takes_as_much_energy_to_make_up_for():
             account = add_score(account, FULL_CREDIT_UPT, agreed_wh=1, params=params)
         assert account.score_count == 25
         by_params[unit_wh] = account.credit_upt
-    assert by_params == {0: 96 * POINT, 1_000: 2_343_750}  # 24 of 25 scores, 24 of 1 024 kWh
+    assert by_params == {0: 96 * POINT, 1_000: 0}  # 24 of 25 scores, and nothing for less than a kWh
 
 
 energies = st.integers(0, 10**12)

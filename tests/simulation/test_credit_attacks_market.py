@@ -6,7 +6,7 @@ from simulation.scenario import load_scenario, parse_settings
 from simulation.statistics import clopper_pearson
 
 CONFIDENCE = 0.99
-HELD = {"initial_credit": 50.0, "initial_weight": 100, "score_unit_kwh": 1}
+HELD = {"initial_credit": 50.0, "initial_weight": 1_000, "score_unit_wh": 100}
 
 
 def run(name, seed=0, **settings):
@@ -26,8 +26,8 @@ def test_a_breach_is_washed_away_where_each_delivery_counts_once():
 
 
 def test_it_stays_where_energy_counts():
-    row, theories, share = run("wash-trading", score_unit_kwh=1)
-    assert row["credit"] == pytest.approx(theories["credit after it"], abs=1e-6) == pytest.approx(100 * 32 / 432)
+    row, theories, share = run("wash-trading", score_unit_wh=100)
+    assert row["credit"] == pytest.approx(theories["credit after it"], abs=1e-6) == 0
     assert share[0] <= theories["blocks after it"] <= share[1]
     assert row["own"] == 0
 
