@@ -23,6 +23,8 @@ BUG, USAGE, INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("demo", "Run a whole market day on this machine and check it."),
     "paper": ("paper", "Reproduce the paper's Table 2, Figs 3 and 4 and its claim."),
+    "sim": ("sim", "The laboratory: attacks and forks in virtual time, beside their theory."),
+    "attack": ("attack", "Attack a disposable network of real processes, and see what honest nodes make of it."),
     "net": ("net", "Make, start, watch and stop a network of nodes on this machine."),
     "agents": ("agents", "Play the packaged day round the clock: plans, orders, readings."),
     "init": ("init", "Make a node directory that joins a network."),

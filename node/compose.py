@@ -26,8 +26,8 @@ from node.network import (
     GRID,
     Host,
     Network,
+    load_engine_params,
     load_packaged_profile,
-    load_params_set,
     make_directory,
     new_network,
     scale_params,
@@ -45,15 +45,20 @@ _SHORT_PERIOD_MS = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Who runs a container: `organisations` host all chains, `players` the trading chain alone."""
+    """Who runs a container: `organisations` host all chains, `players` and an `attacker` the trading chain alone."""
 
     organisations: tuple[str, ...]
     players: tuple[str, ...]
+    attacker: str | None = None
     trading: str = "jy1"
 
     @property
-    def names(self) -> tuple[str, ...]:
+    def honest(self) -> tuple[str, ...]:
         return (*self.organisations, *self.players)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        return self.honest if self.attacker is None else (*self.honest, self.attacker)
 
     @property
     def volumes(self) -> tuple[str, ...]:
@@ -61,8 +66,10 @@ class Cluster:
 
     @property
     def hosts(self) -> tuple[Host, ...]:
-        players = (Host(name=name, chains=(self.trading,)) for name in self.players)
-        return (*(Host(name=name) for name in self.organisations), *players)
+        return tuple(
+            Host(name=name) if name in self.organisations else Host(name=name, chains=(self.trading,))
+            for name in self.names
+        )
 
 
 def list_candidates(profile: Profile) -> tuple[str, ...]:
@@ -71,11 +78,16 @@ def list_candidates(profile: Profile) -> tuple[str, ...]:
     return (DISPATCH, GRID, *(player.name for player in players))
 
 
-def choose_cluster(profile: Profile, *, organisations: int, players: int) -> Cluster:
-    """The first so many organisations, and the players that follow them."""
+def choose_cluster(profile: Profile, *, organisations: int, players: int, attacked: bool = False) -> Cluster:
+    """The first so many organisations, the players that follow, and the next as attacker if one is left."""
     names = list_candidates(profile)
-    assert 1 <= organisations <= organisations + players <= len(names), (organisations, players)
-    return Cluster(organisations=names[:organisations], players=names[organisations : organisations + players])
+    honest = organisations + players
+    assert 1 <= organisations <= honest <= len(names), (organisations, players)
+    return Cluster(
+        organisations=names[:organisations],
+        players=names[organisations:honest],
+        attacker=names[honest] if attacked and honest < len(names) else None,
+    )
 
 
 # --- what the init service does ------------------------------------------------------------------
@@ -84,8 +96,9 @@ def choose_cluster(profile: Profile, *, organisations: int, players: int) -> Clu
 def provision(root: Path, cluster: Cluster, *, params: Sequence[ChainParams], profile: Profile) -> bool:
     """Make the network once, each service's part in its volume below `root`; False where it is there already.
 
-    What an interrupted run left behind is made anew: the genesis comes last, and nothing starts without it. Raises
-    `BadConfigFile` where a volume of a network that is made has been lost, and what `new_network` raises.
+    One with an attacker is disposable. What an interrupted run left behind is made anew: the genesis comes last, and
+    nothing starts without it. Raises `BadConfigFile` where a volume of a network that is made has been lost, and what
+    `new_network` raises.
     """
     if (root / PUBLIC / GENESIS_FILE).is_file():
         _check_complete(root, cluster)
@@ -100,6 +113,7 @@ def provision(root: Path, cluster: Cluster, *, params: Sequence[ChainParams], pr
             params=params,
             profile=profile,
             core_share_ppm=CORE_SHARE_PPM,
+            disposable=cluster.attacker is not None,
         )
         for entry in network.nodes:
             _move_in(network.directory_of(entry), root / entry.name)
@@ -184,13 +198,16 @@ def _empty(home: Path) -> None:
             path.unlink()
 
 
-def choose_params(period_ms: int) -> tuple[ChainParams, ...]:
-    """The recommended chains at a period of this length; the demo's clock where it is below half a minute."""
+def choose_params(period_ms: int, engine: str | None = None) -> tuple[ChainParams, ...]:
+    """The recommended chains at a period of this length; the demo's clock where it is below half a minute.
+
+    With an `engine`, all of them agree by it.
+    """
     from node.demo import make_demo_params
 
     if period_ms < _SHORT_PERIOD_MS:
-        return make_demo_params(period_ms)
-    return tuple(scale_params(chain, period_ms) for chain in load_params_set())
+        return make_demo_params(period_ms, engine)
+    return tuple(scale_params(chain, period_ms) for chain in load_engine_params(engine))
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -209,7 +226,7 @@ _HEAD = """\
 # find each other by name; no port is open on this machine, and nothing in the cluster reaches the outside.
 # GRIDMERIT_PERIOD_MS is the length of a period, a minute if you do not say; it counts when the network is made.
 # GRIDMERIT_BUT names players for whom the agents place no orders, such as homes-3, because you do.
-
+{attack}
 x-base: &base
   image: ${{GRIDMERIT_IMAGE:-gridmerit}}
   user: "1000:1000"
@@ -252,6 +269,26 @@ _NODE = """
       - {public}:{mount}/{public}:ro
 """
 
+_ATTACK_NOTE = """\
+#
+# Profile `attack`: `GRIDMERIT_ATTACK=equivocation docker compose --profile attack up -d` makes a disposable network, in
+# which {name} attacks the others; `gridmerit attack list` has the attacks. No other network can be attacked.
+"""
+
+_ATTACKER = """
+  {name}:  # an attacker, {trading}
+    <<: *node
+    profiles: [attack]
+    restart: "no"
+    command: [attack, start, "${{GRIDMERIT_ATTACK:-none}}", {mount}/{name}]
+    environment:
+      <<: *environment
+      GRIDMERIT_NODE: {mount}/{name}
+    volumes:
+      - {name}:{mount}/{name}
+      - {public}:{mount}/{public}:ro
+"""
+
 _TAIL = """
   agents:  # all players of the day with their meters, and the dispatcher's plans
     <<: *node
@@ -273,11 +310,13 @@ volumes:
 """
 
 
-def render_compose(cluster: Cluster) -> str:
+def render_compose(cluster: Cluster, engine: str | None = None) -> str:
     """The text of the compose file."""
     organisations, players = len(cluster.organisations), len(cluster.players)
     options = ["--nodes", str(organisations), *(["--players", str(players)] if players else [])]
+    options += ["--engine", engine] if engine else []
     init = ["net", "provision", MOUNT, *options, "--period-ms", "${GRIDMERIT_PERIOD_MS:-60000}"]
+    init += ["--attack", "${GRIDMERIT_ATTACK:-}"] if cluster.attacker else []
     what = f"{organisations} organisations with all three chains" + (
         f", {players} market players with the trading chain alone" if players else ""
     )
@@ -287,18 +326,22 @@ def render_compose(cluster: Cluster) -> str:
         command=" ".join(["gridmerit net new DIR --compose", *options]),
         first=cluster.organisations[0],
         api_port=API_PORT,
+        attack=_ATTACK_NOTE.format(name=cluster.attacker) if cluster.attacker else "",
         init=", ".join(f'"{word}"' for word in init),
         init_volumes="\n".join(f"      - {name}:{MOUNT}/{name}" for name in cluster.volumes),
     )
     nodes = [
-        _NODE.format(name=name, what=_describe(name, cluster), mount=MOUNT, public=PUBLIC) for name in cluster.names
+        _NODE.format(name=name, what=_describe(name, cluster), mount=MOUNT, public=PUBLIC) for name in cluster.honest
     ]
+    if cluster.attacker:
+        place = {"name": cluster.attacker, "trading": cluster.trading, "mount": MOUNT, "public": PUBLIC}
+        nodes.append(_ATTACKER.format(**place))
     tail = _TAIL.format(
         first=cluster.organisations[0],
         api_port=API_PORT,
         mount=MOUNT,
         agents=AGENTS,
-        healthy="\n".join(f"      {name}: {{condition: service_healthy}}" for name in cluster.names),
+        healthy="\n".join(f"      {name}: {{condition: service_healthy}}" for name in cluster.honest),
         volumes="\n".join(f"  {name}:" for name in cluster.volumes),
     )
     return "".join([head, *nodes, tail])

@@ -37,9 +37,9 @@ from node.day import KINDS, DayRecord
 from node.keystore import load_key, load_passphrase
 from node.network import (
     Network,
+    load_engine_params,
     load_network,
     load_packaged_profile,
-    load_params_set,
     make_directory,
     new_network,
     scale_params,
@@ -103,7 +103,7 @@ def choose_period_ms(peers: int) -> int:
     return _PERIOD_MS + _PERIOD_MS_PER_PEER * max(0, peers - 4)
 
 
-def make_demo_params(period_ms: int) -> tuple[ChainParams, ...]:
+def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainParams, ...]:
     """The recommended parameters of the three chains at a period of seconds, and a few changes that this takes.
 
     From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
@@ -116,7 +116,7 @@ def make_demo_params(period_ms: int) -> tuple[ChainParams, ...]:
     checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals. A hiccup of some
     seconds on a busy machine then neither changes the trades nor loses a reading.
     """
-    return tuple(_quicken(scale_params(params, period_ms)) for params in load_params_set())
+    return tuple(_quicken(scale_params(params, period_ms)) for params in load_engine_params(engine))
 
 
 def _quicken(params: ChainParams) -> ChainParams:

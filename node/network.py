@@ -187,6 +187,19 @@ def load_params_set(source: str | Path = "recommended") -> tuple[ChainParams, ..
     return tuple(sorted((load_chain_params(file) for file in files), key=lambda params: params.name))
 
 
+def load_engine_params(engine: str | None) -> tuple[ChainParams, ...]:
+    """The recommended chains, or such as all agree by one engine: the set `bft`, or DU1 by the same rules as LH1."""
+    if engine == "pbft":
+        return load_params_set("bft")
+    chains = load_params_set()
+    if engine is None:
+        return chains
+    rules = next(chain.consensus for chain in chains if chain.kind == "credit")
+    return tuple(
+        chain if chain.consensus.engine == engine else chain.model_copy(update={"consensus": rules}) for chain in chains
+    )
+
+
 def choose_chains(params: Sequence[ChainParams], names: Sequence[str], source: str) -> tuple[ChainParams, ...]:
     """Some chains of a set from `source`. Raises `NoSuchChain`."""
     known = [item.name for item in params]
@@ -305,14 +318,15 @@ def new_network(
     profile: Profile,
     seed: int | None = None,
     core_share_ppm: int = CORE_SHARE_PPM,
+    disposable: bool = False,
 ) -> Network:
     """Write a network's genesis, keys and node directories.
 
     The profile's producers come first, then its consumers; the first `nodes` of them host and seal all chains, the
     others are clients. Or those do that `nodes` lists, which may be the grid company and the dispatcher, too. A
     scheduling chain has a dispatcher, and its lines are where the players are. With a `seed` all keys follow from it,
-    so that two networks have the same members: for rehearsals only. Raises `BusyDirectory`, `UnusableDirectory`,
-    `BadParameters` or a `ConfigError` of the key files.
+    so that two networks have the same members: for rehearsals only. A `disposable` one may be attacked. Raises
+    `BusyDirectory`, `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
     """
     for chain in params:
         check_params(chain)
@@ -329,7 +343,7 @@ def new_network(
     rate = measure_nonces_per_s() * core_share_ppm // _PPM
     positions = deal_positions(scheduling, list(meters))
     members = _make_members(profile, keys, sealing, positions, tls_keys)
-    genesis = _make_genesis(_calibrate_for(params, hosts, nonces_per_s=rate), members, authority)
+    genesis = _make_genesis(_calibrate_for(params, hosts, nonces_per_s=rate), members, authority, disposable)
 
     claim_directory(directory)
     save_genesis(genesis, directory / GENESIS_FILE)
@@ -422,7 +436,7 @@ class AuthorityKeys(NamedTuple):
 
 
 def _make_genesis(
-    params: Sequence[ChainParams], members: tuple[GenesisMember, ...], authority: AuthorityKeys
+    params: Sequence[ChainParams], members: tuple[GenesisMember, ...], authority: AuthorityKeys, disposable: bool
 ) -> Genesis:
     """The trading chain's genesis. Raises `BadParameters` where the chains do not fit together."""
     first, *others = sorted(params, key=lambda chain: chain.kind != "trading")
@@ -433,6 +447,7 @@ def _make_genesis(
             members=members,
             siblings=tuple(others),
             authority=Authority(keys=(authority.act.public_key,)),
+            disposable=disposable,
         )
     except ValidationError as error:
         raise BadParameters(detail=error.errors()[0]["msg"].removeprefix("Value error, ")) from None

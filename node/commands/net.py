@@ -55,10 +55,12 @@ def command() -> None:
 @click.option(
     "--engine",
     type=click.Choice(["poca", "pbft"]),
-    help="How blocks are agreed on: by proof of credit assessment, or by PBFT, which is --chain-params bft.",
+    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --chain-params"
+    " bft.  [default: PBFT on du1, poca on the others]",
 )
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
+@click.option("--disposable", is_flag=True, help="Mark the network, for ever, as one that gridmerit attack may attack.")
 @click.option("--compose", is_flag=True, help="Write a compose file for as many containers instead, and nothing else.")
 @click.option(
     "--players",
@@ -75,6 +77,7 @@ def new(
     engine: str | None,
     period_ms: int | None,
     seed: int | None,
+    disposable: bool,
     compose: bool,
     players: int,
 ) -> None:
@@ -99,43 +102,52 @@ def new(
       gridmerit net new mynet --nodes 4 --period-ms 60000
       gridmerit net new plain --chains jy1
       gridmerit net new agreed --engine pbft --nodes 4
+      gridmerit net new victims --disposable --chains jy1
       gridmerit net new cluster --compose --nodes 4 --players 3
+      gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
     """
     if compose:
-        others = (chains, engine, period_ms, seed)
-        if params_set != "recommended" or any(option is not None for option in others):
-            raise click.UsageError("--compose goes with --nodes and --players alone")
-        _write_compose(directory, nodes, players)
+        others = (chains, period_ms, seed)
+        if params_set != "recommended" or disposable or any(option is not None for option in others):
+            raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
+        _write_compose(directory, nodes, players, engine)
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from node.network import choose_chains, load_packaged_profile, load_params_set, new_network, scale_params
+    from node.network import load_packaged_profile, new_network
 
-    if engine == "pbft" and params_set == "recommended":
-        params_set = "bft"
-    params = load_params_set(params_set)
+    params = _choose_params(params_set, engine, chains, period_ms)
+    if seed is not None:
+        note("keys made from a seed are public knowledge: use this network for rehearsals only")
+    profile = load_packaged_profile()
+    network = new_network(directory, nodes=nodes, params=params, profile=profile, seed=seed, disposable=disposable)
+    attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
+    emit({**describe(network), "disposable": disposable}, _render_new(network, params) + attack)
+
+
+def _choose_params(
+    params_set: str, engine: str | None, chains: str | None, period_ms: int | None
+) -> tuple[ChainParams, ...]:
+    from node.network import choose_chains, load_engine_params, load_params_set, scale_params
+
+    params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
         raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
     if chains is not None:
         params = choose_chains(params, parse_names(chains), params_set)
-    if period_ms is not None:
-        params = tuple(scale_params(chain, period_ms) for chain in params)
-    if seed is not None:
-        note("keys made from a seed are public knowledge: use this network for rehearsals only")
-    network = new_network(directory, nodes=nodes, params=params, profile=load_packaged_profile(), seed=seed)
-    emit(describe(network), _render_new(network, params))
+    return params if period_ms is None else tuple(scale_params(chain, period_ms) for chain in params)
 
 
-def _write_compose(directory: Path, nodes: int, players: int) -> None:
+def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
     from node.compose import choose_cluster, list_candidates, render_compose, save_compose
     from node.network import load_packaged_profile
 
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
-    cluster = choose_cluster(profile, organisations=nodes, players=players)
-    file = save_compose(directory, render_compose(cluster))
-    rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.names]
+    cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
+    file = save_compose(directory, render_compose(cluster, engine))
+    rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
     text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
     emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
 
@@ -147,8 +159,12 @@ def _write_compose(directory: Path, nodes: int, players: int) -> None:
     "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
 )
 @click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
+@click.option("--engine", type=click.Choice(["poca", "pbft"]), help="How blocks are agreed on, on every chain.")
+@click.option("--attack", metavar="NAME", help="Make a disposable network with one member more, which attacks so.")
 @json_option
-def provision(directory: Path, nodes: int, players: int, period_ms: int) -> None:
+def provision(
+    directory: Path, nodes: int, players: int, period_ms: int, engine: str | None, attack: str | None
+) -> None:
     """Make keys, certificates and the genesis for containers, once: a directory per volume.
 
     The init service of a compose file runs this. Where the network is made already, it does nothing. Periods below half
@@ -162,9 +178,13 @@ def provision(directory: Path, nodes: int, players: int, period_ms: int) -> None
     from node.compose import provision as fill_volumes
     from node.network import load_packaged_profile
 
+    if attack:
+        from simulation.attacks.registry import load_attack
+
+        load_attack(attack)
     profile = load_packaged_profile()
-    cluster = choose_cluster(profile, organisations=nodes, players=players)
-    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms), profile=profile)
+    cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
+    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms, engine), profile=profile)
     text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
     emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
 

@@ -25,6 +25,7 @@ from node.commands.sim_shown import (
     render_theory,
     show_first_sentence,
 )
+from node.commands.values import parse_pairs
 from node.output import emit, facts, format_error, json_option, note, stderr_is_terminal, table
 
 if TYPE_CHECKING:
@@ -55,22 +56,9 @@ def command() -> None:
     """
 
 
-def _parse_pairs(texts: tuple[str, ...]) -> dict[str, str]:
-    """`k=v` of the command line, each key once."""
-    pairs: dict[str, str] = {}
-    for text in texts:
-        key, equals, value = text.partition("=")
-        if not (key and equals and value):
-            raise click.UsageError(f"{text!r} is not of the form KEY=VALUE")
-        if key in pairs:
-            raise click.UsageError(f"{key} is given twice; several values: {key}={pairs[key]},{value}")
-        pairs[key] = value
-    return pairs
-
-
 def _parse_grid(texts: tuple[str, ...]) -> dict[str, list[str]]:
     """`k=v,v2` of the command line."""
-    grid = {key: value.split(",") for key, value in _parse_pairs(texts).items()}
+    grid = {key: value.split(",") for key, value in parse_pairs(texts).items()}
     for key, values in grid.items():
         if not all(values):
             raise click.UsageError(f"an empty value in {key}={','.join(values)}")
@@ -148,7 +136,7 @@ def theory(name: str | None, values: tuple[str, ...]) -> None:
     if name is None:
         emit(list_theories(), render_theories())
         return
-    result = evaluate_theory(name, _parse_pairs(values))
+    result = evaluate_theory(name, parse_pairs(values))
     emit(asdict(result), render_theory(result))
 
 
@@ -300,7 +288,7 @@ def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> No
     from simulation.scenario import parse_settings
 
     scenario = _load(name)
-    settings = parse_settings(scenario, _parse_pairs(given))
+    settings = parse_settings(scenario, parse_pairs(given))
     if film is None:
         result = scenario.run(settings, seed)
     else:

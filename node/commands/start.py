@@ -15,8 +15,10 @@ from node.output import emit, facts, json_option
 
 if TYPE_CHECKING:
     from node.config import NodeConfig
+    from node.host import Policy
 
 INTERRUPTED = 130
+_WHOLE_PPM = 1_000_000
 
 
 @click.command("start")
@@ -33,6 +35,15 @@ def command(ctx: click.Context, directory: Path) -> None:
     Example:
       gridmerit start mynode
     """
+    ctx.exit(run_node(directory))
+
+
+def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -> int:
+    """Run the node of a directory until a signal; the exit code.
+
+    A `policy` is an attack, and `power` multiplies the share of a core that sealing takes. Raises `NotANode` and what
+    `Runtime` raises.
+    """
     from node.config import load_config
     from node.logs import setup_logging
 
@@ -41,14 +52,16 @@ def command(ctx: click.Context, directory: Path) -> None:
         raise NotANode(directory=file.parent)
     config = load_config(file)
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
-    number = asyncio.run(_run(config))
-    ctx.exit(INTERRUPTED if number == signal.SIGINT else 0)
+    share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
+    sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
+    number = asyncio.run(_run(config.model_copy(update={"sealing": sealing}), policy))
+    return INTERRUPTED if number == signal.SIGINT else 0
 
 
-async def _run(config: NodeConfig) -> int | None:
+async def _run(config: NodeConfig, policy: Policy | None) -> int | None:
     from node.runtime import Runtime
 
-    runtime = Runtime(config)
+    runtime = Runtime(config, policy=policy)
     await runtime.start()
     host = config.api_listen.host
     ready = {

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 
 import click
 
@@ -28,6 +29,19 @@ def _parse_scaled(text: str, digits: int, want: str) -> int:
         raise click.UsageError(f"{text!r} has more than {digits} decimals: an amount of {want}")
     whole = text.partition(".")[0]
     return int(whole + decimals[:digits].ljust(digits, "0"))
+
+
+def parse_pairs(texts: Sequence[str]) -> dict[str, str]:
+    """`KEY=VALUE` of the command line, each key once."""
+    pairs: dict[str, str] = {}
+    for text in texts:
+        key, equals, value = text.partition("=")
+        if not (key and equals and value):
+            raise click.UsageError(f"{text!r} is not of the form KEY=VALUE")
+        if key in pairs:
+            raise click.UsageError(f"{key} is given twice; several values: {key}={pairs[key]},{value}")
+        pairs[key] = value
+    return pairs
 
 
 def parse_names(text: str) -> list[str]:
