@@ -25,7 +25,7 @@ from node.events import PeerConnected, PeerId, PeerLost
 from node.host import ChainHost
 from node.logs import get_logger
 from node.messages import Message
-from node.outbox import Outbox, OutQueue, Remote
+from node.outbox import LONGEST_PAUSE_MS, Outbox, OutQueue, Remote
 from node.peers import PeerBook
 from node.tasks import Tasks
 from node.tls import PeerTls
@@ -57,8 +57,8 @@ Check: TypeAlias = Callable[[asyncio.BaseTransport | None], None]
 class _Connector(aiohttp.TCPConnector):
     """Hands out no connection, be it new or not, before whoever stands at its other end has been looked at."""
 
-    def __init__(self, context: ssl.SSLContext | None, check: Check) -> None:
-        super().__init__(limit=0, ssl=context or True)
+    def __init__(self, context: ssl.SSLContext, check: Check) -> None:
+        super().__init__(limit=0, ssl=context)
         self._check_other_end = check
 
     async def connect(
@@ -95,7 +95,7 @@ class Links:
     ) -> None:
         """`chains` by name. `greet` says what a peer is told first when it is reached on the first chain of all.
 
-        `check` raises unless whoever stands at a connection's other end may be sent to.
+        With TLS, `check` raises unless whoever stands at a connection's other end may be sent to.
         """
         self._key = key
         self._chains = chains
@@ -113,13 +113,13 @@ class Links:
 
     # --- peers -----------------------------------------------------------------------------------
 
-    def connect(self, peer: PeerConfig) -> None:
+    def connect(self, peer: PeerConfig, *, longest_pause_ms: int = LONGEST_PAUSE_MS) -> None:
         """Send to a peer from now on, and go on trying to reach it; one that has moved is looked for at its new URL."""
         self.disconnect(peer.key)
         self._peers[peer.key] = peer
         for host in self._chains.values():
             if peer.hosts(host.name):
-                outbox = self._make_outbox(host, peer)
+                outbox = self._make_outbox(host, peer, longest_pause_ms)
                 task = self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
                 self._outboxes[host.name, peer.key] = outbox, task
 
@@ -195,7 +195,7 @@ class Links:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _make_outbox(self, host: ChainHost, peer: PeerConfig) -> Outbox:
+    def _make_outbox(self, host: ChainHost, peer: PeerConfig, longest_pause_ms: int) -> Outbox:
         key = peer.key
         return Outbox(
             Remote(name=peer.name, key=key, url=peer.url, tls_name=None if self._tls is None else name_of_key(key)),
@@ -208,6 +208,7 @@ class Links:
             on_connected=lambda: self._on_connected(host, key),
             on_lost=lambda: host.post(PeerLost(peer=key)),
             jitter=self._jitter,
+            longest_pause_ms=longest_pause_ms,
             log=get_logger(host.name),
         )
 
@@ -221,8 +222,9 @@ class Links:
         """One per peer, so that all connections to it can be closed."""
         session = self._sessions.get(key)
         if session is None:
+            tls = self._tls
             session = self._sessions[key] = aiohttp.ClientSession(
-                connector=_Connector(None if self._tls is None else self._tls.client, self._check),
+                connector=aiohttp.TCPConnector(limit=0) if tls is None else _Connector(tls.client, self._check),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Content-Type": "application/msgpack"},
                 auto_decompress=False,

@@ -29,6 +29,7 @@ from node.messages import Contacts
 from node.peers import PeerBook
 
 _FILE = "contacts"
+_LONGEST_PAUSE_MS = 30_000  # between two tries to reach a peer heard of: any member names a place, and will call itself
 _MAX_AT_ONCE = 2 * MAX_CONTACTS  # of a peer's records: each may take a signature's check, and all else waits meanwhile
 _MAX_FILE_BYTES = 1_000_000
 
@@ -136,7 +137,7 @@ class Neighbours:
                 self._book.add(contact.key)
                 peer = self._describe(contact)
                 log_event(self._log, logging.INFO, "peer-found", peer=peer.name, url=peer.url)
-                self._links.connect(peer)
+                self._links.connect(peer, longest_pause_ms=_LONGEST_PAUSE_MS)
         if settled.added:
             self._links.tell_all(Contacts(raw=tuple(contact.to_bytes() for contact in settled.added)), but=but)
         if settled.added or settled.dropped:

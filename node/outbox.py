@@ -38,7 +38,7 @@ _ITEM_BYTES = 9  # msgpack head of a string or an integer, at most
 _ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, Evidence)
 _PATIENT = (Transactions, TransactionIds)  # a request costs more than what it carries of these
 _PATIENCE_S = 0.025
-_FIRST_PAUSE_MS, _LONGEST_PAUSE_MS = 50, 2_000
+_FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 50, 2_000
 _CONNECT_TIMEOUT_S, _POST_TIMEOUT_S = 2.0, 15.0
 _MAX_ANSWER_BYTES = 4_096
 _TRY_LATER = frozenset({408, 429, 503})
@@ -162,6 +162,7 @@ class Outbox:
         on_lost: Callable[[], None],
         jitter: Random,
         log: logging.Logger,
+        longest_pause_ms: int = LONGEST_PAUSE_MS,
     ) -> None:
         self.remote = remote
         self.queue = queue
@@ -175,6 +176,7 @@ class Outbox:
         self._on_connected = on_connected
         self._on_lost = on_lost
         self._jitter = jitter
+        self._longest_pause_ms = longest_pause_ms
         self._log = log
         self._ready = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
@@ -217,7 +219,7 @@ class Outbox:
                     self._disconnect()
                     batch = ()
             await self._pause(pause_ms * self._jitter.uniform(0.5, 1))
-            pause_ms = min(2 * pause_ms, _LONGEST_PAUSE_MS)
+            pause_ms = min(2 * pause_ms, self._longest_pause_ms)
 
     def disconnect(self) -> None:
         """Take the peer for lost, as when it has just been banned."""

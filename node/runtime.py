@@ -14,12 +14,13 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ledger.errors import BadCertificate, CertificateRefused, GridmeritError, InboxFull, NodeStopping, NotActive
+from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
 from node.active_members import FinalMembers, Membership
 from node.api import build_api
+from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
 from node.clock import now_ms
 from node.config import NodeConfig, load_chains
@@ -37,7 +38,7 @@ from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
 from node.subscribers import Subscribers
 from node.tasks import Tasks
-from node.tls import PeerTls, check_certificate, get_peer_certificate
+from node.tls import PeerTls, get_peer_certificate
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
@@ -99,6 +100,7 @@ class Runtime:
             for host in self.chains.values():
                 host.close()
             raise
+        self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
         self._links = Links(
             key=self._identity.peer_key,
             chains=self.chains,
@@ -108,7 +110,7 @@ class Runtime:
             max_waiting_bytes=config.limits.peer_queue_bytes,
             may_talk=self._may_talk,
             greet=lambda peer: self._neighbours.greet(peer),
-            check=self._check_reached,
+            check=self._authenticator.check_reached,
         )
         self._neighbours = Neighbours(
             config,
@@ -343,44 +345,9 @@ class Runtime:
         """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
         if self._tls is None:
             return None
-        member = self._find_active(chain.name, request.transport)
+        member = self._authenticator.find_active(chain.name, request.transport)
         self._book.add(member)
         return member
-
-    def _check_reached(self, transport: asyncio.BaseTransport | None) -> None:
-        """That who answers is an active member of some chain, by the TLS key on record. Raises `CertificateRefused`.
-
-        TLS itself checks no more than whose chain key the certificate names: it may be one that has been replaced.
-        """
-        if self._tls is None:
-            return
-        refusals = []
-        for name in self.chains:
-            try:
-                self._find_active(name, transport)
-            except CertificateRefused as error:
-                refusals.append(error)
-        if len(refusals) == len(self.chains):
-            raise refusals[0]
-
-    def _find_active(self, chain: str, transport: asyncio.BaseTransport | None) -> PeerId:
-        """The active member of a chain whose certificate a connection shows. Raises `CertificateRefused`.
-
-        A node that has been away, or is new, may know nothing of its seeds, or not their TLS keys of today: until it
-        has caught up it takes them at the word of their certificates, for it is from them that it hears of members.
-        """
-        certificate = get_peer_certificate(transport)
-        if certificate is None:
-            raise BadCertificate(detail="its connection has gone")
-        check_certificate(certificate, network=self._network, now_ms=now_ms())
-        members = self._members[chain]
-        try:
-            return members.find(certificate, now_ms())
-        except NotActive:
-            is_seed = certificate.key in self._neighbours.seeds and not members.has_ended(address_of(certificate.key))
-            if not is_seed or not members.is_behind(now_ms()):
-                raise
-            return certificate.key
 
     # --- members that have gone, and this node's own certificate -----------------------------------
 
