@@ -23,7 +23,7 @@ from ledger.codec import Value
 from ledger.errors import UnexpectedView, VoteTooFarAhead
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
-from ledger.sealers import are_voters_known, get_sealers_of_slot
+from ledger.sealers import Voters, are_voters_known, get_voters
 from ledger.state import State
 
 _KEPT = 64  # certificates and pieces of evidence that wait for a block
@@ -42,7 +42,7 @@ class Checkpoints:
         self._evidence: dict[bytes, Evidence] = {}
         self._tally = VoteTally(
             chain_id=chain_id,
-            members_at=lambda slot: self._voters_of(slot, self._view),
+            voters_at=lambda slot: self._voters_of(slot, self._view),
             quorum_of=lambda count: compute_quorum(params, count),
             slots_ahead=_SLOTS_AHEAD + params.checkpoint_lifetime,  # one's own votes are never too far ahead
         )
@@ -58,27 +58,30 @@ class Checkpoints:
         newest = recent[-1].slot if recent else 0
         self._tally.forget_before(min((item.slot for item in undecided), default=newest))
         return tuple(
-            self._state(item.slot, item.block_hash)
+            self._state(item.slot, item.block_hash, voters)
             for item in undecided
             if item.block_hash
             and height >= item.height + self._params.checkpoint_depth
-            and get_sealers_of_slot(view, item.slot)
+            and (voters := get_voters(view, item.slot)).keys
         )
 
     def is_locked(self, state: State, statement: Statement, record: GuardRecord) -> bool:
         """Whether what was signed for another slot forbids this statement on that state's branch.
 
         Whoever has signed a checkpoint stays with its branch for `checkpoint_lifetime` slots, in which it is certified
-        or given up: else one member's two votes could make checkpoints of two branches final.
+        or given up: else one member's two votes could make checkpoints of two branches final. It is certified, too,
+        where the slot is one before any whose voters the state knows: they have certified who came after them.
         """
-        recent = get_checkpoints(Overlay(state))
+        view = Overlay(state)
+        recent = get_checkpoints(view)
         known = {item.slot: item.block_hash for item in recent}
         given_up = recent[-1].slot - self._params.checkpoint_lifetime if recent else -1
         for slot, digest in record.votes:
-            if slot <= given_up or slot == statement.slot:
+            voters = get_voters(view, slot)
+            if slot <= given_up or slot == statement.slot or slot < voters.since_slot:
                 continue
             block_hash = known.get(slot)
-            if not block_hash or self._state(slot, block_hash).digest() != digest:
+            if not block_hash or self._state(slot, block_hash, voters).digest() != digest:
                 return True
         return False
 
@@ -117,7 +120,8 @@ class Checkpoints:
             return False
         view = self._view if state is None else Overlay(state)
         voters = self._voters_of(certificate.statement.slot, view)
-        verify_certificate(certificate, voters, compute_quorum(self._params, len(voters)), chain_id=self._chain_id)
+        quorum = compute_quorum(self._params, len(voters.keys))
+        verify_certificate(certificate, voters.keys, quorum, since_slot=voters.since_slot, chain_id=self._chain_id)
         self._keep_certificate(certificate)
         return True
 
@@ -160,10 +164,10 @@ class Checkpoints:
             if not is_recorded(view, evidence):
                 yield kind_of(evidence), evidence.to_value()
 
-    def _voters_of(self, slot: int, view: Overlay) -> tuple[bytes, ...]:
+    def _voters_of(self, slot: int, view: Overlay) -> Voters:
         """Who certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
-        voters = get_sealers_of_slot(view, slot)
-        if not voters or not are_voters_known(view, slot, self._params):
+        voters = get_voters(view, slot)
+        if not voters.keys or not are_voters_known(view, slot, self._params):
             recent = get_checkpoints(view)
             raise VoteTooFarAhead(slot=slot, last=min(recent[-1].slot if recent else 0, slot - 1))
         return voters
@@ -173,5 +177,5 @@ class Checkpoints:
         if len(self._certificates) > _KEPT:
             del self._certificates[min(self._certificates)]
 
-    def _state(self, slot: int, block_hash: bytes) -> Statement:
-        return Statement(chain_id=self._chain_id, slot=slot, block_hash=block_hash)
+    def _state(self, slot: int, block_hash: bytes, voters: Voters) -> Statement:
+        return Statement(chain_id=self._chain_id, slot=slot, block_hash=block_hash, since_slot=voters.since_slot)

@@ -27,7 +27,7 @@ from ledger.hashing import address_of, sha256
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
-from ledger.sealers import get_known_sealers, get_sealers_of_slot
+from ledger.sealers import get_known_sealers, get_voters
 from ledger.transaction import Transaction
 
 CERTIFICATE = "certificate"
@@ -73,11 +73,11 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
         raise StaleCertificate(slot=statement.slot, detail="its checkpoint is not open")
     if checkpoint.block_hash != statement.block_hash:
         raise StaleCertificate(slot=statement.slot, detail="it is for another block")
-    sealers = get_sealers_of_slot(view, statement.slot)
-    if not sealers:
+    voters = get_voters(view, statement.slot)
+    if not voters.keys:
         raise StaleCertificate(slot=statement.slot, detail="the members have changed, and that is not certified yet")
-    quorum = compute_quorum(block.params.consensus, len(sealers))
-    verify_certificate(certificate, sealers, quorum, chain_id=block.chain_id)
+    quorum = compute_quorum(block.params.consensus, len(voters.keys))
+    verify_certificate(certificate, voters.keys, quorum, since_slot=voters.since_slot, chain_id=block.chain_id)
     mark_certified(view, checkpoint)
     view.emit("certified", statement.slot, checkpoint.height, statement.block_hash, len(certificate.signatures))
 

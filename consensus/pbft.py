@@ -107,8 +107,8 @@ class Pbft:
         self._new_view: tuple[ViewChange, ...] = ()  # if this replica leads the view
         self._deadline_ms: int | None = None
 
-    def _make_committee(self, validators: tuple[bytes, ...]) -> Committee:
-        return Committee(chain_id=self._chain_id, validators=validators)
+    def _make_committee(self, validators: tuple[bytes, ...], since_slot: int = 0) -> Committee:
+        return Committee(chain_id=self._chain_id, validators=validators, since_slot=since_slot)
 
     # --- what a node may ask -----------------------------------------------------------------------
 
@@ -140,15 +140,22 @@ class Pbft:
     # --- what happens ------------------------------------------------------------------------------
 
     def start(
-        self, height: int, validators: tuple[bytes, ...], now_ms: int, *, last: QuorumCertificate | None = None
+        self,
+        height: int,
+        validators: tuple[bytes, ...],
+        now_ms: int,
+        *,
+        since_slot: int = 0,
+        last: QuorumCertificate | None = None,
     ) -> list[Effect]:
         """Begin (after a restart: go on with) the agreement on the block at `height` among `validators`.
 
-        `last` is the certificate of the block below, to answer those who are late.
+        They are the validators since height `since_slot`. `last` is the certificate of the block below, to answer
+        those who are late.
         """
         assert validators
         assert height > self._height or not self._committee.validators, "heights only grow"
-        self._begin(height, self._make_committee(validators))
+        self._begin(height, self._make_committee(validators, since_slot))
         self._ahead.on_validators(validators)
         if last is not None:
             self._decided.add(last)
@@ -504,7 +511,13 @@ class Pbft:
         return self._record.view == self._view and self._record.has_committed
 
     def _statement(self, block_hash: bytes) -> Statement:
-        return Statement(chain_id=self._chain_id, slot=self._height, view=self._view, block_hash=block_hash)
+        return Statement(
+            chain_id=self._chain_id,
+            slot=self._height,
+            view=self._view,
+            since_slot=self._committee.since_slot,
+            block_hash=block_hash,
+        )
 
     def _leader(self) -> bytes:
         return self._committee.leader(self._height, self._view)

@@ -17,7 +17,15 @@ from consensus.pbft_messages import (
     get_prepared,
     prepare_digest,
 )
-from consensus.quorum import QuorumCertificate, Statement, Vote, max_faulty, pbft_quorum, verify_certificate
+from consensus.quorum import (
+    QuorumCertificate,
+    Statement,
+    Vote,
+    check_voters,
+    max_faulty,
+    pbft_quorum,
+    verify_certificate,
+)
 from ledger.codec import Value, expect_array, expect_int
 from ledger.errors import (
     NotADoubleVote,
@@ -36,6 +44,7 @@ class Committee:
 
     chain_id: bytes
     validators: tuple[bytes, ...]
+    since_slot: int = 0  # the first height that is theirs; a commit names it
 
     @property
     def faulty(self) -> int:
@@ -59,8 +68,8 @@ class Committee:
 def check_message(message: Message, committee: Committee) -> None:
     """Raise unless the message proves what it says to anyone who knows the validators.
 
-    Raises `WrongChain`, `WrongLeader`, `UnjustifiedProposal`, `UnprovenClaim`, `UnknownSigner`, `DuplicateSigner`,
-    `ShortCertificate`, `NonCanonical`, `InvalidKey` or `InvalidSignature`.
+    Raises `WrongChain`, `WrongVoters`, `WrongLeader`, `UnjustifiedProposal`, `UnprovenClaim`, `UnknownSigner`,
+    `DuplicateSigner`, `ShortCertificate`, `NonCanonical`, `InvalidKey` or `InvalidSignature`.
     """
     match message:
         case PrePrepare():
@@ -69,11 +78,18 @@ def check_message(message: Message, committee: Committee) -> None:
             committee.check_signature(message.signer, message.digest(committee.chain_id), message.signature, "prepare")
         case Vote():
             _check_chain(message.statement, committee)
+            check_voters(message.statement, committee.since_slot)
             committee.check_signature(message.signer, message.statement.digest(), message.signature, "vote")
         case ViewChange():
             check_view_change(message, committee)
         case QuorumCertificate():
-            verify_certificate(message, committee.validators, committee.quorum, chain_id=committee.chain_id)
+            verify_certificate(
+                message,
+                committee.validators,
+                committee.quorum,
+                since_slot=committee.since_slot,
+                chain_id=committee.chain_id,
+            )
 
 
 def check_view_change(message: ViewChange, committee: Committee) -> None:

@@ -5,6 +5,8 @@ The low watermark is the height being agreed on, the high one `HEIGHTS_AHEAD` ab
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from consensus.pbft_committee import Committee, check_message
 from consensus.pbft_effects import Peer
 from consensus.pbft_messages import Message, Prepare, PrePrepare, height_of, view_of
@@ -29,6 +31,8 @@ class Ahead:
         The validators may change with every block: what is not valid with today's may be so then: nobody's fault.
         Raises `InvalidKey`, `InvalidSignature` or `WrongChain`.
         """
+        if isinstance(message, QuorumCertificate | Vote):
+            committee = replace(committee, since_slot=message.statement.since_slot)
         try:
             if isinstance(message, QuorumCertificate):
                 check_message(message, committee)

@@ -3,6 +3,9 @@
 This is step 5 of the credit matching algorithm (text 000, §4.2): a block commits to everything that has been computed
 up to it, results and weights included. A `QuorumCertificate` with a Merkle proof is the only cross-chain proof. A
 member is its 32-byte public key, a voter one that holds the sealing right in the slot.
+
+Members come and go, so a statement says as one of which voters it is signed: too few votes of today's would else be
+enough for whoever knows only a smaller set of former ones.
 """
 
 from __future__ import annotations
@@ -22,8 +25,10 @@ from ledger.errors import (
     UnknownSigner,
     VoteTooFarAhead,
     WrongChain,
+    WrongVoters,
 )
 from ledger.hashing import HASH_SIZE
+from ledger.sealers import Voters
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
 
 MAX_SIGNERS = MAX_SEALERS
@@ -55,27 +60,32 @@ class Statement:
     """What a voter says of a slot: which block is its checkpoint.
 
     Under PBFT every height is a slot, and `view` the view in which the block was agreed on; checkpoints have none.
+    `since_slot` names the voters: those in force since then, the founders by default.
     """
 
     chain_id: bytes
     slot: int
     block_hash: bytes
     view: int = 0
+    since_slot: int = 0
 
     def __post_init__(self) -> None:
         assert len(self.chain_id) == len(self.block_hash) == HASH_SIZE, self
+        assert self.since_slot <= self.slot, self
 
     def to_value(self) -> Value:
-        return (self.chain_id, self.slot, self.view, self.block_hash)
+        return (self.chain_id, self.slot, self.view, self.since_slot, self.block_hash)
 
     @classmethod
     def from_value(cls, value: Value) -> Statement:
         """Raises `WrongShape`."""
-        chain_id, slot, view, block_hash = expect_array(value, 4, "statement")
+        chain_id, number, view, since_slot, block_hash = expect_array(value, 5, "statement")
+        slot = expect_int(number, "slot")
         return cls(
             chain_id=expect_bytes(chain_id, "chain id", size=HASH_SIZE),
-            slot=expect_int(slot, "slot"),
+            slot=slot,
             view=expect_int(view, "view"),
+            since_slot=expect_int(since_slot, "since slot", high=slot),
             block_hash=expect_bytes(block_hash, "checkpoint hash", size=HASH_SIZE),
         )
 
@@ -120,12 +130,23 @@ def sign_statement(statement: Statement, key: SigningKey) -> Vote:
     return Vote(statement=statement, signer=key.public_key, signature=key.sign(statement.digest()))
 
 
-def check_vote(vote: Vote, members: Collection[bytes], *, chain_id: bytes | None = None) -> None:
-    """Raise unless the vote is by one of `members`, the voters of its slot, and properly signed.
+def check_vote(vote: Vote, members: Collection[bytes], *, since_slot: int = 0, chain_id: bytes | None = None) -> None:
+    """Raise unless the vote is by one of `members`, the voters since `since_slot`, as such, and properly signed.
 
     Members may hold the same key on several chains: pass `chain_id` unless it has been compared already.
-    Raises `WrongChain`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
+    Raises `WrongChain`, `WrongVoters`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
     """
+    check_voters(vote.statement, since_slot)
+    _check_signed(vote, members, chain_id)
+
+
+def check_voters(statement: Statement, since_slot: int) -> None:
+    """Raise `WrongVoters` unless it is a statement of those who are voters since that slot."""
+    if statement.since_slot != since_slot:
+        raise WrongVoters(expected=since_slot, actual=statement.since_slot)
+
+
+def _check_signed(vote: Vote, members: Collection[bytes], chain_id: bytes | None) -> None:
     _check_chain(vote.statement, chain_id)
     if vote.signer not in members:
         raise UnknownSigner(signer=_show(vote.signer))
@@ -162,17 +183,23 @@ class QuorumCertificate:
 
 
 def verify_certificate(
-    certificate: QuorumCertificate, members: Collection[bytes], quorum: int, *, chain_id: bytes | None = None
+    certificate: QuorumCertificate,
+    members: Collection[bytes],
+    quorum: int,
+    *,
+    since_slot: int = 0,
+    chain_id: bytes | None = None,
 ) -> None:
-    """Raise unless at least `quorum` of `members`, the voters of the slot, signed the statement.
+    """Raise unless at least `quorum` of `members`, the voters since `since_slot`, signed the statement as such.
 
     A certificate with one bad signature is refused whole, even if the rest would do. Pass `chain_id` unless
-    it has been compared already. Raises `WrongChain`, `DuplicateSigner`, `NonCanonical`, `UnknownSigner`,
-    `ShortCertificate`, `InvalidKey` or `InvalidSignature`: the cheap checks first.
+    it has been compared already. Raises `WrongChain`, `WrongVoters`, `DuplicateSigner`, `NonCanonical`,
+    `UnknownSigner`, `ShortCertificate`, `InvalidKey` or `InvalidSignature`: the cheap checks first.
     """
     voters = frozenset(members)
     assert 2 * quorum > len(voters), (quorum, len(voters))
     _check_chain(certificate.statement, chain_id)
+    check_voters(certificate.statement, since_slot)
     _check_ascending(certificate)
     for signer, _ in certificate.signatures:
         if signer not in voters:
@@ -187,9 +214,11 @@ def verify_certificate(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DoubleVote:
-    """Evidence: two different statements for one slot, both signed by one member.
+    """Evidence: two statements for one slot and view, both signed by one member, that differ in whatever it be.
 
-    The lower block hash comes first, so that every witness of the same two votes shows the same bytes.
+    So do those that name the same block but other voters: an honest member's guard lets it sign one statement per slot,
+    even where on one branch a change of members takes effect that on another is given up. The lower block hash comes
+    first, then the lower `since_slot`, so that every witness of the same two votes shows the same bytes.
     """
 
     first: Vote
@@ -210,9 +239,9 @@ class DoubleVote:
 
 
 def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain_id: bytes | None = None) -> None:
-    """Raise unless the evidence convicts one of `members`, the voters of its slot.
+    """Raise unless the evidence convicts one of `members`, whichever voters the two statements name.
 
-    Raises `NotADoubleVote`, and whatever `check_vote` raises of either vote.
+    Raises `NotADoubleVote`, and whatever `check_vote` raises of either vote but `WrongVoters`.
     """
     first, second = evidence.first, evidence.second
     if first.signer != second.signer:
@@ -223,8 +252,8 @@ def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain
         raise NotADoubleVote(detail="two slots or views")
     if _conflict_order(first) >= _conflict_order(second):
         raise NotADoubleVote(detail="the same statement twice, or the higher one first")
-    check_vote(first, members, chain_id=chain_id)
-    check_vote(second, members, chain_id=chain_id)
+    _check_signed(first, members, chain_id)
+    _check_signed(second, members, chain_id)
 
 
 # --- the collector -------------------------------------------------------------------------------
@@ -240,21 +269,21 @@ class _SlotTally:
 class VoteTally:
     """Collects the votes of one chain, slot by slot, until they form a certificate.
 
-    `members_at(slot)` gives the public keys with the sealing right in a slot, and `quorum_of(n)` how many
-    of n must agree. Holds at most one vote per member in each of `slots_ahead` + 1 slots, the first of
-    them being the last one passed to `forget_before`.
+    `voters_at(slot)` gives those whose votes count in a slot, and `quorum_of(n)` how many of n must agree. Holds at
+    most one vote per member in each of `slots_ahead` + 1 slots, the first of them being the last one passed to
+    `forget_before`.
     """
 
     def __init__(
         self,
         *,
         chain_id: bytes,
-        members_at: Callable[[int], Collection[bytes]],
+        voters_at: Callable[[int], Voters],
         quorum_of: Callable[[int], int] = checkpoint_quorum,
         slots_ahead: int = MAX_SLOTS_AHEAD,
     ) -> None:
         self._chain_id = chain_id
-        self._members_at = members_at
+        self._voters_at = voters_at
         self._quorum_of = quorum_of
         self._slots_ahead = slots_ahead
         self._first_slot = 0
@@ -264,7 +293,7 @@ class VoteTally:
         """Count a vote: a certificate once per slot, evidence once per culprit and slot, else None.
 
         A vote that can change nothing (late, or a repetition) is dropped before its signature is looked at.
-        Raises `WrongChain`, `VoteTooFarAhead`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
+        Raises `WrongChain`, `VoteTooFarAhead`, `WrongVoters`, `UnknownSigner`, `InvalidKey` or `InvalidSignature`.
         """
         _check_chain(vote.statement, self._chain_id)
         slot = vote.statement.slot
@@ -276,15 +305,15 @@ class VoteTally:
         earlier = tally.votes.get(vote.signer)
         if earlier is not None and (earlier.statement == vote.statement or vote.signer in tally.convicted):
             return None
-        members = frozenset(self._members_at(slot))
-        check_vote(vote, members)
+        voters = self._voters_at(slot)
+        check_vote(vote, voters.keys, since_slot=voters.since_slot)
         if earlier is not None:
             tally.convicted.add(vote.signer)
             first, second = sorted((earlier, vote), key=_conflict_order)
             return DoubleVote(first=first, second=second)
         self._tallies[slot] = tally
         tally.votes[vote.signer] = vote
-        return self._certify(tally, vote.statement, members)
+        return self._certify(tally, vote.statement, voters.keys)
 
     def votes(self, slot: int) -> tuple[Vote, ...]:
         """The votes held for a slot, ascending by signer, for a peer that missed them."""
@@ -302,7 +331,7 @@ class VoteTally:
         for old in [known for known in self._tallies if known < self._first_slot]:
             del self._tallies[old]
 
-    def _certify(self, tally: _SlotTally, statement: Statement, members: frozenset[bytes]) -> QuorumCertificate | None:
+    def _certify(self, tally: _SlotTally, statement: Statement, members: Collection[bytes]) -> QuorumCertificate | None:
         quorum = self._quorum_of(len(members))
         assert quorum >= checkpoint_quorum(len(members)), (quorum, len(members))
         # Members may have lost their right since they voted: only present ones count.
@@ -347,8 +376,8 @@ def _read_signature(value: Value) -> tuple[bytes, bytes]:
     )
 
 
-def _conflict_order(vote: Vote) -> bytes:
-    return vote.statement.block_hash
+def _conflict_order(vote: Vote) -> tuple[bytes, int]:
+    return vote.statement.block_hash, vote.statement.since_slot
 
 
 def _show(raw: bytes) -> str:

@@ -13,7 +13,7 @@ from consensus.contracts import least_quorum
 from consensus.quorum import QuorumCertificate, verify_certificate
 from ledger.block import Header
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_str
-from ledger.errors import StaleMemberSet, UnfinalBlock, UnknownSource, WrongChain, WrongRoute, WrongShape
+from ledger.errors import UnfinalBlock, UnknownSource, WrongChain, WrongRoute, WrongShape
 from ledger.execution import BlockContext, Handler
 from ledger.inbox import Delivery, Routes, is_received, read_part, receive
 from ledger.outbox import MAX_PARTS, iterate_parts, outbox_key
@@ -93,18 +93,17 @@ def make_relays(certificate: QuorumCertificate, header: Header, state: State, *,
 def check_relay(relay: Relay, source: Sibling) -> None:
     """Raise unless the message stands in a block that the source's members certified; the cheap checks first.
 
-    Raises `StaleMemberSet`, `UnfinalBlock`, `WrongChain`, `InvalidProof`, and what `verify_certificate` raises.
+    Raises `UnfinalBlock`, `WrongChain`, `InvalidProof`, and what `verify_certificate` raises: `WrongVoters` where the
+    source's members were others then, or have become others since, as far as is known here.
     """
     statement, header = relay.certificate.statement, relay.header
-    if statement.slot < source.since_slot:
-        raise StaleMemberSet(slot=statement.slot, source=source.name, since=source.since_slot)
     if header.hash != statement.block_hash:
         raise UnfinalBlock(actual=header.hash.hex()[:16], certified=statement.block_hash.hex()[:16])
     if header.chain_id != statement.chain_id:
         raise WrongChain(expected=statement.chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
     verify_state_proof(header.state_root, outbox_key(relay.kind, relay.number, relay.part), relay.raw, relay.proof)
     quorum = least_quorum(len(source.sealers), source.checkpoint_m)
-    verify_certificate(relay.certificate, source.sealers, quorum, chain_id=relay.source)
+    verify_certificate(relay.certificate, source.sealers, quorum, since_slot=source.since_slot, chain_id=relay.source)
 
 
 def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
@@ -119,7 +118,7 @@ def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
 def is_stale(view: Overlay, relay: Relay) -> bool:
     """Whether the source's members have changed since it was certified, as far as this chain has heard."""
     source = get_sibling(view, relay.source)
-    return source is not None and relay.certificate.statement.slot < source.since_slot
+    return source is not None and relay.certificate.statement.since_slot < source.since_slot
 
 
 def relay_handler(routes: Routes) -> Handler:

@@ -111,6 +111,11 @@ class UnknownSigner(InvalidCertificate):
     penalty = 10  # the member set that is out of date may be ours
 
 
+class WrongVoters(InvalidCertificate):
+    message = "signed as one of the voters since slot {actual}, those of that slot are voters since {expected}"
+    penalty = 10  # the member set that is out of date may be ours
+
+
 class DuplicateSigner(InvalidCertificate):
     message = "key {signer} signs more than once"
 
@@ -451,10 +456,6 @@ class WrongRoute(Rejected):
     message = "this chain takes no {kind} from {source}"
 
 
-class StaleMemberSet(Rejected):
-    message = "certified in slot {slot}, the members of {source} have changed in slot {since}"
-
-
 class UnknownSource(Malformed):
     message = "chain {chain} is not of this network"
 
@@ -596,6 +597,11 @@ class LeavesCheckpoint(InvalidBlock):
     penalty = 0  # its sender may not have heard of the certificate yet
 
 
+class OffAnchor(InvalidBlock):
+    message = "block {actual} at height {height} is on another branch than the anchor {anchor} of this node"
+    penalty = 0  # the anchor that is wrong may be ours
+
+
 class TimestampTooEarly(InvalidBlock):
     message = "timestamp {actual} ms is not above {median} ms, the median of the last 11 ancestors"
 
@@ -642,6 +648,11 @@ class StoreFailed(StoreError):
 
 class RolledBack(StoreError):
     message = "the store's head is at height {actual}, but this key has already sealed or voted at height {expected}"
+    exit_code = 6
+
+
+class AnchorContradicted(StoreError):
+    message = "the store has another block at height {height} than the anchor in node.toml"
     exit_code = 6
 
 

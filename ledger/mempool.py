@@ -1,6 +1,7 @@
 """Pending transactions: bounded by count and bytes, in all and per sender; gaps in a sender's sequence wait.
 
-No sender can fill the pool, nor a block before the others have had their turn. Holds no rejected transaction, so one that was refused can be sent again when its reason is gone.
+No sender can fill the pool, nor a block before the others have had their turn. Holds no rejected transaction, so one
+that was refused can be sent again when its reason is gone.
 """
 
 from __future__ import annotations

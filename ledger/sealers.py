@@ -40,6 +40,13 @@ _PREVIOUS = b"sealers/previous"
 _PARTS = b"sealers/parts/"
 
 
+class Voters(NamedTuple):
+    """A set of members that certifies; what they sign names it by `since_slot`, which no two sets have in common."""
+
+    since_slot: int  # the first that is theirs to certify; 0 for the founders
+    keys: tuple[bytes, ...]  # sorted
+
+
 class Announced(NamedTuple):
     """A set that will certify from `since_slot` on, once the block at `height` that announces it is certified."""
 
@@ -65,19 +72,19 @@ def get_announced(view: Overlay) -> Announced | None:
     return None if value is None else Announced._make(cast(tuple[int, int, int, tuple[bytes, ...]], value))
 
 
-def get_sealers_of_slot(view: Overlay, slot: int) -> tuple[bytes, ...]:
-    """Whose votes certify a slot's checkpoint; nobody's while a change that covers the slot waits for its certificate.
+def get_voters(view: Overlay, slot: int) -> Voters:
+    """Whose votes certify a slot's checkpoint; without keys while a change that covers it waits for its certificate.
 
-    One change back is remembered, and the certificates and evidence of earlier slots are judged by the set before it.
+    One change back is remembered: of slots before that set's `since_slot` nobody certifies any more.
     Of slots to come it says what holds unless the set changes once more: see `are_voters_known`.
     """
-    last_slot, keys = _get_previous(view)
+    last_slot, previous = _get_previous(view)
     if slot <= last_slot:
-        return keys
+        return previous
     announced = get_announced(view)
     if announced is not None and slot >= announced.since_slot:
-        return ()
-    return get_sealers(view)
+        return Voters(announced.since_slot, ())
+    return Voters(last_slot + 1, get_sealers(view))
 
 
 def are_voters_known(view: Overlay, slot: int, params: ConsensusParams) -> bool:
@@ -99,7 +106,7 @@ def are_voters_known(view: Overlay, slot: int, params: ConsensusParams) -> bool:
 def get_known_sealers(view: Overlay) -> frozenset[bytes]:
     """Every key that may have sealed or certified anything lately, or may from the next period on."""
     announced = get_announced(view)
-    keys = (*_get_previous(view)[1], *get_sealers(view), *get_wanted_sealers(view))
+    keys = (*_get_previous(view)[1].keys, *get_sealers(view), *get_wanted_sealers(view))
     return frozenset((*keys, *(announced.keys if announced is not None else ())))
 
 
@@ -166,9 +173,10 @@ def _read_row(row: Value) -> tuple[int, bytes]:
     return expect_int(since, "since slot"), expect_bytes(key, "sealer", size=32)
 
 
-def _get_previous(view: Overlay) -> tuple[int, tuple[bytes, ...]]:
-    """The set before the one in force, with the last slot that was its to certify; slot -1 where there was none."""
-    return cast(tuple[int, tuple[bytes, ...]], view.get(_PREVIOUS) or (-1, ()))
+def _get_previous(view: Overlay) -> tuple[int, Voters]:
+    """The last slot that was not for the set in force to certify, and whose it was; -1 where there was none."""
+    last_slot, since_slot, keys = cast(tuple[int, int, tuple[bytes, ...]], view.get(_PREVIOUS) or (-1, 0, ()))
+    return last_slot, Voters(since_slot, keys)
 
 
 def _announce(view: Overlay, block: BlockContext, since_slot: int, keys: tuple[bytes, ...]) -> None:
@@ -177,6 +185,7 @@ def _announce(view: Overlay, block: BlockContext, since_slot: int, keys: tuple[b
 
 
 def _hand_over(view: Overlay, since_slot: int, keys: tuple[bytes, ...]) -> None:
-    view.put(_PREVIOUS, (since_slot - 1, get_sealers(view)))
+    last_slot, _ = _get_previous(view)
+    view.put(_PREVIOUS, (since_slot - 1, last_slot + 1, get_sealers(view)))
     put_sealers(view, keys)
     view.emit(SEALERS, since_slot, len(keys))

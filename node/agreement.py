@@ -28,6 +28,7 @@ from consensus.pbft_effects import (
 from consensus.pbft_messages import decode_message, encode_message
 from consensus.pbft_record import PbftRecord
 from consensus.quorum import DoubleVote, QuorumCertificate
+from ledger.sealers import Voters
 from node import messages as wire
 from node.events import Action, Broadcast, PeerId, PenalisePeer, Send, SetTimer
 
@@ -54,12 +55,11 @@ class Agreement:
         self._chamber = chamber
         self._lead: Lead | None = None  # what this replica was asked to propose, and has not yet
 
-    def start(
-        self, height: int, validators: tuple[bytes, ...], now_ms: int, *, last: QuorumCertificate | None
-    ) -> list[Action]:
+    def start(self, height: int, voters: Voters, now_ms: int, *, last: QuorumCertificate | None) -> list[Action]:
         """Agree on the block at a height."""
         self._lead = None
-        return self._perform(self._pbft.start(height, validators, now_ms, last=last), now_ms)
+        effects = self._pbft.start(height, voters.keys, now_ms, since_slot=voters.since_slot, last=last)
+        return self._perform(effects, now_ms)
 
     def receive(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
         """A peer's message. Raises the `Malformed` family or `DuplicateSigner`."""

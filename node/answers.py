@@ -54,6 +54,16 @@ class Forks:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AnchorStatus:
+    """The block that this node's owner vouches for; `refused` counts what others sent that is on another branch."""
+
+    height: int
+    hash: str
+    reached: bool
+    refused: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -78,6 +88,7 @@ class ChainStatus:
     forks: Forks
     blocks_refused: int
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
+    anchor: AnchorStatus | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,6 +20,7 @@ from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
+from node.anchor import Anchor
 from node.answers import MemberInfo
 from node.certificates import WARNING_DAYS, name_of_key
 from node.client import Client
@@ -70,7 +71,10 @@ async def examine(directory: Path | None) -> list[Finding]:
     findings.append(Finding("configuration", "ok", f"{directory / 'node.toml'}, chains {names}"))
     key, problem = _load_key(config)
     holder = await _find_holder(config, documents, key)
-    chains = [_check_chain(config, genesis, key) for genesis in documents]
+    chains = [
+        _check_chain(config, genesis, key, chain.anchor)
+        for genesis, chain in zip(documents, config.chains, strict=True)
+    ]
     found = [member for _, member in chains if member is not None]
     if holder == _OURSELVES and key is not None:
         found = await _ask_who_we_are(config, documents, key)
@@ -242,7 +246,9 @@ def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:
     return Finding(what, "ok", f"{address} is free")
 
 
-def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -> tuple[Finding, _Membership | None]:
+def _check_chain(
+    config: NodeConfig, genesis: Genesis, key: SigningKey | None, anchor: Anchor | None
+) -> tuple[Finding, _Membership | None]:
     """Open guard and store as a node does: that checks the head's state root and what this key has signed.
 
     Beside the finding, what the chain knows of the key's holder.
@@ -255,7 +261,7 @@ def _check_chain(config: NodeConfig, genesis: Genesis, key: SigningKey | None) -
     try:
         with GuardFile(directory, genesis.chain_id) as guard, closing(LevelStore(directory / "ledger")) as store:
             record = guard.load(ledger_exists=True)
-            node = ChainNode(genesis, store, key=key, guard=record)
+            node = ChainNode(genesis, store, key=key, guard=record, anchor=anchor)
             head, member = node.chain.head, None
             assert head.state.root == head.header.state_root, "opening a chain checks the state root"
             if key is not None:

@@ -13,13 +13,23 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, ValidationInfo
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    PlainSerializer,
+    ValidationError,
+    ValidationInfo,
+)
 from pydantic import model_validator as check_model
 
 from ledger.errors import BadConfigFile, BadContact, ChainNotNamed, InvalidKey, NoSuchChain, UnwritableFile
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
+from node.anchor import Anchor, parse_anchor
 from node.contacts import check_url
 from node.files import read_text
 
@@ -75,12 +85,17 @@ def _check_key(value: bytes) -> bytes:
     return value
 
 
+def _read_anchor(value: object) -> object:
+    return parse_anchor(value) if isinstance(value, str) else value
+
+
 def _to_tuple(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError("a list")
     return tuple(value)
 
 
+AnchorText = Annotated[Anchor, BeforeValidator(_read_anchor), PlainSerializer(str)]
 Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -93,10 +108,14 @@ class _Settings(BaseModel):
 
 
 class ChainConfig(_Settings):
-    """One chain that the node takes part in; `name` may be left out where the genesis holds one alone."""
+    """One chain that the node takes part in; `name` may be left out where the genesis holds one alone.
+
+    `anchor` is HEIGHT:HASH of a final block, from a node that one trusts: a chain without it is not followed.
+    """
 
     genesis: FilePath
     name: Name | None = None
+    anchor: AnchorText | None = None
 
 
 class PeerConfig(_Settings):

@@ -49,13 +49,14 @@ from ledger.errors import (
     AlreadyKnown,
     GridmeritError,
     LeavesCheckpoint,
+    OffAnchor,
     Rejected,
     RolledBack,
-    ShortCertificate,
     StoreError,
     UnknownMessage,
     UnknownSigner,
     VoteTooFarAhead,
+    WrongVoters,
 )
 from ledger.execution import BlockContext, Executor, compute_period, execute_block
 from ledger.genesis import Genesis
@@ -63,13 +64,14 @@ from ledger.hashing import address_of
 from ledger.membership import is_gone
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
-from ledger.sealers import get_known_sealers
+from ledger.sealers import get_known_sealers, get_voters
 from ledger.signatures import SigningKey
 from ledger.store import KeyValue
 from ledger.transaction import Transaction
 from node import messages as wire
 from node.admission import Admission
 from node.agreement import Agreement
+from node.anchor import Anchor, Mooring
 from node.candidate import Candidate, build_candidate, make_context
 from node.contracts import build_contracts, routes_of
 from node.events import (
@@ -114,10 +116,11 @@ _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 
 
 class ChainNode:
-    """One chain on one peer. Raises `BadParameters`, `StoreCorrupt` or `RolledBack` when opened.
+    """One chain on one peer. Raises `BadParameters`, `StoreCorrupt`, `RolledBack` or `AnchorContradicted` when opened.
 
-    `key` is the member's; without one the node follows the chain, and seals and signs nothing. A simulation may have
-    an `engine` of its own in the place of that which the parameters name, and an `executor` that shares its work.
+    `key` is the member's; without one the node follows the chain, and seals and signs nothing. With an
+    `anchor` it follows no chain without that block. A simulation may have an `engine` of its own in the place of that
+    which the parameters name, and an `executor` that shares its work.
     """
 
     def __init__(
@@ -128,6 +131,7 @@ class ChainNode:
         key: SigningKey | None = None,
         guard: GuardRecord | None = None,
         limits: MempoolLimits | None = None,
+        anchor: Anchor | None = None,
         engine: Engine | None = None,
         executor: Executor = execute_block,
     ) -> None:
@@ -143,6 +147,7 @@ class ChainNode:
         signed_height = max(self._guard.height, self._guard.agreement.height - 1)
         if self.chain.head.height < signed_height:
             raise RolledBack(expected=signed_height, actual=self.chain.head.height)
+        self.mooring = Mooring(anchor, self.chain)
         self._contracts = build_contracts(genesis)
         self._run_block = executor
         self._engine: Engine = engine or (PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis))
@@ -154,7 +159,7 @@ class ChainNode:
         self._handovers = Handovers(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
-        self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known)
+        self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known, mooring=self.mooring)
         self._sync = self._gossip.sync
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
@@ -242,6 +247,8 @@ class ChainNode:
         except StoreError:
             raise
         except GridmeritError as error:
+            if isinstance(error, OffAnchor):
+                self._gossip.avoid(peer)
             return [PenalisePeer(peer=peer, error=error)]
 
     def _handle(self, peer: PeerId, message: wire.Message, now_ms: int) -> list[Action]:
@@ -368,13 +375,16 @@ class ChainNode:
         sealers = self._sealers if base is None else get_known_sealers(Overlay(base.state))
         period = (self.chain.head if base is None else base).header.period
         for index, header in enumerate(headers[fresh:], start=fresh):
+            self.mooring.check(header)
             if header.producer not in sealers and header.period > period:
                 return headers[:index]
             self._engine.screen_header(header, sealers)
         return headers
 
     def _is_worth_following(self) -> bool:
-        """Whether the skeleton claims more work than our head, or holds a block that a certificate makes final."""
+        """Whether the skeleton claims more work than our head, or holds the anchor or what is certified."""
+        if self.mooring.leads_to(self._sync.headers):
+            return True
         if self._agreement is None and self._gossip.claimed_work() > self.chain.head.work:
             return True
         return self._is_certified_ahead() or any(header.hash in self._unproven for header in self._sync.headers)
@@ -425,7 +435,7 @@ class ChainNode:
         try:
             if self._checkpoints.add_certificate(certificate, None if entry is None else entry.state):
                 return self._on_certified(certificate, peer, now_ms)
-        except (VoteTooFarAhead, UnknownSigner, ShortCertificate):
+        except (VoteTooFarAhead, WrongVoters):
             if entry is not None:
                 raise
             self._unproven[block_hash] = None  # the members may have changed: the blocks up to it will tell
@@ -468,7 +478,7 @@ class ChainNode:
         relay = Relay.from_value(decode(raw, max_bytes=_MAX_RELAY_BYTES))
         try:
             is_news = self._relays.add(relay, self.chain.head, self._next_context(now_ms))
-        except (Rejected, ShortCertificate):
+        except (Rejected, WrongVoters):
             return []  # too early or too late for it here, or the source's members have changed
         return [Broadcast(message=wire.Relay(raw=raw), but=peer), *self._note_work(now_ms)] if is_news else []
 
@@ -484,7 +494,7 @@ class ChainNode:
         is_deep = self.chain.head.height - self.chain.final_height > _MAX_FINAL_DEPTH  # its state would be rebuilt
         certificate = self._final_certificate
         checkpoint = None if certificate is None or is_deep else self.chain.get(self.chain.final_hash)
-        if certificate is None or checkpoint is None or self._sync.is_far_behind:
+        if certificate is None or checkpoint is None or self.is_syncing:
             return []
         return self._outgoing.deliver(certificate, checkpoint, above_height=height)
 
@@ -539,12 +549,14 @@ class ChainNode:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
         if self._agreement is not None:
             return [*actions, *self._on_undecided(entry, now_ms, source=peer)]
-        if self._may_follow(entry) and self._engine.is_better(entry, self.chain.head):
+        is_better = self.mooring.leads_to((header,)) or self._engine.is_better(entry, self.chain.head)
+        if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
 
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
+        self.mooring.check(header)
         if parent.height < self.chain.final_height:
             raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
         weighed = self._engine.check_header(header, parent, self.chain)
@@ -585,8 +597,8 @@ class ChainNode:
         return actions
 
     def _may_follow(self, entry: Entry) -> bool:
-        """Fork choice never leaves the final block."""
-        return self.chain.fork_point(entry).height >= self.chain.final_height
+        """Fork choice never leaves the final block, nor the anchor."""
+        return self.chain.fork_point(entry).height >= self.mooring.settled_height
 
     def _observe(self, header: Header) -> list[Action]:
         """Notice a producer's second block on one parent; the header's signature has been checked.
@@ -633,7 +645,7 @@ class ChainNode:
         elif entry.height < self._guard.height:
             self._guard = self._guard.after_head(entry.height)
             actions.insert(0, Guard(record=self._guard))  # else a crash between the two would look like a rollback
-        if not self._sync.is_far_behind and self._agreement is None:
+        if not self.is_syncing and self._agreement is None:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in move.events]
         if move.removed:
@@ -698,7 +710,7 @@ class ChainNode:
             self._candidate = None
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
-        is_behind = self._sync.is_far_behind
+        is_behind = self.is_syncing
         proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, now_ms)
         if proposal is None:
             self._candidate = None
@@ -770,7 +782,7 @@ class ChainNode:
         head = self.chain.head
         due = self._due_statements()
         voters = get_sealers(Overlay(head.state))
-        if self._key is None or self._key.public_key not in voters or self._sync.is_far_behind:
+        if self._key is None or self._key.public_key not in voters or self.is_syncing:
             return []
         actions: list[Action] = []
         for statement in due:
@@ -814,7 +826,7 @@ class ChainNode:
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
-        if self.chain.fork_point(entry).height < min(entry.height, self.chain.final_height):
+        if self.chain.fork_point(entry).height < min(entry.height, self.mooring.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
             return [*actions, Publish(event=conflict)]  # more than f members lied, or votes took longer than a deadline
         if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
@@ -879,7 +891,8 @@ class ChainNode:
         actions: list[Action] = [Persist(changes=[(_PROPOSAL_ROW + key, None) for key in stale])] if stale else []
         certificate = self._final_certificate
         last = certificate if certificate and certificate.statement.block_hash == head.hash else None
-        actions += self._agreement.start(head.height + 1, get_sealers(Overlay(head.state)), now_ms, last=last)
+        voters = get_voters(Overlay(head.state), head.height + 1)
+        actions += self._agreement.start(head.height + 1, voters, now_ms, last=last)
         for block_hash, header in tuple(self._proposals.items()):
             if header.parent == head.hash:
                 actions += self._agreement.on_block(block_hash, now_ms, is_valid=True)
@@ -887,7 +900,7 @@ class ChainNode:
 
     def _note_work(self, now_ms: int) -> list[Action]:
         """Tell the agreement whether the next block has anything to hold."""
-        if self._agreement is None or self._sync.is_far_behind:
+        if self._agreement is None or self.is_syncing:
             return []
         is_pending = self._is_empty_block_due(now_ms) or self._has_executable()
         return self._agreement.on_work(now_ms, is_pending=is_pending)
@@ -936,7 +949,8 @@ class ChainNode:
         stale = []
         for block in sorted(blocks, key=lambda one: one.header.height):
             parent = self.chain.get(block.header.parent)
-            if parent is not None and block.header.height > self.chain.head.height:
+            is_ahead = block.header.height > self.chain.head.height and not self.mooring.is_awaited
+            if parent is not None and is_ahead:
                 self._proposals[self._execute(block, parent).hash] = block.header
             else:
                 stale.append(block.hash)  # the end came between a decision and the clearing away
@@ -954,7 +968,7 @@ class ChainNode:
         assert self._key is not None
         assert self._agreement is not None
         head = self.chain.head
-        if self._sync.is_far_behind or self._agreement.height != head.height + 1:
+        if self.is_syncing or self._agreement.height != head.height + 1:
             return None
         proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
         if proposal is None:
@@ -1027,12 +1041,12 @@ class ChainNode:
 
     def _catch_up(self, now_ms: int) -> list[Action]:
         """Import bodies whose turn has come and ask for more; seal again once the skeleton is done."""
-        was_far_behind = self._sync.is_far_behind
+        was_far_behind = self.is_syncing
         actions: list[Action] = []
         while (ready := self._sync.next_block(now_ms)) is not None:
             actions += self._import_block(*ready, now_ms)
         actions += self._gossip.catch_up(now_ms)
-        if was_far_behind and not self._sync.is_far_behind:
+        if was_far_behind and not self.is_syncing:
             actions += self._restart_sealing(now_ms)
         return actions
 
@@ -1091,8 +1105,8 @@ class ChainNode:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether the node is too far behind to seal or vote."""
-        return self._sync.is_far_behind
+        """Whether the node is too far behind to seal or vote: so it is until it has come to its anchor."""
+        return self._sync.is_far_behind or self.mooring.is_awaited
 
     @property
     def sync_target(self) -> int:

@@ -72,7 +72,13 @@ class Trust:
     def check_certificate(self, certificate: QuorumCertificate) -> None:
         """Raises as `verify_certificate` does."""
         voters = self.get_voters(certificate.statement.slot)
-        verify_certificate(certificate, voters.sealers, _quorum_of(voters), chain_id=self.chain_id)
+        verify_certificate(
+            certificate,
+            voters.sealers,
+            _quorum_of(voters),
+            since_slot=voters.since_slot,
+            chain_id=self.chain_id,
+        )
 
     def check_header(self, header: Header) -> None:
         """A member with the sealing right sealed and signed it, by its own claims; block 0 is the genesis block itself.

@@ -12,6 +12,7 @@ from ledger.errors import SyncStalled
 from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node import messages as wire
+from node.anchor import Mooring
 from node.events import Action, Broadcast, PeerId, PenalisePeer, Send
 from node.fetcher import Fetcher
 from node.sync import MAX_SKELETON, Sync
@@ -31,15 +32,24 @@ class Gossip:
     `is_known` says whether a block needs no download: it is in the tree, put off or condemned.
     """
 
-    def __init__(self, chain: Chain, mempool: Mempool, engine: Engine, *, is_known: Callable[[bytes], bool]) -> None:
+    def __init__(
+        self,
+        chain: Chain,
+        mempool: Mempool,
+        engine: Engine,
+        *,
+        is_known: Callable[[bytes], bool],
+        mooring: Mooring,
+    ) -> None:
         self.peers: dict[PeerId, wire.Status | None] = {}
         self._chain = chain
         self._mempool = mempool
         self._engine = engine
         self._is_known = is_known
+        self._mooring = mooring
         self._turn = 0
         self._to_pass_on: dict[bytes, PeerId] = {}  # transactions that came from a peer, to be announced to the others
-        self._strays: set[PeerId] = set()  # peers whose branch forks off below our final block
+        self._strays: set[PeerId] = set()  # peers whose branch forks off below what is settled here
         self._transactions = Fetcher(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_TRANSACTIONS,
@@ -158,13 +168,20 @@ class Gossip:
         return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
 
     def is_stray(self, peer: PeerId, header: Header) -> bool:
-        """Whether a peer's branch forks off below our final block: it cannot be followed, so leave it alone."""
+        """Whether a peer's branch forks off below what is settled: it cannot be followed, so leave it alone."""
         forked_at = self._chain.fork_height(header.parent)
-        if forked_at is None or forked_at >= self._chain.final_height:
+        if forked_at is None or forked_at >= self._mooring.settled_height:
             return False
         self.sync.lost(peer)
         self._strays.add(peer)
         return True
+
+    def avoid(self, peer: PeerId) -> None:
+        """Leave a peer alone whose branch has turned out to be wrong, and drop what it has made us look for."""
+        if self.sync.source == peer:
+            self.sync.reset()
+        self.sync.lost(peer)
+        self._strays.add(peer)
 
     def claimed_work(self) -> int:
         """Work of the branch that the skeleton leads to, as its headers claim it."""
@@ -193,8 +210,8 @@ class Gossip:
     def _is_ahead(self, status: wire.Status | None) -> bool:
         if status is None:
             return False
-        work = int.from_bytes(status.work, "big")
-        return work > self._chain.head.work and not self._is_known(status.head)
+        is_heavier = int.from_bytes(status.work, "big") > self._chain.head.work
+        return (is_heavier or self._mooring.may_be_at(status.height)) and not self._is_known(status.head)
 
     # --- answering -------------------------------------------------------------------------------
 

@@ -21,6 +21,7 @@ from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
+from node.anchor import Anchor
 from node.clock import now_ms
 from node.core import ChainNode
 from node.events import (
@@ -86,6 +87,7 @@ class ChainHost:
         outside: Outside,
         mempool_limits: MempoolLimits,
         subscribers: Subscribers,
+        anchor: Anchor | None = None,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -110,7 +112,14 @@ class ChainHost:
             raise
         try:
             _sync(directory)
-            self.node = ChainNode(genesis, self._store, key=key, guard=record if key else None, limits=mempool_limits)
+            self.node = ChainNode(
+                genesis,
+                self._store,
+                key=key,
+                guard=record if key else None,
+                limits=mempool_limits,
+                anchor=anchor,
+            )
             self._core: Core = self.node if policy is None else policy(self.node)
         except BaseException:
             self._store.close()

@@ -10,6 +10,7 @@ import re
 import sys
 from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
+from textwrap import wrap
 
 import click
 
@@ -19,6 +20,7 @@ _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
+    "AnchorContradicted": "gridmerit block {height} on a node that you trust; if it has the anchor, copy that `ledger`",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
@@ -82,6 +84,8 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
+WIDTH = 100  # columns of a terminal that texts are broken for
+_LEAST_WIDTH = 24
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_YUAN = frozenset({"InsufficientBalance"})
 _IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
@@ -234,9 +238,16 @@ def format_span(span_ms: int) -> str:
 # --- tables --------------------------------------------------------------------------------------
 
 
-def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,)) -> str:
-    """Columns of text under their heads; those not in `left` are aligned to the right."""
+def table(
+    heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,), width: int | None = None
+) -> str:
+    """Columns of text under their heads; those not in `left` are aligned to the right.
+
+    With a `width`, the last column is broken into as many lines as it takes to fit.
+    """
     cells = [[str(item) for item in row] for row in [heads, *rows]]
+    if width is not None:
+        cells = _break_last_column(cells, width)
     widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
     lines = []
     for row in cells:
@@ -247,6 +258,15 @@ def table(heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Seque
         lines.append("  ".join(padded).rstrip())
     lines.insert(1, "  ".join("─" * width for width in widths))
     return "\n".join(lines)
+
+
+def _break_last_column(cells: Sequence[Sequence[str]], width: int) -> list[list[str]]:
+    taken = sum(max(len(item) + 2 for item in column) for column in list(zip(*cells, strict=True))[:-1])
+    broken = []
+    for *first, last in cells:
+        lines = wrap(last, max(_LEAST_WIDTH, width - taken), break_long_words=False, break_on_hyphens=False) or [""]
+        broken += [[*first, lines[0]], *([""] * len(first) + [line] for line in lines[1:])]
+    return broken
 
 
 def facts(pairs: Sequence[tuple[str, object]]) -> str:

@@ -38,6 +38,7 @@ from market.period import PeriodTimes, compute_times
 from market.trades import MatchWeights, TradeRecord
 from node.answers import (
     AccountInfo,
+    AnchorStatus,
     BlockDetail,
     BlockSummary,
     BlockTransaction,
@@ -107,7 +108,16 @@ class ChainQueries:
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
+            anchor=self._get_anchor(),
         )
+
+    def _get_anchor(self) -> AnchorStatus | None:
+        mooring = self._node.mooring
+        if mooring.anchor is None:
+            return None
+        height, block_hash = mooring.anchor
+        reached = not mooring.is_awaited
+        return AnchorStatus(height=height, hash=block_hash.hex(), reached=reached, refused=mooring.refused)
 
     def _name_of_key(self, key: bytes) -> str:
         address = address_of(key)

@@ -14,11 +14,12 @@ from dataclasses import dataclass
 
 from aiohttp import web
 
-from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping
+from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping, NotDisposable
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
 from node.active_members import FinalMembers, Membership
+from node.anchor import Anchor
 from node.api import build_api
 from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
@@ -90,12 +91,14 @@ class Runtime:
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
         documents = load_chains(config)
+        if policy is not None and not documents[0].disposable:
+            raise NotDisposable(chain=documents[0].params.name)
         self.member = _find_member(documents, self.public_key) if key else None
         self._network = documents[0].network_id
         self._tls = self._open_tls()
         try:
-            for genesis in documents:
-                self._open_chain(genesis)
+            for genesis, chain in zip(documents, config.chains, strict=True):
+                self._open_chain(genesis, chain.anchor)
         except BaseException:
             for host in self.chains.values():
                 host.close()
@@ -292,7 +295,7 @@ class Runtime:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _open_chain(self, genesis: Genesis) -> None:
+    def _open_chain(self, genesis: Genesis, anchor: Anchor | None) -> None:
         name, limits = genesis.params.name, self.config.limits
         self.chains[name] = ChainHost(
             genesis,
@@ -305,6 +308,7 @@ class Runtime:
                 max_per_sender=limits.mempool_per_sender,
             ),
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
+            anchor=anchor,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
         self._members[name] = FinalMembers(self.chains[name].node)

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 
 from simulation.provenance import hash_sources
 from simulation.results import SETTING, Failure
-from simulation.scenario import SCENARIOS, Scenario, Settings, Value, load_scenario, parse_settings
+from simulation.scenario import SCENARIOS, Scenario, Settings, Value, load_scenario, parse_settings, trial_command
 from simulation.sweep import Task
 
 _INT64 = range(-(2**63), 2**63)
@@ -81,17 +81,5 @@ def _describe(error: Exception, scenario: Scenario, settings: Settings, task: Ta
         seed=task.seed,
         error=f"{type(error).__name__}: {error}",
         traceback="".join(traceback.format_exception(error)),
-        command=make_command(scenario, settings, task.seed),
-    )
-
-
-def make_command(scenario: Scenario, settings: Settings, seed: int) -> str:
-    """The command line that runs one trial again; settings at their defaults are left out."""
-    fields = scenario.settings.model_fields
-    given = {key: value for key, value in settings.model_dump().items() if value != fields[key].default}
-    return " ".join(
-        [
-            f"gridmerit sim trial {scenario.name} --seed {seed}",
-            *(f"--set {key}={value}" for key, value in given.items()),
-        ]
+        command=trial_command(scenario.name, settings, task.seed),
     )

@@ -107,6 +107,8 @@ def _estimate_mean(values: Sequence[float], metric: Metric, point: int, theory: 
     count = len(values)
     mean = fsum(values) / count
     low, high = mean_interval(values)
+    if min(values) >= 0:
+        low = max(0.0, low)  # Student's interval does not know that counts, shares and times have no less
     error = sqrt(fsum((value - mean) ** 2 for value in values) / (count - 1) / count) if count > 1 else 0.0
     return Estimate(
         point=point,

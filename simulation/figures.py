@@ -19,6 +19,7 @@ _WIDE = 8.0  # inches
 _MAX_LINES = len(COLOURS)
 _CIRCLE = {"linestyle": "none", "marker": "o", "markersize": 9, "markerfacecolor": "none"}
 _MAX_TREE = 400
+_SKEW = 20  # times the median time beyond which a linear scale shows nothing of it
 
 Axes: TypeAlias = Any
 Figure = tuple[str, str, bytes]  # file name, caption, PNG
@@ -113,7 +114,8 @@ def _draw_metric(sweep: Sweep, axis: str, estimates: Sequence[Estimate], about: 
     left_out = f" The first {_MAX_LINES} of {len(lines)} lines." if len(lines) > _MAX_LINES else ""
     circles = ", theory as open circles" if theories else ""
     caption = f"{metric.name} over {axis}: estimates with 95 % intervals{circles}.{left_out}"
-    return _draw(f"estimate-{re.sub(r'[^a-z0-9]+', '-', metric.name.lower())}", caption, draw)
+    words = metric.name.lower().replace("'", "")
+    return _draw(f"estimate-{re.sub(r'[^a-z0-9]+', '-', words)}", caption, draw)
 
 
 def _draw_line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, colour: str) -> None:
@@ -208,13 +210,19 @@ def _draw_spread(summary: Summary) -> Figure:
         lows.append(times[len(times) // 20])
         highs.append(times[-1 - len(times) // 20])
 
+    is_skew = highs[-1] > _SKEW * max(1, middles[-1])  # some blocks were held back, or came with a healed cut
+
     def draw(axes: Axes) -> None:
         axes.fill_betweenx(shares, lows, highs, color=COLOURS[0], alpha=0.2, linewidth=0, label="90 % of the blocks")
         axes.plot(middles, shares, color=COLOURS[0], marker="o", markersize=3, label="median block")
         axes.set(xlabel="time since the block was found, ms", ylabel="peers that have it, %", ylim=(0, 103))
+        if is_skew:
+            axes.set_xscale("symlog", linthresh=max(1, middles[-1]))
+            axes.set_xlim(left=0)
         axes.legend(frameon=False, fontsize=8, loc="lower right")
 
-    return _draw("propagation", "How the filmed trial's blocks spread.", draw)
+    scale = " Beyond the median, time is on a logarithmic scale." if is_skew else ""
+    return _draw("propagation", f"How the filmed trial's blocks spread.{scale}", draw)
 
 
 def _draw_intervals(summary: Summary) -> Figure:

@@ -8,10 +8,8 @@ is what they may break. What they make others hold is not exempt.
 
 from __future__ import annotations
 
-import json
-import shlex
 from collections import defaultdict
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from consensus.pbft_messages import Prepare, decode_message
 from consensus.quorum import Vote
@@ -25,6 +23,7 @@ from ledger.genesis import Genesis, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.state import State
+from market.metering import get_readings
 from market.views import get_settlement
 from node.contracts import build_contracts
 from node.events import Action, Broadcast, Event, Send
@@ -51,14 +50,6 @@ class InvariantBroken(AssertionError):
         self.seed = seed
         self.command = command
         super().__init__(f"{invariant}: {detail}; at {time_ms} ms by {peer}, seed {seed}; again: {command}")
-
-
-def replay_command(scenario: str, settings: Mapping[str, object], seed: int) -> str:
-    """The one command that runs a trial again."""
-    words = ["gridmerit", "sim", "run", scenario, "--seed", str(seed), "--reps", "1"]
-    for key, value in settings.items():
-        words += ["--set", f"{key}={json.dumps(value) if isinstance(value, bool) else value}"]
-    return shlex.join(words)
 
 
 class Invariants:
@@ -112,7 +103,7 @@ class _Watch:
         self._fail_with = fail
         self._readings = readings
         self._heads: dict[str, bytes] = {}
-        self._finals: dict[str, tuple[int, int]] = {}  # peer -> its life and final height
+        self._finals: dict[str, tuple[int, int, bytes]] = {}  # peer -> its life, and its final block
         self._agreed: dict[int, bytes] = {}  # height -> final block
         self._agreed_height = 0
         self._judged: dict[bytes, None] = {}  # blocks looked at
@@ -145,12 +136,15 @@ class _Watch:
 
     def _check_final(self, peer: Peer, chain: Chain) -> None:
         """No two honest peers hold different blocks final at one height, and none goes back on one."""
-        life, height = self._finals.get(peer.name, (0, 0))
-        if chain.final_height == height and life == peer.life:
-            return
-        if chain.final_height < height and life == peer.life:
-            self._fail(AGREEMENT, peer.name, f"the final height fell from {height} to {chain.final_height}")
-        self._finals[peer.name] = (peer.life, chain.final_height)
+        life, height, final = self._finals.get(peer.name, (0, 0, b""))
+        if life == peer.life:
+            if chain.final_height < height:
+                self._fail(AGREEMENT, peer.name, f"the final height fell from {height} to {chain.final_height}")
+            if chain.hash_at(height) != final:
+                self._fail(AGREEMENT, peer.name, f"the final block of height {height} has left the chain")
+            if chain.final_height == height:
+                return
+        self._finals[peer.name] = (peer.life, chain.final_height, chain.final_hash)
         while height <= chain.final_height:
             block_hash = chain.hash_at(height)
             assert block_hash is not None
@@ -173,7 +167,7 @@ class _Watch:
             self._judged[entry.hash] = None
             if entry.execution is not None:
                 self._check_money_of(name, entry)
-                self._check_energy_of(name, entry)
+                self._check_energy_of(name, chain, entry)
 
     def _check_money_of(self, name: str, entry: Entry) -> None:
         """A block makes no money and loses none: what its accounts gain others pay, what is set aside included."""
@@ -184,20 +178,24 @@ class _Watch:
         if gained:
             self._fail(MONEY, name, f"block {entry.height} makes {gained} µ¥ of nothing")
 
-    def _check_energy_of(self, name: str, entry: Entry) -> None:
-        """Every Wh that a block settles has been metered, none is settled twice, and each trade's legs sum to zero."""
+    def _check_energy_of(self, name: str, chain: Chain, entry: Entry) -> None:
+        """A block settles every Wh that was metered and no other, no period twice; each trade's legs sum to zero."""
         assert entry.execution is not None
         for event, *values in entry.execution.events:
             match event, *values:
                 case "reading", int(period), bytes(owner), int(consumed_wh), int(produced_wh):
                     self._readings[period, owner].add((consumed_wh, produced_wh))
                 case "settled", int(period):
-                    self._check_settlement(name, entry.state, period)
+                    self._check_settlement(name, chain, entry, period)
 
-    def _check_settlement(self, name: str, state: State, period: int) -> None:
-        settlement = get_settlement(state, period)
+    def _check_settlement(self, name: str, chain: Chain, entry: Entry, period: int) -> None:
+        settlement = get_settlement(entry.state, period)
         if settlement is None:
             return  # long over when it was settled
+        parent = chain.get(entry.header.parent)
+        assert parent is not None, "the tree holds every ancestor"
+        if get_settlement(parent.state, period) is not None:
+            self._fail(ENERGY, name, f"block {entry.height} settles period {period}, which was settled before")
         settled: dict[bytes, list[int]] = defaultdict(lambda: [0, 0])
         for trade in settlement.trades:
             settled[trade.buyer][0] += trade.consumption_wh
@@ -214,6 +212,10 @@ class _Watch:
             if (consumed_wh, produced_wh) not in metered:
                 detail = f"period {period} settles {consumed_wh} and {produced_wh} Wh of a member metered {metered}"
                 self._fail(ENERGY, name, detail)
+        for reading in get_readings(Overlay(parent.state), period):  # none where a scheduling chain reads the meters
+            if tuple(settled.get(reading.owner, (0, 0))) != (reading.consumed_wh, reading.produced_wh):
+                detail = f"period {period} was metered {reading.consumed_wh} and {reading.produced_wh} Wh of a member"
+                self._fail(ENERGY, name, f"{detail}, and settles {settled.get(reading.owner)}")
 
     # --- signatures ------------------------------------------------------------------------------
 
@@ -252,13 +254,13 @@ class _Watch:
 
     def _read_vote(self, raw: bytes) -> tuple[tuple[object, ...], bytes]:
         vote = Vote.from_value(decode(raw, max_bytes=_MAX_BYTES))
-        return (vote.signer, "statement", vote.statement.slot, vote.statement.view), vote.statement.block_hash
+        return (vote.signer, "statement", vote.statement.slot, vote.statement.view), vote.statement.digest()
 
     def _read_ballot(self, raw: bytes) -> tuple[tuple[object, ...], bytes] | None:
         message = decode_message(raw)
         if isinstance(message, Vote):
             place = (message.signer, "commit", message.statement.slot, message.statement.view)
-            return place, message.statement.block_hash
+            return place, message.statement.digest()
         if isinstance(message, Prepare):
             return (message.signer, "prepare", message.height, message.view), message.block_hash
         return None

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import NoFilm, SweepChanged, UnreadableFile, UnwritableFile
-from simulation.batches import make_command
 from simulation.estimates import Columns, Estimate, make_estimates
 from simulation.figures import Figure, draw_counts, draw_estimates, draw_film
 from simulation.film import summarise
@@ -16,7 +15,7 @@ from simulation.provenance import describe_code
 from simulation.replay import MAX_BYTES, Replay, dump_replay, parse_replay
 from simulation.report import FilmedTrial, Report, render_film_page, render_html, render_markdown
 from simulation.results import Results, write_file
-from simulation.scenario import Scenario, Settings, Trial, load_scenario, parse_settings
+from simulation.scenario import Scenario, Settings, Trial, load_scenario, parse_settings, trial_command
 from simulation.sweep import Manifest, Sweep, derive_seed, hash_scenario
 
 _DEPTHS = "deepest_reorg"  # a column of trials that is drawn as a histogram
@@ -83,7 +82,7 @@ def film_trial(scenario: Scenario, settings: Settings, seed: int) -> tuple[Trial
 def _film_of(scenario: Scenario, sweep: Sweep, point: int, rep: int) -> FilmedTrial:
     settings, seed = parse_settings(scenario, sweep.points[point]), derive_seed(sweep.seed, point, rep)
     _, replay = film_trial(scenario, settings, seed)
-    return FilmedTrial(replay=replay, command=make_command(scenario, settings, seed))
+    return FilmedTrial(replay=replay, command=trial_command(scenario.name, settings, seed))
 
 
 def write_report(report: Report, directory: Path) -> list[Path]:

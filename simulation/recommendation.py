@@ -24,10 +24,11 @@ _SIDES: tuple[Side, Side] = ("off", "on")
 class Question:
     """A parameter, an attack that it is to stop, and what a trial of that measures; less is better.
 
-    `shared` settings hold on both sides. `value` is what is recommended for `section.key` on every POCA chain.
+    `shared` settings hold on both sides. `value` is what is recommended for `section.key` on every POCA chain; what
+    a node's owner chooses, in `node.toml`, is of the section "node". `on` is the side with what is recommended.
     """
 
-    section: Literal["consensus", "market"]
+    section: Literal["consensus", "market", "node"]
     key: str
     value: Recommended
     attack: str
@@ -71,6 +72,30 @@ QUESTIONS: tuple[Question, ...] = (
         why="A certificate anchors whoever hears of it; it costs a vote per member; a quarter hour is soon enough.",
     ),
     Question(
+        section="consensus", key="checkpoint_m", value=0,
+        attack="two of seven signers, no more than f, sign both sides of a split; the other side: three of them",
+        scenario="checkpoint-signers", metric="two branches certified",
+        shared={"members": 7, "split": True, "slots": 40}, off={"liars": 3}, on={"liars": 2},
+        reps=25, quick_reps=5,
+        why="With the least m, 5 of 7, it takes 2(m+1) − n = 3 liars to certify two branches: one more than f.",
+    ),
+    Question(
+        section="consensus", key="checkpoint_m", value=0,
+        attack="each of seven signers is silent one time in ten: checkpoints without a certificate",
+        scenario="checkpoint-signers", metric="no certificate",
+        shared={"members": 7, "down": 0.1, "slots": 40}, off={"m": 5}, on={"m": 0},
+        reps=25, quick_reps=5,
+        why="Each one more that must sign bears two more liars, and one silent member less: m = 5 takes 6 of 7.",
+    ),
+    Question(
+        section="node", key="anchor", value="HEIGHT:HASH",
+        attack="a branch from far back, shown to a node that starts anew and sees the attacker alone",
+        scenario="long-range", metric="fresh node fooled",
+        shared={"fresh_sees": "attacker"}, off={"anchor": False}, on={"anchor": True},
+        reps=20, quick_reps=4,
+        why="No certificate comes to whom nobody honest comes. A final block from a node that one trusts does.",
+    ),
+    Question(
         section="consensus", key="relief_after", value=12,
         attack="with τ = 1 the member with 99.99 % of the blocks goes silent",
         scenario="best-member-lost", metric="wait for the next block",
@@ -86,6 +111,15 @@ QUESTIONS: tuple[Question, ...] = (
         off={"tie_break": "first-seen"}, on={"tie_break": "lower-hash"},
         reps=80, quick_reps=4,
         why="It takes the advantage from whoever is best connected (γ = ½); checkpoints bound the rest.",
+    ),
+    Question(
+        section="consensus", key="tie_break", value="lower-hash",
+        attack="a selfish pool with 35 % of the blocks, its credit 5 points above the others'",
+        scenario="selfish", metric="revenue",
+        shared={"alpha": 0.35, "pool_credit": 5.0, "honest": 3, "blocks": 300},
+        off={"tie_break": "higher-credit"}, on={"tie_break": "lower-hash"},
+        reps=40, quick_reps=4,
+        why="Under higher-credit the best member wins every tie (γ = 1): then withholding pays at any size.",
     ),
     Question(
         section="consensus", key="equivocation_cost_upt", value=20_000_000,
@@ -133,6 +167,13 @@ QUESTIONS: tuple[Question, ...] = (
         why="What one has before it has delivered is what a new key is worth. Votes are the authority's to give.",
     ),
 )  # fmt: skip
+
+
+NOTES = (
+    "`consensus.checkpoint_m` has no value below the least m: what is smaller counts as 0.",
+    "The initial credit has no lookback: no parameter forgets all but the last k scores. What stands in its place is "
+    "`market.initial_weight`, in scores for good, as measured above.",
+)
 
 
 class Job(NamedTuple):
@@ -209,7 +250,7 @@ def _make_sweep(number: int, is_quick: bool, seed: int) -> Sweep:
 def _find_deviating(question: Question, chains: Sequence[ChainParams]) -> dict[str, Recommended]:
     """Chains under POCA, and for the market those that trade or keep credit, which have another value."""
     found: dict[str, Recommended] = {}
-    for chain in chains:
+    for chain in chains if question.section != "node" else ():
         if question.section == "consensus" and chain.consensus.engine != "poca":
             continue
         if question.section == "market" and chain.kind == "scheduling" and question.key != "initial_credit_upt":
@@ -270,7 +311,10 @@ def render_markdown(answers: Sequence[Answer]) -> str:
     for answer in answers:
         question = answer.question
         packaged = ", ".join(f"{chain}: {value}" for chain, value in answer.deviating.items()) or "the same"
+        if question.section == "node":
+            packaged = "the owner's to name, in node.toml"
         lines.append(f"| `{question.name}` | {question.value} | {packaged} | {question.why} |")
+    lines += ["", *(f"- {note}" for note in NOTES)]
     return "\n".join(lines) + "\n"
 
 

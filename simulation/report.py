@@ -85,7 +85,9 @@ def list_warnings(report: Report) -> list[str]:
     return warnings
 
 
-def make_rows(sweep: Sweep, estimates: Sequence[Estimate]) -> tuple[list[str], list[list[str]]]:
+def make_rows(
+    sweep: Sweep, estimates: Sequence[Estimate], *, names_theories: bool = True
+) -> tuple[list[str], list[list[str]]]:
     """The table of estimates: heads and cells, without the columns that would be empty."""
     varied = sweep.varied()
     heads = [*varied, "metric", "trials", "seen", "estimate", "95 % interval", "theory", "by theory", "z", "p"]
@@ -102,9 +104,9 @@ def make_rows(sweep: Sweep, estimates: Sequence[Estimate]) -> tuple[list[str], l
                 show_estimate(each),
                 f"{show_number(each.low)} … {show_number(each.high)}",
                 "" if each.theory is None else show_number(each.theory.value),
-                "" if each.theory is None else each.theory.name,
+                each.theory.name if each.theory is not None and names_theories else "",
                 "" if each.z is None else f"{each.z:+.2f}",
-                "" if each.p is None else show_number(each.p),
+                "" if each.p is None else f"{each.p:.2g}",
             ]
         )
     filled = [index for index in range(len(heads)) if any(row[index] for row in rows)]
@@ -119,10 +121,10 @@ def show_estimate(estimate: Estimate) -> str:
 
 
 def show_number(value: float) -> str:
-    """Four significant digits."""
+    """Four significant digits; thousands in full."""
     if value in (float("inf"), float("-inf")):
         return "∞" if value > 0 else "-∞"
-    return f"{value:.4g}"
+    return f"{value:,.0f}" if 10_000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
 def summarise_agreement(report: Report) -> str:
@@ -136,15 +138,16 @@ def summarise_agreement(report: Report) -> str:
     )
 
 
-def list_sources(report: Report) -> list[tuple[str, str]]:
-    theories = [estimate.theory for estimate in report.estimates if estimate.theory is not None]
+def list_sources(estimates: Sequence[Estimate]) -> list[tuple[str, str]]:
+    """Each theory that stands beside an estimate, and where it is from."""
+    theories = [estimate.theory for estimate in estimates if estimate.theory is not None]
     return list(dict.fromkeys((theory.name, theory.source) for theory in theories))
 
 
 def _method() -> str:
     return (
         "Shares: Clopper–Pearson intervals and the p of the exact binomial test; 0 of n is shown as < 3/n. "
-        "Means: Student's interval and the p of his test; where all trials are alike, they say nothing. "
+        "Means: Student's interval, cut off at 0, and the p of his test; where all trials are alike, they say nothing. "
         "All of them are two-sided. "
         "z: the distance of the estimate from theory, in standard errors."
     )
@@ -162,7 +165,7 @@ def render_markdown(report: Report) -> str:
     parts += [f"> **Note:** {warning}" for warning in list_warnings(report)]
     parts += ["## Results", "\n".join(table), summarise_agreement(report), _method()]
     parts += [f"![{caption}]({name})\n\n*{caption}*" for name, caption, _ in report.figures]
-    if sources := list_sources(report):
+    if sources := list_sources(report.estimates):
         parts += ["## Theory", "\n".join(f"- `{name}`: {source}" for name, source in sources)]
     if report.film is not None:
         parts += ["## Film", f"`report.html` plays one trial, which `{report.film.command}` repeats."]
@@ -184,7 +187,7 @@ def render_html(report: Report) -> str:
     parts += ["<h2>Results</h2>", _render_table(report)]
     parts += [f"<p>{escape(summarise_agreement(report))}</p>", f"<p>{escape(_method())}</p>"]
     parts += [_render_figure(figure) for figure in report.figures]
-    if sources := list_sources(report):
+    if sources := list_sources(report.estimates):
         items = "".join(f"<li><code>{escape(name)}</code>: {escape(source)}</li>" for name, source in sources)
         parts += ["<h2>Theory</h2>", f"<ul>{items}</ul>"]
     if report.film is not None:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from ledger.errors import BadSweep, MissingExtra, NotASweep, SweepExists, SweepRunning, UnwritableFile
 from simulation.scenario import Value
-from simulation.sweep import Manifest, check_resumed, parse_manifest
+from simulation.sweep import Manifest, Sweep, Task, check_resumed, parse_manifest
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -70,7 +70,7 @@ class Results:
                     file.unlink()
             write_file(self.path / _MANIFEST, manifest.model_dump_json(indent=2).encode() + b"\n")
             self.trials.mkdir(exist_ok=True)
-            yield self._find_done()
+            yield self._find_done(manifest.sweep)
 
     def _is_new(self) -> bool:
         """Whether there is nothing here, or only what a run left that was killed before it had a manifest."""
@@ -145,11 +145,17 @@ class Results:
                 raise BadSweep(file=self.trials, detail=f"point {one[0]}, repetition {one[1]} is there twice")
         return table
 
-    def _find_done(self) -> set[tuple[int, int]]:
+    def _find_done(self, sweep: Sweep) -> set[tuple[int, int]]:
+        """What is there already. Raises `BadSweep` for a trial that the sweep does not have, or that is there twice."""
         done: set[tuple[int, int]] = set()
         for file in self._parts():
-            part = self._read_part(file, columns=["point", "rep"])
-            done.update(zip(part["point"].to_pylist(), part["rep"].to_pylist(), strict=True))
+            for row in self._read_part(file, columns=list(KEYS)).to_pylist():
+                task = Task(**row)
+                if task not in sweep:
+                    raise BadSweep(file=file, detail=f"{task} is not of this sweep")
+                if (task.point, task.rep) in done:
+                    raise BadSweep(file=file, detail=f"point {task.point}, repetition {task.rep} is there twice")
+                done.add((task.point, task.rep))
         return done
 
     def _parts(self) -> list[Path]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from importlib import import_module
@@ -45,7 +46,7 @@ class Metric:
     """What a report estimates from the rows of many trials.
 
     A "share" is sum(column) of sum(out_of) independent attempts, with a Clopper–Pearson interval. A "mean" is that of
-    `column` over trials, with Student's interval. `theory` may know what it should be under the settings.
+    `column` over trials, with Student's interval, cut off at 0. `theory` may know what it should be under the settings.
     """
 
     name: str
@@ -70,12 +71,6 @@ class Scenario:
 
 # name -> "module:attribute", so that a list of scenarios imports none of them
 SCENARIOS: dict[str, str] = {
-    "best-member-lost": "simulation.scenarios.credit_forks:BEST_MEMBER_LOST",
-    "credit-coalition": "simulation.scenarios.credit_races:COALITION",
-    "credit-fork": "simulation.scenarios.credit_forks:CREDIT_FORK",
-    "credit-grinding": "simulation.scenarios.credit_races:GRINDING",
-    "new-keys": "simulation.scenarios.credit_market:NEW_KEYS",
-    "wash-trading": "simulation.scenarios.credit_market:WASH_TRADING",
     "double-spend": "simulation.scenarios.double_spend:DOUBLE_SPEND",
     "eclipse": "simulation.scenarios.eclipse:ECLIPSE",
     "equivocation": "simulation.scenarios.equivocation:EQUIVOCATION",
@@ -84,9 +79,16 @@ SCENARIOS: dict[str, str] = {
     "selfish": "simulation.scenarios.selfish:SELFISH",
     "spam": "simulation.scenarios.spam:SPAM",
     "timestamps": "simulation.scenarios.timestamps:TIMESTAMPS",
+    "best-member-lost": "simulation.scenarios.credit_forks:BEST_MEMBER_LOST",
+    "checkpoint-signers": "simulation.scenarios.signers:SIGNERS",
+    "credit-coalition": "simulation.scenarios.credit_races:COALITION",
+    "credit-fork": "simulation.scenarios.credit_forks:CREDIT_FORK",
+    "credit-grinding": "simulation.scenarios.credit_races:GRINDING",
+    "new-keys": "simulation.scenarios.credit_market:NEW_KEYS",
+    "wash-trading": "simulation.scenarios.credit_market:WASH_TRADING",
     "honest-day": "simulation.scenarios.days:HONEST_DAY",
-    "gossip-stale": "simulation.scenarios.gossip:GOSSIP_STALE",
     "faulty-day": "simulation.scenarios.days:FAULTY_DAY",
+    "gossip-stale": "simulation.scenarios.gossip:GOSSIP_STALE",
     "double-spend-race": "simulation.scenarios.races:DOUBLE_SPEND_RACE",
     "double-spend-tail": "simulation.scenarios.races:DOUBLE_SPEND_TAIL",
     "naive-work-race": "simulation.scenarios.races:NAIVE_WORK_RACE",
@@ -118,4 +120,14 @@ def parse_settings(scenario: Scenario, given: Mapping[str, str | Value]) -> Sett
         first = error.errors()[0]
         key = str(first["loc"][0]) if first["loc"] else "settings"
         detail = str(first["msg"]).removeprefix("Value error, ")
-        raise BadSetting(scenario=scenario.name, key=key, value=given.get(key, ""), detail=detail) from None
+        value = given[key] if key in given else " ".join(f"{name}={value}" for name, value in given.items())
+        raise BadSetting(scenario=scenario.name, key=key, value=value, detail=detail) from None
+
+
+def trial_command(scenario: str, settings: Settings, seed: int) -> str:
+    """The command line that runs one trial again, for a shell; settings at their defaults are left out."""
+    words = ["gridmerit", "sim", "trial", scenario, "--seed", str(seed)]
+    for key, value in settings.model_dump().items():
+        if value != type(settings).model_fields[key].default:
+            words += ["--set", f"{key}={value}"]
+    return shlex.join(words)

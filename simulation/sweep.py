@@ -40,6 +40,11 @@ class Sweep:
     def __len__(self) -> int:
         return len(self.points) * self.reps
 
+    def __contains__(self, task: Task) -> bool:
+        point, rep, seed = task
+        is_inside = 0 <= point < len(self.points) and 0 <= rep < self.reps
+        return is_inside and seed == derive_seed(self.seed, point, rep)
+
     def tasks(self) -> Iterator[Task]:
         """All trials, repetition by repetition: half-way, every point has half of its trials."""
         for rep in range(self.reps):

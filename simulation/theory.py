@@ -9,14 +9,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from math import exp, expm1, fsum, inf, lgamma, log, log1p
+from math import exp, expm1, fsum, lgamma, log, log1p
 from typing import Any
 
 from ledger.errors import BadParameter, UnknownParameter, UnknownTheory
 from simulation.binomial import compute_band
+from simulation.catch_up import log_choose, sum_logs, win_race
 from simulation.formula import Argument, Parameter, TheoryFunction, formula
 
 MAX_Z = 10_000
+_CANCELS = 1e-6  # below this share of what was subtracted, a difference is short of digits
 ROSENFELD = "Rosenfeld 2014, Analysis of hashrate-based double-spending, section 4"
 EYAL_SIRER = "Eyal & Sirer 2014, Majority is not enough"
 
@@ -83,7 +85,7 @@ def double_spend_nakamoto(q: float, z: int) -> float:
     while log_poisson(count) > negligible:
         logs.append(log_poisson(count))
         count += 1
-    return min(1.0, _sum_logs(logs))
+    return min(1.0, sum_logs(logs))
 
 
 @formula(Q, Z, source=f"{ROSENFELD}; Grunspan & Pérez-Marco 2018, Double spend races, I_{{4pq}}(z, ½)",
@@ -94,20 +96,27 @@ def double_spend_exact(q: float, z: int) -> float:
     It starts level when the z confirmations begin, without a block mined before, and drawing level is enough.
     (Rosenfeld's attacker starts one ahead and has to end one ahead, which is the same.)
     """
-    return _win_race(q, z, lead=0, give_up=None)
+    return win_race(q, z, lead=0, give_up=None)
 
 
 @formula(Q, Z, source=f"{ROSENFELD}, without the block mined before", result="probability")
 def double_spend_strict(q: float, z: int) -> float:
     """Chance that an attacker ever gets strictly ahead, starting level when the z confirmations begin."""
-    return _win_race(q, z, lead=1, give_up=None)
+    return win_race(q, z, lead=1, give_up=None)
 
 
 @formula(Q, Z, GIVE_UP, source=f"{ROSENFELD}, paths counted by reflection at the deficit (Feller 1968, ch. III, XIV)",
          result="probability")  # fmt: skip
 def double_spend_give_up(q: float, z: int, give_up: int) -> float:
     """Chance that an attacker catches up before it is `give_up` blocks behind, at any moment, and stops."""
-    return _win_race(q, z, lead=0, give_up=give_up)
+    return win_race(q, z, lead=0, give_up=give_up)
+
+
+@formula(Q, Z, GIVE_UP, source=f"{ROSENFELD}, paths counted by reflection at the deficit (Feller 1968, ch. III, XIV)",
+         result="probability")  # fmt: skip
+def double_spend_strict_give_up(q: float, z: int, give_up: int) -> float:
+    """Chance that an attacker gets strictly ahead before it is `give_up` blocks behind, at any moment, and stops."""
+    return win_race(q, z, lead=1, give_up=give_up)
 
 
 @formula(Q_MINORITY, BOUND, source=ROSENFELD, result="z")
@@ -138,55 +147,42 @@ def naive_work_revert(q: float, z: int, weight: int) -> float:
     reverts = [1.0, rate]  # when the honest chain is 0, 1, … blocks ahead and a tie is enough
     for lead in range(1, z + 1):
         reverts.append(reverts[lead] * (1 + step) - step * (reverts[lead - weight] if lead > weight else 1.0))
-    return max(0.0, reverts[z + 1])
+    return reverts[z + 1] if reverts[z + 1] > _CANCELS * rate else _sum_last_exits(rate, z, weight)
 
 
-def _win_race(q: float, z: int, *, lead: int, give_up: int | None) -> float:
-    """Chance that the attacker is ever `lead` blocks ahead once z honest blocks are there.
+@formula(Q, Z, WEIGHT, GIVE_UP, source="skip-free walk between two barriers (Feller 1968, ch. XIV)",
+         result="probability")  # fmt: skip
+def naive_work_give_up(q: float, z: int, weight: int, give_up: int) -> float:
+    """Chance that such a fork has more work before the honest chain is `give_up` blocks ahead, where it stops.
 
-    The sum over its blocks at the z-th honest one, plus the sum over the honest blocks when it has z + lead of them,
-    if that is before: finite, and positive throughout.
+    The chance to get from k ahead to `give_up` ahead first goes by φ(k + 1) = φ(k) + (ρ/weight)·(φ(k) − φ(k − weight)).
     """
-    if q == 0:
-        return 1.0 if z + lead == 0 else 0.0
-    if q >= 0.5 and give_up is None:
-        return 1.0
-    if z == 0:
-        return exp(_log_catch_up(q, 0, lead, give_up))
-    log_q, log_p = log(q), log1p(-q)
-    logs = [
-        _log_paths(z - 1, mined, give_up) + z * log_p + mined * log_q + _log_catch_up(q, z - mined, lead, give_up)
-        for mined in range(z + lead)
-    ]
-    logs += [_log_paths(honest, z + lead - 1, give_up) + (z + lead) * log_q + honest * log_p for honest in range(z)]
-    return min(1.0, _sum_logs(logs))
-
-
-def _log_paths(honest: int, mined: int, give_up: int | None) -> float:
-    """ln of how many orders of so many blocks never leave the attacker `give_up` behind: the reflection principle."""
-    if give_up is not None and honest - mined >= give_up:
-        return -inf
-    paths = _log_choose(honest + mined, mined)
-    if give_up is None or honest < give_up:
-        return paths
-    return paths + log1p(-exp(_log_choose(honest + mined, mined + give_up) - paths))
-
-
-def _log_catch_up(q: float, deficit: int, lead: int, give_up: int | None) -> float:
-    """ln of the chance to get from `deficit` behind to `lead` ahead: the gambler's ruin."""
-    distance = deficit + lead
-    log_ratio = log(q) - log1p(-q)
-    if distance <= 0:
+    if z >= give_up:
         return 0.0
-    if give_up is None:
-        return min(0.0, distance * log_ratio)
-    if deficit >= give_up:
-        return -inf
-    left, width = give_up - deficit, give_up + lead
-    if log_ratio == 0:
-        return log(left / width)
-    decay = -abs(log_ratio)
-    return min(0.0, distance * log_ratio) + log(-expm1(left * decay)) - log(-expm1(width * decay))
+    step = q / (1 - q) / weight
+    logs = [0.0]  # ln φ(k)
+    for lead in range(give_up):
+        gained = -expm1(logs[lead - weight] - logs[lead]) if lead >= weight else 1.0
+        logs.append(logs[lead] + log1p(step * gained))
+    return -expm1(logs[z] - logs[give_up])
+
+
+def _sum_last_exits(rate: float, z: int, weight: int) -> float:
+    """`naive_work_revert` where its recurrence has cancelled, as a sum without a minus.
+
+    An honest chain that was ever behind gains one block at a time, so that it leaves −1 upwards a last time: at its
+    h-th block after n of the attacker's, z + h − n·weight = −1, and with 1 − ρ it is never behind again.
+    """
+    if rate == 0:
+        return 0.0
+    log_own, log_other = log(rate) - log(weight + rate), -log1p(rate / weight)
+    logs: list[float] = []
+    mined = z // weight + 1
+    while not logs or logs[-1] > max(logs) - 50 or logs[-1] > logs[-2]:
+        honest = mined * weight - z - 1
+        logs.append(log_choose(honest + mined, mined) + mined * log_own + (honest + 1) * log_other)
+        mined += 1
+    return min(1.0, (1 - rate) * sum_logs(logs))
 
 
 def _find_least_z(name: str, probability: TheoryFunction[[float, int], float], q: float, bound: float) -> int:
@@ -200,15 +196,6 @@ def _find_least_z(name: str, probability: TheoryFunction[[float, int], float], q
         middle = (low + high) // 2
         low, high = (low, middle) if probability(q, middle) <= bound else (middle, high)
     return high
-
-
-def _log_choose(total: int, chosen: int) -> float:
-    return lgamma(total + 1) - lgamma(chosen + 1) - lgamma(total - chosen + 1)
-
-
-def _sum_logs(logs: Sequence[float]) -> float:
-    largest = max(logs)
-    return 0.0 if largest == -inf else exp(largest + log(fsum(exp(each - largest) for each in logs)))
 
 
 # --- selfish mining and stale blocks -------------------------------------------------------------
@@ -323,9 +310,11 @@ _ALL: tuple[TheoryFunction[Any, Any], ...] = (
     double_spend_exact,
     double_spend_strict,
     double_spend_give_up,
+    double_spend_strict_give_up,
     least_z_exact,
     least_z_nakamoto,
     naive_work_revert,
+    naive_work_give_up,
     selfish_revenue,
     selfish_threshold,
     stale_probability,

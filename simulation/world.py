@@ -18,6 +18,7 @@ from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey, remember_signatures
 from ledger.transaction import Transaction
+from node.anchor import Anchor
 from node.core import RESEAL, ChainNode
 from node.events import (
     Acknowledge,
@@ -324,7 +325,7 @@ class World:
 
     # --- what a test or a scenario does ----------------------------------------------------------
 
-    def start(self, name: str) -> None:
+    def start(self, name: str, *, anchor: Anchor | None = None) -> None:
         """Start or restart a peer on its own store and guard."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
@@ -332,7 +333,13 @@ class World:
         peer.timers.clear()
         peer.failure = None
         peer.node = ChainNode(
-            self.genesis, peer.store, key=peer.key, guard=peer.guard, engine=self._engine, executor=self._executor
+            self.genesis,
+            peer.store,
+            key=peer.key,
+            guard=peer.guard,
+            anchor=anchor,
+            engine=self._engine,
+            executor=self._executor,
         )
         if name in self.policies:
             peer.policy = self.policies[name](peer.node, self._seeded(f"policy/{name}/{peer.life}"))

@@ -6,12 +6,23 @@ from difflib import get_close_matches
 
 import click
 
+_LONGEST = 200  # characters of a command's first sentence
+
 
 class Group(click.Group):
-    """A group of commands in the order they are defined, that names the nearest one when it does not know a name."""
+    """A group of commands in the order they are defined, that names the nearest one when it does not know a name.
+
+    In its help each has its whole first sentence, over as many lines as that takes.
+    """
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(self.commands)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(
+                [(name, self.commands[name].get_short_help_str(_LONGEST)) for name in self.list_commands(ctx)]
+            )
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]

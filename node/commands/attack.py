@@ -13,7 +13,7 @@ from node.commands import Group
 from node.commands.sim_shown import list_settings, render_settings
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_pairs
-from node.output import emit, facts, format_points, json_option, note, table
+from node.output import WIDTH, emit, facts, format_points, json_option, note, table
 
 if TYPE_CHECKING:
     from node.attacks import AttackOutcome, PaymentView
@@ -24,7 +24,6 @@ if TYPE_CHECKING:
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _RUN = "run"
-_WIDTH = 100
 
 
 class _AttackGroup(Group):
@@ -48,8 +47,8 @@ def command() -> None:
     \b
     Start here:
       gridmerit attack list
-      gridmerit net new --disposable victims --chains jy1 --period-ms 20000
-      gridmerit attack equivocation victims              the same as: attack run equivocation victims
+      gridmerit net new victims --disposable --chains jy1 --period-ms 12000
+      gridmerit attack equivocation victims              same as: attack run equivocation victims
     """
 
 
@@ -78,8 +77,8 @@ def list_attacks() -> None:
     from simulation.attacks.registry import POLICIES
 
     rows = [(name, attack.about) for name, attack in POLICIES.items()]
-    text = f"{table(('attack', 'what it does'), rows, left=(0, 1))}\n\nsettings: gridmerit attack show NAME"
-    emit([{"name": name, "about": about} for name, about in rows], text)
+    text = table(("attack", "what it does"), rows, left=(0, 1), width=WIDTH)
+    emit([{"name": name, "about": about} for name, about in rows], f"{text}\n\nsettings: gridmerit attack show NAME")
 
 
 @command.command("show")
@@ -103,7 +102,7 @@ def show(name: str) -> None:
 
 def _show_expected(attack: Attack) -> str:
     text = f"Expected: {attack.expects} In the laboratory: gridmerit sim show {attack.scenario}"
-    return fill(text, _WIDTH, break_long_words=False, break_on_hyphens=False)
+    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
 
 
 # --- one attack, from start to report ------------------------------------------------------------
@@ -129,6 +128,9 @@ def run(
 
     Nodes that do not run are started, and stopped afterwards. The attack is on the trading chain. Clients of honest
     nodes send a transfer twice a second; the attacker pays one yuan, which double-spend tries to take back.
+
+    What it did stays on the chain: a node that an offence has cost its credit seals little afterwards. Attack by
+    another --node then, or make a new network.
 
     \b
     Examples:
@@ -187,7 +189,7 @@ def _render(outcome: AttackOutcome, attack: Attack) -> str:
     pairs = [
         ("attack", f"{outcome.attack} by {outcome.attacker} on {outcome.chain}, {outcome.seconds} s"),
         ("honest nodes", "agree" if outcome.agree else "do not agree"),
-        ("blocks", f"{outcome.attacker_blocks} of {outcome.blocks} in the chain are the attacker's"),
+        ("blocks", f"{outcome.attacker_blocks} of {outcome.blocks} added to the chain meanwhile are the attacker's"),
         ("offences", f"{outcome.evidence} recorded on the chain"),
         ("credit", f"{before} before, {after} after"),
         ("payment", _show_payment(outcome.payment)),

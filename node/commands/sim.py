@@ -24,9 +24,10 @@ from node.commands.sim_shown import (
     render_theories,
     render_theory,
     show_first_sentence,
+    show_value,
 )
 from node.commands.values import parse_pairs
-from node.output import emit, facts, format_error, json_option, note, stderr_is_terminal, table
+from node.output import WIDTH, emit, facts, format_error, json_option, note, stderr_is_terminal, table
 
 if TYPE_CHECKING:
     from simulation.results import Failure
@@ -48,7 +49,7 @@ def command() -> None:
     Start here:
       gridmerit sim list                               what can be run
       gridmerit sim show NAME                          its settings
-      gridmerit sim run NAME --set q=0.1,0.3 --reps 100 --out results
+      gridmerit sim run double-spend-race --set q=0.1,0.3 --reps 100 --out results
       gridmerit sim report results                     writes results/report/report.html
       gridmerit sim theory double_spend_exact q=0.3 z=6
 
@@ -99,7 +100,8 @@ def list_scenarios() -> None:
     scenarios = [_load(name) for name in SCENARIOS]
     document = [{"name": each.name, "about": each.about, "film": each.film is not None} for each in scenarios]
     rows = [(each.name, show_first_sentence(each.about)) for each in scenarios]
-    emit(document, f"{table(('scenario', 'what it is'), rows, left=(0, 1))}\n\nsettings: gridmerit sim show NAME")
+    text = table(("scenario", "what it is"), rows, left=(0, 1), width=WIDTH)
+    emit(document, f"{text}\n\nsettings: gridmerit sim show NAME")
 
 
 @command.command("show")
@@ -110,7 +112,7 @@ def show(name: str) -> None:
 
     \b
     Example:
-      gridmerit sim show selfish-mining
+      gridmerit sim show selfish
     """
     scenario = _load(name)
     emit(make_scenario_document(scenario), render_scenario(scenario))
@@ -123,7 +125,7 @@ def show(name: str) -> None:
 def theory(name: str | None, values: tuple[str, ...]) -> None:
     """What a formula gives, with its source.
 
-    Without NAME, all formulas. A list has commas: credits=90,95,100.
+    Without NAME, all formulas. A parameter that is not given has its default; a list has commas: credits=90,95,100.
 
     \b
     Examples:
@@ -177,6 +179,9 @@ def run(
 ) -> None:
     """Run a scenario over a grid of settings, many trials each.
 
+    A trial takes less than a second in a *-race, some seconds in a network, more in one of many peers or blocks: try
+    one first with `gridmerit sim trial`. The grid is the product of all values given.
+
     Writes OUT/trials/*.parquet, a row for every trial, and OUT/manifest.json, which says what made them: pandas, Polars
     and DuckDB read the directory OUT/trials as one table. The same --seed gives the same table, however many processes
     compute it and however often it is stopped.
@@ -190,8 +195,8 @@ def run(
 
     \b
     Examples:
-      gridmerit sim run selfish-mining --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish
-      gridmerit sim run selfish-mining --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish --resume
+      gridmerit sim run selfish-race --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish
+      gridmerit sim run selfish-race --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish --resume
     """
     _need_lab()
     from simulation.executors import count_cores
@@ -298,7 +303,7 @@ def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> No
         write_replay(replay, film)
         note(f"wrote {film}")
     document = {"scenario": name, "settings": settings.model_dump(), "seed": seed, "row": dict(result.row)}
-    emit(document, facts(list(result.row.items())))
+    emit(document, facts([(column, show_value(value)) for column, value in result.row.items()]))
 
 
 @command.command("report")

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
+from textwrap import fill
+from typing import TYPE_CHECKING, Any
 
 import click
 
-from node.output import emit, json_option, note
+from node.commands.sim_shown import show_value
+from node.output import WIDTH, emit, json_option, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -29,8 +31,8 @@ if TYPE_CHECKING:
 def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, out: Path) -> None:
     """Measure what each mitigation does, and recommend parameters.
 
-    Writes OUT/recommendation.md and OUT/recommendation.json: each attack with its mitigation off and on, with 95 %
-    intervals and theory, and where configs/recommended has another value than the one recommended.
+    Prints each attack with its mitigation off and on, with 95 % intervals and theory, and where configs/recommended has
+    another value than the one recommended. OUT/recommendation.md and OUT/recommendation.json have the same.
 
     \b
     Example:
@@ -51,7 +53,7 @@ def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, o
     out.mkdir(parents=True, exist_ok=True)
     (out / "recommendation.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
     (out / "recommendation.md").write_text(text, encoding="utf-8")
-    emit({"directory": str(out), "seed": seed, "trials": len(planned), "answers": document}, text.rstrip())
+    emit({"directory": str(out), "seed": seed, "trials": len(planned), "answers": document}, _render(document))
     note(f"wrote {out / 'recommendation.md'}")
 
 
@@ -68,3 +70,25 @@ def _run(planned: list[Job], jobs: int) -> list[tuple[Job, Mapping[str, Value]]]
             rows.append((job, future.result()))
             on_progress(len(rows), len(planned))
     return rows
+
+
+def _render(document: list[dict[str, Any]]) -> str:
+    """The same for a terminal: a paragraph per parameter."""
+    paragraphs = []
+    for row in document:
+        packaged = ", ".join(f"{chain} {value}" for chain, value in row["deviating"].items()) or "the same"
+        pairs = [
+            ("against", row["attack"]),
+            ("off", _show_side(row["metric"], row["off"])),
+            ("on", f"{_show_side(row['metric'], row['on'])}{'' if row['has_effect'] else '; the intervals overlap'}"),
+            ("why", row["why"]),
+        ]
+        lines = [fill(f"  {name:9}{text}", WIDTH, subsequent_indent=" " * 11) for name, text in pairs]
+        paragraphs.append("\n".join([f"{row['parameter']} = {row['recommended']}; packaged: {packaged}", *lines]))
+    return "\n\n".join(paragraphs)
+
+
+def _show_side(metric: str, side: dict[str, Any]) -> str:
+    settings = ", ".join(f"{key} = {show_value(value)}" for key, value in side["settings"].items())
+    theory = "" if side["theory"] is None else f", theory {side['theory']:.3g} ({side['theory_name']})"
+    return f"{settings}: {metric} {side['value']:.3g}, 95 % interval {side['low']:.3g} … {side['high']:.3g}{theory}"

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import re
+from math import isfinite
+from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from node.output import facts, format_span, table
+from node.output import WIDTH, facts, format_span, table
 
 if TYPE_CHECKING:
     from simulation.publish import Estimated
@@ -45,10 +47,10 @@ def render_scenario(scenario: Scenario) -> str:
     metrics = [
         (row["name"], row["kind"], row["unit"], "yes" if row["has_theory"] else "no") for row in document["metrics"]
     ]
-    given = f" --set {settings[0]['name']}={settings[0]['default']}" if settings else ""
+    given = f" --set {settings[0]['name']}={show_value(settings[0]['default'])}" if settings else ""
     return "\n\n".join(
         [
-            f"{scenario.name}: {scenario.about}",
+            fill(f"{scenario.name}: {scenario.about}", WIDTH, break_on_hyphens=False),
             render_settings(settings),
             table(("metric", "estimated as", "unit", "theory"), metrics, left=(0, 1, 2, 3)),
             f"try: gridmerit sim run {scenario.name}{given} --reps 10 --out results",
@@ -72,8 +74,17 @@ def list_settings(settings: type[Settings]) -> list[dict[str, Any]]:
 
 def render_settings(settings: list[dict[str, Any]]) -> str:
     """What `list_settings` made, as a table."""
-    rows = [tuple(row.values()) for row in settings]
-    return table(("setting", "default", "allowed", "what it means"), rows, left=(0, 2, 3))
+    rows = [(row["name"], show_value(row["default"]), row["allowed"], row["about"]) for row in settings]
+    return table(("setting", "default", "allowed", "what it means"), rows, left=(0, 2, 3), width=WIDTH)
+
+
+def show_value(value: object) -> str:
+    """As one would write it: a number to six digits, `true` or `false`, text as it is."""
+    if isinstance(value, bool):
+        return str(value).lower()
+    if not isinstance(value, float) or not isfinite(value):
+        return str(value)
+    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
 
 
 def _show_allowed(field: dict[str, Any]) -> str:
@@ -83,7 +94,7 @@ def _show_allowed(field: dict[str, Any]) -> str:
     if "const" in field:
         return str(field["const"])
     marks = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-    bounds = [f"{mark} {field[key]}" for key, mark in marks if key in field]
+    bounds = [f"{mark} {show_value(field[key])}" for key, mark in marks if key in field]
     kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
     return ", ".join([kinds.get(field.get("type", ""), "any of several"), *bounds])
 
@@ -103,7 +114,7 @@ def list_theories() -> list[dict[str, Any]]:
 
 def render_theories() -> str:
     rows = [(each["name"], ", ".join(each["parameters"]), each["about"]) for each in list_theories()]
-    return table(("theory", "parameters", "what it is"), rows, left=(0, 1, 2))
+    return table(("theory", "parameters", "what it is"), rows, left=(0, 1, 2), width=WIDTH)
 
 
 def render_theory(result: Evaluation) -> str:
@@ -118,14 +129,17 @@ def render_theory(result: Evaluation) -> str:
     return "\n\n".join(
         [
             result.about,
-            table(("parameter", "value", "allowed", "what it means"), rows, left=(0, 1, 2, 3)),
-            facts([*((key, f"{value:.6g}") for key, value in result.values.items()), ("source", result.source)]),
+            table(("parameter", "value", "allowed", "what it means"), rows, left=(0, 1, 2, 3), width=WIDTH),
+            facts([(key, f"{value:.6g}") for key, value in result.values.items()]),
+            fill(f"source: {result.source}", WIDTH, break_on_hyphens=False),
         ]
     )
 
 
 def _show_argument(value: object) -> str:
-    return ",".join(f"{item:g}" for item in value) if isinstance(value, tuple) else str(value)
+    if isinstance(value, tuple):
+        return ",".join(map(show_value, value)) or "none"
+    return show_value(value)
 
 
 # --- estimates -----------------------------------------------------------------------------------
@@ -133,21 +147,25 @@ def _show_argument(value: object) -> str:
 
 def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
     """What `sim run` prints: the estimates so far, and what to do next."""
-    from simulation.report import make_rows
+    from simulation.report import list_sources, make_rows
 
     spent, now = format_span(int(result.elapsed_s * 1_000)), len(sweep) - result.had
-    done = f"{len(sweep)} trials of {sweep.scenario}, {now} of them now, in {spent}"
+    done = f"{len(sweep)} trials of {sweep.scenario}{f', {now} of them now' if result.had else ''}, in {spent}"
     if estimated is None:
         return done
-    heads, rows = make_rows(sweep, estimated.estimates)
-    left = tuple(index for index, head in enumerate(heads) if head in ("metric", "by theory"))
+    heads, rows = make_rows(sweep, estimated.estimates, names_theories=False)
+    theories = [
+        fill(f"theory: {name}, {source}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        for name, source in list_sources(estimated.estimates)
+    ]
     directory = result.directory
     next_step = f"wrote {directory}; a report of it: gridmerit sim report {directory}"
-    return f"{table(heads, rows, left=left)}\n\n{done}\n{next_step}"
+    lines = "\n".join([*theories, done, next_step])
+    return f"{table(heads, rows, left=(heads.index('metric'),))}\n\n{lines}"
 
 
 def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:
-    """Every estimate with its point's settings."""
+    """Every estimate with its point's settings. JSON knows no infinity: what has no bound has None."""
     return [
         {
             "settings": dict(estimated.manifest.points[each.point]),
@@ -157,11 +175,15 @@ def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:
             "successes": each.successes,
             "attempts": each.attempts,
             "estimate": each.value,
-            "low": each.low,
-            "high": each.high,
+            "low": _finite(each.low),
+            "high": _finite(each.high),
             "theory": None if each.theory is None else {"name": each.theory.name, "value": each.theory.value},
-            "z": each.z,
+            "z": _finite(each.z),
             "p": each.p,
         }
         for each in estimated.estimates
     ]
+
+
+def _finite(value: float | None) -> float | None:
+    return value if value is not None and isfinite(value) else None

@@ -10,7 +10,7 @@ from node.commands.target import Target, node_options, run_async, to_plain
 from node.output import emit, facts, format_span, format_time, json_option, table
 
 if TYPE_CHECKING:
-    from node.answers import ChainStatus, NodeStatus
+    from node.answers import AnchorStatus, ChainStatus, NodeStatus
 
 
 @click.command("status")
@@ -72,6 +72,14 @@ def _describe_sealing(status: NodeStatus) -> str:
     return f"{sealing['rate_per_s']:,} nonces/s ({how})"
 
 
+def _describe_anchor(anchor: AnchorStatus) -> str:
+    where = f"{anchor.height}  {anchor.hash}"
+    if anchor.reached:
+        return f"{where}, on this chain"
+    others = f": peers sent {anchor.refused} blocks of other chains" if anchor.refused else ""
+    return f"{where}, not reached yet{others}"
+
+
 def _render_chain(chain: ChainStatus) -> str:
     behind = chain.time_ms - chain.head_time_ms
     forks = chain.forks
@@ -85,7 +93,9 @@ def _render_chain(chain: ChainStatus) -> str:
         ("mempool", f"{chain.mempool_count} transactions, {chain.mempool_bytes:,} bytes"),
         ("forks", f"{forks.side_blocks} side blocks, {forks.reorgs} reorgs, deepest {forks.deepest_reorg}"),
     ]
-    if chain.syncing:
+    if chain.anchor is not None:
+        lines.append(("anchor", _describe_anchor(chain.anchor)))
+    if chain.syncing and chain.sync_target:
         lines.append(("syncing", f"to height {chain.sync_target}"))
     if chain.waiting_for:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))

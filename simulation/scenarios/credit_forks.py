@@ -22,7 +22,7 @@ from simulation.scenarios.networks import (
     run_while,
 )
 from simulation.standing import StandingWorld, compute_n_diff_for
-from simulation.theory import naive_work_revert, poca_shares
+from simulation.theory import naive_work_give_up, poca_shares
 
 _BEST_UPT = 100_000_000
 _HASHES_PER_S = 10_000
@@ -123,15 +123,16 @@ def _predict_heavier(given: Settings) -> Theory | None:
     if settings.diversity_window:
         return None
     if settings.work == "naive":
-        return naive_work_revert.predict(settings.q, settings.z, settings.weight)
-    ratio = settings.q / (1 - settings.q) / settings.weight
-    source = "gambler's ruin from z behind to one ahead, (h_a/h_h · e^{−ΔC/τ})^(z+1)"
-    return Theory(name="credit_free_revert", value=min(1.0, ratio ** (settings.z + 1)), source=source)
+        return naive_work_give_up.predict(settings.q, settings.z, settings.weight, settings.give_up)
+    rate = settings.q / settings.weight
+    value = naive_work_give_up(rate / (rate + 1 - settings.q), settings.z, 1, settings.give_up)
+    source = "gambler's ruin from z behind to one ahead or to giving up, at the odds h_a/h_h · e^{−ΔC/τ}"
+    return Theory(name="credit_free_revert", value=value, source=source)
 
 
 CREDIT_FORK = Scenario(
     name="credit-fork",
-    about="a member with little credit forks off far back; under the naive work rule it wins as if it had full credit",
+    about="A member with little credit forks off far back; under the naive work rule it wins as if it had full credit.",
     settings=ForkWorld,
     run=run_fork,
     film=partial(run_fork, record=True),
@@ -179,12 +180,13 @@ def run_loss(given: Settings, seed: int, *, record: bool = False) -> Trial:
     )
     recorder = Recorder(world) if record else None
     chain = world.node("m1").chain
-    run_while(world, lambda: chain.head.height < 2, 1_000)
+    world.run_until(lambda: chain.head.height == 2, limit_ms=1_000 * INTERVAL_MS)
     world.crash("best")
-    height, since_ms = chain.head.height, chain.head.header.timestamp_ms
-    run_while(world, lambda: chain.head.height == height, settings.patience)
-    is_back = chain.head.height > height
-    waited_ms = (chain.head.header.timestamp_ms if is_back else world.now_ms) - since_ms
+    last = chain.head.header
+    run_while(world, lambda: chain.head.height == last.height, settings.patience)
+    following = chain.get_header(chain.hash_at(last.height + 1) or b"")
+    is_back = following is not None
+    waited_ms = (world.now_ms if following is None else following.timestamp_ms) - last.timestamp_ms
     return Trial(
         replay=end_film(recorder, "best-member-lost", settings, seed),
         row={"attempts": 1, "stalled": int(not is_back), "waited": waited_ms / INTERVAL_MS},
@@ -223,7 +225,7 @@ def _predict_stalled(given: Settings) -> Theory:
 
 BEST_MEMBER_LOST = Scenario(
     name="best-member-lost",
-    about="the member with the most credit goes silent: how long until there are blocks again",
+    about="The member with the most credit goes silent: how long until there are blocks again.",
     settings=LossWorld,
     run=run_loss,
     film=partial(run_loss, record=True),

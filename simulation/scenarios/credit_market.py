@@ -209,7 +209,7 @@ def _predict_washed_share(given: Settings) -> Theory:
 
 WASH_TRADING = Scenario(
     name="wash-trading",
-    about="a member with a broken contract raises its credit by trades of a watt-hour with an accomplice",
+    about="A member with a broken contract raises its credit by trades of a watt-hour with an accomplice.",
     settings=WashTrading,
     run=run_wash_trading,
     film=partial(run_wash_trading, record=True),
@@ -330,7 +330,7 @@ def _predict_own(given: Settings) -> Theory:
 
 NEW_KEYS = Scenario(
     name="new-keys",
-    about="whoever has lost its credit comes back under new keys, or adds members of its own to those it has",
+    about="Whoever has lost its credit comes back under new keys, or adds members of its own to those it has.",
     settings=NewKeys,
     run=run_new_keys,
     film=partial(run_new_keys, record=True),

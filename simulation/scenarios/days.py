@@ -9,12 +9,12 @@ from typing import Literal, cast
 from pydantic import Field, model_validator
 
 from simulation.gossip import name_neighbours
-from simulation.invariants import Invariants, replay_command
+from simulation.invariants import Invariants
 from simulation.link_files import packaged_links
 from simulation.market_day import CLOCK, GRID, MarketDay
 from simulation.networks import Network, make_consensus, make_network
 from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Trial, Value
+from simulation.scenario import Metric, Scenario, Settings, Trial, Value, trial_command
 from simulation.world import World, open_worlds
 
 _HASHES_PER_S = 1_000_000  # of all sealers together
@@ -139,14 +139,11 @@ def run_day(given: Settings, seed: int, *, record: bool = False) -> Trial:
     """Trade, deliver, settle; then all peers must hold one chain again."""
     settings = cast(DaySettings, given)
     name = "faulty-day" if isinstance(settings, FaultySettings) else "honest-day"
-    values = {
-        key: value for key, value in settings.model_dump().items() if value != type(settings).model_fields[key].default
-    }
     network, worlds = make_day(settings, seed)
     trading = worlds["JY1"]
     recorder = Recorder(trading)
     invariants = Invariants(
-        worlds.values(), command=replay_command(name, values, seed), deep_every_ms=settings.check_every_ms
+        worlds.values(), command=trial_command(name, settings, seed), deep_every_ms=settings.check_every_ms
     )
     day = MarketDay(worlds, network, hours=settings.hours, traders=settings.traders, seed=seed)
     if isinstance(settings, FaultySettings):
@@ -182,7 +179,7 @@ _METRICS = (
 
 HONEST_DAY = Scenario(
     name="honest-day",
-    about="three chains, orders and meters, no fault: every invariant holds and every hour is settled",
+    about="Three chains, orders and meters, no fault: every invariant holds; an hour lapses where no block is in time.",
     settings=DaySettings,
     run=run_day,
     metrics=_METRICS,
@@ -190,7 +187,7 @@ HONEST_DAY = Scenario(
 )
 FAULTY_DAY = Scenario(
     name="faulty-day",
-    about="the same with loss, damage, crashes, pauses, partitions, full disks and wrong clocks: every invariant holds",
+    about="An honest-day with loss, damage, crashes, partitions, full disks and wrong clocks: every invariant holds.",
     settings=FaultySettings,
     run=run_day,
     metrics=_METRICS,

@@ -23,7 +23,7 @@ from simulation.scenarios.networks import (
     pay,
     run_while,
 )
-from simulation.theory import double_spend_give_up, double_spend_strict
+from simulation.theory import double_spend_give_up, double_spend_strict_give_up
 from simulation.world import World
 
 _LIMIT = 10_000  # intervals
@@ -101,12 +101,14 @@ def _overtake(given: Settings) -> Theory | None:
     settings = cast(DoubleSpendWorld, given)
     if settings.accept == "final":
         return Theory(name="finality", value=0.0, source="fork choice never leaves a certified checkpoint")
-    return None if settings.slot_blocks else double_spend_strict.predict(settings.q, settings.z)
+    if settings.slot_blocks:
+        return None
+    return double_spend_strict_give_up.predict(settings.q, settings.z, settings.give_up)
 
 
 DOUBLE_SPEND = Scenario(
     name="double-spend",
-    about="pay, build a longer branch in secret, take the payment back; with checkpoints it fails",
+    about="Pay, build a longer branch in secret, take the payment back; with checkpoints it fails.",
     settings=DoubleSpendWorld,
     run=run,
     film=partial(run, record=True),

@@ -100,7 +100,7 @@ def _predict(given: Settings) -> Theory | None:
 
 ECLIPSE = Scenario(
     name="eclipse",
-    about="a victim linked to the attacker alone is paid on a branch that nobody else sees",
+    about="A victim linked to the attacker alone is paid on a branch that nobody else sees.",
     settings=EclipseWorld,
     run=run,
     film=partial(run, record=True),

@@ -79,7 +79,7 @@ def _predict_share(given: Settings) -> Theory:
 
 EQUIVOCATION = Scenario(
     name="equivocation",
-    about="a member seals every block twice, one for each half of the network",
+    about="A member seals every block twice, one for each half of the network.",
     settings=EquivocationWorld,
     run=run,
     film=partial(run, record=True),

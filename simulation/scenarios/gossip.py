@@ -120,7 +120,7 @@ def _propagation(given: Settings) -> Theory:
 
 GOSSIP_STALE = Scenario(
     name="gossip-stale",
-    about="how many blocks get a competitor while they travel, in a network of hundreds of peers",
+    about="How many blocks get a competitor while they travel, in a network of hundreds of peers.",
     settings=GossipSettings,
     run=run,
     metrics=(

@@ -12,6 +12,7 @@ from ledger.genesis import Authority, Genesis
 from ledger.membership import sign_act
 from ledger.snapshot import get_snapshot
 from ledger.transaction import make_transaction
+from node.anchor import Anchor
 from node.core import ChainNode
 from simulation.attacks.long_range import LongRange, LongRangeSettings
 from simulation.networks import Network, key_of
@@ -34,6 +35,7 @@ class LongRangeWorld(Settings):
     until_height: int = Field(default=24, ge=5, le=10_000, description="height of the chain at which it begins to seal")
     finality: bool = Field(default=True, description="whether checkpoints get their certificates")
     revoked: bool = Field(default=False, description="whether the authority revokes its membership once it has left")
+    anchor: bool = Field(default=False, description="whether the fresh node was given the block before the attack")
     fresh_sees: Literal["all", "attacker"] = Field(default="all", description="whom the fresh node is linked to")
     patience: int = Field(default=60, ge=1, le=10_000, description="intervals that it has for its branch")
 
@@ -58,8 +60,10 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     run_while(world, lambda: not attacker.policy.has_begun, settings.until_height * 3)
     key = network.keys["attacker"].public_key
     is_out = key not in get_snapshot(world.node("h0").chain.head.state).members
+    public = world.node("h0").chain.head
+    anchor = Anchor(public.height, public.hash) if settings.anchor else None
     run_while(world, lambda: not attacker.policy.is_shown, settings.patience)
-    world.start("fresh")
+    world.start("fresh", anchor=anchor)
     world.run_for(_SETTLE * INTERVAL_MS)
     honest, fresh = world.node("h0").chain, world.node("fresh").chain
     return Trial(
@@ -70,6 +74,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
             "shown": int(attacker.policy.is_shown),
             "rewritten": int(_is_rewritten(world.node("h0"), settings.from_height, key)),
             "fresh_fooled": int(_is_rewritten(world.node("fresh"), settings.from_height, key)),
+            "fresh_reached": int(settings.anchor and not world.node("fresh").mooring.is_awaited),
             "fresh_final": int(fresh.final_height > settings.from_height),
             "deepest_reorg": honest.counters.deepest_reorg,
             "refused": sum(peer.node.blocks_refused for peer in world.peers.values() if peer.node is not None),
@@ -115,16 +120,28 @@ def _predict(given: Settings) -> Theory | None:
     return None
 
 
+def _predict_fooled(given: Settings) -> Theory | None:
+    """With an anchor it has a block that the branch lacks; without, it believes whoever is all it sees.
+
+    That may yet be the honest chain: the attacker itself leaves its branch should the honest get ahead of it again.
+    """
+    if cast(LongRangeWorld, given).anchor:
+        return Theory(name="anchor", value=0.0, source="no chain is followed without the anchored block")
+    return None
+
+
 LONG_RANGE = Scenario(
     name="long-range",
-    about="a branch from far back by one that has left; with finality nobody follows it, fresh nodes included",
+    about="A branch from far back by one that has left; nobody follows it who hears of a certificate or has an anchor.",
     settings=LongRangeWorld,
     run=run,
     film=partial(run, record=True),
     metrics=(
         Metric(name="branch became heavier", kind="share", column="shown", out_of="attempts"),
         Metric(name="chain rewritten", kind="share", column="rewritten", out_of="attempts", theory=_predict),
-        Metric(name="fresh node fooled", kind="share", column="fresh_fooled", out_of="attempts"),
+        Metric(
+            name="fresh node fooled", kind="share", column="fresh_fooled", out_of="attempts", theory=_predict_fooled
+        ),
         Metric(name="fresh node has a final block", kind="share", column="fresh_final", out_of="attempts"),
         Metric(name="deepest reorg", kind="mean", column="deepest_reorg", unit="blocks"),
     ),

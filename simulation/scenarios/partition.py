@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import exp, fsum, lgamma, log, sqrt
 from typing import cast
 
 from pydantic import Field
@@ -12,6 +13,7 @@ from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import INTERVAL_MS, end_film, find_depth, make_attack_network, open_world, pay
 
 _MEMBERS = 4
+_QUORUM = _MEMBERS - (_MEMBERS - 1) // 3
 _WARM_UP = 5  # intervals
 _AFTER = 10
 _IN_FLIGHT = 2  # intervals in which what was certified before the cut still arrives
@@ -66,24 +68,48 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
 
 
 def _predict_depth(given: Settings) -> Theory | None:
+    """What h0's side loses: all that it found where only the others can certify, else that of the shorter branch."""
     settings = cast(PartitionWorld, given)
-    if settings.retarget or settings.share >= 0.5:
+    if settings.retarget:
         return None
-    value = settings.share * settings.lasts
-    return Theory(name="poisson_mean", value=value, source="blocks that the smaller side finds: share · intervals")
+    if settings.slot_blocks and settings.cut_off >= _QUORUM:
+        return None
+    if settings.slot_blocks and _MEMBERS - settings.cut_off >= _QUORUM:
+        if settings.lasts < 3 * settings.slot_blocks:
+            return None  # the others may not have certified anything yet
+        value = settings.share * settings.lasts
+        return Theory(name="poisson_mean", value=value, source="blocks that the smaller side finds: share · intervals")
+    value = compute_loss(settings.share, settings.lasts)
+    source = "E[K; K < J] + E[K; K = J]·(1 − share), K and J Poisson: the shorter branch falls, a tie by the next block"
+    return Theory(name="shorter_branch", value=value, source=source)
+
+
+def compute_loss(share: float, intervals: int) -> float:
+    """Blocks that a side with that share of the hash power loses on average to the other, if the longer branch wins."""
+    here, there = share * intervals, (1 - share) * intervals
+    lost, beyond = [], 1.0
+    for count in range(int(intervals + 12 * sqrt(intervals)) + 30):
+        chance = _poisson(here, count)
+        level = _poisson(there, count)
+        beyond -= level
+        lost.append(count * chance * (beyond + level * (1 - share)))
+    return fsum(lost)
+
+
+def _poisson(mean: float, count: int) -> float:
+    return exp(count * log(mean) - mean - lgamma(count + 1))
 
 
 def _predict_finality(given: Settings) -> Theory | None:
     settings = cast(PartitionWorld, given)
-    quorum = _MEMBERS - (_MEMBERS - 1) // 3
-    if settings.slot_blocks and settings.cut_off >= quorum:
+    if settings.slot_blocks and settings.cut_off >= _QUORUM:
         return None
     return Theory(name="quorum", value=0.0, source="more than m of the members must sign, 2(m+1) > n + f")
 
 
 PARTITION = Scenario(
     name="partition",
-    about="a part of the members is cut off and comes back",
+    about="A part of the members is cut off and comes back.",
     settings=PartitionWorld,
     run=run,
     film=partial(run, record=True),

@@ -15,6 +15,7 @@ from simulation.theory import (
     double_spend_exact,
     double_spend_give_up,
     double_spend_strict,
+    double_spend_strict_give_up,
     naive_work_revert,
     poca_shares,
     poca_without,
@@ -69,9 +70,8 @@ def run_double_spend(settings: Settings, seed: int) -> Trial:
 
 def _predict_double_spend(settings: DoubleSpendRace) -> Theory | None:
     if settings.give_up:
-        if settings.goal == "ahead":
-            return None
-        return double_spend_give_up.predict(settings.q, settings.z, settings.give_up)
+        stopping = double_spend_give_up if settings.goal == "tie" else double_spend_strict_give_up
+        return stopping.predict(settings.q, settings.z, settings.give_up)
     theory = double_spend_exact if settings.goal == "tie" else double_spend_strict
     return theory.predict(settings.q, settings.z)
 

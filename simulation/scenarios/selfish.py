@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from math import exp
 from typing import cast
 
 from pydantic import Field
@@ -11,8 +12,10 @@ from simulation.attacks.selfish import SelfishMiner, SelfishSettings
 from simulation.links import Constant, Links
 from simulation.recording import Recorder
 from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.scenarios.credit_forks import open_standing_world
 from simulation.scenarios.networks import (
     INTERVAL_MS,
+    TAU_UPT,
     Attacker,
     TieBreak,
     count_canonical,
@@ -23,6 +26,10 @@ from simulation.scenarios.networks import (
     run_while,
 )
 from simulation.theory import selfish_revenue
+from simulation.world import World
+
+_HONEST_UPT = 90_000_000
+_NEVER = 10**6  # intervals, more than any trial lasts: no relief
 
 
 class SelfishWorld(Settings):
@@ -31,6 +38,9 @@ class SelfishWorld(Settings):
     alpha: float = Field(default=0.35, gt=0, lt=0.5, description="the pool's share of the hash power")
     tie_break: TieBreak = Field(
         default="lower-hash", description="how honest nodes choose between branches of equal work"
+    )
+    pool_credit: float = Field(
+        default=0.0, ge=0, le=10, description="points of credit that the pool has ahead of the honest"
     )
     is_fast: bool = Field(default=False, description="whether the pool's messages overtake those of the honest")
     lead_stubborn: bool = Field(default=False, description=SelfishSettings.model_fields["lead_stubborn"].description)
@@ -47,8 +57,11 @@ class SelfishWorld(Settings):
         """Share of the honest hash power that builds on the pool's block in a tie.
 
         "lower-hash" decides by the toss of a coin that all see alike. Under "first-seen" a fast pool wins over all but
-        the finder of the other block, and a slow one nobody. Under "higher-credit" at equal credits it is the hash.
+        the finder of the other block, and a slow one nobody. Under "higher-credit" at equal credits it is the hash, and
+        with more credit than the others the pool wins every tie.
         """
+        if self.tie_break == "higher-credit" and self.pool_credit:
+            return 1.0
         if self.tie_break != "first-seen":
             return 0.5
         return (self.honest - 1) / self.honest if self.is_fast else 0.0
@@ -57,19 +70,17 @@ class SelfishWorld(Settings):
 def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     """One stretch of the chain from genesis."""
     settings = cast(SelfishWorld, given)
-    shares = deal_shares(settings.alpha, settings.honest)
-    network = make_attack_network(list(shares), slot_blocks=settings.slot_blocks, tie_break=settings.tie_break)
     policy = SelfishSettings(
         lead_stubborn=settings.lead_stubborn, fork_stubborn=settings.fork_stubborn, trail=settings.trail
     )
     attacker = Attacker(partial(SelfishMiner, settings=policy))
-    world = open_world(network, shares, seed=seed, links=_links(settings), attackers={"attacker": attacker})
+    world = _open_world(settings, attacker, seed)
     recorder = Recorder(world) if record else None
     world.run_for(settings.blocks * INTERVAL_MS)
     run_while(world, lambda: bool(attacker.policy.withheld()), settings.blocks)
     node = world.node("h0")
     counts = count_canonical(node)
-    own, canonical = counts.get(network.keys["attacker"].public_key, 0), sum(counts.values())
+    own, canonical = counts.get(world.peers["attacker"].key.public_key, 0), sum(counts.values())
     return Trial(
         replay=end_film(recorder, "selfish", settings, seed),
         row={
@@ -80,6 +91,24 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
             "deepest_reorg": node.chain.counters.deepest_reorg,
             "final_height": node.chain.final_height,
         },
+    )
+
+
+def _open_world(settings: SelfishWorld, attacker: Attacker[SelfishMiner], seed: int) -> World:
+    """The pool has the share alpha of the blocks: what it has ahead in credit it lacks in hash power."""
+    shares = deal_shares(settings.alpha, settings.honest)
+    if not settings.pool_credit:
+        network = make_attack_network(list(shares), slot_blocks=settings.slot_blocks, tie_break=settings.tie_break)
+        return open_world(network, shares, seed=seed, links=_links(settings), attackers={"attacker": attacker})
+    lead_upt = round(settings.pool_credit * 1_000_000)
+    return open_standing_world(
+        {name: _HONEST_UPT + lead_upt * (name == "attacker") for name in shares},
+        {**shares, "attacker": shares["attacker"] * exp(-lead_upt / TAU_UPT)},
+        slot_blocks=settings.slot_blocks,
+        consensus={"tie_break": settings.tie_break, "relief_after": _NEVER},
+        seed=seed,
+        links=_links(settings),
+        policies={"attacker": attacker},
     )
 
 
@@ -102,7 +131,7 @@ def _revenue(given: Settings) -> Theory | None:
 
 SELFISH = Scenario(
     name="selfish",
-    about="a pool withholds blocks, and shows them when that makes honest work worthless",
+    about="A pool withholds blocks, and shows them when that makes honest work worthless.",
     settings=SelfishWorld,
     run=run,
     film=partial(run, record=True),

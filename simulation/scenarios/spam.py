@@ -107,7 +107,7 @@ class _Client:
 
 SPAM = Scenario(
     name="spam",
-    about="a member floods mempools and gossip with what costs it nothing",
+    about="A member floods mempools and gossip with what costs it nothing.",
     settings=SpamWorld,
     run=run,
     film=partial(run, record=True),

@@ -112,7 +112,7 @@ def _predict_share(given: Settings) -> Theory:
 
 TIMESTAMPS = Scenario(
     name="timestamps",
-    about="a member dates its blocks as early or as late as the others let pass",
+    about="A member dates its blocks as early or as late as the others let pass.",
     settings=TimestampWorld,
     run=run,
     film=partial(run, record=True),

@@ -22,6 +22,7 @@ PURE_NODE = {
     "admission",
     "fetcher",
     "gossip",
+    "anchor",
     "sync",
     "queries",
     "proofs",
@@ -35,7 +36,7 @@ PURE_NODE = {
     "handovers",
     "evidence",
 }
-SIMULATION_MAY_SEE = {"node.core", "node.events", "node.messages", "node.contracts"}
+SIMULATION_MAY_SEE = {"node.anchor", "node.core", "node.events", "node.messages", "node.contracts"}
 IO_MODULES = {
     "asyncio", "aiohttp", "socket", "time", "random", "threading", "subprocess", "multiprocessing", "os",
     "pathlib", "signal", "fcntl", "logging", "secrets", "datetime", "plyvel",
@@ -65,6 +66,7 @@ IO_ALLOWED = {
     "simulation/attacks/timestamps.py": {"random"},
     "simulation/attacks/two_faced.py": {"random"},
     "simulation/scenarios/networks.py": {"random"},
+    "simulation/scenarios/signers.py": {"random"},
     "simulation/provenance.py": {"pathlib", "subprocess"},  # the drivers of the laboratory, to the end of this table
     "simulation/results.py": {"pathlib", "os", "fcntl"},
     "simulation/batches.py": {"time"},

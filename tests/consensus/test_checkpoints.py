@@ -26,6 +26,7 @@ from ledger.errors import (
     UnknownSigner,
     VoteTooFarAhead,
     WrongChain,
+    WrongVoters,
 )
 from ledger.genesis import GenesisMember, build_state
 from ledger.overlay import Overlay
@@ -154,6 +155,8 @@ def test_votes_that_count_for_nothing_are_named(slotted):
         watcher.vote("grid", slotted.checkpoint)
     with pytest.raises(WrongChain):
         watcher.vote("anna", replace(slotted.checkpoint, chain_id=b"\xee" * 32))
+    with pytest.raises(WrongVoters):
+        watcher.vote("anna", replace(slotted.checkpoint, since_slot=1))
     with pytest.raises(InvalidSignature):
         watcher.checkpoints.add_vote(replace(slotted.vote("anna", slotted.checkpoint), signature=bytes(64)))
     with pytest.raises(VoteTooFarAhead) as caught:
@@ -353,6 +356,20 @@ def test_whoever_signed_a_checkpoint_stays_with_its_branch_for_its_lifetime(slot
     assert not checkpoints.is_locked(other.state, later, signed), "it is given up"
     elsewhere = GuardRecord().after_vote(chain.statement(1, OTHER_HASH))
     assert checkpoints.is_locked(h.state, later, elsewhere), "another checkpoint of the same slot"
+
+
+def test_a_change_of_voters_unlocks_what_the_voters_before_them_have_decided(slotted):
+    checkpoints = Watcher(slotted).checkpoints
+    later = slotted.statement(6, OTHER_HASH)
+    signed = GuardRecord().after_vote(slotted.checkpoint)
+    as_other = GuardRecord().after_vote(replace(slotted.checkpoint, since_slot=1))
+    state = slotted.chain.head.state
+    assert not checkpoints.is_locked(state, later, signed)
+    assert checkpoints.is_locked(state, later, as_other), "it was signed where other members were voters"
+    view = Overlay(state)
+    view.put(b"sealers/previous", (4, 2, ()))  # in force from slot 2 to 4, hence certified, as all before it
+    view.commit()
+    assert not checkpoints.is_locked(view.finish()[0], later, as_other)
 
 
 def test_a_checkpoint_whose_hash_is_not_known_yet_locks_too(make_chain):

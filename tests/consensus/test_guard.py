@@ -51,6 +51,7 @@ def test_one_statement_per_slot_though_it_may_be_repeated():
     assert record.may_sign(statement(3))
     assert not record.may_sign(statement(3, version=1))
     assert not record.may_sign(replace(statement(3), chain_id=b"\xc2" * 32))
+    assert not record.may_sign(replace(statement(3), since_slot=2)), "nor the same as one of other voters"
     assert record.may_sign(statement(2))
     assert record.may_sign(statement(4, version=1))
     assert record.after_vote(statement(3)) == record

@@ -23,7 +23,14 @@ from consensus.pbft_messages import (
 )
 from consensus.pbft_record import PbftRecord
 from consensus.quorum import DoubleVote, Statement, Vote, pbft_quorum, sign_statement, verify_certificate
-from ledger.errors import InvalidSignature, ShortCertificate, UnjustifiedProposal, UnknownSigner, WrongLeader
+from ledger.errors import (
+    InvalidSignature,
+    ShortCertificate,
+    UnjustifiedProposal,
+    UnknownSigner,
+    WrongLeader,
+    WrongVoters,
+)
 from ledger.signatures import SigningKey
 
 CHAIN = b"\x01" * 32
@@ -500,6 +507,23 @@ def test_the_validators_may_change_with_a_height():
     replica.hear(certificate()).start(HEIGHT + 1)
     assert replica.hear(newcomer).errors() == []
     assert replica.hear(prepare(0, height=HEIGHT + 1)).errors() == [UnknownSigner]
+
+
+def test_votes_name_the_validators_as_who_they_are_signed():
+    """Those for a height to come wait for it; then they count if they name the validators that it has."""
+
+    def as_later(member, since_slot):
+        statement = replace(commit(member, height=HEIGHT + 1).statement, since_slot=since_slot)
+        return sign_statement(statement, KEYS[member])
+
+    replica = follower().hear(as_later(0, HEIGHT + 1), as_later(1, HEIGHT + 1), as_later(2, 1))
+    replica.hear(certificate()).take()
+    assert replica.start(HEIGHT + 1, since_slot=HEIGHT + 1).take(Decide) == []
+    assert replica.hear(as_later(2, 1)).errors() == [WrongVoters]
+    [decided] = replica.hear(as_later(2, HEIGHT + 1)).take(Decide)
+    assert decided.certificate.statement.since_slot == HEIGHT + 1
+    new = Replica(3).start(since_slot=HEIGHT).busy().hear(pre_prepare()).accept().hear(prepare(1))
+    assert [said.statement.since_slot for said in new.take_said() if isinstance(said, Vote)] == [HEIGHT]
 
 
 def test_who_is_late_gets_the_certificate():

@@ -103,8 +103,8 @@ class SmallCommittee(Committee):
 class SmallQuorum(Pbft):
     """A quorum one too small."""
 
-    def _make_committee(self, validators):
-        return SmallCommittee(chain_id=self._chain_id, validators=validators)
+    def _make_committee(self, validators, since_slot=0):
+        return SmallCommittee(chain_id=self._chain_id, validators=validators, since_slot=since_slot)
 
 
 class ForgetsPrepared(Pbft):

@@ -34,12 +34,15 @@ from ledger.errors import (
     VoteTooFarAhead,
     WrongChain,
     WrongShape,
+    WrongVoters,
 )
+from ledger.sealers import Voters
 from ledger.signatures import SigningKey
 
 CHAIN, OTHER_CHAIN = b"\x01" * 32, b"\x02" * 32
 KEYS = sorted((SigningKey(bytes([seed]) * 32) for seed in range(7)), key=lambda key: key.public_key)
 MEMBERS = [key.public_key for key in KEYS]  # n = 7: f = 2, quorum 5
+VOTERS = Voters(0, tuple(MEMBERS))
 STRANGER = SigningKey(b"\xff" * 32)
 A = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xaa" * 32)
 B = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xbb" * 32)
@@ -91,10 +94,13 @@ def test_everything_survives_the_wire():
     [
         None,
         (),
-        (CHAIN, 3, b"short"),
-        (CHAIN, -1, A.block_hash),
-        (CHAIN, b"3", A.block_hash),
-        (CHAIN, 3, A.block_hash, 0),
+        (CHAIN, 3, 0, A.block_hash),
+        (CHAIN, 3, 0, 0, b"short"),
+        (CHAIN, -1, 0, 0, A.block_hash),
+        (CHAIN, b"3", 0, 0, A.block_hash),
+        (CHAIN, 3, 0, 4, A.block_hash),
+        (CHAIN, 3, 0, -1, A.block_hash),
+        (CHAIN, 3, 0, 0, A.block_hash, 0),
     ],
 )
 def test_a_statement_of_the_wrong_shape_is_refused(value):
@@ -121,9 +127,9 @@ def test_a_certificate_on_the_wire_is_bounded_sorted_and_free_of_duplicates():
 
 
 def test_every_field_is_signed():
-    changes = {"chain_id": OTHER_CHAIN, "slot": 4, "block_hash": B.block_hash}
+    changes = {"chain_id": OTHER_CHAIN, "slot": 4, "block_hash": B.block_hash, "view": 1, "since_slot": 2}
     digests = {replace(A, **{name: value}).digest() for name, value in changes.items()}
-    assert len(digests | {A.digest()}) == 4
+    assert len(digests | {A.digest()}) == 6
 
 
 # --- votes ---------------------------------------------------------------------------------------
@@ -205,6 +211,19 @@ def test_a_quorum_that_cannot_intersect_is_our_bug():
             verify_certificate(certify(A, KEYS), MEMBERS, quorum)
 
 
+def test_votes_count_among_the_voters_that_they_name():
+    """Five votes as members of a later set of seven are not five as those of the founders, or the other way round."""
+    later = replace(A, since_slot=2)
+    for statement, since_slot in [(later, 0), (A, 2), (replace(A, since_slot=3), 2)]:
+        with pytest.raises(WrongVoters) as refused:
+            verify_certificate(certify(statement, KEYS), MEMBERS, 5, since_slot=since_slot)
+        assert refused.value.values == {"expected": since_slot, "actual": statement.since_slot}
+        with pytest.raises(WrongVoters):
+            check_vote(sign_statement(statement, KEYS[0]), MEMBERS, since_slot=since_slot)
+    verify_certificate(certify(later, KEYS), MEMBERS, 5, since_slot=2)
+    check_vote(sign_statement(later, KEYS[0]), MEMBERS, since_slot=2)
+
+
 # --- double votes --------------------------------------------------------------------------------
 
 
@@ -212,6 +231,14 @@ def test_two_statements_for_one_slot_convict():
     evidence = DoubleVote(first=sign_statement(A, KEYS[0]), second=sign_statement(B, KEYS[0]))
     check_double_vote(evidence, MEMBERS, chain_id=CHAIN)
     assert evidence.signer == MEMBERS[0]
+
+
+def test_two_statements_that_differ_in_the_voters_alone_convict():
+    """An honest member never signs both: its guard knows one statement per slot, see `test_guard`."""
+    first, second = sign_statement(A, KEYS[0]), sign_statement(replace(A, since_slot=2), KEYS[0])
+    check_double_vote(DoubleVote(first=first, second=second), MEMBERS, chain_id=CHAIN)
+    with pytest.raises(NotADoubleVote):
+        check_double_vote(DoubleVote(first=second, second=first), MEMBERS, chain_id=CHAIN)
 
 
 def test_what_does_not_convict():
@@ -244,7 +271,7 @@ def test_evidence_cannot_be_fabricated():
 
 @pytest.fixture
 def tally() -> VoteTally:
-    return VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS)
+    return VoteTally(chain_id=CHAIN, voters_at=lambda slot: VOTERS)
 
 
 def test_more_than_m_identical_votes_form_a_certificate_once(tally):
@@ -286,6 +313,7 @@ def test_a_bad_vote_leaves_no_trace(tally):
     for error, vote in [
         (InvalidSignature, forged(sign_statement(A, KEYS[0]))),
         (UnknownSigner, sign_statement(A, STRANGER)),
+        (WrongVoters, sign_statement(replace(A, since_slot=2), KEYS[0])),
         (WrongChain, sign_statement(replace(A, chain_id=OTHER_CHAIN), KEYS[0])),
         (VoteTooFarAhead, sign_statement(replace(A, slot=5), KEYS[0])),
     ]:
@@ -317,30 +345,42 @@ def test_slots_are_counted_apart(tally):
 
 
 def test_a_chains_m_may_ask_for_more_than_the_least_quorum():
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS, quorum_of=lambda n: n)
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: VOTERS, quorum_of=lambda n: n)
     outcomes = [tally.add(sign_statement(A, key)) for key in KEYS]
     assert outcomes == [None] * 6 + [certify(A, KEYS)]
 
 
 def test_a_member_that_lost_its_right_no_longer_counts():
     present = set(MEMBERS)
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: present)
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: Voters(0, tuple(present)))
     for key in KEYS[:4]:
         tally.add(sign_statement(A, key))
     present.remove(MEMBERS[0])  # n = 6: quorum 4
     assert tally.add(sign_statement(A, KEYS[4])) == certify(A, KEYS[1:5])
 
 
+def test_votes_from_before_and_after_a_change_do_not_add_up():
+    voters = [Voters(0, VOTERS.keys)]
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: voters[0])
+    for key in KEYS[:4]:
+        tally.add(sign_statement(A, key))
+    voters[0] = Voters(2, VOTERS.keys)
+    later = replace(A, since_slot=2)
+    assert [tally.add(sign_statement(later, key)) for key in KEYS[4:]] == [None] * 3
+    evidence = tally.add(sign_statement(later, KEYS[0]))
+    assert evidence == DoubleVote(first=sign_statement(A, KEYS[0]), second=sign_statement(later, KEYS[0]))
+
+
 def test_any_order_of_arrival_gives_the_same_certificate():
     members = MEMBERS[:4]
     for order in permutations(KEYS[:3]):
-        tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: members)
+        tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: Voters(0, tuple(members)))
         assert [tally.add(sign_statement(A, key)) for key in order][-1] == certify(A, KEYS[:3])
 
 
 @given(st.lists(st.tuples(st.integers(0, 6), st.booleans()), max_size=60))
 def test_no_arrival_order_yields_two_certificates_or_loses_a_culprit(arrivals):
-    tally = VoteTally(chain_id=CHAIN, members_at=lambda slot: MEMBERS)
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: VOTERS)
     outcomes = [tally.add(VOTES[member, says_a]) for member, says_a in arrivals]
     certificates = [outcome for outcome in outcomes if isinstance(outcome, QuorumCertificate)]
     culprits = [outcome.signer for outcome in outcomes if isinstance(outcome, DoubleVote)]

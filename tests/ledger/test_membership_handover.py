@@ -18,7 +18,7 @@ from ledger.sealers import (
     are_voters_known,
     get_announced,
     get_known_sealers,
-    get_sealers_of_slot,
+    get_voters,
     get_wanted_sealers,
     put_wanted_sealers,
     receive_sealers,
@@ -78,7 +78,10 @@ class Chain:
         return [(entry.number, view.get(outbox_key("sealers", entry.number, 0))[1]) for entry in entries]
 
     def voters(self, *slots):
-        return [get_sealers_of_slot(self.view, slot) for slot in slots]
+        return [get_voters(self.view, slot).keys for slot in slots]
+
+    def since(self, *slots):
+        return [get_voters(self.view, slot).since_slot for slot in slots]
 
 
 def make_chain(make_lab, engine="poca"):
@@ -133,9 +136,23 @@ def test_the_new_set_is_in_force_once_the_old_one_has_certified_the_announcement
     assert get_sealers(chain.view) == NEW
     assert get_announced(chain.view) is None
     assert chain.voters(3, 4, 5, 9) == [OLD, OLD, NEW, NEW]
+    assert chain.since(3, 4, 5, 9) == [0, 0, 5, 5]
     chain.block(8)
     assert len(chain.posted()) == 1, "a set that stays is announced once"
     assert chain.voters(4, 5) == [OLD, NEW]
+
+
+def test_every_set_is_named_by_the_slot_since_which_it_certifies(chain):
+    for slot, before, keys in ((4, 0, NEW), (8, 5, NEW[:2])):
+        chain.want(keys)
+        chain.block(slot)
+        assert chain.since(slot, slot + 1) == [before, slot + 1], "the one that is announced, too"
+        chain.block()
+        chain.certify(slot)
+        chain.block()
+    assert chain.voters(5, 8, 9) == [NEW, NEW, NEW[:2]]
+    assert chain.since(5, 8, 9) == [5, 5, 9]
+    assert chain.since(4) == [5], "two changes back, nobody certifies any more"
 
 
 def test_a_certificate_of_an_earlier_slot_is_not_enough(chain):
@@ -182,6 +199,7 @@ def test_a_change_taken_back_before_it_was_certified_leaves_nothing_to_hear(chai
     chain.block(8)
     assert (chain.posted(), get_announced(chain.view)) == ([], None)
     assert chain.voters(5, 8, 9) == [OLD, OLD, OLD]
+    assert chain.since(5, 8, 9) == [0, 0, 0]
 
 
 def test_which_votes_can_be_judged_already(chain):
@@ -208,6 +226,7 @@ def test_under_pbft_the_set_is_in_force_with_the_next_height(make_lab):
     assert get_sealers(chain.view) == NEW
     assert set(get_snapshot(chain.entry.state).members) == set(NEW)
     assert chain.voters(height, height + 1) == [OLD, NEW]
+    assert chain.since(height, height + 1) == [0, height + 1]
     assert chain.posted() == [(1, tuple((height + 1, key) for key in NEW))]
 
 

@@ -99,6 +99,19 @@ def test_the_runtime_refuses_a_policy_on_a_real_chain(real: Path) -> None:
         asyncio.run(open_it())
 
 
+def test_nor_on_a_node_that_has_no_trading_chain(tmp_path: Path) -> None:
+    home = tmp_path / "net"
+    assert run(["net", "new", str(home), "--nodes", "1"]) == 0
+    config = load_config(next((home / "nodes").iterdir()) / "node.toml")
+    alone = config.model_copy(update={"chains": tuple(chain for chain in config.chains if chain.name == "lh1")})
+
+    async def open_it() -> None:
+        Runtime(alone, policy=_refuse)
+
+    with pytest.raises(NotDisposable, match="lh1"):
+        asyncio.run(open_it())
+
+
 def _refuse(node: ChainNode) -> ChainNode:
     raise AssertionError("it is not to be asked")
 

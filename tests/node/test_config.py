@@ -9,6 +9,7 @@ from ledger.errors import BadConfigFile, ChainNotNamed, ConfigError, NoSuchChain
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
+from node.anchor import Anchor
 from node.config import (
     ListenAddress,
     describe_network,
@@ -132,6 +133,33 @@ def test_a_saved_config_reads_back_the_same(write, tmp_path, text):
     assert load_config(tmp_path / "copy.toml") == config
 
 
+def test_an_anchor_is_a_height_and_a_hash(write, tmp_path):
+    config = load_config(write(MINIMAL + f'anchor = "12:{"ab" * 32}"'))
+    assert config.chains[0].anchor == Anchor(12, b"\xab" * 32)
+    save_config(config, tmp_path / "copy.toml")
+    assert load_config(tmp_path / "copy.toml") == config
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "",
+        "12",
+        f"0:{'ab' * 32}",
+        f"-1:{'ab' * 32}",
+        f"x:{'ab' * 32}",
+        "12:abcd",
+        f"12:{'zz' * 32}",
+        f"{2**63}:{'ab' * 32}",
+    ],
+)
+def test_a_bad_anchor_is_told_with_what_is_wanted(write, text):
+    problem = problem_of(write, MINIMAL + f'anchor = "{text}"')
+    assert "chains[0].anchor: have " in problem
+    assert "want HEIGHT:HASH" in problem
+    assert "chains[0].anchor: have 5" in problem_of(write, MINIMAL + "anchor = 5")
+
+
 def test_a_saved_config_can_move_with_its_directory(write, tmp_path):
     save_config(load_config(write(MINIMAL)), tmp_path / "copy.toml")
     values = tomllib.loads((tmp_path / "copy.toml").read_text())
@@ -154,7 +182,7 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
             MINIMAL + "[sealing]\nzzz = 2",
             "unknown key sealing.zzz; known here: threads, core_share_ppm",
         ),
-        (MINIMAL + 'extra = "x"', "unknown key chains[0].extra; known here: genesis, name"),
+        (MINIMAL + 'extra = "x"', "unknown key chains[0].extra; known here: genesis, name, anchor"),
         (MINIMAL.replace('data_dir = "data"', ""), "data_dir is missing"),
         (MINIMAL.replace('"data"', '""'), "data_dir: have '', want a path as text"),
         (MINIMAL.replace('"data"', "7"), "data_dir: have 7, want a path as text"),

@@ -37,6 +37,15 @@ def test_it_succeeds_as_often_as_the_exact_form_says(q, z):
     check_share(rows, "reversed", double_spend_strict(q, z))
 
 
+def test_an_attacker_that_gives_up_soon_takes_back_less():
+    given = {"q": 0.4, "z": 1, "give_up": 2}
+    rows = trials(60, seed=300, **given)
+    predicted = {metric.name: metric.theory for metric in load_scenario("double-spend").metrics[:2]}
+    for name, column in (("caught up", "caught_up"), ("payment reversed", "reversed")):
+        check_share(rows, column, predicted[name](DoubleSpendWorld(**given)).value)
+    assert predicted["payment reversed"](DoubleSpendWorld(**given)).value < 0.8 * double_spend_strict(0.4, 1)
+
+
 def test_with_most_of_the_hash_power_it_takes_back_any_payment_but_a_final_one():
     without = trials(4, q=0.7, z=4, honest=3)
     final = trials(4, q=0.7, z=4, honest=3, slot_blocks=3, accept="final")

@@ -1,5 +1,9 @@
 """Long range, eclipse, partition: what is believed without finality, and what finality leaves of it."""
 
+from math import exp, factorial
+
+import pytest
+
 from simulation.scenarios import eclipse, long_range, partition
 from simulation.statistics import clopper_pearson, mean_interval
 
@@ -23,8 +27,18 @@ def test_a_branch_with_less_work_is_never_shown():
 
 
 def test_a_fresh_node_that_sees_the_attacker_alone_believes_it_but_finds_nothing_final():
-    row = long_range_row(fresh_sees="attacker")
-    assert (row["rewritten"], row["fresh_fooled"], row["fresh_final"]) == (0, 1, 0)
+    rows = [long_range_row(seed, fresh_sees="attacker") for seed in (1, 2, 3)]
+    assert [(row["rewritten"], row["fresh_fooled"] + row["fresh_final"]) for row in rows] == [(0, 1)] * 3
+    assert (rows[0]["fresh_fooled"], rows[0]["fresh_final"]) == (1, 0)
+
+
+def test_a_fresh_node_with_an_anchor_is_fooled_neither_by_the_attacker_alone_nor_where_all_were_rewritten():
+    alone = long_range_row(fresh_sees="attacker", anchor=True)
+    assert (alone["shown"], alone["fresh_fooled"], alone["fresh_reached"]) == (1, 0, 0)
+    among = long_range_row(anchor=True)
+    assert (among["shown"], among["fresh_fooled"], among["fresh_reached"], among["fresh_final"]) == (1, 0, 1, 1)
+    everywhere = long_range_row(finality=False, anchor=True)
+    assert (everywhere["rewritten"], everywhere["fresh_fooled"], everywhere["fresh_reached"]) == (1, 0, 0)
 
 
 def test_without_finality_a_revoked_key_rewrites_its_own_revocation():
@@ -62,6 +76,38 @@ def test_the_smaller_side_of_a_partition_loses_what_it_found_and_makes_nothing_f
         assert {row["agreed"] for row in rows} == {1}
     assert all(row["final_there"] > 0 for row in rows)
     assert all(row["payment_kept"] for row in rows)
+
+
+def test_without_certificates_the_shorter_side_loses_which_is_not_always_the_smaller():
+    given = partition.PartitionWorld(share=0.6, lasts=10, slot_blocks=0)
+    depths = [partition.run(given, seed).row["reorg_depth"] for seed in range(30)]
+    low, high = mean_interval(depths, 0.999)
+    assert low <= partition.PARTITION.metrics[0].theory(given).value <= high < 0.6 * 10
+
+
+def test_what_the_shorter_side_loses():
+    assert partition.compute_loss(0.01, 20) == pytest.approx(0.2, rel=1e-3)  # it is nearly always the shorter
+    assert partition.compute_loss(0.99, 20) < 1e-8
+    here, there = ([exp(-mean) * mean**count / factorial(count) for count in range(80)] for mean in (9, 11))
+    lost = sum(count * here[count] * (sum(there[count + 1 :]) + 0.55 * there[count]) for count in range(80))
+    assert partition.compute_loss(0.45, 20) == pytest.approx(lost, rel=1e-9)
+    assert partition.compute_loss(0.5, 10_000) == pytest.approx(5_000 * 0.5, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({}, "poisson_mean"),
+        ({"slot_blocks": 0}, "shorter_branch"),
+        ({"cut_off": 2}, "shorter_branch"),  # halves: no side can certify
+        ({"cut_off": 3}, ""),  # its own side certifies
+        ({"lasts": 5}, ""),
+        ({"retarget": True}, ""),
+    ],
+)
+def test_which_theory_of_the_loss_applies(settings, name):
+    theory = partition.PARTITION.metrics[0].theory(partition.PartitionWorld(**settings))
+    assert (theory.name if theory else "") == name
 
 
 def test_in_halves_nothing_becomes_final_and_all_agree_afterwards():

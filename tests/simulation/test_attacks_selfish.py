@@ -29,6 +29,7 @@ def revenues(count, seed=0, **settings):
     [
         (0.4, 0.5, {"tie_break": "lower-hash", "honest": 1}),
         (0.3, 0.0, {"tie_break": "first-seen", "honest": 2}),
+        (0.3, 1.0, {"tie_break": "higher-credit", "pool_credit": 5.0, "honest": 1}),
         (0.3, 2 / 3, {"tie_break": "first-seen", "honest": 3, "is_fast": True}),
     ],
 )

@@ -48,6 +48,13 @@ def test_under_the_naive_rule_a_low_credit_fork_wins_as_often_as_its_hash_power_
     assert sum(row["reverted"] for row in naive) > 0
 
 
+def test_a_fork_of_rare_blocks_gives_up_before_it_has_found_one():
+    settings = {"work": "naive", "weight": 100, "z": 1, "give_up": 10, "honest": 1}
+    expected = theory("credit-fork", "fork became heavier", **settings)
+    assert_agrees(share(run("credit-fork", 40, **settings), "heavier", "attempts"), expected)
+    assert expected < 0.1  # and with all the time in the world 0.66
+
+
 def test_where_work_is_free_of_credit_it_does_not():
     rows = run("credit-fork", 24)
     assert_agrees(share(rows, "heavier", "attempts"), theory("credit-fork", "fork became heavier"))
@@ -79,6 +86,14 @@ def test_without_relief_the_loss_of_the_best_member_stops_the_chain_and_with_it_
     assert_agrees(mean_interval(relieved, CONFIDENCE), theory("best-member-lost", "wait for the next block"))
 
 
+def test_the_wait_is_counted_from_the_loss_to_the_very_next_block():
+    settings = {"best": 90.0}  # no better than the others, which go on at three quarters of the rate
+    waited = [row["waited"] for row in run("best-member-lost", 60, **settings)]
+    expected = theory("best-member-lost", "wait for the next block", **settings)
+    assert expected == pytest.approx(4 / 3, rel=1e-3)
+    assert_agrees(mean_interval(waited, CONFIDENCE), expected)
+
+
 def test_the_wait_has_its_closed_form():
     mean, beyond = compute_stall(0.5, 0, 10_000)
     assert (mean, beyond) == (pytest.approx(2.0), pytest.approx(0.0))
@@ -98,13 +113,25 @@ def test_a_coalition_has_the_share_of_eq_11_and_rewrites_accordingly(tau, coalit
 
 
 @pytest.mark.parametrize(
-    ("eligibility", "low", "high"), [("poca", 0.15, 0.35), ("work", 0.15, 0.35), ("stake", 0.6, 1)]
+    ("eligibility", "low", "high"), [("poca", 0.15, 0.35), ("work", 0.15, 0.35), ("stake", 0.4, 1)]
 )
 def test_grinding_pays_where_a_form_of_a_block_costs_nothing(eligibility, low, high):
-    rows = run("credit-grinding", 2, eligibility=eligibility)
-    interval = share(rows, "own", "blocks")
+    settings = {"eligibility": eligibility, "blocks": 150}
+    rows = run("credit-grinding", 8, **settings)
+    interval = mean_interval([row["share"] for row in rows], CONFIDENCE)
     assert low < interval[0] < interval[1] < high
-    assert_agrees(interval, theory("credit-grinding", "grinder's blocks", eligibility=eligibility))
+    assert_agrees(interval, theory("credit-grinding", "grinder's blocks", **settings))
+
+
+def test_a_grinder_s_blocks_come_in_runs_so_that_each_is_no_trial_of_its_own():
+    scenario = load_scenario("credit-grinding")
+    assert [metric.kind for metric in scenario.metrics] == ["mean"]
+    settings = {"eligibility": "stake", "blocks": 20}
+    rows, expected = run("credit-grinding", 120, **settings), theory("credit-grinding", "grinder's blocks", **settings)
+    values = [row["share"] for row in rows]
+    assert_agrees(mean_interval(values, CONFIDENCE), expected)  # 0.65; 0.71 would be a long chain's
+    variance = sum((value - expected) ** 2 for value in values) / len(values)
+    assert variance > 2 * expected * (1 - expected) / 20
 
 
 @pytest.mark.parametrize(

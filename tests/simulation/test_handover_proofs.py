@@ -13,12 +13,13 @@ from ledger.errors import (
     ShortCertificate,
     UnknownSigner,
     VerificationFailed,
+    WrongVoters,
 )
 from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, sign_act
 from ledger.params import ConsensusParams
 from ledger.transaction import make_transaction
-from node.evidence import Trust
+from node.evidence import BlockEvidence, Finality, Trust
 from node.proofs import describe_proof, prove_account, prove_transaction, verify_document
 from simulation.networks import key_of, make_network
 from simulation.world import World
@@ -163,10 +164,28 @@ def test_the_head_is_proved_too(town):
 
 def test_a_handover_that_is_left_out_is_missed(town):
     first, second = town.node().handovers
-    assert town.refusal(town.rewritten([second])) is UnknownSigner, "n4 signed it, whom the founders do not know"
-    assert town.refusal(town.rewritten([second, first])) is UnknownSigner
+    for handovers in ([second], [second, first], [first, first, second]):
+        assert town.refusal(town.rewritten(handovers)) is WrongVoters
     assert issubclass(town.refusal(town.rewritten([], roster=None)), VerificationFailed)
-    assert town.refusal(town.rewritten([first, first, second])) is BrokenHandover
+
+
+def test_votes_that_were_too_few_stay_so_without_the_handover_that_says_it(town):
+    """Three of five have signed, where four must: they are no three of the four founders either."""
+    node, first, second = town.node(), *town.node().handovers
+    founders, five, _ = Trust(town.genesis, [first, second]).sets
+    certificate = next(
+        filter(None, map(node.get_certificate, range(five.since_slot, second.certificate.statement.slot)))
+    )
+    few = forge(certificate.statement, "n0", "n1", "n2")
+    header = node.chain.get_header(few.statement.block_hash)
+    block = BlockEvidence(header=header, finality=Finality(descendants=(), certificate=few))
+    for handovers, error in [([], WrongVoters), ([first], ShortCertificate), ([first, second], ShortCertificate)]:
+        with pytest.raises(error):
+            block.check(Trust(town.genesis, handovers))
+    trimmed = replace(second, certificate=forge(second.certificate.statement, "n0", "n1", "n2"))
+    assert town.refusal(town.rewritten([trimmed])) is WrongVoters
+    assert town.refusal(town.rewritten([first, trimmed])) is ShortCertificate
+    assert founders.since_slot == 0 == first.certificate.statement.since_slot
 
 
 def test_another_set_cannot_be_put_in_the_place_of_one(town):
@@ -179,6 +198,8 @@ def test_another_set_cannot_be_put_in_the_place_of_one(town):
     statement = replace(second.certificate.statement, slot=10_000)
     later = replace(second, certificate=forge(statement, "n0", "n1", "n2", "n4"))
     assert town.refusal(town.rewritten([first, later])) is BrokenHandover, "by then it has handed over"
+    early = replace(second, certificate=forge(replace(statement, since_slot=0), "n0", "n1", "n2", "n4"))
+    assert town.refusal(town.rewritten([early])) is UnknownSigner, "n4 was no founder"
 
 
 def test_former_members_certify_nothing_more(town):

@@ -1,6 +1,5 @@
 """Every invariant catches what it is there for; what is planted here cannot come from outside a node."""
 
-import shlex
 from dataclasses import replace
 
 import pytest
@@ -14,6 +13,7 @@ from ledger.codec import encode
 from ledger.execution import execute_block
 from ledger.genesis import get_grid_operator
 from ledger.transaction import make_transaction
+from market.delivery import get_settlement as get_period_settlement
 from node import messages as wire
 from node.contracts import build_contracts
 from node.events import Broadcast, TimerFired
@@ -27,7 +27,6 @@ from simulation.invariants import (
     PURE_STATE,
     InvariantBroken,
     Invariants,
-    replay_command,
 )
 from simulation.networks import make_network
 from simulation.scenario import load_scenario, parse_settings
@@ -84,6 +83,16 @@ def test_finality_that_steps_back(network):
     world.node("n0").chain.final_height -= 1
     with pytest.raises(InvariantBroken, match="final height fell"):
         world.run_for(5_000)
+
+
+def test_a_final_block_that_leaves_the_chain(network):
+    world, _ = watch(network)
+    world.run_until(lambda: world.node("n0").chain.final_height > 2, limit_ms=60_000)
+    chain = world.node("n0").chain
+    chain._recent[chain.final_height] = bytes(32)
+    with pytest.raises(InvariantBroken, match="has left the chain") as caught:
+        world.run_for(5_000)
+    assert caught.value.invariant == AGREEMENT
 
 
 class Forgetful(World):
@@ -181,6 +190,29 @@ def test_energy_out_of_nothing(network, monkeypatch):
     assert caught.value.invariant == ENERGY
 
 
+def test_energy_that_vanishes(network, monkeypatch):
+    monkeypatch.setattr(market.delivery, "_settle_rest", lambda *_: [])
+    with pytest.raises(InvariantBroken, match="was metered 5000 and 300 Wh of a member, and settles None") as caught:
+        meter(network)
+    assert caught.value.invariant == ENERGY
+
+
+def test_a_period_that_is_settled_twice(network, monkeypatch):
+    def settle_again(genesis):
+        contracts = build_contracts(genesis)
+
+        def hook(view, block):
+            if get_period_settlement(view, 1) is not None and block.is_first_of_period:
+                view.emit("settled", 1)
+
+        return replace(contracts, hooks=(*contracts.hooks, hook))
+
+    monkeypatch.setattr(node.core, "build_contracts", settle_again)
+    with pytest.raises(InvariantBroken, match="settles period 1, which was settled before") as caught:
+        meter(network)
+    assert caught.value.invariant == ENERGY
+
+
 @pytest.mark.parametrize("key_of", ["n1", "n0"])
 def test_two_statements_of_one_key_for_a_slot(network, key_of):
     class Liar(Policy):
@@ -222,10 +254,33 @@ def test_a_violation_names_the_seed_and_the_command_that_shows_it_again(monkeypa
     with pytest.raises(InvariantBroken) as caught:
         scenario.run(parse_settings(scenario, {"hours": "1", "peers": "5"}), 77)
     assert "seed 77" in str(caught.value)
-    assert caught.value.command == "gridmerit sim run honest-day --seed 77 --reps 1 --set peers=5 --set hours=1"
+    assert caught.value.command == "gridmerit sim trial honest-day --seed 77 --set peers=5 --set hours=1"
     assert caught.value.command in str(caught.value)
 
 
-def test_a_command_can_be_pasted_into_a_shell():
-    command = replay_command("x", {"links": "two words", "on": True}, 3)
-    assert shlex.split(command)[-3:] == ["links=two words", "--set", "on=true"]
+@pytest.mark.parametrize(
+    ("name", "settings"),
+    [
+        ("selfish", {"blocks": 40, "slot_blocks": 4}),
+        ("double-spend", {"q": 0.4, "z": 2, "slot_blocks": 3}),
+        ("equivocation", {"blocks": 30}),
+        ("eclipse", {"lasts": 15}),
+        ("long-range", {}),
+        ("spam", {}),
+        ("credit-fork", {"work": "naive", "slot_blocks": 3}),
+        ("new-keys", {}),
+    ],
+)
+def test_what_attackers_do_breaks_no_invariant_of_the_honest(name, settings, monkeypatch):
+    watches, begin = [], World.__init__
+
+    def begin_watched(self, *arguments, **options):
+        begin(self, *arguments, **options)
+        watches.append(Invariants([self], command="again", deep_every_ms=0))
+
+    monkeypatch.setattr(World, "__init__", begin_watched)
+    scenario = load_scenario(name)
+    scenario.run(parse_settings(scenario, settings), 3)
+    assert watches
+    for watch in watches:
+        watch.check_deeply()

@@ -12,12 +12,12 @@ from consensus.quorum import QuorumCertificate, check_vote, sign_statement, veri
 from consensus.relays import Relay, check_relay
 from ledger.accounts import get_sealers
 from ledger.codec import decode, encode
-from ledger.errors import MemberRevoked, NotASealer, StaleMemberSet, UnknownSigner
+from ledger.errors import MemberRevoked, NotASealer, UnknownSigner, WrongVoters
 from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, get_credential, sign_act
 from ledger.overlay import Overlay
 from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingParams
-from ledger.sealers import SEALERS, get_sealers_of_slot
+from ledger.sealers import SEALERS, get_voters
 from ledger.siblings import get_sibling
 from ledger.snapshot import get_snapshot
 from ledger.transaction import make_transaction
@@ -187,13 +187,13 @@ def test_neither_the_revoked_nor_the_authority_votes_or_seals(changed, key):
     """What they sign is nobody's: no vote, no part of a certificate, no block."""
     node = changed.node("n0")
     slot, certificate = max(certificates(changed).items())
-    voters = get_sealers_of_slot(Overlay(state(changed)), slot)
+    voters = get_voters(Overlay(state(changed)), slot)
     vote = sign_statement(certificate.statement, key)
     with pytest.raises(UnknownSigner):
-        check_vote(vote, voters)
+        check_vote(vote, voters.keys, since_slot=voters.since_slot)
     signatures = tuple(sorted((*certificate.signatures, (vote.signer, vote.signature))))
     with pytest.raises(UnknownSigner):
-        verify_certificate(replace(certificate, signatures=signatures), voters, 3)
+        verify_certificate(replace(certificate, signatures=signatures), voters.keys, 3, since_slot=voters.since_slot)
     engine, head = PocaEngine(changed.genesis), node.chain.head
     assert engine.propose(key.public_key, head, node.chain, changed.now_ms) is None
     timestamp_ms = head.header.timestamp_ms + 1
@@ -211,9 +211,9 @@ def handovers(world, name="n0"):
     return [Relay.from_value(decode(raw, max_bytes=10**6)) for _, raw in rows]
 
 
-def forge(relay, keys, slot):
-    """The same message under a certificate of other members for another slot."""
-    statement = replace(relay.certificate.statement, slot=slot)
+def forge(relay, keys, voters):
+    """The same message under a certificate of other members, signed as one of these voters."""
+    statement = replace(relay.certificate.statement, slot=20, since_slot=voters.since_slot)
     votes = sorted((key.public_key, sign_statement(statement, key).signature) for key in keys)
     return replace(relay, certificate=QuorumCertificate(statement=statement, signatures=tuple(votes)))
 
@@ -241,12 +241,12 @@ def test_the_other_chains_learn_of_each_change_from_those_who_went_before():
     assert (before.kind, before.certificate.statement.slot) == (SEALERS, 4)
     assert NEWCOMER.public_key not in signers(before.certificate)
     known = get_sibling(Overlay(state(lh1)), jy1.chain_id)
-    with pytest.raises(StaleMemberSet):
+    with pytest.raises(WrongVoters):
         check_relay(after, known)
     check_relay(after, known._replace(since_slot=5, sealers=tuple(sorted({*members, KEYS["n1"].public_key}))))
     with pytest.raises(UnknownSigner):
-        check_relay(forge(after, [KEYS[name] for name in ("n0", "n1", "n2", "n3")], 20), known)
-    check_relay(forge(after, [KEYS[name] for name in ("n0", "n2", "n4")], 20), known)
+        check_relay(forge(after, [KEYS[name] for name in ("n0", "n1", "n2", "n3")], known), known)
+    check_relay(forge(after, [KEYS[name] for name in ("n0", "n2", "n4")], known), known)
 
 
 def test_a_chain_that_was_away_during_a_change_is_told_of_it_by_the_old_set():

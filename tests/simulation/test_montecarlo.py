@@ -208,7 +208,7 @@ def test_without_numpy_a_race_says_what_is_missing(monkeypatch) -> None:
         scenario.run(parse_settings(scenario, {}), 0)
 
 
-def test_what_has_no_theory_says_none() -> None:
+def test_each_race_is_held_against_its_own_theory() -> None:
     scenario = load_scenario("double-spend-race")
     (metric,) = scenario.metrics
     assert metric.theory is not None
@@ -220,4 +220,4 @@ def test_what_has_no_theory_says_none() -> None:
     assert name(goal="tie") == "double_spend_exact"
     assert name(goal="ahead") == "double_spend_strict"
     assert name(give_up=5) == "double_spend_give_up"
-    assert name(give_up=5, goal="ahead") is None
+    assert name(give_up=5, goal="ahead") == "double_spend_strict_give_up"

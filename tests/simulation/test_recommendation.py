@@ -6,6 +6,7 @@ from click.testing import CliRunner
 
 from ledger.params import ChainParams, ConsensusParams
 from node.cli import cli
+from node.config import ChainConfig
 from node.network import load_params_set
 from simulation.recommendation import QUESTIONS, make_answers, plan_trials, render_markdown, run_job
 from simulation.scenario import load_scenario, parse_settings
@@ -20,7 +21,9 @@ def answer(chains):
 
 def test_every_question_names_a_parameter_a_scenario_and_settings_that_exist():
     for question in QUESTIONS:
-        assert question.key in type(getattr(ChainParams(name="JY1"), question.section)).model_fields
+        chain = ChainParams(name="JY1")
+        section = ChainConfig if question.section == "node" else type(getattr(chain, question.section))
+        assert question.key in section.model_fields
         scenario = load_scenario(question.scenario)
         assert question.metric in [metric.name for metric in scenario.metrics]
         off, on = (parse_settings(scenario, {**question.shared, **side}) for side in (question.off, question.on))

@@ -53,6 +53,13 @@ def results(coin: Scenario, tmp_path: Path) -> Path:
 # --- estimates -----------------------------------------------------------------------------------
 
 
+def test_the_interval_of_what_is_never_negative_is_cut_off_at_0(coin: Scenario) -> None:
+    metric = Metric(name="m", kind="mean", column="heads")
+    assert _estimate(coin, metric, {"point": [0, 0, 0], "heads": [0, 0, 9]}).low == 0
+    assert _estimate(coin, metric, {"point": [0, 0, 0], "heads": [-1, 0, 9]}).low < -1
+    assert _estimate(coin, metric, {"point": [0], "heads": [4]}).low == 0
+
+
 def test_a_share_has_its_exact_interval_and_its_distance_from_theory(coin: Scenario) -> None:
     found = _estimate(
         coin, Metric(name="m", kind="share", column="heads", out_of="flips", theory=lambda _: _theory(0.5))

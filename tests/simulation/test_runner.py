@@ -278,6 +278,19 @@ def test_broken_parts_are_named(sweep: Sweep, tmp_path: Path) -> None:
         Results(tmp_path).count_failures()
 
 
+def test_rows_of_another_sweep_are_not_taken_for_finished_trials(sweep: Sweep, coin: Scenario, tmp_path: Path) -> None:
+    out, other = tmp_path / "out", tmp_path / "other"
+    _run(sweep, out)
+    _run(make_sweep(coin, {"p": ["0.2", "0.7"]}, reps=20, seed=4), other)
+    stray = out / "trials" / "point-00099-rep-00000000.parquet"
+    for directory, match in ((other, "not of this sweep"), (out, "is there twice")):
+        stray.write_bytes(next((directory / "trials").glob("*.parquet")).read_bytes())
+        with pytest.raises(BadSweep, match=match):
+            _run(sweep, out, resume=True)
+        stray.unlink()
+    assert _run(sweep, out, resume=True).had == 40
+
+
 # --- a cluster -----------------------------------------------------------------------------------
 
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Callable
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 
 from node.cli import run
-from simulation.scenario import SCENARIOS, Scenario
+from simulation.scenario import SCENARIOS, Scenario, load_scenario
 from simulation.sweep import derive_seed
 
 Sim = Callable[..., tuple[int, str, str]]
@@ -62,7 +63,7 @@ def test_a_sweep_a_report_and_a_film(sim: Sim, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, text, err = sim("run", "coin", "--set", "p=0.2,0.7", "--reps", "4", "--jobs", "1", "--out", out)
     assert (code, err) == (0, "")
-    assert "8 trials of coin, 8 of them now" in text
+    assert "8 trials of coin, in" in text
     assert f"gridmerit sim report {out}" in text
     code, text, _ = sim("run", "coin", "--set", "p=0.2,0.7", "--reps", "4", "--out", out, "--resume", "--json")
     document = json.loads(text)
@@ -77,6 +78,28 @@ def test_a_sweep_a_report_and_a_film(sim: Sim, tmp_path: Path) -> None:
     assert code == 0
     assert "4 peers" in text
     assert (tmp_path / "film.html").read_text().startswith("<!doctype html>")
+
+
+def test_json_has_no_infinity_where_one_trial_bounds_nothing(sim: Sim, tmp_path: Path) -> None:
+    _, text, _ = sim("run", "coin", "--reps", "1", "--jobs", "1", "--out", tmp_path / "out", "--json")
+    highs = [each["high"] for each in json.loads(text, parse_constant=pytest.fail)["estimates"]]
+    assert None in highs
+
+
+def test_what_is_listed_and_shown_fits_a_terminal_of_100_columns(sim: Sim) -> None:
+    for words in (["list"], ["theory"], *(["show", name] for name in SCENARIOS)):
+        _, out, _ = sim(*words)
+        assert max(map(len, out.splitlines())) <= 100, words
+
+
+def test_every_command_that_a_help_text_shows_can_be_given(sim: Sim) -> None:
+    for verb in ("", "show", "run", "trial"):
+        _, out, _ = sim(*filter(None, [verb, "--help"]))
+        for line in out.splitlines():
+            words = line.split()
+            if words[:2] == ["gridmerit", "sim"] and words[2] in ("show", "run", "trial") and words[3] != "NAME":
+                given = [word.split("=")[0] for flag, word in pairwise(words) if flag == "--set"]
+                assert set(given) <= set(load_scenario(words[3]).settings.model_fields), line
 
 
 def test_one_trial_is_that_of_the_sweep(sim: Sim, coin: Scenario, tmp_path: Path) -> None:

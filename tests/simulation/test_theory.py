@@ -18,10 +18,12 @@ from simulation.theory import (
     double_spend_give_up,
     double_spend_nakamoto,
     double_spend_strict,
+    double_spend_strict_give_up,
     evaluate_theory,
     herfindahl_hirschman,
     least_z_exact,
     least_z_nakamoto,
+    naive_work_give_up,
     naive_work_revert,
     nakamoto_coefficient,
     poca_shares,
@@ -109,7 +111,7 @@ def test_ends_of_overtaking_and_of_giving_up() -> None:
     assert double_spend_give_up(0.5, 0, 3) == 1
 
 
-def give_up_by_paths(q: Fraction, z: int, give_up: int) -> Fraction:
+def give_up_by_paths(q: Fraction, z: int, give_up: int, lead: int) -> Fraction:
     """The same chance, block by block: walk to the z-th honest block, then the gambler's ruin."""
     p = 1 - q
     ratio = q / p
@@ -120,10 +122,10 @@ def give_up_by_paths(q: Fraction, z: int, give_up: int) -> Fraction:
         for (honest, mined), chance in here.items():
             if honest - mined >= give_up:
                 continue
-            if mined >= z:  # the attacker is level by the z-th honest block, whatever comes
+            if mined >= z + lead:  # the attacker is there by the z-th honest block, whatever comes
                 won += chance
             elif honest == z:
-                left, width = give_up - honest + mined, give_up
+                left, width = give_up - honest + mined, give_up + lead
                 won += chance * (
                     Fraction(left, width)
                     if ratio == 1
@@ -138,9 +140,10 @@ def give_up_by_paths(q: Fraction, z: int, give_up: int) -> Fraction:
 
 @given(st.fractions("1/50", "49/50", max_denominator=50), st.integers(1, 8), st.integers(1, 12))
 def test_giving_up_counts_the_same_paths(q: Fraction, z: int, give_up: int) -> None:
-    assert double_spend_give_up(float(q), z, give_up) == pytest.approx(
-        float(give_up_by_paths(q, z, give_up)), rel=1e-9, abs=0
-    )
+    for lead, formula in enumerate((double_spend_give_up, double_spend_strict_give_up)):
+        assert formula(float(q), z, give_up) == pytest.approx(
+            float(give_up_by_paths(q, z, give_up, lead)), rel=1e-9, abs=0
+        )
 
 
 @given(st.floats(0.01, 0.49), st.integers(0, 60))
@@ -158,6 +161,39 @@ def test_least_confirmations() -> None:
         assert z > least_z_nakamoto(q, 1e-3) or q == 0.1
     with pytest.raises(BadParameter, match="no z up to 10000"):
         least_z_exact(0.4999, 1e-3)
+
+
+def naive_by_fractions(q: float, z: int, weight: int) -> float:
+    rate = Fraction(q) / (1 - Fraction(q))
+    reverts = [Fraction(1), rate]
+    for lead in range(1, z + 1):
+        before = reverts[lead - weight] if lead > weight else 1
+        reverts.append(reverts[lead] + rate / weight * (reverts[lead] - before))
+    return float(reverts[z + 1])
+
+
+@pytest.mark.parametrize("q", [1e-9, 0.05, 0.3, 0.45])
+@pytest.mark.parametrize(("z", "weight"), [(50, 1), (120, 1), (50, 2), (30, 7), (20, 10**9)])
+def test_the_naive_rule_to_the_last_digits(q: float, z: int, weight: int) -> None:
+    assert naive_work_revert(q, z, weight) == pytest.approx(naive_by_fractions(q, z, weight), rel=1e-8, abs=0)
+
+
+@pytest.mark.parametrize(("q", "z", "weight"), [(0.4, 4, 1), (0.4, 4, 8), (0.3, 6, 3), (0.6, 2, 5)])
+def test_a_low_credit_fork_that_gives_up(q: float, z: int, weight: int) -> None:
+    own = q / (q + (1 - q) * weight)
+    chances = dict.fromkeys(range(20), 0.0)  # of the fork, by how far the honest chain is ahead; it stops at 20
+    for _ in range(2_000):
+        for lead in chances:
+            behind = 1.0 if lead < weight else chances[lead - weight]
+            chances[lead] = own * behind + (1 - own) * chances.get(lead + 1, 0.0)
+    assert naive_work_give_up(q, z, weight, 20) == pytest.approx(chances[z], rel=1e-9)
+
+
+def test_a_fork_that_never_gives_up_and_one_that_does_at_once() -> None:
+    assert naive_work_give_up(0.3, 6, 5, 2_000) == pytest.approx(naive_work_revert(0.3, 6, 5), rel=1e-9)
+    assert naive_work_give_up(0.3, 6, 5, 6) == 0
+    assert naive_work_give_up(0.3, 6, 1_000, 40) < 0.02 < 0.4 < naive_work_revert(0.3, 6, 1_000)
+    assert naive_work_give_up(0.999, 50, 1, 10_000) == pytest.approx(1)
 
 
 def test_credit_cancels_out_under_the_naive_work_rule() -> None:
