@@ -267,7 +267,7 @@ def test_the_grid_s_period_is_the_open_one_or_the_newest_planned(ask, served):
     assert "verdict: none yet" in text
     assert "power-transaction block   not yet" in text
     assert ask("tx", "send", "plan", 13, "s=0:300", *served.key("dispatch"))[0] == 0
-    served.run_until(9.3)
+    served.run_until(9.6)
     found = ask("grid")[1]
     assert (found["period"], [row["supply_wh"] for row in found["quotas"]]) == (13, [300_000, 0, 0, 0])
     assert ask("market", "quota")[1]["period"] == 13, "of those that are open"
