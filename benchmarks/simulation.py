@@ -12,8 +12,13 @@ from __future__ import annotations
 
 import heapq
 import resource
+import sys
+from pathlib import Path
 from random import Random
 from time import process_time
+
+if __name__ == "__main__":  # as a script it would be found in the place of the package of its name
+    sys.path[0] = str(Path(__file__).parents[1])
 
 from benchmarks.table import Row, print_table
 from consensus.engine import Engine
