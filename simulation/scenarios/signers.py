@@ -10,7 +10,7 @@ from typing import Self, cast
 from pydantic import Field, model_validator
 
 from consensus.contracts import least_quorum
-from consensus.quorum import QuorumCertificate, Statement, VoteTally, sign_statement
+from consensus.quorum import QuorumCertificate, Statement, VoteTally, checkpoint_quorum, sign_statement
 from ledger.hashing import sha256
 from ledger.sealers import Voters
 from ledger.signatures import SigningKey
@@ -34,6 +34,9 @@ class Signers(Settings):
     def _check(self) -> Self:
         if max(self.m + 1, self.liars) > self.members:
             raise ValueError(f"m must be below, and liars at most, the {self.members} members")
+        least = checkpoint_quorum(self.members) - 1
+        if 0 < self.m < least:
+            raise ValueError(f"m is too small: with {self.members} members 2(m+1) > n + f takes {least} or more")
         return self
 
     @property

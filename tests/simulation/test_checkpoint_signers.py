@@ -39,3 +39,9 @@ def test_up_to_f_liars_never_certify_two_branches_and_one_more_may():
 def test_more_that_must_sign_than_there_are_is_refused():
     with pytest.raises(ValidationError, match="m must be below"):
         Signers(members=4, m=4)
+
+
+def test_an_m_with_which_two_quorums_share_no_honest_member_is_refused():
+    with pytest.raises(ValidationError, match=r"m is too small: with 7 members 2\(m\+1\) > n \+ f takes 4 or more"):
+        Signers(members=7, m=3)
+    assert Signers(members=7, m=4).quorum == Signers(members=7).quorum == 5
