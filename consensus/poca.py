@@ -10,22 +10,17 @@ from itertools import islice
 from consensus.credit_target import compute_n_diff_limit, compute_weight
 from consensus.eligibility import eligibility_for
 from consensus.engine import Proposal, Weighed
+from consensus.header_rules import HeaderRules
 from consensus.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
 from ledger.chain import Chain, Entry
 from ledger.errors import (
     BadParameters,
-    NotASealer,
     OverDiversityLimit,
     TargetMissed,
-    WrongChain,
-    WrongCredit,
     WrongDifficulty,
-    WrongHeight,
-    WrongPeriod,
 )
-from ledger.execution import compute_period
 from ledger.genesis import Genesis
 from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams
@@ -39,39 +34,27 @@ class PocaEngine:
 
     def __init__(self, genesis: Genesis) -> None:
         self._params = genesis.params.consensus
-        self._period_ms = genesis.params.ledger.period_ms
-        self._genesis_time_ms = genesis.time_ms
-        self._chain_id = genesis.chain_id
+        self._rules = HeaderRules(genesis)
         self._eligibility = eligibility_for(self._params.eligibility, self._params.tau_upt)
 
     # --- judging a header ------------------------------------------------------------------------
 
     def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
         """See `Engine.screen_header`. The header's own claims bound the work of a flood of headers."""
-        self._check_chain(header)
-        if header.producer not in sealers:
-            raise NotASealer(producer=header.producer.hex()[:16])
+        self._rules.check_origin(header, sealers)
         if self._eligibility.searches_nonce:
             self._check_seal(header, Standing(credit_upt=header.credit_upt, balance_uyuan=0))
         check_producer_signature(header)
 
     def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
         """See `Engine.check_header`."""
-        self._check_chain(header)
-        if header.height != parent.height + 1:
-            raise WrongHeight(expected=parent.height + 1, actual=header.height)
+        self._rules.check_place(header, parent)
         check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
         begin_ms = self._begin_ms(header.producer, parent, chain)
         self._check_diversity(header, begin_ms, parent)
-        period = self._period_at(header.timestamp_ms, parent)
-        if header.period != period:
-            raise WrongPeriod(expected=period, actual=header.period)
+        self._rules.check_period(header, parent)
         snapshot = self._snapshot_of(parent)
-        standing = snapshot.members.get(header.producer)
-        if standing is None:
-            raise NotASealer(producer=header.producer.hex()[:16])
-        if header.credit_upt != standing.credit_upt:
-            raise WrongCredit(expected=standing.credit_upt, actual=header.credit_upt)
+        standing = self._rules.check_standing(header, snapshot)
         base = self._next_base(parent, chain, snapshot)
         n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
         if header.n_diff != n_diff:
@@ -128,7 +111,7 @@ class PocaEngine:
             target = self._eligibility.target(n_diff, standing.credit_upt, standing.balance_uyuan)
         return Proposal(
             timestamp_ms=timestamp_ms,
-            period=self._period_at(timestamp_ms, parent),
+            period=self._rules.period_at(timestamp_ms, parent),
             credit_upt=standing.credit_upt,
             n_diff=n_diff,
             target=target,
@@ -149,10 +132,6 @@ class PocaEngine:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _check_chain(self, header: Header) -> None:
-        if header.chain_id != self._chain_id:
-            raise WrongChain(expected=self._chain_id.hex()[:16], actual=header.chain_id.hex()[:16])
-
     def _snapshot_of(self, parent: Entry) -> Snapshot:
         return get_snapshot(parent.state)
 
@@ -163,14 +142,6 @@ class PocaEngine:
         )
         if value > target:
             raise TargetMissed(actual=value, target=target)
-
-    def _period_at(self, timestamp_ms: int, parent: Entry) -> int:
-        return compute_period(
-            timestamp_ms,
-            genesis_time_ms=self._genesis_time_ms,
-            period_ms=self._period_ms,
-            parent_period=parent.header.period,
-        )
 
     def _next_base(self, parent: Entry, chain: Chain, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""

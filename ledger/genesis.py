@@ -220,14 +220,7 @@ class Genesis(Section):
         """The same network's genesis of another chain, by name."""
         params = next(item for item in self.chains if item.name == chain)
         others = tuple(item for item in self.chains if item.name != chain)
-        return Genesis(
-            params=params,
-            time_ms=self.time_ms,
-            members=self.members,
-            siblings=others,
-            authority=self.authority,
-            disposable=self.disposable,
-        )
+        return self.model_copy(update={"params": params, "siblings": others})
 
 
 @lru_cache(maxsize=64)

@@ -257,10 +257,7 @@ services:
 {init_volumes}
 """
 
-_NODE = """
-  {name}:  # {what}
-    <<: *node
-    command: [start, {mount}/{name}]
+_HOME = """\
     environment:
       <<: *environment
       GRIDMERIT_NODE: {mount}/{name}
@@ -268,6 +265,15 @@ _NODE = """
       - {name}:{mount}/{name}
       - {public}:{mount}/{public}:ro
 """
+
+_NODE = (
+    """
+  {name}:  # {what}
+    <<: *node
+    command: [start, {mount}/{name}]
+"""
+    + _HOME
+)
 
 _ATTACK_NOTE = """\
 #
@@ -275,19 +281,16 @@ _ATTACK_NOTE = """\
 # which {name} attacks the others; `gridmerit attack list` has the attacks. No other network can be attacked.
 """
 
-_ATTACKER = """
+_ATTACKER = (
+    """
   {name}:  # an attacker, {trading}
     <<: *node
     profiles: [attack]
     restart: "no"
     command: [attack, start, "${{GRIDMERIT_ATTACK:-none}}", {mount}/{name}]
-    environment:
-      <<: *environment
-      GRIDMERIT_NODE: {mount}/{name}
-    volumes:
-      - {name}:{mount}/{name}
-      - {public}:{mount}/{public}:ro
 """
+    + _HOME
+)
 
 _TAIL = """
   agents:  # all players of the day with their meters, and the dispatcher's plans

@@ -394,15 +394,9 @@ class ChainNode:
 
     def _on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         actions: list[Action] = []
-        limits = self.params.ledger
         for item in raw:
             try:
-                block = Block.from_bytes(
-                    item,
-                    max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
-                    max_transactions=limits.max_block_transactions,
-                    max_transaction_bytes=limits.max_transaction_bytes,
-                )
+                block = self._read_block(item)
             except GridmeritError as error:
                 actions.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
                 break
@@ -411,6 +405,15 @@ class ChainNode:
             if not self._sync.on_block(block, peer):
                 actions += self._import_block(block, peer, now_ms)
         return [*actions, *self._catch_up(now_ms)]
+
+    def _read_block(self, raw: bytes) -> Block:
+        limits = self.params.ledger
+        return Block.from_bytes(
+            raw,
+            max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
+            max_transactions=limits.max_block_transactions,
+            max_transaction_bytes=limits.max_transaction_bytes,
+        )
 
     def _on_votes(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         actions: list[Action] = []
@@ -936,16 +939,7 @@ class ChainNode:
 
     def _load_proposals(self) -> list[Action]:
         """Undecided blocks from before a restart: what was prepared must be at hand to be proposed again."""
-        limits = self.params.ledger
-        blocks = [
-            Block.from_bytes(
-                raw,
-                max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
-                max_transactions=limits.max_block_transactions,
-                max_transaction_bytes=limits.max_transaction_bytes,
-            )
-            for _, raw in self._store.scan(_PROPOSAL_ROW)
-        ]
+        blocks = [self._read_block(raw) for _, raw in self._store.scan(_PROPOSAL_ROW)]
         stale = []
         for block in sorted(blocks, key=lambda one: one.header.height):
             parent = self.chain.get(block.header.parent)

@@ -53,7 +53,7 @@ class Trust:
         self.roster = roster
         params = genesis.params
         founders = Sibling(params.name, params.kind, params.consensus.checkpoint_m, 0, tuple(sorted(genesis.sealers)))
-        self.sets = follow_handovers(founders, self.chain_id, self.handovers)
+        self.sets = _follow(founders, self.chain_id, self.handovers)
         self._last_change = self.handovers[-1].header.height if self.handovers else 0
         self._names = _name_founders(genesis)
         if roster is not None:
@@ -101,6 +101,12 @@ class Trust:
         if not changes:
             return text
         return f"{text}, who follow from the founders by {changes} {'change' if changes == 1 else 'changes'} of members"
+
+
+@lru_cache(maxsize=8)
+def _follow(founders: Sibling, chain_id: bytes, handovers: tuple[Relay, ...]) -> tuple[Sibling, ...]:
+    """Every proof that a node makes begins with the same handovers, and each of them takes a quorum of signatures."""
+    return follow_handovers(founders, chain_id, handovers)
 
 
 @lru_cache(maxsize=16)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 
 from consensus.engine import Engine
-from ledger.block import Header
+from ledger.block import Block, Header
 from ledger.chain import Chain, Entry
 from ledger.codec import encode
 from ledger.errors import SyncStalled
@@ -216,13 +216,8 @@ class Gossip:
     # --- answering -------------------------------------------------------------------------------
 
     def give_transactions(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        found, room = [], _MAX_REPLY_BYTES
-        for identity in ids:
-            transaction = self._mempool.get(identity)
-            if transaction is not None and len(transaction.raw) <= room:
-                found.append(transaction.raw)
-                room -= len(transaction.raw)
-        return [Send(peer=peer, message=wire.Transactions(raw=tuple(found)))] if found else []
+        found = _take_fitting(self._mempool.get(identity) for identity in ids)
+        return [Send(peer=peer, message=wire.Transactions(raw=found))] if found else []
 
     def give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
         headers = self._chain.headers_after(locator, wire.MAX_ITEMS)
@@ -230,13 +225,18 @@ class Gossip:
         return [Send(peer=peer, message=wire.Headers(raw=packed))]
 
     def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        found, room = [], _MAX_REPLY_BYTES
-        for identity in ids:
-            block = self._chain.get_block(identity)
-            if block is not None and len(block.raw) <= room:
-                found.append(block.raw)
-                room -= len(block.raw)
-        return [Send(peer=peer, message=wire.Blocks(raw=tuple(found)))] if found else []
+        found = _take_fitting(self._chain.get_block(identity) for identity in ids)
+        return [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
+
+
+def _take_fitting(items: Iterable[Transaction | Block | None]) -> tuple[bytes, ...]:
+    """The bytes of those that are there, as far as one reply has room for them."""
+    found, room = list[bytes](), _MAX_REPLY_BYTES
+    for item in items:
+        if item is not None and len(item.raw) <= room:
+            found.append(item.raw)
+            room -= len(item.raw)
+    return tuple(found)
 
 
 def announce_block(entry: Entry) -> wire.NewBlock:

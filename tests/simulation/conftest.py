@@ -1,7 +1,11 @@
-"""The coin of `coin_lab` as a scenario, for this process and those it spawns."""
+"""The coin of `coin_lab` as a scenario, and other processes that must come to the same."""
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -14,3 +18,19 @@ def coin(monkeypatch: pytest.MonkeyPatch) -> Scenario:
     monkeypatch.syspath_prepend(str(Path(__file__).parent))
     monkeypatch.setitem(SCENARIOS, "coin", "coin_lab:COIN")
     return load_scenario("coin")
+
+
+@pytest.fixture
+def run_under_hash_seed() -> Callable[[str, str], str]:
+    """What a script prints in a process of its own, under a PYTHONHASHSEED."""
+
+    def run(script: str, seed: str) -> str:
+        return subprocess.run(
+            [sys.executable, "-c", script],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+
+    return run

@@ -1,8 +1,5 @@
 """Machines and links that fail, each in its own way, under real nodes; and seals that are drawn."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from fractions import Fraction
 from random import Random
@@ -257,7 +254,7 @@ def test_sharing_work_changes_nothing(network):
     assert len(hashes) == 1
 
 
-def test_same_seed_same_log_under_every_hash_seed_with_every_fault():
+def test_same_seed_same_log_under_every_hash_seed_with_every_fault(run_under_hash_seed):
     script = (
         "from simulation.attacks.policy import Policy\n"
         "from simulation.links import Links, lognormal\n"
@@ -273,14 +270,5 @@ def test_same_seed_same_log_under_every_hash_seed_with_every_fault():
         "world.run_for(8_000)\n"
         "print(world.trace_hash())\n"
     )
-    logs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "77")
-    }
+    logs = {run_under_hash_seed(script, seed) for seed in ("0", "77")}
     assert len(logs) == 1

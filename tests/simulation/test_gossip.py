@@ -1,8 +1,5 @@
 """The gossip-only network: its race, its shortest paths, and stale rates that meet theory."""
 
-import os
-import subprocess
-import sys
 from fractions import Fraction
 from random import Random
 
@@ -90,21 +87,12 @@ def test_impossible_settings_are_refused(given):
         GossipSettings(**given)
 
 
-def test_same_seed_same_log_under_every_hash_seed():
+def test_same_seed_same_log_under_every_hash_seed(run_under_hash_seed):
     script = (
         "from simulation.scenarios.gossip import GossipSettings, run\n"
         "settings = GossipSettings(graph='random', links='internet', peers=40, blocks=50, interval_ms=500)\n"
         "print(run(settings, 9).row['log'], run(settings, 10).row['log'])\n"
     )
-    logs = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "77")
-    }
+    logs = {run_under_hash_seed(script, seed) for seed in ("0", "77")}
     (line,) = logs
     assert len(set(line.split())) == 2

@@ -1,8 +1,5 @@
 """Four peers in virtual time: the same core that the real peers run, with partitions, crashes and liars."""
 
-import os
-import subprocess
-import sys
 from dataclasses import replace
 from itertools import combinations
 
@@ -398,7 +395,7 @@ def build_block(world, name, key, now_ms, *, dated_ms=None):
     return candidate.sealed(nonce, key)
 
 
-def test_same_seed_same_trace_under_every_hash_seed(network):
+def test_same_seed_same_trace_under_every_hash_seed(network, run_under_hash_seed):
     script = (
         "from simulation.networks import make_network\n"
         "from simulation.world import World\n"
@@ -408,16 +405,7 @@ def test_same_seed_same_trace_under_every_hash_seed(network):
         "world.heal(); world.run_for(10_000)\n"
         "print(world.trace_hash())\n"
     )
-    traces = {
-        subprocess.run(
-            [sys.executable, "-c", script],
-            env={**os.environ, "PYTHONHASHSEED": seed},
-            capture_output=True,
-            text=True,
-            check=True,
-        ).stdout
-        for seed in ("0", "1", "77")
-    }
+    traces = {run_under_hash_seed(script, seed) for seed in ("0", "1", "77")}
     assert len(traces) == 1
     other = World(network.genesis, network.keys, seed=12)
     other.run_for(40_000)
