@@ -118,12 +118,15 @@ class Checkpoints:
         is_old = len(self._certificates) >= _KEPT and slot < min(self._certificates)
         if slot in self._certificates or is_old:
             return False
-        view = self._view if state is None else Overlay(state)
-        voters = self._voters_of(certificate.statement.slot, view)
-        quorum = compute_quorum(self._params, len(voters.keys))
-        verify_certificate(certificate, voters.keys, quorum, since_slot=voters.since_slot, chain_id=self._chain_id)
+        self.check_certificate(certificate, state)
         self._keep_certificate(certificate)
         return True
+
+    def check_certificate(self, certificate: QuorumCertificate, state: State | None = None) -> None:
+        """Raise unless a quorum stands behind it: `VoteTooFarAhead`, or as `verify_certificate` does."""
+        voters = self._voters_of(certificate.statement.slot, self._view if state is None else Overlay(state))
+        quorum = compute_quorum(self._params, len(voters.keys))
+        verify_certificate(certificate, voters.keys, quorum, since_slot=voters.since_slot, chain_id=self._chain_id)
 
     def keep_certificate(self, certificate: QuorumCertificate) -> None:
         """Take in one that has been verified."""
@@ -131,6 +134,11 @@ class Checkpoints:
 
     def get_certificate(self, slot: int) -> QuorumCertificate | None:
         return self._certificates.get(slot)
+
+    @property
+    def certified(self) -> tuple[bytes, ...]:
+        """Hashes of the blocks whose certificates are held."""
+        return tuple(certificate.statement.block_hash for certificate in self._certificates.values())
 
     def certificate_of(self, block_hash: bytes) -> QuorumCertificate | None:
         """The certificate of a checkpoint, by its hash."""

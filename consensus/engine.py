@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -31,25 +32,24 @@ class Weighed:
     base_n_diff: int
 
 
+class Ancestry(Protocol):
+    """What lies below a block: the tree, or the tree and headers on it that have been judged."""
+
+    def get(self, block_hash: bytes) -> Entry | None: ...
+
+    def ancestors(self, entry: Entry) -> Iterator[Entry]:
+        """The entry, its parent, and so on to genesis."""
+        ...
+
+
 class Engine(Protocol):
     """One chain's rule for blocks. A chain's parameters choose the engine."""
 
-    def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
-        """The checks that need no parent: producer, claimed seal, signature. Raises `InvalidBlock` and kin.
-
-        `sealers` are the keys with the sealing right as far as this node knows.
-        """
+    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+        """Every rule of a header on its parent, whose state gives the snapshot. Raises the `InvalidBlock` family."""
         ...
 
-    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
-        """Every rule of a header on its executed parent. Raises the `InvalidBlock` family."""
-        ...
-
-    def get_work(self, header: Header) -> int:
-        """The work that a header claims."""
-        ...
-
-    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
         """What `producer` (a public key) may build on `parent` now, None where it may not."""
         ...
 

@@ -45,20 +45,21 @@ def check_equivocation(evidence: Equivocation, chain_id: bytes) -> None:
 
 
 class EquivocationWatch:
-    """Remembers the first header of each (producer, parent), bounded, oldest out first."""
+    """Remembers the first header of each producer on each parent; a producer's oldest goes for its own latest alone."""
 
-    def __init__(self, limit: int = 4_096) -> None:
+    def __init__(self, limit: int = 128) -> None:
+        """`limit` is in headers of one producer, as many as branches may be deep."""
         self._limit = limit
-        self._seen: dict[tuple[bytes, bytes], Header] = {}
+        self._seen: dict[bytes, dict[bytes, Header]] = {}  # by producer, then by parent
 
     def observe(self, header: Header) -> Equivocation | None:
-        """Note a header whose signature has been checked; evidence where it is the second on its parent."""
-        slot = (header.producer, header.parent)
-        earlier = self._seen.get(slot)
+        """Note a header that holds on its parent; evidence where it is the producer's second there."""
+        seen = self._seen.setdefault(header.producer, {})
+        earlier = seen.get(header.parent)
         if earlier is None:
-            self._seen[slot] = header
-            if len(self._seen) > self._limit:
-                del self._seen[next(iter(self._seen))]
+            seen[header.parent] = header
+            if len(seen) > self._limit:
+                del seen[next(iter(seen))]
             return None
         if earlier.hash == header.hash:
             return None

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from consensus.engine import Proposal, Weighed
+from consensus.engine import Ancestry, Proposal, Weighed
 from consensus.header_rules import HeaderRules
 from consensus.timestamps import check_timestamp
 from ledger.block import Header, check_producer_signature
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 from ledger.errors import WrongDifficulty
 from ledger.genesis import Genesis
 from ledger.snapshot import get_snapshot
@@ -21,11 +21,11 @@ class PbftEngine:
         self._rules = HeaderRules(genesis)
 
     def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
-        """See `Engine.screen_header`."""
+        """See `PocaEngine.screen_header`: all but the seal, for there is none."""
         self._rules.check_origin(header, sealers)
         check_producer_signature(header)
 
-    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`. The timestamp must exceed the parent's: there is one chain, agreed on."""
         self._rules.check_place(header, parent)
         check_timestamp(header.timestamp_ms, [parent.header.timestamp_ms])
@@ -36,11 +36,7 @@ class PbftEngine:
         check_producer_signature(header)
         return Weighed(work=parent.work + 1, base_n_diff=_N_DIFF)
 
-    def get_work(self, header: Header) -> int:
-        """See `Engine.get_work`."""
-        return 1
-
-    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`. Whether it is this producer's turn is not asked here."""
         standing = get_snapshot(parent.state).members.get(producer)
         if standing is None:

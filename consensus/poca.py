@@ -9,12 +9,12 @@ from itertools import islice
 
 from consensus.credit_target import compute_n_diff_limit, compute_weight
 from consensus.eligibility import eligibility_for
-from consensus.engine import Proposal, Weighed
+from consensus.engine import Ancestry, Proposal, Weighed
 from consensus.header_rules import HeaderRules
 from consensus.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 from ledger.errors import (
     BadParameters,
     OverDiversityLimit,
@@ -40,13 +40,16 @@ class PocaEngine:
     # --- judging a header ------------------------------------------------------------------------
 
     def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
-        """See `Engine.screen_header`. The header's own claims bound the work of a flood of headers."""
+        """The checks that need no parent: producer, claimed seal, signature. Raises the `InvalidBlock` family and kin.
+
+        `sealers` are the keys that may have the sealing right.
+        """
         self._rules.check_origin(header, sealers)
         if self._eligibility.searches_nonce:
             self._check_seal(header, Standing(credit_upt=header.credit_upt, balance_uyuan=0))
         check_producer_signature(header)
 
-    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`."""
         self._rules.check_place(header, parent)
         check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
@@ -62,10 +65,6 @@ class PocaEngine:
         self._check_seal(header, standing)
         check_producer_signature(header)
         return Weighed(work=parent.work + block_work(n_diff), base_n_diff=base)
-
-    def get_work(self, header: Header) -> int:
-        """See `Engine.get_work`."""
-        return block_work(header.n_diff)
 
     def is_better(self, candidate: Entry, head: Entry) -> bool:
         """More work wins; work is independent of credit, else credit would cancel out (design section 3).
@@ -86,7 +85,7 @@ class PocaEngine:
 
     # --- building one ----------------------------------------------------------------------------
 
-    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
         snapshot = self._snapshot_of(parent)
         standing = snapshot.members.get(producer)
@@ -143,7 +142,7 @@ class PocaEngine:
         if value > target:
             raise TargetMissed(actual=value, target=target)
 
-    def _next_base(self, parent: Entry, chain: Chain, snapshot: Snapshot) -> int:
+    def _next_base(self, parent: Entry, chain: Ancestry, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""
         params = self._params
         if not parent.height:
@@ -171,7 +170,7 @@ class PocaEngine:
     def _total_weight(self, members: dict[bytes, Standing]) -> int:
         return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
 
-    def _begin_ms(self, producer: bytes, parent: Entry, chain: Chain) -> int:
+    def _begin_ms(self, producer: bytes, parent: Entry, chain: Ancestry) -> int:
         """From when on a producer may seal on `parent`: at once, unless it has its share of the blocks below.
 
         Then it waits for the others until relief would set in, and its relief and its solve time count from there, so
@@ -222,6 +221,6 @@ def check_params(params: ChainParams) -> None:
         )
 
 
-def _past_timestamps(parent: Entry, chain: Chain) -> list[int]:
+def _past_timestamps(parent: Entry, chain: Ancestry) -> list[int]:
     newest_first = islice(chain.ancestors(parent), MEDIAN_SPAN)
     return [entry.header.timestamp_ms for entry in newest_first][::-1]

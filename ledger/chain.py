@@ -62,7 +62,7 @@ class HeadMove:
 class TreeCounters:
     """What a report says about forks."""
 
-    side_blocks: int = 0
+    side_blocks: int = 0  # that do not extend the head
     reorgs: int = 0
     deepest_reorg: int = 0
 
@@ -171,14 +171,6 @@ class Chain:
         header = self._stored_header(block_hash)
         return None if header is None else header.height  # the store holds the canonical chain only
 
-    def get_work(self, block_hash: bytes) -> int | None:
-        """Work of the branch up to a known block, found without its state."""
-        entry = self._entries.get(block_hash)
-        if entry is not None:
-            return entry.work
-        raw = self._store.get(rows.RECORD + block_hash)
-        return None if raw is None else rows.read_record(raw)[1]
-
     def locator(self) -> tuple[bytes, ...]:
         """Canonical hashes from the head back to genesis, ever farther apart."""
         hashes, height, step = [], self.head.height, 1
@@ -231,7 +223,7 @@ class Chain:
             execution=execution,
         )
         self._entries[entry.hash] = entry
-        if block.header.parent != self.head.hash:
+        if block.header.parent != self.head.hash and self.fork_point(entry).hash != self.head.hash:
             self.counters.side_blocks += 1
         return entry
 

@@ -617,9 +617,25 @@ class BrokenHeaders(InvalidBlock):
     penalty = 20
 
 
+class UnprovenHeaders(InvalidBlock):
+    message = "{count} headers came without the certificate of the last one"
+    penalty = 20
+
+
+class FalseHead(InvalidBlock):
+    message = "a head was claimed with work {claimed}, and headers for {actual}"
+    penalty = 20  # its branch may have been left for a lighter one that is certified
+    is_final = False
+
+
 class SyncStalled(InvalidBlock):
-    message = "headers were sent, but their blocks never came"
+    message = "headers were sent, but after {imported} blocks of theirs no more came"
     penalty = 25
+    is_final = False
+
+
+class BlocksWithheld(InvalidBlock):
+    message = "{count} headers were sent, and none of their blocks"
     is_final = False
 
 

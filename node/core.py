@@ -6,6 +6,7 @@ No await, no clock, no socket: the asyncio runtime and the simulator perform the
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Mapping
 from dataclasses import replace
 from typing import assert_never
@@ -21,7 +22,7 @@ from consensus.contracts import (
     is_recorded,
     kind_of,
 )
-from consensus.engine import Engine, Proposal
+from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from consensus.guard import GuardRecord
 from consensus.pbft import Pbft, Timeouts
@@ -47,12 +48,16 @@ from ledger.chain import WINDOW, Chain, Changes, Entry
 from ledger.codec import decode, encode
 from ledger.errors import (
     AlreadyKnown,
+    BlocksWithheld,
+    BrokenHeaders,
+    FalseHead,
     GridmeritError,
     LeavesCheckpoint,
     OffAnchor,
     Rejected,
     RolledBack,
     StoreError,
+    SyncStalled,
     UnknownMessage,
     UnknownSigner,
     VoteTooFarAhead,
@@ -72,6 +77,7 @@ from node import messages as wire
 from node.admission import Admission
 from node.agreement import Agreement
 from node.anchor import Anchor, Mooring
+from node.announcements import Announcement, Announcements
 from node.candidate import Candidate, build_candidate, make_context
 from node.contracts import build_contracts, routes_of
 from node.events import (
@@ -100,18 +106,24 @@ from node.events import (
 )
 from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_transactions, push_transactions
 from node.handovers import Handovers
+from node.header_proofs import prove_headers, read_header_proof
 from node.relays import Outgoing, Waiting
+from node.skeleton import Skeleton
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
+_MAX_DEFERRED_PER_PRODUCER = 4
 _MAX_BAD = 1_024  # hashes of condemned blocks
 _MAX_CERTIFICATE_BYTES = 1_000_000
 _MAX_RELAY_BYTES = 2_000_000
 _MAX_FINAL_DEPTH = 4 * WINDOW
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
-_MAX_UNPROVEN = 64
+_MAX_UNPROVEN = 4  # of one peer
 _ALL_SEQUENCES = 2**63
-_MAX_PROPOSALS = 4  # undecided blocks that one member may have in the tree under PBFT
+_MAX_PROPOSALS = 16  # undecided blocks under PBFT; the agreement remembers as many verdicts
+_STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
+_STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
 HEARTBEAT, RESEAL, DEFERRED, REPEAT, PASS_ON = "heartbeat", "reseal", "deferred", "repeat", "pass-on"
+CATCH_UP = "catch-up"
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 
 
@@ -153,17 +165,24 @@ class ChainNode:
         self._engine: Engine = engine or (PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis))
         self._agreement = Agreement(self._make_pbft(), self) if self._is_pbft else None
         self._proposals: dict[bytes, Header] = {}  # undecided blocks under PBFT
+        self._announced = Announcements()
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self._outgoing = Outgoing(genesis)
         self._handovers = Handovers(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
-        self._gossip = Gossip(self.chain, self.mempool, self._engine, is_known=self._is_known, mooring=self.mooring)
+        self._gossip = Gossip(
+            self.chain,
+            self.mempool,
+            stall_beats=max(_MIN_STALL_BEATS, -(-_STALL_MS // self._heartbeat_ms)),
+            is_known=self._is_known,
+            mooring=self.mooring,
+        )
         self._sync = self._gossip.sync
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
-        self._unproven: dict[bytes, None] = {}  # blocks said to be certified, by members not known here
+        self._unproven: dict[PeerId, deque[bytes]] = {}  # blocks said to be certified, by members not known here
         self.blocks_refused = 0
         self._acknowledged: dict[bytes, None] = {}
         self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
@@ -194,6 +213,7 @@ class ChainNode:
             case RelayOffered(raw=raw):
                 return self._on_relay_offered(raw, now_ms)
             case PeerLost(peer=peer):
+                self._unproven.pop(peer, None)
                 self._gossip.lost(peer)
                 return self._gossip.fetch(now_ms)
             case _:
@@ -225,13 +245,16 @@ class ChainNode:
                 votes = self._pending_votes()
                 repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
                 status = Broadcast(message=self._gossip.status())
-                return [again, status, *repeat, *self._remind_of_pending(), *self._catch_up(now_ms)]
+                stalled = self._give_up_stalled(now_ms)
+                return [again, status, *repeat, *self._remind_of_pending(), *stalled, *self._catch_up(now_ms)]
             case "reseal":
                 return self._restart_sealing(now_ms)
             case "deferred":
                 return self._import_deferred(now_ms)
             case "repeat":
                 return self._repeat(now_ms)
+            case "catch-up":
+                return self._catch_up(now_ms)
             case "pass-on":
                 return self._gossip.flush()
             case "agreement":
@@ -265,9 +288,9 @@ class ChainNode:
             case wire.NewBlock():
                 return self._on_new_block(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
-                return self._gossip.give_headers(peer, locator)
-            case wire.Headers(raw=raw):
-                return self._on_headers(peer, raw, now_ms)
+                return self._give_headers(peer, locator)
+            case wire.Headers():
+                return self._on_headers(peer, message, now_ms)
             case wire.GetBlocks(ids=ids):
                 return self._gossip.give_blocks(peer, ids)
             case wire.Blocks(raw=raw):
@@ -321,21 +344,26 @@ class ChainNode:
 
     def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> list[Action]:
         header = read_header(message.header)
-        if self._agreement is not None:
-            return self._on_proposal(peer, message, header, now_ms)
         if self._gossip.is_wanted(header.hash):
             self._gossip.want_block(peer, header.hash)
             return []
+        if self._agreement is not None:
+            return self._on_proposal(peer, message, header)
         if self._is_known(header.hash):
             return []
-        if not self._screen((header,)):
+        parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
+        if parent is None:  # unknown, or so old that its branch must first show its work
             return self._gossip.ask_headers(peer, now_ms)
-        actions = self._observe(header)
-        if not self.chain.is_recent(header.parent):  # unknown, or so old that its branch must first show its work
-            return [*actions, *self._gossip.ask_headers(peer, now_ms)]
         if self._gossip.is_stray(peer, header):
-            return actions
-        return [*actions, *self._take_announced(peer, message, header, now_ms)]
+            return []
+        compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms)
+        self._judge(header, parent, self.chain)
+        return [*self._observe(header), *self._take_announced(peer, message, header, now_ms)]
+
+    def _judge(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+        """Every rule of a header. Raises the `InvalidBlock` family."""
+        self.mooring.check(header)
+        return self._engine.check_header(header, parent, chain)
 
     def _take_announced(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
         """Put the block together from pending transactions, or get it whole."""
@@ -346,51 +374,47 @@ class ChainNode:
         self._gossip.want_block(peer, header.hash)
         return self._gossip.fetch(now_ms)
 
-    def _on_headers(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
-        if not self._sync.expects(peer):
+    def _give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
+        headers, certificate = self.chain.headers_after(locator, wire.MAX_ITEMS), b""
+        if self._is_pbft:
+            changes = self._handovers.heights
+            headers, certificate = prove_headers(headers, certificate_at=self.get_certificate, changes=changes)
+        return self._gossip.give_headers(peer, headers, certificate)
+
+    def _on_headers(self, peer: PeerId, message: wire.Headers, now_ms: int) -> list[Action]:
+        claimed_work = self._sync.answered(peer)
+        if claimed_work is None:
             return []
-        headers = tuple(read_header(item) for item in raw)
+        headers = tuple(read_header(item) for item in message.raw)
+        is_all = len(headers) < wire.MAX_ITEMS and not self._is_pbft  # there, it may be all that can be proven
         fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
+        if fork is None and len(headers) < wire.MAX_ITEMS:
+            if is_all and claimed_work > self.chain.head.work:
+                raise FalseHead(claimed=claimed_work, actual=self.chain.head.work)
+            return []
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []
-        judged = self._screen(headers)
-        is_cut, headers = len(judged) < len(headers), judged
-        more = self._gossip.on_headers(peer, headers, now_ms)
-        if not more and self._sync.headers and not is_cut and not self._is_worth_following():
-            self._sync.reset()  # our head has moved meanwhile, or the peer claimed what it does not have
-        return [*more, *self._catch_up(now_ms)]
-
-    def _screen(self, headers: tuple[Header, ...]) -> tuple[Header, ...]:
-        """The headers as far as they can be judged: in periods after what they grow from, other members may seal.
-
-        Those beyond can be once the blocks before them are here.
-        """
-        fresh = next((index for index, header in enumerate(headers) if not self._is_known(header.hash)), len(headers))
-        if fresh == len(headers):
-            return headers
-        root, skeleton = headers[fresh].parent, self._sync.headers
-        if any(root == header.hash for header in skeleton):
-            root = skeleton[0].parent
-        base = self.chain.get(root) if self.chain.is_recent(root) else None
-        sealers = self._sealers if base is None else get_known_sealers(Overlay(base.state))
-        period = (self.chain.head if base is None else base).header.period
-        for index, header in enumerate(headers[fresh:], start=fresh):
+        for header in headers:
             self.mooring.check(header)
-            if header.producer not in sealers and header.period > period:
-                return headers[:index]
-            self._engine.screen_header(header, sealers)
-        return headers
-
-    def _is_worth_following(self) -> bool:
-        """Whether the skeleton claims more work than our head, or holds the anchor or what is certified."""
-        if self.mooring.leads_to(self._sync.headers):
-            return True
-        if self._agreement is None and self._gossip.claimed_work() > self.chain.head.work:
-            return True
-        return self._is_certified_ahead() or any(header.hash in self._unproven for header in self._sync.headers)
-
-    def _is_certified_ahead(self) -> bool:
-        return any(self._checkpoints.certificate_of(header.hash) for header in self._sync.headers)
+            if header.hash in self._bad:
+                raise BrokenHeaders(detail=f"the block at height {header.height} has been condemned")
+        certificate = None
+        if self._is_pbft:
+            certificate = read_header_proof(headers, message.certificate)
+            try:
+                self._checkpoints.check_certificate(certificate)
+            except (VoteTooFarAhead, WrongVoters):
+                return []  # the members change before: once those blocks are here, the peer is asked again
+        after = self._sync.on_headers(
+            peer,
+            headers,
+            now_ms,
+            check=self._judge,
+            certificate=certificate,
+            claimed_work=claimed_work if is_all else 0,
+        )
+        more = [] if is_all else self._gossip.ask_more_headers(peer, after, now_ms)
+        return [*more, *self._follow_skeleton(now_ms)]
 
     def _on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
         actions: list[Action] = []
@@ -441,9 +465,8 @@ class ChainNode:
         except (VoteTooFarAhead, WrongVoters):
             if entry is not None:
                 raise
-            self._unproven[block_hash] = None  # the members may have changed: the blocks up to it will tell
-            if len(self._unproven) > _MAX_UNPROVEN:
-                del self._unproven[next(iter(self._unproven))]
+            if not self._is_pbft:  # the members may have changed: the blocks up to it will tell
+                self._unproven.setdefault(peer, deque(maxlen=_MAX_UNPROVEN)).append(block_hash)
         if header is None:
             return self._gossip.ask_headers(peer, now_ms)
         return []
@@ -535,8 +558,14 @@ class ChainNode:
         parent = self.chain.get(header.parent)
         if parent is None:
             return self._gossip.ask_headers(peer, now_ms)
+        skeleton = self._sync.skeleton
+        is_certified = skeleton is not None and skeleton.is_certified(header.hash)
+        certificate = self._checkpoints.certificate_of(header.hash)
+        if certificate is None and skeleton is not None:
+            certificate = skeleton.certificate_of(header.hash)
         try:
             if isinstance(compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms), Ahead):
+                self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
             entry = self._execute(block, parent)
         except StoreError:
@@ -547,11 +576,10 @@ class ChainNode:
                 condemned += self._agreement.on_block(header.hash, now_ms, is_valid=False)
             return condemned
         actions = self._observe(header)
-        certificate = self._checkpoints.certificate_of(entry.hash)
         if certificate is not None:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
         if self._agreement is not None:
-            return [*actions, *self._on_undecided(entry, now_ms, source=peer)]
+            return [*actions, *self._on_undecided(entry, now_ms, source=peer, is_certified=is_certified)]
         is_better = self.mooring.leads_to((header,)) or self._engine.is_better(entry, self.chain.head)
         if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
@@ -559,10 +587,9 @@ class ChainNode:
 
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
-        self.mooring.check(header)
         if parent.height < self.chain.final_height:
             raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
-        weighed = self._engine.check_header(header, parent, self.chain)
+        weighed = self._judge(header, parent, self.chain)
         context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
         envelopes = self._admission.envelopes
         execution = self._run_block(parent.state, block, context, self._contracts, envelopes)
@@ -575,12 +602,14 @@ class ChainNode:
             self._bad[block_hash] = None
             if len(self._bad) > _MAX_BAD:
                 del self._bad[next(iter(self._bad))]
-        if any(header.parent == block_hash for header in self._sync.headers[:1]):
+        if self._sync.skeleton is not None and block_hash in self._sync.skeleton:
             self._sync.reset()
         return [Publish(event=("block-refused", block_hash, error.code))]
 
     def _defer(self, block: Block, peer: PeerId) -> list[Action]:
-        if len(self._deferred) >= _MAX_DEFERRED:
+        producer = block.header.producer
+        of_producer = sum(other.header.producer == producer for other, _ in self._deferred.values())
+        if len(self._deferred) >= _MAX_DEFERRED or of_producer >= _MAX_DEFERRED_PER_PRODUCER:
             return []
         self._deferred[block.hash] = (block, peer)
         return [self._deferred_timer()]
@@ -604,7 +633,7 @@ class ChainNode:
         return self.chain.fork_point(entry).height >= self.mooring.settled_height
 
     def _observe(self, header: Header) -> list[Action]:
-        """Notice a producer's second block on one parent; the header's signature has been checked.
+        """Notice a producer's second block on one parent; the header has been judged on it.
 
         Under PBFT a member may lead several views, and what it must not sign twice are votes.
         """
@@ -891,6 +920,7 @@ class ChainNode:
         stale = [block_hash for block_hash, header in self._proposals.items() if header.height <= head.height]
         for block_hash in stale:
             del self._proposals[block_hash]
+        self._announced.forget_up_to(head.height)
         actions: list[Action] = [Persist(changes=[(_PROPOSAL_ROW + key, None) for key in stale])] if stale else []
         certificate = self._final_certificate
         last = certificate if certificate and certificate.statement.block_hash == head.hash else None
@@ -912,30 +942,38 @@ class ChainNode:
         after_ms = self.params.consensus.empty_after_ms
         return after_ms > 0 and now_ms >= self.chain.head.header.timestamp_ms + after_ms
 
-    def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
-        """A member shows a block that is, or may be, proposed for a height to come."""
-        if self._is_known(header.hash) or self.chain.get_header(header.parent) is None:
+    def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header) -> list[Action]:
+        """A member shows a block that is, or may be, proposed for a height to come: keep it until it is asked for."""
+        parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
+        if parent is None or self._is_known(header.hash) or header.height <= self.chain.head.height:
             return []
-        if header.height <= self.chain.head.height:
-            return []  # decided meanwhile
-        if not self._screen((header,)):
-            return self._gossip.ask_headers(peer, now_ms)
-        if sum(other.producer == header.producer for other in self._proposals.values()) >= _MAX_PROPOSALS:
-            return []
-        return self._take_announced(peer, message, header, now_ms)
+        self._judge(header, parent, self.chain)
+        self._announced.keep(Announcement(peer, message, header))
+        return []
 
-    def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId) -> list[Action]:
+    def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool) -> list[Action]:
         """A valid block that no certificate names: one of those below a certified one, or a proposal."""
         assert self._agreement is not None
         assert entry.block is not None
-        below_certified = any(header.parent == entry.hash for header in self._sync.headers[:1])
-        if below_certified and entry.header.parent == self.chain.head.hash and self._is_certified_ahead():
+        if is_certified and entry.header.parent == self.chain.head.hash:
             return self._move_head(entry, now_ms, source=source)
-        self._proposals[entry.hash] = entry.header
-        keep = Persist(changes=[(_PROPOSAL_ROW + entry.hash, entry.block.raw)])
+        keep = self._keep_proposal(entry)
         if entry.header.parent != self.chain.head.hash or entry.height != self._agreement.height:
             return [keep]
         return [keep, *self._agreement.on_block(entry.hash, now_ms, is_valid=True)]
+
+    def _keep_proposal(self, entry: Entry) -> Persist:
+        """Keep an undecided block; the oldest goes, but for what this member has prepared."""
+        assert entry.block is not None
+        self._proposals[entry.hash] = entry.header
+        record = self._guard.agreement
+        bound = {record.block_hash, None if record.prepared is None else record.prepared.block_hash}
+        free = [block_hash for block_hash in self._proposals if block_hash not in bound]
+        gone = free[: max(0, len(self._proposals) - _MAX_PROPOSALS)]
+        for block_hash in gone:
+            del self._proposals[block_hash]
+        rows: Changes = [(_PROPOSAL_ROW + block_hash, None) for block_hash in gone]
+        return Persist(changes=[*rows, (_PROPOSAL_ROW + entry.hash, entry.block.raw)])
 
     def _load_proposals(self) -> list[Action]:
         """Undecided blocks from before a restart: what was prepared must be at hand to be proposed again."""
@@ -973,9 +1011,7 @@ class ChainNode:
         block = candidate.sealed(0, self._key)
         weighed = self._engine.check_header(block.header, head, self.chain)
         entry = self.chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
-        self._proposals[entry.hash] = entry.header
-        keep = Persist(changes=[(_PROPOSAL_ROW + entry.hash, block.raw)])
-        return entry.hash, [keep, Broadcast(message=announce_block(entry))]
+        return entry.hash, [self._keep_proposal(entry), Broadcast(message=announce_block(entry))]
 
     def show_block(self, block_hash: bytes) -> list[Action] | None:
         """Announce an undecided block again; None where it is not here."""
@@ -985,6 +1021,8 @@ class ChainNode:
     def fetch_block(self, block_hash: bytes, peers: tuple[PeerId, ...], now_ms: int) -> list[Action]:
         if self._is_known(block_hash):
             return []
+        if (announced := self._announced.take(block_hash)) is not None:
+            return self._take_announced(*announced, now_ms)
         for peer in peers:
             if peer in self._gossip.peers:
                 self._gossip.want_block(peer, block_hash)
@@ -1034,15 +1072,62 @@ class ChainNode:
     # --- catching up -----------------------------------------------------------------------------
 
     def _catch_up(self, now_ms: int) -> list[Action]:
-        """Import bodies whose turn has come and ask for more; seal again once the skeleton is done."""
+        """Go on with the skeleton; without one that makes progress, look for a peer that is ahead."""
+        actions = self._follow_skeleton(now_ms)
+        return actions if self._sync.is_moving else [*actions, *self._gossip.look_ahead(now_ms)]
+
+    def _follow_skeleton(self, now_ms: int) -> list[Action]:
+        """Import bodies whose turn has come, a step's worth, and ask for more; seal again once the skeleton is done."""
         was_far_behind = self.is_syncing
         actions: list[Action] = []
-        while (ready := self._sync.next_block(now_ms)) is not None:
+        room, transactions = _STEP_BLOCKS, _STEP_TRANSACTIONS
+        self._sync.skip_known()
+        while room > 0 and transactions > 0 and (ready := self._sync.next_block()) is not None:
             actions += self._import_block(*ready, now_ms)
-        actions += self._gossip.catch_up(now_ms)
+            self._sync.skip_known()
+            room, transactions = room - 1, transactions - len(ready[0].transactions)
+        if room <= 0 or transactions <= 0:
+            actions.append(SetTimer(name=CATCH_UP, at_ms=now_ms))
+        actions += [*self._judge_skeleton(now_ms), *self._gossip.want_bodies(now_ms)]
         if was_far_behind and not self.is_syncing:
             actions += self._restart_sealing(now_ms)
         return actions
+
+    def _judge_skeleton(self, now_ms: int) -> list[Action]:
+        """Judge on as far as the state allows now, and give up what breaks a rule or leads to less than it claimed."""
+        skeleton = self._sync.skeleton
+        if skeleton is None:
+            return []
+        try:
+            self._sync.judge(self._judge, now_ms)
+            if self._is_worth_following(skeleton):
+                return []
+            self._sync.reset()
+            if skeleton.claimed_work > skeleton.work:
+                raise FalseHead(claimed=skeleton.claimed_work, actual=skeleton.work)
+        except GridmeritError as error:
+            self._sync.reset()
+            return [PenalisePeer(peer=skeleton.source, error=error)]
+        return []
+
+    def _is_worth_following(self, skeleton: Skeleton) -> bool:
+        """Whether a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""
+        if skeleton.sound_count < len(skeleton) or skeleton.work > self.chain.head.work:
+            return True
+        if self.mooring.leads_to(skeleton.headers):
+            return True
+        certified = (*self._checkpoints.certified, *(one for said in self._unproven.values() for one in said))
+        return any(block_hash in skeleton for block_hash in certified)
+
+    def _give_up_stalled(self, now_ms: int) -> list[Action]:
+        """A heartbeat: drop a skeleton that has made no progress for too many of them, and blame who sent it."""
+        stalled = self._sync.on_beat()
+        if stalled is None or not stalled.was_asked_for or stalled.source not in self._gossip.peers:
+            return []
+        error = (
+            SyncStalled(imported=stalled.imported) if stalled.imported else BlocksWithheld(count=stalled.sound_count)
+        )
+        return [PenalisePeer(peer=stalled.source, error=error)]
 
     # --- small things ----------------------------------------------------------------------------
 
@@ -1088,7 +1173,12 @@ class ChainNode:
             "bytes of pending transactions": (self.mempool.size_bytes, limits.max_bytes),
             "deferred blocks": (len(self._deferred), _MAX_DEFERRED),
             "condemned blocks": (len(self._bad), _MAX_BAD),
-            "unproven certificates": (len(self._unproven), _MAX_UNPROVEN),
+            "unproven certificates": (
+                sum(map(len, self._unproven.values())),
+                _MAX_UNPROVEN * max(1, len(self._gossip.peers)),
+            ),
+            "announced proposals": (len(self._announced), self._announced.limit),
+            "undecided proposals": (len(self._proposals), _MAX_PROPOSALS + 2),
             **self._gossip.get_loads(),
         }
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 
-from consensus.engine import Engine
 from ledger.block import Block, Header
 from ledger.chain import Chain, Entry
 from ledger.codec import encode
-from ledger.errors import SyncStalled
 from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node import messages as wire
 from node.anchor import Mooring
-from node.events import Action, Broadcast, PeerId, PenalisePeer, Send
+from node.events import Action, Broadcast, PeerId, Send
 from node.fetcher import Fetcher
 from node.sync import MAX_SKELETON, Sync
 
@@ -36,15 +34,14 @@ class Gossip:
         self,
         chain: Chain,
         mempool: Mempool,
-        engine: Engine,
         *,
+        stall_beats: int,
         is_known: Callable[[bytes], bool],
         mooring: Mooring,
     ) -> None:
         self.peers: dict[PeerId, wire.Status | None] = {}
         self._chain = chain
         self._mempool = mempool
-        self._engine = engine
         self._is_known = is_known
         self._mooring = mooring
         self._turn = 0
@@ -53,12 +50,16 @@ class Gossip:
         self._transactions = Fetcher(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_TRANSACTIONS,
+            max_offered=_MAX_TRANSACTIONS_PER_PEER,
             max_per_peer=_MAX_TRANSACTIONS_PER_PEER,
         )
         self._bodies = Fetcher(
-            timeout_ms=_FETCH_TIMEOUT_MS, max_wanted=_MAX_WANTED_BLOCKS, max_per_peer=wire.MAX_BLOCKS
+            timeout_ms=_FETCH_TIMEOUT_MS,
+            max_wanted=_MAX_WANTED_BLOCKS,
+            max_offered=_MAX_WANTED_BLOCKS // 2,
+            max_per_peer=wire.MAX_BLOCKS,
         )
-        self.sync = Sync(self._bodies)
+        self.sync = Sync(chain, self._bodies, stall_beats=stall_beats)
 
     # --- peers -----------------------------------------------------------------------------------
 
@@ -95,7 +96,7 @@ class Gossip:
         return {
             "wanted transactions": (len(self._transactions), _MAX_WANTED_TRANSACTIONS),
             "wanted blocks": (len(self._bodies), _MAX_WANTED_BLOCKS),
-            "headers to catch up": (len(self.sync.headers), MAX_SKELETON),
+            "headers to catch up": (0 if self.sync.skeleton is None else len(self.sync.skeleton), MAX_SKELETON),
         }
 
     # --- passing on ------------------------------------------------------------------------------
@@ -152,18 +153,14 @@ class Gossip:
 
     def ask_headers(self, peer: PeerId, now_ms: int) -> list[Action]:
         """Ask a peer for headers from where our chain and its may part, unless such a request is open."""
-        if not self.sync.may_ask(peer, now_ms):
+        if not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer)):
             return []
-        self.sync.begin_round()
+        self.sync.begin_round(peer)
         return [Send(peer=peer, message=wire.GetHeaders(locator=self._chain.locator()))]
 
-    def on_headers(self, peer: PeerId, headers: tuple[Header, ...], now_ms: int) -> list[Action]:
-        """Extend the skeleton by screened headers, and ask for more where the message was full.
-
-        Raises `BrokenHeaders`.
-        """
-        after = self.sync.on_headers(peer, headers, now_ms, is_known=self._is_known)
-        if not after or len(headers) < wire.MAX_ITEMS or not self.sync.may_ask(peer, now_ms):
+    def ask_more_headers(self, peer: PeerId, after: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        """Ask a peer to go on after a header of its own."""
+        if not after or not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer)):
             return []
         return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
 
@@ -178,34 +175,30 @@ class Gossip:
 
     def avoid(self, peer: PeerId) -> None:
         """Leave a peer alone whose branch has turned out to be wrong, and drop what it has made us look for."""
-        if self.sync.source == peer:
+        if self.sync.skeleton is not None and self.sync.skeleton.source == peer:
             self.sync.reset()
         self.sync.lost(peer)
         self._strays.add(peer)
 
-    def claimed_work(self) -> int:
-        """Work of the branch that the skeleton leads to, as its headers claim it."""
-        headers = self.sync.headers
-        before = self._chain.get_work(headers[0].parent) or 0
-        return before + sum(self._engine.get_work(header) for header in headers)
+    def want_bodies(self, now_ms: int) -> list[Action]:
+        """Want the next bodies of the skeleton, and ask for what is wanted."""
+        self.sync.want_bodies({peer: status.height for peer, status in self.peers.items() if status is not None})
+        return self.fetch(now_ms)
 
-    def catch_up(self, now_ms: int) -> list[Action]:
-        """Want the next bodies of the skeleton; without one, look for a peer that is ahead."""
-        actions: list[Action] = []
-        if (idler := self.sync.give_up_stalled(now_ms)) is not None:
-            actions.append(PenalisePeer(peer=idler, error=SyncStalled()))
-        self.sync.skip_known(self._is_known)
-        self.sync.want_bodies([peer for peer, status in self.peers.items() if self._has_skeleton(peer, status)])
-        if not self.sync.is_active:
-            ahead = [peer for peer, status in self.peers.items() if peer not in self._strays and self._is_ahead(status)]
-            if ahead:
-                actions += self.ask_headers(ahead[self._turn % len(ahead)], now_ms)
-                self._turn += 1  # one that claims much and answers nothing must not be asked again and again
-        return [*actions, *self.fetch(now_ms)]
+    def look_ahead(self, now_ms: int) -> list[Action]:
+        """Ask a peer that says it is ahead for its headers, in turn: one that claims much and answers nothing must not
+        be asked again and again."""
+        if not self.sync.may_look(now_ms):
+            return []
+        ahead = [peer for peer, status in self.peers.items() if peer not in self._strays and self._is_ahead(status)]
+        if not ahead:
+            return []
+        self._turn += 1
+        return self.ask_headers(ahead[self._turn % len(ahead)], now_ms)
 
-    def _has_skeleton(self, peer: PeerId, status: wire.Status | None) -> bool:
-        """Whether it is worth asking a peer for bodies: one that lags behind too would not answer."""
-        return status is not None and (peer == self.sync.source or status.height >= self.sync.target_height)
+    def _claimed_work(self, peer: PeerId) -> int:
+        status = self.peers.get(peer)
+        return 0 if status is None else int.from_bytes(status.work, "big")
 
     def _is_ahead(self, status: wire.Status | None) -> bool:
         if status is None:
@@ -219,10 +212,9 @@ class Gossip:
         found = _take_fitting(self._mempool.get(identity) for identity in ids)
         return [Send(peer=peer, message=wire.Transactions(raw=found))] if found else []
 
-    def give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
-        headers = self._chain.headers_after(locator, wire.MAX_ITEMS)
+    def give_headers(self, peer: PeerId, headers: tuple[Header, ...], certificate: bytes) -> list[Action]:
         packed = tuple(encode(header.to_value()) for header in headers)
-        return [Send(peer=peer, message=wire.Headers(raw=packed))]
+        return [Send(peer=peer, message=wire.Headers(raw=packed, certificate=certificate))]
 
     def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
         found = _take_fitting(self._chain.get_block(identity) for identity in ids)

@@ -34,6 +34,11 @@ class Handovers:
     def all(self) -> tuple[Relay, ...]:
         return tuple(self._relays[key] for key in sorted(self._relays))
 
+    @property
+    def heights(self) -> frozenset[int]:
+        """Heights of the blocks after which others certify."""
+        return frozenset(relay.header.height for relay in self._relays.values())
+
     def keep(self, certificate: QuorumCertificate, checkpoint: Entry) -> Changes:
         """Rows that keep the proof of who certifies after this checkpoint, where that changes."""
         height = checkpoint.height

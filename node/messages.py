@@ -79,8 +79,11 @@ class GetHeaders:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Headers:
+    """Headers in their order; under PBFT with the quorum certificate of the last one, else without."""
+
     code: ClassVar[int] = 6
     raw: tuple[bytes, ...]
+    certificate: bytes = b""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -192,7 +195,7 @@ _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
     Transactions.code: (1, lambda body: Transactions(raw=_blobs(body[0], MAX_ITEMS))),
     NewBlock.code: (2, lambda body: NewBlock(header=_blob(body[0]), ids=_hashes(body[1], MAX_BLOCK_IDS))),
     GetHeaders.code: (1, lambda body: GetHeaders(locator=_hashes(body[0], MAX_LOCATOR))),
-    Headers.code: (1, lambda body: Headers(raw=_blobs(body[0], MAX_ITEMS))),
+    Headers.code: (2, lambda body: Headers(raw=_blobs(body[0], MAX_ITEMS), certificate=_blob(body[1]))),
     GetBlocks.code: (1, lambda body: GetBlocks(ids=_hashes(body[0], MAX_BLOCKS))),
     Blocks.code: (1, lambda body: Blocks(raw=_blobs(body[0], MAX_BLOCKS))),
     Votes.code: (1, lambda body: Votes(raw=_blobs(body[0], MAX_ITEMS))),

@@ -1,158 +1,211 @@
-"""Catching up, headers first: one peer's headers, screened and linked, then bodies from all peers in parallel."""
+"""Catching up, headers first: one peer's skeleton, and the bodies for it from all peers in parallel.
+
+What a peer claims moves nothing: a skeleton takes the place of another where more work of it holds, blocks are asked
+for as far as headers hold, and only blocks that have been executed are progress.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from itertools import pairwise
-
+from consensus.quorum import QuorumCertificate
 from ledger.block import Block, Header
+from ledger.chain import Chain
 from ledger.errors import BrokenHeaders
 from node.events import PeerId
 from node.fetcher import Fetcher
+from node.skeleton import HeaderCheck, Skeleton
 
 FAR_BEHIND = 6  # blocks; whoever lags by no more than a few goes on sealing and voting
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import
 MAX_SKELETON = 20_000
 HEADERS_TIMEOUT_MS = 5_000
-STALL_MS = 15_000  # without a body in its turn for so long, the skeleton was made up or its peers are gone
+_MAX_LOOKING = 2  # peers asked for headers at one time because they say that they are ahead
 
 
 class Sync:
-    """The skeleton of headers that leads from a known block to a better peer's head, and the bodies for it."""
+    """The skeleton that is being followed, its bodies, and which peers have been asked for headers.
 
-    def __init__(self, bodies: Fetcher) -> None:
+    `stall_beats` heartbeats without a block of the skeleton that could be executed, and it is given up. They are
+    counted, not timed: a node that slept itself has heard nothing in that time, and blames nobody.
+    """
+
+    def __init__(self, chain: Chain, bodies: Fetcher, *, stall_beats: int) -> None:
+        self._chain = chain
         self._bodies = bodies
-        self._skeleton: list[Header] = []
-        self._wanted: dict[bytes, int] = {}  # hash -> height of every header in the skeleton
+        self._stall_beats = stall_beats
+        self._skeleton: Skeleton | None = None
         self._held: dict[bytes, tuple[Block, PeerId]] = {}
-        self._asked: PeerId | None = None
-        self._deadline_ms = 0
-        self._skipped_to = 0  # height up to which the headers of this round were known
-        self._source: PeerId | None = None  # who sent the skeleton
-        self._progress_ms = 0
+        self._asked: dict[PeerId, tuple[int, int]] = {}  # the request a peer has open: deadline, claimed work
+        self._skipped_to: dict[PeerId, int] = {}  # height up to which the headers of its round were known
+        self._beats = 0  # without progress; another skeleton from the same peer is none
+        self._is_moving = False  # whether blocks of the skeleton have become the head
+
+    # --- views -----------------------------------------------------------------------------------
 
     @property
-    def is_active(self) -> bool:
-        return bool(self._skeleton)
+    def skeleton(self) -> Skeleton | None:
+        return self._skeleton
 
     @property
     def is_far_behind(self) -> bool:
-        """Whether so much is left to import that it is no use to build on the head of now."""
-        return len(self._skeleton) > FAR_BEHIND
+        """Whether better blocks keep coming, and so many are left that it is no use to build on the head of now."""
+        return self._skeleton is not None and self._is_moving and len(self._skeleton) > FAR_BEHIND
+
+    @property
+    def is_moving(self) -> bool:
+        """Whether blocks of the skeleton have become the head."""
+        return self._is_moving
 
     @property
     def target_height(self) -> int:
-        return self._skeleton[-1].height if self._skeleton else 0
+        return 0 if self._skeleton is None else self._skeleton.target_height
 
-    @property
-    def headers(self) -> tuple[Header, ...]:
-        """The headers that are still to be imported."""
-        return tuple(self._skeleton)
+    # --- asking for headers ----------------------------------------------------------------------
 
-    @property
-    def source(self) -> PeerId | None:
-        """Who sent the skeleton."""
-        return self._source
+    def may_ask(self, peer: PeerId, now_ms: int, *, claimed_work: int = 0) -> bool:
+        """Claim the one header request that a peer may have open; not while it is still in time to answer another.
 
-    def give_up_stalled(self, now_ms: int) -> PeerId | None:
-        """Drop a skeleton that makes no progress; the peer that sent it, None where all is well."""
-        if not self._skeleton or now_ms < self._progress_ms + STALL_MS:
-            return None
-        source = self._source
-        self.reset()
-        return source
-
-    def may_ask(self, peer: PeerId, now_ms: int) -> bool:
-        """Claim the one header request for `peer`, unless another peer is still in time to answer one."""
-        if self._asked is not None and now_ms < self._deadline_ms:
+        `claimed_work` is what the peer says its head has.
+        """
+        if now_ms < self._asked.get(peer, (now_ms, 0))[0]:
             return False
-        self._asked, self._deadline_ms = peer, now_ms + HEADERS_TIMEOUT_MS
+        self._asked[peer] = (now_ms + HEADERS_TIMEOUT_MS, claimed_work)
         return True
 
-    def begin_round(self) -> None:
-        """The headers asked for next start where this chain and the peer's may part."""
-        self._skipped_to = 0
+    def may_look(self, now_ms: int) -> bool:
+        """Whether to ask one more peer that says it is ahead."""
+        return sum(now_ms < deadline_ms for deadline_ms, _ in self._asked.values()) < _MAX_LOOKING
 
-    def expects(self, peer: PeerId) -> bool:
-        return self._asked == peer
+    def begin_round(self, peer: PeerId) -> None:
+        """The headers asked for next start where this chain and the peer's may part."""
+        self._skipped_to.pop(peer, None)
+
+    def answered(self, peer: PeerId) -> int | None:
+        """Note that headers came from a peer; the work it claimed when it was asked, None where it was not."""
+        asked = self._asked.pop(peer, None)
+        return None if asked is None else asked[1]
+
+    def lost(self, peer: PeerId) -> None:
+        self._asked.pop(peer, None)
+        self._skipped_to.pop(peer, None)
+
+    # --- headers ---------------------------------------------------------------------------------
 
     def on_headers(
-        self, peer: PeerId, headers: tuple[Header, ...], now_ms: int, *, is_known: Callable[[bytes], bool]
+        self,
+        peer: PeerId,
+        headers: tuple[Header, ...],
+        now_ms: int,
+        *,
+        check: HeaderCheck,
+        certificate: QuorumCertificate | None = None,
+        claimed_work: int = 0,
     ) -> tuple[bytes, ...]:
-        """Extend the skeleton with screened headers; returns the hash to continue after, or nothing.
+        """Take in one or more headers; the hash to continue after, or nothing. `certificate` is that of the last one,
+        `claimed_work` what they should lead to, where they are all that the peer has.
 
-        Where all are known already, the fork lies further up: continue there, as long as that leads up.
-
-        Raises `BrokenHeaders` where they do not link to each other and to a known block.
+        Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
+        `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         """
-        self._asked = None
-        fresh = [header for header in headers if not is_known(header.hash) and header.hash not in self._wanted]
-        if headers and is_known(headers[-1].hash) and headers[-1].height > self._skipped_to:
-            self._skipped_to = headers[-1].height
-            return (headers[-1].hash,)
-        if not fresh or len(self._skeleton) + len(fresh) > MAX_SKELETON:
-            return ()
-        if fresh[0].parent in self._wanted:
-            self._cut_after(fresh[0].parent)  # the peer may have left the branch that it told of before
-        elif is_known(fresh[0].parent):
-            self.reset()  # another branch: the bodies held so far were for the old one
+        mine = self._skeleton if self._skeleton is not None and self._skeleton.source == peer else None
+        held = mine or ()
+        fresh = tuple(header for header in headers if header.hash not in held and not self._is_known(header.hash))
+        if not fresh:
+            return self._skip(peer, headers[-1])
+        if mine is None or fresh[0].parent not in mine:
+            base = self._chain.get(fresh[0].parent)
+            if base is None:
+                raise BrokenHeaders(detail="the first header's parent is unknown")
+            candidate = Skeleton(peer, base, self._chain)
         else:
-            raise BrokenHeaders(detail="the first header's parent is unknown")
-        for parent, child in pairwise(fresh):
-            if child.parent != parent.hash or child.height != parent.height + 1:
-                raise BrokenHeaders(detail=f"no link at height {child.height}")
-        self._skeleton += fresh
-        self._source, self._progress_ms = peer, now_ms
-        self._wanted.update((header.hash, header.height) for header in fresh)
+            candidate = mine
+        if len(candidate) + len(fresh) > MAX_SKELETON:
+            return ()
+        candidate.extend(fresh)
+        candidate.claimed_work = claimed_work
+        if certificate is not None:
+            candidate.certify(certificate, headers[-1].height)
+        candidate.judge(check, now_ms)
+        if candidate is not mine:
+            if mine is None and self._skeleton is not None and candidate.work <= self._skeleton.work:
+                return ()
+            self.reset()
+            self._beats = self._beats if mine is not None else 0
+            self._skeleton = candidate
         return (fresh[-1].hash,)
 
-    def want_bodies(self, sources: list[PeerId]) -> None:
-        """Offer the next bodies to the fetcher, spread over all sources."""
-        for index, header in enumerate(self._skeleton[:BODY_WINDOW]):
+    def judge(self, check: HeaderCheck, now_ms: int) -> None:
+        """Judge on, as far as the state and the clock of now allow. Raises what `check` raises; the peer to blame is
+        the skeleton's source."""
+        if self._skeleton is not None:
+            self._skeleton.judge(check, now_ms)
+
+    def on_beat(self) -> Skeleton | None:
+        """A heartbeat: gives up, and returns, a skeleton that has made no progress for too many of them."""
+        skeleton = self._skeleton
+        self._beats += 1
+        if skeleton is None or self._beats < self._stall_beats:
+            return None
+        self.reset()
+        return skeleton
+
+    def reset(self) -> None:
+        """Give up the skeleton and everything held for it."""
+        if self._skeleton is not None:
+            for header in self._skeleton.headers:
+                self._bodies.arrived(header.hash)
+        self._skeleton = None
+        self._held.clear()
+        self._is_moving = False
+
+    # --- bodies ----------------------------------------------------------------------------------
+
+    def want_bodies(self, heights: dict[PeerId, int]) -> None:
+        """Offer the next bodies to the fetcher, spread over all peers that say they are at least that high."""
+        skeleton = self._skeleton
+        if skeleton is None:
+            return
+        for index, header in enumerate(skeleton.sound(BODY_WINDOW)):
             if header.hash in self._held or header.hash in self._bodies:
                 continue
+            sources = [peer for peer, height in heights.items() if height >= header.height or peer == skeleton.source]
+            skeleton.was_asked_for |= skeleton.source in sources
             for turn in range(len(sources)):
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 
     def on_block(self, block: Block, peer: PeerId) -> bool:
         """Hold a body of the skeleton until its turn; whether it is one."""
-        if block.hash not in self._wanted:
+        if self._skeleton is None or block.hash not in self._skeleton:
             return False
         self._held[block.hash] = (block, peer)
         return True
 
-    def next_block(self, now_ms: int) -> tuple[Block, PeerId] | None:
-        """Take the next body to import, in the order of the chain."""
-        if not self._skeleton or self._skeleton[0].hash not in self._held:
-            return None
-        header = self._skeleton.pop(0)
-        del self._wanted[header.hash]
-        self._progress_ms = now_ms
-        return self._held.pop(header.hash)
+    def next_block(self) -> tuple[Block, PeerId] | None:
+        """The next body to import, in the order of the chain; `skip_known` must follow."""
+        first = None if self._skeleton is None else self._skeleton.first
+        return None if first is None else self._held.pop(first.hash, None)
 
-    def skip_known(self, is_known: Callable[[bytes], bool]) -> None:
-        """Drop headers from the front that arrived by another way."""
-        while self._skeleton and is_known(self._skeleton[0].hash):
-            header = self._skeleton.pop(0)
-            del self._wanted[header.hash]
-            self._held.pop(header.hash, None)
-            self._bodies.arrived(header.hash)
+    def skip_known(self) -> None:
+        """Move on past blocks that are in the tree."""
+        skeleton = self._skeleton
+        while skeleton is not None and (first := skeleton.first) is not None:
+            entry = self._chain.get(first.hash) if self._chain.is_recent(first.hash) else None
+            if entry is None:
+                return
+            skeleton.advance(entry)
+            self._held.pop(first.hash, None)
+            self._bodies.arrived(first.hash)
+            self._beats = 0
+            self._is_moving |= self._chain.is_canonical(entry.header)
+        if skeleton is not None:
+            self.reset()  # nothing is left of it
 
-    def lost(self, peer: PeerId) -> None:
-        if self._asked == peer:
-            self._asked = None
+    # --- inside ----------------------------------------------------------------------------------
 
-    def _cut_after(self, block_hash: bytes) -> None:
-        while self._skeleton[-1].hash != block_hash:
-            header = self._skeleton.pop()
-            del self._wanted[header.hash]
-            self._held.pop(header.hash, None)
-            self._bodies.arrived(header.hash)
+    def _is_known(self, block_hash: bytes) -> bool:
+        return self._chain.get_header(block_hash) is not None
 
-    def reset(self) -> None:
-        """Give up the skeleton and everything held for it."""
-        for block_hash in self._wanted:
-            self._bodies.arrived(block_hash)
-        self._skeleton.clear()
-        self._wanted.clear()
-        self._held.clear()
+    def _skip(self, peer: PeerId, last: Header) -> tuple[bytes, ...]:
+        if last.height <= self._skipped_to.get(peer, 0) or not self._is_known(last.hash):
+            return ()
+        self._skipped_to[peer] = last.height
+        return (last.hash,)

@@ -74,6 +74,7 @@ SCENARIOS: dict[str, str] = {
     "double-spend": "simulation.scenarios.double_spend:DOUBLE_SPEND",
     "eclipse": "simulation.scenarios.eclipse:ECLIPSE",
     "equivocation": "simulation.scenarios.equivocation:EQUIVOCATION",
+    "false-head": "simulation.scenarios.false_head:FALSE_HEAD",
     "long-range": "simulation.scenarios.long_range:LONG_RANGE",
     "partition": "simulation.scenarios.partition:PARTITION",
     "selfish": "simulation.scenarios.selfish:SELFISH",

@@ -9,9 +9,9 @@ from collections import OrderedDict
 from collections.abc import Callable, Hashable
 from typing import Generic, TypeVar
 
-from consensus.engine import Engine, Proposal, Weighed
+from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 from ledger.execution import BlockContext, Contracts, EnvelopeCache, Execution, execute_block
 from ledger.state import State
 
@@ -45,25 +45,15 @@ class SharedEngine:
 
     def __init__(self, engine: Engine) -> None:
         self._engine = engine
-        self._screened: Memory[None] = Memory()
         self._checked: Memory[Weighed] = Memory()
 
-    def screen_header(self, header: Header, sealers: frozenset[bytes]) -> None:
-        """See `Engine.screen_header`."""
-        key = (header.hash, header.signature, sealers)
-        self._screened.get(key, lambda: self._engine.screen_header(header, sealers))
-
-    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`."""
         assert header.parent == parent.hash
         key = (header.hash, header.signature)
         return self._checked.get(key, lambda: self._engine.check_header(header, parent, chain))
 
-    def get_work(self, header: Header) -> int:
-        """See `Engine.get_work`."""
-        return self._engine.get_work(header)
-
-    def propose(self, producer: bytes, parent: Entry, chain: Chain, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
         return self._engine.propose(producer, parent, chain, now_ms)
 

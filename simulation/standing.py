@@ -10,9 +10,9 @@ from dataclasses import replace
 from typing import Any, Literal, TypeAlias
 
 from consensus.credit_target import compute_target, compute_weight
-from consensus.engine import Engine, Weighed
+from consensus.engine import Ancestry, Engine, Weighed
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
 from ledger.snapshot import Snapshot, Standing
@@ -41,14 +41,12 @@ class StandingEngine(DrawnEngine):
     def _place(self, members: Mapping[bytes, Standing]) -> dict[bytes, Standing]:
         return {key: replace(standing, credit_upt=self._credits_upt[key]) for key, standing in members.items()}
 
-    def check_header(self, header: Header, parent: Entry, chain: Chain) -> Weighed:
+    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
         weighed = super().check_header(header, parent, chain)
-        return replace(weighed, work=parent.work + self.get_work(header))
-
-    def get_work(self, header: Header) -> int:
         if self._work_rule == "credit-free":
-            return super().get_work(header)
-        return 2**256 // (compute_target(header.n_diff, header.credit_upt, self._params.tau_upt) + 1)
+            return weighed
+        target = compute_target(header.n_diff, header.credit_upt, self._params.tau_upt)
+        return replace(weighed, work=parent.work + 2**256 // (target + 1))
 
 
 class StandingWorld(World):

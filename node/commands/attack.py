@@ -150,7 +150,7 @@ def run(
     if "victim" in attack.settings.model_fields:
         settings = {"victim": assault.honest[0].key, **settings}
     make_policy(attack, settings)
-    if assault.engine == "pbft" and name != "spam":
+    if assault.engine == "pbft" and name not in ("spam", "false-head"):
         note("under PBFT nobody seals alone, so that this attack has nothing to work with")
     note(f"{attacker.name} turns for {seconds} s: {attack.about}")
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]

@@ -17,6 +17,7 @@ from node.core import ChainNode
 from simulation.attacks.double_spend import DoubleSpend, DoubleSpendSettings
 from simulation.attacks.eclipse import Eclipse, EclipseSettings
 from simulation.attacks.equivocation import EquivocationSettings, Equivocator
+from simulation.attacks.false_head import FalseHead, FalseHeadSettings
 from simulation.attacks.long_range import LongRange, LongRangeSettings
 from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
@@ -70,6 +71,17 @@ _ALL = (
             "Eq. (11) gives it ever fewer blocks: poca_shares. Reorganisations stay a block or two deep."
         ),
         scenario="equivocation",
+    ),
+    Attack(
+        name="false-head",
+        about="says that it is ahead, and feeds headers that it makes up to whoever asks",
+        settings=FalseHeadSettings,
+        make=FalseHead,
+        expects=(
+            "Nothing: honest nodes go on sealing and voting, commit what they would have committed, and ban it at the "
+            "first header that breaks a rule, or that no certificate proves."
+        ),
+        scenario="false-head",
     ),
     Attack(
         name="long-range",

@@ -7,9 +7,9 @@ from typing import Literal, cast
 
 from pydantic import Field
 
-from consensus.engine import Engine
+from consensus.engine import Ancestry, Engine
 from consensus.retarget import MAX_DEVIATION_INTERVALS
-from ledger.chain import Chain, Entry
+from ledger.chain import Entry
 from ledger.snapshot import Snapshot
 from simulation.attacks.timestamps import TimeLiar, TimestampSettings
 from simulation.recording import Recorder
@@ -77,7 +77,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
 class LinearEngine(DrawnEngine):
     """The usual retarget, base · (1 + d/W): a pair of false solve times +x and −x costs (x/W)², so that liars gain."""
 
-    def _next_base(self, parent: Entry, chain: Chain, snapshot: Snapshot) -> int:
+    def _next_base(self, parent: Entry, chain: Ancestry, snapshot: Snapshot) -> int:
         params = self._params
         if not parent.height:
             return parent.base_n_diff

@@ -273,9 +273,10 @@ def test_headers_are_taken_in_together_or_not_at_all(world, network):
     header = seal(good_block(world, network).header, network, network.keys[LIAR])
     assert node._gossip.ask_headers(liar, world.now_ms) != []
     assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()), b"\xc1"))) == "NonCanonical"
-    assert node._sync.headers == ()
+    assert node._sync.skeleton is None
+    assert node._gossip.ask_headers(liar, world.now_ms) != []
     assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()),))) is None
-    assert node._sync.headers == (header,)
+    assert node._sync.skeleton.headers == (header,)
 
 
 @pytest.mark.parametrize("make", [good_body, deciding_votes])

@@ -7,7 +7,7 @@ X, Y = b"x", b"y"
 
 
 def make(**changes):
-    return Fetcher(**{"timeout_ms": 100, "max_wanted": 10, "max_per_peer": 4, **changes})
+    return Fetcher(**{"timeout_ms": 100, "max_wanted": 10, "max_offered": 10, "max_per_peer": 4, **changes})
 
 
 def test_one_thing_is_asked_of_one_peer_only():
@@ -65,3 +65,29 @@ def test_wants_and_sources_are_bounded():
     for now in range(0, 10_000, 100):
         asked |= {peer for peer, ids in fetcher.requests(now).items() if b"\0" in ids}
     assert len(asked) <= 8
+
+
+def test_one_peer_cannot_take_all_places_and_does_not_pay_for_what_others_spoke_of():
+    fetcher = make(max_offered=3)
+    for number in range(5):
+        fetcher.offer(bytes([number]), A)
+    assert len(fetcher) == 3
+    fetcher.offer(X, B)
+    fetcher.offer(X, A)
+    assert X in fetcher
+    assert fetcher.arrived(bytes([0]))
+    fetcher.offer(Y, A)
+    assert Y in fetcher, "a place that is free again"
+
+
+def test_who_keeps_silent_is_asked_last():
+    fetcher = make()
+    for identity in (X, Y):
+        fetcher.offer(identity, A)
+        fetcher.offer(identity, B)
+    assert fetcher.requests(0) == {A: [X, Y]}
+    assert fetcher.requests(100) == {B: [X, Y]}
+    assert fetcher.arrived(X)
+    fetcher.offer(b"z", A)
+    fetcher.offer(b"z", B)
+    assert fetcher.requests(150) == {B: [b"z"]}
