@@ -160,15 +160,16 @@ class Sync:
     # --- bodies ----------------------------------------------------------------------------------
 
     def want_bodies(self, heights: dict[PeerId, int]) -> None:
-        """Offer the next bodies to the fetcher, spread over all peers that say they are at least that high."""
+        """Offer the next bodies to the fetcher, spread over all peers that say they are as high as what holds."""
         skeleton = self._skeleton
-        if skeleton is None:
+        sound = [] if skeleton is None else skeleton.sound(BODY_WINDOW)
+        if skeleton is None or not sound:
             return
-        for index, header in enumerate(skeleton.sound(BODY_WINDOW)):
+        sources = [peer for peer, height in heights.items() if height >= sound[-1].height or peer == skeleton.source]
+        skeleton.was_asked_for |= skeleton.source in sources
+        for index, header in enumerate(sound):
             if header.hash in self._held or header.hash in self._bodies:
                 continue
-            sources = [peer for peer, height in heights.items() if height >= header.height or peer == skeleton.source]
-            skeleton.was_asked_for |= skeleton.source in sources
             for turn in range(len(sources)):
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 

@@ -1,0 +1,214 @@
+"""What a peer only claims changes nothing a member does: liars of each sort among honest nodes, both engines."""
+
+from dataclasses import replace
+
+import pytest
+
+from consensus.contracts import EQUIVOCATION
+from ledger.block import compute_tx_root
+from ledger.codec import encode
+from ledger.params import ConsensusParams
+from node import messages as wire
+from node.events import Broadcast, MessageReceived, PeerConnected, Send
+from node.queries import ChainQueries
+from node.sync import FAR_BEHIND
+from simulation.attacks.policy import Policy
+from simulation.networks import make_network
+from simulation.scenarios.false_head import FalseHeadWorld, run
+from simulation.world import World
+
+KINDS = ("headers", "silence", "parents", "certificates", "dated-ahead", "proposals")
+LIAR = "n3"
+
+
+@pytest.fixture(scope="module")
+def honest():
+    """What the same network does without a liar, by engine."""
+    return {engine: run(FalseHeadWorld(kind="none", engine=engine, blocks=14), 1).row for engine in ("poca", "pbft")}
+
+
+@pytest.mark.parametrize("engine", ["poca", "pbft"])
+@pytest.mark.parametrize("kind", KINDS)
+def test_honest_members_commit_as_ever(kind, engine, honest):
+    row = run(FalseHeadWorld(kind=kind, engine=engine, blocks=14, count=12), 1).row
+    for column in ("committed", "blocks", "final_height"):
+        assert row[column] >= 0.8 * honest[engine][column], column
+    assert row["syncing"] == 0, "nobody stops sealing and voting"
+    assert row["honest_points"] == 0
+    assert row["sent"] > 0
+
+
+@pytest.mark.parametrize("engine", ["poca", "pbft"])
+def test_made_up_headers_cost_a_ban(engine):
+    row = run(FalseHeadWorld(kind="headers", engine=engine, blocks=10, count=12), 2).row
+    assert row["liar_points"] >= 100
+
+
+# --- one node, and what a member can make it hold --------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def network():
+    return make_network()
+
+
+def open_world(network, **options):
+    world = World(network.genesis, network.keys, seed=5, **options)
+    world.run_for(5_000)
+    return world
+
+
+def claim(world, network, name="n0", **changes):
+    """A header on a node's head that claims what it may, by a member that did no work for it."""
+    node, key = world.node(name), network.keys[LIAR]
+    head = node.chain.head
+    proposal = node.engine.propose(key.public_key, head, node.chain, world.now_ms)
+    fields = {
+        "height": head.height + 1,
+        "parent": head.hash,
+        "producer": key.public_key,
+        "timestamp_ms": proposal.timestamp_ms,
+        "credit_upt": proposal.credit_upt,
+        "n_diff": proposal.n_diff,
+        "period": proposal.period,
+        "tx_root": compute_tx_root(()),
+        **changes,
+    }
+    return lambda nonce: replace(head.header, **fields).sealed(nonce, key)
+
+
+def show(world, network, header, *, to="n0", ids=(bytes(32),)):
+    message = wire.NewBlock(header=encode(header.to_value()), ids=ids)
+    event = MessageReceived(peer=network.keys[LIAR].public_key, message=message)
+    return world.node(to).step(event, world.now_ms)
+
+
+def test_blocks_that_nobody_sealed_take_no_place_among_those_that_wait_for_the_clock(network):
+    world = open_world(network)
+    node = world.node("n0")
+    ahead = claim(world, network, timestamp_ms=world.now_ms + 1_000)
+    for nonce in range(100):
+        show(world, network, ahead(nonce), ids=())
+    assert node.get_loads()["deferred blocks"][0] == 0
+    assert node.get_loads()["wanted blocks"][0] == 0
+
+
+def test_one_producer_has_few_of_those_places(network):
+    """With seals drawn, every nonce is one: the most that a member with all the hash power could do."""
+    world = open_world(network, sealing="drawn")
+    node = world.node("n0")
+    ahead = claim(world, network, timestamp_ms=world.now_ms + 1_000)
+    for nonce in range(20):
+        show(world, network, ahead(nonce), ids=())
+    held, limit = node.get_loads()["deferred blocks"]
+    assert held == 4 < limit
+
+
+def test_headers_on_parents_that_nobody_has_do_not_hide_an_equivocation(network):
+    world = open_world(network, sealing="drawn")
+    first, second = claim(world, network)(1), claim(world, network)(2)
+    assert not evidence_in(show(world, network, first))
+    for number in range(4_200):
+        show(world, network, replace(first, parent=number.to_bytes(32, "big")))
+    assert evidence_in(show(world, network, second))
+
+
+def evidence_in(actions):
+    sent = [action.message for action in actions if isinstance(action, Broadcast)]
+    return [one for one in sent if isinstance(one, wire.Evidence) and one.kind == EQUIVOCATION]
+
+
+PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=1_000)
+
+
+def test_proposals_are_neither_fetched_nor_executed_because_they_were_shown():
+    network = make_network(consensus=PBFT)
+    world = open_world(network)
+    node = world.node("n0")
+    held = node.chain.held_count
+    actions = [action for nonce in range(256) for action in show(world, network, claim(world, network)(nonce))]
+    assert actions == []
+    loads = node.get_loads()
+    assert loads["announced proposals"][0] <= 2
+    assert loads["undecided proposals"][0] <= 1
+    assert loads["wanted blocks"][0] == 0
+    assert node.chain.held_count == held
+
+
+def test_under_pbft_no_headers_are_followed_that_no_certificate_proves():
+    network = make_network(consensus=PBFT)
+    world = open_world(network)
+    node, liar = world.node("n0"), network.keys[LIAR].public_key
+    header = claim(world, network)(1)
+    node.step(PeerConnected(peer=liar), world.now_ms)
+    assert node._gossip.ask_headers(liar, world.now_ms)
+    event = MessageReceived(peer=liar, message=wire.Headers(raw=(encode(header.to_value()),)))
+    (action,) = node.step(event, world.now_ms)
+    assert action.error.code == "UnprovenHeaders"
+    assert node._sync.skeleton is None
+
+
+# --- catching up, told as it is --------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("consensus", [PBFT, None], ids=["pbft", "poca"])
+def test_a_node_that_catches_up_says_how_far_it_is_and_counts_no_forks(consensus):
+    network = make_network(consensus=consensus)
+    world = World(network.genesis, network.keys, seed=8)
+    world.crash(LIAR)
+    world.run_until(lambda: world.node("n0").chain.head.height > 150, limit_ms=900_000)
+    told, at_once = [], []
+
+    def look(now_ms, peer, event, actions):
+        if peer == LIAR:
+            status = ChainQueries(world.node(LIAR)).get_status(now_ms)
+            told.append((status.height, status.syncing, status.sync_target))
+            at_once.append(told[-1][0] - (told[-2][0] if len(told) > 1 else 0))
+
+    world.watch(look)
+    world.start(LIAR)
+    target = world.node("n0").chain.head.height
+    world.run_until(lambda: world.node(LIAR).chain.head.height >= target, limit_ms=60_000)
+    world.run_for(5_000)
+    assert max(at_once) <= 8, "blocks in one step: others have their turn in between"
+    begun = next(index for index, (_, syncing, _) in enumerate(told) if syncing)
+    heights = [height for height, _, _ in told[begun:]]
+    assert heights == sorted(heights)
+    midway = [(syncing, to) for height, syncing, to in told[begun:] if height < target - 2 * FAR_BEHIND]
+    assert len(midway) > 10
+    assert [one for one in midway if not (one[0] and one[1] >= target)] == []
+    status = ChainQueries(world.node(LIAR)).get_status(world.now_ms)
+    assert not status.syncing
+    own = network.keys[LIAR].public_key
+    mine = sum(entry.header.producer == own for entry in world.node(LIAR).chain.ancestors(world.node(LIAR).chain.head))
+    assert status.forks.side_blocks <= 2 + mine
+    assert status.forks.deepest_reorg <= 2
+    assert world.peers[LIAR].faults == []
+
+
+class Withholder(Policy):
+    """Seals real blocks, shows them and their headers, and gives nobody a body."""
+
+    def step(self, event, now_ms):
+        return [
+            action
+            for action in self.node.step(event, now_ms)
+            if not (isinstance(action, Send) and isinstance(action.message, wire.Blocks))
+            and not (isinstance(action, Broadcast) and isinstance(action.message, wire.NewBlock))
+        ]
+
+
+def test_headers_whose_bodies_never_come_cost_a_ban_and_stop_nobody(network):
+    rates = {LIAR: 3_000, **dict.fromkeys(("n0", "n1", "n2"), 1_000)}
+    world = World(network.genesis, network.keys, seed=6, policies={LIAR: Withholder}, hash_rate=rates)
+    honest = ("n0", "n1", "n2")
+    world.run_until(
+        lambda: all("BlocksWithheld" in {error.code for _, error in world.peers[name].faults} for name in honest),
+        limit_ms=600_000,
+    )
+    faults = [(culprit, error.code) for name in honest for culprit, error in world.peers[name].faults]
+    assert {culprit for culprit, _ in faults} == {LIAR}
+    before = world.node("n0").chain.head.height
+    world.run_for(30_000)
+    assert world.node("n0").chain.head.height > before
+    assert not any(world.node(name).is_syncing for name in honest)
