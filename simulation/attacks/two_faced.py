@@ -148,25 +148,30 @@ class TwoFaced(Policy):
     # --- the two cores ---------------------------------------------------------------------------
 
     def _tell(self, core: ChainNode, message: wire.Message, now_ms: int) -> list[Action]:
-        """Give one core a message from the other, and answer what it asks for in return."""
+        """Give one core a message from the other."""
+        return self._drive(core, MessageReceived(peer=self.me, message=message), now_ms)
+
+    def _drive(self, core: ChainNode, event: Event, now_ms: int) -> list[Action]:
+        """A step of one core, and those that follow where the other answers what it asks for."""
         is_secret = core is self.secret
         other = self.node if is_secret else self.secret
         actions: list[Action] = []
-        waiting = [message]
+        waiting = [event]
         while waiting:
-            said = core.step(MessageReceived(peer=self.me, message=waiting.pop(0)), now_ms)
+            said = core.step(waiting.pop(0), now_ms)
             actions += self._keep_secret(said) if is_secret else self._keep_open(said)
             for action in said:
                 if isinstance(action, Send) and action.peer == self.me and isinstance(action.message, _REQUESTS):
                     answers = other.step(MessageReceived(peer=self.me, message=action.message), now_ms)
-                    waiting += [answer.message for answer in answers if isinstance(answer, Send)]
+                    told = [answer.message for answer in answers if isinstance(answer, Send)]
+                    waiting += [MessageReceived(peer=self.me, message=message) for message in told]
         return actions
 
     def _openly(self, event: Event, now_ms: int) -> list[Action]:
-        return self._keep_open(self.node.step(event, now_ms))
+        return self._drive(self.node, event, now_ms)
 
     def _hidden(self, event: Event, now_ms: int) -> list[Action]:
-        return self._keep_secret(self.secret.step(event, now_ms))
+        return self._drive(self.secret, event, now_ms)
 
     def _secretly(self, event: Event, now_ms: int) -> list[Action]:
         """A step of the secret core, and what the attack makes of a block that it found or was given."""
