@@ -10,6 +10,7 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
+from time import thread_time_ns
 from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
@@ -31,6 +32,7 @@ from node.events import (
     Deliver,
     Event,
     Guard,
+    MessageReceived,
     PeerId,
     PenalisePeer,
     Persist,
@@ -242,7 +244,10 @@ class ChainHost:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
         try:
-            await self._perform_all(await self._thread.run(lambda: self._step(event)), submissions)
+            actions, spent_us = await self._thread.run(lambda: self._step(event))
+            if isinstance(event, MessageReceived):
+                self._inbox.charge(event.peer, spent_us)
+            await self._perform_all(actions, submissions)
         except BaseException:
             self._stopping = True
             raise
@@ -250,44 +255,42 @@ class ChainHost:
             for submission in submissions:
                 _refuse(submission)
 
-    def _step(self, event: Event) -> list[Action]:
-        """In the chain's thread: a step and the writes that it begins with. What else is to be done."""
-        actions = self._write_first(self._core.step(event, now_ms()))
+    def _step(self, event: Event) -> tuple[list[Action], int]:
+        """In the chain's thread: a step and all its writes. What else is to be done, and the µs of CPU that it took."""
+        started_ns = thread_time_ns()
+        actions = self._write(self._core.step(event, now_ms()))
         self.members.refresh()
-        return actions
+        return actions, (thread_time_ns() - started_ns) // 1_000
 
     def _purge(self) -> list[Action]:
         """In the chain's thread."""
         gone = [address for address in self.node.mempool.senders if self.members.has_ended(address)]
-        return self._write_first(action for address in gone for action in self.node.purge(address))
+        return self._write(action for address in gone for action in self.node.purge(address))
 
-    def _write_first(self, actions: Iterable[Action]) -> list[Action]:
-        joined = join_writes(actions)
-        for done, action in enumerate(joined):
+    def _write(self, actions: Iterable[Action]) -> list[Action]:
+        """Write what is to be written, in its order: sooner than asked for does no harm. The other actions."""
+        others: list[Action] = []
+        for action in join_writes(actions):
             match action:
                 case Persist(changes=changes):
                     self._store.write(changes)
                 case Guard(record=record):
                     self._guard_file.save(record)
                 case _:
-                    return joined[done:]
-        return []
+                    others.append(action)
+        return others
 
     async def _perform_all(self, actions: list[Action], submissions: list[Submission]) -> None:
         loop = asyncio.get_running_loop()
         since_s = loop.time()
         for action in actions:
-            await self._perform(action, submissions)
+            self._perform(action, submissions)
             if loop.time() - since_s > _TURN_S:
                 await asyncio.sleep(0)
                 since_s = loop.time()
 
-    async def _perform(self, action: Action, submissions: list[Submission]) -> None:
+    def _perform(self, action: Action, submissions: list[Submission]) -> None:
         match action:
-            case Persist(changes=changes):
-                await self._thread.run(lambda: self._store.write(changes))
-            case Guard(record=record):
-                await self._thread.run(lambda: self._guard_file.save(record))
             case Send(peer=peer, message=message):
                 self._outside.send(self, peer, message)
             case Broadcast(message=message, but=but):
@@ -309,6 +312,8 @@ class ChainHost:
                 self._subscribers.publish(event)
             case Deliver():
                 self._outside.deliver(action)
+            case Persist() | Guard():
+                raise AssertionError("a step's writes are done before its other actions")
             case _:
                 assert_never(action)
 

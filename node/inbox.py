@@ -1,4 +1,7 @@
-"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn."""
+"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn.
+
+Among peers it is the time that their messages take which is shared out evenly, not their number.
+"""
 
 from __future__ import annotations
 
@@ -43,7 +46,9 @@ class Inbox:
         self._relays: dict[bytes | RelayName, bytes] = {}
         self._own_relays: dict[bytes | RelayName, bytes] = {}
         self._waiting_transactions = 0
-        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, in the order of their turns
+        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, whose last turn is longest ago first
+        self._had_us: dict[PeerId, int] = {}  # time, since somebody last began to wait
+        self._last_us = 0  # what that one had had: silence earns nobody more
         self._ready = asyncio.Event()
         self._turn = 0
 
@@ -80,12 +85,20 @@ class Inbox:
         queue = self._peers.get(peer)
         if queue is None:
             queue = self._peers[peer] = _PeerQueue()
+            self._had_us[peer] = max(self._had_us.get(peer, 0), self._last_us)
         full = len(queue.batches) >= MAX_PEER_BATCHES or queue.size_bytes + size_bytes > MAX_PEER_BYTES
         if queue.batches and full:
             raise InboxFull(waiting=len(queue.batches), what="batches")
         queue.batches.append((size_bytes, deque(messages)))
         queue.size_bytes += size_bytes
         self._ready.set()
+
+    def charge(self, peer: PeerId, spent_us: int) -> None:
+        """Count the time that a peer's message has taken: it is the turn of those who have had less."""
+        if peer in self._had_us:
+            self._had_us[peer] += spent_us
+        if not self._peers:
+            self._had_us.clear()  # nobody waits: nobody has had too much
 
     def drop_peer(self, peer: PeerId) -> None:
         self._peers.pop(peer, None)
@@ -143,7 +156,8 @@ class Inbox:
     def _take_message(self) -> tuple[Event, list[Submission]] | None:
         if not self._peers:
             return None
-        peer = next(iter(self._peers))
+        peer = min(self._peers, key=self._had_us.__getitem__)  # of equals, whose turn is longest ago
+        self._last_us = max(self._last_us, self._had_us[peer])
         queue = self._peers.pop(peer)
         size_bytes, messages = queue.batches[0]
         message = messages.popleft()
