@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
 from pathlib import Path
 from time import thread_time_ns
 from typing import Protocol, TypeAlias, TypeVar, assert_never
@@ -51,6 +52,8 @@ from node.messages import Message
 from node.subscribers import Subscribers, Subscription
 
 T = TypeVar("T")
+_MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
+_MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
 
@@ -70,6 +73,16 @@ class Core(Protocol):
     """What a host drives: a `ChainNode`, or an attacker round one."""
 
     def step(self, event: Event, now_ms: int) -> list[Action]: ...
+
+
+@dataclass(slots=True)
+class _Work:
+    """What came of some events in one call: actions that are still to be performed, and what was left for another."""
+
+    actions: list[Action] = field(default_factory=list)
+    spent_us: list[tuple[PeerId, int]] = field(default_factory=list)
+    total_us: int = 0
+    left: list[MessageReceived] = field(default_factory=list)
 
 
 Policy: TypeAlias = Callable[[ChainNode], Core]
@@ -243,11 +256,15 @@ class ChainHost:
     async def _handle(self, event: Event, submissions: list[Submission]) -> None:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
+        events: list[Event] = [event]
+        if isinstance(event, MessageReceived):
+            events += self._inbox.take_messages(_MAX_MESSAGES - 1)
         try:
-            actions, spent_us = await self._thread.run(lambda: self._step(event))
-            if isinstance(event, MessageReceived):
-                self._inbox.charge(event.peer, spent_us)
-            await self._perform_all(actions, submissions)
+            work = await self._thread.run(lambda: self._step(events))
+            self._inbox.put_back(work.left)
+            for peer, spent_us in work.spent_us:
+                self._inbox.charge(peer, spent_us)
+            await self._perform_all(work.actions, submissions)
         except BaseException:
             self._stopping = True
             raise
@@ -255,12 +272,21 @@ class ChainHost:
             for submission in submissions:
                 _refuse(submission)
 
-    def _step(self, event: Event) -> tuple[list[Action], int]:
-        """In the chain's thread: a step and all its writes. What else is to be done, and the µs of CPU that it took."""
-        started_ns = thread_time_ns()
-        actions = self._write(self._core.step(event, now_ms()))
+    def _step(self, events: list[Event]) -> _Work:
+        """In the chain's thread: steps and all their writes, as far as the first few milliseconds go."""
+        work = _Work()
+        for event in events:
+            if work.total_us > _MAX_WORK_US and isinstance(event, MessageReceived):
+                work.left.append(event)
+                continue
+            started_ns = thread_time_ns()
+            work.actions += self._write(self._core.step(event, now_ms()))
+            spent_us = (thread_time_ns() - started_ns) // 1_000
+            work.total_us += spent_us
+            if isinstance(event, MessageReceived):
+                work.spent_us.append((event.peer, spent_us))
         self.members.refresh()
-        return actions, (thread_time_ns() - started_ns) // 1_000
+        return work
 
     def _purge(self) -> list[Action]:
         """In the chain's thread."""

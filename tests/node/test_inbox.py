@@ -79,6 +79,21 @@ async def test_whoever_was_silent_has_saved_no_time_up(inbox):
     assert 9 <= taken.count(A) <= 11
 
 
+async def test_what_was_taken_and_not_handled_comes_first_the_next_time(inbox):
+    inbox.put_batch(A, tuple(say(f"a{number}") for number in range(4)), 100)
+    inbox.put_batch(B, (say("b"),), 100)
+    ((first, _),) = await take(inbox)
+    more = inbox.take_messages(3)
+    inbox.put_back(more[1:])
+    again = inbox.take_messages(9)
+    assert [event.message for event in (first, more[0], *again)] == [
+        say(text) for text in ("a0", "b", "a1", "a2", "a3")
+    ]
+    inbox.put_back(again)
+    inbox.drop_peer(A)
+    assert inbox.take_messages(9) == []
+
+
 async def test_what_has_been_charged_is_forgotten_when_nobody_waits(inbox):
     for number in range(1_000):
         inbox.put_batch(number.to_bytes(32, "big"), (say("once"),), 100)
