@@ -174,6 +174,7 @@ class Api:
         self._clock = clock
         self._readers = Readers(clock)
         self._queries: dict[str, ChainQueries] = {}
+        self._documents: dict[str, bytes] = {}  # genesis documents as they are served
 
     async def get_status(self, request: web.Request) -> web.Response:
         return _answer(to_json(await self._describe_node(request)))
@@ -218,7 +219,10 @@ class Api:
 
     async def get_genesis(self, request: web.Request) -> web.Response:
         """The network's document, as in a genesis file: the chain's own parameters, and those of its siblings."""
-        return _answer(describe_network(self._host(request).node.genesis).model_dump_json().encode())
+        host = self._host(request)
+        if host.name not in self._documents:
+            self._documents[host.name] = describe_network(host.node.genesis).model_dump_json().encode()
+        return _answer(self._documents[host.name])
 
     async def get_blocks(self, request: web.Request) -> web.Response:
         """Summaries, a chunk at a time; across chunks a reorg may show, as it would across requests."""

@@ -524,6 +524,8 @@ class ChainNode:
         checkpoint = None if certificate is None or is_deep else self.chain.get(self.chain.final_hash)
         if certificate is None or checkpoint is None or self.is_syncing:
             return []
+        if not height:
+            return self._outgoing.deliver_all(certificate, checkpoint)
         return self._outgoing.deliver(certificate, checkpoint, above_height=height)
 
     def get_relays(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
