@@ -54,6 +54,7 @@ class OutQueue:
         self._max_bytes = max_bytes
         self._waiting: deque[tuple[Message, int]] = deque()
         self.size_bytes = 0
+        self.taken_bytes = 0  # of the batch that was taken last
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -85,6 +86,7 @@ class OutQueue:
             self.size_bytes -= size
             room -= size
             batch.append(message)
+        self.taken_bytes = MAX_BATCH_BYTES - _ENVELOPE_BYTES - room
         return tuple(batch)
 
     def clear(self) -> None:
@@ -277,7 +279,7 @@ class Outbox:
             number=self._number,
             messages=batch,
         )
-        is_small = sum(map(measure, batch)) <= _MAX_SEALED_BYTES
+        is_small = not batch or self.queue.taken_bytes <= _MAX_SEALED_BYTES
         raw = seal() if is_small else await asyncio.to_thread(seal)
         timeout = aiohttp.ClientTimeout(total=_POST_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
         try:
