@@ -127,6 +127,13 @@ async def test_a_batch_sent_twice_is_refused_the_second_time_and_held_against_no
     assert speaker.standing.score == 0
 
 
+async def test_a_large_batch_sent_twice_at_once_is_taken_once(speaker):
+    """Both are opened beside the event loop, and neither has been taken when the other's number is looked at."""
+    body = speaker.seal(*[TransactionIds(ids=(bytes(32),) * MAX_ITEMS)] * 200)
+    answers = await asyncio.gather(speaker.post(body), speaker.post(body))
+    assert sorted(answers, key=str) == [(204, None), (409, "Replayed")]
+
+
 async def test_a_batch_of_long_ago_is_refused_by_a_node_that_has_just_started(speaker):
     yesterday = now_ms() - 86_400_000
     assert await speaker.post(speaker.seal(number=yesterday << 20)) == (409, "Replayed")
