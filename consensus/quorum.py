@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, field
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import pairwise
 
 from ledger.accounts import MAX_SEALERS
@@ -156,7 +156,7 @@ def _check_signed(vote: Vote, members: Collection[bytes], chain_id: bytes | None
 # --- what a quorum proves ------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
+@dataclass(frozen=True, kw_only=True)
 class QuorumCertificate:
     """One statement and the signatures of a quorum: pairs of public key and signature, ascending by key.
 
@@ -165,6 +165,11 @@ class QuorumCertificate:
 
     statement: Statement
     signatures: tuple[tuple[bytes, bytes], ...]
+
+    @cached_property
+    def raw(self) -> bytes:
+        """Canonical bytes."""
+        return encode(self.to_value())
 
     def to_value(self) -> Value:
         return (self.statement.to_value(), self.signatures)

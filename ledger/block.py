@@ -48,6 +48,11 @@ class Header:
         return encode(self._core_value())
 
     @cached_property
+    def raw(self) -> bytes:
+        """Canonical bytes."""
+        return encode(self.to_value())
+
+    @cached_property
     def root(self) -> bytes:
         """`W_j` of Eq. (10)."""
         return node_hash(leaf_hash(self.core), self.tx_root)

@@ -122,6 +122,11 @@ class Chain:
             raise StoreCorrupt(detail=f"another block in the place of {block_hash.hex()[:16]}")
         return block
 
+    def get_raw_block(self, block_hash: bytes) -> bytes | None:
+        """A block's bytes, which are not looked into."""
+        entry = self._entries.get(block_hash)
+        return self._store.get(rows.BLOCK + block_hash) if entry is None or entry.block is None else entry.block.raw
+
     def get_header(self, block_hash: bytes) -> Header | None:
         entry = self._entries.get(block_hash)
         return entry.header if entry else self._stored_header(block_hash)
@@ -181,16 +186,19 @@ class Chain:
             height -= step
         return (*hashes, self._canonical(0))
 
-    def headers_after(self, locator: tuple[bytes, ...], limit: int) -> tuple[Header, ...]:
-        """Up to `limit` canonical headers after the first locator hash that is canonical here."""
+    def heights_after(self, locator: tuple[bytes, ...], limit: int) -> range:
+        """Up to `limit` heights on the chain after the first locator hash that is canonical here."""
         for block_hash in locator:
             header = self.get_header(block_hash)
             if header is not None and self.is_canonical(header):
                 break
         else:
-            return ()
-        top = min(header.height + limit, self.head.height)
-        return tuple(self._header_at(height) for height in range(header.height + 1, top + 1))
+            return range(0)
+        return range(header.height + 1, min(header.height + limit, self.head.height) + 1)
+
+    def get_raw_headers(self, heights: range) -> tuple[bytes, ...]:
+        """The bytes of the canonical headers at these heights, none above the head's."""
+        return tuple(map(self._raw_header_at, heights))
 
     def is_canonical(self, header: Header) -> bool:
         if header.height > self.head.height:
@@ -258,11 +266,14 @@ class Chain:
         assert block_hash is not None, "a height at or below the head"
         return block_hash
 
-    def _header_at(self, height: int) -> Header:
-        header = self.get_header(self._canonical(height))
-        if header is None:
+    def _raw_header_at(self, height: int) -> bytes:
+        recent = self._recent.get(height)
+        if recent is not None:
+            return self._entries[recent].header.raw
+        raw = self._store.get(rows.header_key(height))
+        if raw is None:
             raise StoreCorrupt(detail=f"block {height} is missing")
-        return header
+        return rows.read_raw_header(raw)
 
     def _paths(self, old: Entry, new: Entry) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
         """Entries to leave, from `old` down, and to enter, up to `new`; their fork point is in neither."""

@@ -21,6 +21,10 @@ _ENCODED_TYPES = _DECODED_TYPES | {list}
 _FLAT_TYPES = frozenset({int, bytes, str, type(None)})  # of an array without arrays, as most values in a state are
 _SHORT_BYTES = 512  # so little data cannot make the unpacker reserve more than about 1 MB
 
+# How a head's first byte goes on: bytes of the length, and the least length that needs them.
+_ARRAY_HEADS = {0xDC: (2, 16), 0xDD: (4, 1 << 16)}
+_BYTES_HEADS = {0xC4: (1, 0), 0xC5: (2, 1 << 8), 0xC6: (4, 1 << 16)}
+
 _packer = msgpack.Packer(use_bin_type=True, autoreset=True)
 
 
@@ -72,6 +76,40 @@ def decode(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Value:
     if _packer.pack(value) != data:
         raise NonCanonical(detail="a number or a length is not in its shortest form")
     return value
+
+
+def split(data: bytes, what: str, *, max_items: int) -> tuple[bytes, ...]:
+    """The items of a canonical array of byte strings, as `decode` gives them; anything else is an error.
+
+    The work is that of copying: no byte makes it build or walk over more than an item. Raises `WrongShape`,
+    `TooLarge` or `NonCanonical`.
+    """
+    count, position = _read_head(data, 0, _ARRAY_HEADS, what)
+    if count > max_items:
+        raise TooLarge(what=what, actual=count, limit=max_items)
+    items = []
+    for _ in range(count):
+        size, start = _read_head(data, position, _BYTES_HEADS, what)
+        position = start + size
+        items.append(data[start:position])
+    if position != len(data):
+        raise NonCanonical(detail=f"{what} has {position} bytes by its own account, and {len(data)} in fact")
+    return tuple(items)
+
+
+def _read_head(data: bytes, position: int, heads: dict[int, tuple[int, int]], what: str) -> tuple[int, int]:
+    """The length that a head at a position tells, and where the head ends."""
+    first = data[position] if position < len(data) else -1
+    if heads is _ARRAY_HEADS and 0x90 <= first <= 0x9F:
+        return first & 0x0F, position + 1
+    if first not in heads:
+        raise WrongShape(what=what, detail="expected an array of byte strings")
+    width, least = heads[first]
+    end = position + 1 + width
+    length = int.from_bytes(data[position + 1 : end], "big")
+    if end > len(data) or length < least:
+        raise NonCanonical(detail=f"a length in {what} is cut off or not in its shortest form")
+    return length, end
 
 
 def _check_complete(data: bytes) -> None:

@@ -639,6 +639,11 @@ class BlocksWithheld(InvalidBlock):
     is_final = False
 
 
+class ServedTooMuch(GridmeritError):
+    message = "a peer asks for more than its share of this chain's time: {limit} ms per second"
+    penalty = 2
+
+
 # --- the store -----------------------------------------------------------------------------------
 
 

@@ -1,7 +1,8 @@
 """What the store holds of a chain: which key means what, and every value's bytes, written and read.
 
 By block hash: the block, its receipts, what it undid, and its record (header, work, base N_diff). By height: the
-canonical hash. By id: a transaction's place. The head's state stands under its own keys.
+canonical hash, and the header as peers are served it. By id: a transaction's place. The head's state stands under its
+own keys.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from collections.abc import Callable
 from typing import TypeAlias, TypeVar
 
 from ledger.block import Block, Header
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
 from ledger.errors import Malformed, StoreCorrupt
 from ledger.execution import Execution, Receipt
 from ledger.params import LedgerParams
@@ -19,7 +20,7 @@ Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
-STATE, TRANSACTION, _HEIGHT = b"s", b"t", b"h"
+STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
 HEAD, FINAL, GENESIS = b"H", b"F", b"G"
 
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
@@ -28,6 +29,11 @@ _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 def height_key(height: int) -> bytes:
     """Where the canonical hash at a height stands."""
     return _HEIGHT + height.to_bytes(8, "big")
+
+
+def header_key(height: int) -> bytes:
+    """Where the canonical header at a height stands, in its own bytes."""
+    return _HEADER + height.to_bytes(8, "big")
 
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
@@ -41,6 +47,7 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
         (UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
         (RECORD + block_hash, encode(record)),
         (height_key(block.header.height), block_hash),
+        (header_key(block.header.height), encode((block.header.raw,))),
     ]
     for index, transaction in enumerate(block.transactions):
         rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
@@ -51,7 +58,7 @@ def rows_to_delete(block: Block) -> list[Row]:
     """The deletion of all that `rows_of_block` wrote."""
     rows: list[Row] = [(TRANSACTION + transaction.id, None) for transaction in block.transactions]
     rows += [(prefix + block.hash, None) for prefix in (BLOCK, RECEIPTS, UNDO, RECORD)]
-    rows.append((height_key(block.header.height), None))
+    rows += [(height_key(block.header.height), None), (header_key(block.header.height), None)]
     return rows
 
 
@@ -73,6 +80,15 @@ def read_block(raw: bytes, params: LedgerParams) -> Block:
         ),
         "a block",
     )
+
+
+def read_raw_header(raw: bytes) -> bytes:
+    """A header's bytes, which are not looked into."""
+    try:
+        (header,) = expect_array(split(raw, "header", max_items=1), 1, "header")
+        return expect_bytes(header, "header")
+    except Malformed as error:
+        raise StoreCorrupt(detail=f"a header: {error}") from error
 
 
 def read_record(raw: bytes) -> tuple[Header, int, int]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from ledger.accounts import Member, get_member
-from ledger.chain import WINDOW
+from ledger.chain import WINDOW, Entry
 from ledger.errors import NoPeerRole, NotActive, WrongRole
 from ledger.hashing import Address, address_of
 from ledger.membership import get_credential, is_active, is_gone
@@ -44,20 +44,26 @@ class Membership(Protocol):
 class FinalMembers:
     """The members of one chain as its last final block leaves them.
 
-    Where finality lags by very many blocks, the block that many below the head stands in for the final one.
+    Where finality lags by very many blocks, the block that many below the head stands in for the final one. Looked at
+    from any thread; `refresh` belongs to the one that steps the node.
     """
 
     def __init__(self, node: ChainNode) -> None:
         self._node = node
-        self._hash = b""
-        self._view: Overlay | None = None
+        self._basis = self._find_basis()
+
+    def refresh(self) -> None:
+        """Take up the block that counts now."""
+        if self._get_hash() != self._basis.hash:
+            self._basis = self._find_basis()
 
     def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to.
 
         Its chain key and TLS key must be those on record. Raises `NotActive`, `WrongRole` or `NoPeerRole`.
         """
-        view, address = self._get_view(), address_of(certificate.key)
+        basis, address = self._basis, address_of(certificate.key)
+        view = Overlay(basis.state)
         member, credential = get_member(view, address), get_credential(view, address)
         if (
             member is None
@@ -65,17 +71,16 @@ class FinalMembers:
             or credential.tls_key not in (b"", certificate.tls_key)
             or not is_active(view, address, now_ms)
         ):
-            name, height = self._node.params.name, self._node.chain.final_height
-            raise NotActive(member=certificate.member, chain=name, height=height)
+            raise NotActive(member=certificate.member, chain=self._node.params.name, height=basis.height)
         self._check_role(member, certificate)
         return member.key
 
     def has_ended(self, address: Address) -> bool:
-        return is_gone(self._get_view(), address)
+        return is_gone(Overlay(self._basis.state), address)
 
     def get_standing(self, address: Address, now_ms: int) -> Standing:
         """What an address is to the chain; one whose credential has expired, or that has no peers, is unknown."""
-        view = self._get_view()
+        view = Overlay(self._basis.state)
         member = get_member(view, address)
         if is_gone(view, address):
             return Standing.GONE
@@ -85,9 +90,8 @@ class FinalMembers:
 
     def is_behind(self, now_ms: int) -> bool:
         """Whether the block that tells who the members are is from before the period that went before this one."""
-        header = self._node.chain.get_header(self._get_basis())
-        assert header is not None, "a canonical block"
-        return now_ms - header.timestamp_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
+        age_ms = now_ms - self._basis.header.timestamp_ms
+        return age_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
 
     def _check_role(self, member: Member, certificate: CertificateInfo) -> None:
         actual = certificate.subject.role
@@ -96,17 +100,14 @@ class FinalMembers:
         if actual in _NO_PEERS:
             raise NoPeerRole(member=member.name, role=actual)
 
-    def _get_basis(self) -> bytes:
+    def _get_hash(self) -> bytes:
         """The hash of the block that counts."""
         chain = self._node.chain
         floor = chain.head.height - _DEEPEST
         deep = chain.hash_at(floor) if chain.final_height < floor else None
         return deep or chain.final_hash
 
-    def _get_view(self) -> Overlay:
-        wanted = self._get_basis()
-        if self._view is None or wanted != self._hash:
-            entry = self._node.chain.get(wanted)
-            assert entry is not None, "a canonical block"
-            self._hash, self._view = wanted, Overlay(entry.state)
-        return self._view
+    def _find_basis(self) -> Entry:
+        entry = self._node.chain.get(self._get_hash())
+        assert entry is not None, "a canonical block"
+        return entry

@@ -1,6 +1,7 @@
 """The JSON API of a node: every path, what it answers, and how an error looks from outside.
 
-Reads are answered between the steps of a chain, from what is on disk. What arrives is bounded in bytes, rate and time.
+Reads are answered between the steps of a chain, in its thread, from what is on disk. What arrives is bounded in bytes,
+rate and time, and what is answered in the time that it takes.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AbstractAsyncContextManager, suppress
 from dataclasses import asdict
+from functools import partial
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 from urllib.parse import urlsplit
 
 from aiohttp import ClientConnectionResetError, web
@@ -61,6 +63,7 @@ from node.answers import (
     SubmitOutcome,
     to_json,
 )
+from node.api_readers import Readers
 from node.clock import now_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
@@ -70,9 +73,10 @@ from node.proofs import describe_proof, prove_account, prove_trade, prove_transa
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
 
+T = TypeVar("T")
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request
-_CHUNK = 50  # block summaries between two turns of the event loop
+_CHUNK = 50  # block summaries between two steps of the chain
 _MAX_CLIENTS = 4_096  # addresses whose rate is remembered
 _BODY_TIMEOUT_S = 10.0
 _WRITE_TIMEOUT_S = 30.0
@@ -82,14 +86,13 @@ _SAFE_METHODS = ("GET", "HEAD")
 
 
 class HostView(Protocol):
-    """What the API needs of a hosted chain; `settled` is held while a step changes it."""
+    """What the API needs of a hosted chain; its node may be read by asking, its genesis and parameters at any time."""
 
     @property
     def name(self) -> str: ...
     @property
     def node(self) -> ChainNode: ...
-    @property
-    def settled(self) -> asyncio.Lock: ...
+    async def ask(self, question: Callable[[ChainNode], T]) -> T: ...
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]: ...
     def offer_relay(self, raw: bytes) -> None: ...
     def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...
@@ -169,26 +172,26 @@ class Api:
     def __init__(self, runtime: RuntimeView, clock: Callable[[], int]) -> None:
         self._runtime = runtime
         self._clock = clock
+        self._readers = Readers(clock)
         self._queries: dict[str, ChainQueries] = {}
+        self._documents: dict[str, bytes] = {}  # genesis documents as they are served
 
     async def get_status(self, request: web.Request) -> web.Response:
-        return _answer(to_json(await self._describe_node(self._clock())))
+        return _answer(to_json(await self._describe_node(request)))
 
     async def get_metrics(self, request: web.Request) -> web.Response:
         """The same in numbers, for Prometheus."""
-        now = self._clock()
-        body = render_metrics(await self._describe_node(now), now).encode()
+        body = render_metrics(await self._describe_node(request), self._clock()).encode()
         return web.Response(body=body, headers={**_HEADERS, "Content-Type": CONTENT_TYPE})
 
-    async def _describe_node(self, now: int) -> NodeStatus:
-        runtime = self._runtime
+    async def _describe_node(self, request: web.Request) -> NodeStatus:
+        runtime, now = self._runtime, self._clock()
         certificate = runtime.certificate_view()
         chains, member = [], runtime.member
         for host in runtime.chains.values():
-            async with host.settled:
-                chains.append(self._query(host).get_status(now))
-                if member is None and runtime.address is not None:  # admitted after the genesis
-                    member = self._query(host).members.name_of(runtime.address)
+            status, name = await self._ask(request, host, lambda chain: (chain.get_status(now), self._find_own(chain)))
+            chains.append(status)
+            member = member or name  # admitted after the genesis
         return NodeStatus(
             version=_get_version(),
             member=member,
@@ -200,18 +203,26 @@ class Api:
             certificate=None if certificate is None else _describe(certificate),
         )
 
+    def _find_own(self, chain: ChainQueries) -> str | None:
+        """What a chain calls this node's member."""
+        address = self._runtime.address
+        return None if address is None else chain.members.name_of(address)
+
     def make_handler(self, question: Question) -> Handler:
         async def answer(request: web.Request) -> web.Response:
-            host = self._host(request)
-            async with host.settled:
-                value = question.ask(self._query(host), request, self._clock())
-            return _answer(to_json(value, question.kind))
+            def ask(chain: ChainQueries) -> bytes:
+                return to_json(question.ask(chain, request, self._clock()), question.kind)
+
+            return _answer(await self._ask(request, self._host(request), ask))
 
         return answer
 
     async def get_genesis(self, request: web.Request) -> web.Response:
         """The network's document, as in a genesis file: the chain's own parameters, and those of its siblings."""
-        return _answer(describe_network(self._host(request).node.genesis).model_dump_json().encode())
+        host = self._host(request)
+        if host.name not in self._documents:
+            self._documents[host.name] = describe_network(host.node.genesis).model_dump_json().encode()
+        return _answer(self._documents[host.name])
 
     async def get_blocks(self, request: web.Request) -> web.Response:
         """Summaries, a chunk at a time; across chunks a reorg may show, as it would across requests."""
@@ -221,13 +232,11 @@ class Api:
             raise BadRequest(what="from, to", have=f"{first}, {last}", want=f"ascending, at most {MAX_BLOCKS} blocks")
         found: list[BlockSummary] = []
         for start in range(first, last + 1, _CHUNK):
-            async with host.settled:
-                query = self._query(host)
-                chunk = [query.get_summary(height) for height in range(start, min(start + _CHUNK, last + 1))]
-            found += [summary for summary in chunk if summary is not None]
-            if None in chunk:
+            heights = range(start, min(start + _CHUNK, last + 1))
+            chunk = await self._ask(request, host, partial(_summarise, heights))
+            found += chunk
+            if len(chunk) < len(heights):
                 break
-            await asyncio.sleep(0)
         return _answer(to_json(tuple(found), tuple[BlockSummary, ...]))
 
     async def submit(self, request: web.Request) -> web.Response:
@@ -262,12 +271,7 @@ class Api:
         known = [sibling.name for sibling in genesis.siblings]
         if name not in known:
             raise BadRequest(what="to", have=name[:50], want=_name_siblings(known))
-        async with host.settled:
-            found = host.node.get_relays(genesis.chain_id_of(name))
-        relays = tuple(
-            RelayInfo(kind=kind, number=number, part=part, raw=raw.hex()) for kind, number, part, raw in found
-        )
-        return _answer(to_json(RelaysInfo(relays=relays)))
+        return _answer(await self._read(request, host, partial(_list_relays, genesis.chain_id_of(name))))
 
     # --- proofs --------------------------------------------------------------------------------------
 
@@ -277,24 +281,24 @@ class Api:
         ref, at = request.match_info["ref"], request.query.get("at", "head")
         if at not in ("head", "final"):
             raise BadRequest(what="at", have=at[:50], want="head or final")
-        address = parse_address(ref) if ref.startswith("0x") else self._query(host).members.find(ref)
-        async with host.settled:
-            document = describe_proof(prove_account(host.node, address, at_final=at == "final"), host.node)
-        return _answer(to_json(document))
+
+        def prove(node: ChainNode) -> bytes:
+            address = parse_address(ref) if ref.startswith("0x") else self._query(host).members.find(ref)
+            return to_json(describe_proof(prove_account(node, address, at_final=at == "final"), node))
+
+        return _answer(await self._read(request, host, prove))
 
     async def prove_trade(self, request: web.Request) -> web.Response:
         host = self._host(request)
         period, index = _in_path(request, "period"), _in_path(request, "index")
-        async with host.settled:
-            document = describe_proof(prove_trade(host.node, period, index), host.node)
-        return _answer(to_json(document))
+        prove = partial(prove_trade, period=period, index=index)
+        return _answer(await self._read(request, host, lambda node: to_json(describe_proof(prove(node), node))))
 
     async def prove_transaction(self, request: web.Request) -> web.Response:
         host = self._host(request)
         identity = parse_hash(request.match_info["id"], "transaction id")
-        async with host.settled:
-            document = describe_proof(prove_transaction(host.node, identity), host.node)
-        return _answer(to_json(document))
+        prove = partial(prove_transaction, transaction_id=identity)
+        return _answer(await self._read(request, host, lambda node: to_json(describe_proof(prove(node), node))))
 
     # --- events --------------------------------------------------------------------------------------
 
@@ -318,11 +322,31 @@ class Api:
             raise UnknownChainName(name=name[:50], known=", ".join(self._runtime.chains))
         return host
 
+    async def _ask(self, request: web.Request, host: HostView, question: Callable[[ChainQueries], T]) -> T:
+        """The client's question, in its turn. Raises as the question does, or `RateLimited`."""
+        return await self._read(request, host, lambda node: question(self._query(host)))
+
+    async def _read(self, request: web.Request, host: HostView, question: Callable[[ChainNode], T]) -> T:
+        return await self._readers.ask(request.remote or "", host, question)
+
     def _query(self, host: HostView) -> ChainQueries:
+        """In the chain's thread."""
         query = self._queries.get(host.name)
         if query is None:
             query = self._queries[host.name] = ChainQueries(host.node)
         return query
+
+
+def _summarise(heights: range, chain: ChainQueries) -> list[BlockSummary]:
+    """Those that there are."""
+    found = (chain.get_summary(height) for height in heights)
+    return [summary for summary in found if summary is not None]
+
+
+def _list_relays(destination: bytes, node: ChainNode) -> bytes:
+    found = node.get_relays(destination)
+    relays = [RelayInfo(kind=kind, number=number, part=part, raw=raw.hex()) for kind, number, part, raw in found]
+    return to_json(RelaysInfo(relays=tuple(relays)))
 
 
 # --- requests --------------------------------------------------------------------------------------------

@@ -282,17 +282,17 @@ class ChainNode:
                 self._gossip.want_transactions(peer, ids)
                 return self._gossip.fetch(now_ms)
             case wire.GetTransactions(ids=ids):
-                return self._gossip.give_transactions(peer, ids)
+                return self._gossip.give_transactions(peer, ids, now_ms)
             case wire.Transactions(raw=raw):
                 return self._on_transactions(peer, raw, now_ms)
             case wire.NewBlock():
                 return self._on_new_block(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
-                return self._give_headers(peer, locator)
+                return self._give_headers(peer, locator, now_ms)
             case wire.Headers():
                 return self._on_headers(peer, message, now_ms)
             case wire.GetBlocks(ids=ids):
-                return self._gossip.give_blocks(peer, ids)
+                return self._gossip.give_blocks(peer, ids, now_ms)
             case wire.Blocks(raw=raw):
                 return self._on_blocks(peer, raw, now_ms)
             case wire.Votes(raw=raw) if self._agreement is None:
@@ -321,8 +321,7 @@ class ChainNode:
         actions: list[Action] = []
         if status.final_height < self.chain.final_height and self._final_certificate is not None:
             before = self._handovers.certificates_above(status.final_height) if self._is_pbft else []
-            for certificate in (*before, self._final_certificate):
-                actions.append(Send(peer=peer, message=wire.Certificate(raw=encode(certificate.to_value()))))
+            actions += self._gossip.give_certificates(peer, (*before, self._final_certificate), now_ms)
         return [*actions, *self._catch_up(now_ms)]
 
     def _on_transactions(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> list[Action]:
@@ -374,12 +373,15 @@ class ChainNode:
         self._gossip.want_block(peer, header.hash)
         return self._gossip.fetch(now_ms)
 
-    def _give_headers(self, peer: PeerId, locator: tuple[bytes, ...]) -> list[Action]:
-        headers, certificate = self.chain.headers_after(locator, wire.MAX_ITEMS), b""
+    def _give_headers(self, peer: PeerId, locator: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        self._gossip.serving.check(peer, now_ms)
+        wanted = provable = self.chain.heights_after(locator, wire.MAX_ITEMS)
+        certificate = b""
         if self._is_pbft:
             changes = self._handovers.heights
-            headers, certificate = prove_headers(headers, certificate_at=self.get_certificate, changes=changes)
-        return self._gossip.give_headers(peer, headers, certificate)
+            provable, certificate = prove_headers(wanted, self.chain, self.get_certificate, changes=changes)
+        looked_up = len(locator) + len(wanted) - len(provable)
+        return self._gossip.give_headers(peer, provable, certificate, now_ms, looked_up=looked_up)
 
     def _on_headers(self, peer: PeerId, message: wire.Headers, now_ms: int) -> list[Action]:
         claimed_work = self._sync.answered(peer)
@@ -522,6 +524,8 @@ class ChainNode:
         checkpoint = None if certificate is None or is_deep else self.chain.get(self.chain.final_hash)
         if certificate is None or checkpoint is None or self.is_syncing:
             return []
+        if not height:
+            return self._outgoing.deliver_all(certificate, checkpoint)
         return self._outgoing.deliver(certificate, checkpoint, above_height=height)
 
     def get_relays(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
@@ -729,7 +733,7 @@ class ChainNode:
             return []
         self._final_certificate = certificate
         handover = self._handovers.keep(certificate, entry)
-        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, encode(certificate.to_value())), *handover]
+        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, certificate.raw), *handover]
 
     # --- sealing ---------------------------------------------------------------------------------
 
@@ -873,7 +877,7 @@ class ChainNode:
 
     def _tell_certificate(self, certificate: QuorumCertificate, source: PeerId | None) -> list[Action]:
         """Under PBFT only to those who may not see it by themselves: whoever signed it hears the other signers, too."""
-        message = wire.Certificate(raw=encode(certificate.to_value()))
+        message = wire.Certificate(raw=certificate.raw)
         if self._agreement is None:
             return [Broadcast(message=message, but=source)]
         told = {source, *(signer for signer, _ in certificate.signatures)}
@@ -1223,7 +1227,7 @@ class ChainNode:
 
 
 def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:
-    return (_CERTIFICATE_ROW + certificate.statement.slot.to_bytes(8, "big"), encode(certificate.to_value()))
+    return (_CERTIFICATE_ROW + certificate.statement.slot.to_bytes(8, "big"), certificate.raw)
 
 
 def _count_spent(view: Overlay, sender: bytes) -> int:

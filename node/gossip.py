@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 
-from ledger.block import Block, Header
+from consensus.quorum import QuorumCertificate
+from ledger.block import Header
 from ledger.chain import Chain, Entry
-from ledger.codec import encode
 from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node import messages as wire
 from node.anchor import Mooring
 from node.events import Action, Broadcast, PeerId, Send
 from node.fetcher import Fetcher
+from node.serving import Serving
 from node.sync import MAX_SKELETON, Sync
 
 _FETCH_TIMEOUT_MS = 2_000
@@ -40,6 +41,7 @@ class Gossip:
         mooring: Mooring,
     ) -> None:
         self.peers: dict[PeerId, wire.Status | None] = {}
+        self.serving = Serving()
         self._chain = chain
         self._mempool = mempool
         self._is_known = is_known
@@ -208,26 +210,47 @@ class Gossip:
 
     # --- answering -------------------------------------------------------------------------------
 
-    def give_transactions(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        found = _take_fitting(self._mempool.get(identity) for identity in ids)
+    def give_transactions(self, peer: PeerId, ids: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        """Raises `ServedTooMuch`, as all that answer do."""
+        self.serving.check(peer, now_ms)
+        found = _take_fitting(item.raw for item in map(self._mempool.get, ids) if item is not None)
+        self._charge(peer, now_ms, len(ids), found)
         return [Send(peer=peer, message=wire.Transactions(raw=found))] if found else []
 
-    def give_headers(self, peer: PeerId, headers: tuple[Header, ...], certificate: bytes) -> list[Action]:
-        packed = tuple(encode(header.to_value()) for header in headers)
-        return [Send(peer=peer, message=wire.Headers(raw=packed, certificate=certificate))]
+    def give_headers(
+        self, peer: PeerId, heights: range, certificate: bytes, now_ms: int, *, looked_up: int
+    ) -> list[Action]:
+        """Canonical headers and what proves them; `looked_up` rows have been read in order to know which."""
+        headers = self._chain.get_raw_headers(heights)
+        self._charge(peer, now_ms, looked_up + len(headers), (*headers, certificate))
+        return [Send(peer=peer, message=wire.Headers(raw=headers, certificate=certificate))]
 
-    def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...]) -> list[Action]:
-        found = _take_fitting(self._chain.get_block(identity) for identity in ids)
+    def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        self.serving.check(peer, now_ms)
+        found = _take_fitting(map(self._chain.get_raw_block, ids))
+        self._charge(peer, now_ms, len(ids), found)
         return [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
 
+    def give_certificates(self, peer: PeerId, certificates: Iterable[QuorumCertificate], now_ms: int) -> list[Action]:
+        self.serving.check(peer, now_ms)
+        raw = tuple(certificate.raw for certificate in certificates)
+        self._charge(peer, now_ms, len(raw), raw)
+        return [Send(peer=peer, message=wire.Certificate(raw=item)) for item in raw]
 
-def _take_fitting(items: Iterable[Transaction | Block | None]) -> tuple[bytes, ...]:
-    """The bytes of those that are there, as far as one reply has room for them."""
+    def _charge(self, peer: PeerId, now_ms: int, rows: int, found: Collection[bytes]) -> None:
+        self.serving.charge(peer, now_ms, rows=rows, size_bytes=sum(map(len, found)))
+
+
+def _take_fitting(items: Iterable[bytes | None]) -> tuple[bytes, ...]:
+    """Those that are there, up to the first for which a reply has no room left."""
     found, room = list[bytes](), _MAX_REPLY_BYTES
-    for item in items:
-        if item is not None and len(item.raw) <= room:
-            found.append(item.raw)
-            room -= len(item.raw)
+    for raw in items:
+        if raw is None:
+            continue
+        room -= len(raw)
+        if room < 0:
+            break
+        found.append(raw)
     return tuple(found)
 
 
@@ -235,7 +258,7 @@ def announce_block(entry: Entry) -> wire.NewBlock:
     """The announcement of a block in the tree."""
     assert entry.block is not None
     ids = tuple(transaction.id for transaction in entry.block.transactions)
-    return wire.NewBlock(header=encode(entry.header.to_value()), ids=ids)
+    return wire.NewBlock(header=entry.header.raw, ids=ids)
 
 
 def announce_transactions(ids: Iterable[bytes]) -> list[wire.TransactionIds]:

@@ -10,28 +10,30 @@ from collections.abc import Callable, Container
 
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
-from ledger.codec import decode, encode
+from ledger.chain import Chain
+from ledger.codec import decode
 from ledger.errors import UnprovenHeaders
 
 _MAX_BYTES = 1_000_000
 
 
 def prove_headers(
-    headers: tuple[Header, ...],
-    *,
+    heights: range,
+    chain: Chain,
     certificate_at: Callable[[int], QuorumCertificate | None],
+    *,
     changes: Container[int],
-) -> tuple[tuple[Header, ...], bytes]:
-    """The headers up to the last that can be proven, and the certificate that does; nothing where none can.
+) -> tuple[range, bytes]:
+    """The heights up to the last whose header can be proven, and the certificate that does; nothing where none can.
 
     `changes` are the heights of blocks after which others certify.
     """
-    last = next((index for index, header in enumerate(headers, start=1) if header.height in changes), len(headers))
-    for count in range(last, 0, -1):
-        certificate = certificate_at(headers[count - 1].height)
-        if certificate is not None and certificate.statement.block_hash == headers[count - 1].hash:
-            return headers[:count], encode(certificate.to_value())
-    return (), b""
+    last = next((height for height in heights if height in changes), heights.stop - 1)
+    for height in range(last, heights.start - 1, -1):
+        certificate = certificate_at(height)
+        if certificate is not None and certificate.statement.block_hash == chain.hash_at(height):
+            return range(heights.start, height + 1), certificate.raw
+    return range(0), b""
 
 
 def read_header_proof(headers: tuple[Header, ...], raw: bytes) -> QuorumCertificate:

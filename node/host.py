@@ -1,7 +1,7 @@
 """One chain on one node: events in, one step at a time, and its actions performed strictly in order.
 
-Whatever is written to disk is awaited before the next action. What cannot be written ends the node: nothing goes on as
-if it had been.
+A step is taken, and written to disk, in the chain's own thread; whatever it does outside, in the event loop's, which no
+step keeps waiting. What cannot be written ends the node: nothing goes on as if it had been.
 """
 
 from __future__ import annotations
@@ -9,19 +9,21 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
-from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, TypeAlias, assert_never
+from time import thread_time_ns
+from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
 from ledger.errors import GridmeritError, NodeStopping, NotDisposable, StoreFailed
 from ledger.genesis import Genesis
-from ledger.hashing import Address
 from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
+from node.active_members import FinalMembers
 from node.anchor import Anchor
+from node.chain_thread import ChainThread
 from node.clock import now_ms
 from node.core import ChainNode
 from node.events import (
@@ -31,6 +33,7 @@ from node.events import (
     Deliver,
     Event,
     Guard,
+    MessageReceived,
     PeerId,
     PenalisePeer,
     Persist,
@@ -48,6 +51,10 @@ from node.logs import get_logger, log_event
 from node.messages import Message
 from node.subscribers import Subscribers, Subscription
 
+T = TypeVar("T")
+_MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
+_MAX_WORK_US = 2_000  # go: a call costs more than a small message
+_TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
 
 
@@ -68,14 +75,25 @@ class Core(Protocol):
     def step(self, event: Event, now_ms: int) -> list[Action]: ...
 
 
+@dataclass(slots=True)
+class _Work:
+    """What came of some events in one call: actions that are still to be performed, and what was left for another."""
+
+    actions: list[Action] = field(default_factory=list)
+    spent_us: list[tuple[PeerId, int]] = field(default_factory=list)
+    total_us: int = 0
+    left: list[MessageReceived] = field(default_factory=list)
+
+
 Policy: TypeAlias = Callable[[ChainNode], Core]
 
 
 class ChainHost:
     """A chain's directory, its `ChainNode` and the worker that drives it.
 
-    `settled` is held during a step and its actions: whoever reads the node under it sees only what is on disk. On a
-    disposable network, and there alone, a `policy` may be wrapped round the node: that is an attack.
+    The node belongs to the chain's thread: others `ask`. What may be looked at from the event loop at any time are
+    `members`, and what is replaced as a whole: the head, whose state never changes, the final hash, what a peer last
+    said of itself. On a disposable network, and there alone, a `policy` may be wrapped round the node: an attack.
     """
 
     def __init__(
@@ -95,7 +113,6 @@ class ChainHost:
         if policy is not None and not genesis.disposable:
             raise NotDisposable(chain=self.name)
         self.chain_id = genesis.chain_id
-        self.settled = asyncio.Lock()
         self._outside = outside
         self._log = get_logger(self.name)
         self._subscribers = subscribers
@@ -121,11 +138,12 @@ class ChainHost:
                 anchor=anchor,
             )
             self._core: Core = self.node if policy is None else policy(self.node)
+            self.members = FinalMembers(self.node)
         except BaseException:
             self._store.close()
             self._guard_file.close()
             raise
-        self._disk = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"disk-{self.name}")
+        self._thread = ChainThread(self.name)
 
     # --- from outside ----------------------------------------------------------------------------
 
@@ -157,12 +175,18 @@ class ChainHost:
         """Drop what waits from a peer."""
         self._inbox.drop_peer(peer)
 
-    async def purge(self, address: Address) -> None:
-        """Drop what a member that has gone has pending."""
-        async with self.settled:
+    async def ask(self, question: Callable[[ChainNode], T]) -> T:
+        """What a question finds in the node between two steps: only what is on disk. It must change nothing.
+
+        Raises as the question does, or `NodeStopping`.
+        """
+        return await self._thread.read(lambda: question(self.node))
+
+    async def purge(self) -> None:
+        """Drop what members that have gone have pending."""
+        async with self._thread.settled:
             if not self._is_closed:
-                for action in self.node.purge(address):
-                    await self._perform(action, [])
+                await self._perform_all(await self._thread.run(self._purge), [])
 
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         """A client's transactions: None for each that is accepted and on disk, else why not, in their order.
@@ -198,7 +222,7 @@ class ChainHost:
         submissions: list[Submission] = []
         try:
             while not self._stopping:
-                async with self.settled:
+                async with self._thread.settled:
                     await self._handle(event, submissions)
                 event, submissions = await self._inbox.take()
         finally:
@@ -209,7 +233,7 @@ class ChainHost:
         self._stopping = True
         for timer in self._timers.values():
             timer.cancel()
-        async with self.settled:
+        async with self._thread.settled:
             self._refuse_waiting()
             self.end_subscriptions()
             self.close()
@@ -219,7 +243,7 @@ class ChainHost:
         if not self._is_closed:
             self._is_closed = True
             self._outside.stop_job(self.name)
-            self._disk.shutdown()
+            self._thread.close()
             self._store.close()
             self._guard_file.close()
             log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
@@ -232,9 +256,15 @@ class ChainHost:
     async def _handle(self, event: Event, submissions: list[Submission]) -> None:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
+        events: list[Event] = [event]
+        if isinstance(event, MessageReceived):
+            events += self._inbox.take_messages(_MAX_MESSAGES - 1)
         try:
-            for action in join_writes(self._core.step(event, now_ms())):
-                await self._perform(action, submissions)
+            work = await self._thread.run(lambda: self._step(events))
+            self._inbox.put_back(work.left)
+            for peer, spent_us in work.spent_us:
+                self._inbox.charge(peer, spent_us)
+            await self._perform_all(work.actions, submissions)
         except BaseException:
             self._stopping = True
             raise
@@ -242,12 +272,51 @@ class ChainHost:
             for submission in submissions:
                 _refuse(submission)
 
-    async def _perform(self, action: Action, submissions: list[Submission]) -> None:
+    def _step(self, events: list[Event]) -> _Work:
+        """In the chain's thread: steps and all their writes, as far as the first few milliseconds go."""
+        work = _Work()
+        for event in events:
+            if work.total_us > _MAX_WORK_US and isinstance(event, MessageReceived):
+                work.left.append(event)
+                continue
+            started_ns = thread_time_ns()
+            work.actions += self._write(self._core.step(event, now_ms()))
+            spent_us = (thread_time_ns() - started_ns) // 1_000
+            work.total_us += spent_us
+            if isinstance(event, MessageReceived):
+                work.spent_us.append((event.peer, spent_us))
+        self.members.refresh()
+        return work
+
+    def _purge(self) -> list[Action]:
+        """In the chain's thread."""
+        gone = [address for address in self.node.mempool.senders if self.members.has_ended(address)]
+        return self._write(action for address in gone for action in self.node.purge(address))
+
+    def _write(self, actions: Iterable[Action]) -> list[Action]:
+        """Write what is to be written, in its order: sooner than asked for does no harm. The other actions."""
+        others: list[Action] = []
+        for action in join_writes(actions):
+            match action:
+                case Persist(changes=changes):
+                    self._store.write(changes)
+                case Guard(record=record):
+                    self._guard_file.save(record)
+                case _:
+                    others.append(action)
+        return others
+
+    async def _perform_all(self, actions: list[Action], submissions: list[Submission]) -> None:
+        loop = asyncio.get_running_loop()
+        since_s = loop.time()
+        for action in actions:
+            self._perform(action, submissions)
+            if loop.time() - since_s > _TURN_S:
+                await asyncio.sleep(0)
+                since_s = loop.time()
+
+    def _perform(self, action: Action, submissions: list[Submission]) -> None:
         match action:
-            case Persist(changes=changes):
-                await self._on_disk(lambda: self._store.write(changes))
-            case Guard(record=record):
-                await self._on_disk(lambda: self._guard_file.save(record))
             case Send(peer=peer, message=message):
                 self._outside.send(self, peer, message)
             case Broadcast(message=message, but=but):
@@ -269,11 +338,10 @@ class ChainHost:
                 self._subscribers.publish(event)
             case Deliver():
                 self._outside.deliver(action)
+            case Persist() | Guard():
+                raise AssertionError("a step's writes are done before its other actions")
             case _:
                 assert_never(action)
-
-    async def _on_disk(self, write: Callable[[], None]) -> None:
-        await asyncio.get_running_loop().run_in_executor(self._disk, write)
 
     def _set_timer(self, name: str, at_ms: int) -> None:
         if (old := self._timers.pop(name, None)) is not None:

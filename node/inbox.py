@@ -1,4 +1,7 @@
-"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn."""
+"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn.
+
+Among peers it is the time that their messages take which is shared out evenly, not their number.
+"""
 
 from __future__ import annotations
 
@@ -17,6 +20,7 @@ MAX_PEER_BYTES = 32_000_000
 MAX_WAITING_TRANSACTIONS = 8_192
 MAX_WAITING_RELAYS = 256  # from anybody
 MAX_OWN_RELAYS = 8_192  # from this node's other chains: a message has up to 4 096 parts
+_GUESS_US = 100  # that a message takes, until it is known
 MAX_GROUP = 256  # transactions in one step: more would hold up blocks
 
 
@@ -43,7 +47,10 @@ class Inbox:
         self._relays: dict[bytes | RelayName, bytes] = {}
         self._own_relays: dict[bytes | RelayName, bytes] = {}
         self._waiting_transactions = 0
-        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, in the order of their turns
+        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, whose last turn is longest ago first
+        self._had_us: dict[PeerId, int] = {}  # time, since somebody last began to wait
+        self._last_us = 0  # what that one had had: silence earns nobody more
+        self._returned: deque[MessageReceived] = deque()  # taken, and to be taken again
         self._ready = asyncio.Event()
         self._turn = 0
 
@@ -80,6 +87,7 @@ class Inbox:
         queue = self._peers.get(peer)
         if queue is None:
             queue = self._peers[peer] = _PeerQueue()
+            self._had_us[peer] = max(self._had_us.get(peer, 0), self._last_us)
         full = len(queue.batches) >= MAX_PEER_BATCHES or queue.size_bytes + size_bytes > MAX_PEER_BYTES
         if queue.batches and full:
             raise InboxFull(waiting=len(queue.batches), what="batches")
@@ -87,8 +95,16 @@ class Inbox:
         queue.size_bytes += size_bytes
         self._ready.set()
 
+    def charge(self, peer: PeerId, spent_us: int) -> None:
+        """Count the time that a peer's message has taken: it is the turn of those who have had less."""
+        if peer in self._had_us:
+            self._had_us[peer] += spent_us - _GUESS_US
+        if not self._peers:
+            self._had_us.clear()  # nobody waits: nobody has had too much
+
     def drop_peer(self, peer: PeerId) -> None:
         self._peers.pop(peer, None)
+        self._returned = deque(event for event in self._returned if event.peer != peer)
 
     async def take(self) -> tuple[Event, list[Submission]]:
         """The next event, and the submissions that it stands for."""
@@ -108,6 +124,17 @@ class Inbox:
             self._ready.clear()
             await self._ready.wait()
 
+    def take_messages(self, limit: int) -> list[MessageReceived]:
+        """More messages that wait already, in their turns."""
+        found: list[MessageReceived] = []
+        while len(found) < limit and (event := self._next_message()) is not None:
+            found.append(event)
+        return found
+
+    def put_back(self, events: list[MessageReceived]) -> None:
+        """Return messages that were taken and not handled: they are the first of the next turn."""
+        self._returned.extendleft(reversed(events))
+
     def close(self) -> list[Submission]:
         """Empty the inbox; the submissions that nobody will answer."""
         left = list(self._submissions)
@@ -116,6 +143,7 @@ class Inbox:
         self._relays.clear()
         self._own_relays.clear()
         self._peers.clear()
+        self._returned.clear()
         return left
 
     def _take_event(self) -> tuple[Event, list[Submission]] | None:
@@ -141,9 +169,17 @@ class Inbox:
         return _take_first(self._relays)
 
     def _take_message(self) -> tuple[Event, list[Submission]] | None:
+        event = self._next_message()
+        return None if event is None else (event, [])
+
+    def _next_message(self) -> MessageReceived | None:
+        if self._returned:
+            return self._returned.popleft()
         if not self._peers:
             return None
-        peer = next(iter(self._peers))
+        peer = min(self._peers, key=self._had_us.__getitem__)  # of equals, whose turn is longest ago
+        self._last_us = max(self._last_us, self._had_us[peer])
+        self._had_us[peer] += _GUESS_US
         queue = self._peers.pop(peer)
         size_bytes, messages = queue.batches[0]
         message = messages.popleft()
@@ -152,7 +188,7 @@ class Inbox:
             queue.size_bytes -= size_bytes
         if queue.batches:
             self._peers[peer] = queue
-        return MessageReceived(peer=peer, message=message), []
+        return MessageReceived(peer=peer, message=message)
 
 
 def _take_first(relays: dict[bytes | RelayName, bytes]) -> tuple[Event, list[Submission]] | None:

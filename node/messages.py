@@ -1,6 +1,7 @@
 """What peers say to each other: bounded messages with canonical bytes, carried in signed batches.
 
-Blocks, transactions and headers travel as byte strings, so that a message is checked in bounded steps.
+Blocks, transactions and headers travel as byte strings, and so do the messages of a batch: whatever is opened costs no
+more than to copy it, until its kind is known and with that how much there may be of it.
 """
 
 from __future__ import annotations
@@ -16,10 +17,10 @@ from ledger.codec import (
     expect_array,
     expect_bytes,
     expect_int,
-    expect_list,
     expect_str,
+    split,
 )
-from ledger.errors import NotForUs, Replayed, UnknownMessage, WrongShape
+from ledger.errors import NotForUs, Replayed, TooLarge, UnknownMessage, WrongShape
 from ledger.signatures import SigningKey, signing_digest, verify
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
@@ -29,6 +30,8 @@ MAX_LOCATOR = 64
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 8_000_000
 _MAX_ITEM_BYTES = 4_000_000
+_MAX_STATUS_BYTES = 128
+_MAX_EVIDENCE_BYTES = 8_192
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,22 +167,21 @@ Message: TypeAlias = (
 )
 
 
-def _hashes(value: Value, limit: int) -> tuple[bytes, ...]:
-    items = expect_list(value, "identifiers", max_items=limit)
-    return tuple(expect_bytes(item, "identifier", size=32) for item in items)
+def _hashes(raw: bytes, limit: int) -> tuple[bytes, ...]:
+    return tuple(expect_bytes(item, "identifier", size=32) for item in split(raw, "identifiers", max_items=limit))
 
 
-def _blobs(value: Value, limit: int) -> tuple[bytes, ...]:
-    items = expect_list(value, "items", max_items=limit)
-    return tuple(_blob(item) for item in items)
+def _blobs(raw: bytes, limit: int) -> tuple[bytes, ...]:
+    return tuple(expect_bytes(item, "item", max_size=_MAX_ITEM_BYTES) for item in split(raw, "items", max_items=limit))
 
 
-def _blob(value: Value) -> bytes:
-    return expect_bytes(value, "item", max_size=_MAX_ITEM_BYTES)
+def _blob(raw: bytes) -> bytes:
+    (item,) = expect_array(_blobs(raw, 1), 1, "message")
+    return expect_bytes(item, "item")
 
 
-def _read_status(body: tuple[Value, ...]) -> Status:
-    head, height, work, final_height = body
+def _read_status(raw: bytes) -> Status:
+    head, height, work, final_height = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 4, "status")
     return Status(
         head=expect_bytes(head, "head", size=32),
         height=expect_int(height, "height"),
@@ -188,38 +190,65 @@ def _read_status(body: tuple[Value, ...]) -> Status:
     )
 
 
-_READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
-    Status.code: (4, _read_status),
-    TransactionIds.code: (1, lambda body: TransactionIds(ids=_hashes(body[0], MAX_ITEMS))),
-    GetTransactions.code: (1, lambda body: GetTransactions(ids=_hashes(body[0], MAX_ITEMS))),
-    Transactions.code: (1, lambda body: Transactions(raw=_blobs(body[0], MAX_ITEMS))),
-    NewBlock.code: (2, lambda body: NewBlock(header=_blob(body[0]), ids=_hashes(body[1], MAX_BLOCK_IDS))),
-    GetHeaders.code: (1, lambda body: GetHeaders(locator=_hashes(body[0], MAX_LOCATOR))),
-    Headers.code: (2, lambda body: Headers(raw=_blobs(body[0], MAX_ITEMS), certificate=_blob(body[1]))),
-    GetBlocks.code: (1, lambda body: GetBlocks(ids=_hashes(body[0], MAX_BLOCKS))),
-    Blocks.code: (1, lambda body: Blocks(raw=_blobs(body[0], MAX_BLOCKS))),
-    Votes.code: (1, lambda body: Votes(raw=_blobs(body[0], MAX_ITEMS))),
-    Certificate.code: (1, lambda body: Certificate(raw=_blob(body[0]))),
-    Evidence.code: (2, lambda body: Evidence(kind=expect_str(body[0], "evidence kind"), raw=_blob(body[1]))),
-    Relay.code: (1, lambda body: Relay(raw=_blob(body[0]))),
-    Agreement.code: (1, lambda body: Agreement(raw=_blob(body[0]))),
-    Contacts.code: (1, lambda body: Contacts(raw=_blobs(body[0], MAX_ITEMS))),
+def _read_new_block(raw: bytes) -> NewBlock:
+    header, ids = expect_array(split(raw, "new block", max_items=2), 2, "new block")
+    return NewBlock(header=expect_bytes(header, "header"), ids=_hashes(expect_bytes(ids, "identifiers"), MAX_BLOCK_IDS))
+
+
+def _read_headers(raw: bytes) -> Headers:
+    items, certificate = expect_array(split(raw, "headers", max_items=2), 2, "headers")
+    return Headers(
+        raw=_blobs(expect_bytes(items, "headers"), MAX_ITEMS),
+        certificate=expect_bytes(certificate, "certificate", max_size=_MAX_ITEM_BYTES),
+    )
+
+
+def _read_evidence(raw: bytes) -> Evidence:
+    kind, proof = expect_array(decode(raw, max_bytes=_MAX_EVIDENCE_BYTES), 2, "evidence")
+    return Evidence(kind=expect_str(kind, "evidence kind"), raw=expect_bytes(proof, "item"))
+
+
+_READERS: dict[int, Callable[[bytes], Message]] = {
+    Status.code: _read_status,
+    TransactionIds.code: lambda raw: TransactionIds(ids=_hashes(raw, MAX_ITEMS)),
+    GetTransactions.code: lambda raw: GetTransactions(ids=_hashes(raw, MAX_ITEMS)),
+    Transactions.code: lambda raw: Transactions(raw=_blobs(raw, MAX_ITEMS)),
+    NewBlock.code: _read_new_block,
+    GetHeaders.code: lambda raw: GetHeaders(locator=_hashes(raw, MAX_LOCATOR)),
+    Headers.code: _read_headers,
+    GetBlocks.code: lambda raw: GetBlocks(ids=_hashes(raw, MAX_BLOCKS)),
+    Blocks.code: lambda raw: Blocks(raw=_blobs(raw, MAX_BLOCKS)),
+    Votes.code: lambda raw: Votes(raw=_blobs(raw, MAX_ITEMS)),
+    Certificate.code: lambda raw: Certificate(raw=_blob(raw)),
+    Evidence.code: _read_evidence,
+    Relay.code: lambda raw: Relay(raw=_blob(raw)),
+    Agreement.code: lambda raw: Agreement(raw=_blob(raw)),
+    Contacts.code: lambda raw: Contacts(raw=_blobs(raw, MAX_ITEMS)),
 }
 
 
-def message_to_value(message: Message) -> Value:
-    return (message.code, *(getattr(message, item.name) for item in fields(message)))
+def message_to_bytes(message: Message) -> bytes:
+    """A byte that says which kind it is, and a canonical array: its list where that is all it has, else its fields."""
+    values: list[Value] = [getattr(message, item.name) for item in fields(message)]
+    match message:
+        case NewBlock(header=header, ids=ids):
+            body: Value = (header, encode(ids))
+        case Headers(raw=raw, certificate=certificate):
+            body = (encode(raw), certificate)
+        case _ if len(values) == 1 and isinstance(values[0], tuple):
+            body = values[0]
+        case _:
+            body = tuple(values)
+    return bytes([message.code]) + encode(body)
 
 
-def message_from_value(value: Value) -> Message:
+def message_from_bytes(raw: bytes) -> Message:
     """Raises the `Malformed` family."""
-    if type(value) is not tuple or not value:
-        raise WrongShape(what="message", detail="expected [code, fields…]")
-    code = expect_int(value[0], "message code")
-    if code not in _READERS:
-        raise UnknownMessage(kind=code)
-    count, read = _READERS[code]
-    return read(expect_array(value[1:], count, "message"))
+    if not raw:
+        raise WrongShape(what="message", detail="it has no bytes")
+    if raw[0] not in _READERS:
+        raise UnknownMessage(kind=raw[0])
+    return _READERS[raw[0]](raw[1:])
 
 
 # --- batches -------------------------------------------------------------------------------------
@@ -237,11 +266,11 @@ class Batch:
 def seal_batch(
     key: SigningKey, *, chain_id: bytes, receiver: bytes, number: int, messages: tuple[Message, ...]
 ) -> bytes:
-    """The signed bytes of a batch: `[sender, receiver, number, body, signature]`."""
-    body = encode(tuple(message_to_value(message) for message in messages))
-    signed = encode((key.public_key, receiver, number, body))
-    signature = key.sign(signing_digest("batch", chain_id, signed))
-    return encode((key.public_key, receiver, number, body, signature))
+    """The signed bytes of a batch: `[sender, receiver, number, body, signature]`, all of them byte strings."""
+    body = encode(tuple(message_to_bytes(message) for message in messages))
+    signed = (key.public_key, receiver, number.to_bytes(8, "big"), body)
+    signature = key.sign(signing_digest("batch", chain_id, encode(signed)))
+    return encode((*signed, signature))
 
 
 def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Callable[[bytes], int]) -> Batch:
@@ -249,15 +278,17 @@ def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Cal
 
     Raises the `Malformed` family, `NotForUs`, `Replayed`, `InvalidKey` or `InvalidSignature`.
     """
-    fields_ = expect_array(decode(raw, max_bytes=MAX_BATCH_BYTES), 5, "batch")
-    sender = expect_bytes(fields_[0], "sender", size=32)
-    number = expect_int(fields_[2], "batch number")
-    body = expect_bytes(fields_[3], "batch body")
-    signature = expect_bytes(fields_[4], "batch signature", size=64)
-    if fields_[1] != receiver:
-        raise NotForUs(receiver=expect_bytes(fields_[1], "receiver", size=32).hex()[:16])
-    verify(sender, signing_digest("batch", chain_id, encode(fields_[:4])), signature, what="batch")
+    if len(raw) > MAX_BATCH_BYTES:
+        raise TooLarge(what="batch", actual=len(raw), limit=MAX_BATCH_BYTES)
+    parts = split(raw, "batch", max_items=5)
+    sender, to, count, body, signature = (expect_bytes(part, "batch") for part in expect_array(parts, 5, "batch"))
+    for part, size in ((sender, 32), (to, 32), (count, 8), (signature, 64)):
+        expect_bytes(part, "batch", size=size)
+    if to != receiver:
+        raise NotForUs(receiver=to.hex()[:16])
+    verify(sender, signing_digest("batch", chain_id, encode(parts[:4])), signature, what="batch")
+    number = int.from_bytes(count, "big")
     if number <= last_number(sender):
         raise Replayed(number=number, last=last_number(sender))
-    items = expect_list(decode(body, max_bytes=MAX_BATCH_BYTES), "batch", max_items=MAX_BATCH_MESSAGES)
-    return Batch(sender=sender, number=number, messages=tuple(message_from_value(item) for item in items))
+    messages = split(body, "batch", max_items=MAX_BATCH_MESSAGES)
+    return Batch(sender=sender, number=number, messages=tuple(message_from_bytes(item) for item in messages))

@@ -30,7 +30,7 @@ from node.peers import PeerBook
 
 _FILE = "contacts"
 _LONGEST_PAUSE_MS = 30_000  # between two tries to reach a peer heard of: any member names a place, and will call itself
-_MAX_AT_ONCE = 2 * MAX_CONTACTS  # of a peer's records: each may take a signature's check, and all else waits meanwhile
+_MAX_AT_ONCE = MAX_CONTACTS + 1  # of a peer's records: each may take a signature's check, and all else waits meanwhile
 _MAX_FILE_BYTES = 1_000_000
 
 

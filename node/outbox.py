@@ -12,6 +12,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from enum import Enum
+from functools import partial
 from random import Random
 
 import aiohttp
@@ -33,6 +34,7 @@ from node.messages import (
     seal_batch,
 )
 
+_MAX_SEALED_BYTES = 64_000  # of a batch in the event loop; a larger one is sealed beside it
 _ENVELOPE_BYTES = 512  # of a batch around its messages, generously
 _ITEM_BYTES = 9  # msgpack head of a string or an integer, at most
 _ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, Evidence)
@@ -52,6 +54,7 @@ class OutQueue:
         self._max_bytes = max_bytes
         self._waiting: deque[tuple[Message, int]] = deque()
         self.size_bytes = 0
+        self.taken_bytes = 0  # of the batch that was taken last
         self.dropped = 0
 
     def __len__(self) -> int:
@@ -83,6 +86,7 @@ class OutQueue:
             self.size_bytes -= size
             room -= size
             batch.append(message)
+        self.taken_bytes = MAX_BATCH_BYTES - _ENVELOPE_BYTES - room
         return tuple(batch)
 
     def clear(self) -> None:
@@ -267,9 +271,16 @@ class Outbox:
         if not self._may_talk():
             return self._note(_Outcome.FAILED, "banned here")
         self._number = max(self._number + 1, self._clock() << 20)
-        raw = seal_batch(
-            self._key, chain_id=self._chain_id, receiver=self.remote.key, number=self._number, messages=batch
+        seal = partial(
+            seal_batch,
+            self._key,
+            chain_id=self._chain_id,
+            receiver=self.remote.key,
+            number=self._number,
+            messages=batch,
         )
+        is_small = not batch or self.queue.taken_bytes <= _MAX_SEALED_BYTES
+        raw = seal() if is_small else await asyncio.to_thread(seal)
         timeout = aiohttp.ClientTimeout(total=_POST_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
         try:
             async with self._session().post(

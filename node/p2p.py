@@ -40,7 +40,8 @@ from node.messages import MAX_BATCH_BYTES, Batch, Contacts, open_batch
 from node.peers import PeerBook
 
 _READ_TIMEOUT_MS = 10_000
-_MAX_READING_BYTES = 8 * MAX_BATCH_BYTES  # of bodies being received at one moment
+_MAX_OPENED_BYTES = 64_000  # of a batch in the event loop; a larger one is opened beside it
+_MAX_READING_BYTES = 8 * MAX_BATCH_BYTES  # of bodies being received or opened at one moment
 _MAX_REMOTE_BYTES = 4 * MAX_BATCH_BYTES  # of those from one host
 _HEAD = b"\x95\xc4\x20"  # how every batch begins: an array of five, a byte string of 32
 _HEAD_BYTES = len(_HEAD) + 32
@@ -133,15 +134,12 @@ class PeerServer:
         remote = request.remote or ""
         self._reserve(remote, size)
         try:
-            async with asyncio.timeout(_READ_TIMEOUT_MS / 1_000):
-                raw = await self._read(request, size, proven)
-        except TimeoutError:
-            raise TooSlow(what="the batch", limit_ms=_READ_TIMEOUT_MS) from None
+            raw = await self._read_in_time(request, size, proven)
+            await self._take(host, raw, is_charged=proven is not None)
         finally:
             self._reading[remote] -= size
             if not self._reading[remote]:
                 del self._reading[remote]
-        self._take(host, raw, is_charged=proven is not None)
 
     def _reserve(self, remote: str, size: int) -> None:
         """Raises `InboxFull` where too much is being received already."""
@@ -158,6 +156,13 @@ class PeerServer:
         if host is None:
             raise ChainNotHosted(chain=text[:64])
         return host
+
+    async def _read_in_time(self, request: web.Request, size: int, proven: PeerId | None) -> bytes:
+        try:
+            async with asyncio.timeout(_READ_TIMEOUT_MS / 1_000):
+                return await self._read(request, size, proven)
+        except TimeoutError:
+            raise TooSlow(what="the batch", limit_ms=_READ_TIMEOUT_MS) from None
 
     async def _read(self, request: web.Request, size: int, proven: PeerId | None) -> bytes:
         """The body, once its head names a peer that may talk to us, and that the connection is of."""
@@ -176,11 +181,14 @@ class PeerServer:
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    def _take(self, host: ChainHost, raw: bytes, *, is_charged: bool) -> None:
-        now_ms = self._clock()
+    async def _take(self, host: ChainHost, raw: bytes, *, is_charged: bool) -> None:
         proven: list[PeerId] = []
         try:
-            batch = self._open(host, raw, proven)
+            if len(raw) <= _MAX_OPENED_BYTES:
+                batch = self._open(host, raw, proven)
+            else:
+                batch = await asyncio.to_thread(self._open, host, raw, proven)
+                self._check_number(host, batch)  # another may have been opened meanwhile
         except Replayed:
             raise  # whoever overheard a batch can send it again: it says nothing about the peer
         except GridmeritError as error:
@@ -189,6 +197,7 @@ class PeerServer:
             raise
         if not self._is_peer(host, batch.sender):
             raise OtherChainsPeer(key=batch.sender.hex()[:16], chain=host.name)
+        now_ms = self._clock()
         if not is_charged:
             self._book.charge_bytes(batch.sender, len(raw), now_ms)
         contacts = tuple(raw for message in batch.messages if isinstance(message, Contacts) for raw in message.raw)
@@ -203,9 +212,18 @@ class PeerServer:
     def _open(self, host: ChainHost, raw: bytes, proven: list[PeerId]) -> Batch:
         def last_number(sender: PeerId) -> int:
             proven.append(sender)  # asked for once the signature has been checked
-            return self._last.get((host.chain_id, sender), self._oldest)
+            return self._get_last(host, sender)
 
         return open_batch(raw, chain_id=host.chain_id, receiver=self._receiver, last_number=last_number)
+
+    def _get_last(self, host: ChainHost, sender: PeerId) -> int:
+        return self._last.get((host.chain_id, sender), self._oldest)
+
+    def _check_number(self, host: ChainHost, batch: Batch) -> None:
+        """Raises `Replayed`."""
+        last = self._get_last(host, batch.sender)
+        if batch.number <= last:
+            raise Replayed(number=batch.number, last=last)
 
 
 def _refusal(error: GridmeritError) -> web.Response:

@@ -29,16 +29,22 @@ class Outgoing:
         self._destinations = {
             genesis.chain_id_of(sibling.name): routes_of(sibling.kind) for sibling in genesis.siblings
         }
+        self._all: tuple[bytes, list[Action]] = (b"", [])  # of the checkpoint with this hash: told again and again
+
+    def deliver_all(self, certificate: QuorumCertificate, checkpoint: Entry) -> list[Action]:
+        """All that was posted up to a checkpoint, encoded once for each."""
+        if self._all[0] != checkpoint.hash:
+            self._all = checkpoint.hash, self.deliver(certificate, checkpoint)
+        return self._all[1]
 
     def deliver(self, certificate: QuorumCertificate, checkpoint: Entry, *, above_height: int = 0) -> list[Action]:
         """One action for every message part and chain that takes it in, of what was posted above a height."""
-        relays = make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height)
-        return [
-            Deliver(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
-            for relay in relays
-            for chain_id, routes in self._destinations.items()
-            if (self._kind, relay.kind) in routes
-        ]
+        actions: list[Action] = []
+        for relay in make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height):
+            takers = [chain_id for chain_id, routes in self._destinations.items() if (self._kind, relay.kind) in routes]
+            raw = relay.to_bytes() if takers else b""
+            actions += [Deliver(chain_id=chain_id, name=relay.name, raw=raw) for chain_id in takers]
+        return actions
 
 
 class Waiting:

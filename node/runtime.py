@@ -18,7 +18,7 @@ from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStoppin
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
-from node.active_members import FinalMembers, Membership
+from node.active_members import Membership
 from node.anchor import Anchor
 from node.api import build_api
 from node.authentication import Authenticator
@@ -311,7 +311,7 @@ class Runtime:
             anchor=anchor,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
-        self._members[name] = FinalMembers(self.chains[name].node)
+        self._members[name] = self.chains[name].members
 
     def _open_tls(self) -> PeerTls | None:
         config = self.config
@@ -371,9 +371,7 @@ class Runtime:
 
     async def _cut_off_the_gone(self, host: ChainHost) -> None:
         members = self._members[host.name]
-        for address in host.node.mempool.senders:
-            if members.has_ended(address):
-                await host.purge(address)
+        await host.purge()
         for peer in self._book:
             await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
 

@@ -10,7 +10,6 @@ from hashlib import sha256
 from random import Random
 from typing import NamedTuple
 
-from ledger.codec import decode, encode
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.events import (
@@ -24,7 +23,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.messages import Message, message_from_value, message_to_value, open_batch, seal_batch
+from node.messages import Message, message_from_bytes, message_to_bytes, open_batch, seal_batch
 from simulation.links import corrupt
 
 _MAX_MESSAGE_BYTES = 8_000_000
@@ -53,8 +52,8 @@ class Carriage:
             return parcel  # a broadcast: the next receiver of the same
         parcel = self._parcels.get(message)
         if parcel is None:
-            raw = encode(message_to_value(message))
-            decoded = message_from_value(decode(raw, max_bytes=_MAX_MESSAGE_BYTES))
+            raw = message_to_bytes(message)
+            decoded = message_from_bytes(raw)
             parcel = Parcel(decoded, len(raw), sha256(raw).digest())
             if len(self._parcels) >= _KEPT:
                 self._parcels.clear()

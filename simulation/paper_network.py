@@ -8,7 +8,6 @@ from dataclasses import dataclass
 
 from consensus.credit_target import compute_n_diff_limit
 from ledger.accounts import get_account
-from ledger.codec import encode
 from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
 from ledger.overlay import Event as ChainEvent
 from ledger.overlay import Overlay
@@ -22,7 +21,7 @@ from market.period import compute_times
 from market.profile import Profile
 from market.views import get_trades
 from node.events import Action, MessageReceived, Publish
-from node.messages import message_to_value
+from node.messages import message_to_bytes
 from simulation.networks import GENESIS_TIME_MS, Network, compute_n_diff, key_of
 from simulation.paper_day import AgreedTrade, PlayerOrder
 from simulation.world import Peer, World
@@ -142,7 +141,7 @@ class _CountingWorld(World):
     def _deliver(self, sender: Peer, receiver: Peer, event: MessageReceived) -> None:
         self.messages[type(event.message).__name__] += 1
         if self._sized[0] is not event.message:  # a broadcast is measured once for all its receivers
-            self._sized = (event.message, len(encode(message_to_value(event.message))))
+            self._sized = (event.message, len(message_to_bytes(event.message)))
         self.message_bytes += self._sized[1]
         super()._deliver(sender, receiver, event)
 

@@ -22,6 +22,8 @@ PURE_NODE = {
     "admission",
     "fetcher",
     "gossip",
+    "rates",
+    "serving",
     "anchor",
     "sync",
     "skeleton",

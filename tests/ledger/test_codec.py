@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
 from ledger.errors import Malformed, NonCanonical, TooDeep, TooLarge, WrongShape
 
 VALUES: st.SearchStrategy[Value] = st.recursive(
@@ -275,3 +275,33 @@ def test_a_message_stays_short_whatever_was_sent() -> None:
         with pytest.raises(WrongShape) as caught:
             expect_int(value, "field")
         assert len(str(caught.value)) < 120
+
+
+@given(st.lists(st.binary(max_size=70), max_size=20))
+def test_splitting_gives_what_decoding_does(items):
+    raw = encode(tuple(items))
+    assert split(raw, "items", max_items=20) == decode(raw, max_bytes=10_000)
+
+
+@pytest.mark.parametrize("size", [0, 255, 256, 65_535, 65_536])
+@pytest.mark.parametrize("count", [1, 15, 16])
+def test_splitting_knows_every_head(size, count):
+    items = (bytes(size),) * count
+    assert split(encode(items), "items", max_items=16) == items
+
+
+@given(st.lists(st.binary(max_size=40), max_size=20), st.data())
+def test_nothing_else_can_be_split(items, data):
+    raw = encode(tuple(items))
+    index = data.draw(st.integers(0, len(raw) - 1))
+    changed = raw[:index] + data.draw(st.binary(max_size=3)) + raw[index + 1 :]
+    try:
+        found = split(changed, "items", max_items=20)
+    except Malformed:
+        return
+    assert encode(found) == changed
+
+
+def test_splitting_is_bounded_in_items():
+    with pytest.raises(TooLarge):
+        split(encode((b"",) * 21), "items", max_items=20)

@@ -146,8 +146,11 @@ def write_local(
     seals: bool = True,
     siblings: Sequence[str] = (),
     secure: bool = True,
+    age_ms: int = 1_000,
 ) -> LocalNetwork:
     """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces; `secure` means TLS.
+
+    The genesis is `age_ms` old.
 
     All nodes host the trading chain and its `siblings`, any of "du1" and "lh1".
     """
@@ -158,7 +161,7 @@ def write_local(
     genesis = Genesis(
         params=params,
         siblings=tuple(others),
-        time_ms=now_ms() - 1_000,
+        time_ms=now_ms() - age_ms,
         members=tuple(
             _make_member(index, key, tls_key if secure else None)
             for index, (key, tls_key) in enumerate(zip(keys, tls_keys, strict=True))

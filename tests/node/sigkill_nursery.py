@@ -62,8 +62,7 @@ async def submit_for_ever(runtime, key, diary):
     host = runtime.chains["jy1"]
     receiver = next(member.key for member in host.node.genesis.members if member.key != key.public_key)
     while True:
-        async with host.settled:
-            transactions = make_transfers(host.node, key, receiver)
+        transactions = await host.ask(lambda node: make_transfers(node, key, receiver))
         outcomes = await host.submit(transactions)
         for transaction, error in zip(transactions, outcomes, strict=True):
             if error is None:

@@ -92,11 +92,14 @@ class Host:
     """A chain of a world as the API sees a hosted one; time passes when a transaction comes in."""
 
     def __init__(self, name, world):
-        self.name, self.world, self.settled = name, world, asyncio.Lock()
+        self.name, self.world = name, world
 
     @property
     def node(self):
         return self.world.node("n0")
+
+    async def ask(self, question):
+        return question(self.node)
 
     async def submit(self, transactions):
         outcomes = self.world.submit("n0", *transactions)

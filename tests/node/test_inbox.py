@@ -54,6 +54,54 @@ async def test_peers_take_turns_message_by_message(inbox):
     ]
 
 
+async def test_peers_share_the_time_that_their_messages_take_and_not_their_number(inbox):
+    inbox.put_batch(A, tuple(say(f"a{number}") for number in range(10)), 100)
+    inbox.put_batch(B, tuple(say(f"b{number}") for number in range(100)), 100)
+    taken = []
+    for _ in range(40):
+        ((event, _),) = await take(inbox)
+        inbox.charge(event.peer, 9_000 if event.peer == A else 1_000)
+        taken.append(event.peer)
+    assert taken.count(A) == 4, "a tenth of the messages, at nine times the time each"
+
+
+async def test_whoever_was_silent_has_saved_no_time_up(inbox):
+    inbox.put_batch(A, (say("a"),) * 100, 100)
+    for _ in range(50):
+        await take(inbox)
+        inbox.charge(A, 1_000)
+    inbox.put_batch(B, (say("b"),) * 100, 100)
+    taken = []
+    for _ in range(20):
+        ((event, _),) = await take(inbox)
+        inbox.charge(event.peer, 1_000)
+        taken.append(event.peer)
+    assert 9 <= taken.count(A) <= 11
+
+
+async def test_what_was_taken_and_not_handled_comes_first_the_next_time(inbox):
+    inbox.put_batch(A, tuple(say(f"a{number}") for number in range(4)), 100)
+    inbox.put_batch(B, (say("b"),), 100)
+    ((first, _),) = await take(inbox)
+    more = inbox.take_messages(3)
+    inbox.put_back(more[1:])
+    again = inbox.take_messages(9)
+    assert [event.message for event in (first, more[0], *again)] == [
+        say(text) for text in ("a0", "b", "a1", "a2", "a3")
+    ]
+    inbox.put_back(again)
+    inbox.drop_peer(A)
+    assert inbox.take_messages(9) == []
+
+
+async def test_what_has_been_charged_is_forgotten_when_nobody_waits(inbox):
+    for number in range(1_000):
+        inbox.put_batch(number.to_bytes(32, "big"), (say("once"),), 100)
+        await take(inbox)
+        inbox.charge(number.to_bytes(32, "big"), 10)
+    assert not inbox._had_us
+
+
 async def test_events_clients_and_peers_take_turns(inbox):
     for number in range(3):
         inbox.put_event(SealFound(job=number, nonce=0))

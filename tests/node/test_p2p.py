@@ -19,7 +19,7 @@ from node.messages import (
     GetHeaders,
     NewBlock,
     TransactionIds,
-    message_to_value,
+    message_to_bytes,
     seal_batch,
 )
 
@@ -48,7 +48,7 @@ class Speaker:
         """A batch that is well signed, whatever it says."""
         self.number += 1
         key = self.local.keys[1]
-        signed = (key.public_key, self.local.keys[0].public_key, self.number, encode(body))
+        signed = (key.public_key, self.local.keys[0].public_key, self.number.to_bytes(8, "big"), encode(body))
         signature = key.sign(signing_digest("batch", self.chain_id, encode(signed)))
         return encode((*signed, signature))
 
@@ -94,7 +94,7 @@ async def test_garbage_is_refused_and_held_against_nobody(speaker, garbage):
 
 async def test_garbage_in_the_name_of_a_peer_is_not_held_against_it(speaker):
     body = b"\x95\xc4\x20" + speaker.local.keys[1].public_key + b"\xff" * 500
-    assert await speaker.post(body) == (400, "NonCanonical")
+    assert await speaker.post(body) == (400, "WrongShape")
     assert speaker.standing.score == 0
 
 
@@ -127,6 +127,13 @@ async def test_a_batch_sent_twice_is_refused_the_second_time_and_held_against_no
     assert speaker.standing.score == 0
 
 
+async def test_a_large_batch_sent_twice_at_once_is_taken_once(speaker):
+    """Both are opened beside the event loop, and neither has been taken when the other's number is looked at."""
+    body = speaker.seal(*[TransactionIds(ids=(bytes(32),) * MAX_ITEMS)] * 200)
+    answers = await asyncio.gather(speaker.post(body), speaker.post(body))
+    assert sorted(answers, key=str) == [(204, None), (409, "Replayed")]
+
+
 async def test_a_batch_of_long_ago_is_refused_by_a_node_that_has_just_started(speaker):
     yesterday = now_ms() - 86_400_000
     assert await speaker.post(speaker.seal(number=yesterday << 20)) == (409, "Replayed")
@@ -156,12 +163,12 @@ async def test_messages_that_break_the_rules_cost_their_signer_points(speaker):
 
 
 async def test_unknown_messages_cost_their_signer_points(speaker):
-    assert await speaker.post(speaker.seal_body(((99,),))) == (400, "UnknownMessage")
+    assert await speaker.post(speaker.seal_body((b"\x63",))) == (400, "UnknownMessage")
     assert 45 <= speaker.standing.score <= 50
 
 
 async def test_too_many_messages_in_a_batch_cost_their_signer_points(speaker):
-    hello = message_to_value(GetHeaders(locator=()))
+    hello = message_to_bytes(GetHeaders(locator=()))
     assert await speaker.post(speaker.seal_body((hello,) * (MAX_BATCH_MESSAGES + 1))) == (413, "TooLarge")
     assert 45 <= speaker.standing.score <= 50
 
@@ -173,7 +180,7 @@ async def test_a_fault_that_only_the_chain_can_see_costs_points_too(speaker):
 
 async def test_a_peer_with_a_hundred_points_is_banned(speaker):
     while speaker.standing.banned_until_ms is None:
-        assert await speaker.post(speaker.seal_body(((99,),))) == (400, "UnknownMessage")
+        assert await speaker.post(speaker.seal_body((b"\x63",))) == (400, "UnknownMessage")
     assert await speaker.post(speaker.seal()) == (403, "PeerBanned")
     assert speaker.standing.score == 100
 

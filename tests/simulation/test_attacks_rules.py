@@ -3,7 +3,6 @@
 from functools import partial
 
 from consensus.timestamps import median_time_past
-from ledger.codec import encode
 from ledger.mempool import MempoolLimits
 from node import messages as wire
 from node.events import MessageReceived
@@ -97,7 +96,7 @@ def test_an_answer_with_many_large_transactions_fits_a_message():
     message = wire.GetTransactions(ids=asked[: wire.MAX_ITEMS])
     event = MessageReceived(peer=network.keys["attacker"].public_key, message=message)
     (answer,) = world.node("h0").step(event, world.now_ms)
-    assert 1_000_000 < len(encode(wire.message_to_value(answer.message))) < MAX_BATCH_BYTES
+    assert 1_000_000 < len(wire.message_to_bytes(answer.message)) < MAX_BATCH_BYTES
 
 
 def test_empty_announcements_and_unsealed_headers_hold_nobody_up():

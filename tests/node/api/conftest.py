@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections import deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 from aiohttp import web
@@ -43,6 +43,7 @@ from node.events import (
 )
 from node.subscribers import Subscribers, Subscription
 
+T = TypeVar("T")
 CHAIN = "jy1"
 GENESIS_MS = 1_700_000_000_000
 PERIOD_MS, INTERVAL_MS = 2_000, 200
@@ -253,9 +254,11 @@ class MemoryHost:
         self.world = world
         self.name = world.genesis.params.name
         self.node = world.node
-        self.settled = asyncio.Lock()
         self._subscribers = Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue)
         world.on_publish.append(self._subscribers.publish)
+
+    async def ask(self, question: Callable[[ChainNode], T]) -> T:
+        return question(self.node)
 
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         return self.world.submit(transactions)

@@ -1,0 +1,183 @@
+"""Nothing that arrives keeps the event loop for more than 100 ms: CPU time of its thread, so that others' load is none.
+
+n0 runs with 600 blocks of its own, and the test speaks for n1. Whatever is sent is made and sent in other threads.
+"""
+
+import asyncio
+import logging
+from http.client import HTTPConnection
+from time import thread_time
+
+import pytest
+
+from consensus.seal import search
+from ledger.codec import encode
+from ledger.signatures import signing_digest
+from ledger.store import LevelStore
+from node.clock import now_ms
+from node.core import RESEAL, ChainNode
+from node.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
+from node.guard_file import GuardFile
+from node.messages import (
+    MAX_BATCH_MESSAGES,
+    MAX_ITEMS,
+    GetHeaders,
+    GetTransactions,
+    Status,
+    TransactionIds,
+    seal_batch,
+)
+
+BLOCKS = 600
+STEP_MS = 1_000
+LONGEST_S = 0.1
+BATCHES = 5
+
+
+def write_blocks(local):
+    """Give n0 a chain, as it would have come to be in virtual time."""
+    directory = local.configs[0].data_dir / "jy1"
+    directory.mkdir(parents=True)
+    guard_file, store = GuardFile(directory, local.genesis.chain_id), LevelStore(directory / "ledger")
+    record = guard_file.load(ledger_exists=False)
+    node = ChainNode(local.genesis, store, key=local.keys[0], guard=record)
+    now = local.genesis.time_ms
+
+    def step(event):
+        nonlocal record
+        found = None
+        for action in node.step(event, now):
+            match action:
+                case Persist(changes=changes):
+                    store.write(changes, sync=False)
+                case Guard():
+                    record = action.record
+                case StartSealing():
+                    found = action
+        return found
+
+    step(Started())
+    while node.chain.head.height < BLOCKS:
+        now += STEP_MS
+        job = step(TimerFired(name=RESEAL))
+        step(SealFound(job=job.job, nonce=search(job.root, job.target, count=10**9)))
+    guard_file.save(record)
+    guard_file.close()
+    store.close()
+
+
+@pytest.fixture
+async def local(make_local):
+    local = make_local(2, seals=False, secure=False, age_ms=(BLOCKS + 60) * STEP_MS)
+    await asyncio.to_thread(write_blocks, local)
+    return local
+
+
+class LoopWatch:
+    """Spins in the event loop; `longest_s` is the most CPU time that all else took between two of its turns."""
+
+    def __init__(self):
+        self.longest_s = 0.0
+
+    async def run(self):
+        last = thread_time()
+        while True:
+            await asyncio.sleep(0)
+            now = thread_time()
+            self.longest_s = max(self.longest_s, now - last)
+            last = now
+
+
+class Speaker:
+    """What n1 says to n0."""
+
+    def __init__(self, local, runtime):
+        self._local, self._runtime = local, runtime
+        self._number = now_ms() << 20
+
+    def seal(self, messages):
+        self._number += 1
+        receiver, chain_id = self._local.keys[0].public_key, self._local.genesis.chain_id
+        return seal_batch(
+            self._local.keys[1], chain_id=chain_id, receiver=receiver, number=self._number, messages=messages
+        )
+
+    def seal_body(self, body):
+        """A batch that is well signed, whatever it says."""
+        self._number += 1
+        key, receiver = self._local.keys[1], self._local.keys[0].public_key
+        signed = (key.public_key, receiver, self._number.to_bytes(8, "big"), body)
+        digest = signing_digest("batch", self._local.genesis.chain_id, encode(signed))
+        return encode((*signed, key.sign(digest)))
+
+    async def post(self, body):
+        """The status of the answer."""
+        path = f"/p2p/{self._local.genesis.chain_id.hex()}"
+        return await asyncio.to_thread(request, self._runtime.peer_port, "POST", path, body)
+
+    async def get(self, path):
+        return await asyncio.to_thread(request, self._runtime.api_port, "GET", path, None)
+
+
+def request(port, method, path, body):
+    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    try:
+        connection.request(method, path, body)
+        answer = connection.getresponse()
+        answer.read()
+        return answer.status
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("kind", ["headers", "transactions"])
+async def test_an_observer_that_asks_for_much_keeps_nobody_waiting_and_is_scored(local, caplog, kind):
+    watch = LoopWatch()
+    async with local.running(0) as [runtime]:
+        speaker = Speaker(local, runtime)
+        genesis = local.host(runtime).node.chain.hash_at(0)
+        ask = {"headers": GetHeaders(locator=(genesis,)), "transactions": GetTransactions(ids=(bytes(32),) * MAX_ITEMS)}
+        batches = [await asyncio.to_thread(speaker.seal, (ask[kind],) * MAX_BATCH_MESSAGES) for _ in range(BATCHES)]
+        with caplog.at_level(logging.WARNING, logger="gridmerit"):
+            watching = asyncio.ensure_future(watch.run())
+            answers = [await speaker.post(batch) for batch in batches]
+            assert await speaker.get("/v1/status") == 200
+            await local.until(lambda: runtime.peer_views()[0].banned_until_ms is not None)
+            watching.cancel()
+    assert set(answers) <= {204, 403}
+    faults = {record.fields["error"] for record in caplog.records if record.getMessage() == "peer-fault"}
+    assert faults == {"ServedTooMuch"}
+    assert watch.longest_s < LONGEST_S
+
+
+async def test_eight_megabytes_of_anything_keep_nobody_waiting(local):
+    watch = LoopWatch()
+    async with local.running(0) as [runtime]:
+        speaker = Speaker(local, runtime)
+        ids = TransactionIds(ids=tuple(number.to_bytes(32, "big") for number in range(MAX_ITEMS)))
+        status = Status(head=bytes(32), height=0, work=bytes(40), final_height=0)
+        batches = await asyncio.to_thread(
+            lambda: [
+                speaker.seal((ids,) * MAX_BATCH_MESSAGES),
+                speaker.seal((status,) * MAX_BATCH_MESSAGES),
+                speaker.seal_body(b"\xdd" + (7_900_000).to_bytes(4, "big") + b"\xc0" * 7_900_000),
+            ]
+        )
+        watching = asyncio.ensure_future(watch.run())
+        answers = [await speaker.post(batch) for batch in batches]
+        assert await speaker.get("/v1/status") == 200
+        watching.cancel()
+    assert answers == [204, 204, 413]
+    assert watch.longest_s < LONGEST_S
+
+
+async def test_reading_page_after_page_keeps_nobody_waiting(local):
+    watch = LoopWatch()
+    async with local.running(0) as [runtime]:
+        speaker = Speaker(local, runtime)
+        pages = [f"/v1/jy1/blocks?from=0&to={BLOCKS}", "/v1/jy1/members", "/v1/jy1/proof/account/n0", "/v1/jy1/genesis"]
+        watching = asyncio.ensure_future(watch.run())
+        answers = await asyncio.gather(*[speaker.get(page) for page in pages * 4])
+        watching.cancel()
+    assert set(answers) == {200}
+    assert watch.longest_s < LONGEST_S
