@@ -202,6 +202,10 @@ class SequenceTaken(Rejected):
     message = "another transaction with sequence {sequence} is pending"
 
 
+class Superseded(Rejected):
+    message = "transaction {transaction_id} is superseded by {by}, which has the same sender and sequence"
+
+
 class SequenceGapTooWide(Rejected):
     message = "sequence {actual} is too far ahead: the next one is {expected}, at most {limit} may wait"
 
