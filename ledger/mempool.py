@@ -111,20 +111,9 @@ class Mempool:
             if not waiting:
                 del self._by_sender[transaction.sender], self._bytes_by_sender[transaction.sender]
 
-    @property
-    def senders(self) -> tuple[bytes, ...]:
-        """Addresses of those that have transactions pending."""
-        return tuple(self._by_sender)
-
     def find(self, sender: bytes, sequence: int) -> Transaction | None:
         """What a sender has pending under a sequence."""
         return self._by_sender.get(sender, {}).get(sequence)
-
-    def remove_sender(self, sender: bytes) -> tuple[Transaction, ...]:
-        """Drop all that an address has pending and return it."""
-        gone = tuple(self._by_sender.get(sender, {}).values())
-        self.remove(transaction.id for transaction in gone)
-        return gone
 
     def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[Transaction, ...]:
         """Drop what cannot enter a block at `height` any more and return it; `spent` gives next sequences."""

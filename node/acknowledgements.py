@@ -136,14 +136,6 @@ class Acknowledgements:
         self._forget_settled(news)
         return news
 
-    def purge(self, address: bytes) -> News:
-        """Drop what a member that has gone has pending."""
-        self._admission.on_head()
-        news = News()
-        if is_gone(Overlay(self._chain.head.state), address):
-            self._end_those_acknowledged(self._pool.remove_sender(address), {}, news)
-        return news
-
     # --- coming back -----------------------------------------------------------------------------
 
     def _take_back(self, transaction: Transaction) -> GridmeritError | None:

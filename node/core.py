@@ -523,12 +523,6 @@ class ChainNode:
         """Whether this chain could use a relay of that message."""
         return self._relays.lacks(name, self.chain.head.state)
 
-    # --- members that have gone ------------------------------------------------------------------
-
-    def purge(self, address: bytes) -> list[Action]:
-        """Drop what an address has pending, acknowledged or not: its member has gone for good."""
-        return self.acknowledgements.purge(address).actions
-
     # --- importing blocks ------------------------------------------------------------------------
 
     def _import_block(self, block: Block, peer: PeerId, now_ms: int) -> list[Action]:

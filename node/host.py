@@ -16,11 +16,11 @@ from typing import Protocol, TypeAlias, assert_never
 from consensus.relays import RelayName
 from ledger.errors import GridmeritError, NodeStopping, NotDisposable, StoreFailed
 from ledger.genesis import Genesis
-from ledger.hashing import Address
 from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
+from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
 from node.anchor import Anchor
 from node.clock import now_ms
 from node.core import ChainNode
@@ -48,7 +48,10 @@ from node.logs import get_logger, log_event
 from node.messages import Message
 from node.subscribers import Subscribers, Subscription
 
-_NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
+_LEVELS = {
+    NOT_EXECUTED: logging.WARNING,
+    **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+}  # of events in the log; others are there for debugging
 
 
 class Outside(Protocol):
@@ -157,13 +160,6 @@ class ChainHost:
         """Drop what waits from a peer."""
         self._inbox.drop_peer(peer)
 
-    async def purge(self, address: Address) -> None:
-        """Drop what a member that has gone has pending."""
-        async with self.settled:
-            if not self._is_closed:
-                for action in self.node.purge(address):
-                    await self._perform(action, [])
-
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         """A client's transactions: None for each that is accepted and on disk, else why not, in their order.
 
@@ -263,7 +259,7 @@ class ChainHost:
             case Acknowledge(outcomes=outcomes):
                 _answer(submissions, outcomes)
             case Publish(event=event):
-                level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
+                level = _LEVELS.get(str(event[0]), logging.DEBUG)
                 if self._log.isEnabledFor(level):
                     log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)

@@ -34,6 +34,12 @@ _OF_A_CHAIN = (
     Metric("mempool_bytes", "gauge", "Their size.", lambda chain: chain.mempool_bytes),
     Metric("agreement_missing_members", "gauge", "Members whom PBFT waits for.", lambda chain: len(chain.waiting_for)),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
+    Metric(
+        "acknowledged_not_executed_total",
+        "counter",
+        "Acknowledged transactions that can no longer be executed.",
+        lambda chain: chain.not_executed,
+    ),
     Metric("side_blocks_total", "counter", "Blocks beside the chain.", lambda chain: chain.forks.side_blocks),
     Metric("reorgs_total", "counter", "Changes to another branch.", lambda chain: chain.forks.reorgs),
     Metric("reorg_depth_blocks_max", "gauge", "The deepest of them.", lambda chain: chain.forks.deepest_reorg),

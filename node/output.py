@@ -64,6 +64,7 @@ HINTS: dict[str, str] = {
     "RepeatedPoint": "each value of --set once",
     "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
+    "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
     "SweepChanged": "another --out; or go on with the settings, the seed and the code that it began with",
     "SweepExists": "the same with --resume, which adds what is missing, or another --out",
     "SweepRunning": "wait for it, or another --out",

@@ -356,7 +356,7 @@ class Runtime:
     # --- members that have gone, and this node's own certificate -----------------------------------
 
     async def _watch_members(self) -> None:
-        """Cut off whoever a chain's last final block has revoked or let go: its sockets, and what it has pending."""
+        """Cut off whoever a chain's last final block has revoked or let go."""
         seen: dict[str, bytes] = {}
         while True:
             finals = {name: host.node.chain.final_hash for name, host in self.chains.items()}
@@ -371,9 +371,6 @@ class Runtime:
 
     async def _cut_off_the_gone(self, host: ChainHost) -> None:
         members = self._members[host.name]
-        for address in host.node.mempool.senders:
-            if members.has_ended(address):
-                await host.purge(address)
         for peer in self._book:
             await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
 

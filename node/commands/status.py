@@ -99,6 +99,8 @@ def _render_chain(chain: ChainStatus) -> str:
         lines.append(("syncing", f"to height {chain.sync_target}"))
     if chain.waiting_for:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
+    if chain.not_executed:
+        lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
     if chain.blocks_refused:
         lines.append(("blocks refused", chain.blocks_refused))
     return facts(lines)

@@ -52,6 +52,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "mempool_bytes": chain.mempool_bytes,
         "agreement_missing_members": 0,
         "blocks_refused_total": chain.blocks_refused,
+        "acknowledged_not_executed_total": 0,
         "side_blocks_total": chain.forks.side_blocks,
         "reorgs_total": chain.forks.reorgs,
         "reorg_depth_blocks_max": chain.forks.deepest_reorg,
