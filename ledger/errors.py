@@ -6,7 +6,7 @@ well in a log and stays machine-readable (`error.code`, `error.values`). A bug o
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class GridmeritError(Exception):
@@ -651,6 +651,13 @@ class StoreError(GridmeritError):
 
     exit_code = 4
 
+    def of(self, *, chain: str, path: object) -> Self:
+        """The same, saying whose store it is: in words, and by the values `chain` and `path`."""
+        if "chain" not in self.values:
+            self.args = (f"chain {chain} in {path}: {self}",)
+            self.values = {"path": path, **self.values, "chain": chain}
+        return self
+
 
 class StoreLocked(StoreError):
     message = "the store {path} is in use by another process"
@@ -899,6 +906,10 @@ class ForeignOrigin(Refused):
 class ChainNotHosted(Refused):
     message = "this node does not host chain {chain}"
     exit_code = 5
+
+
+class ChainOut(Refused):
+    message = "chain {chain} of this node is out: {detail}"
 
 
 class RateLimited(Refused):

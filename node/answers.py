@@ -93,6 +93,19 @@ class ChainStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ChainOutage:
+    """A chain of the node that is out: its store has failed it, and the others run. `error` is the error's name."""
+
+    chain: str
+    kind: str
+    error: str
+    message: str
+    path: str
+    remedy: str
+    since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     version: str
     member: str | None
@@ -101,6 +114,7 @@ class NodeStatus:
     chains: tuple[ChainStatus, ...]
     peers: tuple[dict[str, Any], ...]
     sealing: dict[str, Any]
+    outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
 
 

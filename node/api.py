@@ -9,7 +9,7 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import AbstractAsyncContextManager, asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
@@ -50,6 +50,7 @@ from ledger.overlay import Event
 from ledger.transaction import Transaction
 from node.answers import (
     BlockSummary,
+    ChainOutage,
     CreditInfo,
     MemberInfo,
     NodeStatus,
@@ -66,6 +67,7 @@ from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
+from node.outages import Outage
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
@@ -102,6 +104,8 @@ class RuntimeView(Protocol):
     def config(self) -> NodeConfig: ...
     @property
     def chains(self) -> Mapping[str, HostView]: ...
+    @property
+    def outages(self) -> Mapping[str, Outage]: ...
     @property
     def member(self) -> str | None: ...
     @property
@@ -184,8 +188,10 @@ class Api:
         runtime = self._runtime
         certificate = runtime.certificate_view()
         chains, member = [], runtime.member
-        for host in runtime.chains.values():
+        for host in tuple(runtime.chains.values()):
             async with host.settled:
+                if runtime.chains.get(host.name) is not host:
+                    continue  # it has failed meanwhile
                 chains.append(self._query(host).get_status(now))
                 if member is None and runtime.address is not None:  # admitted after the genesis
                     member = self._query(host).members.name_of(runtime.address)
@@ -197,13 +203,14 @@ class Api:
             chains=tuple(chains),
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
+            outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
         )
 
     def make_handler(self, question: Question) -> Handler:
         async def answer(request: web.Request) -> web.Response:
             host = self._host(request)
-            async with host.settled:
+            async with self._settled(host):
                 value = question.ask(self._query(host), request, self._clock())
             return _answer(to_json(value, question.kind))
 
@@ -221,7 +228,7 @@ class Api:
             raise BadRequest(what="from, to", have=f"{first}, {last}", want=f"ascending, at most {MAX_BLOCKS} blocks")
         found: list[BlockSummary] = []
         for start in range(first, last + 1, _CHUNK):
-            async with host.settled:
+            async with self._settled(host):
                 query = self._query(host)
                 chunk = [query.get_summary(height) for height in range(start, min(start + _CHUNK, last + 1))]
             found += [summary for summary in chunk if summary is not None]
@@ -262,7 +269,7 @@ class Api:
         known = [sibling.name for sibling in genesis.siblings]
         if name not in known:
             raise BadRequest(what="to", have=name[:50], want=_name_siblings(known))
-        async with host.settled:
+        async with self._settled(host):
             found = host.node.get_relays(genesis.chain_id_of(name))
         relays = tuple(
             RelayInfo(kind=kind, number=number, part=part, raw=raw.hex()) for kind, number, part, raw in found
@@ -278,21 +285,21 @@ class Api:
         if at not in ("head", "final"):
             raise BadRequest(what="at", have=at[:50], want="head or final")
         address = parse_address(ref) if ref.startswith("0x") else self._query(host).members.find(ref)
-        async with host.settled:
+        async with self._settled(host):
             document = describe_proof(prove_account(host.node, address, at_final=at == "final"), host.node)
         return _answer(to_json(document))
 
     async def prove_trade(self, request: web.Request) -> web.Response:
         host = self._host(request)
         period, index = _in_path(request, "period"), _in_path(request, "index")
-        async with host.settled:
+        async with self._settled(host):
             document = describe_proof(prove_trade(host.node, period, index), host.node)
         return _answer(to_json(document))
 
     async def prove_transaction(self, request: web.Request) -> web.Response:
         host = self._host(request)
         identity = parse_hash(request.match_info["id"], "transaction id")
-        async with host.settled:
+        async with self._settled(host):
             document = describe_proof(prove_transaction(host.node, identity), host.node)
         return _answer(to_json(document))
 
@@ -312,11 +319,22 @@ class Api:
     # --- inside --------------------------------------------------------------------------------------
 
     def _host(self, request: web.Request) -> HostView:
-        name = request.match_info["chain"]
-        host = self._runtime.chains.get(name)
-        if host is None:
-            raise UnknownChainName(name=name[:50], known=", ".join(self._runtime.chains))
-        return host
+        """Raises `ChainOut` or `UnknownChainName`."""
+        name, runtime = request.match_info["chain"], self._runtime
+        host = runtime.chains.get(name)
+        if host is not None:
+            return host
+        if name in runtime.outages:
+            raise runtime.outages[name].to_refusal()
+        raise UnknownChainName(name=name[:50], known=", ".join(runtime.chains))
+
+    @asynccontextmanager
+    async def _settled(self, host: HostView) -> AsyncIterator[None]:
+        """Hold a chain between two steps. Raises `ChainOut` where its store has failed it meanwhile."""
+        async with host.settled:
+            if (outage := self._runtime.outages.get(host.name)) is not None:
+                raise outage.to_refusal()
+            yield
 
     def _query(self, host: HostView) -> ChainQueries:
         query = self._queries.get(host.name)
@@ -495,6 +513,18 @@ def _answer_error(error: GridmeritError) -> web.Response:
 def _describe_error(error: GridmeritError) -> RemoteFault:
     values = {name: _show_plain(value) for name, value in error.values.items()}
     return RemoteFault(error=error.code, message=str(error), values=values)
+
+
+def _describe_outage(outage: Outage) -> ChainOutage:
+    return ChainOutage(
+        chain=outage.chain,
+        kind=outage.kind,
+        error=outage.error.code,
+        message=str(outage.error),
+        path=str(outage.path),
+        remedy=outage.remedy,
+        since_ms=outage.since_ms,
+    )
 
 
 def _describe(view: Any) -> dict[str, Any]:

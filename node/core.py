@@ -483,6 +483,8 @@ class ChainNode:
     def _on_relay_offered(self, raw: bytes, now_ms: int) -> list[Action]:
         try:
             return self._on_relay(raw, None, now_ms)
+        except StoreError:
+            raise
         except GridmeritError:
             return []  # whoever brings it is nobody in particular
 

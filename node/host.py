@@ -1,6 +1,6 @@
 """One chain on one node: events in, one step at a time, and its actions performed strictly in order.
 
-Whatever is written to disk is awaited before the next action. What cannot be written ends the node: nothing goes on as
+Whatever is written to disk is awaited before the next action. What cannot be written ends the chain: nothing goes on as
 if it had been.
 """
 
@@ -188,7 +188,7 @@ class ChainHost:
     # --- the worker ------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Step and perform until stopped. Whatever is raised is fatal for the node."""
+        """Step and perform until stopped. A `StoreError` is fatal for the chain, all else for the node."""
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
         event: Event = Started()  # before anything that others have sent meanwhile
         submissions: list[Submission] = []

@@ -55,6 +55,11 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         text = "Until the certificate shown to peers ends; renew it from 60 days before."
         left_s = (status.certificate["not_after_ms"] - now_ms) / 1_000
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
+    up = [({"chain": chain.chain}, 1) for chain in status.chains]
+    up += [({"chain": outage.chain}, 0) for outage in status.outages]
+    lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
+    why = [({"chain": outage.chain, "error": outage.error}, 1) for outage in status.outages]
+    lines += _family("chain_out_info", "gauge", "Why a chain is out.", why)
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)

@@ -345,7 +345,11 @@ def ask(live: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
 def test_up_is_idempotent(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pids = [find_pid(load_network(live), node) for node in load_network(live).nodes]
     assert run(["net", "up", str(live), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"started": [], "already_running": ["pv-101", "wind-122"]}
+    assert json.loads(capsys.readouterr().out) == {
+        "started": [],
+        "already_running": ["pv-101", "wind-122"],
+        "out": [],
+    }
     assert [find_pid(load_network(live), node) for node in load_network(live).nodes] == pids
 
 

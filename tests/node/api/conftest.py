@@ -41,6 +41,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
+from node.outages import Outage
 from node.subscribers import Subscribers, Subscription
 
 CHAIN = "jy1"
@@ -294,6 +295,7 @@ class MemoryRuntime:
             limits=Limits(**limits),
         )
         self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
+        self.outages: dict[str, Outage] = {}
         self.member = worlds[0].first
         self.address = _key_of(self.member).address
         self.started_ms = GENESIS_MS
