@@ -43,8 +43,9 @@ MAX_ENDINGS = 4_096
 _ALL_SEQUENCES = 2**63
 NOT_EXECUTED, EXECUTABLE_AGAIN = "not-executed", "executable-again"
 _PASSING = frozenset(
-    error.__name__ for error in (CredentialExpired, CredentialTooEarly, ExpiryTooFar, NotYetMember, UnknownMember)
-)  # what the next block may put right
+    error.__name__
+    for error in (CredentialExpired, CredentialTooEarly, ExpiryTooFar, NotYetMember, Superseded, UnknownMember)
+)  # what the next block may put right; who supersedes may itself come to nothing after a reorg
 
 
 @dataclass(slots=True)
@@ -127,11 +128,11 @@ class Acknowledgements:
         in_place = self._by_sequence(placed)
         self._note_placed(placed, news)
         self._take_back_removed(removed, {transaction.id for transaction in placed}, in_place, news)
-        self._try_again(news, in_place, is_reorg=bool(removed))
         head = self._chain.head
         view = Overlay(head.state)
         stale = self._pool.drop_stale(height=head.height + 1, spent=lambda sender: count_spent(view, sender))
         self._end_those_acknowledged(stale, in_place, news)
+        self._try_again(news, in_place, is_reorg=bool(removed))
         self._forget_buried(added, news)
         self._forget_settled(news)
         return news
@@ -171,14 +172,15 @@ class Acknowledgements:
                     self._end(transaction, obstacle, in_place, news)
 
     def _try_again(self, news: News, in_place: InPlace, *, is_reorg: bool) -> None:
-        """Ended ones may have become executable: by a reorg any, otherwise those that had come too early or late."""
+        """Ended ones may have become executable: by a reorg any, else those whose obstacle was one of the moment."""
         view = Overlay(self._chain.head.state)
         for identity, slot in tuple(self._fresh.items()):
             number, ending = self._endings[identity]
-            if (by := in_place.get(slot)) is not None:
+            if (by := in_place.get(slot, ending.by)) != ending.by:
                 self._put_ending(number, identity, _superseded(ending.height, by), news)
-                continue
-            if not (is_reorg or ending.code in _PASSING) or count_spent(view, slot[0]) > slot[1]:
+            rival = self._pool.find(*slot)
+            is_taken = count_spent(view, slot[0]) > slot[1] or (rival is not None and rival.id != identity)
+            if is_taken or not (is_reorg or ending.code in _PASSING):
                 continue
             transaction = journal.find(self._store, identity, max_bytes=self._max_bytes)
             obstacle = None if transaction is None else self._take_back(transaction)

@@ -148,6 +148,31 @@ def test_a_reorg_that_brings_it_back_undoes_its_ending(network):
     assert mine.id in world.node("n1").acknowledgements
 
 
+@pytest.mark.parametrize("height", [2, 6])  # of the head that the reorg leads to: `theirs` is pending again, or expired
+def test_a_reorg_that_leaves_its_place_free_has_it_executed_after_all(network, height):
+    # genesis ─┬─ … ─────── … <- head in the end, on which `theirs` has expired
+    #          └─ theirs … <- n1's head in between
+    world = World(network.genesis, network.keys, seed=3, hash_rate={"n0": 3_000, "n2": 500})
+    world.crash("n3")
+    world.partition({"n0"}, {"n1"}, {"n2"})
+    mine, theirs = pay(world, network.keys["n0"], 5, 0), pay(world, network.keys["n0"], 6, 0, expiry=3)
+    assert world.submit("n1", mine) == world.submit("n2", theirs) == (None,)
+    world.run_until(lambda: is_executed(world, "n2", theirs), limit_ms=60_000)
+    world.pause("n0")
+    world.heal()
+    world.partition({"n0"}, {"n1", "n2"})
+    world.run_until(lambda: is_executed(world, "n1", theirs), limit_ms=60_000)
+    assert ending(world, "n1", mine).by == theirs.id
+    world.resume("n0")
+    world.run_until(lambda: world.node("n0").chain.head.height == height, limit_ms=900_000)
+    assert world.node("n0").chain.head.work > world.node("n2").chain.head.work
+    world.heal()
+    world.run_until(lambda: is_executed(world, "n0", mine), limit_ms=60_000)
+    assert ending(world, "n1", mine) is None
+    assert [event[1] for event in told(world, "n1", EXECUTABLE_AGAIN)] == [mine.id]
+    assert ending(world, "n2", theirs).code == "Expired"
+
+
 # --- other ways to end -----------------------------------------------------------------------------
 
 
