@@ -9,6 +9,7 @@ from ledger.errors import NodeStopping, RemoteFailed, StoreCorrupt, StoreFailed,
 from node.checkup import examine
 from node.cli import run
 from node.client import Client
+from node.guard_file import GuardFile
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live
@@ -131,9 +132,10 @@ async def test_the_command_that_means_a_chain_that_is_out_says_so(make_local, ca
 
 async def test_a_chain_that_cannot_write_is_stopped_alone_until_none_is_left(make_local, caplog):
     local = make_local(2, siblings=("lh1",))
-    async with local.running(1):
+    async with local.running(1) as [other]:
         node = Runtime(local.configs[0])
         await node.start()
+        await local.until(lambda: other.peer_views()[0].connected)
         running = asyncio.ensure_future(node.run_until_signal())
         await local.until(lambda: min(local.height(node, chain) for chain in ("jy1", "lh1")) >= 2)
         lh1, directory = node.chains["lh1"], node.config.data_dir
@@ -151,6 +153,13 @@ async def test_a_chain_that_cannot_write_is_stopped_alone_until_none_is_left(mak
         [line] = [record for record in caplog.records if record.getMessage() == "chain-out"]
         assert (line.levelname, line.name) == ("CRITICAL", "gridmerit.lh1")
         assert {"error", "path", "detail", "remedy"} <= set(line.fields)
+        await local.until(lambda: not other.peer_views()[0].connected)
+        assert not [record for record in caplog.records if record.name == "gridmerit.http"], (
+            "its peers are refused by name"
+        )
+        assert node._links.find("lh1", other.public_key) is None
+        assert node._links.find("jy1", other.public_key).is_connected
+        GuardFile(directory / "lh1", lh1.chain_id).close()  # whoever mends it finds it free
         (directory / "lh1" / "guard.new").rmdir()
         block_guard(directory / "jy1")
         with pytest.raises(StoreFailed) as caught:
@@ -173,9 +182,12 @@ async def test_a_node_whose_chains_are_all_out_does_not_start(make_local):
 
 async def test_a_locked_store_still_ends_all(make_local):
     local = make_local(2, siblings=("lh1",), seals=False)
-    async with local.running(0):
-        with pytest.raises(StoreLocked, match="chain jy1 in ") as caught:
-            Runtime(local.configs[0])
+    directory = local.configs[0].data_dir / "lh1"
+    with (
+        GuardFile(directory, local.genesis.chain_id_of("lh1")),
+        pytest.raises(StoreLocked, match="chain lh1 in ") as caught,
+    ):
+        Runtime(local.configs[0])
     assert caught.value.exit_code == 9
 
 
