@@ -6,7 +6,7 @@ well in a log and stays machine-readable (`error.code`, `error.values`). A bug o
 
 from __future__ import annotations
 
-from typing import ClassVar
+from typing import ClassVar, Self
 
 
 class GridmeritError(Exception):
@@ -200,6 +200,10 @@ class AlreadyKnown(Rejected):
 
 class SequenceTaken(Rejected):
     message = "another transaction with sequence {sequence} is pending"
+
+
+class Superseded(Rejected):
+    message = "transaction {transaction_id} is superseded by {by}, which has the same sender and sequence"
 
 
 class SequenceGapTooWide(Rejected):
@@ -652,6 +656,13 @@ class StoreError(GridmeritError):
 
     exit_code = 4
 
+    def of(self, *, chain: str, path: object) -> Self:
+        """The same, saying whose store it is: in words, and by the values `chain` and `path`."""
+        if "chain" not in self.values:
+            self.args = (f"chain {chain} in {path}: {self}",)
+            self.values = {"path": path, **self.values, "chain": chain}
+        return self
+
 
 class StoreLocked(StoreError):
     message = "the store {path} is in use by another process"
@@ -900,6 +911,10 @@ class ForeignOrigin(Refused):
 class ChainNotHosted(Refused):
     message = "this node does not host chain {chain}"
     exit_code = 5
+
+
+class ChainOut(Refused):
+    message = "chain {chain} of this node is out: {detail}"
 
 
 class RateLimited(Refused):

@@ -111,27 +111,20 @@ class Mempool:
             if not waiting:
                 del self._by_sender[transaction.sender], self._bytes_by_sender[transaction.sender]
 
-    @property
-    def senders(self) -> tuple[bytes, ...]:
-        """Addresses of those that have transactions pending."""
-        return tuple(self._by_sender)
+    def find(self, sender: bytes, sequence: int) -> Transaction | None:
+        """What a sender has pending under a sequence."""
+        return self._by_sender.get(sender, {}).get(sequence)
 
-    def remove_sender(self, sender: bytes) -> tuple[bytes, ...]:
-        """Drop all that an address has pending and return the ids."""
-        gone = tuple(transaction.id for transaction in self._by_sender.get(sender, {}).values())
-        self.remove(gone)
-        return gone
-
-    def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[bytes, ...]:
-        """Drop what cannot enter a block at `height` any more and return its ids; `spent` gives next sequences."""
+    def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[Transaction, ...]:
+        """Drop what cannot enter a block at `height` any more and return it; `spent` gives next sequences."""
         stale = tuple(
-            transaction.id
+            transaction
             for sender, waiting in self._by_sender.items()
             for needed in (spent(sender),)
             for transaction in waiting.values()
             if transaction.sequence < needed or transaction.expiry_height < height
         )
-        self.remove(stale)
+        self.remove(transaction.id for transaction in stale)
         return stale
 
     def has_candidate(self, spent: Callable[[bytes], int]) -> bool:

@@ -18,6 +18,7 @@ from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
+_ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
 
 
 class KeyValue(Protocol):
@@ -83,7 +84,7 @@ class LevelStore:
     def get(self, key: bytes) -> bytes | None:
         try:
             value: bytes | None = self._db.get(key, verify_checksums=True)
-        except plyvel.Error as error:
+        except _ERRORS as error:
             raise _named(error) from error
         return value
 
@@ -95,13 +96,13 @@ class LevelStore:
                         batch.delete(key)
                     else:
                         batch.put(key, value)
-        except plyvel.Error as error:
+        except _ERRORS as error:
             raise _named(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         try:
             cursor = self._db.raw_iterator(verify_checksums=True)
-        except plyvel.Error as error:
+        except _ERRORS as error:
             raise _named(error) from error
         return _read_from(cursor, prefix)
 
@@ -128,12 +129,15 @@ def _own(directory: Path) -> int:
 
 def _open(directory: Path) -> plyvel.DB:
     """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
-    has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+    try:
+        has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+    except OSError as error:
+        raise StoreFailed(detail=str(error)) from error
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
         return plyvel.DB(str(directory), create_if_missing=True, paranoid_checks=True, bloom_filter_bits=10)
-    except plyvel.Error as error:
+    except _ERRORS as error:
         raise _named(error) from error
 
 
@@ -151,7 +155,7 @@ def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
                 break
             yield entry
             cursor.next()
-    except plyvel.Error as error:
+    except _ERRORS as error:
         raise _named(error) from error
     finally:
         cursor.close()

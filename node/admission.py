@@ -37,6 +37,10 @@ class Admission:
         self._preview: Overlay | None = None
         self._view: tuple[State, Overlay] | None = None
 
+    def spends_sequence(self, transaction: Transaction) -> bool:
+        """Whether it takes its sender's next sequence: a producer's own kinds do not."""
+        return transaction.kind not in self._contracts.producer_handlers
+
     def on_head(self) -> None:
         """What was tried out stood on a state that is no longer the head's."""
         self._preview = None

@@ -132,6 +132,7 @@ class Sender:
         Raises the node's refusal, or `Unreachable` from `until_ms` on.
         """
         transaction: Transaction | None = None
+        is_in_doubt = False  # whether a node that did not answer may hold it
         while True:
             try:
                 transaction = transaction or await self._sign(kind, payload)
@@ -139,11 +140,18 @@ class Sender:
             except (Unreachable, RemoteFailed):
                 if now_ms() >= until_ms:
                     raise
+                is_in_doubt = transaction is not None
                 await self._turn_to_another()
             except RemoteRejected as error:
                 if error.code not in _STALE or now_ms() >= until_ms:
                     raise
-                transaction = self._sequence = None
+                fate = await self._learn_fate(transaction) if transaction is not None and is_in_doubt else "superseded"
+                if fate == "included":
+                    assert transaction is not None
+                    self._sequence = transaction.sequence + 1
+                    return transaction
+                if fate == "superseded":
+                    transaction, self._sequence, is_in_doubt = None, None, False
                 await asyncio.sleep(_RETRY_S)
             else:
                 if not is_held:  # so its sequence is the next one's
@@ -172,6 +180,17 @@ class Sender:
             return (await self._clients[0].transaction(transaction.id)).status == "included"
         except (RemoteNotFound, RemoteFailed, Unreachable):
             return False
+
+    async def _learn_fate(self, transaction: Transaction) -> str:
+        """`included`, `superseded` where the chain has spent its sequence on another one, else `unknown`."""
+        try:
+            account = await self._clients[0].account(self._key.address)
+            await self._clients[0].transaction(transaction.id)
+        except RemoteNotFound:
+            return "superseded" if account.sequence > transaction.sequence else "unknown"
+        except (RemoteFailed, Unreachable):
+            return "unknown"
+        return "included"
 
     async def _sign(self, kind: str, payload: tuple[object, ...]) -> Transaction:
         account = await self._clients[0].account(self._key.address)

@@ -87,8 +87,22 @@ class ChainStatus:
     sync_target: int  # height, 0 while not syncing
     forks: Forks
     blocks_refused: int
+    not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
     anchor: AnchorStatus | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ChainOutage:
+    """A chain of the node that is out: its store has failed it, and the others run. `error` is the error's name."""
+
+    chain: str
+    kind: str
+    error: str
+    message: str
+    path: str
+    remedy: str
+    since_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +114,7 @@ class NodeStatus:
     chains: tuple[ChainStatus, ...]
     peers: tuple[dict[str, Any], ...]
     sealing: dict[str, Any]
+    outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
 
 
@@ -154,8 +169,31 @@ class BlockDetail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class EndingInfo:
+    """Why a transaction that this node acknowledged can no longer be executed, as its chain stands.
+
+    `code` is an error's name: "Superseded", "Expired", "MemberLeft" or whatever else refuses it. `by` took its place,
+    in a block of that height and hash, or still pending.
+    """
+
+    code: str
+    since_height: int  # of the head with which it ended
+    by: str | None = None
+    height: int | None = None
+    block: str | None = None
+
+    def __str__(self) -> str:
+        if self.code != "Superseded":
+            return f"{self.code}, found at height {self.since_height}"
+        if self.by is None:
+            return f"superseded by another transaction of its sender by height {self.since_height}"
+        where = f"in block {self.height} ({self.block})" if self.block else "which is pending"
+        return f"superseded by {self.by} {where}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionStatus:
-    """Where a transaction is: "pending", or "included" with its block."""
+    """Where a transaction is: "pending", "included" with its block, or "not-executed" and why."""
 
     id: str
     status: str
@@ -165,6 +203,7 @@ class TransactionStatus:
     code: str | None = None  # empty where it took effect, else the error's name
     depth: int = 0  # blocks that bury it, its own included
     final: bool = False
+    ending: EndingInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

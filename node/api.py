@@ -25,10 +25,12 @@ from ledger.codec import decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
     BadRequest,
+    ChainOut,
     ForeignOrigin,
     GridmeritError,
     InboxFull,
     Malformed,
+    NodeStopping,
     NotFound,
     PoolFull,
     RateLimited,
@@ -52,6 +54,7 @@ from ledger.overlay import Event
 from ledger.transaction import Transaction
 from node.answers import (
     BlockSummary,
+    ChainOutage,
     CreditInfo,
     MemberInfo,
     NodeStatus,
@@ -69,6 +72,7 @@ from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
+from node.outages import Outage
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
@@ -105,6 +109,8 @@ class RuntimeView(Protocol):
     def config(self) -> NodeConfig: ...
     @property
     def chains(self) -> Mapping[str, HostView]: ...
+    @property
+    def outages(self) -> Mapping[str, Outage]: ...
     @property
     def member(self) -> str | None: ...
     @property
@@ -188,8 +194,13 @@ class Api:
         runtime, now = self._runtime, self._clock()
         certificate = runtime.certificate_view()
         chains, member = [], runtime.member
-        for host in runtime.chains.values():
-            status, name = await self._ask(request, host, lambda chain: (chain.get_status(now), self._find_own(chain)))
+        for host in tuple(runtime.chains.values()):
+            try:
+                status, name = await self._ask(
+                    request, host, lambda chain: (chain.get_status(now), self._find_own(chain))
+                )
+            except ChainOut:
+                continue  # it has failed meanwhile
             chains.append(status)
             member = member or name  # admitted after the genesis
         return NodeStatus(
@@ -200,6 +211,7 @@ class Api:
             chains=tuple(chains),
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
+            outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
         )
 
@@ -316,18 +328,27 @@ class Api:
     # --- inside --------------------------------------------------------------------------------------
 
     def _host(self, request: web.Request) -> HostView:
-        name = request.match_info["chain"]
-        host = self._runtime.chains.get(name)
-        if host is None:
-            raise UnknownChainName(name=name[:50], known=", ".join(self._runtime.chains))
-        return host
+        """Raises `ChainOut` or `UnknownChainName`."""
+        name, runtime = request.match_info["chain"], self._runtime
+        host = runtime.chains.get(name)
+        if host is not None:
+            return host
+        if name in runtime.outages:
+            raise runtime.outages[name].to_refusal()
+        raise UnknownChainName(name=name[:50], known=", ".join(runtime.chains))
 
     async def _ask(self, request: web.Request, host: HostView, question: Callable[[ChainQueries], T]) -> T:
         """The client's question, in its turn. Raises as the question does, or `RateLimited`."""
         return await self._read(request, host, lambda node: question(self._query(host)))
 
     async def _read(self, request: web.Request, host: HostView, question: Callable[[ChainNode], T]) -> T:
-        return await self._readers.ask(request.remote or "", host, question)
+        """The same of the node. Raises `ChainOut`, too, where the chain's store has failed it meanwhile."""
+        try:
+            return await self._readers.ask(request.remote or "", host, question)
+        except NodeStopping:
+            if (outage := self._runtime.outages.get(host.name)) is not None:
+                raise outage.to_refusal() from None
+            raise
 
     def _query(self, host: HostView) -> ChainQueries:
         """In the chain's thread."""
@@ -519,6 +540,18 @@ def _answer_error(error: GridmeritError) -> web.Response:
 def _describe_error(error: GridmeritError) -> RemoteFault:
     values = {name: _show_plain(value) for name, value in error.values.items()}
     return RemoteFault(error=error.code, message=str(error), values=values)
+
+
+def _describe_outage(outage: Outage) -> ChainOutage:
+    return ChainOutage(
+        chain=outage.chain,
+        kind=outage.kind,
+        error=outage.error.code,
+        message=str(outage.error),
+        path=str(outage.path),
+        remedy=outage.remedy,
+        since_ms=outage.since_ms,
+    )
 
 
 def _describe(view: Any) -> dict[str, Any]:

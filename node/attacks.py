@@ -13,7 +13,7 @@ from itertools import cycle
 from pathlib import Path
 
 from consensus.contracts import DOUBLE_BALLOT, DOUBLE_VOTE, EQUIVOCATION
-from ledger.errors import GridmeritError, NobodyToAttack, NodeFailed, NotDisposable, RemoteNotFound
+from ledger.errors import ChainOut, GridmeritError, NobodyToAttack, NodeFailed, NotDisposable, RemoteNotFound
 from ledger.signatures import SigningKey
 from node.answers import BlockSummary, ChainStatus, NodeStatus
 from node.client import Client
@@ -215,6 +215,10 @@ class Assault:
         return {node.name: await self._clients[node.name].node_status() for node in self.honest}
 
     def _chain(self, status: NodeStatus) -> ChainStatus:
+        """Raises `ChainOut`."""
+        for outage in status.outages:
+            if outage.chain == self.network.chain:
+                raise ChainOut(chain=outage.chain, code=outage.error, detail=outage.message)
         return next(chain for chain in status.chains if chain.chain == self.network.chain)
 
     async def _agree(self) -> bool:

@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 import aiohttp
 
 from consensus import seal
-from ledger.errors import GridmeritError, StoreLocked, UnknownAccount
+from ledger.errors import GridmeritError, StoreError, StoreLocked, UnknownAccount
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
@@ -30,6 +30,7 @@ from node.core import ChainNode
 from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
 from node.network import measure_nonces_per_s
+from node.outages import make_outage
 from node.queries import ChainQueries
 from node.tls import PeerTls, make_client_context
 
@@ -270,8 +271,10 @@ def _check_chain(
     except StoreLocked:
         return Finding(what, "ok", "in use by the running node; stop it to have the store checked"), None
     except GridmeritError as error:
-        remedy = "put another stopped node's `ledger` directory in place of this one, and keep the `guard` file"
-        return Finding(what, "fail", f"{error.code}: {error}", remedy), None
+        if not isinstance(error, StoreError):
+            return Finding(what, "fail", f"{error.code}: {error}"), None
+        outage = make_outage(genesis, directory, error, now_ms())
+        return Finding(what, "fail", f"{error.code}: {error}", outage.remedy), None
     detail = f"head {head.height} ({head.hash.hex()[:12]}…), its state root matches, guard file at {record.height}"
     return Finding(what, "ok", detail), member
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import errno
 from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import asdict
 from types import TracebackType
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from node.answers import (
     ChainStatus,
     CreditInfo,
     DigestsInfo,
+    EndingInfo,
     MarketPeriods,
     MemberInfo,
     NodeStatus,
@@ -45,6 +47,7 @@ from node.answers import (
     from_json,
 )
 from node.config import NetworkDocument
+from node.numbering import Numbering
 
 _T = TypeVar("_T")
 
@@ -53,23 +56,25 @@ _ANSWERED = frozenset({200, 202})
 _RETRY_STATUS = frozenset({429, 502, 503, 504})
 _RETRY_PAUSES_S = (0.1, 0.4)
 _SILENCE_S = 30.0  # a node sends an empty line long before that
-_STALE_SEQUENCE = frozenset({"SequenceTooLow", "SequenceTaken"})
+_STALE_SEQUENCE = frozenset({"SequenceTooLow", "SequenceTaken"})  # the node holds nothing: another number may be tried
+_NUMBERS_TRIED = 5
 
 
 class Client:
     """One chain as one node sees it. Use as `async with Client(url, "jy1") as client`.
 
     Every method raises `Unreachable`, `RemoteNotFound`, `RemoteRejected`, `RemoteFailed` or `BadAnswer`. A member is
-    referred to by name, by address ("0x…") or by the 20 bytes of it.
+    referred to by name, by address ("0x…") or by the 20 bytes of it. Clients of several nodes that send with one key
+    share a `numbering`: nodes do not number for each other, and of two transactions with one sequence one is executed.
     """
 
-    def __init__(self, url: str, chain: str, *, timeout_s: float = 10.0) -> None:
+    def __init__(self, url: str, chain: str, *, timeout_s: float = 10.0, numbering: Numbering | None = None) -> None:
         self.url = (url if "://" in url else f"http://{url}").rstrip("/")
         self.chain = chain
         self._timeout = aiohttp.ClientTimeout(total=timeout_s)
         self._session: aiohttp.ClientSession | None = None
         self._chain_id: bytes | None = None
-        self._sending: dict[bytes, asyncio.Lock] = {}
+        self.numbering = numbering or Numbering()
 
     async def __aenter__(self) -> Client:
         self._session = aiohttp.ClientSession(timeout=self._timeout, auto_decompress=False)
@@ -173,26 +178,35 @@ class Client:
     # --- transactions ----------------------------------------------------------------------------------
 
     async def transaction(self, transaction_id: str | bytes) -> TransactionStatus:
-        """Where a transaction is. Raises `RemoteNotFound` where it is neither pending nor on the chain."""
+        """Where a transaction is, or why it will never be executed. Raises `RemoteNotFound` where nothing is known."""
         return await self._get(TransactionStatus, self._path("tx", _show_id(transaction_id)))
 
     async def wait_for(
-        self, transaction_id: str | bytes, *, timeout_s: float = 60.0, depth: int = 1, poll_s: float = 0.1
+        self,
+        transaction_id: str | bytes,
+        *,
+        timeout_s: float = 60.0,
+        depth: int = 1,
+        final: bool = False,
+        poll_s: float = 0.1,
     ) -> TransactionStatus:
-        """Wait until `depth` blocks bury a transaction, its own included. Raises `TimedOut`.
+        """Wait until `depth` blocks bury a transaction, its own included, and with `final` until its block is final.
 
-        One that was refused in its block has arrived, too: look at `code`.
+        One that was refused in its block has arrived, too: look at `code`. Raises `TimedOut`, and `RemoteRejected` with
+        the ending's code, such as "Superseded", where the node knows that no block will hold it.
         """
         identity = _show_id(transaction_id)
         try:
             async with asyncio.timeout(timeout_s):
                 while True:
                     found = await self._find(identity)
-                    if found is not None and found.depth >= depth:
+                    if found is not None and found.ending is not None:
+                        raise _not_executed(identity, found.ending)
+                    if found is not None and found.depth >= depth and (found.final or not final):
                         return found
                     await asyncio.sleep(poll_s)
         except TimeoutError:
-            what = f"inclusion of transaction {identity} at depth {depth}"
+            what = f"inclusion of transaction {identity} {'in a final block' if final else f'at depth {depth}'}"
             raise TimedOut(what=what, timeout_s=timeout_s) from None
 
     async def submit(self, transactions: Sequence[Transaction]) -> list[RemoteRejected | None]:
@@ -208,16 +222,19 @@ class Client:
     ) -> bytes:
         """Sign a transaction with the sender's next sequence and submit it; its id.
 
-        Raises `RemoteRejected`. Sends of one key through one client wait for each other; where another client
-        took the sequence meanwhile, this one tries once more.
+        Raises `RemoteRejected`. Sends of one key wait for each other. Where another program took the sequence
+        meanwhile, the node has refused the transaction and holds nothing of it: it is signed anew with a later one.
         """
-        async with self._sending.setdefault(key.public_key, asyncio.Lock()):
-            for is_last in (False, True):
+        sender = (self.chain, key.public_key)
+        async with self.numbering.turn(sender):
+            for tries_left in reversed(range(_NUMBERS_TRIED)):
                 transaction = await self._make_transaction(key, kind, payload, lifetime_blocks)
                 (error,) = await self.submit([transaction])
+                if error is None or error.code == "SequenceTaken":
+                    self.numbering.note(sender, transaction.sequence, transaction.expiry_height)
                 if error is None:
                     return transaction.id
-                if is_last or error.code not in _STALE_SEQUENCE:
+                if not tries_left or error.code not in _STALE_SEQUENCE:
                     raise error
         raise AssertionError("the loop returns or raises")
 
@@ -230,7 +247,7 @@ class Client:
         return make_transaction(
             key,
             chain_id=self._chain_id,
-            sequence=account.next_sequence,
+            sequence=self.numbering.choose((self.chain, key.public_key), account),
             expiry_height=account.height + lifetime_blocks,
             kind=kind,
             payload=payload,
@@ -342,6 +359,11 @@ def _failure(status: int, raw: bytes, url: str) -> GridmeritError:
 
 def _rejected(fault: RemoteFault) -> RemoteRejected:
     return RemoteRejected(code=fault.error, detail=fault.message, values=fault.values)
+
+
+def _not_executed(identity: str, ending: EndingInfo) -> RemoteRejected:
+    detail = f"transaction {identity} was acknowledged and cannot be executed any more: {ending}"
+    return RemoteRejected(code=ending.code, detail=detail, values={"id": identity, **asdict(ending)})
 
 
 def _unreachable(url: str, error: Exception) -> Unreachable:

@@ -41,7 +41,6 @@ from consensus.quorum import (
 )
 from consensus.relays import RELAY, Relay, RelayName
 from consensus.timestamps import Ahead, compare_with_clock
-from ledger import journal
 from ledger.accounts import get_account, get_sealers
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_header
 from ledger.chain import WINDOW, Chain, Changes, Entry
@@ -66,7 +65,6 @@ from ledger.errors import (
 from ledger.execution import BlockContext, Executor, compute_period, execute_block
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
-from ledger.membership import is_gone
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
 from ledger.sealers import get_known_sealers, get_voters
@@ -74,6 +72,7 @@ from ledger.signatures import SigningKey
 from ledger.store import KeyValue
 from ledger.transaction import Transaction
 from node import messages as wire
+from node.acknowledgements import MAX_ENDINGS, Acknowledgements
 from node.admission import Admission
 from node.agreement import Agreement
 from node.anchor import Anchor, Mooring
@@ -118,7 +117,6 @@ _MAX_RELAY_BYTES = 2_000_000
 _MAX_FINAL_DEPTH = 4 * WINDOW
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
 _MAX_UNPROVEN = 4  # of one peer
-_ALL_SEQUENCES = 2**63
 _MAX_PROPOSALS = 16  # undecided blocks under PBFT; the agreement remembers as many verdicts
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 _STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
@@ -168,6 +166,7 @@ class ChainNode:
         self._announced = Announcements()
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
+        self.acknowledgements = Acknowledgements(self.chain, store, self.mempool, self._admission)
         self._outgoing = Outgoing(genesis)
         self._handovers = Handovers(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
@@ -184,7 +183,6 @@ class ChainNode:
         self._bad: dict[bytes, None] = {}
         self._unproven: dict[PeerId, deque[bytes]] = {}  # blocks said to be certified, by members not known here
         self.blocks_refused = 0
-        self._acknowledged: dict[bytes, None] = {}
         self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
         self._beats = 0  # heartbeats so far
         self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
@@ -220,23 +218,12 @@ class ChainNode:
                 assert_never(event)
 
     def _on_started(self, now_ms: int) -> list[Action]:
-        limit = self.params.ledger.max_transaction_bytes
-        lost: list[bytes] = []
-        for transaction in journal.load(self._store, max_bytes=limit):
-            try:
-                self._admission.readmit(transaction, self.chain.head)
-            except GridmeritError:
-                place = self.chain.find_transaction(transaction.id)
-                if place is None or self._is_buried(place[0]):
-                    lost.append(transaction.id)
-                    continue
-            self._acknowledged[transaction.id] = None
-        forget: list[Action] = [Persist(changes=journal.rows_to_forget(lost))] if lost else []
+        taken_up = self.acknowledgements.open().actions
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
         if self._agreement is not None:
-            forget += self._load_proposals()
-            return [*forget, beat, *self._repeat(now_ms), *self._begin_height(now_ms)]
-        return [*forget, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
+            taken_up += self._load_proposals()
+            return [*taken_up, beat, *self._repeat(now_ms), *self._begin_height(now_ms)]
+        return [*taken_up, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> list[Action]:
         match name:
@@ -498,6 +485,8 @@ class ChainNode:
     def _on_relay_offered(self, raw: bytes, now_ms: int) -> list[Action]:
         try:
             return self._on_relay(raw, None, now_ms)
+        except StoreError:
+            raise
         except GridmeritError:
             return []  # whoever brings it is nobody in particular
 
@@ -539,16 +528,6 @@ class ChainNode:
     def lacks(self, name: RelayName) -> bool:
         """Whether this chain could use a relay of that message."""
         return self._relays.lacks(name, self.chain.head.state)
-
-    # --- members that have gone ------------------------------------------------------------------
-
-    def purge(self, address: bytes) -> list[Action]:
-        """Drop what an address has pending, acknowledged or not: its member has gone for good."""
-        self._admission.on_head()
-        done = [identity for identity in self.mempool.remove_sender(address) if identity in self._acknowledged]
-        for identity in done:
-            del self._acknowledged[identity]
-        return [Persist(changes=journal.rows_to_forget(done))] if done else []
 
     # --- importing blocks ------------------------------------------------------------------------
 
@@ -658,7 +637,7 @@ class ChainNode:
         """Make `entry` the head: one batch on disk first, then peers, subscribers, votes and the next candidate."""
         sealed_here = self._key is not None and entry.header.producer == self._key.public_key
         move = self.chain.move_head(entry)
-        forgotten = self._settle_mempool(move.removed, move.added)
+        settled = self.acknowledgements.on_head(move.removed, move.added)
         certified = [
             QuorumCertificate.from_value(tx.payload[0])
             for added in move.added
@@ -668,7 +647,7 @@ class ChainNode:
         ]
         self._relays.on_head(entry.height)
         final_before = self.chain.final_height
-        rows: Changes = [*move.changes, *forgotten]
+        rows: Changes = [*move.changes, *settled.changes]
         for certificate in certified:
             rows += self._finalise(certificate)
             rows.append(_certificate_row(certificate))
@@ -683,7 +662,7 @@ class ChainNode:
             actions.insert(0, Guard(record=self._guard))  # else a crash between the two would look like a rollback
         if not self.is_syncing and self._agreement is None:
             actions.append(Broadcast(message=announce_block(entry), but=source))
-        actions += [Publish(event=event) for event in move.events]
+        actions += [Publish(event=event) for event in (*move.events, *settled.events)]
         if move.removed:
             actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
         actions.append(Publish(event=("head", entry.height, entry.hash, entry.header.producer_address)))
@@ -691,41 +670,6 @@ class ChainNode:
         if self.chain.final_height > final_before:
             actions += self._deliver_above(final_before)
         return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
-
-    def _settle_mempool(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
-        """Return what a reorg took off the chain, drop what it put on; rows of acknowledgements no longer needed."""
-        self._admission.on_head()
-        dug_up: list[Transaction] = []  # their acknowledgements may have been forgotten already
-        for entry in added:
-            assert entry.block is not None
-            self.mempool.remove(tx.id for tx in entry.block.transactions)
-        for entry in reversed(removed):
-            block = self.chain.get_block(entry.hash)
-            assert block is not None
-            for transaction in block.transactions:
-                try:
-                    self._admission.readmit(transaction, self.chain.head)
-                except GridmeritError:
-                    continue
-                if len(removed) > journal.BURIED_DEPTH:
-                    dug_up.append(transaction)
-        head = self.chain.head
-        view = Overlay(head.state)
-        stale = self.mempool.drop_stale(height=head.height + 1, spent=lambda sender: _count_spent(view, sender))
-        done = [identity for identity in stale if identity in self._acknowledged]
-        for entry in added if self._acknowledged else ():
-            buried_hash = self.chain.hash_at(entry.height - journal.BURIED_DEPTH)
-            buried = self.chain.get_block(buried_hash) if buried_hash else None
-            if buried is not None:
-                done += [tx.id for tx in buried.transactions if tx.id in self._acknowledged]
-        for identity in done:
-            del self._acknowledged[identity]
-        self._acknowledged.update((transaction.id, None) for transaction in dug_up)
-        return [*journal.rows_to_forget(done), *journal.rows_to_keep(dug_up)]
-
-    def _is_buried(self, block_hash: bytes) -> bool:
-        header = self.chain.get_header(block_hash)
-        return header is not None and header.height + journal.BURIED_DEPTH <= self.chain.head.height
 
     def _finalise(self, certificate: QuorumCertificate) -> Changes:
         entry = self.chain.get(certificate.statement.block_hash)
@@ -1059,7 +1003,7 @@ class ChainNode:
             try:
                 self._admission.submit(transaction, head, context)
             except AlreadyKnown as error:
-                outcomes.append(None if transaction.id in self._acknowledged else error)
+                outcomes.append(None if transaction.id in self.acknowledgements else error)
                 continue
             except GridmeritError as error:
                 outcomes.append(error)
@@ -1069,8 +1013,7 @@ class ChainNode:
         answer = Acknowledge(outcomes=tuple(outcomes))
         if not accepted:
             return [answer]
-        self._acknowledged.update((transaction.id, None) for transaction in accepted)
-        keep = Persist(changes=journal.rows_to_keep(accepted))
+        keep = Persist(changes=self.acknowledgements.keep(accepted))
         return [keep, answer, *push_transactions(accepted), *self._note_work(now_ms)]
 
     # --- catching up -----------------------------------------------------------------------------
@@ -1183,6 +1126,7 @@ class ChainNode:
             ),
             "announced proposals": (len(self._announced), self._announced.limit),
             "undecided proposals": (len(self._proposals), _MAX_PROPOSALS + 2),
+            "endings of acknowledged transactions": (self.acknowledgements.ending_count, MAX_ENDINGS),
             **self._gossip.get_loads(),
         }
 
@@ -1228,8 +1172,3 @@ class ChainNode:
 
 def _certificate_row(certificate: QuorumCertificate) -> tuple[bytes, bytes]:
     return (_CERTIFICATE_ROW + certificate.statement.slot.to_bytes(8, "big"), certificate.raw)
-
-
-def _count_spent(view: Overlay, sender: bytes) -> int:
-    """A sender's next sequence; of one whose membership is over, every sequence there is."""
-    return _ALL_SEQUENCES if is_gone(view, sender) else get_account(view, sender).sequence

@@ -1,7 +1,7 @@
 """One chain on one node: events in, one step at a time, and its actions performed strictly in order.
 
 A step is taken, and written to disk, in the chain's own thread; whatever it does outside, in the event loop's, which no
-step keeps waiting. What cannot be written ends the node: nothing goes on as if it had been.
+step keeps waiting. What cannot be written ends the chain: nothing goes on as if it had been.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
+from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
 from node.active_members import FinalMembers
 from node.anchor import Anchor
 from node.chain_thread import ChainThread
@@ -55,7 +56,10 @@ T = TypeVar("T")
 _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
-_NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
+_LEVELS = {
+    NOT_EXECUTED: logging.WARNING,
+    **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+}  # of events in the log; others are there for debugging
 
 
 class Outside(Protocol):
@@ -182,12 +186,6 @@ class ChainHost:
         """
         return await self._thread.read(lambda: question(self.node))
 
-    async def purge(self) -> None:
-        """Drop what members that have gone have pending."""
-        async with self._thread.settled:
-            if not self._is_closed:
-                await self._perform_all(await self._thread.run(self._purge), [])
-
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
         """A client's transactions: None for each that is accepted and on disk, else why not, in their order.
 
@@ -216,7 +214,7 @@ class ChainHost:
     # --- the worker ------------------------------------------------------------------------------
 
     async def run(self) -> None:
-        """Step and perform until stopped. Whatever is raised is fatal for the node."""
+        """Step and perform until stopped. A `StoreError` is fatal for the chain, all else for the node."""
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
         event: Event = Started()  # before anything that others have sent meanwhile
         submissions: list[Submission] = []
@@ -288,11 +286,6 @@ class ChainHost:
         self.members.refresh()
         return work
 
-    def _purge(self) -> list[Action]:
-        """In the chain's thread."""
-        gone = [address for address in self.node.mempool.senders if self.members.has_ended(address)]
-        return self._write(action for address in gone for action in self.node.purge(address))
-
     def _write(self, actions: Iterable[Action]) -> list[Action]:
         """Write what is to be written, in its order: sooner than asked for does no harm. The other actions."""
         others: list[Action] = []
@@ -332,7 +325,7 @@ class ChainHost:
             case Acknowledge(outcomes=outcomes):
                 _answer(submissions, outcomes)
             case Publish(event=event):
-                level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
+                level = _LEVELS.get(str(event[0]), logging.DEBUG)
                 if self._log.isEnabledFor(level):
                     log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)

@@ -132,6 +132,14 @@ class Links:
                 task.cancel()
         self._peers.pop(key, None)
 
+    def drop_chain(self, name: str) -> None:
+        """Send nothing on a chain any more."""
+        for chain, key in tuple(self._outboxes):
+            if chain == name:
+                outbox, task = self._outboxes.pop((chain, key))
+                outbox.disconnect()
+                task.cancel()
+
     def view(self, peer: PeerConfig) -> PeerView:
         """How it stands with a peer, whether or not it has been connected yet."""
         shared = tuple(name for name in self._chains if peer.hosts(name))

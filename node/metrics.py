@@ -34,6 +34,12 @@ _OF_A_CHAIN = (
     Metric("mempool_bytes", "gauge", "Their size.", lambda chain: chain.mempool_bytes),
     Metric("agreement_missing_members", "gauge", "Members whom PBFT waits for.", lambda chain: len(chain.waiting_for)),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
+    Metric(
+        "acknowledged_not_executed_total",
+        "counter",
+        "Acknowledged transactions that can no longer be executed.",
+        lambda chain: chain.not_executed,
+    ),
     Metric("side_blocks_total", "counter", "Blocks beside the chain.", lambda chain: chain.forks.side_blocks),
     Metric("reorgs_total", "counter", "Changes to another branch.", lambda chain: chain.forks.reorgs),
     Metric("reorg_depth_blocks_max", "gauge", "The deepest of them.", lambda chain: chain.forks.deepest_reorg),
@@ -49,6 +55,11 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         text = "Until the certificate shown to peers ends; renew it from 60 days before."
         left_s = (status.certificate["not_after_ms"] - now_ms) / 1_000
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
+    up = [({"chain": chain.chain}, 1) for chain in status.chains]
+    up += [({"chain": outage.chain}, 0) for outage in status.outages]
+    lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
+    why = [({"chain": outage.chain, "error": outage.error}, 1) for outage in status.outages]
+    lines += _family("chain_out_info", "gauge", "Why a chain is out.", why)
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)

@@ -15,12 +15,13 @@ from textwrap import wrap
 import click
 
 from ledger.errors import GridmeritError
+from node.outages import REMEDIES
 
 _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
+    **REMEDIES,
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
-    "AnchorContradicted": "gridmerit block {height} on a node that you trust; if it has the anchor, copy that `ledger`",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
@@ -32,6 +33,7 @@ HINTS: dict[str, str] = {
     "BadReplay": "gridmerit sim trial NAME --film FILE, which writes one",
     "BadSetting": "gridmerit sim show {scenario}",
     "BusyDirectory": "gridmerit net status DIR, or another directory",
+    "ChainOut": "gridmerit status, which says what to do; the node's other chains run",
     "ClusterUnusable": "dask scheduler, and on each machine: dask worker {address}",
     "ForeignApplication": "gridmerit member apply --genesis FILE with the genesis of this network",
     "ForeignWorker": "the same version of gridmerit on every worker, then --resume",
@@ -62,8 +64,8 @@ HINTS: dict[str, str] = {
     "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
     "RepeatedPoint": "each value of --set once",
-    "RolledBack": "put a newer `ledger` directory in its place, such as another stopped node's; keep `guard`",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
+    "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
     "SweepChanged": "another --out; or go on with the settings, the seed and the code that it began with",
     "SweepExists": "the same with --resume, which adds what is missing, or another --out",
     "SweepRunning": "wait for it, or another --out",

@@ -8,13 +8,13 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
 from ledger.errors import GridmeritError, NodeFailed
-from node.answers import NodeStatus
+from node.answers import ChainOutage, NodeStatus
 from node.client import Client
 from node.clock import now_ms
 from node.network import Network, NodeEntry
@@ -34,6 +34,18 @@ class NodeState:
     status: NodeStatus | None
     problem: str = ""
 
+    def runs(self, chain: str) -> bool:
+        """Whether it answers and the chain is not out."""
+        return self.status is not None and any(one.chain == chain for one in self.status.chains)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NetworkStart:
+    """The names of the nodes that were started, and the chains that nodes run without, by the node's name."""
+
+    started: list[str]
+    outages: list[tuple[str, ChainOutage]]
+
 
 def find_pid(network: Network, node: NodeEntry) -> int | None:
     """The node's process, None where it is not running (a stale pid file does not count)."""
@@ -48,48 +60,81 @@ def find_pid(network: Network, node: NodeEntry) -> int | None:
 def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start",)) -> bool:
     """Start a node in the background; False where it runs already. Its output goes to `node.log`.
 
-    `verb` is the command that runs it, to which its directory is added.
+    Raises `NodeFailed`. `verb` is the command that runs it, to which its directory is added.
     """
     if find_pid(network, node) is not None:
         return False
     home = network.directory_of(node).resolve()
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
-    with (home / "node.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-P", "-m", "node", *verb, str(home)],
-            stdin=subprocess.DEVNULL,
-            stdout=log,
-            stderr=log,
-            env={**os.environ, "PYTHONPATH": path},
-            start_new_session=True,
-        )
-    (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
+    try:
+        with (home / "node.log").open("ab") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-P", "-m", "node", *verb, str(home)],
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                env={**os.environ, "PYTHONPATH": path},
+                start_new_session=True,
+            )
+        (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
+    except OSError as error:
+        raise _failed(network, node, f"could not be started ({error})") from None
     while process.poll() is None and find_pid(network, node) is None:
         time.sleep(_POLL_S / 20)  # a process has no command line for an instant while it starts
     return True
 
 
-async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS) -> list[str]:
-    """Start every node that does not run, and wait until all are connected; the names of those started.
+async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS) -> NetworkStart:
+    """Start every node that does not run, and wait until all are connected on the chains that they run.
 
-    Raises `NodeFailed` where one ends or does not become healthy in time.
+    Raises `NodeFailed` where one ends or does not become healthy in time. Then, and when interrupted, those that were
+    started are stopped again.
     """
-    started = [node.name for node in network.nodes if start_node(network, node)]
-    deadline_ms = now_ms() + within_ms
-    waiting = list(network.nodes)
-    while waiting:
-        for node in list(waiting):
-            state = await get_state(network, node)
-            if is_healthy(network, state):
-                waiting.remove(node)
-            elif state.pid is None:
-                raise _failed(network, node, "ended before it was healthy")
-            elif now_ms() > deadline_ms:
-                raise _failed(network, node, f"is not healthy after {within_ms // 1_000} s ({state.problem})")
-        if waiting:
-            await asyncio.sleep(_POLL_S)
-    return started
+    started: list[NodeEntry] = []
+    try:
+        for node in network.nodes:
+            if start_node(network, node):
+                started.append(node)
+        states = await _wait_until_healthy(network, now_ms() + within_ms)
+    except NodeFailed as error:
+        raise _stop_again(network, started, error) from None
+    except BaseException:
+        stop_nodes(network, started)
+        raise
+    outages = [(state.entry.name, outage) for state in states if state.status for outage in state.status.outages]
+    return NetworkStart(started=[node.name for node in started], outages=outages)
+
+
+async def _wait_until_healthy(network: Network, deadline_ms: int) -> list[NodeState]:
+    connected: set[str] = set()
+    while True:
+        states = [await get_state(network, node) for node in network.nodes]
+        ended = [state for state in states if state.pid is None]
+        if ended:
+            raise _failed(network, ended[0].entry, "ended before it was healthy")
+        impaired = {state.entry.key for state in states if state.status and state.status.outages}
+        connected |= {state.entry.name for state in states if is_healthy(network, state, but=impaired)}
+        waiting = [state for state in states if state.entry.name not in connected]
+        if not waiting:
+            return states
+        if now_ms() > deadline_ms:
+            raise _failed(network, waiting[0].entry, f"is not healthy in time ({waiting[0].problem})")
+        await asyncio.sleep(_POLL_S)
+
+
+def _stop_again(network: Network, started: Sequence[NodeEntry], error: NodeFailed) -> NodeFailed:
+    """The same, and what became of the others: why those that ended did so, which were stopped again, which run."""
+    others = [node for node in network.nodes if node.name != error.values["name"]]
+    ended = [node for node in others if find_pid(network, node) is None]
+    stop_nodes(network, started)
+    stopped = [node.name for node in others if node in started and node not in ended]
+    running = [node.name for node in others if node not in started and node not in ended]
+    more = [f"{node.name} ended, too; its log ends: {read_log_tail(network.directory_of(node))}" for node in ended]
+    more += [f"stopped again: {', '.join(stopped)}"] if stopped else []
+    more += [f"still running, as before: {', '.join(running)}"] if running else []
+    log = "; ".join([str(error.values["log"]), *more])
+    return NodeFailed(**{**error.values, "log": log, "stopped": stopped, "running": running})
 
 
 async def get_state(network: Network, node: NodeEntry) -> NodeState:
@@ -102,14 +147,19 @@ async def get_state(network: Network, node: NodeEntry) -> NodeState:
             status = await client.node_status()
     except GridmeritError as error:
         return NodeState(entry=node, pid=pid, status=None, problem=str(error))
-    own = {other.key for other in network.nodes}  # a node.toml may name others, which are not ours to wait for
-    lost = [peer["name"] for peer in status.peers if not peer["connected"] and peer["key"] in own]
+    lost = _list_lost(network, status)
     return NodeState(entry=node, pid=pid, status=status, problem=f"no connection to {', '.join(lost)}" if lost else "")
 
 
-def is_healthy(network: Network, state: NodeState) -> bool:
-    """Whether it answers and is connected to everybody else."""
-    return state.status is not None and not state.problem
+def is_healthy(network: Network, state: NodeState, *, but: Collection[str] = ()) -> bool:
+    """Whether it answers and is connected to everybody else, those with these keys left out."""
+    return state.status is not None and not _list_lost(network, state.status, but)
+
+
+def _list_lost(network: Network, status: NodeStatus, but: Collection[str] = ()) -> list[str]:
+    """Names of the network's other nodes that a node is not connected to; a node.toml may have more peers."""
+    own = {node.key for node in network.nodes} - set(but)
+    return [peer["name"] for peer in status.peers if not peer["connected"] and peer["key"] in own]
 
 
 def stop_network(network: Network, *, grace_ms: int = _GRACE_MS) -> dict[str, str]:

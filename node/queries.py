@@ -47,6 +47,7 @@ from node.answers import (
     ChainStatus,
     ContributionsInfo,
     CreditInfo,
+    EndingInfo,
     Forks,
     GateInfo,
     GridSettlementInfo,
@@ -107,6 +108,7 @@ class ChainQueries:
             sync_target=node.sync_target,
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,
+            not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             anchor=self._get_anchor(),
         )
@@ -185,9 +187,9 @@ class ChainQueries:
         place = self._chain.find_transaction(identity)
         header = None if place is None else self._chain.get_header(place[0])
         if place is None or header is None:
-            if identity not in self._node.mempool:
-                raise UnknownTransaction(transaction_id=identity.hex())
-            return TransactionStatus(id=identity.hex(), status="pending")
+            if identity in self._node.mempool:
+                return TransactionStatus(id=identity.hex(), status="pending")
+            return TransactionStatus(id=identity.hex(), status="not-executed", ending=self._get_ending(identity))
         block_hash, index = place
         return TransactionStatus(
             id=identity.hex(),
@@ -198,6 +200,20 @@ class ChainQueries:
             code=self._get_codes(block_hash)[index],
             depth=self._depth_of(header),
             final=header.height <= self._chain.final_height,
+        )
+
+    def _get_ending(self, identity: bytes) -> EndingInfo:
+        ending = self._node.acknowledgements.get_ending(identity)
+        if ending is None:
+            raise UnknownTransaction(transaction_id=identity.hex())
+        place = None if ending.by is None else self._chain.find_transaction(ending.by)
+        header = None if place is None else self._chain.get_header(place[0])
+        return EndingInfo(
+            code=ending.code,
+            since_height=ending.height,
+            by=None if ending.by is None else ending.by.hex(),
+            height=None if header is None else header.height,
+            block=None if header is None else header.hash.hex(),
         )
 
     def get_certificate(self, slot: int) -> CertificateInfo:
@@ -515,6 +531,8 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
     "equivocation": ("producer",),
+    "not-executed": ("transaction", "sender", "code", "height", "by"),
+    "executable-again": ("transaction",),
     "certificate": ("slot", "height", "block", "signatures"),
     "certified": ("slot", "height", "block", "signatures"),
     "relayed": ("source", "kind", "number", "part", "parts", "height"),

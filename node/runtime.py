@@ -11,10 +11,19 @@ import signal
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
+from pathlib import Path
 
 from aiohttp import web
 
-from ledger.errors import BadCertificate, GridmeritError, InboxFull, NodeStopping, NotDisposable
+from ledger.errors import (
+    BadCertificate,
+    GridmeritError,
+    InboxFull,
+    NodeStopping,
+    NotDisposable,
+    StoreError,
+    StoreLocked,
+)
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
@@ -25,7 +34,7 @@ from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
 from node.clock import now_ms
 from node.config import NodeConfig, load_chains
-from node.events import Deliver, PeerId, PeerLost, SealFound
+from node.events import Deliver, Event, PeerId, PeerLost, SealFound
 from node.host import ChainHost, Policy
 from node.identity import load_identity
 from node.keystore import load_passphrase
@@ -34,6 +43,7 @@ from node.listener import Listener
 from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
 from node.neighbours import Neighbours
+from node.outages import Outage, make_outage
 from node.p2p import PeerServer
 from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
@@ -57,10 +67,12 @@ class CertificateView:
 
 
 class Runtime:
-    """A node. Opening raises the `ConfigError` and `StoreError` families before anything listens.
+    """A node. Opening raises the `ConfigError` family or `StoreLocked` before anything listens.
 
-    `chains` by name, in the order of the configuration. `member` and `address` are None for an observer. A `policy`
-    is an attack on the trading chain: no configuration asks for it, and on a network that is not disposable it raises.
+    A chain whose store fails, at opening or later, is out and the others run; only where all are does the node end,
+    with that error. `chains` that run by name, in the order of the configuration, and `outages` likewise. `member` and
+    `address` are None for an observer. A `policy` is an attack on the trading chain: no configuration asks for it, and
+    on a network that is not disposable it raises.
     """
 
     def __init__(self, config: NodeConfig, *, policy: Policy | None = None) -> None:
@@ -90,6 +102,9 @@ class Runtime:
         self._warned_ms = 0  # when the log last said that the certificate ends
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
+        self.outages: dict[str, Outage] = {}
+        self._hosts: dict[bytes, ChainHost] = {}  # those in `chains` by chain id
+        self._failed_hosts: list[ChainHost] = []
         documents = load_chains(config)
         if policy is not None and not documents[0].disposable:
             raise NotDisposable(chain=documents[0].params.name)
@@ -99,6 +114,8 @@ class Runtime:
         try:
             for genesis, chain in zip(documents, config.chains, strict=True):
                 self._open_chain(genesis, chain.anchor)
+            if not self.chains:
+                raise next(iter(self.outages.values())).error
         except BaseException:
             for host in self.chains.values():
                 host.close()
@@ -138,7 +155,7 @@ class Runtime:
             raise
         self._sealer.start()
         for host in self.chains.values():
-            self._tasks.start(host.run(), name=f"chain {host.name}")
+            self._tasks.start(self._drive(host), name=f"chain {host.name}")
         self._neighbours.start(self.peer_port)
         self._tasks.start(self._watch_members(), name="members")
         if self._tls is not None:
@@ -152,6 +169,7 @@ class Runtime:
             peer_port=self.peer_port,
             api_port=self.api_port,
             chains=" ".join(self.chains),
+            out=" ".join(self.outages) or None,
         )
 
     async def run_until_signal(self) -> int | None:
@@ -210,6 +228,8 @@ class Runtime:
         for host in self.chains.values():
             await host.stop()
         await self._tasks.stop()
+        for host in self._failed_hosts:
+            host.close()
         self._sealer.close()
         await self._links.close_all_connections()
         await self._neighbours.save()
@@ -296,10 +316,23 @@ class Runtime:
     # --- inside ----------------------------------------------------------------------------------
 
     def _open_chain(self, genesis: Genesis, anchor: Anchor | None) -> None:
-        name, limits = genesis.params.name, self.config.limits
-        self.chains[name] = ChainHost(
+        name = genesis.params.name
+        directory = self.config.data_dir / name
+        try:
+            host = self._open_host(genesis, directory, anchor)
+        except StoreLocked as error:
+            raise error.of(chain=name, path=directory) from None
+        except StoreError as error:
+            self._note_outage(genesis, error)
+            return
+        self.chains[name] = self._hosts[host.chain_id] = host
+        self._members[name] = host.members
+
+    def _open_host(self, genesis: Genesis, directory: Path, anchor: Anchor | None) -> ChainHost:
+        limits = self.config.limits
+        return ChainHost(
             genesis,
-            self.config.data_dir / name,
+            directory,
             key=self._identity.member_key,
             outside=self,
             mempool_limits=MempoolLimits(
@@ -311,7 +344,34 @@ class Runtime:
             anchor=anchor,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
-        self._members[name] = self.chains[name].members
+
+    # --- chains that fail ------------------------------------------------------------------------
+
+    async def _drive(self, host: ChainHost) -> None:
+        try:
+            await host.run()
+        except StoreError as error:
+            await self._take_out(host, error)
+
+    async def _take_out(self, host: ChainHost, error: StoreError) -> None:
+        """Stop one chain, and nothing else; the process ends where it was the last."""
+        if self.chains.get(host.name) is not host or host in self._failed_hosts:
+            return
+        self._failed_hosts.append(host)
+        self._note_outage(host.node.genesis, error)
+        if len(self.chains) == 1:
+            self.fail(error)
+            return
+        del self.chains[host.name], self._members[host.name], self._hosts[host.chain_id]
+        self._links.drop_chain(host.name)
+        await host.stop()
+
+    def _note_outage(self, genesis: Genesis, error: StoreError) -> None:
+        name = genesis.params.name
+        outage = make_outage(genesis, self.config.data_dir / name, error, now_ms())
+        self.outages[name] = outage
+        fields = {"error": error.code, "path": outage.path, "detail": str(error), "remedy": outage.remedy}
+        log_event(get_logger(name), logging.CRITICAL, "chain-out", **fields)
 
     def _open_tls(self) -> PeerTls | None:
         config = self.config
@@ -323,7 +383,7 @@ class Runtime:
 
     async def _listen(self) -> None:
         peer_server = PeerServer(
-            {host.chain_id: host for host in self.chains.values()},
+            self._hosts,
             receiver=self.public_key,
             book=self._book,
             clock=now_ms,
@@ -356,24 +416,27 @@ class Runtime:
     # --- members that have gone, and this node's own certificate -----------------------------------
 
     async def _watch_members(self) -> None:
-        """Cut off whoever a chain's last final block has revoked or let go: its sockets, and what it has pending."""
+        """Cut off whoever a chain's last final block has revoked or let go."""
         seen: dict[str, bytes] = {}
         while True:
             finals = {name: host.node.chain.final_hash for name, host in self.chains.items()}
-            for name, host in self.chains.items():
-                if seen.get(name) != finals[name]:
+            for name, host in tuple(self.chains.items()):
+                if seen.get(name) != finals.get(name):
                     await self._cut_off_the_gone(host)
             if seen != finals:
-                self._neighbours.look_again()
-                seen = finals
+                with suppress(StoreError):  # the next look finds which chain's
+                    self._neighbours.look_again()
+                    seen = finals
             await self._neighbours.save()
             await asyncio.sleep(_WATCH_S)
 
     async def _cut_off_the_gone(self, host: ChainHost) -> None:
         members = self._members[host.name]
-        await host.purge()
-        for peer in self._book:
-            await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
+        try:
+            for peer in self._book:
+                await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
+        except StoreError as error:
+            await self._take_out(host, error)
 
     async def _note_standing(self, host: ChainHost, peer: PeerId, *, has_ended: bool) -> None:
         if has_ended == ((host.name, peer) in self._gone):
@@ -424,7 +487,11 @@ class Runtime:
 
     def _on_found(self, chain: str, job: int, nonce: int) -> None:
         """In the sealing thread."""
-        self._call_in_loop(lambda: self.chains[chain].post(SealFound(job=job, nonce=nonce)))
+        self._call_in_loop(lambda: self._post(chain, SealFound(job=job, nonce=nonce)))
+
+    def _post(self, chain: str, event: Event) -> None:
+        if (host := self.chains.get(chain)) is not None:
+            host.post(event)
 
     def _on_sealer_failure(self, error: BaseException) -> None:
         """In the sealing thread."""

@@ -360,7 +360,7 @@ class World:
                 self._schedule(self.now_ms, other, PeerLost(peer=peer.key.public_key))
 
     def _stop(self, peer: Peer, error: StoreFailed) -> None:
-        """A node that cannot write ends, with all its chains, as `node.host` has it: no action follows."""
+        """A machine that cannot write ends: no action follows, and its other chains would fail at their next write."""
         for world in self.timeline.worlds.values():
             here = world.peers.get(peer.name)
             if here is not None and here.node is not None:

@@ -268,7 +268,7 @@ def render_outcomes(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
     rows = [(item.chain, item.status, "–" if item.height is None else item.height) for item in outcomes]
     lines = [table(["chain", "act", "block"], rows, left=(0, 1))]
     if missing:
-        lines.append(f"not sent to {', '.join(missing)}: this node does not host it, or --chain names another")
+        lines.append(f"not sent to {', '.join(missing)}: not hosted here, out (gridmerit status), or not the --chain")
     return "\n".join(lines)
 
 

@@ -184,7 +184,7 @@ def _read_network(directory: Path) -> _Setting:
 
 async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
     """The genesis as the first node that answers has it; a node that does not answer may host every chain."""
-    from ledger.errors import GridmeritError
+    from ledger.errors import GridmeritError, KindNotHosted
     from node.client import Client
     from node.keystore import load_key, load_passphrase
 
@@ -198,8 +198,11 @@ async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
             async with Client(url, "", timeout_s=_PATIENCE_S) as client:
                 status = await client.node_status()
             nodes[url] = (url, tuple(chain.chain for chain in status.chains))
-            trading = next(chain.chain for chain in status.chains if chain.kind == "trading")
-            async with Client(url, trading, timeout_s=_PATIENCE_S) as client:
+            kinds = {outage.kind: outage.chain for outage in status.outages}
+            kinds |= {chain.kind: chain.chain for chain in status.chains}
+            if "trading" not in kinds:
+                raise KindNotHosted(kind="trading", name="a trading chain", hosted=", ".join(kinds.values()))
+            async with Client(url, kinds["trading"], timeout_s=_PATIENCE_S) as client:
                 genesis = genesis or await client.genesis()
         except GridmeritError as error:
             problem = error

@@ -34,10 +34,12 @@ async def find_hosted(target: Target, *kinds: str) -> str:
     from node.client import Client
 
     async with Client(target.url, "") as client:
-        hosted = {chain.kind: chain.chain for chain in (await client.node_status()).chains}
+        status = await client.node_status()
+    hosted = {outage.kind: outage.chain for outage in status.outages}
+    hosted |= {chain.kind: chain.chain for chain in status.chains}
     if kinds[0] in hosted:
         return hosted[kinds[0]]
-    async with Client(target.url, next(iter(hosted.values()))) as client:
+    async with Client(target.url, status.chains[0].chain) as client:
         network = {chain.kind: chain.name for chain in (await client.genesis()).chains}
     kind = next((kind for kind in kinds if kind in network), None)
     if kind is None:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from ledger.errors import ChainOut
 from node.commands import Group
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_names
@@ -266,10 +267,13 @@ def _name_chains(network: Network) -> str:
 @command.command("up")
 @click.argument("directory", type=_DIRECTORY)
 @json_option
-def up(directory: Path) -> None:
+@click.pass_context
+def up(ctx: click.Context, directory: Path) -> None:
     """Start the nodes that do not run, and wait until all are connected.
 
     Each node is a process of its own; its output goes to `node.log` in its directory. Running nodes are left alone.
+    Where one does not come up, those that were started are stopped again. Where one comes up without a chain, whose
+    store is damaged, all go on running, and the exit code is 4.
 
     \b
     Example:
@@ -279,13 +283,17 @@ def up(directory: Path) -> None:
     from node.processes import start_network
 
     network = load_network(directory)
-    started = run_async(start_network(network))
-    already = [node.name for node in network.nodes if node.name not in started]
-    lines = [f"started {', '.join(started)}" if started else "all nodes were running already"]
-    if started and already:
+    start = run_async(start_network(network))
+    already = [node.name for node in network.nodes if node.name not in start.started]
+    lines = [f"started {', '.join(start.started)}" if start.started else "all nodes were running already"]
+    if start.started and already:
         lines.append(f"already running: {', '.join(already)}")
+    lines += [f"{name} runs without {outage.chain}: {outage.message}" for name, outage in start.outages]
     lines.append(f"next: gridmerit net status {directory}")
-    emit({"started": started, "already_running": already}, "\n".join(lines))
+    out = [{"node": name, **to_plain(outage)} for name, outage in start.outages]
+    emit({"started": start.started, "already_running": already, "out": out}, "\n".join(lines))
+    if start.outages:
+        ctx.exit(ChainOut.exit_code)
 
 
 @command.command("status")
@@ -306,16 +314,18 @@ def status(directory: Path) -> None:
 
 
 async def _look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
-    """Every node, and the credit of every member on every chain, as the first node that runs has it."""
+    """Every node, and the credit of every member on every chain, as the first node that runs it has it."""
     from node.client import Client
     from node.processes import get_state
 
     states = [await get_state(network, node) for node in network.nodes]
     running = [state for state in states if state.status is not None]
     credits_upt: dict[tuple[str, str], int] = {}
-    for chain in network.chains if running else ():
-        async with Client(running[0].entry.api_url, chain) as client:
-            credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
+    for chain in network.chains:
+        url = next((state.entry.api_url for state in running if state.runs(chain)), None)
+        if url is not None:
+            async with Client(url, chain) as client:
+                credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
     return states, credits_upt
 
 
@@ -335,6 +345,7 @@ def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], i
         if state.status is None:
             rows.append((name, pid, state.problem, *["–"] * 8))
             continue
+        rows += [(name, pid, f"OUT: {outage.error}", outage.chain, *["–"] * 7) for outage in state.status.outages]
         for chain in state.status.chains:
             credit = credits_upt.get((chain.chain, name))
             rows.append(

@@ -28,7 +28,8 @@ _WHOLE_PPM = 1_000_000
 def command(ctx: click.Context, directory: Path) -> None:
     """Run a node in the foreground.
 
-    It runs until Ctrl-C or SIGTERM. DIRECTORY holds its `node.toml`. Once it listens, one result is printed; logs go to
+    It runs until Ctrl-C or SIGTERM. A chain whose store is damaged stays out, the node's others run; where all are out,
+    it ends. DIRECTORY holds its `node.toml`. Once it listens, one result is printed; logs go to
     stderr, as lines of JSON unless that is a terminal.
 
     \b
@@ -67,12 +68,14 @@ async def _run(config: NodeConfig, policy: Policy | None) -> int | None:
     ready = {
         "member": runtime.member,
         "chains": list(runtime.chains),
+        "out": {name: str(outage.error) for name, outage in runtime.outages.items()},
         "peer_port": runtime.peer_port,
         "api": f"http://{host}:{runtime.api_port}",
     }
     rows = [
         ("node", runtime.member or "observer"),
         ("chains", ", ".join(runtime.chains)),
+        *((f"{name} is OUT", f"{outage.error}; try: {outage.remedy}") for name, outage in runtime.outages.items()),
         ("peers at", f"{config.peer_listen.host}:{runtime.peer_port}"),
         ("API at", f"http://{host}:{runtime.api_port}"),
     ]

@@ -10,7 +10,7 @@ from node.commands.target import Target, node_options, run_async, to_plain
 from node.output import emit, facts, format_span, format_time, json_option, table
 
 if TYPE_CHECKING:
-    from node.answers import AnchorStatus, ChainStatus, NodeStatus
+    from node.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
 
 
 @click.command("status")
@@ -45,6 +45,7 @@ def render(status: NodeStatus, url: str) -> str:
             ]
         )
     ]
+    parts += [_render_outage(outage) for outage in status.outages]
     parts += [_render_chain(chain) for chain in status.chains]
     if status.peers:
         rows = [
@@ -80,6 +81,16 @@ def _describe_anchor(anchor: AnchorStatus) -> str:
     return f"{where}, not reached yet{others}"
 
 
+def _render_outage(outage: ChainOutage) -> str:
+    return facts(
+        [
+            ("chain", f"{outage.chain}, {outage.kind}: OUT since {format_time(outage.since_ms)} UTC"),
+            ("why", f"{outage.error}: {outage.message}"),
+            ("try", outage.remedy),
+        ]
+    )
+
+
 def _render_chain(chain: ChainStatus) -> str:
     behind = chain.time_ms - chain.head_time_ms
     forks = chain.forks
@@ -99,6 +110,8 @@ def _render_chain(chain: ChainStatus) -> str:
         lines.append(("syncing", f"to height {chain.sync_target}"))
     if chain.waiting_for:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
+    if chain.not_executed:
+        lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
     if chain.blocks_refused:
         lines.append(("blocks refused", chain.blocks_refused))
     return facts(lines)

@@ -17,7 +17,7 @@ from ledger.errors import NotANode, UnreadableFile
 
 if TYPE_CHECKING:
     from ledger.signatures import SigningKey
-    from node.answers import ChainStatus
+    from node.answers import ChainOutage, ChainStatus
     from node.client import Client
 
 _T = TypeVar("_T")
@@ -97,12 +97,13 @@ async def connect(target: Target, kind: str = "trading") -> AsyncIterator[Client
     chain = target.chain
     if chain is None:
         async with Client(target.url, "") as client:
-            chain = choose_chain((await client.node_status()).chains, kind)
+            status = await client.node_status()
+        chain = choose_chain((*status.outages, *status.chains), kind)
     async with Client(target.url, chain) as client:
         yield client
 
 
-def choose_chain(chains: Sequence[ChainStatus], kind: str) -> str:
+def choose_chain(chains: Sequence[ChainStatus | ChainOutage], kind: str) -> str:
     """The chain that is meant where none is named: that of the kind, else the trading chain, else the node's first."""
     names = {chain.kind: chain.chain for chain in chains}
     return names.get(kind) or names.get("trading") or chains[0].chain

@@ -89,6 +89,9 @@ def send(
 def show(id: str, target: Target) -> None:
     """Where a transaction is: pending, or in which block, how deep and with what outcome.
 
+    Of one that the node had acknowledged and that no block will hold, it says why: superseded by which, expired, and so
+    on. The node that acknowledged it knows; it remembers the last few thousand.
+
     Looks on the node's trading chain; name another with --chain, such as that on which `tx send` put a plan.
 
     \b
@@ -107,22 +110,25 @@ def show(id: str, target: Target) -> None:
 @command.command("wait")
 @click.argument("id")
 @click.option("--depth", type=click.IntRange(min=1), default=1, show_default=True, help="Blocks, its own included.")
+@click.option("--final", is_flag=True, help="Wait until its block is final, too: then nothing undoes it.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
 @node_options
 @json_option
-def wait(id: str, depth: int, timeout_s: float, target: Target) -> None:
-    """Wait until blocks bury a transaction. Exit code 8 when they do not in time, 6 when it was refused.
+def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> None:
+    """Wait until blocks bury a transaction.
 
-    Looks on the node's trading chain; name another with --chain.
+    Exit code 8 when they do not in time; 6 when it was refused, or superseded by another one of its sender, or can no
+    longer be executed for another reason. Looks on the node's trading chain; name another with --chain.
 
     \b
-    Example:
+    Examples:
       gridmerit tx wait 5d0f… --depth 3 --node mynet
+      gridmerit tx wait 5d0f… --final --node mynet
     """
 
     async def work() -> TransactionStatus:
         async with connect(target) as client:
-            return await client.wait_for(id, depth=depth, timeout_s=timeout_s)
+            return await client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)
 
     show_outcome(run_async(work()))
 
@@ -146,6 +152,8 @@ def _render(status: TransactionStatus, more: Mapping[str, object] | None = None)
         (name.replace("_", " "), "–" if value is None else value) for name, value in (more or {}).items()
     ]
     lines += [("transaction", status.id), ("status", status.status)]
+    if status.ending is not None:
+        lines.append(("why", status.ending))
     if status.height is not None:
         lines += [
             ("block", f"{status.height}  {status.block}"),

@@ -15,6 +15,7 @@ MAY_IMPORT = {
     "simulation": {"ledger", "consensus", "market", "node"},
 }
 PURE_NODE = {
+    "acknowledgements",
     "core",
     "events",
     "messages",

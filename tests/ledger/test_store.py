@@ -313,3 +313,23 @@ def test_store_errors_say_what_to_know() -> None:
     assert isinstance(error, StoreError)
     assert error.exit_code == 6
     assert str(error) == ("the store's head is at height 7, but this key has already sealed or voted at height 9")
+
+
+def test_a_store_that_is_closed_fails_by_name(tmp_path: Path) -> None:
+    store = LevelStore(tmp_path / "store")
+    store.close()
+    with pytest.raises(StoreFailed):
+        store.get(b"a")
+    with pytest.raises(StoreFailed):
+        store.write([(b"a", b"1")])
+    with pytest.raises(StoreFailed):
+        next(store.scan(b""))
+
+
+def test_a_directory_that_cannot_be_listed_fails_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(path: Path) -> Iterator[Path]:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr(Path, "iterdir", refuse)
+    with pytest.raises(StoreFailed, match="Permission denied"):
+        LevelStore(tmp_path / "store")

@@ -7,6 +7,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -32,7 +33,7 @@ from node.network import (
     new_network,
     scale_params,
 )
-from node.processes import find_pid
+from node.processes import find_pid, start_node
 
 pytestmark = pytest.mark.live
 
@@ -345,7 +346,11 @@ def ask(live: Path, capsys: pytest.CaptureFixture[str]) -> Ask:
 def test_up_is_idempotent(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pids = [find_pid(load_network(live), node) for node in load_network(live).nodes]
     assert run(["net", "up", str(live), "--json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"started": [], "already_running": ["pv-101", "wind-122"]}
+    assert json.loads(capsys.readouterr().out) == {
+        "started": [],
+        "already_running": ["pv-101", "wind-122"],
+        "out": [],
+    }
     assert [find_pid(load_network(live), node) for node in load_network(live).nodes] == pids
 
 
@@ -465,6 +470,64 @@ def test_a_node_that_cannot_start_says_why(files: Path, capsys: pytest.CaptureFi
     assert "error[NodeFailed] node homes-1 ended before it was healthy" in err
     assert "did you mean data_dir?" in err
     assert f"try: gridmerit doctor --node {files / 'nodes' / 'homes-1'}" in err
+
+
+@pytest.fixture
+def taken(files: Path) -> Iterator[str]:
+    """The API address of the last node of `files`, on which something else listens."""
+    url = load_network(files).nodes[-1].api_url.removeprefix("http://")
+    host, _, port = url.partition(":")
+    with socket.create_server((host, int(port))):
+        yield url
+    run(["net", "down", str(files)])
+
+
+def test_up_with_a_port_taken_says_what_runs_and_stops_what_it_started(
+    files: Path, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = load_network(files)
+    assert run(["net", "up", str(files)]) == 4
+    err = capsys.readouterr().err
+    assert "error[NodeFailed] node homes-1 ended before it was healthy" in err
+    assert f"cannot listen on {taken}" in err
+    assert "stopped again: pv-101, wind-122" in err
+    assert [find_pid(network, node) for node in network.nodes] == [None] * 3
+
+
+def test_up_with_a_port_taken_leaves_alone_what_ran_before(
+    files: Path, taken: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    network = load_network(files)
+    assert start_node(network, network.nodes[0])
+    before = find_pid(network, network.nodes[0])
+    assert run(["net", "up", str(files), "--json"]) == 4
+    values = json.loads(capsys.readouterr().out)["values"]
+    assert (values["name"], values["stopped"], values["running"]) == ("homes-1", "['wind-122']", "['pv-101']")
+    assert [find_pid(network, node) for node in network.nodes] == [before, None, None]
+
+
+def test_up_of_a_node_with_a_damaged_chain_leaves_all_running(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "net"
+    params = [scale_params(chain, 60_000) for chain in load_params_set()]
+    new_network(home, nodes=2, params=params, profile=PROFILE, seed=5)
+    guard = home / "nodes" / "wind-122" / "data" / "lh1" / "guard"
+    guard.parent.mkdir(parents=True)
+    guard.write_bytes(b"no guard")
+    try:
+        assert run(["net", "up", str(home), "--json"]) == 4
+        [out] = json.loads(capsys.readouterr().out)["out"]
+        assert (out["node"], out["chain"], out["error"]) == ("wind-122", "lh1", "GuardCorrupt")
+        assert run(["net", "status", str(home)]) == 0
+        rows = [line.split() for line in capsys.readouterr().out.splitlines()[2:]]
+        assert [row[2:5] for row in rows if row[2] == "OUT:"] == [["OUT:", "GuardCorrupt", "lh1"]]
+        assert len(rows) == 6
+        assert "chain-out" in (guard.parents[2] / "node.log").read_text()
+        assert run(["net", "up", str(home)]) == 4
+        assert "wind-122 runs without lh1: chain lh1 in " in capsys.readouterr().out
+    finally:
+        run(["net", "down", str(home)])
 
 
 def test_down_is_idempotent(files: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -41,6 +41,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
+from node.outages import Outage
 from node.subscribers import Subscribers, Subscription
 
 T = TypeVar("T")
@@ -163,11 +164,11 @@ class World:
         """From now on these nodes hear, but neither speak nor seal."""
         self._silent.update(names)
 
-    def make_block(self) -> None:
-        """Let an interval pass, at the end of which the next node in turn seals a block."""
+    def make_block(self, sealer: str = "") -> None:
+        """Let an interval pass, at the end of which the next node in turn, or that one, seals a block."""
         self.now_ms += INTERVAL_MS
         names = [name for name in self.nodes if name not in self._silent]
-        name = names[self.node.chain.head.height % len(names)]
+        name = sealer or names[self.node.chain.head.height % len(names)]
         self.step(name, TimerFired(name=RESEAL))
         job = self.jobs[name]
         nonce = search(job.root, job.target, count=1_000_000)
@@ -202,6 +203,18 @@ class World:
         transaction = self.make(sender, kind, *payload)
         assert self.submit([transaction]) == (None,)
         return transaction
+
+    def supersede(self) -> tuple[Transaction, Transaction]:
+        """A payment that the first node has acknowledged, and the second's with its sequence, which a block holds."""
+        first, second, *_ = self.nodes
+        self.silence(first)
+        mine = self.send("pv-101", "transfer", _key_of("homes-2").address, 5)
+        self.sequences["pv-101"] = mine.sequence
+        theirs = self.make("pv-101", "transfer", _key_of("homes-2").address, 6)
+        self.step(second, TransactionsSubmitted(transactions=(theirs,)))
+        self._silent.clear()
+        self.make_block(second)
+        return mine, theirs
 
     def order(self, sender: str, side: Side, *, price: int, volume: int, period: int = PERIOD) -> Transaction:
         role = {"pv-101": "producer", "homes-2": "consumer"}[sender]
@@ -285,6 +298,7 @@ class MemoryRuntime:
             limits=Limits(**limits),
         )
         self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
+        self.outages: dict[str, Outage] = {}
         self.member = worlds[0].first
         self.address = _key_of(self.member).address
         self.started_ms = GENESIS_MS

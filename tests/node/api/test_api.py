@@ -5,6 +5,7 @@ import json
 import logging
 from contextlib import asynccontextmanager
 from dataclasses import replace
+from pathlib import Path
 
 import aiohttp
 import pytest
@@ -12,9 +13,10 @@ import pytest
 from consensus.relays import Relay
 from ledger import errors
 from ledger.codec import decode, encode
-from ledger.errors import GridmeritError, InboxFull, NodeStopping
+from ledger.errors import GridmeritError, InboxFull, NodeStopping, StoreFailed
 from node.api import RateLimiter, build_api, get_http_status
 from node.config import NetworkDocument
+from node.outages import make_outage
 from node.proofs import verify_document
 
 PERIOD = 4
@@ -526,3 +528,21 @@ async def test_the_stream_ends_with_the_node(world, make_runtime):
         runtime.chains["jy1"].close()
         assert await read_line(response) == {"event": "closed"}
         assert await response.content.read() == b""
+
+
+async def test_nobody_reads_a_chain_whose_store_failed_while_they_waited(world, make_runtime):
+    runtime = make_runtime(world)
+
+    class Settled(asyncio.Lock):
+        async def acquire(self):
+            await super().acquire()
+            error = StoreFailed(detail="no space left")
+            runtime.outages["jy1"] = make_outage(world.genesis, Path("somewhere"), error, 0)
+            return True
+
+    runtime.chains["jy1"].settled = Settled()
+    async with runtime.serve() as url, aiohttp.ClientSession() as session:
+        for path in ("status", "blocks?from=0&to=0", "proof/account/grid"):
+            runtime.outages.clear()
+            async with session.get(f"{url}/v1/jy1/{path}") as response:
+                assert (response.status, (await response.json())["error"]) == (503, "ChainOut")

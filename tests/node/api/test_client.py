@@ -9,6 +9,7 @@ from aiohttp import web
 
 from ledger.errors import (
     BadAnswer,
+    InboxFull,
     RemoteFailed,
     RemoteNotFound,
     RemoteRejected,
@@ -17,8 +18,11 @@ from ledger.errors import (
 )
 from ledger.hashing import show_address
 from node import client as client_module
+from node.agents import Sender
 from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, from_json, to_json
+from node.cli import run
 from node.client import Client
+from node.clock import now_ms
 from node.proofs import verify_document
 
 PERIOD = 4
@@ -379,7 +383,7 @@ async def test_send_gives_up_on_a_rival_who_is_always_first(world, runtime, clie
     with pytest.raises(RemoteRejected) as caught:
         await client.send(homes, "transfer", (grid, 5))
     assert caught.value.code == "SequenceTaken"
-    assert len(world.node.mempool) == 2
+    assert len(world.node.mempool) == 5
 
 
 async def test_send_raises_the_nodes_own_error(world, client, homes):
@@ -407,6 +411,86 @@ async def test_wait_for_a_depth(world, client, homes):
     assert (first.height, first.code) == (third.height, third.code) == (1, "")
     assert first.depth >= 1
     assert third.depth >= 3
+
+
+async def test_wait_for_what_was_superseded(make_world, make_runtime):
+    world = make_world(2)
+    mine, theirs = world.supersede()
+    async with make_runtime(world).serve() as url, Client(url, "jy1") as client:
+        with pytest.raises(RemoteRejected) as caught:
+            await client.wait_for(mine.id, timeout_s=10)
+    assert (caught.value.code, caught.value.exit_code, caught.value.values["by"]) == ("Superseded", 6, theirs.id.hex())
+    assert f"superseded by {theirs.id.hex()} in block 1" in str(caught.value)
+
+
+async def test_the_command_says_by_which(make_world, make_runtime, capsys):
+    world = make_world(2)
+    mine, theirs = world.supersede()
+    async with make_runtime(world).serve() as url:
+        where = ["--api", url, "--chain", "jy1"]
+        assert await asyncio.to_thread(run, ["tx", "show", mine.id.hex(), *where]) == 0
+        assert f"superseded by {theirs.id.hex()} in block 1" in capsys.readouterr().out
+        assert await asyncio.to_thread(run, ["tx", "wait", mine.id.hex(), *where]) == 6
+        assert f"error[Superseded] transaction {mine.id.hex()} was acknowledged" in capsys.readouterr().err
+
+
+async def test_wait_for_a_final_block(world, client, homes):
+    identity = await client.send(homes, "transfer", (world.keys["grid"].address, 5))
+    waiting = asyncio.ensure_future(client.wait_for(identity, final=True, poll_s=0.001))
+    while not waiting.done():
+        world.make_block()
+        await asyncio.sleep(0.005)
+    found = await waiting
+    assert found.final
+    assert world.node.chain.final_height >= found.height
+    with pytest.raises(TimedOut, match="in a final block"):
+        await client.wait_for(bytes(32), timeout_s=0.05, poll_s=0.01, final=True)
+
+
+async def test_clients_of_two_nodes_that_share_a_numbering_do_not_collide(make_world, make_runtime, homes):
+    one, other = make_world(1), make_world(1)  # two nodes that have not heard of each other's transactions yet
+    payload = (one.keys["grid"].address, 5)
+    async with make_runtime(one).serve() as url, make_runtime(other).serve() as other_url, Client(url, "jy1") as first:
+        async with Client(other_url, "jy1", numbering=first.numbering) as second:
+            for client in (first, second, second, first):
+                await client.send(homes, "transfer", payload)
+        assert [tx.sequence for tx in (*one.node.mempool, *other.node.mempool)] == [0, 3, 1, 2]
+        async with Client(other_url, "jy1") as stranger:
+            identity = await stranger.send(homes, "transfer", payload)
+        assert other.node.mempool.get(identity).sequence == 0, "numbers of its own"
+
+
+async def test_a_number_whose_transaction_came_to_nothing_is_used_again(world, client, homes):
+    payload = (world.keys["grid"].address, 5)
+    client.numbering.note(("jy1", homes.public_key), 0, 3)  # sent to a node that lost it
+    assert world.node.mempool.get(await client.send(homes, "transfer", payload)).sequence == 1
+    while world.node.chain.head.height < 3:
+        world.make_block()
+    assert world.node.mempool.get(await client.send(homes, "transfer", payload)).sequence == 0
+
+
+# --- agents --------------------------------------------------------------------------------------------------------
+
+
+async def test_a_sender_that_got_no_answer_does_not_sign_twice(world, runtime, make_runtime, homes):
+    """The first node takes the transaction on, but its answer is lost; by the next try a block holds it."""
+    host, backup = runtime.chains["jy1"], make_runtime(world)
+    submit = host.submit
+
+    async def take_and_fail(transactions):
+        assert await submit(transactions) == (None,)
+        world.make_block()
+        raise InboxFull(waiting=1, what="transactions")
+
+    host.submit = take_and_fail
+    async with runtime.serve() as url, backup.serve() as other, Client(url, "jy1") as one, Client(other, "jy1") as two:
+        sender = Sender(homes, [one, two], world.genesis.chain_id)
+        payload = (world.keys["grid"].address, 5)
+        sent = await sender.send("transfer", payload, until_ms=now_ms() + 10_000)
+        assert world.node.chain.find_transaction(sent.id) is not None
+        assert not len(world.node.mempool)
+        following = await sender.send("transfer", payload, until_ms=now_ms() + 10_000)
+        assert (sent.sequence, following.sequence) == (0, 1)
 
 
 async def test_wait_for_what_never_comes(client):

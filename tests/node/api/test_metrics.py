@@ -43,6 +43,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
     chain = status.chains[0]
     told = {name: value for (name, labels), value in numbers.items() if labels == 'chain="jy1"'}
     assert told == {
+        "chain_up": 1,
         "chain_height": chain.height,
         "chain_final_height": chain.final_height,
         "chain_head_timestamp_seconds": chain.head_time_ms / 1_000,
@@ -52,6 +53,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "mempool_bytes": chain.mempool_bytes,
         "agreement_missing_members": 0,
         "blocks_refused_total": chain.blocks_refused,
+        "acknowledged_not_executed_total": 0,
         "side_blocks_total": chain.forks.side_blocks,
         "reorgs_total": chain.forks.reorgs,
         "reorg_depth_blocks_max": chain.forks.deepest_reorg,

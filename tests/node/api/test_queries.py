@@ -124,6 +124,7 @@ def test_a_transaction_on_its_way(world, young):
         "code": None,
         "depth": 0,
         "final": False,
+        "ending": None,
     }
     world.make_block()
     world.make_block()
@@ -328,3 +329,25 @@ def test_every_event_of_the_story_is_known_by_its_fields(world):
     }
     assert not [event for event in described.values() if "values" in event]
     assert all(to_json(event) for event in described.values())
+
+
+def test_a_superseded_transaction_says_by_which(make_world):
+    world = make_world(2)
+    mine, theirs = world.supersede()
+    queries = ChainQueries(world.node)
+    status, rival = queries.get_transaction(mine.id.hex()), queries.get_transaction(theirs.id.hex())
+    assert (status.status, status.ending.code, status.ending.by) == ("not-executed", "Superseded", theirs.id.hex())
+    assert (status.ending.height, status.ending.block) == (rival.height, rival.block)
+    assert str(status.ending) == f"superseded by {theirs.id.hex()} in block 1 ({rival.block})"
+    assert queries.get_status(world.now_ms).not_executed == 1
+    event = ("not-executed", mine.id, mine.sender, "Superseded", 1, theirs.id)
+    assert describe_event(event)["by"] == theirs.id.hex()
+
+
+def test_an_expired_transaction_says_so(world, young):
+    world.sequences["homes-2"] = 3
+    waiting = world.send("homes-2", "transfer", world.keys["grid"].address, 5)
+    while world.node.chain.head.height < waiting.expiry_height:
+        world.make_block()
+    status = young.get_transaction(waiting.id.hex())
+    assert (status.status, str(status.ending)) == ("not-executed", "Expired, found at height 100")
