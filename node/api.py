@@ -357,7 +357,8 @@ async def _read_body(request: web.Request) -> bytes:
 def _read_transactions(body: bytes, node: ChainNode) -> list[Transaction]:
     """Raises the `Malformed` family."""
     limit = node.params.ledger.max_transaction_bytes
-    items = expect_list(decode(body, max_bytes=len(body)), "transactions", max_items=MAX_SUBMITTED)
+    value = decode(body, max_bytes=len(body), max_items=MAX_SUBMITTED, what="transactions")
+    items = expect_list(value, "transactions", max_items=MAX_SUBMITTED)
     raw = [expect_bytes(item, "transaction", max_size=limit) for item in items]
     return [Transaction.from_bytes(item, max_bytes=limit) for item in raw]
 

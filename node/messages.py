@@ -28,6 +28,8 @@ MAX_BLOCK_IDS = 8_192
 MAX_LOCATOR = 64
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 8_000_000
+_ENVELOPE_ITEMS = 5
+_MAX_BATCH_ITEMS = MAX_BATCH_BYTES // 32  # the smallest things there are many of are identifiers
 _MAX_ITEM_BYTES = 4_000_000
 
 
@@ -249,7 +251,8 @@ def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Cal
 
     Raises the `Malformed` family, `NotForUs`, `Replayed`, `InvalidKey` or `InvalidSignature`.
     """
-    fields_ = expect_array(decode(raw, max_bytes=MAX_BATCH_BYTES), 5, "batch")
+    envelope = decode(raw, max_bytes=MAX_BATCH_BYTES, max_items=_ENVELOPE_ITEMS, what="batch")
+    fields_ = expect_array(envelope, _ENVELOPE_ITEMS, "batch")
     sender = expect_bytes(fields_[0], "sender", size=32)
     number = expect_int(fields_[2], "batch number")
     body = expect_bytes(fields_[3], "batch body")
@@ -259,5 +262,6 @@ def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Cal
     verify(sender, signing_digest("batch", chain_id, encode(fields_[:4])), signature, what="batch")
     if number <= last_number(sender):
         raise Replayed(number=number, last=last_number(sender))
-    items = expect_list(decode(body, max_bytes=MAX_BATCH_BYTES), "batch", max_items=MAX_BATCH_MESSAGES)
+    value = decode(body, max_bytes=MAX_BATCH_BYTES, max_items=_MAX_BATCH_ITEMS, what="batch")
+    items = expect_list(value, "batch", max_items=MAX_BATCH_MESSAGES)
     return Batch(sender=sender, number=number, messages=tuple(message_from_value(item) for item in items))

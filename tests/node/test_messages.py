@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError, InvalidSignature, NotForUs, Replayed, TooLarge, UnknownMessage, WrongShape
+from ledger.signatures import signing_digest
 from node import messages as wire
 from simulation.networks import key_of
 
@@ -93,6 +94,21 @@ def test_no_byte_of_a_batch_can_be_changed():
 def test_a_message_of_the_wrong_shape_or_size_is_refused(value, error):
     with pytest.raises(error):
         wire.message_from_value(value)
+
+
+def test_a_batch_full_of_identifiers_is_read():
+    message = wire.NewBlock(header=b"header", ids=(HASH,) * wire.MAX_BLOCK_IDS)
+    count = wire.MAX_BATCH_BYTES // (34 * wire.MAX_BLOCK_IDS)
+    assert len(open_(seal([message] * count)).messages) == count
+
+
+def test_a_batch_of_too_many_values_is_refused_before_they_are_read():
+    junk = encode(tuple((wire.Headers.code, (0,) * 50_000) for _ in range(6)))
+    signed = (ALICE.public_key, BOB.public_key, 1, junk)
+    signature = ALICE.sign(signing_digest("batch", CHAIN, encode(signed)))
+    for raw in (encode((*signed, signature)), encode((ALICE.public_key, (0,) * 5, 1, junk, signature))):
+        with pytest.raises(TooLarge, match="batch is over"):
+            open_(raw)
 
 
 def test_a_batch_of_too_many_messages_or_bytes_is_refused():

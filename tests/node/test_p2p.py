@@ -94,7 +94,7 @@ async def test_garbage_is_refused_and_held_against_nobody(speaker, garbage):
 
 async def test_garbage_in_the_name_of_a_peer_is_not_held_against_it(speaker):
     body = b"\x95\xc4\x20" + speaker.local.keys[1].public_key + b"\xff" * 500
-    assert await speaker.post(body) == (400, "NonCanonical")
+    assert await speaker.post(body) == (413, "TooLarge")
     assert speaker.standing.score == 0
 
 

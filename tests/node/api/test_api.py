@@ -279,6 +279,13 @@ async def test_too_much_at_once(world, make_runtime):
         assert (await ask("/v1/jy1/tx", method="POST", data=pack(transaction)))["outcomes"][0]["error"] is None
 
 
+async def test_items_are_counted_before_they_are_read(ask_young):
+    """One is junk: had it been looked at, it would have been named instead."""
+    for junk in (encode([0] * 100_000), b"\xdd\x00\x01\x00\x00" + b"\xc1" * 65_536, encode([[0] * 900] * 100)):
+        answer = await ask_young("/v1/jy1/tx", method="POST", data=junk, status=413)
+        assert answer["values"] == {"what": "transactions", "actual": "over 1024", "limit": 1_024}
+
+
 async def test_a_transaction_larger_than_the_chain_allows(world, ask_young):
     too_long = encode([b"x" * (world.genesis.params.ledger.max_transaction_bytes + 1)])
     answer = await ask_young("/v1/jy1/tx", method="POST", data=too_long, status=413)
