@@ -757,7 +757,7 @@ class TooManySubscribers(GridmeritError):
 
 
 class SlowSubscriber(GridmeritError):
-    message = "the subscriber has {limit} events waiting, the most allowed; what follows is lost"
+    message = "{missed} events are lost to this reader: it takes them more slowly than they come"
     exit_code = 4
 
 

@@ -8,15 +8,16 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from ipaddress import ip_address
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
-from aiohttp import ClientConnectionResetError, web
+from aiohttp import web
 from aiohttp.typedefs import Handler
 
 from ledger.codec import decode, expect_bytes, expect_list
@@ -46,7 +47,6 @@ from ledger.errors import (
     WrongMethod,
 )
 from ledger.hashing import Address, parse_address, show_address
-from ledger.overlay import Event
 from ledger.transaction import Transaction
 from node.answers import (
     BlockSummary,
@@ -67,15 +67,16 @@ from node.core import ChainNode
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
-from node.queries import ChainQueries, describe_event, parse_hash, show_value
+from node.queries import ChainQueries, parse_hash, show_value
 from node.rates import TokenBucket
+from node.subscribers import Subscription
 
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request
 _CHUNK = 50  # block summaries between two turns of the event loop
 _MAX_CLIENTS = 4_096  # addresses whose rate is remembered
 _BODY_TIMEOUT_S = 10.0
-_WRITE_TIMEOUT_S = 30.0
+_SOCKET_BYTES = 262_144  # of events on their way to one reader
 _KEEPALIVE_S = 10.0
 _JSON = "application/json"
 _SAFE_METHODS = ("GET", "HEAD")
@@ -92,7 +93,7 @@ class HostView(Protocol):
     def settled(self) -> asyncio.Lock: ...
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]: ...
     def offer_relay(self, raw: bytes) -> None: ...
-    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...
+    def subscribe(self) -> Subscription: ...
 
 
 class RuntimeView(Protocol):
@@ -299,14 +300,18 @@ class Api:
     # --- events --------------------------------------------------------------------------------------
 
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
-        """One JSON object per line, as they are committed; an empty line now and then while nothing happens."""
+        """One JSON object per line, as they are committed; an empty line now and then while nothing happens.
+
+        The last line says why it is the last: "closed" or "dropped". A stream that ends otherwise has been cut off.
+        """
         host = self._host(request)
         async with host.subscribe() as events:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **_HEADERS})
             await response.prepare(request)
-            with suppress(ClientConnectionResetError, ConnectionResetError, TimeoutError):
-                await _write_line(response, {"event": "subscribed", "chain": host.name})
-                await _relay(events, response)
+            _bound_socket(request)
+            with suppress(ConnectionResetError):
+                await response.write(_line(event="subscribed", chain=host.name))
+                await response.write(await _relay(events, response))
         return response
 
     # --- inside --------------------------------------------------------------------------------------
@@ -521,29 +526,31 @@ def _get_version() -> str:
 # --- the stream of events ----------------------------------------------------------------------------------
 
 
-async def _relay(events: AsyncIterator[Event], response: web.StreamResponse) -> None:
-    """Write events until the node stops or the reader proves too slow; either is said in the last line."""
-    while True:
-        try:
-            async with asyncio.timeout(_KEEPALIVE_S):
-                event = await anext(events)
-        except TimeoutError:
-            await _write(response, b"\n")
-        except StopAsyncIteration:
-            await _write_line(response, {"event": "closed"})
-            return
-        except SlowSubscriber as error:
-            await _write_line(response, {"event": "dropped", "message": str(error)})
-            return
-        else:
-            await _write_line(response, describe_event(event))
+async def _relay(events: Subscription, response: web.StreamResponse) -> bytes:
+    """Write events for as long as there are any; the line that says why there are no more.
+
+    Whoever reads nothing is waited for here, and nowhere else: its connection has a deadline of the listener's.
+    """
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(_KEEPALIVE_S):
+                    lines = await events.take()
+            except TimeoutError:
+                lines = b"\n"
+            if not lines:
+                return _line(event="closed")
+            await response.write(lines)
+    except SlowSubscriber as error:
+        return _line(event="dropped", **error.values, message=str(error))
 
 
-async def _write_line(response: web.StreamResponse, line: dict[str, Any]) -> None:
-    await _write(response, to_json(line) + b"\n")
+def _line(**fields: object) -> bytes:
+    return to_json(fields) + b"\n"
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Raises `TimeoutError` where the reader takes nothing any more."""
-    async with asyncio.timeout(_WRITE_TIMEOUT_S):
-        await response.write(data)
+def _bound_socket(request: web.Request) -> None:
+    """The system would keep megabytes for a reader that reads nothing."""
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(SOL_SOCKET, SO_SNDBUF, _SOCKET_BYTES)

@@ -150,7 +150,7 @@ class Limits(_Settings):
     api_burst: Positive = 4_000
     api_body_bytes: Positive = 2_000_000
     api_subscribers: Positive = 64  # event streams per chain
-    event_queue: Positive = 4_096  # events that may wait for one subscriber
+    event_backlog_bytes: Positive = 8_000_000  # encoded events per chain that wait for whoever reads them
     peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
 
 

@@ -307,7 +307,7 @@ class Runtime:
                 max_bytes=limits.mempool_bytes,
                 max_per_sender=limits.mempool_per_sender,
             ),
-            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
+            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
             anchor=anchor,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )

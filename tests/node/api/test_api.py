@@ -488,16 +488,19 @@ async def test_events_arrive_as_they_happen(world, make_runtime):
         assert next(iter(head)) == "event"
 
 
-async def test_a_slow_subscriber_is_told_and_dropped(world, make_runtime):
-    runtime = make_runtime(world, event_queue=3)
+async def test_a_slow_reader_is_told_what_it_missed_and_dropped(world, make_runtime):
+    runtime = make_runtime(world, event_backlog_bytes=1_000)
     async with runtime.serve() as url, aiohttp.ClientSession(url) as session:
         async with session.get("/v1/jy1/events") as response:
             assert (await read_line(response))["event"] == "subscribed"
+            published = []
+            world.on_publish.append(published.append)
             for _ in range(10):  # all between two turns of the event loop
                 world.make_block()
-            lines = [json.loads(line) async for line in response.content if line.strip()]
-        assert [line["event"] for line in lines] == ["head", "head", "head", "dropped"]
-        assert "3 events waiting" in lines[-1]["message"]
+            last = await read_line(response)
+            assert (last["event"], last["missed"]) == ("dropped", len(published))
+            assert f"{len(published)} events are lost" in last["message"]
+            assert await response.content.read() == b""
         async with session.get("/v1/jy1/events") as response:
             assert (await read_line(response))["event"] == "subscribed"
 
