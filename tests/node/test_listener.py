@@ -1,6 +1,7 @@
 """Connections are bounded in number, in all and per host, and in the time they may stay without a complete request."""
 
 import asyncio
+import socket
 from contextlib import asynccontextmanager, suppress
 
 import aiohttp
@@ -19,7 +20,7 @@ async def listening(handler=None, **limits):
         return web.Response(text="hello")
 
     app = web.Application()
-    app.router.add_get("/", handler or hello)
+    app.router.add_route("POST" if handler is read_body else "GET", "/", handler or hello)
     listener = Listener(app, "127.0.0.1", 0, **limits)
     await listener.start()
     try:
@@ -48,28 +49,149 @@ async def test_requests_are_served_one_after_another_on_one_connection():
                 assert await answer.text() == "hello"
 
 
-async def ask(reader, writer):
-    writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\n\r\n")
+async def is_closed_after(reader, said):
+    """The same, after what it has said before."""
     async with asyncio.timeout(PATIENCE_S):
-        return int((await reader.readuntil(b"\r\n\r\n")).split()[1])
+        return await reader.read() == said
 
 
-@pytest.mark.parametrize("limits", [{"max_connections": 3}, {"max_per_remote": 3}])
-async def test_one_connection_too_many_is_refused_and_a_freed_place_is_given_again(limits):
-    async with listening(**limits) as listener:
+async def read_status(reader):
+    async with asyncio.timeout(PATIENCE_S):
+        head = await reader.readuntil(b"\r\n\r\n")
+        return int(head.split()[1])
+
+
+async def ask(reader, writer):
+    writer.write(HEAD)
+    return await read_status(reader)
+
+
+class Slow:
+    """A handler that answers when it is let."""
+
+    def __init__(self):
+        self.asked = 0
+        self._release = asyncio.Event()
+
+    async def answer(self, request):
+        self.asked += 1
+        await self._release.wait()
+        return web.Response(text="at last")
+
+    def release(self):
+        self._release.set()
+
+
+HEAD = b"GET / HTTP/1.1\r\nHost: n0\r\n\r\n"
+LIMITS = [{"max_connections": 3}, {"max_per_remote": 3}]
+
+
+async def until(condition):
+    async with asyncio.timeout(PATIENCE_S):
+        while not condition():  # noqa: ASYNC110 - nobody announces it
+            await asyncio.sleep(0.001)
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_where_all_are_at_work_one_more_is_refused_and_a_freed_place_is_given_again(limits):
+    slow = Slow()
+    async with listening(slow.answer, **limits) as listener:
         opened = [await connect(listener) for _ in range(3)]
-        assert [await ask(*connection) for connection in opened] == [200] * 3
+        for _, writer in opened:
+            writer.write(HEAD)
+        await until(lambda: slow.asked == 3)
         reader, writer = await connect(listener)
         assert await ask(reader, writer) == 503
         writer.close()
-        opened[0][1].close()
-        async with asyncio.timeout(PATIENCE_S):
-            while len(listener.connections) > 2:  # noqa: ASYNC110 - nobody announces it
-                await asyncio.sleep(0.001)
+        opened.pop(0)[1].close()
+        await until(lambda: len(listener.connections) == 2)
+        slow.release()
         opened.append(await connect(listener))
         assert await ask(*opened[-1]) == 200
         for _, writer in opened:
             writer.close()
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_one_that_has_been_answered_makes_room_for_one_that_asks(limits):
+    async with listening(**limits) as listener:
+        opened = [await connect(listener) for _ in range(4)]
+        assert [await ask(*connection) for connection in opened] == [200] * 4
+        assert await is_closed_after(opened[0][0], b"hello")
+        assert [await ask(*connection) for connection in opened[1:]] == [200] * 3
+        for _, writer in opened:
+            writer.close()
+
+
+async def send_slowly(listener):
+    """A request whose body never comes to its end."""
+    reader, writer = await connect(listener)
+    writer.write(b"POST / HTTP/1.1\r\nHost: n0\r\nContent-Length: 100\r\n\r\nbegin")
+    await writer.drain()
+    return reader, writer
+
+
+async def read_body(request):
+    await request.read()
+    return web.Response(text="hello")
+
+
+@pytest.mark.parametrize("limits", [*LIMITS, {"max_bodies": 3}, {"max_bodies_per_remote": 3}])
+async def test_slow_bodies_keep_no_place_from_others_of_their_host(limits):
+    async with listening(read_body, **limits) as listener:
+        slow = [await send_slowly(listener) for _ in range(12)]
+        for _ in range(12):
+            reader, writer = await connect(listener)
+            writer.write(b"POST / HTTP/1.1\r\nHost: n0\r\nContent-Length: 5\r\n\r\nquick")
+            assert await read_status(reader) == 200
+            writer.close()
+            slow.append(await send_slowly(listener))
+        assert all([await is_closed(reader) for reader, _ in slow[:9]]), "those that have been slow for longest"
+        for _, writer in slow:
+            writer.close()
+
+
+async def test_a_body_that_comes_in_parts_is_answered_while_there_is_room():
+    async with listening(read_body, max_bodies=2) as listener:
+        reader, writer = await send_slowly(listener)
+        writer.write(bytes(95))
+        assert await read_status(reader) == 200
+        assert await ask(reader, writer) == 405, "on the same connection"
+        writer.close()
+
+
+# --- readers that do not read ------------------------------------------------------------------------
+
+
+def deaf_connection(listener):
+    """A socket that asks, and takes next to nothing of the answer."""
+    plain = socket.socket()
+    plain.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+    plain.connect(("127.0.0.1", listener.port))
+    plain.sendall(HEAD)
+    return plain
+
+
+async def answer_at_length(request):
+    return web.Response(body=bytes(8_000_000))
+
+
+async def test_an_answer_that_is_not_taken_is_cut_off():
+    async with listening(answer_at_length, max_write_s=0.1) as listener:
+        with deaf_connection(listener):
+            await until(lambda: listener.connections)
+            await until(lambda: not listener.connections)
+
+
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_a_reader_that_does_not_read_makes_room_for_one_that_asks(limits):
+    async with listening(answer_at_length, **limits) as listener:
+        deaf = [deaf_connection(listener) for _ in range(3)]
+        await until(lambda: len(listener.connections) == 3)
+        async with aiohttp.ClientSession() as session, session.get(f"http://127.0.0.1:{listener.port}/") as answer:
+            assert len(await answer.read()) == 8_000_000
+        for plain in deaf:
+            plain.close()
 
 
 @pytest.mark.parametrize("limits", [{"max_silent": 3}, {"max_silent_per_remote": 3}])
