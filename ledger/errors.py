@@ -892,6 +892,10 @@ class ForeignOrigin(Refused):
     message = "a page of {origin} may not send requests to this API"
 
 
+class ForeignHost(Refused):
+    message = "this API does not answer as {host}: ask for its address, or name it in api_hosts of node.toml"
+
+
 class ChainNotHosted(Refused):
     message = "this node does not host chain {chain}"
     exit_code = 5

@@ -12,18 +12,17 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
 from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, NamedTuple, Protocol
-from urllib.parse import urlsplit
 
 from aiohttp import web
-from aiohttp.typedefs import Handler
+from aiohttp.typedefs import Handler, Middleware
 
 from ledger.codec import decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
     BadRequest,
+    ForeignHost,
     ForeignOrigin,
     GridmeritError,
     InboxFull,
@@ -64,6 +63,7 @@ from node.answers import (
 from node.clock import now_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
+from node.hosts import check_host
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
@@ -146,7 +146,7 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     api = Api(runtime, clock)
     limits = runtime.config.limits
     limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
-    middlewares = [answer_errors, refuse_foreign_pages, limiter.middleware]
+    middlewares = [answer_errors, make_host_check(runtime.config), refuse_foreign_pages, limiter.middleware]
     app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
     app.router.add_get("/metrics", api.get_metrics)
@@ -398,29 +398,24 @@ class RateLimiter:
         return limit
 
 
+def make_host_check(config: NodeConfig) -> Middleware:
+    """No page reads here under a name of its own that it lets lead to this node."""
+
+    @web.middleware
+    async def refuse_foreign_hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check_host(request.headers.get("Host"), config.api_listen, config.api_hosts)
+        return await handler(request)
+
+    return refuse_foreign_hosts
+
+
 @web.middleware
 async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A browser says which page a request comes from: none may change anything here but one that came from here.
-
-    The page must have been fetched from an IP address or from localhost: other names may lead anywhere.
-    """
+    """A browser says which page a request comes from: none may change anything here but one that came from here."""
     origin = request.headers.get("Origin")
-    if origin is not None and request.method not in _SAFE_METHODS and not _is_own(origin, request.host):
+    if origin is not None and request.method not in _SAFE_METHODS and origin != f"http://{request.host}":
         raise ForeignOrigin(origin=origin[:80])
     return await handler(request)
-
-
-def _is_own(origin: str, host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name != "localhost":
-        try:
-            ip_address(name)
-        except ValueError:
-            return False
-    return origin == f"http://{host}"
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -440,6 +435,7 @@ _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (InboxFull, 503),
     (PoolFull, 503),
     (TooManySubscribers, 503),
+    (ForeignHost, 403),
     (ForeignOrigin, 403),
     (Refused, 503),
     (StoreError, 503),
