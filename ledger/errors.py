@@ -1037,6 +1037,10 @@ class NotANode(ConfigError):
     message = "{directory} is not a node directory: it has no node.toml"
 
 
+class TooFewDescriptors(ConfigError):
+    message = "this process may have {limit} files open, and this node needs {want} to answer anybody"
+
+
 class MissingExtra(ConfigError):
     message = "{what} needs {package}, which is not installed"
 

@@ -18,6 +18,7 @@ from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
+_MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
 class KeyValue(Protocol):
@@ -132,7 +133,13 @@ def _open(directory: Path) -> plyvel.DB:
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
-        return plyvel.DB(str(directory), create_if_missing=True, paranoid_checks=True, bloom_filter_bits=10)
+        return plyvel.DB(
+            str(directory),
+            create_if_missing=True,
+            paranoid_checks=True,
+            bloom_filter_bits=10,
+            max_open_files=_MAX_TABLES,
+        )
     except plyvel.Error as error:
         raise _named(error) from error
 

@@ -8,8 +8,8 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
 from socket import SO_SNDBUF, SOL_SOCKET
@@ -73,6 +73,7 @@ from node.subscribers import Subscription
 
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request
+MAX_STREAMS = 256  # of events, of all chains
 _CHUNK = 50  # block summaries between two turns of the event loop
 _MAX_CLIENTS = 4_096  # addresses whose rate is remembered
 _BODY_TIMEOUT_S = 10.0
@@ -141,9 +142,14 @@ _QUESTIONS: dict[str, Question] = {
 }
 
 
-def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web.Application:
-    """The application that serves a node's API; `clock` gives ms since the epoch."""
-    api = Api(runtime, clock)
+def build_api(
+    runtime: RuntimeView, *, clock: Callable[[], int] = now_ms, max_streams: int = MAX_STREAMS
+) -> web.Application:
+    """The application that serves a node's API; `clock` gives ms since the epoch.
+
+    No more than `max_streams` connections are streams of events, so that some are left for questions.
+    """
+    api = Api(runtime, clock, max_streams)
     limits = runtime.config.limits
     limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
     middlewares = [answer_errors, make_host_check(runtime.config), refuse_foreign_pages, limiter.middleware]
@@ -167,7 +173,9 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
 class Api:
     """The handlers."""
 
-    def __init__(self, runtime: RuntimeView, clock: Callable[[], int]) -> None:
+    def __init__(self, runtime: RuntimeView, clock: Callable[[], int], max_streams: int) -> None:
+        self._max_streams = max_streams
+        self._streams = 0
         self._runtime = runtime
         self._clock = clock
         self._queries: dict[str, ChainQueries] = {}
@@ -305,7 +313,7 @@ class Api:
         The last line says why it is the last: "closed" or "dropped". A stream that ends otherwise has been cut off.
         """
         host = self._host(request)
-        async with host.subscribe() as events:
+        async with self._count_stream(), host.subscribe() as events:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **_HEADERS})
             await response.prepare(request)
             _bound_socket(request)
@@ -315,6 +323,17 @@ class Api:
         return response
 
     # --- inside --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _count_stream(self) -> AsyncIterator[None]:
+        """Raises `TooManySubscribers`."""
+        if self._streams >= self._max_streams:
+            raise TooManySubscribers(limit=self._max_streams)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def _host(self, request: web.Request) -> HostView:
         name = request.match_info["chain"]

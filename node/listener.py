@@ -53,6 +53,7 @@ class Listener:
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
+        max_descriptor: int | None = None,
         max_connections: int = MAX_CONNECTIONS,
         max_per_remote: int = MAX_PER_REMOTE,
         max_silent: int = MAX_SILENT,
@@ -63,8 +64,10 @@ class Listener:
         max_write_s: float = MAX_WRITE_S,
         first_head_s: float = FIRST_HEAD_S,
     ) -> None:
+        """A connection whose descriptor is above `max_descriptor` is closed at once: the rest is for others."""
         self._host = host
         self._port = port
+        self._max_descriptor = max_descriptor
         self._tls = tls
         self._silent = _Places(max_silent, max_silent_per_remote)  # by remote host
         self._talking = _Places(max_connections, max_per_remote)  # by remote host or certificate
@@ -137,6 +140,12 @@ class Listener:
 
     def enter(self, connection: _Connection, handler: RequestHandler, remote: str) -> None:
         """A new connection, silent so far; those that have been so for longest make room for it."""
+        if self._max_descriptor is not None and connection.descriptor > self._max_descriptor:
+            self._log.event(
+                logging.WARNING, "connection-closed", now_ms(), remote=remote, detail="no files left for it"
+            )
+            connection.transport.abort()
+            return
         self._make_room(self._silent, remote)
         self._silent.add(connection, remote)
         self._silent.wait_for(connection)
@@ -349,6 +358,11 @@ class _Connection(asyncio.Protocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its file."""
+        return cast(int, self.transport.get_extra_info("socket").fileno())
 
     def owner(self, remote: str) -> str:
         """Whose the connection is, for counting: the certificate's holder, else the remote host."""
