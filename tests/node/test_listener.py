@@ -9,6 +9,7 @@ import pytest
 from aiohttp import web
 
 from ledger.errors import AddressInUse
+from node.descriptors import count_open
 from node.listener import Listener
 
 PATIENCE_S = 30
@@ -194,6 +195,40 @@ async def test_a_reader_that_does_not_read_makes_room_for_one_that_asks(limits):
             plain.close()
 
 
+@pytest.mark.parametrize("limits", LIMITS)
+async def test_a_stream_that_is_not_read_makes_room_and_one_that_is_read_does_not(limits):
+    begun = []
+
+    async def stream(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        begun.append(response)
+        with suppress(ConnectionError):
+            while True:
+                await response.write(bytes(100_000))
+                await asyncio.sleep(0)
+        return response
+
+    async def read(reader):
+        while await reader.read(1_000_000):
+            pass
+
+    async with listening(stream, **limits) as listener, asyncio.TaskGroup() as group:
+        deaf = deaf_connection(listener)
+        await until(lambda: len(begun) == 1)
+        reading = []
+        for count in (2, 3, 4):
+            reader, writer = await connect(listener)
+            writer.write(HEAD)
+            await until(lambda count=count: len(begun) == count)
+            reading.append((group.create_task(read(reader)), writer))
+        assert [task.done() for task, _ in reading] == [False] * 3
+        deaf.close()
+        for task, writer in reading:
+            task.cancel()
+            writer.close()
+
+
 @pytest.mark.parametrize("limits", [{"max_silent": 3}, {"max_silent_per_remote": 3}])
 async def test_a_silent_connection_makes_room_for_a_later_one(limits):
     async with listening(**limits) as listener:
@@ -204,6 +239,33 @@ async def test_a_silent_connection_makes_room_for_a_later_one(limits):
         assert listener.silent_count == 0
         for _, writer in opened:
             writer.close()
+
+
+async def test_a_connection_whose_file_is_one_of_the_last_is_closed():
+    async with listening(max_descriptor=2) as listener:
+        reader, writer = await connect(listener)
+        writer.write(HEAD)
+        assert await is_closed(reader)
+        assert listener.silent_count == len(listener.connections) == 0
+        writer.close()
+
+
+async def test_a_crowd_is_taken_in_one_at_a_time(monkeypatch):
+    """Else all of it would have files open at once, whatever the limits."""
+    opened, enter = [], Listener.enter
+
+    def count(self, *details):
+        opened.append(count_open())
+        enter(self, *details)
+
+    monkeypatch.setattr(Listener, "enter", count)
+    async with listening(max_silent=3) as listener:
+        crowd = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(50)]
+        before = count_open()
+        await until(lambda: len(opened) == 50)
+        assert max(opened) <= before + 3 + 2, "the limit, the one that came, and one on its way out"
+        for plain in crowd:
+            plain.close()
 
 
 async def test_connections_that_talk_are_not_counted_among_the_silent():
