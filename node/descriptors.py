@@ -25,10 +25,11 @@ _LEAST = 8  # connections from others
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """How many connections one port takes: that have sent a request, and that have not."""
+    """How many connections one port takes: that have sent a request, that have not, and that come in at one moment."""
 
     talking: int
     silent: int
+    at_once: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +80,10 @@ def share_out(limit: int, *, chains: int, peers: int, opened: int) -> Shares:
 
 
 def _divide(places: int) -> Share:
-    silent = max(1, places // 3)
-    return Share(talking=places - silent, silent=silent)
+    third = places // 3
+    at_once = max(1, third // 3)
+    silent = max(1, third - at_once)
+    return Share(talking=places - silent - at_once, silent=silent, at_once=at_once)
 
 
 def make_socket_factory(first_reserved: int) -> Callable[[Any], socket.socket]:

@@ -37,6 +37,7 @@ MAX_BODIES = 256  # that have come in part
 MAX_BODIES_PER_REMOTE = 64
 FIRST_HEAD_S = 5.0  # from the connection's start to the first complete head, handshake included
 MAX_WRITE_S = 120.0  # for what has been sent to be taken
+MAX_AT_ONCE = 100  # that are accepted before one of them is looked at
 _BACKLOG = 128  # connections that the system holds until they are accepted
 _CLOSE_TIMEOUT_S = 1.0
 _LINGER_S = 0.5  # for a body that nobody wants, so that its sender sees the answer
@@ -58,6 +59,7 @@ class Listener:
         max_per_remote: int = MAX_PER_REMOTE,
         max_silent: int = MAX_SILENT,
         max_silent_per_remote: int = MAX_SILENT_PER_REMOTE,
+        max_at_once: int = MAX_AT_ONCE,
         max_bodies: int = MAX_BODIES,
         max_bodies_per_remote: int = MAX_BODIES_PER_REMOTE,
         max_idle_s: float = MAX_IDLE_S,
@@ -68,6 +70,7 @@ class Listener:
         self._host = host
         self._port = port
         self._max_descriptor = max_descriptor
+        self._max_at_once = max_at_once
         self._tls = tls
         self._silent = _Places(max_silent, max_silent_per_remote)  # by remote host
         self._talking = _Places(max_connections, max_per_remote)  # by remote host or certificate
@@ -112,8 +115,10 @@ class Listener:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            # One at a time: asyncio would take in a whole backlog before a single limit is looked at.
-            self._server = await loop.create_server(self._accept, self._host, self._port, reuse_address=True, backlog=1)
+            # asyncio takes in as many as its backlog says before a single limit is looked at.
+            self._server = await loop.create_server(
+                self._accept, self._host, self._port, reuse_address=True, backlog=self._max_at_once
+            )
             for listening in self._server.sockets:
                 _lengthen_queue(listening.fileno())
         except OSError as error:

@@ -31,7 +31,7 @@ from node.host import ChainHost, Policy
 from node.identity import load_identity
 from node.keystore import load_passphrase
 from node.links import Links, PeerView
-from node.listener import MAX_CONNECTIONS, MAX_SILENT, Listener
+from node.listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
 from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
 from node.neighbours import Neighbours
@@ -355,6 +355,7 @@ class Runtime:
                 max_descriptor=self._first_reserved - 1,
                 max_connections=min(share.talking, MAX_CONNECTIONS),
                 max_silent=min(share.silent, MAX_SILENT),
+                max_at_once=min(share.at_once, MAX_AT_ONCE),
             )
             await listener.start()
             self._listeners.append(listener)

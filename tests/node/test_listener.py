@@ -250,7 +250,7 @@ async def test_a_connection_whose_file_is_one_of_the_last_is_closed():
         writer.close()
 
 
-async def test_a_crowd_is_taken_in_one_at_a_time(monkeypatch):
+async def test_of_a_crowd_no_more_come_in_at_once_than_may(monkeypatch):
     """Else all of it would have files open at once, whatever the limits."""
     opened, enter = [], Listener.enter
 
@@ -259,11 +259,11 @@ async def test_a_crowd_is_taken_in_one_at_a_time(monkeypatch):
         enter(self, *details)
 
     monkeypatch.setattr(Listener, "enter", count)
-    async with listening(max_silent=3) as listener:
+    async with listening(max_silent=3, max_at_once=2) as listener:
         crowd = [socket.create_connection(("127.0.0.1", listener.port)) for _ in range(50)]
         before = count_open()
         await until(lambda: len(opened) == 50)
-        assert max(opened) <= before + 3 + 2, "the limit, the one that came, and one on its way out"
+        assert max(opened) <= before + 3 + 2 * 2, "the silent, those that came, and those on their way out"
         for plain in crowd:
             plain.close()
 
