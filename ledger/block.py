@@ -166,8 +166,8 @@ class Block:
 
     @classmethod
     def from_bytes(cls, raw: bytes, *, max_bytes: int, max_transactions: int, max_transaction_bytes: int) -> Block:
-        """Raises the `Malformed` family."""
-        value = decode(raw, max_bytes=max_bytes)
+        """Raises the `Malformed` family. No rule of the chain says how many values a block may hold: its bytes do."""
+        value = decode(raw, max_bytes=max_bytes, max_items=max_bytes)
         return cls.from_value(value, max_transactions=max_transactions, max_transaction_bytes=max_transaction_bytes)
 
 

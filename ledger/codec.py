@@ -15,6 +15,7 @@ from ledger.errors import NonCanonical, TooDeep, TooLarge, WrongShape
 Value: TypeAlias = int | bytes | str | tuple["Value", ...] | None
 
 MAX_DEPTH = 8  # arrays inside arrays; a bare integer has depth 0
+MAX_ITEMS = 16_384  # values inside one value, at any depth, where the caller does not say otherwise
 
 _DECODED_TYPES = frozenset({int, bytes, str, type(None), tuple})
 _ENCODED_TYPES = _DECODED_TYPES | {list}
@@ -52,14 +53,25 @@ def _check_encodable(value: Value | list[Any]) -> None:
         raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
 
 
-def decode(data: bytes, *, max_bytes: int, max_depth: int = MAX_DEPTH) -> Value:
+def decode(
+    data: bytes,
+    *,
+    max_bytes: int,
+    max_items: int = MAX_ITEMS,
+    max_depth: int = MAX_DEPTH,
+    what: str = "encoded value",
+) -> Value:
     """The value whose canonical bytes are `data`; arrays come back as tuples.
 
-    Raises `TooLarge` before looking inside, `TooDeep`, and `NonCanonical` for everything else: no other
-    exception whatever the bytes, and memory in proportion to their number.
+    A value costs time by the items in it, of which a byte may hold one: they are counted before any is built. Raises
+    `TooLarge` for too many bytes before looking inside, and for too many items having looked at no more than these;
+    `TooDeep`; and `NonCanonical` for everything else: no other exception whatever the bytes, and memory in proportion
+    to their number.
     """
     if len(data) > max_bytes:
-        raise TooLarge(what="encoded value", actual=len(data), limit=max_bytes)
+        raise TooLarge(what=what, actual=len(data), limit=max_bytes)
+    if len(data) > max_items + 1:
+        _check_count(data, max_items, what)
     try:
         if len(data) > _SHORT_BYTES:
             _check_complete(data)
@@ -110,6 +122,38 @@ def _read_head(data: bytes, position: int, heads: dict[int, tuple[int, int]], wh
     if end > len(data) or length < least:
         raise NonCanonical(detail=f"a length in {what} is cut off or not in its shortest form")
     return length, end
+
+
+def _measure_heads() -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """By its first byte: how long an item's head is, and how many bytes at the head's end say what follows it.
+
+    A short text's head is all of it; an array's items count for themselves. What is not allowed is one byte long.
+    """
+    sizes, lengths = [1] * 256, [0] * 256
+    sizes[0xA0:0xC0] = range(1, 33)
+    for first, width in ((0xC4, 1), (0xC5, 2), (0xC6, 4), (0xD9, 1), (0xDA, 2), (0xDB, 4)):
+        sizes[first], lengths[first] = 1 + width, width
+    for first, width in ((0xCC, 1), (0xCD, 2), (0xCE, 4), (0xCF, 8), (0xD0, 1), (0xD1, 2), (0xD2, 4), (0xD3, 8)):
+        sizes[first] = 1 + width
+    sizes[0xDC], sizes[0xDD] = 3, 5
+    return tuple(sizes), tuple(lengths)
+
+
+_HEAD_SIZES, _LENGTH_SIZES = _measure_heads()
+
+
+def _check_count(data: bytes, max_items: int, what: str) -> None:
+    """Raise `TooLarge` where more than `max_items` items stand inside the value; reads so many heads at most."""
+    sizes, lengths = _HEAD_SIZES, _LENGTH_SIZES
+    place, end, left = 0, len(data), max_items + 1
+    while place < end:
+        if not left:
+            raise TooLarge(what=what, actual=f"over {max_items}", limit=max_items)
+        left -= 1
+        first = data[place]
+        place += sizes[first]
+        if width := lengths[first]:
+            place += int.from_bytes(data[place - width : place])
 
 
 def _check_complete(data: bytes) -> None:

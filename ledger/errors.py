@@ -773,7 +773,7 @@ class TooManySubscribers(GridmeritError):
 
 
 class SlowSubscriber(GridmeritError):
-    message = "the subscriber has {limit} events waiting, the most allowed; what follows is lost"
+    message = "{missed} events are lost to this reader: it takes them more slowly than they come"
     exit_code = 4
 
 
@@ -906,6 +906,10 @@ class CompressedBody(Refused):
 
 class ForeignOrigin(Refused):
     message = "a page of {origin} may not send requests to this API"
+
+
+class ForeignHost(Refused):
+    message = "this API does not answer as {host}: ask for its address, or name it in api_hosts of node.toml"
 
 
 class ChainNotHosted(Refused):
@@ -1051,6 +1055,10 @@ class NoNetwork(ConfigError):
 
 class NotANode(ConfigError):
     message = "{directory} is not a node directory: it has no node.toml"
+
+
+class TooFewDescriptors(ConfigError):
+    message = "this process may have {limit} files open, and this node needs {want} to answer anybody"
 
 
 class MissingExtra(ConfigError):

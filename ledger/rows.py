@@ -110,7 +110,7 @@ def read_place(raw: bytes) -> tuple[bytes, int]:
 
 def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
     try:
-        return from_value(decode(raw, max_bytes=_TRUSTED_BYTES))
+        return from_value(decode(raw, max_bytes=_TRUSTED_BYTES, max_items=_TRUSTED_BYTES))
     except Malformed as error:
         raise StoreCorrupt(detail=f"{what}: {error}") from error
 

@@ -19,6 +19,7 @@ Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, 
 
 _OWNER_FILE = "OWNER"
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
+_MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
 class KeyValue(Protocol):
@@ -136,7 +137,13 @@ def _open(directory: Path) -> plyvel.DB:
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
-        return plyvel.DB(str(directory), create_if_missing=True, paranoid_checks=True, bloom_filter_bits=10)
+        return plyvel.DB(
+            str(directory),
+            create_if_missing=True,
+            paranoid_checks=True,
+            bloom_filter_bits=10,
+            max_open_files=_MAX_TABLES,
+        )
     except _ERRORS as error:
         raise _named(error) from error
 

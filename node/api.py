@@ -10,22 +10,22 @@ import asyncio
 import logging
 from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AbstractAsyncContextManager, suppress
+from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from importlib.metadata import PackageNotFoundError, version
-from ipaddress import ip_address
+from socket import SO_SNDBUF, SOL_SOCKET
 from typing import Any, NamedTuple, Protocol, TypeVar
-from urllib.parse import urlsplit
 
-from aiohttp import ClientConnectionResetError, web
-from aiohttp.typedefs import Handler
+from aiohttp import web
+from aiohttp.typedefs import Handler, Middleware
 
 from ledger.codec import decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
     BadRequest,
     ChainOut,
+    ForeignHost,
     ForeignOrigin,
     GridmeritError,
     InboxFull,
@@ -50,7 +50,6 @@ from ledger.errors import (
     WrongMethod,
 )
 from ledger.hashing import Address, parse_address, show_address
-from ledger.overlay import Event
 from ledger.transaction import Transaction
 from node.answers import (
     BlockSummary,
@@ -70,20 +69,23 @@ from node.api_readers import Readers
 from node.clock import now_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
+from node.hosts import check_host
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
 from node.outages import Outage
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
-from node.queries import ChainQueries, describe_event, parse_hash, show_value
+from node.queries import ChainQueries, parse_hash, show_value
 from node.rates import TokenBucket
+from node.subscribers import Subscription
 
 T = TypeVar("T")
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request
 _CHUNK = 50  # block summaries between two steps of the chain
+MAX_STREAMS = 256  # of events, of all chains
 _MAX_CLIENTS = 4_096  # addresses whose rate is remembered
 _BODY_TIMEOUT_S = 10.0
-_WRITE_TIMEOUT_S = 30.0
+_SOCKET_BYTES = 262_144  # of events on their way to one reader
 _KEEPALIVE_S = 10.0
 _JSON = "application/json"
 _SAFE_METHODS = ("GET", "HEAD")
@@ -99,7 +101,7 @@ class HostView(Protocol):
     async def ask(self, question: Callable[[ChainNode], T]) -> T: ...
     async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]: ...
     def offer_relay(self, raw: bytes) -> None: ...
-    def subscribe(self) -> AbstractAsyncContextManager[AsyncIterator[Event]]: ...
+    def subscribe(self) -> Subscription: ...
 
 
 class RuntimeView(Protocol):
@@ -149,12 +151,17 @@ _QUESTIONS: dict[str, Question] = {
 }
 
 
-def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web.Application:
-    """The application that serves a node's API; `clock` gives ms since the epoch."""
-    api = Api(runtime, clock)
+def build_api(
+    runtime: RuntimeView, *, clock: Callable[[], int] = now_ms, max_streams: int = MAX_STREAMS
+) -> web.Application:
+    """The application that serves a node's API; `clock` gives ms since the epoch.
+
+    No more than `max_streams` connections are streams of events, so that some are left for questions.
+    """
+    api = Api(runtime, clock, max_streams)
     limits = runtime.config.limits
     limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
-    middlewares = [answer_errors, refuse_foreign_pages, limiter.middleware]
+    middlewares = [answer_errors, make_host_check(runtime.config), refuse_foreign_pages, limiter.middleware]
     app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
     app.router.add_get("/metrics", api.get_metrics)
@@ -175,7 +182,9 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
 class Api:
     """The handlers."""
 
-    def __init__(self, runtime: RuntimeView, clock: Callable[[], int]) -> None:
+    def __init__(self, runtime: RuntimeView, clock: Callable[[], int], max_streams: int) -> None:
+        self._max_streams = max_streams
+        self._streams = 0
         self._runtime = runtime
         self._clock = clock
         self._readers = Readers(clock)
@@ -315,17 +324,32 @@ class Api:
     # --- events --------------------------------------------------------------------------------------
 
     async def stream_events(self, request: web.Request) -> web.StreamResponse:
-        """One JSON object per line, as they are committed; an empty line now and then while nothing happens."""
+        """One JSON object per line, as they are committed; an empty line now and then while nothing happens.
+
+        The last line says why it is the last: "closed" or "dropped". A stream that ends otherwise has been cut off.
+        """
         host = self._host(request)
-        async with host.subscribe() as events:
+        async with self._count_stream(), host.subscribe() as events:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **_HEADERS})
             await response.prepare(request)
-            with suppress(ClientConnectionResetError, ConnectionResetError, TimeoutError):
-                await _write_line(response, {"event": "subscribed", "chain": host.name})
-                await _relay(events, response)
+            _bound_socket(request)
+            with suppress(ConnectionResetError):
+                await response.write(_line(event="subscribed", chain=host.name))
+                await response.write(await _relay(events, response))
         return response
 
     # --- inside --------------------------------------------------------------------------------------
+
+    @asynccontextmanager
+    async def _count_stream(self) -> AsyncIterator[None]:
+        """Raises `TooManySubscribers`."""
+        if self._streams >= self._max_streams:
+            raise TooManySubscribers(limit=self._max_streams)
+        self._streams += 1
+        try:
+            yield
+        finally:
+            self._streams -= 1
 
     def _host(self, request: web.Request) -> HostView:
         """Raises `ChainOut` or `UnknownChainName`."""
@@ -402,7 +426,8 @@ async def _read_body(request: web.Request) -> bytes:
 def _read_transactions(body: bytes, node: ChainNode) -> list[Transaction]:
     """Raises the `Malformed` family."""
     limit = node.params.ledger.max_transaction_bytes
-    items = expect_list(decode(body, max_bytes=len(body)), "transactions", max_items=MAX_SUBMITTED)
+    value = decode(body, max_bytes=len(body), max_items=MAX_SUBMITTED, what="transactions")
+    items = expect_list(value, "transactions", max_items=MAX_SUBMITTED)
     raw = [expect_bytes(item, "transaction", max_size=limit) for item in items]
     return [Transaction.from_bytes(item, max_bytes=limit) for item in raw]
 
@@ -437,29 +462,24 @@ class RateLimiter:
         return limit
 
 
+def make_host_check(config: NodeConfig) -> Middleware:
+    """No page reads here under a name of its own that it lets lead to this node."""
+
+    @web.middleware
+    async def refuse_foreign_hosts(request: web.Request, handler: Handler) -> web.StreamResponse:
+        check_host(request.headers.get("Host"), config.api_listen, config.api_hosts)
+        return await handler(request)
+
+    return refuse_foreign_hosts
+
+
 @web.middleware
 async def refuse_foreign_pages(request: web.Request, handler: Handler) -> web.StreamResponse:
-    """A browser says which page a request comes from: none may change anything here but one that came from here.
-
-    The page must have been fetched from an IP address or from localhost: other names may lead anywhere.
-    """
+    """A browser says which page a request comes from: none may change anything here but one that came from here."""
     origin = request.headers.get("Origin")
-    if origin is not None and request.method not in _SAFE_METHODS and not _is_own(origin, request.host):
+    if origin is not None and request.method not in _SAFE_METHODS and origin != f"http://{request.host}":
         raise ForeignOrigin(origin=origin[:80])
     return await handler(request)
-
-
-def _is_own(origin: str, host: str) -> bool:
-    try:
-        name = urlsplit(f"//{host}").hostname or ""
-    except ValueError:
-        return False
-    if name != "localhost":
-        try:
-            ip_address(name)
-        except ValueError:
-            return False
-    return origin == f"http://{host}"
 
 
 # --- answers ---------------------------------------------------------------------------------------------
@@ -479,6 +499,7 @@ _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (InboxFull, 503),
     (PoolFull, 503),
     (TooManySubscribers, 503),
+    (ForeignHost, 403),
     (ForeignOrigin, 403),
     (Refused, 503),
     (StoreError, 503),
@@ -577,29 +598,31 @@ def _get_version() -> str:
 # --- the stream of events ----------------------------------------------------------------------------------
 
 
-async def _relay(events: AsyncIterator[Event], response: web.StreamResponse) -> None:
-    """Write events until the node stops or the reader proves too slow; either is said in the last line."""
-    while True:
-        try:
-            async with asyncio.timeout(_KEEPALIVE_S):
-                event = await anext(events)
-        except TimeoutError:
-            await _write(response, b"\n")
-        except StopAsyncIteration:
-            await _write_line(response, {"event": "closed"})
-            return
-        except SlowSubscriber as error:
-            await _write_line(response, {"event": "dropped", "message": str(error)})
-            return
-        else:
-            await _write_line(response, describe_event(event))
+async def _relay(events: Subscription, response: web.StreamResponse) -> bytes:
+    """Write events for as long as there are any; the line that says why there are no more.
+
+    Whoever reads nothing is waited for here, and nowhere else: its connection has a deadline of the listener's.
+    """
+    try:
+        while True:
+            try:
+                async with asyncio.timeout(_KEEPALIVE_S):
+                    lines = await events.take()
+            except TimeoutError:
+                lines = b"\n"
+            if not lines:
+                return _line(event="closed")
+            await response.write(lines)
+    except SlowSubscriber as error:
+        return _line(event="dropped", **error.values, message=str(error))
 
 
-async def _write_line(response: web.StreamResponse, line: dict[str, Any]) -> None:
-    await _write(response, to_json(line) + b"\n")
+def _line(**fields: object) -> bytes:
+    return to_json(fields) + b"\n"
 
 
-async def _write(response: web.StreamResponse, data: bytes) -> None:
-    """Raises `TimeoutError` where the reader takes nothing any more."""
-    async with asyncio.timeout(_WRITE_TIMEOUT_S):
-        await response.write(data)
+def _bound_socket(request: web.Request) -> None:
+    """The system would keep megabytes for a reader that reads nothing."""
+    connection = None if request.transport is None else request.transport.get_extra_info("socket")
+    if connection is not None:
+        connection.setsockopt(SOL_SOCKET, SO_SNDBUF, _SOCKET_BYTES)

@@ -15,7 +15,16 @@ from typing import Any, TypeVar
 import aiohttp
 
 from ledger.codec import Value, encode
-from ledger.errors import BadAnswer, GridmeritError, RemoteFailed, RemoteNotFound, RemoteRejected, TimedOut, Unreachable
+from ledger.errors import (
+    BadAnswer,
+    GridmeritError,
+    RemoteFailed,
+    RemoteNotFound,
+    RemoteRejected,
+    SlowSubscriber,
+    TimedOut,
+    Unreachable,
+)
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
@@ -274,8 +283,8 @@ class Client:
     async def events(self) -> AsyncIterator[dict[str, Any]]:
         """What happens on the chain from now on, each with its name under "event"; first comes "subscribed".
 
-        Ends with "dropped" where this reader is too slow, and with "closed" where the node stops. Raises
-        `Unreachable` when the connection breaks.
+        Ends after "closed", where the node stops. Raises `SlowSubscriber` where events are lost because this reader is
+        too slow, and `Unreachable` when the connection breaks, or the stream ends without saying why.
         """
         timeout = aiohttp.ClientTimeout(total=None, sock_connect=self._timeout.total, sock_read=_SILENCE_S)
         url = self.url + self._path("events")
@@ -285,11 +294,17 @@ class Client:
                     raise _failure(response.status, await self._read(response), url)
                 async for line in response.content:
                     if line.strip():
-                        yield from_json(dict[str, Any], line)
+                        event = from_json(dict[str, Any], line)
+                        if event.get("event") == "dropped":
+                            raise SlowSubscriber(missed=event.get("missed"))
+                        yield event
+                        if event.get("event") == "closed":
+                            return
         except (aiohttp.ClientError, OSError, TimeoutError) as error:
             raise _unreachable(self.url, error) from None
         except ValueError as error:
             raise BadAnswer(url=url, detail=str(error)) from None
+        raise Unreachable(url=self.url, detail="the stream of events was cut off")
 
     # --- one request -------------------------------------------------------------------------------------
 

@@ -100,6 +100,7 @@ Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
 PublicKey = Annotated[HexBytes, AfterValidator(_check_key)]
+HostName = Annotated[str, Field(pattern=r"^[a-z0-9]([a-z0-9.-]{0,252}[a-z0-9])?$")]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 
 
@@ -150,7 +151,7 @@ class Limits(_Settings):
     api_burst: Positive = 4_000
     api_body_bytes: Positive = 2_000_000
     api_subscribers: Positive = 64  # event streams per chain
-    event_queue: Positive = 4_096  # events that may wait for one subscriber
+    event_backlog_bytes: Positive = 8_000_000  # encoded events per chain that wait for whoever reads them
     peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
 
 
@@ -172,6 +173,8 @@ class NodeConfig(_Settings):
 
     Peers speak mutual TLS, unless they are insecure: plain HTTP is for rehearsals, where nobody else is on the wire.
     `advertise` is the URL at which other members' nodes reach this one; left out, it is that of `peer_listen`.
+    `api_hosts` are names of the DNS under which the API is asked for, such as that of a proxy; addresses, localhost and
+    names without a dot need no leave.
     """
 
     data_dir: FilePath
@@ -180,6 +183,7 @@ class NodeConfig(_Settings):
     peer_listen: Listen
     advertise: Url | None = None
     api_listen: Listen
+    api_hosts: Annotated[tuple[HostName, ...], BeforeValidator(_to_tuple)] = ()
     log_level: Literal["debug", "info", "warning", "error"] = "info"
     insecure_peers: bool = False
     tls: TlsConfig | None = None

@@ -208,7 +208,7 @@ class ChainHost:
         return self._subscribers.add()
 
     def end_subscriptions(self) -> None:
-        """Tell every subscriber that there is no more to come."""
+        """Tell every reader that there is no more to come."""
         self._subscribers.close()
 
     # --- the worker ------------------------------------------------------------------------------

@@ -6,11 +6,12 @@ Peers come and go while the node runs; those of the configuration are there from
 from __future__ import annotations
 
 import asyncio
+import socket
 import ssl
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from random import Random
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import aiohttp
 from aiohttp.connector import Connection
@@ -52,13 +53,14 @@ class PeerView:
 
 
 Check: TypeAlias = Callable[[asyncio.BaseTransport | None], None]
+MakeSocket: TypeAlias = Callable[[Any], socket.socket]
 
 
 class _Connector(aiohttp.TCPConnector):
     """Hands out no connection, be it new or not, before whoever stands at its other end has been looked at."""
 
-    def __init__(self, context: ssl.SSLContext, check: Check) -> None:
-        super().__init__(limit=0, ssl=context)
+    def __init__(self, context: ssl.SSLContext, check: Check, make_socket: MakeSocket) -> None:
+        super().__init__(limit=0, ssl=context, socket_factory=make_socket)
         self._check_other_end = check
 
     async def connect(
@@ -92,6 +94,7 @@ class Links:
         may_talk: Callable[[str, PeerId], bool],
         greet: Callable[[PeerId], Message | None],
         check: Check,
+        make_socket: MakeSocket,
     ) -> None:
         """`chains` by name. `greet` says what a peer is told first when it is reached on the first chain of all.
 
@@ -106,6 +109,7 @@ class Links:
         self._may_talk = may_talk
         self._greet = greet
         self._check = check
+        self._make_socket = make_socket
         self._jitter = Random(key.public_key + now_ms().to_bytes(8, "big"))
         self._peers: dict[PeerId, PeerConfig] = {}
         self._outboxes: dict[tuple[str, PeerId], tuple[Outbox, asyncio.Task[None]]] = {}
@@ -232,7 +236,11 @@ class Links:
         if session is None:
             tls = self._tls
             session = self._sessions[key] = aiohttp.ClientSession(
-                connector=aiohttp.TCPConnector(limit=0) if tls is None else _Connector(tls.client, self._check),
+                connector=(
+                    aiohttp.TCPConnector(limit=0, socket_factory=self._make_socket)
+                    if tls is None
+                    else _Connector(tls.client, self._check, self._make_socket)
+                ),
                 cookie_jar=aiohttp.DummyCookieJar(),
                 headers={"Content-Type": "application/msgpack"},
                 auto_decompress=False,

@@ -1,7 +1,9 @@
-"""A bounded HTTP listener, with TLS or without: connections, handshakes, headers, bodies and idle time have limits.
+"""A bounded HTTP listener, with TLS or without: connections, handshakes, headers, bodies, answers and idle time have
+limits.
 
-Whoever has said nothing complete yet has the least claim on a place: where too many of those wait, the one that has
-waited longest goes. So silent connections cost no place that a talking one needs.
+Whoever keeps this node waiting has the least claim on a place: for a request, for the rest of one, or for what was sent
+to be taken. Where places run out, the connection that has done so for longest goes. So silent connections, slow bodies
+and readers that do not read cost no place that a request needs.
 """
 
 from __future__ import annotations
@@ -9,8 +11,11 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
+import os
+import socket
 import ssl
 from collections import Counter
+from collections.abc import Iterator
 from typing import cast
 
 from aiohttp import web
@@ -28,7 +33,12 @@ MAX_PER_REMOTE = 128  # of those, from one host; with TLS, with one certificate
 MAX_SILENT = 256  # that have not
 MAX_SILENT_PER_REMOTE = 64
 MAX_IDLE_S = 30.0  # without a complete head of a request since the last answer
+MAX_BODIES = 256  # that have come in part
+MAX_BODIES_PER_REMOTE = 64
 FIRST_HEAD_S = 5.0  # from the connection's start to the first complete head, handshake included
+MAX_WRITE_S = 120.0  # for what has been sent to be taken
+MAX_AT_ONCE = 100  # that are accepted before one of them is looked at
+_BACKLOG = 128  # connections that the system holds until they are accepted
 _CLOSE_TIMEOUT_S = 1.0
 _LINGER_S = 0.5  # for a body that nobody wants, so that its sender sees the answer
 _PLAIN_ENCODINGS = ("", "identity")
@@ -44,25 +54,29 @@ class Listener:
         port: int,
         *,
         tls: ssl.SSLContext | None = None,
+        max_descriptor: int | None = None,
         max_connections: int = MAX_CONNECTIONS,
         max_per_remote: int = MAX_PER_REMOTE,
         max_silent: int = MAX_SILENT,
         max_silent_per_remote: int = MAX_SILENT_PER_REMOTE,
+        max_at_once: int = MAX_AT_ONCE,
+        max_bodies: int = MAX_BODIES,
+        max_bodies_per_remote: int = MAX_BODIES_PER_REMOTE,
         max_idle_s: float = MAX_IDLE_S,
+        max_write_s: float = MAX_WRITE_S,
         first_head_s: float = FIRST_HEAD_S,
     ) -> None:
+        """A connection whose descriptor is above `max_descriptor` is closed at once: the rest is for others."""
         self._host = host
         self._port = port
+        self._max_descriptor = max_descriptor
+        self._max_at_once = max_at_once
         self._tls = tls
-        self._max_connections = max_connections
-        self._max_per_remote = max_per_remote
-        self._max_silent = max_silent
-        self._max_silent_per_remote = max_silent_per_remote
-        self._first_head_s = first_head_s
-        self._silent: dict[_Connection, str] = {}  # by remote host; those that wait longest come first
-        self._talking: dict[_Connection, str] = {}  # by remote host or certificate
-        self._silent_of: Counter[str] = Counter()
-        self._talking_of: Counter[str] = Counter()
+        self._silent = _Places(max_silent, max_silent_per_remote)  # by remote host
+        self._talking = _Places(max_connections, max_per_remote)  # by remote host or certificate
+        self._bodies = _Places(max_bodies, max_bodies_per_remote)  # of those; by the same
+        self.first_head_s = first_head_s
+        self.max_write_s = max_write_s
         self._by_handler: dict[object, _Connection] = {}
         self._server: asyncio.Server | None = None
         self._log = LimitedLog(get_logger())
@@ -101,7 +115,12 @@ class Listener:
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
-            self._server = await loop.create_server(self._accept, self._host, self._port, reuse_address=True)
+            # asyncio takes in as many as its backlog says before a single limit is looked at.
+            self._server = await loop.create_server(
+                self._accept, self._host, self._port, reuse_address=True, backlog=self._max_at_once
+            )
+            for listening in self._server.sockets:
+                _lengthen_queue(listening.fileno())
         except OSError as error:
             await self._runner.cleanup()
             address = f"{self._host}:{self._port}"
@@ -126,29 +145,36 @@ class Listener:
 
     def enter(self, connection: _Connection, handler: RequestHandler, remote: str) -> None:
         """A new connection, silent so far; those that have been so for longest make room for it."""
-        if self._silent_of[remote] >= self._max_silent_per_remote:
-            self._drop_silent(next(other for other, host in self._silent.items() if host == remote))
-        elif len(self._silent) >= self._max_silent:
-            self._drop_silent(next(iter(self._silent)))
-        self._silent[connection] = remote
-        self._silent_of[remote] += 1
+        if self._max_descriptor is not None and connection.descriptor > self._max_descriptor:
+            self._log.event(
+                logging.WARNING, "connection-closed", now_ms(), remote=remote, detail="no files left for it"
+            )
+            connection.transport.abort()
+            return
+        self._make_room(self._silent, remote)
+        self._silent.add(connection, remote)
+        self._silent.wait_for(connection)
         self._by_handler[handler] = connection
         if self._tls is not None:
             self._tasks.start(connection.secure(self._tls), name="handshake")
 
     def leave(self, connection: _Connection, handler: RequestHandler) -> None:
-        _remove(connection, self._silent, self._silent_of)
-        _remove(connection, self._talking, self._talking_of)
+        self._forget(connection)
         self._by_handler.pop(handler, None)
+
+    def note_waiting(self, connection: _Connection, is_waiting: bool) -> None:
+        """Whether this node waits for a connection that has talked, or the other way round."""
+        if connection not in self._talking:
+            return
+        if is_waiting:
+            self._talking.wait_for(connection)
+        else:
+            self._talking.wait_no_more(connection)
 
     def note_failure(self, remote: str, error: Exception) -> None:
         """A handshake that came to nothing."""
         detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
         self._log.event(logging.INFO, "tls-refused", now_ms(), remote=remote, detail=detail or type(error).__name__)
-
-    @property
-    def first_head_s(self) -> float:
-        return self._first_head_s
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -156,38 +182,119 @@ class Listener:
         assert self._runner.server is not None
         return _Connection(self, self._runner.server(), is_secure=self._tls is not None)
 
-    def _drop_silent(self, connection: _Connection) -> None:
-        _remove(connection, self._silent, self._silent_of)
-        connection.transport.abort()
+    def _make_room(self, places: _Places, owner: str) -> bool:
+        """Whether there is a place for one more of this owner, if need be at the cost of one that keeps us waiting."""
+        if places.has_room(owner):
+            return True
+        longest = places.find_longest_waiting(owner)
+        if longest is not None:
+            self._forget(longest)
+            longest.transport.abort()
+        return longest is not None
 
-    def _begin_request(self, handler: object) -> bool:
-        """A complete head has come: whether its connection may stay among those that talk."""
-        connection = self._by_handler.get(handler)
-        if connection is None or connection in self._talking:
-            return connection is not None
-        remote = self._silent.get(connection)
+    def _forget(self, connection: _Connection) -> None:
+        for places in (self._silent, self._talking, self._bodies):
+            places.remove(connection)
+
+    def _begin_request(self, request: web.Request) -> _Connection | None:
+        """The connection of a request whose complete head has come, if it may stay among those that talk."""
+        connection = self._by_handler.get(request.protocol)
+        if connection is None or not (connection in self._talking or self._promote(connection)):
+            return None
+        if request.content.is_eof():
+            connection.begin_work()
+            return connection
+        owner = self._talking.owner_of(connection)
+        assert owner is not None
+        self._make_room(self._bodies, owner)
+        self._bodies.add(connection, owner)
+        self._bodies.wait_for(connection)
+        request.content.on_eof(lambda: self._on_body(connection))
+        return connection
+
+    def _on_body(self, connection: _Connection) -> None:
+        self._bodies.remove(connection)
+        connection.begin_work()
+
+    def _promote(self, connection: _Connection) -> bool:
+        remote = self._silent.owner_of(connection)
         if remote is None:
             return False  # dropped a moment ago
         owner = connection.owner(remote)
-        if len(self._talking) >= self._max_connections or self._talking_of[owner] >= self._max_per_remote:
+        if not self._make_room(self._talking, owner):
             return False
-        _remove(connection, self._silent, self._silent_of)
-        self._talking[connection] = owner
-        self._talking_of[owner] += 1
+        self._silent.remove(connection)
+        self._talking.add(connection, owner)
+        self._talking.wait_for(connection)
         connection.begin()
         return True
 
     def _make_middleware(self) -> Middleware:
         @web.middleware
         async def admit(request: web.Request, handler: Handler) -> web.StreamResponse:
-            if not self._begin_request(request.protocol):
+            connection = self._begin_request(request)
+            if connection is None:
                 return _refuse(503, TooManyConnections(open=len(self._talking)))
-            encoding = request.headers.get("Content-Encoding", "")
-            if encoding.lower() not in _PLAIN_ENCODINGS:
-                return _refuse(415, CompressedBody(encoding=encoding[:50]))
-            return await handler(request)
+            try:
+                encoding = request.headers.get("Content-Encoding", "")
+                if encoding.lower() not in _PLAIN_ENCODINGS:
+                    return _refuse(415, CompressedBody(encoding=encoding[:50]))
+                return await handler(request)
+            finally:
+                self._bodies.remove(connection)
+                connection.end_work()
 
         return admit
+
+
+class _Places:
+    """Bounded places for connections, in all and per owner, and those of them that this node waits for."""
+
+    def __init__(self, limit: int, limit_per_owner: int) -> None:
+        self._limit = limit
+        self._limit_per_owner = limit_per_owner
+        self._owners: dict[_Connection, str] = {}
+        self._counts: Counter[str] = Counter()
+        self._waiting: dict[_Connection, None] = {}  # the one that has kept us waiting for longest comes first
+
+    def __len__(self) -> int:
+        return len(self._owners)
+
+    def __iter__(self) -> Iterator[_Connection]:
+        return iter(tuple(self._owners))
+
+    def __contains__(self, connection: object) -> bool:
+        return connection in self._owners
+
+    def owner_of(self, connection: _Connection) -> str | None:
+        return self._owners.get(connection)
+
+    def has_room(self, owner: str) -> bool:
+        return len(self._owners) < self._limit and self._counts[owner] < self._limit_per_owner
+
+    def find_longest_waiting(self, owner: str) -> _Connection | None:
+        """Of an owner that has all it may have, else of anybody."""
+        is_owners_turn = self._counts[owner] >= self._limit_per_owner
+        return next((one for one in self._waiting if not is_owners_turn or self._owners[one] == owner), None)
+
+    def add(self, connection: _Connection, owner: str) -> None:
+        self._owners[connection] = owner
+        self._counts[owner] += 1
+
+    def remove(self, connection: _Connection) -> None:
+        self._waiting.pop(connection, None)
+        owner = self._owners.pop(connection, None)
+        if owner is not None:
+            self._counts[owner] -= 1
+            if not self._counts[owner]:
+                del self._counts[owner]
+
+    def wait_for(self, connection: _Connection) -> None:
+        """From now on, unless it has been so for a while."""
+        self._waiting.setdefault(connection, None)
+
+    def wait_no_more(self, connection: _Connection) -> None:
+        self._waiting.pop(connection, None)
 
 
 class _Connection(asyncio.Protocol):
@@ -203,6 +310,8 @@ class _Connection(asyncio.Protocol):
         self._early: list[bytes] = []  # what came with the end of the handshake
         self._remote = ""
         self._timer: asyncio.TimerHandle | None = None
+        self._is_at_work = False  # a complete request has no answer yet
+        self._unread: asyncio.TimerHandle | None = None  # until what was sent must have been taken
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = cast(asyncio.Transport, transport)
@@ -239,11 +348,26 @@ class _Connection(asyncio.Protocol):
         self.transport = secured
         self._open()
 
+    def begin_work(self) -> None:
+        """A complete request has come."""
+        self._is_at_work = True
+        self._tell_waiting()
+
+    def end_work(self) -> None:
+        """Its answer is written, or at least made."""
+        self._is_at_work = False
+        self._tell_waiting()
+
     def begin(self) -> None:
         """The first complete head has come."""
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+    @property
+    def descriptor(self) -> int:
+        """The number of its file."""
+        return cast(int, self.transport.get_extra_info("socket").fileno())
 
     def owner(self, remote: str) -> str:
         """Whose the connection is, for counting: the certificate's holder, else the remote host."""
@@ -265,32 +389,45 @@ class _Connection(asyncio.Protocol):
             self._inner.eof_received()
 
     def pause_writing(self) -> None:
+        """The other side takes less than is sent to it."""
+        self._unread = asyncio.get_running_loop().call_later(self._listener.max_write_s, self.transport.abort)
+        self._tell_waiting()
         self._inner.pause_writing()
 
     def resume_writing(self) -> None:
+        self._stop_timing()
+        self._tell_waiting()
         self._inner.resume_writing()
 
     def _open(self) -> None:
         self._is_open = True
+        self.transport.set_write_buffer_limits(high=1)  # so that `pause_writing` tells of whatever is not taken
         self._inner.connection_made(self.transport)
         for data in self._early:
             self._inner.data_received(data)
         self._early.clear()
 
+    def _tell_waiting(self) -> None:
+        self._listener.note_waiting(self, self._unread is not None or not self._is_at_work)
+
+    def _stop_timing(self) -> None:
+        if self._unread is not None:
+            self._unread.cancel()
+            self._unread = None
+
     def _end(self, error: Exception | None) -> None:
         self.begin()
+        self._stop_timing()
         self._listener.leave(self, self._inner)
         if self._is_open:
             self._is_open = False
             self._inner.connection_lost(error)
 
 
-def _remove(connection: _Connection, places: dict[_Connection, str], counts: Counter[str]) -> None:
-    owner = places.pop(connection, None)
-    if owner is not None:
-        counts[owner] -= 1
-        if not counts[owner]:
-            del counts[owner]
+def _lengthen_queue(descriptor: int) -> None:
+    """Let more connections wait with the system than are accepted at a time."""
+    with socket.socket(fileno=os.dup(descriptor)) as same:
+        same.listen(_BACKLOG)
 
 
 def _refuse(status: int, error: GridmeritError) -> web.Response:

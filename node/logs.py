@@ -5,11 +5,17 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from contextlib import suppress
 from datetime import UTC, datetime
+from queue import Full, Queue
+from threading import Thread
+from typing import TextIO
 
 from node.rates import TokenBucket
 
 ROOT = "gridmerit"
+_MAX_WAITING_LINES = 10_000
+_FLUSH_S = 2.0
 
 
 def get_logger(chain: str | None = None) -> logging.Logger:
@@ -45,14 +51,64 @@ class LimitedLog:
 
 def setup_logging(level: str, *, as_json: bool = True) -> None:
     """Send this process's logs to stderr, replacing what was set up before."""
-    handler = logging.StreamHandler(sys.stderr)
+    handler = BackgroundHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     log = logging.getLogger(ROOT)
     for old in list(log.handlers):
         log.removeHandler(old)
+        old.close()
     log.addHandler(handler)
     log.setLevel(level.upper())
     log.propagate = False
+
+
+class BackgroundHandler(logging.Handler):
+    """Has a thread write the lines: whoever reads them may stall, the node may not.
+
+    Lines that find too many others waiting are left out; the next one that does not is preceded by their number.
+    """
+
+    def __init__(self, stream: TextIO, *, max_waiting: int = _MAX_WAITING_LINES) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: Queue[str | None] = Queue(max_waiting)
+        self._left_out = 0
+        self._thread = Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if self._left_out:
+            line = f"{self._format_gap()}\n{line}"
+        try:
+            self._waiting.put_nowait(line)
+            self._left_out = 0
+        except Full:
+            self._left_out += 1
+
+    def flush(self) -> None:
+        """Wait until what waits is written, though not for a reader that has stalled."""
+        waiting = self._waiting
+        with waiting.all_tasks_done:
+            waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, timeout=_FLUSH_S)
+
+    def close(self) -> None:
+        self.flush()
+        with suppress(Full):
+            self._waiting.put_nowait(None)
+        super().close()
+
+    def _format_gap(self) -> str:
+        gap = logging.LogRecord(ROOT, logging.WARNING, "", 0, "lines-left-out", None, None)
+        gap.__dict__["fields"] = {"count": self._left_out}
+        return self.format(gap)
+
+    def _write(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            with suppress(OSError, ValueError):  # nobody is there to read it
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            self._waiting.task_done()
 
 
 class JsonFormatter(logging.Formatter):

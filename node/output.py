@@ -77,6 +77,7 @@ HINTS: dict[str, str] = {
     "UnknownTheory": "gridmerit sim theory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
+    "TooFewDescriptors": "ulimit -n {want} before it starts; LimitNOFILE= of a service, ulimits: nofile of a container",
     "TooFewSignatures": "gridmerit authority sign FILE --key KEY, by another key of the authority",
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UnknownAccount": "gridmerit credit show, which lists the players",

@@ -40,6 +40,7 @@ from node.evidence import (
 )
 
 MAX_PROOF_BYTES = 4_000_000
+_MAX_PROOF_ITEMS = MAX_PROOF_BYTES // 16  # hashes, signatures and small numbers
 _UYUAN_PER_YUAN = _UPT_PER_POINT = 1_000_000
 
 
@@ -379,7 +380,7 @@ def _read_document(document: Mapping[str, Any], genesis: Genesis) -> tuple[Proof
         raw = bytes.fromhex(text)
     except ValueError:
         raise InvalidProof(detail="the proof is not hexadecimal") from None
-    background, value = expect_array(decode(raw, max_bytes=MAX_PROOF_BYTES), 2, "proof")
+    background, value = expect_array(decode(raw, max_bytes=MAX_PROOF_BYTES, max_items=_MAX_PROOF_ITEMS), 2, "proof")
     trust, proof = background_from_value(background, genesis), _KINDS[kind].from_value(value)
     rebuilt = make_document(proof, trust)
     if document.keys() != rebuilt.keys():

@@ -34,12 +34,13 @@ from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
 from node.clock import now_ms
 from node.config import NodeConfig, load_chains
+from node.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.events import Deliver, Event, PeerId, PeerLost, SealFound
 from node.host import ChainHost, Policy
 from node.identity import load_identity
 from node.keystore import load_passphrase
 from node.links import Links, PeerView
-from node.listener import Listener
+from node.listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
 from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
 from node.neighbours import Neighbours
@@ -121,6 +122,7 @@ class Runtime:
                 host.close()
             raise
         self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
+        self._first_reserved = first_reserved(get_limit(), chains=len(self.chains))
         self._links = Links(
             key=self._identity.peer_key,
             chains=self.chains,
@@ -131,6 +133,7 @@ class Runtime:
             may_talk=self._may_talk,
             greet=lambda peer: self._neighbours.greet(peer),
             check=self._authenticator.check_reached,
+            make_socket=make_socket_factory(self._first_reserved),
         )
         self._neighbours = Neighbours(
             config,
@@ -146,7 +149,10 @@ class Runtime:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, drive the chains and look for peers. Raises `AddressInUse`; then everything is closed again."""
+        """Listen, drive the chains and look for peers.
+
+        Raises `AddressInUse` or `TooFewDescriptors`; then everything is closed again.
+        """
         self._loop = asyncio.get_running_loop()
         try:
             await self._listen()
@@ -340,7 +346,7 @@ class Runtime:
                 max_bytes=limits.mempool_bytes,
                 max_per_sender=limits.mempool_per_sender,
             ),
-            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue),
+            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
             anchor=anchor,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
@@ -382,6 +388,8 @@ class Runtime:
         return PeerTls(config.tls, passphrase, key=self.public_key, network=self._network)
 
     async def _listen(self) -> None:
+        config = self.config
+        shares = share_out(get_limit(), chains=len(self.chains), peers=len(config.peers), opened=count_open())
         peer_server = PeerServer(
             self._hosts,
             receiver=self.public_key,
@@ -394,11 +402,21 @@ class Runtime:
             on_fault=self.penalise,
         )
         tls = None if self._tls is None else self._tls.server
-        for app, address, context in (
-            (peer_server.build_app(), self.config.peer_listen, tls),
-            (build_api(self), self.config.api_listen, None),
+        api = build_api(self, max_streams=min(shares.clients.talking, MAX_CONNECTIONS) // 2)
+        for app, address, context, share in (
+            (peer_server.build_app(), config.peer_listen, tls, shares.peers),
+            (api, config.api_listen, None, shares.clients),
         ):
-            listener = Listener(app, address.host, address.port, tls=context)
+            listener = Listener(
+                app,
+                address.host,
+                address.port,
+                tls=context,
+                max_descriptor=self._first_reserved - 1,
+                max_connections=min(share.talking, MAX_CONNECTIONS),
+                max_silent=min(share.silent, MAX_SILENT),
+                max_at_once=min(share.at_once, MAX_AT_ONCE),
+            )
             await listener.start()
             self._listeners.append(listener)
 

@@ -11,7 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ledger.errors import BadAnswer, RemoteFailed, Unreachable
+from ledger.errors import BadAnswer, RemoteFailed, SlowSubscriber, Unreachable
 from ledger.params import Kind
 from node.client import Client
 from node.clock import now_ms
@@ -81,7 +81,7 @@ HourTimes = Mapping[str, int]  # ms since the epoch by stage; one that was not s
 async def follow(client: Client, chain: Kind, on_sighting: Callable[[Sighting], None]) -> None:
     """Report the events of one chain that stages are known by, for ever; connect anew where the stream ends."""
     while True:
-        with suppress(Unreachable, RemoteFailed, BadAnswer):
+        with suppress(Unreachable, RemoteFailed, BadAnswer, SlowSubscriber):
             async for event in client.events():
                 name = str(event.get("event"))
                 if (chain, name) in _EVENTS:

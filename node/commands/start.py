@@ -46,12 +46,14 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -
     `Runtime` raises.
     """
     from node.config import load_config
+    from node.descriptors import raise_limit
     from node.logs import setup_logging
 
     file = directory if directory.name == "node.toml" else directory / "node.toml"
     if not file.is_file():
         raise NotANode(directory=file.parent)
     config = load_config(file)
+    raise_limit()
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
+from ledger.codec import MAX_ITEMS, Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
 from ledger.errors import Malformed, NonCanonical, TooDeep, TooLarge, WrongShape
 
 VALUES: st.SearchStrategy[Value] = st.recursive(
@@ -179,7 +179,33 @@ def test_size_is_judged_before_content() -> None:
     assert caught.value.values == {"what": "encoded value", "actual": 101, "limit": 100}
 
 
-@pytest.mark.parametrize("depth", [9, 100, 3000, 100_000])
+def count_items(value: Value) -> int:
+    return len(value) + sum(map(count_items, value)) if isinstance(value, tuple) else 0
+
+
+@given(VALUES)
+@settings(deadline=None)
+def test_so_many_items_and_no_more(value: Value) -> None:
+    data, count = encode(value), count_items(value)
+    assert decode(data, max_bytes=len(data), max_items=count) == value
+    if count:
+        with pytest.raises(TooLarge) as caught:
+            decode(data, max_bytes=len(data), max_items=count - 1, what="rows")
+        assert caught.value.values == {"what": "rows", "actual": f"over {count - 1}", "limit": count - 1}
+
+
+@pytest.mark.parametrize("item", [b"\x00", b"\x90", b"\xc4\x00", b"\xa0", b"\xcd\x01\x00", b"\x91\x90"], ids=bytes.hex)
+def test_too_many_items_are_refused_before_one_of_them_is_made(item: bytes) -> None:
+    data = b"\xdd" + (MAX_ITEMS + 1).to_bytes(4) + item * (MAX_ITEMS + 1)
+    tracemalloc.start()
+    with pytest.raises(TooLarge):
+        decode(data, max_bytes=len(data))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 8 * MAX_ITEMS, "not even the array that would hold them"
+
+
+@pytest.mark.parametrize("depth", [9, 100, 3000])
 def test_nesting_is_bounded(depth: int) -> None:
     with pytest.raises(TooDeep):
         decode(b"\x91" * (depth - 1) + b"\x90", max_bytes=200_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
@@ -111,6 +112,13 @@ class LocalNetwork:
 
     def height(self, runtime: Runtime, chain: str = CHAIN) -> int:
         return self.host(runtime, chain).node.chain.head.height
+
+    async def events(self, runtime: Runtime, chain: str = CHAIN) -> AsyncIterator[dict[str, Any]]:
+        """What happens on a node's chain from now on, as its readers are told."""
+        async with self.host(runtime, chain).subscribe() as events:
+            while lines := await events.take():
+                for line in lines.splitlines():
+                    yield json.loads(line)
 
     @staticmethod
     async def until(condition: Callable[[], object]) -> None:

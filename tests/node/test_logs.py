@@ -2,12 +2,14 @@
 
 import json
 import logging
+import os
 from datetime import datetime
+from threading import Thread
 
 import pytest
 
 from ledger.signatures import SigningKey
-from node.logs import JsonFormatter, LimitedLog, TextFormatter, get_logger, log_event, setup_logging
+from node.logs import BackgroundHandler, JsonFormatter, LimitedLog, TextFormatter, get_logger, log_event, setup_logging
 
 KEY = SigningKey(b"\x05" * 32)
 
@@ -85,8 +87,36 @@ def test_setting_up_twice_logs_once(capfd):
         setup_logging("info")
         log_event(get_logger(), logging.INFO, "node-started")
         log_event(get_logger("jy1"), logging.DEBUG, "too quiet")
+        log.handlers[0].flush()
         assert len(capfd.readouterr().err.splitlines()) == 1
     finally:
         log.handlers[:] = before
         log.setLevel(level)
         log.propagate = propagate
+
+
+def _read_lines(descriptor):
+    with open(descriptor, "rb") as stream:
+        return stream.readlines()
+
+
+def test_whoever_reads_the_log_may_stall_and_is_told_what_was_left_out():
+    reading, writing = os.pipe()
+    lines, found = 2_000, []
+    with open(writing, "w") as stream:
+        handler = BackgroundHandler(stream, max_waiting=10)
+        handler.setFormatter(JsonFormatter())
+        lost, again = record("peer-lost", detail="x" * 100), record("peer-found")
+        for _ in range(lines):  # several times what a pipe holds: written at once, they would never end
+            handler.emit(lost)
+        reader = Thread(target=lambda: found.extend(_read_lines(reading)))
+        reader.start()
+        handler.flush()
+        handler.emit(again)
+        handler.close()
+    reader.join()
+    said = [json.loads(line) for line in found]
+    left_out = [line["count"] for line in said if line["event"] == "lines-left-out"]
+    assert left_out
+    assert sum(left_out) + sum(line["event"] == "peer-lost" for line in said) == lines
+    assert said[-1]["event"] == "peer-found"

@@ -118,6 +118,12 @@ def test_a_message_of_the_wrong_shape_or_size_is_refused(raw, error):
         wire.message_from_bytes(raw)
 
 
+def test_a_batch_full_of_identifiers_is_read():
+    message = wire.NewBlock(header=b"header", ids=(HASH,) * wire.MAX_BLOCK_IDS)
+    count = wire.MAX_BATCH_BYTES // (34 * wire.MAX_BLOCK_IDS)
+    assert len(open_(seal([message] * count)).messages) == count
+
+
 def test_a_batch_of_too_many_messages_or_bytes_is_refused():
     with pytest.raises(TooLarge):
         open_(seal(EVERY_KIND[:1] * (wire.MAX_BATCH_MESSAGES + 1)))

@@ -3,6 +3,10 @@
 import aiohttp
 import pytest
 
+from ledger.errors import ForeignHost
+from node.config import ListenAddress
+from node.hosts import check_host
+
 
 @pytest.fixture
 async def api(make_local):
@@ -29,9 +33,50 @@ async def test_a_page_of_another_origin_may_not(api, origin):
     assert await post(api, origin) == (403, "ForeignOrigin")
 
 
-@pytest.mark.parametrize("host", ["rebound.example.org:9200", "127.0.0.1.example.org", "[::1", ""])
-async def test_a_name_that_leads_here_makes_no_page_ours(api, host):
-    assert await post(api, f"http://{host}", Host=host or "x") == (403, "ForeignOrigin")
+FOREIGN = [
+    "rebound.example.org",
+    "127.0.0.1.example.org",
+    "dispatch",
+    "[::1",
+    "",
+    "localhost.example.org",
+    "@",
+    "::1:x",
+]
+
+
+@pytest.mark.parametrize("host", FOREIGN)
+async def test_a_name_that_leads_here_is_not_answered_to(api, host):
+    session, url = api
+    for path in ("/v1/status", "/v1/jy1/status", "/metrics", "/v1/jy1/events", "/nothing"):
+        async with session.get(f"{url}{path}", headers={"Host": host and f"{host}:9200"}) as answer:
+            assert (answer.status, (await answer.json())["error"]) == (403, "ForeignHost")
+    assert await post(api, f"http://{host}", Host=host) == (403, "ForeignHost")
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "127.0.0.1:1", "localhost:9200", "LOCALHOST", "[::1]:9200", "10.1.2.3"])
+async def test_addresses_and_localhost_are_answered_to(api, host):
+    session, url = api
+    async with session.get(f"{url}/v1/status", headers={"Host": host}) as answer:
+        assert answer.status == 200
+
+
+@pytest.mark.parametrize(
+    ("listen", "names", "good", "bad"),
+    [
+        ("127.0.0.1", (), [None, "127.0.0.1"], ["node", "node.example.org"]),
+        ("localhost", (), ["localhost"], ["node"]),
+        ("0.0.0.0", (), ["dispatch:9200", "homes-1", "10.0.0.7", "localhost"], ["node.example.org", "", "."]),
+        ("node.example.org", (), ["node.example.org:9200", "NODE.example.org"], ["other.example.org"]),
+        ("127.0.0.1", ("node.example.org",), ["node.example.org"], ["example.org", "node"]),
+    ],
+)
+def test_which_names_an_api_answers_to(listen, names, good, bad):
+    for header in good:
+        check_host(header, ListenAddress(listen, 9_200), names)
+    for header in bad:
+        with pytest.raises(ForeignHost, match="api_hosts"):
+            check_host(header, ListenAddress(listen, 9_200), names)
 
 
 async def test_browsers_get_no_leave_to_ask_and_reading_needs_none(api):

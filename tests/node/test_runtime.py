@@ -131,13 +131,12 @@ async def test_subscribers_hear_what_happens_once_it_is_on_disk(make_local):
     async with local.running(0) as [node]:
         host = local.host(node)
         heights = []
-        async with host.subscribe() as events:
-            async for event in events:
-                if event[0] == "head":
-                    heights.append(event[1])
-                    assert host.node.chain.get_receipts(event[2]) is not None
-                if len(heights) == 3:
-                    break
+        async for event in local.events(node):
+            if event["event"] == "head":
+                heights.append(event["height"])
+                assert host.node.chain.get_receipts(bytes.fromhex(event["hash"])) is not None
+            if len(heights) == 3:
+                break
         assert heights == list(range(heights[0], heights[0] + 3))
 
 
@@ -148,7 +147,7 @@ async def test_subscribers_are_bounded_in_number_and_told_of_the_end(make_local)
         opened = [host.subscribe() for _ in range(node.config.limits.api_subscribers)]
         with pytest.raises(TooManySubscribers):
             host.subscribe()
-    assert [event async for event in opened[0]] == []
+    assert await opened[0].take() == b""
 
 
 # --- several chains ------------------------------------------------------------------------------
@@ -167,17 +166,22 @@ async def test_a_process_hosts_three_chains_each_with_a_store_of_its_own(make_lo
     assert sorted(directories) == ["du1", "jy1", "lh1"]
 
 
+async def hear_quota(local, node):
+    async for event in local.events(node):
+        if event["event"] == "quota":
+            return [value for name, value in event.items() if name != "event"]
+    raise AssertionError("the node has stopped")
+
+
 async def test_what_one_chain_says_reaches_another_with_its_proof(make_local):
     """A plan on DU1 leads to a quota, which the nodes carry to JY1 by themselves."""
     local = make_local(2, siblings=("du1",), period_ms=2_000)
-    async with local.running() as nodes, local.host(nodes[1]).subscribe() as events:
+    async with local.running() as nodes:
+        quotas = asyncio.ensure_future(hear_quota(local, nodes[1]))
         plan = local.transaction(0, 0, "plan", 5, (("feeder-1", 1_000, 2_000),), chain="du1")
         assert await local.host(nodes[0], "du1").submit([plan]) == (None,)
         async with asyncio.timeout(60):
-            async for event in events:
-                if event[0] == "quota":
-                    break
-        assert event[1:] == (5, 1, 1_000, 2_000)
+            assert await quotas == [5, 1, 1_000, 2_000]
         assert nodes[1].peer_views()[0].banned_until_ms is None
 
 

@@ -73,15 +73,14 @@ async def place_offers(local, survivor, equivocations):
     Should it see two blocks of n0's on one parent, it says so.
     """
     host, sequence, last = local.host(survivor), 0, 0
-    async with host.subscribe() as events:
-        async for event in events:
-            if event[0] == "equivocation":
-                equivocations.append(event)
-            opening = host.node.chain.head.header.period + 3
-            if opening > last:
-                last, sequence = opening, sequence + 1
-                offer = TradeIntention(Side.OFFER, opening, 400_000, 1, "prosumer", "feeder-1", 1_000, 0, 0)
-                await host.submit([local.transaction(1, sequence - 1, "intention", *offer.to_payload())])
+    async for event in local.events(survivor):
+        if event["event"] == "equivocation":
+            equivocations.append(event)
+        opening = host.node.chain.head.header.period + 3
+        if opening > last:
+            last, sequence = opening, sequence + 1
+            offer = TradeIntention(Side.OFFER, opening, 400_000, 1, "prosumer", "feeder-1", 1_000, 0, 0)
+            await host.submit([local.transaction(1, sequence - 1, "intention", *offer.to_payload())])
 
 
 def share_a_branch(one, other):

@@ -267,7 +267,7 @@ class MemoryHost:
         self.world = world
         self.name = world.genesis.params.name
         self.node = world.node
-        self._subscribers = Subscribers(max_subscribers=limits.api_subscribers, max_waiting=limits.event_queue)
+        self._subscribers = Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes)
         world.on_publish.append(self._subscribers.publish)
 
     async def ask(self, question: Callable[[ChainNode], T]) -> T:

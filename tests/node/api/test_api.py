@@ -281,6 +281,13 @@ async def test_too_much_at_once(world, make_runtime):
         assert (await ask("/v1/jy1/tx", method="POST", data=pack(transaction)))["outcomes"][0]["error"] is None
 
 
+async def test_items_are_counted_before_they_are_read(ask_young):
+    """One is junk: had it been looked at, it would have been named instead."""
+    for junk in (encode([0] * 100_000), b"\xdd\x00\x01\x00\x00" + b"\xc1" * 65_536, encode([[0] * 900] * 100)):
+        answer = await ask_young("/v1/jy1/tx", method="POST", data=junk, status=413)
+        assert answer["values"] == {"what": "transactions", "actual": "over 1024", "limit": 1_024}
+
+
 async def test_a_transaction_larger_than_the_chain_allows(world, ask_young):
     too_long = encode([b"x" * (world.genesis.params.ledger.max_transaction_bytes + 1)])
     answer = await ask_young("/v1/jy1/tx", method="POST", data=too_long, status=413)
@@ -483,16 +490,19 @@ async def test_events_arrive_as_they_happen(world, make_runtime):
         assert next(iter(head)) == "event"
 
 
-async def test_a_slow_subscriber_is_told_and_dropped(world, make_runtime):
-    runtime = make_runtime(world, event_queue=3)
+async def test_a_slow_reader_is_told_what_it_missed_and_dropped(world, make_runtime):
+    runtime = make_runtime(world, event_backlog_bytes=1_000)
     async with runtime.serve() as url, aiohttp.ClientSession(url) as session:
         async with session.get("/v1/jy1/events") as response:
             assert (await read_line(response))["event"] == "subscribed"
+            published = []
+            world.on_publish.append(published.append)
             for _ in range(10):  # all between two turns of the event loop
                 world.make_block()
-            lines = [json.loads(line) async for line in response.content if line.strip()]
-        assert [line["event"] for line in lines] == ["head", "head", "head", "dropped"]
-        assert "3 events waiting" in lines[-1]["message"]
+            last = await read_line(response)
+            assert (last["event"], last["missed"]) == ("dropped", len(published))
+            assert f"{len(published)} events are lost" in last["message"]
+            assert await response.content.read() == b""
         async with session.get("/v1/jy1/events") as response:
             assert (await read_line(response))["event"] == "subscribed"
 

@@ -13,6 +13,7 @@ from ledger.errors import (
     RemoteFailed,
     RemoteNotFound,
     RemoteRejected,
+    SlowSubscriber,
     TimedOut,
     Unreachable,
 )
@@ -547,3 +548,28 @@ async def test_a_broken_stream_is_told():
         with pytest.raises(Unreachable):
             async for _ in client.events():
                 pass
+
+
+async def test_a_reader_that_was_dropped_is_told_so(world, make_runtime):
+    runtime = make_runtime(world, event_backlog_bytes=1_000)
+    async with runtime.serve() as url, Client(url, "jy1") as client:
+        events = client.events()
+        assert (await anext(events))["event"] == "subscribed"
+        published = []
+        world.on_publish.append(published.append)
+        for _ in range(10):
+            world.make_block()
+        with pytest.raises(SlowSubscriber, match="events are lost to this reader") as caught:
+            await anext(events)
+        assert caught.value.values == {"missed": len(published)}
+
+
+async def test_a_stream_that_ends_without_a_last_word_was_cut_off():
+    async def answer(request):
+        return web.Response(body=b'{"event": "subscribed"}\n')
+
+    async with serving(answer) as url, Client(url, "jy1") as client:
+        events = client.events()
+        assert await anext(events) == {"event": "subscribed"}
+        with pytest.raises(Unreachable, match="cut off"):
+            await anext(events)
