@@ -88,6 +88,8 @@ class ChainStatus:
     forks: Forks
     blocks_refused: int
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
+    signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
+    silent_until: int = 0  # height that must be final before a node whose record is behind signs again
     anchor: AnchorStatus | None = None
 
 

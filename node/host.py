@@ -48,7 +48,11 @@ from node.logs import get_logger, log_event
 from node.messages import Message
 from node.subscribers import Subscribers, Subscription
 
-_NOTABLE = frozenset({"block-refused", "equivocation", "reorg", "certificate"})  # logged at info level
+_NOTABLE = {
+    **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate"), logging.INFO),
+    **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
+    "signing-record-behind": logging.WARNING,
+}  # the rest is logged at debug level
 
 
 class Outside(Protocol):
@@ -88,6 +92,7 @@ class ChainHost:
         mempool_limits: MempoolLimits,
         subscribers: Subscribers,
         anchor: Anchor | None = None,
+        is_sure: bool = False,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -119,6 +124,7 @@ class ChainHost:
                 guard=record if key else None,
                 limits=mempool_limits,
                 anchor=anchor,
+                is_sure=is_sure or policy is not None,
             )
             self._core: Core = self.node if policy is None else policy(self.node)
         except BaseException:
@@ -263,7 +269,7 @@ class ChainHost:
             case Acknowledge(outcomes=outcomes):
                 _answer(submissions, outcomes)
             case Publish(event=event):
-                level = logging.INFO if event[0] in _NOTABLE else logging.DEBUG
+                level = _NOTABLE.get(str(event[0]), logging.DEBUG)
                 if self._log.isEnabledFor(level):
                     log_event(self._log, level, str(event[0]), values=_show(event[1:]))
                 self._subscribers.publish(event)

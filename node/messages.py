@@ -145,6 +145,22 @@ class Contacts:
     raw: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSigned:
+    """Ask for what the receiver holds under the sender's own key, which after a start is silent until then."""
+
+    code: ClassVar[int] = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """The sender's head, and the receiver's own ballots that it holds: bytes as in `consensus.pbft_messages`."""
+
+    code: ClassVar[int] = 16
+    head: bytes
+    raw: tuple[bytes, ...]
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -161,6 +177,8 @@ Message: TypeAlias = (
     | Relay
     | Agreement
     | Contacts
+    | GetSigned
+    | Signed
 )
 
 
@@ -204,6 +222,8 @@ _READERS: dict[int, tuple[int, Callable[[tuple[Value, ...]], Message]]] = {
     Relay.code: (1, lambda body: Relay(raw=_blob(body[0]))),
     Agreement.code: (1, lambda body: Agreement(raw=_blob(body[0]))),
     Contacts.code: (1, lambda body: Contacts(raw=_blobs(body[0], MAX_ITEMS))),
+    GetSigned.code: (0, lambda _: GetSigned()),
+    Signed.code: (2, lambda body: Signed(head=expect_bytes(body[0], "head", size=32), raw=_blobs(body[1], MAX_ITEMS))),
 }
 
 

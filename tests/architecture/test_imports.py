@@ -23,6 +23,7 @@ PURE_NODE = {
     "fetcher",
     "gossip",
     "anchor",
+    "signing",
     "sync",
     "skeleton",
     "header_proofs",
