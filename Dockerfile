@@ -2,6 +2,10 @@
 #
 #     docker build -t gridmerit .
 #     docker build --network host -t gridmerit .     where pip reaches its index through this machine alone
+#
+# A tag may be moved. Where builds are to be the same tomorrow, name the image by the digest that your registry shows:
+#     docker buildx imagetools inspect python:3.11-slim-bookworm      its `Digest`
+#     docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t gridmerit .
 ARG BASE=python:3.11-slim-bookworm
 
 FROM ${BASE} AS builder

@@ -73,14 +73,24 @@ class Pbft:
     """One replica; without a key, or while its key is no validator's, it only learns what is decided.
 
     So does one whose record is of a greater height than it starts at: its store has lost blocks since it signed, and
-    it signs nothing until it has caught up. Call `start` before anything else.
+    it signs nothing until it has caught up. So does one that is `silent`, until it is allowed to sign. Call `start`
+    before anything else.
     """
 
-    def __init__(self, *, chain_id: bytes, key: SigningKey | None, timeouts: Timeouts, record: PbftRecord) -> None:
+    def __init__(
+        self,
+        *,
+        chain_id: bytes,
+        key: SigningKey | None,
+        timeouts: Timeouts,
+        record: PbftRecord,
+        is_silent: bool = False,
+    ) -> None:
         self._chain_id = chain_id
         self._key = key
         self._timeouts = timeouts
         self._record = self._remembered = record
+        self._is_silent = is_silent
         self._effects: list[Effect] = []
         self._ahead = Ahead()
         self._decided = Decided()
@@ -137,6 +147,10 @@ class Pbft:
         signers = {ballot.signer for ballot in heard}
         return tuple(one for one in self._others() if one not in signers)
 
+    def said_by(self, signer: bytes) -> tuple[Ballot, ...]:
+        """The ballots that this replica holds of a validator, of this height and those ahead."""
+        return (*self._ballots.said_by(signer), *self._ahead.said_by(signer))
+
     # --- what happens ------------------------------------------------------------------------------
 
     def start(
@@ -165,6 +179,17 @@ class Pbft:
             if not self._is_decided:
                 with suppress(InvalidCertificate):  # it was checked against the validators of an earlier height
                     self._receive(peer, message)
+        return self._finish(now_ms)
+
+    def fall_silent(self) -> None:
+        """Sign nothing until it is allowed again."""
+        self._is_silent = True
+
+    def allow(self, now_ms: int) -> list[Effect]:
+        """Sign from now on; what was signed at this height is said again."""
+        self._is_silent = False
+        if self._is_voting() and not self._is_decided:
+            self._resume()
         return self._finish(now_ms)
 
     def propose(self, view: int, block_hash: bytes, now_ms: int) -> list[Effect]:
@@ -213,7 +238,7 @@ class Pbft:
     def on_timer(self, now_ms: int) -> list[Effect]:
         """The time of the last `SetTimer` has come; any other call does nothing."""
         self._timer_ms = None
-        if self._deadline_ms is not None and now_ms >= self._deadline_ms:
+        if self._deadline_ms is not None and now_ms >= self._deadline_ms and self._is_voting():
             if self._proposal is None:
                 self._silent.add(self._leader())
             self._move_to(self._view + 1)
@@ -280,7 +305,7 @@ class Pbft:
     def _act_on_proposal(self) -> None:
         """Prepare the proposal if it is known to be valid, leave the view if it is known not to be."""
         has_prepared = self._record.view == self._view and self._record.block_hash is not None
-        if self._proposal is None or self._is_decided or has_prepared:
+        if self._proposal is None or self._is_decided or has_prepared or not self._is_voting():
             return
         is_valid = self._verdicts.get(self._proposal)
         if is_valid:
@@ -498,7 +523,7 @@ class Pbft:
     # --- small things --------------------------------------------------------------------------------
 
     def _is_voting(self) -> bool:
-        if self._key is None or self._record.height > self._height:
+        if self._key is None or self._is_silent or self._record.height > self._height:
             return False
         return self._key.public_key in self._committee.validators
 

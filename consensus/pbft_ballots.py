@@ -53,6 +53,10 @@ class Ballots:
     def view_changes(self, view: int) -> list[ViewChange]:
         return [message for message in self._view_changes.values() if message.view == view]
 
+    def said_by(self, signer: bytes) -> list[Ballot]:
+        held = (self._prepares.get(signer), self._votes.get(signer), self._view_changes.get(signer))
+        return [ballot for ballot in held if ballot is not None]
+
     def has_claim(self) -> bool:
         """Whether anyone has proved in a view change that a block was prepared."""
         return any(message.prepared is not None for message in self._view_changes.values())

@@ -9,7 +9,7 @@ from dataclasses import replace
 
 from consensus.pbft_committee import Committee, check_message
 from consensus.pbft_effects import Peer
-from consensus.pbft_messages import Message, Prepare, PrePrepare, height_of, view_of
+from consensus.pbft_messages import Ballot, Message, Prepare, PrePrepare, height_of, view_of
 from consensus.quorum import QuorumCertificate, Vote
 from ledger.errors import InvalidCertificate
 
@@ -49,6 +49,12 @@ class Ahead:
         heard = [self._heard.get(validator, 0) for validator in committee.validators if validator != me]
         heard.sort(reverse=True)
         return heard[committee.faulty] if committee.faulty < len(heard) else 0
+
+    def said_by(self, signer: bytes) -> list[Ballot]:
+        """The ballots held of a validator."""
+        held = [message for heights in self._held.values() for _, message in heights.values()]
+        ballots = [message.prepare if isinstance(message, PrePrepare) else message for message in held]
+        return [one for one in ballots if not isinstance(one, QuorumCertificate) and one.signer == signer]
 
     def take(self, height: int) -> list[tuple[Peer, Message]]:
         """What is held for a height that is being started; everything lower is forgotten."""

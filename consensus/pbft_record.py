@@ -7,7 +7,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 
-from consensus.pbft_messages import MAX_VIEW, PreparedCertificate, ViewChange, read_new_view
+from consensus.pbft_messages import (
+    MAX_VIEW,
+    Ballot,
+    Prepare,
+    PreparedCertificate,
+    ViewChange,
+    height_of,
+    read_new_view,
+    view_of,
+)
+from consensus.quorum import Vote
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.errors import WrongShape
 from ledger.hashing import HASH_SIZE
@@ -32,6 +42,19 @@ class PbftRecord:
     def has_committed(self) -> bool:
         """Whether a commit has been signed in `view`."""
         return self.prepared is not None and self.prepared.view == self.view
+
+    def knows(self, ballot: Ballot) -> bool:
+        """Whether a ballot of this replica's need not have been signed without this record."""
+        there, here = (height_of(ballot), view_of(ballot)), (self.height, self.view)
+        if there != here:
+            return there < here
+        match ballot:
+            case Prepare(block_hash=block_hash):
+                return block_hash == self.block_hash
+            case Vote(statement=statement):
+                return self.has_committed and statement.block_hash == self.block_hash
+            case ViewChange():
+                return True  # to come to a view is what it says, and so does the record
 
     def at_height(self, height: int) -> PbftRecord:
         """The record to begin (or to go on) with at a height: never a lower one."""

@@ -981,7 +981,7 @@ class ChainNotNamed(ConfigError):
 
 
 class KeyFilePermissions(ConfigError):
-    message = "{file} has mode {mode:04o}, others could read it; want 0600: chmod 600 {file}"
+    message = "{file} has mode {mode:04o} and is user {owner}'s, others could touch it: {remedy}"
 
 
 class BadKeyFile(ConfigError):

@@ -25,7 +25,7 @@ from consensus.pbft_effects import (
 from consensus.pbft_effects import (
     SetTimer as SetDeadline,
 )
-from consensus.pbft_messages import decode_message, encode_message
+from consensus.pbft_messages import Ballot, decode_message, encode_message
 from consensus.pbft_record import PbftRecord
 from consensus.quorum import DoubleVote, QuorumCertificate
 from ledger.sealers import Voters
@@ -77,6 +77,19 @@ class Agreement:
         """Say whether there is something to put into a block, and propose one where it is this replica's turn."""
         actions = self._perform(self._pbft.wait_for(is_pending, now_ms), now_ms)
         return [*actions, *self._try_to_lead(now_ms)]
+
+    def fall_silent(self) -> None:
+        """Sign nothing until it is allowed again."""
+        self._lead = None
+        self._pbft.fall_silent()
+
+    def allow(self, now_ms: int) -> list[Action]:
+        """Sign from now on."""
+        return self._perform(self._pbft.allow(now_ms), now_ms)
+
+    def said_by(self, signer: bytes) -> tuple[Ballot, ...]:
+        """The ballots that are held of a validator."""
+        return self._pbft.said_by(signer)
 
     @property
     def height(self) -> int:

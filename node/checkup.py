@@ -125,7 +125,7 @@ def _load_key(config: NodeConfig) -> tuple[SigningKey | None, Finding | None]:
     try:
         return load_key(config.key_file, load_passphrase(config.passphrase_file)), None
     except GridmeritError as error:
-        remedy = f"chmod 600 {config.key_file} {config.passphrase_file}" if error.code == "KeyFilePermissions" else ""
+        remedy = str(error.values["remedy"]) if error.code == "KeyFilePermissions" else ""
         return None, Finding("key", "fail", str(error), remedy or "gridmerit key show FILE --passphrase-file FILE")
 
 

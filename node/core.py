@@ -7,7 +7,7 @@ No await, no clock, no socket: the asyncio runtime and the simulator perform the
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import assert_never
 
@@ -28,6 +28,7 @@ from consensus.guard import GuardRecord
 from consensus.pbft import Pbft, Timeouts
 from consensus.pbft_committee import DoubleBallot
 from consensus.pbft_engine import PbftEngine
+from consensus.pbft_messages import Ballot, encode_message, height_of
 from consensus.pbft_record import PbftRecord
 from consensus.poca import PocaEngine, check_params
 from consensus.quorum import (
@@ -107,6 +108,7 @@ from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_tran
 from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
 from node.relays import Outgoing, Waiting
+from node.signing import Signing, SigningState, read_own_ballot
 from node.skeleton import Skeleton
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
@@ -128,7 +130,8 @@ _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 class ChainNode:
     """One chain on one peer. Raises `BadParameters`, `StoreCorrupt`, `RolledBack` or `AnchorContradicted` when opened.
 
-    `key` is the member's; without one the node follows the chain, and seals and signs nothing. With an
+    `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
+    once others bear out its `guard` record (`node.signing`), or at once where its owner `is_sure` of it. With an
     `anchor` it follows no chain without that block. A simulation may have an `engine` of its own in the place of that
     which the parameters name, and an `executor` that shares its work.
     """
@@ -142,6 +145,7 @@ class ChainNode:
         guard: GuardRecord | None = None,
         limits: MempoolLimits | None = None,
         anchor: Anchor | None = None,
+        is_sure: bool = False,
         engine: Engine | None = None,
         executor: Executor = execute_block,
     ) -> None:
@@ -158,6 +162,8 @@ class ChainNode:
         if self.chain.head.height < signed_height:
             raise RolledBack(expected=signed_height, actual=self.chain.head.height)
         self.mooring = Mooring(anchor, self.chain)
+        self._signing = Signing(self.chain, None if key is None else key.public_key, is_sure=is_sure)
+        self._signing_state: SigningState | None = None  # as last told
         self._contracts = build_contracts(genesis)
         self._run_block = executor
         self._engine: Engine = engine or (PbftEngine(genesis) if self._is_pbft else PocaEngine(genesis))
@@ -195,6 +201,9 @@ class ChainNode:
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
         """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`."""
+        return [*self._on_event(event, now_ms), *self._review_signing(now_ms)]
+
+    def _on_event(self, event: Event, now_ms: int) -> list[Action]:
         match event:
             case Started():
                 return self._on_started(now_ms)
@@ -207,7 +216,7 @@ class ChainNode:
             case TimerFired(name=name):
                 return self._on_timer(name, now_ms)
             case PeerConnected(peer=peer):
-                return self._gossip.connected(peer)
+                return [*self._gossip.connected(peer), *self._ask_for_own((peer,))]
             case RelayOffered(raw=raw):
                 return self._on_relay_offered(raw, now_ms)
             case PeerLost(peer=peer):
@@ -218,6 +227,7 @@ class ChainNode:
                 assert_never(event)
 
     def _on_started(self, now_ms: int) -> list[Action]:
+        self._signing.begin(now_ms)
         taken_up = self.acknowledgements.open().actions
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
         if self._agreement is not None:
@@ -232,6 +242,7 @@ class ChainNode:
                 votes = self._pending_votes()
                 repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
                 status = Broadcast(message=self._gossip.status())
+                repeat += self._ask_for_own(self._gossip.peers)
                 stalled = self._give_up_stalled(now_ms)
                 return [again, status, *repeat, *self._remind_of_pending(), *stalled, *self._catch_up(now_ms)]
             case "reseal":
@@ -294,6 +305,10 @@ class ChainNode:
                 if self._agreement is None:
                     raise UnknownMessage(kind=message.code)
                 return self._agreement.receive(peer, raw, now_ms)
+            case wire.GetSigned():
+                return self._give_signed(peer)
+            case wire.Signed():
+                return self._on_signed(peer, message)
             case wire.Votes() | wire.Contacts():  # under PBFT votes come as messages of the agreement
                 raise UnknownMessage(kind=message.code)
             case _:
@@ -623,10 +638,12 @@ class ChainNode:
         if self._agreement is not None:
             return []
         evidence = self._watch.observe(header)
+        silence = self._fall_silent(header.height) if self._is_strange(header, evidence) else []
         if evidence is None or not self._checkpoints.add_evidence(evidence):
-            return []
+            return silence
         raw = encode(evidence.to_value())
         return [
+            *silence,
             Publish(event=("equivocation", header.producer_address)),
             Broadcast(message=wire.Evidence(kind=EQUIVOCATION, raw=raw)),
         ]
@@ -651,7 +668,8 @@ class ChainNode:
         for certificate in certified:
             rows += self._finalise(certificate)
             rows.append(_certificate_row(certificate))
-        actions: list[Action] = [Persist(changes=rows)]
+        silence = [action for certificate in certified for action in self._notice_own(certificate)]
+        actions: list[Action] = [*silence, Persist(changes=rows)]
         is_new = sealed_here and source is None and self._guard.may_seal_on(entry.header.parent)
         is_new = is_new and self._agreement is None
         if is_new:  # else a certificate led back to a block of one's own
@@ -686,7 +704,7 @@ class ChainNode:
         if self._agreement is not None:
             return [SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms), *self._note_work(now_ms)]
         head = self.chain.head
-        if self._key is None or not self._guard.may_seal_on(head.hash):
+        if self._key is None or not self._may_sign or not self._guard.may_seal_on(head.hash):
             self._candidate = None
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
@@ -748,7 +766,7 @@ class ChainNode:
         self._candidate = None
         block = candidate.sealed(nonce, self._key)
         parent = self.chain.get(block.header.parent)
-        if parent is None or not self._guard.may_seal_on(parent.hash):
+        if parent is None or not self._may_sign or not self._guard.may_seal_on(parent.hash):
             return []
         weighed = self._engine.check_header(block.header, parent, self.chain)
         entry = self.chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
@@ -762,7 +780,7 @@ class ChainNode:
         head = self.chain.head
         due = self._due_statements()
         voters = get_sealers(Overlay(head.state))
-        if self._key is None or self._key.public_key not in voters or self.is_syncing:
+        if self._key is None or not self._may_sign or self._key.public_key not in voters or self.is_syncing:
             return []
         actions: list[Action] = []
         for statement in due:
@@ -790,11 +808,13 @@ class ChainNode:
         outcome = self._checkpoints.add_vote(vote)
         actions: list[Action] = []
         if self._checkpoints.count_votes(vote.statement.slot) > before:
+            actions += self._notice(vote)
             actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
         match outcome:
             case QuorumCertificate():
                 actions += self._on_certified(outcome, None, now_ms)
             case DoubleVote():
+                actions += self._notice(vote)
                 raw = encode(outcome.to_value())
                 actions.append(Broadcast(message=wire.Evidence(kind=DOUBLE_VOTE, raw=raw)))
         return actions
@@ -802,7 +822,7 @@ class ChainNode:
     def _on_certified(self, certificate: QuorumCertificate, peer: PeerId | None, now_ms: int) -> list[Action]:
         """The checkpoint is final, at once and whatever the branch: follow the best branch that holds it."""
         statement = certificate.statement
-        actions: list[Action] = self._tell_certificate(certificate, peer)
+        actions = [*self._notice_own(certificate), *self._tell_certificate(certificate, peer)]
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
@@ -852,12 +872,103 @@ class ChainNode:
         held = [vote for statement in due for vote in self._checkpoints.votes(statement.slot)]
         return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
 
+    # --- whether this node may sign: `node.signing` --------------------------------------------------
+
+    @property
+    def signing_state(self) -> SigningState:
+        return self._signing.get_state(self._guard.silent_until)
+
+    @property
+    def silent_until(self) -> int:
+        """The height that must be final before this node signs, 0 where there is none to wait for."""
+        return self._guard.silent_until if self.signing_state == "record-behind" else 0
+
+    @property
+    def _may_sign(self) -> bool:
+        return self.signing_state == "signs"
+
+    def _ask_for_own(self, peers: Iterable[PeerId]) -> list[Action]:
+        return [Send(peer=peer, message=wire.GetSigned()) for peer in self._signing.unasked(peers)]
+
+    def _give_signed(self, peer: PeerId) -> list[Action]:
+        """Tell a peer what is held under its key; later, where the blocks that tell are still to come."""
+        if self.is_syncing:
+            return []
+        ballots: Iterable[Ballot]
+        if self._agreement is None:
+            held = [vote for statement in self._due_statements() for vote in self._checkpoints.votes(statement.slot)]
+            ballots = [vote for vote in held if vote.signer == peer]
+        else:
+            ballots = self._agreement.said_by(peer)
+        raw = tuple(encode_message(ballot) for ballot in ballots)
+        return [Send(peer=peer, message=wire.Signed(head=self.chain.head.hash, raw=raw[: wire.MAX_ITEMS]))]
+
+    def _on_signed(self, peer: PeerId, message: wire.Signed) -> list[Action]:
+        if self._key is None or not self._signing.is_waiting:
+            return []
+        actions: list[Action] = []
+        for raw in message.raw:
+            actions += self._notice(read_own_ballot(raw, self._key.public_key, self.chain_id))
+        self._signing.hear(peer, message.head)
+        return actions
+
+    def _is_strange(self, header: Header, evidence: Equivocation | None) -> bool:
+        """Whether it is this node's own block, and its record does not account for it. What is final binds nobody."""
+        if self._key is None or header.producer != self._key.public_key or header.height <= self.chain.final_height:
+            return False
+        return evidence is not None or not self._guard.knows_seal(header)
+
+    def _notice_own(self, certificate: QuorumCertificate) -> list[Action]:
+        """Notice this node's own vote in a certificate that has been checked."""
+        own = None if self._key is None else dict(certificate.signatures).get(self._key.public_key)
+        if self._key is None or own is None:
+            return []
+        return self._notice(Vote(statement=certificate.statement, signer=self._key.public_key, signature=own))
+
+    def _notice(self, ballot: Ballot) -> list[Action]:
+        """Fall silent at a checked ballot that is this node's, and of which its record does not know."""
+        if self._key is None or ballot.signer != self._key.public_key:
+            return []
+        if self._agreement is not None:
+            return [] if self._guard.agreement.knows(ballot) else self._fall_silent(height_of(ballot))
+        assert isinstance(ballot, Vote), "under POCA nothing else is voted on"
+        return [] if self._guard.knows_statement(ballot.statement) else self._fall_silent(0)
+
+    def _fall_silent(self, height: int) -> list[Action]:
+        """Somebody has signed with this node's key: its record is an old one, or another process has the key too."""
+        if self._signing.is_sure:
+            return []
+        self._signing.has_met_stranger = True
+        if self._agreement is not None:
+            self._agreement.fall_silent()
+        self._guard = self._guard.after_stranger(max(height, self.chain.head.height))
+        return [Guard(record=self._guard)]
+
+    def _review_signing(self, now_ms: int) -> list[Action]:
+        """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
+        actions: list[Action] = []
+        is_confirmed = self._signing.is_waiting and self._signing.confirm(get_sealers(Overlay(self.chain.head.state)))
+        if is_confirmed and self._signing.has_met_stranger:  # who may have seen all that the others have
+            actions += self._fall_silent(0)
+        state = self.signing_state
+        if state == self._signing_state or state == "observer":
+            return actions
+        self._signing_state = state
+        actions.append(Publish(event=(f"signing-{state}", self.chain.head.height, self.silent_until)))
+        if state != "signs":
+            return [*actions, StopSealing()]
+        if self._agreement is not None:
+            return [*actions, *self._agreement.allow(now_ms)]
+        return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
+
     # --- agreement, under PBFT (what `node.agreement.Chamber` asks for) ---------------------------
 
     def _make_pbft(self) -> Pbft:
         params = self.params.consensus
         timeouts = Timeouts(base_ms=params.view_timeout_ms, max_ms=params.view_timeout_max_ms)
-        return Pbft(chain_id=self.chain_id, key=self._key, timeouts=timeouts, record=self._guard.agreement)
+        return Pbft(
+            chain_id=self.chain_id, key=self._key, timeouts=timeouts, record=self._guard.agreement, is_silent=True
+        )
 
     def _begin_height(self, now_ms: int) -> list[Action]:
         """Agree on the block after the head; blocks for it may have come already."""
@@ -948,7 +1059,7 @@ class ChainNode:
         assert self._key is not None
         assert self._agreement is not None
         head = self.chain.head
-        if self.is_syncing or self._agreement.height != head.height + 1:
+        if self.is_syncing or not self._may_sign or self._agreement.height != head.height + 1:
             return None
         proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
         if proposal is None:

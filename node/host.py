@@ -57,8 +57,9 @@ _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
-    NOT_EXECUTED: logging.WARNING,
+    **dict.fromkeys((NOT_EXECUTED, "signing-record-behind"), logging.WARNING),
     **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+    **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
 
@@ -110,6 +111,7 @@ class ChainHost:
         mempool_limits: MempoolLimits,
         subscribers: Subscribers,
         anchor: Anchor | None = None,
+        is_sure: bool = False,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -140,6 +142,7 @@ class ChainHost:
                 guard=record if key else None,
                 limits=mempool_limits,
                 anchor=anchor,
+                is_sure=is_sure or policy is not None,
             )
             self._core: Core = self.node if policy is None else policy(self.node)
             self.members = FinalMembers(self.node)

@@ -148,6 +148,22 @@ class Contacts:
     raw: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSigned:
+    """Ask for what the receiver holds under the sender's own key, which after a start is silent until then."""
+
+    code: ClassVar[int] = 15
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Signed:
+    """The sender's head, and the receiver's own ballots that it holds: bytes as in `consensus.pbft_messages`."""
+
+    code: ClassVar[int] = 16
+    head: bytes
+    raw: tuple[bytes, ...]
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -164,6 +180,8 @@ Message: TypeAlias = (
     | Relay
     | Agreement
     | Contacts
+    | GetSigned
+    | Signed
 )
 
 
@@ -208,6 +226,16 @@ def _read_evidence(raw: bytes) -> Evidence:
     return Evidence(kind=expect_str(kind, "evidence kind"), raw=expect_bytes(proof, "item"))
 
 
+def _read_get_signed(raw: bytes) -> GetSigned:
+    expect_array(split(raw, "message", max_items=0), 0, "message")
+    return GetSigned()
+
+
+def _read_signed(raw: bytes) -> Signed:
+    head, ballots = expect_array(split(raw, "signed", max_items=2), 2, "signed")
+    return Signed(head=expect_bytes(head, "head", size=32), raw=_blobs(expect_bytes(ballots, "ballots"), MAX_ITEMS))
+
+
 _READERS: dict[int, Callable[[bytes], Message]] = {
     Status.code: _read_status,
     TransactionIds.code: lambda raw: TransactionIds(ids=_hashes(raw, MAX_ITEMS)),
@@ -224,6 +252,8 @@ _READERS: dict[int, Callable[[bytes], Message]] = {
     Relay.code: lambda raw: Relay(raw=_blob(raw)),
     Agreement.code: lambda raw: Agreement(raw=_blob(raw)),
     Contacts.code: lambda raw: Contacts(raw=_blobs(raw, MAX_ITEMS)),
+    GetSigned.code: _read_get_signed,
+    Signed.code: _read_signed,
 }
 
 
@@ -235,6 +265,8 @@ def message_to_bytes(message: Message) -> bytes:
             body: Value = (header, encode(ids))
         case Headers(raw=raw, certificate=certificate):
             body = (encode(raw), certificate)
+        case Signed(head=head, raw=raw):
+            body = (head, encode(raw))
         case _ if len(values) == 1 and isinstance(values[0], tuple):
             body = values[0]
         case _:

@@ -33,6 +33,13 @@ _OF_A_CHAIN = (
     Metric("mempool_transactions", "gauge", "Transactions that wait for a block.", lambda chain: chain.mempool_count),
     Metric("mempool_bytes", "gauge", "Their size.", lambda chain: chain.mempool_bytes),
     Metric("agreement_missing_members", "gauge", "Members whom PBFT waits for.", lambda chain: len(chain.waiting_for)),
+    Metric("chain_signs", "gauge", "1 while the node may seal and vote.", lambda chain: int(chain.signing == "signs")),
+    Metric(
+        "chain_record_behind",
+        "gauge",
+        "1 while its key has signed what its record does not know: an old copy, or a second process.",
+        lambda chain: int(chain.signing == "record-behind"),
+    ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
         "acknowledged_not_executed_total",

@@ -11,7 +11,6 @@ Layout of a network directory, described by its `network.json`:
 from __future__ import annotations
 
 import json
-import secrets
 import socket
 import time
 import tomllib
@@ -37,7 +36,7 @@ from market.profile import Player, Profile, parse_profile
 from node.certificates import DAY_MS, LEAF_DAYS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import save_genesis, section_at
-from node.keystore import save_key, save_passphrase
+from node.keystore import generate_passphrase, save_key, save_passphrase
 
 MAX_NODES = 10
 CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
@@ -583,7 +582,7 @@ def make_directory(directory: Path) -> None:
 
 def make_passphrase(path: Path) -> bytes:
     """Make up a passphrase and write it to a private file. Raises `UnwritableFile`."""
-    passphrase = secrets.token_hex(16).encode()
+    passphrase = generate_passphrase()
     save_passphrase(path, passphrase)
     return passphrase
 

@@ -40,7 +40,7 @@ HINTS: dict[str, str] = {
     "GateClosed": "gridmerit market book, which names the periods that are open",
     "InsufficientBalance": "gridmerit account show NAME",
     "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
-    "KeyFilePermissions": "chmod 600 {path}",
+    "KeyFilePermissions": "{remedy}",
     "MarketNotOpen": "gridmerit market book, which names the periods that are open",
     "MissingExtra": 'pip install "gridmerit[{extra}]"',
     "NoFilm": "gridmerit sim list --json, which says what films",

@@ -110,6 +110,8 @@ class ChainQueries:
             blocks_refused=node.blocks_refused,
             not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
+            signing=node.signing_state,
+            silent_until=node.silent_until,
             anchor=self._get_anchor(),
         )
 
@@ -530,6 +532,9 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
+    "signing-waits": ("height", "silent_until"),
+    "signing-record-behind": ("height", "silent_until"),
+    "signing-signs": ("height", "silent_until"),
     "equivocation": ("producer",),
     "not-executed": ("transaction", "sender", "code", "height", "by"),
     "executable-again": ("transaction",),

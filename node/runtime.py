@@ -72,12 +72,14 @@ class Runtime:
 
     A chain whose store fails, at opening or later, is out and the others run; only where all are does the node end,
     with that error. `chains` that run by name, in the order of the configuration, and `outages` likewise. `member` and
-    `address` are None for an observer. A `policy` is an attack on the trading chain: no configuration asks for it, and
-    on a network that is not disposable it raises.
+    `address` are None for an observer. Where its owner `is_sure` that nothing was signed with its key elsewhere, it
+    signs without asking others (`node.signing`). A `policy` is an attack on the trading chain: no configuration asks
+    for it, and on a network that is not disposable it raises.
     """
 
-    def __init__(self, config: NodeConfig, *, policy: Policy | None = None) -> None:
+    def __init__(self, config: NodeConfig, *, is_sure: bool = False, policy: Policy | None = None) -> None:
         self.config = config
+        self._is_sure = is_sure
         self._policy = policy
         self.started_ms = now_ms()
         self.failure: BaseException | None = None
@@ -348,6 +350,7 @@ class Runtime:
             ),
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
             anchor=anchor,
+            is_sure=self._is_sure,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
 

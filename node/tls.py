@@ -8,6 +8,7 @@ authority's with SIGHUP.
 from __future__ import annotations
 
 import asyncio
+import os
 import ssl
 from functools import lru_cache
 
@@ -22,7 +23,7 @@ from ledger.errors import (
 from node.certificates import CertificateInfo, check_ca, read_certificate, verify_issued
 from node.config import TlsConfig
 from node.files import read_file
-from node.keystore import load_key
+from node.keystore import encode_plain, load_key
 
 _MAX_BYTES = 65_536
 _Stamp = tuple[tuple[int, int, int], ...]
@@ -162,7 +163,13 @@ def _restrict(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) -> s
 
 
 def _load_chain(context: ssl.SSLContext, files: TlsConfig, passphrase: bytes) -> None:
+    """The key goes by way of memory: decrypted anew for every context, a person's passphrase would cost each time."""
+    key = load_key(files.key_file, passphrase)
+    descriptor = os.memfd_create("tls-key", os.MFD_CLOEXEC)
     try:
-        context.load_cert_chain(files.certificate, files.key_file, password=passphrase)
+        os.write(descriptor, encode_plain(key))
+        context.load_cert_chain(files.certificate, f"/proc/self/fd/{descriptor}")
     except OSError as error:  # ssl.SSLError is one
         raise BadCertificateFile(file=str(files.certificate), detail=str(error)) from None
+    finally:
+        os.close(descriptor)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from random import Random
+from typing import NamedTuple
 
 from consensus.guard import GuardRecord
 from ledger.errors import GridmeritError
@@ -13,6 +14,13 @@ from node.core import ChainNode
 from node.events import StartSealing
 from simulation.attacks.policy import Policy
 from simulation.faults import Condition
+
+
+class Backup(NamedTuple):
+    """A copy of a machine's directory: its ledger, and its guard file beside it."""
+
+    store: MemoryStore
+    guard: GuardRecord
 
 
 @dataclass(slots=True)
@@ -37,3 +45,14 @@ class Peer:
     refused: list[tuple[str, GridmeritError]] = field(default_factory=list)  # batches that came damaged
     published: list[tuple[object, ...]] = field(default_factory=list)
     outcomes: tuple[GridmeritError | None, ...] = ()
+
+    def back_up(self) -> Backup:
+        """Copy its directory as it is on disk now."""
+        store = MemoryStore()
+        store.write(list(self.store.scan(b"")))
+        return Backup(store, self.guard)
+
+    def put_back(self, backup: Backup) -> None:
+        """Replace its directory by a copy of an earlier one; the machine is down meanwhile."""
+        assert self.node is None, f"{self.name} is running"
+        self.store, self.guard = backup.store, backup.guard

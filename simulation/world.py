@@ -135,12 +135,13 @@ class World:
         self._wires = Wires(links or Links(latency=Uniform(*latency_ms)), self._random)
         self._carriage = Carriage()
         self._engine, self._executor = self._make_shared()
+        self._is_sparse = neighbours is not None
         self._pace_ms = dict(pace_ms or {})
         if sealing == "drawn" and genesis.params.consensus.engine == "poca":
             self._pace_ms.setdefault(RESEAL, genesis.params.consensus.block_interval_ms)
         self._watchers: list[Observer] = []
         for name in self.peers:
-            self.start(name)
+            self.start(name, is_sure=self._is_sparse)  # who has few neighbours cannot ask enough members
 
     def _seeded(self, purpose: str) -> Random:
         """A source of chance of its own: what one purpose draws shifts no other's draws."""
@@ -325,8 +326,8 @@ class World:
 
     # --- what a test or a scenario does ----------------------------------------------------------
 
-    def start(self, name: str, *, anchor: Anchor | None = None) -> None:
-        """Start or restart a peer on its own store and guard."""
+    def start(self, name: str, *, anchor: Anchor | None = None, is_sure: bool = False) -> None:
+        """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
         peer.life += 1
@@ -338,6 +339,7 @@ class World:
             key=peer.key,
             guard=peer.guard,
             anchor=anchor,
+            is_sure=is_sure or name in self.policies,
             engine=self._engine,
             executor=self._executor,
         )

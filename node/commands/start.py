@@ -23,27 +23,35 @@ _WHOLE_PPM = 1_000_000
 
 @click.command("start")
 @click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--i-am-sure",
+    "is_sure",
+    is_flag=True,
+    help="Sign without asking other members what this key has signed: for a network that starts anew with few of them, "
+    "or once the other copy of this directory is certainly off. Wrong, it costs credit.",
+)
 @json_option
 @click.pass_context
-def command(ctx: click.Context, directory: Path) -> None:
+def command(ctx: click.Context, directory: Path, is_sure: bool) -> None:
     """Run a node in the foreground.
 
     It runs until Ctrl-C or SIGTERM. A chain whose store is damaged stays out, the node's others run; where all are out,
     it ends. DIRECTORY holds its `node.toml`. Once it listens, one result is printed; logs go to
-    stderr, as lines of JSON unless that is a terminal.
+    stderr, as lines of JSON unless that is a terminal. It seals and votes once other members have borne out its record
+    of what its key has signed; `gridmerit status` says what it waits for.
 
     \b
     Example:
       gridmerit start mynode
     """
-    ctx.exit(run_node(directory))
+    ctx.exit(run_node(directory, is_sure=is_sure))
 
 
-def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -> int:
+def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, is_sure: bool = False) -> int:
     """Run the node of a directory until a signal; the exit code.
 
-    A `policy` is an attack, and `power` multiplies the share of a core that sealing takes. Raises `NotANode` and what
-    `Runtime` raises.
+    See `Runtime` for `is_sure`. A `policy` is an attack, and `power` multiplies the share of a core that sealing takes.
+    Raises `NotANode` and what `Runtime` raises.
     """
     from node.config import load_config
     from node.descriptors import raise_limit
@@ -57,14 +65,14 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
-    number = asyncio.run(_run(config.model_copy(update={"sealing": sealing}), policy))
+    number = asyncio.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
     return INTERRUPTED if number == signal.SIGINT else 0
 
 
-async def _run(config: NodeConfig, policy: Policy | None) -> int | None:
+async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> int | None:
     from node.runtime import Runtime
 
-    runtime = Runtime(config, policy=policy)
+    runtime = Runtime(config, policy=policy, is_sure=is_sure)
     await runtime.start()
     host = config.api_listen.host
     ready = {

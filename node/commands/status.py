@@ -12,6 +12,12 @@ from node.output import emit, facts, format_span, format_time, json_option, tabl
 if TYPE_CHECKING:
     from node.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
 
+_SILENCE = {
+    "waits": "until others say which signatures of this key they hold; alone: gridmerit start --i-am-sure",
+    "record-behind": "its key has signed what its record does not know; until {height} is final, or, "
+    "where no other process has the key: gridmerit start --i-am-sure",
+}
+
 
 @click.command("status")
 @node_options
@@ -108,6 +114,8 @@ def _render_chain(chain: ChainStatus) -> str:
         lines.append(("anchor", _describe_anchor(chain.anchor)))
     if chain.syncing and chain.sync_target:
         lines.append(("syncing", f"to height {chain.sync_target}"))
+    if chain.signing in _SILENCE:
+        lines.append(("signs nothing", _SILENCE[chain.signing].format(height=chain.silent_until)))
     if chain.waiting_for:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.not_executed:

@@ -53,7 +53,7 @@ class TwoFaced(Policy):
         self.me: PeerId = node.key.public_key  # what each core knows the other as
         self.audience: frozenset[PeerId] = frozenset()  # peers that talk with the secret core and not with the open one
         self._store = MemoryStore()
-        self.secret = ChainNode(node.genesis, self._store, key=node.key, engine=node.engine)
+        self.secret = ChainNode(node.genesis, self._store, key=node.key, is_sure=True, engine=node.engine)
 
     # --- what an attack decides ------------------------------------------------------------------
 

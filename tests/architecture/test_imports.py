@@ -26,6 +26,7 @@ PURE_NODE = {
     "rates",
     "serving",
     "anchor",
+    "signing",
     "sync",
     "skeleton",
     "header_proofs",

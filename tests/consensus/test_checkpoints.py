@@ -167,6 +167,54 @@ def test_votes_that_count_for_nothing_are_named(slotted):
     assert watcher.checkpoints.votes(1) == ()
 
 
+@pytest.mark.parametrize("slot", [5, 6, 8, 16])
+def test_slots_whose_voters_may_still_change_are_nobodys_to_certify_yet(slotted, slot):
+    watcher = Watcher(slotted)  # the first block of period 2, which opens slot 5 at the earliest, may announce others
+    statement = slotted.statement(slot, OTHER_HASH)
+    for version in (statement, slotted.statement(slot, b"\x98" * 32)):
+        with pytest.raises(VoteTooFarAhead) as caught:
+            watcher.vote("anna", version)
+        assert caught.value.values == {"slot": slot, "last": 1}
+    with pytest.raises(VoteTooFarAhead):
+        watcher.checkpoints.add_certificate(slotted.certify(statement, "anna", "bert", "cleo"))
+    assert watcher.checkpoints.votes(slot) == ()
+    assert watcher.checkpoints.get_certificate(slot) is None
+    assert watcher.waiting() == [], "and nobody is blamed for either"
+
+
+def test_slots_are_certified_by_those_who_are_known_to_be_their_voters(slotted):
+    watcher = Watcher(slotted)
+    for slot in (2, 3, 4):
+        watcher.vote("anna", slotted.statement(slot, OTHER_HASH))
+        assert len(watcher.checkpoints.votes(slot)) == 1
+    last = slotted.statement(4, OTHER_HASH)
+    assert watcher.checkpoints.add_certificate(slotted.certify(last, "anna", "bert", "cleo"))
+    opened = slotted.open_slot("bert", 5)
+    watcher.look(opened)
+    next_period = slotted.certify(slotted.statement(8, OTHER_HASH), "anna", "bert", "cleo")
+    assert watcher.checkpoints.add_certificate(next_period)
+    with pytest.raises(VoteTooFarAhead):
+        watcher.vote("anna", slotted.statement(9, OTHER_HASH))
+
+
+def test_a_change_that_is_announced_ends_what_todays_voters_may_certify(slotted):
+    watcher = Watcher(slotted)
+    head = slotted.chain.head
+    view = Overlay(head.state)
+    view.put(b"sealers/announced", (2, 1, 1, (slotted.key("eve").public_key,)))
+    view.commit()
+    state = view.finish()[0]
+    watcher.look(replace(head, state=state))
+    with pytest.raises(VoteTooFarAhead):
+        watcher.vote("anna", slotted.statement(2, OTHER_HASH))
+    certificate = slotted.certify(slotted.statement(3, OTHER_HASH), "anna", "bert", "cleo")
+    with pytest.raises(VoteTooFarAhead):
+        watcher.checkpoints.add_certificate(certificate)
+    with pytest.raises(VoteTooFarAhead):
+        watcher.checkpoints.add_certificate(certificate, state)
+    watcher.vote("anna", slotted.checkpoint)
+
+
 def test_votes_for_slots_gone_by_are_dropped(slotted):
     second = slotted.statement(2, slotted.open_slot("anna", 2).hash)
     head = slotted.extend("bert")

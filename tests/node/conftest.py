@@ -9,7 +9,7 @@ from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 
@@ -39,7 +39,7 @@ SIBLINGS = {
     "lh1": ChainParams(name="lh1", kind="credit"),
 }
 CORE_SHARE_PPM = 50_000
-PASSPHRASE = b"only for tests"
+PASSPHRASE = b"0" * 64  # as if generated, so that opening a key costs little
 PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
 
 
@@ -77,12 +77,16 @@ class LocalNetwork:
         )
 
     @asynccontextmanager
-    async def running(self, *indexes: int) -> AsyncIterator[list[Runtime]]:
-        """These nodes (all where none is named) in this process; none of them may fail."""
+    async def running(self, *indexes: int, is_sure: bool | None = None) -> AsyncIterator[list[Runtime]]:
+        """These nodes (all where none is named) in this process; none of them may fail.
+
+        Some of a network's nodes are sure of their records, unless it is said otherwise: they may be too few to ask.
+        """
+        sure = bool(indexes) if is_sure is None else is_sure
         async with AsyncExitStack() as stack:
             runtimes = []
             for index in indexes or range(len(self.configs)):
-                runtime = Runtime(self.configs[index])
+                runtime = Runtime(self.configs[index], is_sure=sure)
                 stack.push_async_callback(runtime.stop)
                 await runtime.start()
                 runtimes.append(runtime)
@@ -134,11 +138,21 @@ def _nonces_per_s() -> int:
 
 
 def make_params(
-    count: int, *, interval_ms: int, period_ms: int, chains: Sequence[str] = (CHAIN,)
+    count: int,
+    *,
+    interval_ms: int,
+    period_ms: int,
+    chains: Sequence[str] = (CHAIN,),
+    engine: Literal["poca", "pbft"] = "poca",
 ) -> tuple[ChainParams, ...]:
     """Chains on which `count` nodes of this machine seal about one block per interval from the start."""
     consensus = ConsensusParams(
-        block_interval_ms=interval_ms, relief_after=100, max_ahead_ms=10 * interval_ms, checkpoint_depth=1
+        engine=engine,
+        block_interval_ms=interval_ms,
+        relief_after=100,
+        max_ahead_ms=10 * interval_ms,
+        checkpoint_depth=1,
+        empty_after_ms=interval_ms,
     )
     shared = {"ledger": LedgerParams(period_ms=period_ms), "consensus": consensus}
     params = [SIBLINGS.get(name, ChainParams(name=name)).model_copy(update=shared) for name in chains]
@@ -155,6 +169,7 @@ def write_local(
     siblings: Sequence[str] = (),
     secure: bool = True,
     age_ms: int = 1_000,
+    engine: Literal["poca", "pbft"] = "poca",
 ) -> LocalNetwork:
     """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces; `secure` means TLS.
 
@@ -165,7 +180,8 @@ def write_local(
     keys = tuple(SigningKey(bytes([index + 1]) * 32) for index in range(count))
     tls_keys = tuple(SigningKey(bytes([index + 101]) * 32) for index in range(count))
     authority, ca_key = SigningKey(b"\xa1" * 32), SigningKey(b"\xca" * 32)
-    params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=(CHAIN, *siblings))
+    chains = (CHAIN, *siblings)
+    params, *others = make_params(count, interval_ms=interval_ms, period_ms=period_ms, chains=chains, engine=engine)
     genesis = Genesis(
         params=params,
         siblings=tuple(others),

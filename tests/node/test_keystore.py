@@ -1,5 +1,12 @@
 """Key files: for their owner's eyes, opened by the right passphrase only, and never overwritten."""
 
+import os
+import subprocess
+import sys
+from base64 import b64decode
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -21,10 +28,19 @@ from ledger.errors import (
     WrongPassphrase,
 )
 from ledger.signatures import SigningKey
-from node.keystore import load_key, load_passphrase, save_key, save_passphrase
+from node.keystore import (
+    generate_passphrase,
+    is_for_us_alone,
+    load_key,
+    load_passphrase,
+    save_key,
+    save_passphrase,
+)
+from node.pkcs8 import encrypt_pkcs8
 
 KEY = SigningKey(bytes(range(32)))
 PASSPHRASE = b"a quiet feeder"
+ROOT_DIRECTORY = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -60,6 +76,150 @@ def test_two_files_of_one_key_differ(key_file, tmp_path):
 
 def test_only_the_owner_may_read_it(key_file):
     assert key_file.stat().st_mode & 0o777 == 0o600
+
+
+# --- what a guess costs --------------------------------------------------------------------------------
+
+
+def parse_der(data):
+    """Nested lists of (tag, content): enough ASN.1 for a key file."""
+    items, at = [], 0
+    while at < len(data):
+        tag, size, at = data[at], data[at + 1], at + 2
+        if size & 0x80:
+            count = size & 0x7F
+            size, at = int.from_bytes(data[at : at + count], "big"), at + count
+        content = data[at : at + size]
+        assert len(content) == size
+        items.append(parse_der(content) if tag & 0x20 else (tag, content))
+        at += size
+    return items
+
+
+def read_kdf(file):
+    """(object identifiers of scheme, derivation, its hash and the cipher, rounds) of an encrypted key."""
+    text = b"".join(line for line in file.read_bytes().splitlines() if not line.startswith(b"-----"))
+    [[[scheme, [[derivation, [_salt, (_, rounds), [prf, _null]]], [cipher, _iv]]], _]] = parse_der(b64decode(text))
+    return [identifier.hex() for _, identifier in (scheme, derivation, prf, cipher)], int.from_bytes(rounds, "big")
+
+
+def test_a_persons_passphrase_is_stretched_as_is_recommended_today(key_file):
+    identifiers, rounds = read_kdf(key_file)
+    assert identifiers == [
+        "2a864886f70d01050d",  # PBES2
+        "2a864886f70d01050c",  # PBKDF2
+        "2a864886f70d0209",  # HMAC-SHA-256
+        "60864801650304012a",  # AES-256-CBC
+    ]
+    assert rounds >= 600_000
+
+
+def test_a_generated_passphrase_needs_no_stretching(tmp_path):
+    passphrase = generate_passphrase()
+    assert len(bytes.fromhex(passphrase.decode())) == 32
+    save_key(tmp_path / "key.pem", KEY, passphrase)
+    assert read_kdf(tmp_path / "key.pem")[1] < 10_000
+    assert load_key(tmp_path / "key.pem", passphrase).seed == KEY.seed
+
+
+@pytest.mark.parametrize("passphrase", [b"0" * 63, b"0" * 65, b"0" * 63 + b"G", b"0" * 63 + b"A", b"0" * 64 + b"\n"])
+def test_what_merely_looks_generated_is_stretched(tmp_path, passphrase):
+    save_key(tmp_path / "key.pem", KEY, passphrase)
+    assert read_kdf(tmp_path / "key.pem")[1] >= 600_000
+
+
+def test_a_file_from_before_opens(tmp_path):
+    private = Ed25519PrivateKey.from_private_bytes(KEY.seed)
+    file = put(
+        tmp_path / "k", private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"old"))
+    )
+    assert read_kdf(file)[1] == 2_048
+    assert load_key(file, b"old").seed == KEY.seed
+
+
+@pytest.mark.parametrize("size", [0, 1, 15, 16, 17, 90, 150, 230, 300, 5_000])
+def test_any_length_is_encoded_as_a_decoder_wants_it(size):
+    pem = encrypt_pkcs8(bytes(size), b"x", rounds=1)
+    assert max(map(len, pem.splitlines())) <= 64
+    [[_, (_, ciphertext)]] = parse_der(b64decode(b"".join(pem.splitlines()[1:-1])))
+    assert len(ciphertext) == (size // 16 + 1) * 16
+
+
+# --- who may read it -----------------------------------------------------------------------------------
+
+
+ROOT, US, THEM, OUR_GROUP, THEIR_GROUP = 0, 1_000, 1_001, 1_000, 1_001
+
+
+@pytest.mark.parametrize(
+    ("mode", "owner", "group", "user", "is_fine"),
+    [
+        (0o600, US, OUR_GROUP, US, True),
+        (0o400, US, OUR_GROUP, US, True),
+        (0o440, ROOT, OUR_GROUP, US, True),  # a Kubernetes secret with fsGroup, a compose secret with gid
+        (0o640, ROOT, OUR_GROUP, US, True),
+        (0o400, ROOT, ROOT, ROOT, True),
+        (0o600, US, OUR_GROUP, ROOT, True),  # root looks at a member's directory
+        (0o440, US, OUR_GROUP, US, False),  # ours: we could, and should, take it back
+        (0o440, THEM, OUR_GROUP, US, False),
+        (0o440, ROOT, THEIR_GROUP, US, False),
+        (0o440, ROOT, ROOT, ROOT, False),
+        (0o460, ROOT, OUR_GROUP, US, False),
+        (0o450, ROOT, OUR_GROUP, US, False),
+        (0o444, ROOT, OUR_GROUP, US, False),
+        (0o442, ROOT, OUR_GROUP, US, False),
+        (0o441, ROOT, OUR_GROUP, US, False),
+        (0o604, US, OUR_GROUP, US, False),
+    ],
+)
+def test_a_group_may_read_what_root_has_mounted_for_it(mode, owner, group, user, is_fine):
+    assert is_for_us_alone(mode, owner, group, user=user, groups={OUR_GROUP, 7}) is is_fine
+
+
+OPEN = """
+import os, sys
+from ledger.errors import GridmeritError
+from node.keystore import load_passphrase
+if os.geteuid() == 0:
+    os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
+try:
+    print(load_passphrase(sys.argv[1]).decode())
+except GridmeritError as error:
+    print(error.code, error)
+"""
+
+
+def open_as_container(file, mode):
+    """Mount a secret as root's for group 4321 and read it as user 4321; without root, all of it is the user's own."""
+    owner = os.geteuid()
+    put(file, b"secret")
+    if owner == 0:
+        os.chown(file, 0, 4_321)
+    file.chmod(mode)
+    command = [sys.executable, "-P", "-c", OPEN, file, "4321"]
+    done = subprocess.run(
+        command, env={**os.environ, "PYTHONPATH": str(ROOT_DIRECTORY)}, capture_output=True, check=True
+    )
+    return done.stdout.decode().strip()
+
+
+@pytest.fixture
+def mount():
+    """A directory that every user can enter, unlike those that pytest makes."""
+    with TemporaryDirectory() as name:
+        directory = Path(name)
+        directory.chmod(0o755)
+        yield directory
+
+
+def test_a_mounted_secret_is_read_and_one_that_all_can_read_is_told_what_helps(mount):
+    is_root = os.geteuid() == 0
+    mounted = open_as_container(mount / "mounted", 0o440)
+    assert mounted == "secret" if is_root else mounted.startswith("KeyFilePermissions")
+    told = open_as_container(mount / "open", 0o444)
+    remedy = "mount it as root's with mode 0440 and group 4321, or as user 4321's with mode 0400"
+    assert told.startswith("KeyFilePermissions")
+    assert told.endswith(remedy if is_root else f"chmod 600 {mount / 'open'}")
 
 
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o777])

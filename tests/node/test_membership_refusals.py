@@ -25,7 +25,7 @@ pytestmark = pytest.mark.live
 
 NEWCOMER, TLS_KEY, SECOND = (SigningKey(bytes([number]) * 32) for number in (0x61, 0x62, 0xA2))
 NEUTRAL = bytes([1, *bytes(31)])  # the point of order one
-PASSPHRASE, PATIENCE_S = b"only for tests", 30.0
+PASSPHRASE, PATIENCE_S = b"0" * 64, 30.0
 NAME, SERIAL = "homes-9", 4_711
 YEAR_MS = 365 * 86_400_000
 

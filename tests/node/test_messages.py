@@ -41,6 +41,8 @@ EVERY_KIND = (
     wire.Relay(raw=b"relay"),
     wire.Agreement(raw=b"agreement"),
     wire.Contacts(raw=(b"contact",)),
+    wire.GetSigned(),
+    wire.Signed(head=bytes(32), raw=(b"ballot",)),
 )
 
 

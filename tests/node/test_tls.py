@@ -27,7 +27,7 @@ from node.core import ChainNode
 from node.runtime import Runtime
 from node.tls import PeerTls, check_certificate, make_client_context, make_server_context
 
-PASSPHRASE = b"only for tests"
+PASSPHRASE = b"0" * 64  # as in conftest
 METER = SigningKey(b"\x51" * 32)
 
 

@@ -68,7 +68,7 @@ def test_a_node_led_astray_below_its_anchor_stops_short_of_it_and_comes_back():
     run_while(world, lambda: world.node("a0").chain.head.height < height, 200)
     world.partition(("a0", "a1"), ("b0", "b1", "fresh"))
     for name in ("b0", "b1"):
-        world.start(name)
+        world.start(name, is_sure=True)
     world.start("fresh", anchor=anchor_at(world, "a0", height))
     run_while(world, lambda: world.node("b0").chain.head.height < height + 3, 200)
     fresh = world.node("fresh")

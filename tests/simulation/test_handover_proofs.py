@@ -44,7 +44,7 @@ class Town:
             members=document.members,
             authority=Authority(keys=(CHAIR.public_key,)),
         )
-        self.world = World(self.genesis, KEYS, seed=8)
+        self.world = World(self.genesis, KEYS, seed=5)
         self.run_to(0.3)
         self.world.crash("n3")
         self.act(self.admission(), sequence=0)

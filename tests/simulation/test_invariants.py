@@ -169,7 +169,7 @@ def meter(network):
     world, invariants = watch(network)
     world.run_for(42_000)
     assert world.submit("n0", sign(world, network.devices["n0"], "reading", 1, 5_000, 300)) == (None,)
-    world.run_for(40_000)
+    world.run_for(50_000)
     return world, invariants
 
 

@@ -435,7 +435,7 @@ def test_a_certificate_against_our_final_block_is_not_followed(world, network):
         chain = world.node(name).chain
         assert chain.is_canonical(final)
         assert not chain.is_canonical(entry.header)
-        assert chain.final_height > final.height
+        assert world.node(name).signing_state == "record-behind"  # somebody else has its key, and it can tell
 
 
 def certify(world, network, block_hash):
@@ -449,7 +449,7 @@ def certify(world, network, block_hash):
 
 
 def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(network):
-    world = World(network.genesis, network.keys, seed=2)  # n0 is left on a branch that knows the next slot's voters
+    world = World(network.genesis, network.keys, seed=4)  # n0 is left on a branch that knows the next slot's voters
     world.run_for(10_000)
     world.partition({"n0"}, {"n1", "n2", "n3"})
     world.run_for(8_000)

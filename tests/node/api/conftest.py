@@ -112,7 +112,9 @@ class World:
         names = [member.name for member in self.genesis.members if member.seals]
         self.keys = {name: _key_of(name) for name in names}
         self.stores = {name: MemoryStore() for name in names}
-        self.nodes = {name: ChainNode(self.genesis, self.stores[name], key=self.keys[name]) for name in names}
+        self.nodes = {
+            name: ChainNode(self.genesis, self.stores[name], key=self.keys[name], is_sure=True) for name in names
+        }
         self.jobs: dict[str, StartSealing] = {}
         self.sequences: dict[str, int] = {}
         self._silent: set[str] = set()
