@@ -69,6 +69,7 @@ from node.metrics import CONTENT_TYPE, render_metrics
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, describe_event, parse_hash, show_value
 from node.rates import TokenBucket
+from node.turns import describe_turns
 
 MAX_BLOCKS = 1_000  # summaries in one answer
 MAX_SUBMITTED = 1_024  # transactions in one request
@@ -198,6 +199,7 @@ class Api:
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
             certificate=None if certificate is None else _describe(certificate),
+            loop=describe_turns(),
         )
 
     def make_handler(self, question: Question) -> Handler:

@@ -46,6 +46,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -
     """
     from node.config import load_config
     from node.logs import setup_logging
+    from node.turns import TimedLoop
 
     file = directory if directory.name == "node.toml" else directory / "node.toml"
     if not file.is_file():
@@ -54,15 +55,20 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1) -
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
-    number = asyncio.run(_run(config.model_copy(update={"sealing": sealing}), policy))
+    with asyncio.Runner(loop_factory=TimedLoop) as runner:
+        number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy))
     return INTERRUPTED if number == signal.SIGINT else 0
 
 
 async def _run(config: NodeConfig, policy: Policy | None) -> int | None:
     from node.runtime import Runtime
+    from node.turns import TimedLoop
 
     runtime = Runtime(config, policy=policy)
     await runtime.start()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TimedLoop)
+    loop.restart_turns()
     host = config.api_listen.host
     ready = {
         "member": runtime.member,
@@ -82,5 +88,5 @@ async def _run(config: NodeConfig, policy: Policy | None) -> int | None:
         sys.stdout.flush()
 
     # Said once signals are handled, so that whoever waits for it may send one at once.
-    asyncio.get_running_loop().call_soon(announce)
+    loop.call_soon(announce)
     return await runtime.run_until_signal()
