@@ -461,7 +461,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer_error(error)
     except web.HTTPException as error:
         return _answer_error(_translate(error, request))
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, ConnectionResetError):
         raise
     except Exception as error:
         fields = {"method": request.method, "path": request.path}

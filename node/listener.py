@@ -185,7 +185,10 @@ class Listener:
             encoding = request.headers.get("Content-Encoding", "")
             if encoding.lower() not in _PLAIN_ENCODINGS:
                 return _refuse(415, CompressedBody(encoding=encoding[:50]))
-            return await handler(request)
+            try:
+                return await handler(request)
+            except ConnectionResetError:  # its sender has gone, and nobody hears the answer
+                return web.Response(status=400)
 
         return admit
 
