@@ -185,10 +185,14 @@ async def lying(stage: Stage, name: str, answers: Counter[str]) -> AsyncIterator
         yield
     finally:
         if process is not None:
-            process.terminate()
+            with suppress(ProcessLookupError):
+                process.terminate()
             said, _ = await process.communicate()
-            answers.update(json.loads(said or b"{}"))
         await asyncio.to_thread(stop_nodes, stage.network, [stage.liar], grace_ms=2_000)
+    if process is not None:
+        if process.returncode:
+            raise Unfit(f"{name} has failed")
+        answers.update(json.loads(said))
 
 
 # --- all of them ---------------------------------------------------------------------------------

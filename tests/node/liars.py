@@ -45,7 +45,7 @@ from node.messages import (
     Transactions,
 )
 from node.network import Network, load_network
-from node.outbox import Outbox, Remote
+from node.outbox import Outbox, OutQueue, Remote
 from node.tls import make_client_context, make_server_context
 
 READY = "ready"  # its first line
@@ -58,12 +58,11 @@ _ARRAY32 = b"\xdd"
 # --- a member ------------------------------------------------------------------------------------
 
 
-class Always:
+class Always(OutQueue):
     """In the place of a node's queue to a peer: the next batch is always there."""
 
-    dropped = size_bytes = 0
-
     def __init__(self, batches: Sequence[Sequence[Message]]):
+        super().__init__()
         self._turn = cycle(tuple(batch) for batch in batches)
 
     def __len__(self) -> int:
@@ -117,7 +116,7 @@ async def flood(network: Network, *batches: Sequence[Message]) -> Counter[str]:
                         key=load_key(config.key_file, passphrase),
                         chain_id=load_genesis(network.genesis_path).chain_id,
                         session=lambda: session,
-                        queue=queue,  # type: ignore[arg-type]
+                        queue=queue,
                         clock=now_ms,
                         may_talk=lambda: True,
                         on_connected=lambda: None,
