@@ -46,7 +46,7 @@ CHAIN = "jy1"
 _HERE = Path(__file__).resolve().parent
 UNANSWERED_MS = 60_000  # a loop that has not answered for so long is taken to have stood still for so long
 _STARTS_WITHIN_S = 60.0
-_GRACE_S = 3.0  # blocks come at random: without it, how long the last one took would decide
+_GRACE_S = {"pbft": 3.0, "poca": 8.0}  # under POCA blocks come at random: without it, the last one would decide
 _STEP_S, _POLL_S, _ANSWER_S = 0.1, 0.25, 5.0
 _MAX_TOGETHER = 256  # transfers in one request
 _LIFETIME_BLOCKS = 5_000
@@ -184,7 +184,7 @@ class Stage:
         begin, begin_s = [customer.due for customer in self.customers], time.monotonic()
         await asyncio.sleep(seconds)
         end, seconds = [customer.due for customer in self.customers], time.monotonic() - begin_s
-        deadline_s = time.monotonic() + _GRACE_S
+        deadline_s = time.monotonic() + _GRACE_S[self.engine]
         while time.monotonic() < deadline_s:
             await self._look()
             if all(have >= due for counts in self.committed.values() for have, due in zip(counts, end, strict=True)):
