@@ -8,7 +8,7 @@ NATIVE := $(wildcard consensus/native/*)
 # A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
 DOCKER_ENGINE ?=
 
-.PHONY: demo test faults pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo test faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
@@ -38,6 +38,9 @@ compose-short:  ## the same with one container killed
 
 faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
 	@for nodes in 4 7 10; do $(BIN)/python tests/node/pbft_faults.py --nodes $$nodes || exit 1; done
+
+hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks and descriptors; half an hour
+	@$(BIN)/python tests/node/hostile.py
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python tests/consensus/pbft_world.py --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)

@@ -108,6 +108,22 @@ class ChainOutage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TurnsWithin:
+    limit_ms: int
+    turns: int  # that took no longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LoopStatus:
+    """The turns of a node's event loop since it listens, in CPU time: during one, everybody waits."""
+
+    turns: int
+    cpu_ms: int  # of all
+    longest_ms: int
+    within: tuple[TurnsWithin, ...]  # ascending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class NodeStatus:
     version: str
     member: str | None
@@ -118,6 +134,7 @@ class NodeStatus:
     sealing: dict[str, Any]
     outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
+    loop: LoopStatus | None = None
 
 
 # --- blocks and transactions -----------------------------------------------------------------------

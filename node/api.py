@@ -77,6 +77,7 @@ from node.proofs import describe_proof, prove_account, prove_trade, prove_transa
 from node.queries import ChainQueries, parse_hash, show_value
 from node.rates import TokenBucket
 from node.subscribers import Subscription
+from node.turns import describe_turns
 
 T = TypeVar("T")
 MAX_BLOCKS = 1_000  # summaries in one answer
@@ -222,6 +223,7 @@ class Api:
             sealing=_describe(runtime.sealing_view()),
             outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
+            loop=describe_turns(),
         )
 
     def _find_own(self, chain: ChainQueries) -> str | None:
@@ -525,7 +527,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer_error(error)
     except web.HTTPException as error:
         return _answer_error(_translate(error, request))
-    except asyncio.CancelledError:
+    except (asyncio.CancelledError, ConnectionResetError):
         raise
     except Exception as error:
         fields = {"method": request.method, "path": request.path}

@@ -355,11 +355,12 @@ class ChainNode:
         parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
         if parent is None:  # unknown, or so old that its branch must first show its work
             return self._gossip.ask_headers(peer, now_ms)
-        if self._gossip.is_stray(peer, header):
-            return []
         compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms)
         self._judge(header, parent, self.chain)
-        return [*self._observe(header), *self._take_announced(peer, message, header, now_ms)]
+        actions = self._observe(header)  # also where a branch from here cannot be followed any more
+        if self._gossip.is_stray(peer, header):
+            return actions
+        return [*actions, *self._take_announced(peer, message, header, now_ms)]
 
     def _judge(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
         """Every rule of a header. Raises the `InvalidBlock` family."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from node.answers import ChainStatus, NodeStatus
+from node.answers import ChainStatus, LoopStatus, NodeStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -62,6 +62,8 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         text = "Until the certificate shown to peers ends; renew it from 60 days before."
         left_s = (status.certificate["not_after_ms"] - now_ms) / 1_000
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
+    if status.loop is not None:
+        lines += _describe_loop(status.loop)
     up = [({"chain": chain.chain}, 1) for chain in status.chains]
     up += [({"chain": outage.chain}, 0) for outage in status.outages]
     lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
@@ -73,10 +75,25 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
     return "\n".join(lines) + "\n"
 
 
-def _family(name: str, kind: str, text: str, samples: Iterable[tuple[dict[str, str], int | float]]) -> list[str]:
+def _describe_loop(loop: LoopStatus) -> list[str]:
+    """Turns as a histogram, so that `increase(…_count[5m]) - increase(…_bucket{le="0.1"}[5m])` counts the stalls."""
+    name = "loop_turn_cpu_seconds"
+    bounds: list[tuple[dict[str, str], int | float]] = [
+        ({"le": str(item.limit_ms / 1_000)}, item.turns) for item in loop.within
+    ]
+    text = "CPU of one turn of the event loop, for which everybody waits."
+    lines = _family(name, "histogram", text, [*bounds, ({"le": "+Inf"}, loop.turns)], suffix="_bucket")
+    lines += [f"gridmerit_{name}_sum {loop.cpu_ms / 1_000}", f"gridmerit_{name}_count {loop.turns}"]
+    text = "The longest since the node listens."
+    return lines + _family("loop_longest_turn_cpu_seconds", "gauge", text, [({}, loop.longest_ms / 1_000)])
+
+
+def _family(
+    name: str, kind: str, text: str, samples: Iterable[tuple[dict[str, str], int | float]], *, suffix: str = ""
+) -> list[str]:
     name = f"gridmerit_{name}"
     lines = [f"# HELP {name} {text}", f"# TYPE {name} {kind}"]
-    return lines + [f"{name}{_show_labels(labels)} {value}" for labels, value in samples]
+    return lines + [f"{name}{suffix}{_show_labels(labels)} {value}" for labels, value in samples]
 
 
 def _show_labels(labels: dict[str, str]) -> str:

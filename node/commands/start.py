@@ -56,6 +56,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     from node.config import load_config
     from node.descriptors import raise_limit
     from node.logs import setup_logging
+    from node.turns import TimedLoop
 
     file = directory if directory.name == "node.toml" else directory / "node.toml"
     if not file.is_file():
@@ -65,15 +66,20 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
-    number = asyncio.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
+    with asyncio.Runner(loop_factory=TimedLoop) as runner:
+        number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
     return INTERRUPTED if number == signal.SIGINT else 0
 
 
 async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> int | None:
     from node.runtime import Runtime
+    from node.turns import TimedLoop
 
     runtime = Runtime(config, policy=policy, is_sure=is_sure)
     await runtime.start()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TimedLoop)
+    loop.restart_turns()
     host = config.api_listen.host
     ready = {
         "member": runtime.member,
@@ -95,5 +101,5 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
         sys.stdout.flush()
 
     # Said once signals are handled, so that whoever waits for it may send one at once.
-    asyncio.get_running_loop().call_soon(announce)
+    loop.call_soon(announce)
     return await runtime.run_until_signal()

@@ -48,6 +48,7 @@ def render(status: NodeStatus, url: str) -> str:
                 ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
                 ("running for", format_span(status.uptime_ms)),
                 ("sealing", _describe_sealing(status)),
+                *([("longest turn", f"{status.loop.longest_ms} ms of CPU")] if status.loop else []),
             ]
         )
     ]

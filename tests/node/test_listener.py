@@ -9,18 +9,20 @@ import pytest
 from aiohttp import web
 
 from ledger.errors import AddressInUse
+from node.api import answer_errors
 from node.descriptors import count_open
 from node.listener import Listener
+from node.logs import get_logger
 
 PATIENCE_S = 30
 
 
 @asynccontextmanager
-async def listening(handler=None, **limits):
+async def listening(handler=None, *, middlewares=(), **limits):
     async def hello(request):
         return web.Response(text="hello")
 
-    app = web.Application()
+    app = web.Application(middlewares=middlewares)
     app.router.add_route("POST" if handler is read_body else "GET", "/", handler or hello)
     listener = Listener(app, "127.0.0.1", 0, **limits)
     await listener.start()
@@ -312,6 +314,32 @@ async def test_compressed_bodies_are_refused():
         assert answer.startswith(b"HTTP/1.1 415")
         assert b"CompressedBody" in answer
         writer.close()
+
+
+@pytest.mark.parametrize("middlewares", [[], [answer_errors]], ids=["peer port", "API"])
+async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(caplog, middlewares):
+    """Anybody can do so as often as it likes."""
+    at_work, gone = asyncio.Event(), asyncio.Event()
+
+    async def read(request):
+        at_work.set()
+        try:
+            return web.Response(text=str(len(await request.read())))
+        finally:
+            gone.set()
+
+    log = get_logger()
+    log.addHandler(caplog.handler)
+    async with listening(read, middlewares=middlewares) as listener:
+        _, writer = await connect(listener)
+        writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\nContent-Length: 100\r\n\r\nhalf of it")
+        async with asyncio.timeout(PATIENCE_S):
+            await at_work.wait()
+            writer.transport.abort()
+            await gone.wait()
+        assert await ask(*await connect(listener)) == 200, "by now all has been said"
+    log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: n0", b"GET / HTTP/1.1\r\n\r\n"])

@@ -249,10 +249,13 @@ def test_a_peer_that_missed_a_checkpoint_comes_over_to_the_final_branch(network)
     assert world.node("n3").chain.is_canonical(final)
 
 
-def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, network):
+@pytest.mark.parametrize("is_late", [False, True], ids=["at once", "below the final block"])
+def test_two_blocks_on_one_parent_cost_their_producer_credit_everywhere(world, network, is_late):
     culprit = network.keys["n0"]
     world.run_until(lambda: find_sealed(world, "n1", culprit) is not None, limit_ms=60_000)
     entry = find_sealed(world, "n1", culprit)
+    if is_late:
+        world.run_until(lambda: world.node("n1").chain.final_height > entry.height, limit_ms=60_000)
     twin = reseal(world, replace(entry.header, timestamp_ms=entry.header.timestamp_ms - 1), culprit)
     world.inject("n1", network.keys["n2"].public_key, wire.NewBlock(header=encode(twin.to_value()), ids=()))
     world.run_for(10_000)
