@@ -69,9 +69,9 @@ class BadContact(Malformed):
     message = "the record of where a member's node is cannot be used: {detail}"
 
 
-class Replayed(Malformed):
-    message = "batch number {number} does not follow {last}"
-    penalty = 5
+class OutOfStep(Malformed):
+    message = "batch {number} does not follow {last} in session {session}, the receiver's of now"
+    penalty = 0  # whoever overhears a batch can send it again
 
 
 class WrongChain(Malformed):

@@ -19,7 +19,7 @@ from ledger.codec import (
     expect_list,
     expect_str,
 )
-from ledger.errors import NotForUs, Replayed, UnknownMessage, WrongShape
+from ledger.errors import NotForUs, OutOfStep, UnknownMessage, WrongShape
 from ledger.signatures import SigningKey, signing_digest, verify
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
@@ -29,6 +29,8 @@ MAX_LOCATOR = 64
 MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 8_000_000
 _MAX_ITEM_BYTES = 4_000_000
+SESSION_BYTES = 16
+_MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever somebody makes it skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -227,37 +229,55 @@ def message_from_value(value: Value) -> Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Messages from one peer to another on one chain; `number` rises with every batch of one sender to one receiver."""
+    """Messages from one peer to another on one chain, each batch with a greater number than the one before it.
+
+    The receiver has drawn the `session` when it started, and tells it, with the last number that it has had, to whoever
+    is out of step: so an overheard batch is good for nothing again, whichever of the two starts anew, and whatever
+    clocks say. `sent_ms` is the sender's clock.
+    """
 
     sender: bytes
     number: int
+    sent_ms: int
     messages: tuple[Message, ...]
 
 
 def seal_batch(
-    key: SigningKey, *, chain_id: bytes, receiver: bytes, number: int, messages: tuple[Message, ...]
+    key: SigningKey,
+    *,
+    chain_id: bytes,
+    receiver: bytes,
+    session: bytes,
+    number: int,
+    sent_ms: int,
+    messages: tuple[Message, ...],
 ) -> bytes:
-    """The signed bytes of a batch: `[sender, receiver, number, body, signature]`."""
+    """The signed bytes of a batch: `[sender, receiver, session, number, sent_ms, body, signature]`."""
     body = encode(tuple(message_to_value(message) for message in messages))
-    signed = encode((key.public_key, receiver, number, body))
-    signature = key.sign(signing_digest("batch", chain_id, signed))
-    return encode((key.public_key, receiver, number, body, signature))
+    fields_ = (key.public_key, receiver, session, number, sent_ms, body)
+    return encode((*fields_, key.sign(signing_digest("batch", chain_id, encode(fields_)))))
 
 
-def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Callable[[bytes], int]) -> Batch:
-    """Check and read a batch; `last_number` gives the highest number had from a sender.
+def open_batch(
+    raw: bytes, *, chain_id: bytes, receiver: bytes, session: bytes, last_number: Callable[[bytes], int]
+) -> Batch:
+    """Check and read a batch; `last_number` gives the highest number had from a sender in our `session`.
 
-    Raises the `Malformed` family, `NotForUs`, `Replayed`, `InvalidKey` or `InvalidSignature`.
+    Raises the `Malformed` family, `NotForUs`, `OutOfStep`, `InvalidKey` or `InvalidSignature`.
     """
-    fields_ = expect_array(decode(raw, max_bytes=MAX_BATCH_BYTES), 5, "batch")
+    fields_ = expect_array(decode(raw, max_bytes=MAX_BATCH_BYTES), 7, "batch")
     sender = expect_bytes(fields_[0], "sender", size=32)
-    number = expect_int(fields_[2], "batch number")
-    body = expect_bytes(fields_[3], "batch body")
-    signature = expect_bytes(fields_[4], "batch signature", size=64)
+    theirs = expect_bytes(fields_[2], "batch session", size=SESSION_BYTES)
+    number = expect_int(fields_[3], "batch number")
+    sent_ms = expect_int(fields_[4], "batch time")
+    body = expect_bytes(fields_[5], "batch body")
+    signature = expect_bytes(fields_[6], "batch signature", size=64)
     if fields_[1] != receiver:
         raise NotForUs(receiver=expect_bytes(fields_[1], "receiver", size=32).hex()[:16])
-    verify(sender, signing_digest("batch", chain_id, encode(fields_[:4])), signature, what="batch")
-    if number <= last_number(sender):
-        raise Replayed(number=number, last=last_number(sender))
+    verify(sender, signing_digest("batch", chain_id, encode(fields_[:6])), signature, what="batch")
+    last = last_number(sender)
+    if theirs != session or not last < number <= last + _MAX_LEAP:
+        raise OutOfStep(number=number, last=last, session=session.hex())
     items = expect_list(decode(body, max_bytes=MAX_BATCH_BYTES), "batch", max_items=MAX_BATCH_MESSAGES)
-    return Batch(sender=sender, number=number, messages=tuple(message_from_value(item) for item in items))
+    messages = tuple(message_from_value(item) for item in items)
+    return Batch(sender=sender, number=number, sent_ms=sent_ms, messages=messages)

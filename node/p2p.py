@@ -2,13 +2,14 @@
 
 With TLS the connection's certificate must be that of the batch's signer, who must be an active member of the chain at
 its last final height: every request is asked anew. Answers 204 once the batch waits in the chain's inbox, or
-`{"error", "message", "values"}` with a fitting status.
+`{"error", "message", "values"}` with a fitting status; 409 tells a sender that is out of step how to go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -24,9 +25,9 @@ from ledger.errors import (
     NodeStopping,
     NotAPeer,
     OtherChainsPeer,
+    OutOfStep,
     PeerBanned,
     RateLimited,
-    Replayed,
     SignerMismatch,
     TooLarge,
     TooSlow,
@@ -36,22 +37,21 @@ from ledger.errors import (
 from node.events import PeerId
 from node.host import ChainHost
 from node.logs import LimitedLog, get_logger
-from node.messages import MAX_BATCH_BYTES, Batch, Contacts, open_batch
+from node.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, open_batch
 from node.peers import PeerBook
 
 _READ_TIMEOUT_MS = 10_000
 _MAX_READING_BYTES = 8 * MAX_BATCH_BYTES  # of bodies being received at one moment
 _MAX_REMOTE_BYTES = 4 * MAX_BATCH_BYTES  # of those from one host
-_HEAD = b"\x95\xc4\x20"  # how every batch begins: an array of five, a byte string of 32
+_HEAD = b"\x97\xc4\x20"  # how every batch begins: an array of seven, a byte string of 32
 _HEAD_BYTES = len(_HEAD) + 32
-_MAX_AGE_MS = 600_000  # of a sender's first batch: those that an earlier run of ours has had are older
 _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (CertificateRefused, 403),
     (NotAPeer, 403),
     (PeerBanned, 403),
     (ChainNotHosted, 404),
     (TooSlow, 408),
-    (Replayed, 409),
+    (OutOfStep, 409),
     (LengthUnknown, 411),
     (TooLarge, 413),
     (RateLimited, 429),
@@ -93,7 +93,7 @@ class PeerServer:
         self._on_heard = on_heard
         self._on_contacts = on_contacts
         self._on_fault = on_fault
-        self._oldest = (clock() - _MAX_AGE_MS) << 20
+        self._session = secrets.token_bytes(SESSION_BYTES)  # what was overheard in an earlier run of ours is of another
         self._last: dict[tuple[bytes, PeerId], int] = {}
         self._reading: Counter[str] = Counter()  # bytes, by remote host
         self._log = LimitedLog(get_logger())
@@ -108,7 +108,7 @@ class PeerServer:
             await self._accept(request)
         except GridmeritError as error:
             self._log.event(
-                logging.INFO,
+                logging.DEBUG if isinstance(error, OutOfStep) else logging.INFO,  # it is how every connection begins
                 "batch-refused",
                 self._clock(),
                 error=error.code,
@@ -181,7 +181,7 @@ class PeerServer:
         proven: list[PeerId] = []
         try:
             batch = self._open(host, raw, proven)
-        except Replayed:
+        except OutOfStep:
             raise  # whoever overheard a batch can send it again: it says nothing about the peer
         except GridmeritError as error:
             if proven:
@@ -203,9 +203,11 @@ class PeerServer:
     def _open(self, host: ChainHost, raw: bytes, proven: list[PeerId]) -> Batch:
         def last_number(sender: PeerId) -> int:
             proven.append(sender)  # asked for once the signature has been checked
-            return self._last.get((host.chain_id, sender), self._oldest)
+            return self._last.get((host.chain_id, sender), 0)
 
-        return open_batch(raw, chain_id=host.chain_id, receiver=self._receiver, last_number=last_number)
+        return open_batch(
+            raw, chain_id=host.chain_id, receiver=self._receiver, session=self._session, last_number=last_number
+        )
 
 
 def _refusal(error: GridmeritError) -> web.Response:
