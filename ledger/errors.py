@@ -836,7 +836,7 @@ class NotAPeer(Refused):
 
 
 class PeerBanned(Refused):
-    message = "this peer is banned until {until_ms} ms"
+    message = "this peer is banned for another {left_ms} ms"
 
 
 class OtherChainsPeer(NotAPeer):

@@ -61,7 +61,7 @@ from node.answers import (
     SubmitOutcome,
     to_json,
 )
-from node.clock import now_ms
+from node.clock import now_ms, steady_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.logs import get_logger
@@ -107,7 +107,7 @@ class RuntimeView(Protocol):
     @property
     def address(self) -> Address | None: ...
     @property
-    def started_ms(self) -> int: ...
+    def uptime_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
     def sealing_view(self) -> Any: ...
     def certificate_view(self) -> Any | None: ...
@@ -144,7 +144,7 @@ def build_api(runtime: RuntimeView, *, clock: Callable[[], int] = now_ms) -> web
     """The application that serves a node's API; `clock` gives ms since the epoch."""
     api = Api(runtime, clock)
     limits = runtime.config.limits
-    limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
+    limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=steady_ms)
     middlewares = [answer_errors, refuse_foreign_pages, limiter.middleware]
     app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
@@ -193,7 +193,7 @@ class Api:
             version=_get_version(),
             member=member,
             address=None if runtime.address is None else show_address(runtime.address),
-            uptime_ms=now - runtime.started_ms,
+            uptime_ms=runtime.uptime_ms,
             chains=tuple(chains),
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),

@@ -84,6 +84,7 @@ from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    ClockSet,
     Deliver,
     Event,
     Guard,
@@ -187,6 +188,7 @@ class ChainNode:
         self._acknowledged: dict[bytes, None] = {}
         self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
         self._beats = 0  # heartbeats so far
+        self._wall_ahead_ms = 0
         self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
         self._candidate: Candidate | None = None
         self._job = 0
@@ -196,7 +198,10 @@ class ChainNode:
     # --- the step --------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
-        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`."""
+        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`.
+
+        `now_ms` never jumps, and deadlines are in it; `_date` tells what the wall clock shows.
+        """
         match event:
             case Started():
                 return self._on_started(now_ms)
@@ -216,6 +221,9 @@ class ChainNode:
                 self._unproven.pop(peer, None)
                 self._gossip.lost(peer)
                 return self._gossip.fetch(now_ms)
+            case ClockSet(ahead_ms=ahead_ms):
+                self._wall_ahead_ms = ahead_ms
+                return [*self._import_deferred(now_ms), *self._restart_sealing(now_ms)]
             case _:
                 assert_never(event)
 
@@ -564,7 +572,7 @@ class ChainNode:
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
         try:
-            if isinstance(compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms), Ahead):
+            if isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead):
                 self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
             entry = self._execute(block, parent)
@@ -616,10 +624,10 @@ class ChainNode:
 
     def _deferred_timer(self) -> SetTimer:
         due = min(block.header.timestamp_ms for block, _ in self._deferred.values())
-        return SetTimer(name=DEFERRED, at_ms=due)
+        return SetTimer(name=DEFERRED, at_ms=due - self._wall_ahead_ms)
 
     def _import_deferred(self, now_ms: int) -> list[Action]:
-        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= now_ms]
+        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= self._date(now_ms)]
         actions: list[Action] = []
         for block, peer in sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)):
             del self._deferred[block.hash]
@@ -743,7 +751,8 @@ class ChainNode:
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
         is_behind = self.is_syncing
-        proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        date_ms = self._date(now_ms)
+        proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, date_ms)
         if proposal is None:
             self._candidate = None
             return [StopSealing(), again]
@@ -940,7 +949,7 @@ class ChainNode:
 
     def _is_empty_block_due(self, now_ms: int) -> bool:
         after_ms = self.params.consensus.empty_after_ms
-        return after_ms > 0 and now_ms >= self.chain.head.header.timestamp_ms + after_ms
+        return after_ms > 0 and self._date(now_ms) >= self.chain.head.header.timestamp_ms + after_ms
 
     def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header) -> list[Action]:
         """A member shows a block that is, or may be, proposed for a height to come: keep it until it is asked for."""
@@ -1002,7 +1011,7 @@ class ChainNode:
         head = self.chain.head
         if self.is_syncing or self._agreement.height != head.height + 1:
             return None
-        proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        proposal = self._engine.propose(self._key.public_key, head, self.chain, self._date(now_ms))
         if proposal is None:
             return None
         candidate = self._build_candidate(self._key, proposal)
@@ -1131,6 +1140,10 @@ class ChainNode:
 
     # --- small things ----------------------------------------------------------------------------
 
+    def _date(self, now_ms: int) -> int:
+        """What the wall clock shows."""
+        return now_ms + self._wall_ahead_ms
+
     def _is_known(self, block_hash: bytes) -> bool:
         return self.chain.get_header(block_hash) is not None or block_hash in self._bad or block_hash in self._deferred
 
@@ -1147,7 +1160,7 @@ class ChainNode:
     def _next_context(self, now_ms: int) -> BlockContext:
         """The context of a block that anybody might build on the head now."""
         head = self.chain.head
-        timestamp_ms = max(now_ms, head.header.timestamp_ms + 1)
+        timestamp_ms = max(self._date(now_ms), head.header.timestamp_ms + 1)
         period = compute_period(
             timestamp_ms,
             genesis_time_ms=self.genesis.time_ms,

@@ -22,12 +22,13 @@ from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
 from node.anchor import Anchor
-from node.clock import now_ms
+from node.clock import ChainClock
 from node.core import ChainNode
 from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    ClockSet,
     Deliver,
     Event,
     Guard,
@@ -101,6 +102,7 @@ class ChainHost:
         self._subscribers = subscribers
         self._inbox = Inbox()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
         self._guard_file = GuardFile(directory, self.chain_id)
@@ -233,14 +235,19 @@ class ChainHost:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
         try:
-            for action in join_writes(self._core.step(event, now_ms())):
-                await self._perform(action, submissions)
+            if not isinstance(event, Started) and (ahead_ms := self._clock.find_step()) is not None:
+                await self._step(ClockSet(ahead_ms=ahead_ms), [])
+            await self._step(event, submissions)
         except BaseException:
             self._stopping = True
             raise
         finally:
             for submission in submissions:
                 _refuse(submission)
+
+    async def _step(self, event: Event, submissions: list[Submission]) -> None:
+        for action in join_writes(self._core.step(event, self._clock.now_ms())):
+            await self._perform(action, submissions)
 
     async def _perform(self, action: Action, submissions: list[Submission]) -> None:
         match action:
@@ -278,7 +285,7 @@ class ChainHost:
     def _set_timer(self, name: str, at_ms: int) -> None:
         if (old := self._timers.pop(name, None)) is not None:
             old.cancel()
-        delay_s = max(0, at_ms - now_ms()) / 1_000
+        delay_s = max(0, at_ms - self._clock.now_ms()) / 1_000
         self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._on_timer, name)
 
     def _on_timer(self, name: str) -> None:

@@ -19,7 +19,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
 from ledger.errors import AddressInUse, CompressedBody, GridmeritError, TooManyConnections
-from node.clock import now_ms
+from node.clock import steady_ms
 from node.logs import LimitedLog, get_logger
 from node.tasks import Tasks
 
@@ -144,7 +144,7 @@ class Listener:
     def note_failure(self, remote: str, error: Exception) -> None:
         """A handshake that came to nothing."""
         detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-        self._log.event(logging.INFO, "tls-refused", now_ms(), remote=remote, detail=detail or type(error).__name__)
+        self._log.event(logging.INFO, "tls-refused", steady_ms(), remote=remote, detail=detail or type(error).__name__)
 
     @property
     def first_head_s(self) -> float:

@@ -78,7 +78,7 @@ class PeerServer:
         on_contacts: Callable[[ChainHost, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
-        """`hosts` by chain id; `is_peer` says who takes part in a chain.
+        """`hosts` by chain id; `clock` is a steady one in ms; `is_peer` says who takes part in a chain.
 
         `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
         raises `CertificateRefused` for anybody else.

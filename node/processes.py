@@ -16,7 +16,7 @@ from pathlib import Path
 from ledger.errors import GridmeritError, NodeFailed
 from node.answers import NodeStatus
 from node.client import Client
-from node.clock import now_ms
+from node.clock import steady_ms
 from node.network import Network, NodeEntry
 
 _HEALTHY_WITHIN_MS = 30_000
@@ -76,7 +76,7 @@ async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS
     Raises `NodeFailed` where one ends or does not become healthy in time.
     """
     started = [node.name for node in network.nodes if start_node(network, node)]
-    deadline_ms = now_ms() + within_ms
+    deadline_ms = steady_ms() + within_ms
     waiting = list(network.nodes)
     while waiting:
         for node in list(waiting):
@@ -85,7 +85,7 @@ async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS
                 waiting.remove(node)
             elif state.pid is None:
                 raise _failed(network, node, "ended before it was healthy")
-            elif now_ms() > deadline_ms:
+            elif steady_ms() > deadline_ms:
                 raise _failed(network, node, f"is not healthy after {within_ms // 1_000} s ({state.problem})")
         if waiting:
             await asyncio.sleep(_POLL_S)
@@ -124,11 +124,11 @@ def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = 
     outcome = {name: "stopped" if name in running else "not running" for name in homes}
     for pid in running.values():
         _signal(pid, signal.SIGTERM)
-    deadline_ms = now_ms() + grace_ms
+    deadline_ms = steady_ms() + grace_ms
     for name, pid in running.items():
         if not _wait_until_gone(pid, homes[name], deadline_ms):
             _signal(pid, signal.SIGKILL)
-            _wait_until_gone(pid, homes[name], now_ms() + grace_ms)
+            _wait_until_gone(pid, homes[name], steady_ms() + grace_ms)
             outcome[name] = "killed"
     for home in homes.values():
         (home / "node.pid").unlink(missing_ok=True)
@@ -151,7 +151,7 @@ def _failed(network: Network, node: NodeEntry, detail: str) -> NodeFailed:
 
 def _wait_until_gone(pid: int, home: Path, deadline_ms: int) -> bool:
     while _is_running(pid, home):
-        if now_ms() >= deadline_ms:
+        if steady_ms() >= deadline_ms:
             return False
         time.sleep(_POLL_S / 2)
     return True

@@ -23,7 +23,7 @@ from node.anchor import Anchor
 from node.api import build_api
 from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
-from node.clock import now_ms
+from node.clock import now_ms, steady_ms
 from node.config import NodeConfig, load_chains
 from node.events import Deliver, PeerId, PeerLost, SealFound
 from node.host import ChainHost, Policy
@@ -66,7 +66,7 @@ class Runtime:
     def __init__(self, config: NodeConfig, *, policy: Policy | None = None) -> None:
         self.config = config
         self._policy = policy
-        self.started_ms = now_ms()
+        self._started_ms = steady_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
         self._fault_log = LimitedLog(self._log)
@@ -87,7 +87,7 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._members: dict[str, Membership] = {}
         self._gone: set[tuple[str, PeerId]] = set()  # members that have left a chain, as far as they could still talk
-        self._warned_ms = 0  # when the log last said that the certificate ends
+        self._warned_ms: int | None = None  # when the log last said that the certificate ends
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
         documents = load_chains(config)
@@ -193,7 +193,7 @@ class Runtime:
             return
         self._listeners[0].secure_with(self._tls.server)
         await self._links.close_all_connections()
-        self._warned_ms = 0
+        self._warned_ms = None
         log_event(self._log, logging.INFO, "certificates-reloaded", serial=self._tls.certificate.serial)
 
     async def stop(self) -> None:
@@ -232,6 +232,11 @@ class Runtime:
     def api_port(self) -> int:
         return self._listeners[1].port
 
+    @property
+    def uptime_ms(self) -> int:
+        """Since the node was opened."""
+        return steady_ms() - self._started_ms
+
     def peer_views(self) -> list[PeerView]:
         return self._links.views()
 
@@ -265,16 +270,16 @@ class Runtime:
         self._fault_log.event(
             logging.WARNING,
             "peer-fault",
-            now_ms(),
+            steady_ms(),
             on=chain.name,
             peer=name,
             error=error.code,
             detail=str(error),
             points=error.penalty,
         )
-        if self._book.penalise(peer, error.penalty, now_ms()):
-            until_ms = self._book.get_standing(peer, now_ms()).banned_until_ms
-            log_event(self._log, logging.WARNING, "peer-banned", peer=name, until_ms=until_ms)
+        if self._book.penalise(peer, error.penalty, steady_ms()):
+            left_ms = self._book.get_standing(peer, steady_ms()).ban_left_ms
+            log_event(self._log, logging.WARNING, "peer-banned", peer=name, for_ms=left_ms)
             for host in self.chains.values():
                 host.forget(peer)
                 if (outbox := self._links.find(host.name, peer)) is not None:
@@ -326,7 +331,7 @@ class Runtime:
             {host.chain_id: host for host in self.chains.values()},
             receiver=self.public_key,
             book=self._book,
-            clock=now_ms,
+            clock=steady_ms,
             is_peer=lambda chain, peer: self._neighbours.takes_part(chain.name, peer),
             identify=self._identify,
             on_heard=self._on_heard,
@@ -343,7 +348,7 @@ class Runtime:
             self._listeners.append(listener)
 
     def _may_talk(self, chain: str, peer: PeerId) -> bool:
-        return not self._book.is_banned(peer, now_ms()) and (chain, peer) not in self._gone
+        return not self._book.is_banned(peer, steady_ms()) and (chain, peer) not in self._gone
 
     def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
         """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
@@ -406,16 +411,16 @@ class Runtime:
                     certificate = tls.certificate
                     until = certificate.not_after_ms
                     log_event(self._log, logging.INFO, "certificate-renewed", serial=certificate.serial, until_ms=until)
-                    self._warned_ms = 0
+                    self._warned_ms = None
             except GridmeritError as error:
                 log_event(self._log, logging.ERROR, "certificate-unusable", error=error.code, detail=str(error))
             self._warn_of_end(tls)
             await asyncio.sleep(_REFRESH_S)
 
     def _warn_of_end(self, tls: PeerTls) -> None:
-        now, certificate = now_ms(), tls.certificate
-        days = certificate.days_left(now)
-        if days < WARNING_DAYS and now - self._warned_ms >= DAY_MS:
+        now, certificate = steady_ms(), tls.certificate
+        days = certificate.days_left(now_ms())
+        if days < WARNING_DAYS and (self._warned_ms is None or now - self._warned_ms >= DAY_MS):
             self._warned_ms = now
             level = logging.WARNING if days >= 0 else logging.ERROR
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)

@@ -14,6 +14,7 @@ from ledger.codec import decode, encode
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.events import (
+    ClockSet,
     Event,
     MessageReceived,
     PeerConnected,
@@ -103,5 +104,7 @@ def describe(event: Event) -> bytes:
             return b"lost " + peer
         case RelayOffered(raw=raw):
             return b"relay " + sha256(raw).digest()
+        case ClockSet(ahead_ms=ahead_ms):
+            return b"clock %d" % ahead_ms
         case Started():
             return b"started"

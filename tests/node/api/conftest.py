@@ -284,8 +284,11 @@ class MemoryRuntime:
         self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
         self.member = worlds[0].first
         self.address = _key_of(self.member).address
-        self.started_ms = GENESIS_MS
         self.clock = lambda: worlds[0].now_ms
+
+    @property
+    def uptime_ms(self) -> int:
+        return self.clock() - GENESIS_MS
 
     def peer_views(self) -> list[PeerRow]:
         return [PeerRow(name="dispatch-1", key=_key_of("dispatch-1").public_key, connected=True)]
