@@ -14,7 +14,7 @@ from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_l
 from ledger.errors import WrongShape
 
 _KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
-
+VOID = bytes(32)  # in the place of a statement's digest
 
 _NOTHING_AGREED = PbftRecord()
 
@@ -23,8 +23,9 @@ _NOTHING_AGREED = PbftRecord()
 class GuardRecord:
     """Height of the last block sealed, parents sealed on, and (slot, digest) of statements signed, ascending.
 
-    The height falls only where the head does; a store whose head is below it has been rolled back. Under PBFT the
-    record of the agreement is all there is.
+    The height falls only where the head does; a store whose head is below it has been rolled back. A slot whose
+    statement is `VOID` is never signed for again, and binds to nothing. Under PBFT the record of the agreement is all
+    there is.
     """
 
     height: int = 0
@@ -50,6 +51,17 @@ class GuardRecord:
         assert self.may_sign(statement), "a second statement for one slot"
         votes = {**dict(self.votes), statement.slot: statement.digest()}
         return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
+
+    def after_clock(self, latest_slot: int) -> GuardRecord:
+        """Statements of later slots are void: the clock was ahead when they were signed, and has been set back.
+
+        They are for blocks that nobody lets in whose clock is right. Whose clock is wrong is one of the f faulty; kept
+        to its word, it would sign nothing until those slots had come.
+        """
+        if not any(slot > latest_slot and digest != VOID for slot, digest in self.votes):
+            return self
+        votes = tuple((slot, VOID if slot > latest_slot else digest) for slot, digest in self.votes)
+        return replace(self, votes=votes)
 
     def after_head(self, height: int) -> GuardRecord:
         """A reorg may lead to a heavier but shorter branch; only then does the height fall."""

@@ -608,7 +608,7 @@ class TimestampTooEarly(InvalidBlock):
 
 class TimestampTooFarAhead(InvalidBlock):
     message = "timestamp is {ahead} ms ahead of this node's clock, at most {limit} ms allowed"
-    penalty = 10  # the clock that is wrong may be ours
+    penalty = 0  # the clock that is wrong may be ours, and whose it is nobody is to be shut out for it
     is_final = False
 
 

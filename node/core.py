@@ -45,6 +45,7 @@ from ledger import journal
 from ledger.accounts import get_account, get_sealers
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_header
 from ledger.chain import WINDOW, Chain, Changes, Entry
+from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
 from ledger.errors import (
     AlreadyKnown,
@@ -244,7 +245,7 @@ class ChainNode:
         if self._agreement is not None:
             forget += self._load_proposals()
             return [*forget, beat, *self._repeat(now_ms), *self._begin_height(now_ms)]
-        return [*forget, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*forget, beat, *self._repeat(now_ms), *self._sign_due(now_ms), *self._restart_sealing(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> list[Action]:
         match name:
@@ -364,7 +365,7 @@ class ChainNode:
             return self._gossip.ask_headers(peer, now_ms)
         if self._gossip.is_stray(peer, header):
             return []
-        compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms)
+        compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms)
         self._judge(header, parent, self.chain)
         return [*self._observe(header), *self._take_announced(peer, message, header, now_ms)]
 
@@ -416,7 +417,7 @@ class ChainNode:
         after = self._sync.on_headers(
             peer,
             headers,
-            now_ms,
+            self._date(now_ms),
             check=self._judge,
             certificate=certificate,
             claimed_work=claimed_work if is_all else 0,
@@ -694,7 +695,7 @@ class ChainNode:
         self._sealers = get_known_sealers(Overlay(entry.state))
         if self.chain.final_height > final_before:
             actions += self._deliver_above(final_before)
-        return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*actions, *self._sign_due(now_ms), *self._restart_sealing(now_ms)]
 
     def _settle_mempool(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
         """Return what a reorg took off the chain, drop what it put on; rows of acknowledgements no longer needed."""
@@ -818,14 +819,23 @@ class ChainNode:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
-    def _sign_due(self) -> list[Action]:
+    def _void_early_votes(self, now_ms: int) -> list[Action]:
+        """Give up what was signed for slots that no clock but a wrong one has come to."""
+        elapsed_ms = self._date(now_ms) + self._max_ahead_ms - self.genesis.time_ms
+        record = self._guard.after_clock(compute_slot(max(0, elapsed_ms), self.params))
+        if record is self._guard:
+            return []
+        self._guard = record
+        return [Guard(record=record)]
+
+    def _sign_due(self, now_ms: int) -> list[Action]:
         """Sign the statements that are due, each durably recorded before it leaves."""
         head = self.chain.head
         due = self._due_statements()
         voters = get_sealers(Overlay(head.state))
         if self._key is None or self._key.public_key not in voters or self.is_syncing:
             return []
-        actions: list[Action] = []
+        actions = self._void_early_votes(now_ms)
         for statement in due:
             if self._has_signed(statement) or not self._guard.may_sign(statement):
                 continue
@@ -1108,7 +1118,7 @@ class ChainNode:
         if skeleton is None:
             return []
         try:
-            self._sync.judge(self._judge, now_ms)
+            self._sync.judge(self._judge, self._date(now_ms))
             if self._is_worth_following(skeleton):
                 return []
             self._sync.reset()
