@@ -101,6 +101,7 @@ class NodeStatus:
     peers: tuple[dict[str, Any], ...]
     sealing: dict[str, Any]
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
+    clock: dict[str, Any] | None = None  # beside the median of its peers': offset_ms (ahead), peers (how many), is_off
 
 
 # --- blocks and transactions -----------------------------------------------------------------------

@@ -109,6 +109,7 @@ class RuntimeView(Protocol):
     @property
     def uptime_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
+    def clock_view(self) -> Any | None: ...
     def sealing_view(self) -> Any: ...
     def certificate_view(self) -> Any | None: ...
 
@@ -182,7 +183,7 @@ class Api:
 
     async def _describe_node(self, now: int) -> NodeStatus:
         runtime = self._runtime
-        certificate = runtime.certificate_view()
+        certificate, clock = runtime.certificate_view(), runtime.clock_view()
         chains, member = [], runtime.member
         for host in runtime.chains.values():
             async with host.settled:
@@ -198,6 +199,7 @@ class Api:
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
             certificate=None if certificate is None else _describe(certificate),
+            clock=None if clock is None else _describe(clock),
         )
 
     def make_handler(self, question: Question) -> Handler:

@@ -49,6 +49,9 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         text = "Until the certificate shown to peers ends; renew it from 60 days before."
         left_s = (status.certificate["not_after_ms"] - now_ms) / 1_000
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
+    if status.clock is not None:
+        text = "By how much the clock is ahead of the median of the peers' clocks."
+        lines += _family("clock_offset_seconds", "gauge", text, [({}, status.clock["offset_ms"] / 1_000)])
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)

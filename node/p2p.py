@@ -75,6 +75,7 @@ class PeerServer:
         is_peer: Callable[[ChainHost, PeerId], bool],
         identify: Callable[[ChainHost, web.Request], PeerId | None],
         on_heard: Callable[[ChainHost, PeerId], None],
+        on_time: Callable[[PeerId, int, int], None],
         on_contacts: Callable[[ChainHost, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
@@ -82,7 +83,8 @@ class PeerServer:
 
         `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
         raises `CertificateRefused` for anybody else.
-        `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer.
+        `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer, `on_time` what its clock
+        showed and when, by `clock`, that came.
         """
         self._hosts = hosts
         self._receiver = receiver
@@ -91,6 +93,7 @@ class PeerServer:
         self._is_peer = is_peer
         self._identify = identify
         self._on_heard = on_heard
+        self._on_time = on_time
         self._on_contacts = on_contacts
         self._on_fault = on_fault
         self._session = secrets.token_bytes(SESSION_BYTES)  # what was overheard in an earlier run of ours is of another
@@ -119,6 +122,7 @@ class PeerServer:
         return web.Response(status=204)
 
     async def _accept(self, request: web.Request) -> None:
+        arrived_ms = self._clock()
         host = self._find_host(request.match_info["chain"])
         proven = self._identify(host, request)
         size = request.content_length
@@ -141,7 +145,7 @@ class PeerServer:
             self._reading[remote] -= size
             if not self._reading[remote]:
                 del self._reading[remote]
-        self._take(host, raw, is_charged=proven is not None)
+        self._take(host, raw, arrived_ms, is_charged=proven is not None)
 
     def _reserve(self, remote: str, size: int) -> None:
         """Raises `InboxFull` where too much is being received already."""
@@ -176,7 +180,7 @@ class PeerServer:
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    def _take(self, host: ChainHost, raw: bytes, *, is_charged: bool) -> None:
+    def _take(self, host: ChainHost, raw: bytes, arrived_ms: int, *, is_charged: bool) -> None:
         now_ms = self._clock()
         proven: list[PeerId] = []
         try:
@@ -196,6 +200,7 @@ class PeerServer:
         messages = tuple(message for message in batch.messages if not isinstance(message, Contacts))
         host.receive(batch.sender, messages, len(raw))
         self._last[host.chain_id, batch.sender] = batch.number
+        self._on_time(batch.sender, batch.sent_ms, arrived_ms)
         self._on_heard(host, batch.sender)
         if contacts:
             self._on_contacts(host, batch.sender, contacts)

@@ -23,7 +23,7 @@ from node.anchor import Anchor
 from node.api import build_api
 from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
-from node.clock import now_ms, steady_ms
+from node.clock import ChainClock, now_ms, steady_ms
 from node.config import NodeConfig, load_chains
 from node.events import Deliver, PeerId, PeerLost, SealFound
 from node.host import ChainHost, Policy
@@ -35,6 +35,7 @@ from node.logs import LimitedLog, get_logger, log_event
 from node.messages import Message
 from node.neighbours import Neighbours
 from node.p2p import PeerServer
+from node.peer_clocks import ClockView, PeerClocks
 from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
 from node.subscribers import Subscribers
@@ -44,6 +45,9 @@ from node.tls import PeerTls, get_peer_certificate
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
 _REFRESH_S = 2.0  # between two looks at the certificate's file
+_CLOCK_S = 1.0  # between two looks at the clock
+_LEAST_OFF_MS = 1_000  # by which a clock may be off without a word, however short the blocks
+_REMIND_MS = 600_000  # that the clock is off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -88,6 +92,7 @@ class Runtime:
         self._members: dict[str, Membership] = {}
         self._gone: set[tuple[str, PeerId]] = set()  # members that have left a chain, as far as they could still talk
         self._warned_ms: int | None = None  # when the log last said that the certificate ends
+        self._clock_warned_ms: int | None = None  # when it last said that the clock is off; None while it is not
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
         documents = load_chains(config)
@@ -103,6 +108,7 @@ class Runtime:
             for host in self.chains.values():
                 host.close()
             raise
+        self._clocks = PeerClocks(_compute_clock_limit_ms(documents))
         self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
         self._links = Links(
             key=self._identity.peer_key,
@@ -141,6 +147,7 @@ class Runtime:
             self._tasks.start(host.run(), name=f"chain {host.name}")
         self._neighbours.start(self.peer_port)
         self._tasks.start(self._watch_members(), name="members")
+        self._tasks.start(self._watch_clock(), name="clock")
         if self._tls is not None:
             self._tasks.start(self._watch_certificate(self._tls), name="certificate")
         log_event(
@@ -240,6 +247,10 @@ class Runtime:
     def peer_views(self) -> list[PeerView]:
         return self._links.views()
 
+    def clock_view(self) -> ClockView | None:
+        """This node's clock beside its peers'; None where none of them has been heard of late."""
+        return self._clocks.compare(now_ms(), steady_ms=steady_ms())
+
     def sealing_view(self) -> SealingView:
         return self._sealer.view()
 
@@ -335,6 +346,7 @@ class Runtime:
             is_peer=lambda chain, peer: self._neighbours.takes_part(chain.name, peer),
             identify=self._identify,
             on_heard=self._on_heard,
+            on_time=lambda peer, sent_ms, at_ms: self._clocks.note(peer, sent_ms=sent_ms, steady_ms=at_ms),
             on_contacts=self._neighbours.take,
             on_fault=self.penalise,
         )
@@ -417,6 +429,26 @@ class Runtime:
             self._warn_of_end(tls)
             await asyncio.sleep(_REFRESH_S)
 
+    async def _watch_clock(self) -> None:
+        """Say when the clock has been set, and when it is not as the peers' are."""
+        clock = ChainClock()
+        while True:
+            before_ms = clock.ahead_ms
+            if (ahead_ms := clock.find_step()) is not None:
+                log_event(self._log, logging.WARNING, "clock-set", by_ms=ahead_ms - before_ms)
+            if (view := self.clock_view()) is not None:
+                self._tell_clock(view)
+            await asyncio.sleep(_CLOCK_S)
+
+    def _tell_clock(self, view: ClockView) -> None:
+        now, warned_ms = steady_ms(), self._clock_warned_ms
+        if view.is_off and (warned_ms is None or now - warned_ms >= _REMIND_MS):
+            self._clock_warned_ms = now
+            log_event(self._log, logging.WARNING, "clock-off", ahead_ms=view.offset_ms, peers=view.peers)
+        elif not view.is_off and warned_ms is not None:
+            self._clock_warned_ms = None
+            log_event(self._log, logging.WARNING, "clock-right", ahead_ms=view.offset_ms, peers=view.peers)
+
     def _warn_of_end(self, tls: PeerTls) -> None:
         now, certificate = steady_ms(), tls.certificate
         days = certificate.days_left(now_ms())
@@ -441,6 +473,11 @@ class Runtime:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             self._loop.call_soon_threadsafe(call)
+
+
+def _compute_clock_limit_ms(documents: Sequence[Genesis]) -> int:
+    """Half of how far ahead of the clock a block may be, on the strictest chain."""
+    return max(_LEAST_OFF_MS, min(genesis.params.consensus.max_ahead_ms for genesis in documents) // 2)
 
 
 def _find_member(documents: Sequence[Genesis], key: bytes) -> str | None:

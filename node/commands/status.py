@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -42,6 +42,7 @@ def render(status: NodeStatus, url: str) -> str:
                 ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
                 ("running for", format_span(status.uptime_ms)),
                 ("sealing", _describe_sealing(status)),
+                *([] if status.clock is None else [("clock", _describe_clock(status.clock))]),
             ]
         )
     ]
@@ -59,6 +60,13 @@ def render(status: NodeStatus, url: str) -> str:
         ]
         parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
     return "\n\n".join(parts)
+
+
+def _describe_clock(clock: dict[str, Any]) -> str:
+    offset_ms = clock["offset_ms"]
+    side = "ahead of" if offset_ms > 0 else "behind"
+    where = f"{abs(offset_ms) / 1_000:.3f} s {side} the median of {clock['peers']} peers"
+    return f"{where}: too far, set it (NTP)" if clock["is_off"] else where
 
 
 def _describe_sealing(status: NodeStatus) -> str:

@@ -32,6 +32,7 @@ PURE_NODE = {
     "contracts",
     "names",
     "metrics",
+    "peer_clocks",
     "grid_queries",
     "credit_queries",
     "relays",

@@ -129,6 +129,9 @@ class Node:
     def peer_views(self):
         return []
 
+    def clock_view(self):
+        return None
+
     def sealing_view(self):
         return Sealing(native=True, path="native", rate_per_s=1_000)
 

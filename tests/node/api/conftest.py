@@ -41,6 +41,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
+from node.peer_clocks import ClockView
 from node.subscribers import Subscribers, Subscription
 
 CHAIN = "jy1"
@@ -292,6 +293,9 @@ class MemoryRuntime:
 
     def peer_views(self) -> list[PeerRow]:
         return [PeerRow(name="dispatch-1", key=_key_of("dispatch-1").public_key, connected=True)]
+
+    def clock_view(self) -> ClockView:
+        return ClockView(offset_ms=-1_500, peers=3, is_off=False)
 
     def sealing_view(self) -> SealingRow:
         return SealingRow(native=False, path="hashlib", rate_per_s=1_000)
