@@ -1,6 +1,6 @@
 """How far this node's clock is from its peers', by the time that stands in the batches they sign.
 
-It is told to the owner of the node and changes nothing else: no clock is set at the word of others. Pure: times are given.
+The owner of the node is told, and nothing else changes: no clock is set at the word of others. Pure: times are given.
 """
 
 from __future__ import annotations
