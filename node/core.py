@@ -224,7 +224,7 @@ class ChainNode:
                 return self._gossip.fetch(now_ms)
             case ClockSet(ahead_ms=ahead_ms):
                 self._wall_ahead_ms = ahead_ms
-                return [*self._import_deferred(now_ms), *self._restart_sealing(now_ms)]
+                return [*self._import_deferred(now_ms), *self._catch_up(now_ms), *self._restart_sealing(now_ms)]
             case _:
                 assert_never(event)
 

@@ -279,7 +279,7 @@ class Runtime:
             return
         name = self._neighbours.name_of(peer)
         self._fault_log.event(
-            logging.WARNING,
+            logging.WARNING if error.penalty else logging.INFO,
             "peer-fault",
             steady_ms(),
             on=chain.name,
