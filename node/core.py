@@ -190,6 +190,7 @@ class ChainNode:
         self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
         self._beats = 0  # heartbeats so far
         self._wall_ahead_ms = 0
+        self._height_began_ms = 0  # under PBFT, when the agreement on the next block did
         self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
         self._candidate: Candidate | None = None
         self._job = 0
@@ -572,8 +573,9 @@ class ChainNode:
         certificate = self._checkpoints.certificate_of(header.hash)
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
+        is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
         try:
-            if isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead):
+            if not is_due and self._is_ahead(header, now_ms):
                 self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
             entry = self._execute(block, parent)
@@ -593,6 +595,10 @@ class ChainNode:
         if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
+
+    def _is_ahead(self, header: Header, now_ms: int) -> bool:
+        """Whether a header's time is yet to come. Raises `TimestampTooFarAhead`."""
+        return isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead)
 
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
@@ -936,6 +942,7 @@ class ChainNode:
         head = self.chain.head
         if self._agreement.height > head.height:
             return []
+        self._height_began_ms = now_ms
         stale = [block_hash for block_hash, header in self._proposals.items() if header.height <= head.height]
         for block_hash in stale:
             del self._proposals[block_hash]
@@ -958,8 +965,10 @@ class ChainNode:
         return self._agreement.on_work(now_ms, is_pending=is_pending)
 
     def _is_empty_block_due(self, now_ms: int) -> bool:
+        """By the head's date or by how long it has been the head here: that may be dated ahead of a wrong clock."""
         after_ms = self.params.consensus.empty_after_ms
-        return after_ms > 0 and self._date(now_ms) >= self.chain.head.header.timestamp_ms + after_ms
+        elapsed_ms = max(self._date(now_ms) - self.chain.head.header.timestamp_ms, now_ms - self._height_began_ms)
+        return elapsed_ms >= after_ms > 0
 
     def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header) -> list[Action]:
         """A member shows a block that is, or may be, proposed for a height to come: keep it until it is asked for."""
