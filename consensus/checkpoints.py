@@ -16,7 +16,7 @@ from consensus.contracts import (
     kind_of,
     slot_of,
 )
-from consensus.guard import GuardRecord
+from consensus.guard import VOID, GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
 from ledger.checkpoints import get_checkpoints, get_undecided
 from ledger.codec import Value
@@ -78,7 +78,7 @@ class Checkpoints:
         given_up = recent[-1].slot - self._params.checkpoint_lifetime if recent else -1
         for slot, digest in record.votes:
             voters = get_voters(view, slot)
-            if slot <= given_up or slot == statement.slot or slot < voters.since_slot:
+            if digest == VOID or slot <= given_up or slot == statement.slot or slot < voters.since_slot:
                 continue
             block_hash = known.get(slot)
             if not block_hash or self._state(slot, block_hash, voters).digest() != digest:

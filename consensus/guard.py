@@ -17,6 +17,7 @@ from ledger.errors import WrongShape
 
 _KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
 _MARGIN = 8  # heights by which the chain leaves a strange signature behind: another process with the key shows itself
+VOID = bytes(32)  # in the place of a statement's digest
 
 
 _NOTHING_AGREED = PbftRecord()
@@ -26,9 +27,10 @@ _NOTHING_AGREED = PbftRecord()
 class GuardRecord:
     """Height of the last block sealed, parents sealed on, and (slot, digest) of statements signed, ascending.
 
-    The height falls only where the head does; a store whose head is below it has been rolled back. Under PBFT the
-    record of the agreement stands for all that. `silent_until` is the height that must be final before the key signs
-    again: something has been seen under it that this record does not know.
+    The height falls only where the head does; a store whose head is below it has been rolled back. A slot whose
+    statement is `VOID` is never signed for again, and binds to nothing. Under PBFT the record of the agreement stands
+    for all that. `silent_until` is the height that must be final before the key signs again: something has been seen
+    under it that this record does not know.
     """
 
     height: int = 0
@@ -66,6 +68,17 @@ class GuardRecord:
         assert self.may_sign(statement), "a second statement for one slot"
         votes = {**dict(self.votes), statement.slot: statement.digest()}
         return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
+
+    def after_clock(self, latest_slot: int) -> GuardRecord:
+        """Statements of later slots are void: the clock was ahead when they were signed, and has been set back.
+
+        They are for blocks that nobody lets in whose clock is right. Whose clock is wrong is one of the f faulty; kept
+        to its word, it would sign nothing until those slots had come.
+        """
+        if not any(slot > latest_slot and digest != VOID for slot, digest in self.votes):
+            return self
+        votes = tuple((slot, VOID if slot > latest_slot else digest) for slot, digest in self.votes)
+        return replace(self, votes=votes)
 
     def after_head(self, height: int) -> GuardRecord:
         """A reorg may lead to a heavier but shorter branch; only then does the height fall."""

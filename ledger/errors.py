@@ -69,9 +69,9 @@ class BadContact(Malformed):
     message = "the record of where a member's node is cannot be used: {detail}"
 
 
-class Replayed(Malformed):
-    message = "batch number {number} does not follow {last}"
-    penalty = 5
+class OutOfStep(Malformed):
+    message = "batch {number} does not follow {last} in session {session}, the receiver's of now"
+    penalty = 0  # whoever overhears a batch can send it again
 
 
 class WrongChain(Malformed):
@@ -612,7 +612,7 @@ class TimestampTooEarly(InvalidBlock):
 
 class TimestampTooFarAhead(InvalidBlock):
     message = "timestamp is {ahead} ms ahead of this node's clock, at most {limit} ms allowed"
-    penalty = 10  # the clock that is wrong may be ours
+    penalty = 0  # the clock that is wrong may be ours, and whose it is nobody is to be shut out for it
     is_final = False
 
 
@@ -852,7 +852,7 @@ class NotAPeer(Refused):
 
 
 class PeerBanned(Refused):
-    message = "this peer is banned until {until_ms} ms"
+    message = "this peer is banned for another {left_ms} ms"
 
 
 class OtherChainsPeer(NotAPeer):

@@ -135,6 +135,7 @@ class NodeStatus:
     outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
     loop: LoopStatus | None = None
+    clock: dict[str, Any] | None = None  # beside the median of its peers': offset_ms (ahead), peers (how many), is_off
 
 
 # --- blocks and transactions -----------------------------------------------------------------------

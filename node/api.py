@@ -66,7 +66,7 @@ from node.answers import (
     to_json,
 )
 from node.api_readers import Readers
-from node.clock import now_ms
+from node.clock import now_ms, steady_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
 from node.hosts import check_host
@@ -119,8 +119,9 @@ class RuntimeView(Protocol):
     @property
     def address(self) -> Address | None: ...
     @property
-    def started_ms(self) -> int: ...
+    def uptime_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
+    def clock_view(self) -> Any | None: ...
     def sealing_view(self) -> Any: ...
     def certificate_view(self) -> Any | None: ...
 
@@ -161,7 +162,7 @@ def build_api(
     """
     api = Api(runtime, clock, max_streams)
     limits = runtime.config.limits
-    limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=clock)
+    limiter = RateLimiter(per_s=limits.api_requests_per_s, burst=limits.api_burst, clock=steady_ms)
     middlewares = [answer_errors, make_host_check(runtime.config), refuse_foreign_pages, limiter.middleware]
     app = web.Application(client_max_size=limits.api_body_bytes, middlewares=middlewares)
     app.router.add_get("/v1/status", api.get_status)
@@ -188,7 +189,7 @@ class Api:
         self._streams = 0
         self._runtime = runtime
         self._clock = clock
-        self._readers = Readers(clock)
+        self._readers = Readers(steady_ms)
         self._queries: dict[str, ChainQueries] = {}
         self._documents: dict[str, bytes] = {}  # genesis documents as they are served
 
@@ -202,7 +203,7 @@ class Api:
 
     async def _describe_node(self, request: web.Request) -> NodeStatus:
         runtime, now = self._runtime, self._clock()
-        certificate = runtime.certificate_view()
+        certificate, clock = runtime.certificate_view(), runtime.clock_view()
         chains, member = [], runtime.member
         for host in tuple(runtime.chains.values()):
             try:
@@ -217,13 +218,14 @@ class Api:
             version=_get_version(),
             member=member,
             address=None if runtime.address is None else show_address(runtime.address),
-            uptime_ms=now - runtime.started_ms,
+            uptime_ms=runtime.uptime_ms,
             chains=tuple(chains),
             peers=tuple(_describe(peer) for peer in runtime.peer_views()),
             sealing=_describe(runtime.sealing_view()),
             outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
             loop=describe_turns(),
+            clock=None if clock is None else _describe(clock),
         )
 
     def _find_own(self, chain: ChainQueries) -> str | None:

@@ -17,7 +17,7 @@ from ledger.errors import ChainOut, GridmeritError, NobodyToAttack, NodeFailed, 
 from ledger.signatures import SigningKey
 from node.answers import BlockSummary, ChainStatus, NodeStatus
 from node.client import Client
-from node.clock import now_ms
+from node.clock import steady_ms
 from node.config import load_genesis
 from node.keystore import load_key, load_passphrase
 from node.network import Network, NodeEntry
@@ -114,7 +114,7 @@ class Assault:
             before = await self._ask_all()
             account = await self._first.account(self.attacker.name)
             await self._turn(verb)
-            await self._press(now_ms() + 1_000 * seconds)
+            await self._press(steady_ms() + 1_000 * seconds)
             stop_nodes(self.network, [self.attacker])
             agree = await self._agree()
             after = await self._ask_all()
@@ -161,9 +161,9 @@ class Assault:
         """Restart the attacker as what it is, and wait until it answers; honest peers may have banned it by then."""
         stop_nodes(self.network, [self.attacker])
         start_node(self.network, self.attacker, verb)
-        deadline_ms = now_ms() + _ANSWERS_WITHIN_MS
+        deadline_ms = steady_ms() + _ANSWERS_WITHIN_MS
         while (state := await get_state(self.network, self.attacker)).status is None:
-            if state.pid is None or now_ms() > deadline_ms:
+            if state.pid is None or steady_ms() > deadline_ms:
                 home = self.network.directory_of(self.attacker)
                 log = read_log_tail(home)
                 raise NodeFailed(name=self.attacker.name, detail="did not start to attack", directory=home, log=log)
@@ -185,7 +185,7 @@ class Assault:
             with suppress(GridmeritError):
                 self._watch.transfers.append(await self._pay(player.node, keys[player.name], payee, 1))
             await self._look()
-            if now_ms() >= until_ms:
+            if steady_ms() >= until_ms:
                 return
             await asyncio.sleep(_TICK_S)
 
@@ -223,12 +223,12 @@ class Assault:
 
     async def _agree(self) -> bool:
         """Whether all honest nodes come to have the same block at the lowest of their heads' heights."""
-        deadline_ms = now_ms() + _AGREE_WITHIN_MS
+        deadline_ms = steady_ms() + _AGREE_WITHIN_MS
         while True:
             height = min(self._chain(status).height for status in (await self._ask_all()).values())
             if len({(await self._clients[node.name].block(height)).hash for node in self.honest}) == 1:
                 return True
-            if now_ms() > deadline_ms:
+            if steady_ms() > deadline_ms:
                 return False
             await asyncio.sleep(_TICK_S)
 

@@ -31,6 +31,7 @@ from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
 from node.network import measure_nonces_per_s
 from node.outages import make_outage
+from node.peer_clocks import find_offset
 from node.queries import ChainQueries
 from node.tls import PeerTls, make_client_context
 
@@ -85,10 +86,11 @@ async def examine(directory: Path | None) -> list[Finding]:
         _check_port("peer port", config.peer_listen, holder),
         _check_port("API port", config.api_listen, holder),
         *(finding for finding, _ in chains),
-        _check_clock(documents),
     ]
     context = _open_client_context(config)
-    findings += [await _check_peer(peer, documents, context) for peer in config.peers]
+    peers = [await _check_peer(peer, documents, context) for peer in config.peers]
+    findings.append(_check_clock(documents, [offset_ms for _, offset_ms in peers if offset_ms is not None]))
+    findings += [finding for finding, _ in peers]
     if not config.peers:
         findings.append(Finding("peers", "warn", "none configured", "add [[peers]] to node.toml"))
     if config.tls is not None and config.advertised_url(config.peer_listen.port) is None:
@@ -279,23 +281,36 @@ def _check_chain(
     return Finding(what, "ok", detail), member
 
 
-def _check_clock(documents: Sequence[Genesis]) -> Finding:
+def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Finding:
+    """Whether the time is one of the network's; `offsets_ms` are by how much it is ahead of what peers show."""
     for genesis in documents:
         ahead_ms = genesis.time_ms - now_ms()
         if ahead_ms > genesis.params.consensus.max_ahead_ms:
             detail = f"{ahead_ms // 1_000} s before the genesis of {genesis.params.name}"
             return Finding("clock", "fail", detail, "set this machine's clock (NTP)")
-    return Finding("clock", "ok", "after the genesis")
+    if not offsets_ms:
+        return Finding("clock", "ok", "after the genesis; no peer shows another")
+    offset_ms = find_offset(offsets_ms)
+    if abs(offset_ms) > min(genesis.params.consensus.max_ahead_ms for genesis in documents):
+        side = "ahead of" if offset_ms > 0 else "behind"
+        detail = f"about {abs(offset_ms) / 1_000:.0f} s {side} the median of {len(offsets_ms)} peers"
+        return Finding("clock", "fail", detail, "set this machine's clock (NTP)")
+    return Finding("clock", "ok", f"after the genesis, and as {len(offsets_ms)} peers have it")
 
 
-async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis], context: ssl.SSLContext | None) -> Finding:
-    """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date)."""
+async def _check_peer(
+    peer: PeerConfig, documents: Sequence[Genesis], context: ssl.SSLContext | None
+) -> tuple[Finding, int | None]:
+    """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date).
+
+    Beside the finding, by how much our clock is ahead of it at least, where it shows one.
+    """
     what, url = f"peer {peer.name}", peer.url
     names = [genesis.params.name for genesis in documents]
     unknown = [name for name in peer.chains or () if name not in names]
     if len(unknown) == len(peer.chains or ("any",)):
         detail = f"it takes part in {', '.join(unknown)}, this node in {', '.join(names)}: they never talk"
-        return Finding(what, "warn", detail, "mend its chains in node.toml, or remove it there")
+        return Finding(what, "warn", detail, "mend its chains in node.toml, or remove it there"), None
     begin_ms = now_ms()
     try:
         timeout = aiohttp.ClientTimeout(total=_PEER_TIMEOUT_S)
@@ -307,18 +322,18 @@ async def _check_peer(peer: PeerConfig, documents: Sequence[Genesis], context: s
             date = response.headers.get("Date")
     except aiohttp.ClientSSLError as error:
         detail = f"{url} answers, but TLS fails: {error.os_error.strerror or error}"
-        return Finding(what, "warn", detail, "compare its key in node.toml with the peer's own; look at its log")
+        return Finding(what, "warn", detail, "compare its key in node.toml with the peer's own; look at its log"), None
     except (aiohttp.ClientError, OSError, TimeoutError) as error:
         reason = getattr(error, "os_error", error)
         detail = f"no answer from {url}: {getattr(reason, 'strerror', None) or type(reason).__name__}"
-        return Finding(what, "warn", detail, "start it, or mend its url in node.toml")
+        return Finding(what, "warn", detail, "start it, or mend its url in node.toml"), None
     if date is None:
-        return Finding(what, "ok", f"{url} answers")
+        return Finding(what, "ok", f"{url} answers"), None
     end_ms = now_ms()
     theirs_ms = int(parsedate_to_datetime(date).timestamp() * 1_000)
-    apart_ms = max(begin_ms - theirs_ms, theirs_ms - end_ms, 0)
-    limit_ms = min(genesis.params.consensus.max_ahead_ms for genesis in documents) + _DATE_RESOLUTION_MS
-    if apart_ms > limit_ms:
+    ahead_ms = max(begin_ms - theirs_ms - _DATE_RESOLUTION_MS, 0) or min(end_ms - theirs_ms, 0)
+    if abs(ahead_ms) > min(genesis.params.consensus.max_ahead_ms for genesis in documents):
+        detail = f"{url} answers, but its clock is about {abs(ahead_ms) / 1_000:.0f} s off ours"
         remedy = "set both clocks (NTP): a clock that is off makes blocks wait or be late"
-        return Finding(what, "warn", f"{url} answers, but its clock is about {apart_ms / 1_000:.0f} s off ours", remedy)
-    return Finding(what, "ok", f"{url} answers, its clock agrees to the second")
+        return Finding(what, "warn", detail, remedy), ahead_ms
+    return Finding(what, "ok", f"{url} answers, its clock agrees to the second"), ahead_ms

@@ -14,7 +14,7 @@ from ledger.params import Kind
 from node.agents import Participant, Sent, get_problems
 from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, GateInfo, SettlementInfo, TradesInfo
 from node.client import Client
-from node.clock import now_ms
+from node.clock import now_ms, steady_ms
 from node.day import KINDS, ChainRecord, DayRecord, HourRecord, Message, PeerRecord, ProofRecord
 from node.proofs import verify_document
 from node.timeline import Sighting, compute_timeline
@@ -99,10 +99,10 @@ async def collect_day(
 
 async def _wait_for_agreement(clients: Mapping[str, Client]) -> dict[str, ChainStatus]:
     """Look at all nodes at once until they report one head; the last look, agreed or not, when time is up."""
-    deadline_ms = now_ms() + _AGREED_WITHIN_MS
+    deadline_ms = steady_ms() + _AGREED_WITHIN_MS
     while True:
         statuses = await asyncio.gather(*(client.status() for client in clients.values()))
-        if len({status.head for status in statuses}) == 1 or now_ms() > deadline_ms:
+        if len({status.head for status in statuses}) == 1 or steady_ms() > deadline_ms:
             return dict(zip(clients, statuses, strict=True))
         await asyncio.sleep(_POLL_S)
 

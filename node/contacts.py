@@ -112,15 +112,18 @@ class ContactBook:
     def __len__(self) -> int:
         return len(self._held)
 
-    def offer(self, raw: bytes, now_ms: int, *, source: bytes) -> bool:
+    def offer(self, raw: bytes, now_ms: int | None, *, source: bytes) -> bool:
         """Look at a record that a peer passes on, and keep it where it is news; whether it is due to count by now.
+
+        Without `now_ms` it is one that was held before a restart: then the clock may have been set back since.
 
         Raises the `Malformed` family, `InvalidKey` or `InvalidSignature`: whoever passes such a record on is at fault.
         """
         contact = Contact.from_bytes(raw)
         waiting, _ = self._waiting.get(contact.key, (None, b""))
         known = waiting or self._held.get(contact.key)
-        if contact.key == self._own_key or contact.sequence > now_ms + MAX_AHEAD_MS:
+        is_ahead = now_ms is not None and contact.sequence > now_ms + MAX_AHEAD_MS
+        if contact.key == self._own_key or is_ahead:
             return False
         if known is not None and contact.sequence < known.sequence + MIN_APART_MS:
             return False

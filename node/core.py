@@ -45,6 +45,7 @@ from consensus.timestamps import Ahead, compare_with_clock
 from ledger.accounts import get_account, get_sealers
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_header
 from ledger.chain import WINDOW, Chain, Changes, Entry
+from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
 from ledger.errors import (
     AlreadyKnown,
@@ -84,6 +85,7 @@ from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    ClockSet,
     Deliver,
     Event,
     Guard,
@@ -191,6 +193,8 @@ class ChainNode:
         self.blocks_refused = 0
         self._waiting_since: dict[bytes, int] = {}  # height or heartbeat at which one was first noticed pending
         self._beats = 0  # heartbeats so far
+        self._wall_ahead_ms = 0
+        self._height_began_ms = 0  # under PBFT, when the agreement on the next block did
         self._final_certificate = self._load_certificate(_FINAL_CERTIFICATE_ROW)
         self._candidate: Candidate | None = None
         self._job = 0
@@ -200,7 +204,10 @@ class ChainNode:
     # --- the step --------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
-        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`."""
+        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`.
+
+        `now_ms` never jumps, and deadlines are in it; `_date` tells what the wall clock shows.
+        """
         return [*self._on_event(event, now_ms), *self._review_signing(now_ms)]
 
     def _on_event(self, event: Event, now_ms: int) -> list[Action]:
@@ -223,17 +230,20 @@ class ChainNode:
                 self._unproven.pop(peer, None)
                 self._gossip.lost(peer)
                 return self._gossip.fetch(now_ms)
+            case ClockSet(ahead_ms=ahead_ms):
+                self._wall_ahead_ms = ahead_ms
+                return [*self._import_deferred(now_ms), *self._catch_up(now_ms), *self._restart_sealing(now_ms)]
             case _:
                 assert_never(event)
 
     def _on_started(self, now_ms: int) -> list[Action]:
-        self._signing.begin(now_ms)
+        self._signing.begin(self._date(now_ms))
         taken_up = self.acknowledgements.open().actions
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
         if self._agreement is not None:
             taken_up += self._load_proposals()
             return [*taken_up, beat, *self._repeat(now_ms), *self._begin_height(now_ms)]
-        return [*taken_up, beat, *self._repeat(now_ms), *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*taken_up, beat, *self._repeat(now_ms), *self._sign_due(now_ms), *self._restart_sealing(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> list[Action]:
         match name:
@@ -355,7 +365,7 @@ class ChainNode:
         parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
         if parent is None:  # unknown, or so old that its branch must first show its work
             return self._gossip.ask_headers(peer, now_ms)
-        compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms)
+        compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms)
         self._judge(header, parent, self.chain)
         actions = self._observe(header)  # also where a branch from here cannot be followed any more
         if self._gossip.is_stray(peer, header):
@@ -413,7 +423,7 @@ class ChainNode:
         after = self._sync.on_headers(
             peer,
             headers,
-            now_ms,
+            self._date(now_ms),
             check=self._judge,
             certificate=certificate,
             claimed_work=claimed_work if is_all else 0,
@@ -562,8 +572,9 @@ class ChainNode:
         certificate = self._checkpoints.certificate_of(header.hash)
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
+        is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
         try:
-            if isinstance(compare_with_clock(header.timestamp_ms, now_ms, self._max_ahead_ms), Ahead):
+            if not is_due and self._is_ahead(header, now_ms):
                 self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
             entry = self._execute(block, parent)
@@ -583,6 +594,10 @@ class ChainNode:
         if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
+
+    def _is_ahead(self, header: Header, now_ms: int) -> bool:
+        """Whether a header's time is yet to come. Raises `TimestampTooFarAhead`."""
+        return isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead)
 
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
@@ -615,10 +630,10 @@ class ChainNode:
 
     def _deferred_timer(self) -> SetTimer:
         due = min(block.header.timestamp_ms for block, _ in self._deferred.values())
-        return SetTimer(name=DEFERRED, at_ms=due)
+        return SetTimer(name=DEFERRED, at_ms=due - self._wall_ahead_ms)
 
     def _import_deferred(self, now_ms: int) -> list[Action]:
-        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= now_ms]
+        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= self._date(now_ms)]
         actions: list[Action] = []
         for block, peer in sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)):
             del self._deferred[block.hash]
@@ -688,7 +703,7 @@ class ChainNode:
         self._sealers = get_known_sealers(Overlay(entry.state))
         if self.chain.final_height > final_before:
             actions += self._deliver_above(final_before)
-        return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*actions, *self._sign_due(now_ms), *self._restart_sealing(now_ms)]
 
     def _finalise(self, certificate: QuorumCertificate) -> Changes:
         entry = self.chain.get(certificate.statement.block_hash)
@@ -710,7 +725,8 @@ class ChainNode:
             return [StopSealing()]
         again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
         is_behind = self.is_syncing
-        proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        date_ms = self._date(now_ms)
+        proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, date_ms)
         if proposal is None:
             self._candidate = None
             return [StopSealing(), again]
@@ -776,14 +792,23 @@ class ChainNode:
 
     # --- checkpoints -----------------------------------------------------------------------------
 
-    def _sign_due(self) -> list[Action]:
+    def _void_early_votes(self, now_ms: int) -> list[Action]:
+        """Give up what was signed for slots that no clock but a wrong one has come to."""
+        elapsed_ms = self._date(now_ms) + self._max_ahead_ms - self.genesis.time_ms
+        record = self._guard.after_clock(compute_slot(max(0, elapsed_ms), self.params))
+        if record is self._guard:
+            return []
+        self._guard = record
+        return [Guard(record=record)]
+
+    def _sign_due(self, now_ms: int) -> list[Action]:
         """Sign the statements that are due, each durably recorded before it leaves."""
         head = self.chain.head
         due = self._due_statements()
         voters = get_sealers(Overlay(head.state))
         if self._key is None or not self._may_sign or self._key.public_key not in voters or self.is_syncing:
             return []
-        actions: list[Action] = []
+        actions = self._void_early_votes(now_ms)
         for statement in due:
             if self._has_signed(statement) or not self._guard.may_sign(statement):
                 continue
@@ -960,7 +985,7 @@ class ChainNode:
             return [*actions, StopSealing()]
         if self._agreement is not None:
             return [*actions, *self._agreement.allow(now_ms)]
-        return [*actions, *self._sign_due(), *self._restart_sealing(now_ms)]
+        return [*actions, *self._sign_due(now_ms), *self._restart_sealing(now_ms)]
 
     # --- agreement, under PBFT (what `node.agreement.Chamber` asks for) ---------------------------
 
@@ -977,6 +1002,7 @@ class ChainNode:
         head = self.chain.head
         if self._agreement.height > head.height:
             return []
+        self._height_began_ms = now_ms
         stale = [block_hash for block_hash, header in self._proposals.items() if header.height <= head.height]
         for block_hash in stale:
             del self._proposals[block_hash]
@@ -999,8 +1025,10 @@ class ChainNode:
         return self._agreement.on_work(now_ms, is_pending=is_pending)
 
     def _is_empty_block_due(self, now_ms: int) -> bool:
+        """By the head's date or by how long it has been the head here: that may be dated ahead of a wrong clock."""
         after_ms = self.params.consensus.empty_after_ms
-        return after_ms > 0 and now_ms >= self.chain.head.header.timestamp_ms + after_ms
+        elapsed_ms = max(self._date(now_ms) - self.chain.head.header.timestamp_ms, now_ms - self._height_began_ms)
+        return elapsed_ms >= after_ms > 0
 
     def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header) -> list[Action]:
         """A member shows a block that is, or may be, proposed for a height to come: keep it until it is asked for."""
@@ -1062,7 +1090,7 @@ class ChainNode:
         head = self.chain.head
         if self.is_syncing or not self._may_sign or self._agreement.height != head.height + 1:
             return None
-        proposal = self._engine.propose(self._key.public_key, head, self.chain, now_ms)
+        proposal = self._engine.propose(self._key.public_key, head, self.chain, self._date(now_ms))
         if proposal is None:
             return None
         candidate = self._build_candidate(self._key, proposal)
@@ -1158,7 +1186,7 @@ class ChainNode:
         if skeleton is None:
             return []
         try:
-            self._sync.judge(self._judge, now_ms)
+            self._sync.judge(self._judge, self._date(now_ms))
             if self._is_worth_following(skeleton):
                 return []
             self._sync.reset()
@@ -1190,6 +1218,10 @@ class ChainNode:
 
     # --- small things ----------------------------------------------------------------------------
 
+    def _date(self, now_ms: int) -> int:
+        """What the wall clock shows."""
+        return now_ms + self._wall_ahead_ms
+
     def _is_known(self, block_hash: bytes) -> bool:
         return self.chain.get_header(block_hash) is not None or block_hash in self._bad or block_hash in self._deferred
 
@@ -1206,7 +1238,7 @@ class ChainNode:
     def _next_context(self, now_ms: int) -> BlockContext:
         """The context of a block that anybody might build on the head now."""
         head = self.chain.head
-        timestamp_ms = max(now_ms, head.header.timestamp_ms + 1)
+        timestamp_ms = max(self._date(now_ms), head.header.timestamp_ms + 1)
         period = compute_period(
             timestamp_ms,
             genesis_time_ms=self.genesis.time_ms,

@@ -66,8 +66,23 @@ class RelayOffered:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ClockSet:
+    """The wall clock is ahead of the time of the steps by so much from now on, behind where it is negative."""
+
+    ahead_ms: int
+
+
 Event: TypeAlias = (
-    Started | PeerConnected | PeerLost | MessageReceived | TransactionsSubmitted | TimerFired | SealFound | RelayOffered
+    Started
+    | PeerConnected
+    | PeerLost
+    | MessageReceived
+    | TransactionsSubmitted
+    | TimerFired
+    | SealFound
+    | RelayOffered
+    | ClockSet
 )
 
 # --- actions -------------------------------------------------------------------------------------

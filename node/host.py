@@ -25,12 +25,13 @@ from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
 from node.active_members import FinalMembers
 from node.anchor import Anchor
 from node.chain_thread import ChainThread
-from node.clock import now_ms
+from node.clock import ChainClock
 from node.core import ChainNode
 from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    ClockSet,
     Deliver,
     Event,
     Guard,
@@ -124,6 +125,7 @@ class ChainHost:
         self._subscribers = subscribers
         self._inbox = Inbox()
         self._timers: dict[str, asyncio.TimerHandle] = {}
+        self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
         self._guard_file = GuardFile(directory, self.chain_id)
@@ -261,6 +263,8 @@ class ChainHost:
         if isinstance(event, MessageReceived):
             events += self._inbox.take_messages(_MAX_MESSAGES - 1)
         try:
+            if not isinstance(event, Started) and (ahead_ms := self._clock.find_step()) is not None:
+                events.insert(0, ClockSet(ahead_ms=ahead_ms))
             work = await self._thread.run(lambda: self._step(events))
             self._inbox.put_back(work.left)
             for peer, spent_us in work.spent_us:
@@ -281,7 +285,7 @@ class ChainHost:
                 work.left.append(event)
                 continue
             started_ns = thread_time_ns()
-            work.actions += self._write(self._core.step(event, now_ms()))
+            work.actions += self._write(self._core.step(event, self._clock.now_ms()))
             spent_us = (thread_time_ns() - started_ns) // 1_000
             work.total_us += spent_us
             if isinstance(event, MessageReceived):
@@ -342,7 +346,7 @@ class ChainHost:
     def _set_timer(self, name: str, at_ms: int) -> None:
         if (old := self._timers.pop(name, None)) is not None:
             old.cancel()
-        delay_s = max(0, at_ms - now_ms()) / 1_000
+        delay_s = max(0, at_ms - self._clock.now_ms()) / 1_000
         self._timers[name] = asyncio.get_running_loop().call_later(delay_s, self._on_timer, name)
 
     def _on_timer(self, name: str) -> None:

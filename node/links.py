@@ -20,7 +20,7 @@ from aiohttp.tracing import Trace
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.certificates import name_of_key
-from node.clock import now_ms
+from node.clock import now_ms, steady_ms
 from node.config import PeerConfig
 from node.events import PeerConnected, PeerId, PeerLost
 from node.host import ChainHost
@@ -148,7 +148,7 @@ class Links:
         """How it stands with a peer, whether or not it has been connected yet."""
         shared = tuple(name for name in self._chains if peer.hosts(name))
         outboxes = [outbox for name in shared if (outbox := self.find(name, peer.key)) is not None]
-        standing = self._book.get_standing(peer.key, now_ms())
+        standing = self._book.get_standing(peer.key, steady_ms())
         claims = (host.node.peers.get(peer.key) for host in self._chains.values())
         status = next((claim for claim in claims if claim is not None), None)
         return PeerView(
@@ -158,7 +158,7 @@ class Links:
             chains=shared,
             connected=bool(outboxes) and all(outbox.is_connected for outbox in outboxes),
             score=standing.score,
-            banned_until_ms=standing.banned_until_ms,
+            banned_until_ms=None if standing.ban_left_ms is None else now_ms() + standing.ban_left_ms,
             height=status.height if status else None,
             head=status.head if status else None,
             waiting_bytes=sum(outbox.queue.size_bytes for outbox in outboxes),

@@ -24,7 +24,7 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
 from ledger.errors import AddressInUse, CompressedBody, GridmeritError, TooManyConnections
-from node.clock import now_ms
+from node.clock import steady_ms
 from node.logs import LimitedLog, get_logger
 from node.tasks import Tasks
 
@@ -147,7 +147,7 @@ class Listener:
         """A new connection, silent so far; those that have been so for longest make room for it."""
         if self._max_descriptor is not None and connection.descriptor > self._max_descriptor:
             self._log.event(
-                logging.WARNING, "connection-closed", now_ms(), remote=remote, detail="no files left for it"
+                logging.WARNING, "connection-closed", steady_ms(), remote=remote, detail="no files left for it"
             )
             connection.transport.abort()
             return
@@ -174,7 +174,7 @@ class Listener:
     def note_failure(self, remote: str, error: Exception) -> None:
         """A handshake that came to nothing."""
         detail = getattr(error, "verify_message", "") or getattr(error, "reason", "") or str(error)
-        self._log.event(logging.INFO, "tls-refused", now_ms(), remote=remote, detail=detail or type(error).__name__)
+        self._log.event(logging.INFO, "tls-refused", steady_ms(), remote=remote, detail=detail or type(error).__name__)
 
     # --- inside ----------------------------------------------------------------------------------
 

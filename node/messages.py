@@ -20,7 +20,7 @@ from ledger.codec import (
     expect_str,
     split,
 )
-from ledger.errors import NotForUs, Replayed, TooLarge, UnknownMessage, WrongShape
+from ledger.errors import NotForUs, OutOfStep, TooLarge, UnknownMessage, WrongShape
 from ledger.signatures import SigningKey, signing_digest, verify
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
@@ -32,6 +32,8 @@ MAX_BATCH_BYTES = 8_000_000
 _MAX_ITEM_BYTES = 4_000_000
 _MAX_STATUS_BYTES = 128
 _MAX_EVIDENCE_BYTES = 8_192
+SESSION_BYTES = 16
+_MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever somebody makes it skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -288,39 +290,60 @@ def message_from_bytes(raw: bytes) -> Message:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Batch:
-    """Messages from one peer to another on one chain; `number` rises with every batch of one sender to one receiver."""
+    """Messages from one peer to another on one chain, each batch with a greater number than the one before it.
+
+    The receiver has drawn the `session` when it started, and tells it, with the last number that it has had, to whoever
+    is out of step: so an overheard batch is good for nothing again, whichever of the two starts anew, and whatever
+    clocks say. `sent_ms` is the sender's clock.
+    """
 
     sender: bytes
     number: int
+    sent_ms: int
     messages: tuple[Message, ...]
 
 
 def seal_batch(
-    key: SigningKey, *, chain_id: bytes, receiver: bytes, number: int, messages: tuple[Message, ...]
+    key: SigningKey,
+    *,
+    chain_id: bytes,
+    receiver: bytes,
+    session: bytes,
+    number: int,
+    sent_ms: int,
+    messages: tuple[Message, ...],
 ) -> bytes:
-    """The signed bytes of a batch: `[sender, receiver, number, body, signature]`, all of them byte strings."""
+    """The signed bytes of a batch, `[sender, receiver, session, number, sent_ms, body, signature]`: byte strings."""
     body = encode(tuple(message_to_bytes(message) for message in messages))
-    signed = (key.public_key, receiver, number.to_bytes(8, "big"), body)
+    signed = (key.public_key, receiver, session, number.to_bytes(8, "big"), sent_ms.to_bytes(8, "big"), body)
     signature = key.sign(signing_digest("batch", chain_id, encode(signed)))
     return encode((*signed, signature))
 
 
-def open_batch(raw: bytes, *, chain_id: bytes, receiver: bytes, last_number: Callable[[bytes], int]) -> Batch:
-    """Check and read a batch; `last_number` gives the highest number had from a sender.
+def open_batch(
+    raw: bytes, *, chain_id: bytes, receiver: bytes, session: bytes, last_number: Callable[[bytes], int]
+) -> Batch:
+    """Check and read a batch; `last_number` gives the highest number had from a sender in our `session`.
 
-    Raises the `Malformed` family, `NotForUs`, `Replayed`, `InvalidKey` or `InvalidSignature`.
+    Raises the `Malformed` family, `NotForUs`, `OutOfStep`, `InvalidKey` or `InvalidSignature`.
     """
     if len(raw) > MAX_BATCH_BYTES:
         raise TooLarge(what="batch", actual=len(raw), limit=MAX_BATCH_BYTES)
-    parts = split(raw, "batch", max_items=5)
-    sender, to, count, body, signature = (expect_bytes(part, "batch") for part in expect_array(parts, 5, "batch"))
-    for part, size in ((sender, 32), (to, 32), (count, 8), (signature, 64)):
+    parts = expect_array(split(raw, "batch", max_items=7), 7, "batch")
+    sender, to, theirs, count, sent, body, signature = (expect_bytes(part, "batch") for part in parts)
+    for part, size in ((sender, 32), (to, 32), (theirs, SESSION_BYTES), (count, 8), (sent, 8), (signature, 64)):
         expect_bytes(part, "batch", size=size)
     if to != receiver:
         raise NotForUs(receiver=to.hex()[:16])
-    verify(sender, signing_digest("batch", chain_id, encode(parts[:4])), signature, what="batch")
-    number = int.from_bytes(count, "big")
-    if number <= last_number(sender):
-        raise Replayed(number=number, last=last_number(sender))
-    messages = split(body, "batch", max_items=MAX_BATCH_MESSAGES)
-    return Batch(sender=sender, number=number, messages=tuple(message_from_bytes(item) for item in messages))
+    verify(sender, signing_digest("batch", chain_id, encode(parts[:6])), signature, what="batch")
+    number, last = int.from_bytes(count, "big"), last_number(sender)
+    if theirs != session or not is_next(number, last):
+        raise OutOfStep(number=number, last=last, session=session.hex())
+    items = split(body, "batch", max_items=MAX_BATCH_MESSAGES)
+    messages = tuple(message_from_bytes(item) for item in items)
+    return Batch(sender=sender, number=number, sent_ms=int.from_bytes(sent, "big"), messages=messages)
+
+
+def is_next(number: int, last: int) -> bool:
+    """Whether a batch may have that number after one that had `last`."""
+    return last < number <= last + _MAX_LEAP

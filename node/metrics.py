@@ -69,6 +69,9 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
     lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
     why = [({"chain": outage.chain, "error": outage.error}, 1) for outage in status.outages]
     lines += _family("chain_out_info", "gauge", "Why a chain is out.", why)
+    if status.clock is not None:
+        text = "By how much the clock is ahead of the median of the peers' clocks."
+        lines += _family("clock_offset_seconds", "gauge", text, [({}, status.clock["offset_ms"] / 1_000)])
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)

@@ -75,7 +75,7 @@ class Neighbours:
         self._own = self._make_own(stored, port)
         for raw in stored:
             try:
-                self._contacts.offer(raw, now_ms(), source=self._key.public_key)
+                self._contacts.offer(raw, None, source=self._key.public_key)
             except GridmeritError as error:
                 log_event(self._log, logging.WARNING, "contact-unusable", error=error.code, detail=str(error))
         self.look_again()

@@ -6,11 +6,12 @@ A queue is bounded: when it is full the oldest announcements go first, for a lat
 from __future__ import annotations
 
 import asyncio
+import json
 import logging
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import partial
 from random import Random
@@ -24,6 +25,7 @@ from node.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
     MAX_ITEMS,
+    SESSION_BYTES,
     Evidence,
     Message,
     NewBlock,
@@ -44,6 +46,8 @@ _FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 50, 2_000
 _CONNECT_TIMEOUT_S, _POST_TIMEOUT_S = 2.0, 15.0
 _MAX_ANSWER_BYTES = 4_096
 _TRY_LATER = frozenset({408, 429, 503})
+_OUT_OF_STEP = 409
+_HIGHEST_NUMBER = 2**62
 
 
 class OutQueue:
@@ -136,7 +140,37 @@ def _merge(earlier: Message, later: Message) -> Message | None:
 class _Outcome(Enum):
     DELIVERED = "delivered"
     TRY_LATER = "try later"
+    OUT_OF_STEP = "out of step"
     FAILED = "failed"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Step:
+    """The session that the receiver has told, and the number of the last batch in it."""
+
+    session: bytes
+    number: int
+
+
+def _read_step(text: bytes) -> _Step | None:
+    """What a receiver says to a sender that is out of step; None where it is not that."""
+    try:
+        values = json.loads(text)["values"]
+        session, last = bytes.fromhex(values["session"]), values["last"]
+    except (ValueError, LookupError, TypeError):
+        return None
+    if len(session) != SESSION_BYTES or type(last) is not int or not 0 <= last <= _HIGHEST_NUMBER:
+        return None
+    return _Step(session=session, number=last)
+
+
+def _read_refusal(text: bytes) -> tuple[str, str]:
+    """The error that a peer names, and what it says of it; whoever answers may be no peer."""
+    try:
+        answer = json.loads(text)
+        return str(answer["error"])[:64], str(answer["message"])[:200]
+    except (ValueError, LookupError, TypeError):
+        return "", text.decode(errors="replace")[:200]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -185,7 +219,7 @@ class Outbox:
         self._ready = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
-        self._number = 0
+        self._step = _Step(session=bytes(SESSION_BYTES), number=0)
         self._failure = ""  # of the last attempt, so that only news is logged
 
     def announce(self, message: Message) -> None:
@@ -269,14 +303,22 @@ class Outbox:
 
     async def _post(self, batch: tuple[Message, ...]) -> _Outcome:
         if not self._may_talk():
-            return self._note(_Outcome.FAILED, "banned here")
-        self._number = max(self._number + 1, self._clock() << 20)
+            return self._note("banned here")
+        outcome = await self._post_once(batch)
+        if outcome is _Outcome.OUT_OF_STEP:  # one of the two has started anew: by now it is known how to go on
+            outcome = await self._post_once(batch)
+        return _Outcome.FAILED if outcome is _Outcome.OUT_OF_STEP else outcome
+
+    async def _post_once(self, batch: tuple[Message, ...]) -> _Outcome:
+        self._step = replace(self._step, number=self._step.number + 1)
         seal = partial(
             seal_batch,
             self._key,
             chain_id=self._chain_id,
             receiver=self.remote.key,
-            number=self._number,
+            session=self._step.session,
+            number=self._step.number,
+            sent_ms=self._clock(),
             messages=batch,
         )
         is_small = not batch or self.queue.taken_bytes <= _MAX_SEALED_BYTES
@@ -289,18 +331,31 @@ class Outbox:
                 if answer.status == 204:
                     return _Outcome.DELIVERED
                 text = await answer.content.read(_MAX_ANSWER_BYTES)
-                outcome = _Outcome.TRY_LATER if answer.status in _TRY_LATER else _Outcome.FAILED
-                return self._note(outcome, f"{answer.status} {text.decode(errors='replace')[:200]}")
+                if answer.status == _OUT_OF_STEP and (step := _read_step(text)) is not None:
+                    self._step = step
+                    return _Outcome.OUT_OF_STEP
+                if answer.status in _TRY_LATER:
+                    return _Outcome.TRY_LATER
+                return self._note_refusal(answer.status, text)
         except (aiohttp.ClientError, TimeoutError, OSError, ValueError) as error:
-            return self._note(_Outcome.FAILED, str(error) or type(error).__name__)
+            return self._note(str(error) or type(error).__name__)
         except asyncio.CancelledError:
             task = asyncio.current_task()
             if task is None or task.cancelling():
                 raise
-            return self._note(_Outcome.FAILED, "the session was closed")  # aiohttp cancels the lookup of its host
+            return self._note("the session was closed")  # aiohttp cancels the lookup of its host
 
-    def _note(self, outcome: _Outcome, reason: str) -> _Outcome:
+    def _note(self, reason: str) -> _Outcome:
         if reason != self._failure:
             self._failure = reason
             log_event(self._log, logging.DEBUG, "peer-unreached", peer=self.remote.name, reason=reason)
-        return outcome
+        return _Outcome.FAILED
+
+    def _note_refusal(self, status: int, text: bytes) -> _Outcome:
+        """A peer that answers, and listens to nothing: its reason is the owner's to know, once."""
+        name, detail = _read_refusal(text)
+        reason = f"{status} {name}"
+        if reason != self._failure:
+            self._failure = reason
+            log_event(self._log, logging.WARNING, "peer-refuses", peer=self.remote.name, reason=reason, detail=detail)
+        return _Outcome.FAILED

@@ -2,13 +2,14 @@
 
 With TLS the connection's certificate must be that of the batch's signer, who must be an active member of the chain at
 its last final height: every request is asked anew. Answers 204 once the batch waits in the chain's inbox, or
-`{"error", "message", "values"}` with a fitting status.
+`{"error", "message", "values"}` with a fitting status; 409 tells a sender that is out of step how to go on.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 from collections import Counter
 from collections.abc import Callable, Mapping
 
@@ -24,9 +25,9 @@ from ledger.errors import (
     NodeStopping,
     NotAPeer,
     OtherChainsPeer,
+    OutOfStep,
     PeerBanned,
     RateLimited,
-    Replayed,
     SignerMismatch,
     TooLarge,
     TooSlow,
@@ -36,23 +37,22 @@ from ledger.errors import (
 from node.events import PeerId
 from node.host import ChainHost
 from node.logs import LimitedLog, get_logger
-from node.messages import MAX_BATCH_BYTES, Batch, Contacts, open_batch
+from node.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
 from node.peers import PeerBook
 
 _READ_TIMEOUT_MS = 10_000
 _MAX_OPENED_BYTES = 64_000  # of a batch in the event loop; a larger one is opened beside it
 _MAX_READING_BYTES = 8 * MAX_BATCH_BYTES  # of bodies being received or opened at one moment
 _MAX_REMOTE_BYTES = 4 * MAX_BATCH_BYTES  # of those from one host
-_HEAD = b"\x95\xc4\x20"  # how every batch begins: an array of five, a byte string of 32
+_HEAD = b"\x97\xc4\x20"  # how every batch begins: an array of seven, a byte string of 32
 _HEAD_BYTES = len(_HEAD) + 32
-_MAX_AGE_MS = 600_000  # of a sender's first batch: those that an earlier run of ours has had are older
 _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (CertificateRefused, 403),
     (NotAPeer, 403),
     (PeerBanned, 403),
     (ChainNotHosted, 404),
     (TooSlow, 408),
-    (Replayed, 409),
+    (OutOfStep, 409),
     (LengthUnknown, 411),
     (TooLarge, 413),
     (RateLimited, 429),
@@ -76,14 +76,16 @@ class PeerServer:
         is_peer: Callable[[ChainHost, PeerId], bool],
         identify: Callable[[ChainHost, web.Request], PeerId | None],
         on_heard: Callable[[ChainHost, PeerId], None],
+        on_time: Callable[[PeerId, int, int], None],
         on_contacts: Callable[[ChainHost, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
     ) -> None:
-        """`hosts` by chain id; `is_peer` says who takes part in a chain.
+        """`hosts` by chain id; `clock` is a steady one in ms; `is_peer` says who takes part in a chain.
 
         `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
         raises `CertificateRefused` for anybody else.
-        `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer.
+        `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer, `on_time` what its clock
+        showed and when, by `clock`, that came.
         """
         self._hosts = hosts
         self._receiver = receiver
@@ -92,9 +94,10 @@ class PeerServer:
         self._is_peer = is_peer
         self._identify = identify
         self._on_heard = on_heard
+        self._on_time = on_time
         self._on_contacts = on_contacts
         self._on_fault = on_fault
-        self._oldest = (clock() - _MAX_AGE_MS) << 20
+        self._session = secrets.token_bytes(SESSION_BYTES)  # what was overheard in an earlier run of ours is of another
         self._last: dict[tuple[bytes, PeerId], int] = {}
         self._reading: Counter[str] = Counter()  # bytes, by remote host
         self._log = LimitedLog(get_logger())
@@ -109,7 +112,7 @@ class PeerServer:
             await self._accept(request)
         except GridmeritError as error:
             self._log.event(
-                logging.INFO,
+                logging.DEBUG if isinstance(error, OutOfStep) else logging.INFO,  # it is how every connection begins
                 "batch-refused",
                 self._clock(),
                 error=error.code,
@@ -120,6 +123,7 @@ class PeerServer:
         return web.Response(status=204)
 
     async def _accept(self, request: web.Request) -> None:
+        arrived_ms = self._clock()
         host = self._find_host(request.match_info["chain"])
         proven = self._identify(host, request)
         size = request.content_length
@@ -135,7 +139,7 @@ class PeerServer:
         self._reserve(remote, size)
         try:
             raw = await self._read_in_time(request, size, proven)
-            await self._take(host, raw, is_charged=proven is not None)
+            await self._take(host, raw, arrived_ms, is_charged=proven is not None)
         finally:
             self._reading[remote] -= size
             if not self._reading[remote]:
@@ -181,7 +185,7 @@ class PeerServer:
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    async def _take(self, host: ChainHost, raw: bytes, *, is_charged: bool) -> None:
+    async def _take(self, host: ChainHost, raw: bytes, arrived_ms: int, *, is_charged: bool) -> None:
         proven: list[PeerId] = []
         try:
             if len(raw) <= _MAX_OPENED_BYTES:
@@ -189,7 +193,7 @@ class PeerServer:
             else:
                 batch = await asyncio.to_thread(self._open, host, raw, proven)
                 self._check_number(host, batch)  # another may have been opened meanwhile
-        except Replayed:
+        except OutOfStep:
             raise  # whoever overheard a batch can send it again: it says nothing about the peer
         except GridmeritError as error:
             if proven:
@@ -205,6 +209,7 @@ class PeerServer:
         messages = tuple(message for message in batch.messages if not isinstance(message, Contacts))
         host.receive(batch.sender, messages, len(raw))
         self._last[host.chain_id, batch.sender] = batch.number
+        self._on_time(batch.sender, batch.sent_ms, arrived_ms)
         self._on_heard(host, batch.sender)
         if contacts:
             self._on_contacts(host, batch.sender, contacts)
@@ -214,16 +219,18 @@ class PeerServer:
             proven.append(sender)  # asked for once the signature has been checked
             return self._get_last(host, sender)
 
-        return open_batch(raw, chain_id=host.chain_id, receiver=self._receiver, last_number=last_number)
+        return open_batch(
+            raw, chain_id=host.chain_id, receiver=self._receiver, session=self._session, last_number=last_number
+        )
 
     def _get_last(self, host: ChainHost, sender: PeerId) -> int:
-        return self._last.get((host.chain_id, sender), self._oldest)
+        return self._last.get((host.chain_id, sender), 0)
 
     def _check_number(self, host: ChainHost, batch: Batch) -> None:
-        """Raises `Replayed`."""
+        """Raises `OutOfStep`."""
         last = self._get_last(host, batch.sender)
-        if batch.number <= last:
-            raise Replayed(number=batch.number, last=last)
+        if not is_next(batch.number, last):
+            raise OutOfStep(number=batch.number, last=last, session=self._session.hex())
 
 
 def _refusal(error: GridmeritError) -> web.Response:

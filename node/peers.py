@@ -1,4 +1,7 @@
-"""What a node thinks of its peers: scores that decay, bans that expire, rate limits. Pure: time is an argument."""
+"""What a node thinks of its peers: scores that decay, bans that expire, rate limits.
+
+Pure: time is an argument, and of a clock that is never set.
+"""
 
 from __future__ import annotations
 
@@ -29,10 +32,10 @@ class PeerLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Standing:
-    """A peer's score in points, and the end of its ban where it has one."""
+    """A peer's score in points, and how much is left of its ban where it has one."""
 
     score: int
-    banned_until_ms: int | None
+    ban_left_ms: int | None
 
 
 @dataclass(slots=True)
@@ -69,7 +72,7 @@ class PeerBook:
         """Raise `NotAPeer` or `PeerBanned` unless the peer may talk to us."""
         record = self._get(peer)
         if now_ms < record.banned_until_ms:
-            raise PeerBanned(until_ms=record.banned_until_ms)
+            raise PeerBanned(left_ms=record.banned_until_ms - now_ms)
 
     def charge_bytes(self, peer: PeerId, count: int, now_ms: int) -> None:
         """Raise `RateLimited` where the peer sends more than its share."""
@@ -106,9 +109,9 @@ class PeerBook:
     def get_standing(self, peer: PeerId, now_ms: int) -> Standing:
         record = self._get(peer)
         if now_ms < record.banned_until_ms:
-            return Standing(score=BAN_POINTS, banned_until_ms=record.banned_until_ms)
+            return Standing(score=BAN_POINTS, ban_left_ms=record.banned_until_ms - now_ms)
         score = -(-max(0, record.clean_at_ms - now_ms) // DECAY_MS_PER_POINT)
-        return Standing(score=score, banned_until_ms=None)
+        return Standing(score=score, ban_left_ms=None)
 
     def _get(self, peer: PeerId) -> _Record:
         record = self._records.get(peer)

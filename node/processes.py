@@ -16,7 +16,7 @@ from pathlib import Path
 from ledger.errors import GridmeritError, NodeFailed
 from node.answers import ChainOutage, NodeStatus
 from node.client import Client
-from node.clock import now_ms
+from node.clock import steady_ms
 from node.network import Network, NodeEntry
 
 _HEALTHY_WITHIN_MS = 30_000
@@ -96,7 +96,7 @@ async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS
         for node in network.nodes:
             if start_node(network, node):
                 started.append(node)
-        states = await _wait_until_healthy(network, now_ms() + within_ms)
+        states = await _wait_until_healthy(network, steady_ms() + within_ms)
     except NodeFailed as error:
         raise _stop_again(network, started, error) from None
     except BaseException:
@@ -118,7 +118,7 @@ async def _wait_until_healthy(network: Network, deadline_ms: int) -> list[NodeSt
         waiting = [state for state in states if state.entry.name not in connected]
         if not waiting:
             return states
-        if now_ms() > deadline_ms:
+        if steady_ms() > deadline_ms:
             raise _failed(network, waiting[0].entry, f"is not healthy in time ({waiting[0].problem})")
         await asyncio.sleep(_POLL_S)
 
@@ -174,11 +174,11 @@ def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = 
     outcome = {name: "stopped" if name in running else "not running" for name in homes}
     for pid in running.values():
         _signal(pid, signal.SIGTERM)
-    deadline_ms = now_ms() + grace_ms
+    deadline_ms = steady_ms() + grace_ms
     for name, pid in running.items():
         if not _wait_until_gone(pid, homes[name], deadline_ms):
             _signal(pid, signal.SIGKILL)
-            _wait_until_gone(pid, homes[name], now_ms() + grace_ms)
+            _wait_until_gone(pid, homes[name], steady_ms() + grace_ms)
             outcome[name] = "killed"
     for home in homes.values():
         (home / "node.pid").unlink(missing_ok=True)
@@ -201,7 +201,7 @@ def _failed(network: Network, node: NodeEntry, detail: str) -> NodeFailed:
 
 def _wait_until_gone(pid: int, home: Path, deadline_ms: int) -> bool:
     while _is_running(pid, home):
-        if now_ms() >= deadline_ms:
+        if steady_ms() >= deadline_ms:
             return False
         time.sleep(_POLL_S / 2)
     return True

@@ -1,4 +1,4 @@
-"""Rate limits in integers. Pure: time is an argument."""
+"""Rate limits in integers. Pure: time is an argument, and of a clock that is never set."""
 
 from __future__ import annotations
 

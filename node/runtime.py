@@ -32,7 +32,7 @@ from node.anchor import Anchor
 from node.api import build_api
 from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
-from node.clock import now_ms
+from node.clock import ChainClock, now_ms, steady_ms
 from node.config import NodeConfig, load_chains
 from node.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.events import Deliver, Event, PeerId, PeerLost, SealFound
@@ -46,6 +46,7 @@ from node.messages import Message
 from node.neighbours import Neighbours
 from node.outages import Outage, make_outage
 from node.p2p import PeerServer
+from node.peer_clocks import ClockView, PeerClocks
 from node.peers import PeerBook
 from node.sealer import Sealer, SealingView
 from node.subscribers import Subscribers
@@ -55,6 +56,9 @@ from node.tls import PeerTls, get_peer_certificate
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
 _REFRESH_S = 2.0  # between two looks at the certificate's file
+_CLOCK_S = 1.0  # between two looks at the clock
+_LEAST_OFF_MS = 1_000  # by which a clock may be off without a word, however short the blocks
+_REMIND_MS = 600_000  # that the clock is off
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -81,7 +85,7 @@ class Runtime:
         self.config = config
         self._is_sure = is_sure
         self._policy = policy
-        self.started_ms = now_ms()
+        self._started_ms = steady_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
         self._fault_log = LimitedLog(self._log)
@@ -102,7 +106,8 @@ class Runtime:
         self._loop: asyncio.AbstractEventLoop | None = None
         self._members: dict[str, Membership] = {}
         self._gone: set[tuple[str, PeerId]] = set()  # members that have left a chain, as far as they could still talk
-        self._warned_ms = 0  # when the log last said that the certificate ends
+        self._warned_ms: int | None = None  # when the log last said that the certificate ends
+        self._clock_warned_ms: int | None = None  # when it last said that the clock is off; None while it is not
         self._listeners: list[Listener] = []
         self.chains: dict[str, ChainHost] = {}
         self.outages: dict[str, Outage] = {}
@@ -123,6 +128,7 @@ class Runtime:
             for host in self.chains.values():
                 host.close()
             raise
+        self._clocks = PeerClocks(_compute_clock_limit_ms(documents))
         self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
         self._first_reserved = first_reserved(get_limit(), chains=len(self.chains))
         self._links = Links(
@@ -166,6 +172,7 @@ class Runtime:
             self._tasks.start(self._drive(host), name=f"chain {host.name}")
         self._neighbours.start(self.peer_port)
         self._tasks.start(self._watch_members(), name="members")
+        self._tasks.start(self._watch_clock(), name="clock")
         if self._tls is not None:
             self._tasks.start(self._watch_certificate(self._tls), name="certificate")
         log_event(
@@ -219,7 +226,7 @@ class Runtime:
             return
         self._listeners[0].secure_with(self._tls.server)
         await self._links.close_all_connections()
-        self._warned_ms = 0
+        self._warned_ms = None
         log_event(self._log, logging.INFO, "certificates-reloaded", serial=self._tls.certificate.serial)
 
     async def stop(self) -> None:
@@ -260,8 +267,17 @@ class Runtime:
     def api_port(self) -> int:
         return self._listeners[1].port
 
+    @property
+    def uptime_ms(self) -> int:
+        """Since the node was opened."""
+        return steady_ms() - self._started_ms
+
     def peer_views(self) -> list[PeerView]:
         return self._links.views()
+
+    def clock_view(self) -> ClockView | None:
+        """This node's clock beside its peers'; None where none of them has been heard of late."""
+        return self._clocks.compare(now_ms(), steady_ms=steady_ms())
 
     def sealing_view(self) -> SealingView:
         return self._sealer.view()
@@ -291,18 +307,18 @@ class Runtime:
             return
         name = self._neighbours.name_of(peer)
         self._fault_log.event(
-            logging.WARNING,
+            logging.WARNING if error.penalty else logging.INFO,
             "peer-fault",
-            now_ms(),
+            steady_ms(),
             on=chain.name,
             peer=name,
             error=error.code,
             detail=str(error),
             points=error.penalty,
         )
-        if self._book.penalise(peer, error.penalty, now_ms()):
-            until_ms = self._book.get_standing(peer, now_ms()).banned_until_ms
-            log_event(self._log, logging.WARNING, "peer-banned", peer=name, until_ms=until_ms)
+        if self._book.penalise(peer, error.penalty, steady_ms()):
+            left_ms = self._book.get_standing(peer, steady_ms()).ban_left_ms
+            log_event(self._log, logging.WARNING, "peer-banned", peer=name, for_ms=left_ms)
             for host in self.chains.values():
                 host.forget(peer)
                 if (outbox := self._links.find(host.name, peer)) is not None:
@@ -397,10 +413,11 @@ class Runtime:
             self._hosts,
             receiver=self.public_key,
             book=self._book,
-            clock=now_ms,
+            clock=steady_ms,
             is_peer=lambda chain, peer: self._neighbours.takes_part(chain.name, peer),
             identify=self._identify,
             on_heard=self._on_heard,
+            on_time=lambda peer, sent_ms, at_ms: self._clocks.note(peer, sent_ms=sent_ms, steady_ms=at_ms),
             on_contacts=self._neighbours.take,
             on_fault=self.penalise,
         )
@@ -424,7 +441,7 @@ class Runtime:
             self._listeners.append(listener)
 
     def _may_talk(self, chain: str, peer: PeerId) -> bool:
-        return not self._book.is_banned(peer, now_ms()) and (chain, peer) not in self._gone
+        return not self._book.is_banned(peer, steady_ms()) and (chain, peer) not in self._gone
 
     def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
         """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
@@ -488,16 +505,36 @@ class Runtime:
                     certificate = tls.certificate
                     until = certificate.not_after_ms
                     log_event(self._log, logging.INFO, "certificate-renewed", serial=certificate.serial, until_ms=until)
-                    self._warned_ms = 0
+                    self._warned_ms = None
             except GridmeritError as error:
                 log_event(self._log, logging.ERROR, "certificate-unusable", error=error.code, detail=str(error))
             self._warn_of_end(tls)
             await asyncio.sleep(_REFRESH_S)
 
+    async def _watch_clock(self) -> None:
+        """Say when the clock has been set, and when it is not as the peers' are."""
+        clock = ChainClock()
+        while True:
+            before_ms = clock.ahead_ms
+            if (ahead_ms := clock.find_step()) is not None:
+                log_event(self._log, logging.WARNING, "clock-set", by_ms=ahead_ms - before_ms)
+            if (view := self.clock_view()) is not None:
+                self._tell_clock(view)
+            await asyncio.sleep(_CLOCK_S)
+
+    def _tell_clock(self, view: ClockView) -> None:
+        now, warned_ms = steady_ms(), self._clock_warned_ms
+        if view.is_off and (warned_ms is None or now - warned_ms >= _REMIND_MS):
+            self._clock_warned_ms = now
+            log_event(self._log, logging.WARNING, "clock-off", ahead_ms=view.offset_ms, peers=view.peers)
+        elif not view.is_off and warned_ms is not None:
+            self._clock_warned_ms = None
+            log_event(self._log, logging.WARNING, "clock-right", ahead_ms=view.offset_ms, peers=view.peers)
+
     def _warn_of_end(self, tls: PeerTls) -> None:
-        now, certificate = now_ms(), tls.certificate
-        days = certificate.days_left(now)
-        if days < WARNING_DAYS and now - self._warned_ms >= DAY_MS:
+        now, certificate = steady_ms(), tls.certificate
+        days = certificate.days_left(now_ms())
+        if days < WARNING_DAYS and (self._warned_ms is None or now - self._warned_ms >= DAY_MS):
             self._warned_ms = now
             level = logging.WARNING if days >= 0 else logging.ERROR
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
@@ -522,6 +559,11 @@ class Runtime:
         assert self._loop is not None
         with suppress(RuntimeError):  # the loop has been closed meanwhile
             self._loop.call_soon_threadsafe(call)
+
+
+def _compute_clock_limit_ms(documents: Sequence[Genesis]) -> int:
+    """Half of how far ahead of the clock a block may be, on the strictest chain."""
+    return max(_LEAST_OFF_MS, min(genesis.params.consensus.max_ahead_ms for genesis in documents) // 2)
 
 
 def _find_member(documents: Sequence[Genesis], key: bytes) -> str | None:

@@ -106,7 +106,7 @@ class Skeleton:
         self._certificates[certificate.statement.block_hash] = certificate
         self._certified_height = max(self._certified_height, height)
 
-    def judge(self, check: HeaderCheck, now_ms: int) -> None:
+    def judge(self, check: HeaderCheck, date_ms: int) -> None:
         """Judge as many headers as the state below them allows, up to the clock and `JUDGED_AHEAD`.
 
         Raises what `check` raises for the first that breaks a rule.
@@ -115,7 +115,7 @@ class Skeleton:
             return
         while len(self._judged) < min(len(self._headers), JUDGED_AHEAD):
             header, parent = self._headers[len(self._judged)], self._tip
-            if parent.header.period != self._base.header.period or header.timestamp_ms > now_ms:
+            if parent.header.period != self._base.header.period or header.timestamp_ms > date_ms:
                 return
             weighed = check(header, parent, self)
             self._tip = Entry(

@@ -94,7 +94,7 @@ class Sync:
         self,
         peer: PeerId,
         headers: tuple[Header, ...],
-        now_ms: int,
+        date_ms: int,
         *,
         check: HeaderCheck,
         certificate: QuorumCertificate | None = None,
@@ -124,7 +124,7 @@ class Sync:
         candidate.claimed_work = claimed_work
         if certificate is not None:
             candidate.certify(certificate, headers[-1].height)
-        candidate.judge(check, now_ms)
+        candidate.judge(check, date_ms)
         if candidate is not mine:
             if mine is None and self._skeleton is not None and candidate.work <= self._skeleton.work:
                 return ()
@@ -133,11 +133,11 @@ class Sync:
             self._skeleton = candidate
         return (fresh[-1].hash,)
 
-    def judge(self, check: HeaderCheck, now_ms: int) -> None:
+    def judge(self, check: HeaderCheck, date_ms: int) -> None:
         """Judge on, as far as the state and the clock of now allow. Raises what `check` raises; the peer to blame is
         the skeleton's source."""
         if self._skeleton is not None:
-            self._skeleton.judge(check, now_ms)
+            self._skeleton.judge(check, date_ms)
 
     def on_beat(self) -> Skeleton | None:
         """A heartbeat: gives up, and returns, a skeleton that has made no progress for too many of them."""

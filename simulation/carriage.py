@@ -13,6 +13,7 @@ from typing import NamedTuple
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.events import (
+    ClockSet,
     Event,
     MessageReceived,
     PeerConnected,
@@ -23,7 +24,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.messages import Message, message_from_bytes, message_to_bytes, open_batch, seal_batch
+from node.messages import SESSION_BYTES, Message, message_from_bytes, message_to_bytes, open_batch, seal_batch
 from simulation.links import corrupt
 
 _MAX_MESSAGE_BYTES = 8_000_000
@@ -73,10 +74,13 @@ def receive_corrupted(
 
     It is an AssertionError, a bug of the node's, if it takes the batch.
     """
-    raw = seal_batch(sender, chain_id=chain_id, receiver=receiver, number=1, messages=(message,))
+    session = bytes(SESSION_BYTES)
+    raw = seal_batch(
+        sender, chain_id=chain_id, receiver=receiver, session=session, number=1, sent_ms=0, messages=(message,)
+    )
     damaged = corrupt(raw, random)
     try:
-        open_batch(damaged, chain_id=chain_id, receiver=receiver, last_number=lambda _: 0)
+        open_batch(damaged, chain_id=chain_id, receiver=receiver, session=session, last_number=lambda _: 0)
     except GridmeritError as error:
         return error
     raise AssertionError(f"a corrupted batch was taken: {damaged.hex()}")
@@ -99,5 +103,7 @@ def describe(event: Event) -> bytes:
             return b"lost " + peer
         case RelayOffered(raw=raw):
             return b"relay " + sha256(raw).digest()
+        case ClockSet(ahead_ms=ahead_ms):
+            return b"clock %d" % ahead_ms
         case Started():
             return b"started"

@@ -28,7 +28,8 @@ class Disk:
 class Condition:
     """The state a machine is in; events that come while it cannot act wait for it in order."""
 
-    skew_ms: int = 0  # its clock is ahead of virtual time by this
+    skew_ms: int = 0  # its wall clock is ahead of virtual time by this
+    began_ms: int = 0  # what `skew_ms` was when its node started, whose steady time begins there
     is_paused: bool = False
     busy_until_ms: int = 0
     disk: Disk = field(default_factory=Disk)

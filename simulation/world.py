@@ -24,6 +24,7 @@ from node.events import (
     Acknowledge,
     Action,
     Broadcast,
+    ClockSet,
     Deliver,
     Event,
     Guard,
@@ -205,7 +206,7 @@ class World:
         self.timeline.log(
             b"%b %b %b" % (self.genesis.params.name.encode(), peer.name.encode(), mark or describe(event))
         )
-        actions = node.step(event, self.now_ms + condition.skew_ms)
+        actions = node.step(event, self.now_ms + condition.began_ms)
         try:
             for action in actions:
                 self._perform(peer, action)
@@ -244,7 +245,7 @@ class World:
                     if other.key.public_key != but:
                         self._deliver(peer, other, received)
             case SetTimer(name=name, at_ms=at_ms):
-                due_ms = max(at_ms - peer.condition.skew_ms, self.now_ms + self._pace_ms.get(name, 1))
+                due_ms = max(at_ms - peer.condition.began_ms, self.now_ms + self._pace_ms.get(name, 1))
                 peer.timers[name] = due_ms
                 self._schedule(due_ms, peer, TimerFired(name=name))
             case StartSealing():
@@ -333,6 +334,7 @@ class World:
         peer.life += 1
         peer.timers.clear()
         peer.failure = None
+        peer.condition.began_ms = peer.condition.skew_ms
         peer.node = ChainNode(
             self.genesis,
             peer.store,
@@ -384,9 +386,13 @@ class World:
             self._wake(peer, peer.life)
 
     def set_skew(self, name: str, skew_ms: int) -> None:
-        """From now on a peer's clock is ahead of virtual time by that, behind where it is negative."""
-        self.peers[name].condition.skew_ms = skew_ms
+        """From now on a peer's wall clock is ahead of virtual time by that, behind where it is negative."""
+        peer = self.peers[name]
+        is_set = skew_ms != peer.condition.skew_ms
+        peer.condition.skew_ms = skew_ms
         self._tell("skew", f"{name} {skew_ms}")
+        if is_set and peer.node is not None:
+            self._schedule(self.now_ms, peer, ClockSet(ahead_ms=skew_ms - peer.condition.began_ms))
 
     def set_disk(self, name: str, *, delay_ms: int = 0, full: bool = False) -> None:
         """From now on each write of a peer takes that long; with `full` the next one ends the machine."""

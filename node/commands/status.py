@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -49,6 +49,7 @@ def render(status: NodeStatus, url: str) -> str:
                 ("running for", format_span(status.uptime_ms)),
                 ("sealing", _describe_sealing(status)),
                 *([("longest turn", f"{status.loop.longest_ms} ms of CPU")] if status.loop else []),
+                *([] if status.clock is None else [("clock", _describe_clock(status.clock))]),
             ]
         )
     ]
@@ -67,6 +68,13 @@ def render(status: NodeStatus, url: str) -> str:
         ]
         parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
     return "\n\n".join(parts)
+
+
+def _describe_clock(clock: dict[str, Any]) -> str:
+    offset_ms = clock["offset_ms"]
+    side = "ahead of" if offset_ms > 0 else "behind"
+    where = f"{abs(offset_ms) / 1_000:.3f} s {side} the median of {clock['peers']} peers"
+    return f"{where}: too far, set it (NTP)" if clock["is_off"] else where
 
 
 def _describe_sealing(status: NodeStatus) -> str:

@@ -20,6 +20,7 @@ from node.core import ChainNode
 from node.events import (
     Action,
     Broadcast,
+    ClockSet,
     Event,
     MessageReceived,
     PeerConnected,
@@ -77,6 +78,8 @@ class TwoFaced(Policy):
                     *self._hidden(connect, now_ms),
                     *self.adopt(now_ms),
                 ]
+            case ClockSet():
+                return [*self._openly(event, now_ms), *self._secretly(event, now_ms)]
             case SealFound() | TimerFired(name="reseal"):  # the open core seals nothing, so this timer is the other's
                 return self._secretly(event, now_ms)
             case TimerFired(name=name) if name.startswith(_SECRET):

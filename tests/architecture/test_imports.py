@@ -36,6 +36,7 @@ PURE_NODE = {
     "contracts",
     "names",
     "metrics",
+    "peer_clocks",
     "grid_queries",
     "credit_queries",
     "relays",

@@ -7,7 +7,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consensus.guard import GuardRecord
+from consensus.guard import VOID, GuardRecord
 from consensus.pbft_record import PbftRecord
 from consensus.quorum import Statement
 from ledger.codec import decode, encode
@@ -167,3 +167,17 @@ class GuardMachine(RuleBasedStateMachine):
 
 TestGuardNeverSignsTwice = GuardMachine.TestCase
 TestGuardNeverSignsTwice.settings = settings(max_examples=40, stateful_step_count=30)
+
+
+def test_what_was_signed_under_a_clock_that_was_ahead_is_void_and_never_signed_again():
+    early = [statement(slot) for slot in (3, 4, 900, 901)]
+    record = GuardRecord()
+    for one in early:
+        record = record.after_vote(one)
+    kept = record.after_clock(4)
+    assert [digest == VOID for _, digest in kept.votes] == [False, False, True, True]
+    assert [kept.may_sign(one) for one in early] == [True, True, False, False]
+    assert kept.may_sign(statement(5)), "time has not stopped"
+    assert kept.after_clock(4) is kept
+    assert kept.after_clock(2_000) is kept
+    assert GuardRecord.from_value(kept.to_value()) == kept

@@ -188,3 +188,9 @@ def test_a_member_s_record_is_not_lost_among_those_of_nobody(town):
     raws = [make().to_bytes(), *(make(SigningKey(bytes([index]) * 32)).to_bytes() for index in range(10, 60))]
     assert [town.book.offer(raw, NOW_MS, source=b"hostile") for raw in raws] == [True] + [False] * 50
     assert [contact.key for contact in town.book.take_due().added] == [ANNA.public_key]
+
+
+def test_what_was_held_before_a_restart_is_held_under_a_clock_that_has_been_set_back(town):
+    contact = make(sequence=NOW_MS + 86_400_000)
+    assert not town.book.offer(contact.to_bytes(), NOW_MS, source=b"neighbour")
+    assert town.book.offer(contact.to_bytes(), None, source=OWN.public_key)

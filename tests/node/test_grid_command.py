@@ -127,10 +127,13 @@ class Node:
             chains=(ChainConfig(genesis=Path("unused")),),
             limits=Limits(api_burst=1_000_000),  # the limit is on a clock that stands still
         )
-        self.member, self.address, self.started_ms = "n0", None, 0
+        self.member, self.address, self.uptime_ms = "n0", None, 0
 
     def peer_views(self):
         return []
+
+    def clock_view(self):
+        return None
 
     def sealing_view(self):
         return Sealing(native=True, path="native", rate_per_s=1_000)

@@ -37,3 +37,5 @@ def test_a_file_is_fresh_for_a_while(tmp_path: Path) -> None:
     assert is_fresh(str(file))
     os.utime(file, (1, 1))
     assert not is_fresh(str(file))
+    os.utime(file, (2**32, 2**32))
+    assert not is_fresh(str(file)), "touched under a clock that has been set back since"

@@ -13,7 +13,7 @@ from ledger.errors import (
     InvalidSignature,
     NonCanonical,
     NotForUs,
-    Replayed,
+    OutOfStep,
     TooLarge,
     UnknownMessage,
     WrongShape,
@@ -23,6 +23,7 @@ from node import messages as wire
 from simulation.networks import key_of
 
 HASH = bytes(range(32))
+SESSION, OTHER_SESSION = b"s" * wire.SESSION_BYTES, b"o" * wire.SESSION_BYTES
 CHAIN = bytes(32)
 ALICE, BOB = key_of("alice"), key_of("bob")
 EVERY_KIND = (
@@ -46,27 +47,35 @@ EVERY_KIND = (
 )
 
 
-def seal(messages=EVERY_KIND, *, key=ALICE, receiver=BOB, number=1, chain_id=CHAIN):
+def seal(messages=EVERY_KIND, *, key=ALICE, receiver=BOB, session=SESSION, number=1, chain_id=CHAIN):
     return wire.seal_batch(
-        key, chain_id=chain_id, receiver=receiver.public_key, number=number, messages=tuple(messages)
+        key,
+        chain_id=chain_id,
+        receiver=receiver.public_key,
+        session=session,
+        number=number,
+        sent_ms=1_700_000_000_000,
+        messages=tuple(messages),
     )
 
 
 def seal_body(body):
     """A batch that is well signed, whatever it says."""
-    signed = (ALICE.public_key, BOB.public_key, (1).to_bytes(8, "big"), body)
+    signed = (ALICE.public_key, BOB.public_key, SESSION, (1).to_bytes(8, "big"), bytes(8), body)
     return encode((*signed, ALICE.sign(signing_digest("batch", CHAIN, encode(signed)))))
 
 
-def open_(raw, *, receiver=BOB, chain_id=CHAIN, last=0):
-    return wire.open_batch(raw, chain_id=chain_id, receiver=receiver.public_key, last_number=lambda sender: last)
+def open_(raw, *, receiver=BOB, chain_id=CHAIN, session=SESSION, last=0):
+    return wire.open_batch(
+        raw, chain_id=chain_id, receiver=receiver.public_key, session=session, last_number=lambda sender: last
+    )
 
 
 def test_every_kind_survives_the_wire():
     assert {message.code for message in EVERY_KIND} == set(wire._READERS)
     batch = open_(seal())
     assert batch.messages == EVERY_KIND
-    assert (batch.sender, batch.number) == (ALICE.public_key, 1)
+    assert (batch.sender, batch.number, batch.sent_ms) == (ALICE.public_key, 1, 1_700_000_000_000)
 
 
 def test_a_batch_is_for_one_receiver_on_one_chain_once():
@@ -75,9 +84,24 @@ def test_a_batch_is_for_one_receiver_on_one_chain_once():
         open_(raw, receiver=ALICE)
     with pytest.raises(InvalidSignature):
         open_(raw, chain_id=bytes([1]) * 32)
-    with pytest.raises(Replayed) as caught:
-        open_(raw, last=5)
-    assert caught.value.values == {"number": 5, "last": 5}
+    for last in (5, 6, 2**62):
+        with pytest.raises(OutOfStep) as caught:
+            open_(raw, last=last)
+        assert caught.value.values == {"number": 5, "last": last, "session": SESSION.hex()}
+    assert open_(raw, last=0).number == 5, "what was lost on its way leaves a gap"
+
+
+def test_a_batch_is_good_in_the_session_it_was_sealed_for_and_in_no_other():
+    with pytest.raises(OutOfStep) as caught:
+        open_(seal(session=OTHER_SESSION, number=9), last=3)
+    assert caught.value.values == {"number": 9, "last": 3, "session": SESSION.hex()}
+    assert not caught.value.penalty, "whoever overheard it can send it"
+
+
+def test_nobody_can_make_a_sender_use_up_its_numbers():
+    with pytest.raises(OutOfStep):
+        open_(seal(number=2**32 + 5), last=4)
+    assert open_(seal(number=2**32 + 4), last=4).number == 2**32 + 4
 
 
 def test_no_byte_of_a_batch_can_be_changed():

@@ -1,10 +1,12 @@
 """What waits for a peer: in order, merged where that says the same, bounded by giving up announcements first."""
 
 import asyncio
+import json
 import logging
 from random import Random
 
 import aiohttp
+import pytest
 from aiohttp.abc import AbstractResolver
 from hypothesis import given
 from hypothesis import strategies as st
@@ -26,7 +28,7 @@ from node.messages import (
     Votes,
     message_to_bytes,
 )
-from node.outbox import Outbox, OutQueue, Remote, measure
+from node.outbox import Outbox, OutQueue, Remote, _read_refusal, _read_step, _Step, measure
 
 
 def ids(count, first=0):
@@ -168,3 +170,24 @@ async def test_a_session_that_is_closed_while_a_host_is_looked_up_ends_no_outbox
     assert task.cancelled(), "it ends when it is told to"
     for session in sessions:
         await session.close()
+
+
+def test_a_receiver_says_how_a_sender_goes_on():
+    text = b'{"error":"OutOfStep","message":"","values":{"number":1,"last":7,"session":"' + b"0a" * 16 + b'"}}'
+    assert _read_step(text) == _Step(session=b"\x0a" * 16, number=7)
+
+
+@pytest.mark.parametrize("session", ["", "0a", "0a" * 17, "zz" * 16, 7, None])
+def test_a_session_that_is_none_is_not_taken_up(session):
+    assert _read_step(json.dumps({"values": {"session": session, "last": 7}}).encode()) is None
+
+
+@pytest.mark.parametrize("last", [-1, 2**63, 1.5, "7", True, None, [7]])
+def test_a_number_that_is_none_is_not_taken_up(last):
+    assert _read_step(json.dumps({"values": {"session": "0a" * 16, "last": last}}).encode()) is None
+
+
+@given(st.binary(max_size=100))
+def test_whatever_else_a_receiver_says_is_no_step(text):
+    assert _read_step(text) is None
+    assert all(isinstance(part, str) for part in _read_refusal(text))

@@ -10,11 +10,11 @@ import pytest
 
 from ledger.codec import encode
 from ledger.signatures import SigningKey, signing_digest
-from node.clock import now_ms
 from node.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
     MAX_ITEMS,
+    SESSION_BYTES,
     Contacts,
     GetHeaders,
     NewBlock,
@@ -31,16 +31,18 @@ class Speaker:
 
     def __init__(self, local, runtime, session):
         self.local, self.runtime, self.session = local, runtime, session
-        self.number = now_ms() << 20
+        self.step, self.number = bytes(SESSION_BYTES), 0
         self.chain_id = local.genesis.chain_id
 
-    def seal(self, *messages, key=None, receiver=None, chain_id=None, number=None):
+    def seal(self, *messages, key=None, receiver=None, chain_id=None, number=None, step=None):
         self.number += 1
         return seal_batch(
             key or self.local.keys[1],
             chain_id=chain_id or self.chain_id,
             receiver=receiver or self.local.keys[0].public_key,
+            session=step or self.step,
             number=self.number if number is None else number,
+            sent_ms=0,
             messages=messages,
         )
 
@@ -48,15 +50,22 @@ class Speaker:
         """A batch that is well signed, whatever it says."""
         self.number += 1
         key = self.local.keys[1]
-        signed = (key.public_key, self.local.keys[0].public_key, self.number.to_bytes(8, "big"), encode(body))
+        number = self.number.to_bytes(8, "big")
+        signed = (key.public_key, self.local.keys[0].public_key, self.step, number, bytes(8), encode(body))
         signature = key.sign(signing_digest("batch", self.chain_id, encode(signed)))
         return encode((*signed, signature))
 
     async def post(self, body, *, path=None, **options):
-        """Status and error code of the answer."""
+        """Status and error code of the answer; what it says beyond that stays in `answer`."""
         url = f"http://127.0.0.1:{self.runtime.peer_port}{path or '/p2p/' + self.chain_id.hex()}"
         async with self.session.post(url, data=body, **options) as answer:
-            return answer.status, None if answer.status == 204 else (await answer.json())["error"]
+            self.answer = {} if answer.status == 204 else await answer.json()
+            return answer.status, self.answer.get("error")
+
+    async def greet(self):
+        """Learn the receiver's session, as every sender does once."""
+        assert await self.post(self.seal()) == (409, "OutOfStep")
+        self.step, self.number = bytes.fromhex(self.answer["values"]["session"]), self.answer["values"]["last"]
 
     @property
     def standing(self):
@@ -69,6 +78,7 @@ async def speaker(make_local):
     async with local.running(0) as [runtime], aiohttp.ClientSession() as session:
         before = local.host(runtime).node.chain.head.state.root
         speaker = Speaker(local, runtime, session)
+        await speaker.greet()
         yield speaker
         if speaker.standing.banned_until_ms is None:
             async with asyncio.timeout(10):
@@ -85,7 +95,7 @@ async def test_a_batch_is_accepted_and_an_empty_one_says_hello(speaker):
 
 @pytest.mark.parametrize(
     "garbage",
-    [b"", b"\x00", b"garbage" * 100, b"\x95\xc4\x20", b"\x91" * 5_000, b"\xdf\xff\xff\xff\xff" * 99, b"{}" * 30],
+    [b"", b"\x00", b"garbage" * 100, b"\x97\xc4\x20", b"\x91" * 5_000, b"\xdf\xff\xff\xff\xff" * 99, b"{}" * 30],
 )
 async def test_garbage_is_refused_and_held_against_nobody(speaker, garbage):
     assert await speaker.post(garbage) == (400, "WrongShape")
@@ -93,7 +103,7 @@ async def test_garbage_is_refused_and_held_against_nobody(speaker, garbage):
 
 
 async def test_garbage_in_the_name_of_a_peer_is_not_held_against_it(speaker):
-    body = b"\x95\xc4\x20" + speaker.local.keys[1].public_key + b"\xff" * 500
+    body = b"\x97\xc4\x20" + speaker.local.keys[1].public_key + b"\xff" * 500
     assert await speaker.post(body) == (400, "WrongShape")
     assert speaker.standing.score == 0
 
@@ -123,7 +133,7 @@ async def test_a_batch_of_another_chain_is_refused(speaker):
 async def test_a_batch_sent_twice_is_refused_the_second_time_and_held_against_nobody(speaker):
     body = speaker.seal()
     assert await speaker.post(body) == (204, None)
-    assert await speaker.post(body) == (409, "Replayed")
+    assert await speaker.post(body) == (409, "OutOfStep")
     assert speaker.standing.score == 0
 
 
@@ -131,12 +141,30 @@ async def test_a_large_batch_sent_twice_at_once_is_taken_once(speaker):
     """Both are opened beside the event loop, and neither has been taken when the other's number is looked at."""
     body = speaker.seal(*[TransactionIds(ids=(bytes(32),) * MAX_ITEMS)] * 200)
     answers = await asyncio.gather(speaker.post(body), speaker.post(body))
-    assert sorted(answers, key=str) == [(204, None), (409, "Replayed")]
+    assert sorted(answers, key=str) == [(204, None), (409, "OutOfStep")]
 
 
-async def test_a_batch_of_long_ago_is_refused_by_a_node_that_has_just_started(speaker):
-    yesterday = now_ms() - 86_400_000
-    assert await speaker.post(speaker.seal(number=yesterday << 20)) == (409, "Replayed")
+async def test_a_sender_that_has_started_anew_is_told_how_to_go_on(speaker):
+    """Whatever its clock says: there is none in it."""
+    assert await speaker.post(speaker.seal(number=77)) == (204, None)
+    speaker.step = bytes(SESSION_BYTES)
+    await speaker.greet()
+    assert speaker.number == 77
+
+
+async def test_what_was_overheard_is_good_for_nothing_once_the_receiver_has_started_anew(make_local):
+    local = make_local(2, seals=False, secure=False)
+    overheard = []
+    for _ in range(2):
+        async with local.running(0) as [runtime], aiohttp.ClientSession() as session:
+            speaker = Speaker(local, runtime, session)
+            assert [await speaker.post(body) for body in overheard] == [(409, "OutOfStep")] * len(overheard)
+            assert speaker.standing.score == 0
+            await speaker.greet()
+            overheard += [speaker.seal(), speaker.seal(GetHeaders(locator=(bytes(32),)))]
+            assert [await speaker.post(body) for body in overheard[-2:]] == [(204, None)] * 2
+            assert [await speaker.post(body) for body in overheard] == [(409, "OutOfStep")] * len(overheard)
+            assert speaker.standing.score == 0
 
 
 async def test_a_batch_that_is_too_large_is_refused_unread(speaker):

@@ -25,7 +25,7 @@ def book():
 def ban(book, now_ms):
     """Ban the peer; until when."""
     assert book.penalise(PEER, BAN_POINTS, now_ms)
-    return book.get_standing(PEER, now_ms).banned_until_ms
+    return now_ms + book.get_standing(PEER, now_ms).ban_left_ms
 
 
 def test_a_stranger_has_no_standing(book):
@@ -54,7 +54,7 @@ def test_a_hundred_points_are_a_ban_that_expires(book):
     assert book.penalise(PEER, 40, NOW_MS)
     with pytest.raises(PeerBanned) as caught:
         book.check(PEER, NOW_MS)
-    assert caught.value.values == {"until_ms": NOW_MS + FIRST_BAN_MS}
+    assert caught.value.values == {"left_ms": FIRST_BAN_MS}
     assert book.is_banned(PEER, NOW_MS + FIRST_BAN_MS - 1)
     book.check(PEER, NOW_MS + FIRST_BAN_MS)
     assert book.get_standing(PEER, NOW_MS + FIRST_BAN_MS).score == 0
@@ -63,7 +63,7 @@ def test_a_hundred_points_are_a_ban_that_expires(book):
 def test_faults_during_a_ban_do_not_prolong_it(book):
     until_ms = ban(book, NOW_MS)
     assert not book.penalise(PEER, BAN_POINTS, NOW_MS + 1)
-    assert book.get_standing(PEER, NOW_MS + 1).banned_until_ms == until_ms
+    assert book.get_standing(PEER, NOW_MS + 1).ban_left_ms == until_ms - NOW_MS - 1
 
 
 def test_each_ban_is_twice_as_long_as_the_one_before_up_to_an_hour(book):

@@ -14,10 +14,9 @@ from ledger.params import ChainParams
 from ledger.transaction import make_transaction
 from node.certificates import name_of_key
 from node.client import Client
-from node.clock import now_ms
 from node.config import load_config, load_genesis
 from node.keystore import load_key, load_passphrase
-from node.messages import MAX_BATCH_MESSAGES, GetHeaders, GetTransactions, TransactionIds, seal_batch
+from node.messages import MAX_BATCH_MESSAGES, SESSION_BYTES, GetHeaders, GetTransactions, TransactionIds, seal_batch
 from node.network import load_packaged_profile, new_network, scale_params
 from node.peers import PeerLimits
 from node.processes import start_node, stop_network
@@ -117,7 +116,7 @@ class Flooder:
         self._context = make_client_context(config.tls, passphrase)
         self._target = network.nodes[target]
         self._genesis = load_genesis(network.genesis_path)
-        self._number = now_ms() << 20
+        self._session, self._number = bytes(SESSION_BYTES), 0
         self.answers = Counter()
 
     def _seal(self, messages):
@@ -126,7 +125,9 @@ class Flooder:
             self._key,
             chain_id=self._genesis.chain_id,
             receiver=bytes.fromhex(self._target.key),
+            session=self._session,
             number=self._number,
+            sent_ms=0,
             messages=messages,
         )
 
@@ -146,6 +147,8 @@ class Flooder:
                 except aiohttp.ClientError:
                     self.answers["cut off"] += 1
 
+            async with session.post(url, data=self._seal(()), server_hostname=name) as answer:
+                self._session = bytes.fromhex((await answer.json())["values"]["session"])
             async with asyncio.TaskGroup() as group:
                 for count in range(int(batches_per_s * seconds)):
                     group.create_task(post(self._seal(messages)))

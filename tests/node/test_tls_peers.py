@@ -21,7 +21,7 @@ from ledger.signatures import SigningKey
 from node.certificates import DAY_MS, make_ca, name_of_key
 from node.clock import now_ms
 from node.logs import get_logger
-from node.messages import MAX_BATCH_BYTES, seal_batch
+from node.messages import MAX_BATCH_BYTES, SESSION_BYTES, seal_batch
 
 pytestmark = pytest.mark.live
 
@@ -117,6 +117,7 @@ class Line:
             status = int(head.split()[1])
             sizes = [line.split(":")[1] for line in head.splitlines() if line.lower().startswith("content-length")]
             body = await self.reader.readexactly(int(sizes[0])) if sizes else b""
+        self.values = json.loads(body).get("values") if body else None
         return status, json.loads(body)["error"] if body else None
 
     async def is_closed(self):
@@ -135,7 +136,7 @@ class Peers:
 
     def __init__(self, local, runtime, tmp_path):
         self.local, self.runtime, self.tmp_path = local, runtime, tmp_path
-        self.number = now_ms() << 20
+        self.session, self.number = bytes(SESSION_BYTES), 0
         self.path = f"/p2p/{local.genesis.chain_id.hex()}"
         self.lines = []
 
@@ -150,15 +151,22 @@ class Peers:
         self.lines.append(line)
         return line
 
-    def seal(self, *, index=1, receiver=0, chain_id=None, number=None):
+    def seal(self, *, index=1, receiver=0, chain_id=None, session=None):
         self.number += 1
         return seal_batch(
             self.local.keys[index],
             chain_id=chain_id or self.local.genesis.chain_id,
             receiver=self.local.keys[receiver].public_key,
-            number=number or self.number,
+            session=session or self.session,
+            number=self.number,
+            sent_ms=0,
             messages=(),
         )
+
+    async def greet(self, line, *, index=1):
+        """Learn n0's session, as every sender does once."""
+        assert await line.ask(self.path, self.seal(index=index)) == (409, "OutOfStep")
+        self.session = bytes.fromhex(line.values["session"])
 
     async def say(self, pem=b"", **options):
         """What a batch of n1 is answered on a connection of its own."""
@@ -186,6 +194,7 @@ async def peers(make_local, tmp_path):
     local = make_local(3, seals=False)
     async with local.running(0) as [runtime]:
         peers = Peers(local, runtime, tmp_path)
+        await peers.greet(await peers.connect())
         yield peers
         assert await peers.say() == (204, None), "whatever came before, an honest peer is heard"
         for line in peers.lines:
@@ -258,14 +267,14 @@ async def test_what_another_member_has_sent_cannot_be_sent_again(peers):
     batch = peers.seal(index=2)
     assert await theirs.ask(peers.path, batch) == (204, None)
     assert await mine.ask(peers.path, batch) == (403, "SignerMismatch")
-    assert await theirs.ask(peers.path, batch) == (409, "Replayed")
+    assert await theirs.ask(peers.path, batch) == (409, "OutOfStep")
 
 
-async def test_a_batch_is_good_for_one_chain_one_receiver_and_its_time(peers):
-    line, earlier = await peers.connect(), (now_ms() - 3_600_000) << 20
+async def test_a_batch_is_good_for_one_chain_one_receiver_and_its_session(peers):
+    line = await peers.connect()
     assert await line.ask(peers.path, peers.seal(chain_id=b"\x01" * 32)) == (401, "InvalidSignature")
     assert await line.ask(peers.path, peers.seal(receiver=2)) == (400, "NotForUs")
-    assert await line.ask(peers.path, peers.seal(number=earlier)) == (409, "Replayed")
+    assert await line.ask(peers.path, peers.seal(session=b"\x01" * SESSION_BYTES)) == (409, "OutOfStep")
     assert await line.ask(peers.path, peers.seal()) == (204, None)
 
 
@@ -412,6 +421,7 @@ async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path)
         peers = Peers(local, node, tmp_path)
         certificate, key = local.certify(2), local.tls_keys[2]
         line = await peers.connect(certificate, key=key)
+        await peers.greet(line, index=2)
         assert await line.ask(peers.path, peers.seal(index=2)) == (204, None)
         context = peers.context(certificate, key=key)
         _, session, _ = await peers.talk(context, peers.seal(index=2))

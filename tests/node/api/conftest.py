@@ -42,6 +42,7 @@ from node.events import (
     TransactionsSubmitted,
 )
 from node.outages import Outage
+from node.peer_clocks import ClockView
 from node.subscribers import Subscribers, Subscription
 
 T = TypeVar("T")
@@ -303,11 +304,17 @@ class MemoryRuntime:
         self.outages: dict[str, Outage] = {}
         self.member = worlds[0].first
         self.address = _key_of(self.member).address
-        self.started_ms = GENESIS_MS
         self.clock = lambda: worlds[0].now_ms
+
+    @property
+    def uptime_ms(self) -> int:
+        return self.clock() - GENESIS_MS
 
     def peer_views(self) -> list[PeerRow]:
         return [PeerRow(name="dispatch-1", key=_key_of("dispatch-1").public_key, connected=True)]
+
+    def clock_view(self) -> ClockView:
+        return ClockView(offset_ms=-1_500, peers=3, is_off=False)
 
     def sealing_view(self) -> SealingRow:
         return SealingRow(native=False, path="hashlib", rate_per_s=1_000)

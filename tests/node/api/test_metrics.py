@@ -60,6 +60,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
     }
     assert chain.height > chain.final_height > 0
     assert numbers["uptime_seconds", None] == status.uptime_ms / 1_000
+    assert numbers["clock_offset_seconds", None] == status.clock["offset_ms"] / 1_000 == -1.5
     assert numbers["node_info", f'version="{status.version}",member="grid"'] == 1
     assert {name for name, kind in kinds.items() if kind == "counter"} == {
         name for name in kinds if name.endswith("_total")
