@@ -397,15 +397,17 @@ class ChainNode:
         return self._gossip.give_headers(peer, provable, certificate, now_ms, looked_up=looked_up)
 
     def _on_headers(self, peer: PeerId, message: wire.Headers, now_ms: int) -> list[Action]:
-        claimed_work = self._sync.answered(peer)
-        if claimed_work is None:
+        asked = self._sync.answered(peer)
+        if asked is None:
             return []
         headers = tuple(read_header(item) for item in message.raw)
         is_all = len(headers) < wire.MAX_ITEMS and not self._is_pbft  # there, it may be all that can be proven
         fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
         if fork is None and len(headers) < wire.MAX_ITEMS:
-            if is_all and claimed_work > self.chain.head.work:
-                raise FalseHead(claimed=claimed_work, actual=self.chain.head.work)
+            if is_all and asked.claimed_work > self.chain.head.work:
+                raise FalseHead(claimed=asked.claimed_work, actual=self.chain.head.work)
+            return []
+        if self._sync.is_out_of_place(asked, headers):
             return []
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []
@@ -426,7 +428,7 @@ class ChainNode:
             self._date(now_ms),
             check=self._judge,
             certificate=certificate,
-            claimed_work=claimed_work if is_all else 0,
+            claimed_work=asked.claimed_work if is_all else 0,
         )
         more = [] if is_all else self._gossip.ask_more_headers(peer, after, now_ms)
         return [*more, *self._follow_skeleton(now_ms)]

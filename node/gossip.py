@@ -162,7 +162,7 @@ class Gossip:
 
     def ask_more_headers(self, peer: PeerId, after: tuple[bytes, ...], now_ms: int) -> list[Action]:
         """Ask a peer to go on after a header of its own."""
-        if not after or not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer)):
+        if not after or not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer), goes_on=True):
             return []
         return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
 

@@ -6,6 +6,8 @@ for as far as headers hold, and only blocks that have been executed are progress
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from consensus.quorum import QuorumCertificate
 from ledger.block import Block, Header
 from ledger.chain import Chain
@@ -21,6 +23,14 @@ HEADERS_TIMEOUT_MS = 5_000
 _MAX_LOOKING = 2  # peers asked for headers at one time because they say that they are ahead
 
 
+class Asked(NamedTuple):
+    """A request for headers: until when a peer is in time to answer it, and what is known of what it was asked."""
+
+    deadline_ms: int
+    claimed_work: int  # of its head, as it said before
+    goes_on: bool  # where its skeleton ended, which may have been given up meanwhile
+
+
 class Sync:
     """The skeleton that is being followed, its bodies, and which peers have been asked for headers.
 
@@ -34,7 +44,7 @@ class Sync:
         self._stall_beats = stall_beats
         self._skeleton: Skeleton | None = None
         self._held: dict[bytes, tuple[Block, PeerId]] = {}
-        self._asked: dict[PeerId, tuple[int, int]] = {}  # the request a peer has open: deadline, claimed work
+        self._asked: dict[PeerId, Asked] = {}  # the one request that a peer may have open
         self._skipped_to: dict[PeerId, int] = {}  # height up to which the headers of its round were known
         self._beats = 0  # without progress; another skeleton from the same peer is none
         self._is_moving = False  # whether blocks of the skeleton have become the head
@@ -61,28 +71,34 @@ class Sync:
 
     # --- asking for headers ----------------------------------------------------------------------
 
-    def may_ask(self, peer: PeerId, now_ms: int, *, claimed_work: int = 0) -> bool:
+    def may_ask(self, peer: PeerId, now_ms: int, *, claimed_work: int = 0, goes_on: bool = False) -> bool:
         """Claim the one header request that a peer may have open; not while it is still in time to answer another.
 
-        `claimed_work` is what the peer says its head has.
+        `claimed_work` is what the peer says its head has; `goes_on` says that its skeleton is to be continued.
         """
-        if now_ms < self._asked.get(peer, (now_ms, 0))[0]:
+        asked = self._asked.get(peer)
+        if asked is not None and now_ms < asked.deadline_ms:
             return False
-        self._asked[peer] = (now_ms + HEADERS_TIMEOUT_MS, claimed_work)
+        self._asked[peer] = Asked(now_ms + HEADERS_TIMEOUT_MS, claimed_work, goes_on)
         return True
 
     def may_look(self, now_ms: int) -> bool:
         """Whether to ask one more peer that says it is ahead."""
-        return sum(now_ms < deadline_ms for deadline_ms, _ in self._asked.values()) < _MAX_LOOKING
+        return sum(now_ms < asked.deadline_ms for asked in self._asked.values()) < _MAX_LOOKING
 
     def begin_round(self, peer: PeerId) -> None:
         """The headers asked for next start where this chain and the peer's may part."""
         self._skipped_to.pop(peer, None)
 
-    def answered(self, peer: PeerId) -> int | None:
-        """Note that headers came from a peer; the work it claimed when it was asked, None where it was not."""
-        asked = self._asked.pop(peer, None)
-        return None if asked is None else asked[1]
+    def answered(self, peer: PeerId) -> Asked | None:
+        """Note that headers came from a peer; what it was asked, None where it was not."""
+        return self._asked.pop(peer, None)
+
+    def is_out_of_place(self, asked: Asked, headers: tuple[Header, ...]) -> bool:
+        """Whether an answer continues a skeleton that has been given up since: nobody's fault."""
+        parent = headers[0].parent
+        is_placed = self._is_known(parent) or (self._skeleton is not None and parent in self._skeleton)
+        return asked.goes_on and not is_placed
 
     def lost(self, peer: PeerId) -> None:
         self._asked.pop(peer, None)

@@ -200,7 +200,7 @@ def test_each_peer_has_one_open_request_and_no_silence_keeps_others_from_being_a
     assert not sync.may_look(0), "two at a time"
     assert sync.may_ask(C, 0), "who shows a block with an unknown parent"
     assert sync.may_look(HEADERS_TIMEOUT_MS)
-    assert sync.answered(A) == 5
+    assert sync.answered(A).claimed_work == 5
     assert sync.answered(A) is None
     sync.lost(B)
     assert sync.answered(B) is None
@@ -251,3 +251,13 @@ def test_headers_that_a_quorum_has_certified_hold_whatever_they_say(behind):
     assert skeleton.certificate_of(behind.blocks[8].hash) == certificate
     behind.hear(A, behind.headers(9, 12))
     assert skeleton.sound_count == 8, "nothing stands behind those above"
+
+
+def test_an_answer_that_continues_what_was_given_up_is_nobodys_fault(behind):
+    behind.hear(A, behind.headers(1, 10))
+    assert behind.sync.may_ask(A, 0, goes_on=True)
+    assert behind.sync.may_ask(B, 0)
+    behind.sync.reset()
+    late = behind.headers(11, 20)
+    assert behind.sync.is_out_of_place(behind.sync.answered(A), late)
+    assert not behind.sync.is_out_of_place(behind.sync.answered(B), late), "which then is a fault"
