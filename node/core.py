@@ -407,7 +407,7 @@ class ChainNode:
             if is_all and asked.claimed_work > self.chain.head.work:
                 raise FalseHead(claimed=asked.claimed_work, actual=self.chain.head.work)
             return []
-        if self._sync.is_out_of_place(asked, headers):
+        if self._sync.is_out_of_place(peer, asked, headers):
             return []
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []

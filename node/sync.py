@@ -20,6 +20,7 @@ FAR_BEHIND = 6  # blocks; whoever lags by no more than a few goes on sealing and
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import
 MAX_SKELETON = 20_000
 HEADERS_TIMEOUT_MS = 5_000
+_MOVING_BEATS = 2  # heartbeats within which one more block must come for a node to count as catching up
 _MAX_LOOKING = 2  # peers asked for headers at one time because they say that they are ahead
 
 
@@ -47,7 +48,7 @@ class Sync:
         self._asked: dict[PeerId, Asked] = {}  # the one request that a peer may have open
         self._skipped_to: dict[PeerId, int] = {}  # height up to which the headers of its round were known
         self._beats = 0  # without progress; another skeleton from the same peer is none
-        self._is_moving = False  # whether blocks of the skeleton have become the head
+        self._has_moved = False  # whether blocks of the skeleton have become the head
 
     # --- views -----------------------------------------------------------------------------------
 
@@ -58,12 +59,12 @@ class Sync:
     @property
     def is_far_behind(self) -> bool:
         """Whether better blocks keep coming, and so many are left that it is no use to build on the head of now."""
-        return self._skeleton is not None and self._is_moving and len(self._skeleton) > FAR_BEHIND
+        return self._skeleton is not None and self.is_moving and len(self._skeleton) > FAR_BEHIND
 
     @property
     def is_moving(self) -> bool:
-        """Whether blocks of the skeleton have become the head."""
-        return self._is_moving
+        """Whether blocks of the skeleton keep becoming the head."""
+        return self._has_moved and self._beats < _MOVING_BEATS
 
     @property
     def target_height(self) -> int:
@@ -94,11 +95,10 @@ class Sync:
         """Note that headers came from a peer; what it was asked, None where it was not."""
         return self._asked.pop(peer, None)
 
-    def is_out_of_place(self, asked: Asked, headers: tuple[Header, ...]) -> bool:
+    def is_out_of_place(self, peer: PeerId, asked: Asked, headers: tuple[Header, ...]) -> bool:
         """Whether an answer continues a skeleton that has been given up since: nobody's fault."""
-        parent = headers[0].parent
-        is_placed = self._is_known(parent) or (self._skeleton is not None and parent in self._skeleton)
-        return asked.goes_on and not is_placed
+        parent, mine = headers[0].parent, self._find_skeleton_of(peer)
+        return asked.goes_on and not self._is_known(parent) and (mine is None or parent not in mine)
 
     def lost(self, peer: PeerId) -> None:
         self._asked.pop(peer, None)
@@ -122,7 +122,7 @@ class Sync:
         Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         """
-        mine = self._skeleton if self._skeleton is not None and self._skeleton.source == peer else None
+        mine = self._find_skeleton_of(peer)
         held = mine or ()
         fresh = tuple(header for header in headers if header.hash not in held and not self._is_known(header.hash))
         if not fresh:
@@ -171,7 +171,7 @@ class Sync:
                 self._bodies.arrived(header.hash)
         self._skeleton = None
         self._held.clear()
-        self._is_moving = False
+        self._has_moved = False
 
     # --- bodies ----------------------------------------------------------------------------------
 
@@ -212,7 +212,7 @@ class Sync:
             self._held.pop(first.hash, None)
             self._bodies.arrived(first.hash)
             self._beats = 0
-            self._is_moving |= self._chain.is_canonical(entry.header)
+            self._has_moved |= self._chain.is_canonical(entry.header)
         if skeleton is not None:
             self.reset()  # nothing is left of it
 
@@ -220,6 +220,9 @@ class Sync:
 
     def _is_known(self, block_hash: bytes) -> bool:
         return self._chain.get_header(block_hash) is not None
+
+    def _find_skeleton_of(self, peer: PeerId) -> Skeleton | None:
+        return self._skeleton if self._skeleton is not None and self._skeleton.source == peer else None
 
     def _skip(self, peer: PeerId, last: Header) -> tuple[bytes, ...]:
         if last.height <= self._skipped_to.get(peer, 0) or not self._is_known(last.hash):

@@ -4,6 +4,7 @@ n0 runs with 600 blocks of its own, and the test speaks for n1. Whatever is sent
 """
 
 import asyncio
+import json
 import logging
 from http.client import HTTPConnection
 from time import thread_time
@@ -14,13 +15,13 @@ from consensus.seal import search
 from ledger.codec import encode
 from ledger.signatures import signing_digest
 from ledger.store import LevelStore
-from node.clock import now_ms
 from node.core import RESEAL, ChainNode
 from node.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
 from node.guard_file import GuardFile
 from node.messages import (
     MAX_BATCH_MESSAGES,
     MAX_ITEMS,
+    SESSION_BYTES,
     GetHeaders,
     GetTransactions,
     Status,
@@ -40,7 +41,7 @@ def write_blocks(local):
     directory.mkdir(parents=True)
     guard_file, store = GuardFile(directory, local.genesis.chain_id), LevelStore(directory / "ledger")
     record = guard_file.load(ledger_exists=False)
-    node = ChainNode(local.genesis, store, key=local.keys[0], guard=record)
+    node = ChainNode(local.genesis, store, key=local.keys[0], guard=record, is_sure=True)
     now = local.genesis.time_ms
 
     def step(event):
@@ -93,30 +94,46 @@ class Speaker:
 
     def __init__(self, local, runtime):
         self._local, self._runtime = local, runtime
-        self._number = now_ms() << 20
+        self._session, self._number = bytes(SESSION_BYTES), 0
 
     def seal(self, messages):
         self._number += 1
         receiver, chain_id = self._local.keys[0].public_key, self._local.genesis.chain_id
         return seal_batch(
-            self._local.keys[1], chain_id=chain_id, receiver=receiver, number=self._number, messages=messages
+            self._local.keys[1],
+            chain_id=chain_id,
+            receiver=receiver,
+            session=self._session,
+            number=self._number,
+            sent_ms=0,
+            messages=messages,
         )
 
     def seal_body(self, body):
         """A batch that is well signed, whatever it says."""
         self._number += 1
         key, receiver = self._local.keys[1], self._local.keys[0].public_key
-        signed = (key.public_key, receiver, self._number.to_bytes(8, "big"), body)
+        signed = (key.public_key, receiver, self._session, self._number.to_bytes(8, "big"), bytes(8), body)
         digest = signing_digest("batch", self._local.genesis.chain_id, encode(signed))
         return encode((*signed, key.sign(digest)))
 
+    async def greet(self):
+        """Learn the receiver's session, as every sender does once."""
+        status, answer = await self._post(self.seal(()))
+        assert status == 409
+        values = json.loads(answer)["values"]
+        self._session, self._number = bytes.fromhex(values["session"]), values["last"]
+
     async def post(self, body):
         """The status of the answer."""
-        path = f"/p2p/{self._local.genesis.chain_id.hex()}"
-        return await asyncio.to_thread(request, self._runtime.peer_port, "POST", path, body)
+        return (await self._post(body))[0]
 
     async def get(self, path):
-        return await asyncio.to_thread(request, self._runtime.api_port, "GET", path, None)
+        return (await asyncio.to_thread(request, self._runtime.api_port, "GET", path, None))[0]
+
+    async def _post(self, body):
+        path = f"/p2p/{self._local.genesis.chain_id.hex()}"
+        return await asyncio.to_thread(request, self._runtime.peer_port, "POST", path, body)
 
 
 def request(port, method, path, body):
@@ -124,8 +141,7 @@ def request(port, method, path, body):
     try:
         connection.request(method, path, body)
         answer = connection.getresponse()
-        answer.read()
-        return answer.status
+        return answer.status, answer.read()
     finally:
         connection.close()
 
@@ -135,6 +151,7 @@ async def test_an_observer_that_asks_for_much_keeps_nobody_waiting_and_is_scored
     watch = LoopWatch()
     async with local.running(0) as [runtime]:
         speaker = Speaker(local, runtime)
+        await speaker.greet()
         genesis = local.host(runtime).node.chain.hash_at(0)
         ask = {"headers": GetHeaders(locator=(genesis,)), "transactions": GetTransactions(ids=(bytes(32),) * MAX_ITEMS)}
         batches = [await asyncio.to_thread(speaker.seal, (ask[kind],) * MAX_BATCH_MESSAGES) for _ in range(BATCHES)]
@@ -154,6 +171,7 @@ async def test_eight_megabytes_of_anything_keep_nobody_waiting(local):
     watch = LoopWatch()
     async with local.running(0) as [runtime]:
         speaker = Speaker(local, runtime)
+        await speaker.greet()
         ids = TransactionIds(ids=tuple(number.to_bytes(32, "big") for number in range(MAX_ITEMS)))
         status = Status(head=bytes(32), height=0, work=bytes(40), final_height=0)
         batches = await asyncio.to_thread(

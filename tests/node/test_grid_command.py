@@ -127,7 +127,7 @@ class Node:
             chains=(ChainConfig(genesis=Path("unused")),),
             limits=Limits(api_burst=1_000_000),  # the limit is on a clock that stands still
         )
-        self.member, self.address, self.uptime_ms = "n0", None, 0
+        self.member, self.address, self.uptime_ms, self.outages = "n0", None, 0, {}
 
     def peer_views(self):
         return []

@@ -61,7 +61,7 @@ from node.enrolment import (
     sign_as_far,
     take_keys,
 )
-from node.keystore import save_key
+from node.keystore import load_passphrase, save_key
 from node.network import load_packaged_profile, load_params_set, new_network, scale_params
 from node.queries import ChainQueries
 
@@ -336,7 +336,7 @@ async def test_two_must_sign_before_a_chain_hears_of_it(
 ) -> None:
     local = make_local(1, secure=False, period_ms=2_000)
     office = init_authority(tmp_path / "authority", keys=1, now_ms=now_ms())
-    save_key(tmp_path / "second.pem", TWO, b"only for tests")
+    save_key(tmp_path / "second.pem", TWO, load_passphrase(tmp_path / "passphrase"))
     authority = Authority(threshold=2, keys=(office.keys[0].public_key, TWO.public_key))
     genesis = local.genesis.model_copy(update={"authority": authority})
     save_genesis(genesis, tmp_path / "genesis.json")

@@ -160,6 +160,8 @@ def test_what_a_peer_claims_stops_nobody(behind):
     assert behind.give(1)
     assert behind.import_next() == 1
     assert behind.sync.is_far_behind
+    assert [behind.sync.on_beat() for _ in range(2)] == [None, None]
+    assert not behind.sync.is_far_behind, "nor while none comes any more"
     for height in range(2, 60 - FAR_BEHIND + 1):
         behind.give(height)
         behind.import_next()
@@ -259,5 +261,8 @@ def test_an_answer_that_continues_what_was_given_up_is_nobodys_fault(behind):
     assert behind.sync.may_ask(B, 0)
     behind.sync.reset()
     late = behind.headers(11, 20)
-    assert behind.sync.is_out_of_place(behind.sync.answered(A), late)
-    assert not behind.sync.is_out_of_place(behind.sync.answered(B), late), "which then is a fault"
+    assert behind.sync.is_out_of_place(A, behind.sync.answered(A), late)
+    assert not behind.sync.is_out_of_place(B, behind.sync.answered(B), late), "which then is a fault"
+    behind.hear(B, behind.headers(1, 15))
+    assert behind.sync.may_ask(A, 0, goes_on=True)
+    assert behind.sync.is_out_of_place(A, behind.sync.answered(A), late), "though another's skeleton has its parent"

@@ -255,7 +255,7 @@ def test_a_node_takes_from_its_other_chains_what_it_lacks(node):
 
 def reseal(genesis, *raw, at_ms):
     """A sealing node on the genesis block that has taken in these relays, then built a candidate."""
-    node = ChainNode(genesis, MemoryStore(), key=NETWORK.keys["n0"])
+    node = ChainNode(genesis, MemoryStore(), key=NETWORK.keys["n0"], is_sure=True)
     for relay in raw:
         assert tell(node, relay) != []
     node.step(TimerFired(name=RESEAL), genesis.time_ms + at_ms)

@@ -115,10 +115,18 @@ def test_an_ending_outlives_a_restart_and_is_told_once(network):
     assert ending(world, "n1", mine).by == theirs.id, "why it ended is known when its bytes are not kept any more"
 
 
+def start_alone(world, *names):
+    """Peers that will be cut off before they have heard from others, and seal all the same."""
+    for name in names:
+        world.crash(name)
+        world.start(name, is_sure=True)
+
+
 def test_a_reorg_that_brings_it_back_undoes_its_ending(network):
     # genesis ─┬─ … mine … ──────────────── … <- head in the end
     #          └─ … theirs … <- n1's head in between
     world = World(network.genesis, network.keys, seed=3, hash_rate={"n0": 3_000, "n1": 10, "n2": 500, "n3": 0})
+    start_alone(world, "n0", "n1", "n2")
     world.crash("n3")  # without it there is no quorum, and nothing final
     world.partition({"n0", "n1"}, {"n2"})
     mine, theirs = pay(world, network.keys["n0"], 5, 0), pay(world, network.keys["n0"], 6, 0)
@@ -152,7 +160,8 @@ def test_a_reorg_that_brings_it_back_undoes_its_ending(network):
 def test_a_reorg_that_leaves_its_place_free_has_it_executed_after_all(network, height):
     # genesis ─┬─ … ─────── … <- head in the end, on which `theirs` has expired
     #          └─ theirs … <- n1's head in between
-    world = World(network.genesis, network.keys, seed=3, hash_rate={"n0": 3_000, "n2": 500})
+    world = World(network.genesis, network.keys, seed=2, hash_rate={"n0": 3_000, "n2": 500})
+    start_alone(world, "n0", "n1", "n2")
     world.crash("n3")
     world.partition({"n0"}, {"n1"}, {"n2"})
     mine, theirs = pay(world, network.keys["n0"], 5, 0), pay(world, network.keys["n0"], 6, 0, expiry=3)

@@ -159,7 +159,7 @@ def test_what_comes_damaged_is_refused_by_name_and_hurts_nobody(network):
     world.run_for(40_000)
     refused = [error for peer in world.peers.values() for _, error in peer.refused]
     assert len(refused) > 50
-    assert {error.code for error in refused} >= {"InvalidSignature", "NonCanonical"}
+    assert {error.code for error in refused} >= {"InvalidSignature", "WrongShape"}
     agree(world, limit_ms=60_000)
     assert height(world, "n0") > 20
     blamed = {error.code for peer in world.peers.values() for _, error in peer.faults}

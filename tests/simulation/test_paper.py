@@ -225,9 +225,10 @@ def test_every_hour_s_way_through_the_chain_is_timed_and_every_message_counted(c
     assert min(*chain.certified_after_ms, *chain.settled_late_ms) > 0
     assert all(final > settled for final, settled in zip(chain.final_late_ms, chain.settled_late_ms, strict=True))
     assert chain.due_after_ppm == 1_000_000
-    # Two peers hear of every transaction, ask for it, and get it; each tells the other one too.
+    # Two peers are told of every transaction and given it; each tells the other one too, with what else came just then.
     transactions = 6 + 6
-    assert chain.messages["Transactions"] == chain.messages["TransactionIds"] == 2 * transactions
+    assert chain.messages["Transactions"] == 2 * transactions
+    assert transactions <= chain.messages["TransactionIds"] <= 2 * transactions
     assert chain.message_bytes > 100 * chain.message_count
 
 

@@ -543,14 +543,12 @@ async def test_the_stream_ends_with_the_node(world, make_runtime):
 async def test_nobody_reads_a_chain_whose_store_failed_while_they_waited(world, make_runtime):
     runtime = make_runtime(world)
 
-    class Settled(asyncio.Lock):
-        async def acquire(self):
-            await super().acquire()
-            error = StoreFailed(detail="no space left")
-            runtime.outages["jy1"] = make_outage(world.genesis, Path("somewhere"), error, 0)
-            return True
+    async def fail(question):
+        error = StoreFailed(detail="no space left")
+        runtime.outages["jy1"] = make_outage(world.genesis, Path("somewhere"), error, 0)
+        raise NodeStopping
 
-    runtime.chains["jy1"].settled = Settled()
+    runtime.chains["jy1"].ask = fail
     async with runtime.serve() as url, aiohttp.ClientSession() as session:
         for path in ("status", "blocks?from=0&to=0", "proof/account/grid"):
             runtime.outages.clear()

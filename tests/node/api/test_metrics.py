@@ -48,6 +48,8 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "chain_final_height": chain.final_height,
         "chain_head_timestamp_seconds": chain.head_time_ms / 1_000,
         "chain_syncing": 0,
+        "chain_signs": 1,
+        "chain_record_behind": 0,
         "chain_peers_connected": chain.peers,
         "mempool_transactions": chain.mempool_count,
         "mempool_bytes": chain.mempool_bytes,
