@@ -5,11 +5,11 @@ from dataclasses import replace
 import pytest
 
 from consensus.contracts import EQUIVOCATION
-from ledger.block import compute_tx_root
+from ledger.block import Block, compute_tx_root
 from ledger.codec import encode
 from ledger.params import ConsensusParams
 from node import messages as wire
-from node.events import Broadcast, MessageReceived, PeerConnected, Send
+from node.events import Broadcast, MessageReceived, PeerConnected, PenalisePeer, Send
 from node.queries import ChainQueries
 from node.sync import FAR_BEHIND
 from simulation.attacks.policy import Policy
@@ -91,6 +91,16 @@ def test_blocks_that_nobody_sealed_take_no_place_among_those_that_wait_for_the_c
         show(world, network, ahead(nonce), ids=())
     assert node.get_loads()["deferred blocks"][0] == 0
     assert node.get_loads()["wanted blocks"][0] == 0
+
+
+def test_nor_do_they_where_a_body_was_asked_for(network):
+    world = open_world(network)
+    node, liar = world.node("n0"), network.keys[LIAR].public_key
+    block = Block(header=claim(world, network, timestamp_ms=world.now_ms + 1_000)(1), transactions=())
+    node._gossip.want_block(liar, block.hash)
+    actions = node.step(MessageReceived(peer=liar, message=wire.Blocks(raw=(block.raw,))), world.now_ms)
+    assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["TargetMissed"]
+    assert node.get_loads()["deferred blocks"][0] == 0
 
 
 def test_one_producer_has_few_of_those_places(network):
