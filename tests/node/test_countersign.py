@@ -24,7 +24,7 @@ from node.clock import now_ms
 from node.commands.acts import Chains
 from node.config import save_genesis
 from node.enrolment import init_authority, make_countersignature, make_revocation
-from node.keystore import save_key
+from node.keystore import load_passphrase, save_key
 
 pytestmark = pytest.mark.live
 
@@ -82,7 +82,7 @@ def test_a_countersignature_is_for_one_chain(make_local):
 async def test_two_of_the_authority_countersign_and_the_chain_takes_it_once(make_local, ask, tmp_path):
     local = make_local(3, secure=False, period_ms=2_000)
     office = init_authority(tmp_path / "authority", keys=1, now_ms=now_ms())
-    save_key(tmp_path / "second.pem", SECOND, b"only for tests")
+    save_key(tmp_path / "second.pem", SECOND, load_passphrase(tmp_path / "passphrase"))
     authority = Authority(threshold=2, keys=(office.keys[0].public_key, SECOND.public_key))
     params = local.genesis.params.model_copy(update={"market": MARKET})
     save_genesis(local.genesis.model_copy(update={"authority": authority, "params": params}), tmp_path / "genesis.json")
