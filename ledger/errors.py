@@ -832,8 +832,8 @@ class GuardCorrupt(StoreError):
 
 class GuardMissing(StoreError):
     message = (
-        "the guard file {path} is missing, yet the ledger is not empty; restore both together, "
-        "or run `gridmerit doctor`: without it nobody knows what this key has signed"
+        "the guard file {path} is missing, yet the ledger is not empty: "
+        "without it nobody knows what this key has signed"
     )
     exit_code = 6
 

@@ -21,6 +21,7 @@ _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     **REMEDIES,
+    "AddressInUse": "stop what listens there, or choose another address in node.toml",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
@@ -63,6 +64,7 @@ HINTS: dict[str, str] = {
     "OverLineQuota": "gridmerit market quota {period}, and an order within it",
     "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
+    "ReadingTooEarly": "the same once the period is over; gridmerit market book shows when",
     "RepeatedPoint": "each value of --set once",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
@@ -74,6 +76,7 @@ HINTS: dict[str, str] = {
     "UnknownAttack": "gridmerit attack list",
     "UnknownScenario": "gridmerit sim list",
     "UnknownSetting": "gridmerit sim show {scenario}",
+    "UnknownTransaction": "--chain with the chain that it was sent to, which `gridmerit tx send` has named",
     "UnknownTheory": "gridmerit sim theory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
