@@ -93,10 +93,12 @@ def _show_allowed(field: dict[str, Any]) -> str:
         return ", ".join(map(str, field["enum"]))
     if "const" in field:
         return str(field["const"])
+    if "anyOf" in field:
+        return ", ".join(map(_show_allowed, field["anyOf"]))
     marks = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
     bounds = [f"{mark} {show_value(field[key])}" for key, mark in marks if key in field]
     kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
-    return ", ".join([kinds.get(field.get("type", ""), "any of several"), *bounds])
+    return ", ".join([kinds[field["type"]], *bounds])
 
 
 # --- theories ------------------------------------------------------------------------------------

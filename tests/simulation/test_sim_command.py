@@ -40,6 +40,9 @@ def test_every_scenario_is_listed_and_shown_with_bounds_and_words(sim: Sim) -> N
         document = json.loads(out)
         assert document["metrics"], name
         assert all(setting["about"] and setting["allowed"] for setting in document["settings"]), name
+    _, out, _ = sim("show", "false-head", "--json")
+    kinds = next(item["allowed"] for item in json.loads(out)["settings"] if item["name"] == "kind")
+    assert kinds == "headers, silence, parents, certificates, dated-ahead, proposals, none"
     _, out, _ = sim("show", "coin")
     assert "number, ≥ 0, < 1" in out
     assert "try: gridmerit sim run coin --set p=0.5 --reps 10 --out results" in out
