@@ -18,6 +18,7 @@ from consensus.relays import RelayName
 from ledger.errors import GridmeritError, NodeStopping, NotDisposable, StoreFailed
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
+from ledger.overlay import Event as LedgerEvent
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
@@ -51,6 +52,7 @@ from node.guard_file import GuardFile, sync_directory
 from node.inbox import MAX_GROUP, Inbox, Submission
 from node.logs import get_logger, log_event
 from node.messages import Message
+from node.queries import describe_event
 from node.subscribers import Subscribers, Subscription
 
 T = TypeVar("T")
@@ -334,7 +336,7 @@ class ChainHost:
             case Publish(event=event):
                 level = _LEVELS.get(str(event[0]), logging.DEBUG)
                 if self._log.isEnabledFor(level):
-                    log_event(self._log, level, str(event[0]), values=_show(event[1:]))
+                    log_event(self._log, level, str(event[0]), **_name_values(event))
                 self._subscribers.publish(event)
             case Deliver():
                 self._outside.deliver(action)
@@ -393,8 +395,8 @@ def _refuse(submission: Submission) -> None:
         submission.outcomes.set_exception(NodeStopping())
 
 
-def _show(values: tuple[object, ...]) -> str:
-    return " ".join(value.hex() if isinstance(value, bytes) else str(value) for value in values)
+def _name_values(event: LedgerEvent) -> dict[str, object]:
+    return {name: value for name, value in describe_event(event).items() if name != "event"}
 
 
 def _sync(directory: Path) -> None:
