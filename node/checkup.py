@@ -31,8 +31,10 @@ from node.guard_file import GuardFile
 from node.keystore import load_key, load_passphrase
 from node.network import measure_nonces_per_s
 from node.outages import make_outage
+from node.output import format_count
 from node.peer_clocks import find_offset
 from node.queries import ChainQueries
+from node.silences import find_silence
 from node.tls import PeerTls, make_client_context
 
 _OLDEST_PYTHON = (3, 11)
@@ -87,6 +89,8 @@ async def examine(directory: Path | None) -> list[Finding]:
         _check_port("API port", config.api_listen, holder),
         *(finding for finding, _ in chains),
     ]
+    if holder == _OURSELVES:
+        findings += await _check_signing(config)
     context = _open_client_context(config)
     peers = [await _check_peer(peer, documents, context) for peer in config.peers]
     findings.append(_check_clock(documents, [offset_ms for _, offset_ms in peers if offset_ms is not None]))
@@ -281,6 +285,19 @@ def _check_chain(
     return Finding(what, "ok", detail), member
 
 
+async def _check_signing(config: NodeConfig) -> list[Finding]:
+    """A warning for each chain on which the running node signs nothing for now."""
+    with suppress(GridmeritError):
+        async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
+            chains = (await client.node_status()).chains
+            return [
+                Finding(f"signing on {chain.chain}", "warn", f"not until {silence.until}", silence.remedy)
+                for chain in chains
+                if (silence := find_silence(chain)) is not None
+            ]
+    return []
+
+
 def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Finding:
     """Whether the time is one of the network's; `offsets_ms` are by how much it is ahead of what peers show."""
     for genesis in documents:
@@ -293,9 +310,10 @@ def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Fin
     offset_ms = find_offset(offsets_ms)
     if abs(offset_ms) > min(genesis.params.consensus.max_ahead_ms for genesis in documents):
         side = "ahead of" if offset_ms > 0 else "behind"
-        detail = f"about {abs(offset_ms) / 1_000:.0f} s {side} the median of {len(offsets_ms)} peers"
+        detail = f"about {abs(offset_ms) / 1_000:.0f} s {side} the median of {format_count(len(offsets_ms), 'peer')}"
         return Finding("clock", "fail", detail, "set this machine's clock (NTP)")
-    return Finding("clock", "ok", f"after the genesis, and as {len(offsets_ms)} peers have it")
+    peers = f"{format_count(len(offsets_ms), 'peer')} {'has' if len(offsets_ms) == 1 else 'have'} it"
+    return Finding("clock", "ok", f"after the genesis, and as {peers}")
 
 
 async def _check_peer(

@@ -13,10 +13,11 @@ from node.commands import Group
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_names
 from node.output import emit, facts, format_points, format_span, json_option, note, table
+from node.silences import find_silence
 
 if TYPE_CHECKING:
     from ledger.params import ChainParams
-    from node.answers import NodeStatus
+    from node.answers import ChainStatus, NodeStatus
     from node.network import Network
     from node.processes import NodeState
 
@@ -352,7 +353,7 @@ def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], i
                 (
                     name,
                     pid,
-                    state.problem or ("syncing" if chain.syncing else "ok"),
+                    _name_state(state, chain),
                     chain.chain,
                     chain.height,
                     chain.head[:12],
@@ -365,6 +366,12 @@ def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], i
             )
     heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
     return table(heads, rows, left=(0, 2, 3, 5))
+
+
+def _name_state(state: NodeState, chain: ChainStatus) -> str:
+    silence = find_silence(chain)
+    found = [state.problem, "syncing" if chain.syncing else "", silence.state if silence else ""]
+    return ", ".join(filter(None, found)) or "ok"
 
 
 def _count_connected(status: NodeStatus, chain: str) -> int:

@@ -7,16 +7,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.commands.target import Target, node_options, run_async, to_plain
-from node.output import emit, facts, format_span, format_time, json_option, table
+from node.output import emit, facts, format_count, format_span, format_time, json_option, table
+from node.silences import find_silence
 
 if TYPE_CHECKING:
     from node.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
-
-_SILENCE = {
-    "waits": "until others say which signatures of this key they hold; alone: gridmerit start --i-am-sure",
-    "record-behind": "its key has signed what its record does not know; until {height} is final, or, "
-    "where no other process has the key: gridmerit start --i-am-sure",
-}
 
 
 @click.command("status")
@@ -61,7 +56,7 @@ def render(status: NodeStatus, url: str) -> str:
                 peer["name"],
                 "yes" if peer["connected"] else "no",
                 ", ".join(peer.get("chains", ())),
-                peer.get("height"),
+                "–" if (height := peer.get("height")) is None else height,
                 peer.get("score"),
             )
             for peer in status.peers
@@ -73,7 +68,7 @@ def render(status: NodeStatus, url: str) -> str:
 def _describe_clock(clock: dict[str, Any]) -> str:
     offset_ms = clock["offset_ms"]
     side = "ahead of" if offset_ms > 0 else "behind"
-    where = f"{abs(offset_ms) / 1_000:.3f} s {side} the median of {clock['peers']} peers"
+    where = f"{abs(offset_ms) / 1_000:.3f} s {side} the median of {format_count(clock['peers'], 'peer')}"
     return f"{where}: too far, set it (NTP)" if clock["is_off"] else where
 
 
@@ -123,8 +118,8 @@ def _render_chain(chain: ChainStatus) -> str:
         lines.append(("anchor", _describe_anchor(chain.anchor)))
     if chain.syncing and chain.sync_target:
         lines.append(("syncing", f"to height {chain.sync_target}"))
-    if chain.signing in _SILENCE:
-        lines.append(("signs nothing", _SILENCE[chain.signing].format(height=chain.silent_until)))
+    if (silence := find_silence(chain)) is not None:
+        lines.append(("signs nothing", f"until {silence.until}; {silence.remedy}"))
     if chain.waiting_for:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.not_executed:

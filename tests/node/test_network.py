@@ -40,7 +40,7 @@ pytestmark = pytest.mark.live
 Ask = Callable[..., tuple[int, object]]
 
 PROFILE = load_packaged_profile()
-_FINE = ("ok", "syncing")  # whoever has just missed a block fetches it
+_FINE = ("ok", "syncing", "waits")  # whoever has just missed a block fetches it, or has just started and waits to sign
 PERIOD_MS = 20_000  # long enough for an order to be placed, cancelled and looked at before its gate
 
 
