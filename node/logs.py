@@ -62,6 +62,12 @@ def setup_logging(level: str, *, as_json: bool = True) -> None:
     log.propagate = False
 
 
+def flush_logging() -> None:
+    """Wait until the lines so far are written, so that what is printed next comes after them."""
+    for handler in logging.getLogger(ROOT).handlers:
+        handler.flush()
+
+
 class BackgroundHandler(logging.Handler):
     """Has a thread write the lines: whoever reads them may stall, the node may not.
 

@@ -55,7 +55,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     """
     from node.config import load_config
     from node.descriptors import raise_limit
-    from node.logs import setup_logging
+    from node.logs import flush_logging, setup_logging
     from node.turns import TimedLoop
 
     file = directory if directory.name == "node.toml" else directory / "node.toml"
@@ -66,8 +66,11 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     setup_logging(config.log_level, as_json=not sys.stderr.isatty())
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
-    with asyncio.Runner(loop_factory=TimedLoop) as runner:
-        number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
+    try:
+        with asyncio.Runner(loop_factory=TimedLoop) as runner:
+            number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
+    finally:
+        flush_logging()  # so that an error is what a log ends with
     return INTERRUPTED if number == signal.SIGINT else 0
 
 

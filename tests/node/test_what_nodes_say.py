@@ -1,11 +1,15 @@
-"""What commands say of a running node that signs nothing for now: one of two members, the other has not started."""
+"""What a node that does not do all that it should says: one that waits for others to sign, one that cannot listen."""
 
 from __future__ import annotations
 
 import asyncio
 import json
 import re
+import socket
+from io import StringIO
 from pathlib import Path
+from threading import Event, current_thread, main_thread
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -43,3 +47,32 @@ def test_a_member_alone_says_what_it_waits_for_and_what_to_do(lone: Path, capsys
     assert "WARN  signing on jy1: not until others say" in capsys.readouterr().out
     events = [json.loads(line) for line in (node / "node.log").read_text().splitlines() if '"signing-waits"' in line]
     assert [(event["height"], event["silent_until"]) for event in events] == [(0, 0)]
+
+
+class LazyStream(StringIO):
+    """A stream whose last line of a chain comes only once others have written, or have kept it waiting for long."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._others = Event()
+
+    def write(self, text: str) -> int:
+        if current_thread() is main_thread():
+            self._others.set()
+        elif '"chain-closed"' in text:
+            self._others.wait(1.0)
+        return super().write(text)
+
+
+def test_a_log_ends_with_the_error_that_ended_the_node(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    network = new_network(
+        tmp_path / "net", nodes=1, params=[ChainParams(name="jy1")], profile=load_packaged_profile(), seed=5
+    )
+    stderr = LazyStream()
+    monkeypatch.setattr("sys.stderr", stderr)
+    api = urlsplit(network.nodes[0].api_url)
+    with socket.create_server((api.hostname, api.port)):
+        assert run(["start", str(network.directory_of(network.nodes[0]))]) == 4
+    lines = stderr.getvalue().splitlines()
+    assert any('"chain-closed"' in line for line in lines)
+    assert [line[:20] for line in lines[-2:]] == ["error[AddressInUse] ", "  try: stop what lis"]
