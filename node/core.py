@@ -566,8 +566,8 @@ class ChainNode:
             return []
         if self._agreement is not None and header.height <= self.chain.final_height:
             return []  # a proposal that comes late; what was decided there is here
-        parent = self.chain.get(header.parent)
-        if parent is None:
+        below = self.chain.get_header(header.parent)
+        if below is None:
             return self._gossip.ask_headers(peer, now_ms)
         skeleton = self._sync.skeleton
         is_certified = skeleton is not None and skeleton.is_certified(header.hash)
@@ -576,6 +576,7 @@ class ChainNode:
             certificate = skeleton.certificate_of(header.hash)
         is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
         try:
+            parent = self._find_parent(header, below)
             if not is_due and self._is_ahead(header, now_ms):
                 self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
@@ -601,10 +602,17 @@ class ChainNode:
         """Whether a header's time is yet to come. Raises `TimestampTooFarAhead`."""
         return isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead)
 
+    def _find_parent(self, header: Header, below: Header) -> Entry:
+        """The entry of `below`, a block's parent. Raises `LeavesCheckpoint` where it lies below the final block:
+        to bring back its state would take as long as the chain is deep."""
+        if below.height < self.chain.final_height:
+            raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
+        parent = self.chain.get(below.hash)
+        assert parent is not None, "its header is known"
+        return parent
+
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
-        if parent.height < self.chain.final_height:
-            raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
         weighed = self._judge(header, parent, self.chain)
         context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
         envelopes = self._admission.envelopes

@@ -6,6 +6,7 @@ for as far as headers hold, and only blocks that have been executed are progress
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from consensus.quorum import QuorumCertificate
@@ -122,6 +123,7 @@ class Sync:
         Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         """
+        _check_links(headers)  # before a block is looked for below them: one deep down takes long to bring back
         mine = self._find_skeleton_of(peer)
         held = mine or ()
         fresh = tuple(header for header in headers if header.hash not in held and not self._is_known(header.hash))
@@ -229,3 +231,9 @@ class Sync:
             return ()
         self._skipped_to[peer] = last.height
         return (last.hash,)
+
+
+def _check_links(headers: tuple[Header, ...]) -> None:
+    for parent, child in pairwise(headers):
+        if child.parent != parent.hash or child.height != parent.height + 1:
+            raise BrokenHeaders(detail=f"no link at height {child.height}")

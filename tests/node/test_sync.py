@@ -107,6 +107,19 @@ def test_headers_that_do_not_link_are_a_fault(behind):
     assert behind.sync.skeleton is None
 
 
+def test_headers_that_do_not_link_bring_no_old_block_back_into_memory(grown):
+    """A header that is known, then one on the genesis: its parent's state is undone from the head down."""
+    network, blocks = grown
+    full = Behind(network.genesis, blocks, height=60)
+    chain = Chain(network.genesis, full.store, window=8)
+    sync = Sync(chain, full.bodies, stall_beats=STALL_BEATS)
+    deep = forge(full, blocks[1].header, network.keys["n3"])
+    held = chain.held_count
+    with pytest.raises(BrokenHeaders, match="no link at height 1"):
+        sync.on_headers(A, (blocks[60].header, deep), full.now_ms, check=full.check)
+    assert chain.held_count == held
+
+
 def test_a_header_is_judged_as_a_block_is(behind, grown):
     """N_diff by the retarget, credit of the snapshot: what a member without hash power can make up does not pass."""
     key = grown[0].keys["n3"]
