@@ -110,7 +110,7 @@ from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_tran
 from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
 from node.relays import Outgoing, Waiting
-from node.signing import Signing, SigningState, read_own_ballot
+from node.signing import Signing, SigningState, Standing, read_own_ballot
 from node.skeleton import Skeleton
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
@@ -316,7 +316,7 @@ class ChainNode:
                     raise UnknownMessage(kind=message.code)
                 return self._agreement.receive(peer, raw, now_ms)
             case wire.GetSigned():
-                return self._give_signed(peer)
+                return self._give_signed(peer, now_ms)
             case wire.Signed():
                 return self._on_signed(peer, message)
             case wire.Votes() | wire.Contacts():  # under PBFT votes come as messages of the agreement
@@ -926,8 +926,9 @@ class ChainNode:
     def _ask_for_own(self, peers: Iterable[PeerId]) -> list[Action]:
         return [Send(peer=peer, message=wire.GetSigned()) for peer in self._signing.unasked(peers)]
 
-    def _give_signed(self, peer: PeerId) -> list[Action]:
+    def _give_signed(self, peer: PeerId, now_ms: int) -> list[Action]:
         """Tell a peer what is held under its key; later, where the blocks that tell are still to come."""
+        self._gossip.serving.check(peer, now_ms)
         if self.is_syncing:
             return []
         ballots: Iterable[Ballot]
@@ -937,7 +938,7 @@ class ChainNode:
         else:
             ballots = self._agreement.said_by(peer)
         raw = tuple(encode_message(ballot) for ballot in ballots)
-        return [Send(peer=peer, message=wire.Signed(head=self.chain.head.hash, raw=raw[: wire.MAX_ITEMS]))]
+        return self._gossip.give_signed(peer, raw[: wire.MAX_ITEMS], now_ms)
 
     def _on_signed(self, peer: PeerId, message: wire.Signed) -> list[Action]:
         if self._key is None or not self._signing.is_waiting:
@@ -945,7 +946,8 @@ class ChainNode:
         actions: list[Action] = []
         for raw in message.raw:
             actions += self._notice(read_own_ballot(raw, self._key.public_key, self.chain_id))
-        self._signing.hear(peer, message.head)
+        work = int.from_bytes(message.work, "big")
+        self._signing.hear(peer, Standing(message.head, work, message.final_height))
         return actions
 
     def _is_strange(self, header: Header, evidence: Equivocation | None) -> bool:
