@@ -1052,10 +1052,13 @@ class ChainNode:
         return []
 
     def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool) -> list[Action]:
-        """A valid block that no certificate names: one of those below a certified one, or a proposal."""
+        """A valid block that no certificate names: one of those below a certified one, or a proposal.
+
+        Below a certified one there may be a proposal that was here already, and is decided with it.
+        """
         assert self._agreement is not None
         assert entry.block is not None
-        if is_certified and entry.header.parent == self.chain.head.hash:
+        if is_certified and self.chain.fork_point(entry).hash == self.chain.head.hash:
             return self._move_head(entry, now_ms, source=source)
         keep = self._keep_proposal(entry)
         if entry.header.parent != self.chain.head.hash or entry.height != self._agreement.height:
