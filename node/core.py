@@ -110,7 +110,7 @@ from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_tran
 from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
 from node.relays import Outgoing, Waiting
-from node.signing import Signing, SigningState, read_own_ballot
+from node.signing import Signing, SigningState, Standing, read_own_ballot
 from node.skeleton import Skeleton
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
@@ -316,7 +316,7 @@ class ChainNode:
                     raise UnknownMessage(kind=message.code)
                 return self._agreement.receive(peer, raw, now_ms)
             case wire.GetSigned():
-                return self._give_signed(peer)
+                return self._give_signed(peer, now_ms)
             case wire.Signed():
                 return self._on_signed(peer, message)
             case wire.Votes() | wire.Contacts():  # under PBFT votes come as messages of the agreement
@@ -566,8 +566,8 @@ class ChainNode:
             return []
         if self._agreement is not None and header.height <= self.chain.final_height:
             return []  # a proposal that comes late; what was decided there is here
-        parent = self.chain.get(header.parent)
-        if parent is None:
+        below = self.chain.get_header(header.parent)
+        if below is None:
             return self._gossip.ask_headers(peer, now_ms)
         skeleton = self._sync.skeleton
         is_certified = skeleton is not None and skeleton.is_certified(header.hash)
@@ -576,6 +576,7 @@ class ChainNode:
             certificate = skeleton.certificate_of(header.hash)
         is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
         try:
+            parent = self._find_parent(header, below)
             if not is_due and self._is_ahead(header, now_ms):
                 self._judge(header, parent, self.chain)
                 return self._defer(block, peer)
@@ -601,10 +602,17 @@ class ChainNode:
         """Whether a header's time is yet to come. Raises `TimestampTooFarAhead`."""
         return isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead)
 
+    def _find_parent(self, header: Header, below: Header) -> Entry:
+        """The entry of `below`, a block's parent. Raises `LeavesCheckpoint` where it lies below the final block:
+        to bring back its state would take as long as the chain is deep."""
+        if below.height < self.chain.final_height:
+            raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
+        parent = self.chain.get(below.hash)
+        assert parent is not None, "its header is known"
+        return parent
+
     def _execute(self, block: Block, parent: Entry) -> Entry:
         header = block.header
-        if parent.height < self.chain.final_height:
-            raise LeavesCheckpoint(height=header.height, final=self.chain.final_height)
         weighed = self._judge(header, parent, self.chain)
         context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
         envelopes = self._admission.envelopes
@@ -918,8 +926,9 @@ class ChainNode:
     def _ask_for_own(self, peers: Iterable[PeerId]) -> list[Action]:
         return [Send(peer=peer, message=wire.GetSigned()) for peer in self._signing.unasked(peers)]
 
-    def _give_signed(self, peer: PeerId) -> list[Action]:
+    def _give_signed(self, peer: PeerId, now_ms: int) -> list[Action]:
         """Tell a peer what is held under its key; later, where the blocks that tell are still to come."""
+        self._gossip.serving.check(peer, now_ms)
         if self.is_syncing:
             return []
         ballots: Iterable[Ballot]
@@ -929,7 +938,7 @@ class ChainNode:
         else:
             ballots = self._agreement.said_by(peer)
         raw = tuple(encode_message(ballot) for ballot in ballots)
-        return [Send(peer=peer, message=wire.Signed(head=self.chain.head.hash, raw=raw[: wire.MAX_ITEMS]))]
+        return self._gossip.give_signed(peer, raw[: wire.MAX_ITEMS], now_ms)
 
     def _on_signed(self, peer: PeerId, message: wire.Signed) -> list[Action]:
         if self._key is None or not self._signing.is_waiting:
@@ -937,7 +946,8 @@ class ChainNode:
         actions: list[Action] = []
         for raw in message.raw:
             actions += self._notice(read_own_ballot(raw, self._key.public_key, self.chain_id))
-        self._signing.hear(peer, message.head)
+        work = int.from_bytes(message.work, "big")
+        self._signing.hear(peer, Standing(message.head, work, message.final_height))
         return actions
 
     def _is_strange(self, header: Header, evidence: Equivocation | None) -> bool:
@@ -1042,10 +1052,13 @@ class ChainNode:
         return []
 
     def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool) -> list[Action]:
-        """A valid block that no certificate names: one of those below a certified one, or a proposal."""
+        """A valid block that no certificate names: one of those below a certified one, or a proposal.
+
+        Below a certified one there may be a proposal that was here already, and is decided with it.
+        """
         assert self._agreement is not None
         assert entry.block is not None
-        if is_certified and entry.header.parent == self.chain.head.hash:
+        if is_certified and self.chain.fork_point(entry).hash == self.chain.head.hash:
             return self._move_head(entry, now_ms, source=source)
         keep = self._keep_proposal(entry)
         if entry.header.parent != self.chain.head.hash or entry.height != self._agreement.height:

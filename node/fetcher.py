@@ -51,6 +51,11 @@ class Fetcher:
         if peer != want.asked and peer not in want.sources and len(want.sources) < _MAX_SOURCES:
             want.sources.append(peer)
 
+    def forget(self, identity: bytes) -> None:
+        """Want something no more; that speaks for nobody who was asked for it."""
+        if (want := self._wants.get(identity)) is not None:
+            self._drop(identity, want)
+
     def arrived(self, identity: bytes) -> bool:
         """Forget a want; whether it was one."""
         want = self._wants.get(identity)

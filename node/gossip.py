@@ -231,6 +231,13 @@ class Gossip:
         self._charge(peer, now_ms, len(ids), found)
         return [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
 
+    def give_signed(self, peer: PeerId, ballots: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        """Where this node stands, and what it holds under the peer's key."""
+        here = self.status()
+        self._charge(peer, now_ms, len(ballots), ballots)
+        signed = wire.Signed(head=here.head, work=here.work, final_height=here.final_height, raw=ballots)
+        return [Send(peer=peer, message=signed)]
+
     def give_certificates(self, peer: PeerId, certificates: Iterable[QuorumCertificate], now_ms: int) -> list[Action]:
         self.serving.check(peer, now_ms)
         raw = tuple(certificate.raw for certificate in certificates)

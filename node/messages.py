@@ -159,10 +159,12 @@ class GetSigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """The sender's head, and the receiver's own ballots that it holds: bytes as in `consensus.pbft_messages`."""
+    """Where the sender stands, and the receiver's own ballots that it holds: bytes as in `consensus.pbft_messages`."""
 
     code: ClassVar[int] = 16
     head: bytes
+    work: bytes  # 40 big-endian bytes
+    final_height: int
     raw: tuple[bytes, ...]
 
 
@@ -234,8 +236,15 @@ def _read_get_signed(raw: bytes) -> GetSigned:
 
 
 def _read_signed(raw: bytes) -> Signed:
-    head, ballots = expect_array(split(raw, "signed", max_items=2), 2, "signed")
-    return Signed(head=expect_bytes(head, "head", size=32), raw=_blobs(expect_bytes(ballots, "ballots"), MAX_ITEMS))
+    standing, ballots = expect_array(split(raw, "signed", max_items=2), 2, "signed")
+    fields_of = decode(expect_bytes(standing, "standing"), max_bytes=_MAX_STATUS_BYTES)
+    head, work, final_height = expect_array(fields_of, 3, "standing")
+    return Signed(
+        head=expect_bytes(head, "head", size=32),
+        work=expect_bytes(work, "work", size=40),
+        final_height=expect_int(final_height, "final height"),
+        raw=_blobs(expect_bytes(ballots, "ballots"), MAX_ITEMS),
+    )
 
 
 _READERS: dict[int, Callable[[bytes], Message]] = {
@@ -267,8 +276,8 @@ def message_to_bytes(message: Message) -> bytes:
             body: Value = (header, encode(ids))
         case Headers(raw=raw, certificate=certificate):
             body = (encode(raw), certificate)
-        case Signed(head=head, raw=raw):
-            body = (head, encode(raw))
+        case Signed(head=head, work=work, final_height=final_height, raw=raw):
+            body = (encode((head, work, final_height)), encode(raw))
         case _ if len(values) == 1 and isinstance(values[0], tuple):
             body = values[0]
         case _:

@@ -157,7 +157,7 @@ def _read_step(text: bytes) -> _Step | None:
     try:
         values = json.loads(text)["values"]
         session, last = bytes.fromhex(values["session"]), values["last"]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return None
     if len(session) != SESSION_BYTES or type(last) is not int or not 0 <= last <= _HIGHEST_NUMBER:
         return None
@@ -169,7 +169,7 @@ def _read_refusal(text: bytes) -> tuple[str, str]:
     try:
         answer = json.loads(text)
         return str(answer["error"])[:64], str(answer["message"])[:200]
-    except (ValueError, LookupError, TypeError):
+    except (ValueError, LookupError, TypeError, RecursionError):
         return "", text.decode(errors="replace")[:200]
 
 

@@ -469,10 +469,9 @@ class Runtime:
             await asyncio.sleep(_WATCH_S)
 
     async def _cut_off_the_gone(self, host: ChainHost) -> None:
-        members = self._members[host.name]
         try:
             for peer in self._book:
-                await self._note_standing(host, peer, has_ended=members.has_ended(address_of(peer)))
+                await self._note_standing(host, peer, has_ended=host.members.has_ended(address_of(peer)))
         except StoreError as error:
             await self._take_out(host, error)
 

@@ -10,7 +10,7 @@ record does not know keeps it silent until the chain has left that behind: see `
 from __future__ import annotations
 
 from collections.abc import Iterable
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 from consensus.pbft_messages import Ballot, Prepare, ViewChange, decode_message
 from consensus.quorum import Vote, check_vote, max_faulty
@@ -22,6 +22,14 @@ from node.events import PeerId
 SigningState: TypeAlias = Literal["observer", "waits", "record-behind", "signs"]
 
 
+class Standing(NamedTuple):
+    """Where a peer said it stood."""
+
+    head: bytes
+    work: int
+    final_height: int
+
+
 class Signing:
     """The right of one key to sign on one chain since this start. With `is_sure` its owner answers for the record."""
 
@@ -30,7 +38,7 @@ class Signing:
         self.has_met_stranger = False  # since this start, a signature that the record did not know
         self._chain = chain
         self._key = key
-        self._told: dict[PeerId, bytes] = {}  # the head of each that has answered
+        self._told: dict[PeerId, Standing] = {}  # of each that has answered
         self._is_confirmed = is_sure
         self._final_height = chain.final_height
         self._started_ms = 0
@@ -47,10 +55,10 @@ class Signing:
         """Those whose answer is still wanted."""
         return [peer for peer in peers if peer not in self._told] if self.is_waiting else []
 
-    def hear(self, peer: PeerId, head: bytes) -> None:
+    def hear(self, peer: PeerId, standing: Standing) -> None:
         """A peer has answered. Its first answer counts, so that nobody can keep moving on."""
         if self.is_waiting:
-            self._told.setdefault(peer, head)
+            self._told.setdefault(peer, standing)
 
     def confirm(self, sealers: tuple[bytes, ...]) -> bool:
         """Take stock; whether all that is needed has just come together.
@@ -76,10 +84,18 @@ class Signing:
         return sum(self._has_reached(other) for other in others) >= needed
 
     def _has_reached(self, peer: PeerId) -> bool:
-        """Whether this chain has come to where a peer said it stood."""
-        head = self._told.get(peer)
-        header = None if head is None else self._chain.get_header(head)
-        return header is not None and header.height <= self._chain.head.height
+        """Whether this chain has come to where a peer said it stood, or to as much work and finality on another branch.
+
+        A lighter branch is not fetched, and its peer may have left it: where all start again with their heads apart,
+        nobody would come to it. What this key sealed on it is on another parent than the head of now.
+        """
+        told, chain = self._told.get(peer), self._chain
+        if told is None:
+            return False
+        header = chain.get_header(told.head)
+        if header is not None and header.height <= chain.head.height:
+            return True
+        return chain.head.work >= told.work and chain.final_height >= told.final_height
 
     def _is_fresh_block_final(self) -> bool:
         if self._chain.final_height <= self._final_height:

@@ -6,6 +6,7 @@ for as far as headers hold, and only blocks that have been executed are progress
 
 from __future__ import annotations
 
+from itertools import pairwise
 from typing import NamedTuple
 
 from consensus.quorum import QuorumCertificate
@@ -122,6 +123,7 @@ class Sync:
         Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         """
+        _check_links(headers)  # before a block is looked for below them: one deep down takes long to bring back
         mine = self._find_skeleton_of(peer)
         held = mine or ()
         fresh = tuple(header for header in headers if header.hash not in held and not self._is_known(header.hash))
@@ -144,9 +146,8 @@ class Sync:
         if candidate is not mine:
             if mine is None and self._skeleton is not None and candidate.work <= self._skeleton.work:
                 return ()
-            self.reset()
             self._beats = self._beats if mine is not None else 0
-            self._skeleton = candidate
+            self._follow(candidate)
         return (fresh[-1].hash,)
 
     def judge(self, check: HeaderCheck, date_ms: int) -> None:
@@ -166,12 +167,7 @@ class Sync:
 
     def reset(self) -> None:
         """Give up the skeleton and everything held for it."""
-        if self._skeleton is not None:
-            for header in self._skeleton.headers:
-                self._bodies.arrived(header.hash)
-        self._skeleton = None
-        self._held.clear()
-        self._has_moved = False
+        self._follow(None)
 
     # --- bodies ----------------------------------------------------------------------------------
 
@@ -210,13 +206,23 @@ class Sync:
                 return
             skeleton.advance(entry)
             self._held.pop(first.hash, None)
-            self._bodies.arrived(first.hash)
+            self._bodies.forget(first.hash)
             self._beats = 0
             self._has_moved |= self._chain.is_canonical(entry.header)
         if skeleton is not None:
             self.reset()  # nothing is left of it
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _follow(self, skeleton: Skeleton | None) -> None:
+        """Follow another skeleton, or none; what is held, or on its way, of the same blocks stays."""
+        kept = skeleton or ()
+        for header in () if self._skeleton is None else self._skeleton.headers:
+            if header.hash not in kept:
+                self._bodies.forget(header.hash)
+        self._held = {block_hash: held for block_hash, held in self._held.items() if block_hash in kept}
+        self._skeleton = skeleton
+        self._has_moved = False
 
     def _is_known(self, block_hash: bytes) -> bool:
         return self._chain.get_header(block_hash) is not None
@@ -229,3 +235,9 @@ class Sync:
             return ()
         self._skipped_to[peer] = last.height
         return (last.hash,)
+
+
+def _check_links(headers: tuple[Header, ...]) -> None:
+    for parent, child in pairwise(headers):
+        if child.parent != parent.hash or child.height != parent.height + 1:
+            raise BrokenHeaders(detail=f"no link at height {child.height}")

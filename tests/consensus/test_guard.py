@@ -181,3 +181,10 @@ def test_what_was_signed_under_a_clock_that_was_ahead_is_void_and_never_signed_a
     assert kept.after_clock(4) is kept
     assert kept.after_clock(2_000) is kept
     assert GuardRecord.from_value(kept.to_value()) == kept
+
+
+def test_what_is_void_is_no_strangers():
+    """Else a peer that has kept such a vote could silence its signer with it, for as long as nothing becomes final."""
+    kept = GuardRecord().after_vote(statement(900)).after_clock(4)
+    assert kept.knows_statement(statement(900))
+    assert not kept.knows_statement(statement(5))

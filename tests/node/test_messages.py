@@ -43,7 +43,7 @@ EVERY_KIND = (
     wire.Agreement(raw=b"agreement"),
     wire.Contacts(raw=(b"contact",)),
     wire.GetSigned(),
-    wire.Signed(head=bytes(32), raw=(b"ballot",)),
+    wire.Signed(head=bytes(32), work=bytes(40), final_height=3, raw=(b"ballot",)),
 )
 
 

@@ -191,3 +191,9 @@ def test_a_number_that_is_none_is_not_taken_up(last):
 def test_whatever_else_a_receiver_says_is_no_step(text):
     assert _read_step(text) is None
     assert all(isinstance(part, str) for part in _read_refusal(text))
+
+
+@pytest.mark.parametrize("text", [b"[" * 4_096, b'{"values":' * 400])
+def test_an_answer_nested_without_end_is_one_that_says_nothing(text):
+    assert _read_step(text) is None
+    assert all(isinstance(part, str) for part in _read_refusal(text))

@@ -107,6 +107,19 @@ def test_headers_that_do_not_link_are_a_fault(behind):
     assert behind.sync.skeleton is None
 
 
+def test_headers_that_do_not_link_bring_no_old_block_back_into_memory(grown):
+    """A header that is known, then one on the genesis: its parent's state is undone from the head down."""
+    network, blocks = grown
+    full = Behind(network.genesis, blocks, height=60)
+    chain = Chain(network.genesis, full.store, window=8)
+    sync = Sync(chain, full.bodies, stall_beats=STALL_BEATS)
+    deep = forge(full, blocks[1].header, network.keys["n3"])
+    held = chain.held_count
+    with pytest.raises(BrokenHeaders, match="no link at height 1"):
+        sync.on_headers(A, (blocks[60].header, deep), full.now_ms, check=full.check)
+    assert chain.held_count == held
+
+
 def test_a_header_is_judged_as_a_block_is(behind, grown):
     """N_diff by the retarget, credit of the snapshot: what a member without hash power can make up does not pass."""
     key = grown[0].keys["n3"]
@@ -185,12 +198,30 @@ def test_the_source_may_leave_the_branch_it_told_of_before(behind, grown):
 def test_only_more_sound_work_takes_the_place_of_a_skeleton(behind):
     behind.hear(A, behind.headers(1, 10))
     behind.sync.want_bodies({A: 10})
+    assert behind.give(2, A)
     assert behind.hear(B, behind.headers(1, 8)) == ()
     assert behind.hear(B, behind.headers(1, 10)) == ()
     assert behind.sync.skeleton.source == A
     assert behind.hear(B, behind.headers(1, 12)) != ()
     assert behind.sync.skeleton.source == B
-    assert behind.blocks[1].hash not in behind.bodies, "it is wanted anew"
+    assert behind.blocks[1].hash in behind.bodies, "it is on its way"
+    assert behind.give(1, A)
+    assert [behind.import_next(), behind.import_next()] == [1, 2], "what has come stays"
+
+
+def test_another_skeleton_does_not_clear_who_withholds(behind):
+    """Under PBFT the same chain with one block more takes its place each second: nobody would ever have failed."""
+    behind.hear(A, behind.headers(1, 10))
+    behind.sync.want_bodies({A: 10})
+    behind.bodies.requests(0)
+    behind.bodies.requests(200)  # none has come
+    behind.sync.want_bodies({A: 10})
+    behind.bodies.requests(200)
+    behind.hear(B, behind.headers(1, 12))
+    behind.sync.reset()
+    behind.bodies.offer(b"one", A)
+    behind.bodies.offer(b"one", B)
+    assert behind.bodies.requests(300) == {B: [b"one"]}
 
 
 def test_each_peer_has_one_open_request_and_no_silence_keeps_others_from_being_asked(behind):

@@ -12,6 +12,8 @@ from consensus.pbft_committee import build_double_ballot
 from consensus.pbft_messages import decode_message, encode_message, sign_prepare
 from consensus.quorum import Statement, Vote, sign_statement, verify_certificate
 from ledger.accounts import get_account, get_sealers
+from ledger.block import Block, compute_tx_root
+from ledger.chain import WINDOW
 from ledger.codec import encode
 from ledger.errors import NotAnEquivocation, RolledBack, UnknownMessage
 from ledger.overlay import Overlay
@@ -247,6 +249,46 @@ def test_one_that_missed_hundreds_of_blocks_catches_up():
     town.world.start("n0")
     town.pay_and_wait("n3")
     town.check()
+
+
+def test_who_has_the_proposal_that_was_decided_catches_up_block_by_block():
+    """Nobody sends it again, and all that came after it waits for nothing."""
+    town = Town(consensus=BEATING)
+    node, seen = town.world.node("n0"), set()
+
+    def has_undecided():
+        return any(header.height == node.chain.head.height + 1 for header in node._proposals.values())
+
+    town.world.run_until(has_undecided, limit_ms=60_000)
+    town.world.partition(("n0",), NAMES[1:])
+    town.world.run_for(200_000)
+    assert has_undecided()
+    assert town.height("n1") > town.height("n0") + 100
+    town.world.watch(lambda now_ms, name, event, actions: seen.add(town.height("n0")))
+    town.world.heal()
+    town.world.run_until(lambda: town.height("n0") >= town.height("n1") - 1, limit_ms=30_000)
+    assert len(seen) > 20
+    town.world.run_until(town.agrees, limit_ms=10_000)
+    town.check()
+
+
+def test_a_proposal_on_an_old_block_costs_no_way_back_to_it():
+    """Its leader may name any parent: to undo all blocks above it takes as long as the chain is deep."""
+    town = Town(consensus=BEATING)
+    node, liar = town.world.node("n0"), town.world.peers["n3"].key
+    town.world.run_until(lambda: node.chain.head.height > WINDOW + 20, limit_ms=600_000)
+    header = replace(
+        node.chain.head.header,
+        height=node.chain.head.height + 1,
+        parent=node.chain.hash_at(0),
+        producer=liar.public_key,
+        tx_root=compute_tx_root(()),
+    ).sealed(0, liar)
+    held = node.chain.held_count
+    node.fetch_block(header.hash, (liar.public_key,), town.world.now_ms)  # as for the pre-prepare of its view's leader
+    town.world.inject("n0", liar.public_key, wire.Blocks(raw=(Block(header=header, transactions=()).raw,)))
+    assert [error.code for _, error in town.world.peers["n0"].faults] == ["LeavesCheckpoint"]
+    assert node.chain.held_count == held
 
 
 @pytest.mark.parametrize("receivers", [0, 1, 2])

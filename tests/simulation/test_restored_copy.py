@@ -153,6 +153,26 @@ def test_all_ended_at_once_get_going_by_themselves(network, seed):
     assert offences(world) == []
 
 
+@pytest.mark.parametrize(
+    "sides", [({"n0", "n1"}, {"n2", "n3"}), ({"n0"}, {"n1"}, {"n2", "n3"}), ({"n0"}, {"n1"}, {"n2"}, {"n3"})]
+)
+def test_all_ended_at_once_with_their_heads_apart_get_going_by_themselves(sides):
+    """A lighter branch is fetched by nobody: who waited for those that stood on it would wait for ever."""
+    network = make_network(NAMES, period_ms=20_000)
+    world = open_world(network, 1)
+    world.partition(*sides)
+    world.run_for(6_000)
+    for name in NAMES:
+        world.crash(name)
+    world.heal()
+    for name in NAMES:
+        world.start(name)
+    since = world.node("n1").chain.final_height
+    world.run_until(lambda: all(signs(world, name) for name in NAMES), limit_ms=30_000)
+    world.run_until(lambda: world.node("n1").chain.final_height > since + 5, limit_ms=60_000)
+    assert offences(world) == []
+
+
 class Boaster(Policy):
     """It stands where nobody ever was."""
 
@@ -163,7 +183,8 @@ class Boaster(Policy):
     def boast(self, action):
         match getattr(action, "message", None):
             case wire.Signed():
-                return Send(peer=action.peer, message=wire.Signed(head=b"\xff" * 32, raw=()))
+                nowhere = wire.Signed(head=b"\xff" * 32, work=b"\xff" * 40, final_height=10**9, raw=())
+                return Send(peer=action.peer, message=nowhere)
             case wire.Status(work=work, final_height=final):
                 boast = wire.Status(head=b"\xff" * 32, height=10**9, work=work, final_height=final)
                 return type(action)(**{**_fields(action), "message": boast})
@@ -201,7 +222,10 @@ def test_a_ballot_that_nobody_has_signed_with_this_key_is_a_peers_fault(network)
     world.run_for(100)
     world._step(
         world.peers["n0"],
-        MessageReceived(peer=world.peers["n1"].key.public_key, message=wire.Signed(head=bytes(32), raw=(b"\x00",))),
+        MessageReceived(
+            peer=world.peers["n1"].key.public_key,
+            message=wire.Signed(head=bytes(32), work=bytes(40), final_height=0, raw=(b"\x00",)),
+        ),
     )
     assert [error.code for _, error in world.peers["n0"].faults][-1:] == ["WrongShape"]
     assert state(world) == "waits"

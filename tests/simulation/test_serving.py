@@ -43,6 +43,7 @@ class Asker(Policy):
             *[wire.GetHeaders(locator=(genesis,))] * 16,
             *[wire.GetBlocks(ids=blocks)] * 16,
             *[wire.GetTransactions(ids=(bytes(32),) * wire.MAX_ITEMS)] * 16,
+            *[wire.GetSigned()] * 16,
             *[wire.Status(head=head.hash, height=head.height, work=bytes(40), final_height=0)] * 16,
         ]
 
