@@ -9,10 +9,10 @@ import asyncio
 from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import thread_time_ns
 from typing import Protocol, TypeVar
 
 from ledger.errors import RateLimited
+from node.clock import CpuMeter
 from node.core import ChainNode
 from node.rates import TokenBucket
 
@@ -43,24 +43,14 @@ class Readers:
 
     async def ask(self, client: str, chain: Asked, question: Callable[[ChainNode], T]) -> T:
         """A chain's answer to a client, in the client's turn. Raises as the question does, or `RateLimited`."""
-        reader = self._find(client)
-        spent_ns = 0
-
-        def measure(node: ChainNode) -> T:
-            nonlocal spent_ns
-            started_ns = thread_time_ns()
-            try:
-                return question(node)
-            finally:
-                spent_ns = thread_time_ns() - started_ns
-
+        reader, meter = self._find(client), CpuMeter()
         async with reader.turn:
             if reader.allowance_us.is_empty(self._clock()):
                 raise RateLimited(what="milliseconds of work", limit=SHARE_MS_PER_S)
             try:
-                return await chain.ask(measure)
+                return await chain.ask(lambda node: meter.run(lambda: question(node)))
             finally:
-                reader.allowance_us.spend(spent_ns // 1_000, self._clock())
+                reader.allowance_us.spend(meter.spent_ns // 1_000, self._clock())
 
     def _find(self, client: str) -> _Reader:
         reader = self._readers.get(client)

@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import thread_time_ns
 from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
@@ -26,7 +25,7 @@ from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
 from node.active_members import FinalMembers
 from node.anchor import Anchor
 from node.chain_thread import ChainThread
-from node.clock import ChainClock
+from node.clock import ChainClock, thread_cpu_ns
 from node.core import ChainNode
 from node.events import (
     Acknowledge,
@@ -286,9 +285,9 @@ class ChainHost:
             if work.total_us > _MAX_WORK_US and isinstance(event, MessageReceived):
                 work.left.append(event)
                 continue
-            started_ns = thread_time_ns()
+            started_ns = thread_cpu_ns()
             work.actions += self._write(self._core.step(event, self._clock.now_ms()))
-            spent_us = (thread_time_ns() - started_ns) // 1_000
+            spent_us = (thread_cpu_ns() - started_ns) // 1_000
             work.total_us += spent_us
             if isinstance(event, MessageReceived):
                 work.spent_us.append((event.peer, spent_us))
