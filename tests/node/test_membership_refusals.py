@@ -15,7 +15,6 @@ from node.client import Client
 from node.clock import now_ms
 from node.config import ListenAddress, SealingConfig, TlsConfig, save_genesis
 from node.keystore import save_key
-from node.messages import SESSION_BYTES, seal_batch
 from node.network import find_free_ports
 from node.queries import ChainQueries
 from node.runtime import Runtime
@@ -70,29 +69,20 @@ class Caller:
     """Says hello to a node, each time on a connection of its own."""
 
     def __init__(self, local, context, key):
-        self._local, self._context, self._key = local, context, key
-        self._session, self._number = bytes(SESSION_BYTES), 0
+        self._local, self._context = local, context
+        self._batches = local.batches(key)
 
     async def call(self, node, index=0):
         """None where the node listens, else the error's name."""
-        receiver, chain_id = self._local.keys[index].public_key, self._local.genesis.chain_id
-        self._number += 1
-        batch = seal_batch(
-            self._key,
-            chain_id=chain_id,
-            receiver=receiver,
-            session=self._session,
-            number=self._number,
-            sent_ms=0,
-            messages=(),
-        )
-        url = f"https://127.0.0.1:{node.peer_port}/p2p/{chain_id.hex()}"
+        receiver = self._local.keys[index].public_key
+        batch = self._batches.seal(receiver=receiver)
+        url = f"https://127.0.0.1:{node.peer_port}/p2p/{self._local.genesis.chain_id.hex()}"
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._context)) as session,
             session.post(url, data=batch, server_hostname=name_of_key(receiver)) as answer,
         ):
             if answer.status == 409:
-                self._session = bytes.fromhex((await answer.json())["values"]["session"])
+                self._batches.go_on((await answer.json())["values"])
                 return await self.call(node, index)
             return None if answer.status == 204 else (await answer.json())["error"]
 
