@@ -92,7 +92,7 @@ _SAFE_METHODS = ("GET", "HEAD")
 
 
 class HostView(Protocol):
-    """What the API needs of a hosted chain; its node may be read by asking, its genesis and parameters at any time."""
+    """A hosted chain as the API needs it; its node may be read by asking, its genesis and parameters at any time."""
 
     @property
     def name(self) -> str: ...
@@ -228,7 +228,7 @@ class Api:
         )
 
     def _find_own(self, chain: ChainQueries) -> str | None:
-        """What a chain calls this node's member."""
+        """The name of this node's member on a chain."""
         address = self._runtime.address
         return None if address is None else chain.members.name_of(address)
 

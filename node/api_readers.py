@@ -1,4 +1,4 @@
-"""What each client of the API may take of the chains' time: one question in progress, and a share of the CPU.
+"""The share of the chains' time that each client of the API may take: one question in progress, and a share of the CPU.
 
 So that whoever asks dear questions again and again keeps nobody waiting but itself.
 """

@@ -28,11 +28,11 @@ class ChainThread:
         self._is_closed = False
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What `call` returns or raises in the thread; the caller holds `settled`."""
+        """Make a call in the thread, and return or raise as it does; the caller holds `settled`."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def read(self, question: Callable[[], T]) -> T:
-        """What `question` finds in the node between two steps. Raises as it does, or `NodeStopping`.
+        """Ask the node between two steps, and return as `question` does. Raises as it does, or `NodeStopping`.
 
         Readers take turns, and each has the next one wait for as long as it has itself kept the thread:
         at least half of the time is the chain's.

@@ -1137,7 +1137,7 @@ class ChainNode:
         return [*fetch, *self._on_certified(certificate, None, now_ms)]
 
     def look_ahead(self) -> list[Action]:
-        """Whoever is ahead answers a status with its final certificate."""
+        """Tell peers where this node stands: one that is ahead answers with its final certificate."""
         return [Broadcast(message=self._gossip.status())]
 
     def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]:

@@ -84,7 +84,7 @@ class Core(Protocol):
 
 @dataclass(slots=True)
 class _Work:
-    """What came of some events in one call: actions that are still to be performed, and what was left for another."""
+    """The outcome of some events in one call: actions that are still to be performed, and what was left for another."""
 
     actions: list[Action] = field(default_factory=list)
     spent_us: list[tuple[PeerId, int]] = field(default_factory=list)
@@ -186,7 +186,7 @@ class ChainHost:
         self._inbox.drop_peer(peer)
 
     async def ask(self, question: Callable[[ChainNode], T]) -> T:
-        """What a question finds in the node between two steps: only what is on disk. It must change nothing.
+        """Ask the node between two steps, of what is on disk alone. The question must change nothing.
 
         Raises as the question does, or `NodeStopping`.
         """

@@ -1,4 +1,4 @@
-"""What peers may have served: a share of a chain's time each, by a model of what answers cost. Time is an argument.
+"""The serving budget of peers: a share of a chain's time each, by a model of what answers cost. Time is an argument.
 
 A request is in progress until what it cost has been paid off; who owes more than a burst is refused the next one.
 """
@@ -36,5 +36,5 @@ class Serving:
 
 
 def compute_cost_us(rows: int, size_bytes: int) -> int:
-    """What an answer costs in µs of CPU, in round numbers as measured on a small machine."""
+    """Price of an answer in µs of CPU, in round numbers as measured on a small machine."""
     return _REQUEST_US + _ROW_US * rows + size_bytes // _BYTES_PER_US

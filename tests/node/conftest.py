@@ -163,7 +163,7 @@ class LocalNetwork:
         return self.host(runtime, chain).node.chain.head.height
 
     async def events(self, runtime: Runtime, chain: str = CHAIN) -> AsyncIterator[dict[str, Any]]:
-        """What happens on a node's chain from now on, as its readers are told."""
+        """The events of a node's chain from now on, as its readers are told."""
         async with self.host(runtime, chain).subscribe() as events:
             while lines := await events.take():
                 for line in lines.splitlines():
