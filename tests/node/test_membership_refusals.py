@@ -174,7 +174,7 @@ async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
 
 
 def open_twin(local, number):
-    """A node with the key of n2 on another host: it has none of what the first has signed, and begins anew."""
+    """A node with the key of n2 on another host: it has none of what the first has signed, and its owner is sure."""
     peer_port, api_port = find_free_ports(2)
     changes = {
         "data_dir": local.configs[2].data_dir.with_name(f"twin-{number}"),
@@ -182,7 +182,7 @@ def open_twin(local, number):
         "api_listen": ListenAddress("127.0.0.1", api_port),
         "sealing": SealingConfig(core_share_ppm=local.configs[2].sealing.core_share_ppm // 4),
     }
-    return Runtime(local.configs[2].model_copy(update=changes))
+    return Runtime(local.configs[2].model_copy(update=changes), is_sure=True)
 
 
 async def test_two_hosts_with_one_key_give_themselves_away(make_local):

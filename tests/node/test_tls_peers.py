@@ -350,7 +350,7 @@ async def test_an_expired_certificate_is_replaced_without_stopping_anybody(make_
     files = local.configs[1].tls
     assert files is not None
     files.certificate.write_bytes(local.certify(1, from_days=-30, to_days=-1))
-    async with local.running() as [first, second]:
+    async with local.running(is_sure=True) as [first, second]:
         await local.until(lambda: local.height(first) >= 2)
         assert not any(view.connected for node in (first, second) for view in node.peer_views())
         assert second.certificate_view().days_left < 0
