@@ -100,7 +100,8 @@ class ChainHost:
 
     The node belongs to the chain's thread: others `ask`. What may be looked at from the event loop at any time are
     `members`, and what is replaced as a whole: the head, whose state never changes, the final hash, what a peer last
-    said of itself. On a disposable network, and there alone, a `policy` may be wrapped round the node: an attack.
+    said of itself, a relay that waits. On a disposable network, and there alone, a `policy` may be wrapped round the
+    node: an attack.
     """
 
     def __init__(
