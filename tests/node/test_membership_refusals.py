@@ -197,10 +197,11 @@ async def test_two_hosts_with_one_key_give_themselves_away(make_local):
     local = make_local(3)
     announcement = await seal_elsewhere(local)
     async with local.running(2) as [first]:
-        await local.until(lambda: local.height(first) >= 1)
+        await local.until(lambda: local.height(first) >= 5)  # more than the others come to before they hear of it
+        first_block = local.host(first).node.chain.hash_at(1)
         async with local.running(0, 1) as [node, _]:
-            ask = ChainQueries(local.host(node).node).get_account
-            await local.until(lambda: local.height(node) >= 2)
+            ask, chain = ChainQueries(local.host(node).node).get_account, local.host(node).node.chain
+            await local.until(lambda: chain.hash_at(1) == first_block)
             before_upt = ask("n2").credit_upt
             caller = Caller(local, make_client_context(local.configs[2].tls, PASSPHRASE), local.keys[2])
             assert await caller.call(node, announcement) is None
