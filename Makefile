@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 .PHONY: demo test faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 16
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
 
 $(READY): requirements/dev.lock pyproject.toml setup.py $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)

@@ -95,7 +95,7 @@ class Checkpoints:
         outcome = self._tally.add(vote)
         match outcome:
             case QuorumCertificate():
-                self._keep_certificate(outcome)
+                self.keep_certificate(outcome)
             case DoubleVote():
                 self.add_evidence(outcome)
         return outcome
@@ -119,7 +119,7 @@ class Checkpoints:
         if slot in self._certificates or is_old:
             return False
         self.check_certificate(certificate, state)
-        self._keep_certificate(certificate)
+        self.keep_certificate(certificate)
         return True
 
     def check_certificate(self, certificate: QuorumCertificate, state: State | None = None) -> None:
@@ -130,7 +130,9 @@ class Checkpoints:
 
     def keep_certificate(self, certificate: QuorumCertificate) -> None:
         """Take in one that has been verified."""
-        self._keep_certificate(certificate)
+        self._certificates.setdefault(certificate.statement.slot, certificate)
+        if len(self._certificates) > _KEPT:
+            del self._certificates[min(self._certificates)]
 
     def get_certificate(self, slot: int) -> QuorumCertificate | None:
         return self._certificates.get(slot)
@@ -179,11 +181,6 @@ class Checkpoints:
             recent = get_checkpoints(view)
             raise VoteTooFarAhead(slot=slot, last=min(recent[-1].slot if recent else 0, slot - 1))
         return voters
-
-    def _keep_certificate(self, certificate: QuorumCertificate) -> None:
-        self._certificates.setdefault(certificate.statement.slot, certificate)
-        if len(self._certificates) > _KEPT:
-            del self._certificates[min(self._certificates)]
 
     def _state(self, slot: int, block_hash: bytes, voters: Voters) -> Statement:
         return Statement(chain_id=self._chain_id, slot=slot, block_hash=block_hash, since_slot=voters.since_slot)

@@ -33,7 +33,7 @@ class Weighed:
 
 
 class Ancestry(Protocol):
-    """What lies below a block: the tree, or the tree and headers on it that have been judged."""
+    """The blocks below one: the tree, or the tree and headers on it that have been judged."""
 
     def get(self, block_hash: bytes) -> Entry | None: ...
 

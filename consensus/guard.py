@@ -1,4 +1,4 @@
-"""What a key has already signed, so that no crash makes it sign twice.
+"""The record of what a key has already signed, so that no crash makes it sign twice.
 
 The node fsyncs the record to a file of its own before anything it guards leaves the machine. A copy of that file may be
 put back, or used twice: whether it is the whole truth, only others can tell (`node.signing`).
@@ -50,11 +50,11 @@ class GuardRecord:
         return len(self.votes) < _KEPT or statement.slot > self.votes[0][0]
 
     def knows_seal(self, header: Header) -> bool:
-        """Whether a block of this key's need not have been sealed without this record."""
+        """True for a block of this key's that this record accounts for, or is too old to be in it."""
         return header.height <= self.height or header.parent in self.parents
 
     def knows_statement(self, statement: Statement) -> bool:
-        """Whether a vote of this key's need not have been signed without this record: of old slots nothing is kept."""
+        """True for a vote of this key's that this record accounts for, or is too old to be in it."""
         signed = dict(self.votes)
         if statement.slot in signed:
             return signed[statement.slot] in (statement.digest(), VOID)  # of a void one something is known to be signed

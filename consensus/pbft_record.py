@@ -44,7 +44,7 @@ class PbftRecord:
         return self.prepared is not None and self.prepared.view == self.view
 
     def knows(self, ballot: Ballot) -> bool:
-        """Whether a ballot of this replica's need not have been signed without this record."""
+        """True for a ballot of this replica's that this record accounts for, or is too old to be in it."""
         there, here = (height_of(ballot), view_of(ballot)), (self.height, self.view)
         if there != here:
             return there < here

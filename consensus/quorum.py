@@ -34,6 +34,7 @@ from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signi
 MAX_SIGNERS = MAX_SEALERS
 MAX_SLOTS_AHEAD = 4
 _MAX_VOTE_BYTES = 1_024
+_MAX_CERTIFICATE_BYTES = 1_000_000
 
 
 def max_faulty(n: int) -> int:
@@ -173,6 +174,11 @@ class QuorumCertificate:
 
     def to_value(self) -> Value:
         return (self.statement.to_value(), self.signatures)
+
+    @classmethod
+    def from_bytes(cls, raw: bytes) -> QuorumCertificate:
+        """Raises as `from_value` does."""
+        return cls.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
 
     @classmethod
     def from_value(cls, value: Value) -> QuorumCertificate:

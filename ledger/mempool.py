@@ -112,7 +112,7 @@ class Mempool:
                 del self._by_sender[transaction.sender], self._bytes_by_sender[transaction.sender]
 
     def find(self, sender: bytes, sequence: int) -> Transaction | None:
-        """What a sender has pending under a sequence."""
+        """The transaction that a sender has pending under a sequence."""
         return self._by_sender.get(sender, {}).get(sequence)
 
     def drop_stale(self, *, height: int, spent: Callable[[bytes], int]) -> tuple[Transaction, ...]:

@@ -32,7 +32,7 @@ def height_key(height: int) -> bytes:
 
 
 def header_key(height: int) -> bytes:
-    """Where the canonical header at a height stands, in its own bytes."""
+    """The key of the canonical header at a height, in its own bytes."""
     return _HEADER + height.to_bytes(8, "big")
 
 

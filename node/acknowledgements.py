@@ -50,7 +50,7 @@ _PASSING = frozenset(
 
 @dataclass(slots=True)
 class News:
-    """What is to be persisted, and what subscribers are told once it is."""
+    """Rows to be persisted, and what subscribers are told once it is."""
 
     changes: Changes = field(default_factory=list)
     events: list[Event] = field(default_factory=list)
@@ -112,7 +112,7 @@ class Acknowledgements:
         return news
 
     def keep(self, transactions: Sequence[Transaction]) -> Changes:
-        """What must be on disk before these are acknowledged."""
+        """Rows that must be on disk before these are acknowledged."""
         news = News(changes=journal.rows_to_keep(transactions))
         for transaction in transactions:
             self._open[transaction.id] = None
@@ -158,7 +158,7 @@ class Acknowledgements:
         in_place: InPlace,
         news: News,
     ) -> None:
-        """What stood so deep that its acknowledgement may have been forgotten counts as acknowledged."""
+        """Put back what a reorg took off. What stood so deep that it may have been forgotten counts as acknowledged."""
         old_height = removed[0].height if removed else 0
         for entry in reversed(removed):
             for transaction in _get_body(entry):
@@ -267,7 +267,7 @@ class Acknowledgements:
         return {_slot_of(tx): tx.id for tx in transactions if self._admission.spends_sequence(tx)}
 
     def _list_recent_sequences(self) -> dict[Slot, bytes]:
-        """Which transaction the blocks below the head hold for a sender's sequence."""
+        """The transactions of the blocks below the head, by sender and sequence."""
         top = self._chain.head.height
         hashes = [self._chain.hash_at(height) for height in range(max(0, top - WINDOW), top + 1)]
         blocks = [self._chain.get_block(block_hash) for block_hash in hashes if block_hash is not None]

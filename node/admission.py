@@ -38,7 +38,7 @@ class Admission:
         self._view: tuple[State, Overlay] | None = None
 
     def spends_sequence(self, transaction: Transaction) -> bool:
-        """Whether it takes its sender's next sequence: a producer's own kinds do not."""
+        """True where it takes its sender's next sequence: a producer's own kinds do not."""
         return transaction.kind not in self._contracts.producer_handlers
 
     def on_head(self) -> None:

@@ -213,7 +213,7 @@ class EndingInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionStatus:
-    """Where a transaction is: "pending", "included" with its block, or "not-executed" and why."""
+    """The state of a transaction: "pending", "included" with its block, or "not-executed" and why."""
 
     id: str
     status: str

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections import OrderedDict
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import asdict
@@ -75,7 +74,7 @@ from node.metrics import CONTENT_TYPE, render_metrics
 from node.outages import Outage
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries import ChainQueries, parse_hash, show_value
-from node.rates import TokenBucket
+from node.rates import Accounts, TokenBucket
 from node.subscribers import Subscription
 from node.turns import describe_turns
 
@@ -93,7 +92,7 @@ _SAFE_METHODS = ("GET", "HEAD")
 
 
 class HostView(Protocol):
-    """What the API needs of a hosted chain; its node may be read by asking, its genesis and parameters at any time."""
+    """A hosted chain as the API needs it; its node may be read by asking, its genesis and parameters at any time."""
 
     @property
     def name(self) -> str: ...
@@ -229,7 +228,7 @@ class Api:
         )
 
     def _find_own(self, chain: ChainQueries) -> str | None:
-        """What a chain calls this node's member."""
+        """The name of this node's member on a chain."""
         address = self._runtime.address
         return None if address is None else chain.members.name_of(address)
 
@@ -441,19 +440,12 @@ class RateLimiter:
 
     def __init__(self, *, per_s: int, burst: int, clock: Callable[[], int]) -> None:
         self._per_s = per_s
-        self._burst = burst
         self._clock = clock
-        self._buckets: OrderedDict[str, TokenBucket] = OrderedDict()
+        self._buckets: Accounts[str, TokenBucket] = Accounts(lambda: TokenBucket(burst, per_s), limit=_MAX_CLIENTS)
 
     def check(self, client: str) -> None:
         """Raises `RateLimited`."""
-        bucket = self._buckets.get(client)
-        if bucket is None:
-            bucket = self._buckets[client] = TokenBucket(self._burst, self._per_s)
-            if len(self._buckets) > _MAX_CLIENTS:
-                self._buckets.popitem(last=False)
-        self._buckets.move_to_end(client)
-        if not bucket.take(1, self._clock()):
+        if not self._buckets.find(client).take(1, self._clock()):
             raise RateLimited(what="requests", limit=self._per_s)
 
     @property

@@ -1,4 +1,4 @@
-"""What each client of the API may take of the chains' time: one question in progress, and a share of the CPU.
+"""The share of the chains' time that each client of the API may take: one question in progress, and a share of the CPU.
 
 So that whoever asks dear questions again and again keeps nobody waiting but itself.
 """
@@ -6,15 +6,14 @@ So that whoever asks dear questions again and again keeps nobody waiting but its
 from __future__ import annotations
 
 import asyncio
-from collections import OrderedDict
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from time import thread_time_ns
 from typing import Protocol, TypeVar
 
 from ledger.errors import RateLimited
+from node.clock import CpuMeter
 from node.core import ChainNode
-from node.rates import TokenBucket
+from node.rates import Accounts, TokenBucket
 
 T = TypeVar("T")
 SHARE_MS_PER_S = 500  # of a chain's thread, for one client
@@ -39,34 +38,15 @@ class Readers:
 
     def __init__(self, clock: Callable[[], int]) -> None:
         self._clock = clock
-        self._readers: OrderedDict[str, _Reader] = OrderedDict()
+        self._readers: Accounts[str, _Reader] = Accounts(_Reader, limit=_MAX_CLIENTS)
 
     async def ask(self, client: str, chain: Asked, question: Callable[[ChainNode], T]) -> T:
         """A chain's answer to a client, in the client's turn. Raises as the question does, or `RateLimited`."""
-        reader = self._find(client)
-        spent_ns = 0
-
-        def measure(node: ChainNode) -> T:
-            nonlocal spent_ns
-            started_ns = thread_time_ns()
-            try:
-                return question(node)
-            finally:
-                spent_ns = thread_time_ns() - started_ns
-
+        reader, meter = self._readers.find(client), CpuMeter()
         async with reader.turn:
             if reader.allowance_us.is_empty(self._clock()):
                 raise RateLimited(what="milliseconds of work", limit=SHARE_MS_PER_S)
             try:
-                return await chain.ask(measure)
+                return await chain.ask(lambda node: meter.run(lambda: question(node)))
             finally:
-                reader.allowance_us.spend(spent_ns // 1_000, self._clock())
-
-    def _find(self, client: str) -> _Reader:
-        reader = self._readers.get(client)
-        if reader is None:
-            reader = self._readers[client] = _Reader()
-            if len(self._readers) > _MAX_CLIENTS:
-                self._readers.popitem(last=False)
-        self._readers.move_to_end(client)
-        return reader
+                reader.allowance_us.spend(meter.spent_ns // 1_000, self._clock())

@@ -8,12 +8,13 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from time import thread_time
 from typing import TypeVar
 
 from ledger.errors import NodeStopping
+from node.clock import CpuMeter
 
 T = TypeVar("T")
+_NS_PER_S = 1_000_000_000
 
 
 class ChainThread:
@@ -27,35 +28,25 @@ class ChainThread:
         self._is_closed = False
 
     async def run(self, call: Callable[[], T]) -> T:
-        """What `call` returns or raises in the thread; the caller holds `settled`."""
+        """Make a call in the thread, and return or raise as it does; the caller holds `settled`."""
         return await asyncio.get_running_loop().run_in_executor(self._executor, call)
 
     async def read(self, question: Callable[[], T]) -> T:
-        """What `question` finds in the node between two steps. Raises as it does, or `NodeStopping`.
+        """Ask the node between two steps, and return as `question` does. Raises as it does, or `NodeStopping`.
 
         Readers take turns, and each has the next one wait for as long as it has itself kept the thread:
         at least half of the time is the chain's.
         """
-        loop = asyncio.get_running_loop()
-        spent_s = 0.0
-
-        def ask() -> T:
-            nonlocal spent_s
-            started_s = thread_time()
-            try:
-                return question()
-            finally:
-                spent_s = thread_time() - started_s
-
+        loop, meter = asyncio.get_running_loop(), CpuMeter()
         async with self._reading:
             await asyncio.sleep(self._readable_s - loop.time())
             try:
                 async with self.settled:
                     if self._is_closed:
                         raise NodeStopping
-                    return await self.run(ask)
+                    return await self.run(lambda: meter.run(question))
             finally:
-                self._readable_s = loop.time() + spent_s
+                self._readable_s = loop.time() + meter.spent_ns / _NS_PER_S
 
     def close(self) -> None:
         """Finish the call at work and take no further one."""

@@ -187,7 +187,7 @@ class Client:
     # --- transactions ----------------------------------------------------------------------------------
 
     async def transaction(self, transaction_id: str | bytes) -> TransactionStatus:
-        """Where a transaction is, or why it will never be executed. Raises `RemoteNotFound` where nothing is known."""
+        """A transaction's place, or why it will never be executed. Raises `RemoteNotFound` where nothing is known."""
         return await self._get(TransactionStatus, self._path("tx", _show_id(transaction_id)))
 
     async def wait_for(

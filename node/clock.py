@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
+from typing import TypeVar
 
+T = TypeVar("T")
 LEAST_STEP_MS = 50  # by which the wall clock has to be off the steady one to count as set
 _LONGEST_LOOK_MS = 10  # between the two readings of a comparison; one that took longer says nothing
 
@@ -53,3 +56,18 @@ class ChainClock:
 def thread_cpu_ns() -> int:
     """CPU time this thread has used."""
     return time.thread_time_ns()
+
+
+class CpuMeter:
+    """The CPU time of one call, which is made in another thread than that which wants to know; 0 until it is over."""
+
+    def __init__(self) -> None:
+        self.spent_ns = 0
+
+    def run(self, call: Callable[[], T]) -> T:
+        """What `call` returns or raises."""
+        started_ns = thread_cpu_ns()
+        try:
+            return call()
+        finally:
+            self.spent_ns = thread_cpu_ns() - started_ns

@@ -116,7 +116,6 @@ from node.skeleton import Skeleton
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_DEFERRED_PER_PRODUCER = 4
 _MAX_BAD = 1_024  # hashes of condemned blocks
-_MAX_CERTIFICATE_BYTES = 1_000_000
 _MAX_RELAY_BYTES = 2_000_000
 _MAX_FINAL_DEPTH = 4 * WINDOW
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
@@ -253,7 +252,7 @@ class ChainNode:
                 repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
                 status = Broadcast(message=self._gossip.status())
                 repeat += self._ask_for_own(self._gossip.peers)
-                stalled = self._give_up_stalled(now_ms)
+                stalled = self._give_up_stalled()
                 return [again, status, *repeat, *self._remind_of_pending(), *stalled, *self._catch_up(now_ms)]
             case "reseal":
                 return self._restart_sealing(now_ms)
@@ -470,7 +469,7 @@ class ChainNode:
         return actions
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
-        certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
+        certificate = QuorumCertificate.from_bytes(raw)
         block_hash = certificate.statement.block_hash
         header = self.chain.get_header(block_hash)
         if header is not None and header.height <= self.chain.final_height and self.chain.is_canonical(header):
@@ -900,7 +899,7 @@ class ChainNode:
 
     def _load_certificate(self, row: bytes) -> QuorumCertificate | None:
         raw = self._store.get(row)
-        return None if raw is None else QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_CERTIFICATE_BYTES))
+        return None if raw is None else QuorumCertificate.from_bytes(raw)
 
     def _pending_votes(self) -> tuple[bytes, ...]:
         """Votes on checkpoints that are still open, said again for whoever missed them."""
@@ -1138,7 +1137,7 @@ class ChainNode:
         return [*fetch, *self._on_certified(certificate, None, now_ms)]
 
     def look_ahead(self) -> list[Action]:
-        """Whoever is ahead answers a status with its final certificate."""
+        """Tell peers where this node stands: one that is ahead answers with its final certificate."""
         return [Broadcast(message=self._gossip.status())]
 
     def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]:
@@ -1221,7 +1220,7 @@ class ChainNode:
         certified = (*self._checkpoints.certified, *(one for said in self._unproven.values() for one in said))
         return any(block_hash in skeleton for block_hash in certified)
 
-    def _give_up_stalled(self, now_ms: int) -> list[Action]:
+    def _give_up_stalled(self) -> list[Action]:
         """A heartbeat: drop a skeleton that has made no progress for too many of them, and blame who sent it."""
         stalled = self._sync.on_beat()
         if stalled is None or not stalled.was_asked_for or stalled.source not in self._gossip.peers:

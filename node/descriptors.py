@@ -34,7 +34,7 @@ class Share:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Shares:
-    """What the two ports take, neither at the other's cost."""
+    """The shares of the two ports, neither at the other's cost."""
 
     peers: Share
     clients: Share
@@ -68,7 +68,7 @@ def first_reserved(limit: int, *, chains: int) -> int:
 
 
 def share_out(limit: int, *, chains: int, peers: int, opened: int) -> Shares:
-    """What each port may take of a limit, where so many files are `opened` before it listens.
+    """Divide a limit between the two ports, where so many files are `opened` before it listens.
 
     Whoever wants a connection to each of `peers` for each chain finds a descriptor. Raises `TooFewDescriptors`.
     """
@@ -87,7 +87,7 @@ def _divide(places: int) -> Share:
 
 
 def make_socket_factory(first_reserved: int) -> Callable[[Any], socket.socket]:
-    """What makes the sockets of connections to others; it raises `OSError` where only the reserve is left."""
+    """The maker of sockets for connections to others; it raises `OSError` where only the reserve is left."""
 
     def make(address: Any) -> socket.socket:
         family, kind, protocol, *_ = address

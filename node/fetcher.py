@@ -19,8 +19,9 @@ class _Want:
 
 
 class Fetcher:
-    """What is wanted, who has it, and who has been asked. Bounded in wants, in all and by the peer that spoke of them
-    first, in sources and load per peer.
+    """Wants, their sources, and who has been asked.
+
+    Bounded in wants, in all and by the peer that spoke of them first, in sources and in load per peer.
     """
 
     def __init__(self, *, timeout_ms: int, max_wanted: int, max_offered: int, max_per_peer: int) -> None:

@@ -11,10 +11,7 @@ from collections.abc import Callable, Container
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.codec import decode
 from ledger.errors import UnprovenHeaders
-
-_MAX_BYTES = 1_000_000
 
 
 def prove_headers(
@@ -43,7 +40,7 @@ def read_header_proof(headers: tuple[Header, ...], raw: bytes) -> QuorumCertific
     """
     if not raw:
         raise UnprovenHeaders(count=len(headers))
-    certificate = QuorumCertificate.from_value(decode(raw, max_bytes=_MAX_BYTES))
+    certificate = QuorumCertificate.from_bytes(raw)
     if certificate.statement.block_hash != headers[-1].hash:
         raise UnprovenHeaders(count=len(headers))
     return certificate

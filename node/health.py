@@ -28,7 +28,7 @@ def is_answering(address: tuple[str, int] = _ADDRESS, *, patience_s: float = _PA
 
 
 def is_fresh(file: str, *, within_s: float = _FRESH_S) -> bool:
-    """Whether a file has been touched lately; what is dated ahead was touched before the clock was set back."""
+    """True for a file that has been touched lately; what is dated ahead was touched before the clock was set back."""
     try:
         return abs(time.time() - os.stat(file).st_mtime) < within_s  # noqa: TID251 - a driver, and of another process's file
     except OSError:

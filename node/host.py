@@ -11,7 +11,6 @@ import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
-from time import thread_time_ns
 from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
@@ -26,7 +25,7 @@ from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
 from node.active_members import FinalMembers
 from node.anchor import Anchor
 from node.chain_thread import ChainThread
-from node.clock import ChainClock
+from node.clock import ChainClock, thread_cpu_ns
 from node.core import ChainNode
 from node.events import (
     Acknowledge,
@@ -85,7 +84,7 @@ class Core(Protocol):
 
 @dataclass(slots=True)
 class _Work:
-    """What came of some events in one call: actions that are still to be performed, and what was left for another."""
+    """The outcome of some events in one call: actions that are still to be performed, and what was left for another."""
 
     actions: list[Action] = field(default_factory=list)
     spent_us: list[tuple[PeerId, int]] = field(default_factory=list)
@@ -101,7 +100,8 @@ class ChainHost:
 
     The node belongs to the chain's thread: others `ask`. What may be looked at from the event loop at any time are
     `members`, and what is replaced as a whole: the head, whose state never changes, the final hash, what a peer last
-    said of itself. On a disposable network, and there alone, a `policy` may be wrapped round the node: an attack.
+    said of itself, a relay that waits. On a disposable network, and there alone, a `policy` may be wrapped round the
+    node: an attack.
     """
 
     def __init__(
@@ -187,7 +187,7 @@ class ChainHost:
         self._inbox.drop_peer(peer)
 
     async def ask(self, question: Callable[[ChainNode], T]) -> T:
-        """What a question finds in the node between two steps: only what is on disk. It must change nothing.
+        """Ask the node between two steps, of what is on disk alone. The question must change nothing.
 
         Raises as the question does, or `NodeStopping`.
         """
@@ -286,9 +286,9 @@ class ChainHost:
             if work.total_us > _MAX_WORK_US and isinstance(event, MessageReceived):
                 work.left.append(event)
                 continue
-            started_ns = thread_time_ns()
+            started_ns = thread_cpu_ns()
             work.actions += self._write(self._core.step(event, self._clock.now_ms()))
-            spent_us = (thread_time_ns() - started_ns) // 1_000
+            spent_us = (thread_cpu_ns() - started_ns) // 1_000
             work.total_us += spent_us
             if isinstance(event, MessageReceived):
                 work.spent_us.append((event.peer, spent_us))

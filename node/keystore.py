@@ -148,7 +148,7 @@ def _read_private(file: Path) -> bytes:
 
 
 def is_for_us_alone(mode: int, owner: int, group: int, *, user: int, groups: Container[int]) -> bool:
-    """Whether a file is out of others' reach. `user` and `groups` are this process's.
+    """True for a file that is out of others' reach. `user` and `groups` are this process's.
 
     A group may read where root owns the file, the group is ours and we are not root: it has been mounted for us.
     """
@@ -158,7 +158,7 @@ def is_for_us_alone(mode: int, owner: int, group: int, *, user: int, groups: Con
 
 
 def _remedy(file: Path, owner: int) -> str:
-    """What helps whoever may change the file, which is its owner."""
+    """Advice to the file's owner, who alone may change it."""
     user = os.geteuid()
     if user in (owner, 0):
         return f"chmod 600 {file}"

@@ -163,7 +163,7 @@ class Listener:
         self._by_handler.pop(handler, None)
 
     def note_waiting(self, connection: _Connection, is_waiting: bool) -> None:
-        """Whether this node waits for a connection that has talked, or the other way round."""
+        """Note that this node waits for a connection that has talked, or the other way round."""
         if connection not in self._talking:
             return
         if is_waiting:

@@ -354,5 +354,5 @@ def open_batch(
 
 
 def is_next(number: int, last: int) -> bool:
-    """Whether a batch may have that number after one that had `last`."""
+    """True where a batch may have that number after one that had `last`."""
     return last < number <= last + _MAX_LEAP

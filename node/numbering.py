@@ -11,7 +11,7 @@ Sender: TypeAlias = tuple[str, bytes]  # a chain's name and a public key
 
 
 class Numbering:
-    """What has been sent under each key and may still be executed; clients that share one number nothing twice.
+    """The sequences sent under each key that may still be executed; clients that share one number nothing twice.
 
     A number counts until the chain has spent it or its transaction has expired, so that one that came to nothing
     leaves no gap for good.

@@ -39,11 +39,11 @@ class Outage:
 
     @property
     def remedy(self) -> str:
-        """What to do, in a line."""
+        """Advice to the owner, in a line."""
         return REMEDIES.get(self.error.code, "gridmerit doctor").format(**self.error.values)
 
     def to_refusal(self) -> ChainOut:
-        """What whoever asks for the chain is told."""
+        """The answer to whoever asks for the chain."""
         return ChainOut(chain=self.chain, code=self.error.code, detail=str(self.error))
 
 

@@ -153,7 +153,7 @@ class _Step:
 
 
 def _read_step(text: bytes) -> _Step | None:
-    """What a receiver says to a sender that is out of step; None where it is not that."""
+    """The step to go on with, from the answer to a sender that is out of step; None where it is not that."""
     try:
         values = json.loads(text)["values"]
         session, last = bytes.fromhex(values["session"]), values["last"]

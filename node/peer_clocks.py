@@ -28,7 +28,7 @@ class ClockView:
 
 
 class PeerClocks:
-    """What peers' clocks have shown of late, against a steady one that is never set. `limit_ms` is when ours is off."""
+    """The clocks of peers as shown of late, against a steady one that is never set. `limit_ms` is when ours is off."""
 
     def __init__(self, limit_ms: int) -> None:
         self._limit_ms = limit_ms

@@ -1,4 +1,4 @@
-"""What a node thinks of its peers: scores that decay, bans that expire, rate limits.
+"""The standing of a node's peers: scores that decay, bans that expire, rate limits.
 
 Pure: time is an argument, and of a clock that is never set.
 """

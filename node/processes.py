@@ -35,7 +35,7 @@ class NodeState:
     problem: str = ""
 
     def runs(self, chain: str) -> bool:
-        """Whether it answers and the chain is not out."""
+        """True where it answers and the chain is not out."""
         return self.status is not None and any(one.chain == chain for one in self.status.chains)
 
 
@@ -152,7 +152,7 @@ async def get_state(network: Network, node: NodeEntry) -> NodeState:
 
 
 def is_healthy(network: Network, state: NodeState, *, but: Collection[str] = ()) -> bool:
-    """Whether it answers and is connected to everybody else, those with these keys left out."""
+    """True where it answers and is connected to all others but those with these keys."""
     return state.status is not None and not _list_lost(network, state.status, but)
 
 

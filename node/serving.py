@@ -1,4 +1,4 @@
-"""What peers may have served: a share of a chain's time each, by a model of what answers cost. Time is an argument.
+"""The serving budget of peers: a share of a chain's time each, by a model of what answers cost. Time is an argument.
 
 A request is in progress until what it cost has been paid off; who owes more than a burst is refused the next one.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from ledger.errors import ServedTooMuch
 from node.events import PeerId
-from node.rates import TokenBucket
+from node.rates import Accounts, TokenBucket
 
 SHARE_US_PER_S = 100_000  # a tenth of the time: 16 000 headers, or 20 MB of blocks, each second
 BURST_US = 500_000
@@ -21,23 +21,20 @@ class Serving:
     """An account per peer, in µs; whose last request is longest ago is forgotten first."""
 
     def __init__(self) -> None:
-        self._accounts: dict[PeerId, TokenBucket] = {}
+        self._accounts: Accounts[PeerId, TokenBucket] = Accounts(
+            lambda: TokenBucket(BURST_US, SHARE_US_PER_S), limit=_MAX_PEERS
+        )
 
     def check(self, peer: PeerId, now_ms: int) -> None:
         """Raise `ServedTooMuch` while a peer has had more than its share."""
-        account = self._accounts.get(peer)
-        if account is not None and account.is_empty(now_ms):
+        if self._accounts.find(peer).is_empty(now_ms):
             raise ServedTooMuch(limit=SHARE_US_PER_S // 1_000)
 
     def charge(self, peer: PeerId, now_ms: int, *, rows: int, size_bytes: int) -> None:
         """Count an answer, in full even where it is more than the peer's share."""
-        account = self._accounts.pop(peer, None) or TokenBucket(BURST_US, SHARE_US_PER_S)
-        account.spend(compute_cost_us(rows, size_bytes), now_ms)
-        self._accounts[peer] = account
-        if len(self._accounts) > _MAX_PEERS:
-            del self._accounts[next(iter(self._accounts))]
+        self._accounts.find(peer).spend(compute_cost_us(rows, size_bytes), now_ms)
 
 
 def compute_cost_us(rows: int, size_bytes: int) -> int:
-    """What an answer costs in µs of CPU, in round numbers as measured on a small machine."""
+    """Price of an answer in µs of CPU, in round numbers as measured on a small machine."""
     return _REQUEST_US + _ROW_US * rows + size_bytes // _BYTES_PER_US

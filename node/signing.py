@@ -1,4 +1,4 @@
-"""Whether a node may sign: what its record says of its own key is a claim like any other until others bear it out.
+"""The right of a node to sign: what its record says of its own key is a claim like any other until others bear it out.
 
 A directory may have been put back as it was yesterday, or be in use twice, and neither shows in it. So after every
 start a member signs nothing before f + 1 others, at least one of them honest, have said where they stand and which of
@@ -48,7 +48,7 @@ class Signing:
 
     @property
     def is_waiting(self) -> bool:
-        """Whether the answers of others are still needed."""
+        """True while the answers of others are needed."""
         return self._key is not None and not self._is_confirmed
 
     def unasked(self, peers: Iterable[PeerId]) -> list[PeerId]:
@@ -56,7 +56,7 @@ class Signing:
         return [peer for peer in peers if peer not in self._told] if self.is_waiting else []
 
     def hear(self, peer: PeerId, standing: Standing) -> None:
-        """A peer has answered. Its first answer counts, so that nobody can keep moving on."""
+        """Note a peer's answer. The first one counts, so that nobody can keep moving on."""
         if self.is_waiting:
             self._told.setdefault(peer, standing)
 
@@ -71,7 +71,7 @@ class Signing:
         return True
 
     def get_state(self, silent_until: int) -> SigningState:
-        """Where the key stands, given what its record says."""
+        """The state of the key, given the height that its record has it silent until."""
         if self._key is None:
             return "observer"
         if not self.is_sure and self._chain.final_height < silent_until:

@@ -80,7 +80,7 @@ class Skeleton:
         return self._certificates.get(block_hash)
 
     def is_certified(self, block_hash: bytes) -> bool:
-        """Whether a quorum stands behind one of the headers, or behind one above it."""
+        """True where a quorum stands behind one of the headers, or behind one above it."""
         return self._heights.get(block_hash, self._certified_height + 1) <= self._certified_height
 
     # --- growing ---------------------------------------------------------------------------------

@@ -49,7 +49,7 @@ class Subscription:
 
     @property
     def is_behind(self) -> bool:
-        """Whether the next line for this reader is gone."""
+        """True once the next line for this reader is gone."""
         return self._next < self._owner.oldest
 
 

@@ -59,12 +59,12 @@ class Sync:
 
     @property
     def is_far_behind(self) -> bool:
-        """Whether better blocks keep coming, and so many are left that it is no use to build on the head of now."""
+        """True while better blocks keep coming, and so many are left that it is no use to build on the head of now."""
         return self._skeleton is not None and self.is_moving and len(self._skeleton) > FAR_BEHIND
 
     @property
     def is_moving(self) -> bool:
-        """Whether blocks of the skeleton keep becoming the head."""
+        """True while blocks of the skeleton keep becoming the head."""
         return self._has_moved and self._beats < _MOVING_BEATS
 
     @property
@@ -85,7 +85,7 @@ class Sync:
         return True
 
     def may_look(self, now_ms: int) -> bool:
-        """Whether to ask one more peer that says it is ahead."""
+        """True where one more peer that says it is ahead may be asked."""
         return sum(now_ms < asked.deadline_ms for asked in self._asked.values()) < _MAX_LOOKING
 
     def begin_round(self, peer: PeerId) -> None:
@@ -97,7 +97,7 @@ class Sync:
         return self._asked.pop(peer, None)
 
     def is_out_of_place(self, peer: PeerId, asked: Asked, headers: tuple[Header, ...]) -> bool:
-        """Whether an answer continues a skeleton that has been given up since: nobody's fault."""
+        """True for an answer that continues a skeleton given up since: nobody's fault."""
         parent, mine = headers[0].parent, self._find_skeleton_of(peer)
         return asked.goes_on and not self._is_known(parent) and (mine is None or parent not in mine)
 

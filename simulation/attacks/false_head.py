@@ -31,7 +31,7 @@ FalseHeadKind = Literal["headers", "silence", "parents", "certificates", "dated-
 
 
 class FalseHeadSettings(Settings):
-    """What to make up, how much and how often."""
+    """Settings: what to make up, how much and how often."""
 
     kind: FalseHeadKind = Field(default="headers", description="what to claim, or to flood with")
     count: int = Field(default=64, ge=1, le=512, description="headers in an answer, or blocks in a burst")

@@ -16,33 +16,36 @@ MAY_IMPORT = {
 }
 PURE_NODE = {
     "acknowledgements",
-    "core",
-    "events",
-    "messages",
-    "candidate",
     "admission",
+    "agreement",
+    "anchor",
+    "announcements",
+    "answers",
+    "candidate",
+    "contacts",
+    "contracts",
+    "core",
+    "credit_queries",
+    "events",
+    "evidence",
     "fetcher",
     "gossip",
-    "rates",
-    "serving",
-    "anchor",
-    "signing",
-    "sync",
-    "skeleton",
-    "header_proofs",
-    "announcements",
-    "queries",
-    "proofs",
-    "contracts",
-    "names",
-    "metrics",
-    "peer_clocks",
     "grid_queries",
-    "credit_queries",
-    "relays",
-    "contacts",
     "handovers",
-    "evidence",
+    "header_proofs",
+    "messages",
+    "metrics",
+    "names",
+    "peer_clocks",
+    "peers",
+    "proofs",
+    "queries",
+    "rates",
+    "relays",
+    "serving",
+    "signing",
+    "skeleton",
+    "sync",
 }
 SIMULATION_MAY_SEE = {"node.anchor", "node.core", "node.events", "node.messages", "node.contracts"}
 IO_MODULES = {
@@ -140,6 +143,15 @@ def test_pure_modules_do_no_io(path):
     for module, _ in imports_of(path):
         used = module.split(".")[0]
         assert used not in IO_MODULES - allowed, f"{path} imports {module}"
+
+
+def test_pure_modules_of_the_node_see_no_others_of_it():
+    """So a module that is pure by name cannot do I/O through one that is not in the table."""
+    modules = {path.stem for path in (ROOT / "node").glob("*.py")}
+    for name in sorted(PURE_NODE):
+        imported = [module.split(".") for module, _ in imports_of(ROOT / "node" / f"{name}.py")]
+        others = modules & {parts[1] for parts in imported if parts[0] == "node" and len(parts) > 1} - PURE_NODE
+        assert not others, f"node/{name}.py imports {others}"
 
 
 def test_every_package_says_what_it_owns():

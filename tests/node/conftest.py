@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from functools import cache
@@ -13,16 +13,17 @@ from typing import Any, Literal
 
 import pytest
 
-from ledger.codec import Value
+from ledger.codec import Value, encode
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
-from ledger.signatures import SigningKey
+from ledger.signatures import SigningKey, signing_digest
 from ledger.transaction import Transaction, make_transaction
 from node.certificates import DAY_MS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import NodeConfig, save_genesis
 from node.host import ChainHost
 from node.keystore import save_key, save_passphrase
+from node.messages import SESSION_BYTES, Message, seal_batch
 from node.network import calibrate, find_free_ports, measure_nonces_per_s
 from node.runtime import Runtime
 
@@ -41,6 +42,45 @@ SIBLINGS = {
 CORE_SHARE_PPM = 50_000
 PASSPHRASE = b"0" * 64  # as if generated, so that opening a key costs little
 PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
+
+
+class Batches:
+    """The batches of one sender to one node on one chain, numbered within the session that the node has told."""
+
+    def __init__(self, key: SigningKey, *, receiver: bytes, chain_id: bytes) -> None:
+        self._key, self._receiver, self._chain_id = key, receiver, chain_id
+        self.session, self.number = bytes(SESSION_BYTES), 0
+
+    def seal(
+        self,
+        *messages: Message,
+        key: SigningKey | None = None,
+        receiver: bytes | None = None,
+        chain_id: bytes | None = None,
+        session: bytes | None = None,
+        number: int | None = None,
+    ) -> bytes:
+        """The next batch, in its place or with another key, receiver, chain, session or number."""
+        self.number += 1
+        return seal_batch(
+            key or self._key,
+            chain_id=chain_id or self._chain_id,
+            receiver=receiver or self._receiver,
+            session=session or self.session,
+            number=self.number if number is None else number,
+            sent_ms=0,
+            messages=messages,
+        )
+
+    def seal_body(self, body: bytes) -> bytes:
+        """A batch that is well signed, whatever it says."""
+        self.number += 1
+        signed = (self._key.public_key, self._receiver, self.session, self.number.to_bytes(8, "big"), bytes(8), body)
+        return encode((*signed, self._key.sign(signing_digest("batch", self._chain_id, encode(signed)))))
+
+    def go_on(self, values: Mapping[str, Any]) -> None:
+        """Go on as the answer to a batch that was out of step says, which every sender hears once."""
+        self.session, self.number = bytes.fromhex(values["session"]), values["last"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -107,6 +147,11 @@ class LocalNetwork:
             payload=payload,
         )
 
+    def batches(self, sender: int | SigningKey, receiver: int = 0) -> Batches:
+        """Those of a node, or of a key, to a node on the trading chain."""
+        key = self.keys[sender] if isinstance(sender, int) else sender
+        return Batches(key, receiver=self.keys[receiver].public_key, chain_id=self.genesis.chain_id)
+
     @staticmethod
     def host(runtime: Runtime, chain: str = CHAIN) -> ChainHost:
         return runtime.chains[chain]
@@ -118,7 +163,7 @@ class LocalNetwork:
         return self.host(runtime, chain).node.chain.head.height
 
     async def events(self, runtime: Runtime, chain: str = CHAIN) -> AsyncIterator[dict[str, Any]]:
-        """What happens on a node's chain from now on, as its readers are told."""
+        """The events of a node's chain from now on, as its readers are told."""
         async with self.host(runtime, chain).subscribe() as events:
             while lines := await events.take():
                 for line in lines.splitlines():

@@ -55,7 +55,7 @@ SHORT = Form(before_s=3, during_s=5, after_s=3, scored_within_s=15, stall_ms=500
 
 @dataclass(frozen=True, kw_only=True)
 class Result:
-    """What has come of one liar."""
+    """The outcome of one liar."""
 
     name: str
     engine: str
@@ -115,7 +115,7 @@ async def try_liars(names: Sequence[str], home: Path, form: Form) -> AsyncIterat
 
 
 async def try_liar(stage: Stage, name: str, before: Window, quiet: Seen, form: Form) -> Result:
-    """What comes of one, and of the network once it has gone; `quiet` is how honest nodes looked before."""
+    """The outcome of one, and of the network once it has gone; `quiet` is how honest nodes looked before."""
     liar = LIARS[name]
     answers: Counter[str] = Counter()
     async with stage.watching() as seen, lying(stage, name, answers):

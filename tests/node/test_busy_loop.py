@@ -12,22 +12,11 @@ from time import thread_time
 import pytest
 
 from consensus.seal import search
-from ledger.codec import encode
-from ledger.signatures import signing_digest
 from ledger.store import LevelStore
 from node.core import RESEAL, ChainNode
 from node.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
 from node.guard_file import GuardFile
-from node.messages import (
-    MAX_BATCH_MESSAGES,
-    MAX_ITEMS,
-    SESSION_BYTES,
-    GetHeaders,
-    GetTransactions,
-    Status,
-    TransactionIds,
-    seal_batch,
-)
+from node.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTransactions, Status, TransactionIds
 
 BLOCKS = 600
 STEP_MS = 1_000
@@ -90,39 +79,18 @@ class LoopWatch:
 
 
 class Speaker:
-    """What n1 says to n0."""
+    """Speaks for n1 to n0, in other threads."""
 
     def __init__(self, local, runtime):
         self._local, self._runtime = local, runtime
-        self._session, self._number = bytes(SESSION_BYTES), 0
-
-    def seal(self, messages):
-        self._number += 1
-        receiver, chain_id = self._local.keys[0].public_key, self._local.genesis.chain_id
-        return seal_batch(
-            self._local.keys[1],
-            chain_id=chain_id,
-            receiver=receiver,
-            session=self._session,
-            number=self._number,
-            sent_ms=0,
-            messages=messages,
-        )
-
-    def seal_body(self, body):
-        """A batch that is well signed, whatever it says."""
-        self._number += 1
-        key, receiver = self._local.keys[1], self._local.keys[0].public_key
-        signed = (key.public_key, receiver, self._session, self._number.to_bytes(8, "big"), bytes(8), body)
-        digest = signing_digest("batch", self._local.genesis.chain_id, encode(signed))
-        return encode((*signed, key.sign(digest)))
+        self._batches = local.batches(1)
+        self.seal, self.seal_body = self._batches.seal, self._batches.seal_body
 
     async def greet(self):
         """Learn the receiver's session, as every sender does once."""
-        status, answer = await self._post(self.seal(()))
+        status, answer = await self._post(self.seal())
         assert status == 409
-        values = json.loads(answer)["values"]
-        self._session, self._number = bytes.fromhex(values["session"]), values["last"]
+        self._batches.go_on(json.loads(answer)["values"])
 
     async def post(self, body):
         """The status of the answer."""
@@ -154,7 +122,7 @@ async def test_an_observer_that_asks_for_much_keeps_nobody_waiting_and_is_scored
         await speaker.greet()
         genesis = local.host(runtime).node.chain.hash_at(0)
         ask = {"headers": GetHeaders(locator=(genesis,)), "transactions": GetTransactions(ids=(bytes(32),) * MAX_ITEMS)}
-        batches = [await asyncio.to_thread(speaker.seal, (ask[kind],) * MAX_BATCH_MESSAGES) for _ in range(BATCHES)]
+        batches = [await asyncio.to_thread(speaker.seal, *[ask[kind]] * MAX_BATCH_MESSAGES) for _ in range(BATCHES)]
         with caplog.at_level(logging.WARNING, logger="gridmerit"):
             watching = asyncio.ensure_future(watch.run())
             answers = [await speaker.post(batch) for batch in batches]
@@ -176,8 +144,8 @@ async def test_eight_megabytes_of_anything_keep_nobody_waiting(local):
         status = Status(head=bytes(32), height=0, work=bytes(40), final_height=0)
         batches = await asyncio.to_thread(
             lambda: [
-                speaker.seal((ids,) * MAX_BATCH_MESSAGES),
-                speaker.seal((status,) * MAX_BATCH_MESSAGES),
+                speaker.seal(*[ids] * MAX_BATCH_MESSAGES),
+                speaker.seal(*[status] * MAX_BATCH_MESSAGES),
                 speaker.seal_body(b"\xdd" + (7_900_000).to_bytes(4, "big") + b"\xc0" * 7_900_000),
             ]
         )

@@ -13,9 +13,9 @@ from ledger.signatures import SigningKey
 from node.certificates import Subject, issue, name_of_key
 from node.client import Client
 from node.clock import now_ms
-from node.config import ListenAddress, SealingConfig, TlsConfig, save_genesis
+from node.config import ListenAddress, TlsConfig, save_genesis
+from node.gossip import announce_block
 from node.keystore import save_key
-from node.messages import SESSION_BYTES, seal_batch
 from node.network import find_free_ports
 from node.queries import ChainQueries
 from node.runtime import Runtime
@@ -67,33 +67,23 @@ async def test_acts_that_the_authority_has_not_made_are_refused(make_local, tmp_
 
 
 class Caller:
-    """Says hello to a node, each time on a connection of its own."""
+    """Says something to n0, or hello, each time on a connection of its own."""
 
     def __init__(self, local, context, key):
-        self._local, self._context, self._key = local, context, key
-        self._session, self._number = bytes(SESSION_BYTES), 0
+        self._local, self._context = local, context
+        self._batches = local.batches(key)
 
-    async def call(self, node, index=0):
+    async def call(self, node, *messages):
         """None where the node listens, else the error's name."""
-        receiver, chain_id = self._local.keys[index].public_key, self._local.genesis.chain_id
-        self._number += 1
-        batch = seal_batch(
-            self._key,
-            chain_id=chain_id,
-            receiver=receiver,
-            session=self._session,
-            number=self._number,
-            sent_ms=0,
-            messages=(),
-        )
-        url = f"https://127.0.0.1:{node.peer_port}/p2p/{chain_id.hex()}"
+        batch = self._batches.seal(*messages)
+        url = f"https://127.0.0.1:{node.peer_port}/p2p/{self._local.genesis.chain_id.hex()}"
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._context)) as session,
-            session.post(url, data=batch, server_hostname=name_of_key(receiver)) as answer,
+            session.post(url, data=batch, server_hostname=name_of_key(self._local.keys[0].public_key)) as answer,
         ):
             if answer.status == 409:
-                self._session = bytes.fromhex((await answer.json())["values"]["session"])
-                return await self.call(node, index)
+                self._batches.go_on((await answer.json())["values"])
+                return await self.call(node, *messages)
             return None if answer.status == 204 else (await answer.json())["error"]
 
 
@@ -183,38 +173,38 @@ async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
 # --- one key on two hosts ----------------------------------------------------------------------------
 
 
-def open_twin(local, number):
-    """A node with the key of n2 on another host: it has none of what the first has signed, and begins anew."""
+async def seal_elsewhere(local):
+    """The announcement of a block on genesis by a second host of n2's key, which reaches nobody and is sure."""
     peer_port, api_port = find_free_ports(2)
     changes = {
-        "data_dir": local.configs[2].data_dir.with_name(f"twin-{number}"),
+        "data_dir": local.configs[2].data_dir.with_name("twin"),
         "peer_listen": ListenAddress("127.0.0.1", peer_port),
         "api_listen": ListenAddress("127.0.0.1", api_port),
-        "sealing": SealingConfig(core_share_ppm=local.configs[2].sealing.core_share_ppm // 4),
+        "peers": (),
     }
-    return Runtime(local.configs[2].model_copy(update=changes))
+    twin = Runtime(local.configs[2].model_copy(update=changes), is_sure=True)
+    try:
+        await twin.start()
+        await local.until(lambda: local.height(twin) >= 1)
+    finally:
+        await twin.stop()
+    chain = local.host(twin).node.chain
+    return announce_block(chain.get(chain.hash_at(1)))
 
 
 async def test_two_hosts_with_one_key_give_themselves_away(make_local):
     """Both seal on the genesis block, and that costs their member's credit; nobody else's."""
     local = make_local(3)
+    announcement = await seal_elsewhere(local)
     async with local.running(2) as [first]:
-        await local.until(lambda: local.height(first) >= 1)
+        await local.until(lambda: local.height(first) >= 5)  # more than the others come to before they hear of it
+        first_block = local.host(first).node.chain.hash_at(1)
         async with local.running(0, 1) as [node, _]:
-            ask = ChainQueries(local.host(node).node).get_account
-            await local.until(lambda: local.height(node) >= 2)
+            ask, chain = ChainQueries(local.host(node).node).get_account, local.host(node).node.chain
+            await local.until(lambda: chain.hash_at(1) == first_block)
             before_upt = ask("n2").credit_upt
-            for number in range(6):  # nobody hears of a first block that is found before its host is connected
-                twin = open_twin(local, number)
-                try:
-                    await twin.start()
-                    await local.until(lambda: local.height(twin) >= 1)  # noqa: B023
-                    async with asyncio.timeout(3):
-                        await local.until(lambda: ask("n2").penalty_upt)
-                    break
-                except TimeoutError:
-                    continue
-                finally:
-                    await twin.stop()
+            caller = Caller(local, make_client_context(local.configs[2].tls, PASSPHRASE), local.keys[2])
+            assert await caller.call(node, announcement) is None
+            await local.until(lambda: ask("n2").penalty_upt)
             assert ask("n2").credit_upt < before_upt
             assert (ask("n0").penalty_upt, ask("n1").penalty_upt) == (0, 0)

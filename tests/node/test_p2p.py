@@ -9,7 +9,7 @@ import aiohttp
 import pytest
 
 from ledger.codec import encode
-from ledger.signatures import SigningKey, signing_digest
+from ledger.signatures import SigningKey
 from node.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
@@ -20,7 +20,6 @@ from node.messages import (
     NewBlock,
     TransactionIds,
     message_to_bytes,
-    seal_batch,
 )
 
 STRANGER = SigningKey(b"\x77" * 32)
@@ -31,29 +30,9 @@ class Speaker:
 
     def __init__(self, local, runtime, session):
         self.local, self.runtime, self.session = local, runtime, session
-        self.step, self.number = bytes(SESSION_BYTES), 0
+        self.batches = local.batches(1)
+        self.seal, self.seal_body = self.batches.seal, self.batches.seal_body
         self.chain_id = local.genesis.chain_id
-
-    def seal(self, *messages, key=None, receiver=None, chain_id=None, number=None, step=None):
-        self.number += 1
-        return seal_batch(
-            key or self.local.keys[1],
-            chain_id=chain_id or self.chain_id,
-            receiver=receiver or self.local.keys[0].public_key,
-            session=step or self.step,
-            number=self.number if number is None else number,
-            sent_ms=0,
-            messages=messages,
-        )
-
-    def seal_body(self, body):
-        """A batch that is well signed, whatever it says."""
-        self.number += 1
-        key = self.local.keys[1]
-        number = self.number.to_bytes(8, "big")
-        signed = (key.public_key, self.local.keys[0].public_key, self.step, number, bytes(8), encode(body))
-        signature = key.sign(signing_digest("batch", self.chain_id, encode(signed)))
-        return encode((*signed, signature))
 
     async def post(self, body, *, path=None, **options):
         """Status and error code of the answer; what it says beyond that stays in `answer`."""
@@ -65,7 +44,7 @@ class Speaker:
     async def greet(self):
         """Learn the receiver's session, as every sender does once."""
         assert await self.post(self.seal()) == (409, "OutOfStep")
-        self.step, self.number = bytes.fromhex(self.answer["values"]["session"]), self.answer["values"]["last"]
+        self.batches.go_on(self.answer["values"])
 
     @property
     def standing(self):
@@ -147,9 +126,9 @@ async def test_a_large_batch_sent_twice_at_once_is_taken_once(speaker):
 async def test_a_sender_that_has_started_anew_is_told_how_to_go_on(speaker):
     """Whatever its clock says: there is none in it."""
     assert await speaker.post(speaker.seal(number=77)) == (204, None)
-    speaker.step = bytes(SESSION_BYTES)
+    speaker.batches.session = bytes(SESSION_BYTES)
     await speaker.greet()
-    assert speaker.number == 77
+    assert speaker.batches.number == 77
 
 
 async def test_what_was_overheard_is_good_for_nothing_once_the_receiver_has_started_anew(make_local):
@@ -191,13 +170,13 @@ async def test_messages_that_break_the_rules_cost_their_signer_points(speaker):
 
 
 async def test_unknown_messages_cost_their_signer_points(speaker):
-    assert await speaker.post(speaker.seal_body((b"\x63",))) == (400, "UnknownMessage")
+    assert await speaker.post(speaker.seal_body(encode((b"\x63",)))) == (400, "UnknownMessage")
     assert 45 <= speaker.standing.score <= 50
 
 
 async def test_too_many_messages_in_a_batch_cost_their_signer_points(speaker):
     hello = message_to_bytes(GetHeaders(locator=()))
-    assert await speaker.post(speaker.seal_body((hello,) * (MAX_BATCH_MESSAGES + 1))) == (413, "TooLarge")
+    assert await speaker.post(speaker.seal_body(encode((hello,) * (MAX_BATCH_MESSAGES + 1)))) == (413, "TooLarge")
     assert 45 <= speaker.standing.score <= 50
 
 
@@ -208,7 +187,7 @@ async def test_a_fault_that_only_the_chain_can_see_costs_points_too(speaker):
 
 async def test_a_peer_with_a_hundred_points_is_banned(speaker):
     while speaker.standing.banned_until_ms is None:
-        assert await speaker.post(speaker.seal_body((b"\x63",))) == (400, "UnknownMessage")
+        assert await speaker.post(speaker.seal_body(encode((b"\x63",)))) == (400, "UnknownMessage")
     assert await speaker.post(speaker.seal()) == (403, "PeerBanned")
     assert speaker.standing.score == 100
 

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.rates import TokenBucket
+from node.rates import Accounts, TokenBucket
 
 NOW_MS = 1_800_000_000_000
 
@@ -44,3 +44,14 @@ def test_what_is_spent_counts_in_full_and_is_paid_back_at_the_rate(asked):
     assert bucket.is_empty(now_ms)
     owed_at_most = 1_000 + sum(amount for _, amount in asked)
     assert not bucket.is_empty(now_ms + owed_at_most * 20 + 1)
+
+
+def test_of_too_many_accounts_the_one_asked_for_longest_ago_is_closed():
+    accounts = Accounts(list, limit=2)
+    accounts.find("a").append(1)
+    accounts.find("b").append(2)
+    assert accounts.find("a") == [1]
+    assert accounts.find("c") == []
+    assert len(accounts) == 2
+    assert accounts.find("a") == [1]
+    assert accounts.find("b") == []

@@ -21,7 +21,7 @@ from ledger.signatures import SigningKey
 from node.certificates import DAY_MS, make_ca, name_of_key
 from node.clock import now_ms
 from node.logs import get_logger
-from node.messages import MAX_BATCH_BYTES, SESSION_BYTES, seal_batch
+from node.messages import MAX_BATCH_BYTES, SESSION_BYTES
 
 pytestmark = pytest.mark.live
 
@@ -136,7 +136,7 @@ class Peers:
 
     def __init__(self, local, runtime, tmp_path):
         self.local, self.runtime, self.tmp_path = local, runtime, tmp_path
-        self.session, self.number = bytes(SESSION_BYTES), 0
+        self.batches = local.batches(1)
         self.path = f"/p2p/{local.genesis.chain_id.hex()}"
         self.lines = []
 
@@ -151,22 +151,14 @@ class Peers:
         self.lines.append(line)
         return line
 
-    def seal(self, *, index=1, receiver=0, chain_id=None, session=None):
-        self.number += 1
-        return seal_batch(
-            self.local.keys[index],
-            chain_id=chain_id or self.local.genesis.chain_id,
-            receiver=self.local.keys[receiver].public_key,
-            session=session or self.session,
-            number=self.number,
-            sent_ms=0,
-            messages=(),
-        )
+    def seal(self, *, index=1, receiver=0, **changes):
+        keys = self.local.keys
+        return self.batches.seal(key=keys[index], receiver=keys[receiver].public_key, **changes)
 
     async def greet(self, line, *, index=1):
         """Learn n0's session, as every sender does once."""
         assert await line.ask(self.path, self.seal(index=index)) == (409, "OutOfStep")
-        self.session = bytes.fromhex(line.values["session"])
+        self.batches.session = bytes.fromhex(line.values["session"])  # numbers go on: they are of several senders
 
     async def say(self, pem=b"", **options):
         """What a batch of n1 is answered on a connection of its own."""
@@ -358,7 +350,7 @@ async def test_an_expired_certificate_is_replaced_without_stopping_anybody(make_
     files = local.configs[1].tls
     assert files is not None
     files.certificate.write_bytes(local.certify(1, from_days=-30, to_days=-1))
-    async with local.running() as [first, second]:
+    async with local.running(is_sure=True) as [first, second]:
         await local.until(lambda: local.height(first) >= 2)
         assert not any(view.connected for node in (first, second) for view in node.peer_views())
         assert second.certificate_view().days_left < 0
