@@ -228,7 +228,8 @@ async def test_a_flood_at_ten_times_the_limit_leaves_honest_commits_going(networ
         await flood
     print(kept, quiet, flooder.answers)
     assert kept >= KEPT_SHARE * quiet, (kept, quiet, flooder.answers)
-    assert flooder.answers[429] > flooder.answers[204]
+    refused = flooder.answers[429] + flooder.answers[403]  # for its rate, or banned for what it asked to be served
+    assert refused > flooder.answers[204]
 
 
 async def is_under_way(client):
