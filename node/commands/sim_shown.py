@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from simulation.theory import Evaluation
 
 _END_OF_SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
+_LONGEST_ALLOWED = 40  # characters; more would leave no room for what a setting means
 
 # --- scenarios -----------------------------------------------------------------------------------
 
@@ -73,8 +74,13 @@ def list_settings(settings: type[Settings]) -> list[dict[str, Any]]:
 
 
 def render_settings(settings: list[dict[str, Any]]) -> str:
-    """What `list_settings` made, as a table."""
-    rows = [(row["name"], show_value(row["default"]), row["allowed"], row["about"]) for row in settings]
+    """What `list_settings` made, as a table; many words to choose from stand behind what they mean."""
+    rows = []
+    for row in settings:
+        allowed, about = row["allowed"], row["about"]
+        if len(allowed) > _LONGEST_ALLOWED:
+            allowed, about = "one of these", f"{about}: {allowed}"
+        rows.append((row["name"], show_value(row["default"]), allowed, about))
     return table(("setting", "default", "allowed", "what it means"), rows, left=(0, 2, 3), width=WIDTH)
 
 

@@ -20,7 +20,7 @@ _LAST_ASKED = 3  # intervals before the end after which no transfer is sent: it 
 class FalseHeadWorld(Settings):
     """A member without hash power that makes heads up, and three honest ones; a client pays once per interval."""
 
-    kind: FalseHeadKind | Literal["none"] = Field(default="headers", description="the lie")
+    kind: FalseHeadKind | Literal["none"] = Field(default="headers", description="what the liar makes up")
     engine: Literal["poca", "pbft"] = Field(default="poca", description="how blocks are agreed on")
     count: int = Field(default=64, ge=1, le=512, description="headers in an answer, or blocks in a burst")
     every_ms: int = Field(default=1_000, ge=1, description="time between claims, ms")
