@@ -1,4 +1,4 @@
-"""What every engine asks of a header: its chain, its place on the parent, its period, and its producer's standing."""
+"""The rules that every engine has for a header: chain, place on the parent, period, and its producer's standing."""
 
 from __future__ import annotations
 

@@ -85,7 +85,7 @@ class Acknowledgements:
 
     @property
     def ending_count(self) -> int:
-        """How many endings are remembered."""
+        """The number of endings remembered."""
         return len(self._endings)
 
     # --- what happens ----------------------------------------------------------------------------

@@ -25,7 +25,7 @@ _LEAST = 8  # connections from others
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Share:
-    """How many connections one port takes: that have sent a request, that have not, and that come in at one moment."""
+    """The connections that one port takes: that have sent a request, that have not, and that come in at one moment."""
 
     talking: int
     silent: int
@@ -49,13 +49,13 @@ def raise_limit() -> None:
 
 
 def get_limit() -> int:
-    """How many files this process may have open."""
+    """The number of files that this process may have open."""
     soft = resource.getrlimit(resource.RLIMIT_NOFILE)[0]
     return _ENOUGH if soft == resource.RLIM_INFINITY else soft
 
 
 def count_open() -> int:
-    """How many files this process has open."""
+    """The number of files that this process has open."""
     return len(os.listdir("/proc/self/fd")) - 1  # the listing's own
 
 

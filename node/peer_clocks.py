@@ -1,4 +1,4 @@
-"""How far this node's clock is from its peers', by the time that stands in the batches they sign.
+"""The distance of this node's clock from its peers', by the time that stands in the batches they sign.
 
 The owner of the node is told, and nothing else changes: no clock is set at the word of others. Pure: times are given.
 """

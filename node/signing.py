@@ -23,7 +23,7 @@ SigningState: TypeAlias = Literal["observer", "waits", "record-behind", "signs"]
 
 
 class Standing(NamedTuple):
-    """Where a peer said it stood."""
+    """The place where a peer said it stood."""
 
     head: bytes
     work: int
@@ -84,7 +84,7 @@ class Signing:
         return sum(self._has_reached(other) for other in others) >= needed
 
     def _has_reached(self, peer: PeerId) -> bool:
-        """Whether this chain has come to where a peer said it stood, or to as much work and finality on another branch.
+        """Tell whether this chain has come to where a peer stood, or to as much work and finality on another branch.
 
         A lighter branch is not fetched, and its peer may have left it: where all start again with their heads apart,
         nobody would come to it. What this key sealed on it is on another parent than the head of now.

@@ -62,7 +62,7 @@ class Skeleton:
 
     @property
     def sound_count(self) -> int:
-        """How many headers in front hold."""
+        """The number of headers in front that hold."""
         certified = self._certified_height - self._base.height
         return max(0, min(len(self._headers), max(len(self._judged), certified)))
 

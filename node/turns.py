@@ -1,4 +1,4 @@
-"""How long one turn of the event loop keeps everybody else waiting, in CPU time of its thread.
+"""The CPU time that one turn of the event loop keeps everybody else waiting.
 
 A turn is all that runs between two looks at the sockets; who waits meanwhile is every peer, every client and every
 timer. CPU time, for then a busy machine makes no node look slow. Costs two readings of a clock a turn.

@@ -39,7 +39,7 @@ _GROWS_WITHIN_S = 90.0
 
 @dataclass(frozen=True, kw_only=True)
 class Form:
-    """How long each window lasts, in s, and what is asked of it."""
+    """The length of each window, in s, and what is asked of it."""
 
     before_s: float
     during_s: float
@@ -199,7 +199,7 @@ async def lying(stage: Stage, name: str, answers: Counter[str]) -> AsyncIterator
 
 
 async def run_group(names: Sequence[str], home: Path, form: Form) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
-    """What was missed, by name, and a line for each."""
+    """The bounds that were missed, by name, and a line for each."""
     if names[0] in MISHAPS:
         (name,) = names
         report = await MISHAPS[name](home, form.during_s)

@@ -1,4 +1,4 @@
-"""What befalls a node by nobody's will: a directory that is put back, few file descriptors, a damaged store.
+"""Mishaps, which befall a node by nobody's will: a directory that is put back, few file descriptors, a damaged store.
 
 `MISHAPS` by name. Each says what it saw, and what of it is wrong.
 """
@@ -50,7 +50,7 @@ Mishap = Callable[[Path, float], Awaitable[Report]]  # in a directory, with wind
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> bool:
-    """Whether it came true in time; a node that does not answer does not fulfil it yet."""
+    """Tell whether it came true in time; a node that does not answer does not fulfil it yet."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:
         try:

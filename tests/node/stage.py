@@ -59,7 +59,7 @@ class Unfit(AssertionError):
 
 @dataclass(frozen=True, kw_only=True)
 class Window:
-    """What honest nodes have made of a while."""
+    """The work of honest nodes over a while."""
 
     offered_per_s: float
     committed_per_s: float  # by the node worst off
