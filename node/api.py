@@ -336,7 +336,7 @@ class Api:
             response = web.StreamResponse(headers={"Content-Type": "application/x-ndjson", **_HEADERS})
             await response.prepare(request)
             _bound_socket(request)
-            with suppress(ConnectionResetError):
+            with suppress(ConnectionError):
                 await response.write(_line(event="subscribed", chain=host.name))
                 await response.write(await _relay(events, response))
         return response
@@ -521,7 +521,7 @@ async def answer_errors(request: web.Request, handler: Handler) -> web.StreamRes
         return _answer_error(error)
     except web.HTTPException as error:
         return _answer_error(_translate(error, request))
-    except (asyncio.CancelledError, ConnectionResetError):
+    except (asyncio.CancelledError, ConnectionError):
         raise
     except Exception as error:
         fields = {"method": request.method, "path": request.path}

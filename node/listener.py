@@ -240,7 +240,7 @@ class Listener:
                 if encoding.lower() not in _PLAIN_ENCODINGS:
                     return _refuse(415, CompressedBody(encoding=encoding[:50]))
                 return await handler(request)
-            except ConnectionResetError:  # its sender has gone, and nobody hears the answer
+            except ConnectionError:  # whoever asked has gone, and nobody hears the answer
                 return web.Response(status=400)
             finally:
                 self._bodies.remove(connection)

@@ -342,6 +342,34 @@ async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(cap
     assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
+@pytest.mark.parametrize("middlewares", [[], [answer_errors]], ids=["peer port", "API"])
+async def test_whoever_goes_while_its_answer_waits_for_it_leaves_no_bug_in_the_log(caplog, middlewares):
+    at_work, gone = asyncio.Event(), asyncio.Event()
+
+    async def stream(request):
+        response = web.StreamResponse()
+        await response.prepare(request)
+        at_work.set()
+        try:
+            while True:
+                await response.write(bytes(1_000_000))
+        finally:
+            gone.set()
+
+    log = get_logger()
+    log.addHandler(caplog.handler)
+    async with listening(stream, middlewares=middlewares) as listener:
+        _, writer = await connect(listener)
+        writer.transport.pause_reading()
+        writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\n\r\n")
+        async with asyncio.timeout(PATIENCE_S):
+            await at_work.wait()
+            writer.transport.abort()
+            await gone.wait()
+    log.removeHandler(caplog.handler)
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+
+
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: n0", b"GET / HTTP/1.1\r\n\r\n"])
 async def test_a_connection_without_a_complete_request_is_closed(said):
     """Silent, with half a request, or idle after a whole one."""
