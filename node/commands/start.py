@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import signal
 import sys
 from pathlib import Path
@@ -82,6 +83,8 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
     await runtime.start()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimedLoop)
+    gc.collect()
+    gc.freeze()  # to walk over all that was imported and loaded takes a full collection 50 to 150 ms, in whoever's turn
     loop.restart_turns()
     host = config.api_listen.host
     ready = {
