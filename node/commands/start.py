@@ -84,7 +84,7 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimedLoop)
     gc.collect()
-    gc.freeze()  # to walk over all that was imported and loaded takes a full collection 50 to 150 ms, in whoever's turn
+    gc.freeze()  # a full collection would walk over all that was imported and loaded, 50 ms and more in any turn
     loop.restart_turns()
     host = config.api_listen.host
     ready = {
