@@ -178,22 +178,23 @@ class Stage:
         except (GridmeritError, TimeoutError):
             return None
 
-    async def measure(self, seconds: float) -> Window:
-        """Wait for so long, and see what has become of the payments that fell due meanwhile."""
+    async def measure(self, seconds: float, *, but: str = "") -> Window:
+        """Wait for so long, and see what has become of the payments due meanwhile, with all nodes but one."""
         before = await self._heights()
         begin, begin_s = [customer.due for customer in self.customers], time.monotonic()
         await asyncio.sleep(seconds)
         end, seconds = [customer.due for customer in self.customers], time.monotonic() - begin_s
         deadline_s = time.monotonic() + _GRACE_S[self.engine]
+        counted = [counts for name, counts in self.committed.items() if name != but]
         while time.monotonic() < deadline_s:
             await self._look()
-            if all(have >= due for counts in self.committed.values() for have, due in zip(counts, end, strict=True)):
+            if all(have >= due for counts in counted for have, due in zip(counts, end, strict=True)):
                 break
             await asyncio.sleep(_POLL_S)
         after = await self._heights()
         worst = min(
             sum(min(max(have - low, 0), high - low) for have, low, high in zip(counts, begin, end, strict=True))
-            for counts in self.committed.values()
+            for counts in counted
         )
         grown = [
             (after[name][0] - before[name][0], after[name][1] - before[name][1]) for name in before if name in after
