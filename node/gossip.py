@@ -199,13 +199,12 @@ class Gossip:
         return self.ask_headers(ahead[self._turn % len(ahead)], now_ms)
 
     def _claimed_work(self, peer: PeerId) -> int:
-        status = self.peers.get(peer)
-        return 0 if status is None else int.from_bytes(status.work, "big")
+        return _work_of(self.peers.get(peer))
 
     def _is_ahead(self, status: wire.Status | None) -> bool:
         if status is None:
             return False
-        is_heavier = int.from_bytes(status.work, "big") > self._chain.head.work
+        is_heavier = _work_of(status) > self._chain.head.work
         return (is_heavier or self._mooring.may_be_at(status.height)) and not self._is_known(status.head)
 
     # --- answering -------------------------------------------------------------------------------
@@ -246,6 +245,11 @@ class Gossip:
 
     def _charge(self, peer: PeerId, now_ms: int, rows: int, found: Collection[bytes]) -> None:
         self.serving.charge(peer, now_ms, rows=rows, size_bytes=sum(map(len, found)))
+
+
+def _work_of(status: wire.Status | None) -> int:
+    """The work that a peer says its head has; 0 of one that has said nothing yet."""
+    return 0 if status is None else int.from_bytes(status.work, "big")
 
 
 def _take_fitting(items: Iterable[bytes | None]) -> tuple[bytes, ...]:

@@ -316,8 +316,17 @@ async def test_compressed_bodies_are_refused():
         writer.close()
 
 
+@pytest.fixture
+def errors_logged(caplog):
+    """The errors that the node's log has had since the test began, when called."""
+    log = get_logger()
+    log.addHandler(caplog.handler)
+    yield lambda: [record.getMessage() for record in caplog.records if record.levelname == "ERROR"]
+    log.removeHandler(caplog.handler)
+
+
 @pytest.mark.parametrize("middlewares", [[], [answer_errors]], ids=["peer port", "API"])
-async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(caplog, middlewares):
+async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(errors_logged, middlewares):
     """Anybody can do so as often as it likes."""
     at_work, gone = asyncio.Event(), asyncio.Event()
 
@@ -328,8 +337,6 @@ async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(cap
         finally:
             gone.set()
 
-    log = get_logger()
-    log.addHandler(caplog.handler)
     async with listening(read, middlewares=middlewares) as listener:
         _, writer = await connect(listener)
         writer.write(b"GET / HTTP/1.1\r\nHost: n0\r\nContent-Length: 100\r\n\r\nhalf of it")
@@ -338,12 +345,11 @@ async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(cap
             writer.transport.abort()
             await gone.wait()
         assert await ask(*await connect(listener)) == 200, "by now all has been said"
-    log.removeHandler(caplog.handler)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert errors_logged() == []
 
 
 @pytest.mark.parametrize("middlewares", [[], [answer_errors]], ids=["peer port", "API"])
-async def test_whoever_goes_while_its_answer_waits_for_it_leaves_no_bug_in_the_log(caplog, middlewares):
+async def test_whoever_goes_while_its_answer_waits_for_it_leaves_no_bug_in_the_log(errors_logged, middlewares):
     at_work, gone = asyncio.Event(), asyncio.Event()
 
     async def stream(request):
@@ -356,8 +362,6 @@ async def test_whoever_goes_while_its_answer_waits_for_it_leaves_no_bug_in_the_l
         finally:
             gone.set()
 
-    log = get_logger()
-    log.addHandler(caplog.handler)
     async with listening(stream, middlewares=middlewares) as listener:
         _, writer = await connect(listener)
         writer.transport.pause_reading()
@@ -366,8 +370,7 @@ async def test_whoever_goes_while_its_answer_waits_for_it_leaves_no_bug_in_the_l
             await at_work.wait()
             writer.transport.abort()
             await gone.wait()
-    log.removeHandler(caplog.handler)
-    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
+    assert errors_logged() == []
 
 
 @pytest.mark.parametrize("said", [b"", b"GET / HTTP/1.1\r\nHost: n0", b"GET / HTTP/1.1\r\n\r\n"])
