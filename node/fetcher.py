@@ -87,9 +87,7 @@ class Fetcher:
             if want.asked is not None:
                 self._failures[want.asked] += 1
             self._release(want)
-            free = [source for source in want.sources if self._load.get(source, 0) < self._max_per_peer]
-            if free:
-                peer = min(free, key=lambda source: self._failures[source])  # the first of those that answer best
+            if (peer := self._choose(want.sources)) is not None:
                 want.sources.remove(peer)
                 want.asked, want.deadline_ms = peer, now_ms + self._timeout_ms
                 self._load[peer] = self._load.get(peer, 0) + 1
@@ -99,6 +97,13 @@ class Fetcher:
         for identity in hopeless:
             self._drop(identity, self._wants[identity])
         return asks
+
+    def _choose(self, sources: list[PeerId]) -> PeerId | None:
+        """The first that is free of those that answer best; while they are busy a thing waits for them, and is not
+        asked of one that withholds."""
+        fewest = min((self._failures[source] for source in sources), default=0)
+        best = (source for source in sources if self._failures[source] == fewest)
+        return next((source for source in best if self._load.get(source, 0) < self._max_per_peer), None)
 
     def _drop(self, identity: bytes, want: _Want) -> None:
         self._release(want)

@@ -91,3 +91,17 @@ def test_who_keeps_silent_is_asked_last():
     fetcher.offer(b"z", A)
     fetcher.offer(b"z", B)
     assert fetcher.requests(150) == {B: [b"z"]}
+
+
+def test_who_withholds_is_not_asked_while_those_who_answer_are_busy():
+    fetcher = make(max_per_peer=1)
+    fetcher.offer(X, A)
+    fetcher.offer(X, B)
+    assert fetcher.requests(0) == {A: [X]}
+    assert fetcher.requests(100) == {B: [X]}
+    for peer in (A, B):
+        fetcher.offer(Y, peer)
+    assert fetcher.requests(101) == {}, "B is busy, and A has failed"
+    assert fetcher.arrived(X)
+    assert fetcher.requests(102) == {B: [Y]}
+    assert fetcher.requests(202) == {A: [Y]}, "where the others have failed as well, it is asked again"

@@ -222,3 +222,30 @@ def test_headers_whose_bodies_never_come_cost_a_ban_and_stop_nobody(network):
     world.run_for(30_000)
     assert world.node("n0").chain.head.height > before
     assert not any(world.node(name).is_syncing for name in honest)
+
+
+class Miser(Policy):
+    """Behaves, but gives nobody a body that is asked for."""
+
+    def step(self, event, now_ms):
+        actions = self.node.step(event, now_ms)
+        return [one for one in actions if not (isinstance(one, Send) and isinstance(one.message, wire.Blocks))]
+
+
+def catch_up(consensus, policies):
+    """Simulated ms that a member takes to have what the others had when it started."""
+    network = make_network(consensus=consensus)
+    world = World(network.genesis, network.keys, seed=8, policies=policies)
+    world.crash(LIAR)
+    world.run_until(lambda: world.node("n0").chain.head.height > 400, limit_ms=2_400_000)
+    world.start(LIAR)
+    begin, target = world.now_ms, world.node("n0").chain.head.height
+    world.run_until(lambda: world.node(LIAR).chain.head.height >= target, limit_ms=60_000)
+    return world.now_ms - begin
+
+
+@pytest.mark.parametrize("consensus", [PBFT, None], ids=["pbft", "poca"])
+def test_one_that_withholds_bodies_holds_up_who_catches_up_once(consensus):
+    """Not once per window: it is found out at the first timeout, and what is wanted waits for those who answer."""
+    alone, beside = catch_up(consensus, {}), catch_up(consensus, {"n1": Miser})
+    assert beside <= alone + 2 * 2_000
