@@ -1,23 +1,15 @@
 """Agreement, validity and progress in seeded worlds; the same checker finds bugs that are planted."""
 
-import importlib.util
-import sys
 from dataclasses import replace
 from itertools import product
-from pathlib import Path
 
 import pytest
+from pbft_world import Violation, Weather, World, run_seed
 
 import consensus.pbft_committee
 from consensus.pbft import Pbft
 from consensus.pbft_committee import Committee
 from consensus.quorum import verify_signatures
-
-SPEC = importlib.util.spec_from_file_location("pbft_world", Path(__file__).parent / "pbft_world.py")
-pbft_world = sys.modules["pbft_world"] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(pbft_world)
-
-from pbft_world import Violation, Weather, World, run_seed  # noqa: E402
 
 SEEDS, CHUNK = 520, 40
 PARTITIONS_OF_4 = (

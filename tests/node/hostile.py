@@ -23,8 +23,6 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
 from liars import LIARS, READY, Liar
 from mishaps import MISHAPS
 from stage import Seen, Stage, Unfit, Window, build_network, open_stage

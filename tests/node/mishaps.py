@@ -14,8 +14,8 @@ from pathlib import Path
 
 import aiohttp
 from liars import ELSEWHERE
-from shifted_node import FILE
-from stage import CHAIN, HONEST, Program, Stage, Window, build_network, open_stage, run_script
+from stage import CHAIN, HONEST, Program, Stage, Window, build_network, open_stage
+from wall_clock import WallClock
 
 from ledger.errors import GridmeritError
 from node.answers import ChainStatus
@@ -32,6 +32,7 @@ from node.network import (
 )
 from node.processes import find_pid, read_log_tail, start_node, stop_nodes
 
+NODE = ("-m", "node", "start")
 _RATE = 20.0
 _POLL_S = 0.25
 _WITHIN_S = 60.0
@@ -150,9 +151,10 @@ async def shift_clock(home: Path, seconds: float) -> Report:
     """A node's clock is ten minutes fast, right after a restart, five minutes slow after the next, and then set."""
     network = build_network(home, engine="poca", honest=3, liar_votes=False, liar_seals=False)
     victim = network.nodes[2]
-    directory, program = network.directory_of(victim), run_script("shifted_node.py")
-    clock = directory / FILE
-    clock.write_text("600000", encoding="ascii")
+    directory = network.directory_of(victim)
+    clock = WallClock(directory / "clock")
+    program = Program(words=NODE, environment=clock.environment)
+    clock.set(600_000)
     async with open_stage(network, rate=_RATE, programs={victim.name: program}) as stage:
         log = directory / "node.log"
         faults = await _look_at_clock(stage, victim, "ten minutes fast", await stage.measure(seconds))
@@ -160,7 +162,7 @@ async def shift_clock(home: Path, seconds: float) -> Report:
         async def restart(offset_ms: int) -> int:
             await asyncio.to_thread(stop_nodes, network, [victim])
             log.rename(directory / f"before-{offset_ms}.log")
-            clock.write_text(str(offset_ms), encoding="ascii")
+            clock.set(offset_ms)
             height = (await stage.clients[stage.honest[0].name].status()).height
             await asyncio.to_thread(program.start, network, victim)
             return height
@@ -172,7 +174,7 @@ async def shift_clock(home: Path, seconds: float) -> Report:
         faults += await _look_at_clock(
             stage, victim, "five minutes slow", await stage.measure(seconds, but=victim.name)
         )
-        clock.write_text("0", encoding="ascii")
+        clock.set(0)
         height = (await stage.clients[stage.honest[0].name].status()).height
         if not await until(lambda: _has_sealed(stage, victim, height, 1), _WITHIN_S):
             faults.append("set right, it seals nothing that others hear of")
@@ -201,7 +203,7 @@ async def _look_at_clock(stage: Stage, victim: NodeEntry, how: str, window: Wind
 async def run_out_of_files(home: Path, seconds: float) -> Report:
     """One node has 64 file descriptors, and 80 readers of events."""
     network = build_network(home, engine="pbft", honest=4, liar_votes=False, liar_seals=False)
-    few = Program(words=("-m", "node", "start"), max_files=_FEW_FILES)
+    few = Program(words=NODE, max_files=_FEW_FILES)
     async with open_stage(network, rate=_RATE, programs={HONEST[0]: few}) as stage:
         before = await stage.measure(seconds)
         connector = aiohttp.TCPConnector(limit=0, local_addr=(ELSEWHERE, 0))

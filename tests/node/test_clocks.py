@@ -1,15 +1,10 @@
-"""Four real processes over mutual TLS, of which one's wall clock is set at a time: down or running, back or forth.
-
-A few lines of C (`wall_clock.c`) set it: no other process of the machine is touched, and nobody needs to be root.
-"""
+"""Four real processes over mutual TLS, of which one's wall clock is set at a time: down or running, back or forth."""
 
 import asyncio
 import json
-import os
-import subprocess
-from pathlib import Path
 
 import pytest
+from wall_clock import WallClock
 
 from ledger.params import ChainParams
 from node.client import Client
@@ -19,27 +14,24 @@ from node.processes import get_state, is_healthy, start_node, stop_network, stop
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 WITHIN_S = 90.0  # before the test has failed, not how long anything takes
 GOES_ON_BLOCKS = 8
-SHIM = Path(__file__).parent / "wall_clock.c"
 
 
 class Clocks:
     """A network each of whose nodes has a wall clock of its own."""
 
-    def __init__(self, network, shim, directory):
-        self.network, self._shim, self._directory = network, shim, directory
+    def __init__(self, network):
+        self.network = network
         self.nodes = {node.name: node for node in network.nodes}
         self.names = list(self.nodes)
-        for name in self.names:
-            self.set(name, 0)
+        self._clocks = {node.name: WallClock(network.directory_of(node) / "clock") for node in network.nodes}
 
     def set(self, name, ahead_ms):
-        with open(self._directory / name, "r+b" if (self._directory / name).exists() else "xb") as file:
-            file.write(ahead_ms.to_bytes(8, "little", signed=True))
+        self._clocks[name].set(ahead_ms)
 
     def start(self, name, monkeypatch):
         with monkeypatch.context() as patch:
-            patch.setenv("LD_PRELOAD", str(self._shim))
-            patch.setenv("WALL_CLOCK_FILE", str(self._directory / name))
+            for variable, value in self._clocks[name].environment.items():
+                patch.setenv(variable, value)
             start_node(self.network, self.nodes[name])
 
     def stop(self, name):
@@ -130,12 +122,9 @@ class Clocks:
 
 @pytest.fixture
 def clocks(tmp_path, monkeypatch):
-    shim = tmp_path / "wall_clock.so"
-    subprocess.run([os.environ.get("CC", "cc"), "-O2", "-shared", "-fPIC", "-o", shim, SHIM], check=True)
     params = [scale_params(ChainParams(name="jy1"), 24_000)]
     network = new_network(tmp_path / "net", nodes=4, params=params, profile=load_packaged_profile())
-    (tmp_path / "clocks").mkdir()
-    clocks = Clocks(network, shim, tmp_path / "clocks")
+    clocks = Clocks(network)
     for name in clocks.names:
         clocks.start(name, monkeypatch)
     yield clocks

@@ -1,21 +1,13 @@
 """The short form of `make hostile`: some of its liars for some seconds each, and how it judges what it sees."""
 
-import importlib.util
-import sys
 from dataclasses import replace
-from pathlib import Path
 
 import pytest
+from hostile import LONG, SHORT, SHORT_GROUPS, drive, judge
+from liars import LIARS, Liar
+from stage import UNANSWERED_MS, Seen, Window, compare_turns
 
 from node.answers import LoopStatus, TurnsWithin
-
-SPEC = importlib.util.spec_from_file_location("hostile", Path(__file__).parent / "hostile.py")
-hostile = sys.modules["hostile"] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(hostile)
-
-from hostile import LONG, SHORT, SHORT_GROUPS, drive, judge  # noqa: E402
-from liars import LIARS, Liar  # noqa: E402
-from stage import UNANSWERED_MS, Seen, Window, compare_turns  # noqa: E402
 
 
 @pytest.mark.live

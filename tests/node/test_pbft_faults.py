@@ -1,18 +1,10 @@
 """Four real processes under PBFT, of which one or two are killed, paused and cut off: see `pbft_faults`."""
 
 import asyncio
-import importlib.util
-import sys
-from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
-
-SPEC = importlib.util.spec_from_file_location("pbft_faults", Path(__file__).parent / "pbft_faults.py")
-pbft_faults = sys.modules["pbft_faults"] = importlib.util.module_from_spec(SPEC)
-SPEC.loader.exec_module(pbft_faults)
-
-from pbft_faults import FAULTS, Links, Lost, check_included, drive  # noqa: E402
+from pbft_faults import FAULTS, Links, Lost, check_included, drive
 
 
 @pytest.mark.live
