@@ -172,16 +172,15 @@ class Sync:
     # --- bodies ----------------------------------------------------------------------------------
 
     def want_bodies(self, heights: dict[PeerId, int]) -> None:
-        """Offer the next bodies to the fetcher, spread over all peers that say they are as high as what holds."""
+        """Offer the next bodies to the fetcher, each spread over all peers that say they are as high."""
         skeleton = self._skeleton
-        sound = [] if skeleton is None else skeleton.sound(BODY_WINDOW)
-        if skeleton is None or not sound:
+        if skeleton is None:
             return
-        sources = [peer for peer, height in heights.items() if height >= sound[-1].height or peer == skeleton.source]
-        skeleton.was_asked_for |= skeleton.source in sources
-        for index, header in enumerate(sound):
+        for index, header in enumerate(skeleton.sound(BODY_WINDOW)):
             if header.hash in self._held or header.hash in self._bodies:
                 continue
+            sources = [peer for peer, height in heights.items() if height >= header.height or peer == skeleton.source]
+            skeleton.was_asked_for |= skeleton.source in sources
             for turn in range(len(sources)):
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 
@@ -215,14 +214,17 @@ class Sync:
     # --- inside ----------------------------------------------------------------------------------
 
     def _follow(self, skeleton: Skeleton | None) -> None:
-        """Follow another skeleton, or none; what is held, or on its way, of the same blocks stays."""
-        kept = skeleton or ()
+        """Follow another skeleton, or none; what is held, or on its way, of the same blocks stays.
+
+        One that starts with the same block goes on where the last one was.
+        """
+        kept, left = skeleton or (), self._skeleton or ()
+        self._has_moved &= skeleton is not None and skeleton.first is not None and skeleton.first.hash in left
         for header in () if self._skeleton is None else self._skeleton.headers:
             if header.hash not in kept:
                 self._bodies.forget(header.hash)
         self._held = {block_hash: held for block_hash, held in self._held.items() if block_hash in kept}
         self._skeleton = skeleton
-        self._has_moved = False
 
     def _is_known(self, block_hash: bytes) -> bool:
         return self._chain.get_header(block_hash) is not None

@@ -1,4 +1,4 @@
-"""Mishaps, which befall a node by nobody's will: a directory that is put back, few file descriptors, a damaged store.
+"""Mishaps, which befall a node by nobody's will: an absence, a directory that is put back, a damaged store and more.
 
 `MISHAPS` by name. Each says what it saw, and what of it is wrong.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ from node.network import (
     scale_params,
 )
 from node.processes import find_pid, read_log_tail, start_node, stop_nodes
+from node.sync import FAR_BEHIND
 
 NODE = ("-m", "node", "start")
 _RATE = 20.0
@@ -38,6 +39,9 @@ _POLL_S = 0.25
 _WITHIN_S = 60.0
 _CUT_OFF_S = 10.0  # for so long a restored node is alone: it would seal a block every few seconds
 _FEW_FILES, _STREAMS = 64, 80
+_CATCH_UP_PERIOD_MS, _CATCH_UP_BLOCKS_PER_S = 4_800, 25  # five blocks a second, for five windows
+_STEPS, _SIDE_BLOCKS = 10, 2
+_ANSWER_MS = 100
 _SPOILT = "lh1"
 
 
@@ -50,7 +54,7 @@ class Report:
 Mishap = Callable[[Path, float], Awaitable[Report]]  # in a directory, with windows of so many seconds
 
 
-async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> bool:
+async def until(condition: Callable[[], Awaitable[bool]], within_s: float, *, poll_s: float = _POLL_S) -> bool:
     """Tell whether it came true in time; a node that does not answer does not fulfil it yet."""
     deadline_s = time.monotonic() + within_s
     while time.monotonic() < deadline_s:
@@ -59,7 +63,7 @@ async def until(condition: Callable[[], Awaitable[bool]], within_s: float) -> bo
                 return True
         except GridmeritError:
             pass
-        await asyncio.sleep(_POLL_S)
+        await asyncio.sleep(poll_s)
     return False
 
 
@@ -197,6 +201,74 @@ async def _look_at_clock(stage: Stage, victim: NodeEntry, how: str, window: Wind
     return faults
 
 
+# --- catching up ---------------------------------------------------------------------------------
+
+
+async def catch_up(home: Path, seconds: float) -> Report:
+    """A node that was away for hundreds of blocks is asked for its status all the while that it catches up."""
+    network = build_network(
+        home, engine="pbft", honest=4, liar_votes=False, liar_seals=False, period_ms=_CATCH_UP_PERIOD_MS
+    )
+    async with open_stage(network, rate=_RATE) as stage:
+        victim, witness = stage.honest[-1], stage.clients[stage.honest[0].name]
+        await asyncio.to_thread(stop_nodes, network, [victim])
+        goal = (await witness.status()).height + int(seconds) * _CATCH_UP_BLOCKS_PER_S
+
+        async def are_far_ahead() -> bool:
+            return (await witness.status()).height >= goal
+
+        if not await until(are_far_ahead, 20 * seconds):
+            return Report(seen="", faults=("the others do not go on",))
+        await asyncio.to_thread(start_node, network, victim)
+        told, waits_ms = await _watch_catching_up(victim, (await witness.status()).height)
+        slowest_ms = max(waits_ms, default=0.0)
+        faults = _judge_progress(told) + stage.check_processes()
+        if slowest_ms > _ANSWER_MS:
+            faults.append(f"an answer took {slowest_ms:.0f} ms")
+        grown = told[-1].height - told[0].height if told else 0
+        seen = f"{grown} blocks told in {len(told)} answers, the slowest after {slowest_ms:.0f} ms"
+        return Report(seen=seen, faults=tuple(faults))
+
+
+async def _watch_catching_up(node: NodeEntry, target: int) -> tuple[list[ChainStatus], list[float]]:
+    """What a node says of its chain once it has answered, until it has a block, and how long answers took, in ms."""
+    told: list[ChainStatus] = []
+    waits_ms: list[float] = []
+    async with Client(node.api_url, CHAIN, timeout_s=5) as client:
+
+        async def has_arrived() -> bool:
+            begin_s = time.monotonic()
+            (chain,) = (await client.node_status()).chains
+            waits_ms.append(1_000 * (time.monotonic() - begin_s))
+            told.append(chain)
+            return chain.height >= target
+
+        await until(has_arrived, _WITHIN_S, poll_s=0.01)
+    return told[1:], waits_ms[1:]  # the first one waited for the start
+
+
+def _judge_progress(told: Sequence[ChainStatus]) -> list[str]:
+    """What was untrue in what a node said while it caught up with the last height."""
+    heights = [chain.height for chain in told]
+    begun = next((index for index, chain in enumerate(told) if chain.syncing), None)
+    if begun is None:
+        return ["it never said that it catches up"]
+    target = heights[-1] - 2 * FAR_BEHIND
+    midway = [chain for chain in told[begun:] if chain.height < target]
+    faults = []
+    if heights != sorted(heights):
+        faults.append("its height fell")
+    if len({chain.height for chain in midway}) < _STEPS:
+        faults.append("its height does not show how far it is")
+    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < target]:
+        faults.append(
+            f"at {untrue[0].height} of {target} it said: syncing {untrue[0].syncing}, to {untrue[0].sync_target}"
+        )
+    if told[-1].forks.side_blocks > _SIDE_BLOCKS:
+        faults.append(f"{told[-1].forks.side_blocks} side blocks")
+    return faults
+
+
 # --- few file descriptors ------------------------------------------------------------------------
 
 
@@ -280,6 +352,7 @@ def _flip_a_bit(store: Path) -> Path:
 
 
 MISHAPS: dict[str, Mishap] = {
+    "catching-up": catch_up,
     "wrong-clock": shift_clock,
     "copied-directory": restore_copy,
     "few-descriptors": run_out_of_files,

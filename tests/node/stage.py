@@ -330,7 +330,9 @@ def _raise(error: BaseException) -> None:
 # --- setting up ----------------------------------------------------------------------------------
 
 
-def build_network(directory: Path, *, engine: str, honest: int, liar_votes: bool, liar_seals: bool) -> Network:
+def build_network(
+    directory: Path, *, engine: str, honest: int, liar_votes: bool, liar_seals: bool, period_ms: int = PERIOD_MS
+) -> Network:
     """A disposable network on the trading chain: so many honest seats, and the liar's, which may be an observer's.
 
     A liar that votes need not seal: then under POCA all blocks are of honest nodes.
@@ -341,7 +343,7 @@ def build_network(directory: Path, *, engine: str, honest: int, liar_votes: bool
     network = new_network(
         directory,
         nodes=seats,
-        params=[scale_params(chain, PERIOD_MS) for chain in chains],
+        params=[scale_params(chain, period_ms) for chain in chains],
         profile=load_packaged_profile(),
         disposable=True,
     )

@@ -85,12 +85,17 @@ def forge(behind, header, key, **changes):
 
 def test_bodies_are_wanted_from_all_who_are_high_enough_and_imported_in_order(behind):
     assert behind.hear(A, behind.headers(1, 100)) == (behind.blocks[100].hash,)
-    behind.sync.want_bodies({A: 100, B: BODY_WINDOW, C: BODY_WINDOW - 1})
+    behind.sync.want_bodies({A: 100, B: BODY_WINDOW, C: 10})
     asked = behind.bodies.requests(0)
     assert {identity for ids in asked.values() for identity in ids} == {
         entry.hash for entry in behind.blocks[1 : BODY_WINDOW + 1]
     }
-    assert set(asked) == {A, B}, "the third may be on another branch"
+    heights = {entry.hash: entry.height for entry in behind.blocks}
+    assert {peer: max(heights[identity] for identity in ids) <= 10 for peer, ids in asked.items()} == {
+        A: False,
+        B: False,
+        C: True,
+    }, "who is not as high is asked for what lies below"
     for height in range(BODY_WINDOW, 0, -1):
         assert behind.sync.next_block() is None
         assert behind.give(height)
@@ -207,6 +212,19 @@ def test_only_more_sound_work_takes_the_place_of_a_skeleton(behind):
     assert behind.blocks[1].hash in behind.bodies, "it is on its way"
     assert behind.give(1, A)
     assert [behind.import_next(), behind.import_next()] == [1, 2], "what has come stays"
+
+
+def test_a_longer_skeleton_on_the_same_next_block_leaves_a_node_catching_up(behind):
+    behind.hear(A, behind.headers(1, 20))
+    behind.sync.want_bodies({A: 20})
+    assert behind.give(1, A)
+    behind.import_next()
+    assert behind.sync.is_far_behind
+    assert behind.hear(B, behind.headers(2, 22)) != ()
+    assert (behind.sync.skeleton.source, behind.sync.is_far_behind) == (B, True)
+    behind.sync.reset()
+    assert behind.hear(A, behind.headers(2, 24)) != ()
+    assert not behind.sync.is_far_behind, "nothing of this one has come yet"
 
 
 def test_another_skeleton_does_not_clear_who_withholds(behind):
