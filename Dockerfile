@@ -3,10 +3,11 @@
 #     docker build -t gridmerit .
 #     docker build --network host -t gridmerit .     where pip reaches its index through this machine alone
 #
-# A tag may be moved. Where builds are to be the same tomorrow, name the image by the digest that your registry shows:
+# The base is named by its digest, for a tag may be moved: the same bytes on every day, for every architecture that the
+# index lists. A newer one, or one of your own:
 #     docker buildx imagetools inspect python:3.11-slim-bookworm      its `Digest`
 #     docker build --build-arg BASE=python:3.11-slim-bookworm@sha256:… -t gridmerit .
-ARG BASE=python:3.11-slim-bookworm
+ARG BASE=python:3.11.16-slim-bookworm@sha256:a36c24f9cbdf4fd0f52d67f0823eeac19c2028c637cecc392d97f980d4fec56b
 
 FROM ${BASE} AS builder
 ENV PIP_DISABLE_PIP_VERSION_CHECK=1 PIP_NO_CACHE_DIR=1

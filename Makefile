@@ -8,6 +8,9 @@ NATIVE := $(wildcard consensus/native/*)
 # A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
 DOCKER_ENGINE ?=
 
+# An image to build containers on, where the one that the Dockerfile names cannot be had.
+BASE ?=
+
 .PHONY: demo test faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
@@ -28,7 +31,7 @@ test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m live
 
 compose-image:  ## the container image `gridmerit`
-	@docker build --network host --tag gridmerit .
+	@docker build --network host $(if $(BASE),--build-arg BASE=$(BASE)) --tag gridmerit .
 
 compose-test:  ## the cluster in containers: kill, pause, cut off and partition it, and lose nothing
 	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py

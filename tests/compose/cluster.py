@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-BASE_IMAGE = "python:3.11-slim-bookworm"
+LOCAL_BASE = "python:3.11-slim-bookworm"
 IMAGE = "gridmerit-test"
 PROJECT = "gridmerit-test"
 ORGANISATIONS = ("dispatch", "grid", "pv-101", "wind-122")
@@ -75,12 +75,25 @@ def find_engine() -> tuple[str, ...]:
         raise LookupError("there is no docker here, and DOCKER_ENGINE names no program that installs it")
     if not _works("docker", "info"):
         raise LookupError("docker is here, but its engine does not answer")
-    if not _works("docker", "image", "inspect", BASE_IMAGE) and not _works("docker", "pull", BASE_IMAGE):
-        raise LookupError(f"docker is here, but {BASE_IMAGE} is not, and no registry has it")
+    find_base()
     for words in (("docker", "compose"), ("docker-compose",)):
         if shutil.which(words[0]) and _works(*words, "version"):
             return words
     raise LookupError("docker is here, but neither `docker compose` nor `docker-compose`")
+
+
+def find_base() -> str:
+    """The image to build on: the one that the Dockerfile names, or, where no registry has it, the one here by its tag.
+
+    Raises `LookupError` where there is neither.
+    """
+    dockerfile = (ROOT / "Dockerfile").read_text(encoding="utf-8")
+    pinned = next(line.removeprefix("ARG BASE=") for line in dockerfile.splitlines() if line.startswith("ARG BASE="))
+    if _works("docker", "image", "inspect", pinned) or _works("docker", "pull", pinned):
+        return pinned
+    if _works("docker", "image", "inspect", LOCAL_BASE):
+        return LOCAL_BASE
+    raise LookupError(f"docker is here, but neither {pinned} nor {LOCAL_BASE}, and no registry has it")
 
 
 def _works(*words: str) -> bool:
@@ -106,7 +119,8 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        run("docker", "build", "--network", "host", "--quiet", "--tag", IMAGE, ".", timeout_s=1_200)
+        base = f"BASE={find_base()}"
+        run("docker", "build", "--network", "host", "--build-arg", base, "--quiet", "--tag", IMAGE, ".", timeout_s=1_200)
 
     def up(self) -> None:
         self._compose("up", "--detach", timeout_s=300)
