@@ -119,8 +119,8 @@ class Cluster:
     # --- life ------------------------------------------------------------------------------------
 
     def build(self) -> None:
-        base = f"BASE={find_base()}"
-        run("docker", "build", "--network", "host", "--build-arg", base, "--quiet", "--tag", IMAGE, ".", timeout_s=1_200)
+        options = ("--network", "host", "--build-arg", f"BASE={find_base()}", "--quiet", "--tag", IMAGE)
+        run("docker", "build", *options, ".", timeout_s=1_200)
 
     def up(self) -> None:
         self._compose("up", "--detach", timeout_s=300)
