@@ -10,9 +10,8 @@ from dataclasses import dataclass
 
 from ledger.chain import Changes
 from ledger.codec import decode, encode, expect_array, expect_bytes, expect_int, expect_str
-from ledger.errors import Malformed, StoreCorrupt
 from ledger.hashing import HASH_SIZE
-from ledger.store import KeyValue
+from ledger.store import KeyValue, as_stored
 from ledger.transaction import Transaction
 
 _PENDING, _ENDING = b"m", b"M"
@@ -64,14 +63,13 @@ def row_without_ending(number: int) -> tuple[bytes, None]:
 def load_endings(store: KeyValue) -> Iterator[tuple[int, bytes, Ending]]:
     """(number, transaction id, ending), the oldest first. Raises `StoreCorrupt`."""
     for key, raw in store.scan(_ENDING):
-        try:
-            identity, code, height, by = expect_array(decode(raw, max_bytes=_MAX_ENDING_BYTES), 4, "ending")
+        with as_stored("how an acknowledged transaction ended"):
+            item, code, height, by = expect_array(decode(raw, max_bytes=_MAX_ENDING_BYTES), 4, "ending")
             ending = Ending(
                 code=expect_str(code, "code"), height=expect_int(height, "height"), by=expect_bytes(by, "by") or None
             )
-            yield int.from_bytes(key[len(_ENDING) :], "big"), expect_bytes(identity, "id", size=HASH_SIZE), ending
-        except Malformed as error:
-            raise StoreCorrupt(detail=f"how an acknowledged transaction ended: {error}") from error
+            identity = expect_bytes(item, "id", size=HASH_SIZE)
+        yield int.from_bytes(key[len(_ENDING) :], "big"), identity, ending
 
 
 def _ending_key(number: int) -> bytes:
@@ -79,7 +77,5 @@ def _ending_key(number: int) -> bytes:
 
 
 def _read(raw: bytes, max_bytes: int) -> Transaction:
-    try:
+    with as_stored("acknowledged transaction"):
         return Transaction.from_bytes(raw, max_bytes=max_bytes)
-    except Malformed as error:
-        raise StoreCorrupt(detail=f"acknowledged transaction: {error}") from error

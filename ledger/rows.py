@@ -12,9 +12,9 @@ from typing import TypeAlias, TypeVar
 
 from ledger.block import Block, Header
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
-from ledger.errors import Malformed, StoreCorrupt
 from ledger.execution import Execution, Receipt
 from ledger.params import LedgerParams
+from ledger.store import as_stored
 
 Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
@@ -84,11 +84,9 @@ def read_block(raw: bytes, params: LedgerParams) -> Block:
 
 def read_raw_header(raw: bytes) -> bytes:
     """A header's bytes, which are not looked into."""
-    try:
+    with as_stored("a header"):
         (header,) = expect_array(split(raw, "header", max_items=1), 1, "header")
         return expect_bytes(header, "header")
-    except Malformed as error:
-        raise StoreCorrupt(detail=f"a header: {error}") from error
 
 
 def read_record(raw: bytes) -> tuple[Header, int, int]:
@@ -109,10 +107,8 @@ def read_place(raw: bytes) -> tuple[bytes, int]:
 
 
 def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
-    try:
+    with as_stored(what):
         return from_value(decode(raw, max_bytes=_TRUSTED_BYTES, max_items=_TRUSTED_BYTES))
-    except Malformed as error:
-        raise StoreCorrupt(detail=f"{what}: {error}") from error
 
 
 def _record_from_value(value: Value) -> tuple[Header, int, int]:

@@ -8,18 +8,29 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
 import plyvel
 
-from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
+from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked
 
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
+
+
+
+@contextmanager
+def as_stored(what: str) -> Iterator[None]:
+    """Decode one's own rows: bytes that cannot be what was written are damage, `StoreCorrupt`, not a peer's fault."""
+    try:
+        yield
+    except Malformed as error:
+        raise StoreCorrupt(detail=f"{what}: {error}") from error
 
 
 class KeyValue(Protocol):

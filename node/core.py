@@ -71,7 +71,7 @@ from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
 from ledger.sealers import get_known_sealers, get_voters
 from ledger.signatures import SigningKey
-from ledger.store import KeyValue
+from ledger.store import KeyValue, as_stored
 from ledger.transaction import Transaction
 from node import messages as wire
 from node.acknowledgements import MAX_ENDINGS, Acknowledgements
@@ -330,7 +330,8 @@ class ChainNode:
         """
         self._gossip.note_status(peer, status)
         actions: list[Action] = []
-        if status.final_height < self.chain.final_height and self._final_certificate is not None:
+        is_behind = status.final_height < self.chain.final_height
+        if is_behind and self._final_certificate is not None and not self._gossip.serving.is_spent(peer, now_ms):
             before = self._handovers.certificates_above(status.final_height) if self._is_pbft else []
             actions += self._gossip.give_certificates(peer, (*before, self._final_certificate), now_ms)
         return [*actions, *self._catch_up(now_ms)]
@@ -404,6 +405,7 @@ class ChainNode:
         fork = next((header for header in headers if not self.chain.is_canonical(header)), None)
         if fork is None and len(headers) < wire.MAX_ITEMS:
             if is_all and asked.claimed_work > self.chain.head.work:
+                self._gossip.disbelieve(peer)
                 raise FalseHead(claimed=asked.claimed_work, actual=self.chain.head.work)
             return []
         if self._sync.is_out_of_place(peer, asked, headers):
@@ -899,7 +901,10 @@ class ChainNode:
 
     def _load_certificate(self, row: bytes) -> QuorumCertificate | None:
         raw = self._store.get(row)
-        return None if raw is None else QuorumCertificate.from_bytes(raw)
+        if raw is None:
+            return None
+        with as_stored("a certificate"):
+            return QuorumCertificate.from_bytes(raw)
 
     def _pending_votes(self) -> tuple[bytes, ...]:
         """Votes on checkpoints that are still open, said again for whoever missed them."""
@@ -1079,7 +1084,8 @@ class ChainNode:
 
     def _load_proposals(self) -> list[Action]:
         """Undecided blocks from before a restart: what was prepared must be at hand to be proposed again."""
-        blocks = [self._read_block(raw) for _, raw in self._store.scan(_PROPOSAL_ROW)]
+        with as_stored("an undecided block"):
+            blocks = [self._read_block(raw) for _, raw in self._store.scan(_PROPOSAL_ROW)]
         stale = []
         for block in sorted(blocks, key=lambda one: one.header.height):
             parent = self.chain.get(block.header.parent)
@@ -1205,6 +1211,7 @@ class ChainNode:
                 return []
             self._sync.reset()
             if skeleton.claimed_work > skeleton.work:
+                self._gossip.disbelieve(skeleton.source)
                 raise FalseHead(claimed=skeleton.claimed_work, actual=skeleton.work)
         except GridmeritError as error:
             self._sync.reset()

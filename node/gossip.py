@@ -84,6 +84,11 @@ class Gossip:
         if before is None or before.final_height != status.final_height:
             self._strays.discard(peer)
 
+    def disbelieve(self, peer: PeerId) -> None:
+        """Forget where a peer said that it stands: it has shown all that it has, and that was less."""
+        if peer in self.peers:
+            self.peers[peer] = None
+
     def status(self) -> wire.Status:
         head = self._chain.head
         return wire.Status(
@@ -238,7 +243,6 @@ class Gossip:
         return [Send(peer=peer, message=signed)]
 
     def give_certificates(self, peer: PeerId, certificates: Iterable[QuorumCertificate], now_ms: int) -> list[Action]:
-        self.serving.check(peer, now_ms)
         raw = tuple(certificate.raw for certificate in certificates)
         self._charge(peer, now_ms, len(raw), raw)
         return [Send(peer=peer, message=wire.Certificate(raw=item)) for item in raw]

@@ -13,7 +13,7 @@ from ledger.genesis import Genesis
 from ledger.outbox import get_entries
 from ledger.overlay import Overlay
 from ledger.sealers import SEALERS
-from ledger.store import KeyValue
+from ledger.store import KeyValue, as_stored
 from node.events import Action, Deliver
 
 _ROW = b"K"
@@ -28,7 +28,8 @@ class Handovers:
         self._chain_id = genesis.chain_id
         self._siblings = [genesis.chain_id_of(sibling.name) for sibling in genesis.siblings]
         rows = sorted(store.scan(_ROW))
-        self._relays = {key: Relay.from_value(decode(raw, max_bytes=_MAX_BYTES)) for key, raw in rows}
+        with as_stored("a change of voters"):
+            self._relays = {key: Relay.from_value(decode(raw, max_bytes=_MAX_BYTES)) for key, raw in rows}
 
     @property
     def all(self) -> tuple[Relay, ...]:

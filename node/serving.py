@@ -25,9 +25,13 @@ class Serving:
             lambda: TokenBucket(BURST_US, SHARE_US_PER_S), limit=_MAX_PEERS
         )
 
+    def is_spent(self, peer: PeerId, now_ms: int) -> bool:
+        """True while a peer has had more than its share: then it is sent nothing that it did not ask for."""
+        return self._accounts.find(peer).is_empty(now_ms)
+
     def check(self, peer: PeerId, now_ms: int) -> None:
-        """Raise `ServedTooMuch` while a peer has had more than its share."""
-        if self._accounts.find(peer).is_empty(now_ms):
+        """Raise `ServedTooMuch` while a peer that asks has had more than its share."""
+        if self.is_spent(peer, now_ms):
             raise ServedTooMuch(limit=SHARE_US_PER_S // 1_000)
 
     def charge(self, peer: PeerId, now_ms: int, *, rows: int, size_bytes: int) -> None:

@@ -158,6 +158,18 @@ def test_under_pbft_no_headers_are_followed_that_no_certificate_proves():
     assert node._sync.skeleton is None
 
 
+def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_claim(network):
+    world = open_world(network)
+    node, liar = world.node("n0"), network.keys[LIAR].public_key
+    claimed = wire.Status(head=bytes(32), height=10_000, work=(2**200).to_bytes(40, "big"), final_height=0)
+    asked = node.step(MessageReceived(peer=liar, message=claimed), world.now_ms)
+    assert [type(one.message) for one in asked if isinstance(one, Send)] == [wire.GetHeaders]
+    known = wire.Headers(raw=(node.chain.head.header.raw,))
+    actions = node.step(MessageReceived(peer=liar, message=known), world.now_ms)
+    assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["FalseHead"]
+    assert node._gossip.look_ahead(world.now_ms) == []
+
+
 # --- catching up, told as it is --------------------------------------------------------------------
 
 

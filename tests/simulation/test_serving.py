@@ -92,3 +92,16 @@ def test_a_fresh_node_catches_up_with_thousands_of_blocks_and_nobody_refuses_it(
     world.run_until(lambda: world.node("n3").chain.head.height >= 2_500, limit_ms=120_000)
     assert [fault for name in HONEST for fault in world.peers[name].faults if fault[0] == "n3"] == []
     assert world.now_ms - started_ms < 60_000, "at more than a thousand blocks a minute of a link of some ms"
+
+
+def test_a_status_of_whoever_has_had_its_share_is_heard_and_answered_with_nothing():
+    network = make_network()
+    world = World(network.genesis, network.keys, seed=1, sealing="drawn")
+    world.run_until(lambda: world.node("n0").chain.final_height > 0, limit_ms=600_000)
+    node, peer = world.node("n0"), network.keys[FLOODER].public_key
+    behind = wire.Status(head=bytes(32), height=1, work=(1).to_bytes(40, "big"), final_height=0)
+    shown = node.step(MessageReceived(peer=peer, message=behind), world.now_ms)
+    assert any(isinstance(one, Send) and isinstance(one.message, wire.Certificate) for one in shown)
+    node._gossip.serving.charge(peer, world.now_ms, rows=0, size_bytes=BURST_US * 1_000)
+    assert node.step(MessageReceived(peer=peer, message=behind), world.now_ms) == []
+    assert node.peers[peer] == behind
