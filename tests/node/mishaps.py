@@ -157,7 +157,7 @@ async def shift_clock(home: Path, seconds: float) -> Report:
     victim = network.nodes[2]
     directory = network.directory_of(victim)
     clock = WallClock(directory / "clock")
-    program = Program(words=NODE, environment=clock.environment)
+    program = Program(words=NODE, environment=tuple(clock.environment.items()))
     clock.set(600_000)
     async with open_stage(network, rate=_RATE, programs={victim.name: program}) as stage:
         log = directory / "node.log"

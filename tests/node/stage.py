@@ -85,7 +85,7 @@ class Program:
 
     words: tuple[str, ...]
     max_files: int | None = None  # so few file descriptors, and no way to more
-    environment: Mapping[str, str] = field(default_factory=dict)
+    environment: tuple[tuple[str, str], ...] = ()
 
     def start(self, network: Network, node: NodeEntry) -> None:
         home = network.directory_of(node).resolve()
@@ -96,7 +96,7 @@ class Program:
                 stdin=subprocess.DEVNULL,
                 stdout=log,
                 stderr=log,
-                env={**os.environ, **self.environment, "PYTHONPATH": str(_HERE.parent.parent)},
+                env={**os.environ, **dict(self.environment), "PYTHONPATH": str(_HERE.parent.parent)},
                 start_new_session=True,
             )
         (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
