@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import gc
 import signal
 import sys
 from pathlib import Path
@@ -76,6 +75,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
 
 
 async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> int | None:
+    from node.garbage import Collector
     from node.runtime import Runtime
     from node.turns import TimedLoop
 
@@ -83,8 +83,7 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
     await runtime.start()
     loop = asyncio.get_running_loop()
     assert isinstance(loop, TimedLoop)
-    gc.collect()
-    gc.freeze()  # a full collection would walk over all that was imported and loaded, 50 ms and more in any turn
+    collector = Collector()
     loop.restart_turns()
     host = config.api_listen.host
     ready = {
@@ -108,4 +107,7 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
 
     # Said once signals are handled, so that whoever waits for it may send one at once.
     loop.call_soon(announce)
-    return await runtime.run_until_signal()
+    try:
+        return await runtime.run_until_signal()
+    finally:
+        collector.close()
