@@ -23,7 +23,6 @@ _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been cl
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
-
 @contextmanager
 def as_stored(what: str) -> Iterator[None]:
     """Decode one's own rows: bytes that cannot be what was written are damage, `StoreCorrupt`, not a peer's fault."""

@@ -1,6 +1,6 @@
 """Garbage collection whose pauses do not grow with what a node holds: survivors of one full collection are set aside.
 
-A full collection of CPython walks over every object there is, at 10 ms and more for 100 000 of them, in whichever turn
+A full collection of CPython walks over every object there is, at 10 to 40 ms for 100 000 of them, in whichever turn
 of the event loop it falls. Nearly all of them are the state of chains, and freed by count. What a cycle among those set
 aside holds comes back when they are all looked at again: each time that their number has doubled.
 """
@@ -17,6 +17,7 @@ class Collector:
     def __init__(self) -> None:
         gc.collect()
         gc.freeze()
+        gc.collect()  # of nothing: the next full one comes once a quarter of what this one leaves is new
         self._looked_at = gc.get_freeze_count()  # objects, when all were
         self._is_complete = False
         gc.callbacks.append(self._on_phase)

@@ -240,7 +240,8 @@ class Listener:
                 if encoding.lower() not in _PLAIN_ENCODINGS:
                     return _refuse(415, CompressedBody(encoding=encoding[:50]))
                 return await handler(request)
-            except ConnectionError:  # whoever asked has gone, and nobody hears the answer
+            except ConnectionError as error:  # whoever asked has gone, and nobody hears the answer
+                error.__traceback__ = None  # the body keeps the error, and these frames the body: a knot for each
                 return web.Response(status=400)
             finally:
                 self._bodies.remove(connection)
