@@ -81,6 +81,7 @@ MAX_REASON_BYTES = 256
 
 _NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
 _SEALING_ROLES = ("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor")
+MAX_CAPACITY_WH = 2**53 - 1  # as in a genesis
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 _AUTHORITY = b"authority"
@@ -156,7 +157,7 @@ class Admission(NamedTuple):
             role=expect_str(role, "role"),
             key=expect_bytes(key, "chain key", size=PUBLIC_KEY_SIZE),
             tls_key=_expect_tls_key(tls_key),
-            capacity_wh=expect_int(capacity, "capacity"),
+            capacity_wh=expect_int(capacity, "capacity", high=MAX_CAPACITY_WH),
             position=expect_str(position, "position", max_size=32),
             owner=expect_bytes(owner, "owner", max_size=ADDRESS_SIZE),
             seals=chains,

@@ -21,6 +21,10 @@ def _parse_hex_bytes(value: object) -> object:
     return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else value
 
 
+def _parse_decimal(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
 Uint256 = Annotated[
     int,
     BeforeValidator(_parse_hex_int),
@@ -32,8 +36,14 @@ HexBytes = Annotated[
     BeforeValidator(_parse_hex_bytes),
     PlainSerializer(lambda raw: "0x" + raw.hex(), return_type=str, when_used="json"),
 ]
-Natural = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**53)]  # what a number of JSON holds exactly, whoever reads it
+Positive = Annotated[int, Field(ge=1, lt=2**53)]
+Uyuan = Annotated[
+    int,
+    BeforeValidator(_parse_decimal),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    Field(ge=0, lt=2**63),
+]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]

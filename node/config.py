@@ -37,6 +37,8 @@ _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
 _TLS_FILES = ("certificate", "key_file", "ca")
 _ANY_HOST = ("0.0.0.0", "::")
+_LAST_PORT = 65_535
+_PORT_DIGITS = 5
 _BASE = "base"  # validation context: the directory that relative paths start from
 
 
@@ -59,8 +61,10 @@ def _parse_listen(value: object) -> object:
     if not isinstance(value, str):
         return value
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+    if not colon or not host or not (port.isascii() and port.isdecimal()):
         raise ValueError('host:port, for example "127.0.0.1:9200"')
+    if len(port) > _PORT_DIGITS or int(port) > _LAST_PORT:
+        raise ValueError(f"a port from 0 to {_LAST_PORT}")
     return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
 
 

@@ -15,13 +15,17 @@ from textwrap import wrap
 import click
 
 from ledger.errors import GridmeritError
+from ledger.units import format_kwh as format_kwh
+from ledger.units import format_scaled as format_scaled
+from ledger.units import format_yuan as format_yuan
+from node.exact import show_exact
 from node.outages import REMEDIES
 
 _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     **REMEDIES,
-    "AddressInUse": "stop what listens there, or choose another address in node.toml",
+    "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
@@ -93,7 +97,6 @@ _HAVE_KEYS = ("have", "actual")
 WIDTH = 100  # columns of a terminal that texts are broken for
 _LEAST_WIDTH = 24
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
-_IN_YUAN = frozenset({"InsufficientBalance"})
 _IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
 
 
@@ -114,7 +117,7 @@ def json_option(command: click.decorators.FC) -> click.decorators.FC:
 
 def emit(document: object, text: str) -> None:
     """Print a command's one result: `document` under --json, else `text`."""
-    click.echo(to_json(document) if wants_json() else text)
+    click.echo(to_json(show_exact(document)) if wants_json() else text)
 
 
 def wants_json() -> bool:
@@ -158,16 +161,13 @@ def format_error(error: GridmeritError) -> str:
 
 
 def _show_value(code: str, value: object) -> str:
-    if code in _IN_YUAN and isinstance(value, int):
-        return f"{format_yuan(value)} yuan"
-    if code in _IN_KWH and isinstance(value, int):
-        return f"{format_kwh(value)} kWh"
-    return str(value)
+    """Numbers are text in what a node answers."""
+    return f"{format_kwh(int(str(value)))} kWh" if code in _IN_KWH else str(value)
 
 
 def error_document(code: str, message: str, values: Mapping[str, object], exit_code: int) -> dict[str, object]:
     """What --json prints instead of a result."""
-    plain = {key: value if isinstance(value, int | str | None) else str(value) for key, value in values.items()}
+    plain = {key: None if value is None else str(value) for key, value in values.items()}
     return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
 
 
@@ -179,23 +179,6 @@ class _Lenient(dict[str, object]):
 
 
 # --- units ---------------------------------------------------------------------------------------
-
-
-def format_scaled(value: int, digits: int, *, least: int = 0) -> str:
-    """`value / 10**digits` exactly, in groups of three, without trailing zeros beyond `least` decimals."""
-    whole, part = divmod(abs(value), 10**digits)
-    decimals = f"{part:0{digits}d}".rstrip("0").ljust(least, "0")
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
-
-
-def format_yuan(amount_uyuan: int, *, aligned: bool = False) -> str:
-    """Yuan, or yuan per kWh; `aligned` with all six decimals, so that a column of them lines up."""
-    return format_scaled(amount_uyuan, 6, least=6 if aligned else 2)
-
-
-def format_kwh(energy_wh: int) -> str:
-    return format_scaled(energy_wh, 3, least=3)
 
 
 def format_points(credit_upt: int) -> str:

@@ -21,7 +21,7 @@ from node.commands.market_tables import (
 )
 from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
-from node.commands.values import parse_kwh, parse_yuan
+from node.commands.values import parse_kwh, parse_price
 from node.output import emit, json_option, note
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def place(
       gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    price_uyuan, volume_wh = parse_yuan(price), parse_kwh(volume)
+    price_uyuan, volume_wh = parse_price(price), parse_kwh(volume)
 
     async def work() -> tuple[int, int | None, TransactionStatus]:
         from market.contracts import TradeIntention

@@ -369,7 +369,7 @@ def test_a_transfer_takes_effect(ask: Ask) -> None:
     assert ask("tx", "wait", outcome["id"], "--depth", "2")[0] == 0
     assert ask("tx", "show", outcome["id"])[1]["height"] == outcome["height"]
     _, after = ask("account", "show", "homes-3")
-    assert after["balance_uyuan"] - before["balance_uyuan"] == 12_500_000
+    assert int(after["balance_uyuan"]) - int(before["balance_uyuan"]) == 12_500_000
     _, block = ask("block", "show", outcome["height"])
     assert outcome["id"] in [transaction["id"] for transaction in block["transactions"]]
 
@@ -401,7 +401,7 @@ def test_a_proof_travels_as_a_file(ask: Ask, live: Path, tmp_path: Path, capsys:
     assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 0
     assert "wind-122" in capsys.readouterr().out
     document = json.loads(file.read_text())
-    document["account"]["balance_uyuan"] += 1
+    document["account"]["balance_uyuan"] += "0"
     file.write_text(json.dumps(document))
     assert run(["proof", "verify", str(file), "--genesis", str(genesis)]) == 7
 

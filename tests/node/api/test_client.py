@@ -339,7 +339,9 @@ async def test_outcomes_come_in_order(world, client):
     good, poor = await client.submit(transactions)
     assert good is None
     assert isinstance(poor, RemoteRejected)
-    assert (poor.code, poor.values["want"]) == ("InsufficientBalance", 10**12)
+    assert (poor.code, poor.values["want_uyuan"]) == ("InsufficientBalance", str(10**12))
+    (alone,) = await client.submit(transactions[1:])
+    assert (alone.code, str(alone)) == (poor.code, "have 100.00 yuan, need 1,000,000.00 yuan")
 
 
 async def test_send_signs_with_the_next_sequence(world, client, homes):
