@@ -1029,6 +1029,10 @@ class NotThisAuthority(ConfigError):
     message = "{directory} has no key of this network's authority, whose keys are {known}"
 
 
+class BadName(ConfigError):
+    message = "{name!r} cannot be a name: {detail}"
+
+
 class BadParameters(ConfigError):
     message = "chain parameters: {detail}"
 

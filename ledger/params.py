@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from ledger.codec import Value
+from ledger.errors import BadName
+from ledger.names import normalise_name
 
 
 def _parse_hex_int(value: object) -> object:
@@ -23,6 +25,13 @@ def _parse_hex_bytes(value: object) -> object:
 
 def _parse_decimal(value: object) -> object:
     return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _normalise(text: str) -> str:
+    try:
+        return normalise_name(text)
+    except BadName as error:
+        raise ValueError(str(error)) from None
 
 
 Uint256 = Annotated[
@@ -47,6 +56,7 @@ Uyuan = Annotated[
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+Place = Annotated[str, AfterValidator(_normalise), Field(max_length=32)]
 Kind = Literal["trading", "scheduling", "credit"]
 
 

@@ -159,7 +159,10 @@ def _check_name(name: str) -> None:
 
 
 def _check_position(genesis: Genesis, position: str) -> str:
-    """A line of the network's grid, where it has one."""
+    """A line of the network's grid, where it has one. Raises `BadName`, too."""
+    from ledger.names import normalise_name
+
+    position = normalise_name(position)
     scheduling = next((chain for chain in genesis.chains if chain.kind == "scheduling"), None)
     known = [] if scheduling is None else [line.name for line in scheduling.scheduling.lines]
     if position and known and position not in known:
