@@ -1,6 +1,6 @@
 """What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
 
-Owns the formats of money, energy, credit and time, tables, and the form of an error (design §7).
+Owns the formats of credit and time, and the form of an error (design §7); tables are drawn in `tables.py`.
 """
 
 from __future__ import annotations
@@ -8,9 +8,8 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from textwrap import wrap
 
 import click
 
@@ -20,6 +19,9 @@ from ledger.units import format_scaled as format_scaled
 from ledger.units import format_yuan as format_yuan
 from node.exact import show_exact
 from node.outages import REMEDIES
+from node.tables import facts as facts
+from node.tables import fit_columns as fit_columns
+from node.tables import table as table
 
 _AS_JSON = "gridmerit.json"
 
@@ -80,7 +82,7 @@ HINTS: dict[str, str] = {
     "UnknownAttack": "gridmerit attack list",
     "UnknownScenario": "gridmerit sim list",
     "UnknownSetting": "gridmerit sim show {scenario}",
-    "UnknownTransaction": "--chain with the chain that it was sent to, which `gridmerit tx send` has named",
+    "UnknownTransaction": "another node with --node or --api: one that hosts the chain it was sent to",
     "UnknownTheory": "gridmerit sim theory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
@@ -94,8 +96,7 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
-WIDTH = 100  # columns of a terminal that texts are broken for
-_LEAST_WIDTH = 24
+WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
 
@@ -222,46 +223,6 @@ def format_span(span_ms: int) -> str:
     if seconds < 172_800:
         return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
     return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def table(
-    heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,), width: int | None = None
-) -> str:
-    """Columns of text under their heads; those not in `left` are aligned to the right.
-
-    With a `width`, the last column is broken into as many lines as it takes to fit.
-    """
-    cells = [[str(item) for item in row] for row in [heads, *rows]]
-    if width is not None:
-        cells = _break_last_column(cells, width)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    lines = []
-    for row in cells:
-        padded = [
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(padded).rstrip())
-    lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join(lines)
-
-
-def _break_last_column(cells: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    taken = sum(max(len(item) + 2 for item in column) for column in list(zip(*cells, strict=True))[:-1])
-    broken = []
-    for *first, last in cells:
-        lines = wrap(last, max(_LEAST_WIDTH, width - taken), break_long_words=False, break_on_hyphens=False) or [""]
-        broken += [[*first, lines[0]], *([""] * len(first) + [line] for line in lines[1:])]
-    return broken
-
-
-def facts(pairs: Sequence[tuple[str, object]]) -> str:
-    """One `name  value` line each, values aligned."""
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in pairs)
 
 
 def stderr_is_terminal() -> bool:

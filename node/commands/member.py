@@ -535,7 +535,7 @@ def list_members(target: Target) -> None:
         for member in members
     ]
     heads = ["member", "role", "status", "votes", "serial", "valid until", "address"]
-    emit([to_plain(member) for member in members], table(heads, rows, left=(0, 1, 2, 3, 5, 6)))
+    emit([to_plain(member) for member in members], table(heads, rows, left=(0, 1, 2, 3, 5, 6), spare=(4,)))
 
 
 @command.command("show")
