@@ -39,6 +39,7 @@ COMMANDS = {
     "market": ("market", "The order book, trades and settlements; place and cancel orders."),
     "grid": ("grid", "What the grid allows in a period: plan, quotas, verdict, contracts, metering."),
     "block": ("block", "Look at blocks."),
+    "events": ("events", "Follow what happens on a node's chains, a line for each event."),
     "tx": ("tx", "Send transactions and follow them."),
     "proof": ("proof", "Get a proof from a node and verify it offline."),
     "version": ("version", "Versions of gridmerit and of what it runs on."),

@@ -201,6 +201,11 @@ def format_time(time_ms: int) -> str:
     return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
 
 
+def format_clock(time_ms: int) -> str:
+    """The UTC time of day to the second."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%H:%M:%S")
+
+
 def format_hour(start_ms: int) -> str:
     """The UTC time of day."""
     return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%H:%M")

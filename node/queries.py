@@ -536,7 +536,7 @@ def _describe_weights(weights: MatchWeights) -> WeightsInfo:
 # --- events --------------------------------------------------------------------------------------------
 
 _ORDER = ("period", "order_id", "owner", "side", "price_uyuan_per_kwh", "volume_wh")
-_EVENT_FIELDS: dict[str, tuple[str, ...]] = {
+EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
@@ -556,6 +556,8 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "revoked": ("member", "serial", "reason"),
     "renewed": ("member", "serial"),
     "left": ("member", "serial"),
+    "sealers-announced": ("since_slot", "sealers"),
+    "sealers-of": ("source", "since_slot", "sealers"),
     "order": _ORDER,
     "cancelled": _ORDER,
     "gate": ("period", "trade_count", "volume_wh", "result_root"),
@@ -598,7 +600,7 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
 def describe_event(event: Event) -> dict[str, Any]:
     """A published event by name: `{"event": name, field: value…}`, or its bare `values` where it is not known here."""
     name, *values = event
-    fields = _EVENT_FIELDS.get(str(name), ())
+    fields = EVENT_FIELDS.get(str(name), ())
     if len(fields) != len(values):
         return {"event": name, "values": [show_value(value) for value in values]}
     shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}

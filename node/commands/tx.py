@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,7 +12,6 @@ import click
 
 from ledger.errors import RemoteNotFound, RemoteRejected
 from node.commands import Group
-from node.commands.acts import open_chains
 from node.commands.hosted import connect_to
 from node.commands.payloads import make_payload
 from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
@@ -104,11 +104,30 @@ def show(id: str, target: Target) -> None:
     """
 
     async def work() -> tuple[str, TransactionStatus]:
-        async with open_chains(target) as chains:
-            return await _find(chains.clients, id)
+        async with _open_chains(target) as (running, out):
+            return await _find({**running, **out}, id)
 
     chain, status = run_async(work())
     emit({"chain": chain, **to_plain(status)}, _render(status, {"chain": chain}))
+
+
+@asynccontextmanager
+async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
+    """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
+    from node.client import Client
+
+    async with AsyncExitStack() as stack:
+
+        async def open_all(names: Iterable[str]) -> dict[str, Client]:
+            return {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
+
+        if target.chain is not None:
+            yield await open_all([target.chain]), {}
+            return
+        async with Client(target.url, "") as client:
+            status = await client.node_status()
+        running = await open_all(chain.chain for chain in status.chains)
+        yield running, await open_all(outage.chain for outage in status.outages)
 
 
 async def _find(clients: Mapping[str, Client], identity: str) -> tuple[str, TransactionStatus]:
@@ -142,10 +161,10 @@ def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> 
     """
 
     async def work() -> tuple[str, TransactionStatus]:
-        async with open_chains(target) as chains:
+        async with _open_chains(target) as (running, out):
             waits = {
                 asyncio.ensure_future(client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)): name
-                for name, client in chains.clients.items()
+                for name, client in (running or out).items()
             }
             # An id is of one chain, so that on the others nothing comes of it but the timeout of all.
             done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)

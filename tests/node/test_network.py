@@ -302,7 +302,11 @@ def test_a_plan_goes_to_the_scheduling_chain_unless_another_is_named(
     code, sent = ask(*plan, "--key", "dispatch")
     assert (code, sent["code"]) == (0, "")
     assert ask("tx", "show", str(sent["id"]), "--chain", "du1")[0] == 0
-    assert ask("tx", "show", str(sent["id"]))[0] == 5, "the trading chain is meant where none is named"
+    assert ask("tx", "show", str(sent["id"]), "--chain", "jy1")[0] == 5
+    assert ask("tx", "show", str(sent["id"]))[1]["chain"] == "du1", "where none is named, every chain is asked"
+    assert ask("tx", "wait", str(sent["id"]))[1]["chain"] == "du1"
+    assert ask("tx", "show", "ab" * 32)[0] == 5
+    assert ask("tx", "wait", "ab" * 32, "--timeout", "0.2")[0] == 8
     assert ask(*plan, "--key", "homes-3")[1]["error"] == "NotADispatcher"
     assert ask(*plan, "--key", "dispatch", "--chain", "jy1")[1]["error"] == "UnknownKind"
     assert ask("account", "show", "homes-3")[1]["position"] == "village-3"

@@ -437,6 +437,22 @@ async def test_the_command_says_by_which(make_world, make_runtime, capsys):
         assert f"error[Superseded] transaction {mine.id.hex()} was acknowledged" in capsys.readouterr().err
 
 
+async def test_the_commands_find_the_chain_of_a_transaction(neighbours, make_runtime, capsys):
+    """On whichever of the node's chains it is; and say on which they looked where it is on none."""
+    credit = neighbours[1]
+    sent = credit.send("pv-101", "exit")
+    credit.make_block()
+    async with make_runtime(*neighbours).serve() as url:
+        for command in ("show", "wait"):
+            assert await asyncio.to_thread(run, ["tx", command, sent.id.hex(), "--api", url]) == 0
+            assert capsys.readouterr().out.startswith("chain           lh1\n")
+            assert await asyncio.to_thread(run, ["tx", command, "zz", "--api", url]) == 6
+        capsys.readouterr()
+        assert await asyncio.to_thread(run, ["tx", "show", "ab" * 32, "--api", url]) == 5
+        assert "is neither on jy1, lh1 nor pending there" in capsys.readouterr().err
+        assert await asyncio.to_thread(run, ["tx", "wait", "ab" * 32, "--timeout", "0.1", "--api", url]) == 8
+
+
 async def test_wait_for_a_final_block(world, client, homes):
     identity = await client.send(homes, "transfer", (world.keys["grid"].address, 5))
     waiting = asyncio.ensure_future(client.wait_for(identity, final=True, poll_s=0.001))

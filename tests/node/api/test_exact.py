@@ -16,7 +16,7 @@ from node.answers import Decimal, HexInt, from_json, to_json
 from node.api import show_values
 from node.config import NetworkDocument, describe_network
 from node.exact import EXACT_SUFFIXES, show_exact
-from node.queries import _EVENT_FIELDS, describe_event, show_text
+from node.queries import EVENT_FIELDS, describe_event, show_text
 
 SAFE = 2**53 - 1
 
@@ -82,7 +82,7 @@ def test_events_name_their_large_integers() -> None:
     assert event["amount_uyuan"] == str(2**60)
     assert describe_event(("admitted", bytes(20), "homes-9", 2**62))["serial"] == str(2**62)
     bounded = (*COUNTED.split(), *BOUNDED, *EXACT_SUFFIXES)
-    for kind, names in _EVENT_FIELDS.items():
+    for kind, names in EVENT_FIELDS.items():
         for name in names:
             assert name.endswith(tuple(bounded)) or name in NO_LARGE_INTEGERS.split(), f"{kind}: {name}"
 
