@@ -57,9 +57,12 @@ class ListenAddress(NamedTuple):
         return f"http://{self}"
 
 
-def _parse_listen(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _read_listen(value: object) -> object:
+    return parse_listen(value) if isinstance(value, str) else value
+
+
+def parse_listen(value: str) -> ListenAddress:
+    """`host:port`. Raises `ValueError` with what is wanted."""
     host, colon, port = value.rpartition(":")
     if not colon or not host or not (port.isascii() and port.isdecimal()):
         raise ValueError('host:port, for example "127.0.0.1:9200"')
@@ -100,7 +103,7 @@ def _to_tuple(value: object) -> object:
 
 
 AnchorText = Annotated[Anchor, BeforeValidator(_read_anchor), PlainSerializer(str)]
-Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
+Listen = Annotated[ListenAddress, BeforeValidator(_read_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
 PublicKey = Annotated[HexBytes, AfterValidator(_check_key)]

@@ -460,6 +460,16 @@ def test_doctor_warns_of_a_peer_that_shares_no_chain(gridmerit: Run, tmp_path: P
     assert "WARN  peer wind-122: it takes part in lh1, this node in jy1: they never talk" in out
 
 
+def test_init_writes_nothing_where_an_address_is_none(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "mine"
+    args = ("init", home, "--genesis", network / "genesis.json")
+    for text, want in (("127.0.0.1:70000", "a port from 0 to 65535"), ("9200", "host:port, for example")):
+        code, _, err = gridmerit(*args, "--api-listen", text)
+        assert code == 2
+        assert f"--api-listen {text!r}: want {want}" in err
+    assert not home.exists()
+
+
 def test_init_of_an_observer(gridmerit: Run, network: Path, tmp_path: Path) -> None:
     code, out, _ = gridmerit("init", tmp_path / "eye", "--genesis", network / "genesis.json", "--observer")
     assert code == 0
