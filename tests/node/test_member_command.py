@@ -324,6 +324,10 @@ def test_apply_makes_what_the_authority_can_check(ask: Ask, tmp_path: Path) -> N
     )  # fmt: skip
     assert (code, meter["tls_key"]) == (0, "")
     assert not (tmp_path / "meter/tls-key.pem").exists()
+    device = ("member", "apply", "--name", "meter-8", "--role", "device", "--genesis", tmp_path / "genesis.json")
+    assert ask(*device, "--owner", "0x12", "-o", tmp_path / "x")[0] == 2
+    code, unknown = ask(*device, "--owner", "homes-8", "--api", "http://127.0.0.1:9", "-o", tmp_path / "x")
+    assert (code, unknown["error"]) == (4, "Unreachable"), "whose name it is, a node must say"
     for wrong in (("--seals", "xx1"), ("--owner", "grid"), ("--role", "authority"), ("--name", "a b")):
         assert ask(*apply, *wrong)[0] == 2
 
@@ -349,6 +353,12 @@ async def test_two_must_sign_before_a_chain_hears_of_it(
 
         member = ("--name", "homes-9", "--role", "consumer", "--genesis", tmp_path / "genesis.json")
         await go("member", "apply", *member, "-o", tmp_path / "mine")
+        device = ("member", "apply", "--name", "meter", "--role", "device", "--owner", "homes-9", *where)
+        code, nobody = await go(*device, "--genesis", tmp_path / "genesis.json", "-o", tmp_path / "meter")
+        assert (code, nobody["error"]) == (5, "UnknownAccount")
+        save_genesis(make_genesis(Authority(keys=(ONE.public_key,))), tmp_path / "other.json")
+        code, other = await go(*device, "--genesis", tmp_path / "other.json", "-o", tmp_path / "meter")
+        assert (code, other["error"]) == (6, "WrongChain")
         admit = ("member", "admit", tmp_path / "mine/application.json", "--authority", office.directory)
         _, left = await go(*admit, *sponsor, *where)
         assert (left["status"], left["signatures"], left["threshold"]) == ("unsigned", 1, 2)
@@ -362,6 +372,10 @@ async def test_two_must_sign_before_a_chain_hears_of_it(
         assert (code, done["chains"]["jy1"]["status"]) == (0, "done")
         host = local.host(runtime)
         await local.until(lambda: ChainQueries(host.node).get_member("homes-9").status == "active")
+        code, _ = await go(*device, "--genesis", tmp_path / "genesis.json", "-o", tmp_path / "meter")
+        assert code == 0
+        owner = load_application(tmp_path / "meter/application.json").owner
+        assert owner == ChainQueries(host.node).members.find("homes-9")
 
 
 # --- the whole way, on a real network of three chains ----------------------------------------------

@@ -9,8 +9,10 @@ from typing import Any, get_args, get_type_hints
 
 import pytest
 
-from ledger.errors import SequenceGapTooWide
+from ledger.errors import SequenceGapTooWide, WrongShape
 from ledger.genesis import GenesisMember
+from ledger.membership import ADMIT, Admission
+from ledger.params import LedgerParams
 from node import answers
 from node.answers import Decimal, HexInt, from_json, to_json
 from node.api import show_values
@@ -106,6 +108,18 @@ def test_a_genesis_says_balances_in_text_and_takes_numbers_too(story: Any) -> No
     fields = {"name": "a", "role": "consumer", "key": "00" * 32}
     texts = [json.dumps({**fields, "balance_uyuan": amount}) for amount in (5, "5")]
     assert [GenesisMember.model_validate_json(text).balance_uyuan for text in texts] == [5, 5]
+
+
+def test_what_is_a_number_is_bounded_where_it_is_stated() -> None:
+    member: dict[str, Any] = {"name": "a", "role": "consumer", "key": bytes(32)}
+    assert GenesisMember(**member, capacity_wh=SAFE).capacity_wh == SAFE
+    with pytest.raises(ValueError, match="capacity_wh"):
+        GenesisMember(**member, capacity_wh=SAFE + 1)
+    with pytest.raises(ValueError, match="period_ms"):
+        LedgerParams(period_ms=SAFE + 1)
+    act = (ADMIT, 1, "a", "consumer", bytes(32), b"", SAFE + 1, "", b"", (), 0, 1)
+    with pytest.raises(WrongShape, match="capacity"):
+        Admission.from_value(act)
 
 
 def test_no_number_of_a_genesis_is_above_what_a_double_holds(story: Any) -> None:
