@@ -19,7 +19,7 @@ from node import cli
 ROOT = Path(cli.__file__).parent.parent
 PAGE = ROOT / "docs" / "run-a-network.md"
 PAGES = (PAGE, ROOT / "README.md", ROOT / "docs" / "laboratory.md")
-_CLEAN = "trap 'kill $(jobs -p) 2> /dev/null; exit 1' TERM; trap 'kill $(jobs -p) 2> /dev/null' EXIT"
+_CLEAN = "stop() { kill $(jobs -p) 2> /dev/null || true; }; trap stop EXIT; trap 'stop; exit 1' TERM"
 PORTS = ("9109", "9209", "9119", "9219")
 
 
