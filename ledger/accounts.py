@@ -115,6 +115,6 @@ def process_transfer(view: Overlay, transaction: Transaction) -> None:
     require_member(view, destination)
     payer = get_account(view, transaction.sender)
     if payer.balance_uyuan < amount_uyuan:
-        raise InsufficientBalance(have=payer.balance_uyuan, want=amount_uyuan)
+        raise InsufficientBalance(have_uyuan=payer.balance_uyuan, want_uyuan=amount_uyuan)
     pay(view, transaction.sender, destination, amount_uyuan)
     view.emit("transfer", transaction.sender, destination, amount_uyuan)

@@ -1,12 +1,17 @@
 """The one error tree. Inner classes are families, leaves say what happened and carry the values.
 
-A leaf's `message` is a format string over its values, so `raise WrongHeight(expected=3, actual=5)` both reads
-well in a log and stays machine-readable (`error.code`, `error.values`). A bug of ours asserts.
+A leaf's `message` is a format string over its values (`MessageFormatter` has the units), so
+`raise WrongHeight(expected=3, actual=5)` both reads well in a log and stays machine-readable (`error.code`,
+`error.values`). A bug of ours asserts.
 """
 
 from __future__ import annotations
 
 from typing import ClassVar, Self
+
+from ledger.units import MessageFormatter
+
+_FORMATTER = MessageFormatter()
 
 
 class GridmeritError(Exception):
@@ -19,7 +24,7 @@ class GridmeritError(Exception):
 
     def __init__(self, **values: object) -> None:
         self.values = values
-        super().__init__(self.message.format(**values))
+        super().__init__(_FORMATTER.vformat(self.message, (), values))
 
     @property
     def code(self) -> str:
@@ -175,7 +180,7 @@ class UnknownKind(Rejected):
 
 
 class InsufficientBalance(Rejected):
-    message = "the balance is {have} µ¥, {want} µ¥ are needed"
+    message = "have {have_uyuan!y}, need {want_uyuan!y}"
 
 
 class Expired(Rejected):
@@ -231,7 +236,7 @@ class ProducersOnly(Rejected):
 
 
 class EmptyContract(Rejected):
-    message = "no delivery to assess: the agreed volume is {agreed_wh} Wh, it must be positive"
+    message = "no delivery to assess: the agreed volume is {agreed_wh!k}, it must be positive"
 
 
 class PoolFull(Rejected):
@@ -381,7 +386,7 @@ class WrongPosition(Rejected):
 
 
 class CapacityOverstated(Rejected):
-    message = "the intention states a capacity of {actual} Wh, {limit} Wh are registered"
+    message = "the intention states a capacity of {actual!k}, {limit!k} are registered"
 
 
 class MarketNotOpen(Rejected):
@@ -393,7 +398,7 @@ class GateClosed(Rejected):
 
 
 class OverQuota(Rejected):
-    message = "{have} Wh are on the book and {want} Wh more are wanted, the member's quota is {limit} Wh"
+    message = "{have!k} are on the book and {want!k} more are wanted, the member's quota is {limit!k}"
 
 
 class TooManyOrders(Rejected):
@@ -429,7 +434,7 @@ class DuplicateReading(Rejected):
 
 
 class ImplausibleReading(Rejected):
-    message = "a reading of {actual} Wh is beyond {limit} Wh, the most this member's meter can show"
+    message = "a reading of {actual!k} is beyond {limit!k}, the most this member's meter can show"
 
 
 class UnknownTrade(Rejected):
@@ -473,7 +478,7 @@ class NoQuota(Rejected):
 
 
 class OverLineQuota(Rejected):
-    message = "an order of {want} Wh, line {line} has a quota of {limit} Wh on that side"
+    message = "an order of {want!k}, line {line} has a quota of {limit!k} on that side"
 
 
 class NotADispatcher(Rejected):
@@ -508,7 +513,7 @@ class OutputBelowMinimum(Rejected):
 
 
 class CreditBelowMinimum(Rejected):
-    message = "output {index} carries {credit} micro-points of credit, the least that moves is {limit}"
+    message = "output {index} carries a credit of {credit!p}, the least that moves is {limit!p}"
 
 
 class TooManyCoins(Rejected):
@@ -526,7 +531,7 @@ class NotYourCoin(Rejected):
 
 
 class CreditNotConserved(Rejected):
-    message = "the inputs hold {have} micro-points of credit, the outputs carry {want}: they must be equal"
+    message = "the inputs hold a credit of {have!p}, the outputs carry {want!p}: they must be equal"
 
 
 class NotEnoughCredit(Rejected):
@@ -581,7 +586,7 @@ class WrongDifficulty(InvalidBlock):
 
 
 class WrongCredit(InvalidBlock):
-    message = "the header claims {actual} micro-points of credit, the snapshot has {expected}"
+    message = "the header claims a credit of {actual!p}, the snapshot has {expected!p}"
 
 
 class NotASealer(InvalidBlock):
@@ -942,7 +947,7 @@ class NodeStopping(Refused):
 
 
 class AddressInUse(Refused):
-    message = "cannot listen on {address}: {detail}"
+    message = "cannot listen on {address}, which is {setting} in node.toml: {detail}"
 
 
 # --- configuration -------------------------------------------------------------------------------
@@ -1022,6 +1027,10 @@ class SignedAlready(ConfigError):
 
 class NotThisAuthority(ConfigError):
     message = "{directory} has no key of this network's authority, whose keys are {known}"
+
+
+class BadName(ConfigError):
+    message = "{name!r} cannot be a name: {detail}"
 
 
 class BadParameters(ConfigError):

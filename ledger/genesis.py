@@ -21,7 +21,7 @@ from ledger.inbox import REMEMBERED
 from ledger.membership import AuthorityRecord, enrol_founder, put_authority
 from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART
 from ledger.overlay import Overlay
-from ledger.params import ChainParams, HexBytes, Name, Natural, Positive, Section
+from ledger.params import ChainParams, HexBytes, Name, Natural, Place, Positive, Section, Uyuan
 from ledger.siblings import Sibling, put_sibling
 from ledger.signatures import check_public_key
 from ledger.snapshot import take_snapshot
@@ -57,9 +57,9 @@ class GenesisMember(Section):
     ]
     key: HexBytes
     seals: Annotated[tuple[str, ...], BeforeValidator(_parse_seals)] = ()
-    balance_uyuan: Natural = 0
+    balance_uyuan: Uyuan = 0
     capacity_wh: Natural = 0
-    position: Annotated[str, Field(max_length=32)] = ""
+    position: Place = ""
     owner: Annotated[str, Field(max_length=32)] = ""
     tls_key: HexBytes = b""
 

@@ -60,6 +60,7 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.hashing import ADDRESS_SIZE, Address, address_of
+from ledger.names import is_normal
 from ledger.overlay import Overlay
 from ledger.sealers import get_wanted_sealers, put_wanted_sealers, update_sealers
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, check_public_key, signing_digest, verify
@@ -78,6 +79,7 @@ MAX_AHEAD_MS = YEAR_MS  # how long after its act a validity may begin
 MAX_PENDING = 1_024
 MAX_SIGNATURES = 64
 MAX_REASON_BYTES = 256
+MAX_CAPACITY_WH = 2**53 - 1  # as in a genesis
 
 _NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
 _SEALING_ROLES = ("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor")
@@ -150,14 +152,17 @@ class Admission(NamedTuple):
         text = expect_str(name, "name")
         if _NAME.fullmatch(text) is None:
             raise InvalidAct(what="name", detail="want up to 32 letters, digits, _ and -, a letter or digit first")
+        place = expect_str(position, "position", max_size=32)
+        if not is_normal(place):
+            raise InvalidAct(what="position", detail="want it composed (NFC), and no other letters for it")
         return cls(
             serial=expect_int(serial, "serial", low=1),
             name=text,
             role=expect_str(role, "role"),
             key=expect_bytes(key, "chain key", size=PUBLIC_KEY_SIZE),
             tls_key=_expect_tls_key(tls_key),
-            capacity_wh=expect_int(capacity, "capacity"),
-            position=expect_str(position, "position", max_size=32),
+            capacity_wh=expect_int(capacity, "capacity", high=MAX_CAPACITY_WH),
+            position=place,
             owner=expect_bytes(owner, "owner", max_size=ADDRESS_SIZE),
             seals=chains,
             not_before_ms=expect_int(not_before, "not before"),

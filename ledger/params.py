@@ -8,9 +8,11 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
 from ledger.codec import Value
+from ledger.errors import BadName
+from ledger.names import normalise_name
 
 
 def _parse_hex_int(value: object) -> object:
@@ -19,6 +21,17 @@ def _parse_hex_int(value: object) -> object:
 
 def _parse_hex_bytes(value: object) -> object:
     return bytes.fromhex(value.removeprefix("0x")) if isinstance(value, str) else value
+
+
+def _parse_decimal(value: object) -> object:
+    return int(value) if isinstance(value, str) and value.isascii() and value.isdecimal() else value
+
+
+def _normalise(text: str) -> str:
+    try:
+        return normalise_name(text)
+    except BadName as error:
+        raise ValueError(str(error)) from None
 
 
 Uint256 = Annotated[
@@ -32,11 +45,18 @@ HexBytes = Annotated[
     BeforeValidator(_parse_hex_bytes),
     PlainSerializer(lambda raw: "0x" + raw.hex(), return_type=str, when_used="json"),
 ]
-Natural = Annotated[int, Field(ge=0, lt=2**63)]
-Positive = Annotated[int, Field(ge=1, lt=2**63)]
+Natural = Annotated[int, Field(ge=0, lt=2**53)]  # what a number of JSON holds exactly, whoever reads it
+Positive = Annotated[int, Field(ge=1, lt=2**53)]
+Uyuan = Annotated[
+    int,
+    BeforeValidator(_parse_decimal),
+    PlainSerializer(str, return_type=str, when_used="json"),
+    Field(ge=0, lt=2**63),
+]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
+Place = Annotated[str, AfterValidator(_normalise), Field(max_length=32)]
 Kind = Literal["trading", "scheduling", "credit"]
 
 

@@ -8,8 +8,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ledger.errors import BadOrders
+from ledger.errors import BadName, BadOrders
 from ledger.hashing import ADDRESS_SIZE, Address
+from ledger.names import get_looks, normalise_name
 from market.contracts import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
 from market.credit import FULL_CREDIT_UPT, PPM
 from market.matching_weight import Candidate
@@ -42,6 +43,7 @@ def parse_orders(text: str, *, source: str, initial_credit_upt: int) -> OrderLis
     line, heads = next(rows, (1, []))
     _check_heads(heads, source, line)
     names: dict[str, Address] = {}
+    looks: dict[str, str] = {}
     candidates: list[Candidate] = []
     for line, row in rows:
         if len(row) != len(heads):
@@ -52,6 +54,8 @@ def parse_orders(text: str, *, source: str, initial_credit_upt: int) -> OrderLis
         owner = cells.read_name("owner")
         if not owner:
             raise cells.refuse("owner", "a name")
+        if (twin := looks.setdefault(get_looks(owner), owner)) != owner:
+            raise cells.refuse("owner", f"a name that does not look like another one's: {twin!r}, in other letters")
         address = names.setdefault(owner, len(names).to_bytes(ADDRESS_SIZE, "big"))
         candidates.append(_make_candidate(len(candidates), address, cells, initial_credit_upt))
     return OrderList(
@@ -90,9 +94,12 @@ class _Cells:
         return BadOrders(file=self.source, line=self.line, what=column, have=repr(self.get(column)[:40]), want=want)
 
     def read_name(self, column: str) -> str:
-        name = self.get(column)
-        if len(name) > _MAX_NAME or not name.isprintable():
-            raise self.refuse(column, f"at most {_MAX_NAME} printable characters")
+        try:
+            name = normalise_name(self.get(column))
+        except BadName as error:
+            raise self.refuse(column, f"another name: {error.values['detail']}") from None
+        if len(name) > _MAX_NAME:
+            raise self.refuse(column, f"at most {_MAX_NAME} characters")
         return name
 
     def read_decimal(self, column: str, digits: int, *, low: int = 0, high: int, default: int | None = None) -> int:

@@ -48,7 +48,7 @@ def hold_reserve(view: Overlay, address: Address, amount_uyuan: int) -> None:
     """Set money aside. Raises `InsufficientBalance`."""
     account = get_account(view, address)
     if account.balance_uyuan < amount_uyuan:
-        raise InsufficientBalance(have=account.balance_uyuan, want=amount_uyuan)
+        raise InsufficientBalance(have_uyuan=account.balance_uyuan, want_uyuan=amount_uyuan)
     put_account(view, address, set_aside(account, amount_uyuan))
 
 

@@ -1,6 +1,7 @@
 """What the JSON API answers, once for both ends: `queries.py` fills these in, `client.py` reads them back.
 
-Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and big numbers are "0x…", hashes plain hexadecimal.
+Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and 256-bit numbers are "0x…", hashes plain
+hexadecimal, and integers that may be large decimal strings: see `exact.py`.
 """
 
 from __future__ import annotations
@@ -19,6 +20,7 @@ def _parse_hex(value: object) -> object:
 
 
 HexInt = Annotated[int, BeforeValidator(_parse_hex), PlainSerializer(hex, return_type=str, when_used="json")]
+Decimal = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
 
 
 @cache
@@ -235,7 +237,10 @@ class RemoteFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOutcome:
+    """What became of one transaction: taken on, or the error and the HTTP status that it has alone."""
+
     id: str
+    status: int
     error: RemoteFault | None
 
 
@@ -280,8 +285,8 @@ class AccountInfo:
     address: str
     name: str
     role: str
-    balance_uyuan: int
-    reserved_uyuan: int
+    balance_uyuan: Decimal
+    reserved_uyuan: Decimal
     credit_upt: int
     sequence: int
     next_sequence: int  # with what is pending
@@ -302,7 +307,7 @@ class MemberInfo:
     owner: str | None  # of a device: the member whose meter it is
     seals: bool  # its vote certifies what is built now
     status: str  # "active", "pending" until the next period, "revoked" or "left"
-    serial: int  # of its credential, and of its certificate where it has one
+    serial: Decimal  # of its credential, and of its certificate where it has one
     tls_key: str  # empty where peers know it by its chain key alone
     not_before_ms: int
     not_after_ms: int | None  # None: its membership ends by an act alone, as a founder's
@@ -445,9 +450,9 @@ class SettledTradeInfo:
     seller_name: str | None
     consumption_wh: int
     output_wh: int
-    buyer_pays_uyuan: int
-    seller_receives_uyuan: int
-    grid_receives_uyuan: int
+    buyer_pays_uyuan: Decimal
+    seller_receives_uyuan: Decimal
+    grid_receives_uyuan: Decimal
     traded_wh: int
 
 
@@ -457,8 +462,8 @@ class GridSettlementInfo:
     member_name: str | None
     consumption_wh: int
     output_wh: int
-    pays_uyuan: int
-    receives_uyuan: int
+    pays_uyuan: Decimal
+    receives_uyuan: Decimal
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -572,8 +577,8 @@ class CoinInfo:
 
     transaction: str
     output: int
-    value_sat: int
-    padding_sat: int
+    value_sat: Decimal
+    padding_sat: Decimal
     credit_upt: int
     colour: str
 

@@ -19,7 +19,7 @@ from typing import Any, NamedTuple, Protocol, TypeVar
 from aiohttp import web
 from aiohttp.typedefs import Handler, Middleware
 
-from ledger.codec import decode, expect_bytes, expect_list
+from ledger.codec import Value, decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
     BadRequest,
@@ -68,12 +68,13 @@ from node.api_readers import Readers
 from node.clock import now_ms, steady_ms
 from node.config import NodeConfig, describe_network
 from node.core import ChainNode
+from node.exact import show_exact
 from node.hosts import check_host
 from node.logs import get_logger
 from node.metrics import CONTENT_TYPE, render_metrics
 from node.outages import Outage
 from node.proofs import describe_proof, prove_account, prove_trade, prove_transaction
-from node.queries import ChainQueries, parse_hash, show_value
+from node.queries import ChainQueries, parse_hash, show_text, show_value
 from node.rates import Accounts, TokenBucket
 from node.subscribers import Subscription
 from node.turns import describe_turns
@@ -89,6 +90,7 @@ _SOCKET_BYTES = 262_144  # of events on their way to one reader
 _KEEPALIVE_S = 10.0
 _JSON = "application/json"
 _SAFE_METHODS = ("GET", "HEAD")
+_OK, _MIXED = 200, 207
 
 
 class HostView(Protocol):
@@ -264,17 +266,16 @@ class Api:
         return _answer(to_json(tuple(found), tuple[BlockSummary, ...]))
 
     async def submit(self, request: web.Request) -> web.Response:
-        """Signed transactions, as one canonical array of byte strings."""
+        """Signed transactions, as one canonical array of byte strings; the answer has an outcome for each.
+
+        Its status is 200 where all are taken on, that of the error where the only one is refused, and else 207.
+        """
         host = self._host(request)
         transactions = _read_transactions(await _read_body(request), host.node)
         outcomes = await host.submit(transactions)
-        answer = SubmitAnswer(
-            outcomes=tuple(
-                SubmitOutcome(id=transaction.id.hex(), error=None if error is None else _describe_error(error))
-                for transaction, error in zip(transactions, outcomes, strict=True)
-            )
-        )
-        return _answer(to_json(answer))
+        answer = SubmitAnswer(outcomes=tuple(map(_describe_outcome, transactions, outcomes)))
+        status = _choose_status([outcome.status for outcome in answer.outcomes])
+        return _answer(to_json(answer), status=status, **_retry_later(status))
 
     # --- between chains ------------------------------------------------------------------------------
 
@@ -550,13 +551,34 @@ def _answer(body: bytes, *, status: int = 200, **headers: str) -> web.Response:
 
 def _answer_error(error: GridmeritError) -> web.Response:
     status = get_http_status(error)
-    headers = {"Retry-After": "1"} if status in (429, 503) else {}
-    return _answer(to_json(_describe_error(error)), status=status, **headers)
+    return _answer(to_json(_describe_error(error)), status=status, **_retry_later(status))
+
+
+def _retry_later(status: int) -> dict[str, str]:
+    return {"Retry-After": "1"} if status in (429, 503) else {}
+
+
+def _describe_outcome(transaction: Transaction, error: GridmeritError | None) -> SubmitOutcome:
+    identity = transaction.id.hex()
+    if error is None:
+        return SubmitOutcome(id=identity, status=_OK, error=None)
+    return SubmitOutcome(id=identity, status=get_http_status(error), error=_describe_error(error))
+
+
+def _choose_status(statuses: Sequence[int]) -> int:
+    """Of one answer for several outcomes."""
+    if all(status == _OK for status in statuses):
+        return _OK
+    return statuses[0] if len(statuses) == 1 else _MIXED
 
 
 def _describe_error(error: GridmeritError) -> RemoteFault:
-    values = {name: _show_plain(value) for name, value in error.values.items()}
-    return RemoteFault(error=error.code, message=str(error), values=values)
+    return RemoteFault(error=error.code, message=str(error), values=show_values(error.values))
+
+
+def show_values(values: Mapping[str, object]) -> dict[str, object]:
+    """An error's values; its integers may be whatever somebody sent."""
+    return {name: show_text(_make_plain(value)) for name, value in values.items()}
 
 
 def _describe_outage(outage: Outage) -> ChainOutage:
@@ -573,15 +595,13 @@ def _describe_outage(outage: Outage) -> ChainOutage:
 
 def _describe(view: Any) -> dict[str, Any]:
     """A view of the runtime's, which is a dataclass."""
-    return {name: _show_plain(value) for name, value in asdict(view).items()}
+    return {name: show_exact(show_value(_make_plain(value)), name) for name, value in asdict(view).items()}
 
 
-def _show_plain(value: object) -> object:
+def _make_plain(value: object) -> Value:
     if isinstance(value, tuple | list):
-        return [_show_plain(item) for item in value]
-    if isinstance(value, bytes | int | str | None):
-        return show_value(value)
-    return str(value)
+        return tuple(_make_plain(item) for item in value)
+    return value if isinstance(value, bytes | int | str | None) else str(value)
 
 
 def _get_version() -> str:

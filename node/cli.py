@@ -39,6 +39,7 @@ COMMANDS = {
     "market": ("market", "The order book, trades and settlements; place and cancel orders."),
     "grid": ("grid", "What the grid allows in a period: plan, quotas, verdict, contracts, metering."),
     "block": ("block", "Look at blocks."),
+    "events": ("events", "Follow what happens on a node's chains, a line for each event."),
     "tx": ("tx", "Send transactions and follow them."),
     "proof": ("proof", "Get a proof from a node and verify it offline."),
     "version": ("version", "Versions of gridmerit and of what it runs on."),
@@ -64,15 +65,31 @@ class LazyGroup(Group):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
 
 
+def _print_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+    if value:
+        from node.commands.version import find_version
+
+        click.echo(f"gridmerit {find_version()}")
+        context.exit()
+
+
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of a bug.")
+@click.option(
+    "--version",
+    is_flag=True,
+    expose_value=False,
+    is_eager=True,
+    callback=_print_version,
+    help="Print the version; `gridmerit version` has those of what it runs on, too.",
+)
 def cli() -> None:
     """A permissioned blockchain node for trading distributed energy, sealed by proof of credit assessment.
 
     \b
     Start here:
-      gridmerit demo                    a market day of 24 hours, in under two minutes
-      gridmerit net new mynet           a network of your own
+      gridmerit demo            a market day of 24 hours, in under two minutes
+      gridmerit net new mynet   a network of your own
       gridmerit net up mynet
       gridmerit status --node mynet
 
@@ -95,6 +112,9 @@ def run(args: list[str]) -> int:
         code = cli.main(args=rest, prog_name="gridmerit", standalone_mode=False)
     except GridmeritError as error:
         return _fail(as_json, error.code, str(error), error.values, error.exit_code, format_error(error))
+    except click.exceptions.NoArgsIsHelpError as error:
+        click.echo(error.format_message())  # whoever names no command asks which there are
+        return 0
     except click.ClickException as error:
         return _fail(as_json, "Usage", error.format_message(), {}, USAGE, _format_usage(error))
     except (click.Abort, KeyboardInterrupt):

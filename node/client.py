@@ -219,9 +219,19 @@ class Client:
             raise TimedOut(what=what, timeout_s=timeout_s) from None
 
     async def submit(self, transactions: Sequence[Transaction]) -> list[RemoteRejected | None]:
-        """Hand over signed transactions; per transaction None (the node has it on disk) or why it was refused."""
+        """Hand over signed transactions; per transaction None (the node has it on disk) or why it was refused.
+
+        The outcomes are in the body, whatever the status: 200, 207, or that of the only one's error.
+        """
         body = encode([transaction.raw for transaction in transactions])
-        answer = await self._request(SubmitAnswer, "POST", self._path("tx"), body=body)
+        url = self.url + self._path("tx")
+        status, raw = await self._exchange("POST", url, body=body)
+        try:
+            answer = from_json(SubmitAnswer, raw)
+        except ValueError as error:
+            if status in _ANSWERED:
+                raise BadAnswer(url=url, detail=str(error)) from None
+            raise _failure(status, raw, url) from None
         if len(answer.outcomes) != len(transactions):
             raise BadAnswer(url=self.url, detail="it has not one outcome for each transaction")
         return [None if outcome.error is None else _rejected(outcome.error) for outcome in answer.outcomes]
@@ -337,17 +347,23 @@ class Client:
         body: bytes | None = None,
     ) -> _T:
         url = self.url + path
-        try:
-            async with self._open.request(method, url, params=query, data=body, allow_redirects=False) as response:
-                status, raw = response.status, await self._read(response)
-        except (aiohttp.ClientError, OSError, TimeoutError) as error:
-            raise _unreachable(self.url, error) from None
+        status, raw = await self._exchange(method, url, query=query, body=body)
         if status not in _ANSWERED:
             raise _failure(status, raw, url)
         try:
             return from_json(kind, raw)
         except ValueError as error:
             raise BadAnswer(url=url, detail=str(error)) from None
+
+    async def _exchange(
+        self, method: str, url: str, *, query: Mapping[str, int | str] | None = None, body: bytes | None = None
+    ) -> tuple[int, bytes]:
+        """Status and body of whatever is answered. Raises `Unreachable` or `BadAnswer`."""
+        try:
+            async with self._open.request(method, url, params=query, data=body, allow_redirects=False) as response:
+                return response.status, await self._read(response)
+        except (aiohttp.ClientError, OSError, TimeoutError) as error:
+            raise _unreachable(self.url, error) from None
 
     async def _read(self, response: aiohttp.ClientResponse) -> bytes:
         parts, size = [], 0

@@ -37,6 +37,8 @@ _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
 _TLS_FILES = ("certificate", "key_file", "ca")
 _ANY_HOST = ("0.0.0.0", "::")
+_LAST_PORT = 65_535
+_PORT_DIGITS = 5
 _BASE = "base"  # validation context: the directory that relative paths start from
 
 
@@ -55,12 +57,17 @@ class ListenAddress(NamedTuple):
         return f"http://{self}"
 
 
-def _parse_listen(value: object) -> object:
-    if not isinstance(value, str):
-        return value
+def _read_listen(value: object) -> object:
+    return parse_listen(value) if isinstance(value, str) else value
+
+
+def parse_listen(value: str) -> ListenAddress:
+    """`host:port`. Raises `ValueError` with what is wanted."""
     host, colon, port = value.rpartition(":")
-    if not colon or not host or not port.isdecimal() or int(port) > 65_535:
+    if not colon or not host or not (port.isascii() and port.isdecimal()):
         raise ValueError('host:port, for example "127.0.0.1:9200"')
+    if len(port) > _PORT_DIGITS or int(port) > _LAST_PORT:
+        raise ValueError(f"a port from 0 to {_LAST_PORT}")
     return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
 
 
@@ -96,7 +103,7 @@ def _to_tuple(value: object) -> object:
 
 
 AnchorText = Annotated[Anchor, BeforeValidator(_read_anchor), PlainSerializer(str)]
-Listen = Annotated[ListenAddress, BeforeValidator(_parse_listen)]
+Listen = Annotated[ListenAddress, BeforeValidator(_read_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
 PublicKey = Annotated[HexBytes, AfterValidator(_check_key)]

@@ -110,8 +110,8 @@ class Listener:
     def silent_count(self) -> int:
         return len(self._silent)
 
-    async def start(self) -> None:
-        """Raises `AddressInUse`."""
+    async def start(self, setting: str) -> None:
+        """Listen where `setting` of node.toml says. Raises `AddressInUse`."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
         try:
@@ -124,7 +124,10 @@ class Listener:
         except OSError as error:
             await self._runner.cleanup()
             address = f"{self._host}:{self._port}"
-            raise AddressInUse(address=address, detail=error.strerror or str(error)) from None
+            # asyncio's own text says the address once more.
+            number = error.errno or 0  # negative where a name is not known
+            detail = os.strerror(number) if number > 0 else error.strerror or str(error)
+            raise AddressInUse(address=address, setting=setting, detail=detail) from None
 
     async def stop(self) -> None:
         """Give requests at work a moment to end, and close every connection."""
@@ -434,7 +437,8 @@ def _lengthen_queue(descriptor: int) -> None:
 
 
 def _refuse(status: int, error: GridmeritError) -> web.Response:
-    response = web.json_response({"error": error.code, "message": str(error), "values": error.values}, status=status)
+    values = {name: str(value) for name, value in error.values.items()}
+    response = web.json_response({"error": error.code, "message": str(error), "values": values}, status=status)
     response.force_close()
     return response
 

@@ -31,6 +31,7 @@ MAX_BATCH_MESSAGES = 256
 MAX_BATCH_BYTES = 8_000_000
 _MAX_ITEM_BYTES = 4_000_000
 _MAX_STATUS_BYTES = 128
+_MAX_HEIGHT = 2**53 - 1  # a claim that the API shows, as a number of JSON
 _MAX_EVIDENCE_BYTES = 8_192
 SESSION_BYTES = 16
 _MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever somebody makes it skip
@@ -206,7 +207,7 @@ def _read_status(raw: bytes) -> Status:
     head, height, work, final_height = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 4, "status")
     return Status(
         head=expect_bytes(head, "head", size=32),
-        height=expect_int(height, "height"),
+        height=expect_int(height, "height", high=_MAX_HEIGHT),
         work=expect_bytes(work, "work", size=40),
         final_height=expect_int(final_height, "final height"),
     )

@@ -1,6 +1,6 @@
 """What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
 
-Owns the formats of money, energy, credit and time, tables, and the form of an error (design §7).
+Owns the formats of credit and time, and the form of an error (design §7); tables are drawn in `tables.py`.
 """
 
 from __future__ import annotations
@@ -8,20 +8,26 @@ from __future__ import annotations
 import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from datetime import UTC, datetime
-from textwrap import wrap
 
 import click
 
 from ledger.errors import GridmeritError
+from ledger.units import format_kwh as format_kwh
+from ledger.units import format_scaled as format_scaled
+from ledger.units import format_yuan as format_yuan
+from node.exact import show_exact
 from node.outages import REMEDIES
+from node.tables import facts as facts
+from node.tables import fit_columns as fit_columns
+from node.tables import table as table
 
 _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     **REMEDIES,
-    "AddressInUse": "stop what listens there, or choose another address in node.toml",
+    "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
@@ -76,7 +82,7 @@ HINTS: dict[str, str] = {
     "UnknownAttack": "gridmerit attack list",
     "UnknownScenario": "gridmerit sim list",
     "UnknownSetting": "gridmerit sim show {scenario}",
-    "UnknownTransaction": "--chain with the chain that it was sent to, which `gridmerit tx send` has named",
+    "UnknownTransaction": "another node with --node or --api: one that hosts the chain it was sent to",
     "UnknownTheory": "gridmerit sim theory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
@@ -90,10 +96,8 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
-WIDTH = 100  # columns of a terminal that texts are broken for
-_LEAST_WIDTH = 24
+WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
-_IN_YUAN = frozenset({"InsufficientBalance"})
 _IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
 
 
@@ -114,7 +118,7 @@ def json_option(command: click.decorators.FC) -> click.decorators.FC:
 
 def emit(document: object, text: str) -> None:
     """Print a command's one result: `document` under --json, else `text`."""
-    click.echo(to_json(document) if wants_json() else text)
+    click.echo(to_json(show_exact(document)) if wants_json() else text)
 
 
 def wants_json() -> bool:
@@ -158,16 +162,13 @@ def format_error(error: GridmeritError) -> str:
 
 
 def _show_value(code: str, value: object) -> str:
-    if code in _IN_YUAN and isinstance(value, int):
-        return f"{format_yuan(value)} yuan"
-    if code in _IN_KWH and isinstance(value, int):
-        return f"{format_kwh(value)} kWh"
-    return str(value)
+    """Numbers are text in what a node answers."""
+    return f"{format_kwh(int(str(value)))} kWh" if code in _IN_KWH else str(value)
 
 
 def error_document(code: str, message: str, values: Mapping[str, object], exit_code: int) -> dict[str, object]:
     """What --json prints instead of a result."""
-    plain = {key: value if isinstance(value, int | str | None) else str(value) for key, value in values.items()}
+    plain = {key: None if value is None else str(value) for key, value in values.items()}
     return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
 
 
@@ -179,23 +180,6 @@ class _Lenient(dict[str, object]):
 
 
 # --- units ---------------------------------------------------------------------------------------
-
-
-def format_scaled(value: int, digits: int, *, least: int = 0) -> str:
-    """`value / 10**digits` exactly, in groups of three, without trailing zeros beyond `least` decimals."""
-    whole, part = divmod(abs(value), 10**digits)
-    decimals = f"{part:0{digits}d}".rstrip("0").ljust(least, "0")
-    sign = "-" if value < 0 else ""
-    return f"{sign}{whole:,}" + (f".{decimals}" if decimals else "")
-
-
-def format_yuan(amount_uyuan: int, *, aligned: bool = False) -> str:
-    """Yuan, or yuan per kWh; `aligned` with all six decimals, so that a column of them lines up."""
-    return format_scaled(amount_uyuan, 6, least=6 if aligned else 2)
-
-
-def format_kwh(energy_wh: int) -> str:
-    return format_scaled(energy_wh, 3, least=3)
 
 
 def format_points(credit_upt: int) -> str:
@@ -215,6 +199,11 @@ def format_percent(ratio_ppm: int) -> str:
 def format_time(time_ms: int) -> str:
     """UTC to the second."""
     return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_clock(time_ms: int) -> str:
+    """The UTC time of day to the second."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%H:%M:%S")
 
 
 def format_hour(start_ms: int) -> str:
@@ -239,46 +228,6 @@ def format_span(span_ms: int) -> str:
     if seconds < 172_800:
         return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
     return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
-
-
-# --- tables --------------------------------------------------------------------------------------
-
-
-def table(
-    heads: Sequence[str], rows: Sequence[Sequence[object]], *, left: Sequence[int] = (0,), width: int | None = None
-) -> str:
-    """Columns of text under their heads; those not in `left` are aligned to the right.
-
-    With a `width`, the last column is broken into as many lines as it takes to fit.
-    """
-    cells = [[str(item) for item in row] for row in [heads, *rows]]
-    if width is not None:
-        cells = _break_last_column(cells, width)
-    widths = [max(len(row[column]) for row in cells) for column in range(len(heads))]
-    lines = []
-    for row in cells:
-        padded = [
-            cell.ljust(width) if column in left else cell.rjust(width)
-            for column, (cell, width) in enumerate(zip(row, widths, strict=True))
-        ]
-        lines.append("  ".join(padded).rstrip())
-    lines.insert(1, "  ".join("─" * width for width in widths))
-    return "\n".join(lines)
-
-
-def _break_last_column(cells: Sequence[Sequence[str]], width: int) -> list[list[str]]:
-    taken = sum(max(len(item) + 2 for item in column) for column in list(zip(*cells, strict=True))[:-1])
-    broken = []
-    for *first, last in cells:
-        lines = wrap(last, max(_LEAST_WIDTH, width - taken), break_long_words=False, break_on_hyphens=False) or [""]
-        broken += [[*first, lines[0]], *([""] * len(first) + [line] for line in lines[1:])]
-    return broken
-
-
-def facts(pairs: Sequence[tuple[str, object]]) -> str:
-    """One `name  value` line each, values aligned."""
-    width = max(len(name) for name, _ in pairs)
-    return "\n".join(f"{name.ljust(width)}  {value}".rstrip() for name, value in pairs)
 
 
 def stderr_is_terminal() -> bool:

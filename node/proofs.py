@@ -21,6 +21,7 @@ from ledger.overlay import Overlay
 from ledger.sealers import get_announced
 from ledger.state import StateProof, verify_state_proof
 from ledger.transaction import Transaction, check_envelope
+from ledger.units import format_kwh
 from market import views
 from market.credit import PPM
 from market.gates import decode_gate, gate_key
@@ -38,6 +39,7 @@ from node.evidence import (
     get_final,
     include,
 )
+from node.exact import show_exact
 
 MAX_PROOF_BYTES = 4_000_000
 _MAX_PROOF_ITEMS = MAX_PROOF_BYTES // 16  # hashes, signatures and small numbers
@@ -107,8 +109,9 @@ class TradeProof:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         weight = "" if trade.weights is None else f", matched by weight {_decimal(trade.weights.w_ppm, PPM)}"
         return (
-            f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold {trade.volume_wh} Wh "
-            f"to {trust.show(trade.buyer)} at {_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
+            f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold "
+            f"{format_kwh(trade.volume_wh)} kWh to {trust.show(trade.buyer)} at "
+            f"{_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
             f"the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
         )
 
@@ -163,7 +166,7 @@ class AccountProof:
             "address": show_address(self.address),
             "name": trust.name_of(self.address),
             **self.block.claims(),
-            "account": None if account is None else account._asdict(),
+            "account": None if account is None else show_exact(account._asdict()),
         }
 
     def describe(self, trust: Trust) -> str:

@@ -65,6 +65,7 @@ from node.answers import (
 )
 from node.core import ChainNode
 from node.credit_queries import CreditQueries
+from node.exact import show_exact
 from node.grid_queries import GridQueries, describe_curtailment
 from node.names import MemberNames
 
@@ -159,7 +160,7 @@ class ChainQueries:
                     sender_name=self.members.name_of(transaction.sender),
                     sequence=transaction.sequence,
                     expiry_height=transaction.expiry_height,
-                    payload=tuple(show_value(item) for item in transaction.payload),
+                    payload=tuple(show_text(item) for item in transaction.payload),
                     code=code,
                 )
                 for transaction, code in zip(block.transactions, codes, strict=True)
@@ -504,6 +505,13 @@ def show_value(value: Value) -> Any:
     return show_bytes(value) if isinstance(value, bytes) else value
 
 
+def show_text(value: Value) -> Any:
+    """The same where nobody says how large an integer may be: in decimal digits."""
+    if isinstance(value, tuple):
+        return [show_text(item) for item in value]
+    return str(value) if isinstance(value, int) else show_value(value)
+
+
 def _phase_at(times: PeriodTimes, now_ms: int) -> str:
     if now_ms < times.open_ms:
         return "coming"
@@ -528,7 +536,7 @@ def _describe_weights(weights: MatchWeights) -> WeightsInfo:
 # --- events --------------------------------------------------------------------------------------------
 
 _ORDER = ("period", "order_id", "owner", "side", "price_uyuan_per_kwh", "volume_wh")
-_EVENT_FIELDS: dict[str, tuple[str, ...]] = {
+EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
@@ -548,6 +556,8 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "revoked": ("member", "serial", "reason"),
     "renewed": ("member", "serial"),
     "left": ("member", "serial"),
+    "sealers-announced": ("since_slot", "sealers"),
+    "sealers-of": ("source", "since_slot", "sealers"),
     "order": _ORDER,
     "cancelled": _ORDER,
     "gate": ("period", "trade_count", "volume_wh", "result_root"),
@@ -556,6 +566,7 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "accepted": ("period", "curtailed", "accepted_wh"),
     "curtailed": ("period", "index", "accepted_wh", "line"),
     "trimmed": ("period", "order_id", "owner", "side", "volume_wh"),
+    "countersigned": ("period", "result_root"),
     "void": ("period",),
     "unmetered": ("period",),
     "metered": ("period", "meters"),
@@ -589,10 +600,10 @@ _EVENT_FIELDS: dict[str, tuple[str, ...]] = {
 def describe_event(event: Event) -> dict[str, Any]:
     """A published event by name: `{"event": name, field: value…}`, or its bare `values` where it is not known here."""
     name, *values = event
-    fields = _EVENT_FIELDS.get(str(name), ())
+    fields = EVENT_FIELDS.get(str(name), ())
     if len(fields) != len(values):
         return {"event": name, "values": [show_value(value) for value in values]}
     shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}
     if "side" in shown:
         shown["side"] = Side(shown["side"]).name.lower()
-    return {"event": name, **shown}
+    return {"event": name, **{field: show_exact(value, field) for field, value in shown.items()}}

@@ -22,6 +22,7 @@ from node.day import (
     summarise_lines,
 )
 from node.output import (
+    fit_columns,
     format_count,
     format_hour,
     format_kwh,
@@ -365,10 +366,10 @@ def _show_amount(amount_uyuan: int) -> str:
 
 def render_text(record: DayRecord) -> str:
     """The report for a terminal."""
-    parts = [fill(_describe(record), _TEXT_WIDTH)]
+    parts = [fill(_describe(record), fit_columns(_TEXT_WIDTH))]
     for section in make_sections(record):
         text = f"{section.title}\n\n{table(section.heads, _fold(section), left=section.left)}"
-        parts.append(f"{text}\n\n{fill(section.note, _TEXT_WIDTH)}" if section.note else text)
+        parts.append(f"{text}\n\n{fill(section.note, fit_columns(_TEXT_WIDTH))}" if section.note else text)
     return "\n\n\n".join(parts)
 
 

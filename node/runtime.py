@@ -33,7 +33,7 @@ from node.api import build_api
 from node.authentication import Authenticator
 from node.certificates import DAY_MS, WARNING_DAYS
 from node.clock import ChainClock, now_ms, steady_ms
-from node.config import NodeConfig, load_chains
+from node.config import ListenAddress, NodeConfig, load_chains
 from node.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.events import Deliver, Event, PeerId, PeerLost, SealFound
 from node.host import ChainHost, Policy
@@ -423,10 +423,11 @@ class Runtime:
         )
         tls = None if self._tls is None else self._tls.server
         api = build_api(self, max_streams=min(shares.clients.talking, MAX_CONNECTIONS) // 2)
-        for app, address, context, share in (
-            (peer_server.build_app(), config.peer_listen, tls, shares.peers),
-            (api, config.api_listen, None, shares.clients),
+        for app, setting, context, share in (
+            (peer_server.build_app(), "peer_listen", tls, shares.peers),
+            (api, "api_listen", None, shares.clients),
         ):
+            address: ListenAddress = getattr(config, setting)
             listener = Listener(
                 app,
                 address.host,
@@ -437,7 +438,7 @@ class Runtime:
                 max_silent=min(share.silent, MAX_SILENT),
                 max_at_once=min(share.at_once, MAX_AT_ONCE),
             )
-            await listener.start()
+            await listener.start(setting)
             self._listeners.append(listener)
 
     def _may_talk(self, chain: str, peer: PeerId) -> bool:

@@ -13,7 +13,7 @@ from node.commands import Group
 from node.commands.sim_shown import list_settings, render_settings
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_pairs
-from node.output import WIDTH, emit, facts, format_points, json_option, note, table
+from node.output import WIDTH, emit, facts, fit_columns, format_points, json_option, note, table
 
 if TYPE_CHECKING:
     from node.attacks import AttackOutcome, PaymentView
@@ -102,7 +102,7 @@ def show(name: str) -> None:
 
 def _show_expected(attack: Attack) -> str:
     text = f"Expected: {attack.expects} In the laboratory: gridmerit sim show {attack.scenario}"
-    return fill(text, WIDTH, break_long_words=False, break_on_hyphens=False)
+    return fill(text, fit_columns(WIDTH), break_long_words=False, break_on_hyphens=False)
 
 
 # --- one attack, from start to report ------------------------------------------------------------

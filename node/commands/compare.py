@@ -150,7 +150,9 @@ def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
         )
         for outcome in outcomes
     ]
-    return table(["rule", "trades", "kWh", "welfare", "to buyers", "to sellers", "lowest", "highest", "mean"], rows)
+    return table(
+        ["rule", "trades", "kWh", "welfare", "to buyers", "to sellers", "lowest", "highest", "mean"], rows, spare=(6, 7)
+    )
 
 
 def _render_players(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:

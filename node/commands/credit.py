@@ -60,9 +60,10 @@ def digests(period: int, target: Target) -> None:
     """What the credit chain keeps of the other chains' blocks of a delivery period.
 
     \b
-      power      contracts that the scheduling chain accepted (the power-transaction block)
+      power      contracts that the scheduling chain accepted
+                 (the power-transaction block)
       actual     the same as metered (the actual-transaction block)
-      delivered  trades that the trading chain settled, from which credit was scored
+      delivered  trades that the trading chain settled, of which credit was scored
 
     `block` is the certified block of the source that proved it, `digest` is of what it said.
 

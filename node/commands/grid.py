@@ -32,10 +32,10 @@ def command(period: int | None, target: Target) -> None:
 
     \b
       plan       load and output that the dispatcher expects on each line
-      quotas     what the members on a line may buy and sell, and the wheeling price for buyers
-      verdict    which trades were curtailed, and for which line; all others stand whole
-      contracts  the accepted trades, with what the meters said once the delivery is over
-      blocks     roots of the period's power-transaction and actual-transaction blocks
+      quotas     what a line's members may buy and sell; the wheeling price
+      verdict    which trades were curtailed, and for which line
+      contracts  the accepted trades, and what the meters said after the delivery
+      blocks     roots of the power-transaction and the actual-transaction block
 
     \b
     Examples:

@@ -13,6 +13,17 @@ from node.output import emit, facts, json_option
 _PARTS_OF_A_PEER = 3
 
 
+def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """As `node.toml` takes it, before anything is written."""
+    from node.config import parse_listen
+
+    try:
+        parse_listen(value)
+    except ValueError as error:
+        raise click.UsageError(f"{parameter.opts[0]} {value!r}: want {error}") from None
+    return value
+
+
 @click.command("init")
 @click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
 @click.option(
@@ -22,8 +33,20 @@ _PARTS_OF_A_PEER = 3
 @click.option("--peer", "peers", multiple=True, metavar="NAME=URL=KEY", help="A node to talk to; repeat for each.")
 @click.option("--network", type=click.Path(path_type=Path), help="Take the peers from this network directory.")
 @click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
-@click.option("--peer-listen", default="127.0.0.1:9100", show_default=True, help="Where other nodes reach this one.")
-@click.option("--api-listen", default="127.0.0.1:9200", show_default=True, help="Where this machine's users do.")
+@click.option(
+    "--peer-listen",
+    default="127.0.0.1:9100",
+    show_default=True,
+    callback=_check_address,
+    help="Where other nodes reach this one.",
+)
+@click.option(
+    "--api-listen",
+    default="127.0.0.1:9200",
+    show_default=True,
+    callback=_check_address,
+    help="Where this machine's users do.",
+)
 @json_option
 def command(
     directory: Path,

@@ -21,7 +21,7 @@ from node.commands.market_tables import (
 )
 from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from node.commands.tx import show_outcome
-from node.commands.values import parse_kwh, parse_yuan
+from node.commands.values import parse_kwh, parse_price
 from node.output import emit, json_option, note
 
 if TYPE_CHECKING:
@@ -110,7 +110,7 @@ def place(
       gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    price_uyuan, volume_wh = parse_yuan(price), parse_kwh(volume)
+    price_uyuan, volume_wh = parse_price(price), parse_kwh(volume)
 
     async def work() -> tuple[int, int | None, TransactionStatus]:
         from market.contracts import TradeIntention
@@ -202,11 +202,14 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
 
     \b
       open       the gate is closed, its block is not certified yet
-      certified  a quorum has certified it: on a chain that trades alone the trades bind
-      accepted   the scheduling chain has given its verdict: trades bind as far as it accepts them
-      void       no certificate or no verdict came in time: nothing binds, reserves have returned
+      certified  a quorum has certified it: on a chain alone, trades bind
+      accepted   the scheduling chain has given its verdict: trades bind as far as
+                 it accepts them
+      void       no certificate or no verdict came in time: nothing binds,
+                 reserves have returned
       settled    the delivery was metered and paid
-      lapsed     accepted but never metered: nobody pays or is scored, reserves have returned
+      lapsed     accepted but never metered: nobody pays or is scored, reserves
+                 have returned
 
     A curtailed trade has a volume under `accepted kWh`, and the line that could not carry more.
 

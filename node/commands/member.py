@@ -73,10 +73,11 @@ def command() -> None:
 @click.option("--position", default="", help="The line of the grid that it hangs on.")
 @click.option("--owner", metavar="NAME|ADDRESS", help="Of a device: the member whose meter it is.")
 @click.option("--seals", metavar="NAME,…", help="Chains that it would seal, or `all`.  [default: none]")
-@click.option("--genesis", "genesis_file", type=_FILE, help="The network's file.  [default: genesis.json in -o]")
+@click.option("--genesis", "genesis_file", type=_FILE, help="Its file.  [default: genesis.json in -o or --node]")
 @click.option("--key", "key_file", type=_FILE, help="A chain key that it has already.  [default: key.pem in -o]")
 @click.option("--passphrase-file", type=_FILE, help="Of --key.  [default: `passphrase` beside it]")
 @click.option("-o", "--out", "directory", type=_DIRECTORY, required=True, help="Where keys and application go.")
+@node_options
 @json_option
 def apply(
     name: str,
@@ -89,6 +90,7 @@ def apply(
     key_file: Path | None,
     passphrase_file: Path | None,
     directory: Path,
+    target: Target,
 ) -> None:
     """Make keys and an application to become a member.
 
@@ -97,13 +99,15 @@ def apply(
     already are used, such as those of `gridmerit init`. `application.json` goes to the authority: it holds no secret,
     and proves that whoever made it has both keys.
 
+    No node is asked, but for the --owner that is no founder: whose name it is says the node of --node or --api.
+
     An application can be used once. One that asks for a renewal with another TLS key is made in the same way, in a new
     directory and with --key.
 
     \b
     Examples:
       gridmerit member apply --name homes-9 --role consumer --capacity-kwh 50 --position hill-1 -o mynode
-      gridmerit member apply --name meter-homes-9 --role device --owner 0x5d0f… --genesis genesis.json -o meter
+      gridmerit member apply --name meter-homes-9 --role device --owner homes-9 --genesis genesis.json -o meter
     """
     from node.config import load_genesis
     from node.enrolment import (
@@ -116,18 +120,15 @@ def apply(
         take_keys,
     )
     from node.keystore import load_key, load_passphrase
-    from node.network import GENESIS_FILE, make_directory
+    from node.network import make_directory
 
-    file = genesis_file or directory / GENESIS_FILE
-    if genesis_file is None and not file.exists():
-        raise click.UsageError(f"--genesis FILE: which network? {file} is not there")
-    genesis = load_genesis(file)
+    genesis = load_genesis(genesis_file or _find_genesis(directory, target))
     terms = Terms(
         name=name,
         role=role,
         capacity_wh=parse_kwh(capacity_kwh),
         position=_check_position(genesis, position),
-        owner=_find_owner(genesis, role, owner),
+        owner=_find_owner(genesis, role, owner, target),
         seals=_parse_seals(genesis, seals),
     )
     _check_name(name)
@@ -151,6 +152,17 @@ def apply(
     emit({**document, "tls_key": application.tls_key.hex(), "serial": application.serial}, "\n".join(lines))
 
 
+def _find_genesis(directory: Path, target: Target) -> Path:
+    """The network's file in the new directory, or else in that of --node."""
+    from node.network import GENESIS_FILE
+
+    places = [directory, *([] if target.directory is None else [target.directory])]
+    found = next((place / GENESIS_FILE for place in places if (place / GENESIS_FILE).exists()), None)
+    if found is None:
+        raise click.UsageError(f"--genesis FILE: which network? {directory / GENESIS_FILE} is not there")
+    return found
+
+
 def _check_name(name: str) -> None:
     import re
 
@@ -159,7 +171,10 @@ def _check_name(name: str) -> None:
 
 
 def _check_position(genesis: Genesis, position: str) -> str:
-    """A line of the network's grid, where it has one."""
+    """A line of the network's grid, where it has one. Raises `BadName`, too."""
+    from ledger.names import normalise_name
+
+    position = normalise_name(position)
     scheduling = next((chain for chain in genesis.chains if chain.kind == "scheduling"), None)
     known = [] if scheduling is None else [line.name for line in scheduling.scheduling.lines]
     if position and known and position not in known:
@@ -167,7 +182,8 @@ def _check_position(genesis: Genesis, position: str) -> str:
     return position
 
 
-def _find_owner(genesis: Genesis, role: str, owner: str | None) -> bytes:
+def _find_owner(genesis: Genesis, role: str, owner: str | None, target: Target) -> bytes:
+    """The owner's address: a founder's by the genesis, another's by the members that a node knows."""
     from ledger.errors import WrongShape
     from ledger.hashing import address_of, parse_address
 
@@ -178,12 +194,23 @@ def _find_owner(genesis: Genesis, role: str, owner: str | None) -> bytes:
     founder = next((member for member in genesis.members if member.name == owner), None)
     if founder is not None:
         return address_of(founder.key)
+    address = owner if owner.startswith("0x") else run_async(_look_up(genesis, owner, target))
     try:
-        return parse_address(owner)
-    except WrongShape:
-        raise click.UsageError(
-            f"--owner {owner!r}: no founder has that name; of a member admitted later, name the 0x… address"
-        ) from None
+        return parse_address(address)
+    except WrongShape as error:
+        raise click.UsageError(f"--owner: {error}") from None
+
+
+async def _look_up(genesis: Genesis, name: str, target: Target) -> str:
+    """A member's address, as a node of this network knows it. Raises `RemoteNotFound` or `WrongChain`."""
+    from ledger.errors import WrongChain
+
+    async with open_chains(target) as chains:
+        if (actual := chains.genesis.network_id) != genesis.network_id:
+            raise WrongChain(
+                actual=f"network {actual.hex()[:16]}", expected=f"network {genesis.network_id.hex()[:16]}, of --genesis"
+            )
+        return (await chains.any.member(name)).address
 
 
 def _parse_seals(genesis: Genesis, text: str | None) -> tuple[str, ...]:
@@ -274,14 +301,23 @@ def admit(
             document["missing"] = list(chains.missing)
             begin = "is a member" if wait else "is a member from the next period on"
             lines.append(f"{application.name} {begin}")
-            if certificate is not None:
-                lines.append(
-                    "next: its node needs tls.pem and ca.pem, and one of the others in its node.toml: they find it"
-                )
+            lines += _tell_next(application, certificate is not None)
             return document, "\n".join(lines)
 
     document, text = run_async(work())
     emit(document, text)
+
+
+def _tell_next(application: Application, has_certificate: bool) -> list[str]:
+    """What a new member still lacks: a node that is let in, money, and a meter."""
+    name, lines = application.name, []
+    if has_certificate:
+        lines.append("next: its node needs tls.pem and ca.pem, and one of the others in its node.toml: they find it")
+    if application.role in ("prosumer", "consumer"):
+        lines.append(f"money: gridmerit tx send transfer {name} YUAN --key WHO_HAS_SOME --node DIR")
+    if application.role in ("producer", "prosumer", "consumer"):
+        lines.append(f"meter: gridmerit member apply --name meter-{name} --role device --owner {name} --node DIR …")
+    return lines
 
 
 async def _prepare(
@@ -532,7 +568,7 @@ def list_members(target: Target) -> None:
         for member in members
     ]
     heads = ["member", "role", "status", "votes", "serial", "valid until", "address"]
-    emit([to_plain(member) for member in members], table(heads, rows, left=(0, 1, 2, 3, 5, 6)))
+    emit([to_plain(member) for member in members], table(heads, rows, left=(0, 1, 2, 3, 5, 6), spare=(4,)))
 
 
 @command.command("show")

@@ -365,7 +365,7 @@ def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], i
                 )
             )
     heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
-    return table(heads, rows, left=(0, 2, 3, 5))
+    return table(heads, rows, left=(0, 2, 3, 5), spare=(9, 5))
 
 
 def _name_state(state: NodeState, chain: ChainStatus) -> str:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ledger.errors import NoSuchCoin, NotEnoughCredit
-from node.commands.values import parse_kwh, parse_yuan
+from node.commands.values import parse_kwh, parse_points, parse_yuan
 from node.output import format_scaled
 
 if TYPE_CHECKING:
@@ -155,12 +155,8 @@ def _begins(coin: CoinInfo, ref: str) -> bool:
 def _parse_payment(text: str) -> tuple[str, int]:
     """`homes-3=12.5`: a member, and micro-points."""
     to, _, points = text.rpartition("=")
-    try:
-        credit_upt = parse_yuan(points)  # six decimals, too
-    except click.UsageError:
-        credit_upt = 0
-    if not (to and credit_upt):
-        raise click.UsageError(f"{text!r} is not TO=POINTS, such as homes-3=12.5, with at most six decimals")
+    if not (to and points and (credit_upt := parse_points(points))):
+        raise click.UsageError(f"{text!r} is not TO=POINTS, such as homes-3=12.5")
     return to, credit_upt
 
 

@@ -14,7 +14,7 @@ from ledger.errors import BadConfigFile, RemoteNotFound, TimedOut, UnwritableFil
 from node.commands import Group
 from node.commands.target import Target, connect, node_options, run_async
 from node.files import read_text
-from node.output import emit, facts, json_option, to_json
+from node.output import emit, facts, fit_columns, json_option, to_json
 
 if TYPE_CHECKING:
     from node.client import Client
@@ -23,7 +23,8 @@ if TYPE_CHECKING:
 _ARGUMENTS = {"account": "NAME or ADDRESS", "trade": "PERIOD INDEX", "tx": "ID"}
 _MAX_BYTES = 16_000_000
 _POLL_S = 0.1
-_WIDTH = 88  # of the statement, beside its name
+_WIDTH = 88  # of the statement
+_NAMES = 10  # beside it
 
 
 @click.group("proof", cls=Group)
@@ -143,7 +144,7 @@ def read_document(file: Path) -> Any:
 
 def _render(verdict: Verdict, kind: str) -> str:
     finality = "the block is final" if verdict.is_final else "the block is not final: a heavier branch may replace it"
-    first, *rest = wrap(verdict.statement, _WIDTH)
+    first, *rest = wrap(verdict.statement, fit_columns(_WIDTH + _NAMES) - _NAMES)
     lines = [
         ("verified", first),
         *(("", line) for line in rest),

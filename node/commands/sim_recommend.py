@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from node.commands.sim_shown import show_value
-from node.output import WIDTH, emit, json_option, note
+from node.output import WIDTH, emit, fit_columns, json_option, note
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -83,7 +83,7 @@ def _render(document: list[dict[str, Any]]) -> str:
             ("on", f"{_show_side(row['metric'], row['on'])}{'' if row['has_effect'] else '; the intervals overlap'}"),
             ("why", row["why"]),
         ]
-        lines = [fill(f"  {name:9}{text}", WIDTH, subsequent_indent=" " * 11) for name, text in pairs]
+        lines = [fill(f"  {name:9}{text}", fit_columns(WIDTH), subsequent_indent=" " * 11) for name, text in pairs]
         paragraphs.append("\n".join([f"{row['parameter']} = {row['recommended']}; packaged: {packaged}", *lines]))
     return "\n\n".join(paragraphs)
 

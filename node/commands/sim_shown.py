@@ -7,7 +7,7 @@ from math import isfinite
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from node.output import WIDTH, facts, format_span, table
+from node.output import WIDTH, facts, fit_columns, format_span, table
 
 if TYPE_CHECKING:
     from simulation.publish import Estimated
@@ -51,7 +51,7 @@ def render_scenario(scenario: Scenario) -> str:
     given = f" --set {settings[0]['name']}={show_value(settings[0]['default'])}" if settings else ""
     return "\n\n".join(
         [
-            fill(f"{scenario.name}: {scenario.about}", WIDTH, break_on_hyphens=False),
+            fill(f"{scenario.name}: {scenario.about}", fit_columns(WIDTH), break_on_hyphens=False),
             render_settings(settings),
             table(("metric", "estimated as", "unit", "theory"), metrics, left=(0, 1, 2, 3)),
             f"try: gridmerit sim run {scenario.name}{given} --reps 10 --out results",
@@ -139,7 +139,7 @@ def render_theory(result: Evaluation) -> str:
             result.about,
             table(("parameter", "value", "allowed", "what it means"), rows, left=(0, 1, 2, 3), width=WIDTH),
             facts([(key, f"{value:.6g}") for key, value in result.values.items()]),
-            fill(f"source: {result.source}", WIDTH, break_on_hyphens=False),
+            fill(f"source: {result.source}", fit_columns(WIDTH), break_on_hyphens=False),
         ]
     )
 
@@ -163,7 +163,7 @@ def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
         return done
     heads, rows = make_rows(sweep, estimated.estimates, names_theories=False)
     theories = [
-        fill(f"theory: {name}, {source}", WIDTH, subsequent_indent="  ", break_on_hyphens=False)
+        fill(f"theory: {name}, {source}", fit_columns(WIDTH), subsequent_indent="  ", break_on_hyphens=False)
         for name, source in list_sources(estimated.estimates)
     ]
     directory = result.directory

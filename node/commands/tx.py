@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from ledger.errors import RemoteRejected
+from ledger.errors import RemoteNotFound, RemoteRejected
 from node.commands import Group
 from node.commands.hosted import connect_to
 from node.commands.payloads import make_payload
-from node.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
+from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from node.output import emit, facts, json_option
 
 if TYPE_CHECKING:
     from node.answers import TransactionStatus
+    from node.client import Client
 
 # The kinds of chain that take these in, where there are several the first that the network has.
 _DESTINATIONS = {"plan": ("scheduling",), "reading": ("scheduling", "trading"), "coin-transfer": ("credit",)}
@@ -43,15 +46,16 @@ def send(
     What VALUES are depends on the KIND:
 
     \b
-      transfer TO YUAN                           TO is a member's name or 0x… address
-      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …     the dispatcher's: what lines will draw and feed in
-      reading PERIOD CONSUMED_KWH MADE_KWH       a meter's: what its member used and made
-      coin-transfer COIN … TO=POINTS …           credit of your coins to others; the rest stays yours
-      cancel PERIOD ORDER_ID                     see also `gridmerit market cancel`
+      transfer TO YUAN                        TO is a member's name or 0x… address
+      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …  the dispatcher's, of what lines do
+      reading PERIOD CONSUMED_KWH MADE_KWH    a meter's, of its member
+      coin-transfer COIN … TO=POINTS …        credit of your coins to others
+      cancel PERIOD ORDER_ID                  see also `gridmerit market cancel`
 
-    A plan is due some time before its period: 3.25 periods in the recommended parameters (quota_ppm), so that it is
-    for the fourth period after the running one or a later one. The quotas follow from it when it is due, and without
-    them the market takes no orders. A later plan replaces the lines that it names.
+    A plan says what each line will draw and feed in. It is due some time before its period: 3.25 periods in the
+    recommended parameters (quota_ppm), so that it is for the fourth period after the running one or a later one. The
+    quotas follow from it when it is due, and without them the market takes no orders. A later plan replaces the lines
+    that it names.
 
     A reading is taken once its period is over, and for half a period then (meter_ppm).
 
@@ -92,19 +96,49 @@ def show(id: str, target: Target) -> None:
     Of one that the node had acknowledged and that no block will hold, it says why: superseded by which, expired, and so
     on. The node that acknowledged it knows; it remembers the last few thousand.
 
-    Looks on the node's trading chain; name another with --chain, such as that on which `tx send` put a plan.
+    Looks on all chains of the node, or on the one that --chain names.
 
     \b
     Example:
       gridmerit tx show 5d0f… --node mynet
     """
 
-    async def work() -> TransactionStatus:
-        async with connect(target) as client:
-            return await client.transaction(id)
+    async def work() -> tuple[str, TransactionStatus]:
+        async with _open_chains(target) as (running, out):
+            return await _find({**running, **out}, id)
 
-    status = run_async(work())
-    emit(to_plain(status), _render(status))
+    chain, status = run_async(work())
+    emit({"chain": chain, **to_plain(status)}, _render(status, {"chain": chain}))
+
+
+@asynccontextmanager
+async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
+    """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
+    from node.client import Client
+
+    async with AsyncExitStack() as stack:
+
+        async def open_all(names: Iterable[str]) -> dict[str, Client]:
+            return {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
+
+        if target.chain is not None:
+            yield await open_all([target.chain]), {}
+            return
+        async with Client(target.url, "") as client:
+            status = await client.node_status()
+        running = await open_all(chain.chain for chain in status.chains)
+        yield running, await open_all(outage.chain for outage in status.outages)
+
+
+async def _find(clients: Mapping[str, Client], identity: str) -> tuple[str, TransactionStatus]:
+    """The chain that knows a transaction, and what it knows. Raises `RemoteNotFound`."""
+    for name, client in clients.items():
+        try:
+            return name, await client.transaction(identity)
+        except RemoteNotFound as error:
+            missing = error
+    detail = f"transaction {identity} is neither on {', '.join(clients)} nor pending there"
+    raise RemoteNotFound(code=missing.code, detail=detail, values=missing.values)
 
 
 @command.command("wait")
@@ -118,7 +152,7 @@ def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> 
     """Wait until blocks bury a transaction.
 
     Exit code 8 when they do not in time; 6 when it was refused, or superseded by another one of its sender, or can no
-    longer be executed for another reason. Looks on the node's trading chain; name another with --chain.
+    longer be executed for another reason. Looks on all chains of the node, or on the one that --chain names.
 
     \b
     Examples:
@@ -126,11 +160,22 @@ def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> 
       gridmerit tx wait 5d0f… --final --node mynet
     """
 
-    async def work() -> TransactionStatus:
-        async with connect(target) as client:
-            return await client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)
+    async def work() -> tuple[str, TransactionStatus]:
+        async with _open_chains(target) as (running, out):
+            waits = {
+                asyncio.ensure_future(client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)): name
+                for name, client in (running or out).items()
+            }
+            # An id is of one chain, so that on the others nothing comes of it but the timeout of all.
+            done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*others, return_exceptions=True)
+            first = next(iter(done))
+            return waits[first], first.result()
 
-    show_outcome(run_async(work()))
+    chain, outcome = run_async(work())
+    show_outcome(outcome, chain=chain)
 
 
 def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:

@@ -7,28 +7,58 @@ from collections.abc import Sequence
 
 import click
 
-_DECIMAL = re.compile(r"\d{1,12}(?:\.(\d+))?", re.ASCII)
+from ledger.units import format_scaled
+
+_MOST_UYUAN = 10**18  # a million million yuan: more than any account holds, well below 2**63
+_MOST_UPT = 10**15  # a thousand million points
+_DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)
+_EXPONENT = re.compile(r"[-+]?[\d.]+e[-+]?\d+", re.ASCII | re.IGNORECASE)
+_MINUS = ("-", "\N{MINUS SIGN}", "\N{EN DASH}")
+_SHOWN = 40  # characters of what somebody typed
 
 
 def parse_yuan(text: str) -> int:
-    """`12.5` yuan in µ¥."""
-    return _parse_scaled(text, 6, "yuan, such as 12.50")
+    """`12.5` yuan in µ¥. Raises a usage error that says what is wrong with it, as all of these do."""
+    return _parse_scaled(text, 6, _MOST_UYUAN, "yuan", "12.50")
+
+
+def parse_price(text: str) -> int:
+    """`0.45` yuan per kWh in µ¥ per kWh."""
+    from market.contracts import MAX_PRICE_UYUAN_PER_KWH
+
+    return _parse_scaled(text, 6, MAX_PRICE_UYUAN_PER_KWH, "yuan per kWh", "0.45")
 
 
 def parse_kwh(text: str) -> int:
     """`59.796` kWh in Wh."""
-    return _parse_scaled(text, 3, "kWh, such as 59.796")
+    from market.metering import MAX_ENERGY_WH
+
+    return _parse_scaled(text, 3, MAX_ENERGY_WH, "kWh", "59.796")
 
 
-def _parse_scaled(text: str, digits: int, want: str) -> int:
+def parse_points(text: str) -> int:
+    """`12.5` points of credit in micro-points."""
+    return _parse_scaled(text, 6, _MOST_UPT, "points", "12.5")
+
+
+def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str) -> int:
+    shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
+    want = f"want an amount of {unit}, such as {example}"
     match = _DECIMAL.fullmatch(text)
     if match is None:
-        raise click.UsageError(f"{text!r} is not an amount of {want}")
-    decimals = match[1] or ""
-    if len(decimals.rstrip("0")) > digits:
-        raise click.UsageError(f"{text!r} has more than {digits} decimals: an amount of {want}")
-    whole = text.partition(".")[0]
-    return int(whole + decimals[:digits].ljust(digits, "0"))
+        if text.startswith(_MINUS):
+            raise click.UsageError(f"{shown} is negative: {want}")
+        if _EXPONENT.fullmatch(text):
+            raise click.UsageError(f"{shown} has an exponent, which is not taken: {want}")
+        raise click.UsageError(f"{shown} is not a number: {want}")
+    decimals = (match[2] or "").rstrip("0")
+    if len(decimals) > digits:
+        raise click.UsageError(f"{shown} has more than {digits} decimals: {want}")
+    # Thousands of digits are not converted to see that they are too many.
+    whole = match[1].lstrip("0")
+    if len(whole) > len(str(most)) or (value := int((whole or "0") + decimals.ljust(digits, "0"))) > most:
+        raise click.UsageError(f"{shown} is too large: at most {format_scaled(most, digits)} {unit}")
+    return value
 
 
 def parse_pairs(texts: Sequence[str]) -> dict[str, str]:

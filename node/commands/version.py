@@ -23,12 +23,17 @@ def command() -> None:
     """
     from consensus import seal
 
-    versions = {"gridmerit": _version_of("gridmerit") or "not installed, run from source"}
+    versions = {"gridmerit": find_version()}
     versions["python"] = platform.python_version()
     versions["nonce search"] = seal.active_path()
     for package in _PACKAGES:
         versions[package] = _version_of(package) or "not installed"
     emit(versions, facts(list(versions.items())))
+
+
+def find_version() -> str:
+    """Of this program."""
+    return _version_of("gridmerit") or "not installed, run from source"
 
 
 def _version_of(package: str) -> str | None:

@@ -34,6 +34,13 @@ def test_statements_come_in_any_order_and_may_be_empty():
     ]
 
 
+def test_two_spellings_of_a_name_are_one_owner():
+    composed, decomposed = "M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "Mu\N{COMBINING DIAERESIS}ller"
+    orders = parse(f"{HEAD}\n{composed},bid,0.56,1\n{decomposed},offer,0.41,1\n")
+    assert orders.names == {ANN: composed}
+    assert {candidate.order.owner for candidate in orders.candidates} == {ANN}
+
+
 @pytest.mark.parametrize(
     ("text", "line", "what", "want"),
     [
@@ -44,6 +51,10 @@ def test_statements_come_in_any_order_and_may_be_empty():
         (f"{HEAD}\nann,bid,0.5\n", 2, "line", "4"),
         (f"{HEAD}\nann,bid,0.5,1\n\nann,buy,0.5,1\n", 4, "side", "bid or offer"),
         (f"{HEAD}\n,bid,0.5,1\n", 2, "owner", "a name"),
+        (f"{HEAD}\nan\N{ZERO WIDTH JOINER}n,bid,1,1\n", 2, "owner", "U+200D"),
+        (f"{HEAD}\n{'a' * 65},bid,1,1\n", 2, "owner", "at most 64 characters"),
+        (f"{HEAD}\n\N{CYRILLIC SMALL LETTER A}nn,bid,1,1\n", 2, "owner", "mixes Latin and Cyrillic"),
+        (f"{HEAD}\naxe,bid,1,1\n\u0430\u0445\u0435,offer,1,1\n", 3, "owner", "look like another one's: 'axe'"),
         (f"{HEAD}\nann,bid,0,1\n", 2, "price_yuan_per_kwh", "from 0.000001 to 100"),
         (f"{HEAD}\nann,bid,-1,1\n", 2, "price_yuan_per_kwh", "with up to 6 decimals"),
         (f"{HEAD}\nann,bid,0.1234567,1\n", 2, "price_yuan_per_kwh", "with up to 6 decimals"),

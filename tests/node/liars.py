@@ -105,7 +105,7 @@ async def flood(network: Network, *batches: Sequence[Message]) -> Counter[str]:
     listener = Listener(app, config.peer_listen.host, config.peer_listen.port, tls=tls)
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(count)
-    await listener.start()
+    await listener.start("peer_listen")
     connector = aiohttp.TCPConnector(ssl=make_client_context(config.tls, passphrase))
     try:
         async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -14,13 +15,21 @@ from pathlib import Path
 import click
 import pytest
 
-from ledger.errors import InsufficientBalance, NoPeriod, PlanTooLate, WrongHeight
+from ledger.errors import (
+    InsufficientBalance,
+    NoPeriod,
+    OverQuota,
+    PlanTooLate,
+    RemoteRejected,
+    WrongCredit,
+    WrongHeight,
+)
 from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
 from node.cli import COMMANDS, run
 from node.commands.market import choose_open
-from node.commands.values import parse_kwh, parse_yuan
+from node.commands.values import parse_kwh, parse_points, parse_price, parse_yuan
 from node.config import load_config
 from node.guard_file import GuardFile
 from node.network import load_chain_params, load_packaged_profile, new_network
@@ -94,6 +103,19 @@ def test_the_short_help_is_the_one_of_the_command() -> None:
     for name, command in _every_command():
         if name in COMMANDS:
             assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+def test_whoever_names_no_command_gets_the_help(gridmerit: Run) -> None:
+    for args in ((), ("net",), ("market",)):
+        code, out, err = gridmerit(*args)
+        assert (code, err) == (0, "")
+        assert out == gridmerit(*args, "--help")[1]
+
+
+def test_version_is_an_option_too(gridmerit: Run) -> None:
+    code, out, err = gridmerit("--version")
+    assert (code, err) == (0, "")
+    assert out == f"gridmerit {json.loads(gridmerit('version', '--json')[1])['gridmerit']}\n"
 
 
 # --- exit codes ----------------------------------------------------------------------------------
@@ -224,6 +246,20 @@ def test_130_and_0_when_a_node_is_told_to_end(network: Path) -> None:
         assert document["member"] == "pv-101"
 
 
+@pytest.mark.parametrize("setting", ["peer_listen", "api_listen"])
+def test_4_a_port_in_use_is_named_with_its_setting(network: Path, setting: str) -> None:
+    home = network / "nodes" / "pv-101"
+    address = getattr(load_config(home / "node.toml"), setting)
+    with socket.create_server(address):
+        process = _spawn("start", home)
+        _, err = process.communicate(timeout=30)
+    assert process.returncode == 4
+    assert err.splitlines()[-2:] == [
+        f"error[AddressInUse] cannot listen on {address}, which is {setting} in node.toml: Address already in use",
+        f"  try: stop what listens there, or give {setting} in node.toml another address",
+    ]
+
+
 def _spawn(*args: object) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "node", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
@@ -233,9 +269,24 @@ def _spawn(*args: object) -> subprocess.Popen[str]:
 
 
 def test_an_error_has_code_values_and_a_hint() -> None:
-    lines = format_error(InsufficientBalance(have=1_500_000, want=2_000_000)).splitlines()
-    assert lines[0].startswith("error[InsufficientBalance] ")
-    assert lines[1:] == ["  have 1.50 yuan, want 2.00 yuan", "  try: gridmerit account show NAME"]
+    lines = format_error(InsufficientBalance(have_uyuan=1_500_000, want_uyuan=2_000_000)).splitlines()
+    assert lines[0] == "error[InsufficientBalance] have 1.50 yuan, need 2.00 yuan"
+    assert lines[1:] == ["  try: gridmerit account show NAME"]
+
+
+def test_who_owes_is_told_so_and_not_by_a_sign() -> None:
+    text = str(InsufficientBalance(have_uyuan=-1_544_559_226, want_uyuan=5))
+    assert text == "have a debt of 1,544.559226 yuan, need 0.000005 yuan"
+
+
+def test_energy_and_credit_in_an_error_have_units() -> None:
+    error = OverQuota(have=1_000, want=2_500, limit=3_000)
+    assert str(error) == "1.000 kWh are on the book and 2.500 kWh more are wanted, the member's quota is 3.000 kWh"
+    remote = RemoteRejected(code="OverQuota", detail="full", values={"have": "1000", "want": "2500"})
+    assert format_error(remote).splitlines()[1] == "  have 1.000 kWh, want 2.500 kWh"
+    assert str(WrongCredit(actual=90_500_000, expected=1)) == (
+        "the header claims a credit of 90.5 points, the snapshot has 0.000001 points"
+    )
 
 
 def test_a_moment_in_an_error_is_a_time_of_day() -> None:
@@ -263,9 +314,40 @@ def test_amounts_are_read_exactly_or_not_at_all() -> None:
     assert parse_yuan("12.5") == 12_500_000
     assert parse_yuan("0.000001") == 1
     assert parse_kwh("59.7960") == 59_796
-    for text in ("1.2345678", "1e3", "-1", "", "1,5", "٣"):
-        with pytest.raises(click.UsageError):
-            parse_yuan(text)
+    assert parse_kwh("100000000") == 10**11
+    assert parse_price("000100.000000") == 10**8
+
+
+@pytest.mark.parametrize(
+    ("text", "why"),
+    [
+        ("-3", "'-3' is negative: want an amount of kWh, such as 59.796"),
+        ("\N{MINUS SIGN}3", "is negative: want an amount of kWh, such as 59.796"),
+        ("1e30", "'1e30' has an exponent, which is not taken: want an amount of kWh, such as 59.796"),
+        ("1.5E+3", "has an exponent, which is not taken"),
+        ("100000000000000000000", "'100000000000000000000' is too large: at most 100,000,000 kWh"),
+        ("100000000.001", "is too large: at most 100,000,000 kWh"),
+        ("9" * 10_000, f"'{'9' * 40}…' is too large: at most 100,000,000 kWh"),
+        ("1.2345", "'1.2345' has more than 3 decimals: want an amount of kWh"),
+        ("", "'' is not a number: want an amount of kWh"),
+        ("1,5", "'1,5' is not a number"),
+        ("\N{ARABIC-INDIC DIGIT THREE}", "is not a number"),
+        ("nan", "'nan' is not a number"),
+    ],
+)
+def test_an_amount_that_is_none_is_told_why(text: str, why: str) -> None:
+    with pytest.raises(click.UsageError) as caught:
+        parse_kwh(text)
+    assert why in caught.value.message
+
+
+def test_money_and_prices_have_bounds_of_their_own() -> None:
+    with pytest.raises(click.UsageError, match=r"at most 1,000,000,000,000 yuan$"):
+        parse_yuan("1000000000000.000001")
+    with pytest.raises(click.UsageError, match="at most 100 yuan per kWh"):
+        parse_price("100.01")
+    with pytest.raises(click.UsageError, match=r"'1e3' has an exponent.* points"):
+        parse_points("1e3")
 
 
 def test_spans() -> None:
@@ -376,6 +458,16 @@ def test_doctor_warns_of_a_peer_that_shares_no_chain(gridmerit: Run, tmp_path: P
     code, out, _ = gridmerit("doctor", "--node", home)
     assert code == 0
     assert "WARN  peer wind-122: it takes part in lh1, this node in jy1: they never talk" in out
+
+
+def test_init_writes_nothing_where_an_address_is_none(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "mine"
+    args = ("init", home, "--genesis", network / "genesis.json")
+    for text, want in (("127.0.0.1:70000", "a port from 0 to 65535"), ("9200", "host:port, for example")):
+        code, _, err = gridmerit(*args, "--api-listen", text)
+        assert code == 2
+        assert f"--api-listen {text!r}: want {want}" in err
+    assert not home.exists()
 
 
 def test_init_of_an_observer(gridmerit: Run, network: Path, tmp_path: Path) -> None:

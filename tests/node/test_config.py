@@ -192,7 +192,15 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
         ),
         (
             MINIMAL.replace("127.0.0.1:9100", "h:70000"),
-            "peer_listen: have 'h:70000', want host:port, for example \"127.0.0.1:9200\"",
+            "peer_listen: have 'h:70000', want a port from 0 to 65535",
+        ),
+        (
+            MINIMAL.replace("127.0.0.1:9100", "h:" + "9" * 5_000),
+            f"peer_listen: have 'h:{'9' * 54}…, want a port from 0 to 65535",
+        ),
+        (
+            MINIMAL.replace("127.0.0.1:9100", "h:"),
+            "peer_listen: have 'h:', want host:port, for example \"127.0.0.1:9200\"",
         ),
         (MINIMAL + "[sealing]\nthreads = -1", "sealing.threads: have -1, want greater than or equal to 0"),
         (MINIMAL + '[sealing]\nthreads = "2"', "sealing.threads: have '2', want a valid integer"),
@@ -356,8 +364,8 @@ def test_a_genesis_file_is_for_people(genesis, tmp_path):
 @pytest.mark.parametrize(
     ("old", "new", "problem"),
     [
-        ('"balance_uyuan": 5000000', '"balance_uyuan": -1', "members[1].balance_uyuan: have -1, want greater than"),
-        ('"balance_uyuan": 5000000', '"balance": 1', "unknown key members[1].balance; did you mean balance_uyuan?"),
+        ('"balance_uyuan": "5000000"', '"balance_uyuan": -1', "members[1].balance_uyuan: have -1, want greater than"),
+        ('"balance_uyuan": "5000000"', '"balance": 1', "unknown key members[1].balance; did you mean balance_uyuan?"),
         ('"tau_upt"', '"tau"', "unknown key chains[0].consensus.tau; did you mean tau_upt?"),
         ('"time_ms"', '"time"', "unknown key time; did you mean time_ms?"),
         ('"chains"', '"params"', "unknown key params; known here: time_ms, chains, members"),

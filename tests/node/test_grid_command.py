@@ -392,7 +392,7 @@ def test_credit_is_what_stands_on_the_credit_chain(ask, served):
 def test_an_account_shows_the_credit_of_the_credit_chain(ask, served):
     code, found = ask("account", "show", "n3")
     assert (code, found["credit_index"]["chain"], found["credit_index"]["score_count"]) == (0, "LH1", 1)
-    assert 0 == found["credit_index"]["balance_uyuan"] < found["balance_uyuan"], "money is on JY1 alone"
+    assert 0 == int(found["credit_index"]["balance_uyuan"]) < int(found["balance_uyuan"]), "money is on JY1 alone"
     assert (
         "80.000 points from 1 delivery score on LH1; 80.000 on the trading chain"
         in ask("account", "show", "n3", text=True)[1]
@@ -418,7 +418,7 @@ def test_assets_are_coins_of_value_padding_credit_and_colour(ask):
     code, found = ask("credit", "assets", "n3")
     (coin,) = found["newest"]
     assert (code, found["coins"], coin["credit_upt"]) == (0, 1, 80_000_000)
-    assert coin["value_sat"] - coin["padding_sat"] == coin["credit_upt"]
+    assert int(coin["value_sat"]) - int(coin["padding_sat"]) == coin["credit_upt"]
     text = ask("credit", "assets", "n3", text=True)[1]
     assert text.startswith("n3: 1 coin, 80.000000 points\n")
     assert cells(text, coin["transaction"][:16] + ":0")[1:] == ["80,000,000", "0", "80.000000", coin["colour"][:12]]

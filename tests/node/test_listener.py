@@ -28,7 +28,7 @@ async def listening(handler=None, *, middlewares=(), **limits):
     app = web.Application(middlewares=middlewares)
     app.router.add_route("POST" if handler is read_body else "GET", "/", handler or hello)
     listener = Listener(app, "127.0.0.1", 0, **limits)
-    await listener.start()
+    await listener.start("api_listen")
     try:
         yield listener
     finally:
@@ -436,5 +436,5 @@ async def test_a_port_in_use_is_an_error_with_a_name():
     async with listening() as listener:
         second = Listener(web.Application(), "127.0.0.1", listener.port)
         with pytest.raises(AddressInUse, match=str(listener.port)):
-            await second.start()
+            await second.start("api_listen")
         await second.stop()

@@ -316,7 +316,7 @@ def test_apply_makes_what_the_authority_can_check(ask: Ask, tmp_path: Path) -> N
     assert code == 0
     application = load_application(tmp_path / "application.json")
     check_application(application, genesis.network_id)
-    assert (application.serial, application.capacity_wh) == (document["serial"], 50_000)
+    assert (application.serial, application.capacity_wh) == (int(document["serial"]), 50_000)
     assert application.seals == ("jy1",)
     code, meter = ask(
         "member", "apply", "--name", "meter-9", "--role", "device", "--owner", "grid", "-o", tmp_path / "meter",
@@ -324,6 +324,10 @@ def test_apply_makes_what_the_authority_can_check(ask: Ask, tmp_path: Path) -> N
     )  # fmt: skip
     assert (code, meter["tls_key"]) == (0, "")
     assert not (tmp_path / "meter/tls-key.pem").exists()
+    device = ("member", "apply", "--name", "meter-8", "--role", "device", "--genesis", tmp_path / "genesis.json")
+    assert ask(*device, "--owner", "0x12", "-o", tmp_path / "x")[0] == 2
+    code, unknown = ask(*device, "--owner", "homes-8", "--api", "http://127.0.0.1:9", "-o", tmp_path / "x")
+    assert (code, unknown["error"]) == (4, "Unreachable"), "whose name it is, a node must say"
     for wrong in (("--seals", "xx1"), ("--owner", "grid"), ("--role", "authority"), ("--name", "a b")):
         assert ask(*apply, *wrong)[0] == 2
 
@@ -349,6 +353,12 @@ async def test_two_must_sign_before_a_chain_hears_of_it(
 
         member = ("--name", "homes-9", "--role", "consumer", "--genesis", tmp_path / "genesis.json")
         await go("member", "apply", *member, "-o", tmp_path / "mine")
+        device = ("member", "apply", "--name", "meter", "--role", "device", "--owner", "homes-9", *where)
+        code, nobody = await go(*device, "--genesis", tmp_path / "genesis.json", "-o", tmp_path / "meter")
+        assert (code, nobody["error"]) == (5, "UnknownAccount")
+        save_genesis(make_genesis(Authority(keys=(ONE.public_key,))), tmp_path / "other.json")
+        code, other = await go(*device, "--genesis", tmp_path / "other.json", "-o", tmp_path / "meter")
+        assert (code, other["error"]) == (6, "WrongChain")
         admit = ("member", "admit", tmp_path / "mine/application.json", "--authority", office.directory)
         _, left = await go(*admit, *sponsor, *where)
         assert (left["status"], left["signatures"], left["threshold"]) == ("unsigned", 1, 2)
@@ -362,6 +372,10 @@ async def test_two_must_sign_before_a_chain_hears_of_it(
         assert (code, done["chains"]["jy1"]["status"]) == (0, "done")
         host = local.host(runtime)
         await local.until(lambda: ChainQueries(host.node).get_member("homes-9").status == "active")
+        code, _ = await go(*device, "--genesis", tmp_path / "genesis.json", "-o", tmp_path / "meter")
+        assert code == 0
+        owner = load_application(tmp_path / "meter/application.json").owner
+        assert owner == ChainQueries(host.node).members.find("homes-9")
 
 
 # --- the whole way, on a real network of three chains ----------------------------------------------
@@ -396,7 +410,9 @@ def test_from_an_application_to_a_revocation(live_network: Path, ask: Ask, tmp_p
     )
     _, shown = ask("member", "show", "homes-9", *node)
     assert {(item["status"], item["serial"]) for item in shown.values()} == {("active", applied["serial"])}
-    assert verify_issued((mine / "tls.pem").read_bytes(), (mine / "ca.pem").read_bytes()).serial == applied["serial"]
+    assert verify_issued((mine / "tls.pem").read_bytes(), (mine / "ca.pem").read_bytes()).serial == int(
+        applied["serial"]
+    )
     assert ask("member", "admit", mine / "application.json", *node)[1]["error"] == "ApplicationUsed"
     _, again = ask("authority", "submit", admitted["act"], *node)
     assert {item["status"] for item in again["chains"].values()} == {"already"}
@@ -405,11 +421,13 @@ def test_from_an_application_to_a_revocation(live_network: Path, ask: Ask, tmp_p
     assert ask(*pay, "homes-9", "12.50", "--key", "homes-1", *node)[0] == 0
     assert ask(*pay, "homes-1", "2.50", "--key", mine / "key.pem", *node)[0] == 0
     _, account = ask("account", "show", "homes-9", *node)
-    assert (account["name"], account["balance_uyuan"]) == ("homes-9", 10_000_000)
+    assert (account["name"], account["balance_uyuan"]) == ("homes-9", "10000000")
 
     code, renewed = ask("member", "renew", "homes-9", *node, "-o", mine, "--days", 30)
     assert code == 0, renewed
-    assert verify_issued((mine / "tls.pem").read_bytes(), (mine / "ca.pem").read_bytes()).serial != applied["serial"]
+    assert verify_issued((mine / "tls.pem").read_bytes(), (mine / "ca.pem").read_bytes()).serial != int(
+        applied["serial"]
+    )
 
     _, anew = ask(
         "member", "apply", "--name", "homes-9", "--role", "consumer", "--key", mine / "key.pem",
@@ -420,7 +438,7 @@ def test_from_an_application_to_a_revocation(live_network: Path, ask: Ask, tmp_p
     code, renewed = ask("member", "renew", "homes-9", *node, *by_application)
     assert code == 0, renewed
     info = verify_issued((tmp_path / "new/tls.pem").read_bytes(), (mine / "ca.pem").read_bytes())
-    assert (info.serial, info.tls_key.hex()) == (anew["serial"], anew["tls_key"])
+    assert (str(info.serial), info.tls_key.hex()) == (anew["serial"], anew["tls_key"])
     _, shown = ask("member", "show", "homes-9", *node)
     assert {(item["serial"], item["tls_key"]) for item in shown.values()} == {(anew["serial"], anew["tls_key"])}
 

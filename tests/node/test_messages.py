@@ -121,6 +121,7 @@ def test_no_byte_of_a_batch_can_be_changed():
         (b"\x01", WrongShape),
         (b"\x00" + encode((HASH, 7, bytes(40))), WrongShape),
         (b"\x00" + encode((HASH, -1, bytes(40), 0)), WrongShape),
+        (b"\x00" + encode((HASH, 2**53, bytes(40), 0)), WrongShape),
         (b"\x00" + encode((HASH, 7, bytes(200), 0)), TooLarge),
         (b"\x01" + encode((HASH[:31],)), WrongShape),
         (b"\x01" + encode((7,)), WrongShape),

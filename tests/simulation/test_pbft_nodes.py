@@ -522,6 +522,6 @@ def test_a_commit_certificate_proves_an_account_offline():
     document = make_document(proof, Trust(town.network.genesis))
     verdict = verify_document(document, town.network.genesis)
     assert verdict.is_final
-    assert verdict.claims["account"]["balance_uyuan"] == INITIAL_BALANCE_UYUAN - 70
+    assert verdict.claims["account"]["balance_uyuan"] == str(INITIAL_BALANCE_UYUAN - 70)
     assert "3 of 4" in verdict.statement or "4 of 4" in verdict.statement
     assert verdict.claims["height"] == 70

@@ -227,24 +227,44 @@ def pack(*transactions):
 async def test_each_submitted_transaction_has_its_outcome(world, ask_young):
     good = world.make("homes-2", "transfer", world.keys["grid"].address, 5)
     poor = world.make("pv-101", "transfer", world.keys["grid"].address, 10**12)
-    answer = await ask_young("/v1/jy1/tx", method="POST", data=pack(good, poor))
-    assert answer["outcomes"][0] == {"id": good.id.hex(), "error": None}
+    answer = await ask_young("/v1/jy1/tx", method="POST", data=pack(good, poor), status=207)
+    assert answer["outcomes"][0] == {"id": good.id.hex(), "status": 200, "error": None}
     assert answer["outcomes"][1] == {
         "id": poor.id.hex(),
+        "status": 422,
         "error": {
             "error": "InsufficientBalance",
-            "message": "the balance is 100000000 µ¥, 1000000000000 µ¥ are needed",
-            "values": {"have": 100_000_000, "want": 10**12},
+            "message": "have 100.00 yuan, need 1,000,000.00 yuan",
+            "values": {"have_uyuan": "100000000", "want_uyuan": "1000000000000"},
         },
     }
     assert (await ask_young(f"/v1/jy1/tx/{good.id.hex()}"))["status"] == "pending"
+
+
+async def test_the_status_of_a_single_transaction_is_that_of_its_error(world, ask_young):
+    grid = world.keys["grid"].address
+    poor, first = world.make("pv-101", "transfer", grid, 10**12), world.make("homes-2", "transfer", grid, 5)
+    world.sequences["homes-2"] -= 1
+    rival = world.make("homes-2", "transfer", grid, 6)
+    cases = ((poor, 422, "InsufficientBalance"), (first, 200, None), (rival, 409, "SequenceTaken"))
+    for transaction, status, code in cases:
+        answer = await ask_young("/v1/jy1/tx", method="POST", data=pack(transaction), status=status)
+        (outcome,) = answer["outcomes"]
+        assert (outcome["id"], outcome["status"]) == (transaction.id.hex(), status)
+        assert (outcome["error"] or {}).get("error") == code
+
+
+async def test_of_many_all_refused_each_has_a_status_of_its_own(world, ask_young):
+    poor = world.make("pv-101", "transfer", world.keys["grid"].address, 10**12)
+    answer = await ask_young("/v1/jy1/tx", method="POST", data=pack(poor, poor), status=207)
+    assert [outcome["status"] for outcome in answer["outcomes"]] == [422, 422]
 
 
 async def test_submitting_twice_is_fine(world, ask_young):
     transaction = world.make("homes-2", "transfer", world.keys["grid"].address, 5)
     for _ in range(2):
         answer = await ask_young("/v1/jy1/tx", method="POST", data=pack(transaction))
-        assert answer["outcomes"] == [{"id": transaction.id.hex(), "error": None}]
+        assert answer["outcomes"] == [{"id": transaction.id.hex(), "status": 200, "error": None}]
 
 
 async def test_submitting_nothing(ask_young):
@@ -285,7 +305,7 @@ async def test_items_are_counted_before_they_are_read(ask_young):
     """One is junk: had it been looked at, it would have been named instead."""
     for junk in (encode([0] * 100_000), b"\xdd\x00\x01\x00\x00" + b"\xc1" * 65_536, encode([[0] * 900] * 100)):
         answer = await ask_young("/v1/jy1/tx", method="POST", data=junk, status=413)
-        assert answer["values"] == {"what": "transactions", "actual": "over 1024", "limit": 1_024}
+        assert answer["values"] == {"what": "transactions", "actual": "over 1024", "limit": "1024"}
 
 
 async def test_a_transaction_larger_than_the_chain_allows(world, ask_young):
@@ -420,7 +440,7 @@ async def test_requests_are_rationed(story, make_runtime):
                 statuses.append(response.status)
                 answer = await response.json()
         assert statuses == [200, 200, 200, 429, 429]
-        assert (answer["error"], answer["values"]) == ("RateLimited", {"what": "requests", "limit": 1})
+        assert (answer["error"], answer["values"]) == ("RateLimited", {"what": "requests", "limit": "1"})
 
 
 def test_rations_refill_with_time_and_are_each_clients_own():
@@ -484,7 +504,7 @@ async def test_events_arrive_as_they_happen(world, make_runtime):
         world.send("homes-2", "transfer", world.keys["grid"].address, 5)
         world.make_block()
         transfer, head = await read_line(response), await read_line(response)
-        assert (transfer["event"], transfer["amount_uyuan"]) == ("transfer", 5)
+        assert (transfer["event"], transfer["amount_uyuan"]) == ("transfer", "5")
         assert head["event"] == "head"
         assert (head["height"], head["hash"]) == (1, world.node.chain.head.hash.hex())
         assert next(iter(head)) == "event"

@@ -339,7 +339,9 @@ async def test_outcomes_come_in_order(world, client):
     good, poor = await client.submit(transactions)
     assert good is None
     assert isinstance(poor, RemoteRejected)
-    assert (poor.code, poor.values["want"]) == ("InsufficientBalance", 10**12)
+    assert (poor.code, poor.values["want_uyuan"]) == ("InsufficientBalance", str(10**12))
+    (alone,) = await client.submit(transactions[1:])
+    assert (alone.code, str(alone)) == (poor.code, "have 100.00 yuan, need 1,000,000.00 yuan")
 
 
 async def test_send_signs_with_the_next_sequence(world, client, homes):
@@ -433,6 +435,22 @@ async def test_the_command_says_by_which(make_world, make_runtime, capsys):
         assert f"superseded by {theirs.id.hex()} in block 1" in capsys.readouterr().out
         assert await asyncio.to_thread(run, ["tx", "wait", mine.id.hex(), *where]) == 6
         assert f"error[Superseded] transaction {mine.id.hex()} was acknowledged" in capsys.readouterr().err
+
+
+async def test_the_commands_find_the_chain_of_a_transaction(neighbours, make_runtime, capsys):
+    """On whichever of the node's chains it is; and say on which they looked where it is on none."""
+    credit = neighbours[1]
+    sent = credit.send("pv-101", "exit")
+    credit.make_block()
+    async with make_runtime(*neighbours).serve() as url:
+        for command in ("show", "wait"):
+            assert await asyncio.to_thread(run, ["tx", command, sent.id.hex(), "--api", url]) == 0
+            assert capsys.readouterr().out.startswith("chain           lh1\n")
+            assert await asyncio.to_thread(run, ["tx", command, "zz", "--api", url]) == 6
+        capsys.readouterr()
+        assert await asyncio.to_thread(run, ["tx", "show", "ab" * 32, "--api", url]) == 5
+        assert "is neither on jy1, lh1 nor pending there" in capsys.readouterr().err
+        assert await asyncio.to_thread(run, ["tx", "wait", "ab" * 32, "--timeout", "0.1", "--api", url]) == 8
 
 
 async def test_wait_for_a_final_block(world, client, homes):

@@ -82,7 +82,7 @@ def test_a_block_shows_its_transactions_and_what_became_of_them(story, ask):
     assert transaction.id == said["refused"].id.hex()
     assert (transaction.sender_name, transaction.kind) == ("pv-101", "transfer")
     assert transaction.code == place.code == "InsufficientBalance"
-    assert transaction.payload == (ask.get_account("homes-2").address, 60_000_000)
+    assert transaction.payload == (ask.get_account("homes-2").address, "60000000")
 
 
 @pytest.mark.parametrize("ref", ["9999", "ab" * 32])
