@@ -88,7 +88,7 @@ class ChainStatus:
     forks: Forks
     blocks_refused: int
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
-    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
+    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
     silent_until: int = 0  # height that must be final before a node whose record is behind signs again
     anchor: AnchorStatus | None = None

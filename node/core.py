@@ -1304,7 +1304,7 @@ class ChainNode:
         return self._sync.target_height
 
     def waiting_for(self) -> tuple[bytes, ...]:
-        """Under PBFT, the members whose message the current step lacks."""
+        """Under PBFT, the members whose message the current step has lacked for half a view's time."""
         return () if self._agreement is None else self._agreement.waiting_for()
 
     @property
