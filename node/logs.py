@@ -158,4 +158,4 @@ def _quote(value: object) -> str:
 def _plain(value: object) -> object:
     if isinstance(value, bytes):
         return value.hex()
-    return value if isinstance(value, int | str | None) else str(value)
+    return value if isinstance(value, int | str | list | None) else str(value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -10,6 +11,7 @@ import click
 
 from ledger.errors import ChainOut
 from node.commands import Group
+from node.commands.market_tables import tell_failure
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_names
 from node.output import emit, facts, format_points, format_span, json_option, note, table
@@ -17,7 +19,7 @@ from node.silences import find_silence
 
 if TYPE_CHECKING:
     from ledger.params import ChainParams
-    from node.answers import ChainStatus, NodeStatus
+    from node.answers import ChainStatus, GateInfo, NodeStatus
     from node.network import Network
     from node.processes import NodeState
 
@@ -365,7 +367,21 @@ def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], i
                 )
             )
     heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
-    return table(heads, rows, left=(0, 2, 3, 5))
+    return "\n".join([table(heads, rows, left=(0, 2, 3, 5)), *_render_failures(states)])
+
+
+def _render_failures(states: Sequence[NodeState]) -> list[str]:
+    """The periods that came to nothing of late, as told by the node that knows most of each."""
+    told: dict[tuple[str, int], GateInfo] = {}
+    for chain in (chain for state in states if state.status is not None for chain in state.status.chains):
+        for failed in chain.failed_periods:
+            known = told.get((chain.chain, failed.period))
+            if known is None or len(failed.gate.missing) > len(known.missing):
+                told[chain.chain, failed.period] = failed.gate
+    return [
+        f"\nperiod {period} of {chain}{tell_failure(gate)}"
+        for (chain, period), gate in sorted(told.items(), key=itemgetter(0))
+    ]
 
 
 def _name_state(state: NodeState, chain: ChainStatus) -> str:

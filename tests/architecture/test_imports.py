@@ -34,6 +34,7 @@ PURE_NODE = {
     "handovers",
     "header_proofs",
     "messages",
+    "missing_votes",
     "metrics",
     "names",
     "peer_clocks",
