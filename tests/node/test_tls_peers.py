@@ -434,7 +434,7 @@ async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path)
             assert await line.is_closed()
             await local.until(lambda: waiting.id not in host.node.mempool)
         again = await peers.connect(certificate, key=key)
-        assert await again.ask(peers.path, peers.seal(index=2)) == (403, "NotActive")
+        assert await again.ask(peers.path, peers.seal(index=2)) == (403, "MembershipEnded")
         assert (await peers.talk(context, peers.seal(index=2), session))[::2] == (403, False), "nor in its old session"
         reached = local.height(node)
         await local.until(lambda: min(map(local.height, nodes)) >= reached + 2)
