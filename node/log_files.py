@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import BinaryIO
@@ -70,18 +70,18 @@ def read_last_lines(directory: Path, count: int) -> list[str]:
     return lines[-count:] if count else []
 
 
-def follow(directory: Path, *, is_over: Callable[[], bool] = lambda: False) -> Iterator[bytes]:
-    """What is added to a node's log from now on, through as many files as it takes, until that is over."""
+def follow(directory: Path) -> Iterator[bytes]:
+    """What is added to a node's log from now on, through as many files as it takes, without an end."""
     path = directory / LOG_FILE
     file = _open(path)
     if file is not None:
         file.seek(0, os.SEEK_END)
-    return _follow(path, file, is_over)
+    return _follow(path, file)
 
 
-def _follow(path: Path, file: BinaryIO | None, is_over: Callable[[], bool]) -> Iterator[bytes]:
+def _follow(path: Path, file: BinaryIO | None) -> Iterator[bytes]:
     try:
-        while not is_over():
+        while True:
             if file is not None:
                 while chunk := file.read(_CHUNK_BYTES):
                     yield chunk

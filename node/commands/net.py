@@ -390,8 +390,9 @@ def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s
 @click.argument("name", metavar="NODE")
 @click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what is added, until Ctrl-C.")
 @click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many.")
+@json_option
 def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
-    """The last lines of a node's log, each a line of JSON.
+    """The last lines of a node's log, each an event in JSON as it was written; with --json they are one list.
 
     The log of a node that gridmerit net has started is node.log in its directory; a full one is kept as node.log.1 and
     so on (`log_file_bytes`, `log_files` under [limits] of node.toml). What was started by hand logs to where it was.
@@ -408,12 +409,14 @@ def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
     [node] = network.choose_nodes([name])
     home = network.directory_of(node)
     added = follow(home)  # from here on, so that nothing falls between the two
-    for line in read_last_lines(home, lines):
-        click.echo(line)
-    if follows:
-        for chunk in added:
-            click.echo(chunk, nl=False)
-            sys.stdout.flush()
+    last = read_last_lines(home, lines)
+    if not follows:
+        emit({"node": name, "lines": last}, "\n".join(last))
+        return
+    click.echo("".join(f"{line}\n" for line in last), nl=False)
+    for chunk in added:
+        click.echo(chunk, nl=False)
+        sys.stdout.flush()
 
 
 @command.command("status")
