@@ -108,6 +108,21 @@ class Checkpoints:
         """How many votes are held for a slot."""
         return self._tally.count(slot)
 
+    def find_missing(self, state: State, height: int) -> tuple[bytes, ...]:
+        """Whose votes are not held that a checkpoint at or above `height` lacks, of those the one that lacks fewest.
+
+        Nobody's where a state has no such checkpoint that is undecided and named.
+        """
+        view = Overlay(state)
+        found = []
+        for checkpoint in get_undecided(view):
+            if checkpoint.height >= height and checkpoint.block_hash:
+                votes = self.votes(checkpoint.slot)
+                signers = {vote.signer for vote in votes if vote.statement.block_hash == checkpoint.block_hash}
+                voters = get_voters(view, checkpoint.slot).keys
+                found.append(tuple(key for key in voters if key not in signers))
+        return min(found, key=len, default=())
+
     def add_certificate(self, certificate: QuorumCertificate, state: State | None = None) -> bool:
         """Take in a certificate from a peer; False where one for its slot is known, or it is too old to be kept.
 

@@ -108,6 +108,7 @@ class Pbft:
         self._verdicts: dict[bytes, bool] = {}
         self._reported_height = 0
         self._repeat_at_ms: int | None = None
+        self._is_late = False  # whether it has taken so long that what may have been lost was said again
         self._enter(0)
 
     def _enter(self, view: int) -> None:
@@ -131,8 +132,11 @@ class Pbft:
         return self._view
 
     def waiting_for(self) -> tuple[bytes, ...]:
-        """The validators whose message the current step lacks; none while there is nothing to agree on."""
-        if not self._is_busy() or self._key is None:
+        """The validators whose message the current step lacks, where it has taken longer than messages should.
+
+        Nobody while there is nothing to agree on, and in the moments that any step takes.
+        """
+        if not (self._is_late or self._view) or not self._is_busy() or self._key is None:
             return ()
         if self._proposal is None:
             known = self._ballots.views
@@ -244,6 +248,7 @@ class Pbft:
             self._move_to(self._view + 1)
         elif self._repeat_at_ms is not None and now_ms >= self._repeat_at_ms:
             self._repeat_at_ms = None
+            self._is_late = True
             self._repeat()
         return self._finish(now_ms)
 

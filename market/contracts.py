@@ -16,7 +16,7 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
     accepted           period, trades curtailed, volume accepted of all trades; then one `curtailed` each
     curtailed          period, trade index, volume accepted, line that is the reason
     countersigned      period, result root
-    void               period
+    void               period, reason: "no-certificate", "no-verdict" or "no-countersignature" by the deadline
     reading            period, owner, consumed, produced
     metered            period, meters read
     settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded

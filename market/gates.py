@@ -18,15 +18,22 @@ _MAX_GATE_BYTES = 128
 OPEN, CERTIFIED, ACCEPTED, VOID, SETTLED = "open", "certified", "accepted", "void", "settled"
 LAPSED = "lapsed"  # accepted, but its delivery was never metered
 STATUSES = (OPEN, CERTIFIED, ACCEPTED, VOID, SETTLED, LAPSED)
+NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE = "no-certificate", "no-verdict", "no-countersignature"
+UNMETERED = "unmetered"
+REASONS = (NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE, UNMETERED)  # what did not come in time
 
 
 class Gate(NamedTuple):
-    """Gate closure of a period: the height of its block, and the RFC 6962 root over the period's trades."""
+    """Gate closure of a period: the height of its block, and the RFC 6962 root over the period's trades.
+
+    `reason` is one of `REASONS` where it is void or lapsed, else empty.
+    """
 
     height: int
     result_root: bytes
     trade_count: int
     status: str = OPEN
+    reason: str = ""
 
 
 def gate_key(period: int) -> bytes:
@@ -36,21 +43,25 @@ def gate_key(period: int) -> bytes:
 
 def decode_gate(raw: bytes) -> Gate:
     """Read a gate record from the bytes of its state value, whoever sent them. Raises the `Malformed` family."""
-    height, result_root, trade_count, status = expect_array(decode(raw, max_bytes=_MAX_GATE_BYTES), 4, "gate record")
+    fields = expect_array(decode(raw, max_bytes=_MAX_GATE_BYTES), 5, "gate record")
+    height, result_root, trade_count, status, reason = fields
     gate = Gate(
         height=expect_int(height, "gate's height"),
         result_root=expect_bytes(result_root, "result root", size=HASH_SIZE),
         trade_count=expect_int(trade_count, "trade count"),
         status=expect_str(status, "gate's status"),
+        reason=expect_str(reason, "gate's reason"),
     )
     if gate.status not in STATUSES:
         raise WrongShape(what="gate record", detail=f"no gate is {gate.status!r}")
+    if bool(gate.reason) != (gate.status in (VOID, LAPSED)) or gate.reason not in ("", *REASONS):
+        raise WrongShape(what="gate record", detail=f"no gate is {gate.status} because of {gate.reason!r}")
     return gate
 
 
 def get_gate(view: Overlay, period: int) -> Gate | None:
     value = view.get(gate_key(period))
-    return None if value is None else Gate._make(cast(tuple[int, bytes, int, str], value))
+    return None if value is None else Gate._make(cast(tuple[int, bytes, int, str, str], value))
 
 
 def put_gate(view: Overlay, period: int, gate: Gate) -> None:

@@ -38,8 +38,12 @@ from market.gates import (
     ACCEPTED,
     CERTIFIED,
     LAPSED,
+    NO_CERTIFICATE,
+    NO_COUNTERSIGNATURE,
+    NO_VERDICT,
     OPEN,
     SETTLED,
+    UNMETERED,
     VOID,
     Gate,
     drop_gate,
@@ -98,8 +102,8 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
         gate = _change_status(view, period, gate, CERTIFIED)
         view.emit("certified-result", period)
     is_late = block.timestamp_ms >= times.deadline_ms
-    if gate is not None and is_late and (_is_undecided(block, gate) or _lacks_audit(view, block, period, gate)):
-        gate = _void_gate(view, block, period, gate)
+    if gate is not None and is_late and (lack := _find_lack(view, block, period, gate)):
+        gate = _void_gate(view, block, period, gate, lack)
     if block.timestamp_ms < times.settle_ms:
         return
     if "scheduling" in block.siblings:
@@ -186,8 +190,8 @@ def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[Trad
         view.emit("trade", *record[:6])
 
 
-def _change_status(view: Overlay, period: int, gate: Gate, status: str) -> Gate:
-    changed = gate._replace(status=status)
+def _change_status(view: Overlay, period: int, gate: Gate, status: str, reason: str = "") -> Gate:
+    changed = gate._replace(status=status, reason=reason)
     put_gate(view, period, changed)
     return changed
 
@@ -200,13 +204,22 @@ def _is_undecided(block: BlockContext, gate: Gate) -> bool:
     return gate.status in (OPEN, CERTIFIED) and not _is_binding(block, gate)
 
 
-def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate) -> Gate:
+def _find_lack(view: Overlay, block: BlockContext, period: int, gate: Gate) -> str:
+    """What trades still lack that they need in order to bind, one of `REASONS`; "" where it is nothing."""
+    if gate.status == OPEN:
+        return NO_CERTIFICATE
+    if _is_undecided(block, gate):
+        return NO_VERDICT
+    return NO_COUNTERSIGNATURE if _lacks_audit(view, block, period, gate) else ""
+
+
+def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate, reason: str) -> Gate:
     """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
     drop_parts(view, VERDICT, period)
     is_accepted = gate.status == ACCEPTED  # then buyers keep aside no more than for what was
     _release(view, block, period, get_binding_trades(view, period) if is_accepted else get_trades(view, period))
-    view.emit("void", period)
-    return _change_status(view, period, gate, VOID)
+    view.emit("void", period, reason)
+    return _change_status(view, period, gate, VOID, reason)
 
 
 def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
@@ -355,7 +368,7 @@ def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -
     drop_parts(view, METERED, period)
     if gate is not None and _is_binding(block, gate):
         _release(view, block, period, get_binding_trades(view, period))
-        _change_status(view, period, gate, LAPSED)
+        _change_status(view, period, gate, LAPSED, UNMETERED)
     if gate is not None:
         put_settlement(view, period, PeriodSettlement((), ()))
         view.emit("unmetered", period)

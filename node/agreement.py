@@ -100,7 +100,7 @@ class Agreement:
         return self._pbft.view
 
     def waiting_for(self) -> tuple[bytes, ...]:
-        """Whose message the current step lacks."""
+        """Whose message the current step has lacked for longer than it should."""
         return self._pbft.waiting_for()
 
     def _try_to_lead(self, now_ms: int) -> list[Action]:

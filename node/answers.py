@@ -66,6 +66,33 @@ class AnchorStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GateInfo:
+    """A period's gate, and what has become of it: `reason` to `remedy` tell why it is void or lapsed, else are empty.
+
+    `missing` names the members whose votes the answering node did not hold when the gate became void for want of a
+    certificate; nobody where it was not up then.
+    """
+
+    height: int
+    block: str
+    result_root: str
+    trade_count: int
+    status: str
+    reason: str = ""  # "no-certificate", "no-verdict", "no-countersignature" or "unmetered"
+    missing: tuple[str, ...] = ()
+    detail: str = ""  # the reason in words
+    remedy: str = ""  # what to do about it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FailedPeriod:
+    """A period whose trades came to nothing."""
+
+    period: int
+    gate: GateInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -90,10 +117,11 @@ class ChainStatus:
     forks: Forks
     blocks_refused: int
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
-    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
+    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
     silent_until: int = 0  # height that must be final before a node whose record is behind signs again
     anchor: AnchorStatus | None = None
+    failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few whose trades should bind by now, newest last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -327,15 +355,6 @@ class CreditInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GateInfo:
-    height: int
-    block: str
-    result_root: str
-    trade_count: int
-    status: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodInfo:
     """A delivery period that is open by the node's clock or not settled yet.
 
@@ -471,6 +490,7 @@ class SettlementInfo:
     period: int
     trades: tuple[SettledTradeInfo, ...]
     grid: tuple[GridSettlementInfo, ...]
+    gate: GateInfo | None = None  # of a period that had orders
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

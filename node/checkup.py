@@ -34,7 +34,7 @@ from node.outages import make_outage
 from node.output import format_count
 from node.peer_clocks import find_offset
 from node.queries import ChainQueries
-from node.silences import find_silence
+from node.silences import find_exclusion, find_silence
 from node.tls import PeerTls, make_client_context
 
 _OLDEST_PYTHON = (3, 11)
@@ -90,7 +90,7 @@ async def examine(directory: Path | None) -> list[Finding]:
         *(finding for finding, _ in chains),
     ]
     if holder == _OURSELVES:
-        findings += await _check_signing(config)
+        findings += await _check_running(config)
     context = _open_client_context(config)
     peers = [await _check_peer(peer, documents, context) for peer in config.peers]
     findings.append(_check_clock(documents, [offset_ms for _, offset_ms in peers if offset_ms is not None]))
@@ -285,17 +285,24 @@ def _check_chain(
     return Finding(what, "ok", detail), member
 
 
-async def _check_signing(config: NodeConfig) -> list[Finding]:
-    """A warning for each chain on which the running node signs nothing for now."""
+async def _check_running(config: NodeConfig) -> list[Finding]:
+    """A warning for each chain on which the running node signs nothing for now, and each period that failed of late."""
+    findings: list[Finding] = []
     with suppress(GridmeritError):
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
-            chains = (await client.node_status()).chains
-            return [
-                Finding(f"signing on {chain.chain}", "warn", f"not until {silence.until}", silence.remedy)
-                for chain in chains
-                if (silence := find_silence(chain)) is not None
-            ]
-    return []
+            status = await client.node_status()
+            if (exclusion := find_exclusion(status)) is not None:
+                findings.append(
+                    Finding("membership", "warn", f"{exclusion.state}: {exclusion.detail}", exclusion.remedy)
+                )
+            for chain in status.chains:
+                if (silence := find_silence(chain)) is not None:
+                    what = f"signing on {chain.chain}"
+                    findings.append(Finding(what, "warn", f"not until {silence.until}", silence.remedy))
+                for period, gate in ((failed.period, failed.gate) for failed in chain.failed_periods):
+                    detail = f"{gate.status}: {gate.detail}"
+                    findings.append(Finding(f"period {period} of {chain.chain}", "warn", detail, gate.remedy))
+    return findings
 
 
 def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Finding:

@@ -109,6 +109,7 @@ from node.events import (
 from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_transactions, push_transactions
 from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
+from node.missing_votes import MAX_PERIODS, MissingVotes
 from node.relays import Outgoing, Waiting
 from node.signing import Signing, SigningState, Standing, read_own_ballot
 from node.skeleton import Skeleton
@@ -172,6 +173,7 @@ class ChainNode:
         self._proposals: dict[bytes, Header] = {}  # undecided blocks under PBFT
         self._announced = Announcements()
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
+        self.missing_votes = MissingVotes(self._checkpoints)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self.acknowledgements = Acknowledgements(self.chain, store, self.mempool, self._admission)
         self._outgoing = Outgoing(genesis)
@@ -708,6 +710,9 @@ class ChainNode:
         if not self.is_syncing and self._agreement is None:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in (*move.events, *settled.events)]
+        if entry.execution is not None and not self.is_syncing:  # else the votes have long been forgotten
+            told = self.missing_votes.on_head(entry.execution.events, entry.state)
+            actions += [Publish(event=event) for event in told]
         if move.removed:
             actions.append(Publish(event=("reorg", len(move.removed), len(move.added))))
         actions.append(Publish(event=("head", entry.height, entry.hash, entry.header.producer_address)))
@@ -1292,6 +1297,7 @@ class ChainNode:
             "announced proposals": (len(self._announced), self._announced.limit),
             "undecided proposals": (len(self._proposals), _MAX_PROPOSALS + 2),
             "endings of acknowledged transactions": (self.acknowledgements.ending_count, MAX_ENDINGS),
+            "void periods whose missing votes are known": (len(self.missing_votes), MAX_PERIODS),
             **self._gossip.get_loads(),
         }
 
@@ -1311,7 +1317,7 @@ class ChainNode:
         return self._sync.target_height
 
     def waiting_for(self) -> tuple[bytes, ...]:
-        """Under PBFT, the members whose message the current step lacks."""
+        """Under PBFT, the members whose message the current step has lacked for half a view's time."""
         return () if self._agreement is None else self._agreement.waiting_for()
 
     @property

@@ -51,6 +51,7 @@ from node.guard_file import GuardFile, sync_directory
 from node.inbox import MAX_GROUP, Inbox, Submission
 from node.logs import get_logger, log_event
 from node.messages import Message
+from node.missing_votes import VOTES_MISSING
 from node.queries import describe_event
 from node.subscribers import Subscribers, Subscription
 
@@ -59,8 +60,9 @@ _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
-    **dict.fromkeys((NOT_EXECUTED, "signing-record-behind"), logging.WARNING),
-    **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+    **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
+    **dict.fromkeys(("void", VOTES_MISSING, "unmetered"), logging.WARNING),
+    **dict.fromkeys(("block-refused", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 

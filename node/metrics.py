@@ -32,7 +32,12 @@ _OF_A_CHAIN = (
     Metric("chain_peers_connected", "gauge", "Peers reached on the chain.", lambda chain: chain.peers),
     Metric("mempool_transactions", "gauge", "Transactions that wait for a block.", lambda chain: chain.mempool_count),
     Metric("mempool_bytes", "gauge", "Their size.", lambda chain: chain.mempool_bytes),
-    Metric("agreement_missing_members", "gauge", "Members whom PBFT waits for.", lambda chain: len(chain.waiting_for)),
+    Metric(
+        "agreement_missing_members",
+        "gauge",
+        "Members whose PBFT message has been lacking for half a view's time.",
+        lambda chain: len(chain.waiting_for),
+    ),
     Metric("chain_signs", "gauge", "1 while the node may seal and vote.", lambda chain: int(chain.signing == "signs")),
     Metric(
         "chain_record_behind",

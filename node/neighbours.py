@@ -98,6 +98,8 @@ class Neighbours:
             self._on_fault(chain, peer, error)
         if is_due:
             self._follow(self._contacts.take_due(), but=peer)
+        if peer in self.seeds and (own := self._contacts.get(peer)) is not None:
+            self._links.look_also_at(peer, own.url)  # which has reached us, and may have moved since it was configured
 
     def look_again(self) -> None:
         """Take up whose records count by now, and tell the others; let go of members that have left or been revoked."""

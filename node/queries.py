@@ -31,7 +31,7 @@ from ledger.state import State
 from market import views
 from market.credit import PPM
 from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import Gate, get_gate
+from market.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
 from market.matching_weight import Candidate, Parameters
 from market.orders import Side
 from market.period import PeriodTimes, compute_times
@@ -48,6 +48,7 @@ from node.answers import (
     ContributionsInfo,
     CreditInfo,
     EndingInfo,
+    FailedPeriod,
     Forks,
     GateInfo,
     GridSettlementInfo,
@@ -68,8 +69,10 @@ from node.credit_queries import CreditQueries
 from node.exact import show_exact
 from node.grid_queries import GridQueries, describe_curtailment
 from node.names import MemberNames
+from node.period_failures import describe_failure
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
+_LOOK_BACK_PERIODS = 8  # for such as failed
 
 
 class ChainQueries:
@@ -114,6 +117,7 @@ class ChainQueries:
             signing=node.signing_state,
             silent_until=node.silent_until,
             anchor=self._get_anchor(),
+            failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
 
     def _get_anchor(self) -> AnchorStatus | None:
@@ -357,16 +361,18 @@ class ChainQueries:
             raise NoTrades(period=period, detail=detail)
         trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
         cuts = tuple(map(describe_curtailment, views.get_curtailments(self._state, period)))
-        return TradesInfo(period=period, gate=self._describe_gate(gate), trades=trades, curtailments=cuts)
+        return TradesInfo(period=period, gate=self._describe_gate(period, gate), trades=trades, curtailments=cuts)
 
     def get_settlement(self, period: int) -> SettlementInfo:
         settled = views.get_settlement(self._state, period)
         if settled is None:
             raise NoSettlement(period=period)
+        gate = get_gate(self._view, period)
         return SettlementInfo(
             period=period,
             trades=tuple(map(self._describe_settled, settled.trades)),
             grid=tuple(map(self._describe_with_grid, settled.grid)),
+            gate=None if gate is None else self._describe_gate(period, gate),
         )
 
     def _periods_by_clock(self, now_ms: int) -> Iterable[int]:
@@ -383,17 +389,36 @@ class ChainQueries:
             period=period,
             phase=_phase_at(times, now_ms),
             live=is_live,
-            gate=None if gate is None else self._describe_gate(gate),
+            gate=None if gate is None else self._describe_gate(period, gate),
             **asdict(times),
         )
 
-    def _describe_gate(self, gate: Gate) -> GateInfo:
+    def _list_failed_periods(self) -> tuple[FailedPeriod, ...]:
+        """Those void, and those with trades that were never metered, of the last whose deadlines have passed."""
+        params, head = self._node.params, self._chain.head.header
+        since_ms = head.timestamp_ms - self._node.genesis.time_ms
+        last = (since_ms * PPM // params.ledger.period_ms + params.market.deadline_ppm) // PPM
+        view, failed = self._view, []
+        for period in range(max(0, last - _LOOK_BACK_PERIODS + 1), last + 1):
+            gate = get_gate(view, period)
+            if gate is not None and (gate.status == VOID or (gate.status == LAPSED and gate.trade_count)):
+                failed.append(FailedPeriod(period=period, gate=self._describe_gate(period, gate)))
+        return tuple(failed)
+
+    def _describe_gate(self, period: int, gate: Gate) -> GateInfo:
+        keys = self._node.missing_votes.get(period) if gate.reason == NO_CERTIFICATE else ()
+        missing = tuple(map(self._name_of_key, keys))
+        failure = describe_failure(period, gate.reason, missing)
         return GateInfo(
             height=gate.height,
             block=(self._chain.hash_at(gate.height) or b"").hex(),
             result_root=gate.result_root.hex(),
             trade_count=gate.trade_count,
             status=gate.status,
+            reason=gate.reason,
+            missing=missing,
+            detail=failure.detail,
+            remedy=failure.remedy,
         )
 
     def _describe_order(self, candidate: Candidate) -> OrderInfo:
@@ -549,6 +574,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "certificate": ("slot", "height", "block", "signatures"),
     "certified": ("slot", "height", "block", "signatures"),
     "relayed": ("source", "kind", "number", "part", "parts", "height"),
+    "finality-conflict": ("slot", "block"),
     "punished": ("member", "credit_upt"),
     "transfer": ("sender", "receiver", "amount_uyuan"),
     "admitted": ("member", "name", "serial"),
@@ -556,6 +582,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "revoked": ("member", "serial", "reason"),
     "renewed": ("member", "serial"),
     "left": ("member", "serial"),
+    "sealers": ("since_slot", "sealers"),
     "sealers-announced": ("since_slot", "sealers"),
     "sealers-of": ("source", "since_slot", "sealers"),
     "order": _ORDER,
@@ -566,8 +593,9 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "accepted": ("period", "curtailed", "accepted_wh"),
     "curtailed": ("period", "index", "accepted_wh", "line"),
     "trimmed": ("period", "order_id", "owner", "side", "volume_wh"),
+    "void": ("period", "reason"),
+    "votes-missing": ("period", "members"),
     "countersigned": ("period", "result_root"),
-    "void": ("period",),
     "unmetered": ("period",),
     "metered": ("period", "meters"),
     "plan": ("period", "sender", "lines", "load_wh", "output_wh"),
@@ -606,4 +634,7 @@ def describe_event(event: Event) -> dict[str, Any]:
     shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}
     if "side" in shown:
         shown["side"] = Side(shown["side"]).name.lower()
+    if name == "coins-moved":
+        shown["inputs"] = [dict(zip(("transaction", "index"), point, strict=True)) for point in shown["inputs"]]
+        shown["outputs"] = [dict(zip(("owner", "credit_upt"), coin, strict=True)) for coin in shown["outputs"]]
     return {"event": name, **{field: show_exact(value, field) for field, value in shown.items()}}

@@ -313,5 +313,8 @@ def _describe_trades(trades: TradesInfo) -> str:
 
 
 def _describe_settlement(settlement: SettlementInfo) -> str:
+    gate = settlement.gate
+    if gate is not None and gate.reason:
+        return f"no trade settled, the period is {gate.status}: {gate.detail}; try: {gate.remedy}"
     paid_uyuan = sum(trade.buyer_pays_uyuan for trade in settlement.trades)
     return f"{len(settlement.trades)} trades settled, ¥{paid_uyuan // 1_000_000} paid"

@@ -139,6 +139,7 @@ class Runtime:
             tasks=self._tasks,
             max_waiting_bytes=config.limits.peer_queue_bytes,
             may_talk=self._may_talk,
+            has_ended=lambda chain, peer: (chain, peer) in self._gone,
             greet=lambda peer: self._neighbours.greet(peer),
             check=self._authenticator.check_reached,
             make_socket=make_socket_factory(self._first_reserved),

@@ -205,11 +205,13 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
       certified  a quorum has certified it: on a chain alone, trades bind
       accepted   the scheduling chain has given its verdict: trades bind as far as
                  it accepts them
-      void       no certificate or no verdict came in time: nothing binds,
-                 reserves have returned
+      void       no certificate, verdict or countersignature came in time: nothing
+                 binds, reserves have returned
       settled    the delivery was metered and paid
       lapsed     accepted but never metered: nobody pays or is scored, reserves
                  have returned
+
+    Of void and lapsed ones it says why, and what to do.
 
     A curtailed trade has a volume under `accepted kWh`, and the line that could not carry more.
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from node.output import format_count, format_kwh, format_span, format_weight, format_yuan, table
 
 if TYPE_CHECKING:
-    from node.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo
+    from node.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:
@@ -23,6 +23,7 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
         for entry in periods.periods
     ]
     parts = [table(["period", "phase", "gate", "delivery", "result"], rows, left=(1, 4))] if rows else []
+    parts += [f"period {entry.period}{why}" for entry in periods.periods if (why := tell_failure(entry.gate))]
     parts.append(f"book of period {book.period}")
     orders = [("offer", order) for order in reversed(book.offers)] + [("bid", order) for order in book.bids]
     if orders:
@@ -47,6 +48,11 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
     return "\n\n".join(parts)
 
 
+def tell_failure(gate: GateInfo | None) -> str:
+    """Why a period is void or lapsed and what to do, to go on after its number; nothing where it is neither."""
+    return f" is {gate.status}: {gate.detail}\n  try: {gate.remedy}" if gate is not None and gate.reason else ""
+
+
 def _in(span_ms: int) -> str:
     return f"in {format_span(span_ms)}" if span_ms >= 0 else f"{format_span(-span_ms)} ago"
 
@@ -68,6 +74,8 @@ def render_quota(found: QuotaInfo) -> str:
 def render_trades(found: TradesInfo) -> str:
     count = format_count(len(found.trades), "trade")
     head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
+    if why := tell_failure(found.gate):
+        head += f"\nit{why}"
     if not found.trades:
         return head
     by_index = {cut.index: cut for cut in found.curtailments}
@@ -135,4 +143,5 @@ def render_settlement(found: SettlementInfo) -> str:
     ]
     heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
     body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
-    return f"period {found.period}, in yuan\n\n{body}"
+    why = f"\nit{failure}" if (failure := tell_failure(found.gate)) else ""
+    return f"period {found.period}, in yuan{why}\n\n{body}"

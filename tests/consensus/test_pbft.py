@@ -578,7 +578,8 @@ def members_of(keys) -> list[int]:
 def test_a_replica_knows_whom_it_waits_for():
     replica = Replica(3).start()
     assert replica.pbft.waiting_for() == ()
-    assert members_of(replica.busy().pbft.waiting_for()) == [0]  # the leader's proposal
+    assert replica.busy().pbft.waiting_for() == (), "any step takes a moment"
+    assert members_of(replica.wait(500).pbft.waiting_for()) == [0]  # the leader's proposal
     replica.hear(pre_prepare()).accept()
     assert members_of(replica.pbft.waiting_for()) == [1, 2]  # prepares
     replica.hear(prepare(1))
@@ -588,6 +589,14 @@ def test_a_replica_knows_whom_it_waits_for():
     replica.hear(view_change(0), view_change(2))
     assert members_of(replica.pbft.waiting_for()) == [1]  # the new leader
     assert replica.hear(certificate()).pbft.waiting_for() == ()
+
+
+def test_a_replica_waits_for_nobody_while_messages_come_in_time():
+    replica = Replica(3).start().busy()
+    for message in (pre_prepare(), prepare(1), prepare(2), commit(0), commit(1)):
+        assert replica.pbft.waiting_for() == ()
+        replica.wait(50).hear(message).accept()
+    assert replica.pbft.waiting_for() == ()
 
 
 # --- contents ------------------------------------------------------------------------------------

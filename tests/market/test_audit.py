@@ -5,7 +5,7 @@ import pytest
 from ledger.membership import sign_act
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey
-from market.gates import ACCEPTED, CERTIFIED, SETTLED, VOID
+from market.gates import ACCEPTED, CERTIFIED, NO_COUNTERSIGNATURE, SETTLED, VOID
 from market.period import is_countersigned
 
 PERIOD = 10
@@ -54,7 +54,7 @@ def test_without_a_countersignature_the_period_is_void_and_nothing_stays_reserve
     assert audited.reserved() > 0
     audited.go("deadline", late_ms=-1)
     assert audited.gate().status == CERTIFIED
-    assert ("void", PERIOD) in audited.go("deadline")
+    assert ("void", PERIOD, NO_COUNTERSIGNATURE) in audited.go("deadline")
     assert (audited.gate().status, audited.reserved(), audited.money()) == (VOID, 0, money)
 
 

@@ -6,14 +6,26 @@ from ledger.codec import encode
 from ledger.errors import Malformed
 from ledger.overlay import Overlay
 from ledger.state import State
-from market.gates import ACCEPTED, STATUSES, Gate, decode_gate, gate_key, get_gate, put_gate
+from market.gates import (
+    ACCEPTED,
+    LAPSED,
+    NO_VERDICT,
+    STATUSES,
+    UNMETERED,
+    VOID,
+    Gate,
+    decode_gate,
+    gate_key,
+    get_gate,
+    put_gate,
+)
 
 GATE = Gate(height=7, result_root=bytes(32), trade_count=3, status=ACCEPTED)
 
 
 @pytest.mark.parametrize("status", STATUSES)
 def test_a_gate_is_read_back_from_the_state_and_from_its_bytes(status):
-    gate = GATE._replace(status=status)
+    gate = GATE._replace(status=status, reason={VOID: NO_VERDICT, LAPSED: UNMETERED}.get(status, ""))
     view = Overlay(State.empty())
     assert get_gate(view, 5) is None
     put_gate(view, 5, gate)
@@ -27,14 +39,18 @@ def test_a_gate_is_read_back_from_the_state_and_from_its_bytes(status):
     "value",
     [
         (),
-        tuple(GATE)[:3],
+        tuple(GATE)[:4],
         (*GATE, 0),
         (-1, *GATE[1:]),
-        (7, bytes(31), 3, ACCEPTED),
-        (7, bytes(32), -3, ACCEPTED),
-        (7, bytes(32), 3, "certain"),
-        (7, bytes(32), 3, b"accepted"),
-        (7, bytes(32), 3, "x" * 200),
+        (7, bytes(31), 3, ACCEPTED, ""),
+        (7, bytes(32), -3, ACCEPTED, ""),
+        (7, bytes(32), 3, b"accepted", ""),
+        (7, bytes(32), 3, ACCEPTED, b""),
+        (7, bytes(32), 3, "x" * 200, ""),
+        (7, bytes(32), 3, "certain", ""),
+        (7, bytes(32), 3, ACCEPTED, NO_VERDICT),
+        (7, bytes(32), 3, VOID, ""),
+        (7, bytes(32), 3, VOID, "whim"),
         5,
     ],
 )

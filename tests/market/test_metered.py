@@ -5,7 +5,7 @@ import pytest
 from ledger.overlay import Overlay
 from market.contracts import MAX_ENERGY_WH, market_handlers, market_hooks, market_routes
 from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import ACCEPTED, CERTIFIED, LAPSED, SETTLED, VOID
+from market.gates import ACCEPTED, CERTIFIED, LAPSED, SETTLED, UNMETERED, VOID
 from market.metering import get_readings
 from market.views import get_settlement, live_periods
 
@@ -208,7 +208,7 @@ def test_trades_that_are_never_metered_lapse_and_nobody_pays_or_is_scored(make_m
     assert market.go("settle", late_ms=-1) == ()
     assert market.gate().status == ACCEPTED
     assert market.go("settle") == (("unmetered", PERIOD),)
-    assert market.gate().status == LAPSED
+    assert (market.gate().status, market.gate().reason) == (LAPSED, UNMETERED)
     assert get_settlement(market.state, PERIOD) == ((), ())
     assert (balances(market), market.reserved()) == (before, 0)
     assert {market.account(name).score_count for name in POSITIONS} == {0}
@@ -226,7 +226,7 @@ def test_a_message_without_any_reading_settles_nothing(make_market):
     market.go("delivery_end")
     assert market.metered() == ""
     assert market.relayed == (("metered", PERIOD, 0), ("unmetered", PERIOD))
-    assert market.gate().status == LAPSED
+    assert (market.gate().status, market.gate().reason) == (LAPSED, UNMETERED)
     assert get_settlement(market.state, PERIOD) == ((), ())
     assert (balances(market), market.reserved(), live_periods(market.state)) == (before, 0, ())
     assert market.posted("delivered") is None

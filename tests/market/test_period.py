@@ -9,7 +9,7 @@ from ledger.errors import InvalidProof, UnknownTrade
 from ledger.merkle import EMPTY_ROOT, verify_inclusion
 from ledger.overlay import Overlay
 from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import CERTIFIED, LAPSED, OPEN, SETTLED, VOID
+from market.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
 from market.period import compute_times
 from market.trades import TradeRecord, decode_trade_leaf
 from market.views import get_book, get_settlement, get_trades, live_periods, prove_trade
@@ -222,7 +222,7 @@ def test_every_trade_is_provable_under_the_result_root(market):
 def test_without_a_certificate_the_trades_lapse_and_all_settle_with_the_grid(market):
     balances = {name: market.account(name).balance_uyuan for name in ("carol", "paul", "grid")}
     trade_at_the_gate(market)
-    assert named(market.go("deadline"), "void") == [(PERIOD,)]
+    assert named(market.go("deadline"), "void") == [(PERIOD, NO_CERTIFICATE)]
     assert market.reserved() == 0
     assert market.account("carol").balance_uyuan == balances["carol"]
 
@@ -240,7 +240,7 @@ def test_without_a_certificate_the_trades_lapse_and_all_settle_with_the_grid(mar
     assert market.account("paul").balance_uyuan == balances["paul"] + sold
     assert market.account("grid").balance_uyuan == balances["grid"] + bought - sold
     assert market.account("carol").credit_upt == INITIAL_CREDIT
-    assert market.gate().status == VOID
+    assert (market.gate().status, market.gate().reason) == (VOID, NO_CERTIFICATE)
     assert len(get_trades(market.state, PERIOD)) == 1  # the record of what lapsed
 
 
@@ -427,5 +427,5 @@ def test_periods_that_are_due_together_are_processed_in_order(market):
         market.bid("carol", price=550_000, volume=KWH, period=period)
         market.offer("paul", price=550_000, volume=KWH, period=period)
     events = market.go("settle", PERIOD + 2)
-    assert named(events, "void") == [(PERIOD,), (PERIOD + 1,), (PERIOD + 2,)]
+    assert named(events, "void") == [(PERIOD + number, NO_CERTIFICATE) for number in range(3)]
     assert named(events, "settled") == [(PERIOD,), (PERIOD + 1,), (PERIOD + 2,)]

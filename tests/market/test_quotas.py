@@ -239,7 +239,7 @@ def test_a_line_without_any_quota_left_trades_nothing_by_any_rule(make_market, r
     market.go("gate")
     assert sum(trade.volume_wh for trade in get_trades(market.state, PERIOD)) == 10
     assert market.reserved() > 0
-    assert market.go("deadline") == (("void", PERIOD),)
+    assert market.go("deadline") == (("void", PERIOD, "no-certificate"),)
     assert market.reserved() == 0
 
 

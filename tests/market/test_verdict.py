@@ -2,7 +2,7 @@
 
 import pytest
 
-from market.gates import ACCEPTED, CERTIFIED, OPEN, VOID
+from market.gates import ACCEPTED, CERTIFIED, NO_CERTIFICATE, NO_VERDICT, OPEN, VOID
 from market.trades import Curtailment, TradeRecord
 from market.views import get_binding_trades, get_curtailments, get_gate, get_trades, prove_trade
 
@@ -197,14 +197,14 @@ def test_without_a_verdict_a_certificate_alone_does_not_bind(closed, is_certifie
     if is_certified:
         closed.certify()
     assert closed.reserved() == cost_of(*VOLUMES)
-    assert closed.go("deadline") == (("void", PERIOD),)
+    assert closed.go("deadline") == (("void", PERIOD, NO_VERDICT if is_certified else NO_CERTIFICATE),)
     assert closed.gate().status == VOID
     assert closed.reserved() == 0
 
 
 def test_half_a_verdict_is_none(closed):
     closed.relay("verdict", (0, 0, "trunk"), part=0, parts=2)
-    assert closed.go("deadline") == (("void", PERIOD),)
+    assert closed.go("deadline") == (("void", PERIOD, NO_CERTIFICATE),)
     assert closed.reserved() == 0
     assert get_curtailments(closed.state, PERIOD) == []
     assert not any(key.startswith(b"market/part") for key, _ in closed.state.items())

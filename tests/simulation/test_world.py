@@ -24,6 +24,7 @@ from node import messages as wire
 from node.candidate import build_candidate
 from node.contracts import build_contracts
 from node.core import ChainNode
+from node.queries import ChainQueries
 from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world import World
 
@@ -218,6 +219,12 @@ def test_without_a_quorum_the_period_is_void_and_the_next_one_runs(world, networ
     final = {name: world.node(name).chain.final_hash for name in world.peers}
     world.run_until(lambda: status(world, "n0", 3) == VOID, limit_ms=80_000)
     assert {name: world.node(name).chain.final_hash for name in world.peers} == final
+    told = ChainQueries(world.node("n0")).get_trades(3).gate
+    assert (told.reason, set(told.missing)) == ("no-certificate", {"n2", "n3"})
+    assert "no vote of" in told.detail
+    assert "net status" in told.remedy
+    (failure,) = ChainQueries(world.node("n0")).get_status(world.now_ms).failed_periods
+    assert (failure.period, failure.gate) == (3, told)
     buyer = account(world, "n0", network.keys["n1"])
     assert (buyer.balance_uyuan, buyer.reserved_uyuan) == (INITIAL_BALANCE_UYUAN, 0)
     world.heal()

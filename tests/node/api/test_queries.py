@@ -1,6 +1,10 @@
 """What a chain answers when asked, after the story in which pv-101 sold to homes-2."""
 
+import ast
+import importlib
+from collections.abc import Iterator
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +23,7 @@ from ledger.hashing import show_address
 from market.orders import Side
 from node.answers import to_json
 from node.core import ChainNode
-from node.queries import ChainQueries, describe_event, parse_hash, show_value
+from node.queries import EVENT_FIELDS, ChainQueries, describe_event, parse_hash, show_value
 
 PERIOD = 4
 
@@ -329,6 +333,51 @@ def test_every_event_of_the_story_is_known_by_its_fields(world):
     }
     assert not [event for event in described.values() if "values" in event]
     assert all(to_json(event) for event in described.values())
+
+
+ROOT = Path(__file__).parents[3]
+
+
+def list_events() -> Iterator[tuple[str, int | None]]:
+    """Name and number of values of every event that a contract or a node tells; None where they are spliced in."""
+    for file in (
+        file for package in ("ledger", "market", "consensus", "node") for file in (ROOT / package).glob("*.py")
+    ):
+        module = importlib.import_module(f"{file.parent.name}.{file.stem}")
+        for call in ast.walk(ast.parse(file.read_text())):
+            match call:
+                case ast.Call(func=ast.Attribute(attr="emit"), args=fields):
+                    pass
+                case ast.Call(func=ast.Name(id="Publish"), keywords=[ast.keyword(value=ast.Tuple(elts=fields))]):
+                    pass
+                case _:
+                    continue
+            match fields[0]:
+                case ast.Constant(value=str(name)):
+                    pass
+                case ast.Name(id=constant):
+                    name = getattr(module, constant)
+                case _:
+                    continue
+            yield name, None if any(isinstance(field, ast.Starred) for field in fields) else len(fields) - 1
+
+
+def test_every_event_that_is_told_anywhere_has_names_for_its_fields():
+    told = set(list_events())
+    assert {name for name, _ in told} >= {"void", "sealers", "revoked", "countersigned", "equivocation", "coin-issued"}
+    nameless = [
+        (name, count)
+        for name, count in told
+        if (fields := EVENT_FIELDS.get(name)) is None or count not in (None, len(fields))
+    ]
+    assert nameless == []
+
+
+def test_coins_that_moved_are_described_by_name():
+    owner = bytes(20)
+    event = describe_event(("coins-moved", bytes(32), owner, ((bytes(32), 1),), ((owner, 5_000_000),)))
+    assert event["inputs"] == [{"transaction": "00" * 32, "index": 1}]
+    assert event["outputs"] == [{"owner": "0x" + "00" * 20, "credit_upt": 5_000_000}]
 
 
 def test_a_superseded_transaction_says_by_which(make_world):
