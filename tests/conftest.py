@@ -6,6 +6,7 @@ four founders that seal. Its blocks carry no seal: the tree does not ask, and te
 
 from __future__ import annotations
 
+import os
 from dataclasses import replace
 from functools import cache
 
@@ -24,6 +25,7 @@ from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import Transaction, make_transaction
 
+os.environ.pop("COLUMNS", None)  # of whoever runs the tests: tables are as wide as they are
 settings.register_profile("gridmerit", deadline=None, derandomize=True)
 settings.load_profile("gridmerit")
 

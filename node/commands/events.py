@@ -44,16 +44,17 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
 
     \b
     Kinds:
-      blocks       head, reorg, block-refused, certificate, certified, relayed
+      blocks       head, reorg, block-refused, certificate, certified, relayed,
+                   finality-conflict
       orders       order, cancelled, trimmed
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,
                    certified-result, verdict, accepted, curtailed, reading,
                    metered, unmetered, settlement, grid-settlement, settled,
-                   actual, void
+                   actual, void, votes-missing
       credit       credit, credit-snapshot, credit-applied, digest, punished,
                    coin-issued, coin-expired, coins-moved
-      members      admitted, member, renewed, revoked, left, sealers-announced,
-                   sealers-of
+      members      admitted, member, renewed, revoked, left, sealers,
+                   sealers-announced, sealers-of
       money        transfer
       this node    not-executed, executable-again, equivocation, signing-waits,
                    signing-record-behind, signing-signs
