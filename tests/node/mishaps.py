@@ -9,6 +9,7 @@ import asyncio
 import shutil
 import time
 from collections.abc import Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -281,10 +282,13 @@ async def run_out_of_files(home: Path, seconds: float) -> Report:
         connector = aiohttp.TCPConnector(limit=0, local_addr=(ELSEWHERE, 0))
         patience = aiohttp.ClientTimeout(total=None, sock_read=5)
         streams, refused = 0, 0
-        async with aiohttp.ClientSession(stage.honest[0].api_url, connector=connector) as session:
+        async with (
+            aiohttp.ClientSession(stage.honest[0].api_url, connector=connector) as session,
+            AsyncExitStack() as held,
+        ):
             for _ in range(_STREAMS):
                 try:
-                    answer = await session.get(f"/v1/{CHAIN}/events", timeout=patience)
+                    answer = await held.enter_async_context(session.get(f"/v1/{CHAIN}/events", timeout=patience))
                     streams += answer.status == 200
                     refused += answer.status != 200
                 except (aiohttp.ClientError, OSError, TimeoutError):
