@@ -392,6 +392,10 @@ class GateClosed(Rejected):
     message = "the gate of period {period} closed at {closed} ms"
 
 
+class IntentionTooLate(Rejected):
+    message = "orders for period {period} were taken until {ended} ms, the block is of {now} ms"
+
+
 class OverQuota(Rejected):
     message = "{have} Wh are on the book and {want} Wh more are wanted, the member's quota is {limit} Wh"
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 from ledger.errors import UnknownTrade
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
+from ledger.params import ChainParams
 from ledger.state import State
 from market import book, delivery, gates, quotas, trades
 from market.book import get_orders
@@ -18,6 +19,7 @@ from market.matching_weight import Candidate
 from market.orders import Order
 from market.period_index import get_live_periods
 from market.quotas import Quota
+from market.times import PeriodTimes, compute_orders_end
 from market.trades import Curtailment, TradeRecord, encode_trade_leaf
 
 
@@ -49,6 +51,12 @@ def get_gate(state: State, period: int) -> Gate | None:
 def get_quota(state: State, period: int) -> dict[str, Quota] | None:
     """What the scheduling chain lets each line trade in a period, None until all of it has come."""
     return quotas.get_quotas(Overlay(state), period)
+
+
+def get_orders_end(state: State, period: int, times: PeriodTimes, params: ChainParams) -> tuple[int, int]:
+    """When a period's quotas were complete, 0 where they are not, and from when on orders come too late."""
+    complete_ms = quotas.get_completion(Overlay(state), period)
+    return complete_ms, compute_orders_end(times, params, complete_ms)
 
 
 def get_curtailments(state: State, period: int) -> list[Curtailment]:

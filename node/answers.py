@@ -497,10 +497,12 @@ class LineQuotaInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaInfo:
-    """What the trading chain may let each line trade in a period."""
+    """What the trading chain may let each line trade in a period: since when it is known, and until when to order."""
 
     period: int
     lines: tuple[LineQuotaInfo, ...]
+    complete_ms: int
+    orders_until_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

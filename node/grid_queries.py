@@ -6,6 +6,7 @@ from ledger.errors import NoQuotas, NoSchedule, WrongKind
 from ledger.hashing import show_address
 from market import scheduling_views, views
 from market.scheduling_records import ActualBlock, BilateralContract, PowerBlock
+from market.times import compute_times
 from market.trades import Curtailment
 from node.answers import (
     ContractInfo,
@@ -40,11 +41,17 @@ class GridQueries:
 
     def get_quota(self, period: int) -> QuotaInfo:
         self._require("trading")
-        quotas = views.get_quota(self._node.chain.head.state, period)
+        state, params = self._node.chain.head.state, self._node.params
+        quotas = views.get_quota(state, period)
         if quotas is None:
             raise NoQuotas(period=period)
+        times = compute_times(period, params, self._node.genesis.time_ms)
+        complete_ms, end_ms = views.get_orders_end(state, period, times, params)
         return QuotaInfo(
-            period=period, lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items())
+            period=period,
+            lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items()),
+            complete_ms=complete_ms,
+            orders_until_ms=end_ms,
         )
 
     def get_scheduling(self, period: int) -> SchedulingInfo:

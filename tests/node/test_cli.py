@@ -143,7 +143,7 @@ def test_3_configuration(gridmerit: Run, tmp_path: Path) -> None:
 
 def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upx = 5\n')
-    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--set", tmp_path / "p.toml")
     assert code == 3
     assert "error[BadParameters]" in err
     assert "unknown key 'consensus.tau_upx', did you mean 'tau_upt'?" in err
@@ -151,7 +151,7 @@ def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path
 
 def test_3_an_n_diff_without_room_for_credit(gridmerit: Run, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upt = 1000000\n')
-    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--set", tmp_path / "p.toml")
     assert code == 3
     assert "n_diff_max must be at most" in err
 
