@@ -341,6 +341,7 @@ class PeriodInfo:
     phase: str
     open_ms: int
     gate_ms: int
+    orders_until_ms: int  # the gate, or sooner where the chain limits it
     deadline_ms: int
     delivery_start_ms: int
     delivery_end_ms: int

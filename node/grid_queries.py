@@ -6,7 +6,6 @@ from ledger.errors import NoQuotas, NoSchedule, WrongKind
 from ledger.hashing import show_address
 from market import scheduling_views, views
 from market.scheduling_records import ActualBlock, BilateralContract, PowerBlock
-from market.times import compute_times
 from market.trades import Curtailment
 from node.answers import (
     ContractInfo,
@@ -41,17 +40,15 @@ class GridQueries:
 
     def get_quota(self, period: int) -> QuotaInfo:
         self._require("trading")
-        state, params = self._node.chain.head.state, self._node.params
+        state = self._node.chain.head.state
         quotas = views.get_quota(state, period)
         if quotas is None:
             raise NoQuotas(period=period)
-        times = compute_times(period, params, self._node.genesis.time_ms)
-        complete_ms, end_ms = views.get_orders_end(state, period, times, params)
         return QuotaInfo(
             period=period,
             lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items()),
-            complete_ms=complete_ms,
-            orders_until_ms=end_ms,
+            complete_ms=views.get_completion(state, period),
+            orders_until_ms=views.get_orders_end(state, period, self._node.genesis),
         )
 
     def get_scheduling(self, period: int) -> SchedulingInfo:

@@ -19,7 +19,7 @@ from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
 from node.cli import COMMANDS, run
-from node.commands.market import choose_open
+from node.commands.market import choose_for_order, choose_open
 from node.commands.values import parse_kwh, parse_yuan
 from node.config import load_config
 from node.guard_file import GuardFile
@@ -279,12 +279,21 @@ def test_one_is_not_plural() -> None:
 
 def test_a_gate_that_is_too_near_is_left_out() -> None:
     times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
-    entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, live=False, gate=None, **times)
-    periods = MarketPeriods(time_ms=1_000, periods=(entry, replace(entry, period=5, gate_ms=2_500)))
+    entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_500, live=False, gate=None, **times)
+    later = replace(entry, period=5, gate_ms=2_500, orders_until_ms=2_500)
+    periods = MarketPeriods(time_ms=1_000, periods=(entry, later))
+    assert choose_open(periods) == choose_for_order(periods) == 4
+    assert choose_for_order(periods, at_least_ms=501) == 5
+    with pytest.raises(NoPeriod, match="open to orders"):
+        choose_for_order(periods, at_least_ms=1_501)
+
+
+def test_a_period_that_takes_no_more_orders_is_looked_at_and_not_ordered_for() -> None:
+    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    over = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_000, live=True, gate=None, **times)
+    periods = MarketPeriods(time_ms=1_000, periods=(over, replace(over, period=5, orders_until_ms=1_001)))
     assert choose_open(periods) == 4
-    assert choose_open(periods, at_least_ms=501) == 5
-    with pytest.raises(NoPeriod):
-        choose_open(periods, at_least_ms=1_501)
+    assert choose_for_order(periods) == 5
 
 
 def test_a_table_lines_up() -> None:
