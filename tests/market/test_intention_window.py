@@ -2,9 +2,12 @@
 
 import pytest
 
+from ledger.genesis import Genesis, GenesisMember
+from ledger.params import Area, ChainParams, Line, SchedulingParams
 from market.times import compute_orders_end
-from market.views import get_book, get_orders_end
+from market.views import get_book, get_completion, get_orders_end
 
+GENESIS_MS = 1_700_000_000_000
 PERIOD = 10
 KWH = 1_000
 TENTH_MS = 100  # of a period of 1 s
@@ -22,6 +25,19 @@ def beside(make_market):
     return make_market(siblings=frozenset({"scheduling"}), intention_ppm=100_000)
 
 
+def genesis_of(market):
+    grid = GenesisMember(name="grid", role="grid-operator", key=bytes(32), seals=True)
+    area, line = Area(name="hills", wheeling_uyuan_per_kwh=0), Line(name="feeder-1", area="hills", capacity_wh=1)
+    scheduling = ChainParams(
+        name="DU1",
+        kind="scheduling",
+        ledger=market.params.ledger,
+        scheduling=SchedulingParams(areas=(area,), lines=(line,)),
+    )
+    siblings = (scheduling,) if market.siblings else ()
+    return Genesis(params=market.params, time_ms=GENESIS_MS, members=(grid,), siblings=siblings)
+
+
 def bid(market, at_ms):
     market.now_ms = at_ms
     return market.bid("carol", price=500_000, volume=KWH)
@@ -32,6 +48,7 @@ def test_alone_the_opening_is_what_all_know_and_orders_are_taken_for_a_tenth_of_
     assert bid(paper, open_ms - 1) == "MarketNotOpen"
     assert bid(paper, open_ms) == ""
     assert bid(paper, open_ms + TENTH_MS - 1) == ""
+    assert get_orders_end(paper.state, PERIOD, genesis_of(paper)) == open_ms + TENTH_MS
     assert bid(paper, open_ms + TENTH_MS) == "IntentionTooLate"
     assert bid(paper, paper.times().gate_ms - 1) == "IntentionTooLate"
     assert bid(paper, paper.times().gate_ms) == "GateClosed"
@@ -42,8 +59,9 @@ def test_quotas_that_come_after_the_opening_begin_the_tenth(beside):
     assert beside.quota() == ""
     assert bid(beside, stored_ms + TENTH_MS - 1) == ""
     assert bid(beside, stored_ms + TENTH_MS) == "IntentionTooLate"
-    expected = stored_ms, stored_ms + TENTH_MS
-    assert get_orders_end(beside.state, PERIOD, beside.times(), beside.params) == expected
+    assert get_completion(beside.state, PERIOD) == stored_ms
+    assert get_orders_end(beside.state, PERIOD, genesis_of(beside)) == stored_ms + TENTH_MS
+    assert get_orders_end(beside.state, PERIOD + 1, genesis_of(beside)) == beside.times(PERIOD + 1).gate_ms, "not known"
 
 
 def test_it_is_the_last_part_of_the_quotas_that_counts(beside):
