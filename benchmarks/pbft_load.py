@@ -1,6 +1,6 @@
 """Four real PBFT nodes under an open-loop load of signed transfers: throughput, latency, CPU and memory, and a kill.
 
-Processes with mutual TLS on real sockets and LevelDB with fsync, as `gridmerit net new --chain-params bft` makes them,
+Processes with mutual TLS on real sockets and LevelDB with fsync, as `gridmerit net new --set bft` makes them,
 but the trading chain alone: transfers live there, and the other two would only idle. `python benchmarks/pbft_load.py`
 needs two cores to itself for some minutes, so it is no part of `python -m benchmarks`: `make bench-load` runs it.
 """

@@ -397,6 +397,10 @@ class GateClosed(Rejected):
     message = "the gate of period {period} closed at {closed} ms"
 
 
+class IntentionTooLate(Rejected):
+    message = "orders for period {period} were taken until {ended} ms, the block is of {now} ms"
+
+
 class OverQuota(Rejected):
     message = "{have!k} are on the book and {want!k} more are wanted, the member's quota is {limit!k}"
 

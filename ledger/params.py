@@ -159,7 +159,9 @@ class MarketParams(Section):
     period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
     "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price. Of the
     periods that are over, the records of the latest `retained_periods` stay in the state. With `audit` "required" a
-    trade list binds only if the authority has countersigned it before the deadline.
+    trade list binds only if the authority has countersigned it before the deadline. Orders are taken for
+    `intention_ppm` once what they answer to is there, in blocks of that time: the period is open and its quotas are
+    complete (text 000, §4.2, step 3); 0: until the gate.
     """
 
     open_ppm: Positive = 3_000_000
@@ -180,6 +182,7 @@ class MarketParams(Section):
     k_ppm: Ppm = 500_000
     weights: MatchingWeights = MatchingWeights()
     audit: Literal["required", "none"] = "none"
+    intention_ppm: Ppm = 0
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:

@@ -38,6 +38,7 @@ from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_s
 from ledger.errors import (
     CapacityOverstated,
     GateClosed,
+    IntentionTooLate,
     MarketNotOpen,
     NoAudit,
     ReadingTooEarly,
@@ -61,8 +62,8 @@ from market.metering import read_meter
 from market.orders import Side, Statement
 from market.period import countersign, process_due_periods, receive_metered, receive_verdict
 from market.period_index import add_live_period, is_closed
-from market.quotas import check_quota, receive_quota, require_quota
-from market.times import compute_times
+from market.quotas import check_quota, get_completion, receive_quota, require_quota
+from market.times import compute_orders_end, compute_times
 
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 COUNTERSIGN = "countersign"
@@ -139,8 +140,8 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
     """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
 
     Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `WrongNodeType`, `WrongPosition`, `CapacityOverstated`,
-    `MarketNotOpen`, `GateClosed`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine`
-    or `OverLineQuota`.
+    `MarketNotOpen`, `GateClosed`, `IntentionTooLate`, what `place_order` raises, and beside a scheduling chain
+    `NoQuota`, `UnknownLine` or `OverLineQuota`.
     """
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)
@@ -151,6 +152,7 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         quota = require_quota(view, intention.period, member.position)
         check_quota(quota, member.position, intention.side, intention.volume_wh)
         wheeling = quota.wheeling_uyuan_per_kwh
+    _check_in_time(view, block, intention.period)
     order = place_order(
         view,
         intention.period,
@@ -230,6 +232,14 @@ def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
         raise MarketNotOpen(period=period, opens=times.open_ms, now=block.timestamp_ms)
     if block.timestamp_ms >= times.gate_ms or get_gate(view, period) is not None:
         raise GateClosed(period=period, closed=times.gate_ms)
+
+
+def _check_in_time(view: Overlay, block: BlockContext, period: int) -> None:
+    """Step 3 of credit matching: an intention answers to what its sender has been told, within so much of a period."""
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    end_ms = compute_orders_end(times, block.params, get_completion(view, period))
+    if block.timestamp_ms >= end_ms:
+        raise IntentionTooLate(period=period, ended=end_ms, now=block.timestamp_ms)
 
 
 def _check_delivered(view: Overlay, block: BlockContext, period: int) -> None:

@@ -44,9 +44,12 @@ class Quota(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What there is of a period's quotas: whether all of them have come, and the line that came last."""
+    """What there is of a period's quotas: when all of them had come, by the block's time, and the line that came last.
 
-    is_complete: int = 0
+    `complete_ms` is 0 until then.
+    """
+
+    complete_ms: int = 0
     last_line: str = ""
     lines: int = 0
 
@@ -64,7 +67,7 @@ def receive_quota(view: Overlay, block: BlockContext, delivery: Delivery) -> Non
     if block.timestamp_ms >= gate_ms or get_gate(view, period) is not None:
         raise RelayTooLate(kind=QUOTA, period=period, deadline=gate_ms, now=block.timestamp_ms)
     header = _get_header(view, period)
-    if header.is_complete:
+    if header.complete_ms:
         raise UnexpectedRelay(kind=QUOTA, period=period, detail="it is complete already")
     for row in delivery.rows:
         name, demand, supply, wheeling = expect_array(row, 4, "line quota")
@@ -78,7 +81,9 @@ def receive_quota(view: Overlay, block: BlockContext, delivery: Delivery) -> Non
         )
         view.put(_line_key(period, line), (*quota, header.last_line))
         header = header._replace(last_line=line, lines=header.lines + 1)
-    view.put(_header_key(period), tuple(header._replace(is_complete=int(delivery.is_complete))))
+    if delivery.is_complete:
+        header = header._replace(complete_ms=block.timestamp_ms)
+    view.put(_header_key(period), tuple(header))
     add_live_period(view, period)
     if delivery.is_complete:
         quotas = [quota for _, quota in _iterate(view, period)]
@@ -88,12 +93,17 @@ def receive_quota(view: Overlay, block: BlockContext, delivery: Delivery) -> Non
 
 def get_quotas(view: Overlay, period: int) -> dict[str, Quota] | None:
     """A period's quotas by line, None until all of them have come and once they are no longer kept."""
-    return dict(sorted(_iterate(view, period))) if _get_header(view, period).is_complete else None
+    return dict(sorted(_iterate(view, period))) if get_completion(view, period) else None
+
+
+def get_completion(view: Overlay, period: int) -> int:
+    """The time of the block that completed a period's quotas, in ms since the epoch; 0 until then."""
+    return _get_header(view, period).complete_ms
 
 
 def require_quota(view: Overlay, period: int, line: str) -> Quota:
     """Raises `NoQuota` or `UnknownLine`."""
-    if not _get_header(view, period).is_complete:
+    if not get_completion(view, period):
         raise NoQuota(period=period)
     found = _get_row(view, period, line)
     if found is None:

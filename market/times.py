@@ -37,3 +37,15 @@ def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> Per
         delivery_end_ms=start_ms + period_ms,
         settle_ms=start_ms + market.settle_ppm * period_ms // PPM,
     )
+
+
+def compute_orders_end(times: PeriodTimes, params: ChainParams, known_ms: int) -> int:
+    """From when on orders come too late: the gate, or sooner where `intention_ppm` limits them.
+
+    `known_ms` is the time of the block that completed the period's quotas, 0 where there are none: a period's opening
+    is known to all. Step 3 of credit matching (text 000, §4.2): within 0.1 Δt of having received and stored it.
+    """
+    window_ppm = params.market.intention_ppm
+    if not window_ppm:
+        return times.gate_ms
+    return min(times.gate_ms, max(times.open_ms, known_ms) + window_ppm * params.ledger.period_ms // PPM)

@@ -6,6 +6,7 @@ Of a period that is long over, and whose records are no longer kept, they know a
 from __future__ import annotations
 
 from ledger.errors import UnknownTrade
+from ledger.genesis import Genesis
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
 from ledger.state import State
@@ -18,6 +19,7 @@ from market.matching_weight import Candidate
 from market.orders import Order
 from market.period_index import get_live_periods
 from market.quotas import Quota
+from market.times import compute_orders_end, compute_times
 from market.trades import Curtailment, TradeRecord, encode_trade_leaf
 
 
@@ -49,6 +51,19 @@ def get_gate(state: State, period: int) -> Gate | None:
 def get_quota(state: State, period: int) -> dict[str, Quota] | None:
     """What the scheduling chain lets each line trade in a period, None until all of it has come."""
     return quotas.get_quotas(Overlay(state), period)
+
+
+def get_completion(state: State, period: int) -> int:
+    """The time of the block that completed a period's quotas, in ms since the epoch; 0 until then."""
+    return quotas.get_completion(Overlay(state), period)
+
+
+def get_orders_end(state: State, period: int, genesis: Genesis) -> int:
+    """From when on orders for a period come too late, as far as that is known: quotas may be yet to come."""
+    times, complete_ms = compute_times(period, genesis.params, genesis.time_ms), get_completion(state, period)
+    if not complete_ms and any(sibling.kind == "scheduling" for sibling in genesis.siblings):
+        return times.gate_ms
+    return compute_orders_end(times, genesis.params, complete_ms)
 
 
 def get_curtailments(state: State, period: int) -> list[Curtailment]:

@@ -247,9 +247,20 @@ class Day:
         wheeling = self.wheeling_uyuan_per_kwh
         return plan_orders(self.profile, player, self.seed, market, self.hours, wheeling_uyuan_per_kwh=wheeling)
 
-    def stagger_ms(self, name: str, hour: int) -> int:
-        """Not all at the same instant: between 3 and 15 % of a period after a window opens."""
-        return self.share_of_period(random.Random(f"stagger/{self.seed}/{name}/{hour}").randrange(30_000, 150_000))
+    def stagger_ms(self, name: str, hour: int, window_ppm: int = 0) -> int:
+        """Not all at the same instant: between 3 and 15 % of a period after a window opens.
+
+        Where that is only `window_ppm` of a period long, within its first half.
+        """
+        latest = min(150_000, window_ppm // 2) if window_ppm else 150_000
+        draw = random.Random(f"stagger/{self.seed}/{name}/{hour}").randrange(latest // 5, latest)
+        return self.share_of_period(draw)
+
+    @property
+    def poll_ms(self) -> int:
+        """How often a player asks whether the quota has come: many times while orders are taken."""
+        window_ppm = self.genesis.params.market.intention_ppm
+        return self.share_of_period(min(_POLL_PPM, window_ppm // 20) if window_ppm else _POLL_PPM)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -314,7 +325,8 @@ class Agent(Participant):
         member = next(member for member in self.day.genesis.members if member.name == self.name)
         for order in self.day.plan_orders(self.name):
             times, period = self.day.times_of(order.hour), self.day.first_period + order.hour
-            await _sleep_until(times.open_ms + self.day.stagger_ms(self.name, order.hour))
+            window_ppm = self.day.genesis.params.market.intention_ppm
+            await _sleep_until(times.open_ms + self.day.stagger_ms(self.name, order.hour, window_ppm))
             quota = await self._wait_for_quota(period, times.gate_ms)
             if quota is None:
                 self._complain("intention", period, "its quota had not come when the gate closed")
@@ -333,14 +345,14 @@ class Agent(Participant):
                 renewable_ppm=_PPM if order.side == Side.OFFER else 0,
                 stability_ppm=0,
             )
-            await self._deliver(self.trader, "intention", period, intention.to_payload(), times.gate_ms)
+            await self._deliver(self.trader, "intention", period, intention.to_payload(), quota.orders_until_ms)
 
     async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
         """The period's quotas as soon as they have come to the player's node; None where that is too late."""
         while now_ms() < until_ms:
             with suppress(RemoteNotFound, RemoteFailed, Unreachable):
                 return await self.client.quota(period)
-            await asyncio.sleep(self.day.share_of_period(_POLL_PPM) / 1_000)
+            await asyncio.sleep(self.day.poll_ms / 1_000)
         return None
 
     async def _read_meter(self) -> None:

@@ -365,6 +365,7 @@ class PeriodInfo:
     phase: str
     open_ms: int
     gate_ms: int
+    orders_until_ms: int  # the gate, or sooner where the chain limits it
     deadline_ms: int
     delivery_start_ms: int
     delivery_end_ms: int
@@ -522,10 +523,12 @@ class LineQuotaInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaInfo:
-    """What the trading chain may let each line trade in a period."""
+    """What the trading chain may let each line trade in a period: since when it is known, and until when to order."""
 
     period: int
     lines: tuple[LineQuotaInfo, ...]
+    complete_ms: int
+    orders_until_ms: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

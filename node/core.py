@@ -125,7 +125,7 @@ _MAX_PROPOSALS = 16  # undecided blocks under PBFT; the agreement remembers as m
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 _STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
 HEARTBEAT, RESEAL, DEFERRED, REPEAT, PASS_ON = "heartbeat", "reseal", "deferred", "repeat", "pass-on"
-CATCH_UP = "catch-up"
+CATCH_UP, SEAL, NEXT_HEIGHT = "catch-up", "seal", "next-height"
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW, _PROPOSAL_ROW = b"c", b"C", b"P"
 
 
@@ -258,6 +258,10 @@ class ChainNode:
                 return [again, status, *repeat, *self._remind_of_pending(), *stalled, *self._catch_up(now_ms)]
             case "reseal":
                 return self._restart_sealing(now_ms)
+            case "seal":
+                return self._on_seal_found(self._job, 0, now_ms)
+            case "next-height":
+                return self._begin_height(now_ms)
             case "deferred":
                 return self._import_deferred(now_ms)
             case "repeat":
@@ -732,7 +736,10 @@ class ChainNode:
     # --- sealing ---------------------------------------------------------------------------------
 
     def _restart_sealing(self, now_ms: int) -> list[Action]:
-        """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on."""
+        """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on.
+
+        A candidate that needs no search is sealed in a step of its own: each may be followed by the next at once.
+        """
         if self._agreement is not None:
             return [SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms), *self._note_work(now_ms)]
         head = self.chain.head
@@ -749,7 +756,7 @@ class ChainNode:
         self._candidate = self._build_candidate(self._key, proposal)
         self._job += 1
         if proposal.target is None:
-            return [again, *self._on_seal_found(self._job, 0, now_ms)]
+            return [SetTimer(name=SEAL, at_ms=now_ms), again]
         root = self._candidate.header.root
         return [StartSealing(job=self._job, root=root, target=proposal.target), again]
 
@@ -878,8 +885,13 @@ class ChainNode:
         rows = [*self._finalise(certificate), _certificate_row(certificate)]
         event = ("certificate", statement.slot, entry.height, statement.block_hash, len(certificate.signatures))
         news = self._deliver_above(final_before) if self.chain.final_height > final_before else []
-        following = self._begin_height(now_ms) if self._agreement is not None else []
+        following = [] if self._agreement is None else self._go_on(certificate, now_ms)
         return [*actions, Persist(changes=rows), Publish(event=event), *news, *following]
+
+    def _go_on(self, certificate: QuorumCertificate, now_ms: int) -> list[Action]:
+        """The next height; where one validator decides alone, and as soon as it proposes, in a step of its own."""
+        is_lone = len(certificate.signatures) == 1
+        return [SetTimer(name=NEXT_HEIGHT, at_ms=now_ms)] if is_lone else self._begin_height(now_ms)
 
     def _tell_certificate(self, certificate: QuorumCertificate, source: PeerId | None) -> list[Action]:
         """Under PBFT only to those who may not see it by themselves: whoever signed it hears the other signers, too."""

@@ -40,11 +40,15 @@ class GridQueries:
 
     def get_quota(self, period: int) -> QuotaInfo:
         self._require("trading")
-        quotas = views.get_quota(self._node.chain.head.state, period)
+        state = self._node.chain.head.state
+        quotas = views.get_quota(state, period)
         if quotas is None:
             raise NoQuotas(period=period)
         return QuotaInfo(
-            period=period, lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items())
+            period=period,
+            lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items()),
+            complete_ms=views.get_completion(state, period),
+            orders_until_ms=views.get_orders_end(state, period, self._node.genesis),
         )
 
     def get_scheduling(self, period: int) -> SchedulingInfo:

@@ -40,9 +40,10 @@ from ledger.errors import (
 )
 from ledger.genesis import ALL_CHAINS, Authority, Genesis, GenesisMember
 from ledger.hashing import tagged_hash
-from ledger.params import ChainParams, ConsensusParams
+from ledger.params import ChainParams, ConsensusParams, MarketParams
 from ledger.signatures import SigningKey, generate_key
 from market.profile import Player, Profile, parse_profile
+from market.rules import get_rule
 from node.certificates import DAY_MS, LEAF_DAYS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import ANY_HOST, ListenAddress, load_config, save_genesis, section_at
@@ -63,6 +64,7 @@ _HOST = "127.0.0.1"
 _PPM = 1_000_000
 _SHORTEST_INTERVAL_MS = 200
 _SHORTEST_VIEW_MS = 1_000
+_WINDOW_INTERVALS = 8
 _BLOCKS_PER_PERIOD = 24  # a message takes a checkpoint and its certificate from one chain to the next
 _HOUSE_BALANCE_UYUAN = 5_000_000_000
 _MEASURED_NONCES = 20_000
@@ -235,6 +237,26 @@ def choose_chains(params: Sequence[ChainParams], names: Sequence[str], source: s
     return tuple(item for item in params if item.name in names)
 
 
+def choose_market(
+    params: Sequence[ChainParams], *, rule: str | None, natural_factor_ppm: int | None
+) -> tuple[ChainParams, ...]:
+    """The same chains with another rule on the trading chain, and another α of Eq. (12) wherever deliveries are scored.
+
+    Raises `UnknownRule`.
+    """
+    if rule is not None:
+        get_rule(rule)
+    changed = []
+    for chain in params:
+        changes: dict[str, object] = {}
+        if rule is not None and chain.kind == "trading":
+            changes["clearing_rule"] = rule
+        if natural_factor_ppm is not None and chain.kind != "scheduling":
+            changes["natural_factor_ppm"] = natural_factor_ppm
+        changed.append(chain.model_copy(update={"market": chain.market.model_copy(update=changes)}))
+    return tuple(changed)
+
+
 def load_packaged_profile() -> Profile:
     """The day of ten players that comes with the package."""
     text = (resources.files("configs") / "profiles" / "rts_gmlc_day.csv").read_text(encoding="utf-8")
@@ -245,7 +267,8 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     """The same chain with another period: at least two dozen blocks in it where they can be that fast.
 
     Everything in ppm of a period scales with it by itself, and under PBFT the wait for an empty block and the timeouts
-    of views with the interval. Raises `BadParameters`.
+    of views with the interval. Where orders are taken for a share of the period alone, it stays long enough for a few
+    blocks. Raises `BadParameters`.
     """
     consensus = params.consensus
     interval_ms = min(consensus.block_interval_ms, max(_SHORTEST_INTERVAL_MS, period_ms // _BLOCKS_PER_PERIOD))
@@ -255,6 +278,7 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     return params.model_copy(
         update={
             "ledger": params.ledger.model_copy(update={"period_ms": period_ms}),
+            "market": params.market.model_copy(update=_scale_window(params.market, period_ms, interval_ms)),
             "consensus": consensus.model_copy(
                 update={
                     "block_interval_ms": interval_ms,
@@ -264,6 +288,14 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
             ),
         }
     )
+
+
+def _scale_window(market: MarketParams, period_ms: int, interval_ms: int) -> dict[str, int]:
+    """Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve."""
+    if not market.intention_ppm:
+        return {}
+    least_ppm = -(-_WINDOW_INTERVALS * interval_ms * _PPM // period_ms)
+    return {"intention_ppm": min(_PPM, max(market.intention_ppm, least_ppm))}
 
 
 def _scale_views(consensus: ConsensusParams, interval_ms: int) -> dict[str, int]:
@@ -290,35 +322,61 @@ def measure_nonces_per_s() -> int:
     return max(1, int(tried / elapsed_s))
 
 
-def calibrate(params: Sequence[ChainParams], *, sealers: int, nonces_per_s: int) -> tuple[ChainParams, ...]:
+def calibrate(
+    params: Sequence[ChainParams], *, sealers: int, nonces_per_s: int, stake_uyuan: int = 0
+) -> tuple[ChainParams, ...]:
     """The chains of one network with an N_diff each at which their blocks come at the interval from the start.
 
-    All of them are sealed by the same `sealers` members, whose search of so many nonces per second serves each chain in
-    turn. Under PBFT there is nothing to search.
+    All of them are sealed by the same `sealers` members, whose search of so many nonces per second serves each chain
+    that is searched for in turn, and whose balances on the trading chain sum to `stake_uyuan`. Under PBFT there is
+    nothing to search. Raises `BadParameters`.
     """
-    share = nonces_per_s // max(1, sum(chain.consensus.engine == "poca" for chain in params))
-    return tuple(
-        _with_n_diff(chain, compute_n_diff(chain, sealers=sealers, nonces_per_s=share))
-        if chain.consensus.engine == "poca"
-        else chain
-        for chain in params
-    )
+    share = _share_search(params, nonces_per_s)
+    return tuple(_calibrate_one(chain, sealers=sealers, share=share, stake_uyuan=stake_uyuan) for chain in params)
+
+
+def _share_search(params: Sequence[ChainParams], nonces_per_s: int) -> int:
+    """The nonces per second that a member tries for each of the chains on which there is a search."""
+    searched = [item.consensus for item in params if item.consensus.engine == "poca"]
+    return nonces_per_s // max(1, sum(consensus.eligibility != "stake" for consensus in searched))
+
+
+def _calibrate_one(params: ChainParams, *, sealers: int, share: int, stake_uyuan: int) -> ChainParams:
+    if params.consensus.engine != "poca":
+        return params
+    n_diff = compute_n_diff(params, sealers=sealers, nonces_per_s=share, stake_uyuan=stake_uyuan)
+    return _with_n_diff(params, n_diff)
 
 
 def _with_n_diff(params: ChainParams, n_diff: int) -> ChainParams:
     return params.model_copy(update={"consensus": params.consensus.model_copy(update={"n_diff_initial": n_diff})})
 
 
-def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int) -> int:
+def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int, stake_uyuan: int = 0) -> int:
     """The N_diff at which `sealers` members with the initial credit, so fast each, find a block per interval.
 
-    From Eq. (10): sealers · rate · interval · N_diff · e^{C/τ} / 2^256 = 1, kept within the chain's bounds.
+    From Eq. (10): sealers · rate · interval · N_diff · e^{C/τ} / 2^256 = 1, kept within the chain's bounds. Under
+    `work` without e^{C/τ}; under `stake`, Eq. (9), each ms is one try of each member: interval · N_diff · Σ balance /
+    2^256 = 1. Raises `BadParameters` where one of these two is out of the chain's bounds, or nobody has a balance.
     """
     consensus = params.consensus
-    attempts = max(1, sealers * nonces_per_s * consensus.block_interval_ms // 1_000)
+    if consensus.eligibility == "stake":
+        attempts = stake_uyuan * consensus.block_interval_ms if params.kind == "trading" else 0
+        if not attempts:
+            raise BadParameters(
+                detail=f'eligibility "stake" on {params.name}: no sealing member has a balance there, and none could '
+                "ever seal; money is on the trading chain alone"
+            )
+    else:
+        attempts = max(1, sealers * nonces_per_s * consensus.block_interval_ms // 1_000)
     n_diff = 2**256 // attempts
     if consensus.eligibility == "poca":
         n_diff = (n_diff << 64) // compute_weight(params.market.initial_credit_upt, consensus.tau_upt)
+    elif n_diff > consensus.n_diff_max:
+        raise BadParameters(
+            detail=f'eligibility "{consensus.eligibility}" on {params.name}: a block per interval takes an N_diff of '
+            f"about 2^{n_diff.bit_length() - 1}, n_diff_max is {consensus.n_diff_max:#x}"
+        )
     return max(consensus.n_diff_min, min(consensus.n_diff_max, n_diff))
 
 
@@ -371,7 +429,7 @@ def new_network(
     rate = measure_nonces_per_s() * core_share_ppm // _PPM
     positions = deal_positions(scheduling, list(meters))
     members = _make_members(profile, keys, sealing, positions, tls_keys)
-    genesis = _make_genesis(_calibrate_for(params, hosts, nonces_per_s=rate), members, authority, disposable)
+    genesis = _make_genesis(_calibrate_for(params, members, nonces_per_s=rate), members, authority, disposable)
 
     claim_directory(directory)
     save_genesis(genesis, directory / GENESIS_FILE)
@@ -461,14 +519,17 @@ def choose_hosts(nodes: int | Sequence[Host], players: Sequence[str]) -> tuple[H
     return tuple(nodes)
 
 
-def _calibrate_for(params: Sequence[ChainParams], hosts: Sequence[Host], *, nonces_per_s: int) -> list[ChainParams]:
-    """As `calibrate`, by how many members seal each chain."""
-    return [
-        chain
-        for name in (item.name for item in params)
-        for chain in calibrate(params, sealers=sum(host.hosts(name) for host in hosts), nonces_per_s=nonces_per_s)
-        if chain.name == name
-    ]
+def _calibrate_for(
+    params: Sequence[ChainParams], members: Sequence[GenesisMember], *, nonces_per_s: int
+) -> list[ChainParams]:
+    """As `calibrate`, by who seals each chain."""
+    share = _share_search(params, nonces_per_s)
+    calibrated = []
+    for chain in params:
+        sealing = [member for member in members if member.seals_on(chain.name)]
+        stake_uyuan = sum(member.balance_uyuan for member in sealing)
+        calibrated.append(_calibrate_one(chain, sealers=len(sealing), share=share, stake_uyuan=stake_uyuan))
+    return calibrated
 
 
 def _make_dispatcher_entry(sealing: Mapping[str, Host], shared_passphrase: str) -> DispatcherEntry:

@@ -45,6 +45,7 @@ HINTS: dict[str, str] = {
     "ForeignApplication": "gridmerit member apply --genesis FILE with the genesis of this network",
     "ForeignWorker": "the same version of gridmerit on every worker, then --resume",
     "GateClosed": "gridmerit market book, which names the periods that are open",
+    "IntentionTooLate": "a later period, as soon as its quota is there: gridmerit market quota, or gridmerit agents",
     "InsufficientBalance": "gridmerit account show NAME",
     "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
     "KeyFilePermissions": "{remedy}",

@@ -390,6 +390,7 @@ class ChainQueries:
             phase=_phase_at(times, now_ms),
             live=is_live,
             gate=None if gate is None else self._describe_gate(period, gate),
+            orders_until_ms=views.get_orders_end(self._state, period, self._node.genesis),
             **asdict(times),
         )
 

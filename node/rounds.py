@@ -154,7 +154,7 @@ class _Trader(Agent):
             found = await self.trader.ask(lambda client: client.quota(period))
             if found is not None:
                 return found
-            await asyncio.sleep(self.day.share_of_period(_POLL_PPM) / 1_000)
+            await asyncio.sleep(2 * self.day.poll_ms / 1_000)
         return None
 
 

@@ -1,5 +1,7 @@
 """Everything that text 000 reports, computed anew: start here, then `paper_credit`, `paper_sealing`, `paper_day`.
 
+`paper_matching` has its own rule of matching on the same day.
+
 Integers and fractions only; the same seed gives the same result on every machine.
 """
 
@@ -12,6 +14,7 @@ from typing import NamedTuple
 
 from ledger.params import ChainParams
 from market.credit import CreditRecord
+from market.matching_weight import Candidate
 from market.profile import Profile
 from simulation.paper_credit import CreditCurve, ReproducedTest, reproduce_figure_3, reproduce_table_2
 from simulation.paper_day import (
@@ -24,6 +27,7 @@ from simulation.paper_day import (
     run_day,
     summarise,
 )
+from simulation.paper_matching import MatchedDay, match_day
 from simulation.paper_network import ChainDay, run_chain_day
 from simulation.paper_sealing import TAUS_UPT, Race, run_race
 
@@ -59,6 +63,8 @@ class Reproduction:
     """All results of one run."""
 
     seed: int
+    params: ChainParams  # of the trading chain in the paper's set
+    matched: MatchedDay
     table: tuple[ReproducedTest, ...]
     curves: tuple[CreditCurve, ...]
     races: tuple[Race, ...]
@@ -71,10 +77,14 @@ def reproduce(
     day_params: ChainParams,
     profile: Profile,
     orders: Sequence[PlayerOrder],
+    books: Sequence[Sequence[Candidate]],
     seed: int,
     on_progress: OnProgress,
 ) -> Reproduction:
-    """Run everything: the races under `paper_params` with each τ, the day under `day_params`."""
+    """Run everything: the races under `paper_params` with each τ, the day under `day_params`.
+
+    `books` are the day's orders by hour, with what Table 1 weighs.
+    """
     races = []
     for tau_upt in TAUS_UPT:
         on_progress(f"ten nodes race for 50 blocks, τ = {tau_upt // 1_000_000}")
@@ -82,6 +92,8 @@ def reproduce(
     comparison = compare(day_params, profile, orders, seed, on_progress)
     return Reproduction(
         seed=seed,
+        params=paper_params,
+        matched=match_day(books, paper_params.market.weights),
         table=reproduce_table_2(),
         curves=reproduce_figure_3(),
         races=tuple(races),

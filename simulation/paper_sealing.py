@@ -129,6 +129,7 @@ def _make_network(params: ChainParams, tau_upt: int) -> Network:
         "deadline_ppm": 0,
         "settle_ppm": 1_750_000,
         "natural_factor_ppm": 0,
+        "intention_ppm": 0,
     }
     return make_network(
         PLAYERS,

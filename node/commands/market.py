@@ -252,18 +252,24 @@ def settlement(period: int | None, target: Target) -> None:
     emit(to_plain(found), render_settlement(found))
 
 
-def choose_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
-    """The open period whose gate closes next, in `at_least_ms` or more. Raises `NoPeriod`."""
-    return _list_open(periods, at_least_ms=at_least_ms)[0]
+def choose_open(periods: MarketPeriods) -> int:
+    """The open period whose gate closes next. Raises `NoPeriod`."""
+    return _list_open(periods)[0]
 
 
-def _list_open(periods: MarketPeriods, *, at_least_ms: int = 0) -> list[int]:
-    """The open periods whose gates close in `at_least_ms` or more, ascending, one at least. Raises `NoPeriod`."""
-    open_now = [
-        entry.period
-        for entry in periods.periods
-        if entry.phase == "open" and entry.gate_ms - periods.time_ms >= at_least_ms
-    ]
+def choose_for_order(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
+    """The first open period for which orders are taken, for `at_least_ms` or longer. Raises `NoPeriod`."""
+    open_now = _list_open(periods)
+    left_ms = {entry.period: entry.orders_until_ms - periods.time_ms for entry in periods.periods}
+    taking = [period for period in open_now if left_ms[period] >= max(1, at_least_ms)]
+    if not taking:
+        raise NoPeriod(what="open to orders")
+    return taking[0]
+
+
+def _list_open(periods: MarketPeriods) -> list[int]:
+    """The open periods, ascending, one at least. Raises `NoPeriod`."""
+    open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
     if not open_now:
         raise NoPeriod(what="open")
     return sorted(open_now)
@@ -284,16 +290,16 @@ async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
 
 
 async def _wait_for_open(client: Client) -> int:
-    """The open period whose gate closes next, but not before an order can be in a block; waits where there is none."""
+    """The first period that takes orders for as long as one needs to come into a block; waits where there is none."""
     interval_ms = (await client.status()).block_interval_ms
     while True:
         periods = await client.periods()
-        left_ms = {entry.period: entry.gate_ms - periods.time_ms for entry in periods.periods}
+        left_ms = {entry.period: entry.orders_until_ms - periods.time_ms for entry in periods.periods}
         try:
-            return choose_open(periods, at_least_ms=_NEAR_INTERVALS * interval_ms)
+            return choose_for_order(periods, at_least_ms=_NEAR_INTERVALS * interval_ms)
         except NoPeriod:
-            nearest = choose_open(periods)
-        note(f"the gate of period {nearest} is too near; waiting for the next period to open …")
+            nearest = choose_for_order(periods)
+        note(f"orders for period {nearest} are not taken much longer; waiting for the next period to open …")
         await asyncio.sleep((left_ms[nearest] + interval_ms) / 1_000)
 
 

@@ -14,7 +14,7 @@ from ledger.errors import ChainOut
 from node.commands import Group
 from node.commands.market_tables import tell_failure
 from node.commands.target import run_async, to_plain
-from node.commands.values import parse_names
+from node.commands.values import parse_names, parse_natural_factor
 from node.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
 from node.silences import find_exclusion, find_silence
 
@@ -52,17 +52,26 @@ def command() -> None:
     help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
 )
 @click.option(
-    "--chain-params",
+    "--set",
     "params_set",
-    metavar="PATH|NAME",
+    metavar="NAME|PATH",
     default="recommended",
     show_default=True,
-    help="A directory with a TOML file per chain, one such file, or a packaged set: `recommended`, `paper` or `bft`.",
+    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
+    " file per chain, or one such file.",
+)
+@click.option(
+    "--rule",
+    metavar="NAME",
+    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
+)
+@click.option(
+    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
 )
 @click.option(
     "--engine",
     type=click.Choice(["poca", "pbft"]),
-    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --chain-params"
+    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
     " bft.  [default: PBFT on du1, poca on the others]",
 )
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
@@ -88,6 +97,8 @@ def new(
     nodes: int,
     chains: str | None,
     params_set: str,
+    rule: str | None,
+    alpha: str | None,
     engine: str | None,
     period_ms: int | None,
     base_port: int,
@@ -97,6 +108,9 @@ def new(
     players: int,
 ) -> None:
     """Write a genesis, keys and a directory per node. Nothing is started.
+
+    --set paper is text 000 as it is written: merit clears (Table 1), each delivery counts once (Eqs (1) and (2)), τ is
+    1 point (Eq. (10)), and orders are taken for 0.1 Δt once quotas are there. docs/text-000.md goes through it.
 
     A network has up to three chains: du1 schedules (plans, quotas, verdicts, meters), jy1 trades and settles, lh1 keeps
     the credits. All of them grow from one genesis file, and every node here hosts and seals all of them. A trading
@@ -119,13 +133,15 @@ def new(
     Examples:
       gridmerit net new mynet --nodes 4 --period-ms 60000
       gridmerit net new plain --chains jy1
+      gridmerit net new paper --set paper --alpha 0.15
+      gridmerit net new merit --rule credit-weighted
       gridmerit net new agreed --engine pbft --nodes 4
       gridmerit net new victims --disposable --chains jy1
       gridmerit net new cluster --compose --nodes 4 --players 3
       gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
     """
     if compose:
-        others = (chains, period_ms, seed)
+        others = (chains, rule, alpha, period_ms, seed)
         is_moved = base_port != _BASE_PORT
         if params_set != "recommended" or disposable or is_moved or any(option is not None for option in others):
             raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
@@ -133,9 +149,10 @@ def new(
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from node.network import load_packaged_profile, new_network
+    from node.network import choose_market, load_packaged_profile, new_network
 
     params = _choose_params(params_set, engine, chains, period_ms)
+    params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     profile = load_packaged_profile()

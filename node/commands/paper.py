@@ -38,7 +38,8 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
     Settles and scores the seven tests of Table 2, draws the seller's credit under Eq. (12), lets ten nodes with credits
     from 90 to 100 points race for 50 blocks at τ = 1 (the paper's), 5 and 10 points, and trades one day both centrally
     and on a chain of ten nodes. Every cell that is not the paper's is named and explained, and where the chain is not
-    better than the operator, the report says so.
+    better than the operator, the report says so. It also says what a network by the text does (net new --set paper),
+    and what the day's orders come to under Table 1.
 
     Nothing is started and no port is used: the nodes run in this process, in virtual time. It takes about half a
     minute. The same --seed writes the same bytes. The exit code is 7 when a check on our own machinery fails; a result
@@ -69,6 +70,7 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
 def _reproduce(seed: int) -> Reproduction:
     """The day's orders are those of `gridmerit demo` with the same seed."""
     from node.agents import plan_orders
+    from node.comparison import plan_sample_book
     from node.network import get_packaged_params, load_chain_params, load_packaged_profile
     from simulation.paper import reproduce
     from simulation.paper_day import PlayerOrder
@@ -81,7 +83,10 @@ def _reproduce(seed: int) -> Reproduction:
         for order in plan_orders(profile, player.name, seed, day_params.market, len(profile.hours_ms))
     ]
     paper_params = load_chain_params(get_packaged_params("paper"))
-    return reproduce(paper_params, day_params, profile, orders, seed, lambda stage: note(f"{stage} …"))
+    books = [
+        plan_sample_book(profile, hour, seed, paper_params.market).candidates for hour in range(len(profile.hours_ms))
+    ]
+    return reproduce(paper_params, day_params, profile, orders, books, seed, lambda stage: note(f"{stage} …"))
 
 
 def _write(result: Reproduction, directory: Path) -> tuple[list[Path], MissingExtra | None]:

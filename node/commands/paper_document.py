@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING, Any
 
 from node.commands.paper_claims import compute_delays, make_choices, make_claims, make_comparison, project_messages
 from node.commands.paper_results import explain, make_figure_3, make_figure_4, make_table_2
+from node.commands.paper_set import make_paper_set
 from node.paper_report import Part, Report, Table
 
 if TYPE_CHECKING:
     from simulation.paper import Check, Comparison, Reproduction
     from simulation.paper_credit import CreditCurve, ReproducedTest
     from simulation.paper_day import MarketDay
+    from simulation.paper_matching import MatchedDay
     from simulation.paper_sealing import Race
 
 _PPM = 1_000_000
@@ -32,6 +34,7 @@ def make_report(result: Reproduction) -> Report:
             make_figure_4(result.races),
             make_claims(result.comparison),
             make_comparison(result.comparison),
+            make_paper_set(result.params, result.matched),
             make_choices(result),
             _make_checks(result.checks),
         ),
@@ -53,6 +56,7 @@ def make_document(result: Reproduction) -> dict[str, Any]:
         "figure_3": [_describe_curve(curve) for curve in result.curves],
         "figure_4": [_describe_race(race) for race in result.races],
         "comparison": _describe_comparison(result.comparison),
+        "paper_set": {"market": result.params.market.model_dump(), "matching": _describe_matching(result.matched)},
     }
 
 
@@ -109,6 +113,11 @@ def _describe_comparison(comparison: Comparison) -> dict[str, Any]:
             "chain_in_real_hours": project_messages(comparison),
         },
     }
+
+
+def _describe_matching(matched: MatchedDay) -> dict[str, Any]:
+    rules = [rule._asdict() for rule in (matched.by_price, matched.by_weight)]
+    return {"rules": rules, "hours": matched.hours, "alike": matched.alike}
 
 
 def _describe_day(day: MarketDay) -> dict[str, Any]:

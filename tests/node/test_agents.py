@@ -11,15 +11,16 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import RemoteRejected, Unreachable
+from ledger.genesis import Genesis, GenesisMember
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from node.agents import PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
+from node.agents import Day, PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
 from node.answers import AccountInfo, LineQuotaInfo, QuotaInfo
 from node.clock import now_ms
-from node.network import load_packaged_profile
+from node.network import load_packaged_profile, load_params_set, scale_params
 
 PROFILE = load_packaged_profile()
 MARKET = MarketParams()
@@ -123,9 +124,32 @@ def test_nobody_orders_more_than_its_line_may_trade(side: Side, line: str, volum
             LineQuotaInfo(line=name, demand_wh=demand_wh, supply_wh=supply_wh, wheeling_uyuan_per_kwh=0)
             for name, demand_wh, supply_wh in rows
         ),
+        complete_ms=1,
+        orders_until_ms=2,
     )
     order = PlannedOrder(hour=0, side=side, price_uyuan_per_kwh=500_000, volume_wh=500)
     assert limit_to_quota(order, quota, line) == volume_wh
+
+
+# --- when it is sent -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("name", "period_ms"), [("paper", 3_600_000), ("paper", 60_000), ("recommended", 3_600_000)])
+def test_orders_come_well_within_the_time_in_which_they_are_taken(name: str, period_ms: int) -> None:
+    day = _make_day(name, period_ms)
+    market, window_ppm = day.genesis.params.market, day.genesis.params.market.intention_ppm
+    assert window_ppm == {("paper", 3_600_000): 100_000, ("paper", 60_000): 333_334}.get((name, period_ms), 0)
+    open_for_ms = period_ms * (window_ppm or market.open_ppm - market.gate_ppm) // 1_000_000
+    staggers = [day.stagger_ms(player, hour, window_ppm) for player in PLAYERS for hour in range(24)]
+    assert len(set(staggers)) > 100
+    assert 0 < min(staggers) < max(staggers) + day.poll_ms < 0.6 * open_for_ms
+
+
+def _make_day(name: str, period_ms: int) -> Day:
+    du1, jy1, _ = (scale_params(chain, period_ms) for chain in load_params_set(name))
+    grid = GenesisMember(name="grid", role="grid-operator", key=KEY.public_key, seals=True)
+    genesis = Genesis(params=jy1, siblings=(du1,), time_ms=0, members=(grid,))
+    return Day(genesis=genesis, scheduling=genesis.open("du1"), profile=PROFILE, first_period=8, hours=24, seed=1)
 
 
 # --- how it is sent ------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
 from node.cli import COMMANDS, run
-from node.commands.market import choose_open
+from node.commands.market import choose_for_order, choose_open
 from node.commands.values import parse_kwh, parse_points, parse_price, parse_yuan
 from node.config import load_config
 from node.guard_file import GuardFile
@@ -168,7 +168,7 @@ def test_3_configuration(gridmerit: Run, tmp_path: Path) -> None:
 
 def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upx = 5\n')
-    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--set", tmp_path / "p.toml")
     assert code == 3
     assert "error[BadParameters]" in err
     assert "unknown key 'consensus.tau_upx', did you mean 'tau_upt'?" in err
@@ -176,7 +176,7 @@ def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path
 
 def test_3_an_n_diff_without_room_for_credit(gridmerit: Run, tmp_path: Path) -> None:
     (tmp_path / "p.toml").write_text('name = "jy1"\n[consensus]\ntau_upt = 1000000\n')
-    code, _, err = gridmerit("net", "new", tmp_path / "net", "--chain-params", tmp_path / "p.toml")
+    code, _, err = gridmerit("net", "new", tmp_path / "net", "--set", tmp_path / "p.toml")
     assert code == 3
     assert "n_diff_max must be at most" in err
 
@@ -364,12 +364,21 @@ def test_one_is_not_plural() -> None:
 
 def test_a_gate_that_is_too_near_is_left_out() -> None:
     times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
-    entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, live=False, gate=None, **times)
-    periods = MarketPeriods(time_ms=1_000, periods=(entry, replace(entry, period=5, gate_ms=2_500)))
+    entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_500, live=False, gate=None, **times)
+    later = replace(entry, period=5, gate_ms=2_500, orders_until_ms=2_500)
+    periods = MarketPeriods(time_ms=1_000, periods=(entry, later))
+    assert choose_open(periods) == choose_for_order(periods) == 4
+    assert choose_for_order(periods, at_least_ms=501) == 5
+    with pytest.raises(NoPeriod, match="open to orders"):
+        choose_for_order(periods, at_least_ms=1_501)
+
+
+def test_a_period_that_takes_no_more_orders_is_looked_at_and_not_ordered_for() -> None:
+    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    over = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_000, live=True, gate=None, **times)
+    periods = MarketPeriods(time_ms=1_000, periods=(over, replace(over, period=5, orders_until_ms=1_001)))
     assert choose_open(periods) == 4
-    assert choose_open(periods, at_least_ms=501) == 5
-    with pytest.raises(NoPeriod):
-        choose_open(periods, at_least_ms=1_501)
+    assert choose_for_order(periods) == 5
 
 
 def test_a_table_lines_up() -> None:

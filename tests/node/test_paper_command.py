@@ -14,7 +14,7 @@ from market.profile import parse_profile
 from node.cli import run
 from node.commands import paper
 from node.commands.paper_claims import show_span
-from node.commands.paper_document import make_report
+from node.commands.paper_document import make_document, make_report
 from node.commands.paper_results import EXPLANATIONS, count_for_majority
 from node.paper_report import Bullets, Image, Part, Report, Table, render_markdown, render_text
 from simulation.paper import Check, Reproduction
@@ -92,6 +92,20 @@ def test_the_report_says_by_which_clock_the_chain_ran(result: Reproduction) -> N
     assert "the scores of hours at least 6 before it" in text
     assert "is beyond dispute once its block, or a later one, is certified" in text
     assert "after delivery on average, for 3 of 3 hours." in text
+
+
+def test_the_report_says_what_the_paper_set_does(result: Reproduction) -> None:
+    text = render_markdown(make_report(result), has_plots=True)
+    for row in (
+        "| τ | 1.000 points | Eq. (10): e^C |",
+        "| gates clear by | credit-weighted | §4.2, step 4 |",
+        "| weights c, q, r, l, p, s, n | 0.6, 0.8, 0.5, 0.4, 0.5, 0.6, 0.6 | Table 1 |",
+        "| orders are taken | for 0.1 Δt | §4.2, step 3 |",
+        "| a delivery counts | once | Eqs (1) and (2) |",
+        "| α | 0 | Eq. (12); 0 is Eq. (2) |",
+    ):
+        assert row in text, row
+    assert make_document(result)["paper_set"]["market"]["intention_ppm"] == 100_000
 
 
 def test_without_matplotlib_all_but_the_plots_is_written(

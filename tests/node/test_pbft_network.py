@@ -94,7 +94,7 @@ def test_the_genesis_says_pbft(agreed: Path) -> None:
 
 
 def test_an_engine_that_the_parameters_do_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    assert run(["net", "new", str(tmp_path / "net"), "--engine", "pbft", "--chain-params", "paper"]) == 2
+    assert run(["net", "new", str(tmp_path / "net"), "--engine", "pbft", "--set", "paper"]) == 2
     assert "--engine pbft: the chains of paper have another one" in capsys.readouterr().err
     assert not (tmp_path / "net").exists()
 

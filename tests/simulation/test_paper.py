@@ -11,14 +11,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.credit_target import compute_shares
-from ledger.params import ChainParams, MarketParams
-from market.orders import Side
+from ledger.params import ChainParams, MarketParams, MatchingWeights
+from market.matching_weight import Candidate
+from market.orders import Order, Side
 from market.profile import Profile, parse_profile
 from node.replay import compute_band as compute_float_band
 from simulation.binomial import compute_band, compute_binomial, compute_chance_of_none
 from simulation.paper import Comparison, check_day, check_races, compare
 from simulation.paper_credit import CreditCurve, reproduce_figure_3, reproduce_table_2
 from simulation.paper_day import AgreedTrade, PlayerOrder, clear_hour, compute_lag, deliver, run_centrally, run_day
+from simulation.paper_matching import match_day
 from simulation.paper_network import BLOCKS_PER_PERIOD, run_chain_day
 from simulation.paper_sealing import PLAYERS, Race, run_race, spread_credits
 
@@ -99,6 +101,26 @@ def test_a_larger_natural_factor_never_lowers_the_credit_and_only_the_cap_keeps_
     for lower, higher in pairwise(curves):
         assert all(low <= high for low, high in zip(lower.credits_upt, higher.credits_upt, strict=True))
     assert curves[-1].uncapped > 100 >= curves[-1].credits_upt[-1] / POINT
+
+
+# --- matching ------------------------------------------------------------------------------------
+
+
+def test_a_day_by_weight_serves_merit_first_and_may_gain_less() -> None:
+    # One offer of 10 kWh, two bids: the dearer from a small house, the heavier from a large one with more credit.
+    offer = _candidate(0, Side.OFFER, 400_000, capacity_wh=10_000)
+    dear = _candidate(1, Side.BID, 560_000, capacity_wh=1_000)
+    heavy = _candidate(2, Side.BID, 500_000, capacity_wh=10_000, credit_upt=100 * POINT)
+    matched = match_day([[offer, dear, heavy], [], [dear]], MatchingWeights())
+    assert matched.by_price == ("price-time", 1, 10_000, 1_600_000)
+    assert matched.by_weight == ("credit-weighted", 1, 10_000, 1_000_000)
+    assert (matched.hours, matched.alike) == (1, 0), "an hour in which nobody trades is no hour in which all do alike"
+    assert match_day([[offer, heavy]], MatchingWeights()).alike == 1
+
+
+def _candidate(place: int, side: Side, price: int, *, capacity_wh: int, credit_upt: int = 90 * POINT) -> Candidate:
+    order = Order(place, bytes([place]) * 20, side, price, 10_000, place)
+    return Candidate(order, credit_upt, capacity_wh, 0, "feeder-1", 0)
 
 
 # --- Fig. 4 --------------------------------------------------------------------------------------
