@@ -170,7 +170,7 @@ def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> 
             done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
             for other in others:
                 other.cancel()
-            await asyncio.gather(*others, return_exceptions=True)
+            await asyncio.gather(*waits, return_exceptions=True)
             first = next(iter(done))
             return waits[first], first.result()
 

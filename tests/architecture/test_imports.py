@@ -28,6 +28,7 @@ PURE_NODE = {
     "credit_queries",
     "events",
     "evidence",
+    "exact",
     "fetcher",
     "gossip",
     "grid_queries",

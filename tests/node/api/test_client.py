@@ -1,6 +1,7 @@
 """The client against a real API, and against servers that misbehave."""
 
 import asyncio
+import gc
 import socket
 from contextlib import asynccontextmanager
 
@@ -437,7 +438,7 @@ async def test_the_command_says_by_which(make_world, make_runtime, capsys):
         assert f"error[Superseded] transaction {mine.id.hex()} was acknowledged" in capsys.readouterr().err
 
 
-async def test_the_commands_find_the_chain_of_a_transaction(neighbours, make_runtime, capsys):
+async def test_the_commands_find_the_chain_of_a_transaction(neighbours, make_runtime, capsys, caplog):
     """On whichever of the node's chains it is; and say on which they looked where it is on none."""
     credit = neighbours[1]
     sent = credit.send("pv-101", "exit")
@@ -451,6 +452,8 @@ async def test_the_commands_find_the_chain_of_a_transaction(neighbours, make_run
         assert await asyncio.to_thread(run, ["tx", "show", "ab" * 32, "--api", url]) == 5
         assert "is neither on jy1, lh1 nor pending there" in capsys.readouterr().err
         assert await asyncio.to_thread(run, ["tx", "wait", "ab" * 32, "--timeout", "0.1", "--api", url]) == 8
+    gc.collect()
+    assert "never retrieved" not in caplog.text, "of the chains on which nothing was found"
 
 
 async def test_wait_for_a_final_block(world, client, homes):
