@@ -541,7 +541,8 @@ class Runtime:
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
 
     def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
-        if (outbox := self._links.find(chain.name, peer)) is not None:
+        if (outbox := self._links.find(chain.name, peer)) is not None and not outbox.is_connected:
+            self._neighbours.on_heard(peer)
             outbox.on_heard()
 
     def _on_found(self, chain: str, job: int, nonce: int) -> None:
