@@ -892,6 +892,12 @@ class NotActive(CertificateRefused):
     message = "{member} is no active member of {chain} at height {height}, the last final one"
 
 
+class MembershipEnded(NotActive):
+    """What a node is told that goes on after its member was revoked or has left."""
+
+    message = "{member} {how}: it is no member of {chain} any more at height {height}, the last final one"
+
+
 class SignerMismatch(CertificateRefused):
     message = "the connection's certificate is of the key {certificate}, the batch of {signer}"
 
@@ -1051,6 +1057,11 @@ class NetworkRunning(ConfigError):
 
 class NoNetwork(ConfigError):
     message = "{directory} is not a network: it has no network.json"
+
+
+class NoSuchNode(ConfigError):
+    message = "the network in {directory} has no node {name!r}, it has {known}"
+    exit_code = 5
 
 
 class NotANode(ConfigError):

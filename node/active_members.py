@@ -6,9 +6,9 @@ from typing import Protocol
 
 from ledger.accounts import Member, get_member
 from ledger.chain import WINDOW, Entry
-from ledger.errors import NoPeerRole, NotActive, WrongRole
+from ledger.errors import MembershipEnded, NoPeerRole, NotActive, WrongRole
 from ledger.hashing import Address, address_of
-from ledger.membership import get_credential, is_active, is_gone
+from ledger.membership import LEFT, REVOKED, get_credential, is_active, is_gone
 from ledger.overlay import Overlay
 from ledger.sealers import get_wanted_sealers
 from node.certificates import CertificateInfo
@@ -18,6 +18,7 @@ from node.events import PeerId
 
 _DEEPEST = 4 * WINDOW
 _BEHIND_PERIODS = 2
+_ENDINGS = {REVOKED: "was revoked", LEFT: "has left"}
 _NO_PEERS = ("authority", "device")  # what admits members takes no part among them; a meter talks to the API
 
 
@@ -60,18 +61,22 @@ class FinalMembers:
     def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to.
 
-        Its chain key and TLS key must be those on record. Raises `NotActive`, `WrongRole` or `NoPeerRole`.
+        Its chain key and TLS key must be those on record. Raises `NotActive`, of it `MembershipEnded` where the member
+        has been revoked or has left, `WrongRole` or `NoPeerRole`.
         """
         basis, address = self._basis, address_of(certificate.key)
         view = Overlay(basis.state)
         member, credential = get_member(view, address), get_credential(view, address)
+        where = {"member": certificate.member, "chain": self._node.params.name, "height": basis.height}
+        if credential is not None and credential.status in _ENDINGS:
+            raise MembershipEnded(how=_ENDINGS[credential.status], **where)
         if (
             member is None
             or credential is None
             or credential.tls_key not in (b"", certificate.tls_key)
             or not is_active(view, address, now_ms)
         ):
-            raise NotActive(member=certificate.member, chain=self._node.params.name, height=basis.height)
+            raise NotActive(**where)
         self._check_role(member, certificate)
         return member.key
 

@@ -34,7 +34,7 @@ from node.outages import make_outage
 from node.output import format_count
 from node.peer_clocks import find_offset
 from node.queries import ChainQueries
-from node.silences import find_silence
+from node.silences import find_exclusion, find_silence
 from node.tls import PeerTls, make_client_context
 
 _OLDEST_PYTHON = (3, 11)
@@ -290,7 +290,12 @@ async def _check_running(config: NodeConfig) -> list[Finding]:
     findings: list[Finding] = []
     with suppress(GridmeritError):
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
-            for chain in (await client.node_status()).chains:
+            status = await client.node_status()
+            if (exclusion := find_exclusion(status)) is not None:
+                findings.append(
+                    Finding("membership", "warn", f"{exclusion.state}: {exclusion.detail}", exclusion.remedy)
+                )
+            for chain in status.chains:
                 if (silence := find_silence(chain)) is not None:
                     what = f"signing on {chain.chain}"
                     findings.append(Finding(what, "warn", f"not until {silence.until}", silence.remedy))

@@ -112,6 +112,10 @@ class ContactBook:
     def __len__(self) -> int:
         return len(self._held)
 
+    def get(self, key: bytes) -> Contact | None:
+        """The record of a member that counts."""
+        return self._held.get(key)
+
     def offer(self, raw: bytes, now_ms: int | None, *, source: bytes) -> bool:
         """Look at a record that a peer passes on, and keep it where it is news; whether it is due to count by now.
 

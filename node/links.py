@@ -50,6 +50,9 @@ class PeerView:
     head: bytes | None
     waiting_bytes: int
     dropped_messages: int
+    has_ended: bool = False  # its member has been revoked or has left: this node does not talk to it
+    refusal: str | None = None  # where it answers and does not listen, the error that it names
+    refusal_detail: str | None = None
 
 
 Check: TypeAlias = Callable[[asyncio.BaseTransport | None], None]
@@ -92,13 +95,15 @@ class Links:
         tasks: Tasks,
         max_waiting_bytes: int,
         may_talk: Callable[[str, PeerId], bool],
+        has_ended: Callable[[str, PeerId], bool],
         greet: Callable[[PeerId], Message | None],
         check: Check,
         make_socket: MakeSocket,
     ) -> None:
-        """`chains` by name. `greet` says what a peer is told first when it is reached on the first chain of all.
+        """`chains` by name; `may_talk` and `has_ended` are asked for each peer on each of them.
 
-        With TLS, `check` raises unless whoever stands at a connection's other end may be sent to.
+        `greet` says what a peer is told first when it is reached on the first chain of all. With TLS, `check` raises
+        unless whoever stands at a connection's other end may be sent to.
         """
         self._key = key
         self._chains = chains
@@ -107,6 +112,7 @@ class Links:
         self._tasks = tasks
         self._max_waiting_bytes = max_waiting_bytes
         self._may_talk = may_talk
+        self._has_ended = has_ended
         self._greet = greet
         self._check = check
         self._make_socket = make_socket
@@ -126,6 +132,12 @@ class Links:
                 outbox = self._make_outbox(host, peer, longest_pause_ms)
                 task = self._tasks.start(outbox.run(), name=f"outbox {host.name} {peer.name}")
                 self._outboxes[host.name, peer.key] = outbox, task
+
+    def look_also_at(self, key: PeerId, url: str) -> None:
+        """Look for a peer at another URL, too, where it is not reached at its own."""
+        for name in self._chains:
+            if (outbox := self.find(name, key)) is not None:
+                outbox.look_also_at(url)
 
     def disconnect(self, key: PeerId) -> None:
         """Send nothing to a peer any more."""
@@ -151,6 +163,7 @@ class Links:
         standing = self._book.get_standing(peer.key, steady_ms())
         claims = (host.node.peers.get(peer.key) for host in self._chains.values())
         status = next((claim for claim in claims if claim is not None), None)
+        refusal = next((outbox.refusal for outbox in outboxes if outbox.refusal is not None), None)
         return PeerView(
             name=peer.name,
             key=peer.key,
@@ -163,6 +176,9 @@ class Links:
             head=status.head if status else None,
             waiting_bytes=sum(outbox.queue.size_bytes for outbox in outboxes),
             dropped_messages=sum(outbox.queue.dropped for outbox in outboxes),
+            has_ended=any(self._has_ended(name, peer.key) for name in shared),
+            refusal=refusal and refusal.error,
+            refusal_detail=refusal and refusal.detail,
         )
 
     def views(self) -> list[PeerView]:

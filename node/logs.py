@@ -6,10 +6,11 @@ import json
 import logging
 import sys
 from contextlib import suppress
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from queue import Full, Queue
 from threading import Thread
-from typing import TextIO
+from typing import Protocol
 
 from node.rates import TokenBucket
 
@@ -49,9 +50,9 @@ class LimitedLog:
         log_event(self._log, level, event, **fields)
 
 
-def setup_logging(level: str, *, as_json: bool = True) -> None:
-    """Send this process's logs to stderr, replacing what was set up before."""
-    handler = BackgroundHandler(sys.stderr)
+def setup_logging(level: str, *, as_json: bool = True, output: Output | None = None) -> None:
+    """Send this process's logs to stderr, or where they are to go, replacing what was set up before."""
+    handler = BackgroundHandler(output or sys.stderr)
     handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
     log = logging.getLogger(ROOT)
     for old in list(log.handlers):
@@ -68,13 +69,56 @@ def flush_logging() -> None:
         handler.flush()
 
 
+class RepeatedLog:
+    """Logs what one source causes again and again: at once, then after pauses that double, with how often it came
+    meanwhile. Beyond `max_sources` the one that began first is forgotten."""
+
+    def __init__(
+        self, log: LimitedLog, *, first_ms: int = 10_000, longest_ms: int = 3_600_000, max_sources: int = 1_024
+    ) -> None:
+        self._log = log
+        self._first_ms = first_ms
+        self._longest_ms = longest_ms
+        self._max_sources = max_sources
+        self._known: dict[tuple[str, ...], _Repetition] = {}
+
+    def event(self, source: tuple[str, ...], level: int, event: str, now_ms: int, /, **fields: object) -> None:
+        known = self._known.get(source)
+        if known is None:
+            self._known[source] = _Repetition(due_ms=now_ms + self._first_ms, pause_ms=self._first_ms)
+            if len(self._known) > self._max_sources:
+                del self._known[next(iter(self._known))]
+        elif now_ms < known.due_ms:
+            known.count += 1
+            return
+        else:
+            pause_ms = min(2 * known.pause_ms, self._longest_ms)
+            self._known[source] = _Repetition(due_ms=now_ms + pause_ms, pause_ms=pause_ms)
+            fields["left_out_of_this"] = known.count
+        self._log.event(level, event, now_ms, **fields)
+
+
+@dataclass(slots=True)
+class _Repetition:
+    due_ms: int
+    pause_ms: int
+    count: int = 0
+
+
+class Output(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> None: ...
+
+
 class BackgroundHandler(logging.Handler):
     """Has a thread write the lines: whoever reads them may stall, the node may not.
 
     Lines that find too many others waiting are left out; the next one that does not is preceded by their number.
     """
 
-    def __init__(self, stream: TextIO, *, max_waiting: int = _MAX_WAITING_LINES) -> None:
+    def __init__(self, stream: Output, *, max_waiting: int = _MAX_WAITING_LINES) -> None:
         super().__init__()
         self._stream = stream
         self._waiting: Queue[str | None] = Queue(max_waiting)

@@ -98,6 +98,12 @@ class Neighbours:
             self._on_fault(chain, peer, error)
         if is_due:
             self._follow(self._contacts.take_due(), but=peer)
+        self.on_heard(peer)
+
+    def on_heard(self, peer: PeerId) -> None:
+        """A peer has reached this node: it may have moved since it was configured, and says where it is."""
+        if peer in self.seeds and (contact := self._contacts.get(peer)) is not None:
+            self._links.look_also_at(peer, contact.url)
 
     def look_again(self) -> None:
         """Take up whose records count by now, and tell the others; let go of members that have left or been revoked."""

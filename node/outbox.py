@@ -15,9 +15,11 @@ from dataclasses import dataclass, fields, replace
 from enum import Enum
 from functools import partial
 from random import Random
+from typing import NamedTuple
 
 import aiohttp
 
+from ledger.errors import MembershipEnded
 from ledger.signatures import SigningKey
 from node.events import PeerId
 from node.logs import log_event
@@ -43,6 +45,7 @@ _ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, Evidenc
 _PATIENT = (Transactions, TransactionIds)  # a request costs more than what it carries of these
 _PATIENCE_S = 0.025
 _FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 50, 2_000
+LONGEST_ENDED_PAUSE_MS = 300_000  # between two tries to reach one that says that this node's member has gone
 _CONNECT_TIMEOUT_S, _POST_TIMEOUT_S = 2.0, 15.0
 _MAX_ANSWER_BYTES = 4_096
 _TRY_LATER = frozenset({408, 429, 503})
@@ -164,13 +167,25 @@ def _read_step(text: bytes) -> _Step | None:
     return _Step(session=session, number=last)
 
 
-def _read_refusal(text: bytes) -> tuple[str, str]:
-    """The error that a peer names, and what it says of it; whoever answers may be no peer."""
+class Refusal(NamedTuple):
+    """Why a peer answers and listens to nothing: the error that it names, and what it says of it."""
+
+    error: str
+    detail: str
+
+    @property
+    def is_ending(self) -> bool:
+        """Whether it says that this node's member has been revoked or has left."""
+        return self.error == MembershipEnded.__name__
+
+
+def _read_refusal(text: bytes) -> Refusal:
+    """What the answer of a peer says; whoever answers may be no peer."""
     try:
         answer = json.loads(text)
-        return str(answer["error"])[:64], str(answer["message"])[:200]
+        return Refusal(str(answer["error"])[:64], str(answer["message"])[:200])
     except (ValueError, LookupError, TypeError, RecursionError):
-        return "", text.decode(errors="replace")[:200]
+        return Refusal("", text.decode(errors="replace")[:200])
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -205,9 +220,11 @@ class Outbox:
         self.remote = remote
         self.queue = queue
         self.is_connected = False
+        self.refusal: Refusal | None = None  # the peer's last word, while it does not listen
         self._key = key
         self._chain_id = chain_id
-        self._url = f"{remote.url}/p2p/{chain_id.hex()}"
+        self._path = f"/p2p/{chain_id.hex()}"
+        self._urls = deque([remote.url])  # the first is where the peer was reached last, or is looked for next
         self._session = session  # asked for each time: it is closed when the peer has gone
         self._clock = clock
         self._may_talk = may_talk
@@ -238,6 +255,12 @@ class Outbox:
         elif self._patience is None:
             self._patience = asyncio.get_running_loop().call_later(_PATIENCE_S, self._ready.set)
 
+    def look_also_at(self, url: str) -> None:
+        """Look for the peer there, too, in turns with where it was to be, while it is not reached."""
+        if url not in self._urls:
+            self._urls = deque([self._urls[0], url] if self.is_connected else [url, self.remote.url])
+            self.on_heard()
+
     def on_heard(self) -> None:
         """The peer has reached us: it is worth trying again what did not work before."""
         if not self.is_connected:
@@ -255,9 +278,11 @@ class Outbox:
                     continue
                 case _Outcome.FAILED:
                     self._disconnect()
+                    self._urls.rotate()
                     batch = ()
             await self._pause(pause_ms * self._jitter.uniform(0.5, 1))
-            pause_ms = min(2 * pause_ms, self._longest_pause_ms)
+            is_ended = self.refusal is not None and self.refusal.is_ending
+            pause_ms = min(2 * pause_ms, LONGEST_ENDED_PAUSE_MS if is_ended else self._longest_pause_ms)
 
     def disconnect(self) -> None:
         """Take the peer for lost, as when it has just been banned."""
@@ -326,9 +351,14 @@ class Outbox:
         timeout = aiohttp.ClientTimeout(total=_POST_TIMEOUT_S, sock_connect=_CONNECT_TIMEOUT_S)
         try:
             async with self._session().post(
-                self._url, data=raw, timeout=timeout, allow_redirects=False, server_hostname=self.remote.tls_name
+                self._urls[0] + self._path,
+                data=raw,
+                timeout=timeout,
+                allow_redirects=False,
+                server_hostname=self.remote.tls_name,
             ) as answer:
                 if answer.status == 204:
+                    self.refusal = None
                     return _Outcome.DELIVERED
                 text = await answer.content.read(_MAX_ANSWER_BYTES)
                 if answer.status == _OUT_OF_STEP and (step := _read_step(text)) is not None:
@@ -353,9 +383,10 @@ class Outbox:
 
     def _note_refusal(self, status: int, text: bytes) -> _Outcome:
         """A peer that answers, and listens to nothing: its reason is the owner's to know, once."""
-        name, detail = _read_refusal(text)
-        reason = f"{status} {name}"
+        self.refusal = _read_refusal(text)
+        reason = f"{status} {self.refusal.error}"
         if reason != self._failure:
             self._failure = reason
-            log_event(self._log, logging.WARNING, "peer-refuses", peer=self.remote.name, reason=reason, detail=detail)
+            fields = {"peer": self.remote.name, "reason": reason, "detail": self.refusal.detail}
+            log_event(self._log, logging.WARNING, "peer-refuses", **fields)
         return _Outcome.FAILED

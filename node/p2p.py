@@ -36,7 +36,7 @@ from ledger.errors import (
 )
 from node.events import PeerId
 from node.host import ChainHost
-from node.logs import LimitedLog, get_logger
+from node.logs import LimitedLog, RepeatedLog, get_logger
 from node.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
 from node.peers import PeerBook
 
@@ -100,7 +100,7 @@ class PeerServer:
         self._session = secrets.token_bytes(SESSION_BYTES)  # what was overheard in an earlier run of ours is of another
         self._last: dict[tuple[bytes, PeerId], int] = {}
         self._reading: Counter[str] = Counter()  # bytes, by remote host
-        self._log = LimitedLog(get_logger())
+        self._log = RepeatedLog(LimitedLog(get_logger()))
 
     def build_app(self) -> web.Application:
         app = web.Application(client_max_size=MAX_BATCH_BYTES)
@@ -112,6 +112,7 @@ class PeerServer:
             await self._accept(request)
         except GridmeritError as error:
             self._log.event(
+                (error.code, request.remote or "", str(error.values.get("member", ""))),
                 logging.DEBUG if isinstance(error, OutOfStep) else logging.INFO,  # it is how every connection begins
                 "batch-refused",
                 self._clock(),

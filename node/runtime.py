@@ -139,6 +139,7 @@ class Runtime:
             tasks=self._tasks,
             max_waiting_bytes=config.limits.peer_queue_bytes,
             may_talk=self._may_talk,
+            has_ended=lambda chain, peer: (chain, peer) in self._gone,
             greet=lambda peer: self._neighbours.greet(peer),
             check=self._authenticator.check_reached,
             make_socket=make_socket_factory(self._first_reserved),
@@ -539,7 +540,8 @@ class Runtime:
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
 
     def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
-        if (outbox := self._links.find(chain.name, peer)) is not None:
+        if (outbox := self._links.find(chain.name, peer)) is not None and not outbox.is_connected:
+            self._neighbours.on_heard(peer)
             outbox.on_heard()
 
     def _on_found(self, chain: str, job: int, nonce: int) -> None:

@@ -8,7 +8,7 @@ import click
 
 from node.commands.target import Target, node_options, run_async, to_plain
 from node.output import emit, facts, format_count, format_span, format_time, json_option, table
-from node.silences import find_silence
+from node.silences import find_exclusion, find_silence
 
 if TYPE_CHECKING:
     from node.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
@@ -37,6 +37,7 @@ async def _fetch(target: Target) -> NodeStatus:
 
 def render(status: NodeStatus, url: str) -> str:
     """The status as text."""
+    exclusion = find_exclusion(status)
     parts = [
         facts(
             [
@@ -45,11 +46,13 @@ def render(status: NodeStatus, url: str) -> str:
                 ("sealing", _describe_sealing(status)),
                 *([("longest turn", f"{status.loop.longest_ms} ms of CPU")] if status.loop else []),
                 *([] if status.clock is None else [("clock", _describe_clock(status.clock))]),
+                *([] if exclusion is None else [("excluded", f"{exclusion.state}: {exclusion.detail}")]),
+                *([] if exclusion is None else [("try", exclusion.remedy)]),
             ]
         )
     ]
     parts += [_render_outage(outage) for outage in status.outages]
-    parts += [_render_chain(chain) for chain in status.chains]
+    parts += [_render_chain(chain, is_excluded=exclusion is not None) for chain in status.chains]
     if status.peers:
         rows = [
             (
@@ -101,7 +104,7 @@ def _render_outage(outage: ChainOutage) -> str:
     )
 
 
-def _render_chain(chain: ChainStatus) -> str:
+def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
     behind = chain.time_ms - chain.head_time_ms
     forks = chain.forks
     lines: list[tuple[str, object]] = [
@@ -120,7 +123,7 @@ def _render_chain(chain: ChainStatus) -> str:
         lines.append(("syncing", f"to height {chain.sync_target}"))
     if (silence := find_silence(chain)) is not None:
         lines.append(("signs nothing", f"until {silence.until}; {silence.remedy}"))
-    if chain.waiting_for:
+    if chain.waiting_for and not is_excluded:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.not_executed:
         lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))

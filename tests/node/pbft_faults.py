@@ -299,7 +299,18 @@ async def drive(home: Path, *, nodes: int, seed: int = 0, seconds: float = 0.0, 
     """Every fault once, and then others until so many seconds have passed. Raises `Lost`."""
     options = [] if chains == "all" else ["--chains", chains]
     await gridmerit(
-        "net", "new", str(home), "--engine", "pbft", "--nodes", f"{nodes}", "--period-ms", f"{PERIOD_MS}", *options
+        "net",
+        "new",
+        str(home),
+        "--base-port",
+        "0",
+        "--engine",
+        "pbft",
+        "--nodes",
+        f"{nodes}",
+        "--period-ms",
+        f"{PERIOD_MS}",
+        *options,
     )
     network, links, tally = load_network(home), Links(), Tally()
     await reroute(network, links)
@@ -333,10 +344,10 @@ async def gridmerit(*words: str) -> None:
 
 
 async def reroute(network: Network, links: Links) -> None:
-    """Have each node's configuration name the links where it names its peers."""
+    """Have each node's configuration name the links where it names its peers, who name no other place themselves."""
     for node in network.nodes:
         file = network.directory_of(node) / "node.toml"
-        text = file.read_text(encoding="utf-8")
+        text = f'advertise = "https://127.0.0.1:9"\n{file.read_text(encoding="utf-8")}'
         for other in network.nodes:
             if other != node:
                 host, _, port = other.peer_url.rpartition(":")

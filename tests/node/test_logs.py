@@ -9,7 +9,16 @@ from threading import Thread
 import pytest
 
 from ledger.signatures import SigningKey
-from node.logs import BackgroundHandler, JsonFormatter, LimitedLog, TextFormatter, get_logger, log_event, setup_logging
+from node.logs import (
+    BackgroundHandler,
+    JsonFormatter,
+    LimitedLog,
+    RepeatedLog,
+    TextFormatter,
+    get_logger,
+    log_event,
+    setup_logging,
+)
 
 KEY = SigningKey(b"\x05" * 32)
 
@@ -120,3 +129,29 @@ def test_whoever_reads_the_log_may_stall_and_is_told_what_was_left_out():
     assert left_out
     assert sum(left_out) + sum(line["event"] == "peer-lost" for line in said) == lines
     assert said[-1]["event"] == "peer-found"
+
+
+def test_what_one_source_causes_again_and_again_is_told_ever_more_rarely_with_how_often():
+    log = get_logger("repeated")
+    seen = []
+    handler = logging.Handler()
+    handler.emit = lambda record: seen.append(record.fields)
+    log.addHandler(handler)
+    log.setLevel(logging.INFO)
+    try:
+        repeated = RepeatedLog(LimitedLog(log), first_ms=1_000, longest_ms=4_000, max_sources=2)
+        for now_ms in range(0, 20_000, 100):
+            repeated.event(("NotActive", "n2"), logging.INFO, "batch-refused", now_ms, at=now_ms)
+        assert [fields["at"] for fields in seen] == [0, 1_000, 3_000, 7_000, 11_000, 15_000, 19_000]
+        assert [fields.get("left_out_of_this") for fields in seen] == [None, 9, 19, 39, 39, 39, 39]
+        del seen[:]
+        for source in ("n3", "n4", "n2"):
+            repeated.event(("NotActive", source), logging.INFO, "batch-refused", 19_001, source=source)
+        assert [fields["source"] for fields in seen] == ["n3", "n4", "n2"], "the oldest are forgotten"
+    finally:
+        log.removeHandler(handler)
+
+
+def test_lists_stay_lists():
+    line = JsonFormatter().format(record("votes-missing", period=4, members=["0a", "0b"]))
+    assert json.loads(line)["members"] == ["0a", "0b"]

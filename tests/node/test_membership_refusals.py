@@ -156,7 +156,7 @@ async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
             revoke = local.transaction(0, 0, "revoke", *act)
             assert await local.host(node).submit([revoke]) == (None,)
             await local.until(lambda: is_final(local.host(node), revoke))
-            assert await revoked.call(node) == "NotActive"
+            assert await revoked.call(node) == "MembershipEnded"
 
         now.rename(kept)
         shutil.copytree(copy, now)
@@ -166,7 +166,7 @@ async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
 
         shutil.copy(copy / "jy1" / "guard", now / "jy1" / "guard")
         async with local.running(0) as [node]:
-            await until_answered(revoked, node, "NotActive")
+            await until_answered(revoked, node, "MembershipEnded")
             await local.until(lambda: is_final(local.host(node), revoke))
 
 

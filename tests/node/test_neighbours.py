@@ -58,6 +58,26 @@ async def test_one_that_has_moved_is_found_at_its_new_place(local):
             await moved.stop()
 
 
+async def test_a_seed_that_has_moved_is_found_by_its_own_word_also_after_a_restart(local):
+    async with local.running() as nodes:
+        await local.until(lambda: all(len(known(node)) == 2 for node in nodes))
+        await nodes[0].stop()
+        address = local.configs[0].peer_listen._replace(port=0)
+        moved = Runtime(local.configs[0].model_copy(update={"peer_listen": address}))
+        await moved.start()
+        try:
+            await local.until(lambda: all("n0" in known(node) for node in nodes[1:]))
+            await nodes[1].stop()
+            again = Runtime(local.configs[1])  # which still names the old place
+            await again.start()
+            try:
+                await local.until(lambda: "n0" in known(again))
+            finally:
+                await again.stop()
+        finally:
+            await moved.stop()
+
+
 @pytest.mark.parametrize("is_seed", [True, False])
 async def test_one_that_is_far_behind_takes_its_seeds_at_their_certificates_word(make_local, is_seed):
     """n0 has a TLS key by now of which n1, whose ledger ends long ago, has not heard; it is new to whom it reaches."""

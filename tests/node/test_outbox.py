@@ -7,7 +7,9 @@ from random import Random
 
 import aiohttp
 import pytest
+from aiohttp import web
 from aiohttp.abc import AbstractResolver
+from aiohttp.test_utils import TestServer
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,7 +30,7 @@ from node.messages import (
     Votes,
     message_to_bytes,
 )
-from node.outbox import Outbox, OutQueue, Remote, _read_refusal, _read_step, _Step, measure
+from node.outbox import LONGEST_ENDED_PAUSE_MS, Outbox, OutQueue, Remote, _read_refusal, _read_step, _Step, measure
 
 
 def ids(count, first=0):
@@ -197,3 +199,90 @@ def test_whatever_else_a_receiver_says_is_no_step(text):
 def test_an_answer_nested_without_end_is_one_that_says_nothing(text):
     assert _read_step(text) is None
     assert all(isinstance(part, str) for part in _read_refusal(text))
+
+
+# --- a peer that refuses --------------------------------------------------------------------------
+
+
+class Refused(Outbox):
+    """An outbox that notes how long it would wait, and where it looks next, and waits for ever after so many times."""
+
+    def __init__(self, url, session, *, tries, may_talk=True):
+        super().__init__(
+            Remote(name="n1", key=SigningKey(b"\x02" * 32).public_key, url=url),
+            key=SigningKey(b"\x01" * 32),
+            chain_id=bytes(32),
+            session=lambda: session,
+            queue=OutQueue(),
+            clock=now_ms,
+            may_talk=lambda: may_talk,
+            on_connected=lambda: None,
+            on_lost=lambda: None,
+            jitter=Always(),
+            log=logging.getLogger("outbox"),
+        )
+        self.pauses_ms, self.next_urls = [], []
+        self.tries = tries
+        self.is_done = asyncio.Event()
+
+    async def _pause(self, duration_ms):
+        self.pauses_ms.append(duration_ms)
+        self.next_urls.append(self._urls[0])
+        if len(self.pauses_ms) == self.tries:
+            self.is_done.set()
+            await asyncio.Event().wait()
+
+    async def run_till_done(self):
+        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(self.run())
+            await self.is_done.wait()
+            task.cancel()
+
+
+class Always(Random):
+    """No jitter."""
+
+    def uniform(self, _a, b):
+        return b
+
+
+async def ask_one_that_refuses(error, *, tries):
+    """An outbox after so many tries at a server that gives this answer."""
+
+    async def answer(_request):
+        return web.json_response({"error": error, "message": f"{error}, they say"}, status=403)
+
+    app = web.Application()
+    app.router.add_post("/p2p/{chain}", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session:
+        outbox = Refused(str(server.make_url("")).rstrip("/"), session, tries=tries)
+        await outbox.run_till_done()
+    return outbox
+
+
+async def test_whoever_is_told_that_its_membership_has_ended_asks_ever_more_rarely():
+    outbox = await ask_one_that_refuses("MembershipEnded", tries=16)
+    assert outbox.pauses_ms[:9] == [50, 100, 200, 400, 800, 1_600, 3_200, 6_400, 12_800]
+    assert outbox.pauses_ms[-3:] == [LONGEST_ENDED_PAUSE_MS] * 3 == [300_000] * 3
+    assert outbox.refusal == ("MembershipEnded", "MembershipEnded, they say")
+    assert outbox.refusal.is_ending
+
+
+async def test_whoever_is_no_member_yet_goes_on_asking():
+    outbox = await ask_one_that_refuses("NotActive", tries=10)
+    assert outbox.pauses_ms[-4:] == [2_000] * 4
+    assert not outbox.refusal.is_ending
+
+
+async def test_a_peer_is_looked_for_in_turns_where_it_was_to_be_and_where_it_says_that_it_is():
+    one, two, three = "https://one:1", "https://two:2", "https://three:3"
+    outbox = Refused(one, None, tries=3, may_talk=False)  # so every try fails
+    outbox.look_also_at(one)
+    assert list(outbox._urls) == [one]
+    outbox.look_also_at(two)
+    outbox.look_also_at(two)
+    assert list(outbox._urls) == [two, one]
+    await outbox.run_till_done()
+    assert outbox.next_urls == [one, two, one]
+    outbox.look_also_at(three)
+    assert list(outbox._urls) == [three, one], "its last word, and that of this node's owner"

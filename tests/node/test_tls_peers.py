@@ -6,6 +6,7 @@ Only n0 runs in most of these. The test speaks for n1, with its keys and certifi
 import asyncio
 import json
 import logging
+import re
 import socket
 import ssl
 from dataclasses import replace
@@ -19,9 +20,12 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from ledger.membership import sign_act
 from ledger.signatures import SigningKey
 from node.certificates import DAY_MS, make_ca, name_of_key
+from node.client import Client
 from node.clock import now_ms
+from node.commands.status import render
 from node.logs import get_logger
 from node.messages import MAX_BATCH_BYTES, SESSION_BYTES
+from node.silences import find_exclusion
 
 pytestmark = pytest.mark.live
 
@@ -434,7 +438,40 @@ async def test_a_revoked_member_is_cut_off_within_a_second(make_local, tmp_path)
             assert await line.is_closed()
             await local.until(lambda: waiting.id not in host.node.mempool)
         again = await peers.connect(certificate, key=key)
-        assert await again.ask(peers.path, peers.seal(index=2)) == (403, "NotActive")
+        assert await again.ask(peers.path, peers.seal(index=2)) == (403, "MembershipEnded")
         assert (await peers.talk(context, peers.seal(index=2), session))[::2] == (403, False), "nor in its old session"
         reached = local.height(node)
         await local.until(lambda: min(map(local.height, nodes)) >= reached + 2)
+
+
+async def test_a_revoked_node_is_told_so_and_says_so_and_the_others_wait_for_it_no_more(make_local, caplog):
+    """Of the requests with which it goes on, the others' logs have few lines."""
+    caplog.set_level(logging.INFO, logger="gridmerit")
+    local = make_local(3, period_ms=2_000)
+    async with local.running() as nodes:
+        await local.until(lambda: all(view.connected for node in nodes for view in node.peer_views()))
+        body = ("revoke", local.genesis.serial_of("n2"), "test")
+        act = sign_act(local.genesis.network_id, body, [local.authority])
+        assert await local.host(nodes[0]).submit([local.transaction(0, 0, "revoke", *act)]) == (None,)
+        await local.until(lambda: {view.refusal for view in nodes[2].peer_views()} == {"MembershipEnded"})
+        assert all("n2 was revoked" in view.refusal_detail for view in nodes[2].peer_views())
+        await local.until(lambda: [view.has_ended for view in nodes[0].peer_views()] == [False, True])
+        async with Client(f"http://127.0.0.1:{nodes[2].api_port}", "") as client:
+            status = await client.node_status()
+        exclusion = find_exclusion(status)
+        assert exclusion.state == "its membership has ended, say n0, n1"
+        assert re.search("excluded +its membership has ended, say n0, n1: n2 was revoked", render(status, "there"))
+        async with Client(f"http://127.0.0.1:{nodes[0].api_port}", "") as client:
+            assert find_exclusion(await client.node_status()) is None
+        outbox = nodes[2]._links.find("jy1", nodes[0].public_key)
+        told = count_refusals(caplog)
+        for _ in range(30):
+            outbox.refusal = None
+            outbox._heard.set()  # as if its pause were over
+            await local.until(lambda: outbox.refusal is not None)
+        assert count_refusals(caplog) - told <= 3
+
+
+def count_refusals(caplog):
+    lines = [line for line in caplog.records if line.getMessage() == "batch-refused"]
+    return sum(line.fields["error"] == "MembershipEnded" for line in lines)
