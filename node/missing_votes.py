@@ -6,6 +6,8 @@ from collections.abc import Sequence
 from typing import cast
 
 from consensus.checkpoints import Checkpoints
+from ledger.accounts import get_member
+from ledger.hashing import address_of
 from ledger.overlay import Event, Overlay
 from ledger.state import State
 from market.gates import NO_CERTIFICATE, get_gate
@@ -35,11 +37,13 @@ class MissingVotes:
             if name != "void" or values[1:] != [NO_CERTIFICATE]:
                 continue
             period = cast(int, values[0])
-            gate = get_gate(Overlay(state), period)
+            view = Overlay(state)
+            gate = get_gate(view, period)
             assert gate is not None, "it has just become void"
             keys = self._checkpoints.find_missing(state, gate.height)
             self._by_period[period] = keys
-            told.append((VOTES_MISSING, period, keys))
+            members = [get_member(view, address_of(key)) for key in keys]
+            told.append((VOTES_MISSING, period, tuple(member.name for member in members if member is not None)))
         while len(self._by_period) > MAX_PERIODS:
             del self._by_period[next(iter(self._by_period))]
         return told
