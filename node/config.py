@@ -36,7 +36,7 @@ from node.files import read_text
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
 _TLS_FILES = ("certificate", "key_file", "ca")
-_ANY_HOST = ("0.0.0.0", "::")
+ANY_HOST = ("0.0.0.0", "::")
 _BASE = "base"  # validation context: the directory that relative paths start from
 
 
@@ -153,6 +153,8 @@ class Limits(_Settings):
     api_subscribers: Positive = 64  # event streams per chain
     event_backlog_bytes: Positive = 8_000_000  # encoded events per chain that wait for whoever reads them
     peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
+    log_file_bytes: Positive = 10_000_000  # of node.log, which a new one follows
+    log_files: Positive = 5  # old ones that are kept
 
 
 class TlsConfig(_Settings):
@@ -194,7 +196,7 @@ class NodeConfig(_Settings):
 
     def advertised_url(self, port: int) -> str | None:
         """Where others reach this node's `port` for peers; None where that is not known."""
-        if self.advertise is not None or self.peer_listen.host in _ANY_HOST:
+        if self.advertise is not None or self.peer_listen.host in ANY_HOST:
             return self.advertise
         return f"https://{self.peer_listen._replace(port=port)}"
 

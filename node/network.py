@@ -1,6 +1,6 @@
 """A network of nodes on this machine: chain parameters from a file, a genesis, keys, and a directory per node.
 
-Layout of a network directory, described by its `network.json`:
+Layout of a network directory, described by its `network.json` (where a node listens, by its own node.toml):
 
     genesis.json                what its chains grow from
     authority/                  key-1.pem admits and revokes members; ca-key.pem, ca.pem: for certificates; passphrase
@@ -16,18 +16,28 @@ import time
 import tomllib
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from difflib import get_close_matches
 from importlib import resources
 from pathlib import Path
 from typing import Any, NamedTuple
+from urllib.parse import urlsplit
 
 from pydantic import ValidationError
 
 from consensus import seal
 from consensus.credit_target import compute_weight
 from consensus.poca import check_params
-from ledger.errors import BadConfigFile, BadParameters, BusyDirectory, NoNetwork, NoSuchChain, UnusableDirectory
+from ledger.errors import (
+    BadConfigFile,
+    BadParameters,
+    BusyDirectory,
+    GridmeritError,
+    NoNetwork,
+    NoSuchChain,
+    NoSuchNode,
+    UnusableDirectory,
+)
 from ledger.genesis import ALL_CHAINS, Authority, Genesis, GenesisMember
 from ledger.hashing import tagged_hash
 from ledger.params import ChainParams, ConsensusParams
@@ -35,10 +45,11 @@ from ledger.signatures import SigningKey, generate_key
 from market.profile import Player, Profile, parse_profile
 from node.certificates import DAY_MS, LEAF_DAYS, Subject, issue, make_ca
 from node.clock import now_ms
-from node.config import save_genesis, section_at
+from node.config import ANY_HOST, ListenAddress, load_config, save_genesis, section_at
 from node.keystore import generate_passphrase, save_key, save_passphrase
 
 MAX_NODES = 10
+PORTS_APART = 100  # of a node's port for peers and that of its API
 CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
 GRID = "grid"
 DISPATCH = "dispatch"
@@ -71,7 +82,10 @@ class Host:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeEntry:
-    """A node of the network; `directory` is relative to the network's."""
+    """A node of the network; `directory` is relative to the network's.
+
+    The URLs are where it listens by its own node.toml, as it is when the network is loaded.
+    """
 
     name: str
     directory: str
@@ -136,6 +150,19 @@ class Network:
 
     def directory_of(self, node: NodeEntry) -> Path:
         return self.directory / node.directory
+
+    def choose_nodes(self, names: Sequence[str]) -> tuple[NodeEntry, ...]:
+        """The nodes of these names, all where there is none. Raises `NoSuchNode`."""
+        known = {node.name: node for node in self.nodes}
+        for name in names:
+            if name not in known:
+                raise NoSuchNode(name=name, directory=self.directory, known=", ".join(known))
+        return tuple(known[name] for name in names) if names else self.nodes
+
+    def key_file_of(self, member: str) -> str:
+        """Where a member's key is, relative to the network's directory."""
+        home = next((node.directory for node in self.nodes if node.name == member), None)
+        return f"keys/{member}.pem" if home is None else f"{home}/key.pem"
 
 
 # --- chain parameters ----------------------------------------------------------------------------
@@ -318,14 +345,16 @@ def new_network(
     seed: int | None = None,
     core_share_ppm: int = CORE_SHARE_PPM,
     disposable: bool = False,
+    base_port: int = 0,
 ) -> Network:
     """Write a network's genesis, keys and node directories.
 
     The profile's producers come first, then its consumers; the first `nodes` of them host and seal all chains, the
     others are clients. Or those do that `nodes` lists, which may be the grid company and the dispatcher, too. A
     scheduling chain has a dispatcher, and its lines are where the players are. With a `seed` all keys follow from it,
-    so that two networks have the same members: for rehearsals only. A `disposable` one may be attacked. Raises
-    `BusyDirectory`, `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
+    so that two networks have the same members: for rehearsals only. A `disposable` one may be attacked. Nodes listen
+    for peers on `base_port` and those after it, and for users on those `PORTS_APART` above; 0 takes ports that are free
+    now. Raises `BusyDirectory`, `UnusableDirectory`, `BadParameters` or a `ConfigError` of the key files.
     """
     for chain in params:
         check_params(chain)
@@ -347,7 +376,7 @@ def new_network(
     claim_directory(directory)
     save_genesis(genesis, directory / GENESIS_FILE)
     chains = sorted(genesis.chains, key=lambda chain: chain.kind != "trading")  # a node's first is what commands mean
-    entries = _make_node_entries(hosts, keys, [chain.name for chain in chains])
+    entries = _make_node_entries(hosts, keys, [chain.name for chain in chains], base_port)
     ca_pem = write_authority(directory / AUTHORITY_DIRECTORY, authority)
     for entry in entries:
         hosted = [chain.name for chain in chains if entry.hosts(chain.name)]
@@ -385,7 +414,8 @@ def load_network(directory: Path) -> Network:
             kinds=tuple(document["kinds"]),
             genesis=document["genesis"],
             nodes=tuple(
-                NodeEntry(**{**entry, "chains": tuple(entry.get("chains", ()))}) for entry in document["nodes"]
+                _locate(directory, NodeEntry(**{**entry, "chains": tuple(entry.get("chains", ()))}))
+                for entry in document["nodes"]
             ),
             players=tuple(PlayerEntry(**entry) for entry in document["players"]),
             dispatcher=None if dispatcher is None else DispatcherEntry(**dispatcher),
@@ -393,6 +423,27 @@ def load_network(directory: Path) -> Network:
     except (KeyError, TypeError):
         problem = "another version of gridmerit made this network; make a new one: gridmerit net new DIR"
         raise BadConfigFile(file=str(file), problems=problem) from None
+
+
+def _locate(directory: Path, entry: NodeEntry) -> NodeEntry:
+    """Where the node listens by its node.toml; one that is not here, or cannot be read, leaves what was when it was
+    made."""
+    try:
+        config = load_config(directory / entry.directory / "node.toml")
+    except GridmeritError:
+        return entry
+    return replace(
+        entry,
+        peer_url=config.advertise or _move(entry.peer_url, config.peer_listen),
+        api_url=_move(entry.api_url, config.api_listen),
+    )
+
+
+def _move(url: str, listen: ListenAddress) -> str:
+    """The URL at the address that is listened on, as far as that names one."""
+    parts = urlsplit(url)
+    host = listen._replace(host=parts.hostname or _HOST) if listen.host in ANY_HOST else listen
+    return url if listen.port == 0 else f"{parts.scheme}://{host}"
 
 
 def deal_positions(scheduling: ChainParams | None, players: Sequence[str]) -> dict[str, str]:
@@ -526,9 +577,13 @@ def _make_player_entries(
 
 
 def _make_node_entries(
-    hosts: Sequence[Host], keys: dict[str, SigningKey], chains: Sequence[str]
+    hosts: Sequence[Host], keys: dict[str, SigningKey], chains: Sequence[str], base_port: int
 ) -> tuple[NodeEntry, ...]:
-    ports = find_free_ports(2 * len(hosts))
+    count = len(hosts)
+    if base_port:
+        ports = [first + index for first in (base_port, base_port + PORTS_APART) for index in range(count)]
+    else:
+        ports = find_free_ports(2 * count)
     return tuple(
         NodeEntry(
             name=host.name,
@@ -538,7 +593,7 @@ def _make_node_entries(
             api_url=f"http://{_HOST}:{api_port}",
             chains=() if all(map(host.hosts, chains)) else tuple(filter(host.hosts, chains)),
         )
-        for host, peer_port, api_port in zip(hosts, ports[::2], ports[1::2], strict=True)
+        for host, peer_port, api_port in zip(hosts, ports[:count], ports[count:], strict=True)
     )
 
 

@@ -60,6 +60,7 @@ HINTS: dict[str, str] = {
     "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
     "NoNetwork": "gridmerit net new {directory}",
     "NobodyToAttack": "gridmerit net new --disposable DIR --nodes 4",
+    "NoSuchNode": "gridmerit net status {directory}",
     "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
     "OverLineQuota": "gridmerit market quota {period}, and an order within it",
     "OverQuota": "gridmerit market quota {period}, and orders within it",

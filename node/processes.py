@@ -13,11 +13,13 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import GridmeritError, NodeFailed
+from ledger.errors import GridmeritError, MembershipEnded, NodeFailed
 from node.answers import ChainOutage, NodeStatus
 from node.client import Client
 from node.clock import steady_ms
+from node.log_files import LOG_FILE, read_last_lines
 from node.network import Network, NodeEntry
+from node.pid_file import PID_FILE, is_held, read_pid
 
 _HEALTHY_WITHIN_MS = 30_000
 _GRACE_MS = 10_000
@@ -48,13 +50,10 @@ class NetworkStart:
 
 
 def find_pid(network: Network, node: NodeEntry) -> int | None:
-    """The node's process, None where it is not running (a stale pid file does not count)."""
+    """The node's process, whoever has started it; None where it is not running (a stale pid file does not count)."""
     home = network.directory_of(node)
-    try:
-        pid = int((home / "node.pid").read_text(encoding="ascii"))
-    except (OSError, ValueError):
-        return None
-    return pid if _is_running(pid, home) else None
+    pid = read_pid(home)
+    return pid if pid is not None and _is_running(pid, home) else None
 
 
 def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start",)) -> bool:
@@ -68,7 +67,7 @@ def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start"
     root = str(Path(__file__).resolve().parent.parent)
     path = os.pathsep.join(filter(None, [root, os.environ.get("PYTHONPATH", "")]))
     try:
-        with (home / "node.log").open("ab") as log:
+        with (home / LOG_FILE).open("ab") as log:
             process = subprocess.Popen(
                 [sys.executable, "-P", "-m", "node", *verb, str(home)],
                 stdin=subprocess.DEVNULL,
@@ -77,7 +76,7 @@ def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start"
                 env={**os.environ, "PYTHONPATH": path},
                 start_new_session=True,
             )
-        (home / "node.pid").write_text(f"{process.pid}\n", encoding="ascii")
+        (home / PID_FILE).write_text(f"{process.pid}\n", encoding="ascii")
     except OSError as error:
         raise _failed(network, node, f"could not be started ({error})") from None
     while process.poll() is None and find_pid(network, node) is None:
@@ -85,20 +84,24 @@ def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start"
     return True
 
 
-async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS) -> NetworkStart:
-    """Start every node that does not run, and wait until all are connected on the chains that they run.
+async def start_network(
+    network: Network, nodes: Sequence[NodeEntry] | None = None, *, within_ms: int = _HEALTHY_WITHIN_MS
+) -> NetworkStart:
+    """Start those of the `nodes` (all, where they are not given) that do not run, and wait until they are connected
+    with each other, and with all others that run, on the chains that they run.
 
     Raises `NodeFailed` where one ends or does not become healthy in time. Then, and when interrupted, those that were
     started are stopped again.
     """
     started: list[NodeEntry] = []
+    wanted = network.nodes if nodes is None else nodes
     try:
-        for node in network.nodes:
+        for node in wanted:
             if start_node(network, node):
                 started.append(node)
-        states = await _wait_until_healthy(network, steady_ms() + within_ms)
+        states = await _wait_until_healthy(network, wanted, steady_ms() + within_ms)
     except NodeFailed as error:
-        raise _stop_again(network, started, error) from None
+        raise _stop_again(network, wanted, started, error) from None
     except BaseException:
         stop_nodes(network, started)
         raise
@@ -106,14 +109,16 @@ async def start_network(network: Network, *, within_ms: int = _HEALTHY_WITHIN_MS
     return NetworkStart(started=[node.name for node in started], outages=outages)
 
 
-async def _wait_until_healthy(network: Network, deadline_ms: int) -> list[NodeState]:
+async def _wait_until_healthy(network: Network, nodes: Sequence[NodeEntry], deadline_ms: int) -> list[NodeState]:
     connected: set[str] = set()
     while True:
-        states = [await get_state(network, node) for node in network.nodes]
+        seen = [await get_state(network, node) for node in network.nodes]
+        states = [state for state in seen if state.entry in nodes]
         ended = [state for state in states if state.pid is None]
         if ended:
             raise _failed(network, ended[0].entry, "ended before it was healthy")
-        impaired = {state.entry.key for state in states if state.status and state.status.outages}
+        impaired = {state.entry.key for state in seen if state.status and state.status.outages}
+        impaired |= {state.entry.key for state in seen if state.status is None and state.entry not in nodes}
         connected |= {state.entry.name for state in states if is_healthy(network, state, but=impaired)}
         waiting = [state for state in states if state.entry.name not in connected]
         if not waiting:
@@ -123,9 +128,11 @@ async def _wait_until_healthy(network: Network, deadline_ms: int) -> list[NodeSt
         await asyncio.sleep(_POLL_S)
 
 
-def _stop_again(network: Network, started: Sequence[NodeEntry], error: NodeFailed) -> NodeFailed:
+def _stop_again(
+    network: Network, wanted: Sequence[NodeEntry], started: Sequence[NodeEntry], error: NodeFailed
+) -> NodeFailed:
     """The same, and what became of the others: why those that ended did so, which were stopped again, which run."""
-    others = [node for node in network.nodes if node.name != error.values["name"]]
+    others = [node for node in wanted if node.name != error.values["name"]]
     ended = [node for node in others if find_pid(network, node) is None]
     stop_nodes(network, started)
     stopped = [node.name for node in others if node in started and node not in ended]
@@ -157,9 +164,17 @@ def is_healthy(network: Network, state: NodeState, *, but: Collection[str] = ())
 
 
 def _list_lost(network: Network, status: NodeStatus, but: Collection[str] = ()) -> list[str]:
-    """Names of the network's other nodes that a node is not connected to; a node.toml may have more peers."""
+    """Names of the network's other nodes that a node is not connected to and should be.
+
+    A node.toml may have more peers; and between nodes whose member has gone and the others there is nothing to say.
+    """
     own = {node.key for node in network.nodes} - set(but)
-    return [peer["name"] for peer in status.peers if not peer["connected"] and peer["key"] in own]
+    return [
+        peer["name"]
+        for peer in status.peers
+        if not (peer["connected"] or peer["has_ended"] or peer["refusal"] == MembershipEnded.__name__)
+        and peer["key"] in own
+    ]
 
 
 def stop_network(network: Network, *, grace_ms: int = _GRACE_MS) -> dict[str, str]:
@@ -181,17 +196,15 @@ def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = 
             _wait_until_gone(pid, homes[name], steady_ms() + grace_ms)
             outcome[name] = "killed"
     for home in homes.values():
-        (home / "node.pid").unlink(missing_ok=True)
+        (home / PID_FILE).unlink(missing_ok=True)
     return outcome
 
 
 def read_log_tail(home: Path, lines: int = _LOG_TAIL_LINES) -> str:
     """The last lines of a node's log."""
-    try:
-        text = (home / "node.log").read_text(encoding="utf-8", errors="replace")
-    except OSError:
+    if not (home / LOG_FILE).exists():
         return "(no log)"
-    return " | ".join(text.strip().splitlines()[-lines:]) or "(empty log)"
+    return " | ".join(read_last_lines(home, lines)) or "(empty log)"
 
 
 def _failed(network: Network, node: NodeEntry, detail: str) -> NodeFailed:
@@ -220,7 +233,7 @@ def _is_running(pid: int, home: Path) -> bool:
         os.kill(pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
-    return str(home.resolve()) in _command_line(pid)
+    return is_held(home) or str(home.resolve()) in _command_line(pid)
 
 
 def _command_line(pid: int) -> str:

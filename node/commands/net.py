@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
@@ -14,16 +15,17 @@ from node.commands import Group
 from node.commands.market_tables import tell_failure
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_names
-from node.output import emit, facts, format_points, format_span, json_option, note, table
-from node.silences import find_silence
+from node.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
+from node.silences import find_exclusion, find_silence
 
 if TYPE_CHECKING:
     from ledger.params import ChainParams
     from node.answers import ChainStatus, GateInfo, NodeStatus
-    from node.network import Network
+    from node.network import Network, NodeEntry
     from node.processes import NodeState
 
 _PPM = 1_000_000
+_BASE_PORT = 9_100
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 
 
@@ -36,6 +38,7 @@ def command() -> None:
       gridmerit net new mynet --nodes 4
       gridmerit net up mynet
       gridmerit net status mynet
+      gridmerit net logs -f mynet wind-122
       gridmerit net down mynet
     """
 
@@ -63,6 +66,13 @@ def command() -> None:
     " bft.  [default: PBFT on du1, poca on the others]",
 )
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
+@click.option(
+    "--base-port",
+    type=click.IntRange(0, 65_000),
+    default=_BASE_PORT,
+    show_default=True,
+    help="The first node's port for peers; its API's is 100 above, and each further node's one more. 0: any free ones.",
+)
 @click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
 @click.option("--disposable", is_flag=True, help="Mark the network, for ever, as one that gridmerit attack may attack.")
 @click.option("--compose", is_flag=True, help="Write a compose file for as many containers instead, and nothing else.")
@@ -80,6 +90,7 @@ def new(
     params_set: str,
     engine: str | None,
     period_ms: int | None,
+    base_port: int,
     seed: int | None,
     disposable: bool,
     compose: bool,
@@ -98,6 +109,9 @@ def new(
     Under poca the starting difficulty follows from this machine's measured search rate, so that blocks come at their
     interval. Under pbft there is nothing to search: more than two thirds of the nodes agree on each block.
 
+    Accounts are printed with what is in them, and where their keys are. Each node's ports stand in its own node.toml;
+    two networks with the same ones cannot run at one time.
+
     With --compose, the organisations are the dispatch centre, the grid company and then the players. What is written is
     DIRECTORY/docker-compose.yml; keys, certificates and the genesis are made by a service of it, when it starts.
 
@@ -112,7 +126,8 @@ def new(
     """
     if compose:
         others = (chains, period_ms, seed)
-        if params_set != "recommended" or disposable or any(option is not None for option in others):
+        is_moved = base_port != _BASE_PORT
+        if params_set != "recommended" or disposable or is_moved or any(option is not None for option in others):
             raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
         _write_compose(directory, nodes, players, engine)
         return
@@ -124,9 +139,18 @@ def new(
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     profile = load_packaged_profile()
-    network = new_network(directory, nodes=nodes, params=params, profile=profile, seed=seed, disposable=disposable)
+    network = new_network(
+        directory,
+        nodes=nodes,
+        params=params,
+        profile=profile,
+        seed=seed,
+        disposable=disposable,
+        base_port=base_port,
+    )
     attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
-    emit({**describe(network), "disposable": disposable}, _render_new(network, params) + attack)
+    document = {**describe(network), "disposable": disposable, "accounts": _list_accounts(network)}
+    emit(document, _render_new(network, params) + attack)
 
 
 def _choose_params(
@@ -214,7 +238,7 @@ def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",
     ]
-    lines += [_render_players(network), ""]
+    lines += [_render_players(network), "", _render_accounts(network), ""]
     return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
 
 
@@ -227,6 +251,38 @@ def _render_players(network: Network) -> str:
         for player in network.players
     ]
     return table(["player", "role", *(["line"] if has_lines else []), "by node"], rows, left=(0, 1, 2, 3))
+
+
+def _list_accounts(network: Network) -> list[dict[str, Any]]:
+    """Every member of the genesis: what it has, and where its key is."""
+    from ledger.hashing import address_of, show_address
+    from node.config import load_genesis
+
+    return [
+        {
+            "name": member.name,
+            "role": member.role,
+            "address": show_address(address_of(member.key)),
+            "balance_uyuan": member.balance_uyuan,
+            "key_file": network.key_file_of(member.name),
+        }
+        for member in load_genesis(network.genesis_path).members
+    ]
+
+
+def _render_accounts(network: Network) -> str:
+    accounts = [account for account in _list_accounts(network) if account["role"] != "device"]
+    rows = [
+        (account["name"], account["role"], format_yuan(account["balance_uyuan"]), account["address"])
+        for account in accounts
+    ]
+    keys = facts(
+        [
+            ("keys", f"{network.directory}/keys/NAME.pem, of who runs a node {network.directory}/nodes/NAME/key.pem"),
+            ("meters", "meter-NAME, each with a key of its own and no money"),
+        ]
+    )
+    return f"{table(['account', 'role', 'yuan', 'address'], rows, left=(0, 1, 3))}\n\n{keys}"
 
 
 def _find_positions(network: Network) -> dict[str, str]:
@@ -269,34 +325,98 @@ def _name_chains(network: Network) -> str:
 
 @command.command("up")
 @click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
 @json_option
 @click.pass_context
-def up(ctx: click.Context, directory: Path) -> None:
-    """Start the nodes that do not run, and wait until all are connected.
+def up(ctx: click.Context, directory: Path, names: tuple[str, ...]) -> None:
+    """Start the nodes that do not run, all or those named, and wait until they are connected.
 
-    Each node is a process of its own; its output goes to `node.log` in its directory. Running nodes are left alone.
-    Where one does not come up, those that were started are stopped again. Where one comes up without a chain, whose
-    store is damaged, all go on running, and the exit code is 4.
+    Each node is a process of its own; its output goes to `node.log` in its directory. Running nodes are left alone,
+    also those that were started by hand, with gridmerit start. Where one does not come up, those that were started are
+    stopped again. Where one comes up without a chain, whose store is damaged, all go on running; the exit code is 4.
 
     \b
-    Example:
+    Examples:
       gridmerit net up mynet
+      gridmerit net up mynet wind-122
     """
     from node.network import load_network
-    from node.processes import start_network
 
     network = load_network(directory)
-    start = run_async(start_network(network))
-    already = [node.name for node in network.nodes if node.name not in start.started]
-    lines = [f"started {', '.join(start.started)}" if start.started else "all nodes were running already"]
-    if start.started and already:
-        lines.append(f"already running: {', '.join(already)}")
+    _start(ctx, network, network.choose_nodes(names))
+
+
+def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> None:
+    from node.processes import start_network
+
+    start = run_async(start_network(network, nodes))
+    already = [node.name for node in nodes if node.name not in start.started]
+    lines = [f"started {', '.join(start.started)}"] if start.started else []
+    if already:
+        lines.append(f"running already: {', '.join(already)}")
     lines += [f"{name} runs without {outage.chain}: {outage.message}" for name, outage in start.outages]
-    lines.append(f"next: gridmerit net status {directory}")
+    lines.append(f"next: gridmerit net status {network.directory}")
     out = [{"node": name, **to_plain(outage)} for name, outage in start.outages]
     emit({"started": start.started, "already_running": already, "out": out}, "\n".join(lines))
     if start.outages:
         ctx.exit(ChainOut.exit_code)
+
+
+@command.command("restart")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
+@click.option("--grace", "grace_s", type=click.IntRange(0, 600), default=10, show_default=True, help="Seconds to wait.")
+@json_option
+@click.pass_context
+def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s: int) -> None:
+    """Stop nodes, all or those named, and start them again, by what stands in their node.toml now.
+
+    \b
+    Examples:
+      gridmerit net restart mynet wind-122
+      gridmerit net restart mynet
+    """
+    from node.network import load_network
+    from node.processes import stop_nodes
+
+    network = load_network(directory)
+    nodes = network.choose_nodes(names)
+    stop_nodes(network, nodes, grace_ms=1_000 * grace_s)
+    _start(ctx, network, nodes)
+
+
+@command.command("logs")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("name", metavar="NODE")
+@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many.")
+@json_option
+def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
+    """The last lines of a node's log, each an event in JSON as it was written; with --json they are one list.
+
+    The log of a node that gridmerit net has started is node.log in its directory; a full one is kept as node.log.1 and
+    so on (`log_file_bytes`, `log_files` under [limits] of node.toml). What was started by hand logs to where it was.
+
+    \b
+    Examples:
+      gridmerit net logs mynet wind-122
+      gridmerit net logs -f mynet wind-122
+    """
+    from node.log_files import follow, read_last_lines
+    from node.network import load_network
+
+    network = load_network(directory)
+    [node] = network.choose_nodes([name])
+    home = network.directory_of(node)
+    added = follow(home)  # from here on, so that nothing falls between the two
+    last = read_last_lines(home, lines)
+    if not follows:
+        emit({"node": name, "lines": last}, "\n".join(last))
+        return
+    click.echo("".join(f"{line}\n" for line in last), nl=False)
+    for chunk in added:
+        click.echo(chunk, nl=False)
+        sys.stdout.flush()
 
 
 @command.command("status")
@@ -385,8 +505,10 @@ def _render_failures(states: Sequence[NodeState]) -> list[str]:
 
 
 def _name_state(state: NodeState, chain: ChainStatus) -> str:
-    silence = find_silence(chain)
+    assert state.status is not None, "the chain is of it"
+    silence, exclusion = find_silence(chain), find_exclusion(state.status)
     found = [state.problem, "syncing" if chain.syncing else "", silence.state if silence else ""]
+    found.append(exclusion.state if exclusion else "")
     return ", ".join(filter(None, found)) or "ok"
 
 
@@ -397,18 +519,20 @@ def _count_connected(status: NodeStatus, chain: str) -> int:
 
 @command.command("down")
 @click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
 @click.option("--grace", "grace_s", type=click.IntRange(0, 600), default=10, show_default=True, help="Seconds to wait.")
 @json_option
-def down(directory: Path, grace_s: int) -> None:
-    """Ask the nodes to end, wait for them, and end those that do not.
+def down(directory: Path, names: tuple[str, ...], grace_s: int) -> None:
+    """Ask nodes to end, all or those named, wait for them, and end those that do not.
 
     \b
-    Example:
+    Examples:
       gridmerit net down mynet
+      gridmerit net down mynet wind-122
     """
     from node.network import load_network
-    from node.processes import stop_network
+    from node.processes import stop_nodes
 
     network = load_network(directory)
-    outcome = stop_network(network, grace_ms=1_000 * grace_s)
+    outcome = stop_nodes(network, network.choose_nodes(names), grace_ms=1_000 * grace_s)
     emit(outcome, "\n".join(f"{name}: {what}" for name, what in outcome.items()))

@@ -56,7 +56,9 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     """
     from node.config import load_config
     from node.descriptors import raise_limit
+    from node.log_files import LOG_FILE, RotatedOutput, is_output
     from node.logs import flush_logging, setup_logging
+    from node.pid_file import PidFile
     from node.turns import TimedLoop
 
     file = directory if directory.name == "node.toml" else directory / "node.toml"
@@ -64,11 +66,14 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
         raise NotANode(directory=file.parent)
     config = load_config(file)
     raise_limit()
-    setup_logging(config.log_level, as_json=not sys.stderr.isatty())
+    log = file.with_name(LOG_FILE)
+    limits = config.limits
+    rotated = RotatedOutput(log, max_bytes=limits.log_file_bytes, kept=limits.log_files) if is_output(log) else None
+    setup_logging(config.log_level, as_json=not sys.stderr.isatty(), output=rotated)
     share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
     sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
     try:
-        with asyncio.Runner(loop_factory=TimedLoop) as runner:
+        with PidFile(file.parent), asyncio.Runner(loop_factory=TimedLoop) as runner:
             number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
     finally:
         flush_logging()  # so that an error is what a log ends with

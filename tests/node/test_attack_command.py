@@ -27,7 +27,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Four nodes that nobody minds losing, with the trading chain alone; they do not run."""
     home = tmp_path_factory.mktemp("victims") / "net"
     options = ["--disposable", "--nodes", "4", "--chains", "jy1", "--period-ms", "12000"]
-    assert run(["net", "new", str(home), *options]) == 0
+    assert run(["net", "new", str(home), "--base-port", "0", *options]) == 0
     yield home
     run(["net", "down", str(home)])
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -15,6 +16,7 @@ import click
 import pytest
 
 from ledger.errors import InsufficientBalance, NoPeriod, PlanTooLate, WrongHeight
+from ledger.hashing import show_address
 from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
@@ -23,7 +25,8 @@ from node.commands.market import choose_open
 from node.commands.values import parse_kwh, parse_yuan
 from node.config import load_config
 from node.guard_file import GuardFile
-from node.network import load_chain_params, load_packaged_profile, new_network
+from node.keystore import load_key, load_passphrase
+from node.network import load_chain_params, load_network, load_packaged_profile, new_network
 from node.output import (
     format_count,
     format_error,
@@ -368,8 +371,62 @@ def test_net_new_with_one_chain_or_three(gridmerit: Run, tmp_path: Path) -> None
     assert not (tmp_path / "none").exists()
 
 
+def test_net_new_chooses_ports_from_one_on_and_prints_accounts_without_their_secrets(
+    gridmerit: Run, tmp_path: Path
+) -> None:
+    code, out, _ = gridmerit("net", "new", tmp_path / "net", "--nodes", "2", "--chains", "jy1", "--json")
+    document = json.loads(out)
+    assert code == 0
+    assert [(node["peer"], node["api"]) for node in document["nodes"]] == [
+        ("https://127.0.0.1:9100", "http://127.0.0.1:9200"),
+        ("https://127.0.0.1:9101", "http://127.0.0.1:9201"),
+    ]
+    accounts = {account["name"]: account for account in document["accounts"]}
+    assert len(accounts) == 21
+    for name, account in accounts.items():
+        file = tmp_path / "net" / account["key_file"]
+        key = load_key(file, load_passphrase(file.with_name("passphrase")))
+        assert account["address"] == show_address(key.address)
+        assert key.seed.hex() not in out
+        assert account["balance_uyuan"] == (5_000_000_000 if account["role"] in ("producer", "consumer") else 0), name
+
+    words = ("--nodes", "1", "--chains", "jy1", "--base-port", "21000")
+    code, out, _ = gridmerit("net", "new", tmp_path / "other", *words)
+    assert "http://127.0.0.1:21100  https://127.0.0.1:21000" in out
+    table = out[out.index("account ") :]
+    assert re.search(r"^homes-1 +consumer +5,000\.00  0x[0-9a-f]{40}$", table, re.MULTILINE)
+    assert f"keys    {tmp_path}/other/keys/NAME.pem" in table
+    assert "meter-homes-1" not in table
+    assert max(map(len, table[: table.index("\n\n")].splitlines())) <= 80
+
+
+def test_a_node_that_a_network_does_not_have_is_told(gridmerit: Run, network: Path) -> None:
+    for words in (("up",), ("down",), ("restart",), ("logs",)):
+        code, _, err = gridmerit("net", *words, network, "pv-102")
+        assert code == 5
+        assert f"error[NoSuchNode] the network in {network} has no node 'pv-102', it has pv-101" in err
+        assert f"try: gridmerit net status {network}" in err
+
+
+def test_where_a_node_listens_is_said_by_its_own_node_toml_alone(network: Path) -> None:
+    [node] = load_network(network).nodes
+    file = network / node.directory / "node.toml"
+    text = file.read_text()
+    listen = load_config(file)
+    file.write_text(
+        text.replace(f'"{listen.peer_listen}"', '"0.0.0.0:7001"').replace(f'"{listen.api_listen}"', '"127.0.0.2:7002"')
+    )
+    [moved] = load_network(network).nodes
+    assert (moved.peer_url, moved.api_url) == ("https://127.0.0.1:7001", "http://127.0.0.2:7002")
+    file.write_text('advertise = "https://example.org:7003"\n' + file.read_text())
+    [advertised] = load_network(network).nodes
+    assert advertised.peer_url == "https://example.org:7003"
+    file.write_text("data_dri = 1")
+    assert load_network(network).nodes == (node,), "as it was made, where the file says nothing"
+
+
 def test_doctor_warns_of_a_peer_that_shares_no_chain(gridmerit: Run, tmp_path: Path) -> None:
-    gridmerit("net", "new", tmp_path / "net", "--nodes", "2", "--chains", "jy1")
+    gridmerit("net", "new", tmp_path / "net", "--nodes", "2", "--chains", "jy1", "--base-port", "0")
     home = tmp_path / "net" / "nodes" / "pv-101"
     text = (home / "node.toml").read_text()
     (home / "node.toml").write_text(text + 'chains = ["lh1"]\n')

@@ -28,7 +28,7 @@ def running(tmp_path: Path) -> Iterator[Path]:
     """Three nodes with the trading chain alone, under PBFT: there everybody's turn to lead comes soon."""
     home = tmp_path / "net"
     options = ["--chain-params", "bft", "--nodes", "3", "--chains", "jy1", "--period-ms", "2000", "--seed", "5"]
-    assert run(["net", "new", str(home), *options]) == 0
+    assert run(["net", "new", str(home), "--base-port", "0", *options]) == 0
     try:
         assert run(["net", "up", str(home)]) == 0
         yield home

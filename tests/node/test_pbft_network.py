@@ -27,7 +27,7 @@ def agreed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """Four nodes that run, with the trading chain alone."""
     home = tmp_path_factory.mktemp("agreed") / "net"
     options = ["--engine", "pbft", "--nodes", "4", "--chains", "jy1", "--period-ms", "24000", "--seed", "3"]
-    assert run(["net", "new", str(home), *options]) == 0
+    assert run(["net", "new", str(home), "--base-port", "0", *options]) == 0
     try:
         assert run(["net", "up", str(home)]) == 0
         yield home

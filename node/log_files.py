@@ -1,0 +1,125 @@
+"""The log files of a node's directory: `node.log`, and what was there before as `node.log.1` and so on.
+
+The process whose output goes to `node.log` begins a new one itself when it is full.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
+from typing import BinaryIO
+
+LOG_FILE = "node.log"
+_POLL_S = 0.2
+_CHUNK_BYTES = 1 << 16
+
+
+class RotatedOutput:
+    """This process's stderr, and its stdout where both go to one file, which `path` names.
+
+    Once the file has `max_bytes` a new one is begun, and of the old ones the last `kept` stay.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, kept: int) -> None:
+        self._path = path
+        self._max_bytes = max_bytes
+        self._kept = kept
+
+    def write(self, text: str) -> object:
+        return sys.stderr.write(text)
+
+    def flush(self) -> None:
+        sys.stderr.flush()
+        if os.fstat(sys.stderr.fileno()).st_size >= self._max_bytes:
+            self._begin_anew()
+
+    def _begin_anew(self) -> None:
+        for number in range(self._kept - 1, 0, -1):
+            with suppress(FileNotFoundError):
+                _older(self._path, number).replace(_older(self._path, number + 1))
+        old = os.fstat(sys.stderr.fileno())
+        self._path.replace(_older(self._path, 1))
+        file = os.open(self._path, os.O_WRONLY | os.O_APPEND | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        try:
+            for output in (sys.stdout, sys.stderr):
+                if os.path.samestat(os.fstat(output.fileno()), old):
+                    output.flush()
+                    os.dup2(file, output.fileno())
+        finally:
+            os.close(file)
+
+
+def is_output(path: Path) -> bool:
+    """Whether this process's stderr goes to a file."""
+    try:
+        return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
+    except (OSError, ValueError):
+        return False
+
+
+def read_last_lines(directory: Path, count: int) -> list[str]:
+    """The last lines of a node's log, as far back as the file before the present one."""
+    path = directory / LOG_FILE
+    lines = _read(path).splitlines()
+    if len(lines) < count:
+        lines = [*_read(_older(path, 1)).splitlines(), *lines]
+    return lines[-count:] if count else []
+
+
+def follow(directory: Path) -> Iterator[bytes]:
+    """What is added to a node's log from now on, through as many files as it takes, without an end."""
+    path = directory / LOG_FILE
+    file = _open(path)
+    if file is not None:
+        file.seek(0, os.SEEK_END)
+    return _follow(path, file)
+
+
+def _follow(path: Path, file: BinaryIO | None) -> Iterator[bytes]:
+    try:
+        while True:
+            if file is not None:
+                while chunk := file.read(_CHUNK_BYTES):
+                    yield chunk
+            if file is None or not _is_at(path, file):
+                rest = b"" if file is None else file.read()
+                if rest:
+                    yield rest
+                if (newer := _open(path)) is not None:
+                    if file is not None:
+                        file.close()
+                    file = newer
+                    continue
+            time.sleep(_POLL_S)
+    finally:
+        if file is not None:
+            file.close()
+
+
+def _older(path: Path, number: int) -> Path:
+    return path.with_name(f"{path.name}.{number}")
+
+
+def _open(path: Path) -> BinaryIO | None:
+    with suppress(OSError):
+        return path.open("rb")
+    return None
+
+
+def _is_at(path: Path, file: BinaryIO) -> bool:
+    """Whether the path still names the file; where it names none for now, a new one is about to come."""
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except FileNotFoundError:
+        return True
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return ""
