@@ -137,9 +137,10 @@ class MarketParams(Section):
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
     period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
-    "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price. Of the
-    periods that are over, the records of the latest `retained_periods` stay in the state. With `audit` "required" a
-    trade list binds only if the authority has countersigned it before the deadline.
+    "credit-weighted" alone. Where not all of equal orders can be served, `ties` says whether the earlier is, or all in
+    proportion to their volumes (`market.ties`). `wheeling_uyuan_per_kwh` counts where no scheduling chain says each
+    area's price. Of the periods that are over, the records of the latest `retained_periods` stay in the state. With
+    `audit` "required" a trade list binds only if the authority has countersigned it before the deadline.
     """
 
     open_ppm: Positive = 3_000_000
@@ -160,6 +161,7 @@ class MarketParams(Section):
     k_ppm: Ppm = 500_000
     weights: MatchingWeights = MatchingWeights()
     audit: Literal["required", "none"] = "none"
+    ties: Literal["time", "pro-rata"] = "time"
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:

@@ -71,6 +71,7 @@ OTHER_VALUES = {
         "k_ppm": 1,
         "weights": MatchingWeights(position_ppm=1),
         "audit": "required",
+        "ties": "pro-rata",
     },
 }
 OTHER_VALUES["scheduling"] = {
