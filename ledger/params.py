@@ -105,6 +105,7 @@ class ConsensusParams(Section):
     view_timeout_ms: Positive = 2_000  # pbft: how long the first view may take; twice as long in each further one …
     view_timeout_max_ms: Positive = 60_000  # … up to this
     empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
+    gate_tolerance_ms: Natural = 0  # a block dated before a gate and seen so long after it is late; 0: none is
 
     @model_validator(mode="after")
     def _check(self) -> ConsensusParams:

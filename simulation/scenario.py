@@ -89,6 +89,7 @@ SCENARIOS: dict[str, str] = {
     "eclipse": "simulation.scenarios.eclipse:ECLIPSE",
     "equivocation": "simulation.scenarios.equivocation:EQUIVOCATION",
     "false-head": "simulation.scenarios.false_head:FALSE_HEAD",
+    "last-look": "simulation.scenarios.last_look:LAST_LOOK",
     "long-range": "simulation.scenarios.long_range:LONG_RANGE",
     "partition": "simulation.scenarios.partition:PARTITION",
     "selfish": "simulation.scenarios.selfish:SELFISH",
