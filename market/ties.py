@@ -65,6 +65,9 @@ def clear_pro_rata(match: Match, orders: Sequence[Order], rank: Rank, lottery: b
     """
     lots = Lots.draw(lottery, [order.owner for order in orders])
     book = lots.line_up(orders)
+    trades = match(book)
+    if not _has_ties(book, _sum_fills(trades), rank):
+        return trades
     rationed_wh = ration(book, _fill_ownerless(match, book), rank, lots)
     trades = match(cut(book, rationed_wh))
     stuck = _find_stuck(book, rationed_wh, trades)
@@ -75,6 +78,19 @@ def clear_pro_rata(match: Match, orders: Sequence[Order], rank: Rank, lottery: b
         apart = [order for order in rest if (order.owner == stuck) == (order.side == owned_side)]
         trades += match(cut(apart, ration(apart, _sum_fills(match(apart)), rank, lots)))
     return _merge([*trades, *match(_leave(book, trades))])
+
+
+def _has_ties(book: Iterable[Order], filled_wh: Mapping[int, int], rank: Rank) -> bool:
+    """Whether an order lacks something while an equal one of another owner has any."""
+    short: dict[tuple[int, ...], set[Address]] = {}
+    served: list[Order] = []
+    for order in book:
+        filled = filled_wh.get(order.order_id, 0)
+        if filled < order.volume_wh:
+            short.setdefault((order.side, *rank(order)), set()).add(order.owner)
+        if filled:
+            served.append(order)
+    return any(short.get((order.side, *rank(order)), set()) - {order.owner} for order in served)
 
 
 def ration(book: Iterable[Order], filled_wh: Mapping[int, int], rank: Rank, lots: Lots) -> dict[int, int]:
