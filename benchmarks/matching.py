@@ -13,6 +13,8 @@ from timeit import Timer
 from benchmarks.table import Row, print_table
 from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
+from market.rules import ClearingContext, clear_price_time
+from market.ties import Match, make_lottery
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)
@@ -48,6 +50,18 @@ def make_wall(count: int) -> list[Order]:
     return book
 
 
+def make_ties(count: int) -> list[Order]:
+    """The same book with a hundred prices, so that a hundred and more orders share what is left at the last one."""
+    return [
+        order._replace(price_uyuan_per_kwh=order.price_uyuan_per_kwh // 2_000 * 2_000) for order in make_book(count)
+    ]
+
+
+def share_pro_rata(orders: list[Order]) -> list[Trade]:
+    """The rule of the recommended set."""
+    return clear_price_time(orders, ClearingContext(lottery=make_lottery(bytes(32), 1)))
+
+
 def match_by_heap(orders: list[Order]) -> list[Trade]:
     """The baseline: the same price-time rule on two heaps, without the self-trade rule."""
     bids = [(-o.price_uyuan_per_kwh, o.placed_at, o.order_id, o.owner, o.volume_wh) for o in orders if not o.side]
@@ -73,11 +87,11 @@ def match_by_heap(orders: list[Order]) -> list[Trade]:
         left -= volume
 
 
-def measure(name: str, book: list[Order], *, collector: bool = False) -> Row:
+def measure(name: str, book: list[Order], *, collector: bool = False, match: Match = match_price_time) -> Row:
     """Orders per second of the better of several runs, the two matchers taking turns."""
     repeats = max(4, min(50, 1_000_000 // len(book)))
     setup = "import gc; gc.enable()" if collector else "pass"
-    ours, heap = Timer(lambda: match_price_time(book), setup), Timer(lambda: match_by_heap(book), setup)
+    ours, heap = Timer(lambda: match(book), setup), Timer(lambda: match_by_heap(book), setup)
     seconds = [(ours.timeit(1), heap.timeit(1)) for _ in range(repeats)]
     best, best_heap = map(min, zip(*seconds, strict=True))
     return Row(name, len(book) / best, "orders/s", HEAP, best_heap / best)
@@ -87,6 +101,8 @@ def run(quick: bool = False) -> list[Row]:
     rows = [measure(f"matching, {count:,} orders", make_book(count)) for count in (QUICK_SIZES if quick else SIZES)]
     wall = QUICK_SIZES[-1] if quick else 100_000
     rows.append(measure(f"matching, {wall:,} orders, one owner in front on both sides", make_wall(wall)))
+    name = f"matching, {wall:,} orders, a hundred prices, equals pro rata"
+    rows.append(measure(name, make_ties(wall), match=share_pro_rata))
     largest = QUICK_SIZES[-1] if quick else SIZES[-1]
     rows.append(measure(f"matching, {largest:,} orders, collector on", make_book(largest), collector=True))
     return rows

@@ -106,6 +106,7 @@ class Pbft:
         self._ballots = Ballots()
         self._is_decided = False
         self._verdicts: dict[bytes, bool] = {}
+        self._late: set[bytes] = set()
         self._reported_height = 0
         self._repeat_at_ms: int | None = None
         self._is_late = False  # whether it has taken so long that what may have been lost was said again
@@ -115,6 +116,7 @@ class Pbft:
         self._view = view
         self._proposal: bytes | None = None
         self._source: Peer | None = None  # where the proposal came from
+        self._is_again = False  # whether a quorum has prepared the proposal in an earlier view
         self._new_view: tuple[ViewChange, ...] = ()  # if this replica leads the view
         self._deadline_ms: int | None = None
 
@@ -206,8 +208,13 @@ class Pbft:
             self._prepare()
         return self._finish(now_ms)
 
-    def accept(self, block_hash: bytes, now_ms: int) -> list[Effect]:
-        """The node has that block, and it is a valid one on the head."""
+    def accept(self, block_hash: bytes, now_ms: int, *, is_late: bool = False) -> list[Effect]:
+        """The node has that block, and it is a valid one on the head.
+
+        One that is `is_late` by this node's clock it does not prepare, unless a quorum has in an earlier view.
+        """
+        if is_late and block_hash not in self._verdicts:
+            self._late.add(block_hash)
         self._judge(block_hash, is_valid=True)
         self._act_on_proposal()
         self._try_to_commit()
@@ -303,19 +310,22 @@ class Pbft:
             self._keep(message.prepare)
         self._silent.discard(message.signer)
         self._proposal, self._source = message.block_hash, peer
+        self._is_again = get_prepared(message.new_view) is not None
         if message.block_hash not in self._verdicts:
             self._want()
         self._act_on_proposal()
 
     def _act_on_proposal(self) -> None:
-        """Prepare the proposal if it is known to be valid, leave the view if it is known not to be."""
+        """Prepare the proposal if it is known to be valid, leave the view if it is known not to be, or came late."""
         has_prepared = self._record.view == self._view and self._record.block_hash is not None
         if self._proposal is None or self._is_decided or has_prepared or not self._is_voting():
             return
         is_valid = self._verdicts.get(self._proposal)
-        if is_valid:
+        if is_valid is None:
+            return
+        if is_valid and (self._is_again or self._proposal not in self._late):
             self._prepare()
-        elif is_valid is not None:
+        else:
             self._move_to(self._view + 1)
 
     def _prepare(self) -> None:

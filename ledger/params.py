@@ -125,6 +125,7 @@ class ConsensusParams(Section):
     view_timeout_ms: Positive = 2_000  # pbft: how long the first view may take; twice as long in each further one …
     view_timeout_max_ms: Positive = 60_000  # … up to this
     empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
+    gate_tolerance_ms: Natural = 0  # a block dated before a gate and seen so long after it is late; 0: none is
 
     @model_validator(mode="after")
     def _check(self) -> ConsensusParams:
@@ -157,11 +158,12 @@ class MarketParams(Section):
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
     period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
-    "credit-weighted" alone. `wheeling_uyuan_per_kwh` counts where no scheduling chain says each area's price. Of the
-    periods that are over, the records of the latest `retained_periods` stay in the state. With `audit` "required" a
-    trade list binds only if the authority has countersigned it before the deadline. Orders are taken for
-    `intention_ppm` once what they answer to is there, in blocks of that time: the period is open and its quotas are
-    complete (text 000, §4.2, step 3); 0: until the gate.
+    "credit-weighted" alone. Where not all of equal orders can be served, `ties` says whether the earlier is, or all in
+    proportion to their volumes (`market.ties`). `wheeling_uyuan_per_kwh` counts where no scheduling chain says each
+    area's price. Of the periods that are over, the records of the latest `retained_periods` stay in the state. With
+    `audit` "required" a trade list binds only if the authority has countersigned it before the deadline. Orders are
+    taken for `intention_ppm` once what they answer to is there, in blocks of that time: the period is open and its
+    quotas are complete (text 000, §4.2, step 3); 0: until the gate.
     """
 
     open_ppm: Positive = 3_000_000
@@ -183,6 +185,7 @@ class MarketParams(Section):
     weights: MatchingWeights = MatchingWeights()
     audit: Literal["required", "none"] = "none"
     intention_ppm: Ppm = 0
+    ties: Literal["time", "pro-rata"] = "time"
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:

@@ -59,6 +59,7 @@ from market.period_index import add_live_period, close_period, get_live_periods,
 from market.quotas import MAX_LINE_BYTES, drop_quotas, get_lines, get_wheeling, require_quota, trim_to_quotas
 from market.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
 from market.rules import ClearingContext, get_rule, is_by_merit
+from market.ties import Lots, make_lottery
 from market.times import PeriodTimes as PeriodTimes
 from market.times import compute_times as compute_times
 from market.times import count_periods
@@ -141,9 +142,11 @@ def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[O
     """
     params = block.params.market
     rule = get_rule(params.clearing_rule)
+    lottery = make_lottery(block.chain_id, period) if params.ties == "pro-rata" else None
     if not is_by_merit(params.clearing_rule):
         orders = close_book(view, period)
-        trades = rule(_trim(view, block, period, orders, {}), ClearingContext(k_ppm=params.k_ppm))
+        context = ClearingContext(k_ppm=params.k_ppm, lottery=lottery)
+        trades = rule(_trim(view, block, period, orders, context), context)
         return orders, [
             TradeRecord(period, index, trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh)
             for index, trade in enumerate(trades)
@@ -151,7 +154,8 @@ def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[O
     weights = weigh_book(get_candidates(view, period), params.weights)
     orders = close_book(view, period)
     merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
-    trades = rule(_trim(view, block, period, orders, merits), ClearingContext(merits=merits))
+    context = ClearingContext(merits=merits, lottery=lottery)
+    trades = rule(_trim(view, block, period, orders, context), context)
     return orders, [
         TradeRecord(
             period,
@@ -167,14 +171,15 @@ def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[O
 
 
 def _trim(
-    view: Overlay, block: BlockContext, period: int, orders: Sequence[Order], merits: dict[int, int]
+    view: Overlay, block: BlockContext, period: int, orders: Sequence[Order], context: ClearingContext
 ) -> Sequence[Order]:
     """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
     if "scheduling" not in block.siblings:
         return orders
     lines = get_lines(view, [order.owner for order in orders])
     quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
-    kept = trim_to_quotas(orders, lines, quotas, merits)
+    lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
+    kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
     kept_wh = {order.order_id: order.volume_wh for order in kept}
     for order in orders:
         volume_wh = kept_wh.get(order.order_id, 0)

@@ -22,6 +22,7 @@ from ledger.overlay import Overlay
 from market.gates import get_gate
 from market.orders import Order, Side
 from market.period_index import add_live_period
+from market.ties import Lots, share_group
 from market.times import compute_times
 
 QUOTA = "quota"
@@ -151,13 +152,15 @@ def trim_to_quotas(
     lines: Mapping[Address, str],
     quotas: Mapping[str, Quota],
     merits: Mapping[int, int] | None = None,
+    lots: Lots | None = None,
 ) -> list[Order]:
     """The orders, in the order given, as far as quotas let them stand.
 
     On each line and side they are served best first until the line's quota is used up; the one it ends in is cut, and
     those after it are left out. Best is the best price, then the earlier order. Where merit decides, `merits` by order
     id come before both, as they do in the clearing rule. Orders that no order of another owner crosses come last: an
-    offer nobody can take must not use up what its neighbours need. `lines` has the line of every owner.
+    offer nobody can take must not use up what its neighbours need. `lines` has the line of every owner. With `lots`,
+    orders that only their place tells apart share what the quota leaves of them.
     """
     crossing = _find_crossing(orders)
     left_wh: dict[tuple[str, int], int] = {}
@@ -168,6 +171,13 @@ def trim_to_quotas(
         left = left_wh.get(place, quotas[line].limit_wh(order.side))
         kept_wh[order.order_id] = min(order.volume_wh, left)
         left_wh[place] = left - kept_wh[order.order_id]
+    if lots is not None:
+        equals: dict[tuple[object, ...], list[Order]] = {}
+        for order in orders:
+            rank = _rank(order, merits or {})[:2]
+            equals.setdefault((lines[order.owner], order.side, order.order_id in crossing, *rank), []).append(order)
+        for group in equals.values():
+            kept_wh |= share_group(group, sum(kept_wh[order.order_id] for order in group), lots)
     return [order._replace(volume_wh=kept_wh[order.order_id]) for order in orders if kept_wh[order.order_id]]
 
 

@@ -1,7 +1,8 @@
 """The rules by which a closed book may clear, behind one port, and what each makes of the same book.
 
 Every rule keeps to the limits, fills in parts, never pairs an owner with itself and does not care for the order of
-its input. Where volume is short, the order that stands first by the rule is served first.
+its input. Where volume is short, the order that stands first by the rule is served first, and equal orders, which only
+the time of placing tells apart, by time or pro rata (`market.ties`).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from market.credit import PPM
 from market.orders import Order, Side, Trade
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH
+from market.ties import Lots, clear_pro_rata, ration
 
 _NEVER = 1 << 63  # above every price
 
@@ -30,6 +32,8 @@ class ClearingContext:
     """By order id, 0 where there is none: matching weights (`compute_merits`) or the owners' credit."""
     k_ppm: int = PPM // 2
     """Where a uniform price lies among those that clear the book: 0 is the sellers' end, 1 000 000 the buyers'."""
+    lottery: bytes | None = None
+    """Equals share pro rata, their lots drawn from this (`make_lottery`); None: the earlier is served first."""
 
 
 class ClearingRule(Protocol):
@@ -46,7 +50,9 @@ class ClearingRule(Protocol):
 
 def clear_price_time(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
     """Step 3 of text 000: the best bid takes from the best offer, at the midpoint. See `match_price_time`."""
-    return match_price_time(orders)
+    if context.lottery is None:
+        return match_price_time(orders)
+    return clear_pro_rata(match_price_time, orders, _rank_by_price, context.lottery)
 
 
 def clear_credit_weighted(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
@@ -58,6 +64,17 @@ def clear_credit_weighted(orders: Sequence[Order], context: ClearingContext) -> 
     may be: a bid of high merit may take the cheap offer that a low one needed, or trade where it adds little.
     """
     merits = context.merits
+
+    def match(book: Sequence[Order]) -> list[Trade]:
+        return _match_by_merit(book, merits)
+
+    def rank(order: Order) -> tuple[int, int]:
+        return merits.get(order.order_id, 0), order.price_uyuan_per_kwh
+
+    return match(orders) if context.lottery is None else clear_pro_rata(match, orders, rank, context.lottery)
+
+
+def _match_by_merit(orders: Iterable[Order], merits: Mapping[int, int]) -> list[Trade]:
     bids, offers = _split(orders)
     bids.sort(key=lambda order: -merits.get(order.order_id, 0))  # stable: equal merits stay by price and time
     offers.sort(key=lambda order: -merits.get(order.order_id, 0))
@@ -93,21 +110,22 @@ def clear_uniform_price(orders: Sequence[Order], context: ClearingContext) -> li
     is left of this one owner's orders may cross others that the price leaves out; nothing else that is left crosses.
     """
     assert 0 <= context.k_ppm <= PPM, "k is 0 … 1"
-    bids, offers, low, high = _select_crossing(orders)
+    lots = None if context.lottery is None else Lots.draw(context.lottery, [order.owner for order in orders])
+    bids, offers, low, high = _select_crossing(orders, lots)
     price = divide_half_up(low * PPM + context.k_ppm * (high - low), PPM)
     _drop_own(bids, offers)
     return _pair_up(bids, offers, price)
 
 
 def clear_pay_as_bid(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
-    """The pairs of `match_price_time`, each at its bid's limit: the discriminatory auction with k = 1.
+    """The pairs of `clear_price_time`, each at its bid's limit: the discriminatory auction with k = 1.
 
     A bid is here the buyer's order, and the buyer pays what it bid; the seller has the whole gain. Where only
     generators bid, as in the pools that the term comes from, it means that each is paid what *it* asked for. That
     cannot be meant as well: with each side at its own limit the difference would be nobody's.
     """
     limits = {order.order_id: order.price_uyuan_per_kwh for order in orders if order.side == Side.BID}
-    return [trade._replace(price_uyuan_per_kwh=limits[trade.bid_id]) for trade in match_price_time(orders)]
+    return [trade._replace(price_uyuan_per_kwh=limits[trade.bid_id]) for trade in clear_price_time(orders, context)]
 
 
 RULES: Mapping[str, ClearingRule] = MappingProxyType(
@@ -200,6 +218,10 @@ def assess_trades(rule: str, orders: Sequence[Order], trades: Sequence[Trade]) -
 # --- the book, most willing first ----------------------------------------------------------------
 
 
+def _rank_by_price(order: Order) -> tuple[int]:
+    return (order.price_uyuan_per_kwh,)
+
+
 def _split(orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
     """The bids and the offers, each by (price, best first; placed_at; order_id)."""
     bids: list[Order] = []
@@ -273,13 +295,14 @@ class _Fill(NamedTuple):
     volume_wh: int
 
 
-def _select_crossing(orders: Sequence[Order]) -> tuple[list[_Fill], list[_Fill], int, int]:
+def _select_crossing(orders: Sequence[Order], lots: Lots | None) -> tuple[list[_Fill], list[_Fill], int, int]:
     """Fill the most willing bids and offers as long as they cross, whoever owns them; and which prices clear that.
 
     Such a price is at least the dearest offer filled and the best bid not filled up, and at most the lowest bid filled
     and the best offer not filled up. Where nothing crosses the fills are empty and the prices mean nothing.
+    With `lots`, equals share what is filled of them and stand by their lots; that changes no price.
     """
-    bids, offers = _split(orders)
+    bids, offers = _split(orders if lots is None else lots.line_up(orders))
     unmet = [bid.volume_wh for bid in bids]
     unsold = [offer.volume_wh for offer in offers]
     i = j = low = high = 0
@@ -294,12 +317,15 @@ def _select_crossing(orders: Sequence[Order]) -> tuple[list[_Fill], list[_Fill],
         low = max(low, bids[i].price_uyuan_per_kwh)
     if j < len(offers):
         high = min(high, offers[j].price_uyuan_per_kwh)
-    return _list_fills(bids, unmet), _list_fills(offers, unsold), low, high
+    book, rests_wh = [*bids, *offers], [*unmet, *unsold]
+    filled_wh = {order.order_id: order.volume_wh - rest for order, rest in zip(book, rests_wh, strict=True)}
+    if lots is not None:
+        filled_wh = ration(book, filled_wh, _rank_by_price, lots)
+    return _list_fills(bids, filled_wh), _list_fills(offers, filled_wh), low, high
 
 
-def _list_fills(orders: Sequence[Order], rest_wh: Sequence[int]) -> list[_Fill]:
-    filled = [_Fill(order, order.volume_wh - rest) for order, rest in zip(orders, rest_wh, strict=True)]
-    return [fill for fill in filled if fill.volume_wh]
+def _list_fills(orders: Iterable[Order], filled_wh: Mapping[int, int]) -> list[_Fill]:
+    return [_Fill(order, filled) for order in orders if (filled := filled_wh[order.order_id])]
 
 
 def _drop_own(bids: list[_Fill], offers: list[_Fill]) -> None:

@@ -68,10 +68,13 @@ class Agreement:
     def on_timer(self, now_ms: int) -> list[Action]:
         return self._perform(self._pbft.on_timer(now_ms), now_ms)
 
-    def on_block(self, block_hash: bytes, now_ms: int, *, is_valid: bool) -> list[Action]:
-        """A block on the head has been executed or condemned."""
-        judge = self._pbft.accept if is_valid else self._pbft.refuse
-        return [*self._perform(judge(block_hash, now_ms), now_ms), *self._try_to_lead(now_ms)]
+    def on_block(self, block_hash: bytes, now_ms: int, *, is_valid: bool, is_late: bool = False) -> list[Action]:
+        """A block on the head has been executed or condemned; `is_late`, where it came too late for its gate."""
+        if is_valid:
+            effects = self._pbft.accept(block_hash, now_ms, is_late=is_late)
+        else:
+            effects = self._pbft.refuse(block_hash, now_ms)
+        return [*self._perform(effects, now_ms), *self._try_to_lead(now_ms)]
 
     def on_work(self, now_ms: int, *, is_pending: bool) -> list[Action]:
         """Say whether there is something to put into a block, and propose one where it is this replica's turn."""

@@ -8,13 +8,15 @@ from pathlib import Path
 from typing import Any
 
 from ledger.errors import NoOrders
-from ledger.hashing import ADDRESS_SIZE, Address, parse_address
+from ledger.genesis import Genesis
+from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, parse_address
 from ledger.params import MarketParams
 from market.matching_weight import Candidate, compute_merits
 from market.order_list import parse_orders
 from market.orders import Order, Side
 from market.profile import Profile
 from market.rules import ClearingContext, RuleOutcome, compare_rules
+from market.ties import make_lottery
 from node.agents import plan_orders
 from node.answers import BookInfo, OrderInfo
 from node.files import read_text
@@ -32,6 +34,7 @@ class SampleBook:
     candidates: tuple[Candidate, ...]
     names: Mapping[Address, str]
     market: MarketParams
+    lottery: bytes = make_lottery(bytes(HASH_SIZE), 0)  # of which chain and period; a sample is of none
 
     def sum_volume_wh(self, side: Side) -> int:
         return sum(order.volume_wh for order, *_ in self.candidates if order.side == side)
@@ -73,15 +76,16 @@ def plan_sample_book(profile: Profile, hour: int, seed: int, market: MarketParam
     return SampleBook(source=source, candidates=tuple(candidates), names=names, market=market)
 
 
-def convert_book(book: BookInfo, market: MarketParams) -> SampleBook:
-    """A node's open book."""
+def convert_book(book: BookInfo, genesis: Genesis) -> SampleBook:
+    """A node's open book, with the lots that its chain will draw."""
     rows = [(Side.BID, row) for row in book.bids] + [(Side.OFFER, row) for row in book.offers]
     rows.sort(key=lambda entry: entry[1].order_id)
     return SampleBook(
         source=f"the book of period {book.period}",
         candidates=tuple(_convert_order(side, row) for side, row in rows),
         names={parse_address(row.owner): row.owner_name or row.owner for _, row in rows},
-        market=market,
+        market=genesis.params.market,
+        lottery=make_lottery(genesis.chain_id, book.period),
     )
 
 
@@ -102,7 +106,8 @@ def compare_book(book: SampleBook) -> list[RuleOutcome]:
     if not book.candidates:
         raise NoOrders(source=book.source)
     merits = compute_merits(book.candidates, book.market.weights)
-    context = ClearingContext(merits=merits, k_ppm=book.market.k_ppm)
+    lottery = book.lottery if book.market.ties == "pro-rata" else None
+    context = ClearingContext(merits=merits, k_ppm=book.market.k_ppm, lottery=lottery)
     return compare_rules([candidate.order for candidate in book.candidates], context)
 
 
@@ -120,6 +125,7 @@ def make_document(book: SampleBook, outcomes: list[RuleOutcome]) -> dict[str, An
         "offered_wh": book.sum_volume_wh(Side.OFFER),
         "chain_rule": book.market.clearing_rule,
         "k_ppm": book.market.k_ppm,
+        "ties": book.market.ties,
         "weights": book.market.weights.model_dump(),
         "rules": [
             {**asdict(outcome), "bought_wh": by_name(outcome.bought_wh), "sold_wh": by_name(outcome.sold_wh)}

@@ -106,6 +106,7 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
+from node.gates import GateWatch
 from node.gossip import PASS_ON_AFTER_MS, Gossip, announce_block, broadcast_transactions, push_transactions
 from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
@@ -180,6 +181,7 @@ class ChainNode:
         self._handovers = Handovers(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
+        self._gates = GateWatch(genesis)
         self._gossip = Gossip(
             self.chain,
             self.mempool,
@@ -365,7 +367,7 @@ class ChainNode:
             self._gossip.want_block(peer, header.hash)
             return []
         if self._agreement is not None:
-            return self._on_proposal(peer, message, header)
+            return self._on_proposal(peer, message, header, now_ms)
         if self._is_known(header.hash):
             return []
         parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
@@ -373,6 +375,7 @@ class ChainNode:
             return self._gossip.ask_headers(peer, now_ms)
         compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms)
         self._judge(header, parent, self.chain)
+        self._gates.note(header.hash, self._date(now_ms))
         actions = self._observe(header)  # also where a branch from here cannot be followed any more
         if self._gossip.is_stray(peer, header):
             return actions
@@ -582,6 +585,7 @@ class ChainNode:
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
         is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
+        is_news = not is_due and skeleton is None and not self.is_syncing  # else it is we who are late
         try:
             parent = self._find_parent(header, below)
             if not is_due and self._is_ahead(header, now_ms):
@@ -598,8 +602,14 @@ class ChainNode:
         actions = self._observe(header)
         if certificate is not None:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
+        is_late = is_news and self._gates.is_late(header, self._date(now_ms))
+        if is_late:
+            actions.append(Publish(event=("late-block", header.height, header.hash, header.producer_address)))
         if self._agreement is not None:
-            return [*actions, *self._on_undecided(entry, now_ms, source=peer, is_certified=is_certified)]
+            undecided = self._on_undecided(entry, now_ms, source=peer, is_certified=is_certified, is_late=is_late)
+            return [*actions, *undecided]
+        if is_late:
+            return actions  # it is followed once another block stands on it
         is_better = self.mooring.leads_to((header,)) or self._engine.is_better(entry, self.chain.head)
         if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
@@ -746,9 +756,11 @@ class ChainNode:
         if self._key is None or not self._may_sign or not self._guard.may_seal_on(head.hash):
             self._candidate = None
             return [StopSealing()]
-        again = SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms)
         is_behind = self.is_syncing
         date_ms = self._date(now_ms)
+        gate_ms = self._gates.find_next_ms(date_ms)  # what is found after it must not be dated before it
+        wait_ms = self._reseal_ms if gate_ms is None else min(self._reseal_ms, gate_ms - date_ms)
+        again = SetTimer(name=RESEAL, at_ms=now_ms + wait_ms)
         proposal = None if is_behind else self._engine.propose(self._key.public_key, head, self.chain, date_ms)
         if proposal is None:
             self._candidate = None
@@ -837,11 +849,21 @@ class ChainNode:
                 continue
             if self._checkpoints.is_locked(head.state, statement, self._guard):
                 continue
+            if self._stands_on_late(statement.block_hash, now_ms):
+                continue
             self._guard = self._guard.after_vote(statement)
             vote = sign_statement(statement, self._key)
             actions.append(Guard(record=self._guard))
             actions += self._count(vote, head.header.timestamp_ms)
         return actions
+
+    def _stands_on_late(self, block_hash: bytes, now_ms: int) -> bool:
+        """Whether a checkpoint of this chain is one of the blocks that came too late for their gate, or above one."""
+        header = self.chain.get_header(block_hash)
+        return header is not None and any(
+            height <= header.height and self.chain.hash_at(height) == late_hash
+            for late_hash, height in self._gates.list_late(self._date(now_ms))
+        )
 
     def _due_statements(self) -> tuple[Statement, ...]:
         head = self.chain.head
@@ -1063,16 +1085,19 @@ class ChainNode:
         elapsed_ms = max(self._date(now_ms) - self.chain.head.header.timestamp_ms, now_ms - self._height_began_ms)
         return elapsed_ms >= after_ms > 0
 
-    def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header) -> list[Action]:
+    def _on_proposal(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
         """A member shows a block that is, or may be, proposed for a height to come: keep it until it is asked for."""
         parent = self.chain.get(header.parent) if self.chain.is_recent(header.parent) else None
         if parent is None or self._is_known(header.hash) or header.height <= self.chain.head.height:
             return []
         self._judge(header, parent, self.chain)
+        self._gates.note(header.hash, self._date(now_ms))
         self._announced.keep(Announcement(peer, message, header))
         return []
 
-    def _on_undecided(self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool) -> list[Action]:
+    def _on_undecided(
+        self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool, is_late: bool
+    ) -> list[Action]:
         """A valid block that no certificate names: one of those below a certified one, or a proposal.
 
         Below a certified one there may be a proposal that was here already, and is decided with it.
@@ -1084,7 +1109,7 @@ class ChainNode:
         keep = self._keep_proposal(entry)
         if entry.header.parent != self.chain.head.hash or entry.height != self._agreement.height:
             return [keep]
-        return [keep, *self._agreement.on_block(entry.hash, now_ms, is_valid=True)]
+        return [keep, *self._agreement.on_block(entry.hash, now_ms, is_valid=True, is_late=is_late)]
 
     def _keep_proposal(self, entry: Entry) -> Persist:
         """Keep an undecided block; the oldest goes, but for what this member has prepared."""

@@ -113,8 +113,9 @@ def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainPa
     instead of 1 before, readings are taken until 3.5 Δt after it instead of 1.5, and lapse 6.5 after it instead of 2.5.
 
     Blocks come eight times per Δt: more would fork the chains more often than it speeds them up. Members sign a
-    checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals. A hiccup of some
-    seconds on a busy machine then neither changes the trades nor loses a reading.
+    checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals, and no block is
+    too late for its gate. A hiccup of some seconds on a busy machine then neither changes the trades nor loses a
+    reading.
     """
     return tuple(_quicken(scale_params(params, period_ms)) for params in load_engine_params(engine))
 
@@ -128,6 +129,7 @@ def _quicken(params: ChainParams) -> ChainParams:
             "relief_after": 6,
             "checkpoint_depth": 1,
             "checkpoint_lifetime": 2,
+            "gate_tolerance_ms": 0,
         }
     }
     match params.kind:

@@ -566,6 +566,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
+    "late-block": ("height", "hash", "producer"),
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from math import fsum, isclose, sqrt
+from dataclasses import dataclass, replace
+from math import fsum, inf, isclose, sqrt
 
 from ledger.errors import BadSweep
 from simulation.scenario import Metric, Scenario, Theory, Value, parse_settings
@@ -21,6 +21,9 @@ class Estimate:
     A share has `successes` of `attempts`. Beside a theory stand `z`, the distance from it in standard errors, and `p`,
     of the exact binomial test of a share and of Student's test of a mean, both two-sided. They are None without a
     theory, and where there is no spread to measure by.
+
+    With `cut_off` trials, or attempts of a share, that ended before what is measured had come, `value` and `low` are
+    lower bounds; `high` holds whatever they would have come to, and no test is made.
     """
 
     point: int
@@ -34,18 +37,20 @@ class Estimate:
     theory: Theory | None
     z: float | None
     p: float | None
+    cut_off: int = 0
+    cut_off_at: str = ""  # by which setting, and what it was
 
     @property
     def is_bound_only(self) -> bool:
         """Whether nothing was seen at all, so that there is but an upper bound, 3/n."""
-        return self.successes == 0
+        return self.successes == 0 and not self.cut_off
 
     @property
     def agrees(self) -> bool | None:
         """Whether theory lies in the interval; None without theory, or where a mean has no spread to judge by."""
         if self.theory is None:
             return None
-        if self.metric.kind == "mean" and self.z is None:
+        if self.metric.kind == "mean" and self.z is None and not self.cut_off:
             return True if isclose(self.value, self.theory.value, rel_tol=1e-12) else None
         return self.low <= self.theory.value <= self.high
 
@@ -53,7 +58,7 @@ class Estimate:
 def make_estimates(scenario: Scenario, sweep: Sweep, columns: Columns) -> list[Estimate]:
     """All metrics of all points that have trials, point by point. Raises `BadSweep` where a column is missing."""
     for metric in scenario.metrics:
-        for name in (metric.column, metric.out_of):
+        for name in (metric.column, metric.out_of, metric.cut_off):
             if name and name not in columns:
                 raise BadSweep(file="the table of trials", detail=f"no column {name}, which metric {metric.name} needs")
     rows: dict[int, list[int]] = {}
@@ -72,9 +77,22 @@ def _estimate(
     theory = metric.theory(parse_settings(scenario, settings)) if metric.theory else None
     values = [columns[metric.column][row] for row in rows]
     if metric.kind == "mean":
-        return _estimate_mean([float(value) for value in values], metric, point, theory)
-    attempts = [int(columns[metric.out_of][row]) for row in rows] if metric.out_of else [1] * len(rows)
-    return _estimate_share(sum(map(int, values)), sum(attempts), len(rows), metric, point, theory)
+        estimate = _estimate_mean([float(value) for value in values], metric, point, theory)
+    else:
+        attempts = [int(columns[metric.out_of][row]) for row in rows] if metric.out_of else [1] * len(rows)
+        estimate = _estimate_share(sum(map(int, values)), sum(attempts), len(rows), metric, point, theory)
+    cut_off = sum(int(columns[metric.cut_off][row]) for row in rows) if metric.cut_off else 0
+    return _bound(estimate, cut_off, f"{metric.limit} {settings[metric.limit]}" if metric.limit else "")
+
+
+def _bound(estimate: Estimate, cut_off: int, limit: str) -> Estimate:
+    """What is known where so many trials, or attempts of a share, were cut off: they may yet have come to anything."""
+    if not cut_off:
+        return estimate
+    high = inf
+    if estimate.successes is not None and estimate.attempts is not None:
+        high = clopper_pearson(min(estimate.attempts, estimate.successes + cut_off), estimate.attempts)[1]
+    return replace(estimate, high=high, z=None, p=None, cut_off=cut_off, cut_off_at=limit)
 
 
 def _estimate_share(

@@ -113,7 +113,8 @@ def _draw_metric(sweep: Sweep, axis: str, estimates: Sequence[Estimate], about: 
 
     left_out = f" The first {_MAX_LINES} of {len(lines)} lines." if len(lines) > _MAX_LINES else ""
     circles = ", theory as open circles" if theories else ""
-    caption = f"{metric.name} over {axis}: estimates with 95 % intervals{circles}.{left_out}"
+    bounds = " Where trials were cut off they are lower bounds." if any(each.cut_off for each in estimates) else ""
+    caption = f"{metric.name} over {axis}: estimates with 95 % intervals{circles}.{bounds}{left_out}"
     words = metric.name.lower().replace("'", "")
     return _draw(f"estimate-{re.sub(r'[^a-z0-9]+', '-', words)}", caption, draw)
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from math import isfinite
 from typing import Literal, NamedTuple, TypeAlias
 
 from ledger.params import ChainParams
@@ -323,8 +324,10 @@ def _describe(estimate: Estimate) -> dict[str, object]:
     return {
         "value": estimate.value,
         "low": estimate.low,
-        "high": estimate.high,
+        "high": estimate.high if isfinite(estimate.high) else None,
         "trials": estimate.trials,
+        "cut_off": estimate.cut_off,
+        "cut_off_at": estimate.cut_off_at,
         "theory": None if theory is None else theory.value,
         "theory_name": None if theory is None else theory.name,
     }
@@ -332,8 +335,15 @@ def _describe(estimate: Estimate) -> dict[str, object]:
 
 def _show(estimate: Estimate) -> str:
     unit = f" {estimate.metric.unit}" if estimate.metric.unit else ""
-    text = f"{estimate.value:.3g} [{estimate.low:.3g}, {estimate.high:.3g}]{unit}"
+    text = f"{estimate.value:.3g} [{estimate.low:.3g}, {show_bound(estimate.high)}]{unit}"
+    if estimate.cut_off:
+        text = f"≥ {text}, {estimate.cut_off} of {estimate.trials} trials cut off at {estimate.cut_off_at}"
     return text if estimate.theory is None else f"{text}; theory {estimate.theory.value:.3g} ({estimate.theory.name})"
+
+
+def show_bound(high: float | None) -> str:
+    """The upper end of an interval."""
+    return "∞" if high is None or not isfinite(high) else f"{high:.3g}"
 
 
 def _show_settings(settings: Mapping[str, Value]) -> str:

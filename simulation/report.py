@@ -17,7 +17,7 @@ from simulation.sweep import Code, Manifest, Sweep
 
 MAX_SHOWN_FRAMES = 60_000
 _POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'unsafe-inline'"
-_TEXT_COLUMNS = {"metric", "by theory"}
+_TEXT_COLUMNS = {"metric", "by theory", "cut off"}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,8 @@ def make_rows(
 ) -> tuple[list[str], list[list[str]]]:
     """The table of estimates: heads and cells, without the columns that would be empty."""
     varied = sweep.varied()
-    heads = [*varied, "metric", "trials", "seen", "estimate", "95 % interval", "theory", "by theory", "z", "p"]
+    heads = [*varied, "metric", "trials", "seen", "estimate", "95 % interval"]
+    heads += ["cut off", "theory", "by theory", "z", "p"]
     rows = []
     for each in estimates:
         point = sweep.points[each.point]
@@ -103,6 +104,7 @@ def make_rows(
                 "" if each.successes is None else f"{each.successes:,} of {each.attempts:,}",
                 show_estimate(each),
                 f"{show_number(each.low)} … {show_number(each.high)}",
+                show_cut_off(each),
                 "" if each.theory is None else show_number(each.theory.value),
                 each.theory.name if each.theory is not None and names_theories else "",
                 "" if each.z is None else f"{each.z:+.2f}",
@@ -114,10 +116,21 @@ def make_rows(
 
 
 def show_estimate(estimate: Estimate) -> str:
-    """The value; `< 3/n` where nothing was seen in n attempts."""
+    """The value; `≥` where trials were cut off, `< 3/n` where nothing was seen in n attempts."""
+    if estimate.cut_off:
+        return f"≥ {show_number(estimate.value)}"
     if estimate.is_bound_only and estimate.attempts:
         return f"< {show_number(rule_of_three(estimate.attempts))} (3/n)"
     return show_number(estimate.value)
+
+
+def show_cut_off(estimate: Estimate) -> str:
+    """Of how many trials the end was not awaited; empty where of none."""
+    if not estimate.cut_off:
+        return ""
+    total = estimate.trials if estimate.attempts is None else estimate.attempts
+    what = "trials" if estimate.attempts is None else "attempts"
+    return f"{estimate.cut_off:,} of {total:,} {what}{f' at {estimate.cut_off_at}' if estimate.cut_off_at else ''}"
 
 
 def show_number(value: float) -> str:
@@ -149,6 +162,8 @@ def _method() -> str:
         "Shares: Clopper–Pearson intervals and the p of the exact binomial test; 0 of n is shown as < 3/n. "
         "Means: Student's interval, cut off at 0, and the p of his test; where all trials are alike, they say nothing. "
         "All of them are two-sided. "
+        "Where trials were cut off before what is measured had come, the estimate is a lower bound (≥), the interval "
+        "holds whatever they would have come to, and there is no test. "
         "z: the distance of the estimate from theory, in standard errors."
     )
 

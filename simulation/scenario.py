@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import shlex
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from hashlib import sha256
 from importlib import import_module
 from typing import TYPE_CHECKING, Literal, TypeAlias
 
@@ -40,6 +42,13 @@ class Trial:
     row: Mapping[str, Value]
     replay: Replay | None = None
 
+    @property
+    def log(self) -> str:
+        """What a repetition is held against: the hash of the event log, or of the row where no peers have one."""
+        if "log" in self.row:
+            return str(self.row["log"])
+        return sha256(json.dumps(dict(self.row), sort_keys=True).encode()).hexdigest()[:16]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
@@ -47,6 +56,9 @@ class Metric:
 
     A "share" is sum(column) of sum(out_of) independent attempts, with a Clopper–Pearson interval. A "mean" is that of
     `column` over trials, with Student's interval, cut off at 0. `theory` may know what it should be under the settings.
+
+    Where a trial ends before what is measured has come, it is cut off, and the estimate is a lower bound: `cut_off` is
+    the column that says in how many of its attempts that was so, `limit` the setting that says when.
     """
 
     name: str
@@ -55,6 +67,8 @@ class Metric:
     out_of: str = ""
     unit: str = ""
     theory: Callable[[Settings], Theory | None] | None = None
+    cut_off: str = ""
+    limit: str = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -75,6 +89,7 @@ SCENARIOS: dict[str, str] = {
     "eclipse": "simulation.scenarios.eclipse:ECLIPSE",
     "equivocation": "simulation.scenarios.equivocation:EQUIVOCATION",
     "false-head": "simulation.scenarios.false_head:FALSE_HEAD",
+    "last-look": "simulation.scenarios.last_look:LAST_LOOK",
     "long-range": "simulation.scenarios.long_range:LONG_RANGE",
     "partition": "simulation.scenarios.partition:PARTITION",
     "selfish": "simulation.scenarios.selfish:SELFISH",

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import click
 
@@ -17,6 +18,10 @@ if TYPE_CHECKING:
     from node.comparison import SampleBook
 
 _PLAYERS_SHOWN = 24
+_TIES = {
+    "time": "Of equal orders the earlier one is served first (ties: time).",
+    "pro-rata": "Equal orders share what there is for them (ties: pro-rata).",
+}
 
 
 @click.command("compare")
@@ -30,6 +35,7 @@ _PLAYERS_SHOWN = 24
     metavar="TOML",
     help="Tariffs, k and weights without a node.  [default: recommended]",
 )
+@click.option("--ties", type=click.Choice(["time", "pro-rata"]), help="Between equal orders.  [default: the chain's]")
 @node_options
 @json_option
 def command(
@@ -38,6 +44,7 @@ def command(
     profile_hour: int | None,
     seed: int | None,
     chain_params: Path | None,
+    ties: Literal["time", "pro-rata"] | None,
     target: Target,
 ) -> None:
     """Clear the same orders by every rule, and show who would trade at what price.
@@ -53,12 +60,15 @@ def command(
     The first four columns are needed. credit_points, capacity_kwh, renewable_share, position and stability_share may be
     left out: they count for the credit-weighted rule alone, by the weights of the chain (Table 1 of the paper).
 
+    Where there is not enough for equal orders, the earlier one is served first (time), or all are in proportion to
+    their volumes (pro-rata).
+
     Welfare is what buyers would have paid at most, less what sellers would have asked at least, over all that trades.
 
     \b
     Examples:
       gridmerit market compare --profile-hour 20
-      gridmerit market compare --file orders.csv --json
+      gridmerit market compare --file orders.csv --ties time
       gridmerit market compare --node mynet
     """
     named = [
@@ -75,6 +85,8 @@ def command(
     from node.comparison import compare_book, make_document
 
     book = _choose_book(period, file, profile_hour, seed, chain_params, target)
+    if ties is not None:
+        book = replace(book, market=book.market.model_copy(update={"ties": ties}))
     outcomes = compare_book(book)
     emit(make_document(book, outcomes), _render(book, outcomes))
 
@@ -110,8 +122,7 @@ async def _fetch_book(period: int | None, target: Target) -> SampleBook:
 
     async with connect(target) as client:
         chosen = choose_open(await client.periods()) if period is None else period
-        market = (await client.genesis()).params.market
-        return convert_book(await client.book(chosen), market)
+        return convert_book(await client.book(chosen), await client.genesis())
 
 
 # --- showing -------------------------------------------------------------------------------------
@@ -127,7 +138,8 @@ def _render(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
     head = f"{book.source}: {count(Side.BID, 'bid')}; {count(Side.OFFER, 'offer')}"
     legend = (
         "Welfare and gains are in yuan, prices in yuan per kWh, their mean by volume.\n"
-        f"* is the rule in the chain's parameters, where k = {book.market.k_ppm / 1_000_000:g} (uniform-price)."
+        f"* is the rule in the chain's parameters, where k = {book.market.k_ppm / 1_000_000:g} (uniform-price).\n"
+        + _TIES[book.market.ties]
     )
     return "\n\n".join([head, _render_outcomes(book, outcomes), legend, _render_players(book, outcomes)])
 

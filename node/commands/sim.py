@@ -251,16 +251,25 @@ def _make_error(failures: tuple[Failure, ...], total: int) -> TrialsFailed:
 
 @contextmanager
 def show_progress(total: int) -> Iterator[OnProgress]:
-    """A bar with the time to go, where stderr is a terminal."""
+    """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file."""
     from tqdm import tqdm
 
-    with tqdm(total=total, unit="trial", disable=not stderr_is_terminal(), dynamic_ncols=True) as bar:
+    if not stderr_is_terminal():
+        twentieths = -1
+
+        def on_line(done: int, _total: int) -> None:
+            nonlocal twentieths
+            if 20 * done // total > twentieths:
+                twentieths = 20 * done // total
+                note(f"{done:,} of {total:,} trials")
+
+        yield on_line
+        return
+    with tqdm(total=total, unit="trial", dynamic_ncols=True) as bar:
         has_begun = False
 
         def on_progress(done: int, _total: int) -> None:
             nonlocal has_begun
-            if bar.disable:
-                return
             if not has_begun:
                 bar.initial = done  # of an earlier sitting: no part of the speed
                 has_begun = True
@@ -279,7 +288,10 @@ def show_progress(total: int) -> Iterator[OnProgress]:
 @click.option("--film", type=click.Path(path_type=Path, dir_okay=False), help="Write a replay file of it.")
 @json_option
 def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> None:
-    """Run one trial here and print its row.
+    """Run one trial here and print its row, and the hash of its event log.
+
+    The same settings, seed and code give the same hash on every machine. A race without peers has no such log: there
+    it is the row's.
 
     To look closer at one of a sweep, or at one that failed.
 
@@ -302,8 +314,15 @@ def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> No
         result, replay = film_trial(scenario, settings, seed)
         write_replay(replay, film)
         note(f"wrote {film}")
-    document = {"scenario": name, "settings": settings.model_dump(), "seed": seed, "row": dict(result.row)}
-    emit(document, facts([(column, show_value(value)) for column, value in result.row.items()]))
+    document = {
+        "scenario": name,
+        "settings": settings.model_dump(),
+        "seed": seed,
+        "log": result.log,
+        "row": dict(result.row),
+    }
+    pairs = [(column, show_value(value)) for column, value in result.row.items() if column != "log"]
+    emit(document, facts([*pairs, ("log", result.log)]))
 
 
 @command.command("report")

@@ -89,6 +89,12 @@ def _render(document: list[dict[str, Any]]) -> str:
 
 
 def _show_side(metric: str, side: dict[str, Any]) -> str:
+    from simulation.recommendation import show_bound
+
     settings = ", ".join(f"{key} = {show_value(value)}" for key, value in side["settings"].items())
     theory = "" if side["theory"] is None else f", theory {side['theory']:.3g} ({side['theory_name']})"
-    return f"{settings}: {metric} {side['value']:.3g}, 95 % interval {side['low']:.3g} … {side['high']:.3g}{theory}"
+    value = f"{'≥ ' if side['cut_off'] else ''}{side['value']:.3g}"
+    cut_off = f", {side['cut_off']} of {side['trials']} cut off at {side['cut_off_at']}" if side["cut_off"] else ""
+    return (
+        f"{settings}: {metric} {value}, 95 % interval {side['low']:.3g} … {show_bound(side['high'])}{cut_off}{theory}"
+    )

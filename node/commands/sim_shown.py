@@ -183,6 +183,8 @@ def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:
             "successes": each.successes,
             "attempts": each.attempts,
             "estimate": each.value,
+            "cut_off": each.cut_off,
+            "cut_off_at": each.cut_off_at,
             "low": _finite(each.low),
             "high": _finite(each.high),
             "theory": None if each.theory is None else {"name": each.theory.name, "value": each.theory.value},

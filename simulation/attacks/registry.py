@@ -18,6 +18,7 @@ from simulation.attacks.double_spend import DoubleSpend, DoubleSpendSettings
 from simulation.attacks.eclipse import Eclipse, EclipseSettings
 from simulation.attacks.equivocation import EquivocationSettings, Equivocator
 from simulation.attacks.false_head import FalseHead, FalseHeadSettings
+from simulation.attacks.last_look import LastLook, LastLookSettings
 from simulation.attacks.long_range import LongRange, LongRangeSettings
 from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
@@ -82,6 +83,17 @@ _ALL = (
             "first header that breaks a rule, or that no certificate proves."
         ),
         scenario="false-head",
+    ),
+    Attack(
+        name="last-look",
+        about="dates a block before the gate, sends it after, with an offer of its own on top of the whole book",
+        settings=LastLookSettings,
+        make=LastLook,
+        expects=(
+            "With a gate_tolerance_ms honest nodes neither follow such a block nor sign a checkpoint over it once that "
+            "time is over: it gains in share · (1 − e^(−tolerance/interval)) of the periods, and without in more."
+        ),
+        scenario="last-look",
     ),
     Attack(
         name="long-range",

@@ -102,14 +102,17 @@ def run_fork(given: Settings, seed: int, *, record: bool = False) -> Trial:
         return not attacker.policy.is_shown and behind < settings.give_up * block_work
 
     run_while(world, goes_on, 100 * settings.give_up)
+    is_undecided = goes_on()
     world.run_for(2 * INTERVAL_MS)
     first = chain.get_header(chain.hash_at(_FORK_HEIGHT + 1) or b"")
     key = world.peers["attacker"].key.public_key
     return Trial(
         replay=end_film(recorder, "credit-fork", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "attempts": 1,
             "heavier": int(attacker.policy.is_shown),
+            "undecided": int(is_undecided),
             "reverted": int(first is not None and first.producer == key),
             "deepest_reorg": chain.counters.deepest_reorg,
             "final_height": chain.final_height,
@@ -137,7 +140,14 @@ CREDIT_FORK = Scenario(
     run=run_fork,
     film=partial(run_fork, record=True),
     metrics=(
-        Metric(name="fork became heavier", kind="share", column="heavier", out_of="attempts", theory=_predict_heavier),
+        Metric(
+            name="fork became heavier",
+            kind="share",
+            column="heavier",
+            out_of="attempts",
+            theory=_predict_heavier,
+            cut_off="undecided",
+        ),
         Metric(name="chain reverted", kind="share", column="reverted", out_of="attempts"),
         Metric(name="deepest reorg", kind="mean", column="deepest_reorg", unit="blocks"),
     ),
@@ -189,38 +199,49 @@ def run_loss(given: Settings, seed: int, *, record: bool = False) -> Trial:
     waited_ms = (world.now_ms if following is None else following.timestamp_ms) - last.timestamp_ms
     return Trial(
         replay=end_film(recorder, "best-member-lost", settings, seed),
-        row={"attempts": 1, "stalled": int(not is_back), "waited": waited_ms / INTERVAL_MS},
+        row={
+            "log": world.trace_hash()[:16],
+            "attempts": 1,
+            "stalled": int(not is_back),
+            "waited": waited_ms / INTERVAL_MS,
+        },
     )
 
 
-def compute_stall(left: float, relief_after: int, patience: int) -> tuple[float, float]:
-    """(Mean wait in intervals, no longer than `patience`; chance that it is longer) for the others' next block.
+def compute_wait(left: float, relief_after: int) -> float:
+    """The mean wait for the others' next block in intervals, however long anybody waits.
 
     They find blocks at `left` per interval, twice as fast from each interval after `relief_after` on; 0: never faster.
     """
-    survival, mean = 1.0, 0.0
-    for interval in range(patience):
-        steps = max(0, interval - relief_after) if relief_after else 0
-        rate = left * 2.0 ** min(steps, 256)
+    if not relief_after:
+        return 1 / left
+    survival, mean = exp(-left * relief_after), (1 - exp(-left * relief_after)) / left
+    for steps in range(256):
+        rate = left * 2.0**steps
         mean += survival * (1 - exp(-rate)) / rate
         survival *= exp(-rate)
-        if not survival:
-            break
-    return mean, survival
+    return mean
+
+
+def compute_stall(left: float, relief_after: int, patience: int) -> float:
+    """The chance that the wait of `compute_wait` is longer than so many intervals."""
+    slow = min(patience, relief_after) if relief_after else patience
+    return exp(-left * (slow + 2.0 ** min(patience - slow, 256) - 1))
+
+
+_STALL_SOURCE = "exponential wait at the others' share, Eq. (11), doubled by relief"
 
 
 def _predict_wait(given: Settings) -> Theory:
+    """Of all waits, to their end: what is cut off at `patience` is known to be no less."""
     settings = cast(LossWorld, given)
-    mean, _ = compute_stall(settings.left, settings.relief_after, settings.patience)
-    return Theory(name="stall", value=mean, source="exponential wait at the others' share, Eq. (11), doubled by relief")
+    return Theory(name="stall", value=compute_wait(settings.left, settings.relief_after), source=_STALL_SOURCE)
 
 
 def _predict_stalled(given: Settings) -> Theory:
     settings = cast(LossWorld, given)
-    _, beyond = compute_stall(settings.left, settings.relief_after, settings.patience)
-    return Theory(
-        name="stall", value=beyond, source="exponential wait at the others' share, Eq. (11), doubled by relief"
-    )
+    beyond = compute_stall(settings.left, settings.relief_after, settings.patience)
+    return Theory(name="stall", value=beyond, source=_STALL_SOURCE)
 
 
 BEST_MEMBER_LOST = Scenario(
@@ -230,7 +251,15 @@ BEST_MEMBER_LOST = Scenario(
     run=run_loss,
     film=partial(run_loss, record=True),
     metrics=(
-        Metric(name="wait for the next block", kind="mean", column="waited", unit="intervals", theory=_predict_wait),
+        Metric(
+            name="wait for the next block",
+            kind="mean",
+            column="waited",
+            unit="intervals",
+            theory=_predict_wait,
+            cut_off="stalled",
+            limit="patience",
+        ),
         Metric(
             name="no block in all the time", kind="share", column="stalled", out_of="attempts", theory=_predict_stalled
         ),

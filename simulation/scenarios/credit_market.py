@@ -193,7 +193,13 @@ def run_wash_trading(given: Settings, seed: int, *, record: bool = False) -> Tri
     account = dealer.account(_CHEAT)
     return Trial(
         replay=end_film(recorder, "wash-trading", settings, seed),
-        row={"own": own, "blocks": blocks, "credit": account.credit_upt / _POINT, "scores": account.score_count},
+        row={
+            "log": market.world.trace_hash()[:16],
+            "own": own,
+            "blocks": blocks,
+            "credit": account.credit_upt / _POINT,
+            "scores": account.score_count,
+        },
     )
 
 
@@ -287,6 +293,7 @@ def run_new_keys(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "new-keys", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "own": own,
             "blocks": blocks,
             "votes": votes,

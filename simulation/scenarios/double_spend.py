@@ -57,13 +57,16 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
         world.submit(name, payment)
     merchant = Merchant(world, payment, settings)
     run_while(world, lambda: not attacker.policy.outcome, _LIMIT)
+    is_undecided = not attacker.policy.outcome
     world.run_for(2 * INTERVAL_MS)
     return Trial(
         replay=end_film(recorder, "double-spend", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "attempts": 1,
             "delivered": int(merchant.has_delivered),
             "caught_up": int(attacker.policy.has_caught_up),
+            "undecided": int(is_undecided),
             "reversed": int(merchant.has_delivered and not find_depth(world.node(_MERCHANT), payment)),
             "deepest_reorg": world.node(_MERCHANT).chain.counters.deepest_reorg,
             "blocks": world.node(_MERCHANT).chain.head.height,
@@ -113,8 +116,22 @@ DOUBLE_SPEND = Scenario(
     run=run,
     film=partial(run, record=True),
     metrics=(
-        Metric(name="caught up", kind="share", column="caught_up", out_of="attempts", theory=_catch_up),
-        Metric(name="payment reversed", kind="share", column="reversed", out_of="attempts", theory=_overtake),
+        Metric(
+            name="caught up",
+            kind="share",
+            column="caught_up",
+            out_of="attempts",
+            theory=_catch_up,
+            cut_off="undecided",
+        ),
+        Metric(
+            name="payment reversed",
+            kind="share",
+            column="reversed",
+            out_of="attempts",
+            theory=_overtake,
+            cut_off="undecided",
+        ),
         Metric(name="deepest reorg", kind="mean", column="deepest_reorg", unit="blocks"),
     ),
 )

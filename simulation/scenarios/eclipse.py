@@ -68,6 +68,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "eclipse", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "attempts": 1,
             "fooled": int(is_fooled),
             "robbed": int(is_fooled and not find_depth(victim, payment)),

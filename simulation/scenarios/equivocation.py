@@ -55,6 +55,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "equivocation", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "offences": attacker.policy.offences,
             "early_offences": offences,
             "is_punished": int(account.penalty_upt > 0),

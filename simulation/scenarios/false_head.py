@@ -54,6 +54,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "false-head", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "asked": len(sent),
             "committed": sum(chain.find_transaction(identity) is not None for identity in sent),
             "blocks": chain.head.height,

@@ -63,15 +63,18 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     public = world.node("h0").chain.head
     anchor = Anchor(public.height, public.hash) if settings.anchor else None
     run_while(world, lambda: not attacker.policy.is_shown, settings.patience)
+    is_shown = attacker.policy.is_shown
     world.start("fresh", anchor=anchor)
     world.run_for(_SETTLE * INTERVAL_MS)
     honest, fresh = world.node("h0").chain, world.node("fresh").chain
     return Trial(
         replay=end_film(recorder, "long-range", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "attempts": 1,
             "is_out": int(is_out),
-            "shown": int(attacker.policy.is_shown),
+            "shown": int(is_shown),
+            "undecided": int(not is_shown),
             "rewritten": int(_is_rewritten(world.node("h0"), settings.from_height, key)),
             "fresh_fooled": int(_is_rewritten(world.node("fresh"), settings.from_height, key)),
             "fresh_reached": int(settings.anchor and not world.node("fresh").mooring.is_awaited),
@@ -137,7 +140,14 @@ LONG_RANGE = Scenario(
     run=run,
     film=partial(run, record=True),
     metrics=(
-        Metric(name="branch became heavier", kind="share", column="shown", out_of="attempts"),
+        Metric(
+            name="branch became heavier",
+            kind="share",
+            column="shown",
+            out_of="attempts",
+            cut_off="undecided",
+            limit="patience",
+        ),
         Metric(name="chain rewritten", kind="share", column="rewritten", out_of="attempts", theory=_predict),
         Metric(
             name="fresh node fooled", kind="share", column="fresh_fooled", out_of="attempts", theory=_predict_fooled

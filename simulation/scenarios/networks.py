@@ -42,6 +42,7 @@ def make_attack_network(
     is_frozen: bool = True,
     tie_break: TieBreak = "first-seen",
     sealers: Sequence[str] | None = None,
+    market: MarketParams | None = None,
     **consensus: Any,
 ) -> Network:
     """All names, or the `sealers` among them, seal at one credit, a block per ten seconds.
@@ -68,7 +69,7 @@ def make_attack_network(
         }
     )
     period_ms = SLOTS_PER_PERIOD * slot_blocks * INTERVAL_MS if slot_blocks else _NEVER_MS
-    return make_network(names, period_ms=period_ms, consensus=params, sealers=sealers)
+    return make_network(names, period_ms=period_ms, consensus=params, market=market, sealers=sealers)
 
 
 def open_world(

@@ -57,6 +57,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "partition", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "attempts": 1,
             "reorg_depth": minority.counters.deepest_reorg if is_deeper else 0,
             "final_here": finals[0],

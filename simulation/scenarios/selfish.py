@@ -84,6 +84,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     return Trial(
         replay=end_film(recorder, "selfish", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "own": own,
             "canonical": canonical,
             "revenue": own / canonical if canonical else 0.0,

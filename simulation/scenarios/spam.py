@@ -58,15 +58,17 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
             world.run_for(INTERVAL_MS // 4)
             pool = world.node("h0").mempool
             most_bytes, most_count = max(most_bytes, pool.size_bytes), max(most_count, len(pool))
-    waits = client.waits()
+    waits, waiting = client.waits()
     return Trial(
         replay=end_film(recorder, "spam", settings, seed),
         row={
+            "log": world.trace_hash()[:16],
             "asked": client.asked,
             "refused": client.refused,
             "committed": len(waits),
             "in_time": sum(wait <= _IN_TIME for wait in waits),
-            "longest_wait": max(waits, default=0),
+            "longest_wait": max([*waits, *waiting], default=0),
+            "longest_unknown": int(bool(waiting)),
             "blocks": world.node("h0").chain.head.height,
             "pool_bytes": most_bytes,
             "pool_count": most_count,
@@ -93,16 +95,19 @@ class _Client:
         else:
             self.refused += 1
 
-    def waits(self) -> list[int]:
-        """Blocks from sending to standing in one, of those that do."""
+    def waits(self) -> tuple[list[int], list[int]]:
+        """Blocks from sending to standing in one, of those that do; and so far, of those that wait for it."""
         chain = self._world.node("h0").chain
-        found = []
+        found: list[int] = []
+        waiting: list[int] = []
         for identity, height in self._sent:
             place = chain.find_transaction(identity)
             header = None if place is None else chain.get_header(place[0])
-            if header is not None:
+            if header is None:
+                waiting.append(chain.head.height - height)
+            else:
                 found.append(header.height - height)
-        return found
+        return found, waiting
 
 
 SPAM = Scenario(
@@ -114,7 +119,14 @@ SPAM = Scenario(
     metrics=(
         Metric(name="committed within three blocks", kind="share", column="in_time", out_of="asked"),
         Metric(name="refused at the door", kind="share", column="refused", out_of="asked"),
-        Metric(name="longest wait", kind="mean", column="longest_wait", unit="blocks"),
+        Metric(
+            name="longest wait",
+            kind="mean",
+            column="longest_wait",
+            unit="blocks",
+            cut_off="longest_unknown",
+            limit="blocks",
+        ),
         Metric(name="fullest mempool", kind="mean", column="pool_bytes", unit="bytes"),
     ),
 )

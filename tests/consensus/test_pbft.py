@@ -105,6 +105,9 @@ class Replica:
     def accept(self, block_hash: bytes = A) -> "Replica":
         return self.perform(self.pbft.accept(block_hash, self.now_ms))
 
+    def accept_late(self, block_hash: bytes = A) -> "Replica":
+        return self.perform(self.pbft.accept(block_hash, self.now_ms, is_late=True))
+
     def refuse(self, block_hash: bytes = A) -> "Replica":
         return self.perform(self.pbft.refuse(block_hash, self.now_ms))
 
@@ -376,6 +379,26 @@ def test_an_invalid_block_ends_its_view_at_once():
 
 
 # --- liars ---------------------------------------------------------------------------------------
+
+
+def test_a_proposal_that_comes_too_late_for_its_gate_is_not_prepared_and_its_leader_not_waited_for():
+    replica = follower().hear(pre_prepare()).accept_late()
+    assert replica.take_said() == [view_change(3, 1)]
+    assert replica.pbft.view == 1
+
+
+def test_what_a_quorum_has_prepared_in_time_is_prepared_when_it_is_proposed_again():
+    """Else one member with a slow clock could keep the others from a block that may be decided."""
+    replica = follower().hear(pre_prepare()).accept_late()
+    replica.take_said()
+    claims = [view_change(0, 1, prepared()), view_change(1, 1), view_change(2, 1)]
+    assert replica.hear(pre_prepare(1, A, claims)).take_said() == [prepare(3, 1)]
+
+
+def test_a_late_proposal_that_nobody_has_prepared_is_not_prepared_in_another_view_either():
+    replica = follower().hear(pre_prepare()).accept_late()
+    replica.take_said()
+    assert replica.hear(pre_prepare(1)).take_said() == [view_change(3, 2)]
 
 
 def test_of_two_proposals_the_first_counts_and_both_convict():

@@ -51,6 +51,7 @@ OTHER_VALUES = {
         "view_timeout_ms": 2_001,
         "view_timeout_max_ms": 60_001,
         "empty_after_ms": 1,
+        "gate_tolerance_ms": 1,
     },
     "market": {
         "open_ppm": 4_000_000,
@@ -72,6 +73,7 @@ OTHER_VALUES = {
         "weights": MatchingWeights(position_ppm=1),
         "audit": "required",
         "intention_ppm": 100_000,
+        "ties": "pro-rata",
     },
 }
 OTHER_VALUES["scheduling"] = {

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from ledger.params import MatchingWeights
 from market.orders import Order, Side
 from market.quotas import MAX_WHEELING_UYUAN_PER_KWH, Quota, trim_to_quotas
+from market.ties import Lots
 from market.views import get_book, get_quota, get_trades, live_periods
 
 PERIOD = 10
@@ -346,3 +347,19 @@ def test_the_order_of_the_book_does_not_matter(orders, quotas, merits, rng):
     shuffled = list(orders)
     rng.shuffle(shuffled)
     assert sorted(trim_to_quotas(shuffled, OWNERS, quotas, merits)) == trim_to_quotas(orders, OWNERS, quotas, merits)
+
+
+def test_with_lots_equal_orders_share_what_their_lines_quota_leaves():
+    one, two, buyer = sorted(OWNERS)[:3]
+    orders = [
+        Order(0, one, Side.OFFER, 4, 90, 0),
+        Order(1, two, Side.OFFER, 4, 30, 1),
+        Order(2, buyer, Side.BID, 5, 99, 2),
+    ]
+    lines = {one: "a", two: "a", buyer: "b"}
+    quotas = {"a": Quota(0, 40, 0), "b": Quota(99, 0, 0)}
+    lots = Lots.draw(b"", lines)
+    for book in (orders, [orders[1]._replace(order_id=0), orders[0]._replace(order_id=1), orders[2]]):
+        kept = {order.owner: order.volume_wh for order in trim_to_quotas(book, lines, quotas, None, lots)}
+        assert kept == {one: 30, two: 10, buyer: 99}
+    assert [order.volume_wh for order in trim_to_quotas(orders, lines, quotas)] == [40, 99]

@@ -198,3 +198,19 @@ def test_a_leaf_with_weights_reads_back():
 def test_a_leaf_of_another_shape_is_refused(fields):
     with pytest.raises(Malformed):
         decode_trade_leaf(encode(tuple(fields)))
+
+
+# --- ties ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("rule", RULES)
+@pytest.mark.parametrize(("ties", "sold_wh"), [("time", {"pia": 10}), ("pro-rata", {"pia": 5, "paul": 5})])
+def test_equal_offers_share_where_the_chain_says_so(make_market, rule, ties, sold_wh):
+    only_credit = MatchingWeights(**{**dict.fromkeys(MatchingWeights.model_fields, 0), "credit_ppm": 1_000_000})
+    market = make_market(clearing_rule=rule, ties=ties, weights=only_credit)
+    market.bid("carol", price=560_000, volume=10)
+    market.offer("pia", price=500_000, volume=10)
+    market.offer("paul", price=500_000, volume=10)
+    market.go("gate")
+    trades = show(market, get_trades(market.state, PERIOD))
+    assert {seller: volume for _, seller, _, volume in trades} == sold_wh

@@ -106,6 +106,20 @@ def test_weights_and_k_come_from_chain_parameters(gridmerit: Run, orders: Path, 
     assert by_rule["uniform-price"]["mean_price"] == 540_000
 
 
+FIVE = "\n".join([HEAD, "ann,bid,0.5,0.01", *(f"pv-{n},offer,0.4,0.01" for n in range(5))])
+
+
+def test_equal_orders_share_or_the_earlier_is_served_first(gridmerit: Run, orders: Path) -> None:
+    orders.write_text(FIVE)
+    shared = json.loads(gridmerit("market", "compare", "--file", orders, "--json")[1])
+    assert shared["ties"] == "pro-rata"
+    assert all(outcome["sold_wh"] == {f"pv-{n}": 2 for n in range(5)} for outcome in shared["rules"])
+    by_time = json.loads(gridmerit("market", "compare", "--file", orders, "--ties", "time", "--json")[1])
+    assert by_time["ties"] == "time"
+    assert all(outcome["sold_wh"] == {"pv-0": 10} for outcome in by_time["rules"])
+    assert "Equal orders share what there is for them" in gridmerit("market", "compare", "--file", orders)[1]
+
+
 def test_many_players_are_cut_off_in_the_table_alone(gridmerit: Run, tmp_path: Path) -> None:
     file = tmp_path / "orders.csv"
     file.write_text("\n".join([HEAD, *(f"p{n},bid,0.5,{n + 1}" for n in range(40)), "eve,offer,0.4,10"]))

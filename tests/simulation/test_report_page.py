@@ -7,7 +7,7 @@ import re
 import sys
 from dataclasses import replace
 from html.parser import HTMLParser
-from math import isinf
+from math import inf, isinf
 from pathlib import Path
 
 import pytest
@@ -22,6 +22,7 @@ from simulation.replay import Replay, parse_replay
 from simulation.report import Report, list_warnings, make_rows, render_html, render_markdown, summarise_agreement
 from simulation.runner import run_sweep
 from simulation.scenario import Metric, Scenario, Theory
+from simulation.statistics import clopper_pearson
 from simulation.sweep import derive_seed, make_sweep
 
 COLUMNS = {"point": [0, 0, 0], "rep": [0, 1, 2], "heads": [3, 5, 4], "flips": [10, 10, 10], "ratio": [0.3, 0.5, 0.4]}
@@ -97,6 +98,23 @@ def test_a_mean_without_spread_is_not_held_against_theory(coin: Scenario) -> Non
     assert (near.low, near.high, near.z, near.p, near.agrees) == (0.5, 0.5, None, None, None)
     same = _estimate(coin, Metric(name="m", kind="mean", column="ratio", theory=lambda _: _theory(0.5)), alike)
     assert same.agrees is True
+
+
+def test_what_was_cut_off_is_a_lower_bound_and_says_so_wherever_it_is_shown(coin: Scenario) -> None:
+    cut = {**COLUMNS, "lost": [1, 0, 1]}
+    wait = Metric(name="m", kind="mean", column="ratio", cut_off="lost", limit="flips", theory=lambda _: _theory(10**6))
+    mean = _estimate(coin, wait, cut)
+    assert (mean.cut_off, mean.high, mean.z, mean.p, mean.agrees) == (2, inf, None, None, True)
+    share = _estimate(coin, Metric(name="s", kind="share", column="heads", out_of="flips", cut_off="lost"), cut)
+    whole = _estimate(coin, Metric(name="s", kind="share", column="heads", out_of="flips"), cut)
+    more = clopper_pearson(whole.successes + 2, whole.attempts)
+    assert (share.value, share.low, share.high) == (whole.value, whole.low, more[1])
+    sweep = make_sweep(coin, {}, reps=3, seed=1)
+    heads, rows = make_rows(sweep, [mean, share])
+    shown = [dict(zip(heads, row, strict=True)) for row in rows]
+    assert [row["cut off"] for row in shown] == ["2 of 3 trials at flips 20", f"2 of {whole.attempts} attempts"]
+    assert all(row["estimate"].startswith("≥ ") for row in shown)
+    assert "cut off" not in make_rows(sweep, [whole])[0]
 
 
 def test_a_table_that_does_not_fit_its_metrics_is_named(coin: Scenario) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from collections.abc import Callable
 from itertools import pairwise
@@ -65,7 +66,7 @@ def test_theory_names_values_and_sources(sim: Sim) -> None:
 def test_a_sweep_a_report_and_a_film(sim: Sim, tmp_path: Path) -> None:
     out = tmp_path / "out"
     code, text, err = sim("run", "coin", "--set", "p=0.2,0.7", "--reps", "4", "--jobs", "1", "--out", out)
-    assert (code, err) == (0, "")
+    assert (code, err.splitlines()[-1]) == (0, "8 of 8 trials")
     assert "8 trials of coin, in" in text
     assert f"gridmerit sim report {out}" in text
     code, text, _ = sim("run", "coin", "--set", "p=0.2,0.7", "--reps", "4", "--out", out, "--resume", "--json")
@@ -113,6 +114,29 @@ def test_one_trial_is_that_of_the_sweep(sim: Sim, coin: Scenario, tmp_path: Path
     assert json.loads(out)["row"] == coin.run(coin.settings(p=0.2), seed).row
     assert f"wrote {film}" in err
     assert json.loads(film.read_text())["seed"] == seed
+
+
+def test_every_trial_prints_the_hash_of_its_log(sim: Sim) -> None:
+    """Peers' events where there are peers, else the row: the same again, and another with another seed."""
+    for name, setting in (("best-member-lost", "patience=20"), ("double-spend-race", "q=0.3"), ("coin", "p=0.2")):
+        logs = []
+        for seed in (1, 1, 2):
+            code, out, _ = sim("trial", name, "--set", setting, "--seed", seed, "--json")
+            assert code == 0
+            logs.append(json.loads(out)["log"])
+        assert logs[0] == logs[1] != logs[2]
+        assert re.fullmatch(r"[0-9a-f]{16}", logs[0])
+        last = sim("trial", name, "--set", setting, "--seed", 1)[1].splitlines()[-1]
+        assert last.split() == ["log", logs[0]]
+
+
+def test_progress_goes_to_stderr_where_that_is_no_terminal_too(sim: Sim, tmp_path: Path) -> None:
+    _, out, err = sim("run", "coin", "--reps", "40", "--jobs", "1", "--out", tmp_path / "o", "--json")
+    lines = err.splitlines()
+    assert lines[0] == "0 of 40 trials"
+    assert lines[-1] == "40 of 40 trials"
+    assert len(lines) <= 21
+    assert json.loads(out)["trials"] == 40
 
 
 def test_failed_trials_end_with_the_command_that_repeats_one(sim: Sim, tmp_path: Path) -> None:

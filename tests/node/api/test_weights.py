@@ -75,7 +75,7 @@ async def test_a_nodes_open_book_is_compared_with_its_credits_and_statements(mak
     world.make_block()
     runtime = make_runtime(world)
     async with runtime.serve() as url, Client(url, "jy1") as client:
-        book = convert_book(await client.book(PERIOD), (await client.genesis()).params.market)
+        book = convert_book(await client.book(PERIOD), await client.genesis())
     assert [(book.names[c.order.owner], c.credit_upt, c.capacity_wh, c.position) for c in book.candidates] == [
         ("pv-101", 90_000_000, 50_000, "feeder-1"),
         ("homes-2", 90_000_000, 50_000, "feeder-1"),
