@@ -18,8 +18,7 @@ def make_paper_set(params: ChainParams, matched: MatchedDay) -> Part:
         title="A network by the text",
         blocks=(
             "`gridmerit net new DIR --set paper` makes one, `--alpha` adds Eq. (12), and docs/text-000.md goes through "
-            "the text item by item. This report's races run under these parameters, and its day under the recommended "
-            "ones.",
+            "the text item by item. This report's races have the set's consensus rules, its day the recommended set.",
             Table(heads=("what", "in the paper set", "text"), rows=_list_settings(params), left=(0, 1, 2)),
             "The text has two rules of matching: price and time (§3, step 3), and the weights of Table 1 (§4.2, step "
             "4). The paper set takes the second. All of the day's orders under each, everybody with the initial "
