@@ -45,7 +45,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
     \b
     Kinds:
       blocks       head, reorg, block-refused, certificate, certified, relayed,
-                   finality-conflict
+                   finality-conflict, late-block
       orders       order, cancelled, trimmed
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,
                    certified-result, verdict, accepted, curtailed, reading,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import click
 
 from ledger.errors import ChecksFailed, MissingExtra, UnwritableFile
+from node.exact import show_exact
 from node.output import emit, format_error, json_option, note
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ def _write(result: Reproduction, directory: Path) -> tuple[list[Path], MissingEx
             problem = error
         report, document = directory / "report.md", directory / "report.json"
         report.write_text(render_markdown(make_report(result), has_plots=problem is None), encoding="utf-8")
-        text = json.dumps(make_document(result), indent=2, ensure_ascii=False)
+        text = json.dumps(show_exact(make_document(result)), indent=2, ensure_ascii=False)
         document.write_text(text + "\n", encoding="utf-8")
     except OSError as error:
         raise UnwritableFile(file=error.filename or directory, detail=error.strerror) from error

@@ -66,8 +66,8 @@ def parse_natural_factor(text: str) -> int:
     from market.credit import MAX_NATURAL_FACTOR_PPM
 
     match = _DECIMAL.fullmatch(text)
-    decimals = (match[1] or "") if match else ""
-    factor_ppm = int(text.partition(".")[0] + decimals[:6].ljust(6, "0")) if match else -1
+    decimals = (match[2] or "") if match else ""
+    factor_ppm = int(match[1] + decimals[:6].ljust(6, "0")) if match else -1
     if not 0 <= factor_ppm <= MAX_NATURAL_FACTOR_PPM or len(decimals.rstrip("0")) > 6:
         raise click.UsageError(f"{text!r} is no α of Eq. (12): want 0 … 0.3 in at most six decimals, such as 0.15")
     return factor_ppm

@@ -77,7 +77,7 @@ def test_a_score_is_rounded_half_up():
 
 @pytest.mark.parametrize("agreed_wh", [0, -5])
 def test_nothing_agreed_is_nothing_to_assess(agreed_wh):
-    with pytest.raises(EmptyContract, match=f"the agreed volume is {agreed_wh} Wh"):
+    with pytest.raises(EmptyContract, match=f"the agreed volume is {agreed_wh / 1_000:.3f} kWh"):
         assess_delivery(10, agreed_wh)
 
 
