@@ -172,14 +172,20 @@ class Sync:
     # --- bodies ----------------------------------------------------------------------------------
 
     def want_bodies(self, heights: dict[PeerId, int]) -> None:
-        """Offer the next bodies to the fetcher, each spread over all peers that say they are as high."""
+        """Offer the next bodies to the fetcher, each spread over all peers that say they are as high.
+
+        Of a branch that forks off below our head, over those alone that are as high as what holds of it: whoever is no
+        higher than we are may be on our own.
+        """
         skeleton = self._skeleton
         if skeleton is None:
             return
-        for index, header in enumerate(skeleton.sound(BODY_WINDOW)):
+        sound, own_height = skeleton.sound(BODY_WINDOW), self._chain.head.height
+        for index, header in enumerate(sound):
             if header.hash in self._held or header.hash in self._bodies:
                 continue
-            sources = [peer for peer, height in heights.items() if height >= header.height or peer == skeleton.source]
+            least = header.height if header.height > own_height else sound[-1].height
+            sources = [peer for peer, height in heights.items() if height >= least or peer == skeleton.source]
             skeleton.was_asked_for |= skeleton.source in sources
             for turn in range(len(sources)):
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
