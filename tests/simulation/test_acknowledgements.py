@@ -125,7 +125,7 @@ def start_alone(world, *names):
 def test_a_reorg_that_brings_it_back_undoes_its_ending(network):
     # genesis ─┬─ … mine … ──────────────── … <- head in the end
     #          └─ … theirs … <- n1's head in between
-    world = World(network.genesis, network.keys, seed=3, hash_rate={"n0": 3_000, "n1": 10, "n2": 500, "n3": 0})
+    world = World(network.genesis, network.keys, seed=13, hash_rate={"n0": 3_000, "n1": 10, "n2": 500, "n3": 0})
     start_alone(world, "n0", "n1", "n2")
     world.crash("n3")  # without it there is no quorum, and nothing final
     world.partition({"n0", "n1"}, {"n2"})
