@@ -59,7 +59,7 @@ _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
-    **dict.fromkeys((NOT_EXECUTED, "signing-record-behind"), logging.WARNING),
+    **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging

@@ -42,6 +42,12 @@ _OF_A_CHAIN = (
     ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
+        "results_differing_total",
+        "counter",
+        "Results signed by members who have computed something else.",
+        lambda chain: chain.results_differing,
+    ),
+    Metric(
         "acknowledged_not_executed_total",
         "counter",
         "Acknowledged transactions that can no longer be executed.",
