@@ -87,7 +87,8 @@ class ChainStatus:
     sync_target: int  # height, 0 while not syncing
     forks: Forks
     blocks_refused: int
-    results_differing: int = 0  # signed by members who have computed something else, since the node started
+    results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
+    results_elsewhere: int = 0  # … for another block than is certified
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message the current step lacks
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"

@@ -60,7 +60,9 @@ _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "result-differs", "result-conflict"), logging.WARNING),
-    **dict.fromkeys(("block-refused", "equivocation", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+    **dict.fromkeys(
+        ("block-refused", "equivocation", "reorg", "certificate", "result-elsewhere", EXECUTABLE_AGAIN), logging.INFO
+    ),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 

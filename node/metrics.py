@@ -44,8 +44,14 @@ _OF_A_CHAIN = (
     Metric(
         "results_differing_total",
         "counter",
-        "Results signed by members who have computed something else.",
+        "Results signed by members who have computed something else of the same block.",
         lambda chain: chain.results_differing,
+    ),
+    Metric(
+        "results_elsewhere_total",
+        "counter",
+        "Results signed for another block than is certified, as after a fork.",
+        lambda chain: chain.results_elsewhere,
     ),
     Metric(
         "acknowledged_not_executed_total",

@@ -77,7 +77,8 @@ class Results:
         *,
         is_pbft: bool,
     ) -> None:
-        self.differing = 0  # claims that were not ours, since the start
+        self.differing = 0  # claims of another result than this node's, since the start
+        self.elsewhere = 0  # … of another block than is certified: a fork can bring an honest member there
         self._chain = chain
         self._store = store
         self._checkpoints = checkpoints
@@ -169,15 +170,16 @@ class Results:
         return AGREES if certificate.statement.result == result else OTHER_RESULT
 
     def review(self, slot: int) -> list[Action]:
-        """Say, once each, which members have signed for a slot what is not so."""
+        """Say, once each, which members have signed another result of a block, or for another than is certified."""
         actions: list[Action] = []
         for claim in self.claims(slot):
             opinion, key = self.judge(claim), (slot, claim.vote.signer, claim.content)
             if opinion in (OTHER_RESULT, OTHER_BLOCK) and key not in self._told:
                 self._told.add(key)
-                self.differing += 1
-                event = ("result-differs", slot, address_of(claim.vote.signer), opinion, *claim.content)
-                actions.append(Publish(event=event))
+                self.differing += opinion == OTHER_RESULT
+                self.elsewhere += opinion == OTHER_BLOCK
+                name = "result-differs" if opinion == OTHER_RESULT else "result-elsewhere"
+                actions.append(Publish(event=(name, slot, address_of(claim.vote.signer), *claim.content)))
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:
