@@ -64,8 +64,7 @@ def test_four_processes_agree_on_a_result(
         verdict = json.loads(capsys.readouterr().out)
         assert code == 0
         assert len(verdict["claims"]["result"]["signers"]) >= 3
-        port = load_network(home).nodes[0].api_port
-        metrics = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=20).read().decode()
+        metrics = urllib.request.urlopen(f"{load_network(home).nodes[0].api_url}/metrics", timeout=20).read().decode()
         assert 'gridmerit_results_differing_total{chain="jy1"} 0' in metrics
     finally:
         run(["net", "down", str(home)])
