@@ -42,6 +42,8 @@ PURE_NODE = {
     "queries",
     "rates",
     "relays",
+    "result_queries",
+    "results",
     "serving",
     "signing",
     "skeleton",
