@@ -30,7 +30,7 @@ _ROW = b"R"
 _SLOT_BYTES = 8
 _SLOTS_KEPT, _SLOTS_AHEAD = 32, 16
 _MAX_PER_SIGNER = 2  # in one slot: the second convicts, and a third says nothing more
-_ROWS_PER_RECORD = 4  # what it costs to read, encode and hash one, in rows of `node.serving`
+_ROWS_PER_RECORD = 6  # what it costs to read, encode and hash one, in rows of `node.serving`
 
 Opinion: TypeAlias = Literal["agrees", "other-result", "other-block", "unknown"]
 AGREES: Final = "agrees"
