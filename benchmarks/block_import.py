@@ -202,7 +202,8 @@ def certify_gate(network: Network, chain: Chain, period: int) -> QuorumCertifica
     gate, checkpoint = get_gate(view, period), get_checkpoints(view)[-1]
     assert gate is not None
     assert gate.height == checkpoint.height, "the gate closes at the start of a slot"
-    statement = Statement(chain_id=chain.chain_id, slot=checkpoint.slot, block_hash=checkpoint.block_hash)
+    slot, block_hash, result = checkpoint.slot, checkpoint.block_hash, checkpoint.result
+    statement = Statement(chain_id=chain.chain_id, slot=slot, block_hash=block_hash, result=result)
     vote = sign_statement(statement, network.sealer)
     return QuorumCertificate(statement=statement, signatures=((vote.signer, vote.signature),))
 

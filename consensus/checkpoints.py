@@ -12,13 +12,14 @@ from consensus.contracts import (
     Evidence,
     author_of,
     compute_quorum,
+    is_about,
     is_recorded,
     kind_of,
     slot_of,
 )
 from consensus.guard import VOID, GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
-from ledger.checkpoints import get_checkpoints, get_undecided
+from ledger.checkpoints import Checkpoint, get_checkpoints, get_undecided
 from ledger.codec import Value
 from ledger.errors import UnexpectedView, VoteTooFarAhead
 from ledger.overlay import Overlay
@@ -42,7 +43,7 @@ class Checkpoints:
         self._evidence: dict[bytes, Evidence] = {}
         self._tally = VoteTally(
             chain_id=chain_id,
-            voters_at=lambda slot: self._voters_of(slot, self._view),
+            voters_at=self.get_voters,
             quorum_of=lambda count: compute_quorum(params, count),
             slots_ahead=_SLOTS_AHEAD + params.checkpoint_lifetime,  # one's own votes are never too far ahead
         )
@@ -58,7 +59,7 @@ class Checkpoints:
         newest = recent[-1].slot if recent else 0
         self._tally.forget_before(min((item.slot for item in undecided), default=newest))
         return tuple(
-            self._state(item.slot, item.block_hash, voters)
+            self._state(item, voters)
             for item in undecided
             if item.block_hash
             and height >= item.height + self._params.checkpoint_depth
@@ -74,14 +75,14 @@ class Checkpoints:
         """
         view = Overlay(state)
         recent = get_checkpoints(view)
-        known = {item.slot: item.block_hash for item in recent}
+        known = {item.slot: item for item in recent}
         given_up = recent[-1].slot - self._params.checkpoint_lifetime if recent else -1
         for slot, digest in record.votes:
             voters = get_voters(view, slot)
             if digest == VOID or slot <= given_up or slot == statement.slot or slot < voters.since_slot:
                 continue
-            block_hash = known.get(slot)
-            if not block_hash or self._state(slot, block_hash, voters).digest() != digest:
+            checkpoint = known.get(slot)
+            if checkpoint is None or not checkpoint.block_hash or self._state(checkpoint, voters).digest() != digest:
                 return True
         return False
 
@@ -182,12 +183,16 @@ class Checkpoints:
         view = Overlay(state)
         for checkpoint in reversed(get_undecided(view)):  # a certificate covers all before it
             certificate = self._certificates.get(checkpoint.slot)
-            if certificate is not None and certificate.statement.block_hash == checkpoint.block_hash:
+            if certificate is not None and is_about(certificate.statement, checkpoint):
                 yield CERTIFICATE, certificate.to_value()
                 break
         for evidence in self._evidence.values():
             if not is_recorded(view, evidence):
                 yield kind_of(evidence), evidence.to_value()
+
+    def get_voters(self, slot: int) -> Voters:
+        """Who certifies a slot, as far as the head tells. Raises `VoteTooFarAhead`."""
+        return self._voters_of(slot, self._view)
 
     def _voters_of(self, slot: int, view: Overlay) -> Voters:
         """Who certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
@@ -197,5 +202,11 @@ class Checkpoints:
             raise VoteTooFarAhead(slot=slot, last=min(recent[-1].slot if recent else 0, slot - 1))
         return voters
 
-    def _state(self, slot: int, block_hash: bytes, voters: Voters) -> Statement:
-        return Statement(chain_id=self._chain_id, slot=slot, block_hash=block_hash, since_slot=voters.since_slot)
+    def _state(self, checkpoint: Checkpoint, voters: Voters) -> Statement:
+        return Statement(
+            chain_id=self._chain_id,
+            slot=checkpoint.slot,
+            block_hash=checkpoint.block_hash,
+            since_slot=voters.since_slot,
+            result=checkpoint.result,
+        )

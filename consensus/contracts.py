@@ -14,12 +14,13 @@ from consensus.pbft_messages import ViewChange, height_of, view_of
 from consensus.quorum import (
     DoubleVote,
     QuorumCertificate,
+    Statement,
     check_double_vote,
     checkpoint_quorum,
     verify_certificate,
 )
 from ledger.accounts import get_account, put_account
-from ledger.checkpoints import get_undecided, mark_certified
+from ledger.checkpoints import Checkpoint, get_undecided, mark_certified
 from ledger.codec import Value, encode
 from ledger.errors import AlreadyRecorded, NotAnEquivocation, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
 from ledger.execution import BlockContext, Handler
@@ -71,8 +72,10 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
     checkpoint = next((item for item in get_undecided(view) if item.slot == statement.slot), None)
     if checkpoint is None:
         raise StaleCertificate(slot=statement.slot, detail="its checkpoint is not open")
-    if checkpoint.block_hash != statement.block_hash:
-        raise StaleCertificate(slot=statement.slot, detail="it is for another block")
+    if not is_about(statement, checkpoint):
+        is_of_block = checkpoint.block_hash == statement.block_hash
+        detail = "it says another result of the block" if is_of_block else "it is for another block"
+        raise StaleCertificate(slot=statement.slot, detail=detail)
     voters = get_voters(view, statement.slot)
     if not voters.keys:
         raise StaleCertificate(slot=statement.slot, detail="the members have changed, and that is not certified yet")
@@ -80,6 +83,11 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
     verify_certificate(certificate, voters.keys, quorum, since_slot=voters.since_slot, chain_id=block.chain_id)
     mark_certified(view, checkpoint)
     view.emit("certified", statement.slot, checkpoint.height, statement.block_hash, len(certificate.signatures))
+
+
+def is_about(statement: Statement, checkpoint: Checkpoint) -> bool:
+    """Whether a statement says of a checkpoint what this chain says."""
+    return (statement.block_hash, statement.result) == (checkpoint.block_hash, checkpoint.result)
 
 
 def process_equivocation(view: Overlay, block: BlockContext, transaction: Transaction) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from consensus.pbft_ballots import Ballots
 from consensus.pbft_committee import Committee, check_message
@@ -44,6 +45,7 @@ from consensus.pbft_messages import (
 from consensus.pbft_record import PbftRecord
 from consensus.quorum import QuorumCertificate, Statement, Vote, sign_statement
 from ledger.errors import GridmeritError, InvalidCertificate
+from ledger.results import NOTHING
 from ledger.signatures import SigningKey
 
 _VERDICTS_KEPT = 16  # blocks of one height found valid or not
@@ -67,6 +69,13 @@ class Timeouts:
     def repeat_ms(self) -> int:
         """How often is said again what may have been lost."""
         return max(1, self.base_ms // 2)
+
+
+class _Verdict(NamedTuple):
+    """What a node has found out about a block."""
+
+    is_valid: bool
+    result: bytes = NOTHING
 
 
 class Pbft:
@@ -105,7 +114,7 @@ class Pbft:
         self._committee = committee
         self._ballots = Ballots()
         self._is_decided = False
-        self._verdicts: dict[bytes, bool] = {}
+        self._verdicts: dict[bytes, _Verdict] = {}
         self._late: set[bytes] = set()
         self._reported_height = 0
         self._repeat_at_ms: int | None = None
@@ -149,7 +158,7 @@ class Pbft:
         if not self._has_committed():
             heard += self._ballots.prepares(self._view, self._proposal)
         else:
-            heard += self._ballots.votes(self._statement(self._proposal))
+            heard += self._ballots.votes(self._own_statement())
         signers = {ballot.signer for ballot in heard}
         return tuple(one for one in self._others() if one not in signers)
 
@@ -198,31 +207,31 @@ class Pbft:
             self._resume()
         return self._finish(now_ms)
 
-    def propose(self, view: int, block_hash: bytes, now_ms: int) -> list[Effect]:
+    def propose(self, view: int, block_hash: bytes, now_ms: int, *, result: bytes = NOTHING) -> list[Effect]:
         """This node has the block that `Lead` asked for in `view`; nothing happens where that has passed."""
         if self._may_propose(view):
             required = get_prepared(self._new_view)
             assert required is None or required.block_hash == block_hash, "a prepared block must be proposed again"
-            self._judge(block_hash, is_valid=True)
+            self._judge(block_hash, _Verdict(True, result))
             self._proposal = block_hash
             self._prepare()
         return self._finish(now_ms)
 
-    def accept(self, block_hash: bytes, now_ms: int, *, is_late: bool = False) -> list[Effect]:
-        """The node has that block, and it is a valid one on the head.
+    def accept(self, block_hash: bytes, now_ms: int, *, result: bytes = NOTHING, is_late: bool = False) -> list[Effect]:
+        """The node has that block, a valid one on the head, and has computed that result: what a commit is to.
 
         One that is `is_late` by this node's clock it does not prepare, unless a quorum has in an earlier view.
         """
         if is_late and block_hash not in self._verdicts:
             self._late.add(block_hash)
-        self._judge(block_hash, is_valid=True)
+        self._judge(block_hash, _Verdict(True, result))
         self._act_on_proposal()
         self._try_to_commit()
         return self._finish(now_ms)
 
     def refuse(self, block_hash: bytes, now_ms: int) -> list[Effect]:
         """The node has that block, and it breaks a rule: its leader is not waited for."""
-        self._judge(block_hash, is_valid=False)
+        self._judge(block_hash, _Verdict(False))
         self._act_on_proposal()
         return self._finish(now_ms)
 
@@ -320,10 +329,10 @@ class Pbft:
         has_prepared = self._record.view == self._view and self._record.block_hash is not None
         if self._proposal is None or self._is_decided or has_prepared or not self._is_voting():
             return
-        is_valid = self._verdicts.get(self._proposal)
-        if is_valid is None:
+        verdict = self._verdicts.get(self._proposal)
+        if verdict is None:
             return
-        if is_valid and (self._is_again or self._proposal not in self._late):
+        if verdict.is_valid and (self._is_again or self._proposal not in self._late):
             self._prepare()
         else:
             self._move_to(self._view + 1)
@@ -341,11 +350,12 @@ class Pbft:
             return
         if block_hash is None or self._record.has_committed:
             return
-        if not self._verdicts.get(block_hash):
+        verdict = self._verdicts.get(block_hash)
+        if verdict is None or not verdict.is_valid:
             return  # prepared before a crash, in which the block was lost
         prepares = self._ballots.prepares(self._view, block_hash)
         if len(prepares) >= self._committee.quorum:
-            self._record = self._record.after_commit(build_prepared(prepares))
+            self._record = self._record.after_commit(build_prepared(prepares), verdict.result)
             self._say_commit()
 
     def _try_to_decide(self, statement: Statement) -> None:
@@ -434,8 +444,7 @@ class Pbft:
         self._say(message if self._leader() == key.public_key else message.prepare, message.prepare)
 
     def _say_commit(self) -> None:
-        assert self._record.prepared is not None
-        vote = sign_statement(self._statement(self._record.prepared.block_hash), self._require_key())
+        vote = sign_statement(self._own_statement(), self._require_key())
         self._say(vote, vote)
         self._try_to_decide(vote.statement)
 
@@ -542,21 +551,24 @@ class Pbft:
             return False
         return self._key.public_key in self._committee.validators
 
-    def _judge(self, block_hash: bytes, *, is_valid: bool) -> None:
-        self._verdicts[block_hash] = is_valid
+    def _judge(self, block_hash: bytes, verdict: _Verdict) -> None:
+        self._verdicts[block_hash] = verdict
         if len(self._verdicts) > _VERDICTS_KEPT:
             del self._verdicts[next(iter(self._verdicts))]
 
     def _has_committed(self) -> bool:
         return self._record.view == self._view and self._record.has_committed
 
-    def _statement(self, block_hash: bytes) -> Statement:
+    def _own_statement(self) -> Statement:
+        """What this replica has committed to in its view."""
+        assert self._record.prepared is not None
         return Statement(
             chain_id=self._chain_id,
             slot=self._height,
             view=self._view,
             since_slot=self._committee.since_slot,
-            block_hash=block_hash,
+            block_hash=self._record.prepared.block_hash,
+            result=self._record.result,
         )
 
     def _leader(self) -> bytes:

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from consensus.pbft_committee import DoubleBallot, build_double_ballot
 from consensus.pbft_messages import Ballot, Prepare, ViewChange, content_of, view_of
-from consensus.quorum import DoubleVote, Statement, Vote
+from consensus.quorum import DoubleVote, Statement, Vote, conflict_order
 
 
 class Ballots:
@@ -79,7 +79,7 @@ class Ballots:
 def _build_evidence(held: Ballot, other: Ballot) -> DoubleVote | DoubleBallot:
     if isinstance(held, Vote):
         assert isinstance(other, Vote)
-        first, second = sorted((held, other), key=lambda vote: vote.statement.block_hash)
+        first, second = sorted((held, other), key=conflict_order)
         return DoubleVote(first=first, second=second)
     assert not isinstance(other, Vote)
     return build_double_ballot(held, other)

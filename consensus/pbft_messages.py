@@ -210,7 +210,7 @@ def content_of(ballot: Ballot) -> tuple[int, bytes]:
     """What the ballot says beyond its phase, height and view: two that differ in this convict their signer."""
     match ballot:
         case Vote():
-            return ballot.statement.view, ballot.statement.block_hash
+            return ballot.statement.view, ballot.statement.block_hash + ballot.statement.result
         case Prepare():
             return ballot.view, ballot.block_hash
         case ViewChange(prepared=None):

@@ -21,6 +21,7 @@ from consensus.quorum import Vote
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.errors import WrongShape
 from ledger.hashing import HASH_SIZE
+from ledger.results import NOTHING
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -29,7 +30,8 @@ class PbftRecord:
 
     `block_hash` is what was prepared in `view` (None: nothing yet), `new_view` what the proposal of it carried if this
     replica made it. `prepared` is the highest prepared certificate of the height, and a commit has been signed in its
-    view. Of phases, view and record everything signed follows: signatures are deterministic.
+    view, to `result` beside the block. Of phases, view and record everything signed follows: signatures are
+    deterministic.
     """
 
     height: int = 0
@@ -37,6 +39,7 @@ class PbftRecord:
     block_hash: bytes | None = None
     new_view: tuple[ViewChange, ...] = ()
     prepared: PreparedCertificate | None = None
+    result: bytes = NOTHING
 
     @property
     def has_committed(self) -> bool:
@@ -52,7 +55,8 @@ class PbftRecord:
             case Prepare(block_hash=block_hash):
                 return block_hash == self.block_hash
             case Vote(statement=statement):
-                return self.has_committed and statement.block_hash == self.block_hash
+                said = (statement.block_hash, statement.result)
+                return self.has_committed and said == (self.block_hash, self.result)
             case ViewChange():
                 return True  # to come to a view is what it says, and so does the record
 
@@ -69,27 +73,28 @@ class PbftRecord:
         assert view > self.view or (view == self.view and self.block_hash is None), "a second prepare in one view"
         return replace(self, view=view, block_hash=block_hash, new_view=new_view)
 
-    def after_commit(self, prepared: PreparedCertificate) -> PbftRecord:
+    def after_commit(self, prepared: PreparedCertificate, result: bytes = NOTHING) -> PbftRecord:
         signed = (self.height, self.view, self.block_hash)
         assert (prepared.height, prepared.view, prepared.block_hash) == signed, "a commit to what was not prepared"
         assert not self.has_committed, "a second commit in one view"
-        return replace(self, prepared=prepared)
+        return replace(self, prepared=prepared, result=result)
 
     def to_value(self) -> Value:
         prepared = None if self.prepared is None else self.prepared.to_value()
         new_view = tuple(message.to_value() for message in self.new_view)
-        return (self.height, self.view, self.block_hash, new_view, prepared)
+        return (self.height, self.view, self.block_hash, new_view, prepared, self.result)
 
     @classmethod
     def from_value(cls, value: Value) -> PbftRecord:
         """Raises the `Malformed` family or `DuplicateSigner`."""
-        height, view, block_hash, new_view, prepared = expect_array(value, 5, "PBFT record")
+        height, view, block_hash, new_view, prepared, result = expect_array(value, 6, "PBFT record")
         record = cls(
             height=expect_int(height, "height"),
             view=expect_int(view, "view", high=MAX_VIEW),
             block_hash=None if block_hash is None else expect_bytes(block_hash, "block hash", size=HASH_SIZE),
             new_view=read_new_view(new_view),
             prepared=None if prepared is None else PreparedCertificate.from_value(prepared),
+            result=result if result == NOTHING else expect_bytes(result, "result", size=HASH_SIZE),
         )
         _check_consistent(record)
         return record

@@ -1,8 +1,8 @@
 """Statements on a slot's checkpoint, the votes that sign them and the certificates that votes form.
 
-This is step 5 of the credit matching algorithm (text 000, §4.2): a block commits to everything that has been computed
-up to it, results and weights included. A `QuorumCertificate` with a Merkle proof is the only cross-chain proof. A
-member is its 32-byte public key, a voter one that holds the sealing right in the slot.
+This is step 5 of the credit matching algorithm (text 000, §4.2): more than m members have signed the same block and,
+beside it, the same digest of what was resolved up to it. A `QuorumCertificate` with a Merkle proof is the only
+cross-chain proof. A member is its 32-byte public key, a voter one that holds the sealing right in the slot.
 
 Members come and go, so a statement says as one of which voters it is signed: too few votes of today's would else be
 enough for whoever knows only a smaller set of former ones.
@@ -28,6 +28,7 @@ from ledger.errors import (
     WrongVoters,
 )
 from ledger.hashing import HASH_SIZE
+from ledger.results import NOTHING
 from ledger.sealers import Voters
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
 
@@ -58,10 +59,11 @@ def pbft_quorum(n: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a voter says of a slot: which block is its checkpoint.
+    """What a voter says of a slot: which block is its checkpoint, and what it has computed for results.
 
     Under PBFT every height is a slot, and `view` the view in which the block was agreed on; checkpoints have none.
-    `since_slot` names the voters: those in force since then, the founders by default.
+    `since_slot` names the voters: those in force since then, the founders by default. `result` is the digest of what
+    waits for a certificate in the state after the block, 32 bytes or none (`ledger.results`).
     """
 
     chain_id: bytes
@@ -69,18 +71,20 @@ class Statement:
     block_hash: bytes
     view: int = 0
     since_slot: int = 0
+    result: bytes = NOTHING
 
     def __post_init__(self) -> None:
         assert len(self.chain_id) == len(self.block_hash) == HASH_SIZE, self
+        assert len(self.result) in (0, HASH_SIZE), self
         assert self.since_slot <= self.slot, self
 
     def to_value(self) -> Value:
-        return (self.chain_id, self.slot, self.view, self.since_slot, self.block_hash)
+        return (self.chain_id, self.slot, self.view, self.since_slot, self.block_hash, self.result)
 
     @classmethod
     def from_value(cls, value: Value) -> Statement:
         """Raises `WrongShape`."""
-        chain_id, number, view, since_slot, block_hash = expect_array(value, 5, "statement")
+        chain_id, number, view, since_slot, block_hash, result = expect_array(value, 6, "statement")
         slot = expect_int(number, "slot")
         return cls(
             chain_id=expect_bytes(chain_id, "chain id", size=HASH_SIZE),
@@ -88,6 +92,7 @@ class Statement:
             view=expect_int(view, "view"),
             since_slot=expect_int(since_slot, "since slot", high=slot),
             block_hash=expect_bytes(block_hash, "checkpoint hash", size=HASH_SIZE),
+            result=result if result == NOTHING else expect_bytes(result, "result", size=HASH_SIZE),
         )
 
     def digest(self) -> bytes:
@@ -227,9 +232,9 @@ def verify_certificate(
 class DoubleVote:
     """Evidence: two statements for one slot and view, both signed by one member, that differ in whatever it be.
 
-    So do those that name the same block but other voters: an honest member's guard lets it sign one statement per slot,
-    even where on one branch a change of members takes effect that on another is given up. The lower block hash comes
-    first, then the lower `since_slot`, so that every witness of the same two votes shows the same bytes.
+    So do those that name the same block but another result, or other voters: an honest member's guard lets it sign one
+    statement per slot, even where on one branch a change of members takes effect that on another is given up. They
+    stand in `conflict_order`, so that every witness of the same two votes shows the same bytes.
     """
 
     first: Vote
@@ -261,7 +266,7 @@ def check_double_vote(evidence: DoubleVote, members: Collection[bytes], *, chain
         raise NotADoubleVote(detail="two chains")
     if (first.statement.slot, first.statement.view) != (second.statement.slot, second.statement.view):
         raise NotADoubleVote(detail="two slots or views")
-    if _conflict_order(first) >= _conflict_order(second):
+    if conflict_order(first) >= conflict_order(second):
         raise NotADoubleVote(detail="the same statement twice, or the higher one first")
     _check_signed(first, members, chain_id)
     _check_signed(second, members, chain_id)
@@ -320,7 +325,7 @@ class VoteTally:
         check_vote(vote, voters.keys, since_slot=voters.since_slot)
         if earlier is not None:
             tally.convicted.add(vote.signer)
-            first, second = sorted((earlier, vote), key=_conflict_order)
+            first, second = sorted((earlier, vote), key=conflict_order)
             return DoubleVote(first=first, second=second)
         self._tallies[slot] = tally
         tally.votes[vote.signer] = vote
@@ -387,8 +392,9 @@ def _read_signature(value: Value) -> tuple[bytes, bytes]:
     )
 
 
-def _conflict_order(vote: Vote) -> tuple[bytes, int]:
-    return vote.statement.block_hash, vote.statement.since_slot
+def conflict_order(vote: Vote) -> tuple[bytes, bytes, int]:
+    """Block hash, result, voters: two votes of one slot and view that differ in this convict their signer."""
+    return vote.statement.block_hash, vote.statement.result, vote.statement.since_slot
 
 
 def _show(raw: bytes) -> str:

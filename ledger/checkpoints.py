@@ -10,18 +10,20 @@ from typing import NamedTuple, cast
 
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
+from ledger.results import NOTHING, compute_digest, get_results
 
 _RECENT = b"checkpoints"
 _CERTIFIED = b"checkpoint/certified"
 
 
 class Checkpoint(NamedTuple):
-    """The first block of a slot; its hash is known from the next block on."""
+    """The first block of a slot; its hash, and what waited for a certificate after it, are known from the next on."""
 
     slot: int
     height: int
     block_hash: bytes = b""
     is_certified: bool = False
+    result: bytes = NOTHING  # digest of what its members are to agree on: `ledger.results`
 
 
 def compute_slot(elapsed_ms: int, params: ChainParams) -> int:
@@ -40,7 +42,7 @@ def update_checkpoints(view: Overlay, params: ChainParams, *, parent: bytes, hei
     recent = list(get_checkpoints(view))
     is_named = bool(recent) and not recent[-1].block_hash
     if is_named:
-        recent[-1] = recent[-1]._replace(block_hash=parent)
+        recent[-1] = recent[-1]._replace(block_hash=parent, result=compute_digest(get_results(view)))
     slot = compute_slot(elapsed_ms, params)
     is_new = slot > (recent[-1].slot if recent else 0)  # time may step back between blocks, slots do not
     if is_new:
@@ -52,8 +54,8 @@ def update_checkpoints(view: Overlay, params: ChainParams, *, parent: bytes, hei
 
 def get_checkpoints(view: Overlay) -> tuple[Checkpoint, ...]:
     """Those of the last `checkpoint_lifetime` slots, ascending; older ones can no longer be certified."""
-    rows = cast(tuple[tuple[int, int, bytes, int], ...], view.get(_RECENT) or ())
-    return tuple(Checkpoint(slot, height, block_hash, bool(done)) for slot, height, block_hash, done in rows)
+    rows = cast(tuple[tuple[int, int, bytes, int, bytes], ...], view.get(_RECENT) or ())
+    return tuple(Checkpoint(slot, height, block, bool(done), result) for slot, height, block, done, result in rows)
 
 
 def get_undecided(view: Overlay) -> tuple[Checkpoint, ...]:
@@ -77,4 +79,5 @@ def mark_certified(view: Overlay, checkpoint: Checkpoint) -> None:
 
 
 def _put(view: Overlay, recent: list[Checkpoint]) -> None:
-    view.put(_RECENT, tuple((item.slot, item.height, item.block_hash, int(item.is_certified)) for item in recent))
+    rows = [(item.slot, item.height, item.block_hash, int(item.is_certified), item.result) for item in recent]
+    view.put(_RECENT, tuple(rows))

@@ -157,6 +157,14 @@ class UnprovenClaim(InvalidCertificate):
     message = "the view change to view {view} of height {height} claims what cannot be: {detail}"
 
 
+class ResultNotSigned(InvalidCertificate):
+    message = "the results shown are {shown}, what is signed is {signed}"
+
+
+class ResultNotShown(InvalidCertificate):
+    message = "a vote for results comes with them, this one of slot {slot} does not"
+
+
 class VoteTooFarAhead(InvalidCertificate):
     message = "vote is for slot {slot}, none after {last} is being collected"
     penalty = 0  # the node that lags may be ours

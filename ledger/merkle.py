@@ -30,16 +30,23 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:
     """The audit path PATH(index, leaves). An index outside the tree is our bug."""
-    assert 0 <= index < len(leaves), (index, len(leaves))
+    return inclusion_proofs(leaves, [index])[0]
+
+
+def inclusion_proofs(leaves: Sequence[bytes], indexes: Sequence[int]) -> list[tuple[bytes, ...]]:
+    """The audit path of each of some leaves: the tree is hashed once."""
+    assert all(0 <= index < len(leaves) for index in indexes), (indexes, len(leaves))
     level = [leaf_hash(leaf) for leaf in leaves]
-    path = []
+    paths: list[list[bytes]] = [[] for _ in indexes]
+    height = 0
     while len(level) > 1:
-        sibling = index ^ 1
-        if sibling < len(level):
-            path.append(level[sibling])
+        for index, path in zip(indexes, paths, strict=True):
+            sibling = (index >> height) ^ 1
+            if sibling < len(level):
+                path.append(level[sibling])
         level = _parents(level)
-        index >>= 1
-    return tuple(path)
+        height += 1
+    return [tuple(path) for path in paths]
 
 
 def verify_inclusion(root: bytes, leaf_data: bytes, index: int, size: int, proof: Sequence[bytes]) -> None:

@@ -191,6 +191,8 @@ class MarketParams(Section):
     def _check(self) -> MarketParams:
         if not self.open_ppm > self.gate_ppm > self.deadline_ppm:
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
+        if self.gate_ppm - self.deadline_ppm > 32 * 1_000_000:
+            raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm:

@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import cast
 
+from ledger.accounts import get_member
 from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
 from ledger.errors import (
@@ -32,6 +33,7 @@ from ledger.execution import BlockContext
 from ledger.inbox import Delivery
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
+from ledger.results import Result, drop_result, put_result
 from market.book import close_book, get_candidates, has_book
 from market.delivery import PeriodSettlement, drop_settlement, put_settlement, settle_period
 from market.gates import (
@@ -65,7 +67,8 @@ from market.times import compute_times as compute_times
 from market.times import count_periods
 from market.trades import (
     Curtailment,
-    MatchWeights,
+    Match,
+    Party,
     TradeRecord,
     compute_result_root,
     curtail,
@@ -128,34 +131,37 @@ def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
     put_trades(view, period, trades)
     gate = Gate(height=block.height, result_root=compute_result_root(trades), trade_count=len(trades))
     put_gate(view, period, gate)
+    put_result(view, Result(period, gate.trade_count, gate.result_root))
     _announce_gate(view, period, gate, trades)
     if "scheduling" in block.siblings:
         retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
-        post(view, RESULT, period, [record.to_value() for record in trades], height=block.height, retained=retained)
+        post(view, RESULT, period, [record.terms for record in trades], height=block.height, retained=retained)
     return gate
 
 
 def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[Order], list[TradeRecord]]:
-    """Take the orders off the book; them, and their trades with the weights that made them, where merit decides.
+    """Take the orders off the book; them, and their trades with what made them.
 
-    Weights are those of the whole book, before quotas trim it.
+    Weights are those of the whole book, before quotas trim it, and computed whether or not merit decides.
     """
     params = block.params.market
-    rule = get_rule(params.clearing_rule)
-    lottery = make_lottery(block.chain_id, period) if params.ties == "pro-rata" else None
-    if not is_by_merit(params.clearing_rule):
-        orders = close_book(view, period)
-        context = ClearingContext(k_ppm=params.k_ppm, lottery=lottery)
-        trades = rule(_trim(view, block, period, orders, context), context)
-        return orders, [
-            TradeRecord(period, index, trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh)
-            for index, trade in enumerate(trades)
-        ]
-    weights = weigh_book(get_candidates(view, period), params.weights)
+    candidates = {one.order.order_id: one for one in get_candidates(view, period)}
+    weights = weigh_book(candidates.values(), params.weights)
     orders = close_book(view, period)
-    merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
-    context = ClearingContext(merits=merits, lottery=lottery)
-    trades = rule(_trim(view, block, period, orders, context), context)
+    is_weighed = is_by_merit(params.clearing_rule)
+    context = ClearingContext(
+        k_ppm=params.k_ppm,
+        merits={order_id: weight.total_ppm for order_id, weight in weights.items()} if is_weighed else {},
+        lottery=make_lottery(block.chain_id, period) if params.ties == "pro-rata" else None,
+    )
+    trades = get_rule(params.clearing_rule)(_trim(view, block, period, orders, context), context)
+
+    def describe(order_id: int) -> Party:
+        candidate = candidates[order_id]
+        member = get_member(view, candidate.order.owner)
+        node_type = "" if member is None else member.role
+        return Party(order_id, node_type, candidate.credit_upt, candidate.position, weights[order_id].contributions)
+
     return orders, [
         TradeRecord(
             period,
@@ -164,7 +170,7 @@ def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[O
             trade.seller,
             trade.price_uyuan_per_kwh,
             trade.volume_wh,
-            MatchWeights(weights[trade.bid_id].contributions, weights[trade.offer_id].contributions),
+            Match(describe(trade.bid_id), describe(trade.offer_id)),
         )
         for index, trade in enumerate(trades)
     ]
@@ -192,10 +198,12 @@ def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[Trad
     volume_wh = sum(record.volume_wh for record in trades)
     view.emit("gate", period, gate.trade_count, volume_wh, gate.result_root)
     for record in trades:
-        view.emit("trade", *record[:6])
+        view.emit("trade", *record.terms)
 
 
 def _change_status(view: Overlay, period: int, gate: Gate, status: str, reason: str = "") -> Gate:
+    if gate.status == OPEN:
+        drop_result(view, period)
     changed = gate._replace(status=status, reason=reason)
     put_gate(view, period, changed)
     return changed

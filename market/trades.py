@@ -2,6 +2,9 @@
 
 Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and what the scheduling chain has cut off
 the trades that its lines cannot carry.
+
+A leaf is a match as text 000 (section 4.2, step 4) has the nodes tell it, ⟨TradeResult, ID, t, q, l, p, w⟩. The text
+leaves open whose fields these are; "the information about successful matching" is about two, so a record has both.
 """
 
 from __future__ import annotations
@@ -9,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.errors import WrongShape
 from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.merkle import merkle_root
@@ -19,36 +22,61 @@ from market.matching_weight import Parameters
 
 _TRADES = b"market/trades/"
 _CURTAILMENTS = b"market/curtailed/"
-_MAX_LEAF_BYTES = 256
+_MAX_LEAF_BYTES = 1_024
 
 
-class MatchWeights(NamedTuple):
-    """What made a match, where merit decided: what each parameter of Table 1 (text 000) added to either side's weight.
+class Party(NamedTuple):
+    """One side of a match as it stood at the gate: the paper's ID, t, q and l, and what made its weight."""
 
-    The bid's weight said when it had its turn, and the offer's that it was chosen. In step 4 of §4.2 it is the node
-    that looks for a partner that computes and chooses, so the paper's w, "the weight of successful matching", is the
-    chosen offer's.
-    """
-
-    bid: Parameters
-    offer: Parameters
+    order_id: int  # ID
+    node_type: str  # t: the member's role
+    credit_upt: int  # q
+    position: str  # l
+    contributions: Parameters  # what each parameter of Table 1 added to the weight, in the whole book
 
     @property
-    def bid_ppm(self) -> int:
-        return sum(self.bid)
+    def weight_ppm(self) -> int:
+        return sum(self.contributions)
+
+    def to_value(self) -> Value:
+        return (*self[:4], tuple(self.contributions))
+
+    @classmethod
+    def from_value(cls, value: Value) -> Party:
+        """Raises `WrongShape`."""
+        order_id, node_type, credit_upt, position, contributions = expect_array(value, 5, "party to a trade")
+        return cls(
+            expect_int(order_id, "order id"),
+            expect_str(node_type, "node type"),
+            expect_int(credit_upt, "credit"),
+            expect_str(position, "position"),
+            _parse_parameters(contributions),
+        )
+
+
+class Match(NamedTuple):
+    """The two sides of a trade.
+
+    Where merit decides, the bid's weight said when it had its turn, and the offer's that it was chosen; under other
+    rules weights are computed and decide nothing. In step 4 of §4.2 it is the node that looks for a partner that
+    computes and chooses, so the paper's w, "the weight of successful matching", is the chosen offer's.
+    """
+
+    bid: Party
+    offer: Party
 
     @property
     def w_ppm(self) -> int:
-        return sum(self.offer)
+        return self.offer.weight_ppm
 
     def to_value(self) -> Value:
-        return (tuple(self.bid), tuple(self.offer))
+        return (self.bid.to_value(), self.offer.to_value())
 
     @classmethod
-    def from_value(cls, value: Value) -> MatchWeights:
+    def from_value(cls, value: Value) -> Match:
         """Raises `WrongShape`."""
-        bid, offer = expect_array(value, 2, "match weights")
-        return cls(_parse_parameters(bid), _parse_parameters(offer))
+        bid, offer = expect_array(value, 2, "match")
+        return cls(Party.from_value(bid), Party.from_value(offer))
 
 
 class TradeRecord(NamedTuple):
@@ -60,11 +88,15 @@ class TradeRecord(NamedTuple):
     seller: Address
     price_uyuan_per_kwh: int
     volume_wh: int
-    weights: MatchWeights | None = None  # under "credit-weighted" alone
+    match: Match | None = None  # None in what a scheduling chain is told of a trade
+
+    @property
+    def terms(self) -> tuple[Value, ...]:
+        """The trade without what made it."""
+        return self[:6]
 
     def to_value(self) -> tuple[Value, ...]:
-        """The first six fields, and the weights where there are any."""
-        return self[:6] if self.weights is None else (*self[:6], self.weights.to_value())
+        return self.terms if self.match is None else (*self.terms, self.match.to_value())
 
 
 class Curtailment(NamedTuple):
@@ -85,7 +117,7 @@ def decode_trade_leaf(raw: bytes) -> TradeRecord:
     fields = expect_array(decode(raw, max_bytes=_MAX_LEAF_BYTES), None, "trade leaf")
     if len(fields) not in (6, 7):
         raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
-    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *weights = fields
+    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
     return TradeRecord(
         period=expect_int(period, "trade period"),
         trade_index=expect_int(trade_index, "trade index"),
@@ -93,7 +125,7 @@ def decode_trade_leaf(raw: bytes) -> TradeRecord:
         seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
         price_uyuan_per_kwh=expect_int(price_uyuan_per_kwh, "trade price"),
         volume_wh=expect_int(volume_wh, "trade volume"),
-        weights=MatchWeights.from_value(weights[0]) if weights else None,
+        match=Match.from_value(match[0]) if match else None,
     )
 
 
@@ -147,9 +179,8 @@ def drop_trades(view: Overlay, period: int) -> None:
 
 
 def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
-    buyer, seller, price, volume_wh, *weights = row
-    parsed = MatchWeights.from_value(weights[0]) if weights else None
-    return TradeRecord(period, index, buyer, seller, price, volume_wh, parsed)
+    buyer, seller, price, volume_wh, *match = row
+    return TradeRecord(period, index, buyer, seller, price, volume_wh, Match.from_value(match[0]) if match else None)
 
 
 def _parse_parameters(value: Value) -> Parameters:

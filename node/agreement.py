@@ -27,10 +27,11 @@ from consensus.pbft_effects import (
 )
 from consensus.pbft_messages import Ballot, decode_message, encode_message
 from consensus.pbft_record import PbftRecord
-from consensus.quorum import DoubleVote, QuorumCertificate
+from consensus.quorum import DoubleVote, QuorumCertificate, Vote
 from ledger.sealers import Voters
 from node import messages as wire
 from node.events import Action, Broadcast, PeerId, PenalisePeer, Send, SetTimer
+from node.results import check_shown
 
 AGREEMENT = "agreement"
 
@@ -43,6 +44,8 @@ class Chamber(Protocol):
     def show_block(self, block_hash: bytes) -> list[Action] | None: ...
     def fetch_block(self, block_hash: bytes, peers: tuple[PeerId, ...], now_ms: int) -> list[Action]: ...
     def decide(self, certificate: QuorumCertificate, now_ms: int) -> list[Action]: ...
+    def result_of(self, block_hash: bytes) -> bytes: ...
+    def tell_result(self, vote: Vote) -> list[Action]: ...
     def look_ahead(self) -> list[Action]: ...
     def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]: ...
 
@@ -62,8 +65,15 @@ class Agreement:
         return self._perform(effects, now_ms)
 
     def receive(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
-        """A peer's message. Raises the `Malformed` family or `DuplicateSigner`."""
-        return self._perform(self._pbft.receive(peer, decode_message(raw), now_ms), now_ms)
+        """A peer's message. Raises the `Malformed` family, `DuplicateSigner` or `ResultNotShown`."""
+        message = decode_message(raw)
+        if isinstance(message, Vote):
+            check_shown(message)
+        return self._perform(self._pbft.receive(peer, message, now_ms), now_ms)
+
+    def receive_vote(self, peer: PeerId, vote: Vote, now_ms: int) -> list[Action]:
+        """A commit that came with the result that it is to."""
+        return self._perform(self._pbft.receive(peer, vote, now_ms), now_ms)
 
     def on_timer(self, now_ms: int) -> list[Action]:
         return self._perform(self._pbft.on_timer(now_ms), now_ms)
@@ -71,7 +81,8 @@ class Agreement:
     def on_block(self, block_hash: bytes, now_ms: int, *, is_valid: bool, is_late: bool = False) -> list[Action]:
         """A block on the head has been executed or condemned; `is_late`, where it came too late for its gate."""
         if is_valid:
-            effects = self._pbft.accept(block_hash, now_ms, is_late=is_late)
+            result = self._chamber.result_of(block_hash)
+            effects = self._pbft.accept(block_hash, now_ms, result=result, is_late=is_late)
         else:
             effects = self._pbft.refuse(block_hash, now_ms)
         return [*self._perform(effects, now_ms), *self._try_to_lead(now_ms)]
@@ -121,7 +132,8 @@ class Agreement:
                 return []
             actions = shown
         self._lead = None
-        return [*actions, *self._perform(self._pbft.propose(lead.view, block_hash, now_ms), now_ms)]
+        result = self._chamber.result_of(block_hash)
+        return [*actions, *self._perform(self._pbft.propose(lead.view, block_hash, now_ms, result=result), now_ms)]
 
     def _perform(self, effects: list[Effect], now_ms: int) -> list[Action]:
         """The effects in their order, but a decision last: it begins the next height."""
@@ -132,6 +144,8 @@ class Agreement:
             match effect:
                 case Remember(record=record):
                     actions += self._chamber.remember(record)
+                case Say(message=Vote() as vote) if vote.statement.result:
+                    actions += self._chamber.tell_result(vote)
                 case Say(message=message):
                     actions.append(Broadcast(message=wire.Agreement(raw=encode_message(message))))
                 case Tell(peer=peer, message=message):

@@ -116,6 +116,8 @@ class ChainStatus:
     sync_target: int  # height, 0 while not syncing
     forks: Forks
     blocks_refused: int
+    results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
+    results_elsewhere: int = 0  # … for another block than is certified
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
@@ -422,12 +424,26 @@ class ContributionsInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsInfo:
-    """The weights that made a match, in ppm: w is the chosen offer's, and the bid's said when it had its turn."""
+    """The weights of a match, in ppm; w is the offer's.
+
+    Where merit decides, the bid's said when it had its turn, and the offer's that it was chosen; else they decide
+    nothing.
+    """
 
     w_ppm: int
     bid_ppm: int
     offer: ContributionsInfo
     bid: ContributionsInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PartyInfo:
+    """One side of a match as it stood at the gate: ID, t, q and l of text 000's TradeResult."""
+
+    order_id: int
+    node_type: str
+    credit_upt: int
+    position: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -439,7 +455,9 @@ class TradeInfo:
     seller_name: str | None
     price_uyuan_per_kwh: int
     volume_wh: int
-    weights: WeightsInfo | None = None  # on a chain that clears by "credit-weighted"
+    bid: PartyInfo
+    offer: PartyInfo
+    weights: WeightsInfo
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -452,11 +470,44 @@ class CurtailmentInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class SignedResultInfo:
+    """What a member has signed for a period's result; `opinion` is this node's own, from its own book.
+
+    "agrees", "other-result" of the same block, "other-block" than is certified, or "unknown" where the block is not
+    here. Count and root are None where the member names no result of the period.
+    """
+
+    name: str | None
+    key: str
+    slot: int
+    block: str
+    digest: str
+    record_count: int | None
+    root: str | None
+    opinion: str
+    counted: bool  # its signature is in the certificate
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ResultInfo:
+    """The TradeResult of a period: `quorum` identical ones of `sealers` certify it; slot and block of the certificate
+    are None while this node has none."""
+
+    slot: int | None
+    block: str | None
+    quorum: int
+    sealers: int
+    signed: tuple[SignedResultInfo, ...]
+    silent: tuple[str, ...]  # sealers of whom nothing is known
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TradesInfo:
     """Trades as the gate made them; `curtailments` are those that the scheduling chain has cut since."""
 
     period: int
     gate: GateInfo
+    result: ResultInfo
     trades: tuple[TradeInfo, ...]
     curtailments: tuple[CurtailmentInfo, ...] = ()
 

@@ -12,7 +12,16 @@ from ledger.errors import GridmeritError, RemoteNotFound
 from ledger.genesis import Genesis
 from ledger.params import Kind
 from node.agents import Participant, Sent, get_problems
-from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, GateInfo, SettlementInfo, TradesInfo
+from node.answers import (
+    AccountInfo,
+    BlockDetail,
+    BlockSummary,
+    ChainStatus,
+    GateInfo,
+    ResultInfo,
+    SettlementInfo,
+    TradesInfo,
+)
 from node.client import Client
 from node.clock import now_ms, steady_ms
 from node.day import KINDS, ChainRecord, DayRecord, HourRecord, Message, PeerRecord, ProofRecord
@@ -26,6 +35,7 @@ _POLL_S = 0.05
 _AT_ONCE = 8  # requests under way
 _BLOCKS_PER_REQUEST = 1_000
 _MAX_MESSAGE_BYTES = 1_000_000
+_NO_RESULT = ResultInfo(slot=None, block=None, quorum=0, sealers=0, signed=(), silent=())
 _NO_GATE = GateInfo(height=0, block="", result_root="", trade_count=0, status="no orders")
 
 Clients = Mapping[Kind, Mapping[str, Client]]  # by kind of chain and name of the node
@@ -184,7 +194,7 @@ async def _collect_hours(clients: Mapping[Kind, Client], periods: Iterable[int])
         digests = await find(clients["credit"].digests(period))
         entries.append(
             HourRecord(
-                trades=trades or TradesInfo(period=period, gate=_NO_GATE, trades=()),
+                trades=trades or TradesInfo(period=period, gate=_NO_GATE, result=_NO_RESULT, trades=()),
                 settlement=settlement or SettlementInfo(period=period, trades=(), grid=()),
                 schedule=await find(clients["scheduling"].scheduling(period)),
                 digests=() if digests is None else digests.digests,

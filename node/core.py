@@ -69,6 +69,7 @@ from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.overlay import Overlay
+from ledger.results import compute_digest, get_results
 from ledger.sealers import get_known_sealers, get_voters
 from ledger.signatures import SigningKey
 from ledger.store import KeyValue, as_stored
@@ -112,6 +113,7 @@ from node.handovers import Handovers
 from node.header_proofs import prove_headers, read_header_proof
 from node.missing_votes import MAX_PERIODS, MissingVotes
 from node.relays import Outgoing, Waiting
+from node.results import Results, announce_claims, check_shown, read_claims
 from node.signing import Signing, SigningState, Standing, read_own_ballot
 from node.skeleton import Skeleton
 
@@ -175,6 +177,7 @@ class ChainNode:
         self._announced = Announcements()
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self.missing_votes = MissingVotes(self._checkpoints)
+        self._results = Results(self.chain, store, self._checkpoints, self.get_certificate, is_pbft=self._is_pbft)
         self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
         self.acknowledgements = Acknowledgements(self.chain, store, self.mempool, self._admission)
         self._outgoing = Outgoing(genesis)
@@ -252,10 +255,9 @@ class ChainNode:
         match name:
             case "heartbeat":
                 again = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
-                votes = self._pending_votes()
-                repeat: list[Action] = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
+                repeat = self._repeat_votes()
                 status = Broadcast(message=self._gossip.status())
-                repeat += self._ask_for_own(self._gossip.peers)
+                repeat += [*self._ask_for_own(self._gossip.peers), *self._results.ask(tuple(self._gossip.peers))]
                 stalled = self._give_up_stalled()
                 return [again, status, *repeat, *self._remind_of_pending(), *stalled, *self._catch_up(now_ms)]
             case "reseal":
@@ -326,6 +328,12 @@ class ChainNode:
                 return self._give_signed(peer, now_ms)
             case wire.Signed():
                 return self._on_signed(peer, message)
+            case wire.TradeResult():
+                return self._on_trade_result(peer, message, now_ms)
+            case wire.GetTradeRecords():
+                return self._give_records(peer, message, now_ms)
+            case wire.TradeRecords():
+                return self._on_records(peer, message)
             case wire.Votes() | wire.Contacts():  # under PBFT votes come as messages of the agreement
                 raise UnknownMessage(kind=message.code)
             case _:
@@ -471,6 +479,7 @@ class ChainNode:
         for item in raw:
             try:
                 vote = read_vote(item)
+                check_shown(vote)
                 actions += self._count(vote, now_ms)
             except StoreError:
                 raise
@@ -478,6 +487,43 @@ class ChainNode:
                 actions.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
                 break
         return actions
+
+    def _on_trade_result(self, peer: PeerId, message: wire.TradeResult, now_ms: int) -> list[Action]:
+        """Members have computed and signed results: keep who signed what, and count the votes."""
+        actions: list[Action] = []
+        try:
+            for claim in read_claims(message):
+                actions += self._results.take(claim, peer)
+                actions += self._count_elsewhere(peer, claim.vote, now_ms)
+        except StoreError:
+            raise
+        except GridmeritError as error:
+            actions.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
+        return actions
+
+    def _count_elsewhere(self, peer: PeerId, vote: Vote, now_ms: int) -> list[Action]:
+        if self._agreement is None:
+            return self._count(vote, now_ms)
+        if vote.statement.slot < self._agreement.height and vote.signer != peer:
+            return []  # whoever passes on what is decided need not be told of it
+        return self._agreement.receive_vote(peer, vote, now_ms)
+
+    def _give_records(self, peer: PeerId, question: wire.GetTradeRecords, now_ms: int) -> list[Action]:
+        self._gossip.serving.check(peer, now_ms)
+        answer, looked_up = self._results.answer(question)
+        return self._gossip.give_records(peer, answer, now_ms, looked_up=looked_up)
+
+    def _on_records(self, peer: PeerId, message: wire.TradeRecords) -> list[Action]:
+        """The certificate of a result that was missed here."""
+        try:
+            found = self._results.accept(peer, message)
+        except (VoteTooFarAhead, WrongVoters):
+            return []  # the members have changed since
+        if found is None:
+            return []
+        certificate, rows = found
+        self._checkpoints.keep_certificate(certificate)
+        return [Persist(changes=[*rows, _certificate_row(certificate)])]
 
     def _on_certificate(self, peer: PeerId, raw: bytes, now_ms: int) -> list[Action]:
         certificate = QuorumCertificate.from_bytes(raw)
@@ -599,7 +645,7 @@ class ChainNode:
             if self._agreement is not None and header.parent == self.chain.head.hash:
                 condemned += self._agreement.on_block(header.hash, now_ms, is_valid=False)
             return condemned
-        actions = self._observe(header)
+        actions = [*self._observe(header), *self._results.on_block(entry.hash)]
         if certificate is not None:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
         is_late = is_news and self._gates.is_late(header, self._date(now_ms))
@@ -741,7 +787,8 @@ class ChainNode:
             return []
         self._final_certificate = certificate
         handover = self._handovers.keep(certificate, entry)
-        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, certificate.raw), *handover]
+        results = self._results.keep(certificate, entry)
+        return [*self.chain.finalise(entry), (_FINAL_CERTIFICATE_ROW, certificate.raw), *handover, *results]
 
     # --- sealing ---------------------------------------------------------------------------------
 
@@ -854,6 +901,7 @@ class ChainNode:
             self._guard = self._guard.after_vote(statement)
             vote = sign_statement(statement, self._key)
             actions.append(Guard(record=self._guard))
+            actions += self._results.tell(vote) if statement.result else []
             actions += self._count(vote, head.header.timestamp_ms)
         return actions
 
@@ -867,6 +915,7 @@ class ChainNode:
 
     def _due_statements(self) -> tuple[Statement, ...]:
         head = self.chain.head
+        self._results.on_head(head)
         return self._checkpoints.on_head(head.state, height=head.height)
 
     def _has_signed(self, statement: Statement) -> bool:
@@ -874,13 +923,14 @@ class ChainNode:
         return any(vote.signer == self._key.public_key for vote in self._checkpoints.votes(statement.slot))
 
     def _count(self, vote: Vote, now_ms: int) -> list[Action]:
-        """Count a vote and pass it on where it was news."""
+        """Count a vote and pass it on where it was news; one for results is passed on with them."""
         before = self._checkpoints.count_votes(vote.statement.slot)
         outcome = self._checkpoints.add_vote(vote)
         actions: list[Action] = []
         if self._checkpoints.count_votes(vote.statement.slot) > before:
             actions += self._notice(vote)
-            actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
+            if not vote.statement.result:
+                actions.append(Broadcast(message=wire.Votes(raw=(encode(vote.to_value()),))))
         match outcome:
             case QuorumCertificate():
                 actions += self._on_certified(outcome, None, now_ms)
@@ -894,12 +944,16 @@ class ChainNode:
         """The checkpoint is final, at once and whatever the branch: follow the best branch that holds it."""
         statement = certificate.statement
         actions = [*self._notice_own(certificate), *self._tell_certificate(certificate, peer)]
+        actions += self._results.review(statement.slot)
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
         if self.chain.fork_point(entry).height < min(entry.height, self.mooring.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
             return [*actions, Publish(event=conflict)]  # more than f members lied, or votes took longer than a deadline
+        if compute_digest(get_results(Overlay(entry.state))) != statement.result:
+            unlike = ("result-conflict", statement.slot, statement.block_hash, statement.result)
+            return [*actions, Publish(event=unlike)]  # more than f members lied
         if entry.height > self.chain.final_height and not self.chain.is_canonical(entry.header):
             best = self.chain.best_descendant(entry, self._engine.is_better)
             actions += self._move_head(best, now_ms, source=peer)
@@ -929,6 +983,11 @@ class ChainNode:
         return known or self._load_certificate(_CERTIFICATE_ROW + slot.to_bytes(8, "big"))
 
     @property
+    def results(self) -> Results:
+        """Who has signed which results, and their certificates."""
+        return self._results
+
+    @property
     def handovers(self) -> tuple[Relay, ...]:
         """The proofs of who has followed whom in certifying this chain, in their order."""
         return self._handovers.all
@@ -945,11 +1004,14 @@ class ChainNode:
         with as_stored("a certificate"):
             return QuorumCertificate.from_bytes(raw)
 
-    def _pending_votes(self) -> tuple[bytes, ...]:
+    def _repeat_votes(self) -> list[Action]:
         """Votes on checkpoints that are still open, said again for whoever missed them."""
-        due = self._due_statements()
-        held = [vote for statement in due for vote in self._checkpoints.votes(statement.slot)]
-        return tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
+        slots = [statement.slot for statement in self._due_statements()]
+        held = [vote for slot in slots for vote in self._checkpoints.votes(slot) if not vote.statement.result]
+        votes = tuple(encode(vote.to_value()) for vote in held[: wire.MAX_ITEMS])
+        results = announce_claims([claim for slot in slots for claim in self._results.claims(slot)])
+        plain = [Broadcast(message=wire.Votes(raw=votes))] if votes else []
+        return [*plain, *(Broadcast(message=message) for message in results)]
 
     # --- whether this node may sign: `node.signing` --------------------------------------------------
 
@@ -1183,6 +1245,12 @@ class ChainNode:
         signers = tuple(signer for signer, _ in certificate.signatures)
         fetch = self.fetch_block(certificate.statement.block_hash, signers, now_ms)
         return [*fetch, *self._on_certified(certificate, None, now_ms)]
+
+    def result_of(self, block_hash: bytes) -> bytes:
+        return self._results.result_of(block_hash)
+
+    def tell_result(self, vote: Vote) -> list[Action]:
+        return self._results.tell(vote)
 
     def look_ahead(self) -> list[Action]:
         """Tell peers where this node stands: one that is ahead answers with its final certificate."""

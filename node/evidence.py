@@ -28,6 +28,7 @@ from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, show_address
 from ledger.merkle import inclusion_proof, verify_inclusion
 from ledger.overlay import Overlay
+from ledger.results import Result, compute_digest, read_results
 from ledger.siblings import Sibling
 from ledger.state import StateProof, verify_state_proof
 from node.core import ChainNode
@@ -230,6 +231,37 @@ class BlockEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ResultEvidence:
+    """The TradeResult that a quorum has signed: a record under its root needs no other proof."""
+
+    certificate: QuorumCertificate
+    results: tuple[Result, ...]
+
+    def check(self, trust: Trust, period: int) -> bytes:
+        """The root of the period's records. Raises `InvalidProof`, or as `verify_certificate` does."""
+        result = next((item for item in self.results if item.number == period), None)
+        if result is None or compute_digest(self.results) != self.certificate.statement.result:
+            raise InvalidProof(detail=f"the certificate is not of these results, or of none of period {period}")
+        trust.check_certificate(self.certificate)
+        return result.root
+
+    def claims(self, trust: Trust) -> Claims:
+        signers = [address_of(key) for key, _signature in self.certificate.signatures]
+        return {"slot": self.certificate.statement.slot, "signers": [trust.show(signer) for signer in signers]}
+
+    def describe(self, trust: Trust) -> str:
+        return trust.describe_signers(self.certificate)
+
+    def to_value(self) -> Value:
+        return (self.certificate.to_value(), tuple(tuple(result) for result in self.results))
+
+    @classmethod
+    def from_value(cls, value: Value) -> ResultEvidence:
+        certificate, results = expect_array(value, 2, "result evidence")
+        return cls(certificate=QuorumCertificate.from_value(certificate), results=read_results(results))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Roster:
     """Names of members that the genesis does not know, as their rows stand in the state of a final block.
 
@@ -329,6 +361,12 @@ def get_final(node: ChainNode) -> Entry:
 
 def include(leaves: list[bytes], index: int) -> Inclusion:
     return Inclusion.of(inclusion_proof(leaves, index), index=index, size=len(leaves))
+
+
+def gather_result(node: ChainNode, period: int) -> ResultEvidence | None:
+    """The certificate of a period's result, where this node has it; one that caught up later may not."""
+    certified = node.results.find(period)
+    return None if certified is None else ResultEvidence(certificate=certified.certificate, results=certified.results)
 
 
 def gather_evidence(node: ChainNode, header: Header) -> BlockEvidence:

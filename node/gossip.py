@@ -247,6 +247,15 @@ class Gossip:
         self._charge(peer, now_ms, len(raw), raw)
         return [Send(peer=peer, message=wire.Certificate(raw=item)) for item in raw]
 
+    def give_records(
+        self, peer: PeerId, answer: wire.TradeRecords | None, now_ms: int, *, looked_up: int
+    ) -> list[Action]:
+        """What stands behind a period's result, where it is known; it took so many rows to put it together."""
+        parts = [] if answer is None else [answer.certificate, answer.results]
+        parts += [] if answer is None else [part for leaf, path in answer.records for part in (leaf, *path)]
+        self._charge(peer, now_ms, looked_up, parts)
+        return [] if answer is None else [Send(peer=peer, message=answer)]
+
     def _charge(self, peer: PeerId, now_ms: int, rows: int, found: Collection[bytes]) -> None:
         self.serving.charge(peer, now_ms, rows=rows, size_bytes=sum(map(len, found)))
 

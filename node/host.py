@@ -61,8 +61,9 @@ _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
-    **dict.fromkeys(("void", VOTES_MISSING, "unmetered"), logging.WARNING),
+    **dict.fromkeys(("void", VOTES_MISSING, "unmetered", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
+    **dict.fromkeys(("result-elsewhere",), logging.INFO),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 

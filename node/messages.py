@@ -17,6 +17,7 @@ from ledger.codec import (
     expect_array,
     expect_bytes,
     expect_int,
+    expect_list,
     expect_str,
     split,
 )
@@ -33,6 +34,11 @@ _MAX_ITEM_BYTES = 4_000_000
 _MAX_STATUS_BYTES = 128
 _MAX_HEIGHT = 2**53 - 1  # a claim that the API shows, as a number of JSON
 _MAX_EVIDENCE_BYTES = 8_192
+MAX_RECORDS = 64  # of trades in one message
+_MAX_PATH = 32  # hashes from a record to its root
+_MAX_RESULTS_BYTES = 8_192
+_MAX_RECORD_REQUEST_BYTES = 1_024
+_MAX_RECORDS_BYTES = 1_000_000
 SESSION_BYTES = 16
 _MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever somebody makes it skip
 
@@ -169,6 +175,38 @@ class Signed:
     raw: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeResult:
+    """What members have computed and signed: results as in `ledger.results`, and votes whose statement names them.
+
+    The paper's TradeResult (text 000, section 4.2, step 4), under PBFT and for checkpoints alike.
+    """
+
+    code: ClassVar[int] = 17
+    results: bytes
+    raw: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetTradeRecords:
+    """Ask for the certificate of a period's result, and for some of the records under its root."""
+
+    code: ClassVar[int] = 18
+    period: int
+    indexes: tuple[int, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TradeRecords:
+    """A certificate, the results that it names, and of the records asked for, in that order: leaf and audit path."""
+
+    code: ClassVar[int] = 19
+    period: int
+    certificate: bytes
+    results: bytes
+    records: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -187,6 +225,9 @@ Message: TypeAlias = (
     | Contacts
     | GetSigned
     | Signed
+    | TradeResult
+    | GetTradeRecords
+    | TradeRecords
 )
 
 
@@ -248,6 +289,42 @@ def _read_signed(raw: bytes) -> Signed:
     )
 
 
+def _read_trade_result(raw: bytes) -> TradeResult:
+    results, votes = expect_array(split(raw, "trade result", max_items=2), 2, "trade result")
+    return TradeResult(
+        results=expect_bytes(results, "results", max_size=_MAX_RESULTS_BYTES),
+        raw=_blobs(expect_bytes(votes, "votes"), MAX_ITEMS),
+    )
+
+
+def _read_get_trade_records(raw: bytes) -> GetTradeRecords:
+    fields_of = decode(raw, max_bytes=_MAX_RECORD_REQUEST_BYTES)
+    period, indexes = expect_array(fields_of, 2, "request for trade records")
+    return GetTradeRecords(
+        period=expect_int(period, "period"),
+        indexes=tuple(
+            expect_int(index, "trade index") for index in expect_list(indexes, "indexes", max_items=MAX_RECORDS)
+        ),
+    )
+
+
+def _read_trade_records(raw: bytes) -> TradeRecords:
+    fields_of = decode(raw, max_bytes=_MAX_RECORDS_BYTES)
+    period, certificate, results, records = expect_array(fields_of, 4, "trade records")
+    return TradeRecords(
+        period=expect_int(period, "period"),
+        certificate=expect_bytes(certificate, "certificate"),
+        results=expect_bytes(results, "results", max_size=_MAX_RESULTS_BYTES),
+        records=tuple(map(_read_record, expect_list(records, "records", max_items=MAX_RECORDS))),
+    )
+
+
+def _read_record(value: Value) -> tuple[bytes, tuple[bytes, ...]]:
+    leaf, path = expect_array(value, 2, "trade record")
+    hashes = expect_list(path, "audit path", max_items=_MAX_PATH)
+    return expect_bytes(leaf, "leaf"), tuple(expect_bytes(item, "audit path", size=32) for item in hashes)
+
+
 _READERS: dict[int, Callable[[bytes], Message]] = {
     Status.code: _read_status,
     TransactionIds.code: lambda raw: TransactionIds(ids=_hashes(raw, MAX_ITEMS)),
@@ -266,6 +343,9 @@ _READERS: dict[int, Callable[[bytes], Message]] = {
     Contacts.code: lambda raw: Contacts(raw=_blobs(raw, MAX_ITEMS)),
     GetSigned.code: _read_get_signed,
     Signed.code: _read_signed,
+    TradeResult.code: _read_trade_result,
+    GetTradeRecords.code: _read_get_trade_records,
+    TradeRecords.code: _read_trade_records,
 }
 
 
@@ -279,6 +359,8 @@ def message_to_bytes(message: Message) -> bytes:
             body = (encode(raw), certificate)
         case Signed(head=head, work=work, final_height=final_height, raw=raw):
             body = (encode((head, work, final_height)), encode(raw))
+        case TradeResult(results=results, raw=raw):
+            body = (results, encode(raw))
         case _ if len(values) == 1 and isinstance(values[0], tuple):
             body = values[0]
         case _:

@@ -47,6 +47,18 @@ _OF_A_CHAIN = (
     ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
+        "results_differing_total",
+        "counter",
+        "Results signed by members who have computed something else of the same block.",
+        lambda chain: chain.results_differing,
+    ),
+    Metric(
+        "results_elsewhere_total",
+        "counter",
+        "Results signed for another block than is certified, as after a fork.",
+        lambda chain: chain.results_elsewhere,
+    ),
+    Metric(
         "acknowledged_not_executed_total",
         "counter",
         "Acknowledged transactions that can no longer be executed.",

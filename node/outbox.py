@@ -32,6 +32,7 @@ from node.messages import (
     Message,
     NewBlock,
     Status,
+    TradeResult,
     TransactionIds,
     Transactions,
     Votes,
@@ -41,7 +42,7 @@ from node.messages import (
 _MAX_SEALED_BYTES = 64_000  # of a batch in the event loop; a larger one is sealed beside it
 _ENVELOPE_BYTES = 512  # of a batch around its messages, generously
 _ITEM_BYTES = 9  # msgpack head of a string or an integer, at most
-_ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, Evidence)
+_ANNOUNCEMENTS = (Transactions, TransactionIds, NewBlock, Status, Votes, TradeResult, Evidence)
 _PATIENT = (Transactions, TransactionIds)  # a request costs more than what it carries of these
 _PATIENCE_S = 0.025
 _FIRST_PAUSE_MS, LONGEST_PAUSE_MS = 50, 2_000
@@ -137,6 +138,10 @@ def _merge(earlier: Message, later: Message) -> Message | None:
             return TransactionIds(ids=first + second)
         case Votes(raw=first), Votes(raw=second) if len(first) + len(second) <= MAX_ITEMS:
             return Votes(raw=first + second)
+        case TradeResult(results=one, raw=first), TradeResult(results=other, raw=second) if (
+            one == other and len(first) + len(second) <= MAX_ITEMS
+        ):
+            return TradeResult(results=one, raw=first + second)
     return None
 
 

@@ -25,16 +25,18 @@ from ledger.units import format_kwh
 from market import views
 from market.credit import PPM
 from market.gates import decode_gate, gate_key
-from market.trades import MatchWeights, decode_trade_leaf
+from market.trades import Match, Party, decode_trade_leaf
 from node.core import ChainNode
 from node.evidence import (
     BlockEvidence,
     Claims,
     Inclusion,
+    ResultEvidence,
     Trust,
     background_from_value,
     background_to_value,
     gather_evidence,
+    gather_result,
     gather_trust,
     get_final,
     include,
@@ -62,7 +64,11 @@ class Verdict:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeProof:
-    """A trade stands under the result root of its period's gate, and the gate in the state of a final block."""
+    """A trade stands under the result root of its period's gate, and the gate in the state of a final block.
+
+    `result` is the certificate of that root, where the node has it: it alone proves the record, and the block what has
+    become of the period since.
+    """
 
     kind: ClassVar[str] = "trade"
     block: BlockEvidence
@@ -70,6 +76,7 @@ class TradeProof:
     state_proof: StateProof
     leaf: bytes
     inclusion: Inclusion
+    result: ResultEvidence | None
 
     @property
     def is_final(self) -> bool:
@@ -88,6 +95,8 @@ class TradeProof:
         if self.block.finality is None:
             raise InvalidProof(detail="no certificate stands behind the block")
         self.block.check(trust)
+        if self.result is not None and self.result.check(trust, trade.period) != gate.result_root:
+            raise InvalidProof(detail="the certificate is of another result than the gate's")
 
     def claims(self, trust: Trust) -> Claims:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
@@ -101,18 +110,20 @@ class TradeProof:
             "price_uyuan_per_kwh": trade.price_uyuan_per_kwh,
             "volume_wh": trade.volume_wh,
             "status": gate.status,
+            "result": None if self.result is None else self.result.claims(trust),
             **self.block.claims(),
         }
-        return claims if trade.weights is None else {**claims, "weights": _describe_weights(trade.weights)}
+        return claims if trade.match is None else {**claims, **_describe_match(trade.match)}
 
     def describe(self, trust: Trust) -> str:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
-        weight = "" if trade.weights is None else f", matched by weight {_decimal(trade.weights.w_ppm, PPM)}"
+        signers = "" if self.result is None else f"its result was signed by {self.result.describe(trust)}; "
+        weight = "" if trade.match is None else f", matched with weight {_decimal(trade.match.w_ppm, PPM)}"
         return (
             f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold "
             f"{format_kwh(trade.volume_wh)} kWh to {trust.show(trade.buyer)} at "
             f"{_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
-            f"the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
+            f"{signers}the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
         )
 
     def to_value(self) -> Value:
@@ -122,17 +133,19 @@ class TradeProof:
             self.state_proof.to_value(),
             self.leaf,
             self.inclusion.to_value(),
+            None if self.result is None else self.result.to_value(),
         )
 
     @classmethod
     def from_value(cls, value: Value) -> TradeProof:
-        block, gate, state_proof, leaf, inclusion = expect_array(value, 5, "trade proof")
+        block, gate, state_proof, leaf, inclusion, result = expect_array(value, 6, "trade proof")
         return cls(
             block=BlockEvidence.from_value(block),
             gate=expect_bytes(gate, "gate"),
             state_proof=StateProof.from_value(state_proof),
             leaf=expect_bytes(leaf, "trade leaf"),
             inclusion=Inclusion.from_value(inclusion),
+            result=None if result is None else ResultEvidence.from_value(result),
         )
 
 
@@ -302,6 +315,7 @@ def prove_trade(node: ChainNode, period: int, index: int) -> TradeProof:
         state_proof=final.state.prove(key),
         leaf=leaf,
         inclusion=Inclusion.of(path, index=index, size=size),
+        result=gather_result(node, period),
     )
 
 
@@ -403,13 +417,11 @@ def _canonical_json(value: object) -> str:
         raise InvalidProof(detail="a claim is not plain JSON") from None
 
 
-def _describe_weights(weights: MatchWeights) -> Claims:
-    return {
-        "w_ppm": weights.w_ppm,
-        "bid_ppm": weights.bid_ppm,
-        "offer": weights.offer._asdict(),
-        "bid": weights.bid._asdict(),
-    }
+def _describe_match(match: Match) -> Claims:
+    def describe(party: Party) -> Claims:
+        return {**party._asdict(), "contributions": party.contributions._asdict(), "weight_ppm": party.weight_ppm}
+
+    return {"w_ppm": match.w_ppm, "bid": describe(match.bid), "offer": describe(match.offer)}
 
 
 def _read_account(raw: bytes) -> Account:

@@ -32,10 +32,10 @@ from market import views
 from market.credit import PPM
 from market.delivery import SettledTrade, SettledWithGrid
 from market.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
-from market.matching_weight import Candidate, Parameters
+from market.matching_weight import Candidate
 from market.orders import Side
 from market.period import PeriodTimes, compute_times
-from market.trades import MatchWeights, TradeRecord
+from market.trades import Match, Party, TradeRecord
 from node.answers import (
     AccountInfo,
     AnchorStatus,
@@ -55,6 +55,7 @@ from node.answers import (
     MarketPeriods,
     MemberInfo,
     OrderInfo,
+    PartyInfo,
     PeriodInfo,
     SettledTradeInfo,
     SettlementInfo,
@@ -70,6 +71,7 @@ from node.exact import show_exact
 from node.grid_queries import GridQueries, describe_curtailment
 from node.names import MemberNames
 from node.period_failures import describe_failure
+from node.result_queries import ResultQueries
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
 _LOOK_BACK_PERIODS = 8  # for such as failed
@@ -84,6 +86,7 @@ class ChainQueries:
         self.members = MemberNames(node.genesis, lambda: self._chain.head.state)
         self.grid = GridQueries(node, self.members)
         self.index = CreditQueries(node, self.members)
+        self.results = ResultQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
@@ -112,6 +115,8 @@ class ChainQueries:
             sync_target=node.sync_target,
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,
+            results_differing=node.results.differing,
+            results_elsewhere=node.results.elsewhere,
             not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
@@ -361,7 +366,13 @@ class ChainQueries:
             raise NoTrades(period=period, detail=detail)
         trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
         cuts = tuple(map(describe_curtailment, views.get_curtailments(self._state, period)))
-        return TradesInfo(period=period, gate=self._describe_gate(period, gate), trades=trades, curtailments=cuts)
+        return TradesInfo(
+            period=period,
+            gate=self._describe_gate(period, gate),
+            result=self.results.get_result(period),
+            trades=trades,
+            curtailments=cuts,
+        )
 
     def get_settlement(self, period: int) -> SettlementInfo:
         settled = views.get_settlement(self._state, period)
@@ -438,6 +449,8 @@ class ChainQueries:
         )
 
     def _describe_trade(self, record: TradeRecord) -> TradeInfo:
+        match = record.match
+        assert match is not None, "this chain made the trade"
         return TradeInfo(
             index=record.trade_index,
             buyer=show_address(record.buyer),
@@ -446,7 +459,9 @@ class ChainQueries:
             seller_name=self.members.name_of(record.seller),
             price_uyuan_per_kwh=record.price_uyuan_per_kwh,
             volume_wh=record.volume_wh,
-            weights=None if record.weights is None else _describe_weights(record.weights),
+            bid=_describe_party(match.bid),
+            offer=_describe_party(match.offer),
+            weights=_describe_weights(match),
         )
 
     def _describe_settled(self, row: SettledTrade) -> SettledTradeInfo:
@@ -550,12 +565,17 @@ def _phase_at(times: PeriodTimes, now_ms: int) -> str:
     return "metering" if now_ms < times.settle_ms else "past"
 
 
-def _describe_weights(weights: MatchWeights) -> WeightsInfo:
-    def describe(parameters: Parameters) -> ContributionsInfo:
-        return ContributionsInfo(**parameters._asdict())
+def _describe_party(party: Party) -> PartyInfo:
+    order_id, node_type, credit_upt, position, _ = party
+    return PartyInfo(order_id=order_id, node_type=node_type, credit_upt=credit_upt, position=position)
+
+
+def _describe_weights(match: Match) -> WeightsInfo:
+    def describe(party: Party) -> ContributionsInfo:
+        return ContributionsInfo(**party.contributions._asdict())
 
     return WeightsInfo(
-        w_ppm=weights.w_ppm, bid_ppm=weights.bid_ppm, offer=describe(weights.offer), bid=describe(weights.bid)
+        w_ppm=match.w_ppm, bid_ppm=match.bid.weight_ppm, offer=describe(match.offer), bid=describe(match.bid)
     )
 
 
@@ -573,6 +593,9 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "equivocation": ("producer",),
     "not-executed": ("transaction", "sender", "code", "height", "by"),
     "executable-again": ("transaction",),
+    "result-differs": ("slot", "member", "block", "result"),
+    "result-elsewhere": ("slot", "member", "block", "result"),
+    "result-conflict": ("slot", "block", "result"),
     "certificate": ("slot", "height", "block", "signatures"),
     "certified": ("slot", "height", "block", "signatures"),
     "relayed": ("source", "kind", "number", "part", "parts", "height"),

@@ -27,7 +27,7 @@ from market.metering import get_readings
 from market.views import get_settlement
 from node.contracts import build_contracts
 from node.events import Action, Broadcast, Event, Send
-from node.messages import Agreement, NewBlock, Votes
+from node.messages import Agreement, NewBlock, TradeResult, Votes
 from simulation.world import Peer, World
 
 AGREEMENT = "agreement"
@@ -224,7 +224,7 @@ class _Watch:
         match action.message:
             case NewBlock(header=raw):
                 self._hear(name, raw, self._read_header)
-            case Votes(raw=raws):
+            case Votes(raw=raws) | TradeResult(raw=raws):
                 for raw in raws:
                     self._hear(name, raw, self._read_vote)
             case Agreement(raw=raw):

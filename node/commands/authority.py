@@ -25,7 +25,7 @@ from node.commands.target import Target, connect, key_options, node_options, run
 from node.output import emit, facts, json_option, to_json
 
 if TYPE_CHECKING:
-    from node.answers import TradeInfo, TradesInfo
+    from node.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
     from node.enrolment import Act
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -213,14 +213,17 @@ def countersign(
 def check_root(found: TradesInfo) -> bytes:
     """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
     from market.matching_weight import Parameters
-    from market.trades import MatchWeights, TradeRecord, compute_result_root
+    from market.trades import Match, Party, TradeRecord, compute_result_root
+
+    def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
+        parameters = Parameters(**asdict(contributions))
+        return Party(party.order_id, party.node_type, party.credit_upt, party.position, parameters)
 
     def read(trade: TradeInfo) -> TradeRecord:
         buyer, seller = (bytes.fromhex(address.removeprefix("0x")) for address in (trade.buyer, trade.seller))
-        sides = None if trade.weights is None else (trade.weights.bid, trade.weights.offer)
-        weights = None if sides is None else MatchWeights(*(Parameters(**asdict(side)) for side in sides))
+        match = Match(read_party(trade.bid, trade.weights.bid), read_party(trade.offer, trade.weights.offer))
         price_uyuan, volume_wh = trade.price_uyuan_per_kwh, trade.volume_wh
-        return TradeRecord(found.period, trade.index, buyer, seller, price_uyuan, volume_wh, weights)
+        return TradeRecord(found.period, trade.index, buyer, seller, price_uyuan, volume_wh, match)
 
     root = compute_result_root([read(trade) for trade in found.trades])
     if root.hex() != found.gate.result_root:

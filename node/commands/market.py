@@ -215,8 +215,11 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
 
     A curtailed trade has a volume under `accepted kWh`, and the line that could not carry more.
 
-    On a chain that clears by merit, --weights shows what made each match: the weight by which the offer was chosen (w),
-    the one by which the bid had its turn, and what each of the seven parameters added to it.
+    The second line says which members have signed this result. One that has signed another is named and not counted;
+    the node compares with what it has computed from its own book, as anybody can.
+
+    --weights shows the weight of each match (w, the offer's), the bid's, and what each of the seven parameters added.
+    On a chain that clears by merit they made the match, on others they are told and decide nothing.
 
     \b
     Examples:

@@ -8,7 +8,15 @@ from typing import TYPE_CHECKING
 from node.output import format_count, format_kwh, format_span, format_weight, format_yuan, table
 
 if TYPE_CHECKING:
-    from node.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo
+    from node.answers import (
+        BookInfo,
+        GateInfo,
+        MarketPeriods,
+        QuotaInfo,
+        ResultInfo,
+        SettlementInfo,
+        TradesInfo,
+    )
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:
@@ -76,6 +84,7 @@ def render_trades(found: TradesInfo) -> str:
     head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
     if why := tell_failure(found.gate):
         head += f"\nit{why}"
+    head += f"\n{render_result(found.gate, found.result)}"
     if not found.trades:
         return head
     by_index = {cut.index: cut for cut in found.curtailments}
@@ -98,18 +107,35 @@ def render_trades(found: TradesInfo) -> str:
     return f"{head}\n\n{table(heads, rows, left=(1, 2, 6))}"
 
 
+def render_result(gate: GateInfo, result: ResultInfo) -> str:
+    """Who has signed the result, and who has signed something else."""
+    alike = [item.name or item.key[:16] for item in result.signed if item.opinion in ("agrees", "unknown")]
+    lines = [
+        f"result {gate.result_root[:16]}, signed by {len(alike)} of {result.sealers}: {', '.join(alike) or 'nobody'}"
+    ]
+    if result.slot is None:
+        lines[0] += f"; no certificate here, it takes {result.quorum}"
+    for item in result.signed:
+        name = item.name or item.key[:16]
+        if item.opinion == "other-block":
+            lines.append(f"not counted: {name} signed another block, {item.block[:16]}")
+        elif item.opinion == "other-result":
+            said = "no result" if item.root is None else f"result {item.root[:16]} of {item.record_count} trades"
+            lines.append(f"not counted: {name} signed {said}; this node's own book says otherwise")
+    if result.silent:
+        lines.append(f"not heard here: {', '.join(result.silent)}")
+    return "\n".join(lines)
+
+
 def render_weights(found: TradesInfo) -> str:
     """Two lines per trade: the chosen offer's weight, which is w, and the bid's."""
     rows: list[tuple[object, ...]] = []
     for trade in found.trades:
-        if trade.weights is not None:
-            for side, total, parts in (
-                ("offer (w)", trade.weights.w_ppm, trade.weights.offer),
-                ("bid", trade.weights.bid_ppm, trade.weights.bid),
-            ):
-                rows.append((trade.index, side, *map(format_weight, (total, *asdict(parts).values()))))
-    if not rows:
-        return "no weights: they are kept where trades are made by the clearing rule credit-weighted"
+        for side, total, parts in (
+            ("offer (w)", trade.weights.w_ppm, trade.weights.offer),
+            ("bid", trade.weights.bid_ppm, trade.weights.bid),
+        ):
+            rows.append((trade.index, side, *map(format_weight, (total, *asdict(parts).values()))))
     heads = ["capacity", "credit", "renewable", "position", "price", "volume", "stability"]
     return table(["trade", "weight of", "total", *heads], rows, left=(1,))
 

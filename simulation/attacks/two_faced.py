@@ -84,7 +84,9 @@ class TwoFaced(Policy):
                 return self._secretly(event, now_ms)
             case TimerFired(name=name) if name.startswith(_SECRET):
                 return self._secretly(TimerFired(name=name.removeprefix(_SECRET)), now_ms)
-            case MessageReceived(peer=peer, message=wire.Votes() | wire.Certificate()) if peer in self.audience:
+            case MessageReceived(peer=peer, message=wire.Votes() | wire.TradeResult() | wire.Certificate()) if (
+                peer in self.audience
+            ):
                 return []  # they could lead the secret core back to the public chain
             case MessageReceived(peer=peer) | PeerConnected(peer=peer) | PeerLost(peer=peer) if peer in self.audience:
                 return self._secretly(event, now_ms)

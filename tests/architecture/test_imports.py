@@ -46,6 +46,8 @@ PURE_NODE = {
     "queries",
     "rates",
     "relays",
+    "result_queries",
+    "results",
     "serving",
     "signing",
     "skeleton",

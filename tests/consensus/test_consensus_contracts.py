@@ -83,6 +83,13 @@ def test_a_certificate_by_a_quorum_marks_the_checkpoint(slotted):
     assert [receipt.code for receipt in execution.receipts] == [""]
 
 
+def test_a_certificate_of_another_result_of_that_block_is_not_taken(slotted):
+    """By a quorum that lies: the chain has computed its own."""
+    wrong = replace(slotted.checkpoint, result=b"\x07" * 32)
+    with pytest.raises(StaleCertificate, match="it says another result of the block"):
+        submit(slotted, CERTIFICATE, slotted.certify(wrong, *SEALERS).to_value())
+
+
 def test_a_certificate_covers_everything_before_its_checkpoint(slotted):
     """Slot 1 has no certificate of its own, and takes none any more."""
     g2 = slotted.open_slot("anna", 2)

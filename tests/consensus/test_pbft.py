@@ -54,6 +54,11 @@ def commit(member: int, view: int = 0, block_hash: bytes = A, *, height: int = H
     return sign_statement(Statement(chain_id=CHAIN, slot=height, view=view, block_hash=block_hash), KEYS[member])
 
 
+def commit_to(result: bytes, member: int) -> Vote:
+    """A commit to A in view 0 with a result."""
+    return sign_statement(Statement(chain_id=CHAIN, slot=HEIGHT, block_hash=A, result=result), KEYS[member])
+
+
 def certificate(view: int = 0, block_hash: bytes = A, *, height: int = HEIGHT, members=(0, 1, 2)):
     return build_certificate([commit(member, view, block_hash, height=height) for member in members])
 
@@ -102,8 +107,8 @@ class Replica:
             self.perform(self.pbft.receive(peer, message, self.now_ms))
         return self
 
-    def accept(self, block_hash: bytes = A) -> "Replica":
-        return self.perform(self.pbft.accept(block_hash, self.now_ms))
+    def accept(self, block_hash: bytes = A, result: bytes = b"") -> "Replica":
+        return self.perform(self.pbft.accept(block_hash, self.now_ms, result=result))
 
     def accept_late(self, block_hash: bytes = A) -> "Replica":
         return self.perform(self.pbft.accept(block_hash, self.now_ms, is_late=True))
@@ -627,3 +632,51 @@ def test_a_replica_waits_for_nobody_while_messages_come_in_time():
 
 def test_a_claim_counts_as_content_of_a_view_change():
     assert content_of(view_change(1, 3)) < content_of(view_change(1, 3, prepared())) < (1, b"")
+
+
+# --- results ---------------------------------------------------------------------------------------
+
+RESULT, OTHER_RESULT = b"\x11" * 32, b"\x22" * 32
+
+
+def test_a_commit_is_to_the_result_that_this_replica_has_computed():
+    replica = follower().hear(pre_prepare()).accept(result=RESULT).hear(prepare(1))
+    assert replica.take_said()[-1] == commit_to(RESULT, 3)
+    assert replica.record.result == RESULT
+
+
+def test_a_leader_commits_to_its_own_result_too():
+    leader = Replica(0).start()
+    leader.perform(leader.pbft.propose(0, A, leader.now_ms, result=RESULT))
+    assert leader.hear(prepare(1), prepare(2)).take_said()[-1] == commit_to(RESULT, 0)
+
+
+def test_a_quorum_is_of_identical_results_and_who_computes_another_is_not_in_it():
+    replica = follower().hear(pre_prepare()).accept(result=RESULT).hear(prepare(1))
+    replica.hear(commit_to(OTHER_RESULT, 0), commit_to(RESULT, 1))
+    assert not replica.take(Decide)
+    [decided] = replica.hear(commit_to(RESULT, 2)).take(Decide)
+    assert decided.certificate == build_certificate([commit_to(RESULT, member) for member in (1, 2, 3)])
+    assert replica.take(Convict) == [], "a wrong result is no double vote"
+
+
+def test_with_two_liars_of_four_nothing_is_decided():
+    replica = follower().hear(pre_prepare()).accept(result=RESULT).hear(prepare(1))
+    replica.hear(commit_to(OTHER_RESULT, 0), commit_to(OTHER_RESULT, 1), commit_to(RESULT, 2))
+    assert not replica.take(Decide)
+
+
+def test_two_results_of_one_block_convict_a_replica():
+    replica = follower().hear(commit_to(OTHER_RESULT, 1), commit_to(RESULT, 1))
+    [conviction] = replica.take(Convict)
+    assert (conviction.evidence.first, conviction.evidence.second) == (commit_to(RESULT, 1), commit_to(OTHER_RESULT, 1))
+
+
+def test_after_a_crash_the_same_result_is_said_again():
+    before = follower().hear(pre_prepare()).accept(result=RESULT).hear(prepare(1))
+    record = PbftRecord.from_value(before.record.to_value())
+    assert record == before.record
+    assert record.knows(commit_to(RESULT, 3))
+    assert not record.knows(commit_to(OTHER_RESULT, 3))
+    again = Replica(3, record=record).start()
+    assert commit_to(RESULT, 3) in again.take_said()

@@ -46,6 +46,8 @@ VOTERS = Voters(0, tuple(MEMBERS))
 STRANGER = SigningKey(b"\xff" * 32)
 A = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xaa" * 32)
 B = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xbb" * 32)
+WITH_RESULT = replace(A, result=b"\x11" * 32)
+OTHER_RESULT = replace(A, result=b"\x22" * 32)
 
 
 def certify(statement: Statement, keys: list[SigningKey]) -> QuorumCertificate:
@@ -84,7 +86,7 @@ def test_a_quorum_is_the_least_that_intersects_honestly_and_is_reachable(n):
 def test_everything_survives_the_wire():
     vote = sign_statement(A, KEYS[0])
     evidence = DoubleVote(first=vote, second=sign_statement(B, KEYS[0]))
-    for thing in (A, vote, certify(A, KEYS), evidence):
+    for thing in (A, WITH_RESULT, vote, certify(A, KEYS), evidence):
         again = type(thing).from_value(decode(encode(thing.to_value()), max_bytes=10_000))
         assert again == thing
 
@@ -95,12 +97,15 @@ def test_everything_survives_the_wire():
         None,
         (),
         (CHAIN, 3, 0, A.block_hash),
-        (CHAIN, 3, 0, 0, b"short"),
-        (CHAIN, -1, 0, 0, A.block_hash),
-        (CHAIN, b"3", 0, 0, A.block_hash),
-        (CHAIN, 3, 0, 4, A.block_hash),
-        (CHAIN, 3, 0, -1, A.block_hash),
+        (CHAIN, 3, 0, 0, A.block_hash),
+        (CHAIN, 3, 0, 0, b"short", b""),
+        (CHAIN, -1, 0, 0, A.block_hash, b""),
+        (CHAIN, b"3", 0, 0, A.block_hash, b""),
+        (CHAIN, 3, 0, 4, A.block_hash, b""),
+        (CHAIN, 3, 0, -1, A.block_hash, b""),
         (CHAIN, 3, 0, 0, A.block_hash, 0),
+        (CHAIN, 3, 0, 0, A.block_hash, b"short"),
+        (CHAIN, 3, 0, 0, A.block_hash, b"", 0),
     ],
 )
 def test_a_statement_of_the_wrong_shape_is_refused(value):
@@ -392,3 +397,30 @@ def test_no_arrival_order_yields_two_certificates_or_loses_a_culprit(arrivals):
 
 
 VOTES = {(m, says_a): sign_statement(A if says_a else B, KEYS[m]) for m in range(7) for says_a in (True, False)}
+
+
+# --- results ---------------------------------------------------------------------------------------
+
+
+def test_identical_means_the_same_block_and_the_same_result():
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: VOTERS)
+    for key, statement in zip(KEYS, [WITH_RESULT] * 4 + [OTHER_RESULT, A], strict=False):
+        assert tally.add(sign_statement(statement, key)) is None, "four of seven agree, five have to"
+    certificate = tally.add(sign_statement(WITH_RESULT, KEYS[6]))
+    assert certificate == certify(WITH_RESULT, [*KEYS[:4], KEYS[6]])
+    verify_certificate(certificate, MEMBERS, 5, chain_id=CHAIN)
+
+
+def test_a_certificate_of_one_result_proves_no_other():
+    certificate = replace(certify(WITH_RESULT, KEYS[:5]), statement=OTHER_RESULT)
+    with pytest.raises(InvalidSignature):
+        verify_certificate(certificate, MEMBERS, 5, chain_id=CHAIN)
+
+
+def test_two_results_of_one_block_convict_their_signer():
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: VOTERS)
+    votes = [sign_statement(statement, KEYS[0]) for statement in (OTHER_RESULT, WITH_RESULT)]
+    assert tally.add(votes[0]) is None
+    evidence = tally.add(votes[1])
+    assert evidence == DoubleVote(first=votes[1], second=votes[0]), "the lower result first, whichever came first"
+    check_double_vote(evidence, MEMBERS, chain_id=CHAIN)

@@ -15,6 +15,7 @@ from ledger.checkpoints import (
 )
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams
+from ledger.results import NOTHING, Result, compute_digest, drop_result, put_result
 from ledger.state import State
 
 SLOT_MS = 250  # four in a period of a second
@@ -147,3 +148,15 @@ def test_slots_rise_one_block_each_and_finality_never_falls(steps, per_period, l
         assert get_certified_height(record.view) >= certified
         certified = get_certified_height(record.view)
         assert all(item.height > certified for item in get_undecided(record.view))
+
+
+def test_a_checkpoint_is_named_with_what_waited_after_it():
+    result = Result(9, 2, bytes(32))
+    record = Record()
+    record.add(250)
+    put_result(record.view, result)  # in the block that opens the slot
+    assert record.add(260) == (Checkpoint(1, 1, hash_at(1), result=compute_digest([result])),)
+    drop_result(record.view, 9)
+    assert record.add(270)[-1].result == compute_digest([result]), "what came later is another checkpoint's"
+    record.add(500)
+    assert record.add(510)[-1].result == NOTHING

@@ -201,6 +201,7 @@ def test_a_chain_name_can_be_a_directory(name):
         ("ledger", {"max_block_bytes": 16_383}, "max_transaction_bytes must not exceed max_block_bytes"),
         ("market", {"gate_ppm": 3_000_000}, "must open before its gate"),
         ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
+        ("market", {"gate_ppm": 32_000_001, "open_ppm": 40_000_000}, "may wait for its certificate for 32 periods"),
         ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
         ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
         ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),

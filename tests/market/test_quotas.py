@@ -226,7 +226,7 @@ def test_where_merit_decides_it_decides_who_has_the_quota(make_market):
     names = {market.address(name): name for name in POSITIONS}
     trades = get_trades(market.state, PERIOD)
     assert [(names[trade.seller], trade.volume_wh) for trade in trades] == [("paul", 60 * KWH), ("rosa", 40 * KWH)]
-    assert [trade.weights.w_ppm for trade in trades] == [1_000_000, 0]
+    assert [trade.match.w_ppm for trade in trades] == [1_000_000, 0]
     assert named(events, "trimmed") == [(PERIOD, 0, market.address("rosa"), 1, 40 * KWH)]
 
 

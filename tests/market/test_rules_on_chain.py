@@ -12,7 +12,7 @@ from market.gates import SETTLED
 from market.matching_weight import Candidate, Parameters, weigh_book
 from market.orders import Order, Side
 from market.rules import RULES, is_by_merit
-from market.trades import MatchWeights, TradeRecord, decode_trade_leaf, encode_trade_leaf
+from market.trades import Match, Party, TradeRecord, decode_trade_leaf, encode_trade_leaf
 from market.views import get_book, get_candidates, get_settlement, get_trades, prove_trade
 
 PERIOD = 10
@@ -20,6 +20,7 @@ KWH = 1_000
 POINT = 1_000_000
 BUYERS = {"carol": 560_000, "chen": 540_000, "rosa": 520_000}
 SELLERS = {"paul": 450_000, "pia": 500_000}
+ROLES = {"carol": "consumer", "chen": "consumer", "rosa": "prosumer", "paul": "producer", "pia": "producer"}
 
 # price-time   carol (560) meets paul (450), chen (540) what paul has left and pia (500), rosa (520) the rest of pia's
 # volumes      bids of 100 kWh each, paul offers 150, pia 100
@@ -88,10 +89,16 @@ def test_a_period_is_cleared_delivered_and_settled_and_money_stays(make_market, 
 def test_the_gate_clears_by_the_chains_rule(make_market, rule):
     market = make_market(clearing_rule=rule)
     place_orders(market)
+    weights = weigh_book(get_candidates(market.state, PERIOD))
+    orders = dict(zip((*BUYERS, *SELLERS), range(5), strict=True))
     market.go("gate")
     trades = get_trades(market.state, PERIOD)
     assert show(market, trades) == EXPECTED[rule]
-    assert {trade.weights for trade in trades} == {None}
+    for trade, (buyer, seller, *_) in zip(trades, show(market, trades), strict=True):
+        for party, name in ((trade.match.bid, buyer), (trade.match.offer, seller)):
+            assert party == Party(
+                orders[name], ROLES[name], 90 * POINT, "feeder-1", weights[orders[name]].contributions
+            ), "every field is filled, whatever decides"
 
 
 @pytest.mark.parametrize(("k_ppm", "price"), [(0, 500_000), (500_000, 530_000), (1_000_000, 560_000)])
@@ -124,8 +131,10 @@ def test_credit_counts_as_it_is_at_the_gate_and_not_as_it_was_when_the_order_cam
     market.go("gate")
     (trade,) = get_trades(market.state, PERIOD)
     assert show(market, [trade]) == [("carol", "pia", 530_000, 100 * KWH)]
-    assert trade.weights == MatchWeights(Parameters(0, 900_000, 0, 0, 0, 0, 0), Parameters(0, 900_000, 0, 0, 0, 0, 0))
-    assert (trade.weights.w_ppm, trade.weights.bid_ppm) == (900_000, 900_000)
+    of_credit = Parameters(0, 900_000, 0, 0, 0, 0, 0)
+    assert trade.match.bid == Party(0, "consumer", 90 * POINT, "feeder-1", of_credit)
+    assert trade.match.offer == Party(2, "producer", 90 * POINT, "feeder-1", of_credit)
+    assert (trade.match.w_ppm, trade.match.bid.weight_ppm) == (900_000, 900_000)
 
 
 def set_credit(market, name, credit_upt):
@@ -149,8 +158,8 @@ def test_the_weights_of_a_match_are_those_of_its_bid_and_its_offer(make_market):
     assert trades
     for trade in trades:
         bid, offer = weights[owners[trade.buyer]], weights[owners[trade.seller]]
-        assert trade.weights == MatchWeights(bid.contributions, offer.contributions)
-        assert (trade.weights.bid_ppm, trade.weights.w_ppm) == (bid.total_ppm, offer.total_ppm)
+        assert (trade.match.bid.contributions, trade.match.offer.contributions) == (bid[1], offer[1])
+        assert (trade.match.bid.weight_ppm, trade.match.w_ppm) == (bid.total_ppm, offer.total_ppm)
 
 
 def test_members_certify_the_weights_with_the_trade(make_market):
@@ -162,24 +171,34 @@ def test_members_certify_the_weights_with_the_trade(make_market):
         leaf, proof, count = prove_trade(market.state, PERIOD, trade.trade_index)
         verify_inclusion(root, leaf, trade.trade_index, count, proof)
         assert decode_trade_leaf(leaf) == trade
-        assert trade.weights is not None
-        assert encode_trade_leaf(trade._replace(weights=None)) != leaf
+        assert encode_trade_leaf(trade._replace(match=None)) != leaf
     assert [event[1:] for event in events if event[0] == "trade"] == [trade[:6] for trade in trades]
 
 
 # --- the leaf ------------------------------------------------------------------------------------
 
 PLAIN = TradeRecord(3, 0, b"a" * 20, b"b" * 20, 500_000, 7)
-WEIGHED = PLAIN._replace(weights=MatchWeights(Parameters(1, 2, 3, 4, 5, 6, 7), Parameters(*[1_000_000] * 7)))
+BID = Party(4, "consumer", 90 * POINT, "feeder-1", Parameters(1, 2, 3, 4, 5, 6, 7))
+OFFER = Party(5, "producer", 0, "", Parameters(*[1_000_000] * 7))
+MATCHED = PLAIN._replace(match=Match(BID, OFFER))
 
 
-def test_a_leaf_without_weights_is_the_six_fields():
+def test_a_leaf_without_its_match_is_the_six_fields():
     assert encode_trade_leaf(PLAIN) == encode((3, 0, b"a" * 20, b"b" * 20, 500_000, 7))
     assert decode_trade_leaf(encode_trade_leaf(PLAIN)) == PLAIN
 
 
-def test_a_leaf_with_weights_reads_back():
-    assert decode_trade_leaf(encode_trade_leaf(WEIGHED)) == WEIGHED
+def test_a_leaf_with_its_match_reads_back():
+    assert decode_trade_leaf(encode_trade_leaf(MATCHED)) == MATCHED
+
+
+def test_a_leaf_has_id_type_credit_position_price_and_weight_of_both_sides():
+    """⟨TradeResult, ID, t, q, l, p, w⟩ of text 000, section 4.2, step 4."""
+    *terms, (bid, offer) = MATCHED.to_value()
+    assert terms == [3, 0, b"a" * 20, b"b" * 20, 500_000, 7]
+    assert bid == (4, "consumer", 90 * POINT, "feeder-1", (1, 2, 3, 4, 5, 6, 7))
+    assert offer == (5, "producer", 0, "", (1_000_000,) * 7)
+    assert (MATCHED.match.bid.weight_ppm, MATCHED.match.w_ppm) == (28, 7_000_000)
 
 
 @pytest.mark.parametrize(
@@ -188,11 +207,14 @@ def test_a_leaf_with_weights_reads_back():
         PLAIN[:5],
         (*PLAIN[:6], None),
         (*PLAIN[:6], ()),
-        (*PLAIN[:6], ((1,) * 7,)),
-        (*PLAIN[:6], ((1,) * 7, (1,) * 6)),
-        (*PLAIN[:6], ((1,) * 7, (1,) * 6 + (-1,))),
-        (*PLAIN[:6], ((1,) * 7, (1,) * 6 + (1_000_001,))),
-        (*PLAIN[:6], ((1,) * 7, (1,) * 7), 0),
+        (*PLAIN[:6], (BID.to_value(),)),
+        (*PLAIN[:6], (BID.to_value(), BID.to_value()[:4])),
+        (*PLAIN[:6], (BID.to_value(), (*BID.to_value()[:4], (1,) * 6))),
+        (*PLAIN[:6], (BID.to_value(), (*BID.to_value()[:4], (1,) * 6 + (-1,)))),
+        (*PLAIN[:6], (BID.to_value(), (*BID.to_value()[:4], (1,) * 6 + (1_000_001,)))),
+        (*PLAIN[:6], (BID.to_value(), ("x", *BID.to_value()[1:]))),
+        (*PLAIN[:6], (BID.to_value(), (5, "y" * 65, *BID.to_value()[2:]))),
+        (*PLAIN[:6], (BID.to_value(), OFFER.to_value()), 0),
     ],
 )
 def test_a_leaf_of_another_shape_is_refused(fields):

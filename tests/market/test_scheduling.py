@@ -517,7 +517,7 @@ def stranger(index: int) -> tuple[object, ...]:
         ("WrongShape", ((PERIOD, 0, b"carol", address("paul"), PRICE, KWH),)),
         ("WrongShape", (7,)),
         ("WrongShape", (None,)),
-        ("TooLarge", (("x" * 300,),)),
+        ("TooLarge", (("x" * 1_100,),)),
     ],
 )
 def test_a_list_that_no_honest_member_certifies_cannot_stand_in_a_block(planned, code, rows):

@@ -266,6 +266,7 @@ def test_no_kind_of_batch_is_missing_above():
     batches = {kind for kind in get_args(wire.Message) if get_type_hints(kind).get("raw") == tuple[bytes, ...]}
     elsewhere = {
         wire.Contacts,  # for the machine, not for a chain: `tests/node/test_contacts.py`
+        wire.TradeResult,  # `test_what_came_before_a_bad_vote_for_a_result_is_done`
         wire.Signed,  # heard after a start alone: `tests/simulation/test_restored_copy.py`
     }
     assert batches - set(BATCHES) == {wire.Headers} | elsewhere

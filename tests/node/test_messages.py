@@ -44,6 +44,9 @@ EVERY_KIND = (
     wire.Contacts(raw=(b"contact",)),
     wire.GetSigned(),
     wire.Signed(head=bytes(32), work=bytes(40), final_height=3, raw=(b"ballot",)),
+    wire.TradeResult(results=b"results", raw=(b"vote", b"vote")),
+    wire.GetTradeRecords(period=7, indexes=(0, 3)),
+    wire.TradeRecords(period=7, certificate=b"one", results=b"two", records=((b"leaf", (HASH, HASH)), (b"", ()))),
 )
 
 

@@ -28,24 +28,29 @@ from ledger.errors import MissingExtra
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, Kind, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
+from market.matching_weight import Parameters
 from node.answers import (
     AccountInfo,
     AssetsInfo,
     BlockSummary,
     ChainStatus,
     ContractInfo,
+    ContributionsInfo,
     CurtailmentInfo,
     DigestInfo,
     Forks,
     GateInfo,
     GridSettlementInfo,
     LineQuotaInfo,
+    PartyInfo,
     RecordedDigest,
+    ResultInfo,
     SchedulingInfo,
     SettledTradeInfo,
     SettlementInfo,
     TradeInfo,
     TradesInfo,
+    WeightsInfo,
 )
 from node.checks import run_checks
 from node.day import (
@@ -126,6 +131,7 @@ def _make_genesis(kind: Kind) -> Genesis:
 def _make_hour(
     period: int, buyer: str, agreed_wh: int, accepted_wh: int, settled: SettledTradeInfo, *rest: GridSettlementInfo
 ) -> HourRecord:
+    nothing = ContributionsInfo(**dict.fromkeys(Parameters._fields, 0))
     trade = TradeInfo(
         index=0,
         buyer=_address(buyer),
@@ -134,7 +140,11 @@ def _make_hour(
         seller_name="sun",
         price_uyuan_per_kwh=500_000,
         volume_wh=agreed_wh,
+        bid=PartyInfo(order_id=0, node_type="consumer", credit_upt=0, position="lane"),
+        offer=PartyInfo(order_id=1, node_type="producer", credit_upt=0, position="main"),
+        weights=WeightsInfo(w_ppm=0, bid_ppm=0, offer=nothing, bid=nothing),
     )
+    result = ResultInfo(slot=1, block="ab", quorum=2, sealers=2, signed=(), silent=())
     gate = GateInfo(height=1, block="ab", result_root="cd", trade_count=1, status="settled")
     cut = CurtailmentInfo(index=0, accepted_wh=accepted_wh, line="lane")
     digests = [
@@ -142,7 +152,7 @@ def _make_hour(
         for source, kind in (("du1", "power"), ("du1", "actual"), ("jy1", "delivered"))
     ]
     return HourRecord(
-        trades=TradesInfo(period=period, gate=gate, trades=(trade,)),
+        trades=TradesInfo(period=period, gate=gate, result=result, trades=(trade,)),
         settlement=SettlementInfo(period=period, trades=(settled,), grid=rest),
         schedule=SchedulingInfo(
             period=period,

@@ -108,7 +108,8 @@ def test_a_document_holds_after_a_trip_through_json(documents, genesis, kind):
 def test_the_verdict_says_what_a_trade_was(proofs, documents, genesis):
     verdict, block = verify_document(documents["trade"], genesis), proofs["trade"].block
     assert verdict.statement.startswith(
-        "trade 1 of period 4: pv-101 sold 2.000 kWh to homes-2 at 0.5175 yuan/kWh; "
+        "trade 1 of period 4: pv-101 sold 2.000 kWh to homes-2 at 0.5175 yuan/kWh, matched with weight 2.02; "
+        f"its result was signed by {signers_of(proofs['trade'].result.certificate)}; "
         f"the period is settled after block {block.header.height}: sealed and signed by "
     )
     assert verdict.statement.endswith(f"final, certified by {signers_of(block.finality.certificate)}")
