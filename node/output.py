@@ -94,7 +94,7 @@ WIDTH = 100  # columns of a terminal that texts are broken for
 _LEAST_WIDTH = 24
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_YUAN = frozenset({"InsufficientBalance"})
-_IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
+_IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
 
 
 # --- results -------------------------------------------------------------------------------------

@@ -19,7 +19,12 @@ if TYPE_CHECKING:
     from node.answers import TransactionStatus
 
 # The kinds of chain that take these in, where there are several the first that the network has.
-_DESTINATIONS = {"plan": ("scheduling",), "reading": ("scheduling", "trading"), "coin-transfer": ("credit",)}
+_DESTINATIONS = {
+    "plan": ("scheduling",),
+    "reading": ("scheduling", "trading"),
+    "register": ("scheduling", "trading"),
+    "coin-transfer": ("credit",),
+}
 _ANYTHING = ("trading",)
 
 
@@ -46,6 +51,7 @@ def send(
       transfer TO YUAN                           TO is a member's name or 0x… address
       plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …     the dispatcher's: what lines will draw and feed in
       reading PERIOD CONSUMED_KWH MADE_KWH       a meter's: what its member used and made
+      register PERIOD CONSUMED_KWH MADE_KWH      a meter's: what its counters stood at at the end
       coin-transfer COIN … TO=POINTS …           credit of your coins to others; the rest stays yours
       cancel PERIOD ORDER_ID                     see also `gridmerit market cancel`
 
@@ -53,7 +59,9 @@ def send(
     for the fourth period after the running one or a later one. The quotas follow from it when it is due, and without
     them the market takes no orders. A later plan replaces the lines that it names.
 
-    A reading is taken once its period is over, and for half a period then (meter_ppm).
+    A reading is taken once its period is over, and for half a period then (meter_ppm). Two registers, of one period and
+    of the one before, make a reading. Where any meter of the period was heard in time, others may come late, and each
+    may correct what it said, for another 24 periods (correction_ppm).
 
     COIN is a name as `gridmerit credit assets NAME` lists them, or enough of its beginning. A payment that needs
     credit of several assessments becomes an output for each, as coins of different colours do not mix.

@@ -20,6 +20,14 @@ def parse_kwh(text: str) -> int:
     return _parse_scaled(text, 3, "kWh, such as 59.796")
 
 
+def parse_share(text: str) -> int:
+    """`0.75` in ppm."""
+    share_ppm = _parse_scaled(text, 6, "a share, such as 0.75")
+    if share_ppm > 1_000_000:
+        raise click.UsageError(f"{text!r} is more than all: want a share from 0 to 1")
+    return share_ppm
+
+
 def _parse_scaled(text: str, digits: int, want: str) -> int:
     match = _DECIMAL.fullmatch(text)
     if match is None:
