@@ -27,7 +27,7 @@ from market.credit import add_score, assess_delivery, correct_score
 from market.metering import Reading
 from market.quotas import get_wheeling
 from market.reserves import compute_trade_reserves, set_aside
-from market.settlement import allow_over_delivery, settle_trade, settle_with_grid, spread
+from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread
 from market.trades import TradeRecord
 
 _SETTLEMENT = b"market/settlement/"
@@ -241,7 +241,7 @@ def _settle_trades(
             output_wh=produced,
             retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
             feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
-            limit_wh=0 if is_imputed else _get_limit(record, params),
+            limit_wh=0 if is_imputed else get_price_limit(record.volume_wh, params.over_delivery_ppm),
         )
         rows.append(
             SettledTrade(
@@ -259,13 +259,6 @@ def _settle_trades(
             )
         )
     return rows
-
-
-def _get_limit(record: TradeRecord, params: MarketParams) -> int | None:
-    """The most of a trade that its price holds for, in Wh; None where it holds for all."""
-    if params.over_delivery_ppm == "unlimited":
-        return None
-    return allow_over_delivery(record.volume_wh, params.over_delivery_ppm)
 
 
 def _settle_rest(

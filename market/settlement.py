@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
 from market.credit import PPM
 from market.rounding import divide_half_up
@@ -68,6 +68,11 @@ def settle_with_grid(
 def allow_over_delivery(agreed_wh: int, over_delivery_ppm: int) -> int:
     """An agreed volume and the allowance for more of it (Wh), in whole Wh: the most that its price holds for."""
     return agreed_wh * (PPM + over_delivery_ppm) // PPM
+
+
+def get_price_limit(agreed_wh: int, over_delivery_ppm: int | Literal["unlimited"]) -> int | None:
+    """The most of a trade (Wh) that its price holds for; None where it holds for all that is metered."""
+    return None if over_delivery_ppm == "unlimited" else allow_over_delivery(agreed_wh, over_delivery_ppm)
 
 
 def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:

@@ -278,7 +278,8 @@ def test_one_is_not_plural() -> None:
 
 
 def test_a_gate_that_is_too_near_is_left_out() -> None:
-    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0}
+    times |= {"settle_ms": 0, "final_ms": 0}
     entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, live=False, gate=None, **times)
     periods = MarketPeriods(time_ms=1_000, periods=(entry, replace(entry, period=5, gate_ms=2_500)))
     assert choose_open(periods) == 4

@@ -26,7 +26,6 @@ from simulation.world import World, open_worlds
 
 PERIOD_MS = 24_000
 NAMES = ("n0", "n1", "n2", "n3")
-LINES = {"n0": "a", "n1": "b", "n2": "c", "n3": "a"}
 SCHEDULING = SchedulingParams(
     quota_ppm=4_000_000,
     verdict_ppm=500_000,
@@ -89,7 +88,7 @@ class Market:
 
     @staticmethod
     def order(name, side, period, price, volume_wh):
-        return (side, period, price, volume_wh, "prosumer", LINES[name], 1_000_000, 0, 0)
+        return (side, period, price, volume_wh)
 
     def once(self, world, key, kind, *payload):
         """Have the first peer that is up take a transaction on, once."""
