@@ -6,7 +6,8 @@ market asks for an audit, they bind only once the authority has countersigned th
 
 Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
 is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
-silent together go unscored, and one of them that does not spoils it for the others (decision 15).
+silent together go unscored, and one of them that does not spoils it for the others (decision 15): of the silent ones
+something is imputed, and what they say later corrects it (decision 32).
 
 Time is the block's, which contracts never see step back. Yet a block may come late for many things at once, so what
 has happened to a period is read from the state, not inferred from the clock alone.

@@ -71,6 +71,10 @@ OTHER_VALUES = {
         "k_ppm": 1,
         "weights": MatchingWeights(position_ppm=1),
         "audit": "required",
+        "over_delivery_ppm": 250_000,
+        "max_price_uyuan_per_kwh": 637_000,
+        "plausible_ppm": 1,
+        "correction_ppm": 1,
     },
 }
 OTHER_VALUES["scheduling"] = {
