@@ -203,6 +203,7 @@ def test_a_chain_name_can_be_a_directory(name):
         ("market", {"gate_ppm": 3_000_000}, "must open before its gate"),
         ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
         ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
+        ("market", {"retained_periods": 25, "correction_ppm": 24_000_001}, "retained_periods must reach back as far"),
         ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
         ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),
         ("scheduling", {"areas": (HILL, HILL)}, "two areas share a name"),
