@@ -110,6 +110,16 @@ def test_where_nobody_was_heard_the_trades_lapse_and_stay_so(traded):
     assert gains(traded) == {}
 
 
+def test_late_registers_do_not_revive_what_has_lapsed(traded):
+    assert traded.register("rosa", consumed=50 * KWH) == ""  # no reading, without the one before
+    traded.go("settle")
+    assert traded.gate().status == LAPSED
+    assert traded.register("rosa", consumed=40 * KWH, period=PERIOD - 1) == ""
+    assert traded.go_on() != ()
+    assert gains(traded) == {}
+    assert get_settlement(traded.state, PERIOD) == ((), ())
+
+
 # --- corrected -----------------------------------------------------------------------------------
 
 
