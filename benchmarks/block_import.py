@@ -209,8 +209,7 @@ def certify_gate(network: Network, chain: Chain, period: int) -> QuorumCertifica
 
 
 def intention(side: int, period: int, price: int, volume_wh: int) -> tuple[object, ...]:
-    role = ("consumer", "producer")[side]
-    return (side, period, price, volume_wh, role, "f1", volume_wh, 0, 0)
+    return (side, period, price, volume_wh)
 
 
 def baseline_rate(network: Network, chain: Chain) -> float:

@@ -36,7 +36,10 @@ class Account(NamedTuple):
 
 
 class Member(NamedTuple):
-    """An admitted member. `owner` is set for a device only: the address whose meter it is."""
+    """An admitted member, as it was audited. `owner` is set for a device only: the address whose meter it is.
+
+    The last two count where merit decides who is served (text 000, Table 1), 0 … 1 000 000 ppm.
+    """
 
     name: str
     role: str
@@ -44,6 +47,8 @@ class Member(NamedTuple):
     capacity_wh: int  # the most it may offer or bid for one period
     position: str  # the feeder or line it hangs on
     owner: bytes = b""
+    renewable_ppm: int = 0  # how much of what it generates is renewable
+    stability_ppm: int = 0  # how much of its generation comes as expected
 
 
 def account_key(address: bytes) -> bytes:
@@ -71,7 +76,7 @@ def put_account(view: Overlay, address: bytes, account: Account) -> None:
 
 def get_member(view: Overlay, address: bytes) -> Member | None:
     value = view.get(_MEMBER + address)
-    return None if value is None else Member(*cast(tuple[str, str, bytes, int, str, bytes], value))
+    return None if value is None else Member(*cast(tuple[str, str, bytes, int, str, bytes, int, int], value))
 
 
 def put_member(view: Overlay, address: bytes, member: Member) -> None:

@@ -385,18 +385,6 @@ class SideNotAllowed(Rejected):
     message = "a member with the role {role} may not place {side}s"
 
 
-class WrongNodeType(Rejected):
-    message = "the intention states node type {actual!r}, the member is registered as {expected!r}"
-
-
-class WrongPosition(Rejected):
-    message = "the intention states position {actual!r}, the member is registered at {expected!r}"
-
-
-class CapacityOverstated(Rejected):
-    message = "the intention states a capacity of {actual!k}, {limit!k} are registered"
-
-
 class MarketNotOpen(Rejected):
     message = "the market of period {period} opens at {opens} ms, the block is of {now} ms"
 
@@ -407,6 +395,10 @@ class GateClosed(Rejected):
 
 class IntentionTooLate(Rejected):
     message = "orders for period {period} were taken until {ended} ms, the block is of {now} ms"
+
+
+class PriceTooHigh(Rejected):
+    message = "an order at {actual!y} per kWh, this market takes none above {limit!y}"
 
 
 class OverQuota(Rejected):
@@ -438,11 +430,23 @@ class ReadingTooEarly(Rejected):
 
 
 class ReadingTooLate(Rejected):
-    message = "period {period} is settled from {settles} ms on, without this reading"
+    message = "meters of period {period} were heard until {settles} ms, and it was settled without this reading"
 
 
 class DuplicateReading(Rejected):
-    message = "the meter of {owner} has been read for period {period}"
+    message = "the meter of {owner} has said so of period {period} before"
+
+
+class TooManyCorrections(Rejected):
+    message = "the meter of {owner} has corrected its reading of period {period} {limit} times, the most allowed"
+
+
+class RegisterTurnedBack(Rejected):
+    message = "a register of {actual} Wh comes after one of {before} Wh: it counts up only"
+
+
+class OutputNotAllowed(Rejected):
+    message = "a {role} generates nothing, and its meter says {actual} Wh of output"
 
 
 class ImplausibleReading(Rejected):

@@ -21,7 +21,7 @@ from ledger.inbox import REMEMBERED
 from ledger.membership import AuthorityRecord, enrol_founder, put_authority
 from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART
 from ledger.overlay import Overlay
-from ledger.params import ChainParams, HexBytes, Name, Natural, Place, Positive, Section, Uyuan
+from ledger.params import ChainParams, HexBytes, Name, Natural, Place, Positive, Ppm, Section, Uyuan
 from ledger.siblings import Sibling, put_sibling
 from ledger.signatures import check_public_key
 from ledger.snapshot import take_snapshot
@@ -62,6 +62,8 @@ class GenesisMember(Section):
     position: Place = ""
     owner: Annotated[str, Field(max_length=32)] = ""
     tls_key: HexBytes = b""
+    renewable_ppm: Ppm = 0
+    stability_ppm: Ppm = 0
 
     def seals_on(self, chain: str) -> bool:
         return chain in self.seals or ALL_CHAINS in self.seals
@@ -171,6 +173,14 @@ class Genesis(Section):
                 raise ValueError("meter_ppm must come before settle_ppm, or metered energy arrives too late")
             if clock.quota_ppm > REMEMBERED * 1_000_000:
                 raise ValueError(f"quota_ppm is above {REMEMBERED} periods, so many messages of a kind are remembered")
+            terms = [
+                (item.over_delivery_ppm, item.plausible_ppm, item.correction_ppm)
+                for item in (market, scheduling.market)
+            ]
+            if terms[0] != terms[1]:
+                raise ValueError(
+                    "the trading and the scheduling chain differ in over_delivery_ppm, plausible_ppm or correction_ppm"
+                )
             if market.settle_ppm - clock.meter_ppm > RETAINED * 1_000_000:
                 raise ValueError(f"settle_ppm is over {RETAINED} periods after meter_ppm, the outbox keeps as many")
 
@@ -253,7 +263,16 @@ def build_state(genesis: Genesis) -> State:
     for serial, member in enumerate(genesis.members, start=1):
         address = addresses[member.name]
         owner = addresses[member.owner] if member.owner else b""
-        record = Member(member.name, member.role, member.key, member.capacity_wh, member.position, owner)
+        record = Member(
+            member.name,
+            member.role,
+            member.key,
+            member.capacity_wh,
+            member.position,
+            owner,
+            member.renewable_ppm,
+            member.stability_ppm,
+        )
         put_member(view, address, record)
         enrol_founder(view, address, record, serial=serial, tls_key=member.tls_key)
         balance_uyuan = member.balance_uyuan if genesis.params.kind == "trading" else 0  # money is there alone

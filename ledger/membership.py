@@ -80,6 +80,7 @@ MAX_PENDING = 1_024
 MAX_SIGNATURES = 64
 MAX_REASON_BYTES = 256
 MAX_CAPACITY_WH = 2**53 - 1  # as in a genesis
+_PPM = 1_000_000
 
 _NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
 _SEALING_ROLES = ("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor")
@@ -136,6 +137,8 @@ class Admission(NamedTuple):
     seals: tuple[str, ...]  # names of chains
     not_before_ms: int
     not_after_ms: int
+    renewable_ppm: int = 0
+    stability_ppm: int = 0
 
     def to_value(self) -> Value:
         return (ADMIT, *self)
@@ -145,7 +148,21 @@ class Admission(NamedTuple):
         """Raises the `Malformed` family or `InvalidAct`."""
         word, *rest = expect_array(body, len(cls._fields) + 1, ADMIT)
         _check_word(word, ADMIT)
-        serial, name, role, key, tls_key, capacity, position, owner, seals, not_before, not_after = rest
+        (
+            serial,
+            name,
+            role,
+            key,
+            tls_key,
+            capacity,
+            position,
+            owner,
+            seals,
+            not_before,
+            not_after,
+            renewable,
+            stability,
+        ) = rest
         chains = tuple(expect_str(chain, "chain") for chain in expect_list(seals, "sealing rights", max_items=16))
         if len(set(chains)) < len(chains):
             raise InvalidAct(what="sealing rights", detail="a chain is named twice")
@@ -167,6 +184,8 @@ class Admission(NamedTuple):
             seals=chains,
             not_before_ms=expect_int(not_before, "not before"),
             not_after_ms=expect_int(not_after, "not after"),
+            renewable_ppm=expect_int(renewable, "renewable share", high=_PPM),
+            stability_ppm=expect_int(stability, "stability", high=_PPM),
         )
 
 
@@ -333,7 +352,14 @@ def process_admit(view: Overlay, block: BlockContext, transaction: Transaction) 
     if block.params.name in admission.seals:
         _add_sealer(view, admission.key)
     member = Member(
-        admission.name, admission.role, admission.key, admission.capacity_wh, admission.position, admission.owner
+        admission.name,
+        admission.role,
+        admission.key,
+        admission.capacity_wh,
+        admission.position,
+        admission.owner,
+        admission.renewable_ppm,
+        admission.stability_ppm,
     )
     _put_waiting(view, [*_get_waiting(view), (address, member)])
     validity = admission.not_before_ms, admission.not_after_ms
@@ -561,7 +587,7 @@ def _reserve(view: Overlay, address: Address, name: str, serial: int, tls_key: b
 
 def _get_waiting(view: Overlay) -> list[tuple[Address, Member]]:
     """Who becomes a member at the next boundary, in the order of admission."""
-    rows = cast(tuple[tuple[bytes, tuple[str, str, bytes, int, str, bytes]], ...], view.get(_WAITING) or ())
+    rows = cast(tuple[tuple[bytes, tuple[str, str, bytes, int, str, bytes, int, int]], ...], view.get(_WAITING) or ())
     return [(address, Member._make(member)) for address, member in rows]
 
 

@@ -164,6 +164,11 @@ class MarketParams(Section):
     `audit` "required" a trade list binds only if the authority has countersigned it before the deadline. Orders are
     taken for `intention_ppm` once what they answer to is there, in blocks of that time: the period is open and its
     quotas are complete (text 000, §4.2, step 3); 0: until the gate.
+
+    The agreed price of a trade holds for what was agreed and `over_delivery_ppm` more of it; what is metered beyond
+    settles with the grid company. A meter shows at most `plausible_ppm` of its owner's registered capacity in a period.
+    Readings may be corrected, and come late, until D + `settle_ppm` + `correction_ppm`; beside a scheduling chain until
+    D + `meter_ppm` + `correction_ppm`, on that chain.
     """
 
     open_ppm: Positive = 3_000_000
@@ -186,6 +191,15 @@ class MarketParams(Section):
     audit: Literal["required", "none"] = "none"
     intention_ppm: Ppm = 0
     ties: Literal["time", "pro-rata"] = "time"
+    over_delivery_ppm: Annotated[int, Field(ge=0, le=10_000_000)] | Literal["unlimited"] = "unlimited"
+    max_price_uyuan_per_kwh: Annotated[int, Field(ge=1, le=10**8)] = 10**8
+    plausible_ppm: Annotated[int, Field(ge=0, le=10_000_000)] = 1_200_000
+    correction_ppm: Natural = 0  # 0: what came in time is final
+
+    @property
+    def allowance_ppm(self) -> int:
+        """What is set aside and kept free for more than was agreed: nothing where that has no limit."""
+        return 0 if self.over_delivery_ppm == "unlimited" else self.over_delivery_ppm
 
     @model_validator(mode="after")
     def _check(self) -> MarketParams:
@@ -195,8 +209,8 @@ class MarketParams(Section):
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
-        if self.retained_periods * 1_000_000 < self.settle_ppm:
-            raise ValueError("retained_periods must reach back as far as settle_ppm, or periods in hand are forgotten")
+        if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:
+            raise ValueError("retained_periods must reach back as far as settle_ppm and correction_ppm together")
         return self
 
 

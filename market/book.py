@@ -1,4 +1,4 @@
-"""The order book of each open period, in ledger state: live orders, what their senders state, and what each member has.
+"""The order book of each open period, in ledger state: live orders, and what each member has.
 
 Knows no clock: whether a period's book may change is asked in `contracts.py`. Best bid and ask are not kept
 but read off the live orders (`views.get_best`): kept, a cancelled best order would force a walk over all.
@@ -8,20 +8,20 @@ from __future__ import annotations
 
 from typing import NamedTuple, TypeAlias, cast
 
-from ledger.accounts import get_account
+from ledger.accounts import get_account, require_member
 from ledger.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, UnknownOrder
 from ledger.hashing import Address, show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.matching_weight import Candidate
-from market.orders import Order, Side, Statement
+from market.orders import Order, Side
 from market.reserves import compute_bid_reserve, hold_reserve, release_reserve
 
 _BOOK = b"market/book/"
 _ORDER = b"market/order/"
 _STANDING = b"market/standing/"
 
-_Row: TypeAlias = tuple[bytes, int, int, int, int, int, str, int]  # an order's own fields, then its `Statement`
+_Row: TypeAlias = tuple[bytes, int, int, int]  # an order without its id, which is its place
 
 
 class _Standing(NamedTuple):
@@ -50,7 +50,6 @@ def place_order(
     side: Side,
     price_uyuan_per_kwh: int,
     volume_wh: int,
-    statement: Statement,
     quota_wh: int,
     wheeling_uyuan_per_kwh: int,
     params: MarketParams,
@@ -71,14 +70,16 @@ def place_order(
         raise OverQuota(have=have, want=volume_wh, limit=quota_wh)
     order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
     if side == Side.BID:
-        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh))
-    view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh, *statement))
+        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
+    view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh))
     view.put(_book_key(period), (placed + 1, live + 1))
     view.put(_standing_key(period, owner), tuple(standing.add(side, volume_wh, orders=1)))
     return order
 
 
-def cancel_order(view: Overlay, period: int, order_id: int, owner: Address, *, wheeling_uyuan_per_kwh: int) -> Order:
+def cancel_order(
+    view: Overlay, period: int, order_id: int, owner: Address, *, wheeling_uyuan_per_kwh: int, params: MarketParams
+) -> Order:
     """Take an order off the book and release its reserve. Raises `UnknownOrder` or `NotYourOrder`.
 
     The wheeling price is the one that the order was placed at.
@@ -89,7 +90,7 @@ def cancel_order(view: Overlay, period: int, order_id: int, owner: Address, *, w
     if order.owner != owner:
         raise NotYourOrder(period=period, order_id=order_id, owner=show_address(order.owner))
     if order.side == Side.BID:
-        release_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh))
+        release_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
     view.delete(_order_key(period, order_id))
     placed, live = _get_counts(view, period)
     view.put(_book_key(period), (placed, live - 1))
@@ -112,20 +113,18 @@ def get_orders(view: Overlay, period: int) -> list[Order]:
 
 
 def get_candidates(view: Overlay, period: int) -> list[Candidate]:
-    """The live orders by id with what their senders state, and with the credit these have in this very state.
+    """The live orders by id, each with its owner as registered and with the credit this has in this very state.
 
     That is the live credit and not the snapshot's: the snapshot knows sealing members only.
     """
-    credits_upt: dict[Address, int] = {}
+    owners: dict[Address, tuple[int, int, int, str, int]] = {}
     found: list[Candidate] = []
-    for order_id in range(_get_counts(view, period)[0]):
-        row = _get_row(view, period, order_id)
-        if row is None:
-            continue
-        order = _make_order(order_id, row)
-        if order.owner not in credits_upt:
-            credits_upt[order.owner] = get_account(view, order.owner).credit_upt
-        found.append(Candidate(order, credits_upt[order.owner], *row[4:]))
+    for order in get_orders(view, period):
+        if order.owner not in owners:
+            member, credit_upt = require_member(view, order.owner), get_account(view, order.owner).credit_upt
+            merits = member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
+            owners[order.owner] = (credit_upt, *merits)
+        found.append(Candidate(order, *owners[order.owner]))
     return found
 
 
@@ -140,17 +139,8 @@ def close_book(view: Overlay, period: int) -> list[Order]:
 
 
 def _get_order(view: Overlay, period: int, order_id: int) -> Order | None:
-    row = _get_row(view, period, order_id)
-    return None if row is None else _make_order(order_id, row)
-
-
-def _get_row(view: Overlay, period: int, order_id: int) -> _Row | None:
-    return cast(_Row | None, view.get(_order_key(period, order_id)))
-
-
-def _make_order(order_id: int, row: _Row) -> Order:
-    owner, side, price, volume_wh = row[:4]
-    return Order(order_id, owner, side, price, volume_wh, order_id)
+    row = cast(_Row | None, view.get(_order_key(period, order_id)))
+    return None if row is None else Order(order_id, *row, placed_at=order_id)
 
 
 def _get_counts(view: Overlay, period: int) -> tuple[int, int]:

@@ -17,35 +17,42 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
     curtailed          period, trade index, volume accepted, line that is the reason
     countersigned      period, result root
     void               period, reason: "no-certificate", "no-verdict" or "no-countersignature" by the deadline
+    register           period, owner, consumed, produced: what the meter's counters stood at
     reading            period, owner, consumed, produced
+    corrected          period, owner, consumed, produced, revision: the same of a period that is closed
+    correction-lapsed  period, owner: its trades have lapsed, or it is long over
     metered            period, meters read
+    imputed            period, member, consumption, output: its meter was not heard, so it is settled by these
     settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded
     credit             period, member, score of one delivery, credit after it (both in micro-points)
     grid-settlement    period, member, consumption, output, pays, receives
     settled            period
+    resettlement, credit-corrected, grid-resettlement
+                       as settlement, credit and grid-settlement: what takes their place now that a reading has changed
+    resettled          period
     unmetered          period: not a meter was read, its trades lapse
 
-Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed` and `metered` are heard, and no `reading`; beside
-a credit chain `credit-applied` (see `market.credit_index`), and no `credit`.
+Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed`, `metered` and `correction-lapsed` are heard, and
+neither `register` nor `reading`; beside a credit chain `credit-applied` (see `market.credit_index`), and neither
+`credit` nor `credit-corrected`.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger.accounts import Member, require_member
-from ledger.codec import Value, expect_array, expect_bytes, expect_int, expect_str
+from ledger.accounts import require_member
+from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.errors import (
-    CapacityOverstated,
     GateClosed,
     IntentionTooLate,
     MarketNotOpen,
     NoAudit,
+    PriceTooHigh,
     ReadingTooEarly,
     ReadingTooLate,
     SideNotAllowed,
-    WrongNodeType,
-    WrongPosition,
 )
 from ledger.execution import BlockContext, Handler, Hook
 from ledger.hashing import HASH_SIZE
@@ -54,13 +61,20 @@ from ledger.membership import check_act
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from market.book import cancel_order, place_order
-from market.credit import PPM
 from market.credit_index import receive_credit
 from market.gates import get_gate
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
-from market.metering import read_meter
-from market.orders import Side, Statement
-from market.period import countersign, process_due_periods, receive_metered, receive_verdict
+from market.metering import Clock, Corrected, announce_register, read_meter, read_register
+from market.orders import Side
+from market.period import (
+    can_correct,
+    countersign,
+    process_corrections,
+    process_due_periods,
+    receive_corrected,
+    receive_metered,
+    receive_verdict,
+)
 from market.period_index import add_live_period, is_closed
 from market.quotas import check_quota, get_completion, receive_quota, require_quota
 from market.times import compute_orders_end, compute_times
@@ -72,21 +86,16 @@ _ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "
 
 
 class TradeIntention(NamedTuple):
-    """Step 3 of credit matching (text 000): a limit order, and what its sender states about itself."""
+    """Step 3 of credit matching (text 000): a limit order.
+
+    What counts of its sender besides (node type, position, capacity, the share of renewable energy, stability) is what
+    it was registered with: nobody states it about itself.
+    """
 
     side: Side
     period: int  # of delivery
     price_uyuan_per_kwh: int
     volume_wh: int
-    node_type: str  # the sender's role
-    position: str
-    capacity_wh: int
-    renewable_ppm: int
-    stability_ppm: int
-
-    @property
-    def statement(self) -> Statement:
-        return Statement(self.capacity_wh, self.renewable_ppm, self.position, self.stability_ppm)
 
     def to_payload(self) -> tuple[Value, ...]:
         return (int(self.side), *self[1:])
@@ -95,17 +104,12 @@ class TradeIntention(NamedTuple):
     def from_payload(cls, payload: Value) -> TradeIntention:
         """Raises `WrongShape` or `TooLarge`."""
         fields = expect_array(payload, len(cls._fields), "intention")
-        side, period, price, volume_wh, node_type, position, capacity_wh, renewable, stability = fields
+        side, period, price, volume_wh = fields
         return cls(
             side=Side(expect_int(side, "side", high=1)),
             period=expect_int(period, "period"),
             price_uyuan_per_kwh=expect_int(price, "price", low=1, high=MAX_PRICE_UYUAN_PER_KWH),
             volume_wh=expect_int(volume_wh, "volume", low=1, high=MAX_ENERGY_WH),
-            node_type=expect_str(node_type, "node type", max_size=32),
-            position=expect_str(position, "position"),
-            capacity_wh=expect_int(capacity_wh, "capacity"),
-            renewable_ppm=expect_int(renewable, "renewable", high=PPM),
-            stability_ppm=expect_int(stability, "stability", high=PPM),
         )
 
 
@@ -117,13 +121,13 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
         COUNTERSIGN: process_countersign,
     }
     if "scheduling" not in siblings:
-        handlers["reading"] = process_reading
+        handlers |= {"reading": process_reading, "register": process_register}
     return handlers
 
 
 def market_hooks() -> tuple[Hook, ...]:
     """What the market does at the start of every block."""
-    return (process_due_periods,)
+    return (process_due_periods, process_corrections)
 
 
 def market_routes() -> Routes:
@@ -132,6 +136,7 @@ def market_routes() -> Routes:
         ("scheduling", "quota"): receive_quota,
         ("scheduling", "verdict"): receive_verdict,
         ("scheduling", "metered"): receive_metered,
+        ("scheduling", "corrected"): receive_corrected,
         ("credit", "credit"): receive_credit,
     }
 
@@ -139,14 +144,17 @@ def market_routes() -> Routes:
 def process_intention(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
 
-    Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `WrongNodeType`, `WrongPosition`, `CapacityOverstated`,
-    `MarketNotOpen`, `GateClosed`, `IntentionTooLate`, what `place_order` raises, and beside a scheduling chain
-    `NoQuota`, `UnknownLine` or `OverLineQuota`.
+    Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `MarketNotOpen`, `GateClosed`, `IntentionTooLate`,
+    `PriceTooHigh`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine` or `OverLineQuota`.
     """
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)
-    _check_statements(intention, member)
+    if member.role not in _ROLES_OF_SIDE[intention.side]:
+        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
     _check_open(view, block, intention.period)
+    if intention.price_uyuan_per_kwh > block.params.market.max_price_uyuan_per_kwh:
+        limit = block.params.market.max_price_uyuan_per_kwh
+        raise PriceTooHigh(actual=intention.price_uyuan_per_kwh, limit=limit)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     if "scheduling" in block.siblings:
         quota = require_quota(view, intention.period, member.position)
@@ -160,7 +168,6 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         side=intention.side,
         price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
         volume_wh=intention.volume_wh,
-        statement=intention.statement,
         quota_wh=member.capacity_wh,
         wheeling_uyuan_per_kwh=wheeling,
         params=block.params.market,
@@ -184,7 +191,8 @@ def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction)
     if "scheduling" in block.siblings:
         member = require_member(view, transaction.sender)
         wheeling = require_quota(view, period, member.position).wheeling_uyuan_per_kwh
-    order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling)
+    params = block.params.market
+    order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling, params=params)
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
     view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
 
@@ -204,26 +212,35 @@ def process_countersign(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`reading [period, consumed_wh, produced_wh]`: a device reports its owner's meter after delivery.
+    """`reading [period, consumed_wh, produced_wh]`: a device reports what its owner's meter counted in a period.
 
-    Raises `WrongShape`, `NotADevice`, `ReadingTooEarly`, `ReadingTooLate`, `ImplausibleReading` or
-    `DuplicateReading`.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_meter` does.
     """
-    period, reading = read_meter(view, transaction, lambda period: _check_delivered(view, block, period))
-    add_live_period(view, period)
-    view.emit("reading", period, *reading)
+    clock = _get_clock(view, block, is_register=False)
+    _take_in(view, block, read_meter(view, transaction, block.params.market, clock))
 
 
-def _check_statements(intention: TradeIntention, member: Member) -> None:
-    """What a member says of itself must be what it was admitted with."""
-    if member.role not in _ROLES_OF_SIDE[intention.side]:
-        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
-    if intention.node_type != member.role:
-        raise WrongNodeType(expected=member.role, actual=intention.node_type)
-    if intention.position != member.position:
-        raise WrongPosition(expected=member.position, actual=intention.position)
-    if intention.capacity_wh > member.capacity_wh:
-        raise CapacityOverstated(actual=intention.capacity_wh, limit=member.capacity_wh)
+def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
+
+    A late one is taken whether or not the period's own trades have lapsed: the next period's reading counts from it.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    """
+    rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
+    period = announce_register(view, transaction)
+    if not _is_over(view, block, period):
+        add_live_period(view, period)
+    _take_in(view, block, rows)
+
+
+def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> None:
+    """Tell of readings; those that came in time make their periods live."""
+    for row in rows:
+        if _is_over(view, block, row.period):
+            view.emit("corrected", *row)
+        else:
+            add_live_period(view, row.period)
+            view.emit("reading", *row[:4])
 
 
 def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
@@ -242,10 +259,23 @@ def _check_in_time(view: Overlay, block: BlockContext, period: int) -> None:
         raise IntentionTooLate(period=period, ended=end_ms, now=block.timestamp_ms)
 
 
-def _check_delivered(view: Overlay, block: BlockContext, period: int) -> None:
+def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:
+    return Clock(
+        lambda period: _check_delivered(view, block, period, is_register=is_register),
+        lambda period: _is_over(view, block, period),
+    )
+
+
+def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_register: bool) -> None:
+    """Meters speak once a period is delivered; readings of one that is settled, only where some were heard in time."""
     times = compute_times(period, block.params, block.genesis_time_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
-    is_over = is_closed(view, period, retained=block.params.market.retained_periods)
-    if block.timestamp_ms >= times.settle_ms or is_over:
-        raise ReadingTooLate(period=period, settles=times.settle_ms)
+    now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
+    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, period))
+    if now_ms >= times.settle_ms and not is_correctable:
+        raise ReadingTooLate(period=period, settles=times.final_ms)
+
+
+def _is_over(view: Overlay, block: BlockContext, period: int) -> bool:
+    return is_closed(view, period, retained=block.params.market.retained_periods)

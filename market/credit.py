@@ -86,15 +86,33 @@ def add_score(account: Account, score_upt: int, *, agreed_wh: int, params: Marke
 
     Its credit is the mean of its scores less its penalties, and never below 0.
     """
-    record = CreditRecord(
+    record = _get_record(account, params).add(score_upt, weigh_delivery(agreed_wh, params.score_unit_wh))
+    return _with_record(account, record)
+
+
+def correct_score(account: Account, change_upt: int, *, agreed_wh: int, params: MarketParams) -> Account:
+    """The account once a delivery that has been scored, or is about to be, has its score changed by so much.
+
+    It does not matter which of the two comes first.
+    """
+    record = _get_record(account, params)
+    weight = weigh_delivery(agreed_wh, params.score_unit_wh)
+    return _with_record(account, replace(record, score_sum_upt=record.score_sum_upt + change_upt * weight))
+
+
+def _get_record(account: Account, params: MarketParams) -> CreditRecord:
+    return CreditRecord(
         initial_upt=params.initial_credit_upt,
         initial_weight=params.initial_weight,
         score_sum_upt=account.score_sum_upt,
         score_count=account.score_count,
         score_weight=account.score_weight,
-    ).add(score_upt, weigh_delivery(agreed_wh, params.score_unit_wh))
+    )
+
+
+def _with_record(account: Account, record: CreditRecord) -> Account:
     return account._replace(
-        credit_upt=max(0, record.credit_upt - account.penalty_upt),
+        credit_upt=min(FULL_CREDIT_UPT, max(0, record.credit_upt - account.penalty_upt)),
         score_sum_upt=record.score_sum_upt,
         score_count=record.score_count,
         score_weight=record.score_weight,

@@ -7,6 +7,7 @@ posts the credit of all who have earned or lost some; the other chains make it t
 What subscribers hear, credit in micro-points, addresses as bytes; `market.credit_assets` lists what coins do:
 
     credit             period of delivery, member, score of one delivery, credit after it
+    credit-corrected   the same, of a delivery whose score has changed
     punished           member, credit after it
     digest             source chain, kind of message, number, digest
     credit-snapshot    period, members in it
@@ -26,7 +27,7 @@ from ledger.inbox import Delivery, Routes
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.state import State
-from market.credit import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery
+from market.credit import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
 from market.credit_assets import Assessment, coin_handlers, issue_assessment
 from market.orders import Side
 
@@ -88,6 +89,7 @@ def credit_routes() -> Routes:
     """What LH1 hears from the other chains."""
     return {
         ("trading", "delivered"): receive_delivered,
+        ("trading", "redelivered"): receive_redelivered,
         ("trading", "offence"): receive_offence,
         ("scheduling", "offence"): receive_offence,
         ("scheduling", "power"): receive_block_digest,
@@ -110,14 +112,47 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: Delivery) ->
             detail = f"trade {trade.trade_index} comes after trade {last_index}"
             raise WrongShape(what=delivery.kind, detail=detail)
         last_index = trade.trade_index
-        factor_ppm = block.params.market.natural_factor_ppm
-        bought_upt = assess_delivery(trade.consumption_wh, trade.agreed_wh)
-        sold_upt = assess_delivery(trade.output_wh, trade.agreed_wh, natural_factor_ppm=factor_ppm)
+        bought_upt, sold_upt = _assess(trade, block.params.market.natural_factor_ppm)
         for member, side, score_upt in ((trade.buyer, Side.BID, bought_upt), (trade.seller, Side.OFFER, sold_upt)):
             _add_score(view, block, delivery.number, member, score_upt, trade.agreed_wh)
             name = Assessment(delivery.source, delivery.kind, delivery.number, trade.trade_index, side)
             issue_assessment(view, name, member, score_upt)
     _record_digest(view, delivery, _digest_rows(delivery))
+
+
+def receive_redelivered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`redelivered`, rows (period, fields of `Delivered`, consumption and output before): scores that have changed.
+
+    It may come before the `delivered` that it corrects. The coins issued for the first score stay as they are, and with
+    whoever has them. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
+    """
+    factor_ppm = block.params.market.natural_factor_ppm
+    for row in delivery.rows:
+        number, *fields, consumed, produced = expect_array(row, 9, "redelivered trade")
+        period, trade = expect_int(number, "period"), Delivered.from_value(tuple(fields))
+        before = trade._replace(
+            consumption_wh=expect_int(consumed, "consumption before"), output_wh=expect_int(produced, "output before")
+        )
+        old, new = (_assess(item, factor_ppm) for item in (before, trade))
+        for member, old_upt, new_upt in zip((trade.buyer, trade.seller), old, new, strict=True):
+            require_member(view, member)
+            if old_upt == new_upt:
+                continue
+            account = correct_score(
+                get_account(view, member), new_upt - old_upt, agreed_wh=trade.agreed_wh, params=block.params.market
+            )
+            put_account(view, member, account)
+            _add_member(view, member)
+            view.emit("credit-corrected", period, member, new_upt, account.credit_upt)
+    _record_digest(view, delivery, _digest_rows(delivery))
+
+
+def _assess(trade: Delivered, factor_ppm: int) -> tuple[int, int]:
+    """The scores of buyer and seller, in micro-points; Eq. (12) makes allowance for the seller's weather."""
+    return (
+        assess_delivery(trade.consumption_wh, trade.agreed_wh),
+        assess_delivery(trade.output_wh, trade.agreed_wh, natural_factor_ppm=factor_ppm),
+    )
 
 
 def receive_offence(view: Overlay, block: BlockContext, delivery: Delivery) -> None:

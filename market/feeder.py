@@ -11,6 +11,7 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.params import SchedulingParams
+from market.credit import PPM
 from market.trades import Curtailment
 
 
@@ -55,11 +56,15 @@ class LineQuota(NamedTuple):
 
 
 class Feeder:
-    """The lines of a scheduling chain, each with the bus at its far end where members are."""
+    """The lines of a scheduling chain, each with the bus at its far end where members are.
 
-    def __init__(self, params: SchedulingParams) -> None:
+    `capacity_wh` is what may be agreed on over a line: so much that with the allowance for over-delivery on top, all of
+    it at once, the line carries it (decision 32).
+    """
+
+    def __init__(self, params: SchedulingParams, allowance_ppm: int = 0) -> None:
         wheeling = {area.name: area.wheeling_uyuan_per_kwh for area in params.areas}
-        self.capacity_wh = {line.name: line.capacity_wh for line in params.lines}
+        self.capacity_wh = {line.name: line.capacity_wh * PPM // (PPM + allowance_ppm) for line in params.lines}
         self.wheeling_uyuan_per_kwh = {line.name: wheeling[line.area] for line in params.lines}
         self._rising: dict[str, tuple[Hop, ...]] = {}  # from each line's far end to the substation
         self._falling: dict[str, tuple[Hop, ...]] = {}  # and back
@@ -99,8 +104,8 @@ def compute_flows(feeder: Feeder, trades: Sequence[ListedTrade]) -> dict[Hop, in
 def check_executability(feeder: Feeder, trades: Sequence[ListedTrade]) -> list[Curtailment]:
     """The trades that cannot be carried whole, in ascending place on the list: step 3 of text 000, §3.
 
-    A line carries its capacity in each direction, and flows against each other are not netted: a counter-flow that is
-    then not delivered must not overload a line, so whatever part of the accepted list is delivered can be carried.
+    A line takes its `capacity_wh` in each direction, and flows against each other are not netted: a counter-flow that
+    is then not delivered must not overload a line, so whatever part of the accepted list is delivered can be carried.
 
     From the latest trade backwards, each that passes an overloaded line is cut by the largest excess on its path, or
     whole. One pass is enough: whatever still overloads a line after a trade's turn, that trade is no longer part of it.
@@ -131,8 +136,8 @@ def check_executability(feeder: Feeder, trades: Sequence[ListedTrade]) -> list[C
 def derive_quotas(feeder: Feeder, planned: Mapping[str, LinePlan]) -> list[LineQuota]:
     """What each line leaves to trade under a plan, by line in the feeder's order: step 1 of text 000, §3.
 
-    Demand is the planned load and supply the planned output, each at most what the line carries; a line without a plan
-    has neither. Its wheeling price is its area's.
+    Demand is the planned load and supply the planned output, each at most the line's `capacity_wh`; a line without a
+    plan has neither. Its wheeling price is its area's.
     """
     quotas = []
     for line in feeder.lines:

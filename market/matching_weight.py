@@ -19,7 +19,7 @@ _HALF_PPM = PPM // 2
 
 
 class Candidate(NamedTuple):
-    """A TradeIntention on the book, and its sender's credit."""
+    """A TradeIntention on the book, its sender's credit, and what its sender is registered with."""
 
     order: Order
     credit_upt: int
@@ -98,7 +98,7 @@ def normalise(candidate: Candidate, scale: Scale) -> Parameters:
 
     - generation capacity c and power volume s: the ratio to the largest among the candidates; 0 where that is 0
     - credit q: the ratio to 100 points
-    - renewable energy r and generation stability n: as the intention states them
+    - renewable energy r and generation stability n: as the member is registered
     - node position l: how much of the counterparts' volume is at the same position; with a single counterpart, all
       or nothing. An unknown position is near nobody
     - unit price p: where it lies between the candidates' worst and best price, which is the lowest for an offer and

@@ -1,26 +1,46 @@
-"""Meter readings of each delivery period, in ledger state from their arrival until the period is settled.
+"""What meters say of each delivery period, in ledger state as long as the period's other records.
 
-Readings form a chain, each naming the meter read before it, so that all are found without a list that grows. A
-trading chain beside a scheduling chain takes no readings from devices: it hears of them all in one message.
+A meter's word on a period is a `reading`, what it counted in it, or a `register`, what its counters stood at when it
+ended; two registers in a row make a reading. Words come late, twice and wrong: the latest stands, an equal one is
+refused as a duplicate, and after `MAX_CORRECTIONS` others the meter is not heard any more on that period. What changes
+once the period is settled is marked, for whoever settles the difference to take up (decision 32).
+
+The words on a period form a chain, each naming the meter heard before it, so that all are found without a list that
+grows. A trading chain beside a scheduling chain hears no devices, but what that chain makes of them.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Callable, Iterator, Sequence
+from typing import NamedTuple, TypeAlias, cast
 
-from ledger.accounts import require_member
+from ledger.accounts import Member, require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.errors import DuplicateReading, ImplausibleReading, NotADevice
+from ledger.errors import (
+    DuplicateReading,
+    ImplausibleReading,
+    NotADevice,
+    OutputNotAllowed,
+    RegisterTurnedBack,
+    TooManyCorrections,
+)
 from ledger.hashing import ADDRESS_SIZE, Address, show_address
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from ledger.transaction import Transaction
+from market.credit import PPM
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
-PLAUSIBLE_CAPACITIES = 10  # a reading beyond so many times the registered capacity is a broken meter
+MAX_REGISTER_WH = 10**15
+MAX_CORRECTIONS = 3  # per meter and period
+
+_GENERATORS = ("producer", "prosumer")
 
 _LAST = b"market/metered/"
 _READING = b"market/reading/"
+_CORRECTED = b"market/corrected"
+
+_Energy: TypeAlias = tuple[int, int]  # consumed and produced, Wh
 
 
 class Reading(NamedTuple):
@@ -31,59 +51,138 @@ class Reading(NamedTuple):
     produced_wh: int
 
 
-def read_meter(view: Overlay, transaction: Transaction, check_time: Callable[[int], None]) -> tuple[int, Reading]:
-    """Record what `reading [period, consumed_wh, produced_wh]` of a device says of its owner; the period, and that.
+class Corrected(NamedTuple):
+    """A reading that came, or changed, after its period was closed; of two the one with the higher revision stands."""
 
-    `check_time` raises where the period takes no readings now. Raises that, `WrongShape`, `NotADevice`,
-    `ImplausibleReading` or `DuplicateReading`.
+    period: int
+    owner: Address
+    consumed_wh: int
+    produced_wh: int
+    revision: int
+
+    @classmethod
+    def from_value(cls, view: Overlay, row: Value) -> Corrected:
+        """Raises `WrongShape` or `UnknownMember`."""
+        period, owner, consumed, produced, revision = expect_array(row, 5, "corrected row")
+        reading = parse_reading(view, (owner, consumed, produced))
+        return cls(expect_int(period, "period"), *reading, expect_int(revision, "revision"))
+
+
+class _Record(NamedTuple):
+    """What is known from one meter of one period."""
+
+    reading: _Energy | None = None
+    register: _Energy | None = None
+    words: int = 0
+    revision: int = 0  # how often the reading has changed
+    is_pending: int = 0  # it has changed since the difference was last settled
+    previous: Address = b""  # the owner whose meter was heard before
+
+
+class Clock(NamedTuple):
+    """What a chain's clock says of a period's meters: `check` raises where they may not speak now."""
+
+    check: Callable[[int], None]
+    is_closed: Callable[[int], bool]
+
+
+# --- what devices say ----------------------------------------------------------------------------
+
+
+def read_meter(view: Overlay, transaction: Transaction, params: MarketParams, clock: Clock) -> list[Corrected]:
+    """Take `reading [period, consumed_wh, produced_wh]` of a device; what its owner's reading is now.
+
+    Raises what the clock does, `WrongShape`, `NotADevice`, `DuplicateReading`, `TooManyCorrections`, `OutputNotAllowed`
+    or `ImplausibleReading`.
     """
-    fields = expect_array(transaction.payload, 3, "reading")
+    period, energy, owner = _parse(view, transaction, clock, high=2**63 - 1)
+    member, record = require_member(view, owner), _get(view, period, owner)
+    record = _hear(record, is_same=energy == record.reading, period=period, owner=owner)
+    return [_set_reading(view, period, owner, member, record, energy, params, clock)]
+
+
+def read_register(view: Overlay, transaction: Transaction, params: MarketParams, clock: Clock) -> list[Corrected]:
+    """Take `register [period, consumed_wh, produced_wh]` of a device: its counters as the period ended.
+
+    The readings that follow from it: of this period where the register before is known, and of the next where that
+    one's is. Raises what `read_meter` does, or `RegisterTurnedBack`.
+    """
+    period, energy, owner = _parse(view, transaction, clock, high=MAX_REGISTER_WH)
+    member, record = require_member(view, owner), _get(view, period, owner)
+    before, after = _get(view, period - 1, owner).register if period else None, _get(view, period + 1, owner)
+    record = _hear(record, is_same=energy == record.register, period=period, owner=owner)._replace(register=energy)
+    _put(view, period, owner, record)
+    found = []
+    if before is not None:
+        found.append(_set_reading(view, period, owner, member, record, _subtract(energy, before), params, clock))
+    if after.register is not None:
+        counted = _subtract(after.register, energy)
+        found.append(_set_reading(view, period + 1, owner, member, after, counted, params, clock))
+    return found
+
+
+def announce_register(view: Overlay, transaction: Transaction) -> int:
+    """Tell subscribers of a register that was taken: period, owner, consumed, produced. Its period."""
+    period, *energy = cast(tuple[int, int, int], transaction.payload)
+    view.emit("register", period, require_member(view, transaction.sender).owner, *energy)
+    return period
+
+
+def _parse(view: Overlay, transaction: Transaction, clock: Clock, *, high: int) -> tuple[int, _Energy, Address]:
+    fields = expect_array(transaction.payload, 3, transaction.kind)
     period = expect_int(fields[0], "period")
-    consumed_wh, produced_wh = expect_int(fields[1], "consumption"), expect_int(fields[2], "output")
+    energy = expect_int(fields[1], "consumption", high=high), expect_int(fields[2], "output", high=high)
     device = require_member(view, transaction.sender)
     if device.role != "device":
         raise NotADevice(role=device.role)
-    check_time(period)
-    capacity_wh = require_member(view, device.owner).capacity_wh
-    limit_wh = min(PLAUSIBLE_CAPACITIES * capacity_wh, MAX_ENERGY_WH)
-    if max(consumed_wh, produced_wh) > limit_wh:
-        raise ImplausibleReading(actual=max(consumed_wh, produced_wh), limit=limit_wh)
-    reading = Reading(device.owner, consumed_wh, produced_wh)
-    add_reading(view, period, reading)
-    return period, reading
+    clock.check(period)
+    return period, energy, device.owner
 
 
-def add_reading(view: Overlay, period: int, reading: Reading) -> None:
-    """Record a reading. Raises `DuplicateReading`."""
-    key = _reading_key(period, reading.owner)
-    if view.get(key) is not None:
-        raise DuplicateReading(period=period, owner=show_address(reading.owner))
-    last = view.get(_last_key(period)) or b""
-    view.put(key, (reading.consumed_wh, reading.produced_wh, last))
-    view.put(_last_key(period), reading.owner)
+def _hear(record: _Record, *, is_same: bool, period: int, owner: Address) -> _Record:
+    if is_same:
+        raise DuplicateReading(period=period, owner=show_address(owner))
+    if record.words > MAX_CORRECTIONS:
+        raise TooManyCorrections(period=period, owner=show_address(owner), limit=MAX_CORRECTIONS)
+    return record._replace(words=record.words + 1)
 
 
-def get_readings(view: Overlay, period: int) -> list[Reading]:
-    """A period's readings in order of arrival; none once it is settled."""
-    readings = []
-    owner = cast(bytes, view.get(_last_key(period)) or b"")
-    while owner:
-        value = view.get(_reading_key(period, owner))
-        consumed_wh, produced_wh, previous = cast(tuple[int, int, bytes], value)
-        readings.append(Reading(owner, consumed_wh, produced_wh))
-        owner = previous
-    readings.reverse()
-    return readings
+def _set_reading(
+    view: Overlay,
+    period: int,
+    owner: Address,
+    member: Member,
+    record: _Record,
+    energy: _Energy,
+    params: MarketParams,
+    clock: Clock,
+) -> Corrected:
+    """Make this the meter's reading of the period, marked where the period is closed."""
+    _check_plausible(member, energy, params)
+    revision = record.revision + (record.reading is not None)
+    _put(view, period, owner, record._replace(reading=energy, revision=revision))
+    if clock.is_closed(period):
+        mark_corrected(view, period, owner)
+    return Corrected(period, owner, *energy, revision)
 
 
-def take_readings(view: Overlay, period: int) -> list[Reading]:
-    """A period's readings in order of arrival, deleted from the state."""
-    readings = get_readings(view, period)
-    for reading in readings:
-        view.delete(_reading_key(period, reading.owner))
-    if readings:
-        view.delete(_last_key(period))
-    return readings
+def _check_plausible(owner: Member, energy: _Energy, params: MarketParams) -> None:
+    """Only who generates has output, and nobody's meter shows much more than its connection was registered for."""
+    if energy[1] and owner.role not in _GENERATORS:
+        raise OutputNotAllowed(role=owner.role, actual=energy[1])
+    limit_wh = min(owner.capacity_wh * params.plausible_ppm // PPM, MAX_ENERGY_WH)
+    if max(energy) > limit_wh:
+        raise ImplausibleReading(actual=max(energy), limit=limit_wh)
+
+
+def _subtract(register: _Energy, before: _Energy) -> _Energy:
+    for now_wh, then_wh in zip(register, before, strict=True):
+        if now_wh < then_wh:
+            raise RegisterTurnedBack(actual=now_wh, before=then_wh)
+    return register[0] - before[0], register[1] - before[1]
+
+
+# --- what another chain says of them -------------------------------------------------------------
 
 
 def parse_reading(view: Overlay, row: Value) -> Reading:
@@ -105,6 +204,97 @@ def check_distinct(readings: Sequence[Reading], period: int) -> None:
         if reading.owner in owners:
             raise DuplicateReading(period=period, owner=show_address(reading.owner))
         owners.add(reading.owner)
+
+
+def add_reading(view: Overlay, row: Corrected) -> bool:
+    """Keep a reading, unless the meter's is of this revision or a higher one; whether it was kept."""
+    known = _get(view, row.period, row.owner)
+    if known.reading is not None and row.revision <= known.revision:
+        return False
+    energy = row.consumed_wh, row.produced_wh
+    _put(view, row.period, row.owner, known._replace(reading=energy, revision=row.revision))
+    return True
+
+
+# --- what they have said -------------------------------------------------------------------------
+
+
+def get_readings(view: Overlay, period: int) -> list[Reading]:
+    """A period's readings by the order in which its meters were first heard; none once it is long over."""
+    found = [Reading(owner, *record.reading) for owner, record in _iterate(view, period) if record.reading]
+    found.reverse()
+    return found
+
+
+def is_heard(view: Overlay, period: int) -> bool:
+    """Whether any meter had a word on the period."""
+    return view.get(_last_key(period)) is not None
+
+
+def drop_readings(view: Overlay, period: int) -> None:
+    """Forget what was said of a period; nothing where nobody did."""
+    for owner, _ in list(_iterate(view, period)):
+        view.delete(_reading_key(period, owner))
+    view.delete(_last_key(period))
+
+
+# --- what has changed since it was settled -------------------------------------------------------
+
+
+def mark_corrected(view: Overlay, period: int, owner: Address) -> None:
+    """Remember that a reading changed after its period was closed."""
+    _put(view, period, owner, _get(view, period, owner)._replace(is_pending=1))
+    periods = _get_corrected(view)
+    if period not in periods:
+        view.put(_CORRECTED, tuple(sorted((*periods, period))))
+
+
+def take_corrected(view: Overlay) -> dict[int, list[Corrected]]:
+    """What was marked since this was last asked, by period; none of it is marked any more."""
+    found = {}
+    for period in _get_corrected(view):
+        found[period] = [
+            Corrected(period, owner, *record.reading, record.revision)
+            for owner, record in list(_iterate(view, period))
+            if record.is_pending and record.reading
+        ]
+        for row in found[period]:
+            _put(view, period, row.owner, _get(view, period, row.owner)._replace(is_pending=0))
+    if found:
+        view.delete(_CORRECTED)
+    return found
+
+
+# --- in the state --------------------------------------------------------------------------------
+
+
+def _get_corrected(view: Overlay) -> tuple[int, ...]:
+    return cast(tuple[int, ...], view.get(_CORRECTED) or ())
+
+
+def _iterate(view: Overlay, period: int) -> Iterator[tuple[Address, _Record]]:
+    """The meters heard, the last of them first."""
+    owner = cast(bytes, view.get(_last_key(period)) or b"")
+    while owner:
+        record = _get(view, period, owner)
+        yield owner, record
+        owner = record.previous
+
+
+def _get(view: Overlay, period: int, owner: Address) -> _Record:
+    value = view.get(_reading_key(period, owner))
+    return _Record() if value is None else _Record._make(cast(tuple[_Energy, _Energy, int, int, int, bytes], value))
+
+
+def _put(view: Overlay, period: int, owner: Address, record: _Record) -> None:
+    """Keep a record; its place in the chain is the one that it has, or the last."""
+    key = _reading_key(period, owner)
+    if view.get(key) is None:
+        previous = cast(bytes, view.get(_last_key(period)) or b"")
+        view.put(_last_key(period), owner)
+    else:
+        previous = _get(view, period, owner).previous
+    view.put(key, tuple(record._replace(previous=previous)))
 
 
 def _last_key(period: int) -> bytes:

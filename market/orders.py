@@ -26,15 +26,6 @@ class Order(NamedTuple):
     placed_at: int  # a position, not a time: every node must sort alike
 
 
-class Statement(NamedTuple):
-    """What an intention says about its sender, besides the order: it counts where merit decides who is served."""
-
-    capacity_wh: int = 0
-    renewable_ppm: int = 0
-    position: str = ""  # feeder or line; empty where it is unknown
-    stability_ppm: int = 0
-
-
 class Trade(NamedTuple):
     """One bid and one offer that met: the agreed volume and the price both pay or get for it."""
 

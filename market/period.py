@@ -6,7 +6,8 @@ market asks for an audit, they bind only once the authority has countersigned th
 
 Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
 is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
-silent together go unscored, and one of them that does not spoils it for the others (decision 15).
+silent together go unscored, and one of them that does not spoils it for the others (decision 15): of the silent ones
+something is imputed, and what they say later corrects it (decision 32).
 
 Time is the block's, which contracts never see step back. Yet a block may come late for many things at once, so what
 has happened to a period is read from the state, not inferred from the clock alone.
@@ -35,7 +36,7 @@ from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
 from ledger.results import Result, drop_result, put_result
 from market.book import close_book, get_candidates, has_book
-from market.delivery import PeriodSettlement, drop_settlement, put_settlement, settle_period
+from market.delivery import NOTHING, drop_settlement, has_settlement, put_settlement, resettle_period, settle_period
 from market.gates import (
     ACCEPTED,
     CERTIFIED,
@@ -54,7 +55,17 @@ from market.gates import (
     put_gate,
 )
 from market.matching_weight import weigh_book
-from market.metering import Reading, check_distinct, parse_reading, take_readings
+from market.metering import (
+    Corrected,
+    Reading,
+    add_reading,
+    check_distinct,
+    drop_readings,
+    get_readings,
+    mark_corrected,
+    parse_reading,
+    take_corrected,
+)
 from market.orders import Order, Side
 from market.parts import add_part, drop_parts
 from market.period_index import add_live_period, close_period, get_live_periods, is_closed
@@ -79,7 +90,7 @@ from market.trades import (
     put_trades,
 )
 
-RESULT, VERDICT, METERED = "result", "verdict", "metered"
+RESULT, VERDICT, METERED, CORRECTED, REDELIVERED = "result", "verdict", "metered", "corrected", "redelivered"
 
 _COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
 
@@ -113,7 +124,7 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
     if "scheduling" in block.siblings:
         _lapse(view, block, period, gate)
     else:
-        _settle(view, block, period, gate, take_readings(view, period))
+        _settle(view, block, period, gate)
 
 
 # --- the gate ------------------------------------------------------------------------------------
@@ -127,7 +138,9 @@ def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
     orders, trades = _clear_book(view, block, period)
     bidders = [order.owner for order in orders if order.side == Side.BID]
     wheeling = get_wheeling(view, block, period, bidders)
-    replace_reserves(view, compute_bid_reserves(orders, wheeling), compute_trade_reserves(trades, wheeling))
+    params = block.params.market
+    before, after = compute_bid_reserves(orders, wheeling, params), compute_trade_reserves(trades, wheeling, params)
+    replace_reserves(view, before, after)
     put_trades(view, period, trades)
     gate = Gate(height=block.height, result_root=compute_result_root(trades), trade_count=len(trades))
     put_gate(view, period, gate)
@@ -238,7 +251,7 @@ def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate, reas
 def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
     """Give buyers back what they have set aside for these trades, all that bind."""
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
-    replace_reserves(view, compute_trade_reserves(trades, wheeling), {})
+    replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
 
 
 # --- the audit -----------------------------------------------------------------------------------
@@ -301,7 +314,8 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     _check_curtailments(period, trades, curtailments)
     accepted = curtail(trades, curtailments)
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
-    replace_reserves(view, compute_trade_reserves(trades, wheeling), compute_trade_reserves(accepted, wheeling))
+    before, after = (compute_trade_reserves(records, wheeling, block.params.market) for records in (trades, accepted))
+    replace_reserves(view, before, after)
     put_curtailments(view, period, curtailments)
     _change_status(view, period, gate, ACCEPTED)
     view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
@@ -356,12 +370,64 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> N
         return
     readings = [Reading._make(cast(tuple[bytes, int, int], row)) for row in rows]
     check_distinct(readings, period)
+    for reading in readings:
+        add_reading(view, Corrected(period, *reading, revision=0))
     view.emit("metered", period, len(readings))
-    _settle(view, block, period, get_gate(view, period), readings)
+    _settle(view, block, period, get_gate(view, period))
 
 
-def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None, readings: Sequence[Reading]) -> None:
+def receive_corrected(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`corrected`, rows (period, owner, consumed_wh, produced_wh, revision): readings that came late or have changed.
+
+    What is settled is settled anew with the next period's first block; what is not yet takes the reading as it is. Of a
+    period whose trades have lapsed, or which is long over, nothing is corrected. Raises `WrongShape`, `UnknownMember`
+    or `UnexpectedRelay`.
+    """
+    for row in [Corrected.from_value(view, row) for row in delivery.rows]:
+        times = compute_times(row.period, block.params, block.genesis_time_ms)
+        if block.timestamp_ms < times.delivery_end_ms:
+            detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
+            raise UnexpectedRelay(kind=CORRECTED, period=row.period, detail=detail)
+        is_over = is_closed(view, row.period, retained=block.params.market.retained_periods)
+        if is_over and not can_correct(view, row.period):
+            view.emit("correction-lapsed", row.period, row.owner)
+            continue
+        if not add_reading(view, row):
+            continue
+        if is_over:
+            mark_corrected(view, row.period, row.owner)
+        else:
+            add_live_period(view, row.period)
+        view.emit("corrected", *row)
+
+
+def can_correct(view: Overlay, period: int) -> bool:
+    """Whether a period has been settled by readings, so that others may take their place."""
+    gate = get_gate(view, period)
+    return has_settlement(view, period) and (gate is None or gate.status != LAPSED)
+
+
+def process_corrections(view: Overlay, block: BlockContext) -> None:
+    """The hook at a period's first block: settle anew what was corrected since the last, however often it was.
+
+    Costs a look-up where nothing was. A credit chain hears what has changed.
+    """
+    if not block.is_first_of_period:
+        return
+    rows: list[Value] = []
+    for period in take_corrected(view):
+        if not can_correct(view, period):
+            continue
+        gate = get_gate(view, period)
+        trades = get_binding_trades(view, period) if gate is not None and gate.status == SETTLED else []
+        rows += resettle_period(view, block, period, trades, get_readings(view, period))
+    if rows and "credit" in block.siblings:
+        post(view, REDELIVERED, block.period, rows, height=block.height)
+
+
+def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
     """Settle by what was metered: the trades where they bind, and with the grid company what they leave."""
+    readings = get_readings(view, period)
     is_binding = gate is not None and _is_binding(block, gate)
     trades = get_binding_trades(view, period) if is_binding else []
     if trades and not readings:
@@ -383,7 +449,7 @@ def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -
         _release(view, block, period, get_binding_trades(view, period))
         _change_status(view, period, gate, LAPSED, UNMETERED)
     if gate is not None:
-        put_settlement(view, period, PeriodSettlement((), ()))
+        put_settlement(view, period, NOTHING)
         view.emit("unmetered", period)
     _close(view, block, period)
 
@@ -395,4 +461,5 @@ def _close(view: Overlay, block: BlockContext, period: int) -> None:
         drop_gate(view, old)
         view.delete(gate_key(old) + _COUNTERSIGNED)
         drop_trades(view, old)
+        drop_readings(view, old)
         drop_settlement(view, old)

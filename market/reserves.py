@@ -1,6 +1,7 @@
 """Money set aside: what open bids, and then the trades they become, keep out of a member's balance.
 
-A reserve moves between `balance_uyuan` and `reserved_uyuan` of one account: no money changes hands.
+A reserve moves between `balance_uyuan` and `reserved_uyuan` of one account: no money changes hands. It covers all that
+the agreed price may come to hold for, which is more than was agreed where the market allows for it.
 """
 
 from __future__ import annotations
@@ -11,27 +12,33 @@ from ledger.accounts import Account, get_account, put_account
 from ledger.errors import InsufficientBalance
 from ledger.hashing import Address
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from market.orders import Order, Side
-from market.settlement import WH_PER_KWH
+from market.settlement import WH_PER_KWH, allow_over_delivery
 from market.trades import TradeRecord
 
 
-def compute_bid_reserve(order: Order, wheeling_uyuan_per_kwh: int) -> int:
-    """What a bid sets aside, in µ¥: its volume at its limit and the wheeling charge, rounded up."""
-    return _round_up(order.volume_wh * (order.price_uyuan_per_kwh + wheeling_uyuan_per_kwh))
+def compute_bid_reserve(order: Order, wheeling_uyuan_per_kwh: int, params: MarketParams) -> int:
+    """What a bid sets aside, in µ¥: its volume with the allowance at its limit and the wheeling charge, rounded up."""
+    volume_wh = allow_over_delivery(order.volume_wh, params.allowance_ppm)
+    return _round_up(volume_wh * (order.price_uyuan_per_kwh + wheeling_uyuan_per_kwh))
 
 
-def compute_bid_reserves(orders: Iterable[Order], wheeling: Mapping[Address, int]) -> dict[Address, int]:
+def compute_bid_reserves(
+    orders: Iterable[Order], wheeling: Mapping[Address, int], params: MarketParams
+) -> dict[Address, int]:
     """The reserves (µ¥) of all bids among `orders`, by owner. `wheeling` is in µ¥ per kWh by buyer."""
     reserves: dict[Address, int] = {}
     for order in orders:
         if order.side == Side.BID:
-            reserve_uyuan = compute_bid_reserve(order, wheeling[order.owner])
+            reserve_uyuan = compute_bid_reserve(order, wheeling[order.owner], params)
             reserves[order.owner] = reserves.get(order.owner, 0) + reserve_uyuan
     return reserves
 
 
-def compute_trade_reserves(records: Iterable[TradeRecord], wheeling: Mapping[Address, int]) -> dict[Address, int]:
+def compute_trade_reserves(
+    records: Iterable[TradeRecord], wheeling: Mapping[Address, int], params: MarketParams
+) -> dict[Address, int]:
     """What every buyer keeps aside for its trades of a period, in µ¥ by address. `wheeling` is in µ¥ per kWh by buyer.
 
     Rounded up once per buyer, not once per trade: so it never exceeds the reserves of the bids that were
@@ -39,7 +46,8 @@ def compute_trade_reserves(records: Iterable[TradeRecord], wheeling: Mapping[Add
     """
     costs: dict[Address, int] = {}
     for record in records:
-        cost = record.volume_wh * (record.price_uyuan_per_kwh + wheeling[record.buyer])
+        volume_wh = allow_over_delivery(record.volume_wh, params.allowance_ppm)
+        cost = volume_wh * (record.price_uyuan_per_kwh + wheeling[record.buyer])
         costs[record.buyer] = costs.get(record.buyer, 0) + cost
     return {buyer: _round_up(cost) for buyer, cost in costs.items()}
 

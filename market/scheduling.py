@@ -2,7 +2,7 @@
 
 Steps 1, 3 and 4 of text 000, §3, on the clock of `SchedulingTimes`. Registered with the chain by
 `scheduling_handlers`, `scheduling_hooks` and `scheduling_routes`; what it says to the other chains goes to the outbox
-as `quota`, `verdict` and `metered` for JY1, `power` and `actual` for LH1.
+as `quota`, `verdict`, `metered` and `corrected` for JY1, `power` and `actual` for LH1.
 
 What subscribers hear, amounts in Wh, addresses as bytes:
 
@@ -11,7 +11,9 @@ What subscribers hear, amounts in Wh, addresses as bytes:
     plan-lapsed    period: no block came between its plan and its verdict's deadline
     verdict        period, trades on the list, curtailed ones, accepted volume; then one `curtailed` each
     curtailed      period, trade index, accepted volume, the line that is the reason
+    register       period, owner, consumed, produced: what the meter's counters stood at
     reading        period, owner, consumed, produced
+    corrected      period, owner, consumed, produced, revision: the same of a period whose metering is closed
     metered        period, meters read
     unmetered      period: it has contracts, and not a meter was read
     actual         period, contracts, volume that went from sellers to buyers under them
@@ -46,7 +48,19 @@ from market import scheduling_records as records
 from market.credit import PPM
 from market.credit_index import receive_credit
 from market.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
-from market.metering import MAX_ENERGY_WH, Reading, read_meter, take_readings
+from market.metering import (
+    MAX_ENERGY_WH,
+    Clock,
+    Corrected,
+    Reading,
+    announce_register,
+    drop_readings,
+    get_readings,
+    is_heard,
+    read_meter,
+    read_register,
+    take_corrected,
+)
 from market.parts import add_part, drop_parts
 from market.scheduling_records import (
     ActualBlock,
@@ -74,6 +88,7 @@ class SchedulingTimes:
     delivery_start_ms: int
     delivery_end_ms: int
     meter_ms: int
+    final_ms: int
 
 
 def compute_scheduling_times(period: int, params: ChainParams, genesis_time_ms: int) -> SchedulingTimes:
@@ -86,17 +101,18 @@ def compute_scheduling_times(period: int, params: ChainParams, genesis_time_ms: 
         delivery_start_ms=start_ms,
         delivery_end_ms=start_ms + period_ms,
         meter_ms=start_ms + clock.meter_ppm * period_ms // PPM,
+        final_ms=start_ms + (clock.meter_ppm + params.market.correction_ppm) * period_ms // PPM,
     )
 
 
 def scheduling_handlers() -> dict[str, Handler]:
     """The scheduling chain's transaction kinds."""
-    return {"plan": process_plan, "reading": process_reading}
+    return {"plan": process_plan, "reading": process_reading, "register": process_register}
 
 
 def scheduling_hooks() -> tuple[Hook, ...]:
     """What the scheduling chain does at the start of every block."""
-    return (process_due_periods,)
+    return (process_due_periods, post_corrections)
 
 
 def scheduling_routes() -> Routes:
@@ -112,7 +128,7 @@ def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -
 
     Raises `WrongShape`, `TooLarge`, `NotADispatcher`, `UnknownLine`, `PlanTooLate` or `PlanTooEarly`.
     """
-    feeder = Feeder(block.params.scheduling)
+    feeder = _feeder(block)
     period, plans = _parse_plan(transaction.payload, max_lines=len(feeder.lines))
     planner = require_member(view, transaction.sender)
     if planner.role not in _PLANNERS:
@@ -128,14 +144,42 @@ def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -
 
 
 def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`reading [period, consumed_wh, produced_wh]`: a device reports its owner's meter after delivery.
+    """`reading [period, consumed_wh, produced_wh]`: a device reports what its owner's meter counted in a period.
 
-    Raises `WrongShape`, `NotADevice`, `ReadingTooEarly`, `ReadingTooLate`, `ImplausibleReading` or
-    `DuplicateReading`.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_meter` does.
     """
-    period, reading = read_meter(view, transaction, lambda period: _check_readable(view, block, period))
-    records.enter_stage(view, period, Stage.OPEN)
-    view.emit("reading", period, *reading)
+    clock = _get_clock(view, block, is_register=False)
+    _take_in(view, read_meter(view, transaction, block.params.market, clock))
+
+
+def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
+
+    A late one is taken whether or not anybody was heard of the period: the next period's reading counts from it.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    """
+    rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
+    period = announce_register(view, transaction)
+    if not records.is_closed(view, period):
+        records.enter_stage(view, period, Stage.OPEN)
+    _take_in(view, rows)
+
+
+def _take_in(view: Overlay, rows: Sequence[Corrected]) -> None:
+    """Tell of readings; those that came in time make their periods live."""
+    for row in rows:
+        if records.is_closed(view, row.period):
+            view.emit("corrected", *row)
+        else:
+            records.enter_stage(view, row.period, Stage.OPEN)
+            view.emit("reading", *row[:4])
+
+
+def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:
+    return Clock(
+        lambda period: _check_readable(view, block, period, is_register=is_register),
+        lambda period: records.is_closed(view, period),
+    )
 
 
 def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LinePlan]]:
@@ -167,12 +211,16 @@ def _check_plannable(view: Overlay, block: BlockContext, period: int) -> None:
         raise PlanTooEarly(period=period, last=last)
 
 
-def _check_readable(view: Overlay, block: BlockContext, period: int) -> None:
+def _check_readable(view: Overlay, block: BlockContext, period: int, *, is_register: bool) -> None:
+    """Meters speak once a period is delivered; once its metering is closed, only where some were heard in time."""
     times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
-    if block.timestamp_ms >= times.meter_ms or records.is_closed(view, period):
-        raise ReadingTooLate(period=period, settles=times.meter_ms)
+    is_over = records.is_closed(view, period)
+    now_ms = max(block.timestamp_ms, times.meter_ms) if is_over else block.timestamp_ms
+    is_correctable = now_ms < times.final_ms and (is_register or (is_over and is_heard(view, period)))
+    if now_ms >= times.meter_ms and not is_correctable:
+        raise ReadingTooLate(period=period, settles=times.final_ms)
 
 
 # --- what is due at the start of a block ---------------------------------------------------------
@@ -208,7 +256,7 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
 
 
 def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
-    quotas = derive_quotas(Feeder(block.params.scheduling), records.get_plan(view, period))
+    quotas = derive_quotas(_feeder(block), records.get_plan(view, period))
     records.put_quotas(view, period, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
     post(view, "quota", period, rows, height=block.height, retained=_count_retained(block))
@@ -222,7 +270,7 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
     Where not a single reading came, no meter is said to have stood still: nothing is reported, and JY1 lets the trades
     lapse (decision 15). A period whose list was checked and found empty has an actual-transaction block all the same.
     """
-    readings = take_readings(view, period)
+    readings = get_readings(view, period)
     contracts = records.get_contracts(view, period)
     if readings:
         post(view, "metered", period, [tuple(reading) for reading in readings], height=block.height)
@@ -238,7 +286,21 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
             post(view, "actual", period, [(root, len(actuals), metered_wh)], height=block.height)
         view.emit("actual", period, len(actuals), metered_wh)
     drop_parts(view, RESULT, period)
-    records.close_period(view, period)
+    for old in records.close_period(view, period):
+        drop_readings(view, old)
+
+
+def post_corrections(view: Overlay, block: BlockContext) -> None:
+    """The hook at a period's first block: tell JY1 of the readings that came or changed after their period was closed.
+
+    They go together, so that as many as there may be take one message a period. The actual-transaction block stays as
+    it was recorded: it says what was metered in time.
+    """
+    if not block.is_first_of_period:
+        return
+    rows: list[Value] = [tuple(row) for corrected in take_corrected(view).values() for row in corrected]
+    if rows:
+        post(view, "corrected", block.period, rows, height=block.height)
 
 
 def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
@@ -297,7 +359,7 @@ def _parse_trades(period: int, rows: Sequence[Value], *, first: int = 0) -> list
 
 def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
     """Check the list against the lines, and record the power-transaction block with what is accepted."""
-    curtailments = check_executability(Feeder(block.params.scheduling), _locate(view, period, trades))
+    curtailments = check_executability(_feeder(block), _locate(view, period, trades))
     contracts = [BilateralContract(*trade[:6]) for trade in curtail(trades, curtailments)]
     accepted_wh = sum(contract.accepted_wh for contract in contracts)
     root = records.compute_contracts_root(contracts)
@@ -310,6 +372,10 @@ def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Seque
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)
+
+
+def _feeder(block: BlockContext) -> Feeder:
+    return Feeder(block.params.scheduling, block.params.market.allowance_ppm)
 
 
 def _count_retained(block: BlockContext) -> int:

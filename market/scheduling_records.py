@@ -126,13 +126,15 @@ def is_closed(view: Overlay, period: int) -> bool:
     return period in closed or (len(closed) >= RETAINED and period < closed[0])
 
 
-def close_period(view: Overlay, period: int) -> None:
-    """Remember that the period's metering is closed, and forget the records of the oldest one beyond `RETAINED`."""
+def close_period(view: Overlay, period: int) -> list[int]:
+    """Remember that the period's metering is closed; the periods beyond `RETAINED`, whose records are forgotten."""
     closed = sorted((*_get_closed(view), period))
-    for old in closed[:-RETAINED]:
+    gone = closed[:-RETAINED]
+    for old in gone:
         for prefix in _RECORDS:
             view.delete(_key(prefix, old))
     view.put(_CLOSED, tuple(closed[-RETAINED:]))
+    return gone
 
 
 def _get_closed(view: Overlay) -> tuple[int, ...]:

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TypeVar
+from typing import Literal, TypeVar
 
+from market.credit import PPM
 from market.rounding import divide_half_up
 
 WH_PER_KWH = 1000
@@ -31,10 +32,12 @@ def settle_trade(
     output_wh: int,
     retail_uyuan_per_kwh: int,
     feed_in_uyuan_per_kwh: int,
+    limit_wh: int | None = None,
 ) -> Settlement:
     """Settle one trade by what the meters say: Table 2 of text 000.
 
-    `t = min(consumption, output)` changes hands, and is not capped at the agreed volume. The buyer pays
+    `t = min(consumption, output)` changes hands, and no more than `limit_wh`, where there is a limit: the table has
+    none, and its agreed price holds for whatever is metered. The buyer pays
     `t·(price + wheeling) + (consumption − t)·retail`, the seller receives `t·price + (output − t)·feed_in`,
     each computed once and rounded half up to µ¥; the grid company takes the rest, which may be negative.
     The meter readings (Wh) are this trade's share of them, see `allocate`.
@@ -42,6 +45,8 @@ def settle_trade(
     assert min(price_uyuan_per_kwh, wheeling_uyuan_per_kwh, retail_uyuan_per_kwh, feed_in_uyuan_per_kwh) >= 0
     assert min(consumption_wh, output_wh) >= 0
     traded_wh = min(consumption_wh, output_wh)
+    if limit_wh is not None:
+        traded_wh = min(traded_wh, limit_wh)
     owed = (
         traded_wh * (price_uyuan_per_kwh + wheeling_uyuan_per_kwh) + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
     )
@@ -58,6 +63,16 @@ def settle_with_grid(
     """
     assert min(consumption_wh, output_wh, retail_uyuan_per_kwh, feed_in_uyuan_per_kwh) >= 0
     return _close(consumption_wh * retail_uyuan_per_kwh, output_wh * feed_in_uyuan_per_kwh, traded_wh=0)
+
+
+def allow_over_delivery(agreed_wh: int, over_delivery_ppm: int) -> int:
+    """An agreed volume and the allowance for more of it (Wh), in whole Wh: the most that its price holds for."""
+    return agreed_wh * (PPM + over_delivery_ppm) // PPM
+
+
+def get_price_limit(agreed_wh: int, over_delivery_ppm: int | Literal["unlimited"]) -> int | None:
+    """The most of a trade (Wh) that its price holds for; None where it holds for all that is metered."""
+    return None if over_delivery_ppm == "unlimited" else allow_over_delivery(agreed_wh, over_delivery_ppm)
 
 
 def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:

@@ -1,4 +1,4 @@
-"""The clock of a delivery period: when the market opens, closes and settles it."""
+"""The clock of a delivery period: when the market opens, closes and settles it, and when that is final."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ class PeriodTimes:
     delivery_start_ms: int
     delivery_end_ms: int
     settle_ms: int
+    final_ms: int
 
 
 def count_periods(duration_ppm: int) -> int:
@@ -36,6 +37,7 @@ def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> Per
         delivery_start_ms=start_ms,
         delivery_end_ms=start_ms + period_ms,
         settle_ms=start_ms + market.settle_ppm * period_ms // PPM,
+        final_ms=start_ms + (market.settle_ppm + market.correction_ppm) * period_ms // PPM,
     )
 
 

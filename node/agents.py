@@ -339,11 +339,6 @@ class Agent(Participant):
                 period=period,
                 price_uyuan_per_kwh=order.price_uyuan_per_kwh,
                 volume_wh=volume_wh,
-                node_type=member.role,
-                position=member.position,
-                capacity_wh=member.capacity_wh,
-                renewable_ppm=_PPM if order.side == Side.OFFER else 0,
-                stability_ppm=0,
             )
             await self._deliver(self.trader, "intention", period, intention.to_payload(), quota.orders_until_ms)
 

@@ -334,6 +334,8 @@ class MemberInfo:
     key: str
     capacity_wh: int
     position: str
+    renewable_ppm: int
+    stability_ppm: int
     owner: str | None  # of a device: the member whose meter it is
     seals: bool  # its vote certifies what is built now
     status: str  # "active", "pending" until the next period, "revoked" or "left"
@@ -372,6 +374,7 @@ class PeriodInfo:
     delivery_start_ms: int
     delivery_end_ms: int
     settle_ms: int
+    final_ms: int  # until then readings may be corrected; where another chain reads the meters, by that chain's clock
     live: bool  # orders, trades or readings that are not settled
     gate: GateInfo | None
 
@@ -384,7 +387,7 @@ class MarketPeriods:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderInfo:
-    """A live order, what its sender states about itself, and the sender's credit now."""
+    """A live order, what its sender is registered with, and the sender's credit now."""
 
     order_id: int
     owner: str
@@ -525,6 +528,8 @@ class SettledTradeInfo:
     seller_receives_uyuan: Decimal
     grid_receives_uyuan: Decimal
     traded_wh: int
+    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail
+    is_output_imputed: bool = False  # the meter was not heard: nothing
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,9 +20,8 @@ from market.ties import make_lottery
 from node.agents import plan_orders
 from node.answers import BookInfo, OrderInfo
 from node.files import read_text
-from node.network import POSITION, compute_capacity_wh
+from node.network import POSITION, compute_capacity_wh, compute_stability_ppm, get_renewable_ppm
 
-_PPM = 1_000_000
 _MAX_FILE_BYTES = 32_000_000
 
 
@@ -67,9 +66,9 @@ def plan_sample_book(profile: Profile, hour: int, seed: int, market: MarketParam
                     order=order,
                     credit_upt=market.initial_credit_upt,
                     capacity_wh=compute_capacity_wh(profile, player.name),
-                    renewable_ppm=_PPM if planned.side == Side.OFFER else 0,
+                    renewable_ppm=get_renewable_ppm(player),
                     position=POSITION,
-                    stability_ppm=0,
+                    stability_ppm=compute_stability_ppm(profile, player),
                 )
             )
     source = f"hour {hour} of the packaged day, prices drawn from seed {seed}"

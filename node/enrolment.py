@@ -49,7 +49,7 @@ from ledger.membership import (
     Admission,
     compute_act_digest,
 )
-from ledger.params import HexBytes, Name, Natural, Section
+from ledger.params import HexBytes, Name, Natural, Ppm, Section
 from ledger.signatures import (
     PUBLIC_KEY_SIZE,
     SIGNATURE_SIZE,
@@ -89,6 +89,8 @@ class Terms(NamedTuple):
     position: str = ""
     owner: bytes = b""  # the address of a device's owner
     seals: tuple[str, ...] = ()  # chains that it would seal
+    renewable_ppm: int = 0
+    stability_ppm: int = 0
 
 
 class Keys(NamedTuple):
@@ -111,6 +113,8 @@ class Application(Section):
     position: str = Field(max_length=32)
     owner: HexBytes
     seals: tuple[str, ...]
+    renewable_ppm: Ppm
+    stability_ppm: Ppm
     nonce: HexBytes
     key_proof: HexBytes  # signatures over everything before, by each of the two keys
     tls_key_proof: HexBytes
@@ -145,6 +149,8 @@ def make_application(network: bytes, terms: Terms, keys: Keys, *, nonce: bytes |
         position=terms.position,
         owner=terms.owner,
         seals=terms.seals,
+        renewable_ppm=terms.renewable_ppm,
+        stability_ppm=terms.stability_ppm,
         nonce=secrets.token_bytes(NONCE_SIZE) if nonce is None else nonce,
         key_proof=b"",
         tls_key_proof=b"",
@@ -297,6 +303,8 @@ def make_admission(application: Application, validity: Validity, *, seals: tuple
         seals=application.seals if seals is None else seals,
         not_before_ms=validity.begin_ms,
         not_after_ms=validity.end_ms,
+        renewable_ppm=application.renewable_ppm,
+        stability_ppm=application.stability_ppm,
     )
     return Act(network=application.network, body=_check_body(admission.to_value()))
 

@@ -598,6 +598,8 @@ def _make_members(
             balance_uyuan=_HOUSE_BALANCE_UYUAN,
             capacity_wh=compute_capacity_wh(profile, player.name),
             position=positions[player.name],
+            renewable_ppm=get_renewable_ppm(player),
+            stability_ppm=compute_stability_ppm(profile, player),
         )
         meter = GenesisMember(
             name=f"meter-{player.name}",
@@ -616,6 +618,19 @@ def compute_capacity_wh(profile: Profile, player: str) -> int:
     """What a player is registered with: its largest hour, forecast or actual, rounded up to 10 kWh."""
     largest_wh = max(max(profile.readings[player, hour]) for hour in profile.hours_ms)
     return -(-largest_wh // 10_000) * 10_000
+
+
+def get_renewable_ppm(player: Player) -> int:
+    """The renewable share of what a player generates: a profile's producers are wind and sun."""
+    return _PPM if player.role == "producer" else 0
+
+
+def compute_stability_ppm(profile: Profile, player: Player) -> int:
+    """Generation stability: how much of what a producer forecast or made it did both forecast and make, by the hour."""
+    if player.role != "producer":
+        return 0
+    hours = [profile.readings[player.name, hour_ms] for hour_ms in profile.hours_ms]
+    return _PPM * sum(map(min, hours)) // max(1, sum(map(max, hours)))
 
 
 def _make_player_entries(

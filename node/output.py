@@ -72,6 +72,7 @@ HINTS: dict[str, str] = {
     "OverLineQuota": "gridmerit market quota {period}, and an order within it",
     "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
+    "PriceTooHigh": "a lower --price: the grid company's is better",
     "ReadingTooEarly": "the same once the period is over; gridmerit market book shows when",
     "RepeatedPoint": "each value of --set once",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
@@ -100,7 +101,7 @@ _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
 WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
 _MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
-_IN_KWH = frozenset({"CapacityOverstated", "ImplausibleReading", "OverQuota"})
+_IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
 
 
 # --- results -------------------------------------------------------------------------------------

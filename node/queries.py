@@ -290,6 +290,8 @@ class ChainQueries:
             key=member.key.hex(),
             capacity_wh=member.capacity_wh,
             position=member.position,
+            renewable_ppm=member.renewable_ppm,
+            stability_ppm=member.stability_ppm,
             owner=self.members.name_of(member.owner) if member.owner else None,
             seals=seals,
             status=credential.status,
@@ -467,6 +469,7 @@ class ChainQueries:
     def _describe_settled(self, row: SettledTrade) -> SettledTradeInfo:
         fields = row._asdict()
         index, buyer, seller = (fields.pop(name) for name in ("trade_index", "buyer", "seller"))
+        fields |= {name: bool(fields[name]) for name in ("is_consumption_imputed", "is_output_imputed")}
         return SettledTradeInfo(
             index=index,
             buyer=show_address(buyer),
@@ -582,6 +585,12 @@ def _describe_weights(match: Match) -> WeightsInfo:
 # --- events --------------------------------------------------------------------------------------------
 
 _ORDER = ("period", "order_id", "owner", "side", "price_uyuan_per_kwh", "volume_wh")
+_READING = ("period", "owner", "consumed_wh", "produced_wh")
+_SETTLEMENT = (
+    "period", "buyer", "seller", "buyer_pays_uyuan", "seller_receives_uyuan", "grid_receives_uyuan", "traded_wh"
+)  # fmt: skip
+_GRID_SETTLEMENT = ("period", "member", "consumption_wh", "output_wh", "pays_uyuan", "receives_uyuan")
+_CREDIT = ("period", "member", "score_upt", "credit_upt")
 EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
@@ -634,19 +643,19 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "coin-issued": ("transaction", "owner", "credit_upt"),
     "coin-expired": ("transaction", "owner", "credit_upt"),
     "coins-moved": ("transaction", "sender", "inputs", "outputs"),
-    "reading": ("period", "owner", "consumed_wh", "produced_wh"),
-    "settlement": (
-        "period",
-        "buyer",
-        "seller",
-        "buyer_pays_uyuan",
-        "seller_receives_uyuan",
-        "grid_receives_uyuan",
-        "traded_wh",
-    ),
-    "grid-settlement": ("period", "member", "consumption_wh", "output_wh", "pays_uyuan", "receives_uyuan"),
-    "credit": ("period", "member", "score_upt", "credit_upt"),
+    "register": _READING,
+    "reading": _READING,
+    "corrected": (*_READING, "revision"),
+    "correction-lapsed": ("period", "owner"),
+    "imputed": ("period", "member", "consumption_wh", "output_wh"),
+    "settlement": _SETTLEMENT,
+    "grid-settlement": _GRID_SETTLEMENT,
+    "credit": _CREDIT,
     "settled": ("period",),
+    "resettlement": _SETTLEMENT,
+    "grid-resettlement": _GRID_SETTLEMENT,
+    "credit-corrected": _CREDIT,
+    "resettled": ("period",),
 }
 
 

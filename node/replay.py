@@ -16,7 +16,7 @@ from consensus.credit_target import compute_shares
 from ledger.accounts import Account
 from ledger.hashing import show_address
 from ledger.params import Kind
-from market.credit import CreditRecord, add_penalty, add_score, assess_delivery, weigh_delivery
+from market.credit import CreditRecord, add_penalty, add_score, assess_delivery, correct_score, weigh_delivery
 from node.day import ChainRecord, DayRecord, Message
 
 _BAND = 0.95
@@ -45,7 +45,8 @@ def compute_credits(record: DayRecord) -> CreditHistory:
         accepted_wh = entry.accepted_wh
         for row in entry.settlement.trades:
             buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
-            scores = _score(row.consumption_wh, row.output_wh, accepted_wh[row.index], market.natural_factor_ppm)
+            consumed_wh = 0 if row.is_consumption_imputed else row.consumption_wh
+            scores = _score(consumed_wh, row.output_wh, accepted_wh[row.index], market.natural_factor_ppm)
             weight = weigh_delivery(accepted_wh[row.index], market.score_unit_wh)
             for member, score_upt in zip((buyer, seller), scores, strict=True):
                 books[member] = books[member].add(score_upt, weight)
@@ -102,6 +103,8 @@ def replay(record: DayRecord, kind: Kind) -> Replay:
             match message.kind:
                 case "delivered":
                     indexed |= _take_deliveries(accounts, message, names, chain)
+                case "redelivered":
+                    indexed |= _take_redeliveries(accounts, message, names, chain)
                 case "offence":
                     indexed |= _take_offence(accounts, message, names)
                 case "credit" if message.number >= applied:
@@ -129,6 +132,22 @@ def _take_deliveries(
         for address, score_upt in zip((buyer, seller), scores, strict=True):
             name = names[show_address(address)]
             accounts[name] = add_score(accounts[name], score_upt, agreed_wh=agreed_wh, params=market)
+            found.add(name)
+    return found
+
+
+def _take_redeliveries(
+    accounts: dict[str, Account], message: Message, names: Mapping[str, str], chain: ChainRecord
+) -> set[str]:
+    """Change the scores of every trade in a part of a `redelivered` message; whose they were."""
+    market, found = chain.genesis.params.market, set[str]()
+    for row in message.rows:
+        _, _, buyer, seller, agreed_wh, *now, consumed_wh, produced_wh = cast(tuple[Any, ...], row)
+        new = _score(now[0], now[1], agreed_wh, market.natural_factor_ppm)
+        old = _score(consumed_wh, produced_wh, agreed_wh, market.natural_factor_ppm)
+        for address, new_upt, old_upt in zip((buyer, seller), new, old, strict=True):
+            name = names[show_address(address)]
+            accounts[name] = correct_score(accounts[name], new_upt - old_upt, agreed_wh=agreed_wh, params=market)
             found.add(name)
     return found
 

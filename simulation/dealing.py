@@ -14,7 +14,6 @@ from ledger.transaction import make_transaction
 from market.contracts import TradeIntention
 from market.orders import Side
 from market.times import compute_times
-from simulation.networks import CAPACITY_WH
 from simulation.world import World
 
 CLOCK = {"open_ppm": 2_000_000, "gate_ppm": 1_000_000, "deadline_ppm": 0, "settle_ppm": 1_750_000}
@@ -53,11 +52,6 @@ class Dealer:
             period=period,
             price_uyuan_per_kwh=price_uyuan_per_kwh,
             volume_wh=volume_wh,
-            node_type="prosumer",
-            position=POSITION,
-            capacity_wh=CAPACITY_WH,
-            renewable_ppm=0,
-            stability_ppm=0,
         )
         self.send(name, name, "intention", *intention.to_payload())
 

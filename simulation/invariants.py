@@ -23,8 +23,10 @@ from ledger.genesis import Genesis, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.state import State
+from market.delivery import SettledTrade
 from market.metering import get_readings
-from market.views import get_settlement
+from market.settlement import get_price_limit
+from market.views import get_binding_trades, get_settlement
 from node.contracts import build_contracts
 from node.events import Action, Broadcast, Event, Send
 from node.messages import Agreement, NewBlock, TradeResult, Votes
@@ -183,31 +185,40 @@ class _Watch:
         assert entry.execution is not None
         for event, *values in entry.execution.events:
             match event, *values:
-                case "reading", int(period), bytes(owner), int(consumed_wh), int(produced_wh):
+                case "reading" | "corrected", int(period), bytes(owner), int(consumed_wh), int(produced_wh), *_:
                     self._readings[period, owner].add((consumed_wh, produced_wh))
-                case "settled", int(period):
-                    self._check_settlement(name, chain, entry, period)
+                case "settled" | "resettled", int(period):
+                    self._check_settlement(name, chain, entry, period, is_first=event == "settled")
 
-    def _check_settlement(self, name: str, chain: Chain, entry: Entry, period: int) -> None:
+    def _check_settlement(self, name: str, chain: Chain, entry: Entry, period: int, *, is_first: bool) -> None:
         settlement = get_settlement(entry.state, period)
         if settlement is None:
             return  # long over when it was settled
         parent = chain.get(entry.header.parent)
         assert parent is not None, "the tree holds every ancestor"
-        if get_settlement(parent.state, period) is not None:
-            self._fail(ENERGY, name, f"block {entry.height} settles period {period}, which was settled before")
+        if (get_settlement(parent.state, period) is None) != is_first:
+            before = "was" if is_first else "was not"
+            self._fail(ENERGY, name, f"block {entry.height} settles period {period}, which {before} settled before")
+        agreed_wh = {trade.trade_index: trade.volume_wh for trade in get_binding_trades(entry.state, period)}
+        silent: set[bytes] = set()
         settled: dict[bytes, list[int]] = defaultdict(lambda: [0, 0])
         for trade in settlement.trades:
             settled[trade.buyer][0] += trade.consumption_wh
             settled[trade.seller][1] += trade.output_wh
             if trade.buyer_pays_uyuan != trade.seller_receives_uyuan + trade.grid_receives_uyuan:
                 self._fail(MONEY, name, f"trade {trade.trade_index} of period {period} does not sum to zero")
-            if trade.traded_wh != min(trade.consumption_wh, trade.output_wh):
+            if trade.is_consumption_imputed:
+                silent.add(trade.buyer)
+            if trade.is_output_imputed:
+                silent.add(trade.seller)
+            if trade.traded_wh != self._compute_traded(trade, agreed_wh[trade.trade_index]):
                 self._fail(ENERGY, name, f"trade {trade.trade_index} of period {period} moves {trade.traded_wh} Wh")
         for rest in settlement.grid:
             settled[rest.member][0] += rest.consumption_wh
             settled[rest.member][1] += rest.output_wh
         for member, (consumed_wh, produced_wh) in settled.items():
+            if member in silent:
+                continue
             metered = self._readings.get((period, member), {(0, 0)})
             if (consumed_wh, produced_wh) not in metered:
                 detail = f"period {period} settles {consumed_wh} and {produced_wh} Wh of a member metered {metered}"
@@ -216,6 +227,12 @@ class _Watch:
             if tuple(settled.get(reading.owner, (0, 0))) != (reading.consumed_wh, reading.produced_wh):
                 detail = f"period {period} was metered {reading.consumed_wh} and {reading.produced_wh} Wh of a member"
                 self._fail(ENERGY, name, f"{detail}, and settles {settled.get(reading.owner)}")
+
+    def _compute_traded(self, trade: SettledTrade, agreed_wh: int) -> int:
+        """What changes hands: what both meters show, as far as the agreed price holds; nothing of what is imputed."""
+        both_wh = 0 if trade.is_consumption_imputed else min(trade.consumption_wh, trade.output_wh)
+        limit_wh = get_price_limit(agreed_wh, self._world.genesis.params.market.over_delivery_ppm)
+        return both_wh if limit_wh is None else min(both_wh, limit_wh)
 
     # --- signatures ------------------------------------------------------------------------------
 

@@ -104,8 +104,7 @@ class MarketDay:
             for name in names:
                 price = self._random.randrange(450_000, 520_000) + (60_000 if side == 0 else 0)
                 volume_wh = self._random.randrange(10_000, 100_000)
-                line = next(item.position for item in self._network.genesis.members if item.name == name)
-                payload = (side, period, price, volume_wh, "prosumer", line, 1_000_000, 0, 0)
+                payload = (side, period, price, volume_wh)
                 task = _Task("JY1", name, name, self._network.keys[name], "intention", payload, until_ms)
                 begin_ms = self._time_ms(period, -CLOCK.open_ppm + PPM // 2)
                 self._at(begin_ms + self._random.randrange(self.period_ms // 2), task)

@@ -176,7 +176,6 @@ class _Desk:
 
     def place_orders(self, hour: int) -> None:
         """All orders for an hour of the day, just after its market has opened."""
-        roles = {player.name: player.role for player in self._profile.players}
         for order in self._orders:
             if order.hour == hour:
                 intention = TradeIntention(
@@ -184,11 +183,6 @@ class _Desk:
                     period=self.first_period + hour,
                     price_uyuan_per_kwh=order.price_uyuan_per_kwh,
                     volume_wh=order.volume_wh,
-                    node_type=roles[order.player],
-                    position=_POSITION,
-                    capacity_wh=_compute_capacity(self._profile, order.player),
-                    renewable_ppm=0,
-                    stability_ppm=0,
                 )
                 key = self._network.keys[order.player]
                 self._submit(order.player, order.player, key, "intention", intention.to_payload())

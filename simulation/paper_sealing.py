@@ -20,7 +20,7 @@ from market.orders import Side
 from market.period import compute_times
 from market.rounding import divide_half_up
 from simulation.binomial import compute_band, compute_chance_of_none
-from simulation.networks import CAPACITY_WH, Network, compute_n_diff, make_network
+from simulation.networks import Network, compute_n_diff, make_network
 from simulation.world import World
 
 PLAYERS = tuple(f"player-{number}" for number in range(1, 11))
@@ -149,11 +149,6 @@ def _trade(world: World, network: Network) -> None:
             period=_TRADED_PERIOD,
             price_uyuan_per_kwh=500_000,
             volume_wh=_AGREED_WH,
-            node_type="prosumer",
-            position="feeder-1",
-            capacity_wh=CAPACITY_WH,
-            renewable_ppm=0,
-            stability_ppm=0,
         )
         _submit(world, name, network.keys[name], "intention", intention.to_payload())
     world.run_for(times.delivery_end_ms - world.now_ms)

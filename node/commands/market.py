@@ -102,8 +102,9 @@ def place(
     company would do better is taken with a warning.
 
     Once the period is over, and for half a period then, the meters of both sides must report what was delivered
-    (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`), else the delivery counts as zero and
-    credit falls. `gridmerit market settlement` and `gridmerit credit show` tell what became of it.
+    (`gridmerit tx send reading PERIOD CONSUMED_KWH MADE_KWH --key meter-NAME`), else a buyer pays retail for what it
+    agreed to, a seller gets nothing, and the credit of either falls. `gridmerit market settlement` and `gridmerit
+    credit show` tell what became of it.
 
     \b
     Example:
@@ -129,11 +130,6 @@ def place(
                 period=chosen,
                 price_uyuan_per_kwh=price_uyuan,
                 volume_wh=volume_wh,
-                node_type=member.role,
-                position=member.position,
-                capacity_wh=member.capacity_wh,
-                renewable_ppm=0,
-                stability_ppm=0,
             )
             identity = await client.send(signer, "intention", intention.to_payload())
             outcome = await client.wait_for(identity)

@@ -146,8 +146,8 @@ def render_settlement(found: SettlementInfo) -> str:
             trade.index,
             trade.buyer_name or trade.buyer,
             trade.seller_name or trade.seller,
-            format_kwh(trade.consumption_wh),
-            format_kwh(trade.output_wh),
+            _mark(trade.consumption_wh, trade.is_consumption_imputed),
+            _mark(trade.output_wh, trade.is_output_imputed),
             format_yuan(trade.buyer_pays_uyuan, aligned=True),
             format_yuan(trade.seller_receives_uyuan, aligned=True),
             format_yuan(trade.grid_receives_uyuan, aligned=True),
@@ -169,5 +169,13 @@ def render_settlement(found: SettlementInfo) -> str:
     ]
     heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
     body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
+    if any(trade.is_consumption_imputed or trade.is_output_imputed for trade in found.trades):
+        body += (
+            "\n\n~ imputed: that meter was not heard. A buyer took what it agreed to, at retail; a seller made nothing."
+        )
     why = f"\nit{failure}" if (failure := tell_failure(found.gate)) else ""
     return f"period {found.period}, in yuan{why}\n\n{body}"
+
+
+def _mark(energy_wh: int, is_imputed: bool) -> str:
+    return "~" * is_imputed + format_kwh(energy_wh)

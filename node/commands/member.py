@@ -30,8 +30,8 @@ from node.commands.acts import (
     wait_until_active,
 )
 from node.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from node.commands.values import parse_kwh, parse_names
-from node.output import emit, facts, format_kwh, json_option, note, table
+from node.commands.values import parse_kwh, parse_names, parse_share
+from node.output import emit, facts, format_kwh, format_percent, json_option, note, table
 
 if TYPE_CHECKING:
     from ledger.genesis import Genesis
@@ -71,6 +71,8 @@ def command() -> None:
 @click.option("--role", type=click.Choice(_ROLES), required=True, help="What it is to the grid and the market.")
 @click.option("--capacity-kwh", default="0", show_default=True, help="The most it makes or uses in a period.")
 @click.option("--position", default="", help="The line of the grid that it hangs on.")
+@click.option("--renewable-share", default="0", show_default=True, help="Of what it makes, from 0 to 1.")
+@click.option("--stability", default="0", show_default=True, help="How much of that comes as forecast, from 0 to 1.")
 @click.option("--owner", metavar="NAME|ADDRESS", help="Of a device: the member whose meter it is.")
 @click.option("--seals", metavar="NAME,…", help="Chains that it would seal, or `all`.  [default: none]")
 @click.option("--genesis", "genesis_file", type=_FILE, help="Its file.  [default: genesis.json in -o or --node]")
@@ -84,6 +86,8 @@ def apply(
     role: str,
     capacity_kwh: str,
     position: str,
+    renewable_share: str,
+    stability: str,
     owner: str | None,
     seals: str | None,
     genesis_file: Path | None,
@@ -98,6 +102,9 @@ def apply(
     by (a device has none), both encrypted and for their owner alone, with their `passphrase`. Keys that are there
     already are used, such as those of `gridmerit init`. `application.json` goes to the authority: it holds no secret,
     and proves that whoever made it has both keys.
+
+    The authority audits what the member asks to be registered with. Capacity bounds its orders and its meter; where
+    credit decides who is served (`clearing_rule`), capacity, renewable share and stability weigh with it.
 
     No node is asked, but for the --owner that is no founder: whose name it is says the node of --node or --api.
 
@@ -130,6 +137,8 @@ def apply(
         position=_check_position(genesis, position),
         owner=_find_owner(genesis, role, owner, target),
         seals=_parse_seals(genesis, seals),
+        renewable_ppm=parse_share(renewable_share),
+        stability_ppm=parse_share(stability),
     )
     _check_name(name)
     chain_key = None
@@ -228,10 +237,17 @@ def _render_terms(terms: Terms) -> str:
     lines: list[tuple[str, object]] = [("member", f"{terms.name} ({terms.role})")]
     if terms.capacity_wh or terms.position:
         lines.append(("capacity", f"{format_kwh(terms.capacity_wh)} kWh per period at {terms.position or 'no line'}"))
+    lines += _render_merits(terms.renewable_ppm, terms.stability_ppm)
     if terms.owner:
         lines.append(("owner", "0x" + terms.owner.hex()))
     lines.append(("seals", ", ".join(terms.seals) or "nothing"))
     return facts(lines)
+
+
+def _render_merits(renewable_ppm: int, stability_ppm: int) -> list[tuple[str, object]]:
+    """What credit matching weighs besides, where there is any."""
+    merits = (("renewable", renewable_ppm), ("stability", stability_ppm))
+    return [(name, format_percent(ppm)) for name, ppm in merits if ppm]
 
 
 # --- admitting -----------------------------------------------------------------------------------
@@ -601,6 +617,7 @@ def _render_member(found: dict[str, MemberInfo]) -> str:
     ]
     if member.capacity_wh:
         lines.append(("capacity", f"{format_kwh(member.capacity_wh)} kWh per period at {member.position}"))
+    lines += _render_merits(member.renewable_ppm, member.stability_ppm)
     if member.owner:
         lines.append(("owner", member.owner))
     heads = ["chain", "status", "votes", "serial", "valid until"]

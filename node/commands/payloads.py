@@ -21,6 +21,7 @@ _FORMS = {
     "transfer": "TO YUAN",
     "plan": "PERIOD LINE=LOAD_KWH:OUTPUT_KWH …",
     "reading": "PERIOD CONSUMED_KWH MADE_KWH",
+    "register": "PERIOD CONSUMED_KWH MADE_KWH",
     "coin-transfer": "COIN … TO=POINTS …",
 }
 _SHOWN = 16  # digits of a coin's transaction
@@ -34,7 +35,7 @@ async def make_payload(client: Client, kind: str, values: Sequence[str], sender:
     match kind, tuple(values):
         case "transfer", (to, yuan):
             return (await _find_address(client, to), parse_yuan(yuan))
-        case "reading", (period, consumed, made):
+        case "reading" | "register", (period, consumed, made):
             return (_parse_int(period), parse_kwh(consumed), parse_kwh(made))
         case "plan", (period, line, *more) if not line.startswith("["):
             return await _make_plan(client, period, [line, *more])

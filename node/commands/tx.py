@@ -22,7 +22,12 @@ if TYPE_CHECKING:
     from node.client import Client
 
 # The kinds of chain that take these in, where there are several the first that the network has.
-_DESTINATIONS = {"plan": ("scheduling",), "reading": ("scheduling", "trading"), "coin-transfer": ("credit",)}
+_DESTINATIONS = {
+    "plan": ("scheduling",),
+    "reading": ("scheduling", "trading"),
+    "register": ("scheduling", "trading"),
+    "coin-transfer": ("credit",),
+}
 _ANYTHING = ("trading",)
 
 
@@ -49,6 +54,7 @@ def send(
       transfer TO YUAN                        TO is a member's name or 0x… address
       plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …  the dispatcher's, of what lines do
       reading PERIOD CONSUMED_KWH MADE_KWH    a meter's, of its member
+      register PERIOD CONSUMED_KWH MADE_KWH   a meter's, of its counters
       coin-transfer COIN … TO=POINTS …        credit of your coins to others
       cancel PERIOD ORDER_ID                  see also `gridmerit market cancel`
 
@@ -57,7 +63,9 @@ def send(
     quotas follow from it when it is due, and without them the market takes no orders. A later plan replaces the lines
     that it names.
 
-    A reading is taken once its period is over, and for half a period then (meter_ppm).
+    A reading is taken once its period is over, and for half a period then (meter_ppm). Two registers, of one period and
+    of the one before, make a reading. Where any meter of the period was heard in time, others may come late, and each
+    may correct what it said, for another 24 periods (correction_ppm).
 
     COIN is a name as `gridmerit credit assets NAME` lists them, or enough of its beginning. A payment that needs
     credit of several assessments becomes an output for each, as coins of different colours do not mix.

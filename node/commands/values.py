@@ -11,6 +11,7 @@ from ledger.units import format_scaled
 
 _MOST_UYUAN = 10**18  # a million million yuan: more than any account holds, well below 2**63
 _MOST_UPT = 10**15  # a thousand million points
+_WHOLE_PPM = 1_000_000
 _DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)
 _EXPONENT = re.compile(r"[-+]?[\d.]+e[-+]?\d+", re.ASCII | re.IGNORECASE)
 _MINUS = ("-", "\N{MINUS SIGN}", "\N{EN DASH}")
@@ -39,6 +40,11 @@ def parse_kwh(text: str) -> int:
 def parse_points(text: str) -> int:
     """`12.5` points of credit in micro-points."""
     return _parse_scaled(text, 6, _MOST_UPT, "points", "12.5")
+
+
+def parse_share(text: str) -> int:
+    """`0.75` in ppm."""
+    return _parse_scaled(text, 6, _WHOLE_PPM, "of all", "0.75")
 
 
 def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str) -> int:

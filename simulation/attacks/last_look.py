@@ -125,11 +125,6 @@ class LastLook(Policy):
             period=period,
             price_uyuan_per_kwh=price,
             volume_wh=self.settings.volume_wh,
-            node_type="prosumer",
-            position=self.settings.position,
-            capacity_wh=0,
-            renewable_ppm=0,
-            stability_ppm=0,
         )
         return "intention", intention.to_payload()
 

@@ -127,11 +127,6 @@ def _trade(world: World, name: str, key: SigningKey, period: int, order: tuple[S
         period=period,
         price_uyuan_per_kwh=price,
         volume_wh=volume_wh,
-        node_type="prosumer",
-        position=POSITION,
-        capacity_wh=0,
-        renewable_ppm=0,
-        stability_ppm=0,
     )
     transaction = make_transaction(
         key,

@@ -89,9 +89,9 @@ def test_the_chain_id_is_the_tagged_hash_of_the_whole_document():
             TIME_MS,
             [list(genesis.params.to_value())],
             [
-                ["grid", "grid-operator", key("grid"), [], 0, 0, "", "", b""],
-                ["anna", "prosumer", key("anna"), ["*"], 500, 7_000, "feeder-1", "", b""],
-                ["meter", "device", key("meter"), [], 0, 0, "", "anna", b""],
+                ["grid", "grid-operator", key("grid"), [], 0, 0, "", "", b"", 0, 0],
+                ["anna", "prosumer", key("anna"), ["*"], 500, 7_000, "feeder-1", "", b"", 0, 0],
+                ["meter", "device", key("meter"), [], 0, 0, "", "anna", b"", 0, 0],
             ],
             [1, []],
             "JY1",

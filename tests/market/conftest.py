@@ -77,7 +77,9 @@ def _process_relay(view: Overlay, block: BlockContext, transaction: Transaction)
     market_routes()[source, kind](view, block, delivery)
 
 
-def _founders(capacity_wh: int, positions: Mapping[str, str]) -> tuple[GenesisMember, ...]:
+def _founders(
+    capacity_wh: int, positions: Mapping[str, str], registered: Mapping[str, Mapping[str, int]]
+) -> tuple[GenesisMember, ...]:
     grid = GenesisMember(name="grid", role="grid-operator", key=key_of("grid").public_key, seals=True)
     traders = [
         GenesisMember(
@@ -87,7 +89,7 @@ def _founders(capacity_wh: int, positions: Mapping[str, str]) -> tuple[GenesisMe
             balance_uyuan=BALANCE_UYUAN,
             capacity_wh=capacity_wh,
             position=positions.get(name, "feeder-1"),
-        )
+        ).model_copy(update=registered.get(name, {}))
         for name, role in TRADERS.items()
     ]
     meters = [
@@ -99,7 +101,7 @@ def _founders(capacity_wh: int, positions: Mapping[str, str]) -> tuple[GenesisMe
 
 @pytest.fixture(scope="session")
 def make_market() -> type[Market]:
-    """Called with sibling chains, members' capacity and positions, and the market parameters that are not defaults."""
+    """Called with sibling chains, what members are registered with, and the market parameters that are not defaults."""
     return Market
 
 
@@ -118,15 +120,15 @@ class Market:
         siblings: frozenset[str] = frozenset(),
         capacity_wh: int = CAPACITY_WH,
         positions: Mapping[str, str] = MappingProxyType({}),
+        registered: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
         **market: int | str,
     ) -> None:
         self.siblings, self.positions = siblings, positions
         self.contracts = make_contracts(siblings)
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
         authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
-        genesis = Genesis(
-            params=self.params, time_ms=GENESIS_MS, members=_founders(capacity_wh, positions), authority=authority
-        )
+        self.members = _founders(capacity_wh, positions, registered)
+        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority)
         self.network_id = genesis.network_id
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)
@@ -213,6 +215,14 @@ class Market:
     def read(self, owner: str, *, consumed: int = 0, produced: int = 0, period: int = PERIOD) -> str:
         return self.submit(f"meter-{owner}", "reading", (period, consumed, produced))
 
+    def register(self, owner: str, *, consumed: int = 0, produced: int = 0, period: int = PERIOD) -> str:
+        return self.submit(f"meter-{owner}", "register", (period, consumed, produced))
+
+    def go_on(self) -> tuple[Event, ...]:
+        """The first block of the next period, at which what was corrected is settled; its events."""
+        self.now_ms = GENESIS_MS + (self.period + 1) * PERIOD_MS
+        return self.make_block().events
+
     def certify(self) -> None:
         """What the certificate contract does once enough members have signed a checkpoint at this height; a block."""
         view = Overlay(self.state)
@@ -271,6 +281,10 @@ class Market:
         """A whole period's readings by member's name."""
         return self.relay("metered", *[(address(name), *read) for name, *read in rows], number=number)
 
+    def corrected(self, *rows: tuple[str, int, int, int], number: int, period: int = PERIOD) -> str:
+        """Readings that changed after the period was metered, by member's name, each with its revision."""
+        return self.relay("corrected", *[(period, address(name), *read) for name, *read in rows], number=number)
+
     def posted(self, kind: str, number: int = PERIOD) -> list[Value] | None:
         """The rows of a message in the outbox, None where there is none."""
         view = Overlay(self.state)
@@ -293,19 +307,14 @@ class Market:
     def intention(
         self, sender: str, side: Side, price: int, volume: int, *, period: int = PERIOD, **fields: object
     ) -> tuple[object, ...]:
-        """The payload of a TradeIntention that states the truth about its sender, but for `fields`."""
-        truth = TradeIntention(
+        """The payload of a TradeIntention, but for `fields`."""
+        whole = TradeIntention(
             side=side,
             period=period,
             price_uyuan_per_kwh=price,
             volume_wh=volume,
-            node_type=TRADERS.get(sender, "grid-operator"),
-            position=self.positions.get(sender, "feeder-1") if sender in TRADERS else "",
-            capacity_wh=0,
-            renewable_ppm=0,
-            stability_ppm=0,
         )
-        return truth._replace(**fields).to_payload()  # type: ignore[arg-type]
+        return whole._replace(**fields).to_payload()  # type: ignore[arg-type]
 
     # --- reading ---------------------------------------------------------------------------------
 

@@ -247,6 +247,40 @@ def test_a_trade_is_not_assessed_twice(lh1):
         lh1.deliver(3, row, part=1, parts=2)
 
 
+def redelivered(period: int, row: tuple[object, ...], consumed: int, produced: int) -> tuple[object, ...]:
+    """A row of `redelivered`: as `delivered` has it now, and the energy (kWh) that was metered before."""
+    return (period, *row, consumed * KWH, produced * KWH)
+
+
+@pytest.mark.parametrize("is_late", [True, False])
+def test_a_corrected_delivery_has_its_score_changed_whichever_message_comes_first(is_late):
+    lh1 = Node()
+    first, others = trade(0, "carol", "paul", 20, 0, 20), trade(1, "carol", "pia", 10, 10, 5)
+    corrected = redelivered(5, trade(0, "carol", "paul", 20, 15, 20), 0, 20)
+    messages = [("delivered", 5, first, others), ("redelivered", 7, corrected)]
+    for kind, number, *rows in messages if is_late else reversed(messages):
+        lh1.receive("trading", kind, number, *rows)
+    assert (lh1.account("carol").credit_upt, lh1.account("carol").score_count) == ((75 + 100) * POINT // 2, 2)
+    assert lh1.account("paul").credit_upt == 100 * POINT
+    if is_late:
+        assert lh1.events[0] == ("credit-corrected", 5, address("carol"), 75 * POINT, (75 + 100) * POINT // 2)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        (5, *trade(0, "carol", "paul", 20, 15, 20)),
+        (-1, *trade(0, "carol", "paul", 20, 15, 20), 0, 0),
+        (5, *trade(0, "carol", "paul", 0, 15, 20), 0, 0),
+        (5, *trade(0, "carol", "paul", 20, 15, 20), -1, 0),
+        (5, *trade(0, "carol", "paul", 20, 15, 20), 0, None),
+    ],
+)
+def test_a_malformed_correction_is_refused_whole(lh1, row):
+    with pytest.raises(Malformed):
+        lh1.receive("trading", "redelivered", 7, row)
+
+
 @pytest.mark.parametrize("row", [trade(0, "eve", "paul", 1, 1, 1), trade(0, "carol", "eve", 1, 1, 1)])
 def test_strangers_are_not_scored(lh1, row):
     with pytest.raises(UnknownMember):

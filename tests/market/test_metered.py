@@ -100,7 +100,8 @@ def test_metered_energy_counts_once_its_last_part_has_come_whichever_that_is(acc
     assert get_settlement(accepted.state, PERIOD) is None
     assert accepted.relay("metered", (carol, 10 * KWH, 0), part=0, parts=2) == ""
     settled = get_settlement(accepted.state, PERIOD)
-    assert [(row.consumption_wh, row.output_wh) for row in settled.trades] == [(10 * KWH, 3_333), (0, 6_667)]
+    assert [(row.consumption_wh, row.output_wh) for row in settled.trades] == [(10 * KWH, 3_333), (20 * KWH, 6_667)]
+    assert [row.is_consumption_imputed for row in settled.trades] == [0, 1]  # chen's meter was not heard
     assert not any(key.startswith(b"market/part") for key, _ in accepted.state.items())
 
 
@@ -324,13 +325,14 @@ def test_the_credit_chains_snapshot_is_made_the_markets(make_market):
 
 
 def test_what_the_market_registers_depends_on_who_else_is_there():
-    assert set(market_handlers(frozenset())) == {"intention", "cancel", "countersign", "reading"}
-    assert set(market_handlers(CREDIT)) == {"intention", "cancel", "countersign", "reading"}
+    assert set(market_handlers(frozenset())) == {"intention", "cancel", "countersign", "reading", "register"}
+    assert set(market_handlers(CREDIT)) == {"intention", "cancel", "countersign", "reading", "register"}
     assert set(market_handlers(SCHEDULING)) == {"intention", "cancel", "countersign"}
     assert set(market_routes()) == {
         ("scheduling", "quota"),
         ("scheduling", "verdict"),
         ("scheduling", "metered"),
+        ("scheduling", "corrected"),
         ("credit", "credit"),
     }
     assert len(market_hooks()) == 1

@@ -56,10 +56,23 @@ def test_a_block_dated_back_does_not_reopen_a_settled_period(delivered):
     assert delivered.read("chen", consumed=KWH) == "ReadingTooLate"
 
 
-def test_a_meter_is_read_once_per_period(delivered):
+def test_a_repeated_reading_is_a_duplicate_and_another_one_takes_its_place(delivered):
     assert delivered.read("carol", consumed=KWH) == ""
-    assert delivered.read("carol", consumed=2 * KWH) == "DuplicateReading"
+    assert delivered.read("carol", consumed=KWH) == "DuplicateReading"
+    assert delivered.read("carol", consumed=2 * KWH) == ""
     assert delivered.read("chen", consumed=2 * KWH) == ""
+    assert readings_of(delivered) == [
+        Reading(delivered.address("carol"), 2 * KWH, 0),
+        Reading(delivered.address("chen"), 2 * KWH, 0),
+    ]
+
+
+def test_a_meter_corrects_itself_three_times_at_most(delivered):
+    for energy_wh in (1, 2, 3, 4):
+        assert delivered.read("carol", consumed=energy_wh) == ""
+    assert delivered.read("carol", consumed=4) == "DuplicateReading"
+    assert delivered.read("carol", consumed=5) == "TooManyCorrections"
+    assert readings_of(delivered) == [Reading(delivered.address("carol"), 4, 0)]
 
 
 def test_only_a_device_reports_readings(delivered):
@@ -67,10 +80,25 @@ def test_only_a_device_reports_readings(delivered):
     assert delivered.submit("grid", "reading", (PERIOD, KWH, 0)) == "NotADevice"
 
 
-def test_a_reading_beyond_ten_times_the_capacity_is_a_broken_meter(delivered):
-    assert delivered.read("carol", consumed=10 * CAPACITY + 1) == "ImplausibleReading"
-    assert delivered.read("carol", produced=10 * CAPACITY + 1) == "ImplausibleReading"
-    assert delivered.read("carol", consumed=10 * CAPACITY, produced=10 * CAPACITY) == ""
+def test_a_reading_beyond_the_capacity_and_a_fifth_is_a_broken_meter(delivered):
+    most = CAPACITY * 6 // 5
+    assert delivered.read("rosa", consumed=most + 1) == "ImplausibleReading"
+    assert delivered.read("rosa", produced=most + 1) == "ImplausibleReading"
+    assert delivered.read("rosa", consumed=most, produced=most) == ""
+
+
+def test_how_much_is_plausible_is_the_chains(make_market):
+    market = make_market(plausible_ppm=500_000)
+    market.go("delivery_end")
+    assert market.read("paul", produced=CAPACITY // 2 + 1) == "ImplausibleReading"
+    assert market.read("paul", produced=CAPACITY // 2) == ""
+
+
+def test_a_consumers_meter_has_no_output(delivered):
+    assert delivered.read("carol", consumed=KWH, produced=1) == "OutputNotAllowed"
+    assert delivered.read("carol", consumed=KWH) == ""
+    assert delivered.read("rosa", produced=KWH) == ""
+    assert delivered.read("paul", consumed=KWH, produced=KWH) == ""
 
 
 def test_no_registered_capacity_makes_any_reading_plausible(make_market):
@@ -89,12 +117,13 @@ def test_a_reading_of_another_shape_is_refused(delivered, payload):
     assert delivered.submit("meter-carol", "reading", payload) == "WrongShape"
 
 
-def test_settlement_clears_the_readings_away(delivered):
+def test_readings_stay_as_long_as_the_periods_record(delivered):
     untouched = delivered.state
     delivered.read("carol", consumed=KWH)
     delivered.read("paul", produced=KWH)
     delivered.go("settle")
-    assert readings_of(delivered) == []
+    assert len(readings_of(delivered)) == 2
     assert get_settlement(delivered.state, PERIOD) is not None
     left = {key for key, _ in delivered.state.items()} - {key for key, _ in untouched.items()}
-    assert {key[: key.rindex(b"/")] for key in left} == {b"market", b"market/settlement"}
+    prefixes = {b"market", b"market/settlement", b"market/metered", b"market/reading"}
+    assert {key[: key.index(b"/", 7) if key.count(b"/") > 1 else 6] for key in left} == prefixes

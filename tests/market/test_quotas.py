@@ -216,11 +216,15 @@ def test_where_merit_decides_it_decides_who_has_the_quota(make_market):
     # paul's offer is dearer, but all renewable; north may sell 100
     weights = {**dict.fromkeys(MatchingWeights.model_fields, 0), "renewable_ppm": 1_000_000}
     market = make_market(
-        siblings=SCHEDULING, clearing_rule="credit-weighted", weights=MatchingWeights(**weights), positions=POSITIONS
+        siblings=SCHEDULING,
+        clearing_rule="credit-weighted",
+        weights=MatchingWeights(**weights),
+        positions=POSITIONS,
+        registered={"paul": {"renewable_ppm": 1_000_000}},
     )
     market.quota(NORTH)
     market.offer("rosa", price=450_000, volume=100 * KWH)
-    market.offer("paul", price=490_000, volume=60 * KWH, renewable_ppm=1_000_000)
+    market.offer("paul", price=490_000, volume=60 * KWH)
     market.bid("carol", price=500_000, volume=200 * KWH)
     events = market.go("gate")
     names = {market.address(name): name for name in POSITIONS}

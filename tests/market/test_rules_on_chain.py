@@ -113,11 +113,26 @@ def test_k_is_the_chains(make_market, k_ppm, price):
 # --- merit ---------------------------------------------------------------------------------------
 
 
-def test_the_book_keeps_what_an_intention_states(market):
-    market.offer("paul", price=500_000, volume=KWH, capacity_wh=7, renewable_ppm=8, stability_ppm=9)
+def test_what_counts_of_a_sender_is_what_it_was_registered_with(make_market):
+    market = make_market(registered={"paul": {"capacity_wh": 7 * KWH, "renewable_ppm": 8, "stability_ppm": 9}})
+    market.offer("paul", price=500_000, volume=KWH)
     (candidate,) = get_candidates(market.state, PERIOD)
     order = Order(0, market.address("paul"), Side.OFFER, 500_000, KWH, 0)
-    assert candidate == Candidate(order, 90 * POINT, 7, 8, "feeder-1", 9)
+    assert candidate == Candidate(order, 90 * POINT, 7 * KWH, 8, "feeder-1", 9)
+
+
+def test_two_offers_differ_in_weight_by_the_audited_share_alone(make_market):
+    # 0.5 for renewables and 0.6 for stability: 1.1 between all and nothing, as registered
+    registered = {"pia": {"renewable_ppm": 1_000_000, "stability_ppm": 1_000_000}}
+    market = make_market(clearing_rule="credit-weighted", registered=registered)
+    market.bid("carol", price=560_000, volume=200 * KWH)
+    market.offer("paul", price=500_000, volume=100 * KWH)
+    market.offer("pia", price=500_000, volume=100 * KWH)
+    market.go("gate")
+    first, second = get_trades(market.state, PERIOD)
+    assert [market.address("pia"), market.address("paul")] == [first.seller, second.seller]
+    assert first.weights.w_ppm - second.weights.w_ppm == 1_100_000
+    assert market.submit("paul", "intention", (1, PERIOD, 500_000, KWH, 1_000_000, 1_000_000)) == "WrongShape"
 
 
 def test_credit_counts_as_it_is_at_the_gate_and_not_as_it_was_when_the_order_came(make_market):

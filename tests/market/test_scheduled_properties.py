@@ -108,9 +108,12 @@ def assert_within_quotas(market):
 def assert_closed(market, metered):
     """Every metered Wh is settled once, every trade under its own index, and the legs sum to zero."""
     trades, grid = get_settlement(market.state, PERIOD)
+    names = {market.address(name): name for name in POSITIONS}
     binding = get_binding_trades(market.state, PERIOD) if market.gate() and market.gate().status == SETTLED else []
     assert [row.trade_index for row in trades] == [trade.trade_index for trade in binding]
-    assert sum(row.consumption_wh for row in (*trades, *grid)) == sum(read[0] for read in metered.values())
+    imputed_wh = sum(row.consumption_wh for row in trades if row.is_consumption_imputed)
+    assert imputed_wh == sum(trade.volume_wh for trade in binding if names[trade.buyer] not in metered)
+    assert sum(row.consumption_wh for row in (*trades, *grid)) == imputed_wh + sum(read[0] for read in metered.values())
     assert sum(row.output_wh for row in (*trades, *grid)) == sum(read[1] for read in metered.values())
     for row in trades:
         assert row.buyer_pays_uyuan == row.seller_receives_uyuan + row.grid_receives_uyuan

@@ -15,7 +15,7 @@ from market.contracts import TradeIntention
 from market.orders import Side
 from node.client import Client
 from node.keystore import load_key, load_passphrase
-from node.network import POSITION, Network
+from node.network import Network
 
 _TRANSFERS_PER_S, _BID_EVERY_S = 4.0, 2.0  # of each member
 _OPEN_AHEAD = 3  # periods: what may be ordered
@@ -75,7 +75,7 @@ class Payer:
             try:
                 status = await client.status()
                 period = (status.time_ms - status.genesis_time_ms) // status.period_ms + _OPEN_AHEAD
-                order = TradeIntention(Side.BID, period, 500_000, 1, "consumer", POSITION, 1, 0, 0)
+                order = TradeIntention(Side.BID, period, 500_000, 1)
                 transaction_id = await client.send(
                     self._key, "intention", order.to_payload(), lifetime_blocks=_LIFETIME_BLOCKS
                 )

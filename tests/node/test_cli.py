@@ -363,7 +363,14 @@ def test_one_is_not_plural() -> None:
 
 
 def test_a_gate_that_is_too_near_is_left_out() -> None:
-    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    times = {
+        "open_ms": 0,
+        "deadline_ms": 0,
+        "delivery_start_ms": 0,
+        "delivery_end_ms": 0,
+        "settle_ms": 0,
+        "final_ms": 0,
+    }
     entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_500, live=False, gate=None, **times)
     later = replace(entry, period=5, gate_ms=2_500, orders_until_ms=2_500)
     periods = MarketPeriods(time_ms=1_000, periods=(entry, later))
@@ -374,7 +381,14 @@ def test_a_gate_that_is_too_near_is_left_out() -> None:
 
 
 def test_a_period_that_takes_no_more_orders_is_looked_at_and_not_ordered_for() -> None:
-    times = {"open_ms": 0, "deadline_ms": 0, "delivery_start_ms": 0, "delivery_end_ms": 0, "settle_ms": 0}
+    times = {
+        "open_ms": 0,
+        "deadline_ms": 0,
+        "delivery_start_ms": 0,
+        "delivery_end_ms": 0,
+        "settle_ms": 0,
+        "final_ms": 0,
+    }
     over = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_000, live=True, gate=None, **times)
     periods = MarketPeriods(time_ms=1_000, periods=(over, replace(over, period=5, orders_until_ms=1_001)))
     assert choose_open(periods) == 4

@@ -59,7 +59,7 @@ async def trade(client: Client, keys: tuple[SigningKey, ...]) -> int:
 
     await until(lambda item: item.phase == "open")
     for key, side in zip(keys, (Side.BID, Side.OFFER), strict=True):
-        order = TradeIntention(side, period, 500_000, 1_000, "prosumer", "feeder-1", 1_000, 0, 0)
+        order = TradeIntention(side, period, 500_000, 1_000)
         placed = await client.wait_for(await client.send(key, "intention", order.to_payload()), timeout_s=PATIENCE_S)
         assert placed.code == ""
     await until(lambda item: item.gate is not None)

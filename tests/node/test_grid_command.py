@@ -62,8 +62,8 @@ class Story:
         self.run_until(PERIOD - 5)
         self.send("DU1", self.network.dispatcher, "plan", PERIOD, PLAN)
         self.run_until(PERIOD - 3)
-        for name, side, line, price, volume_wh in ORDERS:
-            self.send("JY1", keys[name], "intention", side, PERIOD, price, volume_wh, "prosumer", line, 1_000_000, 0, 0)
+        for name, side, _, price, volume_wh in ORDERS:
+            self.send("JY1", keys[name], "intention", side, PERIOD, price, volume_wh)
         self.run_until(PERIOD + 1.05)
         for name, consumed_wh, produced_wh in (("n0", 0, 120_000), ("n2", 100_000, 0), ("n3", 40_000, 0)):
             self.send("DU1", devices[name], "reading", PERIOD, consumed_wh, produced_wh)

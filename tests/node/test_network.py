@@ -158,6 +158,18 @@ def test_capacity_holds_every_reading(files: Path) -> None:
         assert max(reading) <= capacities[name]
 
 
+def test_players_are_registered_with_what_the_profile_says_of_their_generation(files: Path) -> None:
+    members = {member.name: member for member in load_genesis(files / "genesis.json").members}
+    for player in PROFILE.players:
+        member, hours = members[player.name], [PROFILE.readings[player.name, hour] for hour in PROFILE.hours_ms]
+        if player.role == "consumer":
+            assert (member.renewable_ppm, member.stability_ppm) == (0, 0)
+            continue
+        assert member.renewable_ppm == 1_000_000
+        missed = sum(abs(forecast - actual) for forecast, actual in hours)
+        assert member.stability_ppm == 1_000_000 - -(-1_000_000 * missed // sum(map(max, hours)))
+
+
 def test_a_seed_makes_the_same_keys_and_no_seed_new_ones(files: Path, tmp_path: Path) -> None:
     def keys(home: Path) -> list[bytes]:
         return [member.key for member in load_genesis(home / "genesis.json").members]
@@ -215,6 +227,18 @@ def test_the_chains_of_a_packaged_set_make_a_network(name: str, tmp_path: Path) 
         (market.settle_ppm - clock.meter_ppm, 4 * slot_ppm),  # and four for what was metered
     ):
         assert earlier >= later + (slot_ppm if earlier != 4 * slot_ppm else 0)
+
+
+@pytest.mark.parametrize(
+    ("name", "over_delivery"), [("paper", "unlimited"), ("recommended", 250_000), ("bft", 250_000)]
+)
+def test_agreed_prices_hold_without_limit_in_the_papers_set_alone(name: str, over_delivery: object) -> None:
+    du1, jy1, _ = load_params_set(name)
+    assert jy1.market.over_delivery_ppm == du1.market.over_delivery_ppm == over_delivery
+    assert (jy1.market.plausible_ppm, jy1.market.correction_ppm) == (1_200_000, 24_000_000)
+    dearest = max(area.wheeling_uyuan_per_kwh for area in du1.scheduling.areas)
+    highest = 10**8 if name == "paper" else jy1.market.retail_uyuan_per_kwh + dearest
+    assert jy1.market.max_price_uyuan_per_kwh == highest
 
 
 def test_a_set_is_a_name_a_directory_or_a_file(tmp_path: Path) -> None:

@@ -40,9 +40,9 @@ class Story:
         self.run_until(-5_000_000)
         self.send("DU1", self.network.dispatcher, "plan", PERIOD, PLAN)
         self.run_until(-3_000_000)
-        for name, side, line in (("n0", 1, "a"), ("n2", 0, "c")):
-            self.send("JY1", keys[name], "intention", side, PERIOD, 500_000, 100_000, "prosumer", line, 1_000_000, 0, 0)
-        self.send("JY1", keys["n2"], "intention", 0, PERIOD, 490_000, 50_000, "prosumer", "c", 1_000_000, 0, 0)
+        for name, side in (("n0", 1), ("n2", 0)):
+            self.send("JY1", keys[name], "intention", side, PERIOD, 500_000, 100_000)
+        self.send("JY1", keys["n2"], "intention", 0, PERIOD, 490_000, 50_000)
         self.run_until(1_050_000)
         self.send("DU1", devices["n0"], "reading", PERIOD, 0, 90_000)
         self.send("DU1", devices["n2"], "reading", PERIOD, 80_000, 0)

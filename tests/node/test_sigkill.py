@@ -79,7 +79,7 @@ async def place_offers(local, survivor, equivocations):
         opening = host.node.chain.head.header.period + 3
         if opening > last:
             last, sequence = opening, sequence + 1
-            offer = TradeIntention(Side.OFFER, opening, 400_000, 1, "prosumer", "feeder-1", 1_000, 0, 0)
+            offer = TradeIntention(Side.OFFER, opening, 400_000, 1)
             await host.submit([local.transaction(1, sequence - 1, "intention", *offer.to_payload())])
 
 

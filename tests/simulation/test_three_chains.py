@@ -26,7 +26,6 @@ from simulation.world import World, open_worlds
 
 PERIOD_MS = 24_000
 NAMES = ("n0", "n1", "n2", "n3")
-LINES = {"n0": "a", "n1": "b", "n2": "c", "n3": "a"}
 SCHEDULING = SchedulingParams(
     quota_ppm=4_000_000,
     verdict_ppm=500_000,
@@ -53,12 +52,16 @@ class Market:
     first: int = 5
     last: int = 7
     consensus: ConsensusParams | None = None
+    market: MarketParams = MARKET
+    silent_until_ppm: int = 1_000_000  # how long after a delivery began n2's meter says nothing
     done: set = field(default_factory=set)
     sequences: dict = field(default_factory=dict)
     refused: list = field(default_factory=list)
 
     def __post_init__(self):
-        self.network = make_network(scheduling=SCHEDULING, market=MARKET, period_ms=PERIOD_MS, consensus=self.consensus)
+        self.network = make_network(
+            scheduling=SCHEDULING, market=self.market, period_ms=PERIOD_MS, consensus=self.consensus
+        )
         self.worlds = open_worlds(self.network.genesis, self.network.keys, seed=self.seed)
         self.jy1, self.du1, self.lh1 = (self.worlds[name] for name in ("JY1", "DU1", "LH1"))
 
@@ -85,11 +88,12 @@ class Market:
             self.once(self.jy1, self.network.keys["n2"], "intention", *self.order("n2", 0, period, 560_000, 150_000))
         if 1_000_000 <= now < 1_500_000:
             self.once(self.du1, self.network.devices["n0"], "reading", period, 0, 140_000)
+        if max(1_000_000, self.silent_until_ppm) <= now < self.silent_until_ppm + 500_000:
             self.once(self.du1, self.network.devices["n2"], "reading", period, 150_000, 0)
 
     @staticmethod
     def order(name, side, period, price, volume_wh):
-        return (side, period, price, volume_wh, "prosumer", LINES[name], 1_000_000, 0, 0)
+        return (side, period, price, volume_wh)
 
     def once(self, world, key, kind, *payload):
         """Have the first peer that is up take a transaction on, once."""
@@ -181,6 +185,31 @@ def test_a_period_goes_through_all_five_steps(consensus):
             if entry.header.producer == key and entry.height > world.node("n3").chain.head.height - 15
         }
         assert claimed.items() <= credits.items()
+    assert market.faults() == []
+
+
+@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
+def test_a_silent_meter_is_imputed_and_its_late_reading_goes_through_all_three_chains(consensus):
+    terms = {"correction_ppm": 6_000_000, "over_delivery_ppm": 250_000}
+    market = Market(
+        first=5, last=5, consensus=consensus, market=MARKET.model_copy(update=terms), silent_until_ppm=3_200_000
+    )
+    market.run_until(5, 3_100_000)
+    assert market.status(5) == SETTLED
+    n2 = market.network.keys["n2"].address
+    # No line may be agreed on for more than its capacity less the allowance: 120 of the 150 kWh.
+    agreed_kwh = 120
+    assert set(names_of(market.jy1, "imputed")) == {("imputed", 5, n2, agreed_kwh * 1_000, 0)}
+    assert INITIAL_BALANCE_UYUAN - market.account(market.jy1, "n2").balance_uyuan == agreed_kwh * 615_000
+    assert market.account(market.jy1, "n0").balance_uyuan - INITIAL_BALANCE_UYUAN == 140 * 410_000
+    market.run_until(5, 8_000_000)
+    assert ("corrected", 5, n2, 150_000, 0, 0) in names_of(market.jy1, "corrected")
+    # 140 kWh change hands at 0.53 + 0.025: within a quarter more than was agreed; the other 10 come at retail.
+    assert INITIAL_BALANCE_UYUAN - market.account(market.jy1, "n2").balance_uyuan == 140 * 555_000 + 10 * 615_000
+    assert market.account(market.jy1, "n0").balance_uyuan - INITIAL_BALANCE_UYUAN == 140 * 530_000
+    market.check_money()
+    credits = {name: market.account(market.lh1, name).credit_upt for name in NAMES}
+    assert credits == {"n0": 100_000_000, "n1": 90_000_000, "n2": 100_000_000, "n3": 90_000_000}
     assert market.faults() == []
 
 

@@ -51,7 +51,7 @@ def sign(world, key, kind, *payload, sequence=0):
 
 
 def intention(world, network, name, side, period, price, volume_wh, sequence=0):
-    payload = (side, period, price, volume_wh, "prosumer", "feeder-1", 1_000_000, 0, 0)
+    payload = (side, period, price, volume_wh)
     return sign(world, network.keys[name], "intention", *payload, sequence=sequence)
 
 

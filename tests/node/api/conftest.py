@@ -220,8 +220,7 @@ class World:
         return mine, theirs
 
     def order(self, sender: str, side: Side, *, price: int, volume: int, period: int = PERIOD) -> Transaction:
-        role = {"pv-101": "producer", "homes-2": "consumer"}[sender]
-        intention = TradeIntention(side, period, price, volume, role, "feeder-1", CAPACITY_WH, 0, 0)
+        intention = TradeIntention(side, period, price, volume)
         return self.send(sender, "intention", *intention.to_payload())
 
 
