@@ -145,7 +145,8 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
     """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
 
     Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `MarketNotOpen`, `GateClosed`, `IntentionTooLate`,
-    `PriceTooHigh`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine` or `OverLineQuota`.
+    `PriceTooHigh`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine` or
+    `OverLineQuota`.
     """
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)

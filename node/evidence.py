@@ -18,7 +18,7 @@ from consensus.pbft_engine import PbftEngine
 from consensus.poca import PocaEngine
 from consensus.quorum import QuorumCertificate, verify_certificate
 from consensus.relays import Relay
-from ledger.accounts import get_sealers, member_key
+from ledger.accounts import Member, get_sealers, member_key
 from ledger.block import Header
 from ledger.chain import WINDOW, Entry
 from ledger.checkpoints import compute_slot
@@ -37,7 +37,7 @@ MAX_DESCENDANTS = 256  # headers from a block to the certified one above it
 _MAX_PATH = 64
 _MAX_NAMES = 16
 _MAX_ROW_BYTES = 1_024
-_MEMBER_FIELDS = 6
+_MEMBER_FIELDS = len(Member._fields)
 _SLOTS_TRIED = 64
 
 Claims: TypeAlias = dict[str, Any]

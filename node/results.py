@@ -178,8 +178,10 @@ class Results:
                 self._told.add(key)
                 self.differing += opinion == OTHER_RESULT
                 self.elsewhere += opinion == OTHER_BLOCK
-                name = "result-differs" if opinion == OTHER_RESULT else "result-elsewhere"
-                actions.append(Publish(event=(name, slot, address_of(claim.vote.signer), *claim.content)))
+                said = (slot, address_of(claim.vote.signer), *claim.content)
+                is_other = opinion == OTHER_RESULT
+                differs, elsewhere = ("result-differs", *said), ("result-elsewhere", *said)
+                actions.append(Publish(event=differs if is_other else elsewhere))
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:

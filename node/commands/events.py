@@ -45,13 +45,17 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
     \b
     Kinds:
       blocks       head, reorg, block-refused, certificate, certified, relayed,
-                   finality-conflict, late-block
+                   finality-conflict, late-block, result-differs,
+                   result-elsewhere, result-conflict
       orders       order, cancelled, trimmed
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,
                    certified-result, verdict, accepted, curtailed, reading,
-                   metered, unmetered, settlement, grid-settlement, settled,
-                   actual, void, votes-missing
-      credit       credit, credit-snapshot, credit-applied, digest, punished,
+                   register, metered, unmetered, imputed, settlement,
+                   grid-settlement, settled, corrected, correction-lapsed,
+                   resettlement, grid-resettlement, resettled, actual, void,
+                   votes-missing
+      credit       credit, credit-corrected, credit-snapshot, credit-applied,
+                   digest, punished,
                    coin-issued, coin-expired, coins-moved
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of

@@ -39,7 +39,6 @@ class LastLookSettings(Settings):
     hold_ms: int = Field(default=2_500, ge=0, description="how long after the gate it still seals a block dated before")
     cost: int = Field(default=410_000, ge=1, description="what a kWh is worth to it otherwise, micro-yuan")
     volume_wh: int = Field(default=100_000, ge=1, description="what it sells in each period, Wh")
-    position: str = Field(default="feeder-1", description="where it is")
 
 
 class LastLook(Policy):

@@ -21,7 +21,7 @@ from market.times import compute_times
 from market.views import get_book, get_gate
 from node.core import ChainNode
 from simulation.attacks.last_look import LastLook, LastLookSettings, clear, measure_profit
-from simulation.dealing import POSITION, make_clock
+from simulation.dealing import make_clock
 from simulation.link_files import packaged_links
 from simulation.links import Constant, Links
 from simulation.recording import Recorder
@@ -69,7 +69,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
         market=make_clock(),
         gate_tolerance_ms=settings.tolerance_ms,
     )
-    policy = LastLookSettings(hold_ms=settings.hold_ms, position=POSITION)
+    policy = LastLookSettings(hold_ms=settings.hold_ms)
     attacker = Attacker(partial(LastLook, settings=policy))
     links = _make_links(settings.links, list(shares), seed)
     world = open_world(network, shares, seed=seed, links=links, attackers={"attacker": attacker})

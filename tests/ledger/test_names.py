@@ -72,7 +72,7 @@ def test_a_genesis_has_its_places_in_one_spelling() -> None:
 
 def test_an_act_of_another_spelling_is_refused() -> None:
     def act(position: str) -> tuple[object, ...]:
-        return (ADMIT, 1, "a", "consumer", bytes(32), b"", 0, position, b"", (), 0, 1)
+        return (ADMIT, 1, "a", "consumer", bytes(32), b"", 0, position, b"", (), 0, 1, 0, 0)
 
     assert Admission.from_value(act(COMPOSED)).position == COMPOSED  # type: ignore[arg-type]
     with pytest.raises(InvalidAct, match="position"):

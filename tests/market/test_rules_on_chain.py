@@ -131,7 +131,7 @@ def test_two_offers_differ_in_weight_by_the_audited_share_alone(make_market):
     market.go("gate")
     first, second = get_trades(market.state, PERIOD)
     assert [market.address("pia"), market.address("paul")] == [first.seller, second.seller]
-    assert first.weights.w_ppm - second.weights.w_ppm == 1_100_000
+    assert first.match.w_ppm - second.match.w_ppm == 1_100_000
     assert market.submit("paul", "intention", (1, PERIOD, 500_000, KWH, 1_000_000, 1_000_000)) == "WrongShape"
 
 

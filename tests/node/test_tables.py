@@ -8,7 +8,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from node import cli
-from node.answers import ContributionsInfo, GateInfo, MemberInfo, TradeInfo, TradesInfo, WeightsInfo
+from node.answers import (
+    ContributionsInfo,
+    GateInfo,
+    MemberInfo,
+    PartyInfo,
+    ResultInfo,
+    TradeInfo,
+    TradesInfo,
+    WeightsInfo,
+)
 from node.cli import COMMANDS
 from node.commands.market_tables import render_weights
 from node.tables import facts, fit_columns, table
@@ -103,9 +112,11 @@ def test_weights_fit() -> None:
     )
     weights = WeightsInfo(w_ppm=12_420_000, bid_ppm=3_520_000, offer=parts, bid=parts)
     names = {"buyer": HASH, "buyer_name": "homes-1", "seller": HASH, "seller_name": "wind-122"}
-    trade = TradeInfo(index=10, **names, price_uyuan_per_kwh=1, volume_wh=1, weights=weights)
+    party = PartyInfo(order_id=1, node_type="producer", credit_upt=1, position="hill-1")
+    trade = TradeInfo(index=10, **names, price_uyuan_per_kwh=1, volume_wh=1, bid=party, offer=party, weights=weights)
+    result = ResultInfo(slot=1, block="", quorum=3, sealers=4, signed=(), silent=())
     gate = GateInfo(height=1, block="", result_root="", trade_count=1, status="settled")
-    text = render_weights(TradesInfo(period=1, gate=gate, trades=(trade,)))
+    text = render_weights(TradesInfo(period=1, gate=gate, result=result, trades=(trade,)))
     assert widest(text) <= 80
     assert "stability" in text.splitlines()[0]
 
@@ -113,7 +124,8 @@ def test_weights_fit() -> None:
 def test_members_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     member = MemberInfo(
         name="meter-homes-9", role="grid-operator", address=HASH, key="", capacity_wh=1, position="", owner=None,
-        seals=True, status="revoked", serial=2**63 - 1, tls_key="", not_before_ms=0, not_after_ms=1_800_000_000_000,
+        renewable_ppm=0, stability_ppm=0, seals=True, status="revoked",
+        serial=2**63 - 1, tls_key="", not_before_ms=0, not_after_ms=1_800_000_000_000,
     )  # fmt: skip
 
     def answer(work: object) -> tuple[MemberInfo, ...]:

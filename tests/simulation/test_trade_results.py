@@ -71,7 +71,7 @@ class Market:
         self.order("n1", 0, 560_000)
 
     def order(self, name, side, price):
-        payload = (side, PERIOD, price, 200_000, "prosumer", "feeder-1", 1_000_000, 0, 0)
+        payload = (side, PERIOD, price, 200_000)
         intention = make_transaction(
             self.keys[name],
             chain_id=self.world.chain_id,

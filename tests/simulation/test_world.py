@@ -458,17 +458,22 @@ def certify(world, network, block_hash):
     return wire.Certificate(raw=encode(certificate.to_value()))
 
 
-def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(network):
-    world = World(network.genesis, network.keys, seed=1)  # n0 is left on a branch that knows the next slot's voters
+def leave_a_branch(network, seed):
+    """A world in which n0 was alone for a while and left its branch, and its head of then; None where it did not."""
+    world = World(network.genesis, network.keys, seed=seed)
     world.run_for(10_000)
     world.partition({"n0"}, {"n1", "n2", "n3"})
     world.run_for(8_000)
     left = world.node("n0").chain.head
     world.heal()
     world.run_until(lambda: world.node("n0").chain.final_height > left.height, limit_ms=40_000)
+    return None if world.node("n0").chain.is_canonical(left.header) else (world, left)
+
+
+def test_a_certificate_of_a_branch_that_was_left_for_good_is_named(network):
+    world, left = next(filter(None, (leave_a_branch(network, seed) for seed in range(30))))
     chain = world.node("n0").chain
     final = chain.get_header(chain.final_hash)
-    assert not chain.is_canonical(left.header)
     world.inject("n0", network.keys["n3"].public_key, certify(world, network, left.hash))
     conflicts = [event for event in world.peers["n0"].published if event[0] == "finality-conflict"]
     assert [block_hash for _, _, block_hash in conflicts] == [left.hash]

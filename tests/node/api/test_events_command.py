@@ -134,6 +134,7 @@ async def _running(url: str, *args: str) -> AsyncIterator[asyncio.subprocess.Pro
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "node", "events", "--api", url, "--json", *args,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
     )  # fmt: skip
     try:
         yield process

@@ -39,12 +39,12 @@ BOUNDED = {
 }
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
-    slot quorum sealers contracts output coins best_bid best_ask status
+    results_differing results_elsewhere revision slot quorum sealers contracts output coins best_bid best_ask status
 """
 # Texts, bytes, lists, and counts that a block's size bounds.
 NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
-    side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
+    result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
 """
 ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.answers"]
 
@@ -117,7 +117,7 @@ def test_what_is_a_number_is_bounded_where_it_is_stated() -> None:
         GenesisMember(**member, capacity_wh=SAFE + 1)
     with pytest.raises(ValueError, match="period_ms"):
         LedgerParams(period_ms=SAFE + 1)
-    act = (ADMIT, 1, "a", "consumer", bytes(32), b"", SAFE + 1, "", b"", (), 0, 1)
+    act = (ADMIT, 1, "a", "consumer", bytes(32), b"", SAFE + 1, "", b"", (), 0, 1, 0, 0)
     with pytest.raises(WrongShape, match="capacity"):
         Admission.from_value(act)
 

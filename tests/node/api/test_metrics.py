@@ -56,6 +56,8 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "agreement_missing_members": 0,
         "blocks_refused_total": chain.blocks_refused,
         "acknowledged_not_executed_total": 0,
+        "results_differing_total": 0,
+        "results_elsewhere_total": 0,
         "side_blocks_total": chain.forks.side_blocks,
         "reorgs_total": chain.forks.reorgs,
         "reorg_depth_blocks_max": chain.forks.deepest_reorg,
