@@ -173,7 +173,7 @@ def _read_messages(block: BlockDetail, genesis: Genesis) -> list[Message]:
                     height=block.height,
                     source=sources[certificate[0][0]],
                     kind=kind,
-                    number=number,
+                    number=int(number),
                     rows=cast(tuple[Value, ...], rows),
                 )
             )
