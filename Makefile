@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo test quick faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo test quick walk faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -28,7 +28,10 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 
 test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
-	@$(BIN)/python -m pytest -m live
+	@$(BIN)/python -m pytest -m "live and not long"
+
+walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
+	@$(BIN)/python -m pytest -m long tests/node/test_run_a_network.py
 
 quick: $(READY) lint  ## lint, types and the pure tests: no process, no socket, no world
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal tests/architecture tests/ledger tests/consensus tests/market

@@ -22,7 +22,7 @@ from ledger.transaction import make_transaction
 from node.config import load_config
 from node.core import ChainNode
 from node.identity import load_identity
-from node.messages import NewBlock, Votes
+from node.messages import NewBlock, TradeResult, Votes
 from node.runtime import Runtime
 
 EXPIRY_BLOCKS = 5_000
@@ -50,7 +50,7 @@ class WatchedRuntime(Runtime):
                 header = Header.from_value(decode(raw, max_bytes=10_000))
                 if header.producer == self.public_key:
                     self.diary.note("block", header.parent.hex(), header.hash.hex())
-            case Votes(raw=votes):
+            case Votes(raw=votes) | TradeResult(raw=votes):
                 for raw in votes:
                     vote = Vote.from_value(decode(raw, max_bytes=10_000))
                     if vote.signer == self.public_key:

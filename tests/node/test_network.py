@@ -216,7 +216,8 @@ def test_the_chains_of_a_packaged_set_make_a_network(name: str, tmp_path: Path) 
     engines = [chain.consensus.engine for chain in params]
     expected = {"recommended": ["pbft", "poca", "poca"], "paper": ["poca"] * 3, "bft": ["pbft"] * 3}
     assert engines == expected[name]
-    assert params[1].consensus == params[2].consensus
+    gates_alone = {"gate_tolerance_ms": params[2].consensus.gate_tolerance_ms}
+    assert params[1].consensus.model_copy(update=gates_alone) == params[2].consensus
     new_network(tmp_path / "net", nodes=1, params=params, profile=PROFILE)
     clock, market = params[0].scheduling, params[1].market
     slot_ppm = 1_000_000 // params[0].consensus.checkpoints_per_period
@@ -261,7 +262,7 @@ def test_chains_are_chosen_by_name() -> None:
 def test_an_unknown_key_of_a_line_is_told(tmp_path: Path) -> None:
     file = tmp_path / "du1.toml"
     text = get_packaged_params(chain="du1").read_text()
-    file.write_text(text.replace("capacity_wh = 740_000", "capacity = 740_000"))
+    file.write_text(text.replace("capacity_wh = 925_000", "capacity = 925_000"))
     with pytest.raises(BadParameters, match=r"scheduling\.lines\.1\."):
         load_chain_params(file)
     file.write_text(text + "capactiy_wh = 1\n")
@@ -395,10 +396,10 @@ def test_a_transfer_takes_effect(ask: Ask) -> None:
     assert code == 0
     assert outcome["code"] == ""
     assert ask("tx", "wait", outcome["id"], "--depth", "2")[0] == 0
-    assert ask("tx", "show", outcome["id"])[1]["height"] == outcome["height"]
+    height = ask("tx", "show", outcome["id"])[1]["height"]  # where it stays: a reorg may have moved it
     _, after = ask("account", "show", "homes-3")
     assert int(after["balance_uyuan"]) - int(before["balance_uyuan"]) == 12_500_000
-    _, block = ask("block", "show", outcome["height"])
+    _, block = ask("block", "show", height)
     assert outcome["id"] in [transaction["id"] for transaction in block["transactions"]]
 
 

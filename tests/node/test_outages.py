@@ -29,7 +29,12 @@ def damage_ledger(directory):
 
 
 def block_guard(directory):
-    (directory / "guard.new").mkdir()
+    """Take the place of the file that the next record is written to, once that of the last one has been renamed."""
+    while True:
+        try:
+            return (directory / "guard.new").mkdir()
+        except FileExistsError:
+            continue
 
 
 def empty_ledger(directory):

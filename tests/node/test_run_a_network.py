@@ -90,6 +90,7 @@ def test_the_page_names_metrics_and_events_that_there_are() -> None:
 
 
 @pytest.mark.live
+@pytest.mark.long
 def test_the_session_runs(tmp_path: Path) -> None:
     """On two nodes, each line as it stands; every line that fails ends it."""
     script = "\n".join([_CLEAN, "set -em", *read_session(PAGE), "echo done"]).replace("--nodes 4", "--nodes 2")

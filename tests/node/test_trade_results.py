@@ -26,7 +26,7 @@ def ask(capsys: pytest.CaptureFixture[str], home: Path, *args: str) -> tuple[int
     return code, json.loads(capsys.readouterr().out)
 
 
-@pytest.mark.parametrize("options", [["--chain-params", "recommended"], ["--engine", "pbft"]], ids=["poca", "pbft"])
+@pytest.mark.parametrize("options", [["--set", "recommended"], ["--engine", "pbft"]], ids=["poca", "pbft"])
 def test_four_processes_agree_on_a_result(
     options: list[str], tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
