@@ -186,7 +186,8 @@ class Sync:
                 continue
             least = header.height if header.height > own_height else sound[-1].height
             sources = [peer for peer, height in heights.items() if height >= least or peer == skeleton.source]
-            skeleton.was_asked_for |= skeleton.source in sources
+            if skeleton.source in sources and not skeleton.was_asked_for:
+                skeleton.was_asked_for, self._beats = True, 0  # headers may have waited for the clock before that
             for turn in range(len(sources)):
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 

@@ -315,3 +315,13 @@ def test_an_answer_that_continues_what_was_given_up_is_nobodys_fault(behind):
     behind.hear(B, behind.headers(1, 15))
     assert behind.sync.may_ask(A, 0, goes_on=True)
     assert behind.sync.is_out_of_place(A, behind.sync.answered(A), late), "though another's skeleton has its parent"
+
+
+def test_whoever_is_asked_late_has_all_the_time_that_others_have(behind):
+    """Its headers were ahead of the clock, say, until that was set: the wait before was not for its blocks."""
+    behind.hear(A, behind.headers(1, 3))
+    assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
+    behind.sync.want_bodies({A: 3})
+    assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
+    behind.sync.want_bodies({A: 3})
+    assert behind.sync.on_beat().source == A
