@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consensus.checkpoints import Checkpoints
-from consensus.quorum import QuorumCertificate, Vote, check_vote, read_vote
+from consensus.quorum import QuorumCertificate, Statement, Vote, check_vote, read_vote
 from ledger.chain import Chain, Changes, Entry
 from ledger.checkpoints import get_checkpoints
 from ledger.codec import encode
@@ -19,7 +19,7 @@ from ledger.hashing import address_of
 from ledger.merkle import inclusion_proofs, verify_inclusion
 from ledger.overlay import Overlay
 from ledger.results import Result, compute_digest, decode_results, encode_results, get_results
-from ledger.store import KeyValue
+from ledger.store import KeyValue, as_stored
 from market import views
 from market.gates import OPEN, VOID
 from market.trades import encode_trade_leaf
@@ -176,12 +176,13 @@ class Results:
             opinion, key = self.judge(claim), (slot, claim.vote.signer, claim.content)
             if opinion in (OTHER_RESULT, OTHER_BLOCK) and key not in self._told:
                 self._told.add(key)
-                self.differing += opinion == OTHER_RESULT
-                self.elsewhere += opinion == OTHER_BLOCK
                 said = (slot, address_of(claim.vote.signer), *claim.content)
-                is_other = opinion == OTHER_RESULT
-                differs, elsewhere = ("result-differs", *said), ("result-elsewhere", *said)
-                actions.append(Publish(event=differs if is_other else elsewhere))
+                if opinion == OTHER_RESULT:
+                    self.differing += 1
+                    actions.append(Publish(event=("result-differs", *said)))
+                else:
+                    self.elsewhere += 1
+                    actions.append(Publish(event=("result-elsewhere", *said)))
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:
@@ -208,7 +209,10 @@ class Results:
         if raw is None:
             return None
         certificate = self._certificate_at(int.from_bytes(raw[:_SLOT_BYTES], "big"))
-        return None if certificate is None else Certified(certificate, decode_results(raw[_SLOT_BYTES:]))
+        if certificate is None:
+            return None
+        with as_stored("results"):
+            return Certified(certificate, decode_results(raw[_SLOT_BYTES:]))
 
     def ask(self, peers: Sequence[PeerId]) -> list[Action]:
         """Ask a peer, in turn, for the certificate of a live period's result, where this node has caught up without."""
@@ -272,8 +276,7 @@ def read_claims(message: wire.TradeResult) -> Iterable[Claim]:
     digest = compute_digest(results)
     for raw in message.raw:
         vote = read_vote(raw)
-        if vote.statement.result != digest:
-            raise ResultNotSigned(signed=vote.statement.result.hex()[:16] or "none", shown=digest.hex()[:16])
+        _check_signed(vote.statement, digest)
         yield Claim(vote, results)
 
 
@@ -302,9 +305,7 @@ def read_records(message: wire.TradeRecords, indexes: Sequence[int]) -> tuple[Qu
     """
     certificate = QuorumCertificate.from_bytes(message.certificate)
     results = decode_results(message.results)
-    digest = compute_digest(results)
-    if certificate.statement.result != digest:
-        raise ResultNotSigned(signed=certificate.statement.result.hex()[:16] or "none", shown=digest.hex()[:16])
+    _check_signed(certificate.statement, compute_digest(results))
     result = next((one for one in results if one.number == message.period), None)
     if result is None:
         raise InvalidProof(detail=f"the certificate names no result of period {message.period}")
@@ -313,6 +314,11 @@ def read_records(message: wire.TradeRecords, indexes: Sequence[int]) -> tuple[Qu
     for index, (leaf, path) in zip(indexes, message.records, strict=True):
         verify_inclusion(result.root, leaf, index, result.record_count, path)
     return certificate, result
+
+
+def _check_signed(statement: Statement, digest: bytes) -> None:
+    if statement.result != digest:
+        raise ResultNotSigned(signed=statement.result.hex()[:16] or "none", shown=digest.hex()[:16])
 
 
 def _make_rows(certified: Certified) -> Changes:

@@ -7,23 +7,25 @@ import pytest
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
 from ledger.accounts import get_sealers
 from ledger.codec import encode
-from ledger.errors import InvalidProof, NonCanonical
+from ledger.errors import InvalidProof, NonCanonical, StoreCorrupt
 from ledger.hashing import sha256
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import SigningKey
+from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from market.gates import CERTIFIED, OPEN, VOID
 from market.trades import compute_result_root, decode_trade_leaf
 from market.views import get_gate, get_trades
 from node import messages as wire
 from node.commands.market_tables import render_trades
+from node.core import ChainNode
 from node.events import MessageReceived, PenalisePeer, Send
 from node.evidence import Trust
 from node.proofs import make_document, prove_trade, verify_document
 from node.queries import ChainQueries
-from node.results import read_records
+from node.results import _row_key, read_records
 from simulation.attacks.policy import Policy
 from simulation.networks import make_network
 from simulation.world import World
@@ -120,6 +122,17 @@ def certified(request):
     market.run_until(CERTIFIED)
     market.world.run_for(2_000)
     return market
+
+
+def test_a_damaged_row_of_a_result_is_the_stores_fault(certified):
+    peer, store = certified.world.peers["n0"], MemoryStore()
+    store.write([*peer.store.scan(b"")])
+    node = ChainNode(certified.network.genesis, store, key=peer.key, guard=peer.guard)
+    assert node._results.find(PERIOD) is not None
+    ((key, raw),) = [row for row in store.scan(b"") if row[0] == _row_key(PERIOD)]
+    store.write([(key, raw[:-1])])
+    with pytest.raises(StoreCorrupt, match="results: "):
+        node._results.find(PERIOD)
 
 
 # --- where all agree -------------------------------------------------------------------------------
