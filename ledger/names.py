@@ -37,7 +37,7 @@ def normalise_name(text: str) -> str:
 
 
 def is_normal(text: str) -> bool:
-    """Whether a text is a name in its one spelling."""
+    """True for a text that is a name in its one spelling."""
     try:
         return normalise_name(text) == text
     except BadName:

@@ -1,4 +1,4 @@
-"""What a chain has resolved and its members are still to agree on: results that wait in the state for a certificate.
+"""Results that a chain has resolved and its members are still to agree on: they wait in the state for a certificate.
 
 A contract puts one in when it resolves something (the market: a period's gate), and takes it out when it is certified
 or void. Whoever signs a block signs the digest of those that wait in the state after it: so a certificate names what

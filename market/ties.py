@@ -20,7 +20,7 @@ _new_tuple = tuple.__new__  # makes an Order without its constructor
 
 
 def make_lottery(chain_id: bytes, period: int) -> bytes:
-    """What a period's lots are drawn from: nothing that a sealer or a sender chooses."""
+    """The seed of a period's lots: nothing that a sealer or a sender chooses."""
     return chain_id + period.to_bytes(8, "big")
 
 
@@ -81,7 +81,7 @@ def clear_pro_rata(match: Match, orders: Sequence[Order], rank: Rank, lottery: b
 
 
 def _has_ties(book: Iterable[Order], filled_wh: Mapping[int, int], rank: Rank) -> bool:
-    """Whether an order lacks something while an equal one of another owner has any."""
+    """True where an order lacks something while an equal one of another owner has any."""
     short: dict[tuple[int, ...], set[Address]] = {}
     served: list[Order] = []
     for order in book:
@@ -123,7 +123,7 @@ def ration(book: Iterable[Order], filled_wh: Mapping[int, int], rank: Rank, lots
 def share_group(
     group: Iterable[Order], volume_wh: int, lots: Lots, limits_wh: Mapping[Address, int] | None = None
 ) -> dict[int, int]:
-    """What each of these equal orders gets of a volume, by id; an owner's own in the order they were placed.
+    """Shares of a volume among equal orders, by id; an owner's own in the order they were placed.
 
     `limits_wh` holds owners down to less than they want.
     """
@@ -154,7 +154,7 @@ def cut(book: Iterable[Order], volumes_wh: Mapping[int, int]) -> list[Order]:
 
 
 def _fill_ownerless(match: Match, book: Sequence[Order]) -> dict[int, int]:
-    """What `match` would fill of each order if none were of the same owner."""
+    """Compute what `match` would fill of each order if none were of the same owner."""
     sellers = {order.owner for order in book if order.side == Side.OFFER}
     if any(order.owner in sellers for order in book if order.side == Side.BID):
         book = [_new_tuple(Order, (order[0], order[0].to_bytes(20, "big"), *order[2:])) for order in book]
@@ -190,7 +190,7 @@ def _find_stuck(book: Iterable[Order], rationed_wh: Mapping[int, int], trades: I
 
 
 def _leave(book: Iterable[Order], trades: Iterable[Trade]) -> list[Order]:
-    """What trades leave of a book."""
+    """The rest of a book that trades leave."""
     filled_wh = _sum_fills(trades)
     return cut(book, {order.order_id: order.volume_wh - filled_wh.get(order.order_id, 0) for order in book})
 

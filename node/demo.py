@@ -34,7 +34,6 @@ from node.clock import now_ms
 from node.collecting import Clients, Collected, Hours, collect_day, find
 from node.config import load_genesis
 from node.day import KINDS, DayRecord
-from node.exact import show_exact
 from node.keystore import load_key, load_passphrase
 from node.network import (
     Network,
@@ -45,6 +44,7 @@ from node.network import (
     new_network,
     scale_params,
 )
+from node.output import to_json
 from node.plot import draw_day
 from node.processes import find_pid, read_log_tail, start_network, stop_network
 from node.report import make_document, render_markdown
@@ -342,9 +342,8 @@ def _write_report(plan: DemoPlan, network: Network, collected: Collected) -> Dem
     except MissingExtra as error:
         plot_problem = error
     document = make_document(record)
-    text = json.dumps(show_exact(document), indent=2, ensure_ascii=False)
     (home / "report.md").write_text(render_markdown(record, has_plot=plot_problem is None), encoding="utf-8")
-    (home / "report.json").write_text(text + "\n", encoding="utf-8")
+    (home / "report.json").write_text(to_json(document) + "\n", encoding="utf-8")
     shutil.copyfile(network.genesis_path, home / "genesis.json")
     for what, proof in collected.proofs.items():
         (home / _PROOF_FILES[what]).write_text(json.dumps(proof, indent=2) + "\n", encoding="utf-8")

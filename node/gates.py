@@ -40,7 +40,7 @@ class GateWatch:
                 del self._announced_ms[next(iter(self._announced_ms))]
 
     def is_late(self, header: Header, date_ms: int) -> bool:
-        """Whether a block that comes at `date_ms`, or the announcement of it, did so; if so it is remembered."""
+        """True for a block that comes too late at `date_ms`, as its announcement did; then it is remembered."""
         seen_ms = min(date_ms, self._announced_ms.pop(header.hash, date_ms))
         gate_ms = self.find_next_ms(header.timestamp_ms)
         if gate_ms is None or seen_ms <= gate_ms + self._tolerance_ms:

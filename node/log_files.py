@@ -54,7 +54,7 @@ class RotatedOutput:
 
 
 def is_output(path: Path) -> bool:
-    """Whether this process's stderr goes to a file."""
+    """True where this process's stderr goes to a file."""
     try:
         return os.path.samestat(os.fstat(sys.stderr.fileno()), path.stat())
     except (OSError, ValueError):
@@ -71,7 +71,7 @@ def read_last_lines(directory: Path, count: int) -> list[str]:
 
 
 def follow(directory: Path) -> Iterator[bytes]:
-    """What is added to a node's log from now on, through as many files as it takes, without an end."""
+    """Follow what is added to a node's log from now on, through as many files as it takes, without an end."""
     path = directory / LOG_FILE
     file = _open(path)
     if file is not None:
@@ -111,7 +111,7 @@ def _open(path: Path) -> BinaryIO | None:
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
-    """Whether the path still names the file; where it names none for now, a new one is about to come."""
+    """True while the path names the file; where it names none for now, a new one is about to come."""
     try:
         return os.path.samestat(path.stat(), os.fstat(file.fileno()))
     except FileNotFoundError:

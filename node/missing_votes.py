@@ -27,7 +27,7 @@ class MissingVotes:
         return len(self._by_period)
 
     def get(self, period: int) -> tuple[bytes, ...]:
-        """Nobody where the gate is not void, or was before this node saw it."""
+        """The keys of a void gate; none where it is not void, or was before this node saw it."""
         return self._by_period.get(period, ())
 
     def on_head(self, events: Sequence[Event], state: State) -> list[Event]:

@@ -121,7 +121,7 @@ def json_option(command: click.decorators.FC) -> click.decorators.FC:
 
 def emit(document: object, text: str) -> None:
     """Print a command's one result: `document` under --json, else `text`."""
-    click.echo(to_json(show_exact(document)) if wants_json() else text)
+    click.echo(to_json(document) if wants_json() else text)
 
 
 def wants_json() -> bool:
@@ -130,8 +130,8 @@ def wants_json() -> bool:
 
 
 def to_json(document: object) -> str:
-    """Readable JSON; bytes become hex."""
-    return json.dumps(document, indent=2, ensure_ascii=False, default=_to_plain)
+    """Readable JSON; bytes become hex, and integers that may be large are exact (`node.exact`)."""
+    return json.dumps(show_exact(document), indent=2, ensure_ascii=False, default=_to_plain)
 
 
 def note(text: str) -> None:

@@ -9,7 +9,7 @@ from market.gates import NO_CERTIFICATE, NO_COUNTERSIGNATURE, NO_VERDICT, UNMETE
 
 
 class Failure(NamedTuple):
-    """What did not come in time, and what its reader can do so that the next one's does."""
+    """The thing that did not come in time, and what its reader can do so that the next one's does."""
 
     detail: str
     remedy: str

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from ledger.errors import ChecksFailed, MissingExtra, UnwritableFile
-from node.exact import show_exact
-from node.output import emit, format_error, json_option, note
+from node.output import emit, format_error, json_option, note, to_json
 
 if TYPE_CHECKING:
     from simulation.paper import Reproduction
@@ -105,8 +103,7 @@ def _write(result: Reproduction, directory: Path) -> tuple[list[Path], MissingEx
             problem = error
         report, document = directory / "report.md", directory / "report.json"
         report.write_text(render_markdown(make_report(result), has_plots=problem is None), encoding="utf-8")
-        text = json.dumps(show_exact(make_document(result)), indent=2, ensure_ascii=False)
-        document.write_text(text + "\n", encoding="utf-8")
+        document.write_text(to_json(make_document(result)) + "\n", encoding="utf-8")
     except OSError as error:
         raise UnwritableFile(file=error.filename or directory, detail=error.strerror) from error
     return [report, document, *plots], problem

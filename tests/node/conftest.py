@@ -18,6 +18,7 @@ from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey, signing_digest
 from ledger.transaction import Transaction, make_transaction
+from node import cli
 from node.certificates import DAY_MS, Subject, issue, make_ca
 from node.clock import now_ms
 from node.config import NodeConfig, save_genesis
@@ -312,3 +313,15 @@ def make_local(tmp_path: Path) -> Callable[..., LocalNetwork]:
         return write_local(tmp_path, count, **options)
 
     return make
+
+
+@pytest.fixture
+def gridmerit(capsys: pytest.CaptureFixture[str]) -> Callable[..., tuple[int, str, str]]:
+    """Runs a command line in this process: exit code, stdout, stderr."""
+
+    def call(*args: object) -> tuple[int, str, str]:
+        code = cli.run([str(arg) for arg in args])
+        captured = capsys.readouterr()
+        return code, captured.out, captured.err
+
+    return call

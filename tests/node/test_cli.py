@@ -29,7 +29,7 @@ from ledger.hashing import show_address
 from ledger.params import ChainParams
 from node import cli
 from node.answers import MarketPeriods, PeriodInfo
-from node.cli import COMMANDS, run
+from node.cli import COMMANDS
 from node.commands.market import choose_for_order, choose_open
 from node.commands.values import parse_kwh, parse_points, parse_price, parse_yuan
 from node.config import load_config
@@ -49,18 +49,6 @@ from node.output import (
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(cli.__file__).parent.parent
-
-
-@pytest.fixture
-def gridmerit(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in this process: exit code, stdout, stderr."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

@@ -13,7 +13,6 @@ from ledger.params import MarketParams
 from market.clearing import match_price_time
 from market.rules import RULES
 from node.agents import plan_orders
-from node.cli import run
 from node.comparison import compare_book, plan_sample_book
 from node.network import load_packaged_profile
 
@@ -22,18 +21,6 @@ Run = Callable[..., tuple[int, str, str]]
 HEAD = "owner,side,price_yuan_per_kwh,volume_kwh"
 # ann and ben want what eve has; ben bids less and has more credit
 SHORT = f"{HEAD},credit_points\nann,bid,0.56,10,80\nben,bid,0.54,10,100\neve,offer,0.45,10,90\n"
-
-
-@pytest.fixture
-def gridmerit(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in this process: exit code, stdout, stderr."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 @pytest.fixture

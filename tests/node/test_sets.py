@@ -10,7 +10,6 @@ import pytest
 from ledger.errors import BadParameters, UnknownRule
 from ledger.params import ChainParams
 from market.rules import RULES
-from node.cli import run
 from node.config import load_genesis
 from node.network import (
     Host,
@@ -28,18 +27,6 @@ from node.network import (
 PROFILE = load_packaged_profile()
 
 Run = Callable[..., tuple[int, str, str]]
-
-
-@pytest.fixture
-def gridmerit(capsys: pytest.CaptureFixture[str]) -> Run:
-    """Runs a command line in this process: exit code, stdout, stderr."""
-
-    def call(*args: object) -> tuple[int, str, str]:
-        code = run([str(arg) for arg in args])
-        captured = capsys.readouterr()
-        return code, captured.out, captured.err
-
-    return call
 
 
 def with_eligibility(params: ChainParams, name: str) -> ChainParams:
