@@ -144,6 +144,7 @@ class Sync:
             candidate.certify(certificate, headers[-1].height)
         candidate.judge(check, date_ms)
         if candidate is not mine:
+            candidate.was_asked_for = mine is not None and mine.was_asked_for  # its time runs on
             if mine is None and self._skeleton is not None and candidate.work <= self._skeleton.work:
                 return ()
             self._beats = self._beats if mine is not None else 0

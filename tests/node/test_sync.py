@@ -59,9 +59,9 @@ class Behind:
         return self.sync.on_block(self.blocks[height].block, peer)
 
 
-def grow_long(period_ms, count):
+def grow_long(period_ms, count, seed=3):
     network = make_network(period_ms=period_ms)
-    world = World(network.genesis, network.keys, seed=3)
+    world = World(network.genesis, network.keys, seed=seed)
     world.run_until(lambda: world.node("n0").chain.head.height > count, limit_ms=4_000 * count)
     chain = world.node("n0").chain
     return network, [*chain.ancestors(chain.ancestor_at(chain.head, count))][::-1]
@@ -288,6 +288,18 @@ def test_another_skeleton_from_the_same_peer_is_no_progress(behind):
     assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
     other = replace(behind.blocks[1].header, timestamp_ms=behind.now_ms + 1)
     behind.hear(A, (other,))
+    assert behind.sync.on_beat().source == A
+
+
+def test_nor_is_one_whose_bodies_are_asked_for_in_their_turn(behind):
+    """One that withholds would show another branch of its own whenever its time is nearly up."""
+    _, others = grow_long(PERIOD_MS, 6, seed=4)
+    behind.hear(A, behind.headers(1, 5))
+    behind.sync.want_bodies({A: 5})
+    assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
+    behind.hear(A, tuple(entry.header for entry in others[1:]))
+    assert behind.sync.skeleton.first.hash == others[1].hash
+    behind.sync.want_bodies({A: 6})
     assert behind.sync.on_beat().source == A
 
 

@@ -222,7 +222,7 @@ class Withholder(Policy):
 
 def test_headers_whose_bodies_never_come_cost_a_ban_and_stop_nobody(network):
     rates = {LIAR: 3_000, **dict.fromkeys(("n0", "n1", "n2"), 1_000)}
-    world = World(network.genesis, network.keys, seed=6, policies={LIAR: Withholder}, hash_rate=rates)
+    world = World(network.genesis, network.keys, seed=8, policies={LIAR: Withholder}, hash_rate=rates)
     honest = ("n0", "n1", "n2")
     world.run_until(
         lambda: all("BlocksWithheld" in {error.code for _, error in world.peers[name].faults} for name in honest),
