@@ -32,13 +32,13 @@ RUN groupadd --gid 1000 gridmerit \
 COPY --from=builder /opt/gridmerit /opt/gridmerit
 ENV PATH=/opt/gridmerit/bin:$PATH PYTHONDONTWRITEBYTECODE=1 PYTHONUNBUFFERED=1
 # A volume takes on the owner of the directory that it is first mounted over. One is there for every name that may have a
-# volume: `python -m node.compose` lists them.
-RUN names="$(python -P -m node.compose)" \
+# volume: `python -m gridmerit.network.compose` lists them.
+RUN names="$(python -P -m gridmerit.network.compose)" \
     && for name in $names; do install -d -o 1000 -g 1000 -m 0700 "/gridmerit/$name"; done \
     && chmod 0755 /gridmerit /gridmerit/public
 WORKDIR /gridmerit
 USER 1000:1000
 EXPOSE 9100 9200
-HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 CMD ["python", "-P", "-m", "node.health"]
+HEALTHCHECK --interval=5s --timeout=5s --start-period=60s --retries=6 CMD ["python", "-P", "-m", "node.system.health"]
 ENTRYPOINT ["gridmerit"]
 CMD ["--help"]

@@ -35,8 +35,8 @@ from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketPara
 from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction, make_transaction
-from market.gates import CERTIFIED, get_gate
-from node.contracts import build_contracts
+from market.trading.gates import CERTIFIED, get_gate
+from node.chain.contracts import build_contracts
 
 PERIOD_MS = 60_000
 BLOCK_TRANSACTIONS = 1_000

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 
 from benchmarks.table import Row, print_table
 from ledger.params import MatchingWeights
-from market.matching_weight import Candidate, rank
 from market.orders import Order, Side
+from market.trading.matching_weight import Candidate, rank
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -67,7 +67,7 @@ def list_columns(candidates: list[Candidate]) -> list[ndarray[Any, Any]]:
 
 
 def rank_by_numpy(columns: list[ndarray[Any, Any]], wanted_at_wh: ndarray[Any, Any]) -> ndarray[Any, Any]:
-    """Ids of offers in descending weight, by Table 1; the same rules as `market.matching_weight`."""
+    """Ids of offers in descending weight, by Table 1; the same rules as `market.trading.matching_weight`."""
     import numpy as np
 
     def divide(part: Any, whole: Any) -> Any:

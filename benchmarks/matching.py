@@ -11,10 +11,10 @@ from random import Random
 from timeit import Timer
 
 from benchmarks.table import Row, print_table
-from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from market.rules import ClearingContext, clear_price_time
-from market.ties import Match, make_lottery
+from market.trading.clearing import match_price_time
+from market.trading.clearing_rules import ClearingContext, clear_price_time
+from market.trading.ties import Match, make_lottery
 
 SIZES = (1_000, 10_000, 100_000, 1_000_000)
 QUICK_SIZES = (1_000, 10_000)

@@ -16,7 +16,7 @@ from time import monotonic
 from ledger.errors import GridmeritError, RemoteFailed, RemoteRejected, Unreachable
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
-from node.client import Client
+from node.api.client import Client
 
 TICK_S = 0.04  # how often a client posts what has come due
 _RETRY_S = 0.1

@@ -14,9 +14,9 @@ from ledger.chain import Chain
 from ledger.params import ConsensusParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
-from node.events import Action, Broadcast, Send
-from simulation.networks import make_network
-from simulation.world import Peer, World
+from node.chain.events import Action, Broadcast, Send
+from simulation.world.networks import make_network
+from simulation.world.world import Peer, World
 
 PARAMS = ConsensusParams(
     engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=0, view_timeout_ms=2_000

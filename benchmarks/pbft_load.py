@@ -27,13 +27,13 @@ if __name__ == "__main__":
 
 from benchmarks.open_loop import Purses, Teller, Ticket, Watcher
 from benchmarks.table import Row, print_columns, print_table
-from consensus.pbft_committee import Committee
+from consensus.pbft.validators import Committee
+from gridmerit.network.make import Network, NodeEntry, load_params_set, new_network
+from gridmerit.network.processes import find_pid, start_network, start_node, stop_network
 from ledger.signatures import SigningKey
 from market.profile import HOUR_MS, Player, Profile, Reading
-from node.client import Client
-from node.keystore import load_key, load_passphrase
-from node.network import Network, NodeEntry, load_params_set, new_network
-from node.processes import find_pid, start_network, start_node, stop_network
+from node.api.client import Client
+from node.credentials.keystore import load_key, load_passphrase
 
 NODES = 4
 HOT_ACCOUNTS = 10

@@ -24,7 +24,7 @@ from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey
 from ledger.state import State
-from market.contracts import market_routes
+from market.trading.contract import market_routes
 
 LINES = 24
 COUNT, QUICK_COUNT = 400, 40

@@ -23,12 +23,12 @@ if __name__ == "__main__":  # as a script it would be found in the place of the 
 from benchmarks.table import Row, print_table
 from consensus.engine import Engine
 from ledger.execution import Executor, execute_block
-from simulation.gossip import GossipNetwork
-from simulation.market_day import MarketDay
 from simulation.scenarios.days import DaySettings, make_day
 from simulation.scenarios.gossip import GossipSettings, make_graph
-from simulation.sealing import DrawnEngine
-from simulation.world import World
+from simulation.world.gossip_only import GossipNetwork
+from simulation.world.market_script import MarketDay
+from simulation.world.sealing import DrawnEngine
+from simulation.world.world import World
 
 HOUR_MS = 3_600_000
 MEMORY_MB = 2_048

@@ -17,8 +17,8 @@ from consensus.contracts import (
     kind_of,
     slot_of,
 )
-from consensus.guard import VOID, GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
+from consensus.signing_record import VOID, GuardRecord
 from ledger.checkpoints import Checkpoint, get_checkpoints, get_undecided
 from ledger.codec import Value
 from ledger.errors import UnexpectedView, VoteTooFarAhead

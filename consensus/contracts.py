@@ -9,8 +9,8 @@ from __future__ import annotations
 from typing import TypeAlias, cast
 
 from consensus.evidence import Equivocation, check_equivocation
-from consensus.pbft_committee import Committee, DoubleBallot, check_double_ballot
-from consensus.pbft_messages import ViewChange, height_of, view_of
+from consensus.pbft.messages import ViewChange, height_of, view_of
+from consensus.pbft.validators import Committee, DoubleBallot, check_double_ballot
 from consensus.quorum import (
     DoubleVote,
     QuorumCertificate,

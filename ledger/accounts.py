@@ -22,7 +22,7 @@ class Account(NamedTuple):
     """One member's money (µ¥), next sequence and credit (micro-points).
 
     `reserved_uyuan` covers open bids and is not part of `balance_uyuan`. The credit is the running mean
-    `score_sum_upt / score_weight` less the penalties; `market.credit` says how the initial credit counts in it.
+    `score_sum_upt / score_weight` less the penalties; `market.credit.score` says how the initial credit counts in it.
     """
 
     balance_uyuan: int = 0

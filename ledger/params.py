@@ -157,13 +157,13 @@ class MarketParams(Section):
 
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
-    period is settled. The rules are in `market.rules`; `k_ppm` counts for "uniform-price" alone and `weights` for
-    "credit-weighted" alone. Where not all of equal orders can be served, `ties` says whether the earlier is, or all in
-    proportion to their volumes (`market.ties`). `wheeling_uyuan_per_kwh` counts where no scheduling chain says each
-    area's price. Of the periods that are over, the records of the latest `retained_periods` stay in the state. With
-    `audit` "required" a trade list binds only if the authority has countersigned it before the deadline. Orders are
-    taken for `intention_ppm` once what they answer to is there, in blocks of that time: the period is open and its
-    quotas are complete (text 000, §4.2, step 3); 0: until the gate.
+    period is settled. The rules are in `market.trading.clearing_rules`; `k_ppm` counts for "uniform-price" alone and
+    `weights` for "credit-weighted" alone. Where not all of equal orders can be served, `ties` says whether the earlier
+    is, or all in proportion to their volumes (`market.trading.ties`). `wheeling_uyuan_per_kwh` counts where no
+    scheduling chain says each area's price. Of the periods that are over, the records of the latest `retained_periods`
+    stay in the state. With `audit` "required" a trade list binds only if the authority has countersigned it before the
+    deadline. Orders are taken for `intention_ppm` once what they answer to is there, in blocks of that time: the period
+    is open and its quotas are complete (text 000, §4.2, step 3); 0: until the gate.
 
     The agreed price of a trade holds for what was agreed and `over_delivery_ppm` more of it; what is metered beyond
     settles with the grid company. A meter shows at most `plausible_ppm` of its owner's registered capacity in a period.

@@ -28,7 +28,7 @@ from ledger.hashing import ADDRESS_SIZE, Address, show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from ledger.transaction import Transaction
-from market.credit import PPM
+from market.credit.score import PPM
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
 MAX_REGISTER_WH = 10**15

@@ -6,7 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal, TypeVar
 
-from market.credit import PPM
+from market.credit.score import PPM
 from market.rounding import divide_half_up
 
 WH_PER_KWH = 1000

@@ -29,9 +29,9 @@ from ledger.errors import BadConfigFile, BadContact, ChainNotNamed, InvalidKey, 
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
-from node.anchor import Anchor, parse_anchor
-from node.contacts import check_url
-from node.files import read_text
+from node.chain.trusted_block import Anchor, parse_anchor
+from node.peer.records import check_url
+from node.system.files import read_text
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000

@@ -27,31 +27,31 @@ from ledger.errors import (
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
-from node.active_members import Membership
-from node.anchor import Anchor
-from node.api import build_api
-from node.authentication import Authenticator
-from node.certificates import DAY_MS, WARNING_DAYS
-from node.clock import ChainClock, now_ms, steady_ms
+from node.api.server import build_api
+from node.chain.events import Deliver, Event, PeerId, PeerLost, SealFound
+from node.chain.messages import Message
+from node.chain.trusted_block import Anchor
 from node.config import ListenAddress, NodeConfig, load_chains
-from node.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
-from node.events import Deliver, Event, PeerId, PeerLost, SealFound
-from node.host import ChainHost, Policy
-from node.identity import load_identity
-from node.keystore import load_passphrase
-from node.links import Links, PeerView
-from node.listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
-from node.logs import LimitedLog, get_logger, log_event
-from node.messages import Message
-from node.neighbours import Neighbours
-from node.outages import Outage, make_outage
-from node.p2p import PeerServer
-from node.peer_clocks import ClockView, PeerClocks
-from node.peers import PeerBook
-from node.sealer import Sealer, SealingView
-from node.subscribers import Subscribers
-from node.tasks import Tasks
-from node.tls import PeerTls, get_peer_certificate
+from node.credentials.certificates import DAY_MS, WARNING_DAYS
+from node.credentials.identity import load_identity
+from node.credentials.keystore import load_passphrase
+from node.credentials.tls import PeerTls, get_peer_certificate
+from node.driver.chain_driver import ChainHost, Policy
+from node.driver.outages import Outage, make_outage
+from node.driver.seal_search import Sealer, SealingView
+from node.driver.subscribers import Subscribers
+from node.peer.active_members import Membership
+from node.peer.authentication import Authenticator
+from node.peer.connections import Links, PeerView
+from node.peer.discovery import Neighbours
+from node.peer.peer_clocks import ClockView, PeerClocks
+from node.peer.reputation import PeerBook
+from node.peer.server import PeerServer
+from node.system.clock import ChainClock, now_ms, steady_ms
+from node.system.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
+from node.system.http_listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
+from node.system.logs import LimitedLog, get_logger, log_event
+from node.system.tasks import Tasks
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
 _WATCH_S = 0.25  # between two looks at the last final heights; a member that has gone is cut off within it
@@ -77,8 +77,8 @@ class Runtime:
     A chain whose store fails, at opening or later, is out and the others run; only where all are does the node end,
     with that error. `chains` that run by name, in the order of the configuration, and `outages` likewise. `member` and
     `address` are None for an observer. Where its owner `is_sure` that nothing was signed with its key elsewhere, it
-    signs without asking others (`node.signing`). A `policy` is an attack on the trading chain: no configuration asks
-    for it, and on a network that is not disposable it raises.
+    signs without asking others (`node.chain.signing`). A `policy` is an attack on the trading chain: no configuration
+    asks for it, and on a network that is not disposable it raises.
     """
 
     def __init__(self, config: NodeConfig, *, is_sure: bool = False, policy: Policy | None = None) -> None:

@@ -1,221 +1,192 @@
-"""What happened to the blocks of a world: who found which when, where each arrived, became the head, became final.
-
-A recorder only looks, after each step. It learns of a block that an attacker withholds when it is found.
-"""
+"""A film of one trial: what happened when, for the viewer in a report. Pure; bytes in, bytes out."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from itertools import pairwise
-from typing import NamedTuple
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
-from ledger.block import Header
-from ledger.chain import Chain, Entry
-from ledger.codec import decode
-from ledger.errors import GridmeritError
-from node.events import Action, Event, MessageReceived, SealFound
-from node.messages import Blocks, NewBlock
-from simulation.attacks.two_faced import TwoFaced
-from simulation.replay import SHAPES, Frame, Replay
-from simulation.world import World
+from ledger.errors import BadReplay
 
-_MAX_BYTES = 4_000_000
-_SHOWN = 4  # bytes of a hash in a film
-_MAX_PENDING = 256
+Frame: TypeAlias = tuple[int, str, *tuple[int | str, ...]]  # time in ms, what happened, its values
 
+VERSION = 1
+MAX_BYTES = 64_000_000
+MAX_FRAMES = 500_000
+MAX_PEERS = 10_000
+_MAX_TEXT = 1_000
 
-class Found(NamedTuple):
-    """A block, and when it was first seen anywhere: by its producer, if that is a peer of the world."""
-
-    time_ms: int
-    producer: str  # empty for a stranger
-    hash: bytes
-    parent: bytes
-    height: int
-    n_diff: int
-
-
-@dataclass(slots=True)
-class _Seen:
-    """What a peer has been seen to hold."""
-
-    head: Entry
-    final: bytes
-    arrived: dict[bytes, int] = field(default_factory=dict)  # block -> ms
-    pending: dict[bytes, None] = field(default_factory=dict)  # heard of, not in its tree yet
+# What follows the time and the kind of a frame. Hashes are the first eight hex digits; `target` is N_diff, in text.
+SHAPES: Mapping[str, tuple[str, ...]] = {
+    "block": ("peer", "hash", "parent", "height"),
+    "arrive": ("peer", "hash"),
+    "head": ("peer", "hash"),
+    "final": ("peer", "hash"),
+    "target": ("hash", "target"),
+    "cut": ("detail",),
+    "heal": ("detail",),
+    "crash": ("detail",),
+    "start": ("detail",),
+    "pause": ("detail",),
+    "resume": ("detail",),
+    "note": ("detail",),
+}
+_KEYS = ("version", "scenario", "settings", "seed", "peers", "start_ms", "end_ms", "events")
 
 
-class Recorder:
-    """Watches a world from now on. What it derives is of all the time since."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Replay:
+    """Frames by time; `peers` in the order they are drawn in."""
 
-    def __init__(self, world: World) -> None:
-        self._world = world
-        self._start_ms = world.now_ms
-        self._names = {peer.key.public_key: name for name, peer in world.peers.items()}
-        self._seen: dict[str, _Seen] = {}
-        self._frames: list[Frame] = []
-        self.found: dict[bytes, Found] = {}
-        self.reorg_depths: list[int] = []  # blocks taken off a peer's chain, one entry for each time and peer
-        self.finals: dict[str, list[tuple[int, bytes]]] = {name: [] for name in world.peers}
-        for name in world.peers:
-            self._look(name)
-        world.watch(self._watch)
-
-    # --- derived ---------------------------------------------------------------------------------
-
-    @property
-    def arrivals(self) -> dict[bytes, dict[str, int]]:
-        """When each block came to each peer's tree, ms of virtual time, by block."""
-        times: dict[bytes, dict[str, int]] = {block_hash: {} for block_hash in self.found}
-        for name, seen in self._seen.items():
-            for block_hash, time_ms in seen.arrived.items():
-                times[block_hash][name] = time_ms
-        return times
-
-    def canonical(self, name: str) -> list[Found]:
-        """The blocks found while recording that a peer's chain now holds, from the bottom."""
-        blocks = []
-        head = self._seen[name].head.hash
-        while (block := self.found.get(head)) is not None:
-            blocks.append(block)
-            head = block.parent
-        return blocks[::-1]
-
-    @property
-    def reference(self) -> str:
-        """The peer whose chain counts where one must: the first honest one that is up, else the first."""
-        peers = self._world.peers.values()
-        honest = [peer.name for peer in peers if peer.node is not None and peer.policy is None]
-        return (honest or list(self._world.peers))[0]
-
-    @property
-    def stale_count(self) -> int:
-        """Blocks found that are not on the reference's chain, those that may yet come to it included."""
-        return len(self.found) - len(self.canonical(self.reference))
-
-    @property
-    def propagation_ms(self) -> list[int]:
-        """For each block and each other peer that it came to, ms from being found."""
-        return [
-            time_ms - self.found[block_hash].time_ms
-            for block_hash, times in self.arrivals.items()
-            for name, time_ms in times.items()
-            if name != self.found[block_hash].producer
-        ]
-
-    @property
-    def intervals_ms(self) -> list[int]:
-        """Ms between blocks of the reference's chain, as they were found."""
-        times = [block.time_ms for block in self.canonical(self.reference)]
-        return [later - earlier for earlier, later in pairwise(times)]
-
-    @property
-    def targets(self) -> list[tuple[int, int]]:
-        """(ms, N_diff) of each block of the reference's chain."""
-        return [(block.time_ms, block.n_diff) for block in self.canonical(self.reference)]
-
-    def to_replay(self, *, scenario: str, settings: Mapping[str, int | float | str | bool], seed: int) -> Replay:
-        """The film of it."""
-        script: list[Frame] = []
-        for time_ms, what, detail in self._world.happenings:
-            if self._start_ms <= time_ms:
-                script.append((time_ms, what, detail) if what in SHAPES else (time_ms, "note", f"{what} {detail}"))
-        return Replay(
-            scenario=scenario,
-            settings=settings,
-            seed=seed,
-            peers=tuple(self._world.peers),
-            start_ms=self._start_ms,
-            end_ms=self._world.now_ms,
-            frames=tuple(sorted([*self._frames, *script], key=lambda frame: frame[0])),
-        )
-
-    # --- looking ---------------------------------------------------------------------------------
-
-    def _watch(self, now_ms: int, name: str, event: Event, actions: Sequence[Action]) -> None:
-        if isinstance(event, MessageReceived) and isinstance(event.message, NewBlock | Blocks):
-            self._expect(name, event.message)
-        self._look(name)
-        policy = self._world.peers[name].policy
-        if isinstance(policy, TwoFaced) and isinstance(event, SealFound):
-            self._find(policy.secret.chain, policy.secret.chain.head.header)
-
-    def _expect(self, name: str, message: NewBlock | Blocks) -> None:
-        pending = self._seen[name].pending
-        raws = [message.header] if isinstance(message, NewBlock) else message.raw
-        for raw in raws:
-            try:
-                value = decode(raw, max_bytes=_MAX_BYTES)
-                header = Header.from_value(value if isinstance(message, NewBlock) else value[0])  # type: ignore[index]
-            except (GridmeritError, TypeError, IndexError):
-                continue  # a liar's
-            if header.hash not in self._seen[name].arrived and len(pending) < _MAX_PENDING:
-                pending[header.hash] = None
-
-    def _look(self, name: str) -> None:
-        """Note what is new with a peer."""
-        peer = self._world.peers[name]
-        if peer.node is None:
-            return
-        chain = peer.node.chain
-        seen = self._seen.get(name)
-        if seen is None:
-            self._seen[name] = _Seen(head=chain.head, final=chain.final_hash)
-            return
-        for block_hash in [block_hash for block_hash in seen.pending if chain.is_recent(block_hash)]:
-            del seen.pending[block_hash]
-            self._arrive(name, seen, chain, chain.get_header(block_hash))
-        if chain.head.hash != seen.head.hash:
-            self._move(name, seen, chain)
-        if chain.final_hash != seen.final:
-            seen.final = chain.final_hash
-            self.finals[name].append((self._world.now_ms, chain.final_hash))
-            self._frames.append((self._world.now_ms, "final", name, _show(chain.final_hash)))
-
-    def _move(self, name: str, seen: _Seen, chain: Chain) -> None:
-        """A peer's head has moved; what is new on its branch has come to it, from the bottom."""
-        new = []
-        for entry in chain.ancestors(chain.head):
-            if entry.hash in seen.arrived or entry.height == 0 or entry.hash == seen.head.hash:
-                break
-            new.append(entry.header)
-        for header in reversed(new):
-            self._arrive(name, seen, chain, header)
-        if not chain.is_canonical(seen.head.header):
-            old = chain.get(seen.head.hash)
-            if old is not None:
-                self.reorg_depths.append(old.height - chain.fork_point(old).height)
-        seen.head = chain.head
-        self._frames.append((self._world.now_ms, "head", name, _show(chain.head.hash)))
-
-    def _arrive(self, name: str, seen: _Seen, chain: Chain, header: Header | None) -> None:
-        if header is None or header.hash in seen.arrived:
-            return
-        self._find(chain, header)
-        seen.arrived[header.hash] = self._world.now_ms
-        if header.producer != self._world.peers[name].key.public_key:
-            self._frames.append((self._world.now_ms, "arrive", name, _show(header.hash)))
-
-    def _find(self, chain: Chain, header: Header) -> None:
-        """Note a block that is seen for the first time, after its parents."""
-        new = []
-        while header.hash not in self.found and header.height > 0 and header.timestamp_ms >= self._start_ms:
-            new.append(header)
-            parent = chain.get_header(header.parent)
-            if parent is None:
-                break
-            header = parent
-        for each in reversed(new):
-            producer = self._names.get(each.producer, "")
-            self.found[each.hash] = Found(
-                self._world.now_ms, producer, each.hash, each.parent, each.height, each.n_diff
-            )
-            if producer:
-                frame = (self._world.now_ms, "block", producer, _show(each.hash), _show(each.parent), each.height)
-                self._frames.append(frame)
-                self._frames.append((self._world.now_ms, "target", _show(each.hash), str(each.n_diff)))
+    scenario: str
+    settings: Mapping[str, int | float | str | bool]
+    seed: int
+    peers: tuple[str, ...]
+    start_ms: int
+    end_ms: int
+    frames: tuple[Frame, ...]
 
 
-def _show(block_hash: bytes) -> str:
-    return block_hash[:_SHOWN].hex()
+def dump_replay(replay: Replay) -> bytes:
+    """The film as JSON, a frame per line."""
+    head = {
+        "version": VERSION,
+        "scenario": replay.scenario,
+        "settings": dict(replay.settings),
+        "seed": replay.seed,
+        "peers": replay.peers,
+        "start_ms": replay.start_ms,
+        "end_ms": replay.end_ms,
+    }
+    start = json.dumps(head, ensure_ascii=False).removesuffix("}")
+    frames = ",\n".join(json.dumps(frame, ensure_ascii=False) for frame in replay.frames)
+    return f'{start}, "events": [\n{frames}\n]}}\n'.encode()
+
+
+def parse_replay(raw: bytes, file: object) -> Replay:
+    """A film from its JSON. Raises `BadReplay`, which names `file` and the place that is broken."""
+    try:
+        return _parse(raw)
+    except _Broken as broken:
+        raise BadReplay(file=file, detail=str(broken)) from None
+
+
+class _Broken(Exception):
+    """What is wrong, and where."""
+
+
+def _parse(raw: bytes) -> Replay:
+    if len(raw) > MAX_BYTES:
+        raise _Broken(f"{len(raw)} bytes, at most {MAX_BYTES} are read")
+    try:
+        document = json.loads(raw)
+    except (ValueError, RecursionError) as error:
+        raise _Broken(f"not JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise _Broken("not a JSON object")
+    for key in _KEYS:
+        if key not in document:
+            raise _Broken(f"no {key!r}")
+    for key in document:
+        if key not in _KEYS:
+            raise _Broken(f"no film has {key!r}")
+    if document["version"] != VERSION:
+        raise _Broken(f"version is {document['version']!r}, want {VERSION}")
+    peers = _parse_peers(document["peers"])
+    start_ms, end_ms = _want(document, "start_ms", int), _want(document, "end_ms", int)
+    if not 0 <= start_ms <= end_ms:
+        raise _Broken(f"it runs from start_ms {start_ms} to end_ms {end_ms}")
+    settings = _want(document, "settings", dict)
+    for key, value in settings.items():
+        if not isinstance(value, int | float | str):
+            raise _Broken(f"settings: {key} is no number, text, true or false")
+    return Replay(
+        scenario=_want(document, "scenario", str),
+        settings=settings,
+        seed=_want(document, "seed", int),
+        peers=peers,
+        start_ms=start_ms,
+        end_ms=end_ms,
+        frames=_parse_frames(document["events"], frozenset(peers), start_ms, end_ms),
+    )
+
+
+def _want(document: Mapping[str, Any], key: str, kind: type[Any]) -> Any:
+    value = document[key]
+    if not isinstance(value, kind) or isinstance(value, bool):
+        raise _Broken(f"{key} is not {'text' if kind is str else 'a whole number' if kind is int else 'an object'}")
+    return value
+
+
+def _parse_peers(value: object) -> tuple[str, ...]:
+    if not isinstance(value, list) or not all(isinstance(name, str) and 0 < len(name) <= 100 for name in value):
+        raise _Broken("peers is not a list of names")
+    if len(value) > MAX_PEERS:
+        raise _Broken(f"{len(value)} peers, at most {MAX_PEERS} are drawn")
+    if len(set(value)) != len(value):
+        raise _Broken("peers names one twice")
+    return tuple(value)
+
+
+def _parse_frames(value: object, peers: frozenset[str], start_ms: int, end_ms: int) -> tuple[Frame, ...]:
+    if not isinstance(value, list):
+        raise _Broken("events is not a list")
+    if len(value) > MAX_FRAMES:
+        raise _Broken(f"{len(value)} events, at most {MAX_FRAMES} are read")
+    frames: list[Frame] = []
+    tree = _Tree()
+    last_ms = start_ms
+    for index, item in enumerate(value):
+        problem = _find_problem(item, peers)
+        if problem is None and not last_ms <= item[0] <= end_ms:
+            problem = f"its time, {item[0]} ms, is not within {last_ms} … {end_ms}"
+        if problem is None and item[1] == "block":
+            problem = tree.add(*item[3:])
+        if problem is not None:
+            raise _Broken(f"event {index}: {problem}")
+        last_ms = item[0]
+        frames.append(tuple(item))
+    return tuple(frames)
+
+
+class _Tree:
+    """The blocks so far: each comes once, after its parent and one above it."""
+
+    def __init__(self) -> None:
+        self.heights: dict[str, int] = {}
+        self.parents: set[str] = set()
+
+    def add(self, hash_: str, parent: str, height: int) -> str | None:
+        """What is wrong with a block, if anything."""
+        if hash_ in self.heights or hash_ in self.parents or hash_ == parent:
+            return f"block {hash_} is there already, or has children before it is found"
+        if self.heights.get(parent, height - 1) != height - 1:
+            return f"block {hash_} has height {height}, its parent {self.heights[parent]}"
+        self.heights[hash_] = height
+        self.parents.add(parent)
+        return None
+
+
+def _find_problem(item: object, peers: frozenset[str]) -> str | None:
+    """What is wrong with a frame, but for its time."""
+    if not isinstance(item, list) or len(item) < 2:
+        return "not a list of a time, a kind and values"
+    time_ms, kind, *values = item
+    if not isinstance(time_ms, int) or isinstance(time_ms, bool):
+        return f"its time is {time_ms!r}, want milliseconds"
+    if not isinstance(kind, str) or kind not in SHAPES:
+        return f"no event is called {kind!r}"
+    if len(values) != len(SHAPES[kind]):
+        return f"{kind} has {len(values)} values, want {', '.join(SHAPES[kind])}"
+    for name, value in zip(SHAPES[kind], values, strict=True):
+        if name == "height":
+            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+                return f"its height is {value!r}"
+        elif not isinstance(value, str) or len(value) > _MAX_TEXT:
+            return f"its {name} is not a text of at most {_MAX_TEXT} characters"
+        elif name == "peer" and value not in peers:
+            return f"no peer is called {value!r}"
+        elif name == "target" and not value.isdecimal():
+            return f"its target is {value!r}, want a whole number"
+    return None

@@ -12,11 +12,11 @@ from typing import Literal
 from pydantic import Field
 
 from ledger.transaction import Transaction
-from node.core import ChainNode
-from node.events import Action, Event, TransactionsSubmitted
+from node.chain.events import Action, Event, TransactionsSubmitted
+from node.chain.node import ChainNode
 from simulation.attacks.payments import is_own_transfer, make_conflict
 from simulation.attacks.two_faced import TwoFaced
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 
 class DoubleSpendSettings(Settings):

@@ -11,11 +11,11 @@ from random import Random
 from pydantic import Field
 
 from ledger.transaction import Transaction
-from node.core import ChainNode
-from node.events import Action, Event, TransactionsSubmitted
+from node.chain.events import Action, Event, TransactionsSubmitted
+from node.chain.node import ChainNode
 from simulation.attacks.payments import make_conflict
 from simulation.attacks.two_faced import TwoFaced
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 
 class EclipseSettings(Settings):

@@ -16,11 +16,11 @@ from ledger.block import Block
 from ledger.chain import Entry
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError
-from node import messages as wire
-from node.core import ChainNode
-from node.events import Action, Broadcast, Event, MessageReceived, SealFound, Send, StartSealing
+from node.chain import messages as wire
+from node.chain.events import Action, Broadcast, Event, MessageReceived, SealFound, Send, StartSealing
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 _MAX_BYTES = 10_000
 _MAX_TWINS = 256

@@ -18,11 +18,11 @@ from consensus.quorum import QuorumCertificate, Statement
 from ledger.block import MAX_CREDIT_UPT, Block, Header
 from ledger.codec import encode
 from ledger.execution import compute_period
-from node import messages as wire
-from node.core import ChainNode
-from node.events import Action, Broadcast, Event, MessageReceived, Send, SetTimer, Started, TimerFired
+from node.chain import messages as wire
+from node.chain.events import Action, Broadcast, Event, MessageReceived, Send, SetTimer, Started, TimerFired
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 _TIMER = "false-head"
 _KEPT = 4_096

@@ -16,17 +16,17 @@ from ledger.accounts import get_account
 from ledger.codec import Value
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction, make_transaction
-from market.contracts import TradeIntention
 from market.orders import Order, Side, Trade
-from market.rules import ClearingContext, get_rule
 from market.settlement import WH_PER_KWH
-from market.ties import make_lottery
-from market.times import compute_times
-from market.views import get_book
-from node.core import ChainNode
-from node.events import Action, Broadcast, Event, SetTimer, StartSealing, TimerFired, TransactionsSubmitted
+from market.trading.clearing_rules import ClearingContext, get_rule
+from market.trading.contract import TradeIntention
+from market.trading.ties import make_lottery
+from market.trading.times import compute_times
+from market.trading.views import get_book
+from node.chain.events import Action, Broadcast, Event, SetTimer, StartSealing, TimerFired, TransactionsSubmitted
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 _RESEAL = "reseal"
 _EARLY_PPM = 500_000  # of a period before the gate: when it places the offer that anybody would

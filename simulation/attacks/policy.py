@@ -6,8 +6,8 @@ from collections.abc import Callable
 from random import Random
 from typing import TypeAlias
 
-from node.core import ChainNode
-from node.events import Action, Event
+from node.chain.events import Action, Event
+from node.chain.node import ChainNode
 
 
 class Policy:

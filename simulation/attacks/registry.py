@@ -13,7 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ledger.errors import BadAttackSetting, UnknownAttack
-from node.core import ChainNode
+from node.chain.node import ChainNode
 from simulation.attacks.double_spend import DoubleSpend, DoubleSpendSettings
 from simulation.attacks.eclipse import Eclipse, EclipseSettings
 from simulation.attacks.equivocation import EquivocationSettings, Equivocator
@@ -24,7 +24,7 @@ from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
 from simulation.attacks.spam import Spammer, SpamSettings
 from simulation.attacks.timestamps import TimeLiar, TimestampSettings
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

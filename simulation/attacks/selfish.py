@@ -9,10 +9,10 @@ from random import Random
 
 from pydantic import Field
 
-from node.core import ChainNode
-from node.events import Action
+from node.chain.events import Action
+from node.chain.node import ChainNode
 from simulation.attacks.two_faced import TwoFaced
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 
 class SelfishSettings(Settings):

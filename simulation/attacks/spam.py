@@ -16,11 +16,11 @@ from ledger.accounts import get_account
 from ledger.codec import encode
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction, make_transaction
-from node import messages as wire
-from node.core import ChainNode
-from node.events import Action, Broadcast, Event, MessageReceived, Send, SetTimer, Started, TimerFired
+from node.chain import messages as wire
+from node.chain.events import Action, Broadcast, Event, MessageReceived, Send, SetTimer, Started, TimerFired
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 _TIMER = "spam"
 _AHEAD = 1_000  # sequences ahead of the chain's; mempools take 1 024

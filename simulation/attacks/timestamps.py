@@ -10,10 +10,10 @@ from typing import Literal
 
 from pydantic import Field
 
-from node.core import ChainNode
-from node.events import Action, Event, SealFound, SetTimer, StartSealing, TimerFired
+from node.chain.events import Action, Event, SealFound, SetTimer, StartSealing, TimerFired
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.scenario import Settings
+from simulation.experiments.scenario import Settings
 
 _RESEAL = "reseal"
 

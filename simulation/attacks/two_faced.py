@@ -15,9 +15,8 @@ from typing import ClassVar
 from ledger.chain import Entry
 from ledger.codec import encode
 from ledger.store import MemoryStore
-from node import messages as wire
-from node.core import ChainNode
-from node.events import (
+from node.chain import messages as wire
+from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
@@ -36,6 +35,7 @@ from node.events import (
     StopSealing,
     TimerFired,
 )
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
 
 _SECRET = "secret/"  # before the names of the secret core's timers

@@ -9,9 +9,7 @@ from typing import Any, Literal, Self, cast
 from pydantic import Field, model_validator
 
 from simulation.attacks.long_range import LongRange, LongRangeSettings
-from simulation.links import Constant, Links
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     TAU_UPT,
@@ -21,8 +19,10 @@ from simulation.scenarios.networks import (
     make_attack_network,
     run_while,
 )
-from simulation.standing import StandingWorld, compute_n_diff_for
-from simulation.theory import naive_work_give_up, poca_shares
+from simulation.theory.formulas import naive_work_give_up, poca_shares
+from simulation.world.given_credit import StandingWorld, compute_n_diff_for
+from simulation.world.links import Constant, Links
+from simulation.world.recorder import Recorder
 
 _BEST_UPT = 100_000_000
 _HASHES_PER_S = 10_000

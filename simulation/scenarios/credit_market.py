@@ -13,21 +13,21 @@ from typing import cast
 from pydantic import Field
 
 from consensus.contracts import compute_quorum
-from consensus.credit_target import compute_n_diff_limit
+from consensus.poca.credit_target import compute_n_diff_limit
 from ledger.accounts import get_sealers
 from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, sign_act
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
-from market.credit import CreditRecord, weigh_delivery
-from simulation.dealing import POSITION, Dealer, make_clock
-from simulation.links import Constant, Links
-from simulation.networks import CAPACITY_WH, Network, compute_n_diff, key_of, make_network
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from market.credit.score import CreditRecord, weigh_delivery
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import INTERVAL_MS, count_canonical, end_film, run_while
-from simulation.theory import poca_shares
-from simulation.world import World
+from simulation.theory.formulas import poca_shares
+from simulation.world.links import Constant, Links
+from simulation.world.networks import CAPACITY_WH, Network, compute_n_diff, key_of, make_network
+from simulation.world.recorder import Recorder
+from simulation.world.trader_script import POSITION, Dealer, make_clock
+from simulation.world.world import World
 
 _POINT = 1_000_000
 _HONEST = ("h0", "h1", "h2")

@@ -8,11 +8,11 @@ from typing import Literal, cast
 
 from pydantic import Field
 
-from consensus.eligibility import Eligibility, eligibility_for
+from consensus.poca.eligibility import Eligibility, eligibility_for
 from ledger.hashing import ADDRESS_SIZE, sha256
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.races import PocaRace, get_montecarlo
-from simulation.theory import double_spend_strict, poca_shares
+from simulation.theory.formulas import double_spend_strict, poca_shares
 
 _DENSITY = 32  # attempts, or timestamps, that a member's block takes on average
 

@@ -8,14 +8,14 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
-from simulation.gossip import name_neighbours
-from simulation.invariants import Invariants
-from simulation.link_files import packaged_links
-from simulation.market_day import CLOCK, GRID, MarketDay
-from simulation.networks import Network, make_consensus, make_network
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Trial, Value, trial_command
-from simulation.world import World, open_worlds
+from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, Value, trial_command
+from simulation.world.gossip_only import name_neighbours
+from simulation.world.invariants import Invariants
+from simulation.world.link_files import packaged_links
+from simulation.world.market_script import CLOCK, GRID, MarketDay
+from simulation.world.networks import Network, make_consensus, make_network
+from simulation.world.recorder import Recorder
+from simulation.world.world import World, open_worlds
 
 _HASHES_PER_S = 1_000_000  # of all sealers together
 

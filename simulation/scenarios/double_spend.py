@@ -9,8 +9,7 @@ from pydantic import Field
 
 from ledger.transaction import Transaction
 from simulation.attacks.double_spend import DoubleSpend, DoubleSpendSettings
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -23,8 +22,9 @@ from simulation.scenarios.networks import (
     pay,
     run_while,
 )
-from simulation.theory import double_spend_give_up, double_spend_strict_give_up
-from simulation.world import World
+from simulation.theory.formulas import double_spend_give_up, double_spend_strict_give_up
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 _LIMIT = 10_000  # intervals
 _MERCHANT = "h0"

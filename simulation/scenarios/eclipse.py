@@ -9,10 +9,9 @@ from typing import Literal, cast
 from pydantic import Field
 
 from ledger.transaction import Transaction
-from node.core import ChainNode
+from node.chain.node import ChainNode
 from simulation.attacks.eclipse import Eclipse, EclipseSettings
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -24,6 +23,7 @@ from simulation.scenarios.networks import (
     pay,
     run_while,
 )
+from simulation.world.recorder import Recorder
 
 _HONEST = ("h0", "h1", "h2")
 _WARM_UP = 50  # intervals at most until the branches part

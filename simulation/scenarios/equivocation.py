@@ -11,8 +11,7 @@ from ledger.accounts import get_account
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from simulation.attacks.equivocation import Equivocator
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     TAU_UPT,
@@ -23,7 +22,8 @@ from simulation.scenarios.networks import (
     make_attack_network,
     open_world,
 )
-from simulation.theory import poca_shares
+from simulation.theory.formulas import poca_shares
+from simulation.world.recorder import Recorder
 
 
 class EquivocationWorld(Settings):

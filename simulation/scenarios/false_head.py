@@ -8,9 +8,9 @@ from typing import Literal, cast
 from pydantic import Field
 
 from simulation.attacks.false_head import FalseHead, FalseHeadKind, FalseHeadSettings
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Trial
 from simulation.scenarios.networks import INTERVAL_MS, Attacker, end_film, make_attack_network, open_world, pay
+from simulation.world.recorder import Recorder
 
 _HONEST = ("h0", "h1", "h2")
 _SLOT_BLOCKS = 5

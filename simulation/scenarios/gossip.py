@@ -8,10 +8,10 @@ from typing import Literal, cast
 
 from pydantic import Field, model_validator
 
-from simulation.gossip import GossipNetwork, Graph, compute_blind_ms, make_complete, make_neighbours
-from simulation.link_files import packaged_links
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
-from simulation.theory import stale_fraction_of_miners, stale_probability
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.theory.formulas import stale_fraction_of_miners, stale_probability
+from simulation.world.gossip_only import GossipNetwork, Graph, compute_blind_ms, make_complete, make_neighbours
+from simulation.world.link_files import packaged_links
 
 _SETTLING = 1_000_000_007  # the seed of the graph: one graph for all trials, so that D is the same in all
 

@@ -14,18 +14,14 @@ from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
-from market.contracts import TradeIntention
-from market.gates import VOID
 from market.orders import Side
-from market.times import compute_times
-from market.views import get_book, get_gate
-from node.core import ChainNode
+from market.trading.contract import TradeIntention
+from market.trading.gates import VOID
+from market.trading.times import compute_times
+from market.trading.views import get_book, get_gate
+from node.chain.node import ChainNode
 from simulation.attacks.last_look import LastLook, LastLookSettings, clear, measure_profit
-from simulation.dealing import make_clock
-from simulation.link_files import packaged_links
-from simulation.links import Constant, Links
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -34,7 +30,11 @@ from simulation.scenarios.networks import (
     make_attack_network,
     open_world,
 )
-from simulation.world import World
+from simulation.world.link_files import packaged_links
+from simulation.world.links import Constant, Links
+from simulation.world.recorder import Recorder
+from simulation.world.trader_script import make_clock
+from simulation.world.world import World
 
 _FIRST = 3  # the first period that is traded in
 _AFTER = 6  # intervals after a deadline, when the period is void if it is

@@ -12,14 +12,14 @@ from ledger.genesis import Authority, Genesis
 from ledger.membership import sign_act
 from ledger.snapshot import get_snapshot
 from ledger.transaction import make_transaction
-from node.anchor import Anchor
-from node.core import ChainNode
+from node.chain.node import ChainNode
+from node.chain.trusted_block import Anchor
 from simulation.attacks.long_range import LongRange, LongRangeSettings
-from simulation.networks import Network, key_of
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import INTERVAL_MS, Attacker, end_film, make_attack_network, open_world, run_while
-from simulation.world import World
+from simulation.world.networks import Network, key_of
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 _HONEST = ("h0", "h1", "h2")
 _CHAIR = key_of("chair")

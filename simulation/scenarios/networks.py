@@ -10,14 +10,14 @@ from typing import Any, Generic, Literal, TypeVar
 from ledger.params import ConsensusParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
-from node.core import ChainNode
+from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
-from simulation.links import Links
-from simulation.networks import Network, compute_n_diff, make_network
-from simulation.recording import Recorder
-from simulation.replay import Replay
-from simulation.scenario import Settings
-from simulation.world import World
+from simulation.experiments.scenario import Settings
+from simulation.recording import Replay
+from simulation.world.links import Links
+from simulation.world.networks import Network, compute_n_diff, make_network
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 INTERVAL_MS = 10_000
 _HASHES_PER_S = 10_000  # of all peers together

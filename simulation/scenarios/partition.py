@@ -8,9 +8,9 @@ from typing import cast
 
 from pydantic import Field
 
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import INTERVAL_MS, end_film, find_depth, make_attack_network, open_world, pay
+from simulation.world.recorder import Recorder
 
 _MEMBERS = 4
 _QUORUM = _MEMBERS - (_MEMBERS - 1) // 3

@@ -1,4 +1,4 @@
-"""Races without a network: what has a closed form, drawn by `simulation.montecarlo`. The cheapest scenarios."""
+"""Races without a network: what has a closed form, drawn by `simulation.theory.montecarlo`. The cheapest scenarios."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from typing import Literal, Self, TypeVar, cast
 from pydantic import Field, model_validator
 
 from ledger.errors import MissingExtra
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
-from simulation.theory import (
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.theory.formulas import (
     double_spend_exact,
     double_spend_give_up,
     double_spend_strict,
@@ -29,7 +29,7 @@ S = TypeVar("S", bound=Settings)
 def get_montecarlo() -> ModuleType:
     """The races, imported when one is run. Raises `MissingExtra` without numpy."""
     try:
-        return import_module("simulation.montecarlo")
+        return import_module("simulation.theory.montecarlo")
     except ModuleNotFoundError:
         raise MissingExtra(what="a race", package="numpy") from None
 

@@ -9,9 +9,7 @@ from typing import cast
 from pydantic import Field
 
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
-from simulation.links import Constant, Links
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.credit_forks import open_standing_world
 from simulation.scenarios.networks import (
     INTERVAL_MS,
@@ -25,8 +23,10 @@ from simulation.scenarios.networks import (
     open_world,
     run_while,
 )
-from simulation.theory import selfish_revenue
-from simulation.world import World
+from simulation.theory.formulas import selfish_revenue
+from simulation.world.links import Constant, Links
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 _HONEST_UPT = 90_000_000
 _NEVER = 10**6  # intervals, more than any trial lasts: no relief

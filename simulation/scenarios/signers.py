@@ -14,8 +14,8 @@ from consensus.quorum import QuorumCertificate, Statement, VoteTally, checkpoint
 from ledger.hashing import sha256
 from ledger.sealers import Voters
 from ledger.signatures import SigningKey
-from simulation.networks import key_of
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.world.networks import key_of
 
 _CHAIN_ID, _LEFT, _RIGHT = (sha256(text) for text in (b"signers", b"left", b"right"))
 

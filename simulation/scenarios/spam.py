@@ -9,8 +9,7 @@ from pydantic import Field
 
 from ledger.signatures import SigningKey
 from simulation.attacks.spam import Spammer, SpamSettings
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -20,7 +19,8 @@ from simulation.scenarios.networks import (
     open_world,
     pay,
 )
-from simulation.world import World
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 _HONEST = 3
 _IN_TIME = 3  # blocks within which a transaction should stand in one

@@ -8,12 +8,11 @@ from typing import Literal, cast
 from pydantic import Field
 
 from consensus.engine import Ancestry, Engine
-from consensus.retarget import MAX_DEVIATION_INTERVALS
+from consensus.poca.retarget import MAX_DEVIATION_INTERVALS
 from ledger.chain import Entry
 from ledger.snapshot import Snapshot
 from simulation.attacks.timestamps import TimeLiar, TimestampSettings
-from simulation.recording import Recorder
-from simulation.scenario import Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -23,8 +22,9 @@ from simulation.scenarios.networks import (
     make_attack_network,
     open_world,
 )
-from simulation.sealing import DrawnEngine
-from simulation.world import World
+from simulation.world.recorder import Recorder
+from simulation.world.sealing import DrawnEngine
+from simulation.world.world import World
 
 _WARM_UP = 50  # intervals that do not count
 

@@ -15,8 +15,8 @@ from pathlib import Path
 
 from ledger.errors import GridmeritError, RemoteFailed, RemoteNotFound, Unreachable
 from ledger.transaction import Transaction, make_transaction
-from node.client import Client
-from node.keystore import load_key, load_passphrase
+from node.api.client import Client
+from node.credentials.keystore import load_key, load_passphrase
 
 _CHAIN = "jy1"
 _LIFETIME_BLOCKS = 5_000

@@ -10,9 +10,9 @@ from dataclasses import replace
 import pytest
 
 from consensus.contracts import consensus_handlers
-from consensus.eligibility import eligibility_for
 from consensus.engine import Weighed
-from consensus.poca import PocaEngine
+from consensus.poca.eligibility import eligibility_for
+from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.seal import search
 from ledger.accounts import get_account, put_account

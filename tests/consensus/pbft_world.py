@@ -18,10 +18,8 @@ from functools import cache, partial
 from itertools import count
 from random import Random
 
-from consensus.pbft import Pbft, Timeouts
-from consensus.pbft_committee import Committee, check_double_ballot
-from consensus.pbft_effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
-from consensus.pbft_messages import (
+from consensus.pbft.effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
+from consensus.pbft.messages import (
     Prepare,
     PreparedCertificate,
     PrePrepare,
@@ -37,7 +35,9 @@ from consensus.pbft_messages import (
     sign_view_change,
     view_of,
 )
-from consensus.pbft_record import PbftRecord
+from consensus.pbft.record import PbftRecord
+from consensus.pbft.replica import Pbft, Timeouts
+from consensus.pbft.validators import Committee, check_double_ballot
 from consensus.quorum import (
     DoubleVote,
     QuorumCertificate,

@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 from consensus.checkpoints import Checkpoints
 from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION
 from consensus.evidence import Equivocation
-from consensus.guard import GuardRecord
 from consensus.quorum import DoubleVote, QuorumCertificate, checkpoint_quorum
+from consensus.signing_record import GuardRecord
 from ledger.checkpoints import (
     get_certified_height,
     get_checkpoints,

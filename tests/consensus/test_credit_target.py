@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from mpmath import mp
 
-from consensus.credit_target import (
+from consensus.poca.credit_target import (
     MAX_TARGET,
     compute_n_diff_limit,
     compute_shares,

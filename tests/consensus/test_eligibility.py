@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.credit_target import MAX_TARGET, compute_target
-from consensus.eligibility import Poca, Stake, Work, eligibility_for
+from consensus.poca.credit_target import MAX_TARGET, compute_target
+from consensus.poca.eligibility import Poca, Stake, Work, eligibility_for
 
 POINT = 1_000_000
 ROOT = bytes(range(32))

@@ -7,9 +7,9 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from consensus.guard import VOID, GuardRecord
-from consensus.pbft_record import PbftRecord
+from consensus.pbft.record import PbftRecord
 from consensus.quorum import Statement
+from consensus.signing_record import VOID, GuardRecord
 from ledger.codec import decode, encode
 from ledger.errors import TooLarge, WrongShape
 

@@ -4,11 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.pbft import Pbft, Timeouts
-from consensus.pbft_committee import DoubleBallot
-from consensus.pbft_effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
-from consensus.pbft_heights import CERTIFICATES_KEPT, HEIGHTS_AHEAD
-from consensus.pbft_messages import (
+from consensus.pbft.effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
+from consensus.pbft.messages import (
     Prepare,
     PreparedCertificate,
     PrePrepare,
@@ -21,7 +18,10 @@ from consensus.pbft_messages import (
     sign_prepare,
     sign_view_change,
 )
-from consensus.pbft_record import PbftRecord
+from consensus.pbft.record import PbftRecord
+from consensus.pbft.replica import Pbft, Timeouts
+from consensus.pbft.validators import DoubleBallot
+from consensus.pbft.watermarks import CERTIFICATES_KEPT, HEIGHTS_AHEAD
 from consensus.quorum import DoubleVote, Statement, Vote, pbft_quorum, sign_statement, verify_certificate
 from ledger.errors import (
     InvalidSignature,

@@ -7,8 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.pbft_committee import Committee, DoubleBallot, build_double_ballot, check_double_ballot, check_message
-from consensus.pbft_messages import (
+from consensus.pbft.messages import (
     MAX_VIEW,
     Prepare,
     PreparedCertificate,
@@ -25,7 +24,8 @@ from consensus.pbft_messages import (
     sign_view_change,
     view_of,
 )
-from consensus.pbft_record import PbftRecord
+from consensus.pbft.record import PbftRecord
+from consensus.pbft.validators import Committee, DoubleBallot, build_double_ballot, check_double_ballot, check_message
 from consensus.quorum import MAX_SIGNERS, Statement, sign_statement
 from ledger.codec import decode, encode
 from ledger.errors import (

@@ -6,9 +6,9 @@ from itertools import product
 import pytest
 from pbft_world import Violation, Weather, World, run_seed
 
-import consensus.pbft_committee
-from consensus.pbft import Pbft
-from consensus.pbft_committee import Committee
+import consensus.pbft.validators
+from consensus.pbft.replica import Pbft
+from consensus.pbft.validators import Committee
 from consensus.quorum import verify_signatures
 
 SEEDS, CHUNK = 520, 40

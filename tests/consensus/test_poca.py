@@ -7,10 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from consensus.credit_target import MAX_TARGET, compute_n_diff_limit, compute_target, compute_weight
 from consensus.engine import Weighed
-from consensus.poca import check_params
-from consensus.retarget import block_work, compute_next_base, rescale
+from consensus.poca.credit_target import MAX_TARGET, compute_n_diff_limit, compute_target, compute_weight
+from consensus.poca.engine import check_params
+from consensus.poca.retarget import block_work, compute_next_base, rescale
 from ledger.chain import Entry
 from ledger.errors import (
     BadParameters,

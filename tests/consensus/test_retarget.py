@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.credit_target import compute_target, compute_weight
-from consensus.retarget import (
+from consensus.poca.credit_target import compute_target, compute_weight
+from consensus.poca.retarget import (
     MAX_N_DIFF,
     MAX_RELIEF_STEPS,
     block_work,

@@ -21,10 +21,10 @@ from ledger.params import ChainParams, LedgerParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.state import State
 from ledger.transaction import Transaction, make_transaction
-from market.contracts import TradeIntention, market_handlers, market_hooks, market_routes
-from market.gates import Gate, get_gate
 from market.orders import Side
-from market.period import PeriodTimes, compute_times
+from market.trading.contract import TradeIntention, market_handlers, market_hooks, market_routes
+from market.trading.gates import Gate, get_gate
+from market.trading.period import PeriodTimes, compute_times
 
 PERIOD = 10  # the delivery period that tests trade in unless they say otherwise
 PERIOD_MS = 1_000

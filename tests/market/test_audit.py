@@ -5,8 +5,8 @@ import pytest
 from ledger.membership import sign_act
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey
-from market.gates import ACCEPTED, CERTIFIED, NO_COUNTERSIGNATURE, SETTLED, VOID
-from market.period import is_countersigned
+from market.trading.gates import ACCEPTED, CERTIFIED, NO_COUNTERSIGNATURE, SETTLED, VOID
+from market.trading.period import is_countersigned
 
 PERIOD = 10
 CHAIRS = tuple(SigningKey(name.encode().ljust(32, b".")) for name in ("chair-1", "chair-2", "chair-3"))

@@ -2,10 +2,10 @@
 
 import pytest
 
-from market.contracts import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
-from market.gates import CERTIFIED
 from market.orders import Order, Side
-from market.views import get_best, get_book, live_periods
+from market.trading.contract import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
+from market.trading.gates import CERTIFIED
+from market.trading.views import get_best, get_book, live_periods
 
 PERIOD = 10
 KWH = 1_000

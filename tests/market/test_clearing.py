@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.clearing import BAND_ORDERS, best_prices, match_price_time
 from market.orders import Order, Side, Trade
+from market.trading.clearing import BAND_ORDERS, best_prices, match_price_time
 
 ANN, BEN, EVE = (bytes([letter]) * 20 for letter in b"abe")
 

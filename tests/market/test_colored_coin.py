@@ -16,7 +16,7 @@ from ledger.errors import (
     UnknownLabel,
     WrongShape,
 )
-from market.colored_coin import (
+from market.credit.colored_coin import (
     DUST_SAT,
     CoinOutput,
     Label,

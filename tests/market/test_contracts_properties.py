@@ -7,9 +7,9 @@ from collections import defaultdict
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.gates import OPEN
 from market.orders import Side
-from market.views import get_settlement, get_trades, live_periods
+from market.trading.gates import OPEN
+from market.trading.views import get_settlement, get_trades, live_periods
 
 PERIOD = 10  # the first one traded
 PERIOD_MS = 1_000

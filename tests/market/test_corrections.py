@@ -7,10 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.overlay import Overlay
-from market.delivery import SettledTrade
-from market.gates import LAPSED, SETTLED
 from market.metering import Reading, get_readings
-from market.views import get_settlement
+from market.trading.gates import LAPSED, SETTLED
+from market.trading.period_settlement import SettledTrade
+from market.trading.views import get_settlement
 
 PERIOD = 10
 PERIOD_MS = 1_000

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.accounts import Account
 from ledger.errors import EmptyContract
 from ledger.params import MarketParams
-from market.credit import (
+from market.credit.score import (
     FULL_CREDIT_UPT,
     CreditRecord,
     add_score,

@@ -17,8 +17,7 @@ from ledger.params import ChainParams
 from ledger.signatures import SigningKey
 from ledger.state import State, verify_state_proof
 from ledger.transaction import Transaction, make_transaction
-from market.colored_coin import DUST_SAT, CoinOutput, Label, OutPoint, choose_padding_code, make_sequence, padding
-from market.credit_assets import (
+from market.credit.assets import (
     MAX_INPUTS,
     MAX_ISSUED,
     MAX_MOVED,
@@ -33,6 +32,15 @@ from market.credit_assets import (
     get_coins,
     get_holding,
     issue_assessment,
+)
+from market.credit.colored_coin import (
+    DUST_SAT,
+    CoinOutput,
+    Label,
+    OutPoint,
+    choose_padding_code,
+    make_sequence,
+    padding,
 )
 from market.orders import Side
 

@@ -21,9 +21,8 @@ from ledger.params import ChainParams, LedgerParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.snapshot import get_snapshot
 from ledger.state import verify_state_proof
-from market.credit import add_penalty, add_score, assess_delivery, running_credit
-from market.credit_assets import Assessment, get_coins
-from market.credit_index import (
+from market.credit.assets import Assessment, get_coins
+from market.credit.contract import (
     RETAINED_DIGESTS,
     Digest,
     credit_handlers,
@@ -33,6 +32,7 @@ from market.credit_index import (
     get_indexed,
     receive_credit,
 )
+from market.credit.score import add_penalty, add_score, assess_delivery, running_credit
 from market.orders import Side
 
 KWH = 1_000

@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.params import Area, Line, SchedulingParams
-from market.feeder import (
+from market.scheduling.feeder import (
     Direction,
     Feeder,
     LinePlan,
@@ -24,7 +24,7 @@ from market.feeder import (
     compute_flows,
     derive_quotas,
 )
-from market.trades import Curtailment
+from market.trading.trades import Curtailment
 
 KWH = 1_000
 UP, DOWN = Direction.UP, Direction.DOWN

@@ -6,7 +6,7 @@ from ledger.codec import encode
 from ledger.errors import Malformed
 from ledger.overlay import Overlay
 from ledger.state import State
-from market.gates import (
+from market.trading.gates import (
     ACCEPTED,
     LAPSED,
     NO_VERDICT,

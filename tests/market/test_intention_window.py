@@ -4,8 +4,8 @@ import pytest
 
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, Line, SchedulingParams
-from market.times import compute_orders_end
-from market.views import get_book, get_completion, get_orders_end
+from market.trading.times import compute_orders_end
+from market.trading.views import get_book, get_completion, get_orders_end
 
 GENESIS_MS = 1_700_000_000_000
 PERIOD = 10

@@ -8,7 +8,8 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from ledger.params import MatchingWeights
-from market.matching_weight import (
+from market.orders import Order, Side
+from market.trading.matching_weight import (
     TABLE_1,
     Candidate,
     Parameters,
@@ -18,7 +19,6 @@ from market.matching_weight import (
     normalise,
     rank,
 )
-from market.orders import Order, Side
 
 ANN = b"a" * 20
 

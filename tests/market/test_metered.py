@@ -3,11 +3,11 @@
 import pytest
 
 from ledger.overlay import Overlay
-from market.contracts import MAX_ENERGY_WH, market_handlers, market_hooks, market_routes
-from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import ACCEPTED, CERTIFIED, LAPSED, SETTLED, UNMETERED, VOID
 from market.metering import get_readings
-from market.views import get_settlement, live_periods
+from market.trading.contract import MAX_ENERGY_WH, market_handlers, market_hooks, market_routes
+from market.trading.gates import ACCEPTED, CERTIFIED, LAPSED, SETTLED, UNMETERED, VOID
+from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.views import get_settlement, live_periods
 
 PERIOD = 10
 KWH = 1_000

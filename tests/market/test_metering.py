@@ -3,9 +3,9 @@
 import pytest
 
 from ledger.overlay import Overlay
-from market.contracts import MAX_ENERGY_WH
 from market.metering import Reading, get_readings
-from market.views import get_settlement, live_periods
+from market.trading.contract import MAX_ENERGY_WH
+from market.trading.views import get_settlement, live_periods
 
 PERIOD = 10
 KWH = 1_000

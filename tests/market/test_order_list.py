@@ -3,9 +3,9 @@
 import pytest
 
 from ledger.errors import BadOrders
-from market.matching_weight import Candidate
-from market.order_list import OPTIONAL_COLUMNS, parse_orders
 from market.orders import Order, Side
+from market.trading.matching_weight import Candidate
+from market.trading.order_list import OPTIONAL_COLUMNS, parse_orders
 
 HEAD = "owner,side,price_yuan_per_kwh,volume_kwh"
 ANN, BEN = bytes(20), bytes(19) + b"\1"
@@ -76,6 +76,6 @@ def test_an_error_names_the_line_and_what_is_wanted(text, line, what, want):
 
 
 def test_a_list_has_an_end(monkeypatch):
-    monkeypatch.setattr("market.order_list.MAX_ORDERS", 2)
+    monkeypatch.setattr("market.trading.order_list.MAX_ORDERS", 2)
     with pytest.raises(BadOrders, match="line 4: orders"):
         parse(f"{HEAD}\n" + "ann,bid,0.5,1\n" * 3)

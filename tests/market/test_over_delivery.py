@@ -7,9 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.params import Area, Line, MarketParams, SchedulingParams
-from market.feeder import Feeder, LinePlan, ListedTrade, check_executability, compute_flows, derive_quotas
+from market.scheduling.feeder import Feeder, LinePlan, ListedTrade, check_executability, compute_flows, derive_quotas
 from market.settlement import allow_over_delivery, settle_trade, settle_with_grid
-from market.views import get_settlement
+from market.trading.views import get_settlement
 
 PERIOD = 10
 KWH = 1_000

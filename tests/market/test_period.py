@@ -8,11 +8,11 @@ from ledger.checkpoints import Checkpoint, mark_certified
 from ledger.errors import InvalidProof, UnknownTrade
 from ledger.merkle import EMPTY_ROOT, verify_inclusion
 from ledger.overlay import Overlay
-from market.delivery import SettledTrade, SettledWithGrid
-from market.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
-from market.period import compute_times
-from market.trades import TradeRecord, decode_trade_leaf
-from market.views import get_book, get_settlement, get_trades, live_periods, prove_trade
+from market.trading.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
+from market.trading.period import compute_times
+from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.trades import TradeRecord, decode_trade_leaf
+from market.trading.views import get_book, get_settlement, get_trades, live_periods, prove_trade
 
 PERIOD = 10
 KWH = 1_000

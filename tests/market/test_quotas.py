@@ -8,9 +8,9 @@ from hypothesis import strategies as st
 
 from ledger.params import MatchingWeights
 from market.orders import Order, Side
-from market.quotas import MAX_WHEELING_UYUAN_PER_KWH, Quota, trim_to_quotas
-from market.ties import Lots
-from market.views import get_book, get_quota, get_trades, live_periods
+from market.trading.quotas import MAX_WHEELING_UYUAN_PER_KWH, Quota, trim_to_quotas
+from market.trading.ties import Lots
+from market.trading.views import get_book, get_quota, get_trades, live_periods
 
 PERIOD = 10
 KWH = 1_000

@@ -8,15 +8,8 @@ from pydantic import ValidationError
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from ledger.state import State
-from market.period_index import add_live_period, close_period, get_live_periods, is_closed
-from market.views import (
-    get_curtailments,
-    get_gate,
-    get_quota,
-    get_settlement,
-    get_trades,
-    live_periods,
-)
+from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
+from market.trading.views import get_curtailments, get_gate, get_quota, get_settlement, get_trades, live_periods
 
 KWH = 1_000
 RETAINED = 3

@@ -9,9 +9,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.errors import UnknownRule
-from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from market.rules import RULES, ClearingContext, assess_trades, compare_rules, get_rule
+from market.trading.clearing import match_price_time
+from market.trading.clearing_rules import RULES, ClearingContext, assess_trades, compare_rules, get_rule
 
 ANN, BEN, CLEO, EVE = (bytes([letter]) * 20 for letter in b"abce")
 PLAIN = ClearingContext()

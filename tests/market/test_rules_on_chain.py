@@ -8,12 +8,12 @@ from ledger.codec import encode
 from ledger.errors import Malformed
 from ledger.merkle import verify_inclusion
 from ledger.params import MarketParams, MatchingWeights
-from market.gates import SETTLED
-from market.matching_weight import Candidate, Parameters, weigh_book
 from market.orders import Order, Side
-from market.rules import RULES, is_by_merit
-from market.trades import Match, Party, TradeRecord, decode_trade_leaf, encode_trade_leaf
-from market.views import get_book, get_candidates, get_settlement, get_trades, prove_trade
+from market.trading.clearing_rules import RULES, is_by_merit
+from market.trading.gates import SETTLED
+from market.trading.matching_weight import Candidate, Parameters, weigh_book
+from market.trading.trades import Match, Party, TradeRecord, decode_trade_leaf, encode_trade_leaf
+from market.trading.views import get_book, get_candidates, get_settlement, get_trades, prove_trade
 
 PERIOD = 10
 KWH = 1_000

@@ -5,9 +5,9 @@ from __future__ import annotations
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.gates import ACCEPTED, LAPSED, SETTLED, VOID
 from market.orders import Side
-from market.views import get_binding_trades, get_quota, get_settlement, get_trades, live_periods
+from market.trading.gates import ACCEPTED, LAPSED, SETTLED, VOID
+from market.trading.views import get_binding_trades, get_quota, get_settlement, get_trades, live_periods
 
 PERIOD = 10
 POSITIONS = {"carol": "north", "paul": "north", "rosa": "south", "chen": "south", "pia": "south"}

@@ -27,9 +27,8 @@ from ledger.params import Area, ChainParams, LedgerParams, Line, MarketParams, S
 from ledger.signatures import SigningKey
 from ledger.state import State
 from ledger.transaction import make_transaction
-from market.feeder import LinePlan, LineQuota
 from market.metering import MAX_ENERGY_WH
-from market.scheduling import (
+from market.scheduling.contract import (
     PLANNED_AHEAD,
     SchedulingTimes,
     compute_scheduling_times,
@@ -37,7 +36,8 @@ from market.scheduling import (
     scheduling_hooks,
     scheduling_routes,
 )
-from market.scheduling_records import (
+from market.scheduling.feeder import LinePlan, LineQuota
+from market.scheduling.records import (
     RETAINED,
     ActualTransaction,
     BilateralContract,
@@ -45,7 +45,7 @@ from market.scheduling_records import (
     encode_actual_leaf,
     encode_contract_leaf,
 )
-from market.scheduling_views import (
+from market.scheduling.views import (
     get_actual_block,
     get_actuals,
     get_contracts,
@@ -55,7 +55,7 @@ from market.scheduling_views import (
     get_verdict,
     live_periods,
 )
-from market.trades import Curtailment, TradeRecord
+from market.trading.trades import Curtailment, TradeRecord
 
 KWH = 1_000
 PERIOD = 10  # the delivery period of every test that does not say otherwise

@@ -9,10 +9,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from market.rules import RULES, ClearingContext, get_rule
-from market.ties import Lots, make_lottery
+from market.trading.clearing import match_price_time
+from market.trading.clearing_rules import RULES, ClearingContext, get_rule
+from market.trading.ties import Lots, make_lottery
 
 ANN, BEN, CLEO, DAN, EVE, FAY, GUS = (bytes([letter]) * 20 for letter in b"abcdefg")
 SELLERS = (BEN, CLEO, DAN, EVE, FAY)

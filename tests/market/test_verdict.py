@@ -2,9 +2,9 @@
 
 import pytest
 
-from market.gates import ACCEPTED, CERTIFIED, NO_CERTIFICATE, NO_VERDICT, OPEN, VOID
-from market.trades import Curtailment, TradeRecord
-from market.views import get_binding_trades, get_curtailments, get_gate, get_trades, prove_trade
+from market.trading.gates import ACCEPTED, CERTIFIED, NO_CERTIFICATE, NO_VERDICT, OPEN, VOID
+from market.trading.trades import Curtailment, TradeRecord
+from market.trading.views import get_binding_trades, get_curtailments, get_gate, get_trades, prove_trade
 
 PERIOD = 10
 KWH = 1_000

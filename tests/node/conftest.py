@@ -13,20 +13,20 @@ from typing import Any, Literal
 
 import pytest
 
+from gridmerit import main as cli
+from gridmerit.network.make import calibrate, find_free_ports, measure_nonces_per_s
 from ledger.codec import Value, encode
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey, signing_digest
 from ledger.transaction import Transaction, make_transaction
-from node import cli
-from node.certificates import DAY_MS, Subject, issue, make_ca
-from node.clock import now_ms
+from node.chain.messages import SESSION_BYTES, Message, seal_batch
 from node.config import NodeConfig, save_genesis
-from node.host import ChainHost
-from node.keystore import save_key, save_passphrase
-from node.messages import SESSION_BYTES, Message, seal_batch
-from node.network import calibrate, find_free_ports, measure_nonces_per_s
+from node.credentials.certificates import DAY_MS, Subject, issue, make_ca
+from node.credentials.keystore import save_key, save_passphrase
+from node.driver.chain_driver import ChainHost
 from node.runtime import Runtime
+from node.system.clock import now_ms
 
 CHAIN = "jy1"
 SIBLINGS = {

@@ -10,12 +10,12 @@ from dataclasses import replace
 from pathlib import Path
 from random import Random
 
+from gridmerit.commands.start import run_node
 from ledger.block import Block
 from ledger.codec import encode
-from node import messages as wire
-from node.commands.start import run_node
-from node.core import ChainNode
-from node.events import Action, Broadcast, Event, SetTimer, TimerFired
+from node.chain import messages as wire
+from node.chain.events import Action, Broadcast, Event, SetTimer, TimerFired
+from node.chain.node import ChainNode
 from simulation.attacks.equivocation import Equivocator
 
 _TIMER, _EVERY_MS = "flush", 200

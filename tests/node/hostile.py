@@ -27,8 +27,8 @@ from liars import LIARS, READY, Liar
 from mishaps import MISHAPS
 from stage import Seen, Stage, Unfit, Window, build_network, open_stage
 
-from node.answers import NodeStatus
-from node.processes import stop_nodes
+from gridmerit.network.processes import stop_nodes
+from node.queries.answers import NodeStatus
 
 HERE = Path(__file__).resolve().parent
 KEPT_PPM = 800_000

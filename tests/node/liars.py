@@ -26,14 +26,9 @@ import aiohttp
 from aiohttp import web
 from stage import CHAIN, Program, Stage, run_script
 
-from node.certificates import name_of_key
-from node.client import Client
-from node.clock import now_ms
-from node.config import load_config, load_genesis
-from node.keystore import load_key, load_passphrase
-from node.listener import Listener
-from node.logs import get_logger
-from node.messages import (
+from gridmerit.network.make import Network, load_network
+from node.api.client import Client
+from node.chain.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
     MAX_BLOCKS,
@@ -45,9 +40,14 @@ from node.messages import (
     Relay,
     Transactions,
 )
-from node.network import Network, load_network
-from node.outbox import Outbox, OutQueue, Remote
-from node.tls import make_client_context, make_server_context
+from node.config import load_config, load_genesis
+from node.credentials.certificates import name_of_key
+from node.credentials.keystore import load_key, load_passphrase
+from node.credentials.tls import make_client_context, make_server_context
+from node.peer.send_queue import Outbox, OutQueue, Remote
+from node.system.clock import now_ms
+from node.system.http_listener import Listener
+from node.system.logs import get_logger
 
 READY = "ready"  # its first line
 ELSEWHERE = "127.0.0.2"  # another host than that of honest clients
@@ -367,7 +367,7 @@ def lie_about(kind: str, *, count: int = 512) -> Program:
     """The laboratory's attack, in a real node."""
     settings = {"kind": kind, "count": count, "every_ms": 500}
     words = [word for key, value in settings.items() for word in ("--set", f"{key}={value}")]
-    return Program(words=("-m", "node", "attack", "start", "false-head", *words))
+    return Program(words=("-m", "gridmerit", "attack", "start", "false-head", *words))
 
 
 LIARS = {

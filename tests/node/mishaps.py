@@ -18,10 +18,7 @@ from liars import ELSEWHERE
 from stage import CHAIN, HONEST, Program, Stage, Window, build_network, open_stage
 from wall_clock import WallClock
 
-from ledger.errors import GridmeritError
-from node.answers import ChainStatus
-from node.client import Client
-from node.network import (
+from gridmerit.network.make import (
     Host,
     Network,
     NodeEntry,
@@ -31,10 +28,13 @@ from node.network import (
     new_network,
     scale_params,
 )
-from node.processes import find_pid, read_log_tail, start_node, stop_nodes
-from node.sync import FAR_BEHIND
+from gridmerit.network.processes import find_pid, read_log_tail, start_node, stop_nodes
+from ledger.errors import GridmeritError
+from node.api.client import Client
+from node.chain.sync import FAR_BEHIND
+from node.queries.answers import ChainStatus
 
-NODE = ("-m", "node", "start")
+NODE = ("-m", "gridmerit", "start")
 _RATE = 20.0
 _POLL_S = 0.25
 _WITHIN_S = 60.0

@@ -7,15 +7,15 @@ import time
 from collections.abc import Sequence
 from itertools import count, cycle
 
+from gridmerit.network.make import Network
 from ledger.errors import GridmeritError, RemoteNotFound
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
-from market.contracts import TradeIntention
 from market.orders import Side
-from node.client import Client
-from node.keystore import load_key, load_passphrase
-from node.network import Network
+from market.trading.contract import TradeIntention
+from node.api.client import Client
+from node.credentials.keystore import load_key, load_passphrase
 
 _TRANSFERS_PER_S, _BID_EVERY_S = 4.0, 2.0  # of each member
 _OPEN_AHEAD = 3  # periods: what may be ordered

@@ -31,15 +31,15 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from payers import is_included, open_payers
 from tcp_links import Links
 
+from gridmerit.network.make import Network, load_network
+from gridmerit.network.processes import find_pid, start_node, stop_network
 from ledger.errors import GridmeritError
 from ledger.hashing import show_address
 from ledger.transaction import Transaction
-from node.answers import BlockDetail
-from node.client import Client
+from node.api.client import Client
 from node.config import load_genesis
-from node.network import Network, load_network
-from node.processes import find_pid, start_node, stop_network
-from node.tasks import Tasks
+from node.queries.answers import BlockDetail
+from node.system.tasks import Tasks
 
 PERIOD_MS = 24_000  # blocks without transactions come every second, views time out after 1 s … 6 s
 GOES_ON_S = 30.0  # within so long the rest goes on with f down, and all do when f + 1 are back
@@ -338,7 +338,7 @@ async def drive(home: Path, *, nodes: int, seed: int = 0, seconds: float = 0.0, 
 
 async def gridmerit(*words: str) -> None:
     """Run the command as a user does."""
-    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "node", *words, stdout=subprocess.DEVNULL)
+    process = await asyncio.create_subprocess_exec(sys.executable, "-m", "gridmerit", *words, stdout=subprocess.DEVNULL)
     if code := await process.wait():
         raise Lost(f"gridmerit {' '.join(words)} ended with {code}")
 

@@ -19,10 +19,10 @@ from ledger.codec import decode
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.transaction import make_transaction
+from node.chain.messages import NewBlock, TradeResult, Votes
+from node.chain.node import ChainNode
 from node.config import load_config
-from node.core import ChainNode
-from node.identity import load_identity
-from node.messages import NewBlock, TradeResult, Votes
+from node.credentials.identity import load_identity
 from node.runtime import Runtime
 
 EXPIRY_BLOCKS = 5_000

@@ -17,16 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from ledger.errors import GridmeritError
-from ledger.genesis import ALL_CHAINS
-from ledger.hashing import address_of, show_address
-from ledger.signatures import SigningKey
-from ledger.transaction import Transaction, make_transaction
-from node.answers import LoopStatus, NodeStatus
-from node.client import Client
-from node.config import load_genesis
-from node.keystore import load_key, load_passphrase
-from node.network import (
+from gridmerit.network.make import (
     Host,
     Network,
     NodeEntry,
@@ -36,8 +27,17 @@ from node.network import (
     new_network,
     scale_params,
 )
-from node.processes import find_pid, get_state, read_log_tail, start_node, stop_nodes
-from node.tasks import Tasks
+from gridmerit.network.processes import find_pid, get_state, read_log_tail, start_node, stop_nodes
+from ledger.errors import GridmeritError
+from ledger.genesis import ALL_CHAINS
+from ledger.hashing import address_of, show_address
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction, make_transaction
+from node.api.client import Client
+from node.config import load_genesis
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import LoopStatus, NodeStatus
+from node.system.tasks import Tasks
 
 PERIOD_MS = 24_000  # a block a second
 HONEST = ("pv-101", "wind-122", "homes-1", "homes-2")

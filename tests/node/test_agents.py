@@ -10,17 +10,17 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from gridmerit.network.make import load_packaged_profile, load_params_set, scale_params
+from gridmerit.players.agents import Day, PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
 from ledger.errors import RemoteRejected, Unreachable
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
-from market.clearing import match_price_time
 from market.orders import Order, Side, Trade
-from node.agents import Day, PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
-from node.answers import AccountInfo, LineQuotaInfo, QuotaInfo
-from node.clock import now_ms
-from node.network import load_packaged_profile, load_params_set, scale_params
+from market.trading.clearing import match_price_time
+from node.queries.answers import AccountInfo, LineQuotaInfo, QuotaInfo
+from node.system.clock import now_ms
 
 PROFILE = load_packaged_profile()
 MARKET = MarketParams()

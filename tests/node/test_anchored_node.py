@@ -2,16 +2,16 @@
 
 import pytest
 
+from gridmerit.commands.status import render
+from gridmerit.network.doctor import examine
+from gridmerit.output import format_error
 from ledger.errors import AnchorContradicted
-from node.anchor import Anchor
-from node.answers import NodeStatus
-from node.checkup import examine
-from node.clock import now_ms
-from node.commands.status import render
+from node.chain.trusted_block import Anchor
 from node.config import save_config
-from node.output import format_error
-from node.queries import ChainQueries
+from node.queries.answers import NodeStatus
+from node.queries.chain import ChainQueries
 from node.runtime import Runtime
+from node.system.clock import now_ms
 
 pytestmark = pytest.mark.live
 

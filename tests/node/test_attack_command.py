@@ -9,15 +9,15 @@ from pathlib import Path
 
 import pytest
 
+from gridmerit.main import run
+from gridmerit.network.make import load_network
+from gridmerit.network.processes import find_pid
 from ledger.errors import NotDisposable
-from node.cli import run
+from node.chain.node import ChainNode
 from node.config import load_config, load_genesis
-from node.core import ChainNode
-from node.network import load_network
-from node.processes import find_pid
 from node.runtime import Runtime
 from simulation.attacks.registry import load_attack
-from simulation.scenario import SCENARIOS
+from simulation.experiments.scenario import SCENARIOS
 
 Say = Callable[..., tuple[int, str, str]]
 

@@ -6,19 +6,19 @@ from typing import get_args, get_type_hints
 import pytest
 
 from consensus.contracts import EQUIVOCATION
-from consensus.credit_target import compute_target
-from consensus.poca import PocaEngine
+from consensus.poca.credit_target import compute_target
+from consensus.poca.engine import PocaEngine
 from consensus.quorum import Statement, sign_statement
 from consensus.seal import search
 from ledger.block import Block, compute_tx_root
 from ledger.codec import encode
 from ledger.transaction import Transaction, make_transaction
-from node import messages as wire
-from node.candidate import build_candidate
-from node.contracts import build_contracts
-from node.events import Broadcast, MessageReceived, PenalisePeer, Persist, SetTimer, TimerFired
-from simulation.networks import key_of, make_network
-from simulation.world import World
+from node.chain import messages as wire
+from node.chain.candidate import build_candidate
+from node.chain.contracts import build_contracts
+from node.chain.events import Broadcast, MessageReceived, PenalisePeer, Persist, SetTimer, TimerFired
+from simulation.world.networks import key_of, make_network
+from simulation.world.world import World
 
 LIAR = "n0"
 

@@ -13,10 +13,10 @@ import pytest
 
 from consensus.seal import search
 from ledger.store import LevelStore
-from node.core import RESEAL, ChainNode
-from node.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
-from node.guard_file import GuardFile
-from node.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTransactions, Status, TransactionIds
+from node.chain.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
+from node.chain.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTransactions, Status, TransactionIds
+from node.chain.node import RESEAL, ChainNode
+from node.driver.signing_file import GuardFile
 
 BLOCKS = 600
 STEP_MS = 1_000

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import BadCertificate, InvalidKey
 from ledger.signatures import SigningKey
-from node.certificates import (
+from node.credentials.certificates import (
     DAY_MS,
     MAX_SERIAL,
     CertificateInfo,

@@ -16,6 +16,21 @@ from pathlib import Path
 import click
 import pytest
 
+from gridmerit import main as cli
+from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
+from gridmerit.commands.market import choose_for_order, choose_open
+from gridmerit.main import COMMANDS
+from gridmerit.network.make import load_chain_params, load_network, load_packaged_profile, new_network
+from gridmerit.output import (
+    format_count,
+    format_error,
+    format_kwh,
+    format_points,
+    format_scaled,
+    format_span,
+    format_yuan,
+    table,
+)
 from ledger.errors import (
     InsufficientBalance,
     NoPeriod,
@@ -27,28 +42,13 @@ from ledger.errors import (
 )
 from ledger.hashing import show_address
 from ledger.params import ChainParams
-from node import cli
-from node.answers import MarketPeriods, PeriodInfo
-from node.cli import COMMANDS
-from node.commands.market import choose_for_order, choose_open
-from node.commands.values import parse_kwh, parse_points, parse_price, parse_yuan
 from node.config import load_config
-from node.guard_file import GuardFile
-from node.keystore import load_key, load_passphrase
-from node.network import load_chain_params, load_network, load_packaged_profile, new_network
-from node.output import (
-    format_count,
-    format_error,
-    format_kwh,
-    format_points,
-    format_scaled,
-    format_span,
-    format_yuan,
-    table,
-)
+from node.credentials.keystore import load_key, load_passphrase
+from node.driver.signing_file import GuardFile
+from node.queries.answers import MarketPeriods, PeriodInfo
 
 Run = Callable[..., tuple[int, str, str]]
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 
 
 @pytest.fixture
@@ -119,7 +119,7 @@ def test_0_and_one_json_document(gridmerit: Run) -> None:
 
 
 def test_1_a_bug_prints_one_line(gridmerit: Run, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.commands.version._version_of", lambda package: 1 // 0)
+    monkeypatch.setattr("gridmerit.commands.version._version_of", lambda package: 1 // 0)
     code, out, err = gridmerit("version")
     assert (code, out) == (1, "")
     assert err.startswith("error[Bug] ZeroDivisionError: ")
@@ -252,7 +252,7 @@ def test_4_a_port_in_use_is_named_with_its_setting(network: Path, setting: str) 
 
 
 def _spawn(*args: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "node", *map(str, args)]
+    command = [sys.executable, "-m", "gridmerit", *map(str, args)]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT)
 
 
@@ -576,7 +576,7 @@ def test_doctor_finds_what_is_broken(gridmerit: Run, network: Path) -> None:
 
 
 def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> None:
-    from consensus.guard import GuardRecord
+    from consensus.signing_record import GuardRecord
     from node.config import load_genesis
 
     home = network / "nodes" / "pv-101"
@@ -594,8 +594,8 @@ def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> No
 @pytest.mark.parametrize("chain", ["du1", "jy1", "lh1"])
 @pytest.mark.parametrize("name", ["recommended", "paper"])
 def test_packaged_parameters_leave_room_for_credit(name: str, chain: str) -> None:
-    from consensus.credit_target import compute_n_diff_limit
-    from node.network import get_packaged_params
+    from consensus.poca.credit_target import compute_n_diff_limit
+    from gridmerit.network.make import get_packaged_params
 
     params = load_chain_params(get_packaged_params(name, chain))
     assert params.consensus.n_diff_max <= compute_n_diff_limit(params.consensus.tau_upt)

@@ -6,10 +6,10 @@ import json
 import pytest
 from wall_clock import WallClock
 
+from gridmerit.network.make import load_packaged_profile, new_network, scale_params
+from gridmerit.network.processes import get_state, is_healthy, start_node, stop_network, stop_nodes
 from ledger.params import ChainParams
-from node.client import Client
-from node.network import load_packaged_profile, new_network, scale_params
-from node.processes import get_state, is_healthy, start_node, stop_network, stop_nodes
+from node.api.client import Client
 
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 WITHIN_S = 90.0  # before the test has failed, not how long anything takes

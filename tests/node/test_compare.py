@@ -8,13 +8,13 @@ from pathlib import Path
 
 import pytest
 
+from gridmerit.network.make import load_packaged_profile
+from gridmerit.players.agents import plan_orders
+from gridmerit.players.sample_book import compare_book, plan_sample_book
 from ledger.errors import NoOrders
 from ledger.params import MarketParams
-from market.clearing import match_price_time
-from market.rules import RULES
-from node.agents import plan_orders
-from node.comparison import compare_book, plan_sample_book
-from node.network import load_packaged_profile
+from market.trading.clearing import match_price_time
+from market.trading.clearing_rules import RULES
 
 Run = Callable[..., tuple[int, str, str]]
 

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadConfigFile, UnwritableFile
-from node.cli import run
-from node.compose import (
+from gridmerit.main import run
+from gridmerit.network.compose import (
     COMPOSE_FILE,
     Cluster,
     choose_cluster,
@@ -21,9 +20,10 @@ from node.compose import (
     render_compose,
     save_compose,
 )
+from gridmerit.network.make import load_network, load_packaged_profile
+from ledger.errors import BadConfigFile, UnwritableFile
 from node.config import load_chains, load_config, load_genesis
-from node.keystore import load_key, load_passphrase
-from node.network import load_network, load_packaged_profile
+from node.credentials.keystore import load_key, load_passphrase
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROFILE = load_packaged_profile()

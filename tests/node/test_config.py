@@ -9,7 +9,7 @@ from ledger.errors import BadConfigFile, ChainNotNamed, ConfigError, NoSuchChain
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
-from node.anchor import Anchor
+from node.chain.trusted_block import Anchor
 from node.config import (
     ListenAddress,
     describe_network,

@@ -7,7 +7,7 @@ import pytest
 from ledger.codec import encode
 from ledger.errors import BadContact, InvalidSignature, Malformed, NonCanonical, TooLarge, WrongShape
 from ledger.signatures import SigningKey
-from node.contacts import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Standing, check_url
+from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Standing, check_url
 
 NETWORK, OTHER_NETWORK = b"\x4e" * 32, b"\x4f" * 32
 NOW_MS = 1_700_000_000_000

@@ -9,22 +9,22 @@ from typing import Any
 
 import pytest
 
+from gridmerit.commands.acts import Chains
+from gridmerit.main import run
+from gridmerit.network.enrolment import init_authority, make_countersignature, make_revocation
 from ledger.errors import WrongChain
 from ledger.genesis import Authority
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
-from market.contracts import TradeIntention
 from market.orders import Side
-from market.period import is_countersigned
-from node.answers import PeriodInfo
-from node.cli import run
-from node.client import Client
-from node.clock import now_ms
-from node.commands.acts import Chains
+from market.trading.contract import TradeIntention
+from market.trading.period import is_countersigned
+from node.api.client import Client
 from node.config import save_genesis
-from node.enrolment import init_authority, make_countersignature, make_revocation
-from node.keystore import load_passphrase, save_key
+from node.credentials.keystore import load_passphrase, save_key
+from node.queries.answers import PeriodInfo
+from node.system.clock import now_ms
 
 pytestmark = pytest.mark.live
 

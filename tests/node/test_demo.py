@@ -12,18 +12,18 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from gridmerit.demo import run as demo
+from gridmerit.demo.run import make_demo_params
+from gridmerit.demo.stage_times import STAGES
+from gridmerit.main import run
+from gridmerit.network.make import load_network, load_packaged_profile
+from gridmerit.network.processes import find_pid
+from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
-from node import demo
-from node.agents import Day
-from node.cli import run
-from node.demo import make_demo_params
-from node.network import load_network, load_packaged_profile
-from node.processes import find_pid
-from node.timeline import STAGES
 
 pytestmark = pytest.mark.live
 
-ROOT = Path(demo.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PERIOD_MS = 2_500
 
 
@@ -37,7 +37,7 @@ class Run(NamedTuple):
 
 
 def _spawn(out: Path, *args: object) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "node", "demo", "--out", out, "--period-ms", PERIOD_MS, "--json", *args]
+    command = [sys.executable, "-m", "gridmerit", "demo", "--out", out, "--period-ms", PERIOD_MS, "--json", *args]
     return subprocess.Popen(
         list(map(str, command)), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, cwd=ROOT
     )

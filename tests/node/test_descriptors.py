@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import TooFewDescriptors
-from node.descriptors import count_open, first_reserved, make_socket_factory, share_out
+from node.system.descriptors import count_open, first_reserved, make_socket_factory, share_out
 
 
 @given(limit=st.integers(1, 5_000), chains=st.integers(1, 4), peers=st.integers(0, 50), opened=st.integers(5, 80))

@@ -9,10 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from ledger.params import ConsensusParams
-from node.cli import run
-from node.config import load_config, load_genesis
-from node.network import (
+from gridmerit.main import run
+from gridmerit.network.make import (
     choose_chains,
     get_packaged_params,
     load_packaged_profile,
@@ -20,6 +18,8 @@ from node.network import (
     new_network,
     scale_params,
 )
+from ledger.params import ConsensusParams
+from node.config import load_config, load_genesis
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

@@ -1,6 +1,6 @@
 """Downloads: one source at a time, the next one on silence, and bounds everywhere."""
 
-from node.fetcher import Fetcher
+from node.chain.downloads import Fetcher
 
 A, B, C = b"a", b"b", b"c"
 X, Y = b"x", b"y"

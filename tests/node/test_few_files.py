@@ -13,7 +13,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from node.client import Client
+from node.api.client import Client
 from node.config import save_config
 
 pytestmark = pytest.mark.live
@@ -29,7 +29,7 @@ async def starting(config, directory, limit):
     directory.mkdir()
     save_config(config, directory / "node.toml")
     process = await asyncio.create_subprocess_exec(
-        *(sys.executable, "-m", "node", "start", str(directory), "--json"),
+        *(sys.executable, "-m", "gridmerit", "start", str(directory), "--json"),
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         env={**os.environ, "PYTHONPATH": str(ROOT)},

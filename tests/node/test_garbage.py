@@ -5,7 +5,7 @@ import weakref
 
 import pytest
 
-from node.garbage import Collector
+from node.system.garbage import Collector
 
 
 class Knot:

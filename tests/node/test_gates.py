@@ -11,8 +11,8 @@ from ledger.chain import Chain
 from ledger.genesis import Genesis
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
-from node.gates import GateWatch
-from simulation.networks import make_network
+from node.chain.late_blocks import GateWatch
+from simulation.world.networks import make_network
 
 # periods of 20 s, gates two periods before delivery, deadlines at its start
 GATE_MS = 40_000

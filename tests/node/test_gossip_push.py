@@ -2,8 +2,8 @@
 
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
-from node import messages as wire
-from node.gossip import push_transactions
+from node.chain import messages as wire
+from node.chain.gossip import push_transactions
 
 KEY = SigningKey(bytes(32))
 

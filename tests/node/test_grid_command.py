@@ -21,18 +21,18 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridmerit.commands.payloads import lay_out
+from gridmerit.main import run
 from ledger.errors import NotEnoughCredit
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
-from market.credit_assets import get_coins
-from node.api import build_api
-from node.cli import run
-from node.commands.payloads import lay_out
+from market.credit.assets import get_coins
+from node.api.server import build_api
 from node.config import ChainConfig, Limits, ListenAddress, NodeConfig, save_genesis
-from node.keystore import save_key, save_passphrase
-from node.queries import ChainQueries
-from simulation.networks import make_network
-from simulation.world import open_worlds
+from node.credentials.keystore import save_key, save_passphrase
+from node.queries.chain import ChainQueries
+from simulation.world.networks import make_network
+from simulation.world.world import open_worlds
 
 PERIOD, PERIOD_MS = 5, 24_000
 MARKET = MarketParams(open_ppm=4_000_000, gate_ppm=2_000_000, deadline_ppm=0, settle_ppm=3_000_000)
@@ -370,7 +370,7 @@ def test_a_household_s_node_knows_what_was_accepted(ask, served):
 
 
 def test_every_word_for_a_gate_is_explained(capsys):
-    from market.gates import STATUSES
+    from market.trading.gates import STATUSES
 
     assert run(["market", "trades", "--help"]) == 0
     words = {line.split()[0] for line in capsys.readouterr().out.splitlines() if line.startswith("    ")}

@@ -5,9 +5,9 @@ import sys
 
 import pytest
 
-from consensus.guard import GuardRecord
+from consensus.signing_record import GuardRecord
 from ledger.errors import GuardCorrupt, GuardMissing, StoreFailed, StoreLocked
-from node.guard_file import GuardFile
+from node.driver.signing_file import GuardFile
 
 CHAIN_ID = bytes(32)
 RECORD = GuardRecord(height=7, parents=(b"\x01" * 32, b"\x02" * 32), votes=((3, b"\x03" * 32),))

@@ -7,7 +7,7 @@ import os
 import socket
 from pathlib import Path
 
-from node.health import is_answering, is_fresh
+from node.system.health import is_answering, is_fresh
 
 
 async def test_a_node_is_well_when_it_answers_with_200() -> None:

@@ -1,8 +1,8 @@
 """What a step writes is joined into fewer batches, and nothing waits for less than it did."""
 
-from consensus.guard import GuardRecord
-from node.events import Guard, Persist, Publish
-from node.host import join_writes
+from consensus.signing_record import GuardRecord
+from node.chain.events import Guard, Persist, Publish
+from node.driver.chain_driver import join_writes
 
 
 def persist(*names):

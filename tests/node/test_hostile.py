@@ -7,7 +7,7 @@ from hostile import LONG, SHORT, SHORT_GROUPS, drive, judge
 from liars import LIARS, Liar
 from stage import UNANSWERED_MS, Seen, Window, compare_turns
 
-from node.answers import LoopStatus, TurnsWithin
+from node.queries.answers import LoopStatus, TurnsWithin
 
 
 @pytest.mark.live

@@ -8,8 +8,9 @@ from ledger.errors import InboxFull
 from ledger.outbox import MAX_PARTS
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
-from node.events import MessageReceived, RelayOffered, SealFound, TransactionsSubmitted
-from node.inbox import (
+from node.chain.events import MessageReceived, RelayOffered, SealFound, TransactionsSubmitted
+from node.chain.messages import GetHeaders
+from node.driver.event_queue import (
     MAX_GROUP,
     MAX_OWN_RELAYS,
     MAX_PEER_BATCHES,
@@ -19,7 +20,6 @@ from node.inbox import (
     Inbox,
     Submission,
 )
-from node.messages import GetHeaders
 
 A, B = b"a" * 32, b"b" * 32
 TRANSACTION = make_transaction(

@@ -14,8 +14,8 @@ from urllib.request import urlopen
 
 import pytest
 
-from node.cli import run
-from node.network import find_free_ports, load_network
+from gridmerit.main import run
+from gridmerit.network.make import find_free_ports, load_network
 
 pytestmark = pytest.mark.live
 
@@ -89,7 +89,7 @@ def test_a_newcomer_with_one_peer_entry_is_found_by_all_seals_and_is_let_go(
     assert (admitted["status"], list(admitted["chains"])) == ("active", ["jy1"])
 
     log = (tmp_path / "mine.log").open("w")
-    process = subprocess.Popen([sys.executable, "-m", "node", "start", str(mine)], stdout=log, stderr=log)
+    process = subprocess.Popen([sys.executable, "-m", "gridmerit", "start", str(mine)], stdout=log, stderr=log)
     try:
         until(lambda: (mine / "data" / "jy1").exists() and "node-started" in (tmp_path / "mine.log").read_text())
         until(lambda: all(cli.peers(home).get(NAME) for home in homes))

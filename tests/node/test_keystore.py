@@ -28,7 +28,7 @@ from ledger.errors import (
     WrongPassphrase,
 )
 from ledger.signatures import SigningKey
-from node.keystore import (
+from node.credentials.keystore import (
     generate_passphrase,
     is_for_us_alone,
     load_key,
@@ -36,7 +36,7 @@ from node.keystore import (
     save_key,
     save_passphrase,
 )
-from node.pkcs8 import encrypt_pkcs8
+from node.credentials.pkcs8 import encrypt_pkcs8
 
 KEY = SigningKey(bytes(range(32)))
 PASSPHRASE = b"a quiet feeder"

@@ -11,10 +11,10 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from ledger.errors import AddressInUse
-from node.api import answer_errors
-from node.descriptors import count_open
-from node.listener import Listener
-from node.logs import get_logger
+from node.api.server import answer_errors
+from node.system.descriptors import count_open
+from node.system.http_listener import Listener
+from node.system.logs import get_logger
 
 PATIENCE_S = 30
 

@@ -9,7 +9,7 @@ from threading import Thread
 import pytest
 
 from ledger.signatures import SigningKey
-from node.logs import (
+from node.system.logs import (
     BackgroundHandler,
     JsonFormatter,
     LimitedLog,

@@ -12,32 +12,8 @@ from typing import Any
 
 import pytest
 
-from ledger.errors import (
-    ApplicationUsed,
-    BadActFile,
-    BadApplication,
-    DuplicateSigner,
-    ForeignApplication,
-    InvalidAct,
-    InvalidKey,
-    InvalidSignature,
-    NoAuthority,
-    NotThisAuthority,
-    SignedAlready,
-    TooFewSignatures,
-    UnknownAuthority,
-    WrongShape,
-)
-from ledger.genesis import Authority, Genesis, GenesisMember, build_state
-from ledger.membership import check_act
-from ledger.overlay import Overlay
-from ledger.params import ChainParams
-from ledger.signatures import SigningKey
-from node.certificates import DAY_MS, Subject, verify_issued
-from node.cli import run
-from node.clock import now_ms
-from node.config import save_genesis
-from node.enrolment import (
+from gridmerit.main import run
+from gridmerit.network.enrolment import (
     AuthorityFiles,
     Keys,
     Terms,
@@ -61,9 +37,33 @@ from node.enrolment import (
     sign_as_far,
     take_keys,
 )
-from node.keystore import load_passphrase, save_key
-from node.network import load_packaged_profile, load_params_set, new_network, scale_params
-from node.queries import ChainQueries
+from gridmerit.network.make import load_packaged_profile, load_params_set, new_network, scale_params
+from ledger.errors import (
+    ApplicationUsed,
+    BadActFile,
+    BadApplication,
+    DuplicateSigner,
+    ForeignApplication,
+    InvalidAct,
+    InvalidKey,
+    InvalidSignature,
+    NoAuthority,
+    NotThisAuthority,
+    SignedAlready,
+    TooFewSignatures,
+    UnknownAuthority,
+    WrongShape,
+)
+from ledger.genesis import Authority, Genesis, GenesisMember, build_state
+from ledger.membership import check_act
+from ledger.overlay import Overlay
+from ledger.params import ChainParams
+from ledger.signatures import SigningKey
+from node.config import save_genesis
+from node.credentials.certificates import DAY_MS, Subject, verify_issued
+from node.credentials.keystore import load_passphrase, save_key
+from node.queries.chain import ChainQueries
+from node.system.clock import now_ms
 
 NETWORK, OTHER_NETWORK = b"\x07" * 32, b"\x08" * 32
 NOW_MS = 1_700_000_000_123

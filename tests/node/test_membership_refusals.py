@@ -6,20 +6,20 @@ import shutil
 import aiohttp
 import pytest
 
+from gridmerit.network.make import find_free_ports
 from ledger.errors import DuplicateSigner, InvalidKey, RemoteRejected, RolledBack, TooFewSignatures
 from ledger.genesis import Authority
 from ledger.membership import Admission, sign_act
 from ledger.signatures import SigningKey
-from node.certificates import Subject, issue, name_of_key
-from node.client import Client
-from node.clock import now_ms
+from node.api.client import Client
+from node.chain.gossip import announce_block
 from node.config import ListenAddress, TlsConfig, save_genesis
-from node.gossip import announce_block
-from node.keystore import save_key
-from node.network import find_free_ports
-from node.queries import ChainQueries
+from node.credentials.certificates import Subject, issue, name_of_key
+from node.credentials.keystore import save_key
+from node.credentials.tls import make_client_context
+from node.queries.chain import ChainQueries
 from node.runtime import Runtime
-from node.tls import make_client_context
+from node.system.clock import now_ms
 
 pytestmark = pytest.mark.live
 

@@ -19,8 +19,8 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.signatures import signing_digest
-from node import messages as wire
-from simulation.networks import key_of
+from node.chain import messages as wire
+from simulation.world.networks import key_of
 
 HASH = bytes(range(32))
 SESSION, OTHER_SESSION = b"s" * wire.SESSION_BYTES, b"o" * wire.SESSION_BYTES

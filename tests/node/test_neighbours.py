@@ -7,12 +7,12 @@ import pytest
 from ledger.codec import encode
 from ledger.errors import BadConfigFile
 from ledger.signatures import SigningKey
-from node.clock import now_ms
+from node.chain.messages import Contacts
 from node.config import load_config, save_config
-from node.contacts import Contact
-from node.keystore import load_passphrase, save_key
-from node.messages import Contacts
+from node.credentials.keystore import load_passphrase, save_key
+from node.peer.records import Contact
 from node.runtime import Runtime
+from node.system.clock import now_ms
 
 pytestmark = pytest.mark.live
 

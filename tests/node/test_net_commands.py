@@ -13,12 +13,12 @@ from pathlib import Path
 
 import pytest
 
+from gridmerit.commands.target import resolve_target
+from gridmerit.main import run
+from gridmerit.network.make import find_free_ports, load_network, load_packaged_profile, new_network, scale_params
+from gridmerit.network.processes import find_pid
 from ledger.params import ChainParams
-from node.cli import run
-from node.commands.target import resolve_target
 from node.config import load_config
-from node.network import find_free_ports, load_network, load_packaged_profile, new_network, scale_params
-from node.processes import find_pid
 
 pytestmark = pytest.mark.live
 
@@ -38,7 +38,7 @@ def gridmerit(*words: object, cwd: Path, output: Path) -> subprocess.Popen[bytes
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "PYTHONUNBUFFERED": "1"}
     with output.open("ab") as file:
         return subprocess.Popen(
-            [sys.executable, "-P", "-m", "node", *map(str, words)],
+            [sys.executable, "-P", "-m", "gridmerit", *map(str, words)],
             cwd=cwd,
             env=environment,
             stdout=file,

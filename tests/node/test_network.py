@@ -13,13 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from consensus.credit_target import compute_shares, compute_target
-from ledger.errors import BadConfigFile, BadParameters, NoSuchChain
-from ledger.params import ChainParams
-from node.cli import run
-from node.config import load_chains, load_config, load_genesis, load_network_document
-from node.keystore import load_key, load_passphrase
-from node.network import (
+from consensus.poca.credit_target import compute_shares, compute_target
+from gridmerit.main import run
+from gridmerit.network.make import (
     PACKAGED,
     calibrate,
     choose_chains,
@@ -33,7 +29,11 @@ from node.network import (
     new_network,
     scale_params,
 )
-from node.processes import find_pid, start_node
+from gridmerit.network.processes import find_pid, start_node
+from ledger.errors import BadConfigFile, BadParameters, NoSuchChain
+from ledger.params import ChainParams
+from node.config import load_chains, load_config, load_genesis, load_network_document
+from node.credentials.keystore import load_key, load_passphrase
 
 pytestmark = pytest.mark.live
 

@@ -4,8 +4,8 @@ import aiohttp
 import pytest
 
 from ledger.errors import ForeignHost
+from node.api.allowed_hosts import check_host
 from node.config import ListenAddress
-from node.hosts import check_host
 
 
 @pytest.fixture

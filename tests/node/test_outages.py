@@ -5,11 +5,11 @@ import shutil
 
 import pytest
 
+from gridmerit.main import run
+from gridmerit.network.doctor import examine
 from ledger.errors import NodeStopping, RemoteFailed, StoreCorrupt, StoreFailed, StoreLocked
-from node.checkup import examine
-from node.cli import run
-from node.client import Client
-from node.guard_file import GuardFile
+from node.api.client import Client
+from node.driver.signing_file import GuardFile
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.signatures import SigningKey
-from node.clock import now_ms
-from node.messages import (
+from node.chain.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
     MAX_ITEMS,
@@ -30,7 +29,17 @@ from node.messages import (
     Votes,
     message_to_bytes,
 )
-from node.outbox import LONGEST_ENDED_PAUSE_MS, Outbox, OutQueue, Remote, _read_refusal, _read_step, _Step, measure
+from node.peer.send_queue import (
+    LONGEST_ENDED_PAUSE_MS,
+    Outbox,
+    OutQueue,
+    Remote,
+    _read_refusal,
+    _read_step,
+    _Step,
+    measure,
+)
+from node.system.clock import now_ms
 
 
 def ids(count, first=0):

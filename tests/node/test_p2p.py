@@ -10,7 +10,7 @@ import pytest
 
 from ledger.codec import encode
 from ledger.signatures import SigningKey
-from node.messages import (
+from node.chain.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
     MAX_ITEMS,

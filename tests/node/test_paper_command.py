@@ -9,16 +9,16 @@ from pathlib import Path
 
 import pytest
 
+from gridmerit.commands import paper
+from gridmerit.main import run
+from gridmerit.paper.claims import show_span
+from gridmerit.paper.document import make_document, make_report
+from gridmerit.paper.layout import Bullets, Image, Part, Report, Table, render_markdown, render_text
+from gridmerit.paper.results import EXPLANATIONS, count_for_majority
 from ledger.errors import MissingExtra
 from market.profile import parse_profile
-from node.cli import run
-from node.commands import paper
-from node.commands.paper_claims import show_span
-from node.commands.paper_document import make_document, make_report
-from node.commands.paper_results import EXPLANATIONS, count_for_majority
-from node.paper_report import Bullets, Image, Part, Report, Table, render_markdown, render_text
-from simulation.paper import Check, Reproduction
-from simulation.paper_credit import reproduce_table_2
+from simulation.paper.credit import reproduce_table_2
+from simulation.paper.reproduce import Check, Reproduction
 
 PLOTS = {"figure-3.png", "figure-4.png", "day.png"}
 DAY = "hour,player,role,forecast_wh,actual_wh\n" + "\n".join(
@@ -31,8 +31,8 @@ DAY = "hour,player,role,forecast_wh,actual_wh\n" + "\n".join(
 @pytest.fixture(scope="module", autouse=True)
 def small_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("node.network.load_packaged_profile", lambda: parse_profile(DAY))
-        patch.setattr("simulation.paper.TAUS_UPT", (1_000_000,))
+        patch.setattr("gridmerit.network.make.load_packaged_profile", lambda: parse_profile(DAY))
+        patch.setattr("simulation.paper.reproduce.TAUS_UPT", (1_000_000,))
         yield
 
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import pytest
 
-from node.cli import run
+from gridmerit.main import run
+from gridmerit.network.make import load_network, load_params_set, scale_params
+from gridmerit.network.processes import find_pid
 from node.config import load_genesis
-from node.network import load_network, load_params_set, scale_params
-from node.processes import find_pid
 
 pytestmark = pytest.mark.live
 

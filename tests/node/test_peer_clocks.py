@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.peer_clocks import ClockView, PeerClocks, find_offset
+from node.peer.peer_clocks import ClockView, PeerClocks, find_offset
 
 WALL_MS, STEADY_MS, LIMIT_MS = 1_800_000_000_000, 5_000_000, 2_500
 DAY_MS = 86_400_000

@@ -3,7 +3,7 @@
 import pytest
 
 from ledger.errors import NotAPeer, PeerBanned, RateLimited
-from node.peers import (
+from node.peer.reputation import (
     BAN_POINTS,
     DECAY_MS_PER_POINT,
     FIRST_BAN_MS,

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import pytest
 
+from gridmerit.players.prices import find_wheeling, remark_on_price
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
 from market.orders import Side
-from node.prices import find_wheeling, remark_on_price
 
 MARKET = MarketParams(feed_in_uyuan_per_kwh=410_000, retail_uyuan_per_kwh=615_000, wheeling_uyuan_per_kwh=20_000)
 GRID = SchedulingParams(

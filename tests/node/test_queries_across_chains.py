@@ -8,11 +8,11 @@ from ledger.errors import BadRequest, NoQuotas, NoSchedule, UnknownAccount, Wron
 from ledger.hashing import show_address
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
-from node.evidence import Trust
-from node.proofs import make_document, prove_trade, verify_document
-from node.queries import ChainQueries
-from simulation.networks import make_network
-from simulation.world import open_worlds
+from node.proofs.documents import make_document, prove_trade, verify_document
+from node.proofs.light_client import Trust
+from node.queries.chain import ChainQueries
+from simulation.world.networks import make_network
+from simulation.world.world import open_worlds
 
 PERIOD, PERIOD_MS = 5, 24_000
 MARKET = MarketParams(open_ppm=4_000_000, gate_ppm=2_000_000, deadline_ppm=0, settle_ppm=3_000_000)

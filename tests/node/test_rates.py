@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.rates import Accounts, TokenBucket
+from node.chain.rates import Accounts, TokenBucket
 
 NOW_MS = 1_800_000_000_000
 

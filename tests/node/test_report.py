@@ -24,12 +24,30 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridmerit.demo.checks import run_checks
+from gridmerit.demo.day import (
+    GRID_COMPANY,
+    KINDS,
+    ChainRecord,
+    DayRecord,
+    HourRecord,
+    Message,
+    PeerRecord,
+    ProofRecord,
+    compute_nets,
+    compute_payments,
+    summarise_hours,
+    summarise_lines,
+)
+from gridmerit.demo.plot import draw_day
+from gridmerit.demo.recompute import compute_band, compute_credits, count_sealed, replay
+from gridmerit.demo.report import make_document, render_markdown, render_text
 from ledger.errors import MissingExtra
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, Kind, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
-from market.matching_weight import Parameters
-from node.answers import (
+from market.trading.matching_weight import Parameters
+from node.queries.answers import (
     AccountInfo,
     AssetsInfo,
     BlockSummary,
@@ -52,24 +70,6 @@ from node.answers import (
     TradesInfo,
     WeightsInfo,
 )
-from node.checks import run_checks
-from node.day import (
-    GRID_COMPANY,
-    KINDS,
-    ChainRecord,
-    DayRecord,
-    HourRecord,
-    Message,
-    PeerRecord,
-    ProofRecord,
-    compute_nets,
-    compute_payments,
-    summarise_hours,
-    summarise_lines,
-)
-from node.plot import draw_day
-from node.replay import compute_band, compute_credits, count_sealed, replay
-from node.report import make_document, render_markdown, render_text
 
 PERIOD_MS = 1_000
 FIRST = 5  # hour 0 is delivered in this period

@@ -6,10 +6,10 @@ from dataclasses import replace
 
 import pytest
 
+from gridmerit.network.make import find_free_ports
 from ledger.accounts import get_account
 from ledger.overlay import Overlay
 from node.config import ListenAddress
-from node.network import find_free_ports
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

@@ -8,19 +8,10 @@ from typing import cast
 
 import pytest
 
-from ledger.errors import RemoteNotFound, RemoteRejected, Unreachable
-from ledger.genesis import Genesis
-from ledger.signatures import SigningKey, generate_key
-from ledger.transaction import Transaction
-from node.answers import AccountInfo
-from node.cli import run
-from node.client import Client
-from node.clock import now_ms
-from node.compose import choose_params
-from node.config import load_genesis
-from node.keystore import load_key, load_passphrase
-from node.network import Network, load_packaged_profile, new_network
-from node.rounds import (
+from gridmerit.main import run
+from gridmerit.network.compose import choose_params
+from gridmerit.network.make import Network, load_packaged_profile, new_network
+from gridmerit.players.round_the_clock import (
     DUTIES,
     ORDERS,
     PLANS,
@@ -33,6 +24,15 @@ from node.rounds import (
     ask_any,
     find_posts,
 )
+from ledger.errors import RemoteNotFound, RemoteRejected, Unreachable
+from ledger.genesis import Genesis
+from ledger.signatures import SigningKey, generate_key
+from ledger.transaction import Transaction
+from node.api.client import Client
+from node.config import load_genesis
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import AccountInfo
+from node.system.clock import now_ms
 
 PROFILE = load_packaged_profile()
 SILENT = Listeners(on_taken=lambda taken: None, on_progress=lambda text: None, on_alive=lambda: None)

@@ -14,9 +14,9 @@ from pathlib import Path
 import click
 import pytest
 
-from node import cli
+from gridmerit import main as cli
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "run-a-network.md"
 PAGES = (PAGE, ROOT / "README.md", ROOT / "docs" / "laboratory.md")
 _CLEAN = "stop() { kill $(jobs -p) 2> /dev/null || true; }; trap stop EXIT; trap 'stop; exit 1' TERM"
@@ -78,8 +78,8 @@ def test_a_line_that_would_not_run_is_found() -> None:
 
 
 def test_the_page_names_metrics_and_events_that_there_are() -> None:
-    from node.metrics import render_metrics
-    from node.queries import EVENT_FIELDS
+    from node.queries.chain import EVENT_FIELDS
+    from node.queries.metrics import render_metrics
 
     text = PAGE.read_text(encoding="utf-8")
     source = Path(sys.modules[render_metrics.__module__].__file__ or "").read_text(encoding="utf-8")

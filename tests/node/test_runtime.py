@@ -18,9 +18,9 @@ from ledger.errors import (
     StoreLocked,
     TooManySubscribers,
 )
+from node.chain.events import Deliver, TimerFired
 from node.config import save_config
-from node.events import Deliver, TimerFired
-from node.inbox import MAX_OWN_RELAYS
+from node.driver.event_queue import MAX_OWN_RELAYS
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

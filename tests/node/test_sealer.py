@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.seal import seal_hash
-from node.sealer import DutyCycle, Sealer
+from node.driver.seal_search import DutyCycle, Sealer
 
 ROOT_A, ROOT_B = b"\x0a" * 32, b"\x0b" * 32
 EASY, IMPOSSIBLE = 2**244, 0

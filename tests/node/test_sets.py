@@ -7,11 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadParameters, UnknownRule
-from ledger.params import ChainParams
-from market.rules import RULES
-from node.config import load_genesis
-from node.network import (
+from gridmerit.network.make import (
     Host,
     calibrate,
     choose_market,
@@ -23,6 +19,10 @@ from node.network import (
     new_network,
     scale_params,
 )
+from ledger.errors import BadParameters, UnknownRule
+from ledger.params import ChainParams
+from market.trading.clearing_rules import RULES
+from node.config import load_genesis
 
 PROFILE = load_packaged_profile()
 

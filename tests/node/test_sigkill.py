@@ -15,8 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from market.contracts import TradeIntention
 from market.orders import Side
+from market.trading.contract import TradeIntention
 from node.config import save_config
 
 pytestmark = pytest.mark.live

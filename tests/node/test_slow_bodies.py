@@ -6,7 +6,7 @@ import socket
 import aiohttp
 
 from ledger.codec import encode
-from node.listener import MAX_BODIES_PER_REMOTE, MAX_PER_REMOTE
+from node.system.http_listener import MAX_BODIES_PER_REMOTE, MAX_PER_REMOTE
 
 HONEST = 10
 HEAD = b"POST /v1/jy1/tx HTTP/1.1\r\nHost: localhost\r\nContent-Length: 2000000\r\n\r\n"

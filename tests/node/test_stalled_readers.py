@@ -8,8 +8,8 @@ from http.client import HTTPResponse, IncompleteRead
 
 import pytest
 
-from node import api
-from node.client import Client
+from node.api import server as api
+from node.api.client import Client
 from node.config import Limits
 
 STALLED = 20

@@ -6,8 +6,8 @@ import json
 import pytest
 
 from ledger.errors import SlowSubscriber, TooManySubscribers
-from node import subscribers as module
-from node.subscribers import Subscribers
+from node.driver import subscribers as module
+from node.driver.subscribers import Subscribers
 
 LINE_BYTES = len(b'{"event":"tick","values":[0]}\n')
 

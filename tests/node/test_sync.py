@@ -4,16 +4,16 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.poca import PocaEngine
+from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement
 from ledger.chain import Chain
 from ledger.errors import BrokenHeaders, WrongCredit, WrongDifficulty
 from ledger.store import MemoryStore
-from node.fetcher import Fetcher
-from node.skeleton import JUDGED_AHEAD
-from node.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
-from simulation.networks import make_network
-from simulation.world import World
+from node.chain.downloads import Fetcher
+from node.chain.skeleton import JUDGED_AHEAD
+from node.chain.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 A, B, C = b"a", b"b", b"c"
 STALL_BEATS = 3

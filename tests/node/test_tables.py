@@ -7,8 +7,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node import cli
-from node.answers import (
+from gridmerit import main as cli
+from gridmerit.commands.market_tables import render_weights
+from gridmerit.main import COMMANDS
+from gridmerit.tables import facts, fit_columns, table
+from node.queries.answers import (
     ContributionsInfo,
     GateInfo,
     MemberInfo,
@@ -18,9 +21,6 @@ from node.answers import (
     TradesInfo,
     WeightsInfo,
 )
-from node.cli import COMMANDS
-from node.commands.market_tables import render_weights
-from node.tables import facts, fit_columns, table
 
 HASH = "0x" + "5d0f3a9c" * 5
 
@@ -132,7 +132,7 @@ def test_members_fit(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixt
         work.close()  # type: ignore[attr-defined]
         return (member,)
 
-    monkeypatch.setattr("node.commands.member.run_async", answer)
+    monkeypatch.setattr("gridmerit.commands.member.run_async", answer)
     assert cli.run(["member", "list"]) == 0
     out = capsys.readouterr().out
     assert widest(out) <= 80

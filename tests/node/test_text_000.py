@@ -10,9 +10,9 @@ from pathlib import Path
 import click
 import pytest
 
-from node import cli
+from gridmerit import main as cli
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[2]
 PAGE = (ROOT / "docs" / "text-000.md").read_text(encoding="utf-8")
 ITEMS = [
     *(f"Eq. ({number})" for number in range(1, 13)),
@@ -86,7 +86,7 @@ def test_every_command_exists(line: str) -> None:
 
 
 def test_options_that_stand_alone_are_those_of_net_new() -> None:
-    from node.commands.net import new
+    from gridmerit.commands.net import new
 
     options = {name for parameter in new.params for name in parameter.opts}
     assert {word.split()[0] for word in CODE if word.startswith("--")} - {"--weights"} <= options
@@ -103,7 +103,7 @@ def test_every_parameter_it_names_is_one_with_that_value_in_the_paper_set() -> N
 
 
 def test_the_figures_of_table_2_are_the_report_s() -> None:
-    from simulation.paper_credit import reproduce_table_2
+    from simulation.paper.credit import reproduce_table_2
 
     tests = reproduce_table_2()
     same = sum(cell.ours == cell.printed for test in tests for cell in test.cells)
@@ -111,8 +111,8 @@ def test_the_figures_of_table_2_are_the_report_s() -> None:
 
 
 def test_the_share_of_the_best_of_fig_4_is_that_of_eq_11() -> None:
-    from consensus.credit_target import compute_shares
-    from simulation.paper_sealing import PLAYERS, spread_credits
+    from consensus.poca.credit_target import compute_shares
+    from simulation.paper.sealing import PLAYERS, spread_credits
 
     shares = compute_shares(spread_credits(len(PLAYERS)), 1_000_000)
     assert f"the best player has {round(100 * shares[-1])} % of the blocks" in PAGE

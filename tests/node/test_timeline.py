@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any
 
+from gridmerit.demo.stage_times import STAGES, Sighting, compute_timeline, summarise_stages
 from ledger.params import Kind
-from node.timeline import STAGES, Sighting, compute_timeline, summarise_stages
 
 
 def _see(chain: Kind, event: str, time_ms: int, **fields: Any) -> Sighting:

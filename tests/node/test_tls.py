@@ -4,6 +4,7 @@ import ssl
 
 import pytest
 
+from gridmerit.network.doctor import examine
 from ledger.errors import (
     BadCertificateFile,
     CertificateExpired,
@@ -18,14 +19,13 @@ from ledger.errors import (
 from ledger.genesis import GenesisMember
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
-from node.active_members import FinalMembers
-from node.certificates import DAY_MS, CertificateInfo, Subject, make_ca, read_certificate
-from node.checkup import examine
-from node.clock import now_ms
+from node.chain.node import ChainNode
 from node.config import save_config
-from node.core import ChainNode
+from node.credentials.certificates import DAY_MS, CertificateInfo, Subject, make_ca, read_certificate
+from node.credentials.tls import PeerTls, check_certificate, make_client_context, make_server_context
+from node.peer.active_members import FinalMembers
 from node.runtime import Runtime
-from node.tls import PeerTls, check_certificate, make_client_context, make_server_context
+from node.system.clock import now_ms
 
 PASSPHRASE = b"0" * 64  # as in conftest
 METER = SigningKey(b"\x51" * 32)

@@ -8,19 +8,26 @@ from collections import Counter
 import aiohttp
 import pytest
 
+from gridmerit.network.make import load_packaged_profile, new_network, scale_params
+from gridmerit.network.processes import start_node, stop_network
 from ledger.errors import Unreachable
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams
 from ledger.transaction import make_transaction
-from node.certificates import name_of_key
-from node.client import Client
+from node.api.client import Client
+from node.chain.messages import (
+    MAX_BATCH_MESSAGES,
+    SESSION_BYTES,
+    GetHeaders,
+    GetTransactions,
+    TransactionIds,
+    seal_batch,
+)
 from node.config import load_config, load_genesis
-from node.keystore import load_key, load_passphrase
-from node.messages import MAX_BATCH_MESSAGES, SESSION_BYTES, GetHeaders, GetTransactions, TransactionIds, seal_batch
-from node.network import load_packaged_profile, new_network, scale_params
-from node.peers import PeerLimits
-from node.processes import start_node, stop_network
-from node.tls import make_client_context
+from node.credentials.certificates import name_of_key
+from node.credentials.keystore import load_key, load_passphrase
+from node.credentials.tls import make_client_context
+from node.peer.reputation import PeerLimits
 
 pytestmark = pytest.mark.live
 

@@ -17,15 +17,15 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
+from gridmerit.commands.status import render
+from gridmerit.network.silences import find_exclusion
 from ledger.membership import sign_act
 from ledger.signatures import SigningKey
-from node.certificates import DAY_MS, make_ca, name_of_key
-from node.client import Client
-from node.clock import now_ms
-from node.commands.status import render
-from node.logs import get_logger
-from node.messages import MAX_BATCH_BYTES, SESSION_BYTES
-from node.silences import find_exclusion
+from node.api.client import Client
+from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES
+from node.credentials.certificates import DAY_MS, make_ca, name_of_key
+from node.system.clock import now_ms
+from node.system.logs import get_logger
 
 pytestmark = pytest.mark.live
 

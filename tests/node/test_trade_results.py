@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from node.answers import TradesInfo, from_json
-from node.cli import run
-from node.commands.authority import check_root
-from node.network import load_network
+from gridmerit.commands.authority import check_root
+from gridmerit.main import run
+from gridmerit.network.make import load_network
+from node.queries.answers import TradesInfo, from_json
 
 pytestmark = pytest.mark.live
 

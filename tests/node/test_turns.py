@@ -6,9 +6,9 @@ import time
 
 import pytest
 
-from node.answers import NodeStatus
-from node.metrics import render_metrics
-from node.turns import BOUNDS_MS, TimedLoop, Turns, describe_turns
+from node.queries.answers import NodeStatus
+from node.queries.metrics import render_metrics
+from node.system.turns import BOUNDS_MS, TimedLoop, Turns, describe_turns
 
 MS = 1_000_000
 

@@ -16,14 +16,14 @@ from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import Area, Line, SchedulingParams
 from ledger.store import MemoryStore
-from node import messages as wire
-from node import relays
-from node.candidate import make_context
-from node.contracts import routes_of
-from node.core import RESEAL, ChainNode
-from node.events import Broadcast, Deliver, MessageReceived, PenalisePeer, RelayOffered, TimerFired
-from node.relays import Outgoing, Waiting
-from simulation.networks import key_of, make_network
+from node.chain import messages as wire
+from node.chain import relays
+from node.chain.candidate import make_context
+from node.chain.contracts import routes_of
+from node.chain.events import Broadcast, Deliver, MessageReceived, PenalisePeer, RelayOffered, TimerFired
+from node.chain.node import RESEAL, ChainNode
+from node.chain.relays import Outgoing, Waiting
+from simulation.world.networks import key_of, make_network
 
 LINES = (Line(name="a", area="all", capacity_wh=500_000),)
 NETWORK = make_network(

@@ -13,10 +13,10 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from gridmerit.main import run
+from gridmerit.network.make import load_network, load_packaged_profile, new_network
+from gridmerit.network.processes import get_state, start_node, stop_network
 from ledger.params import ChainParams
-from node.cli import run
-from node.network import load_network, load_packaged_profile, new_network
-from node.processes import get_state, start_node, stop_network
 
 pytestmark = pytest.mark.live
 

@@ -9,8 +9,8 @@ from random import Random
 
 from pydantic import Field
 
-from simulation.replay import Frame, Replay
-from simulation.scenario import SCENARIOS, Metric, Scenario, Settings, Theory, Trial
+from simulation.experiments.scenario import SCENARIOS, Metric, Scenario, Settings, Theory, Trial
+from simulation.recording import Frame, Replay
 
 NAME = "coin"
 GATE = "COIN_GATE"  # an environment variable: while it is set, one trial in four never ends
@@ -98,7 +98,7 @@ COIN = Scenario(
 
 
 if __name__ == "__main__":
-    from node.cli import main
+    from gridmerit.main import main
 
     SCENARIOS[NAME] = "coin_lab:COIN"
     main(sys.argv[1:])

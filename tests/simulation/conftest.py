@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.scenario import SCENARIOS, Scenario, load_scenario
+from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario
 
 
 @pytest.fixture

@@ -8,10 +8,10 @@ from ledger import journal
 from ledger.accounts import get_account
 from ledger.overlay import Overlay
 from ledger.transaction import make_transaction
-from node import acknowledgements
-from node.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
-from simulation.networks import make_network
-from simulation.world import World
+from node.chain import acknowledgements
+from node.chain.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 
 @pytest.fixture

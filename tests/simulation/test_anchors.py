@@ -3,8 +3,8 @@
 import pytest
 
 from ledger.errors import AnchorContradicted, OffAnchor
-from node.anchor import Anchor
-from node.queries import ChainQueries
+from node.chain.trusted_block import Anchor
+from node.queries.chain import ChainQueries
 from simulation.scenarios.networks import INTERVAL_MS, make_attack_network, open_world, run_while
 
 TWO_SIDES = ("a0", "a1", "b0", "b1")

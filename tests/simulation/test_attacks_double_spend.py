@@ -4,14 +4,14 @@ import pytest
 
 from ledger.block import Header
 from ledger.codec import decode
-from node import messages as wire
-from node.events import Broadcast, Send
+from node.chain import messages as wire
+from node.chain.events import Broadcast, Send
 from simulation.attacks.double_spend import DoubleSpend
-from simulation.scenario import load_scenario
+from simulation.experiments.scenario import load_scenario
 from simulation.scenarios.double_spend import DoubleSpendWorld, run
 from simulation.scenarios.networks import Attacker, deal_shares, make_attack_network, open_world, pay
-from simulation.statistics import clopper_pearson
-from simulation.theory import double_spend_exact, double_spend_strict
+from simulation.theory.formulas import double_spend_exact, double_spend_strict
+from simulation.theory.statistics import clopper_pearson
 
 CONFIDENCE = 0.999
 

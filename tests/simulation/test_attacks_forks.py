@@ -5,7 +5,7 @@ from math import exp, factorial
 import pytest
 
 from simulation.scenarios import eclipse, long_range, partition
-from simulation.statistics import clopper_pearson, mean_interval
+from simulation.theory.statistics import clopper_pearson, mean_interval
 
 
 def long_range_row(seed=1, **settings):

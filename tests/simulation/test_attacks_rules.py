@@ -4,9 +4,9 @@ from functools import partial
 
 from consensus.timestamps import median_time_past
 from ledger.mempool import MempoolLimits
-from node import messages as wire
-from node.events import MessageReceived
-from node.messages import MAX_BATCH_BYTES
+from node.chain import messages as wire
+from node.chain.events import MessageReceived
+from node.chain.messages import MAX_BATCH_BYTES
 from simulation.attacks.spam import Spammer, SpamSettings
 from simulation.attacks.timestamps import TimeLiar, TimestampSettings
 from simulation.scenarios import equivocation, spam, timestamps

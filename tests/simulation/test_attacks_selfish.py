@@ -15,8 +15,8 @@ from simulation.scenarios.networks import (
     open_world,
 )
 from simulation.scenarios.selfish import SelfishWorld, run
-from simulation.statistics import mean_interval
-from simulation.theory import selfish_revenue
+from simulation.theory.formulas import selfish_revenue
+from simulation.theory.statistics import mean_interval
 
 
 def revenues(count, seed=0, **settings):

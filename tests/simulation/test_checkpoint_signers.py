@@ -4,7 +4,7 @@ import pytest
 from pydantic import ValidationError
 
 from simulation.scenarios.signers import SIGNERS, Signers, run
-from simulation.statistics import clopper_pearson
+from simulation.theory.statistics import clopper_pearson
 
 
 @pytest.mark.parametrize(

@@ -3,8 +3,8 @@
 import pytest
 
 from ledger.params import ConsensusParams
-from simulation.networks import make_network
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
 NAMES = ("n0", "n1", "n2", "n3")

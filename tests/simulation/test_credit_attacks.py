@@ -8,12 +8,12 @@ from math import exp, inf
 import pytest
 
 from ledger.errors import BadSetting
-from simulation.estimates import make_estimates
-from simulation.report import show_cut_off, show_estimate
-from simulation.scenario import load_scenario, parse_settings
+from simulation.experiments.estimates import make_estimates
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.experiments.sweep import make_sweep
+from simulation.report.document import show_cut_off, show_estimate
 from simulation.scenarios.credit_forks import compute_stall, compute_wait
-from simulation.statistics import clopper_pearson, mean_interval
-from simulation.sweep import make_sweep
+from simulation.theory.statistics import clopper_pearson, mean_interval
 
 CONFIDENCE = 0.99
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from simulation.scenario import load_scenario, parse_settings
-from simulation.statistics import clopper_pearson
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.theory.statistics import clopper_pearson
 
 CONFIDENCE = 0.99
 HELD = {"initial_credit": 50.0, "initial_weight": 1_000, "score_unit_wh": 100}

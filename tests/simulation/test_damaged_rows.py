@@ -5,10 +5,10 @@ import pytest
 from ledger.errors import StoreError
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
-from node.core import ChainNode
-from node.events import Started
-from simulation.networks import make_network
-from simulation.world import World
+from node.chain.events import Started
+from node.chain.node import ChainNode
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=1_000)
 SPOILS = (lambda raw: raw[:-1], lambda raw: b"", lambda raw: b"\xc1" + raw[1:], lambda raw: raw + b"\x00")

@@ -8,14 +8,14 @@ from consensus.contracts import EQUIVOCATION
 from ledger.block import Block, compute_tx_root
 from ledger.codec import encode
 from ledger.params import ConsensusParams
-from node import messages as wire
-from node.events import Broadcast, MessageReceived, PeerConnected, PenalisePeer, Send
-from node.queries import ChainQueries
-from node.sync import FAR_BEHIND
+from node.chain import messages as wire
+from node.chain.events import Broadcast, MessageReceived, PeerConnected, PenalisePeer, Send
+from node.chain.sync import FAR_BEHIND
+from node.queries.chain import ChainQueries
 from simulation.attacks.policy import Policy
-from simulation.networks import make_network
 from simulation.scenarios.false_head import FalseHeadWorld, run
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 KINDS = ("headers", "silence", "parents", "certificates", "dated-ahead", "proposals")
 LIAR = "n3"

@@ -6,18 +6,18 @@ from random import Random
 
 import pytest
 
-from consensus.poca import PocaEngine
+from consensus.poca.engine import PocaEngine
 from ledger.errors import StoreFailed, TargetMissed, TimestampTooFarAhead, WrongCredit, WrongDifficulty
 from ledger.execution import execute_block
 from ledger.params import ConsensusParams
-from node.events import Broadcast, Send
+from node.chain.events import Broadcast, Send
 from simulation.attacks.policy import Policy
-from simulation.binomial import compute_band
-from simulation.links import Constant, Links
-from simulation.market_day import CLOCK, GRID
-from simulation.networks import make_network
-from simulation.sealing import DrawnEngine, draw_exponential, draw_race_ms, draw_wait_ms
-from simulation.world import World, open_worlds
+from simulation.theory.binomial import compute_band
+from simulation.world.links import Constant, Links
+from simulation.world.market_script import CLOCK, GRID
+from simulation.world.networks import make_network
+from simulation.world.sealing import DrawnEngine, draw_exponential, draw_race_ms, draw_wait_ms
+from simulation.world.world import World, open_worlds
 
 NAMES = ("n0", "n1", "n2", "n3")
 

@@ -6,8 +6,10 @@ from random import Random
 import pytest
 from pydantic import ValidationError
 
-from simulation.binomial import compute_band
-from simulation.gossip import (
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.scenarios.gossip import GossipSettings
+from simulation.theory.binomial import compute_band
+from simulation.world.gossip_only import (
     GossipNetwork,
     compute_blind_ms,
     compute_delays,
@@ -15,8 +17,6 @@ from simulation.gossip import (
     make_neighbours,
     name_neighbours,
 )
-from simulation.scenario import load_scenario, parse_settings
-from simulation.scenarios.gossip import GossipSettings
 
 SURE = Fraction(999, 1_000)
 

@@ -19,10 +19,10 @@ from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, sign_act
 from ledger.params import ConsensusParams
 from ledger.transaction import make_transaction
-from node.evidence import BlockEvidence, Finality, Trust
-from node.proofs import describe_proof, prove_account, prove_transaction, verify_document
-from simulation.networks import key_of, make_network
-from simulation.world import World
+from node.proofs.documents import describe_proof, prove_account, prove_transaction, verify_document
+from node.proofs.light_client import BlockEvidence, Finality, Trust
+from simulation.world.networks import key_of, make_network
+from simulation.world.world import World
 
 PERIOD_MS = 20_000
 NAMES = ("n0", "n1", "n2", "n3")

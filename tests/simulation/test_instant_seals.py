@@ -13,8 +13,7 @@ from consensus.seal import search
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from node.core import ChainNode
-from node.events import (
+from node.chain.events import (
     Action,
     Event,
     Persist,
@@ -25,8 +24,9 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from simulation.networks import GENESIS_TIME_MS, make_network
-from simulation.world import World
+from node.chain.node import ChainNode
+from simulation.world.networks import GENESIS_TIME_MS, make_network
+from simulation.world.world import World
 
 BLOCKS = 2_000
 EASIEST = {"poca": 2**240, "work": 2**256 - 1, "stake": 2**240}  # one nonce or so; every millisecond

@@ -4,8 +4,8 @@ from dataclasses import replace
 
 import pytest
 
-import market.delivery
-import node.core
+import market.trading.period_settlement
+import node.chain.node
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import compute_slot
@@ -13,12 +13,13 @@ from ledger.codec import encode
 from ledger.execution import execute_block
 from ledger.genesis import get_grid_operator
 from ledger.transaction import make_transaction
-from market.delivery import get_settlement as get_period_settlement
-from node import messages as wire
-from node.contracts import build_contracts
-from node.events import Broadcast, TimerFired
+from market.trading.period_settlement import get_settlement as get_period_settlement
+from node.chain import messages as wire
+from node.chain.contracts import build_contracts
+from node.chain.events import Broadcast, TimerFired
 from simulation.attacks.policy import Policy
-from simulation.invariants import (
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.world.invariants import (
     AGREEMENT,
     BOUNDED_MEMORY,
     ENERGY,
@@ -28,10 +29,9 @@ from simulation.invariants import (
     InvariantBroken,
     Invariants,
 )
-from simulation.networks import make_network
-from simulation.scenario import load_scenario, parse_settings
-from simulation.sealing import DrawnEngine
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.sealing import DrawnEngine
+from simulation.world.world import World
 
 NAMES = ("n0", "n1", "n2", "n3")
 
@@ -142,7 +142,7 @@ def mint(genesis):
 
 
 def test_money_out_of_nothing(network, monkeypatch):
-    monkeypatch.setattr(node.core, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
     world, _ = watch(network)
     with pytest.raises(InvariantBroken, match="makes 7 µ¥ of nothing") as caught:
         world.run_for(20_000)
@@ -150,7 +150,7 @@ def test_money_out_of_nothing(network, monkeypatch):
 
 
 def test_money_that_was_there_before_anybody_looked(network, monkeypatch):
-    monkeypatch.setattr(node.core, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
     world = World(network.genesis, network.keys, seed=5, sealing="drawn")
     world.run_for(10_000)
     with pytest.raises(InvariantBroken) as caught:
@@ -179,19 +179,19 @@ def test_energy_that_was_metered_is_settled_once(network):
 
 
 def test_energy_out_of_nothing(network, monkeypatch):
-    settle = market.delivery._settle_rest
+    settle = market.trading.period_settlement._settle_rest
 
     def settle_more(*arguments):
         return [row._replace(consumption_wh=row.consumption_wh + 1) for row in settle(*arguments)]
 
-    monkeypatch.setattr(market.delivery, "_settle_rest", settle_more)
+    monkeypatch.setattr(market.trading.period_settlement, "_settle_rest", settle_more)
     with pytest.raises(InvariantBroken, match="settles 5001 and 300 Wh of a member metered") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
 
 
 def test_energy_that_vanishes(network, monkeypatch):
-    monkeypatch.setattr(market.delivery, "_settle_rest", lambda *_: [])
+    monkeypatch.setattr(market.trading.period_settlement, "_settle_rest", lambda *_: [])
     with pytest.raises(InvariantBroken, match="was metered 5000 and 300 Wh of a member, and settles None") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
@@ -207,7 +207,7 @@ def test_a_period_that_is_settled_twice(network, monkeypatch):
 
         return replace(contracts, hooks=(*contracts.hooks, hook))
 
-    monkeypatch.setattr(node.core, "build_contracts", settle_again)
+    monkeypatch.setattr(node.chain.node, "build_contracts", settle_again)
     with pytest.raises(InvariantBroken, match="settles period 1, which was settled before") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
@@ -249,7 +249,7 @@ def test_a_peer_that_holds_more_than_its_bounds(network):
 
 
 def test_a_violation_names_the_seed_and_the_command_that_shows_it_again(monkeypatch):
-    monkeypatch.setattr(node.core, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
     scenario = load_scenario("honest-day")
     with pytest.raises(InvariantBroken) as caught:
         scenario.run(parse_settings(scenario, {"hours": "1", "peers": "5"}), 77)

@@ -7,9 +7,9 @@ import pytest
 from ledger.params import ConsensusParams
 from market.orders import Order, Side
 from simulation.attacks.last_look import LastLookSettings, find_best_price
-from simulation.networks import make_network
-from simulation.scenario import load_scenario, parse_settings
-from simulation.world import World
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 PERIOD_MS = 5_000
 GRASPING = {"share": 0.5, "hold_ms": 20_000, "periods": 4}

@@ -7,9 +7,9 @@ from random import Random
 import pytest
 
 from ledger.errors import BadLinkFile, BadLinks
-from simulation.binomial import compute_band
-from simulation.link_files import PACKAGED, packaged_links, parse_link_file
-from simulation.links import Constant, Empirical, Links, Uniform, Wires, corrupt, lognormal
+from simulation.theory.binomial import compute_band
+from simulation.world.link_files import PACKAGED, packaged_links, parse_link_file
+from simulation.world.links import Constant, Empirical, Links, Uniform, Wires, corrupt, lognormal
 
 SENT = 2_000
 HUNDREDTH = 10_000

@@ -3,8 +3,8 @@
 import pytest
 from pydantic import ValidationError
 
-from simulation.replay import dump_replay, parse_replay
-from simulation.scenario import load_scenario, parse_settings
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.recording import dump_replay, parse_replay
 from simulation.scenarios.days import DaySettings, FaultySettings
 
 

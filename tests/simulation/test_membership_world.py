@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.poca import PocaEngine
+from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, check_vote, sign_statement, verify_certificate
 from consensus.relays import Relay, check_relay
 from ledger.accounts import get_sealers
@@ -21,8 +21,8 @@ from ledger.sealers import SEALERS, get_voters
 from ledger.siblings import get_sibling
 from ledger.snapshot import get_snapshot
 from ledger.transaction import make_transaction
-from simulation.networks import key_of, make_network
-from simulation.world import World, open_worlds
+from simulation.world.networks import key_of, make_network
+from simulation.world.world import World, open_worlds
 
 PERIOD_MS = 20_000
 NAMES = ("n0", "n1", "n2", "n3")

@@ -5,19 +5,8 @@ import sys
 import pytest
 
 from ledger.errors import BadSetting, MissingExtra, UnknownSetting
-from simulation.montecarlo import (
-    Count,
-    Weighted,
-    mine_selfishly,
-    race_double_spend,
-    race_naive_work,
-    race_poca,
-    race_stale,
-    sample_double_spend,
-)
-from simulation.scenario import SCENARIOS, load_scenario, parse_settings
-from simulation.statistics import exact_p, mean_p
-from simulation.theory import (
+from simulation.experiments.scenario import SCENARIOS, load_scenario, parse_settings
+from simulation.theory.formulas import (
     double_spend_exact,
     double_spend_give_up,
     double_spend_nakamoto,
@@ -28,6 +17,17 @@ from simulation.theory import (
     stale_fraction_of_miners,
     stale_probability,
 )
+from simulation.theory.montecarlo import (
+    Count,
+    Weighted,
+    mine_selfishly,
+    race_double_spend,
+    race_naive_work,
+    race_poca,
+    race_stale,
+    sample_double_spend,
+)
+from simulation.theory.statistics import exact_p, mean_p
 
 SEED = 20_240_101
 LEAST_P = 1e-4  # about a hundred comparisons with fixed seeds: all above it unless something is wrong
@@ -202,7 +202,7 @@ def test_impossible_settings_are_named(name: str, given: dict[str, str], error) 
 
 def test_without_numpy_a_race_says_what_is_missing(monkeypatch) -> None:
     monkeypatch.setitem(sys.modules, "numpy", None)
-    monkeypatch.delitem(sys.modules, "simulation.montecarlo")
+    monkeypatch.delitem(sys.modules, "simulation.theory.montecarlo")
     scenario = load_scenario("poca-race")
     with pytest.raises(MissingExtra, match="a race needs numpy"):
         scenario.run(parse_settings(scenario, {}), 0)

@@ -10,19 +10,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.credit_target import compute_shares
+from consensus.poca.credit_target import compute_shares
+from gridmerit.demo.recompute import compute_band as compute_float_band
 from ledger.params import ChainParams, MarketParams, MatchingWeights
-from market.matching_weight import Candidate
 from market.orders import Order, Side
 from market.profile import Profile, parse_profile
-from node.replay import compute_band as compute_float_band
-from simulation.binomial import compute_band, compute_binomial, compute_chance_of_none
-from simulation.paper import Comparison, check_day, check_races, compare
-from simulation.paper_credit import CreditCurve, reproduce_figure_3, reproduce_table_2
-from simulation.paper_day import AgreedTrade, PlayerOrder, clear_hour, compute_lag, deliver, run_centrally, run_day
-from simulation.paper_matching import match_day
-from simulation.paper_network import BLOCKS_PER_PERIOD, run_chain_day
-from simulation.paper_sealing import PLAYERS, Race, run_race, spread_credits
+from market.trading.matching_weight import Candidate
+from simulation.paper.credit import CreditCurve, reproduce_figure_3, reproduce_table_2
+from simulation.paper.day import AgreedTrade, PlayerOrder, clear_hour, compute_lag, deliver, run_centrally, run_day
+from simulation.paper.matching import match_day
+from simulation.paper.network import BLOCKS_PER_PERIOD, run_chain_day
+from simulation.paper.reproduce import Comparison, check_day, check_races, compare
+from simulation.paper.sealing import PLAYERS, Race, run_race, spread_credits
+from simulation.theory.binomial import compute_band, compute_binomial, compute_chance_of_none
 
 POINT = 1_000_000
 YUAN = 1_000_000

@@ -7,10 +7,10 @@ import pytest
 
 from consensus.contracts import DOUBLE_BALLOT, EQUIVOCATION, process_equivocation
 from consensus.evidence import Equivocation
-from consensus.guard import GuardRecord
-from consensus.pbft_committee import build_double_ballot
-from consensus.pbft_messages import decode_message, encode_message, sign_prepare
+from consensus.pbft.messages import decode_message, encode_message, sign_prepare
+from consensus.pbft.validators import build_double_ballot
 from consensus.quorum import Statement, Vote, sign_statement, verify_certificate
+from consensus.signing_record import GuardRecord
 from ledger.accounts import get_account, get_sealers
 from ledger.block import Block, compute_tx_root
 from ledger.chain import WINDOW
@@ -20,15 +20,15 @@ from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from node import messages as wire
-from node.answers import ChainStatus
-from node.core import ChainNode
-from node.events import Broadcast, Guard
-from node.evidence import Trust
-from node.proofs import make_document, prove_account, verify_document
-from node.queries import ChainQueries
-from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
-from simulation.world import World
+from node.chain import messages as wire
+from node.chain.events import Broadcast, Guard
+from node.chain.node import ChainNode
+from node.proofs.documents import make_document, prove_account, verify_document
+from node.proofs.light_client import Trust
+from node.queries.answers import ChainStatus
+from node.queries.chain import ChainQueries
+from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
+from simulation.world.world import World
 
 QUIET = ConsensusParams(
     engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=0, view_timeout_ms=1_000

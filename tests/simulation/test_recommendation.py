@@ -4,12 +4,12 @@ import json
 
 from click.testing import CliRunner
 
+from gridmerit.main import cli
+from gridmerit.network.make import load_params_set
 from ledger.params import ChainParams, ConsensusParams
-from node.cli import cli
 from node.config import ChainConfig
-from node.network import load_params_set
-from simulation.recommendation import QUESTIONS, make_answers, plan_trials, render_markdown, run_job
-from simulation.scenario import load_scenario, parse_settings
+from simulation.experiments.recommendation import QUESTIONS, make_answers, plan_trials, render_markdown, run_job
+from simulation.experiments.scenario import load_scenario, parse_settings
 
 ONLY = ("consensus.tau_upt", "consensus.relief_after")
 

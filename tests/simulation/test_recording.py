@@ -5,11 +5,11 @@ from functools import partial
 import pytest
 
 from simulation.attacks.two_faced import TwoFaced
-from simulation.links import Constant, Links
-from simulation.networks import make_network
-from simulation.recording import Recorder
-from simulation.replay import dump_replay, parse_replay
-from simulation.world import World
+from simulation.recording import dump_replay, parse_replay
+from simulation.world.links import Constant, Links
+from simulation.world.networks import make_network
+from simulation.world.recorder import Recorder
+from simulation.world.world import World
 
 LINKS = Links(latency=Constant(20))
 

@@ -10,9 +10,9 @@ from hypothesis import strategies as st
 
 from ledger.errors import BadReplay
 from simulation import replay as replays
-from simulation.film import summarise
-from simulation.replay import Frame, Replay, dump_replay, parse_replay
-from simulation.scenario import Scenario
+from simulation.experiments.scenario import Scenario
+from simulation.recording import Frame, Replay, dump_replay, parse_replay
+from simulation.report.recording_summary import summarise
 
 FRAMES: tuple[Frame, ...] = (
     (100, "block", "ada", "b1", "00", 1),

@@ -13,17 +13,25 @@ from pathlib import Path
 import pytest
 
 from ledger.errors import BadSweep, MissingExtra, NoFilm, SweepChanged
-from simulation import figures, report
-from simulation.estimates import Estimate, make_estimates
-from simulation.figures import draw_counts, draw_film
-from simulation.film import summarise
-from simulation.publish import film_trial, make_report, write_film_page, write_report
-from simulation.replay import Replay, parse_replay
-from simulation.report import Report, list_warnings, make_rows, render_html, render_markdown, summarise_agreement
-from simulation.runner import run_sweep
-from simulation.scenario import Metric, Scenario, Theory
-from simulation.statistics import clopper_pearson
-from simulation.sweep import derive_seed, make_sweep
+from simulation.experiments.estimates import Estimate, make_estimates
+from simulation.experiments.runner import run_sweep
+from simulation.experiments.scenario import Metric, Scenario, Theory
+from simulation.experiments.sweep import derive_seed, make_sweep
+from simulation.recording import Replay, parse_replay
+from simulation.report import document as report
+from simulation.report import figures
+from simulation.report.document import (
+    Report,
+    list_warnings,
+    make_rows,
+    render_html,
+    render_markdown,
+    summarise_agreement,
+)
+from simulation.report.figures import draw_counts, draw_film
+from simulation.report.publish import film_trial, make_report, write_film_page, write_report
+from simulation.report.recording_summary import summarise
+from simulation.theory.statistics import clopper_pearson
 
 COLUMNS = {"point": [0, 0, 0], "rep": [0, 1, 2], "heads": [3, 5, 4], "flips": [10, 10, 10], "ratio": [0.3, 0.5, 0.4]}
 LINKS = {"src", "href", "data", "action", "poster", "srcset"}

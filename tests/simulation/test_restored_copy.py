@@ -2,17 +2,17 @@
 
 import pytest
 
-from consensus.guard import GuardRecord
+from consensus.signing_record import GuardRecord
 from ledger.accounts import get_account
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
-from node import messages as wire
-from node.events import Guard, MessageReceived, Send, StartSealing
+from node.chain import messages as wire
+from node.chain.events import Guard, MessageReceived, Send, StartSealing
 from simulation.attacks.policy import Policy
-from simulation.networks import make_network
-from simulation.peers import Backup
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.peer import Backup
+from simulation.world.world import World
 
 NAMES = ("n0", "n1", "n2", "n3")
 OTHERS = ("n1", "n2", "n3")

@@ -10,8 +10,8 @@ from ledger.overlay import Overlay
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
 from market.metering import get_readings
-from node.contracts import build_contracts
-from simulation.networks import key_of, make_network
+from node.chain.contracts import build_contracts
+from simulation.world.networks import key_of, make_network
 
 PERIOD = 5
 SCHEDULING = SchedulingParams(

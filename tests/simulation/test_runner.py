@@ -21,6 +21,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from gridmerit.main import run
 from ledger.errors import (
     BadSweep,
     ClusterUnusable,
@@ -33,13 +34,12 @@ from ledger.errors import (
     UnwritableFile,
     WorkerLost,
 )
-from node.cli import run
-from simulation import executors, results
-from simulation.provenance import describe_code, hash_sources
-from simulation.results import Results
-from simulation.runner import Run, run_sweep
-from simulation.scenario import Scenario
-from simulation.sweep import Sweep, derive_seed, make_sweep
+from simulation.experiments import executors, results
+from simulation.experiments.provenance import describe_code, hash_sources
+from simulation.experiments.results import Results
+from simulation.experiments.runner import Run, run_sweep
+from simulation.experiments.scenario import Scenario
+from simulation.experiments.sweep import Sweep, derive_seed, make_sweep
 
 HERE = Path(__file__).parent
 GATE = "COIN_GATE"
@@ -184,7 +184,7 @@ def test_a_worker_that_dies_is_an_error_and_costs_nothing_else(coin: Scenario, t
 
 
 def test_a_worker_with_other_code_is_refused(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("simulation.batches.hash_sources", lambda: "f" * 64)
+    monkeypatch.setattr("simulation.experiments.batches.hash_sources", lambda: "f" * 64)
     with pytest.raises(ForeignWorker, match="ffffffffffffffff"):
         _run(sweep, tmp_path / "out")
     assert not list((tmp_path / "out" / "trials").iterdir())
@@ -210,7 +210,7 @@ def test_files_are_never_overwritten_and_a_changed_sweep_is_not_resumed(sweep: S
 def test_changed_sources_are_noticed(sweep: Sweep, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     _run(sweep, tmp_path)
     other = describe_code().model_copy(update={"hash": "0" * 64})
-    monkeypatch.setattr("simulation.runner.describe_code", lambda: other)
+    monkeypatch.setattr("simulation.experiments.runner.describe_code", lambda: other)
     with pytest.raises(SweepChanged, match="differs in its code"):
         _run(sweep, tmp_path, resume=True)
 
@@ -219,7 +219,7 @@ def test_the_hash_of_the_sources_follows_each_of_them(tmp_path: Path, monkeypatc
     file = tmp_path / "simulation" / "scenarios" / "new.py"
     file.parent.mkdir(parents=True)
     file.write_text("x = 1\n")
-    monkeypatch.setattr("simulation.provenance.ROOT", tmp_path)
+    monkeypatch.setattr("simulation.experiments.provenance.ROOT", tmp_path)
     first = hash_sources.__wrapped__()
     file.write_text("x = 2\n")
     second = hash_sources.__wrapped__()

@@ -4,12 +4,12 @@ from collections import Counter
 
 import pytest
 
-from node import messages as wire
-from node.events import MessageReceived, Send, SetTimer, Started, TimerFired
-from node.serving import BURST_US, SHARE_US_PER_S, compute_cost_us
+from node.chain import messages as wire
+from node.chain.events import MessageReceived, Send, SetTimer, Started, TimerFired
+from node.chain.serving import BURST_US, SHARE_US_PER_S, compute_cost_us
 from simulation.attacks.policy import Policy
-from simulation.networks import make_network
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 FLOODER = "n3"
 HONEST = ("n0", "n1", "n2")

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from node.cli import run
-from simulation.scenario import SCENARIOS, Scenario, load_scenario
-from simulation.sweep import derive_seed
+from gridmerit.main import run
+from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario
+from simulation.experiments.sweep import derive_seed
 
 Sim = Callable[..., tuple[int, str, str]]
 
@@ -197,7 +197,7 @@ def test_a_film_of_a_trial_that_is_not_there_is_refused(sim: Sim, tmp_path: Path
 
 
 def test_a_sweep_without_its_extra_says_what_to_install(sim: Sim, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("node.commands.sim.find_spec", lambda name: None if name == "pyarrow" else sys)
+    monkeypatch.setattr("gridmerit.commands.sim.find_spec", lambda name: None if name == "pyarrow" else sys)
     code, _, err = sim("run", "coin", "--out", "nowhere")
     assert code == 3
     assert "a sweep needs pyarrow" in err

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.binomial import compute_band, compute_binomial
-from simulation.statistics import (
+from simulation.theory.binomial import compute_band, compute_binomial
+from simulation.theory.statistics import (
     binomial_z,
     clopper_pearson,
     exact_p,

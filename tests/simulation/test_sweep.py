@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import BadSetting, BadSweep, RepeatedPoint, SweepChanged, SweepTooLarge, UnknownSetting
-from simulation.scenario import Metric, Scenario
-from simulation.sweep import (
+from simulation.experiments.scenario import Metric, Scenario
+from simulation.experiments.sweep import (
     Code,
     Manifest,
     check_resumed,

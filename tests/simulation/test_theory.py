@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.credit_target import compute_shares
+from consensus.poca.credit_target import compute_shares
 from ledger.errors import BadParameter, LaboratoryError, UnknownParameter, UnknownTheory
-from simulation.theory import (
+from simulation.theory.formulas import (
     THEORIES,
     binomial_band,
     double_spend_exact,

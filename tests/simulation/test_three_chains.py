@@ -13,16 +13,16 @@ from ledger.errors import AlreadyRelayed, InvalidProof, InvalidSignature, NoQuot
 from ledger.overlay import Overlay
 from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
-from market import scheduling_views
-from market.credit_index import get_digest
-from market.feeder import Curtailment
-from market.gates import ACCEPTED, LAPSED, SETTLED, VOID, get_gate
-from market.views import get_trades
-from node import messages as wire
-from node.contracts import routes_of
-from node.events import RelayOffered
-from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
-from simulation.world import World, open_worlds
+from market.credit.contract import get_digest
+from market.scheduling import views as scheduling_views
+from market.scheduling.feeder import Curtailment
+from market.trading.gates import ACCEPTED, LAPSED, SETTLED, VOID, get_gate
+from market.trading.views import get_trades
+from node.chain import messages as wire
+from node.chain.contracts import routes_of
+from node.chain.events import RelayOffered
+from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
+from simulation.world.world import World, open_worlds
 
 PERIOD_MS = 24_000
 NAMES = ("n0", "n1", "n2", "n3")

@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
+from gridmerit.commands.market_tables import render_trades
 from ledger.accounts import get_sealers
 from ledger.codec import encode
 from ledger.errors import InvalidProof, NonCanonical, StoreCorrupt
@@ -15,20 +16,19 @@ from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from market.gates import CERTIFIED, OPEN, VOID
-from market.trades import compute_result_root, decode_trade_leaf
-from market.views import get_gate, get_trades
-from node import messages as wire
-from node.commands.market_tables import render_trades
-from node.core import ChainNode
-from node.events import MessageReceived, PenalisePeer, Send
-from node.evidence import Trust
-from node.proofs import make_document, prove_trade, verify_document
-from node.queries import ChainQueries
-from node.results import _row_key, read_records
+from market.trading.gates import CERTIFIED, OPEN, VOID
+from market.trading.trades import compute_result_root, decode_trade_leaf
+from market.trading.views import get_gate, get_trades
+from node.chain import messages as wire
+from node.chain.events import MessageReceived, PenalisePeer, Send
+from node.chain.node import ChainNode
+from node.chain.results import _row_key, read_records
+from node.proofs.documents import make_document, prove_trade, verify_document
+from node.proofs.light_client import Trust
+from node.queries.chain import ChainQueries
 from simulation.attacks.policy import Policy
-from simulation.networks import make_network
-from simulation.world import World
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 PERIOD = 3  # its gate is at the start of period 1, its deadline at its own
 NAMES = ("n0", "n1", "n2", "n3")

@@ -6,8 +6,8 @@ from itertools import combinations
 import pytest
 
 from consensus.contracts import EQUIVOCATION
-from consensus.credit_target import compute_target
-from consensus.poca import PocaEngine
+from consensus.poca.credit_target import compute_target
+from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement, Vote, sign_statement
 from consensus.seal import search
 from ledger.accounts import get_account
@@ -19,14 +19,14 @@ from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from market.gates import CERTIFIED, SETTLED, VOID, get_gate
-from node import messages as wire
-from node.candidate import build_candidate
-from node.contracts import build_contracts
-from node.core import ChainNode
-from node.queries import ChainQueries
-from simulation.networks import INITIAL_BALANCE_UYUAN, make_network
-from simulation.world import World
+from market.trading.gates import CERTIFIED, SETTLED, VOID, get_gate
+from node.chain import messages as wire
+from node.chain.candidate import build_candidate
+from node.chain.contracts import build_contracts
+from node.chain.node import ChainNode
+from node.queries.chain import ChainQueries
+from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
+from simulation.world.world import World
 
 
 @pytest.fixture

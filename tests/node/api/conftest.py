@@ -20,12 +20,10 @@ from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketPara
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import Transaction, make_transaction
-from market.contracts import TradeIntention
 from market.orders import Side
-from node.api import build_api
-from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
-from node.core import RESEAL, ChainNode
-from node.events import (
+from market.trading.contract import TradeIntention
+from node.api.server import build_api
+from node.chain.events import (
     Acknowledge,
     Action,
     Broadcast,
@@ -41,9 +39,11 @@ from node.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.outages import Outage
-from node.peer_clocks import ClockView
-from node.subscribers import Subscribers, Subscription
+from node.chain.node import RESEAL, ChainNode
+from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
+from node.driver.outages import Outage
+from node.driver.subscribers import Subscribers, Subscription
+from node.peer.peer_clocks import ClockView
 
 T = TypeVar("T")
 CHAIN = "jy1"

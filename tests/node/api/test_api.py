@@ -14,10 +14,10 @@ from consensus.relays import Relay
 from ledger import errors
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError, InboxFull, NodeStopping, StoreFailed
-from node.api import RateLimiter, build_api, get_http_status
+from node.api.server import RateLimiter, build_api, get_http_status
 from node.config import NetworkDocument
-from node.outages import make_outage
-from node.proofs import verify_document
+from node.driver.outages import make_outage
+from node.proofs.documents import verify_document
 
 PERIOD = 4
 

@@ -8,6 +8,8 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
+from gridmerit.main import run
+from gridmerit.players.agents import Sender
 from ledger.errors import (
     BadAnswer,
     InboxFull,
@@ -19,13 +21,11 @@ from ledger.errors import (
     Unreachable,
 )
 from ledger.hashing import show_address
-from node import client as client_module
-from node.agents import Sender
-from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, from_json, to_json
-from node.cli import run
-from node.client import Client
-from node.clock import now_ms
-from node.proofs import verify_document
+from node.api import client as client_module
+from node.api.client import Client
+from node.proofs.documents import verify_document
+from node.queries.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, from_json, to_json
+from node.system.clock import now_ms
 
 PERIOD = 4
 
@@ -150,7 +150,7 @@ async def test_a_url_may_lack_its_scheme(story, make_runtime):
 
 
 def test_answers_survive_their_trip_through_json(story):
-    from node.queries import ChainQueries
+    from node.queries.chain import ChainQueries
 
     ask = ChainQueries(story[0].node)
     for value in (ask.get_status(0), ask.get_block("11"), ask.get_account("homes-2"), ask.get_periods(story[0].now_ms)):

@@ -15,16 +15,17 @@ from typing import Any
 import pytest
 from aiohttp import web
 
+from gridmerit import main as cli
+from gridmerit.commands import events
+from gridmerit.commands.events import render_control, render_event
+from gridmerit.commands.target import Target
+from gridmerit.main import run
 from ledger.errors import RemoteNotFound, Unreachable
-from node import cli, following
-from node.cli import run
-from node.commands import events
-from node.commands.events import render_control, render_event
-from node.commands.target import Target
-from node.following import Told, follow
-from node.queries import EVENT_FIELDS, describe_event
+from node.api import following
+from node.api.following import Told, follow
+from node.queries.chain import EVENT_FIELDS, describe_event
 
-ROOT = Path(cli.__file__).parent.parent
+ROOT = Path(__file__).parents[3]
 
 
 @pytest.fixture(autouse=True)
@@ -132,7 +133,7 @@ async def _until(condition: Callable[[], bool]) -> None:
 @asynccontextmanager
 async def _running(url: str, *args: str) -> AsyncIterator[asyncio.subprocess.Process]:
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "node", "events", "--api", url, "--json", *args,
+        sys.executable, "-m", "gridmerit", "events", "--api", url, "--json", *args,
         cwd=ROOT, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # whoever runs the tests may ignore it
     )  # fmt: skip

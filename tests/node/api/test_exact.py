@@ -13,12 +13,12 @@ from ledger.errors import SequenceGapTooWide, WrongShape
 from ledger.genesis import GenesisMember
 from ledger.membership import ADMIT, Admission
 from ledger.params import LedgerParams
-from node import answers
-from node.answers import Decimal, HexInt, from_json, to_json
-from node.api import show_values
+from node.api.server import show_values
 from node.config import NetworkDocument, describe_network
-from node.exact import EXACT_SUFFIXES, show_exact
-from node.queries import EVENT_FIELDS, describe_event, show_text
+from node.queries import answers
+from node.queries.answers import Decimal, HexInt, from_json, to_json
+from node.queries.chain import EVENT_FIELDS, describe_event, show_text
+from node.queries.exact import EXACT_SUFFIXES, show_exact
 
 SAFE = 2**53 - 1
 
@@ -46,7 +46,7 @@ NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
     result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
 """
-ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.answers"]
+ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.queries.answers"]
 
 
 def integers_of(kind: type) -> dict[str, Any]:

@@ -7,13 +7,13 @@ from pathlib import Path
 
 import pytest
 
-from node.answers import NodeStatus
-from node.commands.net import _render_states
-from node.commands.status import render
-from node.network import Network, NodeEntry
-from node.processes import NodeState, is_healthy
-from node.queries import ChainQueries
-from node.silences import find_exclusion
+from gridmerit.commands.net import _render_states
+from gridmerit.commands.status import render
+from gridmerit.network.make import Network, NodeEntry
+from gridmerit.network.processes import NodeState, is_healthy
+from gridmerit.network.silences import find_exclusion
+from node.queries.answers import NodeStatus
+from node.queries.chain import ChainQueries
 
 NAMES = ("pv-101", "wind-122", "homes-1")
 ENTRIES = tuple(NodeEntry(name=name, directory="", key=name, peer_url="", api_url="") for name in NAMES)

@@ -6,16 +6,16 @@ from dataclasses import replace
 
 import pytest
 
-from market.gates import NO_COUNTERSIGNATURE, NO_VERDICT, REASONS, UNMETERED
+from gridmerit.commands.market_tables import render_book, render_settlement, render_trades, tell_failure
+from gridmerit.commands.net import _render_failures
+from gridmerit.network.make import NodeEntry
+from gridmerit.network.processes import NodeState
+from gridmerit.players.round_the_clock import _describe_settlement
 from market.orders import Side
-from node.answers import NodeStatus
-from node.commands.market_tables import render_book, render_settlement, render_trades, tell_failure
-from node.commands.net import _render_failures
-from node.network import NodeEntry
-from node.period_failures import describe_failure
-from node.processes import NodeState
-from node.queries import ChainQueries
-from node.rounds import _describe_settlement
+from market.trading.gates import NO_COUNTERSIGNATURE, NO_VERDICT, REASONS, UNMETERED
+from node.queries.answers import NodeStatus
+from node.queries.chain import ChainQueries
+from node.queries.period_failures import describe_failure
 
 PERIOD = 4
 NO_VOTE = "its gate block was not certified by the deadline: no vote of dispatch-1 was heard"

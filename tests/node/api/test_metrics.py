@@ -5,8 +5,8 @@ import re
 import aiohttp
 import pytest
 
-from node.answers import NodeStatus, from_json
-from node.metrics import render_metrics
+from node.queries.answers import NodeStatus, from_json
+from node.queries.metrics import render_metrics
 
 LINE = re.compile(r'^(gridmerit_[a-z_]+)(?:\{((?:[a-z]+="(?:[^"\\\n]|\\.)*",?)+)\})? (-?[0-9.e+-]+)$')
 

@@ -27,12 +27,11 @@ from ledger.errors import (
 from ledger.hashing import address_of
 from ledger.merkle import inclusion_proof, merkle_root
 from ledger.signatures import SigningKey
-from market.gates import decode_gate
 from market.orders import Side
-from market.trades import decode_trade_leaf
+from market.trading.gates import decode_gate
+from market.trading.trades import decode_trade_leaf
 from node.config import NetworkDocument, describe_network
-from node.evidence import BlockEvidence, Finality, Inclusion, Trust
-from node.proofs import (
+from node.proofs.documents import (
     AccountProof,
     TradeProof,
     make_document,
@@ -41,6 +40,7 @@ from node.proofs import (
     prove_transaction,
     verify_document,
 )
+from node.proofs.light_client import BlockEvidence, Finality, Inclusion, Trust
 
 PERIOD = 4
 KINDS = ("trade", "account", "final account", "absence", "genesis account", "transaction", "refused transaction")

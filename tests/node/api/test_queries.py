@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.credit_target import compute_shares
+from consensus.poca.credit_target import compute_shares
 from ledger.errors import (
     BadRequest,
     NoCertificate,
@@ -21,9 +21,9 @@ from ledger.errors import (
 )
 from ledger.hashing import show_address
 from market.orders import Side
-from node.answers import to_json
-from node.core import ChainNode
-from node.queries import EVENT_FIELDS, ChainQueries, describe_event, parse_hash, show_value
+from node.chain.node import ChainNode
+from node.queries.answers import to_json
+from node.queries.chain import EVENT_FIELDS, ChainQueries, describe_event, parse_hash, show_value
 
 PERIOD = 4
 
@@ -341,9 +341,9 @@ ROOT = Path(__file__).parents[3]
 def list_events() -> Iterator[tuple[str, int | None]]:
     """Name and number of values of every event that a contract or a node tells; None where they are spliced in."""
     for file in (
-        file for package in ("ledger", "market", "consensus", "node") for file in (ROOT / package).glob("*.py")
+        file for package in ("ledger", "market", "consensus", "node") for file in (ROOT / package).rglob("*.py")
     ):
-        module = importlib.import_module(f"{file.parent.name}.{file.stem}")
+        module = importlib.import_module(".".join(file.relative_to(ROOT).with_suffix("").parts))
         for call in ast.walk(ast.parse(file.read_text())):
             match call:
                 case ast.Call(func=ast.Attribute(attr="emit"), args=fields):

@@ -5,18 +5,18 @@ from dataclasses import replace
 
 import pytest
 
+from gridmerit.commands.authority import check_root
+from gridmerit.commands.market_tables import render_weights
+from gridmerit.players.sample_book import compare_book, convert_book
 from ledger.errors import InvalidProof, WrongTradeList
-from market.matching_weight import Parameters
 from market.orders import Side
-from market.views import get_trades
-from node.answers import TradesInfo, from_json, to_json
-from node.client import Client
-from node.commands.authority import check_root
-from node.commands.market_tables import render_weights
-from node.comparison import compare_book, convert_book
-from node.evidence import Trust
-from node.proofs import make_document, prove_trade, verify_document
-from node.queries import ChainQueries
+from market.trading.matching_weight import Parameters
+from market.trading.views import get_trades
+from node.api.client import Client
+from node.proofs.documents import make_document, prove_trade, verify_document
+from node.proofs.light_client import Trust
+from node.queries.answers import TradesInfo, from_json, to_json
+from node.queries.chain import ChainQueries
 
 PERIOD = 4
 

@@ -1,0 +1,87 @@
+"""`gridmerit account`: what a member has."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+
+from gridmerit.commands import Group
+from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
+from gridmerit.output import emit, facts, format_count, format_kwh, format_points, format_yuan, json_option
+
+if TYPE_CHECKING:
+    from node.queries.answers import AccountInfo
+
+
+@click.group("account", cls=Group)
+def command() -> None:
+    """A member's balance, credit and sequence."""
+
+
+@command.command("show")
+@click.argument("member")
+@node_options
+@json_option
+def show(member: str, target: Target) -> None:
+    """A member by name or by 0x… address.
+
+    Balance and sequence are those on the trading chain. Where the node hosts a credit chain, credit is what stands
+    there, and the trading chain follows it at the next period boundary; --chain NAME shows one chain's account alone.
+
+    \b
+    Example:
+      gridmerit account show homes-1 --node mynet
+    """
+
+    found = run_async(_fetch(target, member))
+    index = None if found.credit_chain is None else {"chain": found.credit_chain, **to_plain(found.merit)}
+    emit({**to_plain(found.account), "credit_index": index}, _render(found))
+
+
+class _Found(NamedTuple):
+    """An account and the kind of its chain; `merit` says what credit there is: it, or that on the credit chain."""
+
+    account: AccountInfo
+    kind: str
+    merit: AccountInfo
+    credit_chain: str | None
+
+
+async def _fetch(target: Target, member: str) -> _Found:
+    async with connect(target) as client:
+        account, kind = await client.account(member), (await client.status()).kind
+        chains = (await client.node_status()).chains if target.chain is None else ()
+    credit_chain = next((chain.chain for chain in chains if chain.kind == "credit"), None)
+    if credit_chain is None:
+        return _Found(account, kind, account, None)
+    async with connect(replace(target, chain=credit_chain)) as client:
+        return _Found(account, kind, await client.account(member), credit_chain)
+
+
+def _render(found: _Found) -> str:
+    account, merit = found.account, found.merit
+    balance = f"{format_yuan(account.balance_uyuan)} yuan"
+    if found.kind != "trading":
+        balance += " at genesis: money moves on the trading chain"
+    credit = f"{format_points(merit.credit_upt)} points"
+    if merit.score_count:
+        credit += f" from {format_count(merit.score_count, 'delivery score')}"
+    if found.credit_chain is not None:
+        credit += f" on {found.credit_chain}; {format_points(account.credit_upt)} on the trading chain"
+    lines: list[tuple[str, object]] = [
+        ("member", f"{account.name} ({account.role})"),
+        ("address", account.address),
+        ("balance", balance),
+        ("reserved", f"{format_yuan(account.reserved_uyuan)} yuan for open bids and trades"),
+        ("credit", credit),
+    ]
+    if merit.penalty_upt:
+        lines.append(("penalties", f"{format_points(merit.penalty_upt)} points"))
+    if account.capacity_wh:
+        lines.append(("capacity", f"{format_kwh(account.capacity_wh)} kWh per period at {account.position}"))
+    pending = account.next_sequence - account.sequence
+    lines.append(("sequence", f"{account.sequence}{f', {pending} pending' if pending else ''}"))
+    lines.append(("at height", account.height))
+    return facts(lines)

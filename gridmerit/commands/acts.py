@@ -1,0 +1,276 @@
+"""Acts of the authority on their way to the chains: what each chain has of one already, sending it, and waiting."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from gridmerit.commands.target import Target, resolve_key
+from gridmerit.output import format_time, table
+from ledger.errors import (
+    ActNotEverywhere,
+    CountersignedAlready,
+    GridmeritError,
+    RemoteNotFound,
+    RemoteRejected,
+    TimedOut,
+    UnknownChainName,
+    WrongChain,
+)
+
+if TYPE_CHECKING:
+    from gridmerit.network.enrolment import Act, Application, AuthorityFiles
+    from gridmerit.network.make import Network
+    from ledger.genesis import Genesis
+    from ledger.hashing import Address
+    from ledger.signatures import SigningKey
+    from node.api.client import Client
+    from node.queries.answers import MemberInfo
+
+_T = TypeVar("_T")
+
+TIMEOUT_S = 60.0
+authority_option = click.option(
+    "--authority",
+    type=click.Path(path_type=Path, file_okay=False),
+    help="The authority's directory.  [default: that of the local network]",
+)
+_POLL_S = 0.2
+_LAST_MS = 253_402_300_799_000  # the year 9999
+_SLACK_S = 30.0  # after a boundary, for its first block
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chains:
+    """The chains that a command acts on, by name, and the network's genesis as the node has it."""
+
+    clients: Mapping[str, Client]
+    genesis: Genesis
+
+    @property
+    def missing(self) -> tuple[str, ...]:
+        """Chains of the network that this node does not host, or that were not asked for."""
+        return tuple(chain.name for chain in self.genesis.chains if chain.name not in self.clients)
+
+    def choose(self, act: Act) -> tuple[str, ...]:
+        """Those that an act is for. Raises `WrongChain` where it is for another one alone."""
+        names = tuple(name for name in self.clients if act.chain_id in (None, self.genesis.chain_id_of(name)))
+        if not names:
+            assert act.chain_id is not None
+            raise WrongChain(actual=act.chain_id.hex()[:16], expected=", ".join(self.clients))
+        return names
+
+    def lacks(self, act: Act) -> tuple[str, ...]:
+        """Those that an act is for, and that are missing here."""
+        return self.missing if act.chain_id is None else ()
+
+    @property
+    def any(self) -> Client:
+        return next(iter(self.clients.values()))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outcome:
+    """What became of an act on one chain: "done" now, in a block of this height, or "already" before."""
+
+    chain: str
+    status: str
+    height: int | None = None
+    id: str | None = None
+
+
+@asynccontextmanager
+async def open_chains(target: Target) -> AsyncIterator[Chains]:
+    """Clients of all chains that the node hosts, or of the one that --chain names."""
+    from node.api.client import Client
+
+    async with AsyncExitStack() as stack:
+        node = await stack.enter_async_context(Client(target.url, ""))
+        hosted = [chain.chain for chain in (await node.node_status()).chains]
+        if target.chain is not None and target.chain not in hosted:
+            raise UnknownChainName(name=target.chain, known=", ".join(hosted))
+        names = hosted if target.chain is None else [target.chain]
+        clients = {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
+        yield Chains(clients=clients, genesis=await clients[names[0]].genesis())
+
+
+def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:
+    """Who sends an act: --key, else the node's own key; in a network directory that of its first node."""
+    network = find_network(target)
+    if key is None and network is not None:
+        key = str(network.directory_of(network.nodes[0]) / "key.pem")
+    return resolve_key(target, key, passphrase_file)
+
+
+def find_network(target: Target) -> Network | None:
+    """The local network whose directory --node names."""
+    from gridmerit.network.make import load_network
+
+    directory = target.directory
+    return load_network(directory) if directory is not None and (directory / "network.json").is_file() else None
+
+
+def find_authority(target: Target, authority: Path | None) -> Path:
+    """The authority's directory: --authority, else that of the local network."""
+    network = find_network(target)
+    if authority is not None:
+        return authority
+    if network is None:
+        raise click.UsageError("--authority DIR: whose keys sign? only the directory of a local network has them, too")
+    from gridmerit.network.make import AUTHORITY_DIRECTORY
+
+    return network.directory / AUTHORITY_DIRECTORY
+
+
+async def sign_and_submit(
+    chains: Chains,
+    acts: dict[str, Act],
+    files: AuthorityFiles,
+    name: str,
+    sponsor: SigningKey,
+    application: Application | None = None,
+) -> tuple[dict[str, Any], str]:
+    """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
+    from gridmerit.network.enrolment import claim_application, save_act, sign_as_far
+
+    signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
+    kept: dict[Act, Path] = {}
+    for chain, act in signed.items():
+        if act in kept:
+            continue
+        if application is not None and not kept:
+            kept[act] = claim_application(files, application, act)
+        else:
+            kept[act] = files.act_file(act, name if not kept else f"{name}-{chain}")
+            save_act(kept[act], act)
+    document: dict[str, Any] = {"name": name, "acts": [str(file) for file in kept.values()]}
+    first = next(iter(kept))
+    if lacks_signatures(first, chains):
+        return leave_for_others(document, first, kept[first], chains)
+    outcomes, missing = await submit_acts(chains, signed, sponsor), chains.lacks(first)
+    document |= {"status": "done", "chains": describe_outcomes(outcomes), "missing": list(missing)}
+    return document, render_outcomes(outcomes, missing)
+
+
+def lacks_signatures(act: Act, chains: Chains) -> bool:
+    return len(act.signatures) < chains.genesis.authority.threshold
+
+
+def leave_for_others(document: dict[str, Any], act: Act, file: Path, chains: Chains) -> tuple[dict[str, Any], str]:
+    """What is said where more keys must sign."""
+    have, want = len(act.signatures), chains.genesis.authority.threshold
+    lines = [
+        f"{have} of {want} signatures: nothing has been sent yet",
+        f"next: gridmerit authority sign {file} --key FILE, by {want - have} more; then",
+        f"      gridmerit authority submit {file} --node DIR",
+    ]
+    if document.get("certificate"):
+        lines.append(f"the certificate to hand over then: {document['certificate']}")
+    return {**document, "status": "unsigned", "signatures": have, "threshold": want}, "\n".join(lines)
+
+
+async def submit_acts(chains: Chains, acts: Mapping[str, Act], sponsor: SigningKey) -> list[Outcome]:
+    """Bring each chain its act, and wait until a block holds it. An act that a chain has already is not sent again.
+
+    Raises what a chain refuses it with where no chain takes it, and `ActNotEverywhere` where some do.
+    """
+
+    async def bring(name: str, act: Act) -> Outcome:
+        client = chains.clients[name]
+        if act.chain_id is None and await _has_act(client, act):
+            return Outcome(chain=name, status="already")
+        try:
+            return await send_and_wait(client, sponsor, act.kind, act.payload)
+        except RemoteRejected as error:
+            if error.code != CountersignedAlready.__name__:
+                raise
+            return Outcome(chain=name, status="already")
+
+    return await on_every(acts, bring)
+
+
+async def on_every(acts: Mapping[str, _T], work: Callable[[str, _T], Awaitable[Outcome]]) -> list[Outcome]:
+    """Do something on several chains at once. Raises as `submit_acts`."""
+    results = await asyncio.gather(*(work(name, act) for name, act in acts.items()), return_exceptions=True)
+    failed: dict[str, GridmeritError] = {}
+    for name, result in zip(acts, results, strict=True):
+        if isinstance(result, GridmeritError):
+            failed[name] = result
+        elif isinstance(result, BaseException):
+            raise result
+    if failed:
+        first = next(iter(failed.values()))
+        done = [name for name in acts if name not in failed]
+        if not done:
+            raise first
+        raise ActNotEverywhere(done=", ".join(done), missing=", ".join(failed), detail=first)
+    return [result for result in results if isinstance(result, Outcome)]
+
+
+async def send_and_wait(client: Client, key: SigningKey, kind: str, payload: tuple[object, ...]) -> Outcome:
+    """Send a transaction. Raises `RemoteRejected` where the chain refuses it, at once or in its block."""
+    identity = await client.send(key, kind, payload)  # type: ignore[arg-type]
+    status = await client.wait_for(identity, timeout_s=TIMEOUT_S)
+    if status.code:
+        detail = f"transaction {status.id} stands in block {status.height} without effect: {status.code}"
+        raise RemoteRejected(code=status.code, detail=detail, values={"id": status.id, "height": status.height})
+    return Outcome(chain=client.chain, status="done", height=status.height, id=status.id)
+
+
+async def _has_act(client: Client, act: Act) -> bool:
+    for member in await client.members():
+        if member.serial == act.serial:
+            return act.kind != "revoke" or member.status == "revoked"
+    return False
+
+
+async def find_member(client: Client, ref: str | Address) -> MemberInfo | None:
+    try:
+        return await client.member(ref)
+    except RemoteNotFound:
+        return None
+
+
+async def wait_until_active(chains: Chains, address: Address, timeout_s: float | None) -> None:
+    """Wait for the next boundary of every chain. Raises `TimedOut`."""
+    await asyncio.gather(*(_wait_on(client, address, timeout_s) for client in chains.clients.values()))
+
+
+async def _wait_on(client: Client, address: Address, timeout_s: float | None) -> None:
+    limit_s = await _compute_patience_s(client) if timeout_s is None else timeout_s
+    try:
+        async with asyncio.timeout(limit_s):
+            while (await client.member(address)).status != "active":  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        what = f"the first block of the next period on {client.chain}, with which the admission takes effect"
+        raise TimedOut(what=what, timeout_s=round(limit_s, 1)) from None
+
+
+async def _compute_patience_s(client: Client) -> float:
+    status = await client.status()
+    since_ms = status.time_ms - status.genesis_time_ms
+    return (status.period_ms - since_ms % status.period_ms) / 1_000 + _SLACK_S
+
+
+def format_end(time_ms: int | None) -> str:
+    """When a validity ends, UTC."""
+    return "never" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
+
+
+def render_outcomes(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
+    rows = [(item.chain, item.status, "–" if item.height is None else item.height) for item in outcomes]
+    lines = [table(["chain", "act", "block"], rows, left=(0, 1))]
+    if missing:
+        lines.append(f"not sent to {', '.join(missing)}: not hosted here, out (gridmerit status), or not the --chain")
+    return "\n".join(lines)
+
+
+def describe_outcomes(outcomes: Sequence[Outcome]) -> dict[str, dict[str, object]]:
+    return {item.chain: {"status": item.status, "height": item.height, "id": item.id} for item in outcomes}

@@ -1,0 +1,191 @@
+"""`gridmerit market compare`: the same orders under every clearing rule."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from gridmerit.commands.target import Target, connect, node_options, run_async
+from gridmerit.output import emit, format_kwh, format_yuan, json_option, table
+
+if TYPE_CHECKING:
+    from gridmerit.players.sample_book import SampleBook
+    from ledger.params import MarketParams
+    from market.trading.clearing_rules import RuleOutcome
+
+_PLAYERS_SHOWN = 24
+_TIES = {
+    "time": "Of equal orders the earlier one is served first (ties: time).",
+    "pro-rata": "Equal orders share what there is for them (ties: pro-rata).",
+}
+
+
+@click.command("compare")
+@click.option("--period", type=click.IntRange(min=0), help="A node's book.  [default: the one whose gate closes next]")
+@click.option("--file", "file", type=click.Path(path_type=Path), metavar="CSV", help="Orders of your own; no node.")
+@click.option("--profile-hour", type=click.IntRange(0, 23), help="An hour of the packaged day; no node.")
+@click.option("--seed", type=click.IntRange(min=0), help="Draws the prices of --profile-hour.  [default: 1]")
+@click.option(
+    "--chain-params",
+    type=click.Path(path_type=Path),
+    metavar="TOML",
+    help="Tariffs, k and weights without a node.  [default: recommended]",
+)
+@click.option("--ties", type=click.Choice(["time", "pro-rata"]), help="Between equal orders.  [default: the chain's]")
+@node_options
+@json_option
+def command(
+    period: int | None,
+    file: Path | None,
+    profile_hour: int | None,
+    seed: int | None,
+    chain_params: Path | None,
+    ties: Literal["time", "pro-rata"] | None,
+    target: Target,
+) -> None:
+    """Clear the same orders by every rule, and show who would trade at what price.
+
+    Nothing is sent or changed. The orders are a node's open book, an hour of the packaged day with the prices that the
+    demo's agents draw, or a CSV file:
+
+    \b
+      owner,side,price_yuan_per_kwh,volume_kwh,credit_points,renewable_share
+      pv-101,offer,0.43,200,97.5,1
+      homes-3,bid,0.56,99.66,90,0
+
+    The first four columns are needed. credit_points, capacity_kwh, renewable_share, position and stability_share may be
+    left out: they count for the credit-weighted rule alone, by the weights of the chain (Table 1 of the paper).
+
+    Where there is not enough for equal orders, the earlier one is served first (time), or all are in proportion to
+    their volumes (pro-rata).
+
+    Welfare is what buyers would have paid at most, less what sellers would have asked at least, over all that trades.
+
+    \b
+    Examples:
+      gridmerit market compare --profile-hour 20
+      gridmerit market compare --file orders.csv --ties time
+      gridmerit market compare --node mynet
+    """
+    named = [
+        name
+        for name, value in (("--period", period), ("--file", file), ("--profile-hour", profile_hour))
+        if value is not None
+    ]
+    if len(named) > 1:
+        raise click.UsageError(f"{' and '.join(named)} name different orders: choose one")
+    if seed is not None and profile_hour is None:
+        raise click.UsageError("--seed draws the prices of --profile-hour, which is missing")
+    if chain_params is not None and file is None and profile_hour is None:
+        raise click.UsageError("--chain-params goes with --file or --profile-hour: a node's chain has its own")
+    from gridmerit.players.sample_book import compare_book, make_document
+
+    book = _choose_book(period, file, profile_hour, seed, chain_params, target)
+    if ties is not None:
+        book = replace(book, market=book.market.model_copy(update={"ties": ties}))
+    outcomes = compare_book(book)
+    emit(make_document(book, outcomes), _render(book, outcomes))
+
+
+def _choose_book(
+    period: int | None,
+    file: Path | None,
+    profile_hour: int | None,
+    seed: int | None,
+    chain_params: Path | None,
+    target: Target,
+) -> SampleBook:
+    from gridmerit.network.make import load_packaged_profile
+    from gridmerit.players.sample_book import plan_sample_book, read_order_file
+
+    if file is not None:
+        return read_order_file(file, _load_market(chain_params))
+    if profile_hour is not None:
+        market = _load_market(chain_params)
+        return plan_sample_book(load_packaged_profile(), profile_hour, 1 if seed is None else seed, market)
+    return run_async(_fetch_book(period, target))
+
+
+def _load_market(chain_params: Path | None) -> MarketParams:
+    from gridmerit.network.make import get_packaged_params, load_chain_params
+
+    return load_chain_params(chain_params or get_packaged_params()).market
+
+
+async def _fetch_book(period: int | None, target: Target) -> SampleBook:
+    from gridmerit.commands.market import choose_open
+    from gridmerit.players.sample_book import convert_book
+
+    async with connect(target) as client:
+        chosen = choose_open(await client.periods()) if period is None else period
+        return convert_book(await client.book(chosen), await client.genesis())
+
+
+# --- showing -------------------------------------------------------------------------------------
+
+
+def _render(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
+    from market.orders import Side
+
+    def count(side: Side, noun: str) -> str:
+        number = book.count(side)
+        return f"{number} {noun}{'' if number == 1 else 's'}, {format_kwh(book.sum_volume_wh(side))} kWh"
+
+    head = f"{book.source}: {count(Side.BID, 'bid')}; {count(Side.OFFER, 'offer')}"
+    legend = (
+        "Welfare and gains are in yuan, prices in yuan per kWh, their mean by volume.\n"
+        f"* is the rule in the chain's parameters, where k = {book.market.k_ppm / 1_000_000:g} (uniform-price).\n"
+        + _TIES[book.market.ties]
+    )
+    return "\n\n".join([head, _render_outcomes(book, outcomes), legend, _render_players(book, outcomes)])
+
+
+def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
+    def show(price: int | None) -> str:
+        return "–" if price is None else format_yuan(price, aligned=True)
+
+    rows = [
+        (
+            outcome.rule + (" *" if outcome.rule == book.market.clearing_rule else ""),
+            outcome.trade_count,
+            format_kwh(outcome.volume_wh),
+            format_yuan(outcome.welfare_uyuan, aligned=True),
+            format_yuan(outcome.buyer_gain_uyuan, aligned=True),
+            format_yuan(outcome.seller_gain_uyuan, aligned=True),
+            show(outcome.low_price),
+            show(outcome.high_price),
+            show(outcome.mean_price),
+        )
+        for outcome in outcomes
+    ]
+    return table(
+        ["rule", "trades", "kWh", "welfare", "to buyers", "to sellers", "lowest", "highest", "mean"], rows, spare=(6, 7)
+    )
+
+
+def _render_players(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
+    """Who is served, by rule: the largest first, as many as fit."""
+    from market.orders import Side
+
+    asked_wh: dict[tuple[Side, bytes], int] = {}
+    for order, *_ in book.candidates:
+        key = (Side(order.side), order.owner)
+        asked_wh[key] = asked_wh.get(key, 0) + order.volume_wh
+    served = [{Side.BID: dict(outcome.bought_wh), Side.OFFER: dict(outcome.sold_wh)} for outcome in outcomes]
+    players = sorted(asked_wh, key=lambda key: (-key[0], -asked_wh[key], key[1]))
+    rows = [
+        (
+            book.names[owner],
+            "sells" if side == Side.OFFER else "buys",
+            format_kwh(asked_wh[side, owner]),
+            *(format_kwh(volumes[side][owner]) if owner in volumes[side] else "–" for volumes in served),
+        )
+        for side, owner in players[:_PLAYERS_SHOWN]
+    ]
+    heads = ["who trades, kWh", "", "ordered", *(outcome.rule for outcome in outcomes)]
+    rest = len(players) - _PLAYERS_SHOWN
+    return table(heads, rows, left=(0, 1)) + (f"\n… and {rest} more, all with --json" if rest > 0 else "")

@@ -1,0 +1,127 @@
+"""`gridmerit init`: a node directory that joins a network."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import click
+
+from gridmerit.amounts import parse_names
+from gridmerit.output import emit, facts, json_option
+
+_PARTS_OF_A_PEER = 3
+
+
+def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+    """As `node.toml` takes it, before anything is written."""
+    from node.config import parse_listen
+
+    try:
+        parse_listen(value)
+    except ValueError as error:
+        raise click.UsageError(f"{parameter.opts[0]} {value!r}: want {error}") from None
+    return value
+
+
+@click.command("init")
+@click.argument("directory", type=click.Path(path_type=Path, file_okay=False))
+@click.option(
+    "--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="The network's genesis file."
+)
+@click.option("--chains", metavar="NAME,…", help="Which of its chains to take part in.  [default: all of them]")
+@click.option("--peer", "peers", multiple=True, metavar="NAME=URL=KEY", help="A node to talk to; repeat for each.")
+@click.option("--network", type=click.Path(path_type=Path), help="Take the peers from this network directory.")
+@click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
+@click.option(
+    "--peer-listen",
+    default="127.0.0.1:9100",
+    show_default=True,
+    callback=_check_address,
+    help="Where other nodes reach this one.",
+)
+@click.option(
+    "--api-listen",
+    default="127.0.0.1:9200",
+    show_default=True,
+    callback=_check_address,
+    help="Where this machine's users do.",
+)
+@json_option
+def command(
+    directory: Path,
+    genesis_file: Path,
+    chains: str | None,
+    peers: tuple[str, ...],
+    network: Path | None,
+    observer: bool,
+    peer_listen: str,
+    api_listen: str,
+) -> None:
+    """Make a node directory that joins a network.
+
+    It takes part in all chains of the network or in some: a household needs only jy1. It gets a `node.toml`, a copy of
+    the genesis, and a new key in an encrypted file. Once the key is admitted (`gridmerit member apply`), peers let the
+    node in by its certificate and learn where it is: one that is up is enough to begin with. Where peers are insecure
+    they answer only to keys that stand in their own `node.toml`: hand the printed entry to whoever runs them.
+
+    \b
+    Examples:
+      gridmerit init mynode --genesis mynet/genesis.json --network mynet
+      gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
+      gridmerit start mynode
+    """
+    from gridmerit.network.make import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
+    from ledger.signatures import generate_key
+    from node.config import load_config, load_genesis, load_network_document, save_genesis
+    from node.credentials.keystore import save_key
+
+    known_chains = load_network_document(genesis_file).names
+    chosen = list(known_chains) if chains is None else parse_names(chains)
+    for name in chosen:
+        load_genesis(genesis_file, name)
+    known = [_parse_peer(peer) for peer in peers]
+    if network is not None:
+        known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
+    claim_directory(directory)
+    save_genesis(load_genesis(genesis_file), directory / GENESIS_FILE)
+    text = render_node_toml(
+        genesis=GENESIS_FILE,
+        chains=chosen,
+        peer_listen=peer_listen,
+        api_listen=api_listen,
+        peers=known,
+        has_key=not observer,
+        has_tls=not observer,
+    )
+    (directory / "node.toml").write_text(text, encoding="utf-8")
+    if not observer:
+        save_key(directory / "key.pem", generate_key(), make_passphrase(directory / "passphrase"))
+    load_config(directory / "node.toml")
+
+    from node.credentials.identity import load_identity
+
+    key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
+    scheme = "http" if observer else "https"
+    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "{scheme}://{peer_listen}"\nkey = "{key}"'
+    if set(chosen) < set(known_chains):
+        entry += f"\nchains = {json.dumps(chosen)}"
+    document = {"directory": str(directory), "chains": chosen, "public_key": key, "peers": len(known)}
+    lines = [
+        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key), ("peers", len(known))]),
+        "",
+        "for the node.toml of others:",
+        "",
+        entry,
+        "",
+        f"next: gridmerit doctor --node {directory}; then gridmerit start {directory}",
+    ]
+    emit(document, "\n".join(lines))
+
+
+def _parse_peer(text: str) -> tuple[str, str, str]:
+    parts = text.split("=")
+    if len(parts) != _PARTS_OF_A_PEER:
+        raise click.UsageError(f"--peer {text!r}: want NAME=URL=KEY, such as wind-122=https://127.0.0.1:9101=d75a98…")
+    name, url, key = parts
+    return name, url, key

@@ -1,0 +1,555 @@
+"""`gridmerit net`: a network of nodes on this machine."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Mapping, Sequence
+from operator import itemgetter
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gridmerit.amounts import parse_names, parse_natural_factor
+from gridmerit.commands import Group
+from gridmerit.commands.market_tables import tell_failure
+from gridmerit.commands.target import run_async, to_plain
+from gridmerit.network.silences import find_exclusion, find_silence
+from gridmerit.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
+from ledger.errors import ChainOut
+
+if TYPE_CHECKING:
+    from gridmerit.network.make import Network, NodeEntry
+    from gridmerit.network.processes import NodeState
+    from ledger.params import ChainParams
+    from node.queries.answers import ChainStatus, GateInfo, NodeStatus
+
+_PPM = 1_000_000
+_BASE_PORT = 9_100
+_DIRECTORY = click.Path(path_type=Path, file_okay=False)
+
+
+@click.group("net", cls=Group)
+def command() -> None:
+    """Make, start, watch and stop a network of nodes on this machine.
+
+    \b
+    Example:
+      gridmerit net new mynet --nodes 4
+      gridmerit net up mynet
+      gridmerit net status mynet
+      gridmerit net logs -f mynet wind-122
+      gridmerit net down mynet
+    """
+
+
+@command.command("new")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--nodes", type=click.IntRange(1, 10), default=4, show_default=True, help="Members that run a node.")
+@click.option(
+    "--chains",
+    metavar="NAME,…",
+    help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
+)
+@click.option(
+    "--set",
+    "params_set",
+    metavar="NAME|PATH",
+    default="recommended",
+    show_default=True,
+    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
+    " file per chain, or one such file.",
+)
+@click.option(
+    "--rule",
+    metavar="NAME",
+    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
+)
+@click.option(
+    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
+)
+@click.option(
+    "--engine",
+    type=click.Choice(["poca", "pbft"]),
+    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
+    " bft.  [default: PBFT on du1, poca on the others]",
+)
+@click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
+@click.option(
+    "--base-port",
+    type=click.IntRange(0, 65_000),
+    default=_BASE_PORT,
+    show_default=True,
+    help="The first node's port for peers; its API's is 100 above, and each further node's one more. 0: any free ones.",
+)
+@click.option("--seed", type=click.IntRange(min=0), help="Make all keys from this number. For rehearsals only.")
+@click.option("--disposable", is_flag=True, help="Mark the network, for ever, as one that gridmerit attack may attack.")
+@click.option("--compose", is_flag=True, help="Write a compose file for as many containers instead, and nothing else.")
+@click.option(
+    "--players",
+    type=click.IntRange(0, 8),
+    default=0,
+    help="With --compose: so many more containers, of market players with the trading chain alone.",
+)
+@json_option
+def new(
+    directory: Path,
+    nodes: int,
+    chains: str | None,
+    params_set: str,
+    rule: str | None,
+    alpha: str | None,
+    engine: str | None,
+    period_ms: int | None,
+    base_port: int,
+    seed: int | None,
+    disposable: bool,
+    compose: bool,
+    players: int,
+) -> None:
+    """Write a genesis, keys and a directory per node. Nothing is started.
+
+    --set paper is text 000 as it is written: merit clears (Table 1), each delivery counts once (Eqs (1) and (2)), τ is
+    1 point (Eq. (10)), and orders are taken for 0.1 Δt once quotas are there. docs/text-000.md goes through it.
+
+    A network has up to three chains: du1 schedules (plans, quotas, verdicts, meters), jy1 trades and settles, lh1 keeps
+    the credits. All of them grow from one genesis file, and every node here hosts and seals all of them. A trading
+    chain alone does everything itself.
+
+    The members are the players of the packaged day: two producers and eight groups of households, each with a meter,
+    the grid company and, where there is a du1, a dispatcher. The first --nodes players run a node and seal; the others
+    are their clients.
+
+    Under poca the starting difficulty follows from this machine's measured search rate, so that blocks come at their
+    interval. Under pbft there is nothing to search: more than two thirds of the nodes agree on each block.
+
+    Accounts are printed with what is in them, and where their keys are. Each node's ports stand in its own node.toml;
+    two networks with the same ones cannot run at one time.
+
+    With --compose, the organisations are the dispatch centre, the grid company and then the players. What is written is
+    DIRECTORY/docker-compose.yml; keys, certificates and the genesis are made by a service of it, when it starts.
+
+    \b
+    Examples:
+      gridmerit net new mynet --nodes 4 --period-ms 60000
+      gridmerit net new plain --chains jy1
+      gridmerit net new paper --set paper --alpha 0.15
+      gridmerit net new merit --rule credit-weighted
+      gridmerit net new agreed --engine pbft --nodes 4
+      gridmerit net new victims --disposable --chains jy1
+      gridmerit net new cluster --compose --nodes 4 --players 3
+      gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
+    """
+    if compose:
+        others = (chains, rule, alpha, period_ms, seed)
+        is_moved = base_port != _BASE_PORT
+        if params_set != "recommended" or disposable or is_moved or any(option is not None for option in others):
+            raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
+        _write_compose(directory, nodes, players, engine)
+        return
+    if players:
+        raise click.UsageError("--players goes with --compose")
+    from gridmerit.network.make import choose_market, load_packaged_profile, new_network
+
+    params = _choose_params(params_set, engine, chains, period_ms)
+    params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
+    if seed is not None:
+        note("keys made from a seed are public knowledge: use this network for rehearsals only")
+    profile = load_packaged_profile()
+    network = new_network(
+        directory,
+        nodes=nodes,
+        params=params,
+        profile=profile,
+        seed=seed,
+        disposable=disposable,
+        base_port=base_port,
+    )
+    attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
+    document = {**describe(network), "disposable": disposable, "accounts": _list_accounts(network)}
+    emit(document, _render_new(network, params) + attack)
+
+
+def _choose_params(
+    params_set: str, engine: str | None, chains: str | None, period_ms: int | None
+) -> tuple[ChainParams, ...]:
+    from gridmerit.network.make import choose_chains, load_engine_params, load_params_set, scale_params
+
+    params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
+    if engine is not None and any(chain.consensus.engine != engine for chain in params):
+        raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
+    if chains is not None:
+        params = choose_chains(params, parse_names(chains), params_set)
+    return params if period_ms is None else tuple(scale_params(chain, period_ms) for chain in params)
+
+
+def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
+    from gridmerit.network.compose import choose_cluster, list_candidates, render_compose, save_compose
+    from gridmerit.network.make import load_packaged_profile
+
+    profile = load_packaged_profile()
+    if nodes + players > (most := len(list_candidates(profile))):
+        raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
+    cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
+    file = save_compose(directory, render_compose(cluster, engine))
+    rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
+    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
+    emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
+
+
+@command.command("provision")
+@click.argument("directory", type=_DIRECTORY)
+@click.option("--nodes", type=click.IntRange(1, 10), required=True, help="Organisations that host all chains.")
+@click.option(
+    "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
+)
+@click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
+@click.option("--engine", type=click.Choice(["poca", "pbft"]), help="How blocks are agreed on, on every chain.")
+@click.option("--attack", metavar="NAME", help="Make a disposable network with one member more, which attacks so.")
+@json_option
+def provision(
+    directory: Path, nodes: int, players: int, period_ms: int, engine: str | None, attack: str | None
+) -> None:
+    """Make keys, certificates and the genesis for containers, once: a directory per volume.
+
+    The init service of a compose file runs this. Where the network is made already, it does nothing. Periods below half
+    a minute get the clock of the demo, which leaves more of them to what passes from chain to chain.
+
+    \b
+    Example:
+      gridmerit net provision /gridmerit --nodes 4 --players 3 --period-ms 60000
+    """
+    from gridmerit.network.compose import choose_cluster, choose_params
+    from gridmerit.network.compose import provision as fill_volumes
+    from gridmerit.network.make import load_packaged_profile
+
+    if attack:
+        from simulation.attacks.registry import load_attack
+
+        load_attack(attack)
+    profile = load_packaged_profile()
+    cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
+    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms, engine), profile=profile)
+    text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
+    emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
+
+
+def describe(network: Network) -> dict[str, Any]:
+    """A network for --json."""
+    return {
+        "directory": str(network.directory),
+        "chain": network.chain,
+        "chains": list(network.chains),
+        "genesis": str(network.genesis_path),
+        "nodes": [{"name": node.name, "api": node.api_url, "peer": node.peer_url} for node in network.nodes],
+        "players": [{"name": player.name, "role": player.role, "node": player.node} for player in network.players],
+        "dispatcher": None if network.dispatcher is None else network.dispatcher.name,
+    }
+
+
+def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
+    rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
+    lines = [
+        facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
+        "",
+        table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
+        "",
+    ]
+    lines += [_render_players(network), "", _render_accounts(network), ""]
+    return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
+
+
+def _render_players(network: Network) -> str:
+    """Who there is, at which line where there are any, and through which node: its own, or another's."""
+    positions = _find_positions(network)
+    has_lines = "scheduling" in network.kinds
+    rows = [
+        (player.name, player.role, *([positions[player.name]] if has_lines else []), player.node)
+        for player in network.players
+    ]
+    return table(["player", "role", *(["line"] if has_lines else []), "by node"], rows, left=(0, 1, 2, 3))
+
+
+def _list_accounts(network: Network) -> list[dict[str, Any]]:
+    """Every member of the genesis: what it has, and where its key is."""
+    from ledger.hashing import address_of, show_address
+    from node.config import load_genesis
+
+    return [
+        {
+            "name": member.name,
+            "role": member.role,
+            "address": show_address(address_of(member.key)),
+            "balance_uyuan": member.balance_uyuan,
+            "key_file": network.key_file_of(member.name),
+        }
+        for member in load_genesis(network.genesis_path).members
+    ]
+
+
+def _render_accounts(network: Network) -> str:
+    accounts = [account for account in _list_accounts(network) if account["role"] != "device"]
+    rows = [
+        (account["name"], account["role"], format_yuan(account["balance_uyuan"]), account["address"])
+        for account in accounts
+    ]
+    keys = facts(
+        [
+            ("keys", f"{network.directory}/keys/NAME.pem, of who runs a node {network.directory}/nodes/NAME/key.pem"),
+            ("meters", "meter-NAME, each with a key of its own and no money"),
+        ]
+    )
+    return f"{table(['account', 'role', 'yuan', 'address'], rows, left=(0, 1, 3))}\n\n{keys}"
+
+
+def _find_positions(network: Network) -> dict[str, str]:
+    from node.config import load_genesis
+
+    return {member.name: member.position for member in load_genesis(network.genesis_path).members}
+
+
+def _tell_next(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
+    """How long a period lasts, when the first gate comes that there can be orders for, and what to do now."""
+    trading, scheduling = by_kind["trading"], by_kind.get("scheduling")
+    period_ms, gate_ppm = trading.ledger.period_ms, trading.market.gate_ppm
+    first_ppm = gate_ppm if scheduling is None else scheduling.scheduling.quota_ppm
+    period = first_ppm // _PPM + 1
+    gate_ms = (period * _PPM - gate_ppm) * period_ms // _PPM
+    lines = [
+        f"a period lasts {format_span(period_ms)} (--period-ms sets it)",
+        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now",
+    ]
+    plan = []
+    if scheduling is not None and network.dispatcher is not None:
+        due_ms = (period * _PPM - first_ppm) * period_ms // _PPM
+        lines.append(
+            f"orders need the dispatcher's plan: that for period {period} is due "
+            f"{format_span(due_ms)} after the genesis"
+        )
+        positions = _find_positions(network)
+        seller = next(positions[player.name] for player in network.players if player.role == "producer")
+        buyer = next(positions[player.name] for player in network.players if player.role == "consumer")
+        plan = [
+            f"then: gridmerit tx send plan {period + 1} {seller}=0:500 {buyer}=100:0 "
+            f"--key {network.dispatcher.name} --node {network.directory}"
+        ]
+    return [*lines, "", f"next: gridmerit net up {network.directory}", *plan]
+
+
+def _name_chains(network: Network) -> str:
+    return ", ".join(f"{name} ({kind})" for name, kind in zip(network.chains, network.kinds, strict=True))
+
+
+@command.command("up")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
+@json_option
+@click.pass_context
+def up(ctx: click.Context, directory: Path, names: tuple[str, ...]) -> None:
+    """Start the nodes that do not run, all or those named, and wait until they are connected.
+
+    Each node is a process of its own; its output goes to `node.log` in its directory. Running nodes are left alone,
+    also those that were started by hand, with gridmerit start. Where one does not come up, those that were started are
+    stopped again. Where one comes up without a chain, whose store is damaged, all go on running; the exit code is 4.
+
+    \b
+    Examples:
+      gridmerit net up mynet
+      gridmerit net up mynet wind-122
+    """
+    from gridmerit.network.make import load_network
+
+    network = load_network(directory)
+    _start(ctx, network, network.choose_nodes(names))
+
+
+def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> None:
+    from gridmerit.network.processes import start_network
+
+    start = run_async(start_network(network, nodes))
+    already = [node.name for node in nodes if node.name not in start.started]
+    lines = [f"started {', '.join(start.started)}"] if start.started else []
+    if already:
+        lines.append(f"running already: {', '.join(already)}")
+    lines += [f"{name} runs without {outage.chain}: {outage.message}" for name, outage in start.outages]
+    lines.append(f"next: gridmerit net status {network.directory}")
+    out = [{"node": name, **to_plain(outage)} for name, outage in start.outages]
+    emit({"started": start.started, "already_running": already, "out": out}, "\n".join(lines))
+    if start.outages:
+        ctx.exit(ChainOut.exit_code)
+
+
+@command.command("restart")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
+@click.option("--grace", "grace_s", type=click.IntRange(0, 600), default=10, show_default=True, help="Seconds to wait.")
+@json_option
+@click.pass_context
+def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s: int) -> None:
+    """Stop nodes, all or those named, and start them again, by what stands in their node.toml now.
+
+    \b
+    Examples:
+      gridmerit net restart mynet wind-122
+      gridmerit net restart mynet
+    """
+    from gridmerit.network.make import load_network
+    from gridmerit.network.processes import stop_nodes
+
+    network = load_network(directory)
+    nodes = network.choose_nodes(names)
+    stop_nodes(network, nodes, grace_ms=1_000 * grace_s)
+    _start(ctx, network, nodes)
+
+
+@command.command("logs")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("name", metavar="NODE")
+@click.option("-f", "--follow", "follows", is_flag=True, help="Go on with what is added, until Ctrl-C.")
+@click.option("-n", "--lines", type=click.IntRange(0, 100_000), default=20, show_default=True, help="How many.")
+@json_option
+def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
+    """The last lines of a node's log, each an event in JSON as it was written; with --json they are one list.
+
+    The log of a node that gridmerit net has started is node.log in its directory; a full one is kept as node.log.1 and
+    so on (`log_file_bytes`, `log_files` under [limits] of node.toml). What was started by hand logs to where it was.
+
+    \b
+    Examples:
+      gridmerit net logs mynet wind-122
+      gridmerit net logs -f mynet wind-122
+    """
+    from gridmerit.network.make import load_network
+    from node.system.log_files import follow, read_last_lines
+
+    network = load_network(directory)
+    [node] = network.choose_nodes([name])
+    home = network.directory_of(node)
+    added = follow(home)  # from here on, so that nothing falls between the two
+    last = read_last_lines(home, lines)
+    if not follows:
+        emit({"node": name, "lines": last}, "\n".join(last))
+        return
+    click.echo("".join(f"{line}\n" for line in last), nl=False)
+    for chunk in added:
+        click.echo(chunk, nl=False)
+        sys.stdout.flush()
+
+
+@command.command("status")
+@click.argument("directory", type=_DIRECTORY)
+@json_option
+def status(directory: Path) -> None:
+    """One line per node and chain: process, head, finality, peers, credit.
+
+    \b
+    Example:
+      gridmerit net status mynet
+    """
+    from gridmerit.network.make import load_network
+
+    network = load_network(directory)
+    states, credits_upt = run_async(_look(network))
+    emit([_describe_state(state) for state in states], _render_states(states, credits_upt))
+
+
+async def _look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
+    """Every node, and the credit of every member on every chain, as the first node that runs it has it."""
+    from gridmerit.network.processes import get_state
+    from node.api.client import Client
+
+    states = [await get_state(network, node) for node in network.nodes]
+    running = [state for state in states if state.status is not None]
+    credits_upt: dict[tuple[str, str], int] = {}
+    for chain in network.chains:
+        url = next((state.entry.api_url for state in running if state.runs(chain)), None)
+        if url is not None:
+            async with Client(url, chain) as client:
+                credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
+    return states, credits_upt
+
+
+def _describe_state(state: NodeState) -> dict[str, Any]:
+    return {
+        "name": state.entry.name,
+        "pid": state.pid,
+        "problem": state.problem or None,
+        "status": None if state.status is None else to_plain(state.status),
+    }
+
+
+def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], int]) -> str:
+    rows: list[tuple[object, ...]] = []
+    for state in states:
+        name, pid = state.entry.name, state.pid or "–"
+        if state.status is None:
+            rows.append((name, pid, state.problem, *["–"] * 8))
+            continue
+        rows += [(name, pid, f"OUT: {outage.error}", outage.chain, *["–"] * 7) for outage in state.status.outages]
+        for chain in state.status.chains:
+            credit = credits_upt.get((chain.chain, name))
+            rows.append(
+                (
+                    name,
+                    pid,
+                    _name_state(state, chain),
+                    chain.chain,
+                    chain.height,
+                    chain.head[:12],
+                    chain.final_height,
+                    f"{_count_connected(state.status, chain.chain)}/{len(state.status.peers)}",
+                    "–" if credit is None else format_points(credit),
+                    chain.mempool_count,
+                    format_span(state.status.uptime_ms),
+                )
+            )
+    heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
+    return "\n".join([table(heads, rows, left=(0, 2, 3, 5), spare=(9, 5)), *_render_failures(states)])
+
+
+def _render_failures(states: Sequence[NodeState]) -> list[str]:
+    """The periods that came to nothing of late, as told by the node that knows most of each."""
+    told: dict[tuple[str, int], GateInfo] = {}
+    for chain in (chain for state in states if state.status is not None for chain in state.status.chains):
+        for failed in chain.failed_periods:
+            known = told.get((chain.chain, failed.period))
+            if known is None or len(failed.gate.missing) > len(known.missing):
+                told[chain.chain, failed.period] = failed.gate
+    return [
+        f"\nperiod {period} of {chain}{tell_failure(gate)}"
+        for (chain, period), gate in sorted(told.items(), key=itemgetter(0))
+    ]
+
+
+def _name_state(state: NodeState, chain: ChainStatus) -> str:
+    assert state.status is not None, "the chain is of it"
+    silence, exclusion = find_silence(chain), find_exclusion(state.status)
+    found = [state.problem, "syncing" if chain.syncing else "", silence.state if silence else ""]
+    found.append(exclusion.state if exclusion else "")
+    return ", ".join(filter(None, found)) or "ok"
+
+
+def _count_connected(status: NodeStatus, chain: str) -> int:
+    """Peers that take part in a chain and are connected on all chains they share with the node."""
+    return sum(bool(peer["connected"]) and chain in peer["chains"] for peer in status.peers)
+
+
+@command.command("down")
+@click.argument("directory", type=_DIRECTORY)
+@click.argument("names", nargs=-1, metavar="[NODE]...")
+@click.option("--grace", "grace_s", type=click.IntRange(0, 600), default=10, show_default=True, help="Seconds to wait.")
+@json_option
+def down(directory: Path, names: tuple[str, ...], grace_s: int) -> None:
+    """Ask nodes to end, all or those named, wait for them, and end those that do not.
+
+    \b
+    Examples:
+      gridmerit net down mynet
+      gridmerit net down mynet wind-122
+    """
+    from gridmerit.network.make import load_network
+    from gridmerit.network.processes import stop_nodes
+
+    network = load_network(directory)
+    outcome = stop_nodes(network, network.choose_nodes(names), grace_ms=1_000 * grace_s)
+    emit(outcome, "\n".join(f"{name}: {what}" for name, what in outcome.items()))

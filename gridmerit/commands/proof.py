@@ -1,0 +1,154 @@
+"""`gridmerit proof`: documents that prove themselves, from a node and without one."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+from textwrap import wrap
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gridmerit.commands import Group
+from gridmerit.commands.target import Target, connect, node_options, run_async
+from gridmerit.output import emit, facts, fit_columns, json_option, to_json
+from ledger.errors import BadConfigFile, RemoteNotFound, TimedOut, UnwritableFile
+from node.system.files import read_text
+
+if TYPE_CHECKING:
+    from node.api.client import Client
+    from node.proofs.documents import Verdict
+
+_ARGUMENTS = {"account": "NAME or ADDRESS", "trade": "PERIOD INDEX", "tx": "ID"}
+_MAX_BYTES = 16_000_000
+_POLL_S = 0.1
+_WIDTH = 88  # of the statement
+_NAMES = 10  # beside it
+
+
+@click.group("proof", cls=Group)
+def command() -> None:
+    """Get a proof from a node and verify it offline.
+
+    A proof document is self-contained: whoever has the genesis can check it, and needs to trust no node.
+    """
+
+
+@command.command("get")
+@click.argument("kind", type=click.Choice(list(_ARGUMENTS)))
+@click.argument("of", nargs=-1, required=True)
+@click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file.")
+@click.option("--final", "must_be_final", is_flag=True, help="Wait until a quorum stands behind the proof.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@node_options
+@json_option
+def get(
+    kind: str, of: tuple[str, ...], output: Path | None, must_be_final: bool, timeout_s: float, target: Target
+) -> None:
+    """Fetch the proof of an account, of a trade (PERIOD INDEX) or of a transaction (ID).
+
+    An account is Eq. (7) of text 000: address, balance and credit, in the state that a block commits to. The trading
+    chain proves what a member has; with --chain naming the credit chain, the credit that its deliveries were scored,
+    from which the other chains take theirs. A transaction is proved by the chain that holds it.
+
+    A trade's proof is always final. That of an account or a transaction in a new block is one sealer's word; with
+    --final it is awaited that the block, for an account the running head, is final, and exit code 8 says it was not.
+
+    \b
+    Examples:
+      gridmerit proof get account wind-122 -o balance.json --node mynet
+      gridmerit proof get account wind-122 -o balance.json --final --node mynet
+      gridmerit proof get account wind-122 --chain lh1 -o credit.json --node mynet
+      gridmerit proof get trade 118 0 -o trade.json --node mynet
+    """
+
+    async def work() -> dict[str, Any]:
+        async with connect(target) as client:
+            if must_be_final:
+                return await _wait_until_final(client, kind, of, timeout_s)
+            return await _fetch(client, kind, of)
+
+    document = run_async(work())
+    if output is None:
+        emit(document, to_json(document))
+        return
+    try:
+        output.write_text(to_json(document) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UnwritableFile(file=output, detail=error.strerror) from None
+    genesis = None if target.directory is None else target.directory / "genesis.json"
+    known = genesis if genesis is not None and genesis.is_file() else "FILE"
+    next_step = f"next: gridmerit proof verify {output} --genesis {known}"
+    emit({"kind": kind, "file": str(output)}, f"wrote {output}\n{next_step}")
+
+
+async def _fetch(client: Client, kind: str, of: tuple[str, ...], *, at_final: bool = False) -> dict[str, Any]:
+    match kind, of:
+        case "account", (name,):
+            return await client.proof_account(name, at_final=at_final)
+        case "trade", (period, index) if period.isdecimal() and index.isdecimal():
+            return await client.proof_trade(int(period), int(index))
+        case "tx", (identity,):
+            return await client.proof_transaction(identity)
+    raise click.UsageError(f"proof get {kind} takes {_ARGUMENTS[kind]}")
+
+
+async def _wait_until_final(client: Client, kind: str, of: tuple[str, ...], timeout_s: float) -> dict[str, Any]:
+    """A final proof; an account's is of what the head block says now, or a later one. Raises `TimedOut`."""
+    least_height = (await client.status()).height if kind == "account" else 0
+    try:
+        async with asyncio.timeout(timeout_s):
+            while True:
+                try:
+                    document = await _fetch(client, kind, of, at_final=True)
+                    if document["final"] and document["height"] >= least_height:
+                        return document
+                except RemoteNotFound as error:
+                    if error.code != "NoCertificate":
+                        raise
+                await asyncio.sleep(_POLL_S)
+    except TimeoutError:
+        raise TimedOut(what=f"a final proof of {kind} {' '.join(of)}", timeout_s=timeout_s) from None
+
+
+@command.command("verify")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--genesis", "genesis_file", type=click.Path(path_type=Path), required=True, help="Its genesis file.")
+@json_option
+def verify(file: Path, genesis_file: Path) -> None:
+    """Check a proof document from the genesis alone. No node is asked. Exit code 7 when it does not hold.
+
+    \b
+    Example:
+      gridmerit proof verify trade.json --genesis mynet/genesis.json
+    """
+    from node.config import load_genesis
+    from node.proofs.documents import verify_document
+
+    proof = read_document(file)
+    name = proof.get("chain") if isinstance(proof, dict) else None
+    genesis = load_genesis(genesis_file, name if isinstance(name, str) else None)
+    verdict = verify_document(proof, genesis)
+    document = {"verified": True, "kind": verdict.kind, "chain": verdict.chain, "statement": verdict.statement}
+    emit({**document, "final": verdict.is_final, "claims": verdict.claims}, _render(verdict, genesis.params.kind))
+
+
+def read_document(file: Path) -> Any:
+    """A proof document as it was written. Raises `UnreadableFile` or `BadConfigFile`."""
+    try:
+        return json.loads(read_text(file, _MAX_BYTES))
+    except ValueError as error:
+        raise BadConfigFile(file=file, problems=f"not a JSON document: {error}") from None
+
+
+def _render(verdict: Verdict, kind: str) -> str:
+    finality = "the block is final" if verdict.is_final else "the block is not final: a heavier branch may replace it"
+    first, *rest = wrap(verdict.statement, fit_columns(_WIDTH + _NAMES) - _NAMES)
+    lines = [
+        ("verified", first),
+        *(("", line) for line in rest),
+        ("chain", f"{verdict.chain}, {kind}"),
+        ("finality", finality),
+    ]
+    return facts(lines)

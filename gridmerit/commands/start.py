@@ -1,0 +1,118 @@
+"""`gridmerit start`: one node, in the foreground."""
+
+from __future__ import annotations
+
+import asyncio
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gridmerit.output import emit, facts, json_option
+from ledger.errors import NotANode
+
+if TYPE_CHECKING:
+    from node.config import NodeConfig
+    from node.driver.chain_driver import Policy
+
+INTERRUPTED = 130
+_WHOLE_PPM = 1_000_000
+
+
+@click.command("start")
+@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--i-am-sure",
+    "is_sure",
+    is_flag=True,
+    help="Sign without asking other members what this key has signed: for a network that starts anew with few of them, "
+    "or once the other copy of this directory is certainly off. Wrong, it costs credit.",
+)
+@json_option
+@click.pass_context
+def command(ctx: click.Context, directory: Path, is_sure: bool) -> None:
+    """Run a node in the foreground.
+
+    It runs until Ctrl-C or SIGTERM. A chain whose store is damaged stays out, the node's others run; where all are out,
+    it ends. DIRECTORY holds its `node.toml`. Once it listens, one result is printed; logs go to
+    stderr, as lines of JSON unless that is a terminal. It seals and votes once other members have borne out its record
+    of what its key has signed; `gridmerit status` says what it waits for.
+
+    \b
+    Example:
+      gridmerit start mynode
+    """
+    ctx.exit(run_node(directory, is_sure=is_sure))
+
+
+def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, is_sure: bool = False) -> int:
+    """Run the node of a directory until a signal; the exit code.
+
+    See `Runtime` for `is_sure`. A `policy` is an attack, and `power` multiplies the share of a core that sealing takes.
+    Raises `NotANode` and what `Runtime` raises.
+    """
+    from node.config import load_config
+    from node.system.descriptors import raise_limit
+    from node.system.log_files import LOG_FILE, RotatedOutput, is_output
+    from node.system.logs import flush_logging, setup_logging
+    from node.system.pid_file import PidFile
+    from node.system.turns import TimedLoop
+
+    file = directory if directory.name == "node.toml" else directory / "node.toml"
+    if not file.is_file():
+        raise NotANode(directory=file.parent)
+    config = load_config(file)
+    raise_limit()
+    log = file.with_name(LOG_FILE)
+    limits = config.limits
+    rotated = RotatedOutput(log, max_bytes=limits.log_file_bytes, kept=limits.log_files) if is_output(log) else None
+    setup_logging(config.log_level, as_json=not sys.stderr.isatty(), output=rotated)
+    share_ppm = min(_WHOLE_PPM, power * config.sealing.core_share_ppm)
+    sealing = config.sealing.model_copy(update={"core_share_ppm": share_ppm})
+    try:
+        with PidFile(file.parent), asyncio.Runner(loop_factory=TimedLoop) as runner:
+            number = runner.run(_run(config.model_copy(update={"sealing": sealing}), policy, is_sure=is_sure))
+    finally:
+        flush_logging()  # so that an error is what a log ends with
+    return INTERRUPTED if number == signal.SIGINT else 0
+
+
+async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> int | None:
+    from node.runtime import Runtime
+    from node.system.garbage import Collector
+    from node.system.turns import TimedLoop
+
+    runtime = Runtime(config, policy=policy, is_sure=is_sure)
+    await runtime.start()
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, TimedLoop)
+    collector = Collector()
+    loop.restart_turns()
+    host = config.api_listen.host
+    ready = {
+        "member": runtime.member,
+        "chains": list(runtime.chains),
+        "out": {name: str(outage.error) for name, outage in runtime.outages.items()},
+        "peer_port": runtime.peer_port,
+        "api": f"http://{host}:{runtime.api_port}",
+    }
+    rows = [
+        ("node", runtime.member or "observer"),
+        ("chains", ", ".join(runtime.chains)),
+        *((f"{name} is OUT", f"{outage.error}; try: {outage.remedy}") for name, outage in runtime.outages.items()),
+        ("peers at", f"{config.peer_listen.host}:{runtime.peer_port}"),
+        ("API at", f"http://{host}:{runtime.api_port}"),
+    ]
+
+    def announce() -> None:
+        emit(ready, facts(rows))
+        sys.stdout.flush()
+
+    # Said once signals are handled, so that whoever waits for it may send one at once.
+    loop.call_soon(announce)
+    try:
+        return await runtime.run_until_signal()
+    finally:
+        collector.close()

@@ -1,0 +1,132 @@
+"""`gridmerit status`: one node at a glance."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.network.silences import find_exclusion, find_silence
+from gridmerit.output import emit, facts, format_count, format_span, format_time, json_option, table
+
+if TYPE_CHECKING:
+    from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
+
+
+@click.command("status")
+@node_options
+@json_option
+def command(target: Target) -> None:
+    """What a node is doing: head, finality, peers, sealing.
+
+    \b
+    Example:
+      gridmerit status --node mynet/nodes/wind-122
+    """
+    status = run_async(_fetch(target))
+    emit(to_plain(status), render(status, target.url))
+
+
+async def _fetch(target: Target) -> NodeStatus:
+    from node.api.client import Client
+
+    async with Client(target.url, "") as client:
+        return await client.node_status()
+
+
+def render(status: NodeStatus, url: str) -> str:
+    """The status as text."""
+    exclusion = find_exclusion(status)
+    parts = [
+        facts(
+            [
+                ("node", f"{status.member or 'observer'} at {url}, version {status.version}"),
+                ("running for", format_span(status.uptime_ms)),
+                ("sealing", _describe_sealing(status)),
+                *([("longest turn", f"{status.loop.longest_ms} ms of CPU")] if status.loop else []),
+                *([] if status.clock is None else [("clock", _describe_clock(status.clock))]),
+                *([] if exclusion is None else [("excluded", f"{exclusion.state}: {exclusion.detail}")]),
+                *([] if exclusion is None else [("try", exclusion.remedy)]),
+            ]
+        )
+    ]
+    parts += [_render_outage(outage) for outage in status.outages]
+    parts += [_render_chain(chain, is_excluded=exclusion is not None) for chain in status.chains]
+    if status.peers:
+        rows = [
+            (
+                peer["name"],
+                "yes" if peer["connected"] else "no",
+                ", ".join(peer.get("chains", ())),
+                "–" if (height := peer.get("height")) is None else height,
+                peer.get("score"),
+            )
+            for peer in status.peers
+        ]
+        parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
+    return "\n\n".join(parts)
+
+
+def _describe_clock(clock: dict[str, Any]) -> str:
+    offset_ms = clock["offset_ms"]
+    side = "ahead of" if offset_ms > 0 else "behind"
+    where = f"{abs(offset_ms) / 1_000:.3f} s {side} the median of {format_count(clock['peers'], 'peer')}"
+    return f"{where}: too far, set it (NTP)" if clock["is_off"] else where
+
+
+def _describe_sealing(status: NodeStatus) -> str:
+    """Under PBFT there is never a nonce to search for."""
+    if not status.member:
+        return "nothing: an observer"
+    sealing = status.sealing
+    if not sealing["jobs"]:
+        return "no nonce to search for"
+    how = f"{'native' if sealing['native'] else 'no native module: slow'}, path {sealing['path']}"
+    return f"{sealing['rate_per_s']:,} nonces/s ({how})"
+
+
+def _describe_anchor(anchor: AnchorStatus) -> str:
+    where = f"{anchor.height}  {anchor.hash}"
+    if anchor.reached:
+        return f"{where}, on this chain"
+    others = f": peers sent {anchor.refused} blocks of other chains" if anchor.refused else ""
+    return f"{where}, not reached yet{others}"
+
+
+def _render_outage(outage: ChainOutage) -> str:
+    return facts(
+        [
+            ("chain", f"{outage.chain}, {outage.kind}: OUT since {format_time(outage.since_ms)} UTC"),
+            ("why", f"{outage.error}: {outage.message}"),
+            ("try", outage.remedy),
+        ]
+    )
+
+
+def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
+    behind = chain.time_ms - chain.head_time_ms
+    forks = chain.forks
+    lines: list[tuple[str, object]] = [
+        ("chain", f"{chain.chain}, {chain.kind} ({chain.chain_id[:16]}…)"),
+        ("head", f"{chain.height}  {chain.head}"),
+        ("head's age", f"{format_span(max(0, behind))}, sealed {format_time(chain.head_time_ms)} UTC"),
+        ("final", f"{chain.final_height}  {chain.final_hash}"),
+        ("state root", chain.state_root),
+        ("period", f"{chain.period} (of {format_span(chain.period_ms)})"),
+        ("mempool", f"{chain.mempool_count} transactions, {chain.mempool_bytes:,} bytes"),
+        ("forks", f"{forks.side_blocks} side blocks, {forks.reorgs} reorgs, deepest {forks.deepest_reorg}"),
+    ]
+    if chain.anchor is not None:
+        lines.append(("anchor", _describe_anchor(chain.anchor)))
+    if chain.syncing and chain.sync_target:
+        lines.append(("syncing", f"to height {chain.sync_target}"))
+    if (silence := find_silence(chain)) is not None:
+        lines.append(("signs nothing", f"until {silence.until}; {silence.remedy}"))
+    if chain.waiting_for and not is_excluded:
+        lines.append(("waiting for", ", ".join(chain.waiting_for)))
+    if chain.not_executed:
+        lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
+    if chain.blocks_refused:
+        lines.append(("blocks refused", chain.blocks_refused))
+    return facts(lines)

@@ -1,0 +1,217 @@
+"""`gridmerit tx`: send transactions and follow them."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Iterable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from gridmerit.commands import Group
+from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.payloads import make_payload
+from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
+from gridmerit.output import emit, facts, json_option
+from ledger.errors import RemoteNotFound, RemoteRejected
+
+if TYPE_CHECKING:
+    from node.api.client import Client
+    from node.queries.answers import TransactionStatus
+
+# The kinds of chain that take these in, where there are several the first that the network has.
+_DESTINATIONS = {
+    "plan": ("scheduling",),
+    "reading": ("scheduling", "trading"),
+    "register": ("scheduling", "trading"),
+    "coin-transfer": ("credit",),
+}
+_ANYTHING = ("trading",)
+
+
+@click.group("tx", cls=Group)
+def command() -> None:
+    """Send transactions and follow them."""
+
+
+@command.command("send")
+@click.argument("kind")
+@click.argument("values", nargs=-1)
+@key_options
+@click.option("--wait/--no-wait", default=True, show_default=True, help="Wait until a block holds it.")
+@node_options
+@json_option
+def send(
+    kind: str, values: tuple[str, ...], key: str | None, passphrase_file: Path | None, wait: bool, target: Target
+) -> None:
+    """Sign a transaction with the sender's next sequence and hand it to a node.
+
+    What VALUES are depends on the KIND:
+
+    \b
+      transfer TO YUAN                        TO is a member's name or 0x… address
+      plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …  the dispatcher's, of what lines do
+      reading PERIOD CONSUMED_KWH MADE_KWH    a meter's, of its member
+      register PERIOD CONSUMED_KWH MADE_KWH   a meter's, of its counters
+      coin-transfer COIN … TO=POINTS …        credit of your coins to others
+      cancel PERIOD ORDER_ID                  see also `gridmerit market cancel`
+
+    A plan says what each line will draw and feed in. It is due some time before its period: 3.25 periods in the
+    recommended parameters (quota_ppm), so that it is for the fourth period after the running one or a later one. The
+    quotas follow from it when it is due, and without them the market takes no orders. A later plan replaces the lines
+    that it names.
+
+    A reading is taken once its period is over, and for half a period then (meter_ppm). Two registers, of one period and
+    of the one before, make a reading. Where any meter of the period was heard in time, others may come late, and each
+    may correct what it said, for another 24 periods (correction_ppm).
+
+    COIN is a name as `gridmerit credit assets NAME` lists them, or enough of its beginning. A payment that needs
+    credit of several assessments becomes an output for each, as coins of different colours do not mix.
+
+    For any other kind each value is JSON; text of the form "0x…" becomes bytes.
+
+    Plans go to the node's scheduling chain, readings too where the network has one, coins to its credit chain and
+    everything else to its trading chain, unless --chain names another.
+
+    \b
+    Examples:
+      gridmerit tx send transfer homes-3 12.50 --key homes-1 --node mynet
+      gridmerit tx send plan 7 hill-1=70:800 village-1=120:0 --key dispatch --node mynet
+      gridmerit tx send reading 7 12.5 0 --key meter-homes-3 --node mynet
+      gridmerit tx send coin-transfer 5d0f3a homes-3=12.5 --key homes-1 --node mynet
+    """
+    signer = resolve_key(target, key, passphrase_file)
+
+    async def work() -> tuple[str, TransactionStatus | str]:
+        async with connect_to(target, *_DESTINATIONS.get(kind, _ANYTHING)) as client:
+            payload = await make_payload(client, kind, values, signer.address)
+            identity = await client.send(signer, kind, payload)
+            return client.chain, await client.wait_for(identity) if wait else identity.hex()
+
+    chain, outcome = run_async(work())
+    show_outcome(outcome, chain=chain)
+
+
+@command.command("show")
+@click.argument("id")
+@node_options
+@json_option
+def show(id: str, target: Target) -> None:
+    """Where a transaction is: pending, or in which block, how deep and with what outcome.
+
+    Of one that the node had acknowledged and that no block will hold, it says why: superseded by which, expired, and so
+    on. The node that acknowledged it knows; it remembers the last few thousand.
+
+    Looks on all chains of the node, or on the one that --chain names.
+
+    \b
+    Example:
+      gridmerit tx show 5d0f… --node mynet
+    """
+
+    async def work() -> tuple[str, TransactionStatus]:
+        async with _open_chains(target) as (running, out):
+            return await _find({**running, **out}, id)
+
+    chain, status = run_async(work())
+    emit({"chain": chain, **to_plain(status)}, _render(status, {"chain": chain}))
+
+
+@asynccontextmanager
+async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
+    """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
+    from node.api.client import Client
+
+    async with AsyncExitStack() as stack:
+
+        async def open_all(names: Iterable[str]) -> dict[str, Client]:
+            return {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
+
+        if target.chain is not None:
+            yield await open_all([target.chain]), {}
+            return
+        async with Client(target.url, "") as client:
+            status = await client.node_status()
+        running = await open_all(chain.chain for chain in status.chains)
+        yield running, await open_all(outage.chain for outage in status.outages)
+
+
+async def _find(clients: Mapping[str, Client], identity: str) -> tuple[str, TransactionStatus]:
+    """The chain that knows a transaction, and what it knows. Raises `RemoteNotFound`."""
+    for name, client in clients.items():
+        try:
+            return name, await client.transaction(identity)
+        except RemoteNotFound as error:
+            missing = error
+    detail = f"transaction {identity} is neither on {', '.join(clients)} nor pending there"
+    raise RemoteNotFound(code=missing.code, detail=detail, values=missing.values)
+
+
+@command.command("wait")
+@click.argument("id")
+@click.option("--depth", type=click.IntRange(min=1), default=1, show_default=True, help="Blocks, its own included.")
+@click.option("--final", is_flag=True, help="Wait until its block is final, too: then nothing undoes it.")
+@click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
+@node_options
+@json_option
+def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> None:
+    """Wait until blocks bury a transaction.
+
+    Exit code 8 when they do not in time; 6 when it was refused, or superseded by another one of its sender, or can no
+    longer be executed for another reason. Looks on all chains of the node, or on the one that --chain names.
+
+    \b
+    Examples:
+      gridmerit tx wait 5d0f… --depth 3 --node mynet
+      gridmerit tx wait 5d0f… --final --node mynet
+    """
+
+    async def work() -> tuple[str, TransactionStatus]:
+        async with _open_chains(target) as (running, out):
+            waits = {
+                asyncio.ensure_future(client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)): name
+                for name, client in (running or out).items()
+            }
+            # An id is of one chain, so that on the others nothing comes of it but the timeout of all.
+            done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+            for other in others:
+                other.cancel()
+            await asyncio.gather(*waits, return_exceptions=True)
+            first = next(iter(done))
+            return waits[first], first.result()
+
+    chain, outcome = run_async(work())
+    show_outcome(outcome, chain=chain)
+
+
+def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:
+    """Print what became of a transaction (or its id alone), and `more` about it.
+
+    Raises `RemoteRejected` where its block says that it has no effect.
+    """
+    if isinstance(outcome, str):
+        emit({**more, "id": outcome, "status": "submitted"}, outcome)
+        return
+    if outcome.code:
+        detail = f"transaction {outcome.id} stands in block {outcome.height} without effect: {outcome.code}"
+        raise RemoteRejected(code=outcome.code, detail=detail, values={"id": outcome.id, "height": outcome.height})
+    emit({**more, **to_plain(outcome)}, _render(outcome, more))
+
+
+def _render(status: TransactionStatus, more: Mapping[str, object] | None = None) -> str:
+    lines: list[tuple[str, object]] = [
+        (name.replace("_", " "), "–" if value is None else value) for name, value in (more or {}).items()
+    ]
+    lines += [("transaction", status.id), ("status", status.status)]
+    if status.ending is not None:
+        lines.append(("why", status.ending))
+    if status.height is not None:
+        lines += [
+            ("block", f"{status.height}  {status.block}"),
+            ("index in block", status.index),
+            ("outcome", f"without effect: {status.code}" if status.code else "took effect"),
+            ("depth", f"{status.depth}{', final' if status.final else ''}"),
+        ]
+    return facts(lines)

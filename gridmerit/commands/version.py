@@ -1,0 +1,43 @@
+"""`gridmerit version`."""
+
+from __future__ import annotations
+
+import platform
+from importlib import metadata
+
+import click
+
+from gridmerit.output import emit, facts, json_option
+
+_PACKAGES = ("aiohttp", "click", "cryptography", "msgpack", "plyvel", "pydantic", "pynacl", "matplotlib")
+
+
+@click.command("version")
+@json_option
+def command() -> None:
+    """Versions of gridmerit and of what it runs on.
+
+    \b
+    Example:
+      gridmerit version --json
+    """
+    from consensus import seal
+
+    versions = {"gridmerit": find_version()}
+    versions["python"] = platform.python_version()
+    versions["nonce search"] = seal.active_path()
+    for package in _PACKAGES:
+        versions[package] = _version_of(package) or "not installed"
+    emit(versions, facts(list(versions.items())))
+
+
+def find_version() -> str:
+    """Of this program."""
+    return _version_of("gridmerit") or "not installed, run from source"
+
+
+def _version_of(package: str) -> str | None:
+    try:
+        return metadata.version(package)
+    except metadata.PackageNotFoundError:
+        return None

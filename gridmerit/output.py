@@ -1,0 +1,237 @@
+"""What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
+
+Owns the formats of credit and time, and the form of an error (design §7); tables are drawn in `tables.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import sys
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import click
+
+from gridmerit.tables import facts as facts
+from gridmerit.tables import fit_columns as fit_columns
+from gridmerit.tables import table as table
+from ledger.errors import GridmeritError
+from ledger.units import format_kwh as format_kwh
+from ledger.units import format_scaled as format_scaled
+from ledger.units import format_yuan as format_yuan
+from node.driver.outages import REMEDIES
+from node.queries.exact import show_exact
+
+_AS_JSON = "gridmerit.json"
+
+HINTS: dict[str, str] = {
+    **REMEDIES,
+    "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
+    "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
+    "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
+    "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
+    "BadAttackSetting": "gridmerit attack show {attack}",
+    "BadApplication": "gridmerit member apply, which makes another",
+    "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
+    "BadKeyFile": "gridmerit key new FILE",
+    "BadOrders": "gridmerit market compare --help, which shows such a file",
+    "BadParameters": "compare the file with configs/recommended/jy1.toml",
+    "BadReplay": "gridmerit sim trial NAME --film FILE, which writes one",
+    "BadSetting": "gridmerit sim show {scenario}",
+    "BusyDirectory": "gridmerit net status DIR, or another directory",
+    "ChainOut": "gridmerit status, which says what to do; the node's other chains run",
+    "ClusterUnusable": "dask scheduler, and on each machine: dask worker {address}",
+    "ForeignApplication": "gridmerit member apply --genesis FILE with the genesis of this network",
+    "ForeignWorker": "the same version of gridmerit on every worker, then --resume",
+    "GateClosed": "gridmerit market book, which names the periods that are open",
+    "IntentionTooLate": "a later period, as soon as its quota is there: gridmerit market quota, or gridmerit agents",
+    "InsufficientBalance": "gridmerit account show NAME",
+    "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
+    "KeyFilePermissions": "{remedy}",
+    "MarketNotOpen": "gridmerit market book, which names the periods that are open",
+    "MissingExtra": 'pip install "gridmerit[{extra}]"',
+    "NoFilm": "gridmerit sim list --json, which says what films",
+    "NodeFailed": "gridmerit doctor --node {directory}",
+    "NetworkRunning": "gridmerit net down {directory}",
+    "NotADevice": "--key meter-NAME, the key of the player's meter",
+    "NotADispatcher": "--key dispatch, in a local network the dispatcher's",
+    "NotASweep": "gridmerit sim run NAME --out {directory}",
+    "NotDisposable": "gridmerit net new --disposable DIR makes a network that may be attacked",
+    "NotThisAuthority": "--authority DIR with the authority's keys",
+    "NoCertificate": "the same a moment later; gridmerit net status shows which height is final",
+    "NoPeriod": "gridmerit market book, which shows how far each period is; plans come by gridmerit tx send plan",
+    "NoQuota": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
+    "NoQuotas": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
+    "NoSchedule": "gridmerit tx send plan --help",
+    "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
+    "NoNetwork": "gridmerit net new {directory}",
+    "NobodyToAttack": "gridmerit net new --disposable DIR --nodes 4",
+    "NoSuchNode": "gridmerit net status {directory}",
+    "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
+    "OverLineQuota": "gridmerit market quota {period}, and an order within it",
+    "OverQuota": "gridmerit market quota {period}, and orders within it",
+    "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
+    "PriceTooHigh": "a lower --price: the grid company's is better",
+    "ReadingTooEarly": "the same once the period is over; gridmerit market book shows when",
+    "RepeatedPoint": "each value of --set once",
+    "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
+    "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
+    "SweepChanged": "another --out; or go on with the settings, the seed and the code that it began with",
+    "SweepExists": "the same with --resume, which adds what is missing, or another --out",
+    "SweepRunning": "wait for it, or another --out",
+    "SweepTooLarge": "fewer values or --reps, or several sweeps with other --seed",
+    "TrialsFailed": "{command}",
+    "UnknownAttack": "gridmerit attack list",
+    "UnknownScenario": "gridmerit sim list",
+    "UnknownSetting": "gridmerit sim show {scenario}",
+    "UnknownTransaction": "another node with --node or --api: one that hosts the chain it was sent to",
+    "UnknownTheory": "gridmerit sim theory",
+    "UnusableDirectory": "another path, whose parents are directories that you may write to",
+    "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
+    "TooFewDescriptors": "ulimit -n {want} before it starts; LimitNOFILE= of a service, ulimits: nofile of a container",
+    "TooFewSignatures": "gridmerit authority sign FILE --key KEY, by another key of the authority",
+    "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
+    "UnknownAccount": "gridmerit credit show, which lists the players",
+    "UnknownMember": "gridmerit credit show, which lists the players",
+    "WorkerLost": "the same with --resume, and fewer --jobs where memory is short",
+    "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
+}
+_WANT_KEYS = ("want", "expected", "limit")
+_HAVE_KEYS = ("have", "actual")
+WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
+_MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
+_IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
+
+
+# --- results -------------------------------------------------------------------------------------
+
+
+def json_option(command: click.decorators.FC) -> click.decorators.FC:
+    """The option --json; what it says is read by `emit`."""
+
+    def remember(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
+        context.meta[_AS_JSON] = value
+
+    option = click.option(
+        "--json", is_flag=True, expose_value=False, callback=remember, help="Print one JSON document, in integer units."
+    )
+    return option(command)
+
+
+def emit(document: object, text: str) -> None:
+    """Print a command's one result: `document` under --json, else `text`."""
+    click.echo(to_json(document) if wants_json() else text)
+
+
+def wants_json() -> bool:
+    context = click.get_current_context(silent=True)
+    return context is not None and bool(context.meta.get(_AS_JSON))
+
+
+def to_json(document: object) -> str:
+    """Readable JSON; bytes become hex, and integers that may be large are exact (`node.queries.exact`)."""
+    return json.dumps(show_exact(document), indent=2, ensure_ascii=False, default=_to_plain)
+
+
+def note(text: str) -> None:
+    """Progress and remarks, on stderr."""
+    click.echo(text, err=True)
+
+
+def _to_plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    if isinstance(value, Mapping):
+        return dict(value)
+    raise AssertionError(f"no JSON form for {type(value).__name__}")
+
+
+# --- errors --------------------------------------------------------------------------------------
+
+
+def format_error(error: GridmeritError) -> str:
+    """`error[code] what happened`, then `have … want …` where the values say so, then `try: …`."""
+    message = _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", str(error))
+    lines = [f"error[{error.code}] {message}"]
+    have = next((error.values[key] for key in _HAVE_KEYS if key in error.values), None)
+    want = next((error.values[key] for key in _WANT_KEYS if key in error.values), None)
+    if have is not None and want is not None:
+        lines.append(f"  have {_show_value(error.code, have)}, want {_show_value(error.code, want)}")
+    hint = getattr(error, "hint", None) or HINTS.get(error.code)
+    if hint:
+        lines.append(f"  try: {hint.format_map(_Lenient(error.values))}")
+    return "\n".join(lines)
+
+
+def _show_value(code: str, value: object) -> str:
+    """Numbers are text in what a node answers."""
+    return f"{format_kwh(int(str(value)))} kWh" if code in _IN_KWH else str(value)
+
+
+def error_document(code: str, message: str, values: Mapping[str, object], exit_code: int) -> dict[str, object]:
+    """What --json prints instead of a result."""
+    plain = {key: None if value is None else str(value) for key, value in values.items()}
+    return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
+
+
+class _Lenient(dict[str, object]):
+    """Leaves a placeholder without a value as a word to fill in."""
+
+    def __missing__(self, key: str) -> str:
+        return key.upper()
+
+
+# --- units ---------------------------------------------------------------------------------------
+
+
+def format_points(credit_upt: int) -> str:
+    """Credit in points, to a thousandth; JSON has all of it."""
+    return format_scaled((credit_upt + 500) // 1_000, 3, least=3)
+
+
+def format_weight(weight_ppm: int) -> str:
+    """A matching weight to a thousandth, as Table 1 of text 000 writes them; JSON has all of it."""
+    return format_scaled((weight_ppm + 500) // 1_000, 3, least=3)
+
+
+def format_percent(ratio_ppm: int) -> str:
+    return format_scaled((ratio_ppm + 50) // 100, 2, least=2) + " %"
+
+
+def format_time(time_ms: int) -> str:
+    """UTC to the second."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
+
+
+def format_clock(time_ms: int) -> str:
+    """The UTC time of day to the second."""
+    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%H:%M:%S")
+
+
+def format_hour(start_ms: int) -> str:
+    """The UTC time of day."""
+    return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%H:%M")
+
+
+def format_count(count: int, noun: str) -> str:
+    """A number of things, in the grammar's number: `1 hour`, `2 hours`."""
+    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
+
+
+def format_span(span_ms: int) -> str:
+    """A duration a person reads at a glance: `850 ms`, `12.3 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
+    seconds = span_ms // 1_000
+    if span_ms < 1_000:
+        return f"{span_ms} ms"
+    if seconds < 60:
+        return f"{span_ms / 1_000:.1f} s"
+    if seconds < 3_600:
+        return f"{seconds // 60} min {seconds % 60:02d} s"
+    if seconds < 172_800:
+        return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
+    return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
+
+
+def stderr_is_terminal() -> bool:
+    return sys.stderr.isatty()

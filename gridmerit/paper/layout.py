@@ -1,0 +1,114 @@
+"""How a long report is laid out: parts made of sentences, lists, tables and plots, as Markdown and for a terminal.
+
+Knows nothing of what is reported; `node/commands/paper_*.py` put the simulation's results into these parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from textwrap import fill
+from typing import TypeAlias
+
+from gridmerit.output import table
+
+_TEXT_WIDTH = 100
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Table:
+    """Columns under their heads; those not in `left` are aligned to the right."""
+
+    heads: tuple[str, ...]
+    rows: tuple[tuple[object, ...], ...]
+    left: tuple[int, ...] = (0,)
+
+
+@dataclass(frozen=True, slots=True)
+class Bullets:
+    """A list of sentences."""
+
+    items: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Image:
+    """A plot in the report's directory; Markdown shows it, a terminal does not."""
+
+    alt: str
+    file: str
+
+
+Block: TypeAlias = str | Table | Bullets | Image
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Part:
+    """A chapter of the report."""
+
+    title: str
+    blocks: tuple[Block, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Report:
+    """The whole of it: what it is, and its parts in the order they are read."""
+
+    title: str
+    introduction: str
+    parts: tuple[Part, ...]
+
+
+def render_markdown(report: Report, *, has_plots: bool) -> str:
+    """The report as a Markdown file; without its images where they could not be drawn."""
+    blocks = [f"# {report.title}", report.introduction]
+    for part in report.parts:
+        blocks.append(f"## {part.title}")
+        blocks += [_to_markdown(block) for block in part.blocks if has_plots or not isinstance(block, Image)]
+    return "\n\n".join(blocks) + "\n"
+
+
+def render_text(report: Report) -> str:
+    """The report for a terminal."""
+    parts = [fill(report.introduction, _TEXT_WIDTH)]
+    for part in report.parts:
+        blocks = [_to_text(block) for block in part.blocks if not isinstance(block, Image)]
+        parts.append("\n\n".join([part.title, *blocks]))
+    return "\n\n\n".join(parts)
+
+
+def _to_markdown(block: Block) -> str:
+    match block:
+        case Table(heads=heads, rows=rows, left=left):
+            aligns = [":--" if column in left else "--:" for column in range(len(heads))]
+            return "\n".join("| " + " | ".join(map(str, cells)) + " |" for cells in (heads, aligns, *rows))
+        case Bullets(items=items):
+            return "\n".join(f"- {item}" for item in items)
+        case Image(alt=alt, file=file):
+            return f"![{alt}]({file})"
+    return block
+
+
+def _to_text(block: str | Table | Bullets) -> str:
+    match block:
+        case Table():
+            return _draw_table(block)
+        case Bullets(items=items):
+            return "\n".join(_fill_below(item, "- ") for item in items)
+    return fill(block, _TEXT_WIDTH)
+
+
+def _draw_table(block: Table) -> str:
+    """A table; where that is too wide, the sentences in its last column go below their rows."""
+    drawn = table(block.heads, block.rows, left=block.left)
+    if max(map(len, drawn.splitlines())) <= _TEXT_WIDTH:
+        return drawn
+    rows: Sequence[tuple[object, ...]] = [row[:-1] for row in block.rows]
+    head, rule, *lines = table(block.heads[:-1], rows, left=block.left).splitlines()
+    sentences = [_fill_below(str(row[-1]), "    ") for row in block.rows]
+    below = [f"{line}\n{sentence}" for line, sentence in zip(lines, sentences, strict=True)]
+    return "\n".join([head, rule, *below])
+
+
+def _fill_below(text: str, indent: str) -> str:
+    return fill(text, _TEXT_WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))

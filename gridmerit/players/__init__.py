@@ -1,0 +1,4 @@
+"""Players of a market: what they plan, order and meter, and whose keys they do it with.
+
+`agents` acts through a node's API alone, as any member would.
+"""

@@ -1,0 +1,320 @@
+"""The packaged day round the clock: each period is an hour of it, planned, ordered and metered by whose keys are here.
+
+A driver, built on the agents of `gridmerit/players/agents.py`. Each period is a round of its own, so that all may be
+ended and started again at any time: a new start goes on with the periods that can still be planned, ordered or metered,
+and leaves alone what it finds done. Every sender has all nodes of its chain to turn to.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from typing import TypeVar
+
+from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
+from ledger.errors import GridmeritError, RemoteNotFound, RemoteRejected
+from ledger.genesis import Genesis, GenesisMember
+from ledger.signatures import SigningKey
+from ledger.transaction import Transaction
+from market.profile import Profile
+from node.api.client import Client
+from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
+from node.system.clock import now_ms
+from node.system.tasks import Tasks
+
+_T = TypeVar("_T")
+
+PLANS, ORDERS, READINGS = "plans", "orders", "readings"
+DUTIES = (PLANS, ORDERS, READINGS)
+_AHEAD_PPM = 3_500_000  # of a period: a round begins so long before its plan is due
+_POLL_PPM = 100_000
+_DUTY_OF_ROLE = {"dispatcher": PLANS, "device": READINGS}
+_BEAT_S = 2.0
+_AGAIN_S = 0.5
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TakenOn:
+    """A transaction that a node has acknowledged."""
+
+    name: str
+    chain: str
+    kind: str
+    transaction_id: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Post:
+    """A member whose key is here, what it does with it, and the names of the nodes it would rather talk to."""
+
+    member: GenesisMember
+    key: SigningKey
+    duty: str
+    prefers: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listeners:
+    """Who hears of acknowledged transactions, of progress in words, and every few seconds that a node answers."""
+
+    on_taken: Callable[[TakenOn], None]
+    on_progress: Callable[[str], None]
+    on_alive: Callable[[], None]
+
+
+def find_posts(
+    genesis: Genesis, keys: Sequence[SigningKey], duties: Sequence[str], prefers: Mapping[str, tuple[str, ...]]
+) -> list[Post]:
+    """What each key is good for, by its member's role; keys of nobody, and of who has no such duty, are left out."""
+    members = {member.key: member for member in genesis.members}
+    posts = []
+    for key in keys:
+        member = members.get(key.public_key)
+        if member is None or member.role in ("grid-operator", "authority", "auditor", "observer"):
+            continue
+        duty = _DUTY_OF_ROLE.get(member.role, ORDERS)
+        if duty in duties:
+            posts.append(Post(member=member, key=key, duty=duty, prefers=prefers.get(member.name, ())))
+    return posts
+
+
+class QueuedSender(Sender):
+    """A sender that several rounds share: one at a time, and each acknowledgement is told at once."""
+
+    def __init__(
+        self, post: Post, chain: str, clients: Sequence[Client], chain_id: bytes, listeners: Listeners
+    ) -> None:
+        super().__init__(post.key, clients, chain_id)
+        self._name = post.member.name
+        self._chain = chain
+        self._listeners = listeners
+        self._turn = asyncio.Lock()
+
+    async def send(self, kind: str, payload: tuple[object, ...], *, until_ms: int) -> Transaction | None:
+        async with self._turn:
+            transaction = await self._send_once_allowed(kind, payload, until_ms)
+        if transaction is not None:
+            identity = transaction.id.hex()
+            self._listeners.on_taken(TakenOn(name=self._name, chain=self._chain, kind=kind, transaction_id=identity))
+        return transaction
+
+    async def _send_once_allowed(self, kind: str, payload: tuple[object, ...], until_ms: int) -> Transaction | None:
+        """A quota that a node has told of may be gone again for an instant, when another branch wins."""
+        while True:
+            try:
+                return await super().send(kind, payload, until_ms=until_ms)
+            except RemoteRejected as error:
+                if error.code != "NoQuota" or now_ms() >= until_ms:
+                    raise
+            await asyncio.sleep(_AGAIN_S)
+
+    def forget(self) -> None:
+        """Ask a node for the next sequence instead of counting on."""
+        self._sequence = None
+
+    async def ask(self, question: Callable[[Client], Awaitable[_T]]) -> _T | None:
+        """The answer of the node that is sent to; None where it has none, or is silent: then the next one is."""
+        try:
+            return await question(self._clients[0])
+        except RemoteNotFound:
+            return None
+        except GridmeritError:
+            await self._turn_to_another()
+            return None
+
+
+async def ask_any(clients: Sequence[Client], question: Callable[[Client], Awaitable[_T]]) -> _T | None:
+    """The answer of the first that has one."""
+    for client in clients:
+        with suppress(GridmeritError):
+            return await question(client)
+    return None
+
+
+class _Trader(Agent):
+    """One player's order of one period."""
+
+    async def run(self) -> None:
+        if now_ms() < self.day.times_of(0).gate_ms and not await self._has_ordered():
+            await self._trade()
+
+    async def _has_ordered(self) -> bool:
+        """Whether the book holds an order of an earlier start."""
+        if now_ms() < self.day.times_of(0).open_ms:
+            return False
+        assert isinstance(self.trader, QueuedSender)
+        book = await self.trader.ask(lambda client: client.book(self.day.first_period))
+        return book is not None and any(order.owner_name == self.name for order in (*book.bids, *book.offers))
+
+    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
+        assert isinstance(self.trader, QueuedSender)
+        while now_ms() < until_ms:
+            found = await self.trader.ask(lambda client: client.quota(period))
+            if found is not None:
+                return found
+            await asyncio.sleep(2 * self.day.poll_ms / 1_000)
+        return None
+
+
+class _Meter(Agent):
+    """One player's reading of one period; one that is there already is no problem."""
+
+    async def run(self) -> None:
+        await self._read_meter()
+
+
+class Rounds:
+    """All posts, period after period. `clients` by chain name and node name; `genesis` is the trading chain's."""
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        profile: Profile,
+        posts: Sequence[Post],
+        clients: Mapping[str, Mapping[str, Client]],
+        *,
+        seed: int,
+        listeners: Listeners,
+    ) -> None:
+        scheduling = next(chain.name for chain in genesis.chains if chain.kind == "scheduling")
+        self._genesis, self._scheduling = genesis, genesis.open(scheduling)
+        self._profile, self._posts, self._seed, self._listeners = profile, list(posts), seed, listeners
+        self._trading_clients = list(clients[genesis.params.name].values())
+        self._scheduling_clients = list(clients[scheduling].values())
+        self._senders = {post.member.name: self._make_sender(post, clients) for post in posts}
+        self._orders: dict[int, int] = {}
+
+    async def run(self) -> None:
+        """Until cancelled, or until something fails that should not."""
+        failures, has_failed = list[BaseException](), asyncio.Event()
+
+        def on_failure(error: BaseException) -> None:
+            failures.append(error)
+            has_failed.set()
+
+        tasks = Tasks(on_failure)
+        tasks.start(self._beat(), name="beat")
+        try:
+            period, soonest = self._find_first_period(), self._find_next_plan()
+            while not has_failed.is_set():
+                begin_ms = self._make_day(period).scheduling_times_of(0).quota_ms - self._share(_AHEAD_PPM)
+                with suppress(TimeoutError):
+                    await asyncio.wait_for(has_failed.wait(), max(0, begin_ms - now_ms()) / 1_000)
+                tasks.start(self._play(period, must_be_planned=period < soonest), name=f"period {period}")
+                period += 1
+        finally:
+            await tasks.stop()
+        raise failures[0]
+
+    # --- one period --------------------------------------------------------------------------------
+
+    async def _play(self, period: int, *, must_be_planned: bool) -> None:
+        """A period; one whose plan was due before this start only where there is a plan."""
+        day = self._make_day(period)
+        if must_be_planned and not await self._is_planned(period):
+            return
+        participants = [self._make_participant(post, day) for post in self._posts]
+        if await self._is_planned(period):
+            participants = [item for item in participants if not isinstance(item, Dispatcher)]
+        await asyncio.gather(self._tell(period, day), *(self._run_one(item) for item in participants))
+
+    async def _run_one(self, participant: Participant) -> None:
+        try:
+            await participant.run()
+        except GridmeritError as error:
+            participant.problems.append(f"{participant.name}: {error.code}: {error}")
+        for problem in participant.problems:
+            self._listeners.on_progress(f"problem: {problem}")
+        if participant.problems:
+            for sender in (self._senders.get(participant.name), self._senders.get(f"meter-{participant.name}")):
+                if sender is not None:
+                    sender.forget()
+
+    async def _is_planned(self, period: int) -> bool:
+        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(period))
+        return found is not None and bool(found.plan)
+
+    async def _tell(self, period: int, day: Day) -> None:
+        """Say what came of a period: its trades, and what was settled."""
+        times, hour = day.times_of(0), f"period {period}, hour {period % len(self._profile.hours_ms)} of the day"
+        trades = await self._wait_for(lambda client: client.trades(period), times.gate_ms, times.delivery_start_ms)
+        if trades is None:
+            self._listeners.on_progress(f"{hour}: no trades known by the start of delivery")
+            return
+        self._listeners.on_progress(f"{hour}: {_describe_trades(trades)}")
+        until_ms = times.settle_ms + day.share_of_period(2_000_000)
+        settlement = await self._wait_for(lambda client: client.settlement(period), times.delivery_end_ms, until_ms)
+        what = "not settled in time" if settlement is None else _describe_settlement(settlement)
+        self._listeners.on_progress(f"{hour}: {what}")
+
+    async def _wait_for(self, question: Callable[[Client], Awaitable[_T]], from_ms: int, until_ms: int) -> _T | None:
+        await asyncio.sleep(max(0, from_ms - now_ms()) / 1_000)
+        while True:
+            found = await ask_any(self._trading_clients, question)
+            if found is not None or now_ms() >= until_ms:
+                return found
+            await asyncio.sleep(self._share(4 * _POLL_PPM) / 1_000)
+
+    # --- inside ------------------------------------------------------------------------------------
+
+    def _make_day(self, period: int) -> Day:
+        """A day of one hour: that of the profile whose turn it is."""
+        hour_ms = self._profile.hours_ms[period % len(self._profile.hours_ms)]
+        return Day(
+            genesis=self._genesis,
+            scheduling=self._scheduling,
+            profile=replace(self._profile, hours_ms=(hour_ms,)),
+            first_period=period,
+            hours=1,
+            seed=self._seed * 1_000_000_007 + period,
+        )
+
+    def _make_participant(self, post: Post, day: Day) -> Participant:
+        sender = self._senders[post.member.name]
+        if post.duty == PLANS:
+            return Dispatcher(name=post.member.name, day=day, sender=sender)
+        kind = _Trader if post.duty == ORDERS else _Meter
+        name = post.member.name if post.duty == ORDERS else post.member.owner
+        return kind(name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender)
+
+    def _make_sender(self, post: Post, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
+        genesis = self._genesis if post.duty == ORDERS else self._scheduling
+        own = clients[genesis.params.name]
+        names = sorted(own, key=lambda name: post.prefers.index(name) if name in post.prefers else len(post.prefers))
+        return QueuedSender(post, genesis.params.name, [own[name] for name in names], genesis.chain_id, self._listeners)
+
+    def _find_first_period(self) -> int:
+        """The oldest whose readings may still be taken."""
+        meter_ppm = self._scheduling.params.scheduling.meter_ppm
+        period_ms = self._genesis.params.ledger.period_ms
+        return max(1, (now_ms() - self._share(meter_ppm) - self._genesis.time_ms) // period_ms)
+
+    def _find_next_plan(self) -> int:
+        """The first whose plan is due later than now, with a little time to bring it."""
+        quota_ppm = self._scheduling.params.scheduling.quota_ppm
+        period_ms = self._genesis.params.ledger.period_ms
+        return max(1, -(-(now_ms() + self._share(quota_ppm + 500_000) - self._genesis.time_ms) // period_ms))
+
+    def _share(self, ppm: int) -> int:
+        return self._genesis.params.ledger.period_ms * ppm // 1_000_000
+
+    async def _beat(self) -> None:
+        while True:
+            if await ask_any(self._trading_clients, lambda client: client.status()) is not None:
+                self._listeners.on_alive()
+            await asyncio.sleep(_BEAT_S)
+
+
+def _describe_trades(trades: TradesInfo) -> str:
+    volume_wh = sum(trade.volume_wh for trade in trades.trades)
+    return f"{len(trades.trades)} trades, {volume_wh // 1_000} kWh"
+
+
+def _describe_settlement(settlement: SettlementInfo) -> str:
+    gate = settlement.gate
+    if gate is not None and gate.reason:
+        return f"no trade settled, the period is {gate.status}: {gate.detail}; try: {gate.remedy}"
+    paid_uyuan = sum(trade.buyer_pays_uyuan for trade in settlement.trades)
+    return f"{len(settlement.trades)} trades settled, ¥{paid_uyuan // 1_000_000} paid"

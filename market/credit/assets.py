@@ -1,0 +1,278 @@
+"""Credit assets on LH1: unspent coloured coins in ledger state, issued by assessments and moved by their owners.
+
+What a coin is and how coins move is `market.credit.colored_coin`'s to say (Eqs (3)-(6) of text 000). A coin is one
+state value under the name of its output. The coins of one owner form two chains in both directions, one of those issued
+to it and one of those made by transfers, so that making or spending a coin touches a handful of values however many
+there are, and the state holds nothing of coins that are spent.
+
+Each chain is bounded (decision 10): an assessment beyond `MAX_ISSUED` lets the oldest issued coin of its owner expire,
+a transfer beyond `MAX_MOVED` is refused. Counted apart, nobody makes another's coins expire by sending dust.
+
+What subscribers hear, credit in micro-points, addresses and ids as bytes:
+
+    coin-issued        transaction id, owner, credit
+    coin-expired       transaction id, owner, credit
+    coins-moved        transaction id, sender, inputs [[transaction id, index], …], outputs [[owner, credit], …]
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from itertools import chain, islice
+from typing import NamedTuple, cast
+
+from ledger.accounts import require_member
+from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
+from ledger.errors import AlreadyRecorded, TooManyCoins
+from ledger.execution import BlockContext, Handler
+from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, show_address, tagged_hash
+from ledger.overlay import Overlay
+from ledger.state import State
+from ledger.transaction import Transaction
+from market.credit.colored_coin import CoinOutput, OutPoint, Payment, issue, transfer
+from market.orders import Side
+
+MAX_INPUTS = 64
+MAX_OUTPUTS = 64
+MAX_ISSUED = 2_048  # unspent coins of one owner that assessments have issued
+MAX_MOVED = 2_048  # and that transfers have made
+MIN_TRANSFER_UPT = 10_000  # a hundredth of a point in every output: an assessment is 10 000 coins at most
+
+_ASSESSMENT_TAG = "gridmerit/credit/assessment"
+_COIN = b"credit/coin/"
+_ISSUED = b"credit/issued/"
+_MOVED = b"credit/moved/"
+_MAX_INDEX = 2**16 - 1
+_MAX_SEQUENCE = 2**32 - 1
+
+
+class Assessment(NamedTuple):
+    """Names one assessment: the message that told of the delivery, the trade in it, and whose side was scored."""
+
+    source: str  # the chain that sent the message
+    kind: str
+    number: int
+    trade_index: int
+    side: Side
+
+    @property
+    def id(self) -> bytes:
+        """32 bytes: the id of the genesis transaction of its coins, and so their colour."""
+        return tagged_hash(_ASSESSMENT_TAG, encode((*self[:-1], int(self.side))))
+
+
+class Holding(NamedTuple):
+    """What one member has: unspent coins, and the credit in them."""
+
+    coins: int = 0
+    credit_upt: int = 0
+
+
+class _Chain(NamedTuple):
+    """One of an owner's chains of coins, which names both its ends."""
+
+    coins: int = 0
+    credit_upt: int = 0
+    newest: bytes = b""
+    oldest: bytes = b""
+
+
+class _Place(NamedTuple):
+    """A coin's neighbours in its chain, by name; empty at either end."""
+
+    older: bytes
+    newer: bytes
+
+
+# --- what happens to coins -----------------------------------------------------------------------
+
+
+def coin_handlers() -> dict[str, Handler]:
+    """The transaction kinds of credit assets."""
+    return {"coin-transfer": process_coin_transfer}
+
+
+def issue_assessment(view: Overlay, assessment: Assessment, owner: Address, credit_upt: int) -> None:
+    """Make an assessment the genesis of coins worth its score; a score of 0 leaves nothing to own, and no coin.
+
+    Of what assessments have issued to one owner the newest `MAX_ISSUED` coins stay. Raises `AlreadyRecorded` where this
+    coin is there and unspent.
+    """
+    if not credit_upt:
+        return
+    transaction_id = assessment.id
+    for point, coin in issue(transaction_id, owner, credit_upt).made:
+        if view.get(coin_key(point)) is not None:
+            raise AlreadyRecorded(what="assessment")
+        _add_coin(view, point, coin)
+    view.emit("coin-issued", transaction_id, owner, credit_upt)
+    issued = _get_chain(view, _ISSUED, owner)
+    if issued.coins > MAX_ISSUED:
+        oldest, _ = _get_coin(view, issued.oldest)
+        _remove_coin(view, _point_of(issued.oldest))
+        view.emit("coin-expired", oldest.colour, owner, oldest.credit_upt)
+
+
+def process_coin_transfer(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`coin-transfer [[[transaction id, index], …], [[owner, value_sat], …], sequence]`: inputs, outputs and their tag.
+
+    Raises `WrongShape`, `TooLarge`, `UnknownMember`, what `market.credit.colored_coin.transfer` raises, or
+    `TooManyCoins`.
+    """
+    inputs, outputs, sequence = _read_transfer(transaction.payload)
+    for payment in outputs:
+        require_member(view, payment.owner)
+    coins = {point: coin for point in inputs if (coin := _find_coin(view, point)) is not None}
+    change = transfer(
+        coins,
+        transaction.id,
+        transaction.sender,
+        inputs=inputs,
+        outputs=outputs,
+        sequence=sequence,
+        min_credit_upt=MIN_TRANSFER_UPT,
+    )
+    for point in change.spent:
+        _remove_coin(view, point)
+    for point, coin in change.made:
+        _add_coin(view, point, coin)
+    for payment in outputs:
+        want = _get_chain(view, _MOVED, payment.owner).coins
+        if want > MAX_MOVED:
+            raise TooManyCoins(owner=show_address(payment.owner), want=want, limit=MAX_MOVED)
+    paid = tuple((coin.owner, coin.credit_upt) for _, coin in change.made)
+    view.emit("coins-moved", transaction.id, transaction.sender, tuple(map(tuple, change.spent)), paid)
+
+
+def _read_transfer(payload: Value) -> tuple[tuple[OutPoint, ...], tuple[Payment, ...], int]:
+    inputs, outputs, sequence = expect_array(payload, 3, "coin transfer")
+    return (
+        tuple(_read_point(item) for item in expect_list(inputs, "inputs", max_items=MAX_INPUTS)),
+        tuple(_read_payment(item) for item in expect_list(outputs, "outputs", max_items=MAX_OUTPUTS)),
+        expect_int(sequence, "sequence", high=_MAX_SEQUENCE),
+    )
+
+
+def _read_point(value: Value) -> OutPoint:
+    identity, index = expect_array(value, 2, "input")
+    return OutPoint(
+        expect_bytes(identity, "transaction id", size=HASH_SIZE), expect_int(index, "output index", high=_MAX_INDEX)
+    )
+
+
+def _read_payment(value: Value) -> Payment:
+    owner, value_sat = expect_array(value, 2, "output")
+    return Payment(expect_bytes(owner, "owner", size=ADDRESS_SIZE), expect_int(value_sat, "value"))
+
+
+# --- the set of unspent coins --------------------------------------------------------------------
+
+
+def coin_key(point: OutPoint) -> bytes:
+    """The state key of an unspent coin, for proofs."""
+    return _COIN + _name_of(point)
+
+
+def decode_coin(value: Value) -> CoinOutput:
+    """The coin in a state value under `coin_key`."""
+    return _decode(value)[0]
+
+
+def get_coin(state: State, point: OutPoint) -> CoinOutput | None:
+    """An unspent coin by name; None where it is spent or never was."""
+    return _find_coin(Overlay(state), point)
+
+
+def get_coins(state: State, address: Address, *, limit: int | None = None) -> list[tuple[OutPoint, CoinOutput]]:
+    """A member's unspent coins, all or at most `limit`: those that transfers made, then those issued, newest first."""
+    view = Overlay(state)
+    return list(islice(chain(_iterate_coins(view, _MOVED, address), _iterate_coins(view, _ISSUED, address)), limit))
+
+
+def get_holding(state: State, address: Address) -> Holding:
+    view = Overlay(state)
+    moved, issued = _get_chain(view, _MOVED, address), _get_chain(view, _ISSUED, address)
+    return Holding(moved.coins + issued.coins, moved.credit_upt + issued.credit_upt)
+
+
+def _iterate_coins(view: Overlay, prefix: bytes, owner: Address) -> Iterator[tuple[OutPoint, CoinOutput]]:
+    name = _get_chain(view, prefix, owner).newest
+    while name:
+        coin, place = _get_coin(view, name)
+        yield _point_of(name), coin
+        name = place.older
+
+
+def _add_coin(view: Overlay, point: OutPoint, coin: CoinOutput) -> None:
+    """Put a coin at the newer end of its chain."""
+    name, prefix = _name_of(point), _prefix_of(point, coin)
+    own = _get_chain(view, prefix, coin.owner)
+    if own.newest:
+        _link(view, own.newest, newer=name)
+    _put_coin(view, name, coin, _Place(older=own.newest, newer=b""))
+    longer = _Chain(own.coins + 1, own.credit_upt + coin.credit_upt, newest=name, oldest=own.oldest or name)
+    _put_chain(view, prefix, coin.owner, longer)
+
+
+def _remove_coin(view: Overlay, point: OutPoint) -> None:
+    """Take a coin out of the set and join its neighbours."""
+    name = _name_of(point)
+    coin, place = _get_coin(view, name)
+    view.delete(_COIN + name)
+    if place.older:
+        _link(view, place.older, newer=place.newer)
+    if place.newer:
+        _link(view, place.newer, older=place.older)
+    prefix = _prefix_of(point, coin)
+    own = _get_chain(view, prefix, coin.owner)
+    newest = own.newest if place.newer else place.older
+    oldest = own.oldest if place.older else place.newer
+    _put_chain(view, prefix, coin.owner, _Chain(own.coins - 1, own.credit_upt - coin.credit_upt, newest, oldest))
+
+
+def _link(view: Overlay, name: bytes, **neighbour: bytes) -> None:
+    coin, place = _get_coin(view, name)
+    _put_coin(view, name, coin, place._replace(**neighbour))
+
+
+def _find_coin(view: Overlay, point: OutPoint) -> CoinOutput | None:
+    value = view.get(coin_key(point))
+    return None if value is None else decode_coin(value)
+
+
+def _get_coin(view: Overlay, name: bytes) -> tuple[CoinOutput, _Place]:
+    return _decode(view.get(_COIN + name))
+
+
+def _put_coin(view: Overlay, name: bytes, coin: CoinOutput, place: _Place) -> None:
+    view.put(_COIN + name, (tuple(coin), tuple(place)))
+
+
+def _decode(value: Value) -> tuple[CoinOutput, _Place]:
+    coin, place = cast(tuple[tuple[bytes, int, int, bytes], tuple[bytes, bytes]], value)
+    return CoinOutput._make(coin), _Place._make(place)
+
+
+def _prefix_of(point: OutPoint, coin: CoinOutput) -> bytes:
+    """Which chain a coin is in: an issued one is of the colour that its own transaction began."""
+    return _ISSUED if point.transaction_id == coin.colour else _MOVED
+
+
+def _get_chain(view: Overlay, prefix: bytes, owner: Address) -> _Chain:
+    value = view.get(prefix + owner)
+    return _Chain() if value is None else _Chain._make(cast(tuple[int, int, bytes, bytes], value))
+
+
+def _put_chain(view: Overlay, prefix: bytes, owner: Address, own: _Chain) -> None:
+    if own.coins:
+        view.put(prefix + owner, tuple(own))
+    else:
+        view.delete(prefix + owner)
+
+
+def _point_of(name: bytes) -> OutPoint:
+    return OutPoint(name[:HASH_SIZE], int.from_bytes(name[HASH_SIZE:], "big"))
+
+
+def _name_of(point: OutPoint) -> bytes:
+    return point.transaction_id + point.output_index.to_bytes(2, "big")

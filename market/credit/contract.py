@@ -1,0 +1,288 @@
+"""LH1's contract, the credit index blockchain of Eq. (8) of text 000, and how its snapshots reach the other chains.
+
+JY1 tells of deliveries, JY1 and DU1 of offences, DU1 of its power-transaction and actual-transaction blocks. Deliveries
+are scored (Eqs (1), (2) and (12)), and each score is the genesis of a credit asset. The first block of every period
+posts the credit of all who have earned or lost some; the other chains make it theirs.
+
+What subscribers hear, credit in micro-points, addresses as bytes; `market.credit.assets` lists what coins do:
+
+    credit             period of delivery, member, score of one delivery, credit after it
+    credit-corrected   the same, of a delivery whose score has changed
+    punished           member, credit after it
+    digest             source chain, kind of message, number, digest
+    credit-snapshot    period, members in it
+    credit-applied     period of the snapshot, members in this part of it (on the chains that receive it)
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from ledger.accounts import get_account, get_sealers, put_account, require_member
+from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int
+from ledger.errors import AlreadyRecorded, WrongShape
+from ledger.execution import BlockContext, Handler, Hook
+from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
+from ledger.inbox import Delivery, Routes
+from ledger.outbox import post
+from ledger.overlay import Overlay
+from ledger.state import State
+from market.credit.assets import Assessment, coin_handlers, issue_assessment
+from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
+from market.orders import Side
+
+CREDIT = "credit"
+RETAINED_DIGESTS = 64  # numbers of one kind from one chain
+
+_ROWS_TAG = "gridmerit/credit/rows"
+_LAST_MEMBER = b"credit/last-member"
+_MEMBER = b"credit/member/"
+_OFFENCE = b"credit/offence/"
+_DIGEST = b"credit/digest/"
+_DIGESTED = b"credit/digested/"
+_APPLIED = b"credit/applied"
+
+
+class Delivered(NamedTuple):
+    """One trade of a settled period as JY1 tells of it: energy agreed, and the parts of both meters that fall on it."""
+
+    trade_index: int
+    buyer: Address
+    seller: Address
+    agreed_wh: int
+    consumption_wh: int
+    output_wh: int
+
+    @classmethod
+    def from_value(cls, value: Value) -> Delivered:
+        """Raises `WrongShape` or `TooLarge`."""
+        trade_index, buyer, seller, agreed_wh, consumption_wh, output_wh = expect_array(value, 6, "delivered trade")
+        return cls(
+            trade_index=expect_int(trade_index, "trade index"),
+            buyer=expect_bytes(buyer, "buyer", size=ADDRESS_SIZE),
+            seller=expect_bytes(seller, "seller", size=ADDRESS_SIZE),
+            agreed_wh=expect_int(agreed_wh, "agreed volume", low=1),
+            consumption_wh=expect_int(consumption_wh, "consumption"),
+            output_wh=expect_int(output_wh, "output"),
+        )
+
+
+class Digest(NamedTuple):
+    """What LH1 keeps of a message: the certified block of the source that proved it, and 32 bytes of what it said."""
+
+    block_hash: bytes
+    height: int
+    digest: bytes
+
+
+def credit_handlers() -> dict[str, Handler]:
+    """LH1's transaction kinds."""
+    return coin_handlers()
+
+
+def credit_hooks() -> tuple[Hook, ...]:
+    """What LH1 does at the start of every block."""
+    return (post_snapshot,)
+
+
+def credit_routes() -> Routes:
+    """What LH1 hears from the other chains."""
+    return {
+        ("trading", "delivered"): receive_delivered,
+        ("trading", "redelivered"): receive_redelivered,
+        ("trading", "offence"): receive_offence,
+        ("scheduling", "offence"): receive_offence,
+        ("scheduling", "power"): receive_block_digest,
+        ("scheduling", "actual"): receive_block_digest,
+    }
+
+
+# --- messages to LH1 -----------------------------------------------------------------------------
+
+
+def receive_delivered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`delivered`, rows of `Delivered` by rising index: score both sides of every trade, and issue coins for it.
+
+    Raises `WrongShape`, `TooLarge`, `UnknownMember` or `AlreadyRecorded`.
+    """
+    last_index = -1
+    for row in delivery.rows:
+        trade = Delivered.from_value(row)
+        if trade.trade_index <= last_index:
+            detail = f"trade {trade.trade_index} comes after trade {last_index}"
+            raise WrongShape(what=delivery.kind, detail=detail)
+        last_index = trade.trade_index
+        bought_upt, sold_upt = _assess(trade, block.params.market.natural_factor_ppm)
+        for member, side, score_upt in ((trade.buyer, Side.BID, bought_upt), (trade.seller, Side.OFFER, sold_upt)):
+            _add_score(view, block, delivery.number, member, score_upt, trade.agreed_wh)
+            name = Assessment(delivery.source, delivery.kind, delivery.number, trade.trade_index, side)
+            issue_assessment(view, name, member, score_upt)
+    _record_digest(view, delivery, _digest_rows(delivery))
+
+
+def receive_redelivered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`redelivered`, rows (period, fields of `Delivered`, consumption and output before): scores that have changed.
+
+    It may come before the `delivered` that it corrects. The coins issued for the first score stay as they are, and with
+    whoever has them. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
+    """
+    factor_ppm = block.params.market.natural_factor_ppm
+    for row in delivery.rows:
+        number, *fields, consumed, produced = expect_array(row, 9, "redelivered trade")
+        period, trade = expect_int(number, "period"), Delivered.from_value(tuple(fields))
+        before = trade._replace(
+            consumption_wh=expect_int(consumed, "consumption before"), output_wh=expect_int(produced, "output before")
+        )
+        old, new = (_assess(item, factor_ppm) for item in (before, trade))
+        for member, old_upt, new_upt in zip((trade.buyer, trade.seller), old, new, strict=True):
+            require_member(view, member)
+            if old_upt == new_upt:
+                continue
+            account = correct_score(
+                get_account(view, member), new_upt - old_upt, agreed_wh=trade.agreed_wh, params=block.params.market
+            )
+            put_account(view, member, account)
+            _add_member(view, member)
+            view.emit("credit-corrected", period, member, new_upt, account.credit_upt)
+    _record_digest(view, delivery, _digest_rows(delivery))
+
+
+def _assess(trade: Delivered, factor_ppm: int) -> tuple[int, int]:
+    """The scores of buyer and seller, in micro-points; Eq. (12) makes allowance for the seller's weather."""
+    return (
+        assess_delivery(trade.consumption_wh, trade.agreed_wh),
+        assess_delivery(trade.output_wh, trade.agreed_wh, natural_factor_ppm=factor_ppm),
+    )
+
+
+def receive_offence(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`offence (slot digest, culprit, cost)`: what a chain has evidence of costs credit, once per chain and slot.
+
+    Raises `WrongShape`, `TooLarge`, `UnknownMember` or `AlreadyRecorded`.
+    """
+    slot, culprit, cost = expect_array(_only_row(delivery), 3, delivery.kind)
+    address = expect_bytes(culprit, "culprit", size=ADDRESS_SIZE)
+    cost_upt = expect_int(cost, "cost", high=FULL_CREDIT_UPT)
+    key = _OFFENCE + delivery.source.encode() + b"/" + expect_bytes(slot, "slot digest", size=HASH_SIZE)
+    if view.get(key) is not None:
+        raise AlreadyRecorded(what=delivery.kind)
+    require_member(view, address)
+    view.put(key, block.height)
+    account = add_penalty(get_account(view, address), cost_upt)
+    put_account(view, address, account)
+    _add_member(view, address)
+    view.emit("punished", address, account.credit_upt)
+    _record_digest(view, delivery, _digest_rows(delivery))
+
+
+def receive_block_digest(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`power` or `actual`, one row (root, contracts, energy): the digest of a block of DU1 (step 4 of text 000, §3).
+
+    Raises `WrongShape` or `TooLarge`.
+    """
+    root, contracts, energy = expect_array(_only_row(delivery), 3, delivery.kind)
+    expect_int(contracts, "contract count")
+    expect_int(energy, "energy")
+    _record_digest(view, delivery, expect_bytes(root, "root", size=HASH_SIZE))
+
+
+def _add_score(
+    view: Overlay, block: BlockContext, period: int, member: Address, score_upt: int, agreed_wh: int
+) -> None:
+    require_member(view, member)
+    account = add_score(get_account(view, member), score_upt, agreed_wh=agreed_wh, params=block.params.market)
+    put_account(view, member, account)
+    _add_member(view, member)
+    view.emit("credit", period, member, score_upt, account.credit_upt)
+
+
+def _only_row(delivery: Delivery) -> Value:
+    if len(delivery.rows) != 1 or delivery.parts != 1:
+        raise WrongShape(what=delivery.kind, detail="expected one row")
+    return delivery.rows[0]
+
+
+# --- snapshots -----------------------------------------------------------------------------------
+
+
+def post_snapshot(view: Overlay, block: BlockContext) -> None:
+    """At a period's first block: post the credit of every member that was ever scored or punished, by address.
+
+    The ledger's own snapshot is taken just before, so that LH1's difficulty follows the same numbers. Whom LH1 itself
+    has punished is a sealer with a penalty: evidence is the ledger's affair, which does not know of the index.
+    """
+    if not block.is_first_of_period:
+        return
+    for key in get_sealers(view):
+        address = address_of(key)
+        if get_account(view, address).penalty_upt:
+            _add_member(view, address)
+    rows: list[Value] = [(address, get_account(view, address).credit_upt) for address in get_indexed(view)]
+    if rows:
+        post(view, CREDIT, block.period, rows, height=block.height)
+        view.emit("credit-snapshot", block.period, len(rows))
+
+
+def receive_credit(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`credit`, rows (member, credit): make LH1's credit this chain's, to count from its next period on.
+
+    A snapshot older than one that was applied changes nothing. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
+    """
+    if delivery.number < cast(int, view.get(_APPLIED) or 0):
+        return
+    for row in delivery.rows:
+        member, credit = expect_array(row, 2, delivery.kind)
+        address = expect_bytes(member, "member", size=ADDRESS_SIZE)
+        credit_upt = expect_int(credit, "credit", high=FULL_CREDIT_UPT)
+        require_member(view, address)
+        put_account(view, address, get_account(view, address)._replace(credit_upt=credit_upt))
+    view.put(_APPLIED, delivery.number)
+    view.emit("credit-applied", delivery.number, len(delivery.rows))
+
+
+def get_indexed(view: Overlay) -> list[Address]:
+    """Everybody who was ever scored or punished, by address; never more than there are members."""
+    found = []
+    address = cast(bytes, view.get(_LAST_MEMBER) or b"")
+    while address:
+        found.append(address)
+        address = cast(bytes, view.get(_MEMBER + address))
+    return sorted(found)
+
+
+def _add_member(view: Overlay, address: Address) -> None:
+    """Put a member into the index, a chain in which each names the one before it."""
+    if view.get(_MEMBER + address) is None:
+        view.put(_MEMBER + address, view.get(_LAST_MEMBER) or b"")
+        view.put(_LAST_MEMBER, address)
+
+
+# --- digests -------------------------------------------------------------------------------------
+
+
+def get_digest(state: State, source: str, kind: str, number: int) -> Digest | None:
+    """What LH1 keeps of a message of a chain, of its first part where it has several; None where it keeps nothing."""
+    value = Overlay(state).get(_digest_key(source, kind, number))
+    return None if value is None else Digest._make(cast(tuple[bytes, int, bytes], value))
+
+
+def _record_digest(view: Overlay, delivery: Delivery, digest: bytes) -> None:
+    """Keep the digest of a message's first part, and of the latest `RETAINED_DIGESTS` numbers of its kind."""
+    if delivery.part:
+        return
+    source, kind, number = delivery.source, delivery.kind, delivery.number
+    index = _DIGESTED + source.encode() + b"/" + kind.encode()
+    numbers = sorted({*cast(tuple[int, ...], view.get(index) or ()), number})
+    view.put(_digest_key(source, kind, number), tuple(Digest(delivery.block_hash, delivery.height, digest)))
+    for old in numbers[:-RETAINED_DIGESTS]:
+        view.delete(_digest_key(source, kind, old))
+    view.put(index, tuple(numbers[-RETAINED_DIGESTS:]))
+    view.emit("digest", source, kind, number, digest)
+
+
+def _digest_rows(delivery: Delivery) -> bytes:
+    return tagged_hash(_ROWS_TAG, encode(delivery.rows))
+
+
+def _digest_key(source: str, kind: str, number: int) -> bytes:
+    return _DIGEST + source.encode() + b"/" + kind.encode() + b"/" + number.to_bytes(8, "big")

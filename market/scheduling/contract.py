@@ -1,0 +1,395 @@
+"""The scheduling chain's contract (DU1): plans and quotas, the check of JY1's trade list, and the meters.
+
+Steps 1, 3 and 4 of text 000, §3, on the clock of `SchedulingTimes`. Registered with the chain by
+`scheduling_handlers`, `scheduling_hooks` and `scheduling_routes`; what it says to the other chains goes to the outbox
+as `quota`, `verdict`, `metered` and `corrected` for JY1, `power` and `actual` for LH1.
+
+What subscribers hear, amounts in Wh, addresses as bytes:
+
+    plan           period, sender, lines named, their planned load, their planned output
+    quota          period, lines, demand, supply
+    plan-lapsed    period: no block came between its plan and its verdict's deadline
+    verdict        period, trades on the list, curtailed ones, accepted volume; then one `curtailed` each
+    curtailed      period, trade index, accepted volume, the line that is the reason
+    register       period, owner, consumed, produced: what the meter's counters stood at
+    reading        period, owner, consumed, produced
+    corrected      period, owner, consumed, produced, revision: the same of a period whose metering is closed
+    metered        period, meters read
+    unmetered      period: it has contracts, and not a meter was read
+    actual         period, contracts, volume that went from sellers to buyers under them
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from ledger.accounts import get_member, require_member
+from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
+from ledger.errors import (
+    NotADispatcher,
+    PlanTooEarly,
+    PlanTooLate,
+    ReadingTooEarly,
+    ReadingTooLate,
+    RelayTooLate,
+    UnexpectedRelay,
+    UnknownLine,
+    WrongShape,
+)
+from ledger.execution import BlockContext, Handler, Hook
+from ledger.hashing import Address, show_address
+from ledger.inbox import Delivery, Routes
+from ledger.outbox import RETAINED, ROWS_PER_PART, post
+from ledger.overlay import Overlay
+from ledger.params import ChainParams
+from ledger.transaction import Transaction
+from market.credit.contract import receive_credit
+from market.credit.score import PPM
+from market.metering import (
+    MAX_ENERGY_WH,
+    Clock,
+    Corrected,
+    Reading,
+    announce_register,
+    drop_readings,
+    get_readings,
+    is_heard,
+    read_meter,
+    read_register,
+    take_corrected,
+)
+from market.scheduling import records as records
+from market.scheduling.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
+from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock, Stage
+from market.settlement import spread
+from market.trading.message_parts import add_part, drop_parts
+from market.trading.times import count_periods
+from market.trading.trades import TradeRecord, curtail, decode_trade_leaf
+
+RESULT = "result"
+PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
+
+_PLANNERS = ("dispatcher", "grid-operator")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SchedulingTimes:
+    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
+
+    quota_ms: int
+    verdict_ms: int
+    delivery_start_ms: int
+    delivery_end_ms: int
+    meter_ms: int
+    final_ms: int
+
+
+def compute_scheduling_times(period: int, params: ChainParams, genesis_time_ms: int) -> SchedulingTimes:
+    """The clock of the period whose delivery starts `period` periods after genesis, in whole ms."""
+    period_ms, clock = params.ledger.period_ms, params.scheduling
+    start_ms = genesis_time_ms + period * period_ms
+    return SchedulingTimes(
+        quota_ms=start_ms - clock.quota_ppm * period_ms // PPM,
+        verdict_ms=start_ms - clock.verdict_ppm * period_ms // PPM,
+        delivery_start_ms=start_ms,
+        delivery_end_ms=start_ms + period_ms,
+        meter_ms=start_ms + clock.meter_ppm * period_ms // PPM,
+        final_ms=start_ms + (clock.meter_ppm + params.market.correction_ppm) * period_ms // PPM,
+    )
+
+
+def scheduling_handlers() -> dict[str, Handler]:
+    """The scheduling chain's transaction kinds."""
+    return {"plan": process_plan, "reading": process_reading, "register": process_register}
+
+
+def scheduling_hooks() -> tuple[Hook, ...]:
+    """What the scheduling chain does at the start of every block."""
+    return (process_due_periods, post_corrections)
+
+
+def scheduling_routes() -> Routes:
+    """The messages that the scheduling chain takes in."""
+    return {("trading", "result"): receive_result, ("credit", "credit"): receive_credit}
+
+
+# --- what members send ---------------------------------------------------------------------------
+
+
+def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`plan [period, [[line, load_wh, output_wh], …]]`: what is expected at each line; a later one replaces its lines.
+
+    Raises `WrongShape`, `TooLarge`, `NotADispatcher`, `UnknownLine`, `PlanTooLate` or `PlanTooEarly`.
+    """
+    feeder = _feeder(block)
+    period, plans = _parse_plan(transaction.payload, max_lines=len(feeder.lines))
+    planner = require_member(view, transaction.sender)
+    if planner.role not in _PLANNERS:
+        raise NotADispatcher(role=planner.role)
+    for line in plans:
+        if line not in feeder:
+            raise UnknownLine(line=line)
+    _check_plannable(view, block, period)
+    records.put_plan(view, period, {**records.get_plan(view, period), **plans})
+    records.enter_stage(view, period, Stage.PLANNED)
+    load_wh, output_wh = sum(plan.load_wh for plan in plans.values()), sum(plan.output_wh for plan in plans.values())
+    view.emit("plan", period, transaction.sender, len(plans), load_wh, output_wh)
+
+
+def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`reading [period, consumed_wh, produced_wh]`: a device reports what its owner's meter counted in a period.
+
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_meter` does.
+    """
+    clock = _get_clock(view, block, is_register=False)
+    _take_in(view, read_meter(view, transaction, block.params.market, clock))
+
+
+def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
+
+    A late one is taken whether or not anybody was heard of the period: the next period's reading counts from it.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    """
+    rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
+    period = announce_register(view, transaction)
+    if not records.is_closed(view, period):
+        records.enter_stage(view, period, Stage.OPEN)
+    _take_in(view, rows)
+
+
+def _take_in(view: Overlay, rows: Sequence[Corrected]) -> None:
+    """Tell of readings; those that came in time make their periods live."""
+    for row in rows:
+        if records.is_closed(view, row.period):
+            view.emit("corrected", *row)
+        else:
+            records.enter_stage(view, row.period, Stage.OPEN)
+            view.emit("reading", *row[:4])
+
+
+def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:
+    return Clock(
+        lambda period: _check_readable(view, block, period, is_register=is_register),
+        lambda period: records.is_closed(view, period),
+    )
+
+
+def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LinePlan]]:
+    """Period and plan by line. Raises `WrongShape` or `TooLarge`."""
+    period, rows = expect_array(payload, 2, "plan")
+    plans: dict[str, LinePlan] = {}
+    for row in expect_list(rows, "lines of a plan", max_items=max_lines):
+        line, load_wh, output_wh = expect_array(row, 3, "plan of a line")
+        plan = LinePlan(
+            line=expect_str(line, "line"),
+            load_wh=expect_int(load_wh, "planned load", high=MAX_ENERGY_WH),
+            output_wh=expect_int(output_wh, "planned output", high=MAX_ENERGY_WH),
+        )
+        if plan.line in plans:
+            raise WrongShape(what="plan", detail=f"line {plan.line!r} is planned twice")
+        plans[plan.line] = plan
+    if not plans:
+        raise WrongShape(what="plan", detail="expected at least one line")
+    return expect_int(period, "period"), plans
+
+
+def _check_plannable(view: Overlay, block: BlockContext, period: int) -> None:
+    due_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).quota_ms
+    is_past = records.get_live(view).get(period) == Stage.OPEN or records.is_closed(view, period)
+    if block.timestamp_ms >= due_ms or is_past:
+        raise PlanTooLate(period=period, deadline=due_ms, now=block.timestamp_ms)
+    last = block.period + block.params.scheduling.quota_ppm // PPM + PLANNED_AHEAD
+    if period > last:
+        raise PlanTooEarly(period=period, last=last)
+
+
+def _check_readable(view: Overlay, block: BlockContext, period: int, *, is_register: bool) -> None:
+    """Meters speak once a period is delivered; once its metering is closed, only where some were heard in time."""
+    times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms < times.delivery_end_ms:
+        raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
+    is_over = records.is_closed(view, period)
+    now_ms = max(block.timestamp_ms, times.meter_ms) if is_over else block.timestamp_ms
+    is_correctable = now_ms < times.final_ms and (is_register or (is_over and is_heard(view, period)))
+    if now_ms >= times.meter_ms and not is_correctable:
+        raise ReadingTooLate(period=period, settles=times.final_ms)
+
+
+# --- what is due at the start of a block ---------------------------------------------------------
+
+
+def process_due_periods(view: Overlay, block: BlockContext) -> None:
+    """The hook at the start of every block: publish quotas and close meterings that are due, in ascending period order.
+
+    Costs a lookup where nothing is live, however long ago the last block was. One block may take a period through all
+    of its stages.
+    """
+    live = records.get_live(view)
+    if not live:
+        return
+    after = dict(live)
+    for period, stage in live.items():
+        times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
+        if block.timestamp_ms < times.quota_ms:
+            break
+        if stage == Stage.PLANNED:
+            if block.timestamp_ms >= times.verdict_ms:
+                records.delete_plan(view, period)
+                view.emit("plan-lapsed", period)
+                del after[period]
+                continue
+            _publish_quotas(view, block, period)
+            after[period] = Stage.OPEN
+        if block.timestamp_ms >= times.meter_ms:
+            _close_metering(view, block, period)
+            del after[period]
+    if after != live:
+        records.put_live(view, after)
+
+
+def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
+    quotas = derive_quotas(_feeder(block), records.get_plan(view, period))
+    records.put_quotas(view, period, quotas)
+    rows: list[Value] = [tuple(quota) for quota in quotas]
+    post(view, "quota", period, rows, height=block.height, retained=_count_retained(block))
+    demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
+    view.emit("quota", period, len(quotas), demand_wh, supply_wh)
+
+
+def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
+    """Report the readings to JY1, record the actual-transaction block, and send its digest to LH1.
+
+    Where not a single reading came, no meter is said to have stood still: nothing is reported, and JY1 lets the trades
+    lapse (decision 15). A period whose list was checked and found empty has an actual-transaction block all the same.
+    """
+    readings = get_readings(view, period)
+    contracts = records.get_contracts(view, period)
+    if readings:
+        post(view, "metered", period, [tuple(reading) for reading in readings], height=block.height)
+        view.emit("metered", period, len(readings))
+    elif contracts:
+        view.emit("unmetered", period)
+    if readings or (records.get_power_block(view, period) is not None and not contracts):
+        actuals = compute_actuals(contracts, readings)
+        metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
+        root = records.compute_actual_root(actuals)
+        records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
+        if "credit" in block.siblings:
+            post(view, "actual", period, [(root, len(actuals), metered_wh)], height=block.height)
+        view.emit("actual", period, len(actuals), metered_wh)
+    drop_parts(view, RESULT, period)
+    for old in records.close_period(view, period):
+        drop_readings(view, old)
+
+
+def post_corrections(view: Overlay, block: BlockContext) -> None:
+    """The hook at a period's first block: tell JY1 of the readings that came or changed after their period was closed.
+
+    They go together, so that as many as there may be take one message a period. The actual-transaction block stays as
+    it was recorded: it says what was metered in time.
+    """
+    if not block.is_first_of_period:
+        return
+    rows: list[Value] = [tuple(row) for corrected in take_corrected(view).values() for row in corrected]
+    if rows:
+        post(view, "corrected", block.period, rows, height=block.height)
+
+
+def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
+    """Every contract with the parts of both parties' readings that fall on it; a meter that was not read counts as 0.
+
+    A member's consumption is spread over all it bought and its output over all it sold, as `spread` does.
+    """
+    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
+    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
+    buyers, sellers = [contract.buyer for contract in contracts], [contract.seller for contract in contracts]
+    agreed_wh = [contract.accepted_wh for contract in contracts]
+    consumption_wh = spread(consumed_wh, buyers, agreed_wh)
+    output_wh = spread(produced_wh, sellers, agreed_wh)
+    return [
+        ActualTransaction(*contract[:4], agreed, consumed, produced)
+        for contract, agreed, consumed, produced in zip(contracts, agreed_wh, consumption_wh, output_wh, strict=True)
+    ]
+
+
+# --- what JY1 reports ----------------------------------------------------------------------------
+
+
+def receive_result(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`result` of JY1: collect a period's trade list, and give the verdict when it is complete.
+
+    Raises `RelayTooLate`, `UnexpectedRelay` or the `Malformed` family; the last two only where JY1's members certified
+    what no honest one signs, or a list for which no quotas are out.
+    """
+    period = delivery.number
+    deadline_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).verdict_ms
+    if block.timestamp_ms >= deadline_ms:
+        raise RelayTooLate(kind=RESULT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
+    if records.get_live(view).get(period) != Stage.OPEN or not records.get_quotas(view, period):
+        raise _unexpected(period, "no quotas are out for it")
+    if records.get_verdict(view, period) is not None:
+        raise _unexpected(period, "its verdict has been given")
+    if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
+        raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
+    _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    rows = add_part(view, delivery)
+    if rows is not None:
+        _give_verdict(view, block, period, _parse_trades(period, rows))
+
+
+def _parse_trades(period: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
+    """Trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
+    trades = []
+    for index, row in enumerate(rows, start=first):
+        trade = decode_trade_leaf(encode(row))
+        if trade[:2] != (period, index):
+            raise _unexpected(period, f"trade {trade.trade_index} of period {trade.period} stands in place {index}")
+        expect_int(trade.volume_wh, "trade volume", low=1, high=MAX_ENERGY_WH)
+        trades.append(trade)
+    return trades
+
+
+def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+    """Check the list against the lines, and record the power-transaction block with what is accepted."""
+    curtailments = check_executability(_feeder(block), _locate(view, period, trades))
+    contracts = [BilateralContract(*trade[:6]) for trade in curtail(trades, curtailments)]
+    accepted_wh = sum(contract.accepted_wh for contract in contracts)
+    root = records.compute_contracts_root(contracts)
+    records.put_verdict(view, period, curtailments)
+    records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
+    rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
+    post(view, "verdict", period, rows, height=block.height, retained=_count_retained(block))
+    if "credit" in block.siblings:
+        post(view, "power", period, [(root, len(contracts), accepted_wh)], height=block.height)
+    view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
+    for curtailment in curtailments:
+        view.emit("curtailed", period, *curtailment)
+
+
+def _feeder(block: BlockContext) -> Feeder:
+    return Feeder(block.params.scheduling, block.params.market.allowance_ppm)
+
+
+def _count_retained(block: BlockContext) -> int:
+    """For how many periods what is said before their delivery stays in the outbox: all that are being planned."""
+    return max(RETAINED, count_periods(block.params.scheduling.quota_ppm))
+
+
+def _locate(view: Overlay, period: int, trades: Sequence[TradeRecord]) -> list[ListedTrade]:
+    """The list with the members' positions. Raises `UnexpectedRelay` where one is no member."""
+    positions: dict[Address, str] = {}
+    for address in dict.fromkeys(party for trade in trades for party in (trade.seller, trade.buyer)):
+        member = get_member(view, address)
+        if member is None:
+            raise _unexpected(period, f"{show_address(address)} is not a member")
+        positions[address] = member.position
+    return [
+        ListedTrade(trade.trade_index, positions[trade.seller], positions[trade.buyer], trade.volume_wh)
+        for trade in trades
+    ]
+
+
+def _unexpected(period: int, detail: str) -> UnexpectedRelay:
+    return UnexpectedRelay(kind=RESULT, period=period, detail=detail)

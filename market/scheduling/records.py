@@ -1,0 +1,222 @@
+"""What the scheduling chain keeps of a delivery period, as state values: plan, quotas, verdict, contracts, actuals.
+
+Owns their keys, the leaves of the two Merkle trees over a period's transactions, which periods are live, and for how
+long the records of closed ones stay.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from enum import IntEnum
+from typing import Any, NamedTuple, cast
+
+from ledger.codec import encode
+from ledger.hashing import Address
+from ledger.merkle import merkle_root
+from ledger.overlay import Overlay
+from market.scheduling.feeder import LinePlan, LineQuota
+from market.trading.trades import Curtailment
+
+RETAINED = 64  # closed periods whose records stay
+
+_LIVE = b"scheduling/live"
+_CLOSED = b"scheduling/closed"
+_PLAN = b"scheduling/plan/"
+_QUOTAS = b"scheduling/quotas/"
+_VERDICT = b"scheduling/verdict/"
+_POWER = b"scheduling/power/"
+_CONTRACTS = b"scheduling/contracts/"
+_ACTUAL = b"scheduling/actual/"
+_ACTUALS = b"scheduling/actuals/"
+
+_RECORDS = (_PLAN, _QUOTAS, _VERDICT, _POWER, _CONTRACTS, _ACTUAL, _ACTUALS)
+
+
+class Stage(IntEnum):
+    """Where a live period stands."""
+
+    PLANNED = 0  # a plan has come, its quotas are not due yet
+    OPEN = 1  # its quotas are out, or readings have come, and its metering is not closed
+
+
+class BilateralContract(NamedTuple):
+    """What buyer and seller of one trade owe each other: the point-to-point contract of step 4 (text 000, §3)."""
+
+    period: int
+    trade_index: int
+    buyer: Address
+    seller: Address
+    price_uyuan_per_kwh: int
+    accepted_wh: int
+
+
+class ActualTransaction(NamedTuple):
+    """One contract as metered: the parts of the buyer's and of the seller's reading that fall on it (Wh)."""
+
+    period: int
+    trade_index: int
+    buyer: Address
+    seller: Address
+    agreed_wh: int
+    consumption_wh: int
+    output_wh: int
+
+
+class PowerBlock(NamedTuple):
+    """The power-transaction block of a period: the height at which it was recorded, and what is in it."""
+
+    height: int
+    contracts_root: bytes
+    contract_count: int
+    accepted_wh: int
+
+
+class ActualBlock(NamedTuple):
+    """The actual-transaction block of a period; `metered_wh` went from sellers to buyers under its contracts."""
+
+    height: int
+    actual_root: bytes
+    contract_count: int
+    metered_wh: int
+
+
+def encode_contract_leaf(contract: BilateralContract) -> bytes:
+    """The canonical bytes that stand for a contract under the period's contracts root."""
+    return encode(tuple(contract))
+
+
+def encode_actual_leaf(actual: ActualTransaction) -> bytes:
+    """The canonical bytes that stand for a metered contract under the period's actual root."""
+    return encode(tuple(actual))
+
+
+def compute_contracts_root(contracts: Sequence[BilateralContract]) -> bytes:
+    """RFC 6962 root over the contracts' leaves, in the order of their trades."""
+    return merkle_root([encode_contract_leaf(contract) for contract in contracts])
+
+
+def compute_actual_root(actuals: Sequence[ActualTransaction]) -> bytes:
+    """RFC 6962 root over the metered contracts' leaves, in the order of their trades."""
+    return merkle_root([encode_actual_leaf(actual) for actual in actuals])
+
+
+# --- which periods there are ---------------------------------------------------------------------
+
+
+def get_live(view: Overlay) -> dict[int, Stage]:
+    """Periods with a plan, quotas or readings whose metering is not closed yet, ascending."""
+    rows = cast(tuple[tuple[int, int], ...], view.get(_LIVE) or ())
+    return {period: Stage(stage) for period, stage in rows}
+
+
+def put_live(view: Overlay, live: Mapping[int, Stage]) -> None:
+    view.put(_LIVE, tuple((period, int(stage)) for period, stage in sorted(live.items())))
+
+
+def enter_stage(view: Overlay, period: int, stage: Stage) -> None:
+    """Make the period live in this stage; nothing changes where it is so already."""
+    live = get_live(view)
+    if live.get(period) != stage:
+        put_live(view, {**live, period: stage})
+
+
+def is_closed(view: Overlay, period: int) -> bool:
+    """Whether the period's metering is closed, or older than that of every period that is remembered."""
+    closed = _get_closed(view)
+    return period in closed or (len(closed) >= RETAINED and period < closed[0])
+
+
+def close_period(view: Overlay, period: int) -> list[int]:
+    """Remember that the period's metering is closed; the periods beyond `RETAINED`, whose records are forgotten."""
+    closed = sorted((*_get_closed(view), period))
+    gone = closed[:-RETAINED]
+    for old in gone:
+        for prefix in _RECORDS:
+            view.delete(_key(prefix, old))
+    view.put(_CLOSED, tuple(closed[-RETAINED:]))
+    return gone
+
+
+def _get_closed(view: Overlay) -> tuple[int, ...]:
+    return cast(tuple[int, ...], view.get(_CLOSED) or ())
+
+
+# --- plan and quotas -----------------------------------------------------------------------------
+
+
+def get_plan(view: Overlay, period: int) -> dict[str, LinePlan]:
+    """What is planned, by line; nothing before the first plan and where it has lapsed."""
+    return {row[0]: LinePlan._make(row) for row in _get_rows(view, _PLAN, period)}
+
+
+def put_plan(view: Overlay, period: int, plans: Mapping[str, LinePlan]) -> None:
+    _put_rows(view, _PLAN, period, [plans[line] for line in sorted(plans)])
+
+
+def delete_plan(view: Overlay, period: int) -> None:
+    view.delete(_key(_PLAN, period))
+
+
+def get_quotas(view: Overlay, period: int) -> list[LineQuota]:
+    """A period's quotas in the feeder's order; none before they are out."""
+    return [LineQuota._make(row) for row in _get_rows(view, _QUOTAS, period)]
+
+
+def put_quotas(view: Overlay, period: int, quotas: Sequence[LineQuota]) -> None:
+    _put_rows(view, _QUOTAS, period, quotas)
+
+
+# --- verdict, contracts, actuals -----------------------------------------------------------------
+
+
+def get_verdict(view: Overlay, period: int) -> list[Curtailment] | None:
+    """The curtailed trades by index, None before the verdict."""
+    if view.get(_key(_VERDICT, period)) is None:
+        return None
+    return [Curtailment._make(row) for row in _get_rows(view, _VERDICT, period)]
+
+
+def put_verdict(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
+    _put_rows(view, _VERDICT, period, curtailments)
+
+
+def get_power_block(view: Overlay, period: int) -> PowerBlock | None:
+    value = view.get(_key(_POWER, period))
+    return None if value is None else PowerBlock._make(cast(tuple[Any, ...], value))
+
+
+def get_contracts(view: Overlay, period: int) -> list[BilateralContract]:
+    """A period's contracts by trade index; none before the verdict."""
+    return [BilateralContract(period, *row) for row in _get_rows(view, _CONTRACTS, period)]
+
+
+def put_power_block(view: Overlay, period: int, power: PowerBlock, contracts: Sequence[BilateralContract]) -> None:
+    view.put(_key(_POWER, period), tuple(power))
+    _put_rows(view, _CONTRACTS, period, [contract[1:] for contract in contracts])
+
+
+def get_actual_block(view: Overlay, period: int) -> ActualBlock | None:
+    value = view.get(_key(_ACTUAL, period))
+    return None if value is None else ActualBlock._make(cast(tuple[Any, ...], value))
+
+
+def get_actuals(view: Overlay, period: int) -> list[ActualTransaction]:
+    """A period's contracts as metered, by trade index; none before its metering is closed."""
+    return [ActualTransaction(period, *row) for row in _get_rows(view, _ACTUALS, period)]
+
+
+def put_actual_block(view: Overlay, period: int, actual: ActualBlock, actuals: Sequence[ActualTransaction]) -> None:
+    view.put(_key(_ACTUAL, period), tuple(actual))
+    _put_rows(view, _ACTUALS, period, [item[1:] for item in actuals])
+
+
+def _get_rows(view: Overlay, prefix: bytes, period: int) -> tuple[Any, ...]:
+    return cast(tuple[Any, ...], view.get(_key(prefix, period)) or ())
+
+
+def _put_rows(view: Overlay, prefix: bytes, period: int, rows: Iterable[tuple[Any, ...]]) -> None:
+    view.put(_key(prefix, period), tuple([tuple(row) for row in rows]))
+
+
+def _key(prefix: bytes, period: int) -> bytes:
+    return prefix + period.to_bytes(8, "big")

@@ -1,0 +1,165 @@
+"""The order book of each open period, in ledger state: live orders, and what each member has.
+
+Knows no clock: whether a period's book may change is asked in `contracts.py`. Best bid and ask are not kept
+but read off the live orders (`views.get_best`): kept, a cancelled best order would force a walk over all.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, TypeAlias, cast
+
+from ledger.accounts import get_account, require_member
+from ledger.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, UnknownOrder
+from ledger.hashing import Address, show_address
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
+from market.orders import Order, Side
+from market.trading.matching_weight import Candidate
+from market.trading.reserves import compute_bid_reserve, hold_reserve, release_reserve
+
+_BOOK = b"market/book/"
+_ORDER = b"market/order/"
+_STANDING = b"market/standing/"
+
+_Row: TypeAlias = tuple[bytes, int, int, int]  # an order without its id, which is its place
+
+
+class _Standing(NamedTuple):
+    """What one member has on the book of a period."""
+
+    orders: int = 0
+    bid_wh: int = 0
+    offer_wh: int = 0
+
+    def add(self, side: Side | int, volume_wh: int, *, orders: int) -> _Standing:
+        if side == Side.BID:
+            return _Standing(self.orders + orders, self.bid_wh + volume_wh, self.offer_wh)
+        return _Standing(self.orders + orders, self.bid_wh, self.offer_wh + volume_wh)
+
+
+def has_book(view: Overlay, period: int) -> bool:
+    """Whether any order was placed for the period, live or not, and its gate is still to come."""
+    return view.get(_book_key(period)) is not None
+
+
+def place_order(
+    view: Overlay,
+    period: int,
+    owner: Address,
+    *,
+    side: Side,
+    price_uyuan_per_kwh: int,
+    volume_wh: int,
+    quota_wh: int,
+    wheeling_uyuan_per_kwh: int,
+    params: MarketParams,
+) -> Order:
+    """Put an order on the book of a delivery period; a bid sets its whole cost at its limit aside, wheeling included.
+
+    `quota_wh` bounds the sum of the owner's live orders on that side. Ids count from 0 in order of placing,
+    cancelled orders included. Raises `BookFull`, `TooManyOrders`, `OverQuota` or `InsufficientBalance`.
+    """
+    placed, live = _get_counts(view, period)
+    if live >= params.max_orders_per_period:
+        raise BookFull(period=period, limit=params.max_orders_per_period)
+    standing = _get_standing(view, period, owner)
+    if standing.orders >= params.max_orders_per_member:
+        raise TooManyOrders(limit=params.max_orders_per_member)
+    have = standing.bid_wh if side == Side.BID else standing.offer_wh
+    if have + volume_wh > quota_wh:
+        raise OverQuota(have=have, want=volume_wh, limit=quota_wh)
+    order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
+    if side == Side.BID:
+        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
+    view.put(_order_key(period, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh))
+    view.put(_book_key(period), (placed + 1, live + 1))
+    view.put(_standing_key(period, owner), tuple(standing.add(side, volume_wh, orders=1)))
+    return order
+
+
+def cancel_order(
+    view: Overlay, period: int, order_id: int, owner: Address, *, wheeling_uyuan_per_kwh: int, params: MarketParams
+) -> Order:
+    """Take an order off the book and release its reserve. Raises `UnknownOrder` or `NotYourOrder`.
+
+    The wheeling price is the one that the order was placed at.
+    """
+    order = _get_order(view, period, order_id)
+    if order is None:
+        raise UnknownOrder(period=period, order_id=order_id)
+    if order.owner != owner:
+        raise NotYourOrder(period=period, order_id=order_id, owner=show_address(order.owner))
+    if order.side == Side.BID:
+        release_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
+    view.delete(_order_key(period, order_id))
+    placed, live = _get_counts(view, period)
+    view.put(_book_key(period), (placed, live - 1))
+    standing = _get_standing(view, period, owner).add(order.side, -order.volume_wh, orders=-1)
+    if standing.orders:
+        view.put(_standing_key(period, owner), tuple(standing))
+    else:
+        view.delete(_standing_key(period, owner))
+    return order
+
+
+def get_orders(view: Overlay, period: int) -> list[Order]:
+    """The live orders of a period by id.
+
+    Looks at every id ever given out: a cancelled one cost two transactions, far more than the lookup does.
+    """
+    placed, _ = _get_counts(view, period)
+    found = (_get_order(view, period, order_id) for order_id in range(placed))
+    return [order for order in found if order is not None]
+
+
+def get_candidates(view: Overlay, period: int) -> list[Candidate]:
+    """The live orders by id, each with its owner as registered and with the credit this has in this very state.
+
+    That is the live credit and not the snapshot's: the snapshot knows sealing members only.
+    """
+    owners: dict[Address, tuple[int, int, int, str, int]] = {}
+    found: list[Candidate] = []
+    for order in get_orders(view, period):
+        if order.owner not in owners:
+            member, credit_upt = require_member(view, order.owner), get_account(view, order.owner).credit_upt
+            merits = member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
+            owners[order.owner] = (credit_upt, *merits)
+        found.append(Candidate(order, *owners[order.owner]))
+    return found
+
+
+def close_book(view: Overlay, period: int) -> list[Order]:
+    """Take every live order off the book, by id. Their bids' reserves are the caller's to release."""
+    orders = get_orders(view, period)
+    for order in orders:
+        view.delete(_order_key(period, order.order_id))
+        view.delete(_standing_key(period, order.owner))
+    view.delete(_book_key(period))
+    return orders
+
+
+def _get_order(view: Overlay, period: int, order_id: int) -> Order | None:
+    row = cast(_Row | None, view.get(_order_key(period, order_id)))
+    return None if row is None else Order(order_id, *row, placed_at=order_id)
+
+
+def _get_counts(view: Overlay, period: int) -> tuple[int, int]:
+    """Orders ever placed for the period, and live ones."""
+    return cast(tuple[int, int], view.get(_book_key(period)) or (0, 0))
+
+
+def _get_standing(view: Overlay, period: int, owner: Address) -> _Standing:
+    value = view.get(_standing_key(period, owner))
+    return _Standing() if value is None else _Standing._make(cast(tuple[int, int, int], value))
+
+
+def _book_key(period: int) -> bytes:
+    return _BOOK + period.to_bytes(8, "big")
+
+
+def _order_key(period: int, order_id: int) -> bytes:
+    return _ORDER + period.to_bytes(8, "big") + order_id.to_bytes(8, "big")
+
+
+def _standing_key(period: int, owner: Address) -> bytes:
+    return _STANDING + period.to_bytes(8, "big") + owner

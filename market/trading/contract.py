@@ -1,0 +1,282 @@
+"""The market's contract: what each kind of transaction asks for, and the rules it has to meet.
+
+Handlers take a payload apart, ask who sent it and whether the period's clock allows it, and leave the rest to
+the order book and the meters. Registered with the chain by `market_handlers` and `market_hooks`.
+
+What it hears from other chains comes to the receivers in `market_routes`.
+
+What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer:
+
+    quota              period, lines, demand, supply: how much all lines together may buy and sell
+    order, cancelled   period, order id, owner, side, price, volume
+    trimmed            period, order id, owner, side, volume that the line's quota leaves of the order
+    gate               period, trade count, volume, result root; then one `trade` each
+    trade              period, trade index, buyer, seller, price, volume
+    certified-result   period
+    accepted           period, trades curtailed, volume accepted of all trades; then one `curtailed` each
+    curtailed          period, trade index, volume accepted, line that is the reason
+    countersigned      period, result root
+    void               period, reason: "no-certificate", "no-verdict" or "no-countersignature" by the deadline
+    register           period, owner, consumed, produced: what the meter's counters stood at
+    reading            period, owner, consumed, produced
+    corrected          period, owner, consumed, produced, revision: the same of a period that is closed
+    correction-lapsed  period, owner: its trades have lapsed, or it is long over
+    metered            period, meters read
+    imputed            period, member, consumption, output: its meter was not heard, so it is settled by these
+    settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded
+    credit             period, member, score of one delivery, credit after it (both in micro-points)
+    grid-settlement    period, member, consumption, output, pays, receives
+    settled            period
+    resettlement, credit-corrected, grid-resettlement
+                       as settlement, credit and grid-settlement: what takes their place now that a reading has changed
+    resettled          period
+    unmetered          period: not a meter was read, its trades lapse
+
+Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed`, `metered` and `correction-lapsed` are heard, and
+neither `register` nor `reading`; beside a credit chain `credit-applied` (see `market.credit.contract`), and neither
+`credit` nor `credit-corrected`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from ledger.accounts import require_member
+from ledger.codec import Value, expect_array, expect_bytes, expect_int
+from ledger.errors import (
+    GateClosed,
+    IntentionTooLate,
+    MarketNotOpen,
+    NoAudit,
+    PriceTooHigh,
+    ReadingTooEarly,
+    ReadingTooLate,
+    SideNotAllowed,
+)
+from ledger.execution import BlockContext, Handler, Hook
+from ledger.hashing import HASH_SIZE
+from ledger.inbox import Routes
+from ledger.membership import check_act
+from ledger.overlay import Overlay
+from ledger.transaction import Transaction
+from market.credit.contract import receive_credit
+from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
+from market.metering import Clock, Corrected, announce_register, read_meter, read_register
+from market.orders import Side
+from market.trading.book import cancel_order, place_order
+from market.trading.gates import get_gate
+from market.trading.period import (
+    can_correct,
+    countersign,
+    process_corrections,
+    process_due_periods,
+    receive_corrected,
+    receive_metered,
+    receive_verdict,
+)
+from market.trading.period_index import add_live_period, is_closed
+from market.trading.quotas import check_quota, get_completion, receive_quota, require_quota
+from market.trading.times import compute_orders_end, compute_times
+
+MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
+COUNTERSIGN = "countersign"
+
+_ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
+
+
+class TradeIntention(NamedTuple):
+    """Step 3 of credit matching (text 000): a limit order.
+
+    What counts of its sender besides (node type, position, capacity, the share of renewable energy, stability) is what
+    it was registered with: nobody states it about itself.
+    """
+
+    side: Side
+    period: int  # of delivery
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+    def to_payload(self) -> tuple[Value, ...]:
+        return (int(self.side), *self[1:])
+
+    @classmethod
+    def from_payload(cls, payload: Value) -> TradeIntention:
+        """Raises `WrongShape` or `TooLarge`."""
+        fields = expect_array(payload, len(cls._fields), "intention")
+        side, period, price, volume_wh = fields
+        return cls(
+            side=Side(expect_int(side, "side", high=1)),
+            period=expect_int(period, "period"),
+            price_uyuan_per_kwh=expect_int(price, "price", low=1, high=MAX_PRICE_UYUAN_PER_KWH),
+            volume_wh=expect_int(volume_wh, "volume", low=1, high=MAX_ENERGY_WH),
+        )
+
+
+def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
+    """The market's transaction kinds, given the kinds of the network's other chains."""
+    handlers: dict[str, Handler] = {
+        "intention": process_intention,
+        "cancel": process_cancel,
+        COUNTERSIGN: process_countersign,
+    }
+    if "scheduling" not in siblings:
+        handlers |= {"reading": process_reading, "register": process_register}
+    return handlers
+
+
+def market_hooks() -> tuple[Hook, ...]:
+    """What the market does at the start of every block."""
+    return (process_due_periods, process_corrections)
+
+
+def market_routes() -> Routes:
+    """What the market hears from the other chains."""
+    return {
+        ("scheduling", "quota"): receive_quota,
+        ("scheduling", "verdict"): receive_verdict,
+        ("scheduling", "metered"): receive_metered,
+        ("scheduling", "corrected"): receive_corrected,
+        ("credit", "credit"): receive_credit,
+    }
+
+
+def process_intention(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
+
+    Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `MarketNotOpen`, `GateClosed`, `IntentionTooLate`,
+    `PriceTooHigh`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine` or
+    `OverLineQuota`.
+    """
+    intention = TradeIntention.from_payload(transaction.payload)
+    member = require_member(view, transaction.sender)
+    if member.role not in _ROLES_OF_SIDE[intention.side]:
+        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
+    _check_open(view, block, intention.period)
+    if intention.price_uyuan_per_kwh > block.params.market.max_price_uyuan_per_kwh:
+        limit = block.params.market.max_price_uyuan_per_kwh
+        raise PriceTooHigh(actual=intention.price_uyuan_per_kwh, limit=limit)
+    wheeling = block.params.market.wheeling_uyuan_per_kwh
+    if "scheduling" in block.siblings:
+        quota = require_quota(view, intention.period, member.position)
+        check_quota(quota, member.position, intention.side, intention.volume_wh)
+        wheeling = quota.wheeling_uyuan_per_kwh
+    _check_in_time(view, block, intention.period)
+    order = place_order(
+        view,
+        intention.period,
+        transaction.sender,
+        side=intention.side,
+        price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
+        volume_wh=intention.volume_wh,
+        quota_wh=member.capacity_wh,
+        wheeling_uyuan_per_kwh=wheeling,
+        params=block.params.market,
+    )
+    if order.order_id == 0:
+        add_live_period(view, intention.period)
+    price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
+    view.emit("order", intention.period, order.order_id, order.owner, int(order.side), price, volume_wh)
+
+
+def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`cancel [period, order_id]`: take one's own order off the book before its gate.
+
+    Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`, and beside a scheduling chain
+    `NoQuota` or `UnknownLine`.
+    """
+    fields = expect_array(transaction.payload, 2, "cancel")
+    period, order_id = expect_int(fields[0], "period"), expect_int(fields[1], "order id")
+    _check_open(view, block, period)
+    wheeling = block.params.market.wheeling_uyuan_per_kwh
+    if "scheduling" in block.siblings:
+        member = require_member(view, transaction.sender)
+        wheeling = require_quota(view, period, member.position).wheeling_uyuan_per_kwh
+    params = block.params.market
+    order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling, params=params)
+    price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
+    view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
+
+
+def process_countersign(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`countersign [period, result_root, signatures]`: the authority has audited a period's trade list.
+
+    It signs `["countersign", chain_id, period, result_root]` as it signs an act. Raises `NoAudit`, and what
+    `check_act` and `countersign` raise.
+    """
+    number, root, signatures = expect_array(transaction.payload, 3, COUNTERSIGN)
+    period, result_root = expect_int(number, "period"), expect_bytes(root, "result root", size=HASH_SIZE)
+    if block.params.market.audit != "required":
+        raise NoAudit()
+    check_act(view, (COUNTERSIGN, block.chain_id, period, result_root), signatures)
+    countersign(view, block, period, result_root)
+
+
+def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`reading [period, consumed_wh, produced_wh]`: a device reports what its owner's meter counted in a period.
+
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_meter` does.
+    """
+    clock = _get_clock(view, block, is_register=False)
+    _take_in(view, block, read_meter(view, transaction, block.params.market, clock))
+
+
+def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
+
+    A late one is taken whether or not the period's own trades have lapsed: the next period's reading counts from it.
+    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    """
+    rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
+    period = announce_register(view, transaction)
+    if not _is_over(view, block, period):
+        add_live_period(view, period)
+    _take_in(view, block, rows)
+
+
+def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> None:
+    """Tell of readings; those that came in time make their periods live."""
+    for row in rows:
+        if _is_over(view, block, row.period):
+            view.emit("corrected", *row)
+        else:
+            add_live_period(view, row.period)
+            view.emit("reading", *row[:4])
+
+
+def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms < times.open_ms:
+        raise MarketNotOpen(period=period, opens=times.open_ms, now=block.timestamp_ms)
+    if block.timestamp_ms >= times.gate_ms or get_gate(view, period) is not None:
+        raise GateClosed(period=period, closed=times.gate_ms)
+
+
+def _check_in_time(view: Overlay, block: BlockContext, period: int) -> None:
+    """Step 3 of credit matching: an intention answers to what its sender has been told, within so much of a period."""
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    end_ms = compute_orders_end(times, block.params, get_completion(view, period))
+    if block.timestamp_ms >= end_ms:
+        raise IntentionTooLate(period=period, ended=end_ms, now=block.timestamp_ms)
+
+
+def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:
+    return Clock(
+        lambda period: _check_delivered(view, block, period, is_register=is_register),
+        lambda period: _is_over(view, block, period),
+    )
+
+
+def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_register: bool) -> None:
+    """Meters speak once a period is delivered; readings of one that is settled, only where some were heard in time."""
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms < times.delivery_end_ms:
+        raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
+    now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
+    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, period))
+    if now_ms >= times.settle_ms and not is_correctable:
+        raise ReadingTooLate(period=period, settles=times.final_ms)
+
+
+def _is_over(view: Overlay, block: BlockContext, period: int) -> bool:
+    return is_closed(view, period, retained=block.params.market.retained_periods)

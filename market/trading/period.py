@@ -1,0 +1,472 @@
+"""The life of a delivery period: open, gate, certified, accepted or void, delivered, settled or lapsed.
+
+A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
+scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them. Where the
+market asks for an audit, they bind only once the authority has countersigned them too.
+
+Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
+is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
+silent together go unscored, and one of them that does not spoils it for the others (decision 15): of the silent ones
+something is imputed, and what they say later corrects it (decision 32).
+
+Time is the block's, which contracts never see step back. Yet a block may come late for many things at once, so what
+has happened to a period is read from the state, not inferred from the clock alone.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import cast
+
+from ledger.accounts import get_member
+from ledger.checkpoints import get_certified_height
+from ledger.codec import Value, expect_array, expect_int, expect_str
+from ledger.errors import (
+    CountersignedAlready,
+    CountersignedTooLate,
+    NoTradeList,
+    RelayTooLate,
+    UnexpectedRelay,
+    WrongShape,
+    WrongTradeList,
+)
+from ledger.execution import BlockContext
+from ledger.inbox import Delivery
+from ledger.outbox import RETAINED, post
+from ledger.overlay import Overlay
+from ledger.results import Result, drop_result, put_result
+from market.metering import (
+    Corrected,
+    Reading,
+    add_reading,
+    check_distinct,
+    drop_readings,
+    get_readings,
+    mark_corrected,
+    parse_reading,
+    take_corrected,
+)
+from market.orders import Order, Side
+from market.trading.book import close_book, get_candidates, has_book
+from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
+from market.trading.gates import (
+    ACCEPTED,
+    CERTIFIED,
+    LAPSED,
+    NO_CERTIFICATE,
+    NO_COUNTERSIGNATURE,
+    NO_VERDICT,
+    OPEN,
+    SETTLED,
+    UNMETERED,
+    VOID,
+    Gate,
+    drop_gate,
+    gate_key,
+    get_gate,
+    put_gate,
+)
+from market.trading.matching_weight import weigh_book
+from market.trading.message_parts import add_part, drop_parts
+from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
+from market.trading.period_settlement import (
+    NOTHING,
+    drop_settlement,
+    has_settlement,
+    put_settlement,
+    resettle_period,
+    settle_period,
+)
+from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_lines, get_wheeling, require_quota, trim_to_quotas
+from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
+from market.trading.ties import Lots, make_lottery
+from market.trading.times import PeriodTimes as PeriodTimes
+from market.trading.times import compute_times as compute_times
+from market.trading.times import count_periods
+from market.trading.trades import (
+    Curtailment,
+    Match,
+    Party,
+    TradeRecord,
+    compute_result_root,
+    curtail,
+    drop_trades,
+    get_binding_trades,
+    get_trades,
+    put_curtailments,
+    put_trades,
+)
+
+RESULT, VERDICT, METERED, CORRECTED, REDELIVERED = "result", "verdict", "metered", "corrected", "redelivered"
+
+_COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
+
+# --- what is due ---------------------------------------------------------------------------------
+
+
+def process_due_periods(view: Overlay, block: BlockContext) -> None:
+    """The hook at the start of every block: close, void and settle what is due, in ascending period order.
+
+    Costs a lookup where nothing is live, however long ago the last block was. One block may take a period
+    through all of its stages.
+    """
+    for period in get_live_periods(view):
+        _process_period(view, block, period)
+
+
+def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
+    """Bring one live period up to the block's time."""
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    gate = get_gate(view, period)
+    if gate is None and block.timestamp_ms >= times.gate_ms and has_book(view, period):
+        gate = _close_gate(view, block, period)
+    if gate is not None and gate.status == OPEN and gate.height <= get_certified_height(view):
+        gate = _change_status(view, period, gate, CERTIFIED)
+        view.emit("certified-result", period)
+    is_late = block.timestamp_ms >= times.deadline_ms
+    if gate is not None and is_late and (lack := _find_lack(view, block, period, gate)):
+        gate = _void_gate(view, block, period, gate, lack)
+    if block.timestamp_ms < times.settle_ms:
+        return
+    if "scheduling" in block.siblings:
+        _lapse(view, block, period, gate)
+    else:
+        _settle(view, block, period, gate)
+
+
+# --- the gate ------------------------------------------------------------------------------------
+
+
+def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
+    """Clear the book by the chain's rule, keep its trades and record the gate; a scheduling chain hears the result.
+
+    A book that yields no trade has its gate recorded too, over the empty tree: it is certified as any other.
+    """
+    orders, trades = _clear_book(view, block, period)
+    bidders = [order.owner for order in orders if order.side == Side.BID]
+    wheeling = get_wheeling(view, block, period, bidders)
+    params = block.params.market
+    before, after = compute_bid_reserves(orders, wheeling, params), compute_trade_reserves(trades, wheeling, params)
+    replace_reserves(view, before, after)
+    put_trades(view, period, trades)
+    gate = Gate(height=block.height, result_root=compute_result_root(trades), trade_count=len(trades))
+    put_gate(view, period, gate)
+    put_result(view, Result(period, gate.trade_count, gate.result_root))
+    _announce_gate(view, period, gate, trades)
+    if "scheduling" in block.siblings:
+        retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
+        post(view, RESULT, period, [record.terms for record in trades], height=block.height, retained=retained)
+    return gate
+
+
+def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[Order], list[TradeRecord]]:
+    """Take the orders off the book; them, and their trades with what made them.
+
+    Weights are those of the whole book, before quotas trim it, and computed whether or not merit decides.
+    """
+    params = block.params.market
+    candidates = {one.order.order_id: one for one in get_candidates(view, period)}
+    weights = weigh_book(candidates.values(), params.weights)
+    orders = close_book(view, period)
+    is_weighed = is_by_merit(params.clearing_rule)
+    context = ClearingContext(
+        k_ppm=params.k_ppm,
+        merits={order_id: weight.total_ppm for order_id, weight in weights.items()} if is_weighed else {},
+        lottery=make_lottery(block.chain_id, period) if params.ties == "pro-rata" else None,
+    )
+    trades = get_rule(params.clearing_rule)(_trim(view, block, period, orders, context), context)
+
+    def describe(order_id: int) -> Party:
+        candidate = candidates[order_id]
+        member = get_member(view, candidate.order.owner)
+        node_type = "" if member is None else member.role
+        return Party(order_id, node_type, candidate.credit_upt, candidate.position, weights[order_id].contributions)
+
+    return orders, [
+        TradeRecord(
+            period,
+            index,
+            trade.buyer,
+            trade.seller,
+            trade.price_uyuan_per_kwh,
+            trade.volume_wh,
+            Match(describe(trade.bid_id), describe(trade.offer_id)),
+        )
+        for index, trade in enumerate(trades)
+    ]
+
+
+def _trim(
+    view: Overlay, block: BlockContext, period: int, orders: Sequence[Order], context: ClearingContext
+) -> Sequence[Order]:
+    """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
+    if "scheduling" not in block.siblings:
+        return orders
+    lines = get_lines(view, [order.owner for order in orders])
+    quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
+    lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
+    kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
+    kept_wh = {order.order_id: order.volume_wh for order in kept}
+    for order in orders:
+        volume_wh = kept_wh.get(order.order_id, 0)
+        if volume_wh < order.volume_wh:
+            view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
+    return kept
+
+
+def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[TradeRecord]) -> None:
+    volume_wh = sum(record.volume_wh for record in trades)
+    view.emit("gate", period, gate.trade_count, volume_wh, gate.result_root)
+    for record in trades:
+        view.emit("trade", *record.terms)
+
+
+def _change_status(view: Overlay, period: int, gate: Gate, status: str, reason: str = "") -> Gate:
+    if gate.status == OPEN:
+        drop_result(view, period)
+    changed = gate._replace(status=status, reason=reason)
+    put_gate(view, period, changed)
+    return changed
+
+
+def _is_binding(block: BlockContext, gate: Gate) -> bool:
+    return gate.status == (ACCEPTED if "scheduling" in block.siblings else CERTIFIED)
+
+
+def _is_undecided(block: BlockContext, gate: Gate) -> bool:
+    return gate.status in (OPEN, CERTIFIED) and not _is_binding(block, gate)
+
+
+def _find_lack(view: Overlay, block: BlockContext, period: int, gate: Gate) -> str:
+    """What trades still lack that they need in order to bind, one of `REASONS`; "" where it is nothing."""
+    if gate.status == OPEN:
+        return NO_CERTIFICATE
+    if _is_undecided(block, gate):
+        return NO_VERDICT
+    return NO_COUNTERSIGNATURE if _lacks_audit(view, block, period, gate) else ""
+
+
+def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate, reason: str) -> Gate:
+    """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
+    drop_parts(view, VERDICT, period)
+    is_accepted = gate.status == ACCEPTED  # then buyers keep aside no more than for what was
+    _release(view, block, period, get_binding_trades(view, period) if is_accepted else get_trades(view, period))
+    view.emit("void", period, reason)
+    return _change_status(view, period, gate, VOID, reason)
+
+
+def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+    """Give buyers back what they have set aside for these trades, all that bind."""
+    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
+
+
+# --- the audit -----------------------------------------------------------------------------------
+
+
+def countersign(view: Overlay, block: BlockContext, period: int, result_root: bytes) -> None:
+    """Record that the authority has countersigned a period's trade list; its signatures have been checked.
+
+    Raises `NoTradeList`, `CountersignedTooLate`, `WrongTradeList` or `CountersignedAlready`.
+    """
+    gate = get_gate(view, period)
+    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    if block.timestamp_ms >= deadline_ms:
+        raise CountersignedTooLate(period=period, deadline=deadline_ms, now=block.timestamp_ms)
+    if gate is None or gate.status not in (OPEN, CERTIFIED, ACCEPTED):
+        raise NoTradeList(period=period, detail="its gate is not closed" if gate is None else f"it is {gate.status}")
+    if result_root != gate.result_root:
+        raise WrongTradeList(period=period, expected=gate.result_root.hex()[:16], actual=result_root.hex()[:16])
+    if is_countersigned(view, period):
+        raise CountersignedAlready(period=period)
+    view.put(gate_key(period) + _COUNTERSIGNED, block.height)
+    view.emit("countersigned", period, result_root)
+
+
+def is_countersigned(view: Overlay, period: int) -> bool:
+    return view.get(gate_key(period) + _COUNTERSIGNED) is not None
+
+
+def _lacks_audit(view: Overlay, block: BlockContext, period: int, gate: Gate) -> bool:
+    """Whether trades that bind otherwise want a countersignature that has not come."""
+    is_wanted = block.params.market.audit == "required" and _is_binding(block, gate)
+    return is_wanted and not is_countersigned(view, period)
+
+
+# --- the verdict ---------------------------------------------------------------------------------
+
+
+def receive_verdict(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`verdict`, rows (trade index, accepted_wh, line): trades that the grid cannot carry whole; the others stand.
+
+    Complete, it makes the period's trades binding at the volumes accepted, and buyers have less to keep aside. It
+    implies a certificate, as the scheduling chain takes no result without one. Raises `WrongShape`, `TooLarge`,
+    `RelayTooLate` or `UnexpectedRelay`.
+    """
+    period = delivery.number
+    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    if block.timestamp_ms >= deadline_ms:
+        raise RelayTooLate(kind=VERDICT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
+    gate = get_gate(view, period)
+    if gate is None or not _is_undecided(block, gate):
+        detail = "its gate is not closed" if gate is None else f"its trades are {gate.status}"
+        raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
+    for row in delivery.rows:
+        _parse_curtailment(row)
+    rows = add_part(view, delivery)
+    if rows is None:
+        return
+    curtailments = sorted(map(_parse_curtailment, rows))
+    trades = get_trades(view, period)
+    _check_curtailments(period, trades, curtailments)
+    accepted = curtail(trades, curtailments)
+    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    before, after = (compute_trade_reserves(records, wheeling, block.params.market) for records in (trades, accepted))
+    replace_reserves(view, before, after)
+    put_curtailments(view, period, curtailments)
+    _change_status(view, period, gate, ACCEPTED)
+    view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
+    for curtailment in curtailments:
+        view.emit("curtailed", period, *curtailment)
+
+
+def _parse_curtailment(row: Value) -> Curtailment:
+    index, accepted, line = expect_array(row, 3, "curtailed trade")
+    return Curtailment(
+        expect_int(index, "trade index"),
+        expect_int(accepted, "accepted volume"),
+        expect_str(line, "line", max_size=MAX_LINE_BYTES),
+    )
+
+
+def _check_curtailments(period: int, trades: Sequence[TradeRecord], curtailments: Sequence[Curtailment]) -> None:
+    """Raise `WrongShape` for a trade cut twice, `UnexpectedRelay` for one that is not there or not cut at all."""
+    last = -1
+    for index, accepted_wh, _ in curtailments:
+        if index == last:
+            raise WrongShape(what=VERDICT, detail=f"trade {index} is in it twice")
+        last = index
+        if index >= len(trades):
+            raise UnexpectedRelay(kind=VERDICT, period=period, detail=f"of {len(trades)} trades none is {index}")
+        if accepted_wh >= trades[index].volume_wh:
+            detail = f"{accepted_wh} Wh of trade {index} are accepted, it is of {trades[index].volume_wh} Wh"
+            raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
+
+
+# --- settlement ----------------------------------------------------------------------------------
+
+
+def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`metered`, rows (owner, consumed_wh, produced_wh), one per meter: settle the period once all parts are there.
+
+    Raises `WrongShape`, `UnknownMember`, `DuplicateReading`, `RelayTooLate`, or `UnexpectedRelay` before the end of
+    delivery.
+    """
+    period = delivery.number
+    times = compute_times(period, block.params, block.genesis_time_ms)
+    is_over = is_closed(view, period, retained=block.params.market.retained_periods)
+    if block.timestamp_ms >= times.settle_ms or is_over:
+        raise RelayTooLate(kind=METERED, period=period, deadline=times.settle_ms, now=block.timestamp_ms)
+    if block.timestamp_ms < times.delivery_end_ms:
+        detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
+        raise UnexpectedRelay(kind=METERED, period=period, detail=detail)
+    check_distinct([parse_reading(view, row) for row in delivery.rows], period)
+    rows = add_part(view, delivery)
+    if rows is None:
+        add_live_period(view, period)
+        return
+    readings = [Reading._make(cast(tuple[bytes, int, int], row)) for row in rows]
+    check_distinct(readings, period)
+    for reading in readings:
+        add_reading(view, Corrected(period, *reading, revision=0))
+    view.emit("metered", period, len(readings))
+    _settle(view, block, period, get_gate(view, period))
+
+
+def receive_corrected(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+    """`corrected`, rows (period, owner, consumed_wh, produced_wh, revision): readings that came late or have changed.
+
+    What is settled is settled anew with the next period's first block; what is not yet takes the reading as it is. Of a
+    period whose trades have lapsed, or which is long over, nothing is corrected. Raises `WrongShape`, `UnknownMember`
+    or `UnexpectedRelay`.
+    """
+    for row in [Corrected.from_value(view, row) for row in delivery.rows]:
+        times = compute_times(row.period, block.params, block.genesis_time_ms)
+        if block.timestamp_ms < times.delivery_end_ms:
+            detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
+            raise UnexpectedRelay(kind=CORRECTED, period=row.period, detail=detail)
+        is_over = is_closed(view, row.period, retained=block.params.market.retained_periods)
+        if is_over and not can_correct(view, row.period):
+            view.emit("correction-lapsed", row.period, row.owner)
+            continue
+        if not add_reading(view, row):
+            continue
+        if is_over:
+            mark_corrected(view, row.period, row.owner)
+        else:
+            add_live_period(view, row.period)
+        view.emit("corrected", *row)
+
+
+def can_correct(view: Overlay, period: int) -> bool:
+    """Whether a period has been settled by readings, so that others may take their place."""
+    gate = get_gate(view, period)
+    return has_settlement(view, period) and (gate is None or gate.status != LAPSED)
+
+
+def process_corrections(view: Overlay, block: BlockContext) -> None:
+    """The hook at a period's first block: settle anew what was corrected since the last, however often it was.
+
+    Costs a look-up where nothing was. A credit chain hears what has changed.
+    """
+    if not block.is_first_of_period:
+        return
+    rows: list[Value] = []
+    for period in take_corrected(view):
+        if not can_correct(view, period):
+            continue
+        gate = get_gate(view, period)
+        trades = get_binding_trades(view, period) if gate is not None and gate.status == SETTLED else []
+        rows += resettle_period(view, block, period, trades, get_readings(view, period))
+    if rows and "credit" in block.siblings:
+        post(view, REDELIVERED, block.period, rows, height=block.height)
+
+
+def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
+    """Settle by what was metered: the trades where they bind, and with the grid company what they leave."""
+    readings = get_readings(view, period)
+    is_binding = gate is not None and _is_binding(block, gate)
+    trades = get_binding_trades(view, period) if is_binding else []
+    if trades and not readings:
+        _lapse(view, block, period, gate)
+        return
+    settle_period(view, block, period, trades, readings)
+    if gate is not None and is_binding:
+        _change_status(view, period, gate, SETTLED)
+    _close(view, block, period)
+
+
+def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
+    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored.
+
+    Of a period in which nobody had an order there is nothing to tell.
+    """
+    drop_parts(view, METERED, period)
+    if gate is not None and _is_binding(block, gate):
+        _release(view, block, period, get_binding_trades(view, period))
+        _change_status(view, period, gate, LAPSED, UNMETERED)
+    if gate is not None:
+        put_settlement(view, period, NOTHING)
+        view.emit("unmetered", period)
+    _close(view, block, period)
+
+
+def _close(view: Overlay, block: BlockContext, period: int) -> None:
+    """The period is over; so is the time for which records of the oldest closed one stay."""
+    for old in close_period(view, period, retained=block.params.market.retained_periods):
+        drop_quotas(view, old)
+        drop_gate(view, old)
+        view.delete(gate_key(old) + _COUNTERSIGNED)
+        drop_trades(view, old)
+        drop_readings(view, old)
+        drop_settlement(view, old)

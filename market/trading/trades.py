@@ -1,0 +1,196 @@
+"""The trades that a gate closure produced: one state value per period, and the Merkle leaves members certify.
+
+Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and what the scheduling chain has cut off
+the trades that its lines cannot carry.
+
+A leaf is a match as text 000 (section 4.2, step 4) has the nodes tell it, ⟨TradeResult, ID, t, q, l, p, w⟩. The text
+leaves open whose fields these are; "the information about successful matching" is about two, so a record has both.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple, cast
+
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.errors import WrongShape
+from ledger.hashing import ADDRESS_SIZE, Address
+from ledger.merkle import merkle_root
+from ledger.overlay import Overlay
+from market.credit.score import PPM
+from market.trading.matching_weight import Parameters
+
+_TRADES = b"market/trades/"
+_CURTAILMENTS = b"market/curtailed/"
+_MAX_LEAF_BYTES = 1_024
+
+
+class Party(NamedTuple):
+    """One side of a match as it stood at the gate: the paper's ID, t, q and l, and what made its weight."""
+
+    order_id: int  # ID
+    node_type: str  # t: the member's role
+    credit_upt: int  # q
+    position: str  # l
+    contributions: Parameters  # what each parameter of Table 1 added to the weight, in the whole book
+
+    @property
+    def weight_ppm(self) -> int:
+        return sum(self.contributions)
+
+    def to_value(self) -> Value:
+        return (*self[:4], tuple(self.contributions))
+
+    @classmethod
+    def from_value(cls, value: Value) -> Party:
+        """Raises `WrongShape`."""
+        order_id, node_type, credit_upt, position, contributions = expect_array(value, 5, "party to a trade")
+        return cls(
+            expect_int(order_id, "order id"),
+            expect_str(node_type, "node type"),
+            expect_int(credit_upt, "credit"),
+            expect_str(position, "position"),
+            _parse_parameters(contributions),
+        )
+
+
+class Match(NamedTuple):
+    """The two sides of a trade.
+
+    Where merit decides, the bid's weight said when it had its turn, and the offer's that it was chosen; under other
+    rules weights are computed and decide nothing. In step 4 of §4.2 it is the node that looks for a partner that
+    computes and chooses, so the paper's w, "the weight of successful matching", is the chosen offer's.
+    """
+
+    bid: Party
+    offer: Party
+
+    @property
+    def w_ppm(self) -> int:
+        return self.offer.weight_ppm
+
+    def to_value(self) -> Value:
+        return (self.bid.to_value(), self.offer.to_value())
+
+    @classmethod
+    def from_value(cls, value: Value) -> Match:
+        """Raises `WrongShape`."""
+        bid, offer = expect_array(value, 2, "match")
+        return cls(Party.from_value(bid), Party.from_value(offer))
+
+
+class TradeRecord(NamedTuple):
+    """Trade `trade_index` of a delivery period, in the order the matching produced it: the paper's TradeResult."""
+
+    period: int
+    trade_index: int
+    buyer: Address
+    seller: Address
+    price_uyuan_per_kwh: int
+    volume_wh: int
+    match: Match | None = None  # None in what a scheduling chain is told of a trade
+
+    @property
+    def terms(self) -> tuple[Value, ...]:
+        """The trade without what made it."""
+        return self[:6]
+
+    def to_value(self) -> tuple[Value, ...]:
+        return self.terms if self.match is None else (*self.terms, self.match.to_value())
+
+
+class Curtailment(NamedTuple):
+    """A trade that is executed in part or not at all, and the line whose capacity is the reason."""
+
+    trade_index: int
+    accepted_wh: int
+    line: str
+
+
+def encode_trade_leaf(record: TradeRecord) -> bytes:
+    """The canonical bytes that stand as leaf `record.trade_index` under the period's result root."""
+    return encode(record.to_value())
+
+
+def decode_trade_leaf(raw: bytes) -> TradeRecord:
+    """Read what `encode_trade_leaf` wrote. Raises the `Malformed` family."""
+    fields = expect_array(decode(raw, max_bytes=_MAX_LEAF_BYTES), None, "trade leaf")
+    if len(fields) not in (6, 7):
+        raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
+    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
+    return TradeRecord(
+        period=expect_int(period, "trade period"),
+        trade_index=expect_int(trade_index, "trade index"),
+        buyer=expect_bytes(buyer, "trade buyer", size=ADDRESS_SIZE),
+        seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
+        price_uyuan_per_kwh=expect_int(price_uyuan_per_kwh, "trade price"),
+        volume_wh=expect_int(volume_wh, "trade volume"),
+        match=Match.from_value(match[0]) if match else None,
+    )
+
+
+def compute_result_root(records: Sequence[TradeRecord]) -> bytes:
+    """RFC 6962 root over the leaves; the root of the empty tree where nothing was traded."""
+    return merkle_root([encode_trade_leaf(record) for record in records])
+
+
+def put_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> None:
+    """Store a period's trades; their indexes are their places."""
+    assert all(record[:2] == (period, index) for index, record in enumerate(records)), period
+    view.put(_trades_key(period), tuple([record.to_value()[2:] for record in records]))
+
+
+def get_trades(view: Overlay, period: int) -> list[TradeRecord]:
+    """A period's trades by index, void ones included; none before its gate."""
+    rows = cast(tuple[tuple[Any, ...], ...], view.get(_trades_key(period)) or ())
+    return [_read_row(period, index, row) for index, row in enumerate(rows)]
+
+
+def put_curtailments(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
+    """Store what was cut off a period's trades; nothing where they all stand whole."""
+    if curtailments:
+        view.put(_curtailments_key(period), tuple([tuple(item) for item in curtailments]))
+
+
+def get_curtailments(view: Overlay, period: int) -> list[Curtailment]:
+    """The trades of a period that were cut, by index; none before the verdict."""
+    rows = cast(tuple[tuple[int, int, str], ...], view.get(_curtailments_key(period)) or ())
+    return [Curtailment._make(row) for row in rows]
+
+
+def curtail(records: Iterable[TradeRecord], curtailments: Iterable[Curtailment]) -> list[TradeRecord]:
+    """The trades at the volumes accepted; those of which nothing is left are gone, the others keep their indexes."""
+    accepted_wh = {item.trade_index: item.accepted_wh for item in curtailments}
+    if not accepted_wh:
+        return list(records)
+    kept = (record._replace(volume_wh=accepted_wh.get(record.trade_index, record.volume_wh)) for record in records)
+    return [record for record in kept if record.volume_wh]
+
+
+def get_binding_trades(view: Overlay, period: int) -> list[TradeRecord]:
+    """A period's trades as far as its verdict lets them stand; whether they bind at all is the gate's status."""
+    return curtail(get_trades(view, period), get_curtailments(view, period))
+
+
+def drop_trades(view: Overlay, period: int) -> None:
+    """Forget a period's trades, and what was cut off them."""
+    view.delete(_trades_key(period))
+    view.delete(_curtailments_key(period))
+
+
+def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
+    buyer, seller, price, volume_wh, *match = row
+    return TradeRecord(period, index, buyer, seller, price, volume_wh, Match.from_value(match[0]) if match else None)
+
+
+def _parse_parameters(value: Value) -> Parameters:
+    fields = expect_array(value, len(Parameters._fields), "parameters of a weight")
+    return Parameters._make(expect_int(field, "parameter of a weight", high=PPM) for field in fields)
+
+
+def _trades_key(period: int) -> bytes:
+    return _TRADES + period.to_bytes(8, "big")
+
+
+def _curtailments_key(period: int) -> bytes:
+    return _CURTAILMENTS + period.to_bytes(8, "big")

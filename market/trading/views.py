@@ -1,0 +1,99 @@
+"""Read-only answers about the market for the API and for reports, each from one `State`.
+
+Of a period that is long over, and whose records are no longer kept, they know as little as of one to come.
+"""
+
+from __future__ import annotations
+
+from ledger.errors import UnknownTrade
+from ledger.genesis import Genesis
+from ledger.merkle import inclusion_proof
+from ledger.overlay import Overlay
+from ledger.state import State
+from market.orders import Order
+from market.trading import book, gates, quotas, trades
+from market.trading import period_settlement as delivery
+from market.trading.book import get_orders
+from market.trading.clearing import best_prices
+from market.trading.gates import Gate
+from market.trading.matching_weight import Candidate
+from market.trading.period_index import get_live_periods
+from market.trading.period_settlement import PeriodSettlement
+from market.trading.quotas import Quota
+from market.trading.times import compute_orders_end, compute_times
+from market.trading.trades import Curtailment, TradeRecord, encode_trade_leaf
+
+
+def get_book(state: State, period: int) -> list[Order]:
+    """The live orders of a delivery period by id; none once its gate is closed."""
+    return get_orders(Overlay(state), period)
+
+
+def get_candidates(state: State, period: int) -> list[Candidate]:
+    """The live orders by id, each with what its sender states and the sender's credit as it is now."""
+    return book.get_candidates(Overlay(state), period)
+
+
+def get_best(state: State, period: int) -> tuple[int | None, int | None]:
+    """Best bid and best ask in µ¥ per kWh, None where that side is empty."""
+    return best_prices(get_book(state, period))
+
+
+def get_trades(state: State, period: int) -> list[TradeRecord]:
+    """The trades of a period by index, void ones included: whether they bind is the gate's status."""
+    return trades.get_trades(Overlay(state), period)
+
+
+def get_gate(state: State, period: int) -> Gate | None:
+    """How a period's gate closed and what has become of it; None before, and once it is no longer kept."""
+    return gates.get_gate(Overlay(state), period)
+
+
+def get_quota(state: State, period: int) -> dict[str, Quota] | None:
+    """What the scheduling chain lets each line trade in a period, None until all of it has come."""
+    return quotas.get_quotas(Overlay(state), period)
+
+
+def get_completion(state: State, period: int) -> int:
+    """The time of the block that completed a period's quotas, in ms since the epoch; 0 until then."""
+    return quotas.get_completion(Overlay(state), period)
+
+
+def get_orders_end(state: State, period: int, genesis: Genesis) -> int:
+    """From when on orders for a period come too late, as far as that is known: quotas may be yet to come."""
+    times, complete_ms = compute_times(period, genesis.params, genesis.time_ms), get_completion(state, period)
+    if not complete_ms and any(sibling.kind == "scheduling" for sibling in genesis.siblings):
+        return times.gate_ms
+    return compute_orders_end(times, genesis.params, complete_ms)
+
+
+def get_curtailments(state: State, period: int) -> list[Curtailment]:
+    """The trades of a period that the scheduling chain has cut, by index; none before its verdict."""
+    return trades.get_curtailments(Overlay(state), period)
+
+
+def get_binding_trades(state: State, period: int) -> list[TradeRecord]:
+    """A period's trades at the volumes accepted, indexes as in `get_trades`; whether they bind is the gate's status."""
+    return trades.get_binding_trades(Overlay(state), period)
+
+
+def get_settlement(state: State, period: int) -> PeriodSettlement | None:
+    """The record of a period that is over; None before that, and once it is no longer kept."""
+    return delivery.get_settlement(Overlay(state), period)
+
+
+def live_periods(state: State) -> tuple[int, ...]:
+    """Periods with quotas, orders, trades or readings that are not closed yet, ascending."""
+    return get_live_periods(Overlay(state))
+
+
+def prove_trade(state: State, period: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:
+    """A trade's leaf, its inclusion proof under the gate's result root, and the number of leaves.
+
+    `ledger.merkle.verify_inclusion` checks it and `market.trading.trades.decode_trade_leaf` reads the leaf. Raises
+    `UnknownTrade`.
+    """
+    leaves = [encode_trade_leaf(record) for record in get_trades(state, period)]
+    if not 0 <= index < len(leaves):
+        raise UnknownTrade(period=period, count=len(leaves), index=index)
+    return leaves[index], inclusion_proof(leaves, index), len(leaves)

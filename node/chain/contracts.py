@@ -1,0 +1,59 @@
+"""Which contracts a chain runs, by its kind: ledger, market and consensus put together."""
+
+from __future__ import annotations
+
+from typing import assert_never, get_args
+
+from consensus.contracts import consensus_handlers
+from consensus.relays import RELAY, relay_handler
+from ledger.execution import Contracts, Handler, Hook, ledger_handlers
+from ledger.genesis import Genesis
+from ledger.inbox import Routes
+from ledger.membership import membership_handlers, membership_hooks
+from ledger.params import Kind
+from ledger.sealers import SEALERS, receive_sealers
+from market.credit.contract import credit_handlers, credit_hooks, credit_routes
+from market.scheduling.contract import scheduling_handlers, scheduling_hooks, scheduling_routes
+from market.trading.contract import market_handlers, market_hooks, market_routes
+
+
+def build_contracts(genesis: Genesis) -> Contracts:
+    """Every contract of a chain."""
+    handlers, hooks = _parts_of(genesis.params.kind, frozenset(sibling.kind for sibling in genesis.siblings))
+    producer_handlers = consensus_handlers()
+    if genesis.siblings:
+        producer_handlers[RELAY] = relay_handler(routes_of(genesis.params.kind))
+    return Contracts(
+        handlers={**handlers, **membership_handlers()},
+        producer_handlers=producer_handlers,
+        hooks=hooks,
+        early_hooks=membership_hooks(),
+    )
+
+
+def routes_of(kind: Kind) -> Routes:
+    """The messages that a chain of this kind takes in; every other chain says who certifies for it."""
+    sealers = {(other, SEALERS): receive_sealers for other in get_args(Kind) if other != kind}
+    return {**sealers, **_market_routes_of(kind)}
+
+
+def _market_routes_of(kind: Kind) -> Routes:
+    match kind:
+        case "trading":
+            return market_routes()
+        case "scheduling":
+            return scheduling_routes()
+        case "credit":
+            return credit_routes()
+    assert_never(kind)
+
+
+def _parts_of(kind: Kind, siblings: frozenset[str]) -> tuple[dict[str, Handler], tuple[Hook, ...]]:
+    match kind:
+        case "trading":
+            return {**ledger_handlers(), **market_handlers(siblings)}, market_hooks()
+        case "scheduling":
+            return scheduling_handlers(), scheduling_hooks()
+        case "credit":
+            return credit_handlers(), credit_hooks()
+    assert_never(kind)

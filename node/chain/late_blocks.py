@@ -1,0 +1,55 @@
+"""Blocks that come too late to be believed: dated before a gate of the market, and first seen long after it.
+
+Whoever seals such a block has seen the whole book before it placed its own last order. That is so by this member's
+clock alone, and no block is condemned for it: it is not followed before another stands on it, and until the deadline of
+the period, which is then void, no checkpoint over it is signed. Under PBFT it is not prepared unless a quorum has.
+"""
+
+from __future__ import annotations
+
+from ledger.block import Header
+from ledger.genesis import Genesis
+from market.credit.score import PPM
+
+_KEPT = 64
+
+
+class GateWatch:
+    """The blocks that this node has seen too late, on a trading chain with a `gate_tolerance_ms`."""
+
+    def __init__(self, genesis: Genesis) -> None:
+        params = genesis.params
+        self._tolerance_ms = params.consensus.gate_tolerance_ms if params.kind == "trading" else 0
+        self._period_ms = params.ledger.period_ms
+        self._first_ms = genesis.time_ms - params.market.gate_ppm * self._period_ms // PPM  # a gate; one each period
+        self._open_ms = (params.market.gate_ppm - params.market.deadline_ppm) * self._period_ms // PPM
+        self._announced_ms: dict[bytes, int] = {}  # when a header was shown whose block has yet to come
+        self._late: dict[bytes, tuple[int, int]] = {}  # by hash: height, and when its period's deadline is
+
+    def find_next_ms(self, time_ms: int) -> int | None:
+        """The first gate after a time; None where none matters."""
+        if not self._tolerance_ms:
+            return None
+        return time_ms + self._period_ms - (time_ms - self._first_ms) % self._period_ms
+
+    def note(self, block_hash: bytes, date_ms: int) -> None:
+        """A valid header has been shown, and with it what its block holds: that may come later."""
+        if self._tolerance_ms:
+            self._announced_ms.setdefault(block_hash, date_ms)
+            if len(self._announced_ms) > _KEPT:
+                del self._announced_ms[next(iter(self._announced_ms))]
+
+    def is_late(self, header: Header, date_ms: int) -> bool:
+        """True for a block that comes too late at `date_ms`, as its announcement did; then it is remembered."""
+        seen_ms = min(date_ms, self._announced_ms.pop(header.hash, date_ms))
+        gate_ms = self.find_next_ms(header.timestamp_ms)
+        if gate_ms is None or seen_ms <= gate_ms + self._tolerance_ms:
+            return False
+        self._late[header.hash] = header.height, gate_ms + self._open_ms
+        if len(self._late) > _KEPT:
+            del self._late[next(iter(self._late))]
+        return True
+
+    def list_late(self, date_ms: int) -> list[tuple[bytes, int]]:
+        """(Hash, height) of those whose period may still be void."""
+        return [(block_hash, height) for block_hash, (height, until_ms) in self._late.items() if date_ms < until_ms]

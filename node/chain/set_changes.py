@@ -1,0 +1,69 @@
+"""The handovers of one chain: the proofs, small and one per change, of who has followed whom in certifying its blocks.
+
+Those who certify now cannot prove it to anybody who knows their predecessors only: what these have signed must be kept.
+"""
+
+from __future__ import annotations
+
+from consensus.quorum import QuorumCertificate
+from consensus.relays import Relay, make_relays
+from ledger.chain import Changes, Entry
+from ledger.codec import decode
+from ledger.genesis import Genesis
+from ledger.outbox import get_entries
+from ledger.overlay import Overlay
+from ledger.sealers import SEALERS
+from ledger.store import KeyValue, as_stored
+from node.chain.events import Action, Deliver
+
+_ROW = b"K"
+_MAX_BYTES = 2_000_000
+_MAX_SHOWN = 8  # certificates that a peer which lags behind is shown at once
+
+
+class Handovers:
+    """All that this node knows, in their order."""
+
+    def __init__(self, genesis: Genesis, store: KeyValue) -> None:
+        self._chain_id = genesis.chain_id
+        self._siblings = [genesis.chain_id_of(sibling.name) for sibling in genesis.siblings]
+        rows = sorted(store.scan(_ROW))
+        with as_stored("a change of voters"):
+            self._relays = {key: Relay.from_value(decode(raw, max_bytes=_MAX_BYTES)) for key, raw in rows}
+
+    @property
+    def all(self) -> tuple[Relay, ...]:
+        return tuple(self._relays[key] for key in sorted(self._relays))
+
+    @property
+    def heights(self) -> frozenset[int]:
+        """Heights of the blocks after which others certify."""
+        return frozenset(relay.header.height for relay in self._relays.values())
+
+    def keep(self, certificate: QuorumCertificate, checkpoint: Entry) -> Changes:
+        """Rows that keep the proof of who certifies after this checkpoint, where that changes."""
+        height = checkpoint.height
+        if not any(
+            entry.kind == SEALERS and entry.height == height for entry in get_entries(Overlay(checkpoint.state))
+        ):
+            return []  # a change is certified by the certificate of the very block that announces it
+        fresh = {
+            _ROW + relay.number.to_bytes(8, "big") + relay.part.to_bytes(4, "big"): relay
+            for relay in make_relays(certificate, checkpoint.header, checkpoint.state, above_height=height - 1)
+            if relay.kind == SEALERS
+        }
+        self._relays |= fresh
+        return [(key, relay.to_bytes()) for key, relay in fresh.items()]
+
+    def repeat(self) -> list[Action]:
+        """Tell the other chains again who has followed whom."""
+        return [
+            Deliver(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
+            for relay in self.all
+            for chain_id in self._siblings
+        ]
+
+    def certificates_above(self, height: int) -> list[QuorumCertificate]:
+        """The first few above a final height, for a peer that is there: without them it cannot judge what follows."""
+        found = {relay.header.hash: relay.certificate for relay in self.all if relay.header.height > height}
+        return list(found.values())[:_MAX_SHOWN]

@@ -1,0 +1,117 @@
+"""The guard record on disk, and the lock that keeps a second process out of a chain's directory.
+
+Canonical bytes `[version, chain id, record, checksum]`, replaced by write, fsync, rename and fsync of the directory.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from pathlib import Path
+from typing import Self
+
+from consensus.signing_record import GuardRecord
+from ledger.codec import decode, encode, expect_array
+from ledger.errors import GuardCorrupt, GuardMissing, Malformed, StoreFailed, StoreLocked
+from ledger.hashing import tagged_hash
+
+_VERSION = 1
+_TAG = "gridmerit/guard-file"
+_MAX_BYTES = 1_000_000
+
+
+class GuardFile:
+    """`<directory>/guard`, held for this process until closed.
+
+    Opening raises `StoreLocked` or `StoreFailed`; every method raises `StoreFailed` when the disk does.
+    """
+
+    def __init__(self, directory: Path, chain_id: bytes) -> None:
+        self.path = directory / "guard"
+        self._directory = directory
+        self._chain_id = chain_id
+        self._lock: int | None = None
+        try:
+            directory.mkdir(parents=True, exist_ok=True)
+            lock = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+        except OSError as error:
+            raise StoreFailed(detail=str(error)) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            os.close(lock)
+            raise StoreLocked(path=directory) from None
+        self._lock = lock
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def load(self, *, ledger_exists: bool) -> GuardRecord:
+        """The record last saved. A new chain gets an empty one on disk before its ledger is made.
+
+        Raises `GuardCorrupt`, and `GuardMissing` where there is a ledger without it.
+        """
+        try:
+            raw = self.path.read_bytes()
+        except FileNotFoundError:
+            if ledger_exists:
+                raise GuardMissing(path=self.path) from None
+            self.save(GuardRecord())
+            return GuardRecord()
+        except OSError as error:
+            raise StoreFailed(detail=str(error)) from error
+        return self._parse(raw)
+
+    def save(self, record: GuardRecord) -> None:
+        """Replace the record; on disk when this returns."""
+        assert self._lock is not None, "the guard file is closed"
+        unsigned = (_VERSION, self._chain_id, record.to_value())
+        raw = encode((*unsigned, tagged_hash(_TAG, encode(unsigned))))
+        temporary = self.path.with_name("guard.new")
+        try:
+            _write_synced(temporary, raw)
+            temporary.replace(self.path)
+            sync_directory(self._directory)
+        except OSError as error:
+            raise StoreFailed(detail=str(error)) from error
+
+    def close(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def _parse(self, raw: bytes) -> GuardRecord:
+        try:
+            version, chain_id, record, checksum = expect_array(decode(raw, max_bytes=_MAX_BYTES), 4, "guard file")
+            if checksum != tagged_hash(_TAG, encode((version, chain_id, record))):
+                raise GuardCorrupt(path=self.path, detail="its checksum does not match")
+            if version != _VERSION:
+                raise GuardCorrupt(path=self.path, detail=f"its version is not {_VERSION}")
+            if chain_id != self._chain_id:
+                raise GuardCorrupt(path=self.path, detail="it belongs to another chain")
+            return GuardRecord.from_value(record)
+        except Malformed as error:
+            raise GuardCorrupt(path=self.path, detail=str(error)) from error
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_synced(path: Path, raw: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(raw)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

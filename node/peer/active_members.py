@@ -1,0 +1,118 @@
+"""Who is an active member of a chain at its last final height: what every request of a peer is checked against."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from ledger.accounts import Member, get_member
+from ledger.chain import WINDOW, Entry
+from ledger.errors import MembershipEnded, NoPeerRole, NotActive, WrongRole
+from ledger.hashing import Address, address_of
+from ledger.membership import LEFT, REVOKED, get_credential, is_active, is_gone
+from ledger.overlay import Overlay
+from ledger.sealers import get_wanted_sealers
+from node.chain.events import PeerId
+from node.chain.node import ChainNode
+from node.credentials.certificates import CertificateInfo
+from node.peer.records import Standing
+
+_DEEPEST = 4 * WINDOW
+_BEHIND_PERIODS = 2
+_ENDINGS = {REVOKED: "was revoked", LEFT: "has left"}
+_NO_PEERS = ("authority", "device")  # what admits members takes no part among them; a meter talks to the API
+
+
+class Membership(Protocol):
+    """What the peer port asks of a chain."""
+
+    def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
+        """The chain key of the active member that a certificate belongs to. Raises `CertificateRefused`."""
+        ...
+
+    def has_ended(self, address: Address) -> bool:
+        """Whether an address is that of a member that has been revoked or has left."""
+        ...
+
+    def get_standing(self, address: Address, now_ms: int) -> Standing:
+        """What an address is to the chain."""
+        ...
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Whether this node cannot tell who the members are by now."""
+        ...
+
+
+class FinalMembers:
+    """The members of one chain as its last final block leaves them.
+
+    Where finality lags by very many blocks, the block that many below the head stands in for the final one. Looked at
+    from any thread; `refresh` belongs to the one that steps the node.
+    """
+
+    def __init__(self, node: ChainNode) -> None:
+        self._node = node
+        self._basis = self._find_basis()
+
+    def refresh(self) -> None:
+        """Take up the block that counts now."""
+        if self._get_hash() != self._basis.hash:
+            self._basis = self._find_basis()
+
+    def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
+        """The chain key of the active member that a certificate belongs to.
+
+        Its chain key and TLS key must be those on record. Raises `NotActive`, of it `MembershipEnded` where the member
+        has been revoked or has left, `WrongRole` or `NoPeerRole`.
+        """
+        basis, address = self._basis, address_of(certificate.key)
+        view = Overlay(basis.state)
+        member, credential = get_member(view, address), get_credential(view, address)
+        where = {"member": certificate.member, "chain": self._node.params.name, "height": basis.height}
+        if credential is not None and credential.status in _ENDINGS:
+            raise MembershipEnded(how=_ENDINGS[credential.status], **where)
+        if (
+            member is None
+            or credential is None
+            or credential.tls_key not in (b"", certificate.tls_key)
+            or not is_active(view, address, now_ms)
+        ):
+            raise NotActive(**where)
+        self._check_role(member, certificate)
+        return member.key
+
+    def has_ended(self, address: Address) -> bool:
+        return is_gone(Overlay(self._basis.state), address)
+
+    def get_standing(self, address: Address, now_ms: int) -> Standing:
+        """What an address is to the chain; one whose credential has expired, or that has no peers, is unknown."""
+        view = Overlay(self._basis.state)
+        member = get_member(view, address)
+        if is_gone(view, address):
+            return Standing.GONE
+        if member is None or member.role in _NO_PEERS or not is_active(view, address, now_ms):
+            return Standing.UNKNOWN
+        return Standing.SEALER if member.key in get_wanted_sealers(view) else Standing.MEMBER
+
+    def is_behind(self, now_ms: int) -> bool:
+        """Whether the block that tells who the members are is from before the period that went before this one."""
+        age_ms = now_ms - self._basis.header.timestamp_ms
+        return age_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
+
+    def _check_role(self, member: Member, certificate: CertificateInfo) -> None:
+        actual = certificate.subject.role
+        if actual != member.role:
+            raise WrongRole(member=member.name, actual=actual, expected=member.role, chain=self._node.params.name)
+        if actual in _NO_PEERS:
+            raise NoPeerRole(member=member.name, role=actual)
+
+    def _get_hash(self) -> bytes:
+        """The hash of the block that counts."""
+        chain = self._node.chain
+        floor = chain.head.height - _DEEPEST
+        deep = chain.hash_at(floor) if chain.final_height < floor else None
+        return deep or chain.final_hash
+
+    def _find_basis(self) -> Entry:
+        entry = self._node.chain.get(self._get_hash())
+        assert entry is not None, "a canonical block"
+        return entry

@@ -1,0 +1,205 @@
+"""Logs to stderr, one line per event: JSON for machines, or plain text for people. Keys and passphrases never enter."""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+from contextlib import suppress
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from queue import Full, Queue
+from threading import Thread
+from typing import Protocol
+
+from node.chain.rates import TokenBucket
+
+ROOT = "gridmerit"
+_MAX_WAITING_LINES = 10_000
+_FLUSH_S = 2.0
+
+
+def get_logger(chain: str | None = None) -> logging.Logger:
+    """The node's logger, or that of one of its chains."""
+    return logging.getLogger(f"{ROOT}.{chain}" if chain else ROOT)
+
+
+def log_event(log: logging.Logger, level: int, event: str, /, **fields: object) -> None:
+    """Log a named event with its values; bytes are shown as hex."""
+    if log.isEnabledFor(level):
+        log.log(level, event, extra={"fields": {name: _plain(value) for name, value in fields.items()}})
+
+
+class LimitedLog:
+    """Logs what others can cause as often as they like: `burst` at once, then `per_s`, and how many were left out."""
+
+    def __init__(self, log: logging.Logger, *, burst: int = 50, per_s: int = 2) -> None:
+        self._log = log
+        self._bucket = TokenBucket(burst, per_s)
+        self._left_out = 0
+
+    def event(self, level: int, event: str, now_ms: int, /, **fields: object) -> None:
+        if not self._log.isEnabledFor(level):
+            return
+        if not self._bucket.take(1, now_ms):
+            self._left_out += 1
+            return
+        if self._left_out:
+            fields["left_out_before"] = self._left_out
+            self._left_out = 0
+        log_event(self._log, level, event, **fields)
+
+
+def setup_logging(level: str, *, as_json: bool = True, output: Output | None = None) -> None:
+    """Send this process's logs to stderr, or where they are to go, replacing what was set up before."""
+    handler = BackgroundHandler(output or sys.stderr)
+    handler.setFormatter(JsonFormatter() if as_json else TextFormatter())
+    log = logging.getLogger(ROOT)
+    for old in list(log.handlers):
+        log.removeHandler(old)
+        old.close()
+    log.addHandler(handler)
+    log.setLevel(level.upper())
+    log.propagate = False
+
+
+def flush_logging() -> None:
+    """Wait until the lines so far are written, so that what is printed next comes after them."""
+    for handler in logging.getLogger(ROOT).handlers:
+        handler.flush()
+
+
+class RepeatedLog:
+    """Logs what one source causes again and again: at once, then after pauses that double, with how often it came
+    meanwhile. Beyond `max_sources` the one that began first is forgotten."""
+
+    def __init__(
+        self, log: LimitedLog, *, first_ms: int = 10_000, longest_ms: int = 3_600_000, max_sources: int = 1_024
+    ) -> None:
+        self._log = log
+        self._first_ms = first_ms
+        self._longest_ms = longest_ms
+        self._max_sources = max_sources
+        self._known: dict[tuple[str, ...], _Repetition] = {}
+
+    def event(self, source: tuple[str, ...], level: int, event: str, now_ms: int, /, **fields: object) -> None:
+        known = self._known.get(source)
+        if known is None:
+            self._known[source] = _Repetition(due_ms=now_ms + self._first_ms, pause_ms=self._first_ms)
+            if len(self._known) > self._max_sources:
+                del self._known[next(iter(self._known))]
+        elif now_ms < known.due_ms:
+            known.count += 1
+            return
+        else:
+            pause_ms = min(2 * known.pause_ms, self._longest_ms)
+            self._known[source] = _Repetition(due_ms=now_ms + pause_ms, pause_ms=pause_ms)
+            fields["left_out_of_this"] = known.count
+        self._log.event(level, event, now_ms, **fields)
+
+
+@dataclass(slots=True)
+class _Repetition:
+    due_ms: int
+    pause_ms: int
+    count: int = 0
+
+
+class Output(Protocol):
+    """Where lines go."""
+
+    def write(self, text: str, /) -> object: ...
+    def flush(self) -> None: ...
+
+
+class BackgroundHandler(logging.Handler):
+    """Has a thread write the lines: whoever reads them may stall, the node may not.
+
+    Lines that find too many others waiting are left out; the next one that does not is preceded by their number.
+    """
+
+    def __init__(self, stream: Output, *, max_waiting: int = _MAX_WAITING_LINES) -> None:
+        super().__init__()
+        self._stream = stream
+        self._waiting: Queue[str | None] = Queue(max_waiting)
+        self._left_out = 0
+        self._thread = Thread(target=self._write, name="log", daemon=True)
+        self._thread.start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        line = self.format(record)
+        if self._left_out:
+            line = f"{self._format_gap()}\n{line}"
+        try:
+            self._waiting.put_nowait(line)
+            self._left_out = 0
+        except Full:
+            self._left_out += 1
+
+    def flush(self) -> None:
+        """Wait until what waits is written, though not for a reader that has stalled."""
+        waiting = self._waiting
+        with waiting.all_tasks_done:
+            waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, timeout=_FLUSH_S)
+
+    def close(self) -> None:
+        self.flush()
+        with suppress(Full):
+            self._waiting.put_nowait(None)
+        super().close()
+
+    def _format_gap(self) -> str:
+        gap = logging.LogRecord(ROOT, logging.WARNING, "", 0, "lines-left-out", None, None)
+        gap.__dict__["fields"] = {"count": self._left_out}
+        return self.format(gap)
+
+    def _write(self) -> None:
+        while (line := self._waiting.get()) is not None:
+            with suppress(OSError, ValueError):  # nobody is there to read it
+                self._stream.write(f"{line}\n")
+                self._stream.flush()
+            self._waiting.task_done()
+
+
+class JsonFormatter(logging.Formatter):
+    """`{"ts": ISO 8601 UTC, "level": …, "chain": …, "event": …, fields…}`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {"ts": _timestamp(record), "level": record.levelname.lower()}
+        if chain := _chain_of(record):
+            line["chain"] = chain
+        line["event"] = record.getMessage()
+        line.update(getattr(record, "fields", {}))
+        if record.exc_info:
+            line["traceback"] = self.formatException(record.exc_info)
+        return json.dumps(line, ensure_ascii=False)
+
+
+class TextFormatter(logging.Formatter):
+    """`time LEVEL chain event name=value …`."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fields = " ".join(f"{name}={_quote(value)}" for name, value in getattr(record, "fields", {}).items())
+        parts = [_timestamp(record), record.levelname, _chain_of(record), record.getMessage(), fields]
+        line = " ".join(part for part in parts if part)
+        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+
+
+def _timestamp(record: logging.LogRecord) -> str:
+    return datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def _chain_of(record: logging.LogRecord) -> str:
+    return record.name.removeprefix(ROOT).removeprefix(".")
+
+
+def _quote(value: object) -> str:
+    """A value that cannot pass for something else, such as a line of its own."""
+    text = str(value)
+    return text if text.isprintable() and " " not in text else json.dumps(text, ensure_ascii=True)
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, bytes):
+        return value.hex()
+    return value if isinstance(value, int | str | list | None) else str(value)

@@ -1,0 +1,4 @@
+"""What text 000 reports, computed anew.
+
+Start with `reproduce`.
+"""
