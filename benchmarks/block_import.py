@@ -19,8 +19,10 @@ from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import Chain
 from ledger.checkpoints import get_checkpoints
-from ledger.execution import (
+from ledger.contract import (
     BlockContext,
+)
+from ledger.execution import (
     EnvelopeCache,
     Execution,
     apply_transaction,

@@ -22,8 +22,11 @@ from consensus.quorum import (
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import Checkpoint, get_undecided, mark_certified
 from ledger.codec import Value, encode
+from ledger.contract import (
+    BlockContext,
+    Handler,
+)
 from ledger.errors import AlreadyRecorded, NotAnEquivocation, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
-from ledger.execution import BlockContext, Handler
 from ledger.hashing import address_of, sha256
 from ledger.outbox import post
 from ledger.overlay import Overlay

@@ -13,8 +13,11 @@ from consensus.contracts import least_quorum
 from consensus.quorum import QuorumCertificate, verify_certificate
 from ledger.block import Header
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.contract import (
+    BlockContext,
+    Handler,
+)
 from ledger.errors import UnfinalBlock, UnknownSource, WrongChain, WrongRoute, WrongShape
-from ledger.execution import BlockContext, Handler
 from ledger.inbox import Delivery, Routes, is_received, read_part, receive
 from ledger.outbox import MAX_PARTS, iterate_parts, outbox_key
 from ledger.overlay import Overlay

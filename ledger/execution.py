@@ -9,14 +9,15 @@ whose membership is over.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import cast
 
 from ledger.accounts import get_account, process_transfer, put_account
 from ledger.block import Block, Header, compute_tx_root
 from ledger.checkpoints import update_checkpoints
 from ledger.codec import encode
+from ledger.contract import BlockContext, Contracts, Handler
 from ledger.errors import (
     Expired,
     ExpiryTooFar,
@@ -34,47 +35,13 @@ from ledger.errors import (
 from ledger.membership import require_active
 from ledger.merkle import merkle_root
 from ledger.overlay import Delta, Event, Overlay
-from ledger.params import ChainParams, LedgerParams
+from ledger.params import LedgerParams
 from ledger.snapshot import take_snapshot
 from ledger.state import State
 from ledger.transaction import Transaction, check_envelope
 
 OK = ""
 _CLOCK = b"clock"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BlockContext:
-    """What a contract may know of the block it runs in."""
-
-    params: ChainParams
-    chain_id: bytes
-    genesis_time_ms: int
-    height: int
-    parent: bytes
-    producer: bytes  # address
-    timestamp_ms: int  # never before an earlier block's, though headers' may step back
-    period: int
-    is_first_of_period: bool
-    siblings: frozenset[str] = frozenset()  # kinds of the network's other chains
-
-
-Handler = Callable[[Overlay, BlockContext, Transaction], None]
-Hook = Callable[[Overlay, BlockContext], None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Contracts:
-    """Handlers by transaction kind, and hooks in the order they run: `early_hooks` before the credit snapshot is taken.
-
-    Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
-    takes no effect cannot stand in a block.
-    """
-
-    handlers: Mapping[str, Handler]
-    producer_handlers: Mapping[str, Handler] = field(default_factory=dict)
-    hooks: tuple[Hook, ...] = ()
-    early_hooks: tuple[Hook, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

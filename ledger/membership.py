@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ledger.accounts import (
     ROLES,
@@ -27,6 +27,11 @@ from ledger.accounts import (
     require_member,
 )
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
+from ledger.contract import (
+    BlockContext,
+    Handler,
+    Hook,
+)
 from ledger.errors import (
     CredentialExpired,
     CredentialTooEarly,
@@ -66,9 +71,6 @@ from ledger.sealers import get_wanted_sealers, put_wanted_sealers, update_sealer
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, check_public_key, signing_digest, verify
 from ledger.state import State
 from ledger.transaction import Transaction
-
-if TYPE_CHECKING:
-    from ledger.execution import BlockContext, Handler, Hook
 
 ADMIT, REVOKE, RENEW, EXIT = "admit", "revoke", "renew", "exit"
 PENDING, ACTIVE, REVOKED, LEFT = "pending", "active", "revoked", "left"

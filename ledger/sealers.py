@@ -17,20 +17,20 @@ members within a checkpoint's lifetime.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple, cast
+from typing import NamedTuple, cast
 
 from ledger.accounts import get_sealers, put_sealers
 from ledger.checkpoints import get_certified_height, get_checkpoints
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
+from ledger.contract import (
+    BlockContext,
+)
 from ledger.errors import WrongShape
+from ledger.inbox import Delivery
 from ledger.outbox import post, withdraw
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.siblings import find_sibling, put_sibling
-
-if TYPE_CHECKING:
-    from ledger.execution import BlockContext
-    from ledger.inbox import Delivery
 
 SEALERS = "sealers"  # the message between chains
 

@@ -117,7 +117,9 @@ def _load_market(chain_params: Path | None) -> MarketParams:
 
 
 async def _fetch_book(period: int | None, target: Target) -> SampleBook:
-    from gridmerit.commands.market import choose_open
+    from gridmerit.commands.open_periods import (
+        choose_open,
+    )
     from gridmerit.players.sample_book import convert_book
 
     async with connect(target) as client:

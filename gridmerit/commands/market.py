@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
@@ -19,10 +18,11 @@ from gridmerit.commands.market_tables import (
     render_trades,
     render_weights,
 )
+from gridmerit.commands.open_periods import choose_open, find_last, wait_for_open
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.commands.tx import show_outcome
 from gridmerit.output import emit, json_option, note
-from ledger.errors import KindMissing, NoPeriod, RemoteNotFound
+from ledger.errors import KindMissing, RemoteNotFound
 
 if TYPE_CHECKING:
     from ledger.hashing import Address
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from node.api.client import Client
     from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
 
-_LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
-_NEAR_INTERVALS = 2  # blocks that an order may take
 _PERIOD = click.IntRange(min=0)
 
 
@@ -117,7 +115,7 @@ def place(
             remark = remark_on_price(genesis, Side[side.upper()], member.position, price_uyuan)
             if remark is not None:
                 note(f"warning: {remark}")
-            chosen = await _wait_for_open(client) if period is None else period
+            chosen = await wait_for_open(client) if period is None else period
             intention = TradeIntention(
                 side=Side[side.upper()],
                 period=chosen,
@@ -218,7 +216,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
 
     async def work() -> TradesInfo:
         async with connect_to(target, "trading") as client:
-            return await (client.trades(period) if period is not None else _find_last(client, "trades"))
+            return await (client.trades(period) if period is not None else find_last(client, "trades"))
 
     found = run_async(work())
     emit(to_plain(found), render_trades(found) + (f"\n\n{render_weights(found)}" if weights else ""))
@@ -238,33 +236,10 @@ def settlement(period: int | None, target: Target) -> None:
 
     async def work() -> SettlementInfo:
         async with connect_to(target, "trading") as client:
-            return await (client.settlement(period) if period is not None else _find_last(client, "settlement"))
+            return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
 
     found = run_async(work())
     emit(to_plain(found), render_settlement(found))
-
-
-def choose_open(periods: MarketPeriods) -> int:
-    """The open period whose gate closes next. Raises `NoPeriod`."""
-    return _list_open(periods)[0]
-
-
-def choose_for_order(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
-    """The first open period for which orders are taken, for `at_least_ms` or longer. Raises `NoPeriod`."""
-    open_now = _list_open(periods)
-    left_ms = {entry.period: entry.orders_until_ms - periods.time_ms for entry in periods.periods}
-    taking = [period for period in open_now if left_ms[period] >= max(1, at_least_ms)]
-    if not taking:
-        raise NoPeriod(what="open to orders")
-    return taking[0]
-
-
-def _list_open(periods: MarketPeriods) -> list[int]:
-    """The open periods, ascending, one at least. Raises `NoPeriod`."""
-    open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
-    if not open_now:
-        raise NoPeriod(what="open")
-    return sorted(open_now)
 
 
 async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
@@ -281,20 +256,6 @@ async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
     raise last
 
 
-async def _wait_for_open(client: Client) -> int:
-    """The first period that takes orders for as long as one needs to come into a block; waits where there is none."""
-    interval_ms = (await client.status()).block_interval_ms
-    while True:
-        periods = await client.periods()
-        left_ms = {entry.period: entry.orders_until_ms - periods.time_ms for entry in periods.periods}
-        try:
-            return choose_for_order(periods, at_least_ms=_NEAR_INTERVALS * interval_ms)
-        except NoPeriod:
-            nearest = choose_for_order(periods)
-        note(f"orders for period {nearest} are not taken much longer; waiting for the next period to open …")
-        await asyncio.sleep((left_ms[nearest] + interval_ms) / 1_000)
-
-
 def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> int | None:
     """The number by which `cancel` knows an order that was just placed; None where it has left the book."""
     from ledger.hashing import show_address
@@ -303,14 +264,3 @@ def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> in
     wanted = (show_address(owner), intention.price_uyuan_per_kwh, intention.volume_wh)
     found = [order.order_id for order in side if (order.owner, order.price_uyuan_per_kwh, order.volume_wh) == wanted]
     return max(found, default=None)
-
-
-async def _find_last(client: Client, what: str) -> Any:
-    """The newest period that has trades or a settlement."""
-    newest = max((entry.period for entry in (await client.periods()).periods), default=(await client.status()).period)
-    for period in range(newest, max(-1, newest - _LOOK_BACK), -1):
-        try:
-            return await (client.trades(period) if what == "trades" else client.settlement(period))
-        except RemoteNotFound:
-            continue
-    raise NoPeriod(what="settled" if what == "settlement" else "cleared")

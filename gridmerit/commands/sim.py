@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +12,7 @@ import click
 
 from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
+from gridmerit.commands.progress import show_progress
 from gridmerit.commands.sim_recommend import recommend
 from gridmerit.commands.sim_shown import (
     list_theories,
@@ -26,12 +25,11 @@ from gridmerit.commands.sim_shown import (
     show_first_sentence,
     show_value,
 )
-from gridmerit.output import WIDTH, emit, facts, format_error, json_option, note, stderr_is_terminal, table
+from gridmerit.output import WIDTH, emit, facts, format_error, json_option, note, table
 from ledger.errors import MissingExtra, TrialsFailed
 
 if TYPE_CHECKING:
     from simulation.experiments.results import Failure
-    from simulation.experiments.runner import OnProgress
     from simulation.experiments.scenario import Scenario
 
 _LAB = ("numpy", "pyarrow", "tqdm")
@@ -247,35 +245,6 @@ def _make_error(failures: tuple[Failure, ...], total: int) -> TrialsFailed:
         detail=first.error,
         command=first.command,
     )
-
-
-@contextmanager
-def show_progress(total: int) -> Iterator[OnProgress]:
-    """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file."""
-    from tqdm import tqdm
-
-    if not stderr_is_terminal():
-        twentieths = -1
-
-        def on_line(done: int, _total: int) -> None:
-            nonlocal twentieths
-            if 20 * done // total > twentieths:
-                twentieths = 20 * done // total
-                note(f"{done:,} of {total:,} trials")
-
-        yield on_line
-        return
-    with tqdm(total=total, unit="trial", dynamic_ncols=True) as bar:
-        has_begun = False
-
-        def on_progress(done: int, _total: int) -> None:
-            nonlocal has_begun
-            if not has_begun:
-                bar.initial = done  # of an earlier sitting: no part of the speed
-                has_begun = True
-            bar.update(done - bar.n)
-
-        yield on_progress
 
 
 # --- one trial, reports and films ----------------------------------------------------------------

@@ -65,7 +65,9 @@ def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, o
 
 def _run(planned: list[Job], jobs: int) -> list[tuple[Job, Mapping[str, Value]]]:
     """The rows, in the order planned, whichever process was first."""
-    from gridmerit.commands.sim import show_progress
+    from gridmerit.commands.progress import (
+        show_progress,
+    )
     from simulation.experiments.executors import open_executor
     from simulation.experiments.recommendation import run_job
 

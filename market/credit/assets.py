@@ -23,8 +23,11 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
+from ledger.contract import (
+    BlockContext,
+    Handler,
+)
 from ledger.errors import AlreadyRecorded, TooManyCoins
-from ledger.execution import BlockContext, Handler
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, show_address, tagged_hash
 from ledger.overlay import Overlay
 from ledger.state import State

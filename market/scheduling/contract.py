@@ -26,6 +26,11 @@ from dataclasses import dataclass
 
 from ledger.accounts import get_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
+from ledger.contract import (
+    BlockContext,
+    Handler,
+    Hook,
+)
 from ledger.errors import (
     NotADispatcher,
     PlanTooEarly,
@@ -37,7 +42,6 @@ from ledger.errors import (
     UnknownLine,
     WrongShape,
 )
-from ledger.execution import BlockContext, Handler, Hook
 from ledger.hashing import Address, show_address
 from ledger.inbox import Delivery, Routes
 from ledger.outbox import RETAINED, ROWS_PER_PART, post

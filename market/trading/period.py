@@ -21,6 +21,9 @@ from typing import cast
 from ledger.accounts import get_member
 from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
+from ledger.contract import (
+    BlockContext,
+)
 from ledger.errors import (
     CountersignedAlready,
     CountersignedTooLate,
@@ -30,7 +33,6 @@ from ledger.errors import (
     WrongShape,
     WrongTradeList,
 )
-from ledger.execution import BlockContext
 from ledger.inbox import Delivery
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay

@@ -14,8 +14,10 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
 from ledger.codec import expect_array, expect_int, expect_str
+from ledger.contract import (
+    BlockContext,
+)
 from ledger.errors import NoQuota, OverLineQuota, RelayTooLate, UnexpectedRelay, UnknownLine, WrongShape
-from ledger.execution import BlockContext
 from ledger.hashing import Address
 from ledger.inbox import Delivery
 from ledger.overlay import Overlay

@@ -6,10 +6,12 @@ from contextlib import suppress
 
 from ledger.accounts import get_account, put_account
 from ledger.chain import Entry
-from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
-from ledger.execution import (
+from ledger.contract import (
     BlockContext,
     Contracts,
+)
+from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
+from ledger.execution import (
     EnvelopeCache,
     apply_transaction,
     begin_block,

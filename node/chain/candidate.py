@@ -9,7 +9,15 @@ from consensus.engine import Proposal
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import Entry
 from ledger.codec import Value
-from ledger.execution import BlockContext, Contracts, Execution, get_clock, select_transactions
+from ledger.contract import (
+    BlockContext,
+    Contracts,
+)
+from ledger.execution import (
+    Execution,
+    get_clock,
+    select_transactions,
+)
 from ledger.genesis import Genesis
 from ledger.overlay import Overlay
 from ledger.params import LedgerParams

@@ -47,6 +47,9 @@ from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_
 from ledger.chain import WINDOW, Chain, Changes, Entry
 from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
+from ledger.contract import (
+    BlockContext,
+)
 from ledger.errors import (
     AlreadyKnown,
     BlocksWithheld,
@@ -64,7 +67,11 @@ from ledger.errors import (
     VoteTooFarAhead,
     WrongVoters,
 )
-from ledger.execution import BlockContext, Executor, compute_period, execute_block
+from ledger.execution import (
+    Executor,
+    compute_period,
+    execute_block,
+)
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import Mempool, MempoolLimits

@@ -8,7 +8,9 @@ from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
 from ledger.chain import Entry
 from ledger.codec import Value
-from ledger.execution import BlockContext
+from ledger.contract import (
+    BlockContext,
+)
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
 from ledger.overlay import Overlay

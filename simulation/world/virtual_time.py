@@ -9,20 +9,16 @@ from __future__ import annotations
 import hashlib
 import heapq
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from simulation.world.world import World
+from typing import Any
 
 _Event = tuple[int, int, Callable[..., object], tuple[Any, ...]]
 
 
 class Timeline:
-    """The clock of a simulation. `worlds` are the chains that share it, by chain id."""
+    """The clock of a simulation."""
 
     def __init__(self, start_ms: int) -> None:
         self.now_ms = start_ms
-        self.worlds: dict[bytes, World] = {}
         self.happened = 0
         self._heap: list[_Event] = []
         self._order = 0

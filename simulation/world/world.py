@@ -71,9 +71,9 @@ def open_worlds(
     kind: type[World] | None = None,
 ) -> dict[str, World]:
     """A world, of a `kind` of `World`, for every chain of a network, by name, all peers on all chains."""
-    timeline = Timeline(genesis.time_ms)
-    return {
-        chain.name: (kind or World)(
+    worlds: dict[str, World] = {}
+    for chain in genesis.chains:
+        worlds[chain.name] = (kind or World)(
             genesis.open(chain.name),
             keys,
             seed=seed,
@@ -83,10 +83,9 @@ def open_worlds(
             policies=policies,
             neighbours=neighbours,
             pace_ms=pace_ms,
-            timeline=timeline,
+            beside=next(iter(worlds.values()), None),
         )
-        for chain in genesis.chains
-    }
+    return worlds
 
 
 class World:
@@ -95,7 +94,8 @@ class World:
     With `sealing` "real" nonces are searched, and finding one takes virtual time by the peer's hash rate. With "drawn"
     that time is drawn instead: then a node renews its candidate just before it is sealed, and otherwise once per
     interval, for a search without memory loses nothing by starting anew. `neighbours` are those that each peer is
-    connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late.
+    connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late. A world
+    `beside` another shares its time, and the peers of both are the same machines.
     """
 
     def __init__(
@@ -111,15 +111,16 @@ class World:
         policies: Mapping[str, PolicyFactory] | None = None,
         neighbours: Mapping[str, Sequence[str]] | None = None,
         pace_ms: Mapping[str, int] | None = None,
-        timeline: Timeline | None = None,
+        beside: World | None = None,
     ) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
         self.seed = seed
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
-        self.timeline = timeline or Timeline(genesis.time_ms)
-        self.timeline.worlds[self.chain_id] = self
+        self.timeline = Timeline(genesis.time_ms) if beside is None else beside.timeline
+        self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
+        self._worlds[self.chain_id] = self
         self.happenings: list[tuple[int, str, str]] = []  # what the script did: (ms, what, to whom)
         self.peers = {
             name: Peer(name, key, _rate_of(hash_rate, name), self._seeded(f"sealing/{name}"))
@@ -296,7 +297,7 @@ class World:
 
     def _hand_over(self, peer: Peer, action: Deliver) -> None:
         """What one chain says to another on the same machine, where that one lacks it."""
-        destination = self.timeline.worlds.get(action.chain_id)
+        destination = self._worlds.get(action.chain_id)
         here = None if destination is None else destination.peers.get(peer.name)
         if destination is not None and here is not None and here.node is not None and here.node.lacks(action.name):
             destination._schedule(self.now_ms, here, RelayOffered(raw=action.raw))
@@ -365,7 +366,7 @@ class World:
 
     def _stop(self, peer: Peer, error: StoreFailed) -> None:
         """A machine that cannot write ends: no action follows, and its other chains would fail at their next write."""
-        for world in self.timeline.worlds.values():
+        for world in self._worlds.values():
             here = world.peers.get(peer.name)
             if here is not None and here.node is not None:
                 here.failure = error

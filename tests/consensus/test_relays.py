@@ -17,6 +17,9 @@ from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.relays import RELAY, Relay, accept_relay, check_relay, is_wanted, make_relays, relay_handler
 from ledger.block import Block, compute_tx_root
 from ledger.codec import decode, encode
+from ledger.contract import (
+    Contracts,
+)
 from ledger.errors import (
     AlreadyRelayed,
     DuplicateSigner,
@@ -39,7 +42,12 @@ from ledger.errors import (
     WrongShape,
     WrongVoters,
 )
-from ledger.execution import Contracts, EnvelopeCache, execute_block, ledger_handlers, select_transactions
+from ledger.execution import (
+    EnvelopeCache,
+    execute_block,
+    ledger_handlers,
+    select_transactions,
+)
 from ledger.genesis import Genesis, GenesisMember
 from ledger.inbox import REMEMBERED
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART, outbox_key, post

@@ -10,6 +10,9 @@ from ledger.accounts import Account, get_account, put_account
 from ledger.block import Block, compute_tx_root
 from ledger.checkpoints import Checkpoint, get_checkpoints
 from ledger.codec import encode
+from ledger.contract import (
+    Contracts,
+)
 from ledger.errors import (
     Expired,
     ExpiryTooFar,
@@ -28,7 +31,6 @@ from ledger.errors import (
     WrongTransactionRoot,
 )
 from ledger.execution import (
-    Contracts,
     EnvelopeCache,
     Receipt,
     check_expiry,

@@ -6,8 +6,10 @@ import pytest
 
 from ledger.accounts import get_sealers, put_sealers
 from ledger.checkpoints import get_undecided, mark_certified
+from ledger.contract import (
+    Contracts,
+)
 from ledger.errors import WrongShape
-from ledger.execution import Contracts
 from ledger.genesis import Genesis, GenesisMember
 from ledger.inbox import Delivery
 from ledger.membership import membership_hooks

@@ -18,7 +18,10 @@ import pytest
 
 from gridmerit import main as cli
 from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
-from gridmerit.commands.market import choose_for_order, choose_open
+from gridmerit.commands.open_periods import (
+    choose_for_order,
+    choose_open,
+)
 from gridmerit.main import COMMANDS
 from gridmerit.network.make import load_chain_params, load_network, load_packaged_profile, new_network
 from gridmerit.output import (

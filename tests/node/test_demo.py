@@ -12,7 +12,6 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gridmerit.demo import run as demo
 from gridmerit.demo.run import make_demo_params
 from gridmerit.demo.stage_times import STAGES
 from gridmerit.main import run

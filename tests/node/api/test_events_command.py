@@ -15,7 +15,6 @@ from typing import Any
 import pytest
 from aiohttp import web
 
-from gridmerit import main as cli
 from gridmerit.commands import events
 from gridmerit.commands.events import render_control, render_event
 from gridmerit.commands.target import Target

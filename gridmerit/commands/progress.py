@@ -1,0 +1,41 @@
+"""Progress of long work on stderr: a bar where that is a terminal, lines where it is a file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+from gridmerit.output import note, stderr_is_terminal
+
+if TYPE_CHECKING:
+    from simulation.experiments.runner import OnProgress
+
+
+@contextmanager
+def show_progress(total: int) -> Iterator[OnProgress]:
+    """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file."""
+    from tqdm import tqdm
+
+    if not stderr_is_terminal():
+        twentieths = -1
+
+        def on_line(done: int, _total: int) -> None:
+            nonlocal twentieths
+            if 20 * done // total > twentieths:
+                twentieths = 20 * done // total
+                note(f"{done:,} of {total:,} trials")
+
+        yield on_line
+        return
+    with tqdm(total=total, unit="trial", dynamic_ncols=True) as bar:
+        has_begun = False
+
+        def on_progress(done: int, _total: int) -> None:
+            nonlocal has_begun
+            if not has_begun:
+                bar.initial = done  # of an earlier sitting: no part of the speed
+                has_begun = True
+            bar.update(done - bar.n)
+
+        yield on_progress

@@ -1,0 +1,44 @@
+"""What a contract is: handlers by transaction kind, hooks at the start of every block, and what they may know of it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+from ledger.overlay import Overlay
+from ledger.params import ChainParams
+from ledger.transaction import Transaction
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockContext:
+    """What a contract may know of the block it runs in."""
+
+    params: ChainParams
+    chain_id: bytes
+    genesis_time_ms: int
+    height: int
+    parent: bytes
+    producer: bytes  # address
+    timestamp_ms: int  # never before an earlier block's, though headers' may step back
+    period: int
+    is_first_of_period: bool
+    siblings: frozenset[str] = frozenset()  # kinds of the network's other chains
+
+
+Handler = Callable[[Overlay, BlockContext, Transaction], None]
+Hook = Callable[[Overlay, BlockContext], None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Contracts:
+    """Handlers by transaction kind, and hooks in the order they run: `early_hooks` before the credit snapshot is taken.
+
+    Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
+    takes no effect cannot stand in a block.
+    """
+
+    handlers: Mapping[str, Handler]
+    producer_handlers: Mapping[str, Handler] = field(default_factory=dict)
+    hooks: tuple[Hook, ...] = ()
+    early_hooks: tuple[Hook, ...] = ()
