@@ -1,6 +1,6 @@
 """One module per command; each exposes `command`, and `gridmerit.main` imports it only when its command is asked for.
 
-A command declares its options, calls what does the work, and renders the answer; its tables stand in a twin, `*_tables`.
+A command declares its options, calls what does the work and renders the answer; its tables stand in a twin, `*_tables`.
 """
 
 from __future__ import annotations

@@ -18,7 +18,7 @@ from gridmerit.commands.market_tables import (
     render_trades,
     render_weights,
 )
-from gridmerit.commands.open_periods import choose_open, find_last, wait_for_open
+from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.commands.tx import show_outcome
 from gridmerit.output import emit, json_option, note
@@ -170,7 +170,7 @@ def quota(period: int | None, target: Target) -> None:
 
     async def work() -> QuotaInfo:
         async with connect_to(target, "trading") as client:
-            periods = _list_open(await client.periods()) if period is None else [period]
+            periods = list_open(await client.periods()) if period is None else [period]
             return await _find_quota(client, periods)
 
     found = run_async(work())

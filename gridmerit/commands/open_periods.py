@@ -18,12 +18,12 @@ _NEAR_INTERVALS = 2  # blocks that an order may take
 
 def choose_open(periods: MarketPeriods) -> int:
     """The open period whose gate closes next. Raises `NoPeriod`."""
-    return _list_open(periods)[0]
+    return list_open(periods)[0]
 
 
 def choose_for_order(periods: MarketPeriods, *, at_least_ms: int = 0) -> int:
     """The first open period for which orders are taken, for `at_least_ms` or longer. Raises `NoPeriod`."""
-    open_now = _list_open(periods)
+    open_now = list_open(periods)
     left_ms = {entry.period: entry.orders_until_ms - periods.time_ms for entry in periods.periods}
     taking = [period for period in open_now if left_ms[period] >= max(1, at_least_ms)]
     if not taking:
@@ -56,7 +56,7 @@ async def find_last(client: Client, what: str) -> Any:
     raise NoPeriod(what="settled" if what == "settlement" else "cleared")
 
 
-def _list_open(periods: MarketPeriods) -> list[int]:
+def list_open(periods: MarketPeriods) -> list[int]:
     """The open periods, ascending, one at least. Raises `NoPeriod`."""
     open_now = [entry.period for entry in periods.periods if entry.phase == "open"]
     if not open_now:

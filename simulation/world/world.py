@@ -118,7 +118,7 @@ class World:
         self.seed = seed
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
-        self.timeline = Timeline(genesis.time_ms) if beside is None else beside.timeline
+        self.timeline: Timeline = Timeline(genesis.time_ms) if beside is None else beside.timeline
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
         self.happenings: list[tuple[int, str, str]] = []  # what the script did: (ms, what, to whom)
