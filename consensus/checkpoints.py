@@ -17,11 +17,14 @@ from consensus.contracts import (
     kind_of,
     slot_of,
 )
+from consensus.errors import (
+    UnexpectedView,
+    VoteTooFarAhead,
+)
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
 from consensus.signing_record import VOID, GuardRecord
 from ledger.checkpoints import Checkpoint, get_checkpoints, get_undecided
 from ledger.codec import Value
-from ledger.errors import UnexpectedView, VoteTooFarAhead
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.sealers import Voters, are_voters_known, get_voters

@@ -8,6 +8,12 @@ from __future__ import annotations
 
 from typing import TypeAlias, cast
 
+from consensus.errors import (
+    NotAnEquivocation,
+    NothingToTake,
+    StaleCertificate,
+    UnknownSigner,
+)
 from consensus.evidence import Equivocation, check_equivocation
 from consensus.pbft.messages import ViewChange, height_of, view_of
 from consensus.pbft.validators import Committee, DoubleBallot, check_double_ballot
@@ -26,7 +32,10 @@ from ledger.contract import (
     BlockContext,
     Handler,
 )
-from ledger.errors import AlreadyRecorded, NotAnEquivocation, NothingToTake, StaleCertificate, UnknownSigner, WrongShape
+from ledger.errors import (
+    AlreadyRecorded,
+    WrongShape,
+)
 from ledger.hashing import address_of, sha256
 from ledger.outbox import post
 from ledger.overlay import Overlay

@@ -2,9 +2,17 @@
 
 from __future__ import annotations
 
+from consensus.errors import (
+    NotASealer,
+    WrongCredit,
+    WrongHeight,
+    WrongPeriod,
+)
 from ledger.block import Header
 from ledger.chain import Entry
-from ledger.errors import NotASealer, WrongChain, WrongCredit, WrongHeight, WrongPeriod
+from ledger.errors import (
+    WrongChain,
+)
 from ledger.execution import compute_period
 from ledger.genesis import Genesis
 from ledger.snapshot import Snapshot, Standing

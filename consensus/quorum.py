@@ -15,17 +15,19 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
+from consensus.errors import (
+    NotADoubleVote,
+    ShortCertificate,
+    UnknownSigner,
+    VoteTooFarAhead,
+    WrongVoters,
+)
 from ledger.accounts import MAX_SEALERS
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list
 from ledger.errors import (
     DuplicateSigner,
     NonCanonical,
-    NotADoubleVote,
-    ShortCertificate,
-    UnknownSigner,
-    VoteTooFarAhead,
     WrongChain,
-    WrongVoters,
 )
 from ledger.hashing import HASH_SIZE
 from ledger.results import NOTHING

@@ -8,8 +8,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
+from consensus.errors import (
+    BrokenHandover,
+)
 from consensus.relays import Relay, check_relay
-from ledger.errors import BrokenHandover
 from ledger.inbox import read_part
 from ledger.sealers import SEALERS, read_sealers
 from ledger.siblings import Sibling

@@ -16,7 +16,12 @@ from typing import NamedTuple, TypeAlias, cast
 
 from ledger.accounts import Member, require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.errors import (
+from ledger.hashing import ADDRESS_SIZE, Address, show_address
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
+from ledger.transaction import Transaction
+from market.credit.score import PPM
+from market.errors import (
     DuplicateReading,
     ImplausibleReading,
     NotADevice,
@@ -24,11 +29,6 @@ from ledger.errors import (
     RegisterTurnedBack,
     TooManyCorrections,
 )
-from ledger.hashing import ADDRESS_SIZE, Address, show_address
-from ledger.overlay import Overlay
-from ledger.params import MarketParams
-from ledger.transaction import Transaction
-from market.credit.score import PPM
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
 MAX_REGISTER_WH = 10**15

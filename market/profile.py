@@ -9,7 +9,9 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
-from ledger.errors import BadProfile
+from market.errors import (
+    BadProfile,
+)
 
 COLUMNS = ("hour", "player", "role", "forecast_wh", "actual_wh")
 ROLES = ("producer", "consumer")

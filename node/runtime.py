@@ -16,11 +16,7 @@ from pathlib import Path
 from aiohttp import web
 
 from ledger.errors import (
-    BadCertificate,
     GridmeritError,
-    InboxFull,
-    NodeStopping,
-    NotDisposable,
     StoreError,
     StoreLocked,
 )
@@ -40,6 +36,12 @@ from node.driver.chain_driver import ChainHost, Policy
 from node.driver.outages import Outage, make_outage
 from node.driver.seal_search import Sealer, SealingView
 from node.driver.subscribers import Subscribers
+from node.errors import (
+    BadCertificate,
+    InboxFull,
+    NodeStopping,
+    NotDisposable,
+)
 from node.peer.active_members import Membership
 from node.peer.authentication import Authenticator
 from node.peer.connections import Links, PeerView

@@ -7,7 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from ledger.errors import BadReplay
+from simulation.errors import (
+    BadReplay,
+)
 
 Frame: TypeAlias = tuple[int, str, *tuple[int | str, ...]]  # time in ms, what happened, its values
 

@@ -5,6 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
+from consensus.errors import (
+    NotADoubleVote,
+    ShortCertificate,
+    UnjustifiedProposal,
+    UnknownSigner,
+    WrongLeader,
+)
 from consensus.pbft.messages import (
     Message,
     Prepare,
@@ -28,12 +35,7 @@ from consensus.quorum import (
 )
 from ledger.codec import Value, expect_array, expect_int
 from ledger.errors import (
-    NotADoubleVote,
-    ShortCertificate,
-    UnjustifiedProposal,
-    UnknownSigner,
     WrongChain,
-    WrongLeader,
 )
 from ledger.signatures import verify
 

@@ -8,6 +8,12 @@ from __future__ import annotations
 from itertools import islice
 
 from consensus.engine import Ancestry, Proposal, Weighed
+from consensus.errors import (
+    BadParameters,
+    OverDiversityLimit,
+    TargetMissed,
+    WrongDifficulty,
+)
 from consensus.header_rules import HeaderRules
 from consensus.poca.credit_target import compute_n_diff_limit, compute_weight
 from consensus.poca.eligibility import eligibility_for
@@ -15,12 +21,6 @@ from consensus.poca.retarget import block_work, compute_next_base, relief_steps,
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
 from ledger.chain import Entry
-from ledger.errors import (
-    BadParameters,
-    OverDiversityLimit,
-    TargetMissed,
-    WrongDifficulty,
-)
 from ledger.genesis import Genesis
 from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams

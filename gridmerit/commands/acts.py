@@ -12,16 +12,22 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from gridmerit.commands.target import Target, resolve_key
+from gridmerit.errors import (
+    ActNotEverywhere,
+)
 from gridmerit.output import format_time, table
 from ledger.errors import (
-    ActNotEverywhere,
-    CountersignedAlready,
     GridmeritError,
+    WrongChain,
+)
+from market.errors import (
+    CountersignedAlready,
+)
+from node.errors import (
     RemoteNotFound,
     RemoteRejected,
     TimedOut,
     UnknownChainName,
-    WrongChain,
 )
 
 if TYPE_CHECKING:

@@ -184,7 +184,12 @@ def _read_network(directory: Path) -> _Setting:
 
 async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
     """The genesis as the first node that answers has it; a node that does not answer may host every chain."""
-    from ledger.errors import GridmeritError, KindNotHosted
+    from gridmerit.errors import (
+        KindNotHosted,
+    )
+    from ledger.errors import (
+        GridmeritError,
+    )
     from node.api.client import Client
     from node.credentials.keystore import load_key, load_passphrase
 

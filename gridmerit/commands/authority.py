@@ -22,7 +22,9 @@ from gridmerit.commands.acts import (
 )
 from gridmerit.commands.target import Target, connect, key_options, node_options, run_async
 from gridmerit.output import emit, facts, json_option, to_json
-from ledger.errors import WrongTradeList
+from market.errors import (
+    WrongTradeList,
+)
 
 if TYPE_CHECKING:
     from gridmerit.network.enrolment import Act

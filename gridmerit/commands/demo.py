@@ -8,8 +8,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridmerit.errors import (
+    ChecksFailed,
+)
 from gridmerit.output import emit, format_count, format_error, format_kwh, json_option, note, stderr_is_terminal
-from ledger.errors import ChecksFailed
 
 if TYPE_CHECKING:
     from gridmerit.demo.run import DemoResult, Progress

@@ -14,7 +14,9 @@ import click
 
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import format_clock, format_kwh, format_points, format_yuan, json_option, note, wants_json
-from ledger.errors import TimedOut
+from node.errors import (
+    TimedOut,
+)
 
 if TYPE_CHECKING:
     from node.api.following import Told

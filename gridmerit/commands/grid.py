@@ -9,8 +9,13 @@ import click
 
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.errors import (
+    NoPeriod,
+)
 from gridmerit.output import emit, facts, format_count, format_kwh, format_yuan, json_option, table
-from ledger.errors import NoPeriod, RemoteNotFound
+from node.errors import (
+    RemoteNotFound,
+)
 
 if TYPE_CHECKING:
     from ledger.genesis import Genesis

@@ -8,7 +8,10 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from gridmerit.commands.target import Target, connect
-from ledger.errors import KindMissing, KindNotHosted
+from gridmerit.errors import (
+    KindMissing,
+    KindNotHosted,
+)
 
 if TYPE_CHECKING:
     from node.api.client import Client

@@ -21,8 +21,13 @@ from gridmerit.commands.market_tables import (
 from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.commands.tx import show_outcome
+from gridmerit.errors import (
+    KindMissing,
+)
 from gridmerit.output import emit, json_option, note
-from ledger.errors import KindMissing, RemoteNotFound
+from node.errors import (
+    RemoteNotFound,
+)
 
 if TYPE_CHECKING:
     from ledger.hashing import Address

@@ -469,8 +469,10 @@ def _prepare_renewal(
     validity: Validity,
 ) -> tuple[dict[str, Act], Path | None]:
     """An act per chain under one new serial, and the certificate's file."""
+    from gridmerit.errors import (
+        BadApplication,
+    )
     from gridmerit.network.enrolment import check_application, draw_serial, issue_certificate, make_renewal
-    from ledger.errors import BadApplication
     from node.credentials.certificates import Subject
 
     network, member = chains.genesis.network_id, next(iter(standing.values()))

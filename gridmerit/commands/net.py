@@ -16,7 +16,9 @@ from gridmerit.commands.market_tables import tell_failure
 from gridmerit.commands.target import run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
-from ledger.errors import ChainOut
+from node.errors import (
+    ChainOut,
+)
 
 if TYPE_CHECKING:
     from gridmerit.network.make import Network, NodeEntry

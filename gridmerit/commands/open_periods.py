@@ -5,8 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Any
 
+from gridmerit.errors import (
+    NoPeriod,
+)
 from gridmerit.output import note
-from ledger.errors import NoPeriod, RemoteNotFound
+from node.errors import (
+    RemoteNotFound,
+)
 
 if TYPE_CHECKING:
     from node.api.client import Client

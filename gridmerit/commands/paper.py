@@ -7,8 +7,16 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridmerit.errors import (
+    ChecksFailed,
+)
 from gridmerit.output import emit, format_error, json_option, note, to_json
-from ledger.errors import ChecksFailed, MissingExtra, UnwritableFile
+from ledger.errors import (
+    UnwritableFile,
+)
+from simulation.errors import (
+    MissingExtra,
+)
 
 if TYPE_CHECKING:
     from simulation.paper.reproduce import Reproduction

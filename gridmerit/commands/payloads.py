@@ -9,8 +9,11 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gridmerit.amounts import parse_kwh, parse_points, parse_yuan
+from gridmerit.errors import (
+    NoSuchCoin,
+    NotEnoughCredit,
+)
 from gridmerit.output import format_scaled
-from ledger.errors import NoSuchCoin, NotEnoughCredit
 
 if TYPE_CHECKING:
     from ledger.hashing import Address

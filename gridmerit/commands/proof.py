@@ -13,7 +13,14 @@ import click
 from gridmerit.commands import Group
 from gridmerit.commands.target import Target, connect, node_options, run_async
 from gridmerit.output import emit, facts, fit_columns, json_option, to_json
-from ledger.errors import BadConfigFile, RemoteNotFound, TimedOut, UnwritableFile
+from ledger.errors import (
+    UnwritableFile,
+)
+from node.errors import (
+    BadConfigFile,
+    RemoteNotFound,
+    TimedOut,
+)
 from node.system.files import read_text
 
 if TYPE_CHECKING:

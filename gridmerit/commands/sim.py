@@ -25,8 +25,13 @@ from gridmerit.commands.sim_shown import (
     show_first_sentence,
     show_value,
 )
+from gridmerit.errors import (
+    TrialsFailed,
+)
 from gridmerit.output import WIDTH, emit, facts, format_error, json_option, note, table
-from ledger.errors import MissingExtra, TrialsFailed
+from simulation.errors import (
+    MissingExtra,
+)
 
 if TYPE_CHECKING:
     from simulation.experiments.results import Failure

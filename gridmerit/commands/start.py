@@ -10,8 +10,10 @@ from typing import TYPE_CHECKING
 
 import click
 
+from gridmerit.errors import (
+    NotANode,
+)
 from gridmerit.output import emit, facts, json_option
-from ledger.errors import NotANode
 
 if TYPE_CHECKING:
     from node.config import NodeConfig

@@ -13,7 +13,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
-from ledger.errors import NotANode, UnreadableFile
+from gridmerit.errors import (
+    NotANode,
+)
+from ledger.errors import (
+    UnreadableFile,
+)
 
 if TYPE_CHECKING:
     from ledger.signatures import SigningKey

@@ -15,7 +15,10 @@ from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.payloads import make_payload
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.output import emit, facts, json_option
-from ledger.errors import RemoteNotFound, RemoteRejected
+from node.errors import (
+    RemoteNotFound,
+    RemoteRejected,
+)
 
 if TYPE_CHECKING:
     from node.api.client import Client

@@ -11,9 +11,14 @@ from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from ledger.errors import BadAnswer, RemoteFailed, SlowSubscriber, Unreachable
 from ledger.params import Kind
 from node.api.client import Client
+from node.errors import (
+    BadAnswer,
+    RemoteFailed,
+    SlowSubscriber,
+    Unreachable,
+)
 from node.system.clock import now_ms
 
 _AGAIN_S = 0.2

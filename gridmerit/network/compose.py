@@ -29,9 +29,14 @@ from gridmerit.network.make import (
     new_network,
     scale_params,
 )
-from ledger.errors import BadConfigFile, UnwritableFile
+from ledger.errors import (
+    UnwritableFile,
+)
 from ledger.params import ChainParams
 from market.profile import Profile
+from node.errors import (
+    BadConfigFile,
+)
 
 COMPOSE_FILE = "docker-compose.yml"
 MOUNT = "/gridmerit"

@@ -23,6 +23,14 @@ from typing import Literal, NamedTuple
 
 from pydantic import Field, ValidationError
 
+from gridmerit.errors import (
+    ApplicationUsed,
+    BadActFile,
+    BadApplication,
+    ForeignApplication,
+    NotThisAuthority,
+    SignedAlready,
+)
 from gridmerit.network.make import (
     CA_FILE,
     CA_KEY_FILE,
@@ -33,15 +41,9 @@ from gridmerit.network.make import (
 )
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.errors import (
-    ApplicationUsed,
-    BadActFile,
-    BadApplication,
     DuplicateSigner,
-    ForeignApplication,
     GridmeritError,
     NoAuthority,
-    NotThisAuthority,
-    SignedAlready,
     TooFewSignatures,
     UnknownAuthority,
     UnwritableFile,

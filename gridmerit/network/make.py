@@ -26,17 +26,19 @@ from urllib.parse import urlsplit
 from pydantic import ValidationError
 
 from consensus import seal
+from consensus.errors import (
+    BadParameters,
+)
 from consensus.poca.credit_target import compute_weight
 from consensus.poca.engine import check_params
-from ledger.errors import (
-    BadConfigFile,
-    BadParameters,
+from gridmerit.errors import (
     BusyDirectory,
-    GridmeritError,
     NoNetwork,
-    NoSuchChain,
     NoSuchNode,
     UnusableDirectory,
+)
+from ledger.errors import (
+    GridmeritError,
 )
 from ledger.genesis import ALL_CHAINS, Authority, Genesis, GenesisMember
 from ledger.hashing import tagged_hash
@@ -47,6 +49,10 @@ from market.trading.clearing_rules import get_rule
 from node.config import ANY_HOST, ListenAddress, load_config, save_genesis, section_at
 from node.credentials.certificates import DAY_MS, LEAF_DAYS, Subject, issue, make_ca
 from node.credentials.keystore import generate_passphrase, save_key, save_passphrase
+from node.errors import (
+    BadConfigFile,
+    NoSuchChain,
+)
 from node.system.clock import now_ms
 
 MAX_NODES = 10

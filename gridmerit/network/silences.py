@@ -5,7 +5,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
-from ledger.errors import MembershipEnded
+from node.errors import (
+    MembershipEnded,
+)
 
 if TYPE_CHECKING:
     from node.queries.answers import ChainStatus, NodeStatus

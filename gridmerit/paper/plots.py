@@ -8,7 +8,9 @@ from typing import TYPE_CHECKING, Any
 
 from gridmerit.paper.claims import DAY_FIGURE, HOUR_MS, compute_delays
 from gridmerit.paper.results import FIGURE_3, FIGURE_4
-from ledger.errors import MissingExtra
+from simulation.errors import (
+    MissingExtra,
+)
 
 if TYPE_CHECKING:
     from simulation.paper.credit import CreditCurve

@@ -13,7 +13,9 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ledger.errors import GridmeritError, RemoteFailed, RemoteNotFound, RemoteRejected, Unreachable
+from ledger.errors import (
+    GridmeritError,
+)
 from ledger.genesis import Genesis
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
@@ -24,6 +26,12 @@ from market.scheduling.contract import SchedulingTimes, compute_scheduling_times
 from market.trading.contract import TradeIntention
 from market.trading.times import PeriodTimes, compute_times
 from node.api.client import Client
+from node.errors import (
+    RemoteFailed,
+    RemoteNotFound,
+    RemoteRejected,
+    Unreachable,
+)
 from node.queries.answers import QuotaInfo
 from node.system.clock import now_ms
 

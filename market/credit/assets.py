@@ -27,12 +27,17 @@ from ledger.contract import (
     BlockContext,
     Handler,
 )
-from ledger.errors import AlreadyRecorded, TooManyCoins
+from ledger.errors import (
+    AlreadyRecorded,
+)
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, show_address, tagged_hash
 from ledger.overlay import Overlay
 from ledger.state import State
 from ledger.transaction import Transaction
 from market.credit.colored_coin import CoinOutput, OutPoint, Payment, issue, transfer
+from market.errors import (
+    TooManyCoins,
+)
 from market.orders import Side
 
 MAX_INPUTS = 64

@@ -14,6 +14,10 @@ from enum import IntEnum
 from typing import NamedTuple
 
 from ledger.errors import (
+    WrongShape,
+)
+from ledger.hashing import Address, show_address
+from market.errors import (
     CreditBelowMinimum,
     CreditNotConserved,
     MixedColours,
@@ -22,9 +26,7 @@ from ledger.errors import (
     OutputBelowPadding,
     UnknownCoin,
     UnknownLabel,
-    WrongShape,
 )
-from ledger.hashing import Address, show_address
 
 DUST_SAT = 546  # the least a bitcoin node relays in an output to a public key hash
 MAX_PADDING_CODE = 0x3F

@@ -6,8 +6,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from ledger.accounts import Account
-from ledger.errors import EmptyContract
 from ledger.params import MarketParams
+from market.errors import (
+    EmptyContract,
+)
 from market.rounding import divide_half_up
 
 FULL_CREDIT_UPT = 100_000_000

@@ -32,14 +32,6 @@ from ledger.contract import (
     Hook,
 )
 from ledger.errors import (
-    NotADispatcher,
-    PlanTooEarly,
-    PlanTooLate,
-    ReadingTooEarly,
-    ReadingTooLate,
-    RelayTooLate,
-    UnexpectedRelay,
-    UnknownLine,
     WrongShape,
 )
 from ledger.hashing import Address, show_address
@@ -50,6 +42,16 @@ from ledger.params import ChainParams
 from ledger.transaction import Transaction
 from market.credit.contract import receive_credit
 from market.credit.score import PPM
+from market.errors import (
+    NotADispatcher,
+    PlanTooEarly,
+    PlanTooLate,
+    ReadingTooEarly,
+    ReadingTooLate,
+    RelayTooLate,
+    UnexpectedRelay,
+    UnknownLine,
+)
 from market.metering import (
     MAX_ENERGY_WH,
     Clock,

@@ -9,10 +9,16 @@ from __future__ import annotations
 from typing import NamedTuple, TypeAlias, cast
 
 from ledger.accounts import get_account, require_member
-from ledger.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, UnknownOrder
 from ledger.hashing import Address, show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
+from market.errors import (
+    BookFull,
+    NotYourOrder,
+    OverQuota,
+    TooManyOrders,
+    UnknownOrder,
+)
 from market.orders import Order, Side
 from market.trading.matching_weight import Candidate
 from market.trading.reserves import compute_bid_reserve, hold_reserve, release_reserve

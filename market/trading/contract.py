@@ -49,7 +49,13 @@ from ledger.contract import (
     Handler,
     Hook,
 )
-from ledger.errors import (
+from ledger.hashing import HASH_SIZE
+from ledger.inbox import Routes
+from ledger.membership import check_act
+from ledger.overlay import Overlay
+from ledger.transaction import Transaction
+from market.credit.contract import receive_credit
+from market.errors import (
     GateClosed,
     IntentionTooLate,
     MarketNotOpen,
@@ -59,12 +65,6 @@ from ledger.errors import (
     ReadingTooLate,
     SideNotAllowed,
 )
-from ledger.hashing import HASH_SIZE
-from ledger.inbox import Routes
-from ledger.membership import check_act
-from ledger.overlay import Overlay
-from ledger.transaction import Transaction
-from market.credit.contract import receive_credit
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side

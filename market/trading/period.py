@@ -25,18 +25,20 @@ from ledger.contract import (
     BlockContext,
 )
 from ledger.errors import (
-    CountersignedAlready,
-    CountersignedTooLate,
-    NoTradeList,
-    RelayTooLate,
-    UnexpectedRelay,
     WrongShape,
-    WrongTradeList,
 )
 from ledger.inbox import Delivery
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
 from ledger.results import Result, drop_result, put_result
+from market.errors import (
+    CountersignedAlready,
+    CountersignedTooLate,
+    NoTradeList,
+    RelayTooLate,
+    UnexpectedRelay,
+    WrongTradeList,
+)
 from market.metering import (
     Corrected,
     Reading,

@@ -17,10 +17,19 @@ from ledger.codec import expect_array, expect_int, expect_str
 from ledger.contract import (
     BlockContext,
 )
-from ledger.errors import NoQuota, OverLineQuota, RelayTooLate, UnexpectedRelay, UnknownLine, WrongShape
+from ledger.errors import (
+    WrongShape,
+)
 from ledger.hashing import Address
 from ledger.inbox import Delivery
 from ledger.overlay import Overlay
+from market.errors import (
+    NoQuota,
+    OverLineQuota,
+    RelayTooLate,
+    UnexpectedRelay,
+    UnknownLine,
+)
 from market.orders import Order, Side
 from market.trading.gates import get_gate
 from market.trading.period_index import add_live_period

@@ -5,11 +5,13 @@ Of a period that is long over, and whose records are no longer kept, they know a
 
 from __future__ import annotations
 
-from ledger.errors import UnknownTrade
 from ledger.genesis import Genesis
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
 from ledger.state import State
+from market.errors import (
+    UnknownTrade,
+)
 from market.orders import Order
 from market.trading import book, gates, quotas, trades
 from market.trading import period_settlement as delivery

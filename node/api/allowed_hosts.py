@@ -10,8 +10,10 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from ledger.errors import ForeignHost
 from node.config import ListenAddress
+from node.errors import (
+    ForeignHost,
+)
 
 
 def check_host(header: str | None, listen: ListenAddress, names: Collection[str]) -> None:

@@ -10,9 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol, TypeVar
 
-from ledger.errors import RateLimited
 from node.chain.node import ChainNode
 from node.chain.rates import Accounts, TokenBucket
+from node.errors import (
+    RateLimited,
+)
 from node.system.clock import CpuMeter
 
 T = TypeVar("T")

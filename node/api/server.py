@@ -22,34 +22,21 @@ from aiohttp.typedefs import Handler, Middleware
 from ledger.codec import Value, decode, expect_bytes, expect_list
 from ledger.errors import (
     AlreadyKnown,
-    BadRequest,
-    ChainOut,
-    ForeignHost,
-    ForeignOrigin,
     GridmeritError,
-    InboxFull,
     Malformed,
-    NodeStopping,
-    NotFound,
     PoolFull,
-    RateLimited,
-    Refused,
     Rejected,
     SequenceTaken,
     SequenceTooLow,
-    SlowSubscriber,
     StoreError,
     TooLarge,
-    TooManySubscribers,
-    TooSlow,
-    UnknownChainName,
-    UnknownPath,
-    UnknownTrade,
     VerificationFailed,
-    WrongMethod,
 )
 from ledger.hashing import Address, parse_address, show_address
 from ledger.transaction import Transaction
+from market.errors import (
+    UnknownTrade,
+)
 from node.api.allowed_hosts import check_host
 from node.api.readers import Readers
 from node.chain.node import ChainNode
@@ -57,6 +44,23 @@ from node.chain.rates import Accounts, TokenBucket
 from node.config import NodeConfig, describe_network
 from node.driver.outages import Outage
 from node.driver.subscribers import Subscription
+from node.errors import (
+    BadRequest,
+    ChainOut,
+    ForeignHost,
+    ForeignOrigin,
+    InboxFull,
+    NodeStopping,
+    NotFound,
+    RateLimited,
+    Refused,
+    SlowSubscriber,
+    TooManySubscribers,
+    TooSlow,
+    UnknownChainName,
+    UnknownPath,
+    WrongMethod,
+)
 from node.proofs.documents import describe_proof, prove_account, prove_trade, prove_transaction
 from node.queries.answers import (
     BlockSummary,

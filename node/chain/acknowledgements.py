@@ -24,7 +24,6 @@ from ledger.errors import (
     NotYetMember,
     SequenceTooLow,
     StoreError,
-    Superseded,
     UnknownMember,
 )
 from ledger.journal import BURIED_DEPTH, Ending
@@ -35,6 +34,9 @@ from ledger.store import KeyValue
 from ledger.transaction import Transaction
 from node.chain.admission import Admission
 from node.chain.events import Action, Persist, Publish
+from node.errors import (
+    Superseded,
+)
 
 Slot: TypeAlias = tuple[bytes, int]  # a sender and a sequence: one transaction takes it
 InPlace: TypeAlias = Mapping[Slot, bytes]  # by whose id

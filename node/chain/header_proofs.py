@@ -11,7 +11,9 @@ from collections.abc import Callable, Container
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.errors import UnprovenHeaders
+from node.errors import (
+    UnprovenHeaders,
+)
 
 
 def prove_headers(

@@ -10,6 +10,9 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeAlias
 
+from consensus.errors import (
+    UnknownMessage,
+)
 from ledger.codec import (
     Value,
     decode,
@@ -21,8 +24,15 @@ from ledger.codec import (
     expect_str,
     split,
 )
-from ledger.errors import NotForUs, OutOfStep, TooLarge, UnknownMessage, WrongShape
+from ledger.errors import (
+    TooLarge,
+    WrongShape,
+)
 from ledger.signatures import SigningKey, signing_digest, verify
+from node.errors import (
+    NotForUs,
+    OutOfStep,
+)
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
 MAX_BLOCKS = 16

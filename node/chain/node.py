@@ -23,6 +23,12 @@ from consensus.contracts import (
     kind_of,
 )
 from consensus.engine import Ancestry, Engine, Proposal, Weighed
+from consensus.errors import (
+    UnknownMessage,
+    UnknownSigner,
+    VoteTooFarAhead,
+    WrongVoters,
+)
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from consensus.pbft.engine import PbftEngine
 from consensus.pbft.messages import Ballot, encode_message, height_of
@@ -52,20 +58,9 @@ from ledger.contract import (
 )
 from ledger.errors import (
     AlreadyKnown,
-    BlocksWithheld,
-    BrokenHeaders,
-    FalseHead,
     GridmeritError,
-    LeavesCheckpoint,
-    OffAnchor,
     Rejected,
-    RolledBack,
     StoreError,
-    SyncStalled,
-    UnknownMessage,
-    UnknownSigner,
-    VoteTooFarAhead,
-    WrongVoters,
 )
 from ledger.execution import (
     Executor,
@@ -123,6 +118,15 @@ from node.chain.set_changes import Handovers
 from node.chain.signing import Signing, SigningState, Standing, read_own_ballot
 from node.chain.skeleton import Skeleton
 from node.chain.trusted_block import Anchor, Mooring
+from node.errors import (
+    BlocksWithheld,
+    BrokenHeaders,
+    FalseHead,
+    LeavesCheckpoint,
+    OffAnchor,
+    RolledBack,
+    SyncStalled,
+)
 
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_DEFERRED_PER_PRODUCER = 4

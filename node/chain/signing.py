@@ -12,10 +12,15 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
+from consensus.errors import (
+    UnknownSigner,
+)
 from consensus.pbft.messages import Ballot, Prepare, ViewChange, decode_message
 from consensus.quorum import Vote, check_vote, max_faulty
 from ledger.chain import Chain
-from ledger.errors import UnknownSigner, WrongShape
+from ledger.errors import (
+    WrongShape,
+)
 from ledger.signatures import verify
 from node.chain.events import PeerId
 

@@ -16,8 +16,10 @@ from consensus.engine import Ancestry, Weighed
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
 from ledger.chain import Chain, Entry
-from ledger.errors import BrokenHeaders
 from node.chain.events import PeerId
+from node.errors import (
+    BrokenHeaders,
+)
 
 JUDGED_AHEAD = 64  # headers judged ahead of the next block to import
 

@@ -12,10 +12,12 @@ from typing import NamedTuple
 from consensus.quorum import QuorumCertificate
 from ledger.block import Block, Header
 from ledger.chain import Chain
-from ledger.errors import BrokenHeaders
 from node.chain.downloads import Fetcher
 from node.chain.events import PeerId
 from node.chain.skeleton import HeaderCheck, Skeleton
+from node.errors import (
+    BrokenHeaders,
+)
 
 FAR_BEHIND = 6  # blocks; whoever lags by no more than a few goes on sealing and voting
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import

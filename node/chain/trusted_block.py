@@ -11,7 +11,10 @@ from typing import NamedTuple
 
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.errors import AnchorContradicted, OffAnchor
+from node.errors import (
+    AnchorContradicted,
+    OffAnchor,
+)
 
 
 class Anchor(NamedTuple):

@@ -25,15 +25,17 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ledger.errors import (
-    BadKeyFile,
-    EmptyPassphrase,
-    KeyFilePermissions,
     UnreadableFile,
     UnwritableFile,
-    WrongPassphrase,
 )
 from ledger.signatures import SigningKey
 from node.credentials.pkcs8 import PERSONS_ROUNDS, encrypt_pkcs8
+from node.errors import (
+    BadKeyFile,
+    EmptyPassphrase,
+    KeyFilePermissions,
+    WrongPassphrase,
+)
 from node.system.files import read_file
 
 _MAX_BYTES = 16_384

@@ -6,7 +6,12 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.errors import ChainOut, StoreError
+from ledger.errors import (
+    StoreError,
+)
+from node.errors import (
+    ChainOut,
+)
 
 if TYPE_CHECKING:
     from ledger.genesis import Genesis

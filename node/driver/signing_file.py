@@ -12,8 +12,16 @@ from typing import Self
 
 from consensus.signing_record import GuardRecord
 from ledger.codec import decode, encode, expect_array
-from ledger.errors import GuardCorrupt, GuardMissing, Malformed, StoreFailed, StoreLocked
+from ledger.errors import (
+    Malformed,
+    StoreFailed,
+    StoreLocked,
+)
 from ledger.hashing import tagged_hash
+from node.errors import (
+    GuardCorrupt,
+    GuardMissing,
+)
 
 _VERSION = 1
 _TAG = "gridmerit/guard-file"

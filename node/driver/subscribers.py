@@ -10,8 +10,11 @@ import asyncio
 from types import TracebackType
 from typing import Self
 
-from ledger.errors import SlowSubscriber, TooManySubscribers
 from ledger.overlay import Event as ChainEvent
+from node.errors import (
+    SlowSubscriber,
+    TooManySubscribers,
+)
 from node.queries.answers import to_json
 from node.queries.chain import describe_event
 

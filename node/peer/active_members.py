@@ -6,7 +6,6 @@ from typing import Protocol
 
 from ledger.accounts import Member, get_member
 from ledger.chain import WINDOW, Entry
-from ledger.errors import MembershipEnded, NoPeerRole, NotActive, WrongRole
 from ledger.hashing import Address, address_of
 from ledger.membership import LEFT, REVOKED, get_credential, is_active, is_gone
 from ledger.overlay import Overlay
@@ -14,6 +13,12 @@ from ledger.sealers import get_wanted_sealers
 from node.chain.events import PeerId
 from node.chain.node import ChainNode
 from node.credentials.certificates import CertificateInfo
+from node.errors import (
+    MembershipEnded,
+    NoPeerRole,
+    NotActive,
+    WrongRole,
+)
 from node.peer.records import Standing
 
 _DEEPEST = 4 * WINDOW

@@ -5,10 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Collection, Mapping
 
-from ledger.errors import BadCertificate, CertificateRefused, NotActive
 from ledger.hashing import address_of
 from node.chain.events import PeerId
 from node.credentials.tls import check_certificate, get_peer_certificate
+from node.errors import (
+    BadCertificate,
+    CertificateRefused,
+    NotActive,
+)
 from node.peer.active_members import Membership
 from node.system.clock import now_ms
 

@@ -12,8 +12,10 @@ from dataclasses import dataclass
 from enum import IntEnum
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
-from ledger.errors import BadContact
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
+from node.errors import (
+    BadContact,
+)
 
 MAX_CONTACTS = 256  # nodes that this one talks to beyond those in its configuration
 MAX_URL_BYTES = 256

@@ -8,10 +8,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from ledger.errors import NotAPeer, PeerBanned, RateLimited
 from node.chain.events import PeerId
 from node.chain.messages import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from node.chain.rates import TokenBucket
+from node.errors import (
+    NotAPeer,
+    PeerBanned,
+    RateLimited,
+)
 
 BAN_POINTS = 100
 FIRST_BAN_MS = 60_000

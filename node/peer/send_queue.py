@@ -19,7 +19,6 @@ from typing import NamedTuple
 
 import aiohttp
 
-from ledger.errors import MembershipEnded
 from ledger.signatures import SigningKey
 from node.chain.events import PeerId
 from node.chain.messages import (
@@ -36,6 +35,9 @@ from node.chain.messages import (
     Transactions,
     Votes,
     seal_batch,
+)
+from node.errors import (
+    MembershipEnded,
 )
 from node.system.logs import log_event
 

@@ -16,12 +16,20 @@ from collections.abc import Callable, Mapping
 from aiohttp import web
 
 from ledger.errors import (
+    GridmeritError,
+    Malformed,
+    TooLarge,
+    VerificationFailed,
+    WrongShape,
+)
+from node.chain.events import PeerId
+from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
+from node.driver.chain_driver import ChainHost
+from node.errors import (
     CertificateRefused,
     ChainNotHosted,
-    GridmeritError,
     InboxFull,
     LengthUnknown,
-    Malformed,
     NodeStopping,
     NotAPeer,
     OtherChainsPeer,
@@ -29,14 +37,8 @@ from ledger.errors import (
     PeerBanned,
     RateLimited,
     SignerMismatch,
-    TooLarge,
     TooSlow,
-    VerificationFailed,
-    WrongShape,
 )
-from node.chain.events import PeerId
-from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
-from node.driver.chain_driver import ChainHost
 from node.peer.reputation import PeerBook
 from node.system.logs import LimitedLog, RepeatedLog, get_logger
 

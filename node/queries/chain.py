@@ -15,14 +15,6 @@ from consensus.poca.credit_target import compute_shares
 from ledger.accounts import TRADERS, get_account, get_sealers
 from ledger.block import Block, Header
 from ledger.codec import Value
-from ledger.errors import (
-    BadRequest,
-    NoCertificate,
-    NoSettlement,
-    NoTrades,
-    UnknownBlock,
-    UnknownTransaction,
-)
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
 from ledger.overlay import Event, Overlay
@@ -37,6 +29,14 @@ from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
+from node.errors import (
+    BadRequest,
+    NoCertificate,
+    NoSettlement,
+    NoTrades,
+    UnknownBlock,
+    UnknownTransaction,
+)
 from node.queries.answers import (
     AccountInfo,
     AnchorStatus,

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from ledger.errors import WrongKind
 from ledger.hashing import show_address
 from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
 from node.chain.node import ChainNode
+from node.errors import (
+    WrongKind,
+)
 from node.queries.answers import AssetsInfo, CoinInfo, DigestsInfo, RecordedDigest
 from node.queries.member_names import MemberNames
 

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from ledger.errors import NoQuotas, NoSchedule, WrongKind
 from ledger.hashing import show_address
 from market.scheduling import views as scheduling_views
 from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.trading import views
 from market.trading.trades import Curtailment
 from node.chain.node import ChainNode
+from node.errors import (
+    NoQuotas,
+    NoSchedule,
+    WrongKind,
+)
 from node.queries.answers import (
     ContractInfo,
     CurtailmentInfo,

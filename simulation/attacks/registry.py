@@ -12,7 +12,6 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from ledger.errors import BadAttackSetting, UnknownAttack
 from node.chain.node import ChainNode
 from simulation.attacks.double_spend import DoubleSpend, DoubleSpendSettings
 from simulation.attacks.eclipse import Eclipse, EclipseSettings
@@ -24,6 +23,10 @@ from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
 from simulation.attacks.spam import Spammer, SpamSettings
 from simulation.attacks.timestamps import TimeLiar, TimestampSettings
+from simulation.errors import (
+    BadAttackSetting,
+    UnknownAttack,
+)
 from simulation.experiments.scenario import Settings
 
 

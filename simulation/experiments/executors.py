@@ -12,7 +12,10 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-from ledger.errors import ClusterUnusable, MissingExtra
+from simulation.errors import (
+    ClusterUnusable,
+    MissingExtra,
+)
 
 _PATIENCE_S = 10
 

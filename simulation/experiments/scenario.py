@@ -12,7 +12,11 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from ledger.errors import BadSetting, UnknownScenario, UnknownSetting
+from simulation.errors import (
+    BadSetting,
+    UnknownScenario,
+    UnknownSetting,
+)
 
 if TYPE_CHECKING:
     from simulation.recording import Replay

@@ -12,7 +12,9 @@ from random import Random
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
-from ledger.errors import BadLinks
+from simulation.errors import (
+    BadLinks,
+)
 
 PPM = 1_000_000
 _QUANTILES = 1_024

@@ -22,6 +22,7 @@ PURE = (
     "consensus",
     "market",
     "node/chain",
+    "node/errors.py",
     "node/queries",
     "node/proofs",
     "node/peer/records.py",

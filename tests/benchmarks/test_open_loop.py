@@ -4,8 +4,11 @@ import asyncio
 from time import monotonic
 
 from benchmarks.open_loop import Purses, Teller
-from ledger.errors import RemoteRejected, Unreachable
 from ledger.signatures import SigningKey
+from node.errors import (
+    RemoteRejected,
+    Unreachable,
+)
 
 KEYS = [SigningKey(bytes([number]) * 32) for number in range(1, 6)]
 

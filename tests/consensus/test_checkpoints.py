@@ -9,6 +9,13 @@ from hypothesis import strategies as st
 
 from consensus.checkpoints import Checkpoints
 from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION
+from consensus.errors import (
+    ShortCertificate,
+    UnexpectedView,
+    UnknownSigner,
+    VoteTooFarAhead,
+    WrongVoters,
+)
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote, QuorumCertificate, checkpoint_quorum
 from consensus.signing_record import GuardRecord
@@ -21,12 +28,7 @@ from ledger.checkpoints import (
 )
 from ledger.errors import (
     InvalidSignature,
-    ShortCertificate,
-    UnexpectedView,
-    UnknownSigner,
-    VoteTooFarAhead,
     WrongChain,
-    WrongVoters,
 )
 from ledger.genesis import GenesisMember, build_state
 from ledger.overlay import Overlay

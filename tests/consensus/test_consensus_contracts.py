@@ -13,6 +13,14 @@ from consensus.contracts import (
     is_recorded,
     slot_of,
 )
+from consensus.errors import (
+    NotADoubleVote,
+    NotAnEquivocation,
+    NothingToTake,
+    ShortCertificate,
+    StaleCertificate,
+    UnknownSigner,
+)
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote
 from ledger.block import MAX_CREDIT_UPT, Block, compute_tx_root
@@ -22,14 +30,8 @@ from ledger.errors import (
     DuplicateSigner,
     InvalidBody,
     InvalidSignature,
-    NotADoubleVote,
-    NotAnEquivocation,
-    NothingToTake,
     ProducersOnly,
-    ShortCertificate,
-    StaleCertificate,
     TooLarge,
-    UnknownSigner,
     WrongChain,
     WrongShape,
 )

@@ -5,7 +5,9 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from ledger.errors import OverDiversityLimit
+from consensus.errors import (
+    OverDiversityLimit,
+)
 from ledger.params import ConsensusParams
 
 DIVERSE = {"diversity_window": 4, "diversity_limit": 2}

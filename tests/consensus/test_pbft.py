@@ -4,6 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.errors import (
+    ShortCertificate,
+    UnjustifiedProposal,
+    UnknownSigner,
+    WrongLeader,
+    WrongVoters,
+)
 from consensus.pbft.effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
 from consensus.pbft.messages import (
     Prepare,
@@ -25,11 +32,6 @@ from consensus.pbft.watermarks import CERTIFICATES_KEPT, HEIGHTS_AHEAD
 from consensus.quorum import DoubleVote, Statement, Vote, pbft_quorum, sign_statement, verify_certificate
 from ledger.errors import (
     InvalidSignature,
-    ShortCertificate,
-    UnjustifiedProposal,
-    UnknownSigner,
-    WrongLeader,
-    WrongVoters,
 )
 from ledger.signatures import SigningKey
 

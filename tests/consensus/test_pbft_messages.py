@@ -7,6 +7,15 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.errors import (
+    NotADoubleVote,
+    ShortCertificate,
+    UnjustifiedProposal,
+    UnknownMessage,
+    UnknownSigner,
+    UnprovenClaim,
+    WrongLeader,
+)
 from consensus.pbft.messages import (
     MAX_VIEW,
     Prepare,
@@ -34,15 +43,8 @@ from ledger.errors import (
     InvalidSignature,
     Malformed,
     NonCanonical,
-    NotADoubleVote,
-    ShortCertificate,
     TooLarge,
-    UnjustifiedProposal,
-    UnknownMessage,
-    UnknownSigner,
-    UnprovenClaim,
     WrongChain,
-    WrongLeader,
     WrongShape,
 )
 from ledger.signatures import SigningKey

@@ -8,21 +8,23 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from consensus.engine import Weighed
+from consensus.errors import (
+    BadParameters,
+    NotASealer,
+    TargetMissed,
+    TimestampTooEarly,
+    WrongCredit,
+    WrongDifficulty,
+    WrongHeight,
+    WrongPeriod,
+)
 from consensus.poca.credit_target import MAX_TARGET, compute_n_diff_limit, compute_target, compute_weight
 from consensus.poca.engine import check_params
 from consensus.poca.retarget import block_work, compute_next_base, rescale
 from ledger.chain import Entry
 from ledger.errors import (
-    BadParameters,
     InvalidSignature,
-    NotASealer,
-    TargetMissed,
-    TimestampTooEarly,
     WrongChain,
-    WrongCredit,
-    WrongDifficulty,
-    WrongHeight,
-    WrongPeriod,
 )
 from ledger.hashing import sha256
 from ledger.params import ChainParams, ConsensusParams

@@ -7,6 +7,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from consensus.errors import (
+    NotADoubleVote,
+    ShortCertificate,
+    UnknownSigner,
+    VoteTooFarAhead,
+    WrongVoters,
+)
 from consensus.quorum import (
     MAX_SIGNERS,
     DoubleVote,
@@ -27,14 +34,9 @@ from ledger.errors import (
     DuplicateSigner,
     InvalidSignature,
     NonCanonical,
-    NotADoubleVote,
-    ShortCertificate,
     TooLarge,
-    UnknownSigner,
-    VoteTooFarAhead,
     WrongChain,
     WrongShape,
-    WrongVoters,
 )
 from ledger.sealers import Voters
 from ledger.signatures import SigningKey

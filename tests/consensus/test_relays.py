@@ -13,6 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus import relays as relays_module
+from consensus.errors import (
+    ShortCertificate,
+    UnfinalBlock,
+    UnknownSigner,
+    UnknownSource,
+    WrongRoute,
+    WrongVoters,
+)
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.relays import RELAY, Relay, accept_relay, check_relay, is_wanted, make_relays, relay_handler
 from ledger.block import Block, compute_tx_root
@@ -32,15 +40,9 @@ from ledger.errors import (
     ProducersOnly,
     Rejected,
     RelayTooOld,
-    ShortCertificate,
     TooLarge,
-    UnfinalBlock,
-    UnknownSigner,
-    UnknownSource,
     WrongChain,
-    WrongRoute,
     WrongShape,
-    WrongVoters,
 )
 from ledger.execution import (
     EnvelopeCache,

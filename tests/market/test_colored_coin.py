@@ -7,13 +7,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.errors import (
-    CreditNotConserved,
-    MixedColours,
-    NotYourCoin,
-    OutputBelowMinimum,
-    OutputBelowPadding,
-    UnknownCoin,
-    UnknownLabel,
     WrongShape,
 )
 from market.credit.colored_coin import (
@@ -31,6 +24,15 @@ from market.credit.colored_coin import (
     padding,
     run_kernel,
     transfer,
+)
+from market.errors import (
+    CreditNotConserved,
+    MixedColours,
+    NotYourCoin,
+    OutputBelowMinimum,
+    OutputBelowPadding,
+    UnknownCoin,
+    UnknownLabel,
 )
 
 ANN, BEN, EVE = (bytes([letter]) * 20 for letter in b"abe")

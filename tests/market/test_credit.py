@@ -9,7 +9,6 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.accounts import Account
-from ledger.errors import EmptyContract
 from ledger.params import MarketParams
 from market.credit.score import (
     FULL_CREDIT_UPT,
@@ -18,6 +17,9 @@ from market.credit.score import (
     assess_delivery,
     running_credit,
     weigh_delivery,
+)
+from market.errors import (
+    EmptyContract,
 )
 
 POINT = 1_000_000  # micro-points

@@ -2,7 +2,9 @@
 
 import pytest
 
-from ledger.errors import BadOrders
+from market.errors import (
+    BadOrders,
+)
 from market.orders import Order, Side
 from market.trading.matching_weight import Candidate
 from market.trading.order_list import OPTIONAL_COLUMNS, parse_orders

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadProfile
+from market.errors import (
+    BadProfile,
+)
 from market.profile import HOUR_MS, Player, Reading, parse_profile
 
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles"

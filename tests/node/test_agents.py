@@ -12,13 +12,16 @@ from hypothesis import strategies as st
 
 from gridmerit.network.make import load_packaged_profile, load_params_set, scale_params
 from gridmerit.players.agents import Day, PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
-from ledger.errors import RemoteRejected, Unreachable
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.orders import Order, Side, Trade
 from market.trading.clearing import match_price_time
+from node.errors import (
+    RemoteRejected,
+    Unreachable,
+)
 from node.queries.answers import AccountInfo, LineQuotaInfo, QuotaInfo
 from node.system.clock import now_ms
 

@@ -5,9 +5,11 @@ import pytest
 from gridmerit.commands.status import render
 from gridmerit.network.doctor import examine
 from gridmerit.output import format_error
-from ledger.errors import AnchorContradicted
 from node.chain.trusted_block import Anchor
 from node.config import save_config
+from node.errors import (
+    AnchorContradicted,
+)
 from node.queries.answers import NodeStatus
 from node.queries.chain import ChainQueries
 from node.runtime import Runtime

@@ -8,7 +8,9 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import BadCertificate, InvalidKey
+from ledger.errors import (
+    InvalidKey,
+)
 from ledger.signatures import SigningKey
 from node.credentials.certificates import (
     DAY_MS,
@@ -21,6 +23,9 @@ from node.credentials.certificates import (
     name_of_key,
     read_certificate,
     verify_issued,
+)
+from node.errors import (
+    BadCertificate,
 )
 
 NOW_MS = 1_700_000_000_000

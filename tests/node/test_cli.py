@@ -16,11 +16,18 @@ from pathlib import Path
 import click
 import pytest
 
+from consensus.errors import (
+    WrongCredit,
+    WrongHeight,
+)
 from gridmerit import main as cli
 from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
 from gridmerit.commands.open_periods import (
     choose_for_order,
     choose_open,
+)
+from gridmerit.errors import (
+    NoPeriod,
 )
 from gridmerit.main import COMMANDS
 from gridmerit.network.make import load_chain_params, load_network, load_packaged_profile, new_network
@@ -36,18 +43,19 @@ from gridmerit.output import (
 )
 from ledger.errors import (
     InsufficientBalance,
-    NoPeriod,
-    OverQuota,
-    PlanTooLate,
-    RemoteRejected,
-    WrongCredit,
-    WrongHeight,
 )
 from ledger.hashing import show_address
 from ledger.params import ChainParams
+from market.errors import (
+    OverQuota,
+    PlanTooLate,
+)
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
 from node.driver.signing_file import GuardFile
+from node.errors import (
+    RemoteRejected,
+)
 from node.queries.answers import MarketPeriods, PeriodInfo
 
 Run = Callable[..., tuple[int, str, str]]

@@ -21,9 +21,14 @@ from gridmerit.network.compose import (
     save_compose,
 )
 from gridmerit.network.make import load_network, load_packaged_profile
-from ledger.errors import BadConfigFile, UnwritableFile
+from ledger.errors import (
+    UnwritableFile,
+)
 from node.config import load_chains, load_config, load_genesis
 from node.credentials.keystore import load_key, load_passphrase
+from node.errors import (
+    BadConfigFile,
+)
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 PROFILE = load_packaged_profile()

@@ -5,7 +5,11 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import BadConfigFile, ChainNotNamed, ConfigError, NoSuchChain, UnreadableFile, UnwritableFile
+from ledger.errors import (
+    ConfigError,
+    UnreadableFile,
+    UnwritableFile,
+)
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
@@ -19,6 +23,11 @@ from node.config import (
     load_network_document,
     save_config,
     save_genesis,
+)
+from node.errors import (
+    BadConfigFile,
+    ChainNotNamed,
+    NoSuchChain,
 )
 
 KEYS = [SigningKey(bytes([number]) * 32).public_key.hex() for number in (1, 2)]

@@ -22,8 +22,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from gridmerit.commands.payloads import lay_out
+from gridmerit.errors import (
+    NotEnoughCredit,
+)
 from gridmerit.main import run
-from ledger.errors import NotEnoughCredit
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
 from market.credit.assets import get_coins

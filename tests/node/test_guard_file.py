@@ -6,8 +6,15 @@ import sys
 import pytest
 
 from consensus.signing_record import GuardRecord
-from ledger.errors import GuardCorrupt, GuardMissing, StoreFailed, StoreLocked
+from ledger.errors import (
+    StoreFailed,
+    StoreLocked,
+)
 from node.driver.signing_file import GuardFile
+from node.errors import (
+    GuardCorrupt,
+    GuardMissing,
+)
 
 CHAIN_ID = bytes(32)
 RECORD = GuardRecord(height=7, parents=(b"\x01" * 32, b"\x02" * 32), votes=((3, b"\x03" * 32),))

@@ -4,7 +4,6 @@ import asyncio
 
 import pytest
 
-from ledger.errors import InboxFull
 from ledger.outbox import MAX_PARTS
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
@@ -19,6 +18,9 @@ from node.driver.event_queue import (
     MAX_WAITING_TRANSACTIONS,
     Inbox,
     Submission,
+)
+from node.errors import (
+    InboxFull,
 )
 
 A, B = b"a" * 32, b"b" * 32

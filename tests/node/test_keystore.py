@@ -19,13 +19,9 @@ from cryptography.hazmat.primitives.serialization import (
 )
 
 from ledger.errors import (
-    BadKeyFile,
     ConfigError,
-    EmptyPassphrase,
-    KeyFilePermissions,
     UnreadableFile,
     UnwritableFile,
-    WrongPassphrase,
 )
 from ledger.signatures import SigningKey
 from node.credentials.keystore import (
@@ -37,6 +33,12 @@ from node.credentials.keystore import (
     save_passphrase,
 )
 from node.credentials.pkcs8 import encrypt_pkcs8
+from node.errors import (
+    BadKeyFile,
+    EmptyPassphrase,
+    KeyFilePermissions,
+    WrongPassphrase,
+)
 
 KEY = SigningKey(bytes(range(32)))
 PASSPHRASE = b"a quiet feeder"

@@ -12,6 +12,14 @@ from typing import Any
 
 import pytest
 
+from gridmerit.errors import (
+    ApplicationUsed,
+    BadActFile,
+    BadApplication,
+    ForeignApplication,
+    NotThisAuthority,
+    SignedAlready,
+)
 from gridmerit.main import run
 from gridmerit.network.enrolment import (
     AuthorityFiles,
@@ -39,17 +47,11 @@ from gridmerit.network.enrolment import (
 )
 from gridmerit.network.make import load_packaged_profile, load_params_set, new_network, scale_params
 from ledger.errors import (
-    ApplicationUsed,
-    BadActFile,
-    BadApplication,
     DuplicateSigner,
-    ForeignApplication,
     InvalidAct,
     InvalidKey,
     InvalidSignature,
     NoAuthority,
-    NotThisAuthority,
-    SignedAlready,
     TooFewSignatures,
     UnknownAuthority,
     WrongShape,

@@ -5,11 +5,13 @@ from dataclasses import replace
 import pytest
 
 from ledger.codec import encode
-from ledger.errors import BadConfigFile
 from ledger.signatures import SigningKey
 from node.chain.messages import Contacts
 from node.config import load_config, save_config
 from node.credentials.keystore import load_passphrase, save_key
+from node.errors import (
+    BadConfigFile,
+)
 from node.peer.records import Contact
 from node.runtime import Runtime
 from node.system.clock import now_ms

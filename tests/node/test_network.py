@@ -13,6 +13,9 @@ from pathlib import Path
 
 import pytest
 
+from consensus.errors import (
+    BadParameters,
+)
 from consensus.poca.credit_target import compute_shares, compute_target
 from gridmerit.main import run
 from gridmerit.network.make import (
@@ -30,10 +33,13 @@ from gridmerit.network.make import (
     scale_params,
 )
 from gridmerit.network.processes import find_pid, start_node
-from ledger.errors import BadConfigFile, BadParameters, NoSuchChain
 from ledger.params import ChainParams
 from node.config import load_chains, load_config, load_genesis, load_network_document
 from node.credentials.keystore import load_key, load_passphrase
+from node.errors import (
+    BadConfigFile,
+    NoSuchChain,
+)
 
 pytestmark = pytest.mark.live
 

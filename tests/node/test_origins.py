@@ -3,9 +3,11 @@
 import aiohttp
 import pytest
 
-from ledger.errors import ForeignHost
 from node.api.allowed_hosts import check_host
 from node.config import ListenAddress
+from node.errors import (
+    ForeignHost,
+)
 
 
 @pytest.fixture

@@ -15,8 +15,10 @@ from gridmerit.paper.claims import show_span
 from gridmerit.paper.document import make_document, make_report
 from gridmerit.paper.layout import Bullets, Image, Part, Report, Table, render_markdown, render_text
 from gridmerit.paper.results import EXPLANATIONS, count_for_majority
-from ledger.errors import MissingExtra
 from market.profile import parse_profile
+from simulation.errors import (
+    MissingExtra,
+)
 from simulation.paper.credit import reproduce_table_2
 from simulation.paper.reproduce import Check, Reproduction
 

@@ -2,7 +2,11 @@
 
 import pytest
 
-from ledger.errors import NotAPeer, PeerBanned, RateLimited
+from node.errors import (
+    NotAPeer,
+    PeerBanned,
+    RateLimited,
+)
 from node.peer.reputation import (
     BAN_POINTS,
     DECAY_MS_PER_POINT,

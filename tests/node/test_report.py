@@ -42,7 +42,6 @@ from gridmerit.demo.day import (
 from gridmerit.demo.plot import draw_day
 from gridmerit.demo.recompute import compute_band, compute_credits, count_sealed, replay
 from gridmerit.demo.report import make_document, render_markdown, render_text
-from ledger.errors import MissingExtra
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, Kind, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
@@ -69,6 +68,9 @@ from node.queries.answers import (
     TradeInfo,
     TradesInfo,
     WeightsInfo,
+)
+from simulation.errors import (
+    MissingExtra,
 )
 
 PERIOD_MS = 1_000

@@ -24,13 +24,17 @@ from gridmerit.players.round_the_clock import (
     ask_any,
     find_posts,
 )
-from ledger.errors import RemoteNotFound, RemoteRejected, Unreachable
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey, generate_key
 from ledger.transaction import Transaction
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
+from node.errors import (
+    RemoteNotFound,
+    RemoteRejected,
+    Unreachable,
+)
 from node.queries.answers import AccountInfo
 from node.system.clock import now_ms
 

@@ -8,19 +8,21 @@ import sys
 import pytest
 
 from ledger.errors import (
+    SequenceTooLow,
+    StoreFailed,
+    StoreLocked,
+)
+from node.chain.events import Deliver, TimerFired
+from node.config import save_config
+from node.driver.event_queue import MAX_OWN_RELAYS
+from node.errors import (
     AddressInUse,
     GuardMissing,
     InboxFull,
     NodeStopping,
     RolledBack,
-    SequenceTooLow,
-    StoreFailed,
-    StoreLocked,
     TooManySubscribers,
 )
-from node.chain.events import Deliver, TimerFired
-from node.config import save_config
-from node.driver.event_queue import MAX_OWN_RELAYS
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

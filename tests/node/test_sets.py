@@ -7,6 +7,9 @@ from pathlib import Path
 
 import pytest
 
+from consensus.errors import (
+    BadParameters,
+)
 from gridmerit.network.make import (
     Host,
     calibrate,
@@ -19,8 +22,10 @@ from gridmerit.network.make import (
     new_network,
     scale_params,
 )
-from ledger.errors import BadParameters, UnknownRule
 from ledger.params import ChainParams
+from market.errors import (
+    UnknownRule,
+)
 from market.trading.clearing_rules import RULES
 from node.config import load_genesis
 

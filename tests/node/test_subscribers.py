@@ -5,9 +5,12 @@ import json
 
 import pytest
 
-from ledger.errors import SlowSubscriber, TooManySubscribers
 from node.driver import subscribers as module
 from node.driver.subscribers import Subscribers
+from node.errors import (
+    SlowSubscriber,
+    TooManySubscribers,
+)
 
 LINE_BYTES = len(b'{"event":"tick","values":[0]}\n')
 

@@ -4,14 +4,20 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.errors import (
+    WrongCredit,
+    WrongDifficulty,
+)
 from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement
 from ledger.chain import Chain
-from ledger.errors import BrokenHeaders, WrongCredit, WrongDifficulty
 from ledger.store import MemoryStore
 from node.chain.downloads import Fetcher
 from node.chain.skeleton import JUDGED_AHEAD
 from node.chain.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
+from node.errors import (
+    BrokenHeaders,
+)
 from simulation.world.networks import make_network
 from simulation.world.world import World
 

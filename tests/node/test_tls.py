@@ -6,15 +6,7 @@ import pytest
 
 from gridmerit.network.doctor import examine
 from ledger.errors import (
-    BadCertificateFile,
-    CertificateExpired,
-    CertificateTooEarly,
-    ForeignCertificate,
-    KeyFilePermissions,
-    NoPeerRole,
-    NotActive,
     UnreadableFile,
-    WrongRole,
 )
 from ledger.genesis import GenesisMember
 from ledger.signatures import SigningKey
@@ -23,6 +15,16 @@ from node.chain.node import ChainNode
 from node.config import save_config
 from node.credentials.certificates import DAY_MS, CertificateInfo, Subject, make_ca, read_certificate
 from node.credentials.tls import PeerTls, check_certificate, make_client_context, make_server_context
+from node.errors import (
+    BadCertificateFile,
+    CertificateExpired,
+    CertificateTooEarly,
+    ForeignCertificate,
+    KeyFilePermissions,
+    NoPeerRole,
+    NotActive,
+    WrongRole,
+)
 from node.peer.active_members import FinalMembers
 from node.runtime import Runtime
 from node.system.clock import now_ms

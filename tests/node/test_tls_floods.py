@@ -10,7 +10,6 @@ import pytest
 
 from gridmerit.network.make import load_packaged_profile, new_network, scale_params
 from gridmerit.network.processes import start_node, stop_network
-from ledger.errors import Unreachable
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams
 from ledger.transaction import make_transaction
@@ -27,6 +26,9 @@ from node.config import load_config, load_genesis
 from node.credentials.certificates import name_of_key
 from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import make_client_context
+from node.errors import (
+    Unreachable,
+)
 from node.peer.reputation import PeerLimits
 
 pytestmark = pytest.mark.live

@@ -2,8 +2,11 @@
 
 import pytest
 
-from ledger.errors import AnchorContradicted, OffAnchor
 from node.chain.trusted_block import Anchor
+from node.errors import (
+    AnchorContradicted,
+    OffAnchor,
+)
 from node.queries.chain import ChainQueries
 from simulation.scenarios.networks import INTERVAL_MS, make_attack_network, open_world, run_while
 

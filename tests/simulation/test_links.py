@@ -6,7 +6,10 @@ from random import Random
 
 import pytest
 
-from ledger.errors import BadLinkFile, BadLinks
+from simulation.errors import (
+    BadLinkFile,
+    BadLinks,
+)
 from simulation.theory.binomial import compute_band
 from simulation.world.link_files import PACKAGED, packaged_links, parse_link_file
 from simulation.world.links import Constant, Empirical, Links, Uniform, Wires, corrupt, lognormal

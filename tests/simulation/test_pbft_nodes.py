@@ -6,6 +6,10 @@ from itertools import count, pairwise
 import pytest
 
 from consensus.contracts import DOUBLE_BALLOT, EQUIVOCATION, process_equivocation
+from consensus.errors import (
+    NotAnEquivocation,
+    UnknownMessage,
+)
 from consensus.evidence import Equivocation
 from consensus.pbft.messages import decode_message, encode_message, sign_prepare
 from consensus.pbft.validators import build_double_ballot
@@ -15,7 +19,6 @@ from ledger.accounts import get_account, get_sealers
 from ledger.block import Block, compute_tx_root
 from ledger.chain import WINDOW
 from ledger.codec import encode
-from ledger.errors import NotAnEquivocation, RolledBack, UnknownMessage
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
@@ -23,6 +26,9 @@ from ledger.transaction import make_transaction
 from node.chain import messages as wire
 from node.chain.events import Broadcast, Guard
 from node.chain.node import ChainNode
+from node.errors import (
+    RolledBack,
+)
 from node.proofs.documents import make_document, prove_account, verify_document
 from node.proofs.light_client import Trust
 from node.queries.answers import ChainStatus

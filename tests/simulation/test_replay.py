@@ -8,8 +8,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import BadReplay
 from simulation import replay as replays
+from simulation.errors import (
+    BadReplay,
+)
 from simulation.experiments.scenario import Scenario
 from simulation.recording import Frame, Replay, dump_replay, parse_replay
 from simulation.report.recording_summary import summarise

@@ -23,6 +23,9 @@ import pytest
 
 from gridmerit.main import run
 from ledger.errors import (
+    UnwritableFile,
+)
+from simulation.errors import (
     BadSweep,
     ClusterUnusable,
     ForeignWorker,
@@ -31,7 +34,6 @@ from ledger.errors import (
     SweepChanged,
     SweepExists,
     SweepRunning,
-    UnwritableFile,
     WorkerLost,
 )
 from simulation.experiments import executors, results

@@ -13,7 +13,6 @@ from consensus.seal import search
 from ledger.accounts import get_account
 from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
-from ledger.errors import RolledBack
 from ledger.execution import get_clock
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
@@ -24,6 +23,9 @@ from node.chain import messages as wire
 from node.chain.candidate import build_candidate
 from node.chain.contracts import build_contracts
 from node.chain.node import ChainNode
+from node.errors import (
+    RolledBack,
+)
 from node.queries.chain import ChainQueries
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world.world import World

@@ -11,12 +11,21 @@ import aiohttp
 import pytest
 
 from consensus.relays import Relay
-from ledger import errors
 from ledger.codec import decode, encode
-from ledger.errors import GridmeritError, InboxFull, NodeStopping, StoreFailed
+from ledger.errors import (
+    GridmeritError,
+    Malformed,
+    StoreFailed,
+)
 from node.api.server import RateLimiter, build_api, get_http_status
 from node.config import NetworkDocument
 from node.driver.outages import make_outage
+from node.errors import (
+    InboxFull,
+    NodeStopping,
+    NotFound,
+    RateLimited,
+)
 from node.proofs.documents import verify_document
 
 PERIOD = 4
@@ -449,11 +458,11 @@ def test_rations_refill_with_time_and_are_each_clients_own():
     for client in ("a", "b"):
         limiter.check(client)
         limiter.check(client)
-        with pytest.raises(errors.RateLimited):
+        with pytest.raises(RateLimited):
             limiter.check(client)
     now_ms = 500
     limiter.check("a")
-    with pytest.raises(errors.RateLimited):
+    with pytest.raises(RateLimited):
         limiter.check("a")
 
 
@@ -463,7 +472,7 @@ def test_the_limiter_forgets_the_oldest_clients():
     for number in range(5_000):
         limiter.check(str(number))
     limiter.check("first")
-    with pytest.raises(errors.RateLimited):
+    with pytest.raises(RateLimited):
         limiter.check("4999")
 
 
@@ -482,8 +491,8 @@ def test_every_error_has_a_fitting_status():
     assert found["TooLarge"] == 413
     assert found["RateLimited"] == 429
     assert found["InboxFull"] == found["PoolFull"] == found["TooManySubscribers"] == found["StoreFailed"] == 503
-    assert {found[leaf.__name__] for leaf in leaves(errors.NotFound)} == {404}
-    assert {found[leaf.__name__] for leaf in leaves(errors.Malformed)} <= {400, 413}
+    assert {found[leaf.__name__] for leaf in leaves(NotFound)} == {404}
+    assert {found[leaf.__name__] for leaf in leaves(Malformed)} <= {400, 413}
 
 
 # --- events ------------------------------------------------------------------------------------------------------

@@ -10,7 +10,10 @@ from aiohttp import web
 
 from gridmerit.main import run
 from gridmerit.players.agents import Sender
-from ledger.errors import (
+from ledger.hashing import show_address
+from node.api import client as client_module
+from node.api.client import Client
+from node.errors import (
     BadAnswer,
     InboxFull,
     RemoteFailed,
@@ -20,9 +23,6 @@ from ledger.errors import (
     TimedOut,
     Unreachable,
 )
-from ledger.hashing import show_address
-from node.api import client as client_module
-from node.api.client import Client
 from node.proofs.documents import verify_document
 from node.queries.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, from_json, to_json
 from node.system.clock import now_ms

@@ -19,9 +19,12 @@ from gridmerit.commands import events
 from gridmerit.commands.events import render_control, render_event
 from gridmerit.commands.target import Target
 from gridmerit.main import run
-from ledger.errors import RemoteNotFound, Unreachable
 from node.api import following
 from node.api.following import Told, follow
+from node.errors import (
+    RemoteNotFound,
+    Unreachable,
+)
 from node.queries.chain import EVENT_FIELDS, describe_event
 
 ROOT = Path(__file__).parents[3]

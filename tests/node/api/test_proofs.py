@@ -8,6 +8,10 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
+from consensus.errors import (
+    ShortCertificate,
+    UnknownSigner,
+)
 from consensus.quorum import sign_statement
 from ledger.block import Header
 from ledger.codec import decode, encode
@@ -16,21 +20,23 @@ from ledger.errors import (
     GridmeritError,
     InvalidProof,
     InvalidSignature,
-    NoCertificate,
-    ShortCertificate,
-    StateNotKept,
-    UnknownSigner,
-    UnknownTrade,
-    UnknownTransaction,
     VerificationFailed,
 )
 from ledger.hashing import address_of
 from ledger.merkle import inclusion_proof, merkle_root
 from ledger.signatures import SigningKey
+from market.errors import (
+    UnknownTrade,
+)
 from market.orders import Side
 from market.trading.gates import decode_gate
 from market.trading.trades import decode_trade_leaf
 from node.config import NetworkDocument, describe_network
+from node.errors import (
+    NoCertificate,
+    StateNotKept,
+    UnknownTransaction,
+)
 from node.proofs.documents import (
     AccountProof,
     TradeProof,

@@ -9,7 +9,10 @@ from pathlib import Path
 import pytest
 
 from consensus.poca.credit_target import compute_shares
-from ledger.errors import (
+from ledger.hashing import show_address
+from market.orders import Side
+from node.chain.node import ChainNode
+from node.errors import (
     BadRequest,
     NoCertificate,
     NoSettlement,
@@ -19,9 +22,6 @@ from ledger.errors import (
     UnknownBlock,
     UnknownTransaction,
 )
-from ledger.hashing import show_address
-from market.orders import Side
-from node.chain.node import ChainNode
 from node.queries.answers import to_json
 from node.queries.chain import EVENT_FIELDS, ChainQueries, describe_event, parse_hash, show_value
 

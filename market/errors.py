@@ -1,0 +1,205 @@
+"""Errors of the market: orders, readings, plans, trades and coins that a rule refuses, each with its values."""
+
+from __future__ import annotations
+
+from ledger.errors import ConfigError, Rejected
+
+# --- transactions that the rules refuse ----------------------------------------------------------
+
+
+class EmptyContract(Rejected):
+    message = "no delivery to assess: the agreed volume is {agreed_wh!k}, it must be positive"
+
+
+# --- membership ----------------------------------------------------------------------------------
+
+
+class NoAudit(Rejected):
+    message = "on this market trades need no countersignature"
+
+
+class WrongTradeList(Rejected):
+    message = "the trades of period {period} have the root {expected}, countersigned is {actual}"
+
+
+class NoTradeList(Rejected):
+    message = "period {period} has no trade list that could be countersigned: {detail}"
+
+
+class CountersignedAlready(Rejected):
+    message = "the trades of period {period} are countersigned"
+
+
+class CountersignedTooLate(Rejected):
+    message = "the trades of period {period} were to be countersigned before {deadline} ms, the block is of {now} ms"
+
+
+# --- market rules --------------------------------------------------------------------------------
+
+
+class SideNotAllowed(Rejected):
+    message = "a member with the role {role} may not place {side}s"
+
+
+class MarketNotOpen(Rejected):
+    message = "the market of period {period} opens at {opens} ms, the block is of {now} ms"
+
+
+class GateClosed(Rejected):
+    message = "the gate of period {period} closed at {closed} ms"
+
+
+class IntentionTooLate(Rejected):
+    message = "orders for period {period} were taken until {ended} ms, the block is of {now} ms"
+
+
+class PriceTooHigh(Rejected):
+    message = "an order at {actual!y} per kWh, this market takes none above {limit!y}"
+
+
+class OverQuota(Rejected):
+    message = "{have!k} are on the book and {want!k} more are wanted, the member's quota is {limit!k}"
+
+
+class TooManyOrders(Rejected):
+    message = "this member has {limit} live orders for the period, the most allowed"
+
+
+class BookFull(Rejected):
+    message = "the book of period {period} has {limit} live orders, the most allowed"
+
+
+class UnknownOrder(Rejected):
+    message = "order {order_id} is not on the book of period {period}"
+
+
+class NotYourOrder(Rejected):
+    message = "order {order_id} of period {period} belongs to {owner}"
+
+
+class NotADevice(Rejected):
+    message = "only a device reports meter readings, this member has the role {role}"
+
+
+class ReadingTooEarly(Rejected):
+    message = "delivery of period {period} ends at {ends} ms, the block is of {now} ms"
+
+
+class ReadingTooLate(Rejected):
+    message = "meters of period {period} were heard until {settles} ms, and it was settled without this reading"
+
+
+class DuplicateReading(Rejected):
+    message = "the meter of {owner} has said so of period {period} before"
+
+
+class TooManyCorrections(Rejected):
+    message = "the meter of {owner} has corrected its reading of period {period} {limit} times, the most allowed"
+
+
+class RegisterTurnedBack(Rejected):
+    message = "a register of {actual} Wh comes after one of {before} Wh: it counts up only"
+
+
+class OutputNotAllowed(Rejected):
+    message = "a {role} generates nothing, and its meter says {actual} Wh of output"
+
+
+class ImplausibleReading(Rejected):
+    message = "a reading of {actual!k} is beyond {limit!k}, the most this member's meter can show"
+
+
+class UnknownTrade(Rejected):
+    message = "period {period} has {count} trades, none with index {index}"
+    exit_code = 5
+
+
+# --- between chains ------------------------------------------------------------------------------
+
+
+class RelayTooLate(Rejected):
+    message = "{kind} of period {period} had to come before {deadline} ms, the block is of {now} ms"
+
+
+class UnexpectedRelay(Rejected):
+    message = "{kind} of period {period} does not fit: {detail}"
+
+
+class NoQuota(Rejected):
+    message = "no quotas of period {period} have come from the scheduling chain; have they been planned?"
+
+
+class OverLineQuota(Rejected):
+    message = "an order of {want!k}, line {line} has a quota of {limit!k} on that side"
+
+
+class NotADispatcher(Rejected):
+    message = "only a dispatcher plans the grid, this member has the role {role}"
+
+
+class PlanTooLate(Rejected):
+    message = "plans of period {period} were due before {deadline} ms, the block is of {now} ms"
+
+
+class PlanTooEarly(Rejected):
+    message = "period {period} is too far ahead to be planned, period {last} is the last one now"
+
+
+class UnknownLine(Rejected):
+    message = "the feeder has no line {line!r}"
+
+
+# --- credit as coloured coins --------------------------------------------------------------------
+
+
+class UnknownLabel(Rejected):
+    message = "the label of the sequence number is {actual:#04x}, want {expected}"
+
+
+class OutputBelowPadding(Rejected):
+    message = "output {index} is worth {value} sat, it carries coins only above its padding of {padding} sat"
+
+
+class OutputBelowMinimum(Rejected):
+    message = "output {index} is worth {value} sat, the least allowed is {limit} sat; choose a larger padding"
+
+
+class CreditBelowMinimum(Rejected):
+    message = "output {index} carries a credit of {credit!p}, the least that moves is {limit!p}"
+
+
+class TooManyCoins(Rejected):
+    message = (
+        "{owner} would have {want} coins from transfers, {limit} are allowed; merging those of one colour frees some"
+    )
+
+
+class UnknownCoin(Rejected):
+    message = "output {index} of transaction {transaction_id} is no unspent coin"
+
+
+class NotYourCoin(Rejected):
+    message = "output {index} of transaction {transaction_id} belongs to {owner}"
+
+
+class CreditNotConserved(Rejected):
+    message = "the inputs hold a credit of {have!p}, the outputs carry {want!p}: they must be equal"
+
+
+class MixedColours(Rejected):
+    message = "output {index} would mix the credit of several assessments, and mixed coins lose their colour"
+
+
+# --- configuration -------------------------------------------------------------------------------
+
+
+class UnknownRule(ConfigError):
+    message = "no clearing rule is called {name!r}, there are {known}"
+
+
+class BadProfile(ConfigError):
+    message = "profile, line {line}: have {have}, want {want}"
+
+
+class BadOrders(ConfigError):
+    message = "{file}, line {line}: {what} cannot be read"

@@ -1,0 +1,48 @@
+"""One tree of errors, each on the floor that raises it."""
+
+import ast
+import importlib
+
+from ledger.errors import GridmeritError
+
+from .test_imports import FLOORS, ROOT, read_modules
+
+ERRORS = {floor: importlib.import_module(f"{floor}.errors") for floor in FLOORS}
+
+
+def own_errors(floor):
+    return {
+        name: kind
+        for name, kind in vars(ERRORS[floor]).items()
+        if isinstance(kind, type) and kind.__module__ == f"{floor}.errors" and issubclass(kind, Exception)
+    }
+
+
+def users_of_errors():
+    """(floor of the user, floor of the error, its name) for every import of an error outside the error modules."""
+    for name, path in read_modules(ROOT).items():
+        if name.endswith(".errors"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.ImportFrom) and node.module in {f"{floor}.errors" for floor in FLOORS}:
+                yield from ((name.split(".")[0], node.module.split(".")[0], alias.name) for alias in node.names)
+
+
+def test_there_is_one_root_and_one_error_a_name():
+    names = [name for floor in FLOORS for name in own_errors(floor)]
+    assert len(names) == len(set(names)) > 250
+    assert all(issubclass(kind, GridmeritError) for floor in FLOORS for kind in own_errors(floor).values())
+
+
+def test_every_leaf_stands_on_the_lowest_floor_that_uses_it():
+    """Those that two floors side by side use, and families, may stand on the ground."""
+    users = {}
+    for user, floor, name in users_of_errors():
+        users.setdefault((floor, name), set()).add(user)
+    for floor in FLOORS:
+        for name, kind in own_errors(floor).items():
+            if kind.__subclasses__():
+                continue
+            by = users[floor, name]
+            beside = len(by & {"consensus", "market"}) == 2 or by & {"simulation"}
+            assert floor in by or (floor == "ledger" and beside), f"{floor}.errors.{name} is used by {by}"
