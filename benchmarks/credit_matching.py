@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from benchmarks.table import Row, print_table
 from ledger.params import MatchingWeights
 from market.orders import Order, Side
-from market.trading.matching_weight import Candidate, rank
+from market.trading.matching_weight import WeightedOrder, rank
 
 if TYPE_CHECKING:
     from numpy import ndarray
@@ -27,10 +27,10 @@ FROM_OBJECTS = "plain numpy, from the same objects"
 FROM_COLUMNS = "plain numpy, columns ready"
 
 
-def make_candidates(count: int, side: Side, seed: int = 1) -> list[Candidate]:
+def make_candidates(count: int, side: Side, seed: int = 1) -> list[WeightedOrder]:
     rng = Random(f"{seed}/{side}")
     return [
-        Candidate(
+        WeightedOrder(
             order=Order(
                 number, rng.randbytes(20), side, rng.randrange(410_000, 615_000), rng.randrange(1, 5_000), number
             ),
@@ -44,7 +44,7 @@ def make_candidates(count: int, side: Side, seed: int = 1) -> list[Candidate]:
     ]
 
 
-def list_columns(candidates: list[Candidate]) -> list[ndarray[Any, Any]]:
+def list_columns(candidates: list[WeightedOrder]) -> list[ndarray[Any, Any]]:
     """Table 1's parameters in its order as they were stated, positions by number; then place and id."""
     import numpy as np
 
@@ -89,7 +89,7 @@ def rank_by_numpy(columns: list[ndarray[Any, Any]], wanted_at_wh: ndarray[Any, A
     return order_id[np.lexsort((order_id, placed_at, -total))]
 
 
-def sum_wanted(counterparts: list[Candidate]) -> ndarray[Any, Any]:
+def sum_wanted(counterparts: list[WeightedOrder]) -> ndarray[Any, Any]:
     import numpy as np
 
     wanted_at_wh = np.zeros(len(POSITIONS), dtype=np.int64)

@@ -26,7 +26,7 @@ from ledger.execution import Executor, execute_block
 from simulation.scenarios.days import DaySettings, make_day
 from simulation.scenarios.gossip import GossipSettings, make_graph
 from simulation.world.gossip_only import GossipNetwork
-from simulation.world.market_script import MarketDay
+from simulation.world.market_script import MarketScript
 from simulation.world.sealing import DrawnEngine
 from simulation.world.world import World
 
@@ -52,7 +52,7 @@ def _run_gossip(quick: bool) -> list[Row]:
     begin_s = process_time()
     network.run(blocks)
     spent_s = process_time() - begin_s
-    events = network.timeline.happened
+    events = network.time.happened
     bare_s = _run_bare(events, waiting=peers)
     return [
         Row("bare heapq loop", events / bare_s, "events/s", "bare heapq loop", 1.0),
@@ -108,7 +108,7 @@ def _measure(settings: DaySettings, duration_ms: int, kind: type[World]) -> floa
     """CPU seconds for so much of a day."""
     begin_s = process_time()
     network, worlds = make_day(settings, SEED, kind)
-    MarketDay(worlds, network, hours=settings.hours, traders=settings.traders, seed=SEED)
+    MarketScript(worlds, network, hours=settings.hours, traders=settings.traders, seed=SEED)
     worlds["JY1"].run_for(duration_ms)
     return process_time() - begin_s
 

@@ -22,12 +22,12 @@ from consensus.errors import (
     VoteTooFarAhead,
 )
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
-from consensus.signing_record import VOID, GuardRecord
+from consensus.signing_record import VOID, SigningRecord
 from ledger.checkpoints import Checkpoint, get_checkpoints, get_undecided
 from ledger.codec import Value
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
-from ledger.sealers import Voters, are_voters_known, get_voters
+from ledger.sealers import ValidatorSet, are_voters_known, get_voters
 from ledger.state import State
 
 _KEPT = 64  # certificates and pieces of evidence that wait for a block
@@ -69,7 +69,7 @@ class Checkpoints:
             and (voters := get_voters(view, item.slot)).keys
         )
 
-    def is_locked(self, state: State, statement: Statement, record: GuardRecord) -> bool:
+    def is_locked(self, state: State, statement: Statement, record: SigningRecord) -> bool:
         """Whether what was signed for another slot forbids this statement on that state's branch.
 
         Whoever has signed a checkpoint stays with its branch for `checkpoint_lifetime` slots, in which it is certified
@@ -193,11 +193,11 @@ class Checkpoints:
             if not is_recorded(view, evidence):
                 yield kind_of(evidence), evidence.to_value()
 
-    def get_voters(self, slot: int) -> Voters:
+    def get_voters(self, slot: int) -> ValidatorSet:
         """Who certifies a slot, as far as the head tells. Raises `VoteTooFarAhead`."""
         return self._voters_of(slot, self._view)
 
-    def _voters_of(self, slot: int, view: Overlay) -> Voters:
+    def _voters_of(self, slot: int, view: Overlay) -> ValidatorSet:
         """Who certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
         voters = get_voters(view, slot)
         if not voters.keys or not are_voters_known(view, slot, self._params):
@@ -205,7 +205,7 @@ class Checkpoints:
             raise VoteTooFarAhead(slot=slot, last=min(recent[-1].slot if recent else 0, slot - 1))
         return voters
 
-    def _state(self, checkpoint: Checkpoint, voters: Voters) -> Statement:
+    def _state(self, checkpoint: Checkpoint, voters: ValidatorSet) -> Statement:
         return Statement(
             chain_id=self._chain_id,
             slot=checkpoint.slot,

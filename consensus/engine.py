@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.block import Header
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,9 @@ class Weighed:
 class Ancestry(Protocol):
     """The blocks below one: the tree, or the tree and headers on it that have been judged."""
 
-    def get(self, block_hash: bytes) -> Entry | None: ...
+    def get(self, block_hash: bytes) -> BlockNode | None: ...
 
-    def ancestors(self, entry: Entry) -> Iterator[Entry]:
+    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
         """The entry, its parent, and so on to genesis."""
         ...
 
@@ -45,14 +45,14 @@ class Ancestry(Protocol):
 class Engine(Protocol):
     """One chain's rule for blocks. A chain's parameters choose the engine."""
 
-    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         """Every rule of a header on its parent, whose state gives the snapshot. Raises the `InvalidBlock` family."""
         ...
 
-    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """What `producer` (a public key) may build on `parent` now, None where it may not."""
         ...
 
-    def is_better(self, candidate: Entry, head: Entry) -> bool:
+    def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """Fork choice between two branches that both hold the final block."""
         ...

@@ -9,13 +9,13 @@ from consensus.errors import (
     WrongPeriod,
 )
 from ledger.block import Header
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.errors import (
     WrongChain,
 )
 from ledger.execution import compute_period
 from ledger.genesis import Genesis
-from ledger.snapshot import Snapshot, Standing
+from ledger.snapshot import SealerSnapshot, Snapshot
 
 
 class HeaderRules:
@@ -32,19 +32,19 @@ class HeaderRules:
         if header.producer not in sealers:
             raise NotASealer(producer=header.producer.hex()[:16])
 
-    def check_place(self, header: Header, parent: Entry) -> None:
+    def check_place(self, header: Header, parent: BlockNode) -> None:
         """Raises `WrongChain` or `WrongHeight`."""
         self._check_chain(header)
         if header.height != parent.height + 1:
             raise WrongHeight(expected=parent.height + 1, actual=header.height)
 
-    def check_period(self, header: Header, parent: Entry) -> None:
+    def check_period(self, header: Header, parent: BlockNode) -> None:
         """Raises `WrongPeriod`."""
         period = self.period_at(header.timestamp_ms, parent)
         if header.period != period:
             raise WrongPeriod(expected=period, actual=header.period)
 
-    def check_standing(self, header: Header, snapshot: Snapshot) -> Standing:
+    def check_standing(self, header: Header, snapshot: Snapshot) -> SealerSnapshot:
         """The producer's standing, with the credit that it claims. Raises `NotASealer` or `WrongCredit`."""
         standing = snapshot.members.get(header.producer)
         if standing is None:
@@ -53,7 +53,7 @@ class HeaderRules:
             raise WrongCredit(expected=standing.credit_upt, actual=header.credit_upt)
         return standing
 
-    def period_at(self, timestamp_ms: int, parent: Entry) -> int:
+    def period_at(self, timestamp_ms: int, parent: BlockNode) -> int:
         """The period of a block of that time on `parent`."""
         return compute_period(
             timestamp_ms,

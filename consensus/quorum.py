@@ -31,7 +31,7 @@ from ledger.errors import (
 )
 from ledger.hashing import HASH_SIZE
 from ledger.results import NOTHING
-from ledger.sealers import Voters
+from ledger.sealers import ValidatorSet
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
 
 MAX_SIGNERS = MAX_SEALERS
@@ -296,7 +296,7 @@ class VoteTally:
         self,
         *,
         chain_id: bytes,
-        voters_at: Callable[[int], Voters],
+        voters_at: Callable[[int], ValidatorSet],
         quorum_of: Callable[[int], int] = checkpoint_quorum,
         slots_ahead: int = MAX_SLOTS_AHEAD,
     ) -> None:

@@ -26,7 +26,7 @@ from ledger.errors import (
     WrongChain,
     WrongShape,
 )
-from ledger.inbox import Delivery, Routes, is_received, read_part, receive
+from ledger.inbox import InboundMessage, Routes, is_received, read_part, receive
 from ledger.outbox import MAX_PARTS, iterate_parts, outbox_key
 from ledger.overlay import Overlay
 from ledger.siblings import Sibling, get_sibling
@@ -158,7 +158,7 @@ def accept_relay(view: Overlay, block: BlockContext, relay: Relay, routes: Route
     parts, rows = read_part(relay.raw)
     is_complete = receive(view, source.name, relay.kind, relay.number, relay.part, parts)
     check_relay(relay, source)
-    delivery = Delivery(
+    delivery = InboundMessage(
         source=source.name,
         kind=relay.kind,
         number=relay.number,

@@ -24,7 +24,7 @@ _NOTHING_AGREED = PbftRecord()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class GuardRecord:
+class SigningRecord:
     """Height of the last block sealed, parents sealed on, and (slot, digest) of statements signed, ascending.
 
     The height falls only where the head does; a store whose head is below it has been rolled back. A slot whose
@@ -60,16 +60,16 @@ class GuardRecord:
             return signed[statement.slot] in (statement.digest(), VOID)  # of a void one something is known to be signed
         return len(self.votes) == _KEPT and statement.slot < self.votes[0][0]
 
-    def after_seal(self, *, height: int, parent: bytes) -> GuardRecord:
+    def after_seal(self, *, height: int, parent: bytes) -> SigningRecord:
         assert self.may_seal_on(parent), "a second block on one parent"
         return replace(self, height=height, parents=(*self.parents, parent)[-_KEPT:])
 
-    def after_vote(self, statement: Statement) -> GuardRecord:
+    def after_vote(self, statement: Statement) -> SigningRecord:
         assert self.may_sign(statement), "a second statement for one slot"
         votes = {**dict(self.votes), statement.slot: statement.digest()}
         return replace(self, votes=tuple(sorted(votes.items()))[-_KEPT:])
 
-    def after_clock(self, latest_slot: int) -> GuardRecord:
+    def after_clock(self, latest_slot: int) -> SigningRecord:
         """Statements of later slots are void: the clock was ahead when they were signed, and has been set back.
 
         They are for blocks that nobody lets in whose clock is right. Whose clock is wrong is one of the f faulty; kept
@@ -80,11 +80,11 @@ class GuardRecord:
         votes = tuple((slot, VOID if slot > latest_slot else digest) for slot, digest in self.votes)
         return replace(self, votes=votes)
 
-    def after_head(self, height: int) -> GuardRecord:
+    def after_head(self, height: int) -> SigningRecord:
         """A reorg may lead to a heavier but shorter branch; only then does the height fall."""
         return replace(self, height=min(self.height, height))
 
-    def after_stranger(self, height: int) -> GuardRecord:
+    def after_stranger(self, height: int) -> SigningRecord:
         """Something was signed elsewhere while the chain was at that height."""
         return replace(self, silent_until=max(self.silent_until, height + _MARGIN))
 
@@ -92,7 +92,7 @@ class GuardRecord:
         return (self.height, self.parents, self.votes, self.agreement.to_value(), self.silent_until)
 
     @classmethod
-    def from_value(cls, value: Value) -> GuardRecord:
+    def from_value(cls, value: Value) -> SigningRecord:
         """Raises `WrongShape` or `TooLarge`."""
         height, parents, votes, agreement, silent_until = expect_array(value, 5, "guard record")
         pairs = [expect_array(pair, 2, "guard vote") for pair in expect_list(votes, "votes", max_items=_KEPT)]

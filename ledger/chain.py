@@ -24,7 +24,7 @@ WINDOW = 128  # blocks below the head whose entries stay in memory
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Entry:
+class BlockNode:
     """A block in the tree: what its branch weighs, and the state it leaves behind."""
 
     header: Header
@@ -46,11 +46,11 @@ class Entry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class HeadMove:
+class Reorg:
     """How the head moved: blocks taken off (from the top) and put on (from the bottom), and the batch to persist."""
 
-    removed: tuple[Entry, ...]
-    added: tuple[Entry, ...]
+    removed: tuple[BlockNode, ...]
+    added: tuple[BlockNode, ...]
     changes: Changes
 
     @property
@@ -81,7 +81,7 @@ class Chain:
         self._params = genesis.params.ledger
         self._store = store
         self._window = window
-        self._entries: dict[bytes, Entry] = {}
+        self._entries: dict[bytes, BlockNode] = {}
         self._recent: dict[int, bytes] = {}  # canonical hashes, ahead of the store by what is being persisted
         self._arrivals = 0
         if store.get(rows.HEAD) is None and store.get(rows.GENESIS) is None:
@@ -93,7 +93,7 @@ class Chain:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def get(self, block_hash: bytes) -> Entry | None:
+    def get(self, block_hash: bytes) -> BlockNode | None:
         """The entry of a block on any recent branch, or of any canonical block."""
         entry = self._entries.get(block_hash)
         if entry is None and (header := self._stored_header(block_hash)) is not None:
@@ -141,21 +141,21 @@ class Chain:
         raw = self._store.get(rows.TRANSACTION + transaction_id)
         return None if raw is None else rows.read_place(raw)
 
-    def ancestors(self, entry: Entry) -> Iterator[Entry]:
+    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
         """The entry, its parent, and so on to genesis."""
         yield entry
         while entry.height:
             entry = self._parent(entry)
             yield entry
 
-    def ancestor_at(self, entry: Entry, height: int) -> Entry:
+    def ancestor_at(self, entry: BlockNode, height: int) -> BlockNode:
         """The block at `height` on the branch that ends in `entry`."""
         for ancestor in self.ancestors(entry):
             if ancestor.height == height:
                 return ancestor
         raise AssertionError("height above the entry")
 
-    def fork_point(self, entry: Entry) -> Entry:
+    def fork_point(self, entry: BlockNode) -> BlockNode:
         """The last canonical block on the branch that ends in `entry`."""
         return next(ancestor for ancestor in self.ancestors(entry) if self.is_canonical(ancestor.header))
 
@@ -205,7 +205,7 @@ class Chain:
             return False
         return self._canonical(header.height) == header.hash
 
-    def best_descendant(self, entry: Entry, is_better: Callable[[Entry, Entry], bool]) -> Entry:
+    def best_descendant(self, entry: BlockNode, is_better: Callable[[BlockNode, BlockNode], bool]) -> BlockNode:
         """The best block in memory on a branch through `entry`, by the engine's fork choice."""
         best = entry
         for candidate in list(self._entries.values()):  # a copy: walking down may bring more into memory
@@ -217,10 +217,10 @@ class Chain:
 
     # --- growing ---------------------------------------------------------------------------------
 
-    def add(self, block: Block, execution: Execution, *, work: int, base_n_diff: int) -> Entry:
+    def add(self, block: Block, execution: Execution, *, work: int, base_n_diff: int) -> BlockNode:
         """Put an executed block into the tree; the head stays where it is."""
         self._arrivals += 1
-        entry = Entry(
+        entry = BlockNode(
             header=block.header,
             work=work,
             base_n_diff=base_n_diff,
@@ -235,7 +235,7 @@ class Chain:
             self.counters.side_blocks += 1
         return entry
 
-    def move_head(self, entry: Entry) -> HeadMove:
+    def move_head(self, entry: BlockNode) -> Reorg:
         """Make `entry` the head. The returned batch must be persisted before anything else is told of it."""
         left, added = self._paths(self.head, entry)
         removed = tuple(self._with_body(gone) for gone in left)
@@ -250,9 +250,9 @@ class Chain:
             self._recent[new.height] = new.hash
         self.head = entry
         self._prune()
-        return HeadMove(removed=removed, added=added, changes=changes)
+        return Reorg(removed=removed, added=added, changes=changes)
 
-    def finalise(self, entry: Entry) -> Changes:
+    def finalise(self, entry: BlockNode) -> Changes:
         """Mark a block of the current branch final. The returned batch must be persisted."""
         assert self.is_canonical(entry.header)
         assert entry.height >= self.final_height, "finality does not step back"
@@ -275,7 +275,7 @@ class Chain:
             raise StoreCorrupt(detail=f"block {height} is missing")
         return rows.read_raw_header(raw)
 
-    def _paths(self, old: Entry, new: Entry) -> tuple[tuple[Entry, ...], tuple[Entry, ...]]:
+    def _paths(self, old: BlockNode, new: BlockNode) -> tuple[tuple[BlockNode, ...], tuple[BlockNode, ...]]:
         """Entries to leave, from `old` down, and to enter, up to `new`; their fork point is in neither."""
         removed, added = [], []
         while old.hash != new.hash:
@@ -287,12 +287,12 @@ class Chain:
                 new = self._parent(new)
         return tuple(removed), tuple(reversed(added))
 
-    def _parent(self, entry: Entry) -> Entry:
+    def _parent(self, entry: BlockNode) -> BlockNode:
         parent = self.get(entry.header.parent)
         assert parent is not None, "every entry's parent is in the tree or in the store"
         return parent
 
-    def _batch(self, removed: tuple[Entry, ...], added: tuple[Entry, ...]) -> Changes:
+    def _batch(self, removed: tuple[BlockNode, ...], added: tuple[BlockNode, ...]) -> Changes:
         state: dict[bytes, bytes | None] = {}
         batch: Changes = []
         for entry in removed:
@@ -308,7 +308,7 @@ class Chain:
         batch.append((rows.HEAD, added[-1].hash if added else removed[-1].header.parent))
         return batch
 
-    def _with_body(self, entry: Entry) -> Entry:
+    def _with_body(self, entry: BlockNode) -> BlockNode:
         """The entry with what only the store holds of it: its rows are about to go, and the head may come back."""
         if entry.block is not None:
             return entry
@@ -370,7 +370,7 @@ class Chain:
         ]
         return batch
 
-    def _load(self) -> Entry:
+    def _load(self) -> BlockNode:
         head_hash = self._store.get(rows.HEAD)
         header = self._stored_header(head_hash) if head_hash else None
         if header is None:
@@ -398,7 +398,7 @@ class Chain:
             raise StoreCorrupt(detail=f"the final block, at height {height}, is not on the chain")
         return height, block_hash
 
-    def _extend_down_to(self, header: Header) -> Entry:
+    def _extend_down_to(self, header: Header) -> BlockNode:
         """Bring canonical blocks back into memory, from the lowest entry down to `header`, by undoing states."""
         lowest = min(self._recent)
         entry = self._entries[self._recent[lowest]]
@@ -415,12 +415,12 @@ class Chain:
             raise StoreCorrupt(detail=f"two blocks at height {header.height}")
         return entry
 
-    def _entry_from_store(self, header: Header, state: State) -> Entry:
+    def _entry_from_store(self, header: Header, state: State) -> BlockNode:
         record, undo = self._store.get(rows.RECORD + header.hash), self._store.get(rows.UNDO + header.hash)
         if record is None or undo is None:
             raise StoreCorrupt(detail=f"the record of block {header.height} is missing")
         _, work, base_n_diff = rows.read_record(record)
-        return Entry(
+        return BlockNode(
             header=header,
             work=work,
             base_n_diff=base_n_diff,

@@ -21,7 +21,7 @@ _MAX_PART_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Delivery:
+class InboundMessage:
     """One part of a message whose proof has been checked, as its contract sees it.
 
     `block_hash` and `height` are those of the source's certified block.
@@ -38,7 +38,7 @@ class Delivery:
     height: int
 
 
-Receiver: TypeAlias = Callable[[Overlay, BlockContext, Delivery], None]
+Receiver: TypeAlias = Callable[[Overlay, BlockContext, InboundMessage], None]
 Routes: TypeAlias = Mapping[tuple[str, str], Receiver]  # by kind of the source chain and kind of the message
 
 

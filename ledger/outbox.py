@@ -20,7 +20,7 @@ _ENTRY = b"o/"
 _INDEX = b"outbox"
 
 
-class Entry(NamedTuple):
+class OutboxEntry(NamedTuple):
     """One message in the outbox: how many parts it has, and the height at which it was posted."""
 
     kind: str
@@ -45,7 +45,7 @@ def post(
     pieces = [tuple(rows[at : at + ROWS_PER_PART]) for at in range(0, len(rows), ROWS_PER_PART)] or [()]
     for part, piece in enumerate(pieces):
         view.put(outbox_key(kind, number, part), (len(pieces), piece))
-    index = [*get_entries(view), Entry(kind, number, len(pieces), height)]
+    index = [*get_entries(view), OutboxEntry(kind, number, len(pieces), height)]
     same = sorted(entry.number for entry in index if entry.kind == kind)
     assert len(set(same)) == len(same), f"{kind} {number} is posted twice"
     gone = [entry for entry in index if entry.kind == kind and entry.number in same[:-retained]]
@@ -65,9 +65,9 @@ def withdraw(view: Overlay, kind: str, number: int) -> None:
     view.put(_INDEX, tuple(tuple(entry) for entry in index if (entry.kind, entry.number) != (kind, number)))
 
 
-def get_entries(view: Overlay) -> tuple[Entry, ...]:
+def get_entries(view: Overlay) -> tuple[OutboxEntry, ...]:
     """Everything in the outbox, in the order of posting."""
-    return tuple(Entry._make(row) for row in cast(tuple[tuple[str, int, int, int], ...], view.get(_INDEX) or ()))
+    return tuple(OutboxEntry._make(row) for row in cast(tuple[tuple[str, int, int, int], ...], view.get(_INDEX) or ()))
 
 
 def iterate_parts(state: State, *, above_height: int = 0) -> Iterator[tuple[str, int, int, bytes]]:

@@ -26,7 +26,7 @@ from ledger.contract import (
     BlockContext,
 )
 from ledger.errors import WrongShape
-from ledger.inbox import Delivery
+from ledger.inbox import InboundMessage
 from ledger.outbox import post, withdraw
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
@@ -40,7 +40,7 @@ _PREVIOUS = b"sealers/previous"
 _PARTS = b"sealers/parts/"
 
 
-class Voters(NamedTuple):
+class ValidatorSet(NamedTuple):
     """A set of members that certifies; what they sign names it by `since_slot`, which no two sets have in common."""
 
     since_slot: int  # the first that is theirs to certify; 0 for the founders
@@ -72,7 +72,7 @@ def get_announced(view: Overlay) -> Announced | None:
     return None if value is None else Announced._make(cast(tuple[int, int, int, tuple[bytes, ...]], value))
 
 
-def get_voters(view: Overlay, slot: int) -> Voters:
+def get_voters(view: Overlay, slot: int) -> ValidatorSet:
     """Whose votes certify a slot's checkpoint; without keys while a change that covers it waits for its certificate.
 
     One change back is remembered: of slots before that set's `since_slot` nobody certifies any more.
@@ -83,8 +83,8 @@ def get_voters(view: Overlay, slot: int) -> Voters:
         return previous
     announced = get_announced(view)
     if announced is not None and slot >= announced.since_slot:
-        return Voters(announced.since_slot, ())
-    return Voters(last_slot + 1, get_sealers(view))
+        return ValidatorSet(announced.since_slot, ())
+    return ValidatorSet(last_slot + 1, get_sealers(view))
 
 
 def are_voters_known(view: Overlay, slot: int, params: ConsensusParams) -> bool:
@@ -138,7 +138,7 @@ def update_sealers(view: Overlay, block: BlockContext) -> None:
         view.put(_ANNOUNCED, tuple(Announced(recent[-1].slot + 1, block.period, block.height, keys)))
 
 
-def receive_sealers(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_sealers(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`sealers`, rows (since slot, public key), ascending: who certifies for another chain from that slot on.
 
     It counts once all parts are there. Raises `WrongShape`.
@@ -173,10 +173,10 @@ def _read_row(row: Value) -> tuple[int, bytes]:
     return expect_int(since, "since slot"), expect_bytes(key, "sealer", size=32)
 
 
-def _get_previous(view: Overlay) -> tuple[int, Voters]:
+def _get_previous(view: Overlay) -> tuple[int, ValidatorSet]:
     """The last slot that was not for the set in force to certify, and whose it was; -1 where there was none."""
     last_slot, since_slot, keys = cast(tuple[int, int, tuple[bytes, ...]], view.get(_PREVIOUS) or (-1, 0, ()))
-    return last_slot, Voters(since_slot, keys)
+    return last_slot, ValidatorSet(since_slot, keys)
 
 
 def _announce(view: Overlay, block: BlockContext, since_slot: int, keys: tuple[bytes, ...]) -> None:

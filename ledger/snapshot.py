@@ -22,7 +22,7 @@ _SNAPSHOT = b"snapshot"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class SealerSnapshot:
     """What eligibility may depend on: a sealing member's credit (Eq. (10)) and balance (Eq. (9))."""
 
     credit_upt: int
@@ -34,8 +34,8 @@ class Snapshot:
     """Standing of every sealing member by public key, the height it was taken at, and the one before it."""
 
     height: int
-    members: dict[bytes, Standing]
-    previous: dict[bytes, Standing]
+    members: dict[bytes, SealerSnapshot]
+    previous: dict[bytes, SealerSnapshot]
 
 
 def take_snapshot(view: Overlay, height: int) -> None:
@@ -56,6 +56,6 @@ def get_snapshot(state: State) -> Snapshot:
     return Snapshot(height=height, members=_standings(members), previous=_standings(previous))
 
 
-def _standings(rows: Value) -> dict[bytes, Standing]:
+def _standings(rows: Value) -> dict[bytes, SealerSnapshot]:
     entries = cast(tuple[tuple[bytes, int, int], ...], rows)
-    return {key: Standing(credit_upt=credit, balance_uyuan=balance) for key, credit, balance in entries}
+    return {key: SealerSnapshot(credit_upt=credit, balance_uyuan=balance) for key, credit, balance in entries}

@@ -32,7 +32,7 @@ from ledger.errors import (
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
-from node.chain.trusted_block import Anchor, parse_anchor
+from node.chain.trusted_block import TrustedBlock, parse_anchor
 from node.errors import (
     BadConfigFile,
     BadContact,
@@ -111,7 +111,7 @@ def _to_tuple(value: object) -> object:
     return tuple(value)
 
 
-AnchorText = Annotated[Anchor, BeforeValidator(_read_anchor), PlainSerializer(str)]
+AnchorText = Annotated[TrustedBlock, BeforeValidator(_read_anchor), PlainSerializer(str)]
 Listen = Annotated[ListenAddress, BeforeValidator(_read_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]

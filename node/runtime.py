@@ -24,15 +24,15 @@ from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
 from node.api.server import build_api
-from node.chain.events import Deliver, Event, PeerId, PeerLost, SealFound
+from node.chain.events import Event, ForwardRelay, PeerId, PeerLost, SealFound
 from node.chain.messages import Message
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.config import ListenAddress, NodeConfig, load_chains
 from node.credentials.certificates import DAY_MS, WARNING_DAYS
 from node.credentials.identity import load_identity
 from node.credentials.keystore import load_passphrase
 from node.credentials.tls import PeerTls, get_peer_certificate
-from node.driver.chain_driver import ChainHost, Policy
+from node.driver.chain_driver import ChainDriver, Policy
 from node.driver.outages import Outage, make_outage
 from node.driver.seal_search import Sealer, SealingView
 from node.driver.subscribers import Subscribers
@@ -111,10 +111,10 @@ class Runtime:
         self._warned_ms: int | None = None  # when the log last said that the certificate ends
         self._clock_warned_ms: int | None = None  # when it last said that the clock is off; None while it is not
         self._listeners: list[Listener] = []
-        self.chains: dict[str, ChainHost] = {}
+        self.chains: dict[str, ChainDriver] = {}
         self.outages: dict[str, Outage] = {}
-        self._hosts: dict[bytes, ChainHost] = {}  # those in `chains` by chain id
-        self._failed_hosts: list[ChainHost] = []
+        self._hosts: dict[bytes, ChainDriver] = {}  # those in `chains` by chain id
+        self._failed_hosts: list[ChainDriver] = []
         documents = load_chains(config)
         if policy is not None and not documents[0].disposable:
             raise NotDisposable(chain=documents[0].params.name)
@@ -299,13 +299,13 @@ class Runtime:
 
     # --- what a chain wants done (`node.host.Outside`) -------------------------------------------
 
-    def send(self, chain: ChainHost, peer: PeerId, message: Message) -> None:
+    def send(self, chain: ChainDriver, peer: PeerId, message: Message) -> None:
         self._links.send(chain.name, peer, message)
 
-    def broadcast(self, chain: ChainHost, message: Message, but: PeerId | None) -> None:
+    def broadcast(self, chain: ChainDriver, message: Message, but: PeerId | None) -> None:
         self._links.broadcast(chain.name, message, but)
 
-    def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None:
+    def penalise(self, chain: ChainDriver, peer: PeerId, error: GridmeritError) -> None:
         if peer not in self._book:
             return
         name = self._neighbours.name_of(peer)
@@ -333,7 +333,7 @@ class Runtime:
     def stop_job(self, chain: str) -> None:
         self._sealer.stop_job(chain)
 
-    def deliver(self, message: Deliver) -> None:
+    def deliver(self, message: ForwardRelay) -> None:
         """A relay for a chain that may live here; one that cannot wait is dropped, for it will be offered again."""
         for host in self.chains.values():
             if host.chain_id == message.chain_id:
@@ -342,7 +342,7 @@ class Runtime:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _open_chain(self, genesis: Genesis, anchor: Anchor | None) -> None:
+    def _open_chain(self, genesis: Genesis, anchor: TrustedBlock | None) -> None:
         name = genesis.params.name
         directory = self.config.data_dir / name
         try:
@@ -355,9 +355,9 @@ class Runtime:
         self.chains[name] = self._hosts[host.chain_id] = host
         self._members[name] = host.members
 
-    def _open_host(self, genesis: Genesis, directory: Path, anchor: Anchor | None) -> ChainHost:
+    def _open_host(self, genesis: Genesis, directory: Path, anchor: TrustedBlock | None) -> ChainDriver:
         limits = self.config.limits
-        return ChainHost(
+        return ChainDriver(
             genesis,
             directory,
             key=self._identity.member_key,
@@ -375,13 +375,13 @@ class Runtime:
 
     # --- chains that fail ------------------------------------------------------------------------
 
-    async def _drive(self, host: ChainHost) -> None:
+    async def _drive(self, host: ChainDriver) -> None:
         try:
             await host.run()
         except StoreError as error:
             await self._take_out(host, error)
 
-    async def _take_out(self, host: ChainHost, error: StoreError) -> None:
+    async def _take_out(self, host: ChainDriver, error: StoreError) -> None:
         """Stop one chain, and nothing else; the process ends where it was the last."""
         if self.chains.get(host.name) is not host or host in self._failed_hosts:
             return
@@ -447,7 +447,7 @@ class Runtime:
     def _may_talk(self, chain: str, peer: PeerId) -> bool:
         return not self._book.is_banned(peer, steady_ms()) and (chain, peer) not in self._gone
 
-    def _identify(self, chain: ChainHost, request: web.Request) -> PeerId | None:
+    def _identify(self, chain: ChainDriver, request: web.Request) -> PeerId | None:
         """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
         if self._tls is None:
             return None
@@ -472,14 +472,14 @@ class Runtime:
             await self._neighbours.save()
             await asyncio.sleep(_WATCH_S)
 
-    async def _cut_off_the_gone(self, host: ChainHost) -> None:
+    async def _cut_off_the_gone(self, host: ChainDriver) -> None:
         try:
             for peer in self._book:
                 await self._note_standing(host, peer, has_ended=host.members.has_ended(address_of(peer)))
         except StoreError as error:
             await self._take_out(host, error)
 
-    async def _note_standing(self, host: ChainHost, peer: PeerId, *, has_ended: bool) -> None:
+    async def _note_standing(self, host: ChainDriver, peer: PeerId, *, has_ended: bool) -> None:
         if has_ended == ((host.name, peer) in self._gone):
             return
         if not has_ended:
@@ -542,7 +542,7 @@ class Runtime:
             level = logging.WARNING if days >= 0 else logging.ERROR
             log_event(self._log, level, "certificate-ends", days_left=days, until_ms=certificate.not_after_ms)
 
-    def _on_heard(self, chain: ChainHost, peer: PeerId) -> None:
+    def _on_heard(self, chain: ChainDriver, peer: PeerId) -> None:
         if (outbox := self._links.find(chain.name, peer)) is not None and not outbox.is_connected:
             self._neighbours.on_heard(peer)
             outbox.on_heard()

@@ -38,7 +38,7 @@ _KEYS = ("version", "scenario", "settings", "seed", "peers", "start_ms", "end_ms
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Recording:
     """Frames by time; `peers` in the order they are drawn in."""
 
     scenario: str
@@ -50,7 +50,7 @@ class Replay:
     frames: tuple[Frame, ...]
 
 
-def dump_replay(replay: Replay) -> bytes:
+def dump_replay(replay: Recording) -> bytes:
     """The film as JSON, a frame per line."""
     head = {
         "version": VERSION,
@@ -66,7 +66,7 @@ def dump_replay(replay: Replay) -> bytes:
     return f'{start}, "events": [\n{frames}\n]}}\n'.encode()
 
 
-def parse_replay(raw: bytes, file: object) -> Replay:
+def parse_replay(raw: bytes, file: object) -> Recording:
     """A film from its JSON. Raises `BadReplay`, which names `file` and the place that is broken."""
     try:
         return _parse(raw)
@@ -78,7 +78,7 @@ class _Broken(Exception):
     """What is wrong, and where."""
 
 
-def _parse(raw: bytes) -> Replay:
+def _parse(raw: bytes) -> Recording:
     if len(raw) > MAX_BYTES:
         raise _Broken(f"{len(raw)} bytes, at most {MAX_BYTES} are read")
     try:
@@ -103,7 +103,7 @@ def _parse(raw: bytes) -> Replay:
     for key, value in settings.items():
         if not isinstance(value, int | float | str):
             raise _Broken(f"settings: {key} is no number, text, true or false")
-    return Replay(
+    return Recording(
         scenario=_want(document, "scenario", str),
         settings=settings,
         seed=_want(document, "seed", int),

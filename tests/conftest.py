@@ -15,7 +15,7 @@ from hypothesis import settings
 
 from ledger.accounts import Account, get_account
 from ledger.block import Block, Header, compute_tx_root
-from ledger.chain import WINDOW, Chain, Entry, HeadMove
+from ledger.chain import WINDOW, BlockNode, Chain, Reorg
 from ledger.contract import (
     BlockContext,
     Contracts,
@@ -130,11 +130,11 @@ class Lab:
     # --- blocks ----------------------------------------------------------------------------------
 
     @property
-    def root(self) -> Entry:
+    def root(self) -> BlockNode:
         """The genesis block's entry."""
         return self.chain.ancestor_at(self.chain.head, 0)
 
-    def context(self, parent: Entry, *, producer: str = "anna", timestamp_ms: int | None = None) -> BlockContext:
+    def context(self, parent: BlockNode, *, producer: str = "anna", timestamp_ms: int | None = None) -> BlockContext:
         if timestamp_ms is None:
             timestamp_ms = parent.header.timestamp_ms + INTERVAL_MS
         period = compute_period(
@@ -158,7 +158,7 @@ class Lab:
 
     def build(
         self,
-        parent: Entry,
+        parent: BlockNode,
         *transactions: Transaction,
         producer: str = "anna",
         timestamp_ms: int | None = None,
@@ -182,12 +182,12 @@ class Lab:
         )
         return Block(header=replace(header, **fields), transactions=transactions), execution
 
-    def add(self, parent: Entry, *transactions: Transaction, weight: int = 1, **fields: object) -> Entry:
+    def add(self, parent: BlockNode, *transactions: Transaction, weight: int = 1, **fields: object) -> BlockNode:
         """Put a block of that work on `parent` into the tree."""
         block, execution = self.build(parent, *transactions, **fields)
         return self.chain.add(block, execution, work=parent.work + weight, base_n_diff=1)
 
-    def grow(self, parent: Entry, count: int, **fields: object) -> list[Entry]:
+    def grow(self, parent: BlockNode, count: int, **fields: object) -> list[BlockNode]:
         """A branch of `count` empty blocks on `parent`."""
         branch = []
         for _ in range(count):
@@ -195,13 +195,13 @@ class Lab:
             branch.append(parent)
         return branch
 
-    def move(self, entry: Entry) -> HeadMove:
+    def move(self, entry: BlockNode) -> Reorg:
         """Make `entry` the head, and persist that."""
         move = self.chain.move_head(entry)
         self.store.write(move.changes)
         return move
 
-    def extend(self, *transactions: Transaction, **fields: object) -> Entry:
+    def extend(self, *transactions: Transaction, **fields: object) -> BlockNode:
         """One more block on the head."""
         entry = self.add(self.chain.head, *transactions, **fields)
         self.move(entry)
@@ -214,7 +214,7 @@ class Lab:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def account(self, name: str, entry: Entry | None = None) -> Account:
+    def account(self, name: str, entry: BlockNode | None = None) -> Account:
         return get_account(Overlay((entry or self.chain.head).state), key_of(name).address)
 
 

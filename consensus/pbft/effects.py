@@ -15,7 +15,7 @@ Peer: TypeAlias = bytes  # a public key; validators that are to be asked are nam
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Remember:
+class PersistRecord:
     """Make the record durable before performing anything that follows; and with `record.prepared` its block.
 
     Else all who could decide the block might forget it, and the certificate would bind everybody to what no one has.
@@ -25,20 +25,20 @@ class Remember:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Say:
+class Broadcast:
     """To every validator but this one."""
 
     message: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Tell:
+class Send:
     peer: Peer
     message: Message
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Want:
+class FetchBlock:
     """Get the block, whose keepers should be among `peers`, and `accept` or `refuse` it. Asked again while it lacks."""
 
     block_hash: bytes
@@ -46,7 +46,7 @@ class Want:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Lead:
+class Propose:
     """This replica leads `view`: `propose` the block `block_hash`, which `peers` have, again, or any where it is None.
 
     A node with nothing to put into a block may wait until it has; until then nobody's time runs.
@@ -79,7 +79,7 @@ class SetTimer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Blame:
+class ReportFault:
     """A named fault of a peer; `error.penalty` points against it."""
 
     peer: Peer
@@ -87,10 +87,12 @@ class Blame:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Convict:
+class ReportEvidence:
     """Evidence that a validator signed twice what it may sign once."""
 
     evidence: DoubleVote | DoubleBallot
 
 
-Effect: TypeAlias = Remember | Say | Tell | Want | Lead | Decide | Behind | SetTimer | Blame | Convict
+Effect: TypeAlias = (
+    PersistRecord | Broadcast | Send | FetchBlock | Propose | Decide | Behind | SetTimer | ReportFault | ReportEvidence
+)

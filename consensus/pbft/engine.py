@@ -9,7 +9,7 @@ from consensus.errors import (
 from consensus.header_rules import HeaderRules
 from consensus.timestamps import check_timestamp
 from ledger.block import Header, check_producer_signature
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.genesis import Genesis
 from ledger.snapshot import get_snapshot
 
@@ -27,7 +27,7 @@ class PbftEngine:
         self._rules.check_origin(header, sealers)
         check_producer_signature(header)
 
-    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`. The timestamp must exceed the parent's: there is one chain, agreed on."""
         self._rules.check_place(header, parent)
         check_timestamp(header.timestamp_ms, [parent.header.timestamp_ms])
@@ -38,7 +38,7 @@ class PbftEngine:
         check_producer_signature(header)
         return Weighed(work=parent.work + 1, base_n_diff=_N_DIFF)
 
-    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`. Whether it is this producer's turn is not asked here."""
         standing = get_snapshot(parent.state).members.get(producer)
         if standing is None:
@@ -52,6 +52,6 @@ class PbftEngine:
             target=None,
         )
 
-    def is_better(self, candidate: Entry, head: Entry) -> bool:
+    def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """Never: a head is left for nothing but a certified block on it."""
         return False

@@ -14,17 +14,17 @@ from typing import NamedTuple
 from consensus.pbft.ballots import Ballots
 from consensus.pbft.effects import (
     Behind,
-    Blame,
-    Convict,
+    Broadcast,
     Decide,
     Effect,
-    Lead,
+    FetchBlock,
     Peer,
-    Remember,
-    Say,
+    PersistRecord,
+    Propose,
+    ReportEvidence,
+    ReportFault,
+    Send,
     SetTimer,
-    Tell,
-    Want,
 )
 from consensus.pbft.messages import (
     Ballot,
@@ -42,7 +42,7 @@ from consensus.pbft.messages import (
 )
 from consensus.pbft.record import PbftRecord
 from consensus.pbft.validators import Committee, check_message
-from consensus.pbft.watermarks import Ahead, Decided
+from consensus.pbft.watermarks import DecidedHeights, FutureMessages
 from consensus.quorum import QuorumCertificate, Statement, Vote, sign_statement
 from ledger.errors import GridmeritError, InvalidCertificate
 from ledger.results import NOTHING
@@ -101,8 +101,8 @@ class Pbft:
         self._record = self._remembered = record
         self._is_silent = is_silent
         self._effects: list[Effect] = []
-        self._ahead = Ahead()
-        self._decided = Decided()
+        self._ahead = FutureMessages()
+        self._decided = DecidedHeights()
         self._silent: set[bytes] = set()  # leaders of whom this replica has seen no proposal when it was their turn
         self._is_work_pending = False
         self._timer_ms: int | None = None
@@ -208,7 +208,7 @@ class Pbft:
         return self._finish(now_ms)
 
     def propose(self, view: int, block_hash: bytes, now_ms: int, *, result: bytes = NOTHING) -> list[Effect]:
-        """This node has the block that `Lead` asked for in `view`; nothing happens where that has passed."""
+        """This node has the block that `Propose` asked for in `view`; nothing happens where that has passed."""
         if self._may_propose(view):
             required = get_prepared(self._new_view)
             assert required is None or required.block_hash == block_hash, "a prepared block must be proposed again"
@@ -247,7 +247,7 @@ class Pbft:
             else:
                 self._receive(peer, message)
         except GridmeritError as error:
-            self._effects.append(Blame(peer=peer, error=error))
+            self._effects.append(ReportFault(peer=peer, error=error))
         return self._finish(now_ms)
 
     def wait_for(self, is_work_pending: bool, now_ms: int) -> list[Effect]:
@@ -280,17 +280,17 @@ class Pbft:
                 if self._is_voting():
                     self._on_pre_prepare(peer, message)
             case Vote():
-                if self._count(message):
+                if self._add_vote(message):
                     self._try_to_decide(message.statement)
             case Prepare() | ViewChange():
                 if self._is_voting():
-                    self._count(message)
+                    self._add_vote(message)
         if self._is_voting() and not self._is_decided:
             self._follow()
             self._try_to_lead()
             self._try_to_commit()
 
-    def _count(self, ballot: Ballot) -> bool:
+    def _add_vote(self, ballot: Ballot) -> bool:
         """Check and keep a ballot that is news; whether it counts."""
         if not self._ballots.is_news(ballot):
             return False
@@ -300,7 +300,7 @@ class Pbft:
     def _keep(self, ballot: Ballot) -> bool:
         evidence = self._ballots.add(ballot)
         if evidence is not None:
-            self._effects.append(Convict(evidence=evidence))
+            self._effects.append(ReportEvidence(evidence=evidence))
         return evidence is None
 
     def _on_pre_prepare(self, peer: Peer, message: PrePrepare) -> None:
@@ -310,7 +310,7 @@ class Pbft:
                 self._silent.discard(message.signer)  # merely late
             return
         if message.view == self._view and self._proposal is not None:
-            self._count(message.prepare)  # the leader may have proposed two blocks
+            self._add_vote(message.prepare)  # the leader may have proposed two blocks
             return
         check_message(message, self._committee)
         if message.view > self._view:
@@ -395,10 +395,10 @@ class Pbft:
         self._new_view = build_new_view(view_changes)
         prepared = get_prepared(self._new_view)
         if prepared is None:
-            self._effects.append(Lead(view=self._view, block_hash=None, peers=()))
+            self._effects.append(Propose(view=self._view, block_hash=None, peers=()))
         else:
             peers = tuple(signer for signer, _ in prepared.signatures)
-            self._effects.append(Lead(view=self._view, block_hash=prepared.block_hash, peers=peers))
+            self._effects.append(Propose(view=self._view, block_hash=prepared.block_hash, peers=peers))
 
     def _may_propose(self, view: int) -> bool:
         if not self._is_voting() or self._is_decided or view != self._view or self._proposal is not None:
@@ -416,7 +416,7 @@ class Pbft:
         if self._proposal is not None and not self._record.has_committed:
             self._want()
         if self._view == 0 and self._proposal is None and self._leader() == self._require_key().public_key:
-            self._effects.append(Lead(view=0, block_hash=None, peers=()))
+            self._effects.append(Propose(view=0, block_hash=None, peers=()))
         self._say_again()
 
     def _say_again(self) -> None:
@@ -459,7 +459,7 @@ class Pbft:
         self._say(message, message)
 
     def _say(self, message: Message, ballot: Ballot) -> None:
-        self._effects.append(Say(message=message))
+        self._effects.append(Broadcast(message=message))
         if self._ballots.is_news(ballot):
             self._keep(ballot)
 
@@ -474,7 +474,7 @@ class Pbft:
         signers = [prepare.signer for prepare in self._ballots.prepares(self._view, self._proposal)]
         peers = dict.fromkeys([self._source or self._leader(), *signers])
         peers.pop(self._require_key().public_key, None)
-        self._effects.append(Want(block_hash=self._proposal, peers=tuple(peers)))
+        self._effects.append(FetchBlock(block_hash=self._proposal, peers=tuple(peers)))
 
     # --- other heights -------------------------------------------------------------------------------
 
@@ -482,7 +482,7 @@ class Pbft:
         pause_ms = self._timeouts.repeat_ms // 2
         certificate = self._decided.answer(peer, message, self._committee, now_ms, pause_ms=pause_ms)
         if certificate is not None:
-            self._effects.append(Tell(peer=peer, message=certificate))
+            self._effects.append(Send(peer=peer, message=certificate))
 
     def _report_behind(self, proven: int, *, least: int) -> None:
         """Say so where the others are at least `least` heights ahead: one ahead may just have been faster."""
@@ -501,9 +501,9 @@ class Pbft:
         """The effects in order: everything signed is remembered before anything is sent."""
         self._plan(now_ms)
         effects, self._effects = self._effects, []
-        if self._record is not self._remembered and any(isinstance(effect, Say) for effect in effects):
+        if self._record is not self._remembered and any(isinstance(effect, Broadcast) for effect in effects):
             self._remembered = self._record
-            effects.insert(0, Remember(record=self._record))
+            effects.insert(0, PersistRecord(record=self._record))
         return effects
 
     def _plan(self, now_ms: int) -> None:

@@ -18,7 +18,7 @@ CERTIFICATES_KEPT = 16
 _PEERS_KEPT = 1_024
 
 
-class Ahead:
+class FutureMessages:
     """At most one message of each kind per validator and height, for `HEIGHTS_AHEAD` heights."""
 
     def __init__(self) -> None:
@@ -85,7 +85,7 @@ class Ahead:
             self._held.setdefault(spoken, {})[type(message), message.signer] = (peer, message)
 
 
-class Decided:
+class DecidedHeights:
     """The newest certificates, and whom they have been sent to lately."""
 
     def __init__(self) -> None:

@@ -20,11 +20,11 @@ from consensus.poca.eligibility import eligibility_for
 from consensus.poca.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.genesis import Genesis
 from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams
-from ledger.snapshot import Snapshot, Standing, get_snapshot
+from ledger.snapshot import SealerSnapshot, Snapshot, get_snapshot
 
 _MAX_TIMESTAMPS = 10_000  # how far back a producer under Eq. (9) looks for its timestamp
 
@@ -46,10 +46,10 @@ class PocaEngine:
         """
         self._rules.check_origin(header, sealers)
         if self._eligibility.searches_nonce:
-            self._check_seal(header, Standing(credit_upt=header.credit_upt, balance_uyuan=0))
+            self._check_seal(header, SealerSnapshot(credit_upt=header.credit_upt, balance_uyuan=0))
         check_producer_signature(header)
 
-    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`."""
         self._rules.check_place(header, parent)
         check_timestamp(header.timestamp_ms, _past_timestamps(parent, chain))
@@ -66,7 +66,7 @@ class PocaEngine:
         check_producer_signature(header)
         return Weighed(work=parent.work + block_work(n_diff), base_n_diff=base)
 
-    def is_better(self, candidate: Entry, head: Entry) -> bool:
+    def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """More work wins; work is independent of credit, else credit would cancel out (design section 3).
 
         A block hash lies below its producer's target, so comparing hashes would favour low credit: "lower-hash"
@@ -85,7 +85,7 @@ class PocaEngine:
 
     # --- building one ----------------------------------------------------------------------------
 
-    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
         snapshot = self._snapshot_of(parent)
         standing = snapshot.members.get(producer)
@@ -103,7 +103,9 @@ class PocaEngine:
         first_ms = max(earliest, parent.header.timestamp_ms + 1)
         return self._find_timestamp(producer, first_ms, now_ms, begin_ms, base, parent)
 
-    def _proposal(self, timestamp_ms: int, begin_ms: int, base: int, parent: Entry, standing: Standing) -> Proposal:
+    def _proposal(
+        self, timestamp_ms: int, begin_ms: int, base: int, parent: BlockNode, standing: SealerSnapshot
+    ) -> Proposal:
         n_diff = self._relieved(base, timestamp_ms - begin_ms)
         target = None
         if self._eligibility.searches_nonce:
@@ -117,7 +119,7 @@ class PocaEngine:
         )
 
     def _find_timestamp(
-        self, producer: bytes, first_ms: int, last_ms: int, begin_ms: int, base: int, parent: Entry
+        self, producer: bytes, first_ms: int, last_ms: int, begin_ms: int, base: int, parent: BlockNode
     ) -> Proposal | None:
         """Eq. (9): the timestamp is what is searched. Tries at most the last `_MAX_TIMESTAMPS` milliseconds."""
         standing = self._snapshot_of(parent).members[producer]
@@ -131,10 +133,10 @@ class PocaEngine:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _snapshot_of(self, parent: Entry) -> Snapshot:
+    def _snapshot_of(self, parent: BlockNode) -> Snapshot:
         return get_snapshot(parent.state)
 
-    def _check_seal(self, header: Header, standing: Standing) -> None:
+    def _check_seal(self, header: Header, standing: SealerSnapshot) -> None:
         target = self._eligibility.target(header.n_diff, standing.credit_upt, standing.balance_uyuan)
         value = self._eligibility.seal_value(
             header.root, header.nonce, header.parent, header.producer_address, header.timestamp_ms
@@ -142,7 +144,7 @@ class PocaEngine:
         if value > target:
             raise TargetMissed(actual=value, target=target)
 
-    def _next_base(self, parent: Entry, chain: Ancestry, snapshot: Snapshot) -> int:
+    def _next_base(self, parent: BlockNode, chain: Ancestry, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""
         params = self._params
         if not parent.height:
@@ -167,10 +169,10 @@ class PocaEngine:
             n_diff_max=params.n_diff_max,
         )
 
-    def _total_weight(self, members: dict[bytes, Standing]) -> int:
+    def _total_weight(self, members: dict[bytes, SealerSnapshot]) -> int:
         return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
 
-    def _begin_ms(self, producer: bytes, parent: Entry, chain: Ancestry) -> int:
+    def _begin_ms(self, producer: bytes, parent: BlockNode, chain: Ancestry) -> int:
         """From when on a producer may seal on `parent`: at once, unless it has its share of the blocks below.
 
         Then it waits for the others until relief would set in, and its relief and its solve time count from there, so
@@ -184,7 +186,7 @@ class PocaEngine:
                 begin_ms += params.relief_after * params.block_interval_ms
         return begin_ms
 
-    def _check_diversity(self, header: Header, begin_ms: int, parent: Entry) -> None:
+    def _check_diversity(self, header: Header, begin_ms: int, parent: BlockNode) -> None:
         if parent.header.timestamp_ms < begin_ms > header.timestamp_ms:
             params = self._params
             raise OverDiversityLimit(
@@ -221,6 +223,6 @@ def check_params(params: ChainParams) -> None:
         )
 
 
-def _past_timestamps(parent: Entry, chain: Ancestry) -> list[int]:
+def _past_timestamps(parent: BlockNode, chain: Ancestry) -> list[int]:
     newest_first = islice(chain.ancestors(parent), MEDIAN_SPAN)
     return [entry.header.timestamp_ms for entry in newest_first][::-1]

@@ -17,7 +17,7 @@ from gridmerit.amounts import parse_names
 from gridmerit.output import json_option, note, wants_json
 
 if TYPE_CHECKING:
-    from gridmerit.players.round_the_clock import Listeners, TakenOn
+    from gridmerit.players.round_the_clock import Acknowledged, Listeners
     from ledger.genesis import Genesis
     from ledger.signatures import SigningKey
     from node.api.client import Client
@@ -129,7 +129,7 @@ def _make_listeners(alive: Path | None) -> Listeners:
 
     as_json = wants_json()
 
-    def on_taken(taken: TakenOn) -> None:
+    def on_taken(taken: Acknowledged) -> None:
         line = f"{taken.chain} {taken.transaction_id} {taken.kind} of {taken.name}"
         click.echo(json.dumps(asdict(taken)) if as_json else line)
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from gridmerit.demo.attack import AttackOutcome, PaymentView
     from gridmerit.network.make import Network, NodeEntry
     from node.chain.node import ChainNode
-    from node.driver.chain_driver import Core
+    from node.driver.chain_driver import Steppable
     from simulation.attacks.registry import Attack
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -231,7 +231,7 @@ def start(ctx: click.Context, name: str, directory: Path, given: tuple[str, ...]
 
     policy = make_policy(load_attack(name), parse_pairs(given))
 
-    def wrap(node: ChainNode) -> Core:
+    def wrap(node: ChainNode) -> Steppable:
         if node.key is None:
             raise click.UsageError(f"{directory} is an observer's: without a key there is nothing to attack with")
         return policy(node, Random(seed))

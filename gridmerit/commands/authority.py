@@ -214,11 +214,11 @@ def countersign(
 
 def check_root(found: TradesInfo) -> bytes:
     """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
-    from market.trading.matching_weight import Parameters
+    from market.trading.matching_weight import WeightInputs
     from market.trading.trades import Match, Party, TradeRecord, compute_result_root
 
     def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
-        parameters = Parameters(**asdict(contributions))
+        parameters = WeightInputs(**asdict(contributions))
         return Party(party.order_id, party.node_type, party.credit_upt, party.position, parameters)
 
     def read(trade: TradeInfo) -> TradeRecord:

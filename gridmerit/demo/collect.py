@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
-from gridmerit.demo.day import KINDS, ChainRecord, DayRecord, HourRecord, Message, PeerRecord, ProofRecord
+from gridmerit.demo.day import KINDS, ChainRecord, DayRecord, HourRecord, Message, NodeRecord, ProofRecord
 from gridmerit.demo.stage_times import Sighting, compute_timeline
 from gridmerit.players.agents import Participant, Sent, get_problems
 from ledger.codec import Value, decode, expect_array
@@ -100,7 +100,7 @@ async def collect_day(
         ),
         assets={name: await first["credit"].assets(name) for name in players},
         peers=tuple(
-            PeerRecord(name=name, chains={kind: statuses[kind][name] for kind in KINDS}) for name in statuses["trading"]
+            NodeRecord(name=name, chains={kind: statuses[kind][name] for kind in KINDS}) for name in statuses["trading"]
         ),
         sent=len(sent),
         lost=tuple(entry.transaction_id for entry in sent if entry.transaction_id not in codes),

@@ -38,7 +38,7 @@ KINDS: tuple[Kind, ...] = ("trading", "scheduling", "credit")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PeerRecord:
+class NodeRecord:
     """What one peer reported at the end, by chain."""
 
     name: str
@@ -128,7 +128,7 @@ class DayRecord:
     hours: tuple[HourRecord, ...]
     timeline: Mapping[int, HourTimes] = field(default_factory=dict)
     assets: Mapping[str, AssetsInfo]
-    peers: tuple[PeerRecord, ...]
+    peers: tuple[NodeRecord, ...]
     sent: int
     lost: tuple[str, ...]  # transactions that were sent and are not on their chain
     refused: tuple[str, ...]  # transactions on a chain that had no effect

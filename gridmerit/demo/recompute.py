@@ -70,7 +70,7 @@ def _score(consumption_wh: int, output_wh: int, agreed_wh: int, factor_ppm: int)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Replay:
+class Recomputation:
     """What one chain's members knew of credit (micro-points, by name)."""
 
     in_force: tuple[Mapping[str, int], ...]  # the sealers' snapshot that each block from height 1 on was sealed under
@@ -78,7 +78,7 @@ class Replay:
     posted: Mapping[int, Mapping[str, int]]  # by period: what LH1 told the other chains
 
 
-def replay(record: DayRecord, kind: Kind) -> Replay:
+def replay(record: DayRecord, kind: Kind) -> Recomputation:
     """Take in a chain's messages, block by block.
 
     The first block of a period takes the snapshot before its messages count, and it is in force from the next block.
@@ -112,7 +112,7 @@ def replay(record: DayRecord, kind: Kind) -> Replay:
                     for name, credit_upt in read_snapshot(message, names).items():
                         accounts[name] = accounts[name]._replace(credit_upt=credit_upt)
     final = {name: account.credit_upt for name, account in accounts.items()}
-    return Replay(in_force=tuple(in_force), final=final, posted=posted)
+    return Recomputation(in_force=tuple(in_force), final=final, posted=posted)
 
 
 def read_snapshot(message: Message, names: Mapping[str, str]) -> dict[str, int]:

@@ -29,13 +29,13 @@ from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from node.api.client import Client
 from node.chain.node import ChainNode
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.config import ListenAddress, NodeConfig, PeerConfig, load_chains, load_config
 from node.credentials.certificates import WARNING_DAYS, name_of_key
 from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import PeerTls, make_client_context
 from node.driver.outages import make_outage
-from node.driver.signing_file import GuardFile
+from node.driver.signing_file import SigningFile
 from node.errors import (
     UnknownAccount,
 )
@@ -237,7 +237,7 @@ def _is_locked(config: NodeConfig, genesis: Genesis) -> bool:
     if not directory.is_dir():
         return False
     try:
-        with GuardFile(directory, genesis.chain_id):
+        with SigningFile(directory, genesis.chain_id):
             return False
     except StoreLocked:
         return True
@@ -261,7 +261,7 @@ def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:
 
 
 def _check_chain(
-    config: NodeConfig, genesis: Genesis, key: SigningKey | None, anchor: Anchor | None
+    config: NodeConfig, genesis: Genesis, key: SigningKey | None, anchor: TrustedBlock | None
 ) -> tuple[Finding, _Membership | None]:
     """Open guard and store as a node does: that checks the head's state root and what this key has signed.
 
@@ -273,9 +273,9 @@ def _check_chain(
     if not (directory / "ledger").is_dir():
         return Finding(what, "ok", f"{directory} is made at the first start"), None
     try:
-        with GuardFile(directory, genesis.chain_id) as guard, closing(LevelStore(directory / "ledger")) as store:
+        with SigningFile(directory, genesis.chain_id) as guard, closing(LevelStore(directory / "ledger")) as store:
             record = guard.load(ledger_exists=True)
-            node = ChainNode(genesis, store, key=key, guard=record, anchor=anchor)
+            node = ChainNode(genesis, store, key=key, signing_record=record, anchor=anchor)
             head, member = node.chain.head, None
             assert head.state.root == head.header.state_root, "opening a chain checks the state root"
             if key is not None:

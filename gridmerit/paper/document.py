@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from gridmerit.paper.claims import compute_delays, make_choices, make_claims, make_comparison, project_messages
-from gridmerit.paper.layout import Part, Report, Table
+from gridmerit.paper.layout import PaperReport, Part, Table
 from gridmerit.paper.packaged_set import make_paper_set
 from gridmerit.paper.results import explain, make_figure_3, make_figure_4, make_table_2
 
@@ -13,15 +13,15 @@ if TYPE_CHECKING:
     from simulation.paper.credit import CreditCurve, ReproducedTest
     from simulation.paper.day import MarketDay
     from simulation.paper.matching import MatchedDay
-    from simulation.paper.reproduce import Check, Comparison, Reproduction
+    from simulation.paper.reproduce import Comparison, Reproduction, ResultCheck
     from simulation.paper.sealing import Race
 
 _PPM = 1_000_000
 
 
-def make_report(result: Reproduction) -> Report:
+def make_report(result: Reproduction) -> PaperReport:
     """The whole report; the same result always gives the same words."""
-    return Report(
+    return PaperReport(
         title="The paper's results, computed anew",
         introduction=(
             "Y. Zhang, Distributed Energy Intelligent Transaction Model and Credit Risk Management Based on Energy "
@@ -41,7 +41,7 @@ def make_report(result: Reproduction) -> Report:
     )
 
 
-def _make_checks(checks: tuple[Check, ...]) -> Part:
+def _make_checks(checks: tuple[ResultCheck, ...]) -> Part:
     rows = tuple((check.name, "ok" if check.passed else "FAILED", check.detail) for check in checks)
     return Part(title="Checks", blocks=(Table(heads=("check", "", "detail"), rows=rows, left=(0, 1, 2)),))
 

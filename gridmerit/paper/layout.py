@@ -51,7 +51,7 @@ class Part:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class PaperReport:
     """The whole of it: what it is, and its parts in the order they are read."""
 
     title: str
@@ -59,7 +59,7 @@ class Report:
     parts: tuple[Part, ...]
 
 
-def render_markdown(report: Report, *, has_plots: bool) -> str:
+def render_markdown(report: PaperReport, *, has_plots: bool) -> str:
     """The report as a Markdown file; without its images where they could not be drawn."""
     blocks = [f"# {report.title}", report.introduction]
     for part in report.parts:
@@ -68,7 +68,7 @@ def render_markdown(report: Report, *, has_plots: bool) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
-def render_text(report: Report) -> str:
+def render_text(report: PaperReport) -> str:
     """The report for a terminal."""
     parts = [fill(report.introduction, _TEXT_WIDTH)]
     for part in report.parts:

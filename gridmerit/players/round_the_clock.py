@@ -42,7 +42,7 @@ _AGAIN_S = 0.5
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class TakenOn:
+class Acknowledged:
     """A transaction that a node has acknowledged."""
 
     name: str
@@ -52,7 +52,7 @@ class TakenOn:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Post:
+class Assignment:
     """A member whose key is here, what it does with it, and the names of the nodes it would rather talk to."""
 
     member: GenesisMember
@@ -65,14 +65,14 @@ class Post:
 class Listeners:
     """Who hears of acknowledged transactions, of progress in words, and every few seconds that a node answers."""
 
-    on_taken: Callable[[TakenOn], None]
+    on_taken: Callable[[Acknowledged], None]
     on_progress: Callable[[str], None]
     on_alive: Callable[[], None]
 
 
 def find_posts(
     genesis: Genesis, keys: Sequence[SigningKey], duties: Sequence[str], prefers: Mapping[str, tuple[str, ...]]
-) -> list[Post]:
+) -> list[Assignment]:
     """What each key is good for, by its member's role; keys of nobody, and of who has no such duty, are left out."""
     members = {member.key: member for member in genesis.members}
     posts = []
@@ -82,7 +82,7 @@ def find_posts(
             continue
         duty = _DUTY_OF_ROLE.get(member.role, ORDERS)
         if duty in duties:
-            posts.append(Post(member=member, key=key, duty=duty, prefers=prefers.get(member.name, ())))
+            posts.append(Assignment(member=member, key=key, duty=duty, prefers=prefers.get(member.name, ())))
     return posts
 
 
@@ -90,7 +90,7 @@ class QueuedSender(Sender):
     """A sender that several rounds share: one at a time, and each acknowledgement is told at once."""
 
     def __init__(
-        self, post: Post, chain: str, clients: Sequence[Client], chain_id: bytes, listeners: Listeners
+        self, post: Assignment, chain: str, clients: Sequence[Client], chain_id: bytes, listeners: Listeners
     ) -> None:
         super().__init__(post.key, clients, chain_id)
         self._name = post.member.name
@@ -103,7 +103,9 @@ class QueuedSender(Sender):
             transaction = await self._send_once_allowed(kind, payload, until_ms)
         if transaction is not None:
             identity = transaction.id.hex()
-            self._listeners.on_taken(TakenOn(name=self._name, chain=self._chain, kind=kind, transaction_id=identity))
+            self._listeners.on_taken(
+                Acknowledged(name=self._name, chain=self._chain, kind=kind, transaction_id=identity)
+            )
         return transaction
 
     async def _send_once_allowed(self, kind: str, payload: tuple[object, ...], until_ms: int) -> Transaction | None:
@@ -178,7 +180,7 @@ class Rounds:
         self,
         genesis: Genesis,
         profile: Profile,
-        posts: Sequence[Post],
+        posts: Sequence[Assignment],
         clients: Mapping[str, Mapping[str, Client]],
         *,
         seed: int,
@@ -277,7 +279,7 @@ class Rounds:
             seed=self._seed * 1_000_000_007 + period,
         )
 
-    def _make_participant(self, post: Post, day: Day) -> Participant:
+    def _make_participant(self, post: Assignment, day: Day) -> Participant:
         sender = self._senders[post.member.name]
         if post.duty == PLANS:
             return Dispatcher(name=post.member.name, day=day, sender=sender)
@@ -285,7 +287,7 @@ class Rounds:
         name = post.member.name if post.duty == ORDERS else post.member.owner
         return kind(name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender)
 
-    def _make_sender(self, post: Post, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
+    def _make_sender(self, post: Assignment, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
         genesis = self._genesis if post.duty == ORDERS else self._scheduling
         own = clients[genesis.params.name]
         names = sorted(own, key=lambda name: post.prefers.index(name) if name in post.prefers else len(post.prefers))

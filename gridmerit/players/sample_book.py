@@ -18,7 +18,7 @@ from ledger.params import MarketParams
 from market.orders import Order, Side
 from market.profile import Profile
 from market.trading.clearing_rules import ClearingContext, RuleOutcome, compare_rules
-from market.trading.matching_weight import Candidate, compute_merits
+from market.trading.matching_weight import WeightedOrder, compute_merits
 from market.trading.order_list import parse_orders
 from market.trading.ties import make_lottery
 from node.queries.answers import BookInfo, OrderInfo
@@ -32,7 +32,7 @@ class SampleBook:
     """Orders to clear, who placed them, and the market parameters by which it is done."""
 
     source: str  # in words
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[WeightedOrder, ...]
     names: Mapping[Address, str]
     market: MarketParams
     lottery: bytes = make_lottery(bytes(HASH_SIZE), 0)  # of which chain and period; a sample is of none
@@ -54,7 +54,7 @@ def read_order_file(path: Path, market: MarketParams) -> SampleBook:
 def plan_sample_book(profile: Profile, hour: int, seed: int, market: MarketParams) -> SampleBook:
     """What the demo's agents order for an hour (0 is the profile's first), everybody with the initial credit."""
     names: dict[Address, str] = {}
-    candidates: list[Candidate] = []
+    candidates: list[WeightedOrder] = []
     for number, player in enumerate(profile.players):
         owner = number.to_bytes(ADDRESS_SIZE, "big")
         for planned in plan_orders(profile, player.name, seed, market, hour + 1):
@@ -64,7 +64,7 @@ def plan_sample_book(profile: Profile, hour: int, seed: int, market: MarketParam
             order = Order(place, owner, planned.side, planned.price_uyuan_per_kwh, planned.volume_wh, place)
             names[owner] = player.name
             candidates.append(
-                Candidate(
+                WeightedOrder(
                     order=order,
                     credit_upt=market.initial_credit_upt,
                     capacity_wh=compute_capacity_wh(profile, player.name),
@@ -90,9 +90,9 @@ def convert_book(book: BookInfo, genesis: Genesis) -> SampleBook:
     )
 
 
-def _convert_order(side: Side, row: OrderInfo) -> Candidate:
+def _convert_order(side: Side, row: OrderInfo) -> WeightedOrder:
     owner = parse_address(row.owner)
-    return Candidate(
+    return WeightedOrder(
         order=Order(row.order_id, owner, side, row.price_uyuan_per_kwh, row.volume_wh, row.order_id),
         credit_upt=row.credit_upt,
         capacity_wh=row.capacity_wh,

@@ -27,7 +27,7 @@ from ledger.contract import (
 )
 from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
-from ledger.inbox import Delivery, Routes
+from ledger.inbox import InboundMessage, Routes
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.state import State
@@ -104,7 +104,7 @@ def credit_routes() -> Routes:
 # --- messages to LH1 -----------------------------------------------------------------------------
 
 
-def receive_delivered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_delivered(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`delivered`, rows of `Delivered` by rising index: score both sides of every trade, and issue coins for it.
 
     Raises `WrongShape`, `TooLarge`, `UnknownMember` or `AlreadyRecorded`.
@@ -124,7 +124,7 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: Delivery) ->
     _record_digest(view, delivery, _digest_rows(delivery))
 
 
-def receive_redelivered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_redelivered(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`redelivered`, rows (period, fields of `Delivered`, consumption and output before): scores that have changed.
 
     It may come before the `delivered` that it corrects. The coins issued for the first score stay as they are, and with
@@ -159,7 +159,7 @@ def _assess(trade: Delivered, factor_ppm: int) -> tuple[int, int]:
     )
 
 
-def receive_offence(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_offence(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`offence (slot digest, culprit, cost)`: what a chain has evidence of costs credit, once per chain and slot.
 
     Raises `WrongShape`, `TooLarge`, `UnknownMember` or `AlreadyRecorded`.
@@ -179,7 +179,7 @@ def receive_offence(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     _record_digest(view, delivery, _digest_rows(delivery))
 
 
-def receive_block_digest(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_block_digest(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`power` or `actual`, one row (root, contracts, energy): the digest of a block of DU1 (step 4 of text 000, §3).
 
     Raises `WrongShape` or `TooLarge`.
@@ -200,7 +200,7 @@ def _add_score(
     view.emit("credit", period, member, score_upt, account.credit_upt)
 
 
-def _only_row(delivery: Delivery) -> Value:
+def _only_row(delivery: InboundMessage) -> Value:
     if len(delivery.rows) != 1 or delivery.parts != 1:
         raise WrongShape(what=delivery.kind, detail="expected one row")
     return delivery.rows[0]
@@ -227,7 +227,7 @@ def post_snapshot(view: Overlay, block: BlockContext) -> None:
         view.emit("credit-snapshot", block.period, len(rows))
 
 
-def receive_credit(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_credit(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`credit`, rows (member, credit): make LH1's credit this chain's, to count from its next period on.
 
     A snapshot older than one that was applied changes nothing. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
@@ -270,7 +270,7 @@ def get_digest(state: State, source: str, kind: str, number: int) -> Digest | No
     return None if value is None else Digest._make(cast(tuple[bytes, int, bytes], value))
 
 
-def _record_digest(view: Overlay, delivery: Delivery, digest: bytes) -> None:
+def _record_digest(view: Overlay, delivery: InboundMessage, digest: bytes) -> None:
     """Keep the digest of a message's first part, and of the latest `RETAINED_DIGESTS` numbers of its kind."""
     if delivery.part:
         return
@@ -284,7 +284,7 @@ def _record_digest(view: Overlay, delivery: Delivery, digest: bytes) -> None:
     view.emit("digest", source, kind, number, digest)
 
 
-def _digest_rows(delivery: Delivery) -> bytes:
+def _digest_rows(delivery: InboundMessage) -> bytes:
     return tagged_hash(_ROWS_TAG, encode(delivery.rows))
 
 

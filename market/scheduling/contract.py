@@ -35,7 +35,7 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.hashing import Address, show_address
-from ledger.inbox import Delivery, Routes
+from ledger.inbox import InboundMessage, Routes
 from ledger.outbox import RETAINED, ROWS_PER_PART, post
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
@@ -323,7 +323,7 @@ def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[R
 # --- what JY1 reports ----------------------------------------------------------------------------
 
 
-def receive_result(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`result` of JY1: collect a period's trade list, and give the verdict when it is complete.
 
     Raises `RelayTooLate`, `UnexpectedRelay` or the `Malformed` family; the last two only where JY1's members certified

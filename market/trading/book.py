@@ -20,7 +20,7 @@ from market.errors import (
     UnknownOrder,
 )
 from market.orders import Order, Side
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from market.trading.reserves import compute_bid_reserve, hold_reserve, release_reserve
 
 _BOOK = b"market/book/"
@@ -118,19 +118,19 @@ def get_orders(view: Overlay, period: int) -> list[Order]:
     return [order for order in found if order is not None]
 
 
-def get_candidates(view: Overlay, period: int) -> list[Candidate]:
+def get_candidates(view: Overlay, period: int) -> list[WeightedOrder]:
     """The live orders by id, each with its owner as registered and with the credit this has in this very state.
 
     That is the live credit and not the snapshot's: the snapshot knows sealing members only.
     """
     owners: dict[Address, tuple[int, int, int, str, int]] = {}
-    found: list[Candidate] = []
+    found: list[WeightedOrder] = []
     for order in get_orders(view, period):
         if order.owner not in owners:
             member, credit_upt = require_member(view, order.owner), get_account(view, order.owner).credit_upt
             merits = member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
             owners[order.owner] = (credit_upt, *merits)
-        found.append(Candidate(order, *owners[order.owner]))
+        found.append(WeightedOrder(order, *owners[order.owner]))
     return found
 
 

@@ -18,7 +18,7 @@ TABLE_1 = MatchingWeights()
 _HALF_PPM = PPM // 2
 
 
-class Candidate(NamedTuple):
+class WeightedOrder(NamedTuple):
     """A TradeIntention on the book, its sender's credit, and what its sender is registered with."""
 
     order: Order
@@ -29,7 +29,7 @@ class Candidate(NamedTuple):
     stability_ppm: int
 
 
-class Parameters(NamedTuple):
+class WeightInputs(NamedTuple):
     """A candidate's seven parameters, or what each adds to its weight; 0 … 1 000 000 ppm, in Table 1's order."""
 
     capacity_ppm: int
@@ -45,13 +45,13 @@ class Breakdown(NamedTuple):
     """A weight, and what each parameter adds to it."""
 
     total_ppm: int
-    contributions: Parameters
+    contributions: WeightInputs
 
 
 class Ranked(NamedTuple):
     """A candidate with its weight."""
 
-    candidate: Candidate
+    candidate: WeightedOrder
     weight: Breakdown
 
 
@@ -67,7 +67,7 @@ class Scale(NamedTuple):
     wanted_at_wh: Mapping[str, int]  # by those at one position
 
 
-def measure(candidates: Sequence[Candidate], counterparts: Iterable[Candidate]) -> Scale:
+def measure(candidates: Sequence[WeightedOrder], counterparts: Iterable[WeightedOrder]) -> Scale:
     """The scale for candidates of one side, at least one, as seen from the other.
 
     The counterparts are that one node that looks for a partner, or the whole other side of a closed book.
@@ -93,7 +93,7 @@ def measure(candidates: Sequence[Candidate], counterparts: Iterable[Candidate]) 
     )
 
 
-def normalise(candidate: Candidate, scale: Scale) -> Parameters:
+def normalise(candidate: WeightedOrder, scale: Scale) -> WeightInputs:
     """The seven parameters of text 000, §4.2, each 0 (worst) … 1 000 000 (best), rounded half up:
 
     - generation capacity c and power volume s: the ratio to the largest among the candidates; 0 where that is 0
@@ -111,7 +111,7 @@ def normalise(candidate: Candidate, scale: Scale) -> Parameters:
     gap = order.price_uyuan_per_kwh - scale.low_price
     better_by = gap if scale.side == Side.BID else scale.high_price - order.price_uyuan_per_kwh
     spread = scale.high_price - scale.low_price
-    return Parameters(
+    return WeightInputs(
         capacity_ppm=_share(candidate.capacity_wh, scale.max_capacity_wh),
         credit_ppm=_share(candidate.credit_upt, FULL_CREDIT_UPT),
         renewable_ppm=candidate.renewable_ppm,
@@ -122,7 +122,7 @@ def normalise(candidate: Candidate, scale: Scale) -> Parameters:
     )
 
 
-def compute_weight(candidate: Candidate, scale: Scale, weights: MatchingWeights = TABLE_1) -> Breakdown:
+def compute_weight(candidate: WeightedOrder, scale: Scale, weights: MatchingWeights = TABLE_1) -> Breakdown:
     """The weight w of step 4 in text 000, §4.2: the sum of the parameters, each times its basic weight, in ppm.
 
     Each product is rounded half up, so that the contributions add up to the weight exactly. With Table 1, a weight is
@@ -132,7 +132,7 @@ def compute_weight(candidate: Candidate, scale: Scale, weights: MatchingWeights 
 
 
 def rank(
-    candidates: Sequence[Candidate], counterparts: Iterable[Candidate], weights: MatchingWeights = TABLE_1
+    candidates: Sequence[WeightedOrder], counterparts: Iterable[WeightedOrder], weights: MatchingWeights = TABLE_1
 ) -> list[Ranked]:
     """The candidates of one side in descending weight (step 4 of text 000, §4.2); the first is the highest.
 
@@ -146,9 +146,9 @@ def rank(
     return ranked
 
 
-def weigh_book(book: Iterable[Candidate], weights: MatchingWeights = TABLE_1) -> dict[int, Breakdown]:
+def weigh_book(book: Iterable[WeightedOrder], weights: MatchingWeights = TABLE_1) -> dict[int, Breakdown]:
     """The weight of every order of a closed book by its id, each side measured against the whole other one."""
-    sides: dict[int, list[Candidate]] = {Side.BID: [], Side.OFFER: []}
+    sides: dict[int, list[WeightedOrder]] = {Side.BID: [], Side.OFFER: []}
     for candidate in book:
         sides[candidate.order.side].append(candidate)
     found: dict[int, Breakdown] = {}
@@ -159,12 +159,12 @@ def weigh_book(book: Iterable[Candidate], weights: MatchingWeights = TABLE_1) ->
     return found
 
 
-def compute_merits(book: Iterable[Candidate], weights: MatchingWeights = TABLE_1) -> dict[int, int]:
+def compute_merits(book: Iterable[WeightedOrder], weights: MatchingWeights = TABLE_1) -> dict[int, int]:
     """The weights of `weigh_book` (ppm) alone, as a clearing rule takes them."""
     return {order_id: weight.total_ppm for order_id, weight in weigh_book(book, weights).items()}
 
 
-def _weigh_all(candidates: Iterable[Candidate], scale: Scale, weights: MatchingWeights) -> list[Breakdown]:
+def _weigh_all(candidates: Iterable[WeightedOrder], scale: Scale, weights: MatchingWeights) -> list[Breakdown]:
     """`divide_half_up` by a million is written out, as it is in `_share`: a ranking spends most of its time here."""
     basic = (
         weights.capacity_ppm,
@@ -178,7 +178,7 @@ def _weigh_all(candidates: Iterable[Candidate], scale: Scale, weights: MatchingW
     found = []
     for candidate in candidates:
         products = map(mul, normalise(candidate, scale), basic)
-        contributions = Parameters._make([(product + _HALF_PPM) // PPM for product in products])
+        contributions = WeightInputs._make([(product + _HALF_PPM) // PPM for product in products])
         found.append(Breakdown(sum(contributions), contributions))
     return found
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import cast
 
 from ledger.codec import Value
-from ledger.inbox import Delivery
+from ledger.inbox import InboundMessage
 from ledger.overlay import Overlay
 
 _PART = b"market/part/"
 _PARTS = b"market/parts/"
 
 
-def add_part(view: Overlay, delivery: Delivery) -> list[Value] | None:
+def add_part(view: Overlay, delivery: InboundMessage) -> list[Value] | None:
     """All rows of a message, part by part, once this is the last to come; until then None, and the part is kept."""
     kind, number = delivery.kind, delivery.number
     if not delivery.is_complete:

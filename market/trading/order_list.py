@@ -19,7 +19,7 @@ from market.errors import (
 )
 from market.orders import Order, Side
 from market.trading.contract import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 
 COLUMNS = ("owner", "side", "price_yuan_per_kwh", "volume_kwh")
 OPTIONAL_COLUMNS = ("credit_points", "capacity_kwh", "renewable_share", "position", "stability_share")
@@ -34,7 +34,7 @@ _MAX_NAME = 64
 class OrderList:
     """Orders in the order of the lines, which is that of placing, and who stands behind the made-up addresses."""
 
-    candidates: tuple[Candidate, ...]
+    candidates: tuple[WeightedOrder, ...]
     names: Mapping[Address, str]
 
 
@@ -49,7 +49,7 @@ def parse_orders(text: str, *, source: str, initial_credit_upt: int) -> OrderLis
     _check_heads(heads, source, line)
     names: dict[str, Address] = {}
     looks: dict[str, str] = {}
-    candidates: list[Candidate] = []
+    candidates: list[WeightedOrder] = []
     for line, row in rows:
         if len(row) != len(heads):
             raise BadOrders(file=source, line=line, what="line", have=f"{len(row)} cells", want=f"{len(heads)}")
@@ -68,13 +68,13 @@ def parse_orders(text: str, *, source: str, initial_credit_upt: int) -> OrderLis
     )
 
 
-def _make_candidate(number: int, owner: Address, cells: _Cells, initial_credit_upt: int) -> Candidate:
+def _make_candidate(number: int, owner: Address, cells: _Cells, initial_credit_upt: int) -> WeightedOrder:
     side = _SIDES.get(cells.get("side"))
     if side is None:
         raise cells.refuse("side", "bid or offer")
     price = cells.read_decimal("price_yuan_per_kwh", 6, low=1, high=MAX_PRICE_UYUAN_PER_KWH)
     volume_wh = cells.read_decimal("volume_kwh", 3, low=1, high=MAX_ENERGY_WH)
-    return Candidate(
+    return WeightedOrder(
         order=Order(number, owner, side, price, volume_wh, number),
         credit_upt=cells.read_decimal("credit_points", 6, high=FULL_CREDIT_UPT, default=initial_credit_upt),
         capacity_wh=cells.read_decimal("capacity_kwh", 3, high=MAX_ENERGY_WH, default=0),

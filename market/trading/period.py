@@ -27,7 +27,7 @@ from ledger.contract import (
 from ledger.errors import (
     WrongShape,
 )
-from ledger.inbox import Delivery
+from ledger.inbox import InboundMessage
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
 from ledger.results import Result, drop_result, put_result
@@ -300,7 +300,7 @@ def _lacks_audit(view: Overlay, block: BlockContext, period: int, gate: Gate) ->
 # --- the verdict ---------------------------------------------------------------------------------
 
 
-def receive_verdict(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`verdict`, rows (trade index, accepted_wh, line): trades that the grid cannot carry whole; the others stand.
 
     Complete, it makes the period's trades binding at the volumes accepted, and buyers have less to keep aside. It
@@ -360,7 +360,7 @@ def _check_curtailments(period: int, trades: Sequence[TradeRecord], curtailments
 # --- settlement ----------------------------------------------------------------------------------
 
 
-def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`metered`, rows (owner, consumed_wh, produced_wh), one per meter: settle the period once all parts are there.
 
     Raises `WrongShape`, `UnknownMember`, `DuplicateReading`, `RelayTooLate`, or `UnexpectedRelay` before the end of
@@ -387,7 +387,7 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: Delivery) -> N
     _settle(view, block, period, get_gate(view, period))
 
 
-def receive_corrected(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`corrected`, rows (period, owner, consumed_wh, produced_wh, revision): readings that came late or have changed.
 
     What is settled is settled anew with the next period's first block; what is not yet takes the reading as it is. Of a

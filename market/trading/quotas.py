@@ -21,7 +21,7 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.hashing import Address
-from ledger.inbox import Delivery
+from ledger.inbox import InboundMessage
 from ledger.overlay import Overlay
 from market.errors import (
     NoQuota,
@@ -69,7 +69,7 @@ class _Header(NamedTuple):
 # --- from the scheduling chain -------------------------------------------------------------------
 
 
-def receive_quota(view: Overlay, block: BlockContext, delivery: Delivery) -> None:
+def receive_quota(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
     """`quota`, rows (line, demand_wh, supply_wh, wheeling price in µ¥ per kWh): what a period may trade on every line.
 
     It counts once all of its parts are there. Raises `WrongShape`, `TooLarge`, `RelayTooLate` or `UnexpectedRelay`.

@@ -18,7 +18,7 @@ from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from market.credit.score import PPM
-from market.trading.matching_weight import Parameters
+from market.trading.matching_weight import WeightInputs
 
 _TRADES = b"market/trades/"
 _CURTAILMENTS = b"market/curtailed/"
@@ -32,7 +32,7 @@ class Party(NamedTuple):
     node_type: str  # t: the member's role
     credit_upt: int  # q
     position: str  # l
-    contributions: Parameters  # what each parameter of Table 1 added to the weight, in the whole book
+    contributions: WeightInputs  # what each parameter of Table 1 added to the weight, in the whole book
 
     @property
     def weight_ppm(self) -> int:
@@ -183,9 +183,9 @@ def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
     return TradeRecord(period, index, buyer, seller, price, volume_wh, Match.from_value(match[0]) if match else None)
 
 
-def _parse_parameters(value: Value) -> Parameters:
-    fields = expect_array(value, len(Parameters._fields), "parameters of a weight")
-    return Parameters._make(expect_int(field, "parameter of a weight", high=PPM) for field in fields)
+def _parse_parameters(value: Value) -> WeightInputs:
+    fields = expect_array(value, len(WeightInputs._fields), "parameters of a weight")
+    return WeightInputs._make(expect_int(field, "parameter of a weight", high=PPM) for field in fields)
 
 
 def _trades_key(period: int) -> bytes:

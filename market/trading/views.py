@@ -18,7 +18,7 @@ from market.trading import period_settlement as delivery
 from market.trading.book import get_orders
 from market.trading.clearing import best_prices
 from market.trading.gates import Gate
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from market.trading.period_index import get_live_periods
 from market.trading.period_settlement import PeriodSettlement
 from market.trading.quotas import Quota
@@ -31,7 +31,7 @@ def get_book(state: State, period: int) -> list[Order]:
     return get_orders(Overlay(state), period)
 
 
-def get_candidates(state: State, period: int) -> list[Candidate]:
+def get_candidates(state: State, period: int) -> list[WeightedOrder]:
     """The live orders by id, each with what its sender states and the sender's credit as it is now."""
     return book.get_candidates(Overlay(state), period)
 

@@ -14,7 +14,7 @@ from typing import TypeAlias
 
 from ledger import journal
 from ledger.accounts import get_account
-from ledger.chain import WINDOW, Chain, Changes, Entry
+from ledger.chain import WINDOW, BlockNode, Chain, Changes
 from ledger.errors import (
     AlreadyKnown,
     CredentialExpired,
@@ -32,7 +32,7 @@ from ledger.mempool import Mempool
 from ledger.overlay import Event, Overlay
 from ledger.store import KeyValue
 from ledger.transaction import Transaction
-from node.chain.admission import Admission
+from node.chain.admission import MempoolAdmission
 from node.chain.events import Action, Persist, Publish
 from node.errors import (
     Superseded,
@@ -66,7 +66,7 @@ class News:
 class Acknowledgements:
     """The acknowledged transactions of one chain, and its pool as the head moves. Raises `StoreCorrupt`."""
 
-    def __init__(self, chain: Chain, store: KeyValue, pool: Mempool, admission: Admission) -> None:
+    def __init__(self, chain: Chain, store: KeyValue, pool: Mempool, admission: MempoolAdmission) -> None:
         self._chain = chain
         self._store = store
         self._pool = pool
@@ -121,7 +121,7 @@ class Acknowledgements:
             self._drop_ending(transaction.id, news)
         return news.changes
 
-    def on_head(self, removed: Sequence[Entry], added: Sequence[Entry]) -> News:
+    def on_head(self, removed: Sequence[BlockNode], added: Sequence[BlockNode]) -> News:
         """Bring the pool up to the head: what a reorg took off comes back, what the blocks put on holds leaves."""
         self._admission.on_head()
         news = News()
@@ -155,7 +155,7 @@ class Acknowledgements:
 
     def _take_back_removed(
         self,
-        removed: Sequence[Entry],
+        removed: Sequence[BlockNode],
         placed: set[bytes],
         in_place: InPlace,
         news: News,
@@ -247,7 +247,7 @@ class Acknowledgements:
 
     # --- forgetting ------------------------------------------------------------------------------
 
-    def _forget_buried(self, added: Sequence[Entry], news: News) -> None:
+    def _forget_buried(self, added: Sequence[BlockNode], news: News) -> None:
         for entry in added if self._open else ():
             buried_hash = self._chain.hash_at(entry.height - BURIED_DEPTH)
             buried = self._chain.get_block(buried_hash) if buried_hash else None
@@ -301,6 +301,6 @@ def _superseded(height: int, by: bytes | None) -> Ending:
     return Ending(code=Superseded.__name__, height=height, by=by)
 
 
-def _get_body(entry: Entry) -> Sequence[Transaction]:
+def _get_body(entry: BlockNode) -> Sequence[Transaction]:
     assert entry.block is not None, "what moves has its body"
     return entry.block.transactions

@@ -5,7 +5,7 @@ from __future__ import annotations
 from contextlib import suppress
 
 from ledger.accounts import get_account, put_account
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.contract import (
     BlockContext,
     Contracts,
@@ -27,7 +27,7 @@ from ledger.transaction import Transaction
 _MAX_TRIED = 512  # pending transactions up to which a client's one is tried out on top of them
 
 
-class Admission:
+class MempoolAdmission:
     """Checks a transaction and puts it into the pool; a client's one is tried out first, so that it learns early."""
 
     def __init__(self, params: ChainParams, chain_id: bytes, contracts: Contracts, pool: Mempool) -> None:
@@ -47,17 +47,17 @@ class Admission:
         """What was tried out stood on a state that is no longer the head's."""
         self._preview = None
 
-    def admit(self, transaction: Transaction, head: Entry) -> None:
+    def admit(self, transaction: Transaction, head: BlockNode) -> None:
         """Take in a transaction. Raises the `Malformed`, `VerificationFailed` or `Rejected` family."""
         self._check(transaction, head)
         self._add(transaction, head)
 
-    def readmit(self, transaction: Transaction, head: Entry) -> None:
+    def readmit(self, transaction: Transaction, head: BlockNode) -> None:
         """Take back one that was acknowledged, or stood in a block that a reorg took off, however full the pool is."""
         self._check(transaction, head)
         self._add(transaction, head, limited=False)
 
-    def submit(self, transaction: Transaction, head: Entry, context: BlockContext) -> None:
+    def submit(self, transaction: Transaction, head: BlockNode, context: BlockContext) -> None:
         """Take in a client's transaction once it has been tried on top of what is pending; raises as `admit` does.
 
         One that must wait for an earlier sequence, or comes while very many are pending, is not tried: its receipt
@@ -85,7 +85,7 @@ class Admission:
             put_account(view, transaction.sender, changed._replace(sequence=account.sequence + 1))
         view.commit()
 
-    def _check(self, transaction: Transaction, head: Entry) -> None:
+    def _check(self, transaction: Transaction, head: BlockNode) -> None:
         limits = self._params.ledger
         if len(transaction.raw) > limits.max_transaction_bytes:
             raise TooLarge(what="transaction", actual=len(transaction.raw), limit=limits.max_transaction_bytes)
@@ -97,17 +97,17 @@ class Admission:
         require_active(self._view_of(head), transaction.sender, transaction.kind, head.header.timestamp_ms)
         self.envelopes.check(transaction, self._chain_id)
 
-    def _add(self, transaction: Transaction, head: Entry, *, limited: bool = True) -> None:
+    def _add(self, transaction: Transaction, head: BlockNode, *, limited: bool = True) -> None:
         spent = get_account(self._view_of(head), transaction.sender).sequence
         self._pool.add(transaction, next_sequence=spent, limited=limited)
 
-    def _view_of(self, head: Entry) -> Overlay:
+    def _view_of(self, head: BlockNode) -> Overlay:
         """The head's state, only to be read: what one transaction has made it look up serves the next one."""
         if self._view is None or self._view[0] is not head.state:
             self._view = (head.state, Overlay(head.state))
         return self._view[1]
 
-    def _build_preview(self, head: Entry, context: BlockContext) -> Overlay:
+    def _build_preview(self, head: BlockNode, context: BlockContext) -> Overlay:
         view = Overlay(head.state)
         begin_block(view, context, self._contracts)
         for pending in self._pool.candidates(lambda sender: get_account(view, sender).sequence):

@@ -1,21 +1,20 @@
 """PBFT on one chain instance: what the state machine asks for, put into the node's actions.
 
 The state machine (`consensus.pbft.replica`) knows blocks by hash. The `ChainNode` builds, checks and stores them: that
-is what `Chamber` describes.
+is what `BlockService` describes.
 """
 
 from __future__ import annotations
 
 from typing import Protocol, assert_never
 
-from consensus.pbft.effects import Behind, Blame, Convict, Decide, Effect, Lead, Remember, Say, Tell, Want
-from consensus.pbft.effects import SetTimer as SetDeadline
+from consensus.pbft import effects as asked
 from consensus.pbft.messages import Ballot, decode_message, encode_message
 from consensus.pbft.record import PbftRecord
 from consensus.pbft.replica import Pbft
 from consensus.pbft.validators import DoubleBallot
 from consensus.quorum import DoubleVote, QuorumCertificate, Vote
-from ledger.sealers import Voters
+from ledger.sealers import ValidatorSet
 from node.chain import messages as wire
 from node.chain.events import Action, Broadcast, PeerId, PenalisePeer, Send, SetTimer
 from node.chain.results import check_shown
@@ -23,7 +22,7 @@ from node.chain.results import check_shown
 AGREEMENT = "agreement"
 
 
-class Chamber(Protocol):
+class BlockService(Protocol):
     """What agreeing on blocks takes of a node. Every method returns what is to be done, or what is known."""
 
     def remember(self, record: PbftRecord) -> list[Action]: ...
@@ -33,19 +32,19 @@ class Chamber(Protocol):
     def decide(self, certificate: QuorumCertificate, now_ms: int) -> list[Action]: ...
     def result_of(self, block_hash: bytes) -> bytes: ...
     def tell_result(self, vote: Vote) -> list[Action]: ...
-    def look_ahead(self) -> list[Action]: ...
+    def request_status(self) -> list[Action]: ...
     def convict(self, evidence: DoubleVote | DoubleBallot) -> list[Action]: ...
 
 
 class Agreement:
     """One replica at work. Events go in as to `Pbft`, actions come out."""
 
-    def __init__(self, pbft: Pbft, chamber: Chamber) -> None:
+    def __init__(self, pbft: Pbft, chamber: BlockService) -> None:
         self._pbft = pbft
         self._chamber = chamber
-        self._lead: Lead | None = None  # what this replica was asked to propose, and has not yet
+        self._lead: asked.Propose | None = None  # what this replica was asked to propose, and has not yet
 
-    def start(self, height: int, voters: Voters, now_ms: int, *, last: QuorumCertificate | None) -> list[Action]:
+    def start(self, height: int, voters: ValidatorSet, now_ms: int, *, last: QuorumCertificate | None) -> list[Action]:
         """Agree on the block at a height."""
         self._lead = None
         effects = self._pbft.start(height, voters.keys, now_ms, since_slot=voters.since_slot, last=last)
@@ -122,36 +121,36 @@ class Agreement:
         result = self._chamber.result_of(block_hash)
         return [*actions, *self._perform(self._pbft.propose(lead.view, block_hash, now_ms, result=result), now_ms)]
 
-    def _perform(self, effects: list[Effect], now_ms: int) -> list[Action]:
+    def _perform(self, effects: list[asked.Effect], now_ms: int) -> list[Action]:
         """The effects in their order, but a decision last: it begins the next height."""
         actions: list[Action] = []
         decided: QuorumCertificate | None = None
         is_asked_to_lead = False
         for effect in effects:
             match effect:
-                case Remember(record=record):
+                case asked.PersistRecord(record=record):
                     actions += self._chamber.remember(record)
-                case Say(message=Vote() as vote) if vote.statement.result:
+                case asked.Broadcast(message=Vote() as vote) if vote.statement.result:
                     actions += self._chamber.tell_result(vote)
-                case Say(message=message):
+                case asked.Broadcast(message=message):
                     actions.append(Broadcast(message=wire.Agreement(raw=encode_message(message))))
-                case Tell(peer=peer, message=message):
+                case asked.Send(peer=peer, message=message):
                     actions.append(Send(peer=peer, message=wire.Agreement(raw=encode_message(message))))
-                case Want(block_hash=block_hash, peers=peers):
+                case asked.FetchBlock(block_hash=block_hash, peers=peers):
                     actions += self._chamber.fetch_block(block_hash, peers, now_ms)
-                case Lead(block_hash=wanted, peers=peers):
+                case asked.Propose(block_hash=wanted, peers=peers):
                     self._lead, is_asked_to_lead = effect, True
                     if wanted is not None:
                         actions += self._chamber.fetch_block(wanted, peers, now_ms)
-                case Decide(certificate=certificate):
+                case asked.Decide(certificate=certificate):
                     decided = certificate
-                case Behind():
-                    actions += self._chamber.look_ahead()
-                case SetDeadline(at_ms=at_ms):
+                case asked.Behind():
+                    actions += self._chamber.request_status()
+                case asked.SetTimer(at_ms=at_ms):
                     actions.append(SetTimer(name=AGREEMENT, at_ms=at_ms))
-                case Blame(peer=peer, error=error):
+                case asked.ReportFault(peer=peer, error=error):
                     actions.append(PenalisePeer(peer=peer, error=error))
-                case Convict(evidence=evidence):
+                case asked.ReportEvidence(evidence=evidence):
                     actions += self._chamber.convict(evidence)
                 case _:
                     assert_never(effect)

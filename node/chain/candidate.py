@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from consensus.engine import Proposal
 from ledger.block import Block, Header, compute_tx_root
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.codec import Value
 from ledger.contract import (
     BlockContext,
@@ -46,7 +46,7 @@ class Candidate:
 
 
 def make_context(
-    genesis: Genesis, chain_id: bytes, *, parent: Entry, producer: bytes, timestamp_ms: int, period: int
+    genesis: Genesis, chain_id: bytes, *, parent: BlockNode, producer: bytes, timestamp_ms: int, period: int
 ) -> BlockContext:
     """The context of a block on `parent`; `producer` is an address."""
     return BlockContext(
@@ -66,7 +66,7 @@ def make_context(
 def build_candidate(
     key: SigningKey,
     proposal: Proposal,
-    parent: Entry,
+    parent: BlockNode,
     *,
     genesis: Genesis,
     contracts: Contracts,

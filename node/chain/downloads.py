@@ -18,7 +18,7 @@ class _Want:
     deadline_ms: int = 0
 
 
-class Fetcher:
+class Downloads:
     """Wants, their sources, and who has been asked.
 
     Bounded in wants, in all and by the peer that spoke of them first, in sources and in load per peer.

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from consensus.relays import RelayName
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.chain import Changes
 from ledger.errors import GridmeritError
 from ledger.overlay import Event as ChainEvent
@@ -96,10 +96,10 @@ class Persist:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Guard:
+class PersistSigningRecord:
     """Fsync the record of what this key has signed, before anything after it leaves the machine."""
 
-    record: GuardRecord
+    record: SigningRecord
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -159,7 +159,7 @@ class Publish:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Deliver:
+class ForwardRelay:
     """The bytes of a relay for another chain of the network, in case it lives here too and lacks what `name` names."""
 
     chain_id: bytes
@@ -169,7 +169,7 @@ class Deliver:
 
 Action: TypeAlias = (
     Persist
-    | Guard
+    | PersistSigningRecord
     | Send
     | Broadcast
     | SetTimer
@@ -178,5 +178,5 @@ Action: TypeAlias = (
     | PenalisePeer
     | Acknowledge
     | Publish
-    | Deliver
+    | ForwardRelay
 )

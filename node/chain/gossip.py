@@ -6,15 +6,15 @@ from collections.abc import Callable, Collection, Iterable
 
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import BlockNode, Chain
 from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node.chain import messages as wire
-from node.chain.downloads import Fetcher
+from node.chain.downloads import Downloads
 from node.chain.events import Action, Broadcast, PeerId, Send
 from node.chain.serving import Serving
 from node.chain.sync import MAX_SKELETON, Sync
-from node.chain.trusted_block import Mooring
+from node.chain.trusted_block import TrustedBranch
 
 _FETCH_TIMEOUT_MS = 2_000
 _MAX_WANTED_TRANSACTIONS = 20_000
@@ -38,24 +38,24 @@ class Gossip:
         *,
         stall_beats: int,
         is_known: Callable[[bytes], bool],
-        mooring: Mooring,
+        trusted_branch: TrustedBranch,
     ) -> None:
         self.peers: dict[PeerId, wire.Status | None] = {}
         self.serving = Serving()
         self._chain = chain
         self._mempool = mempool
         self._is_known = is_known
-        self._mooring = mooring
+        self._trusted_branch = trusted_branch
         self._turn = 0
         self._to_pass_on: dict[bytes, PeerId] = {}  # transactions that came from a peer, to be announced to the others
-        self._strays: set[PeerId] = set()  # peers whose branch forks off below what is settled here
-        self._transactions = Fetcher(
+        self._unfollowable: set[PeerId] = set()  # peers whose branch forks off below what is settled here
+        self._transactions = Downloads(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_TRANSACTIONS,
             max_offered=_MAX_TRANSACTIONS_PER_PEER,
             max_per_peer=_MAX_TRANSACTIONS_PER_PEER,
         )
-        self._bodies = Fetcher(
+        self._bodies = Downloads(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_BLOCKS,
             max_offered=_MAX_WANTED_BLOCKS // 2,
@@ -72,7 +72,7 @@ class Gossip:
 
     def lost(self, peer: PeerId) -> None:
         self.peers.pop(peer, None)
-        self._strays.discard(peer)
+        self._unfollowable.discard(peer)
         self._transactions.lost(peer)
         self._bodies.lost(peer)
         self.sync.lost(peer)
@@ -82,7 +82,7 @@ class Gossip:
         before = self.peers.get(peer)
         self.peers[peer] = status
         if before is None or before.final_height != status.final_height:
-            self._strays.discard(peer)
+            self._unfollowable.discard(peer)
 
     def disbelieve(self, peer: PeerId) -> None:
         """Forget where a peer said that it stands: it has shown all that it has, and that was less."""
@@ -98,7 +98,7 @@ class Gossip:
             final_height=self._chain.final_height,
         )
 
-    def get_loads(self) -> dict[str, tuple[int, int]]:
+    def get_usage(self) -> dict[str, tuple[int, int]]:
         """How much is wanted, and how much at most."""
         return {
             "wanted transactions": (len(self._transactions), _MAX_WANTED_TRANSACTIONS),
@@ -174,10 +174,10 @@ class Gossip:
     def is_stray(self, peer: PeerId, header: Header) -> bool:
         """Whether a peer's branch forks off below what is settled: it cannot be followed, so leave it alone."""
         forked_at = self._chain.fork_height(header.parent)
-        if forked_at is None or forked_at >= self._mooring.settled_height:
+        if forked_at is None or forked_at >= self._trusted_branch.settled_height:
             return False
         self.sync.lost(peer)
-        self._strays.add(peer)
+        self._unfollowable.add(peer)
         return True
 
     def avoid(self, peer: PeerId) -> None:
@@ -185,19 +185,21 @@ class Gossip:
         if self.sync.skeleton is not None and self.sync.skeleton.source == peer:
             self.sync.reset()
         self.sync.lost(peer)
-        self._strays.add(peer)
+        self._unfollowable.add(peer)
 
     def want_bodies(self, now_ms: int) -> list[Action]:
         """Want the next bodies of the skeleton, and ask for what is wanted."""
         self.sync.want_bodies({peer: status.height for peer, status in self.peers.items() if status is not None})
         return self.fetch(now_ms)
 
-    def look_ahead(self, now_ms: int) -> list[Action]:
+    def request_status(self, now_ms: int) -> list[Action]:
         """Ask a peer that says it is ahead for its headers, in turn: one that claims much and answers nothing must not
         be asked again and again."""
         if not self.sync.may_look(now_ms):
             return []
-        ahead = [peer for peer, status in self.peers.items() if peer not in self._strays and self._is_ahead(status)]
+        ahead = [
+            peer for peer, status in self.peers.items() if peer not in self._unfollowable and self._is_ahead(status)
+        ]
         if not ahead:
             return []
         self._turn += 1
@@ -210,7 +212,7 @@ class Gossip:
         if status is None:
             return False
         is_heavier = _work_of(status) > self._chain.head.work
-        return (is_heavier or self._mooring.may_be_at(status.height)) and not self._is_known(status.head)
+        return (is_heavier or self._trusted_branch.may_be_at(status.height)) and not self._is_known(status.head)
 
     # --- answering -------------------------------------------------------------------------------
 
@@ -278,7 +280,7 @@ def _take_fitting(items: Iterable[bytes | None]) -> tuple[bytes, ...]:
     return tuple(found)
 
 
-def announce_block(entry: Entry) -> wire.NewBlock:
+def announce_block(entry: BlockNode) -> wire.NewBlock:
     """The announcement of a block in the tree."""
     assert entry.block is not None
     ids = tuple(transaction.id for transaction in entry.block.transactions)

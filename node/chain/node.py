@@ -46,11 +46,11 @@ from consensus.quorum import (
     sign_statement,
 )
 from consensus.relays import RELAY, Relay, RelayName
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from consensus.timestamps import Ahead, compare_with_clock
 from ledger.accounts import get_account, get_sealers
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root, read_header
-from ledger.chain import WINDOW, Chain, Changes, Entry
+from ledger.chain import WINDOW, BlockNode, Chain, Changes
 from ledger.checkpoints import compute_slot
 from ledger.codec import decode, encode
 from ledger.contract import (
@@ -78,7 +78,7 @@ from ledger.store import KeyValue, as_stored
 from ledger.transaction import Transaction
 from node.chain import messages as wire
 from node.chain.acknowledgements import MAX_ENDINGS, Acknowledgements
-from node.chain.admission import Admission
+from node.chain.admission import MempoolAdmission
 from node.chain.agreement import Agreement
 from node.chain.announcements import Announcement, Announcements
 from node.chain.candidate import Candidate, build_candidate, make_context
@@ -88,15 +88,15 @@ from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
-    Deliver,
     Event,
-    Guard,
+    ForwardRelay,
     MessageReceived,
     PeerConnected,
     PeerId,
     PeerLost,
     PenalisePeer,
     Persist,
+    PersistSigningRecord,
     Publish,
     RelayOffered,
     SealFound,
@@ -114,10 +114,10 @@ from node.chain.late_blocks import GateWatch
 from node.chain.missing_votes import MAX_PERIODS, MissingVotes
 from node.chain.relays import Outgoing, Waiting
 from node.chain.results import Results, announce_claims, check_shown, read_claims
-from node.chain.set_changes import Handovers
-from node.chain.signing import Signing, SigningState, Standing, read_own_ballot
+from node.chain.set_changes import SetChanges
+from node.chain.signing import PeerHead, Signing, SigningState, read_own_ballot
 from node.chain.skeleton import Skeleton
-from node.chain.trusted_block import Anchor, Mooring
+from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import (
     BlocksWithheld,
     BrokenHeaders,
@@ -147,9 +147,9 @@ class ChainNode:
     """One chain on one peer. Raises `BadParameters`, `StoreCorrupt`, `RolledBack` or `AnchorContradicted` when opened.
 
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
-    once others bear out its `guard` record (`node.chain.signing`), or at once where its owner `is_sure` of it. With an
-    `anchor` it follows no chain without that block. A simulation may have an `engine` of its own in the place of that
-    which the parameters name, and an `executor` that shares its work.
+    once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
+    an `anchor` it follows no chain without that block. A simulation may have an `engine` of its own in the place of
+    that which the parameters name, and an `executor` that shares its work.
     """
 
     def __init__(
@@ -158,9 +158,9 @@ class ChainNode:
         store: KeyValue,
         *,
         key: SigningKey | None = None,
-        guard: GuardRecord | None = None,
+        signing_record: SigningRecord | None = None,
         limits: MempoolLimits | None = None,
-        anchor: Anchor | None = None,
+        anchor: TrustedBlock | None = None,
         is_sure: bool = False,
         engine: Engine | None = None,
         executor: Executor = execute_block,
@@ -173,11 +173,11 @@ class ChainNode:
         self.mempool = Mempool(limits)
         self._store = store
         self._key = key
-        self._guard = guard or GuardRecord()
-        signed_height = max(self._guard.height, self._guard.agreement.height - 1)
+        self._signing_record = signing_record or SigningRecord()
+        signed_height = max(self._signing_record.height, self._signing_record.agreement.height - 1)
         if self.chain.head.height < signed_height:
             raise RolledBack(expected=signed_height, actual=self.chain.head.height)
-        self.mooring = Mooring(anchor, self.chain)
+        self.trusted_branch = TrustedBranch(anchor, self.chain)
         self._signing = Signing(self.chain, None if key is None else key.public_key, is_sure=is_sure)
         self._signing_state: SigningState | None = None  # as last told
         self._contracts = build_contracts(genesis)
@@ -189,10 +189,10 @@ class ChainNode:
         self._checkpoints = Checkpoints(self.params.consensus, self.chain_id)
         self.missing_votes = MissingVotes(self._checkpoints)
         self._results = Results(self.chain, store, self._checkpoints, self.get_certificate, is_pbft=self._is_pbft)
-        self._admission = Admission(self.params, self.chain_id, self._contracts, self.mempool)
+        self._admission = MempoolAdmission(self.params, self.chain_id, self._contracts, self.mempool)
         self.acknowledgements = Acknowledgements(self.chain, store, self.mempool, self._admission)
         self._outgoing = Outgoing(genesis)
-        self._handovers = Handovers(genesis, store)
+        self._handovers = SetChanges(genesis, store)
         self._relays = Waiting(routes_of(self.params.kind))
         self._watch = EquivocationWatch()
         self._gates = GateWatch(genesis)
@@ -201,7 +201,7 @@ class ChainNode:
             self.mempool,
             stall_beats=max(_MIN_STALL_BEATS, -(-_STALL_MS // self._heartbeat_ms)),
             is_known=self._is_known,
-            mooring=self.mooring,
+            trusted_branch=self.trusted_branch,
         )
         self._sync = self._gossip.sync
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
@@ -395,14 +395,14 @@ class ChainNode:
         compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms)
         self._judge(header, parent, self.chain)
         self._gates.note(header.hash, self._date(now_ms))
-        actions = self._observe(header)  # also where a branch from here cannot be followed any more
+        actions = self._detect_equivocation(header)  # also where a branch from here cannot be followed any more
         if self._gossip.is_stray(peer, header):
             return actions
         return [*actions, *self._take_announced(peer, message, header, now_ms)]
 
-    def _judge(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def _judge(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         """Every rule of a header. Raises the `InvalidBlock` family."""
-        self.mooring.check(header)
+        self.trusted_branch.check(header)
         return self._engine.check_header(header, parent, chain)
 
     def _take_announced(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> list[Action]:
@@ -441,7 +441,7 @@ class ChainNode:
         if fork is not None and self._gossip.is_stray(peer, fork):
             return []
         for header in headers:
-            self.mooring.check(header)
+            self.trusted_branch.check(header)
             if header.hash in self._bad:
                 raise BrokenHeaders(detail=f"the block at height {header.height} has been condemned")
         certificate = None
@@ -491,7 +491,7 @@ class ChainNode:
             try:
                 vote = read_vote(item)
                 check_shown(vote)
-                actions += self._count(vote, now_ms)
+                actions += self._add_vote(vote, now_ms)
             except StoreError:
                 raise
             except GridmeritError as error:
@@ -514,7 +514,7 @@ class ChainNode:
 
     def _count_elsewhere(self, peer: PeerId, vote: Vote, now_ms: int) -> list[Action]:
         if self._agreement is None:
-            return self._count(vote, now_ms)
+            return self._add_vote(vote, now_ms)
         if vote.statement.slot < self._agreement.height and vote.signer != peer:
             return []  # whoever passes on what is decided need not be told of it
         return self._agreement.receive_vote(peer, vote, now_ms)
@@ -617,12 +617,12 @@ class ChainNode:
         return [
             (*action.name[1:], action.raw)
             for action in self._deliver_above(0)
-            if isinstance(action, Deliver) and action.chain_id == destination
+            if isinstance(action, ForwardRelay) and action.chain_id == destination
         ]
 
-    def lacks(self, name: RelayName) -> bool:
+    def needs_relay(self, name: RelayName) -> bool:
         """Whether this chain could use a relay of that message."""
-        return self._relays.lacks(name, self.chain.head.state)
+        return self._relays.needs_relay(name, self.chain.head.state)
 
     # --- importing blocks ------------------------------------------------------------------------
 
@@ -652,11 +652,11 @@ class ChainNode:
         except StoreError:
             raise
         except GridmeritError as error:
-            condemned = [*self._condemn(header.hash, error), PenalisePeer(peer=peer, error=error)]
+            condemned = [*self._invalidate(header.hash, error), PenalisePeer(peer=peer, error=error)]
             if self._agreement is not None and header.parent == self.chain.head.hash:
                 condemned += self._agreement.on_block(header.hash, now_ms, is_valid=False)
             return condemned
-        actions = [*self._observe(header), *self._results.on_block(entry.hash)]
+        actions = [*self._detect_equivocation(header), *self._results.on_block(entry.hash)]
         if certificate is not None:
             return [*actions, *self._on_certified(certificate, peer, now_ms)]
         is_late = is_news and self._gates.is_late(header, self._date(now_ms))
@@ -667,7 +667,7 @@ class ChainNode:
             return [*actions, *undecided]
         if is_late:
             return actions  # it is followed once another block stands on it
-        is_better = self.mooring.leads_to((header,)) or self._engine.is_better(entry, self.chain.head)
+        is_better = self.trusted_branch.leads_to((header,)) or self._engine.is_better(entry, self.chain.head)
         if is_better and self._may_follow(entry):
             actions += self._move_head(entry, now_ms, source=peer)
         return actions
@@ -676,7 +676,7 @@ class ChainNode:
         """Whether a header's time is yet to come. Raises `TimestampTooFarAhead`."""
         return isinstance(compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms), Ahead)
 
-    def _find_parent(self, header: Header, below: Header) -> Entry:
+    def _find_parent(self, header: Header, below: Header) -> BlockNode:
         """The entry of `below`, a block's parent. Raises `LeavesCheckpoint` where it lies below the final block:
         to bring back its state would take as long as the chain is deep."""
         if below.height < self.chain.final_height:
@@ -685,7 +685,7 @@ class ChainNode:
         assert parent is not None, "its header is known"
         return parent
 
-    def _execute(self, block: Block, parent: Entry) -> Entry:
+    def _execute(self, block: Block, parent: BlockNode) -> BlockNode:
         header = block.header
         weighed = self._judge(header, parent, self.chain)
         context = self._context(parent, header.producer_address, header.timestamp_ms, header.period)
@@ -693,7 +693,7 @@ class ChainNode:
         execution = self._run_block(parent.state, block, context, self._contracts, envelopes)
         return self.chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
-    def _condemn(self, block_hash: bytes, error: GridmeritError) -> list[Action]:
+    def _invalidate(self, block_hash: bytes, error: GridmeritError) -> list[Action]:
         """Remember a block that can never become valid, and give up a skeleton built on it."""
         self.blocks_refused += 1
         if error.is_final:
@@ -726,11 +726,11 @@ class ChainNode:
             actions.append(self._deferred_timer())
         return actions
 
-    def _may_follow(self, entry: Entry) -> bool:
+    def _may_follow(self, entry: BlockNode) -> bool:
         """Fork choice never leaves the final block, nor the anchor."""
-        return self.chain.fork_point(entry).height >= self.mooring.settled_height
+        return self.chain.fork_point(entry).height >= self.trusted_branch.settled_height
 
-    def _observe(self, header: Header) -> list[Action]:
+    def _detect_equivocation(self, header: Header) -> list[Action]:
         """Notice a producer's second block on one parent; the header has been judged on it.
 
         Under PBFT a member may lead several views, and what it must not sign twice are votes.
@@ -750,7 +750,7 @@ class ChainNode:
 
     # --- moving the head -------------------------------------------------------------------------
 
-    def _move_head(self, entry: Entry, now_ms: int, *, source: PeerId | None) -> list[Action]:
+    def _move_head(self, entry: BlockNode, now_ms: int, *, source: PeerId | None) -> list[Action]:
         """Make `entry` the head: one batch on disk first, then peers, subscribers, votes and the next candidate."""
         sealed_here = self._key is not None and entry.header.producer == self._key.public_key
         move = self.chain.move_head(entry)
@@ -770,14 +770,16 @@ class ChainNode:
             rows.append(_certificate_row(certificate))
         silence = [action for certificate in certified for action in self._notice_own(certificate)]
         actions: list[Action] = [*silence, Persist(changes=rows)]
-        is_new = sealed_here and source is None and self._guard.may_seal_on(entry.header.parent)
+        is_new = sealed_here and source is None and self._signing_record.may_seal_on(entry.header.parent)
         is_new = is_new and self._agreement is None
         if is_new:  # else a certificate led back to a block of one's own
-            self._guard = self._guard.after_seal(height=entry.height, parent=entry.header.parent)
-            actions.append(Guard(record=self._guard))
-        elif entry.height < self._guard.height:
-            self._guard = self._guard.after_head(entry.height)
-            actions.insert(0, Guard(record=self._guard))  # else a crash between the two would look like a rollback
+            self._signing_record = self._signing_record.after_seal(height=entry.height, parent=entry.header.parent)
+            actions.append(PersistSigningRecord(record=self._signing_record))
+        elif entry.height < self._signing_record.height:
+            self._signing_record = self._signing_record.after_head(entry.height)
+            actions.insert(
+                0, PersistSigningRecord(record=self._signing_record)
+            )  # else a crash between the two would look like a rollback
         if not self.is_syncing and self._agreement is None:
             actions.append(Broadcast(message=announce_block(entry), but=source))
         actions += [Publish(event=event) for event in (*move.events, *settled.events)]
@@ -811,7 +813,7 @@ class ChainNode:
         if self._agreement is not None:
             return [SetTimer(name=RESEAL, at_ms=now_ms + self._reseal_ms), *self._note_work(now_ms)]
         head = self.chain.head
-        if self._key is None or not self._may_sign or not self._guard.may_seal_on(head.hash):
+        if self._key is None or not self._may_sign or not self._signing_record.may_seal_on(head.hash):
             self._candidate = None
             return [StopSealing()]
         is_behind = self.is_syncing
@@ -876,7 +878,7 @@ class ChainNode:
         self._candidate = None
         block = candidate.sealed(nonce, self._key)
         parent = self.chain.get(block.header.parent)
-        if parent is None or not self._may_sign or not self._guard.may_seal_on(parent.hash):
+        if parent is None or not self._may_sign or not self._signing_record.may_seal_on(parent.hash):
             return []
         weighed = self._engine.check_header(block.header, parent, self.chain)
         entry = self.chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
@@ -888,11 +890,11 @@ class ChainNode:
     def _void_early_votes(self, now_ms: int) -> list[Action]:
         """Give up what was signed for slots that no clock but a wrong one has come to."""
         elapsed_ms = self._date(now_ms) + self._max_ahead_ms - self.genesis.time_ms
-        record = self._guard.after_clock(compute_slot(max(0, elapsed_ms), self.params))
-        if record is self._guard:
+        record = self._signing_record.after_clock(compute_slot(max(0, elapsed_ms), self.params))
+        if record is self._signing_record:
             return []
-        self._guard = record
-        return [Guard(record=record)]
+        self._signing_record = record
+        return [PersistSigningRecord(record=record)]
 
     def _sign_due(self, now_ms: int) -> list[Action]:
         """Sign the statements that are due, each durably recorded before it leaves."""
@@ -903,17 +905,17 @@ class ChainNode:
             return []
         actions = self._void_early_votes(now_ms)
         for statement in due:
-            if self._has_signed(statement) or not self._guard.may_sign(statement):
+            if self._has_signed(statement) or not self._signing_record.may_sign(statement):
                 continue
-            if self._checkpoints.is_locked(head.state, statement, self._guard):
+            if self._checkpoints.is_locked(head.state, statement, self._signing_record):
                 continue
             if self._stands_on_late(statement.block_hash, now_ms):
                 continue
-            self._guard = self._guard.after_vote(statement)
+            self._signing_record = self._signing_record.after_vote(statement)
             vote = sign_statement(statement, self._key)
-            actions.append(Guard(record=self._guard))
+            actions.append(PersistSigningRecord(record=self._signing_record))
             actions += self._results.tell(vote) if statement.result else []
-            actions += self._count(vote, head.header.timestamp_ms)
+            actions += self._add_vote(vote, head.header.timestamp_ms)
         return actions
 
     def _stands_on_late(self, block_hash: bytes, now_ms: int) -> bool:
@@ -933,7 +935,7 @@ class ChainNode:
         assert self._key is not None
         return any(vote.signer == self._key.public_key for vote in self._checkpoints.votes(statement.slot))
 
-    def _count(self, vote: Vote, now_ms: int) -> list[Action]:
+    def _add_vote(self, vote: Vote, now_ms: int) -> list[Action]:
         """Count a vote and pass it on where it was news; one for results is passed on with them."""
         before = self._checkpoints.count_votes(vote.statement.slot)
         outcome = self._checkpoints.add_vote(vote)
@@ -959,7 +961,7 @@ class ChainNode:
         entry = self.chain.get(statement.block_hash)
         if entry is None:
             return [*actions, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
-        if self.chain.fork_point(entry).height < min(entry.height, self.mooring.settled_height):
+        if self.chain.fork_point(entry).height < min(entry.height, self.trusted_branch.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
             return [*actions, Publish(event=conflict)]  # more than f members lied, or votes took longer than a deadline
         if compute_digest(get_results(Overlay(entry.state))) != statement.result:
@@ -1028,12 +1030,12 @@ class ChainNode:
 
     @property
     def signing_state(self) -> SigningState:
-        return self._signing.get_state(self._guard.silent_until)
+        return self._signing.get_state(self._signing_record.silent_until)
 
     @property
     def silent_until(self) -> int:
         """The height that must be final before this node signs, 0 where there is none to wait for."""
-        return self._guard.silent_until if self.signing_state == "record-behind" else 0
+        return self._signing_record.silent_until if self.signing_state == "record-behind" else 0
 
     @property
     def _may_sign(self) -> bool:
@@ -1063,14 +1065,14 @@ class ChainNode:
         for raw in message.raw:
             actions += self._notice(read_own_ballot(raw, self._key.public_key, self.chain_id))
         work = int.from_bytes(message.work, "big")
-        self._signing.hear(peer, Standing(message.head, work, message.final_height))
+        self._signing.hear(peer, PeerHead(message.head, work, message.final_height))
         return actions
 
     def _is_strange(self, header: Header, evidence: Equivocation | None) -> bool:
         """Whether it is this node's own block, and its record does not account for it. What is final binds nobody."""
         if self._key is None or header.producer != self._key.public_key or header.height <= self.chain.final_height:
             return False
-        return evidence is not None or not self._guard.knows_seal(header)
+        return evidence is not None or not self._signing_record.knows_seal(header)
 
     def _notice_own(self, certificate: QuorumCertificate) -> list[Action]:
         """Notice this node's own vote in a certificate that has been checked."""
@@ -1084,9 +1086,9 @@ class ChainNode:
         if self._key is None or ballot.signer != self._key.public_key:
             return []
         if self._agreement is not None:
-            return [] if self._guard.agreement.knows(ballot) else self._fall_silent(height_of(ballot))
+            return [] if self._signing_record.agreement.knows(ballot) else self._fall_silent(height_of(ballot))
         assert isinstance(ballot, Vote), "under POCA nothing else is voted on"
-        return [] if self._guard.knows_statement(ballot.statement) else self._fall_silent(0)
+        return [] if self._signing_record.knows_statement(ballot.statement) else self._fall_silent(0)
 
     def _fall_silent(self, height: int) -> list[Action]:
         """Somebody has signed with this node's key: its record is an old one, or another process has the key too."""
@@ -1095,8 +1097,8 @@ class ChainNode:
         self._signing.has_met_stranger = True
         if self._agreement is not None:
             self._agreement.fall_silent()
-        self._guard = self._guard.after_stranger(max(height, self.chain.head.height))
-        return [Guard(record=self._guard)]
+        self._signing_record = self._signing_record.after_stranger(max(height, self.chain.head.height))
+        return [PersistSigningRecord(record=self._signing_record)]
 
     def _review_signing(self, now_ms: int) -> list[Action]:
         """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
@@ -1121,7 +1123,11 @@ class ChainNode:
         params = self.params.consensus
         timeouts = Timeouts(base_ms=params.view_timeout_ms, max_ms=params.view_timeout_max_ms)
         return Pbft(
-            chain_id=self.chain_id, key=self._key, timeouts=timeouts, record=self._guard.agreement, is_silent=True
+            chain_id=self.chain_id,
+            key=self._key,
+            timeouts=timeouts,
+            record=self._signing_record.agreement,
+            is_silent=True,
         )
 
     def _begin_height(self, now_ms: int) -> list[Action]:
@@ -1169,7 +1175,7 @@ class ChainNode:
         return []
 
     def _on_undecided(
-        self, entry: Entry, now_ms: int, *, source: PeerId, is_certified: bool, is_late: bool
+        self, entry: BlockNode, now_ms: int, *, source: PeerId, is_certified: bool, is_late: bool
     ) -> list[Action]:
         """A valid block that no certificate names: one of those below a certified one, or a proposal.
 
@@ -1184,11 +1190,11 @@ class ChainNode:
             return [keep]
         return [keep, *self._agreement.on_block(entry.hash, now_ms, is_valid=True, is_late=is_late)]
 
-    def _keep_proposal(self, entry: Entry) -> Persist:
+    def _keep_proposal(self, entry: BlockNode) -> Persist:
         """Keep an undecided block; the oldest goes, but for what this member has prepared."""
         assert entry.block is not None
         self._proposals[entry.hash] = entry.header
-        record = self._guard.agreement
+        record = self._signing_record.agreement
         bound = {record.block_hash, None if record.prepared is None else record.prepared.block_hash}
         free = [block_hash for block_hash in self._proposals if block_hash not in bound]
         gone = free[: max(0, len(self._proposals) - _MAX_PROPOSALS)]
@@ -1204,7 +1210,7 @@ class ChainNode:
         stale = []
         for block in sorted(blocks, key=lambda one: one.header.height):
             parent = self.chain.get(block.header.parent)
-            is_ahead = block.header.height > self.chain.head.height and not self.mooring.is_awaited
+            is_ahead = block.header.height > self.chain.head.height and not self.trusted_branch.is_awaited
             if parent is not None and is_ahead:
                 self._proposals[self._execute(block, parent).hash] = block.header
             else:
@@ -1212,8 +1218,8 @@ class ChainNode:
         return [Persist(changes=[(_PROPOSAL_ROW + key, None) for key in stale])] if stale else []
 
     def remember(self, record: PbftRecord) -> list[Action]:
-        self._guard = replace(self._guard, agreement=record)
-        return [Guard(record=self._guard)]
+        self._signing_record = replace(self._signing_record, agreement=record)
+        return [PersistSigningRecord(record=self._signing_record)]
 
     def propose_block(self, now_ms: int) -> tuple[bytes, list[Action]] | None:
         """A new block on the head, if there is anything for it to hold.
@@ -1263,7 +1269,7 @@ class ChainNode:
     def tell_result(self, vote: Vote) -> list[Action]:
         return self._results.tell(vote)
 
-    def look_ahead(self) -> list[Action]:
+    def request_status(self) -> list[Action]:
         """Tell peers where this node stands: one that is ahead answers with its final certificate."""
         return [Broadcast(message=self._gossip.status())]
 
@@ -1302,7 +1308,7 @@ class ChainNode:
     def _catch_up(self, now_ms: int) -> list[Action]:
         """Go on with the skeleton; without one that makes progress, look for a peer that is ahead."""
         actions = self._follow_skeleton(now_ms)
-        return actions if self._sync.is_moving else [*actions, *self._gossip.look_ahead(now_ms)]
+        return actions if self._sync.is_moving else [*actions, *self._gossip.request_status(now_ms)]
 
     def _follow_skeleton(self, now_ms: int) -> list[Action]:
         """Import bodies whose turn has come, a step's worth, and ask for more; seal again once the skeleton is done."""
@@ -1343,7 +1349,7 @@ class ChainNode:
         """Whether a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""
         if skeleton.sound_count < len(skeleton) or skeleton.work > self.chain.head.work:
             return True
-        if self.mooring.leads_to(skeleton.headers):
+        if self.trusted_branch.leads_to(skeleton.headers):
             return True
         certified = (*self._checkpoints.certified, *(one for said in self._unproven.values() for one in said))
         return any(block_hash in skeleton for block_hash in certified)
@@ -1367,7 +1373,7 @@ class ChainNode:
     def _is_known(self, block_hash: bytes) -> bool:
         return self.chain.get_header(block_hash) is not None or block_hash in self._bad or block_hash in self._deferred
 
-    def _context(self, parent: Entry, producer: bytes, timestamp_ms: int, period: int) -> BlockContext:
+    def _context(self, parent: BlockNode, producer: bytes, timestamp_ms: int, period: int) -> BlockContext:
         return make_context(
             self.genesis,
             self.chain_id,
@@ -1398,7 +1404,7 @@ class ChainNode:
     def engine(self) -> Engine:
         return self._engine
 
-    def get_loads(self) -> dict[str, tuple[int, int]]:
+    def get_usage(self) -> dict[str, tuple[int, int]]:
         """How much is held of all that peers can make this node hold, and how much at most, by what it is."""
         limits = self.mempool.limits
         return {
@@ -1414,7 +1420,7 @@ class ChainNode:
             "undecided proposals": (len(self._proposals), _MAX_PROPOSALS + 2),
             "endings of acknowledged transactions": (self.acknowledgements.ending_count, MAX_ENDINGS),
             "void periods whose missing votes are known": (len(self.missing_votes), MAX_PERIODS),
-            **self._gossip.get_loads(),
+            **self._gossip.get_usage(),
         }
 
     @property
@@ -1425,7 +1431,7 @@ class ChainNode:
     @property
     def is_syncing(self) -> bool:
         """Whether the node is too far behind to seal or vote: so it is until it has come to its anchor."""
-        return self._sync.is_far_behind or self.mooring.is_awaited
+        return self._sync.is_far_behind or self.trusted_branch.is_awaited
 
     @property
     def sync_target(self) -> int:

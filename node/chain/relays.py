@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.codec import Value
 from ledger.contract import (
     BlockContext,
@@ -17,7 +17,7 @@ from ledger.overlay import Overlay
 from ledger.sealers import SEALERS
 from ledger.state import State
 from node.chain.contracts import routes_of
-from node.chain.events import Action, Deliver
+from node.chain.events import Action, ForwardRelay
 
 _MAX_WAITING = 512
 _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
@@ -33,19 +33,19 @@ class Outgoing:
         }
         self._all: tuple[bytes, list[Action]] = (b"", [])  # of the checkpoint with this hash: told again and again
 
-    def deliver_all(self, certificate: QuorumCertificate, checkpoint: Entry) -> list[Action]:
+    def deliver_all(self, certificate: QuorumCertificate, checkpoint: BlockNode) -> list[Action]:
         """All that was posted up to a checkpoint, encoded once for each."""
         if self._all[0] != checkpoint.hash:
             self._all = checkpoint.hash, self.deliver(certificate, checkpoint)
         return self._all[1]
 
-    def deliver(self, certificate: QuorumCertificate, checkpoint: Entry, *, above_height: int = 0) -> list[Action]:
+    def deliver(self, certificate: QuorumCertificate, checkpoint: BlockNode, *, above_height: int = 0) -> list[Action]:
         """One action for every message part and chain that takes it in, of what was posted above a height."""
         actions: list[Action] = []
         for relay in make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height):
             takers = [chain_id for chain_id, routes in self._destinations.items() if (self._kind, relay.kind) in routes]
             raw = relay.to_bytes() if takers else b""
-            actions += [Deliver(chain_id=chain_id, name=relay.name, raw=raw) for chain_id in takers]
+            actions += [ForwardRelay(chain_id=chain_id, name=relay.name, raw=raw) for chain_id in takers]
         return actions
 
 
@@ -56,7 +56,7 @@ class Waiting:
         self._routes = routes
         self._relays: dict[RelayName, tuple[Relay, int]] = {}
 
-    def add(self, relay: Relay, head: Entry, context: BlockContext) -> bool:
+    def add(self, relay: Relay, head: BlockNode, context: BlockContext) -> bool:
         """Keep a relay that would take effect in the next block; whether it was news.
 
         Raises what `accept_relay` does.
@@ -70,7 +70,7 @@ class Waiting:
             del self._relays[next(iter(self._relays))]
         return True
 
-    def lacks(self, name: RelayName, state: State) -> bool:
+    def needs_relay(self, name: RelayName, state: State) -> bool:
         """Whether a message is neither in a state nor at hand with a proof that still counts."""
         view = Overlay(state)
         return not self._is_at_hand(name, view) and is_wanted(view, name, self._routes)

@@ -14,7 +14,7 @@ from consensus.errors import (
     WrongVoters,
 )
 from consensus.quorum import QuorumCertificate, Statement, Vote, check_vote, read_vote
-from ledger.chain import Chain, Changes, Entry
+from ledger.chain import BlockNode, Chain, Changes
 from ledger.checkpoints import get_checkpoints
 from ledger.codec import encode
 from ledger.errors import (
@@ -101,7 +101,7 @@ class Results:
 
     # --- what members say ------------------------------------------------------------------------
 
-    def on_head(self, head: Entry) -> None:
+    def on_head(self, head: BlockNode) -> None:
         """Move on with the chain: claims of slots long past go."""
         recent = get_checkpoints(Overlay(head.state))
         self._newest = head.height if self._is_pbft else recent[-1].slot if recent else 0
@@ -207,7 +207,7 @@ class Results:
 
     # --- what is certified -----------------------------------------------------------------------
 
-    def keep(self, certificate: QuorumCertificate, block: Entry) -> Changes:
+    def keep(self, certificate: QuorumCertificate, block: BlockNode) -> Changes:
         """Rows that lead from the results that a certificate names to it."""
         results = get_results(Overlay(block.state))
         return _make_rows(Certified(certificate, results)) if results else []

@@ -7,21 +7,21 @@ from __future__ import annotations
 
 from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay, make_relays
-from ledger.chain import Changes, Entry
+from ledger.chain import BlockNode, Changes
 from ledger.codec import decode
 from ledger.genesis import Genesis
 from ledger.outbox import get_entries
 from ledger.overlay import Overlay
 from ledger.sealers import SEALERS
 from ledger.store import KeyValue, as_stored
-from node.chain.events import Action, Deliver
+from node.chain.events import Action, ForwardRelay
 
 _ROW = b"K"
 _MAX_BYTES = 2_000_000
 _MAX_SHOWN = 8  # certificates that a peer which lags behind is shown at once
 
 
-class Handovers:
+class SetChanges:
     """All that this node knows, in their order."""
 
     def __init__(self, genesis: Genesis, store: KeyValue) -> None:
@@ -40,7 +40,7 @@ class Handovers:
         """Heights of the blocks after which others certify."""
         return frozenset(relay.header.height for relay in self._relays.values())
 
-    def keep(self, certificate: QuorumCertificate, checkpoint: Entry) -> Changes:
+    def keep(self, certificate: QuorumCertificate, checkpoint: BlockNode) -> Changes:
         """Rows that keep the proof of who certifies after this checkpoint, where that changes."""
         height = checkpoint.height
         if not any(
@@ -58,7 +58,7 @@ class Handovers:
     def repeat(self) -> list[Action]:
         """Tell the other chains again who has followed whom."""
         return [
-            Deliver(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
+            ForwardRelay(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
             for relay in self.all
             for chain_id in self._siblings
         ]

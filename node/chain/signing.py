@@ -27,7 +27,7 @@ from node.chain.events import PeerId
 SigningState: TypeAlias = Literal["observer", "waits", "record-behind", "signs"]
 
 
-class Standing(NamedTuple):
+class PeerHead(NamedTuple):
     """The place where a peer said it stood."""
 
     head: bytes
@@ -43,7 +43,7 @@ class Signing:
         self.has_met_stranger = False  # since this start, a signature that the record did not know
         self._chain = chain
         self._key = key
-        self._told: dict[PeerId, Standing] = {}  # of each that has answered
+        self._told: dict[PeerId, PeerHead] = {}  # of each that has answered
         self._is_confirmed = is_sure
         self._final_height = chain.final_height
         self._started_ms = 0
@@ -60,7 +60,7 @@ class Signing:
         """Those whose answer is still wanted."""
         return [peer for peer in peers if peer not in self._told] if self.is_waiting else []
 
-    def hear(self, peer: PeerId, standing: Standing) -> None:
+    def hear(self, peer: PeerId, standing: PeerHead) -> None:
         """Note a peer's answer. The first one counts, so that nobody can keep moving on."""
         if self.is_waiting:
             self._told.setdefault(peer, standing)

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from consensus.engine import Ancestry, Weighed
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import BlockNode, Chain
 from node.chain.events import PeerId
 from node.errors import (
     BrokenHeaders,
@@ -23,13 +23,13 @@ from node.errors import (
 
 JUDGED_AHEAD = 64  # headers judged ahead of the next block to import
 
-HeaderCheck: TypeAlias = Callable[[Header, Entry, Ancestry], Weighed]
+HeaderCheck: TypeAlias = Callable[[Header, BlockNode, Ancestry], Weighed]
 
 
 class Skeleton:
     """Headers in the order of the chain; those that hold come first. The block below them is in the tree."""
 
-    def __init__(self, source: PeerId, base: Entry, chain: Chain) -> None:
+    def __init__(self, source: PeerId, base: BlockNode, chain: Chain) -> None:
         self.source = source
         self.was_asked_for = False  # whether its bodies have been asked for
         self.claimed_work = 0  # what its source says its head has, where the headers are all that lead there
@@ -38,7 +38,7 @@ class Skeleton:
         self._chain = chain
         self._headers: list[Header] = []
         self._heights: dict[bytes, int] = {}  # by hash
-        self._judged: dict[bytes, Entry] = {}  # of headers in front, each with the work of its branch
+        self._judged: dict[bytes, BlockNode] = {}  # of headers in front, each with the work of its branch
         self._tip = base  # the last one judged
         self._certificates: dict[bytes, QuorumCertificate] = {}
         self._certified_height = 0
@@ -119,7 +119,7 @@ class Skeleton:
             if parent.header.period != self._base.header.period or header.timestamp_ms > date_ms:
                 return
             weighed = check(header, parent, self)
-            self._tip = Entry(
+            self._tip = BlockNode(
                 header=header,
                 work=weighed.work,
                 base_n_diff=weighed.base_n_diff,
@@ -129,7 +129,7 @@ class Skeleton:
             )
             self._judged[header.hash] = self._tip
 
-    def advance(self, entry: Entry) -> None:
+    def advance(self, entry: BlockNode) -> None:
         """The first header's block is in the tree now."""
         header = self._headers.pop(0)
         assert header.hash == entry.hash
@@ -143,11 +143,11 @@ class Skeleton:
 
     # --- the tree as far as the headers go (`consensus.engine.Ancestry`) ---------------------------
 
-    def get(self, block_hash: bytes) -> Entry | None:
+    def get(self, block_hash: bytes) -> BlockNode | None:
         """A judged header as an entry, or a block of the tree."""
         return self._judged.get(block_hash) or self._chain.get(block_hash)
 
-    def ancestors(self, entry: Entry) -> Iterator[Entry]:
+    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
         """The entry, its parent, and so on to genesis."""
         while entry.hash in self._judged:
             yield entry

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from consensus.quorum import QuorumCertificate
 from ledger.block import Block, Header
 from ledger.chain import Chain
-from node.chain.downloads import Fetcher
+from node.chain.downloads import Downloads
 from node.chain.events import PeerId
 from node.chain.skeleton import HeaderCheck, Skeleton
 from node.errors import (
@@ -42,7 +42,7 @@ class Sync:
     counted, not timed: a node that slept itself has heard nothing in that time, and blames nobody.
     """
 
-    def __init__(self, chain: Chain, bodies: Fetcher, *, stall_beats: int) -> None:
+    def __init__(self, chain: Chain, bodies: Downloads, *, stall_beats: int) -> None:
         self._chain = chain
         self._bodies = bodies
         self._stall_beats = stall_beats

@@ -17,7 +17,7 @@ from node.errors import (
 )
 
 
-class Anchor(NamedTuple):
+class TrustedBlock(NamedTuple):
     """A block by its height and hash."""
 
     height: int
@@ -27,7 +27,7 @@ class Anchor(NamedTuple):
         return f"{self.height}:{self.block_hash.hex()}"
 
 
-def parse_anchor(text: str) -> Anchor:
+def parse_anchor(text: str) -> TrustedBlock:
     """An anchor from HEIGHT:HASH. Raises `ValueError`, which says what is wanted."""
     height, _, digits = text.partition(":")
     try:
@@ -36,16 +36,16 @@ def parse_anchor(text: str) -> Anchor:
         block_hash = b""
     if not (height.isascii() and height.isdecimal()) or not 0 < int(height) < 2**63 or len(block_hash) != 32:
         raise ValueError("HEIGHT:HASH, a block's height, above 0, and its hash as 64 hexadecimal digits")
-    return Anchor(int(height), block_hash)
+    return TrustedBlock(int(height), block_hash)
 
 
-class Mooring:
+class TrustedBranch:
     """How a chain lies to its anchor, if it has one. Raises `AnchorContradicted` where another block is there already.
 
     Once the anchored block is on the chain it stays there: that height and all below are settled, like what is final.
     """
 
-    def __init__(self, anchor: Anchor | None, chain: Chain) -> None:
+    def __init__(self, anchor: TrustedBlock | None, chain: Chain) -> None:
         self.anchor = anchor
         self.refused = 0  # headers and blocks of other branches
         self._chain = chain

@@ -58,7 +58,7 @@ class Subject:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class CertificateInfo:
+class MemberCertificate:
     """What a member's certificate says."""
 
     subject: Subject
@@ -158,7 +158,7 @@ def issue(
     return builder.sign(_private(ca_key), None).public_bytes(Encoding.PEM)
 
 
-def read_certificate(data: bytes) -> CertificateInfo:
+def read_certificate(data: bytes) -> MemberCertificate:
     """What a member's certificate (PEM or DER) says. Raises `BadCertificate`.
 
     Neither its signature nor its times are checked here: TLS does that, and `verify_issued`.
@@ -170,7 +170,7 @@ def read_certificate(data: bytes) -> CertificateInfo:
         check_public_key(key)
     except (ValueError, InvalidKey) as error:
         raise BadCertificate(detail=f"its subject alternative name: {error}") from None
-    return CertificateInfo(
+    return MemberCertificate(
         subject=Subject(member=facts["member"], key=key, role=facts["role"], network=network),
         tls_key=_raw_key(certificate),
         serial=certificate.serial_number,
@@ -179,7 +179,7 @@ def read_certificate(data: bytes) -> CertificateInfo:
     )
 
 
-def verify_issued(data: bytes, ca_pem: bytes) -> CertificateInfo:
+def verify_issued(data: bytes, ca_pem: bytes) -> MemberCertificate:
     """What a certificate says, once the authority's signature on it is checked. Raises `BadCertificate`."""
     certificate = _load(data)
     for authority in _load_authorities(ca_pem):

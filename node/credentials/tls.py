@@ -16,7 +16,7 @@ from ledger.errors import (
     UnreadableFile,
 )
 from node.config import TlsConfig
-from node.credentials.certificates import CertificateInfo, check_ca, read_certificate, verify_issued
+from node.credentials.certificates import MemberCertificate, check_ca, read_certificate, verify_issued
 from node.credentials.keystore import encode_plain, load_key
 from node.errors import (
     BadCertificate,
@@ -74,7 +74,7 @@ class PeerTls:
         client = make_client_context(self._files, self._passphrase)
         self._stamp, self.certificate, self.server, self.client = stamp, certificate, server, client
 
-    def _check(self) -> CertificateInfo:
+    def _check(self) -> MemberCertificate:
         """What the certificate on disk says, once it is known to work with all that stands beside it."""
         files = self._files
         file = str(files.certificate)
@@ -121,7 +121,7 @@ def make_client_context(files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
     return _restrict(context, files, passphrase)
 
 
-def get_peer_certificate(transport: asyncio.BaseTransport | None) -> CertificateInfo | None:
+def get_peer_certificate(transport: asyncio.BaseTransport | None) -> MemberCertificate | None:
     """What the certificate of a connection's other side says; None without TLS. Raises `BadCertificate`."""
     connection = None if transport is None else transport.get_extra_info("ssl_object")
     if connection is None:
@@ -132,11 +132,11 @@ def get_peer_certificate(transport: asyncio.BaseTransport | None) -> Certificate
 
 
 @lru_cache(maxsize=1_024)
-def _read_der(der: bytes) -> CertificateInfo:
+def _read_der(der: bytes) -> MemberCertificate:
     return read_certificate(der)
 
 
-def check_certificate(certificate: CertificateInfo, *, network: bytes, now_ms: int) -> None:
+def check_certificate(certificate: MemberCertificate, *, network: bytes, now_ms: int) -> None:
     """That a certificate is of this network and still valid: a connection may outlive what it began with.
 
     Raises `ForeignCertificate`, `CertificateTooEarly` or `CertificateExpired`.

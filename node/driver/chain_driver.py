@@ -30,13 +30,13 @@ from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
-    Deliver,
     Event,
-    Guard,
+    ForwardRelay,
     MessageReceived,
     PeerId,
     PenalisePeer,
     Persist,
+    PersistSigningRecord,
     Publish,
     Send,
     SetTimer,
@@ -48,10 +48,10 @@ from node.chain.events import (
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
-from node.driver.signing_file import GuardFile, sync_directory
+from node.driver.signing_file import SigningFile, sync_directory
 from node.driver.subscribers import Subscribers, Subscription
 from node.errors import (
     NodeStopping,
@@ -75,18 +75,18 @@ _LEVELS = {
 }  # of events in the log; others are there for debugging
 
 
-class Outside(Protocol):
+class DriverPort(Protocol):
     """What a chain reaches beyond itself; the runtime provides it."""
 
-    def send(self, chain: ChainHost, peer: PeerId, message: Message) -> None: ...
-    def broadcast(self, chain: ChainHost, message: Message, but: PeerId | None) -> None: ...
-    def penalise(self, chain: ChainHost, peer: PeerId, error: GridmeritError) -> None: ...
+    def send(self, chain: ChainDriver, peer: PeerId, message: Message) -> None: ...
+    def broadcast(self, chain: ChainDriver, message: Message, but: PeerId | None) -> None: ...
+    def penalise(self, chain: ChainDriver, peer: PeerId, error: GridmeritError) -> None: ...
     def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None: ...
     def stop_job(self, chain: str) -> None: ...
-    def deliver(self, message: Deliver) -> None: ...
+    def deliver(self, message: ForwardRelay) -> None: ...
 
 
-class Core(Protocol):
+class Steppable(Protocol):
     """What a host drives: a `ChainNode`, or an attacker round one."""
 
     def step(self, event: Event, now_ms: int) -> list[Action]: ...
@@ -102,10 +102,10 @@ class _Work:
     left: list[MessageReceived] = field(default_factory=list)
 
 
-Policy: TypeAlias = Callable[[ChainNode], Core]
+Policy: TypeAlias = Callable[[ChainNode], Steppable]
 
 
-class ChainHost:
+class ChainDriver:
     """A chain's directory, its `ChainNode` and the worker that drives it.
 
     The node belongs to the chain's thread: others `ask`. What may be looked at from the event loop at any time are
@@ -120,10 +120,10 @@ class ChainHost:
         directory: Path,
         *,
         key: SigningKey | None,
-        outside: Outside,
+        outside: DriverPort,
         mempool_limits: MempoolLimits,
         subscribers: Subscribers,
-        anchor: Anchor | None = None,
+        anchor: TrustedBlock | None = None,
         is_sure: bool = False,
         policy: Policy | None = None,
     ) -> None:
@@ -140,12 +140,12 @@ class ChainHost:
         self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
-        self._guard_file = GuardFile(directory, self.chain_id)
+        self._signing_file = SigningFile(directory, self.chain_id)
         try:
-            record = self._guard_file.load(ledger_exists=(directory / "ledger" / "CURRENT").exists())
+            record = self._signing_file.load(ledger_exists=(directory / "ledger" / "CURRENT").exists())
             self._store = LevelStore(directory / "ledger")
         except BaseException:
-            self._guard_file.close()
+            self._signing_file.close()
             raise
         try:
             _sync(directory)
@@ -153,16 +153,16 @@ class ChainHost:
                 genesis,
                 self._store,
                 key=key,
-                guard=record if key else None,
+                signing_record=record if key else None,
                 limits=mempool_limits,
                 anchor=anchor,
                 is_sure=is_sure or policy is not None,
             )
-            self._core: Core = self.node if policy is None else policy(self.node)
+            self._core: Steppable = self.node if policy is None else policy(self.node)
             self.members = FinalMembers(self.node)
         except BaseException:
             self._store.close()
-            self._guard_file.close()
+            self._signing_file.close()
             raise
         self._thread = ChainThread(self.name)
 
@@ -189,7 +189,7 @@ class ChainHost:
         """Hand over what another chain of this node says, where this one lacks it. Raises as `offer_relay` does."""
         if self._stopping:
             raise NodeStopping
-        if self.node.lacks(name):
+        if self.node.needs_relay(name):
             self._inbox.put_relay(raw, name)
 
     def forget(self, peer: PeerId) -> None:
@@ -260,7 +260,7 @@ class ChainHost:
             self._outside.stop_job(self.name)
             self._thread.close()
             self._store.close()
-            self._guard_file.close()
+            self._signing_file.close()
             log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
 
     def _refuse_waiting(self) -> None:
@@ -312,8 +312,8 @@ class ChainHost:
             match action:
                 case Persist(changes=changes):
                     self._store.write(changes)
-                case Guard(record=record):
-                    self._guard_file.save(record)
+                case PersistSigningRecord(record=record):
+                    self._signing_file.save(record)
                 case _:
                     others.append(action)
         return others
@@ -348,9 +348,9 @@ class ChainHost:
                 if self._log.isEnabledFor(level):
                     log_event(self._log, level, str(event[0]), **_name_values(event))
                 self._subscribers.publish(event)
-            case Deliver():
+            case ForwardRelay():
                 self._outside.deliver(action)
-            case Persist() | Guard():
+            case Persist() | PersistSigningRecord():
                 raise AssertionError("a step's writes are done before its other actions")
             case _:
                 assert_never(action)
@@ -385,7 +385,7 @@ def join_writes(actions: Iterable[Action]) -> list[Action]:
                     joined.append(Persist(changes=rows))
                 rows += changes
                 continue
-            case Guard():
+            case PersistSigningRecord():
                 rows = None
         joined.append(action)
     return joined

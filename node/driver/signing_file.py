@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Self
 
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.codec import decode, encode, expect_array
 from ledger.errors import (
     Malformed,
@@ -28,7 +28,7 @@ _TAG = "gridmerit/guard-file"
 _MAX_BYTES = 1_000_000
 
 
-class GuardFile:
+class SigningFile:
     """`<directory>/guard`, held for this process until closed.
 
     Opening raises `StoreLocked` or `StoreFailed`; every method raises `StoreFailed` when the disk does.
@@ -57,7 +57,7 @@ class GuardFile:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    def load(self, *, ledger_exists: bool) -> GuardRecord:
+    def load(self, *, ledger_exists: bool) -> SigningRecord:
         """The record last saved. A new chain gets an empty one on disk before its ledger is made.
 
         Raises `GuardCorrupt`, and `GuardMissing` where there is a ledger without it.
@@ -67,13 +67,13 @@ class GuardFile:
         except FileNotFoundError:
             if ledger_exists:
                 raise GuardMissing(path=self.path) from None
-            self.save(GuardRecord())
-            return GuardRecord()
+            self.save(SigningRecord())
+            return SigningRecord()
         except OSError as error:
             raise StoreFailed(detail=str(error)) from error
         return self._parse(raw)
 
-    def save(self, record: GuardRecord) -> None:
+    def save(self, record: SigningRecord) -> None:
         """Replace the record; on disk when this returns."""
         assert self._lock is not None, "the guard file is closed"
         unsigned = (_VERSION, self._chain_id, record.to_value())
@@ -91,7 +91,7 @@ class GuardFile:
             os.close(self._lock)
             self._lock = None
 
-    def _parse(self, raw: bytes) -> GuardRecord:
+    def _parse(self, raw: bytes) -> SigningRecord:
         try:
             version, chain_id, record, checksum = expect_array(decode(raw, max_bytes=_MAX_BYTES), 4, "guard file")
             if checksum != tagged_hash(_TAG, encode((version, chain_id, record))):
@@ -100,7 +100,7 @@ class GuardFile:
                 raise GuardCorrupt(path=self.path, detail=f"its version is not {_VERSION}")
             if chain_id != self._chain_id:
                 raise GuardCorrupt(path=self.path, detail="it belongs to another chain")
-            return GuardRecord.from_value(record)
+            return SigningRecord.from_value(record)
         except Malformed as error:
             raise GuardCorrupt(path=self.path, detail=str(error)) from error
 

@@ -5,21 +5,21 @@ from __future__ import annotations
 from typing import Protocol
 
 from ledger.accounts import Member, get_member
-from ledger.chain import WINDOW, Entry
+from ledger.chain import WINDOW, BlockNode
 from ledger.hashing import Address, address_of
 from ledger.membership import LEFT, REVOKED, get_credential, is_active, is_gone
 from ledger.overlay import Overlay
 from ledger.sealers import get_wanted_sealers
 from node.chain.events import PeerId
 from node.chain.node import ChainNode
-from node.credentials.certificates import CertificateInfo
+from node.credentials.certificates import MemberCertificate
 from node.errors import (
     MembershipEnded,
     NoPeerRole,
     NotActive,
     WrongRole,
 )
-from node.peer.records import Standing
+from node.peer.records import MemberStatus
 
 _DEEPEST = 4 * WINDOW
 _BEHIND_PERIODS = 2
@@ -30,7 +30,7 @@ _NO_PEERS = ("authority", "device")  # what admits members takes no part among t
 class Membership(Protocol):
     """What the peer port asks of a chain."""
 
-    def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
+    def find(self, certificate: MemberCertificate, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to. Raises `CertificateRefused`."""
         ...
 
@@ -38,7 +38,7 @@ class Membership(Protocol):
         """Whether an address is that of a member that has been revoked or has left."""
         ...
 
-    def get_standing(self, address: Address, now_ms: int) -> Standing:
+    def get_standing(self, address: Address, now_ms: int) -> MemberStatus:
         """What an address is to the chain."""
         ...
 
@@ -63,7 +63,7 @@ class FinalMembers:
         if self._get_hash() != self._basis.hash:
             self._basis = self._find_basis()
 
-    def find(self, certificate: CertificateInfo, now_ms: int) -> PeerId:
+    def find(self, certificate: MemberCertificate, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to.
 
         Its chain key and TLS key must be those on record. Raises `NotActive`, of it `MembershipEnded` where the member
@@ -88,22 +88,22 @@ class FinalMembers:
     def has_ended(self, address: Address) -> bool:
         return is_gone(Overlay(self._basis.state), address)
 
-    def get_standing(self, address: Address, now_ms: int) -> Standing:
+    def get_standing(self, address: Address, now_ms: int) -> MemberStatus:
         """What an address is to the chain; one whose credential has expired, or that has no peers, is unknown."""
         view = Overlay(self._basis.state)
         member = get_member(view, address)
         if is_gone(view, address):
-            return Standing.GONE
+            return MemberStatus.GONE
         if member is None or member.role in _NO_PEERS or not is_active(view, address, now_ms):
-            return Standing.UNKNOWN
-        return Standing.SEALER if member.key in get_wanted_sealers(view) else Standing.MEMBER
+            return MemberStatus.UNKNOWN
+        return MemberStatus.SEALER if member.key in get_wanted_sealers(view) else MemberStatus.MEMBER
 
     def is_behind(self, now_ms: int) -> bool:
         """Whether the block that tells who the members are is from before the period that went before this one."""
         age_ms = now_ms - self._basis.header.timestamp_ms
         return age_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
 
-    def _check_role(self, member: Member, certificate: CertificateInfo) -> None:
+    def _check_role(self, member: Member, certificate: MemberCertificate) -> None:
         actual = certificate.subject.role
         if actual != member.role:
             raise WrongRole(member=member.name, actual=actual, expected=member.role, chain=self._node.params.name)
@@ -117,7 +117,7 @@ class FinalMembers:
         deep = chain.hash_at(floor) if chain.final_height < floor else None
         return deep or chain.final_hash
 
-    def _find_basis(self) -> Entry:
+    def _find_basis(self) -> BlockNode:
         entry = self._node.chain.get(self._get_hash())
         assert entry is not None, "a canonical block"
         return entry

@@ -24,7 +24,7 @@ from node.chain.messages import Message
 from node.config import PeerConfig
 from node.credentials.certificates import name_of_key
 from node.credentials.tls import PeerTls
-from node.driver.chain_driver import ChainHost
+from node.driver.chain_driver import ChainDriver
 from node.peer.reputation import PeerBook
 from node.peer.send_queue import LONGEST_PAUSE_MS, Outbox, OutQueue, Remote
 from node.system.clock import now_ms, steady_ms
@@ -89,7 +89,7 @@ class Links:
         self,
         *,
         key: SigningKey,
-        chains: Mapping[str, ChainHost],
+        chains: Mapping[str, ChainDriver],
         book: PeerBook,
         tls: PeerTls | None,
         tasks: Tasks,
@@ -223,7 +223,7 @@ class Links:
 
     # --- inside ----------------------------------------------------------------------------------
 
-    def _make_outbox(self, host: ChainHost, peer: PeerConfig, longest_pause_ms: int) -> Outbox:
+    def _make_outbox(self, host: ChainDriver, peer: PeerConfig, longest_pause_ms: int) -> Outbox:
         key = peer.key
         return Outbox(
             Remote(name=peer.name, key=key, url=peer.url, tls_name=None if self._tls is None else name_of_key(key)),
@@ -240,7 +240,7 @@ class Links:
             log=get_logger(host.name),
         )
 
-    def _on_connected(self, host: ChainHost, key: PeerId) -> None:
+    def _on_connected(self, host: ChainDriver, key: PeerId) -> None:
         host.post(PeerConnected(peer=key))
         outboxes = [outbox for name in self._chains if (outbox := self.find(name, key)) is not None]
         if sum(outbox.is_connected for outbox in outboxes) == 1 and (greeting := self._greet(key)) is not None:

@@ -19,10 +19,10 @@ from ledger.signatures import SigningKey
 from node.chain.events import PeerId
 from node.chain.messages import Contacts
 from node.config import NodeConfig, PeerConfig
-from node.driver.chain_driver import ChainHost
+from node.driver.chain_driver import ChainDriver
 from node.peer.active_members import Membership
 from node.peer.connections import Links
-from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Settled, Standing
+from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, ContactBook, MemberStatus, PeerRecord, Settled
 from node.peer.reputation import PeerBook
 from node.system.clock import now_ms
 from node.system.files import read_file
@@ -43,11 +43,11 @@ class Neighbours:
         *,
         key: SigningKey,
         network: bytes,
-        chains: Mapping[str, ChainHost],
+        chains: Mapping[str, ChainDriver],
         members: Mapping[str, Membership],
         book: PeerBook,
         links: Links,
-        on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
+        on_fault: Callable[[ChainDriver, PeerId, GridmeritError], None],
     ) -> None:
         """`chains` and `members` by the chain's name. `on_fault` hears of a peer that passes on what is no record."""
         self.seeds = {peer.key: peer for peer in config.peers if peer.key != key.public_key}
@@ -61,7 +61,7 @@ class Neighbours:
         self._on_fault = on_fault
         self._file: Path = config.data_dir / _FILE
         self._is_saved = True
-        self._own: Contact | None = None
+        self._own: PeerRecord | None = None
         self._contacts = ContactBook(network, key.public_key, self._get_standing)
         self._log = get_logger()
 
@@ -86,7 +86,7 @@ class Neighbours:
         own = [] if self._own is None else [self._own.to_bytes()]
         return Contacts(raw=(*own, *raw)) if own or raw else None
 
-    def take(self, chain: ChainHost, peer: PeerId, records: tuple[bytes, ...]) -> None:
+    def take(self, chain: ChainDriver, peer: PeerId, records: tuple[bytes, ...]) -> None:
         """Records that a peer passes on."""
         if self._config.tls is None:
             return
@@ -160,7 +160,7 @@ class Neighbours:
             log_event(self._log, logging.WARNING, "contacts-unreadable", error=error.code, detail=str(error))
             return []
 
-    def _make_own(self, stored: list[bytes], port: int) -> Contact | None:
+    def _make_own(self, stored: list[bytes], port: int) -> PeerRecord | None:
         """This node's record, the stored one where that still says the same; None where nobody could reach it."""
         url = self._config.advertised_url(port)
         if url is None:
@@ -169,7 +169,7 @@ class Neighbours:
         earlier = 0
         for raw in stored:
             try:
-                contact = Contact.from_bytes(raw)
+                contact = PeerRecord.from_bytes(raw)
                 contact.check(self._network)
             except GridmeritError:
                 continue
@@ -179,21 +179,21 @@ class Neighbours:
                 earlier = contact.sequence
         self._is_saved = False
         sequence = max(now, earlier + MIN_APART_MS)
-        made = Contact(key=own, url=url, chains=chains, sequence=sequence).signed(self._key, self._network)
+        made = PeerRecord(key=own, url=url, chains=chains, sequence=sequence).signed(self._key, self._network)
         try:
-            return Contact.from_bytes(made.to_bytes())
+            return PeerRecord.from_bytes(made.to_bytes())
         except GridmeritError as error:  # nobody would take it, and all would hold it against this node
             log_event(self._log, logging.WARNING, "contact-unusable", error=error.code, detail=str(error))
             return None
 
-    def _get_standing(self, key: PeerId) -> Standing:
+    def _get_standing(self, key: PeerId) -> MemberStatus:
         """The best of what a member is on the chains of this node; gone where it has left and is left nowhere."""
         now = now_ms()
         found = {members.get_standing(address_of(key), now) for members in self._members.values()}
         best = max(found)
-        return Standing.GONE if best is Standing.UNKNOWN and Standing.GONE in found else best
+        return MemberStatus.GONE if best is MemberStatus.UNKNOWN and MemberStatus.GONE in found else best
 
-    def _describe(self, contact: Contact) -> PeerConfig:
+    def _describe(self, contact: PeerRecord) -> PeerConfig:
         shared = tuple(name for name in contact.chains if name in self._chains)
         name = self._find_name(contact.key)
         return PeerConfig.model_construct(name=name, url=contact.url, key=contact.key, chains=shared)

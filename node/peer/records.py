@@ -28,7 +28,7 @@ _URL = re.compile(r"https://(?:[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::([1-9][0-9
 _MAX_PORT = 65_535
 
 
-class Standing(IntEnum):
+class MemberStatus(IntEnum):
     """What a record's signer is on the chains of this node."""
 
     GONE = 0
@@ -38,7 +38,7 @@ class Standing(IntEnum):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Contact:
+class PeerRecord:
     """The node of the member with this key listens for peers at `url`, and takes part in `chains` (names).
 
     `sequence` is the time in ms at which it was signed: of two records the later one holds.
@@ -53,18 +53,18 @@ class Contact:
     def to_bytes(self) -> bytes:
         return encode((*self._body(), self.signature))
 
-    def signed(self, key: SigningKey, network: bytes) -> Contact:
+    def signed(self, key: SigningKey, network: bytes) -> PeerRecord:
         """This record with its signature; the key is its own."""
         assert key.public_key == self.key
         signature = key.sign(self._digest(network))
-        return Contact(key=self.key, url=self.url, chains=self.chains, sequence=self.sequence, signature=signature)
+        return PeerRecord(key=self.key, url=self.url, chains=self.chains, sequence=self.sequence, signature=signature)
 
     def check(self, network: bytes) -> None:
         """Raise `InvalidKey` or `InvalidSignature` unless the member with its key has signed it for this network."""
         verify(self.key, self._digest(network), self.signature, what="contact")
 
     @classmethod
-    def from_bytes(cls, raw: bytes) -> Contact:
+    def from_bytes(cls, raw: bytes) -> PeerRecord:
         """Raises the `Malformed` family; nothing is known of its signature before `check`."""
         fields = expect_array(decode(raw, max_bytes=_MAX_BYTES), 5, "contact")
         key, url, chains, sequence, signature = fields
@@ -92,29 +92,29 @@ class Contact:
 class Settled:
     """What has changed: records that count from now on, and keys whose record counts no more."""
 
-    added: tuple[Contact, ...]
+    added: tuple[PeerRecord, ...]
     dropped: tuple[bytes, ...]
 
 
 class ContactBook:
     """The latest record of every member, but of one's own: at most `MAX_CONTACTS`, sealing members before others."""
 
-    def __init__(self, network: bytes, own_key: bytes, standing_of: Callable[[bytes], Standing]) -> None:
+    def __init__(self, network: bytes, own_key: bytes, standing_of: Callable[[bytes], MemberStatus]) -> None:
         self._network = network
         self._own_key = own_key
         self._standing_of = standing_of
-        self._held: dict[bytes, Contact] = {}
+        self._held: dict[bytes, PeerRecord] = {}
         self._waiting: dict[
-            bytes, tuple[Contact, bytes]
+            bytes, tuple[PeerRecord, bytes]
         ] = {}  # with who passed it on unless it is due; the oldest first
 
-    def __iter__(self) -> Iterator[Contact]:
+    def __iter__(self) -> Iterator[PeerRecord]:
         return iter(tuple(self._held.values()))
 
     def __len__(self) -> int:
         return len(self._held)
 
-    def get(self, key: bytes) -> Contact | None:
+    def get(self, key: bytes) -> PeerRecord | None:
         """The record of a member that counts."""
         return self._held.get(key)
 
@@ -125,7 +125,7 @@ class ContactBook:
 
         Raises the `Malformed` family, `InvalidKey` or `InvalidSignature`: whoever passes such a record on is at fault.
         """
-        contact = Contact.from_bytes(raw)
+        contact = PeerRecord.from_bytes(raw)
         waiting, _ = self._waiting.get(contact.key, (None, b""))
         known = waiting or self._held.get(contact.key)
         is_ahead = now_ms is not None and contact.sequence > now_ms + MAX_AHEAD_MS
@@ -134,11 +134,11 @@ class ContactBook:
         if known is not None and contact.sequence < known.sequence + MIN_APART_MS:
             return False
         standing = self._standing_of(contact.key)
-        if standing is Standing.GONE:
+        if standing is MemberStatus.GONE:
             return False
         contact.check(self._network)
         self._waiting.pop(contact.key, None)
-        is_due = standing is not Standing.UNKNOWN
+        is_due = standing is not MemberStatus.UNKNOWN
         self._waiting[contact.key] = contact, b"" if is_due else source
         if not is_due:
             self._limit_waiting(source)
@@ -150,7 +150,7 @@ class ContactBook:
 
     def settle(self) -> Settled:
         """The members may be others by now: drop records of those that have gone, let those count that have come."""
-        gone = [key for key in self._held if self._standing_of(key) is Standing.GONE]
+        gone = [key for key in self._held if self._standing_of(key) is MemberStatus.GONE]
         for key in gone:
             del self._held[key]
         return self._take_up(list(self._waiting), gone)
@@ -159,10 +159,10 @@ class ContactBook:
         added = []
         for key in keys:
             standing = self._standing_of(key)
-            if standing is Standing.UNKNOWN:
+            if standing is MemberStatus.UNKNOWN:
                 continue
             contact, _ = self._waiting.pop(key)
-            if standing is Standing.GONE or not self._make_room(key, standing, dropped):
+            if standing is MemberStatus.GONE or not self._make_room(key, standing, dropped):
                 continue
             self._held[key] = contact
             added.append(contact)
@@ -174,13 +174,13 @@ class ContactBook:
         if len(passed_on) > _MAX_WAITING:
             del self._waiting[passed_on[0]]
 
-    def _make_room(self, key: bytes, standing: Standing, dropped: list[bytes]) -> bool:
+    def _make_room(self, key: bytes, standing: MemberStatus, dropped: list[bytes]) -> bool:
         """Whether there is room for a record; a sealing member's takes that of the latest member that does not seal."""
         if key in self._held or len(self._held) < MAX_CONTACTS:
             return True
-        if standing is not Standing.SEALER:
+        if standing is not MemberStatus.SEALER:
             return False
-        other = next((one for one in reversed(self._held) if self._standing_of(one) is not Standing.SEALER), None)
+        other = next((one for one in reversed(self._held) if self._standing_of(one) is not MemberStatus.SEALER), None)
         if other is None:
             return False
         del self._held[other]

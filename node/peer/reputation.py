@@ -35,7 +35,7 @@ class PeerLimits:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Standing:
+class PeerScore:
     """A peer's score in points, and how much is left of its ban where it has one."""
 
     score: int
@@ -110,12 +110,12 @@ class PeerBook:
     def is_banned(self, peer: PeerId, now_ms: int) -> bool:
         return now_ms < self._get(peer).banned_until_ms
 
-    def get_standing(self, peer: PeerId, now_ms: int) -> Standing:
+    def get_standing(self, peer: PeerId, now_ms: int) -> PeerScore:
         record = self._get(peer)
         if now_ms < record.banned_until_ms:
-            return Standing(score=BAN_POINTS, ban_left_ms=record.banned_until_ms - now_ms)
+            return PeerScore(score=BAN_POINTS, ban_left_ms=record.banned_until_ms - now_ms)
         score = -(-max(0, record.clean_at_ms - now_ms) // DECAY_MS_PER_POINT)
-        return Standing(score=score, ban_left_ms=None)
+        return PeerScore(score=score, ban_left_ms=None)
 
     def _get(self, peer: PeerId) -> _Record:
         record = self._records.get(peer)

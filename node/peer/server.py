@@ -24,7 +24,7 @@ from ledger.errors import (
 )
 from node.chain.events import PeerId
 from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
-from node.driver.chain_driver import ChainHost
+from node.driver.chain_driver import ChainDriver
 from node.errors import (
     CertificateRefused,
     ChainNotHosted,
@@ -70,17 +70,17 @@ class PeerServer:
 
     def __init__(
         self,
-        hosts: Mapping[bytes, ChainHost],
+        hosts: Mapping[bytes, ChainDriver],
         *,
         receiver: PeerId,
         book: PeerBook,
         clock: Callable[[], int],
-        is_peer: Callable[[ChainHost, PeerId], bool],
-        identify: Callable[[ChainHost, web.Request], PeerId | None],
-        on_heard: Callable[[ChainHost, PeerId], None],
+        is_peer: Callable[[ChainDriver, PeerId], bool],
+        identify: Callable[[ChainDriver, web.Request], PeerId | None],
+        on_heard: Callable[[ChainDriver, PeerId], None],
         on_time: Callable[[PeerId, int, int], None],
-        on_contacts: Callable[[ChainHost, PeerId, tuple[bytes, ...]], None],
-        on_fault: Callable[[ChainHost, PeerId, GridmeritError], None],
+        on_contacts: Callable[[ChainDriver, PeerId, tuple[bytes, ...]], None],
+        on_fault: Callable[[ChainDriver, PeerId, GridmeritError], None],
     ) -> None:
         """`hosts` by chain id; `clock` is a steady one in ms; `is_peer` says who takes part in a chain.
 
@@ -155,7 +155,7 @@ class PeerServer:
                 raise InboxFull(waiting=waiting, what="bytes")
         self._reading[remote] += size
 
-    def _find_host(self, text: str) -> ChainHost:
+    def _find_host(self, text: str) -> ChainDriver:
         try:
             host = self._hosts.get(bytes.fromhex(text))
         except ValueError:
@@ -188,7 +188,7 @@ class PeerServer:
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    async def _take(self, host: ChainHost, raw: bytes, arrived_ms: int, *, is_charged: bool) -> None:
+    async def _take(self, host: ChainDriver, raw: bytes, arrived_ms: int, *, is_charged: bool) -> None:
         proven: list[PeerId] = []
         try:
             if len(raw) <= _MAX_OPENED_BYTES:
@@ -217,7 +217,7 @@ class PeerServer:
         if contacts:
             self._on_contacts(host, batch.sender, contacts)
 
-    def _open(self, host: ChainHost, raw: bytes, proven: list[PeerId]) -> Batch:
+    def _open(self, host: ChainDriver, raw: bytes, proven: list[PeerId]) -> Batch:
         def last_number(sender: PeerId) -> int:
             proven.append(sender)  # asked for once the signature has been checked
             return self._get_last(host, sender)
@@ -226,10 +226,10 @@ class PeerServer:
             raw, chain_id=host.chain_id, receiver=self._receiver, session=self._session, last_number=last_number
         )
 
-    def _get_last(self, host: ChainHost, sender: PeerId) -> int:
+    def _get_last(self, host: ChainDriver, sender: PeerId) -> int:
         return self._last.get((host.chain_id, sender), 0)
 
-    def _check_number(self, host: ChainHost, batch: Batch) -> None:
+    def _check_number(self, host: ChainDriver, batch: Batch) -> None:
         """Raises `OutOfStep`."""
         last = self._get_last(host, batch.sender)
         if not is_next(batch.number, last):

@@ -41,7 +41,7 @@ from node.proofs.light_client import (
     Claims,
     Inclusion,
     ResultEvidence,
-    Trust,
+    TrustedState,
     background_from_value,
     background_to_value,
     gather_evidence,
@@ -97,7 +97,7 @@ class TradeProof:
         trade = decode_trade_leaf(self.leaf)
         return (trade.buyer, trade.seller, self.block.header.producer_address)
 
-    def check(self, trust: Trust) -> None:
+    def check(self, trust: TrustedState) -> None:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         self.inclusion.check(gate.result_root, self.leaf)
         verify_state_proof(self.block.header.state_root, gate_key(trade.period), self.gate, self.state_proof)
@@ -107,7 +107,7 @@ class TradeProof:
         if self.result is not None and self.result.check(trust, trade.period) != gate.result_root:
             raise InvalidProof(detail="the certificate is of another result than the gate's")
 
-    def claims(self, trust: Trust) -> Claims:
+    def claims(self, trust: TrustedState) -> Claims:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         claims = {
             "period": trade.period,
@@ -124,7 +124,7 @@ class TradeProof:
         }
         return claims if trade.match is None else {**claims, **_describe_match(trade.match)}
 
-    def describe(self, trust: Trust) -> str:
+    def describe(self, trust: TrustedState) -> str:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         signers = "" if self.result is None else f"its result was signed by {self.result.describe(trust)}; "
         weight = "" if trade.match is None else f", matched with weight {_decimal(trade.match.w_ppm, PPM)}"
@@ -177,12 +177,12 @@ class AccountProof:
         """Whose names it tells."""
         return (self.address, self.block.header.producer_address)
 
-    def check(self, trust: Trust) -> None:
+    def check(self, trust: TrustedState) -> None:
         root = self.block.header.state_root
         verify_state_proof(root, account_key(self.address), self.account, self.state_proof)
         self.block.check(trust)
 
-    def claims(self, trust: Trust) -> Claims:
+    def claims(self, trust: TrustedState) -> Claims:
         account = None if self.account is None else _read_account(self.account)
         return {
             "address": show_address(self.address),
@@ -191,7 +191,7 @@ class AccountProof:
             "account": None if account is None else show_exact(account._asdict()),
         }
 
-    def describe(self, trust: Trust) -> str:
+    def describe(self, trust: TrustedState) -> str:
         name, header = trust.show(self.address), self.block.header
         if self.account is None:
             holding = "has no account"
@@ -240,14 +240,14 @@ class TransactionProof:
         """Whose names it tells."""
         return (self.transaction.sender, self.block.header.producer_address)
 
-    def check(self, trust: Trust) -> None:
+    def check(self, trust: TrustedState) -> None:
         header = self.block.header
         check_envelope(self.transaction, trust.chain_id)
         self.inclusion.check(header.tx_root, self.transaction.raw)
         self.receipt.check(header.receipt_root, _receipt_leaf(self.transaction.id, self.code))
         self.block.check(trust)
 
-    def claims(self, trust: Trust) -> Claims:
+    def claims(self, trust: TrustedState) -> Claims:
         transaction = self.transaction
         return {
             "id": transaction.id.hex(),
@@ -258,7 +258,7 @@ class TransactionProof:
             **self.block.claims(),
         }
 
-    def describe(self, trust: Trust) -> str:
+    def describe(self, trust: TrustedState) -> str:
         transaction, header = self.transaction, self.block.header
         outcome = f"was refused there ({self.code})" if self.code else "took effect"
         return (
@@ -294,7 +294,7 @@ _KINDS: dict[str, type[Proof]] = {kind.kind: kind for kind in (TradeProof, Accou
 # --- making ----------------------------------------------------------------------------------------------
 
 
-def make_document(proof: Proof, trust: Trust) -> dict[str, Any]:
+def make_document(proof: Proof, trust: TrustedState) -> dict[str, Any]:
     """The JSON document of a proof, for whoever knows the genesis alone."""
     return {
         "kind": proof.kind,
@@ -393,7 +393,7 @@ def verify_document(document: Mapping[str, Any], genesis: Genesis) -> Verdict:
     )
 
 
-def _read_document(document: Mapping[str, Any], genesis: Genesis) -> tuple[Proof, Trust]:
+def _read_document(document: Mapping[str, Any], genesis: Genesis) -> tuple[Proof, TrustedState]:
     """The proof in a document whose every claim is what the proof's bytes say, and what they lead a verifier to."""
     kind, text = document.get("kind"), document.get("proof")
     if not isinstance(kind, str) or kind not in _KINDS:

@@ -20,7 +20,7 @@ from consensus.relays import Relay
 from consensus.set_changes import MAX_HANDOVERS, follow_handovers
 from ledger.accounts import Member, get_sealers, member_key
 from ledger.block import Header
-from ledger.chain import WINDOW, Entry
+from ledger.chain import WINDOW, BlockNode
 from ledger.checkpoints import compute_slot
 from ledger.codec import Value, decode, expect_array, expect_bytes, expect_int, expect_list, expect_str
 from ledger.errors import (
@@ -50,10 +50,10 @@ _SLOTS_TRIED = 64
 Claims: TypeAlias = dict[str, Any]
 
 
-class Trust:
+class TrustedState:
     """What a verifier knows: the genesis document, what the handovers lead to, and the names that a roster proves."""
 
-    def __init__(self, genesis: Genesis, handovers: Iterable[Relay] = (), roster: Roster | None = None) -> None:
+    def __init__(self, genesis: Genesis, handovers: Iterable[Relay] = (), roster: NameProofs | None = None) -> None:
         """Raises the `VerificationFailed` family where handovers or roster prove nothing."""
         self.genesis = genesis
         self.chain_id = genesis.chain_id
@@ -173,7 +173,7 @@ class Finality:
     descendants: tuple[Header, ...]
     certificate: QuorumCertificate
 
-    def check(self, header: Header, trust: Trust) -> None:
+    def check(self, header: Header, trust: TrustedState) -> None:
         top = header
         for child in self.descendants:
             if child.parent != top.hash or child.height != top.height + 1:
@@ -209,7 +209,7 @@ class BlockEvidence:
     def is_final(self) -> bool:
         return self.finality is not None or self.header.height == 0
 
-    def check(self, trust: Trust) -> None:
+    def check(self, trust: TrustedState) -> None:
         trust.check_header(self.header)
         if self.finality is not None:
             self.finality.check(self.header, trust)
@@ -217,7 +217,7 @@ class BlockEvidence:
     def claims(self) -> Claims:
         return {"height": self.header.height, "block": self.header.hash.hex(), "final": self.is_final}
 
-    def describe(self, trust: Trust) -> str:
+    def describe(self, trust: TrustedState) -> str:
         if self.header.height == 0:
             return "the genesis block"
         producer = trust.show(self.header.producer_address)
@@ -244,7 +244,7 @@ class ResultEvidence:
     certificate: QuorumCertificate
     results: tuple[Result, ...]
 
-    def check(self, trust: Trust, period: int) -> bytes:
+    def check(self, trust: TrustedState, period: int) -> bytes:
         """The root of the period's records. Raises `InvalidProof`, or as `verify_certificate` does."""
         result = next((item for item in self.results if item.number == period), None)
         if result is None or compute_digest(self.results) != self.certificate.statement.result:
@@ -252,11 +252,11 @@ class ResultEvidence:
         trust.check_certificate(self.certificate)
         return result.root
 
-    def claims(self, trust: Trust) -> Claims:
+    def claims(self, trust: TrustedState) -> Claims:
         signers = [address_of(key) for key, _signature in self.certificate.signatures]
         return {"slot": self.certificate.statement.slot, "signers": [trust.show(signer) for signer in signers]}
 
-    def describe(self, trust: Trust) -> str:
+    def describe(self, trust: TrustedState) -> str:
         return trust.describe_signers(self.certificate)
 
     def to_value(self) -> Value:
@@ -269,7 +269,7 @@ class ResultEvidence:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Roster:
+class NameProofs:
     """Names of members that the genesis does not know, as their rows stand in the state of a final block.
 
     A member's name never changes, and is never given to another: whichever block proves it, it holds for all.
@@ -278,7 +278,7 @@ class Roster:
     block: BlockEvidence
     rows: tuple[tuple[Address, bytes, StateProof], ...]
 
-    def read(self, trust: Trust) -> dict[Address, str]:
+    def read(self, trust: TrustedState) -> dict[Address, str]:
         """Raises the `Malformed` and `VerificationFailed` families."""
         self.block.check(trust)
         if not self.block.is_final:
@@ -294,7 +294,7 @@ class Roster:
         return (self.block.to_value(), tuple((address, raw, proof.to_value()) for address, raw, proof in self.rows))
 
     @classmethod
-    def from_value(cls, value: Value) -> Roster:
+    def from_value(cls, value: Value) -> NameProofs:
         block, items = expect_array(value, 2, "roster")
         rows = [expect_array(item, 3, "member") for item in expect_list(items, "members", max_items=_MAX_NAMES)]
         return cls(
@@ -313,39 +313,39 @@ class Roster:
 # --- what a document begins with ---------------------------------------------------------------------------
 
 
-def background_to_value(trust: Trust) -> Value:
+def background_to_value(trust: TrustedState) -> Value:
     """What leads from the genesis to this trust."""
     roster = None if trust.roster is None else trust.roster.to_value()
     return (tuple(relay.to_value() for relay in trust.handovers), roster)
 
 
-def background_from_value(value: Value, genesis: Genesis) -> Trust:
+def background_from_value(value: Value, genesis: Genesis) -> TrustedState:
     """The trust that this leads to. Raises the `Malformed` and `VerificationFailed` families."""
     handovers, roster = expect_array(value, 2, "background")
     relays = [Relay.from_value(item) for item in expect_list(handovers, "handovers", max_items=MAX_HANDOVERS)]
-    return Trust(genesis, relays, None if roster is None else Roster.from_value(roster))
+    return TrustedState(genesis, relays, None if roster is None else NameProofs.from_value(roster))
 
 
 # --- gathering ---------------------------------------------------------------------------------------------
 
 
-def gather_trust(node: ChainNode, addresses: Iterable[Address]) -> Trust:
+def gather_trust(node: ChainNode, addresses: Iterable[Address]) -> TrustedState:
     """All that a document about these addresses has to begin with. Raises `NoCertificate` where this node lacks some.
 
     A node that has caught up under PBFT, from others that lacked it, may never have seen the proof of a change.
     """
     try:
-        trust = Trust(node.genesis, node.handovers)
+        trust = TrustedState(node.genesis, node.handovers)
     except VerificationFailed as error:
         raise NoCertificate(what=f"a change of this chain's members ({error.code})") from None
     if get_sealers(Overlay(node.chain.head.state)) not in [one.sealers for one in trust.sets]:
         raise NoCertificate(what="the last change of this chain's members")
     strangers = sorted({address for address in addresses if trust.name_of(address) is None})
     roster = _gather_roster(node, strangers)
-    return trust if roster is None else Trust(node.genesis, node.handovers, roster)
+    return trust if roster is None else TrustedState(node.genesis, node.handovers, roster)
 
 
-def _gather_roster(node: ChainNode, addresses: list[Address]) -> Roster | None:
+def _gather_roster(node: ChainNode, addresses: list[Address]) -> NameProofs | None:
     """None where the final block knows none of them, or its state is not at hand: then they go by their addresses."""
     if not addresses or node.chain.head.height - node.chain.final_height > WINDOW:
         return None
@@ -353,10 +353,10 @@ def _gather_roster(node: ChainNode, addresses: list[Address]) -> Roster | None:
     found = [(address, final.state.get(member_key(address))) for address in addresses]
     rows = tuple((address, raw, final.state.prove(member_key(address))) for address, raw in found if raw is not None)
     block = gather_evidence(node, final.header) if rows else None
-    return None if block is None or not block.is_final else Roster(block=block, rows=rows)
+    return None if block is None or not block.is_final else NameProofs(block=block, rows=rows)
 
 
-def get_final(node: ChainNode) -> Entry:
+def get_final(node: ChainNode) -> BlockNode:
     """The final block with its state. Raises `StateNotKept`."""
     chain = node.chain
     if chain.head.height - chain.final_height > WINDOW:

@@ -18,13 +18,13 @@ from ledger.codec import Value
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
 from ledger.overlay import Event, Overlay
-from ledger.snapshot import Standing, get_snapshot
+from ledger.snapshot import SealerSnapshot, get_snapshot
 from ledger.state import State
 from market.credit.score import PPM
 from market.orders import Side
 from market.trading import views
 from market.trading.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.trades import Match, Party, TradeRecord
@@ -126,12 +126,12 @@ class ChainQueries:
         )
 
     def _get_anchor(self) -> AnchorStatus | None:
-        mooring = self._node.mooring
-        if mooring.anchor is None:
+        trusted_branch = self._node.trusted_branch
+        if trusted_branch.anchor is None:
             return None
-        height, block_hash = mooring.anchor
-        reached = not mooring.is_awaited
-        return AnchorStatus(height=height, hash=block_hash.hex(), reached=reached, refused=mooring.refused)
+        height, block_hash = trusted_branch.anchor
+        reached = not trusted_branch.is_awaited
+        return AnchorStatus(height=height, hash=block_hash.hex(), reached=reached, refused=trusted_branch.refused)
 
     def _name_of_key(self, key: bytes) -> str:
         address = address_of(key)
@@ -322,7 +322,7 @@ class ChainQueries:
             rows.append(row)
         return tuple(rows)
 
-    def _compute_shares(self, active: dict[bytes, Standing]) -> dict[bytes, int]:
+    def _compute_shares(self, active: dict[bytes, SealerSnapshot]) -> dict[bytes, int]:
         """Each sealer's expected share of the blocks at equal hash rates, in ppm: Eq. (11) of text 000 under `poca`."""
         params = self._node.params.consensus
         match params.eligibility:
@@ -435,7 +435,7 @@ class ChainQueries:
             remedy=failure.remedy,
         )
 
-    def _describe_order(self, candidate: Candidate) -> OrderInfo:
+    def _describe_order(self, candidate: WeightedOrder) -> OrderInfo:
         order = candidate.order
         return OrderInfo(
             order_id=order.order_id,

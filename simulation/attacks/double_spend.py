@@ -15,7 +15,7 @@ from ledger.transaction import Transaction
 from node.chain.events import Action, Event, TransactionsSubmitted
 from node.chain.node import ChainNode
 from simulation.attacks.payments import is_own_transfer, make_conflict
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.experiments.scenario import Settings
 
 
@@ -29,7 +29,7 @@ class DoubleSpendSettings(Settings):
     give_up: int = Field(default=20, ge=1, le=1_000, description="deficit in blocks at which the attacker stops")
 
 
-class DoubleSpend(TwoFaced):
+class DoubleSpend(PrivateChainAttacker):
     """Honest until a client submits a transfer at this node: that is the payment to be taken back."""
 
     def __init__(self, node: ChainNode, random: Random, settings: DoubleSpendSettings | None = None) -> None:

@@ -14,7 +14,7 @@ from ledger.transaction import Transaction
 from node.chain.events import Action, Event, TransactionsSubmitted
 from node.chain.node import ChainNode
 from simulation.attacks.payments import make_conflict
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.experiments.scenario import Settings
 
 
@@ -25,7 +25,7 @@ class EclipseSettings(Settings):
     from_height: int = Field(default=3, ge=1, description="height at which the branches part")
 
 
-class Eclipse(TwoFaced):
+class Eclipse(PrivateChainAttacker):
     """Honest up to a height; from then on the victim sees the secret branch and nobody else does."""
 
     def __init__(self, node: ChainNode, random: Random, settings: EclipseSettings | None = None) -> None:

@@ -13,7 +13,7 @@ from pydantic import Field
 from consensus.evidence import Equivocation
 from consensus.seal import search
 from ledger.block import Block
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError
 from node.chain import messages as wire
@@ -85,7 +85,7 @@ class Equivocator(Policy):
             del self.twins[next(iter(self.twins))]
         return [part for action in actions for part in self._split(action, twin)]
 
-    def _make_twin(self, entry: Entry, target: int) -> Block | None:
+    def _make_twin(self, entry: BlockNode, target: int) -> Block | None:
         """The same block with another nonce; None where none is found in so many tries."""
         assert entry.block is not None
         header = entry.header

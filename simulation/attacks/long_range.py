@@ -11,7 +11,7 @@ from pydantic import Field
 
 from node.chain.events import Action, Event, PeerConnected, StartSealing, TimerFired
 from node.chain.node import ChainNode
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.experiments.scenario import Settings
 
 
@@ -22,7 +22,7 @@ class LongRangeSettings(Settings):
     until_height: int = Field(default=40, ge=1, description="height of the public chain at which it begins to seal")
 
 
-class LongRange(TwoFaced):
+class LongRange(PrivateChainAttacker):
     """Seals nothing until late, then a branch from far back; once that is the heavier one, it shows no other."""
 
     def __init__(self, node: ChainNode, random: Random, settings: LongRangeSettings | None = None) -> None:

@@ -22,7 +22,7 @@ from simulation.attacks.long_range import LongRange, LongRangeSettings
 from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
 from simulation.attacks.spam import Spammer, SpamSettings
-from simulation.attacks.timestamps import TimeLiar, TimestampSettings
+from simulation.attacks.timestamps import TimestampAttacker, TimestampSettings
 from simulation.errors import (
     BadAttackSetting,
     UnknownAttack,
@@ -132,7 +132,7 @@ _ALL = (
         name="timestamps",
         about="dates its blocks as early or as late as the others let pass",
         settings=TimestampSettings,
-        make=TimeLiar,
+        make=TimestampAttacker,
         expects=(
             "The retarget is clamped and the median of the last blocks holds dates back, so intervals shift a little, "
             "and no honest node refuses or reorganises more than otherwise."

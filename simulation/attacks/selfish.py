@@ -11,7 +11,7 @@ from pydantic import Field
 
 from node.chain.events import Action
 from node.chain.node import ChainNode
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.experiments.scenario import Settings
 
 
@@ -23,7 +23,7 @@ class SelfishSettings(Settings):
     trail: int = Field(default=0, ge=0, le=100, description="blocks behind at which it still does not give up")
 
 
-class SelfishMiner(TwoFaced):
+class SelfishMiner(PrivateChainAttacker):
     """Withholds what it finds; decides anew at every block, by how far the secret branch leads the public one."""
 
     relays_blocks = False

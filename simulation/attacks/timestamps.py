@@ -28,7 +28,7 @@ class TimestampSettings(Settings):
     ahead_ms: int = Field(default=5_000, ge=0, description="how far ahead, ms; others put off what is ahead")
 
 
-class TimeLiar(Policy):
+class TimestampAttacker(Policy):
     """Has each candidate built a second time by a wrong clock, which nothing else of the node goes by."""
 
     def __init__(self, node: ChainNode, random: Random, settings: TimestampSettings | None = None) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import ClassVar
 
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.codec import encode
 from ledger.store import MemoryStore
 from node.chain import messages as wire
@@ -42,7 +42,7 @@ _SECRET = "secret/"  # before the names of the secret core's timers
 _REQUESTS = (wire.GetHeaders, wire.GetBlocks, wire.GetTransactions)
 
 
-class TwoFaced(Policy):
+class PrivateChainAttacker(Policy):
     """All hash power goes to the secret core. Without a subclass's hooks this is an honest member, block by block."""
 
     relays_blocks: ClassVar[bool] = True  # whether it passes on what others seal, to the good of their branch
@@ -99,11 +99,11 @@ class TwoFaced(Policy):
     # --- the two branches ------------------------------------------------------------------------
 
     @property
-    def public_head(self) -> Entry:
+    def public_head(self) -> BlockNode:
         return self.node.chain.head
 
     @property
-    def secret_head(self) -> Entry:
+    def secret_head(self) -> BlockNode:
         return self.secret.chain.head
 
     @property
@@ -111,7 +111,7 @@ class TwoFaced(Policy):
         """Blocks by which the secret branch is longer than the public one."""
         return self.secret_head.height - self.public_head.height
 
-    def withheld(self) -> list[Entry]:
+    def withheld(self) -> list[BlockNode]:
         """Blocks of the secret branch that the public has not been shown, from the bottom."""
         entries = []
         for entry in self.secret.chain.ancestors(self.secret_head):
@@ -232,7 +232,7 @@ def _is_announcement(action: Action) -> bool:
     return isinstance(action, Broadcast | Send) and isinstance(action.message, wire.NewBlock)
 
 
-def announce(core: ChainNode, entry: Entry) -> wire.NewBlock:
+def announce(core: ChainNode, entry: BlockNode) -> wire.NewBlock:
     """What a core says of a block that it has."""
     block = core.chain.get_block(entry.hash)
     assert block is not None

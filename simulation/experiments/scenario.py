@@ -19,7 +19,7 @@ from simulation.errors import (
 )
 
 if TYPE_CHECKING:
-    from simulation.recording import Replay
+    from simulation.recording import Recording
 
 Value: TypeAlias = int | float | str | bool
 
@@ -44,7 +44,7 @@ class Trial:
     """What one run came to: a row of numbers by column, the same columns for every seed, and a film of it, if any."""
 
     row: Mapping[str, Value]
-    replay: Replay | None = None
+    replay: Recording | None = None
 
     @property
     def log(self) -> str:

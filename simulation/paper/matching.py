@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from ledger.params import MatchingWeights
 from market.trading.clearing_rules import ClearingContext, RuleOutcome, compare_rules
-from market.trading.matching_weight import Candidate, compute_merits
+from market.trading.matching_weight import WeightedOrder, compute_merits
 
 BY_PRICE, BY_WEIGHT = "price-time", "credit-weighted"
 
@@ -32,7 +32,7 @@ class MatchedDay:
     alike: int
 
 
-def match_day(books: Sequence[Sequence[Candidate]], weights: MatchingWeights) -> MatchedDay:
+def match_day(books: Sequence[Sequence[WeightedOrder]], weights: MatchingWeights) -> MatchedDay:
     """Clear each hour's book by both rules; weights are measured in the whole book, as the chain does it."""
     pairs = [_clear(book, weights) for book in books if book]
     traded = [(by_price, by_weight) for by_price, by_weight in pairs if by_price.trade_count or by_weight.trade_count]
@@ -47,7 +47,7 @@ def match_day(books: Sequence[Sequence[Candidate]], weights: MatchingWeights) ->
     )
 
 
-def _clear(book: Sequence[Candidate], weights: MatchingWeights) -> tuple[RuleOutcome, RuleOutcome]:
+def _clear(book: Sequence[WeightedOrder], weights: MatchingWeights) -> tuple[RuleOutcome, RuleOutcome]:
     context = ClearingContext(merits=compute_merits(book, weights))
     by_price, by_weight = compare_rules([one.order for one in book], context, rules=(BY_PRICE, BY_WEIGHT))
     return by_price, by_weight

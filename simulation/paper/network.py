@@ -23,7 +23,7 @@ from market.trading.views import get_trades
 from node.chain.events import Action, MessageReceived, Publish
 from node.chain.messages import message_to_bytes
 from simulation.paper.day import AgreedTrade, PlayerOrder
-from simulation.world.networks import GENESIS_TIME_MS, Network, compute_n_diff, key_of
+from simulation.world.networks import GENESIS_TIME_MS, SmallNetwork, compute_n_diff, key_of
 from simulation.world.world import Peer, World
 
 BLOCKS_PER_PERIOD = 12  # an hour holds 360 blocks of 10 s; this many suffice for every stage of the market
@@ -94,7 +94,7 @@ def run_chain_day(
     _check_slots(params)
     network = _make_network(params, profile)
     world = _CountingWorld(network.genesis, network.keys, seed=seed, hash_rate=_HASH_RATE)
-    desk = _Desk(world, network, profile, orders)
+    desk = _Operator(world, network, profile, orders)
     hours, period_ms = len(profile.hours_ms), network.genesis.params.ledger.period_ms
     settled_after = -(-params.market.settle_ppm // PPM)  # periods from the start of a delivery
     for step in range(hours + desk.first_period + settled_after + 1):
@@ -161,11 +161,11 @@ class _CountingWorld(World):
             self.settled_at[period] = chain.head.height
 
 
-class _Desk:
+class _Operator:
     """Places the players' orders and meter readings at their own nodes, and reads the outcome."""
 
     def __init__(
-        self, world: _CountingWorld, network: Network, profile: Profile, orders: Sequence[PlayerOrder]
+        self, world: _CountingWorld, network: SmallNetwork, profile: Profile, orders: Sequence[PlayerOrder]
     ) -> None:
         self._world = world
         self._network = network
@@ -259,7 +259,7 @@ class _Desk:
         assert outcomes == (None,), (account, kind, outcomes)
 
 
-def _make_network(params: ChainParams, profile: Profile) -> Network:
+def _make_network(params: ChainParams, profile: Profile) -> SmallNetwork:
     """Every player of the profile with a node that seals, a meter and ample money; the grid company has neither."""
     consensus, names = params.consensus, [player.name for player in profile.players]
     tau_upt, credit_upt = consensus.tau_upt, params.market.initial_credit_upt
@@ -294,7 +294,7 @@ def _make_network(params: ChainParams, profile: Profile) -> Network:
             GenesisMember(name=f"meter-{name}", role="device", key=devices[name].public_key, owner=name),
         ]
     genesis = Genesis(params=scaled, time_ms=GENESIS_TIME_MS, members=tuple(members))
-    return Network(genesis=genesis, keys=keys, devices=devices, grid=grid)
+    return SmallNetwork(genesis=genesis, keys=keys, devices=devices, grid=grid)
 
 
 def _compute_capacity(profile: Profile, player: str) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from ledger.params import ChainParams
 from market.credit.score import CreditRecord
 from market.profile import Profile
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from simulation.paper.credit import CreditCurve, ReproducedTest, reproduce_figure_3, reproduce_table_2
 from simulation.paper.day import (
     CentralMode,
@@ -34,7 +34,7 @@ from simulation.paper.sealing import TAUS_UPT, Race, run_race
 OnProgress = Callable[[str], None]
 
 
-class Check(NamedTuple):
+class ResultCheck(NamedTuple):
     """One thing about our own machinery that must hold whatever the paper says."""
 
     name: str
@@ -69,7 +69,7 @@ class Reproduction:
     curves: tuple[CreditCurve, ...]
     races: tuple[Race, ...]
     comparison: Comparison
-    checks: tuple[Check, ...]
+    checks: tuple[ResultCheck, ...]
 
 
 def reproduce(
@@ -77,7 +77,7 @@ def reproduce(
     day_params: ChainParams,
     profile: Profile,
     orders: Sequence[PlayerOrder],
-    books: Sequence[Sequence[Candidate]],
+    books: Sequence[Sequence[WeightedOrder]],
     seed: int,
     on_progress: OnProgress,
 ) -> Reproduction:
@@ -130,39 +130,39 @@ def _assess(day: ChainDay, profile: Profile, params: ChainParams) -> MarketDay:
     return summarise(len(day.trades), list(delivered), records, params.market)
 
 
-def check_races(races: Sequence[Race]) -> list[Check]:
+def check_races(races: Sequence[Race]) -> list[ResultCheck]:
     """Whether nodes refused each other's headers, and whether every block was counted."""
     refused = sum(race.refused for race in races)
     counted = all(sum(racer.sealed for racer in race.racers) == race.blocks for race in races)
     total = sum(race.blocks for race in races)
     return [
-        Check("every header passed on every node", refused == 0, f"{refused} refused in {len(races)} races"),
-        Check("every block was counted", counted, f"{total} blocks under the credits that were earned"),
+        ResultCheck("every header passed on every node", refused == 0, f"{refused} refused in {len(races)} races"),
+        ResultCheck("every block was counted", counted, f"{total} blocks under the credits that were earned"),
     ]
 
 
-def check_day(comparison: Comparison) -> list[Check]:
+def check_day(comparison: Comparison) -> list[ResultCheck]:
     """Whether the nodes cleared and scored what the plain functions did."""
     central, day = comparison.central, comparison.on_chain
     differing = len(set(day.trades) ^ set(central.trades))
     void = comparison.chain.void_hours
     return [
-        Check(
+        ResultCheck(
             "every hour was certified and settled",
             not void,
             f"{len(comparison.chain.trades) - len(void)} of {len(comparison.chain.trades)} hours",
         ),
-        Check(
+        ResultCheck(
             "the chain cleared what the operator did",
             day.trades == central.trades,
             f"{len(day.trades)} trades on the chain, {len(central.trades)} by the operator, {differing} differ",
         ),
-        Check(
+        ResultCheck(
             "the chain's credits follow from the deliveries",
             dict(day.credits_upt) == dict(central.credits_upt),
             f"{len(central.credits_upt)} players",
         ),
-        Check(
+        ResultCheck(
             "no node refused a block of the day",
             comparison.chain.refused == 0,
             f"{comparison.chain.blocks} blocks, {comparison.chain.side_blocks} beside the chain",

@@ -20,7 +20,7 @@ from market.rounding import divide_half_up
 from market.trading.contract import TradeIntention
 from market.trading.period import compute_times
 from simulation.theory.binomial import compute_band, compute_chance_of_none
-from simulation.world.networks import Network, compute_n_diff, make_network
+from simulation.world.networks import SmallNetwork, compute_n_diff, make_network
 from simulation.world.world import World
 
 PLAYERS = tuple(f"player-{number}" for number in range(1, 11))
@@ -111,7 +111,7 @@ def run_race(params: ChainParams, tau_upt: int, seed: int, *, blocks: int = BLOC
 # --- inside --------------------------------------------------------------------------------------
 
 
-def _make_network(params: ChainParams, tau_upt: int) -> Network:
+def _make_network(params: ChainParams, tau_upt: int) -> SmallNetwork:
     """Everybody starts with 100 points: with τ = 1 point, N_diff would have no room for less at this hash rate."""
     consensus, market = params.consensus, params.market
     interval_ms, rate = consensus.block_interval_ms, _HASH_RATE * len(PLAYERS)
@@ -139,7 +139,7 @@ def _make_network(params: ChainParams, tau_upt: int) -> Network:
     )
 
 
-def _trade(world: World, network: Network) -> None:
+def _trade(world: World, network: SmallNetwork) -> None:
     """Every other player sells, the others buy, all the same volume; each meter shows the share to be scored."""
     times = compute_times(_TRADED_PERIOD, network.genesis.params, network.genesis.time_ms)
     for index, name in enumerate(PLAYERS):
@@ -172,7 +172,7 @@ def _submit(world: World, name: str, key: SigningKey, kind: str, payload: tuple[
     assert outcomes == (None,), (name, kind, outcomes)
 
 
-def _await_credits(world: World, network: Network, credits_upt: dict[str, int]) -> int:
+def _await_credits(world: World, network: SmallNetwork, credits_upt: dict[str, int]) -> int:
     """The height from which blocks are sealed under these credits."""
     wanted = {network.keys[name].public_key: credit_upt for name, credit_upt in credits_upt.items()}
     for _ in range(_MAX_INTERVALS):
@@ -196,7 +196,7 @@ def _await_agreement(world: World, height: int) -> None:
 
 
 def _count(
-    world: World, network: Network, credits_upt: dict[str, int], first_height: int, last_height: int
+    world: World, network: SmallNetwork, credits_upt: dict[str, int], first_height: int, last_height: int
 ) -> dict[str, int]:
     """Canonical blocks by player from one height to another, both included."""
     names = {key.public_key: name for name, key in network.keys.items()}

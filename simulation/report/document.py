@@ -11,7 +11,7 @@ from importlib.resources import files
 from simulation.experiments.estimates import Estimate
 from simulation.experiments.scenario import Value
 from simulation.experiments.sweep import Code, Manifest, Sweep
-from simulation.recording import Replay, dump_replay
+from simulation.recording import Recording, dump_replay
 from simulation.report.figures import Figure
 from simulation.theory.statistics import rule_of_three
 
@@ -24,12 +24,12 @@ _TEXT_COLUMNS = {"metric", "by theory", "cut off"}
 class FilmedTrial:
     """The film in a report, and what repeats it."""
 
-    replay: Replay
+    replay: Recording
     command: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Report:
+class LaboratoryReport:
     """Everything that both forms show."""
 
     about: str
@@ -49,7 +49,7 @@ class Report:
 # --- what both forms say -------------------------------------------------------------------------
 
 
-def list_facts(report: Report) -> list[tuple[str, str]]:
+def list_facts(report: LaboratoryReport) -> list[tuple[str, str]]:
     """What one needs to know to do it again."""
     manifest, sweep, code = report.manifest, report.sweep, report.manifest.code
     varied = sweep.varied()
@@ -71,7 +71,7 @@ def list_facts(report: Report) -> list[tuple[str, str]]:
     return facts
 
 
-def list_warnings(report: Report) -> list[str]:
+def list_warnings(report: LaboratoryReport) -> list[str]:
     """What a reader must know before believing the table."""
     warnings = []
     if report.finished < len(report.sweep):
@@ -140,7 +140,7 @@ def show_number(value: float) -> str:
     return f"{value:,.0f}" if 10_000 <= abs(value) < 1e9 else f"{value:.4g}"
 
 
-def summarise_agreement(report: Report) -> str:
+def summarise_agreement(report: LaboratoryReport) -> str:
     """In how many intervals theory lies, and how many that should be."""
     judged = [estimate.agrees for estimate in report.estimates if estimate.agrees is not None]
     if not judged:
@@ -171,7 +171,7 @@ def _method() -> str:
 # --- Markdown ------------------------------------------------------------------------------------
 
 
-def render_markdown(report: Report) -> str:
+def render_markdown(report: LaboratoryReport) -> str:
     """The report with its figures as files beside it."""
     heads, rows = make_rows(report.sweep, report.estimates)
     marks = [":---" if head in _TEXT_COLUMNS else "---:" for head in heads]
@@ -195,7 +195,7 @@ def _cell(text: str) -> str:
 # --- HTML ----------------------------------------------------------------------------------------
 
 
-def render_html(report: Report) -> str:
+def render_html(report: LaboratoryReport) -> str:
     """One page: style, script, plots and film are inside, and its policy forbids it to load anything."""
     parts = [f"<h1>{escape(report.manifest.scenario)}</h1>", f"<p>{escape(report.about)}</p>"]
     parts += [f'<p class="warning">{escape(warning)}</p>' for warning in list_warnings(report)]
@@ -229,7 +229,7 @@ def render_viewer(film: FilmedTrial) -> str:
     replay = film.replay
     frames = replay.frames[:MAX_SHOWN_FRAMES]
     end_ms = replay.end_ms if len(frames) == len(replay.frames) else frames[-1][0]
-    shown = Replay(
+    shown = Recording(
         scenario=replay.scenario,
         settings=replay.settings,
         seed=replay.seed,
@@ -256,7 +256,7 @@ peer's bar has the colour of its head's producer. Repeat it with <code>{escape(f
 <script>{script}</script>"""
 
 
-def _render_table(report: Report) -> str:
+def _render_table(report: LaboratoryReport) -> str:
     heads, rows = make_rows(report.sweep, report.estimates)
     kinds = [' class="text"' if head in _TEXT_COLUMNS else "" for head in heads]
     top = "".join(f"<th{kind}>{escape(head)}</th>" for kind, head in zip(kinds, heads, strict=True))

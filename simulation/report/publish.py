@@ -20,8 +20,8 @@ from simulation.experiments.provenance import describe_code
 from simulation.experiments.results import Results, write_file
 from simulation.experiments.scenario import Scenario, Settings, Trial, load_scenario, parse_settings, trial_command
 from simulation.experiments.sweep import Manifest, Sweep, derive_seed, hash_scenario
-from simulation.recording import MAX_BYTES, Replay, dump_replay, parse_replay
-from simulation.report.document import FilmedTrial, Report, render_film_page, render_html, render_markdown
+from simulation.recording import MAX_BYTES, Recording, dump_replay, parse_replay
+from simulation.report.document import FilmedTrial, LaboratoryReport, render_film_page, render_html, render_markdown
 from simulation.report.figures import Figure, draw_counts, draw_estimates, draw_film
 from simulation.report.recording_summary import summarise
 
@@ -56,7 +56,7 @@ def estimate_results(directory: Path) -> Estimated:
     return Estimated(scenario=scenario, manifest=manifest, columns=columns, estimates=estimates)
 
 
-def make_report(directory: Path, *, film: tuple[int, int] | None) -> Report:
+def make_report(directory: Path, *, film: tuple[int, int] | None) -> LaboratoryReport:
     """Estimate, draw, and film the trial `(point, rep)` where the scenario can. Raises as `estimate_results` does."""
     estimated = estimate_results(directory)
     sweep, scenario = estimated.manifest.sweep, estimated.scenario
@@ -66,7 +66,7 @@ def make_report(directory: Path, *, film: tuple[int, int] | None) -> Report:
     if film is not None and scenario.film is not None:
         filmed = _film_of(scenario, sweep, *film)
         figures += draw_film(summarise(filmed.replay))
-    return Report(
+    return LaboratoryReport(
         about=scenario.about,
         manifest=estimated.manifest,
         reporter=describe_code(),
@@ -78,7 +78,7 @@ def make_report(directory: Path, *, film: tuple[int, int] | None) -> Report:
     )
 
 
-def film_trial(scenario: Scenario, settings: Settings, seed: int) -> tuple[Trial, Replay]:
+def film_trial(scenario: Scenario, settings: Settings, seed: int) -> tuple[Trial, Recording]:
     """Run one trial with the camera on. Raises `NoFilm`."""
     trial = scenario.film(settings, seed) if scenario.film is not None else None
     if trial is None or trial.replay is None:
@@ -92,7 +92,7 @@ def _film_of(scenario: Scenario, sweep: Sweep, point: int, rep: int) -> FilmedTr
     return FilmedTrial(replay=replay, command=trial_command(scenario.name, settings, seed))
 
 
-def write_report(report: Report, directory: Path) -> list[Path]:
+def write_report(report: LaboratoryReport, directory: Path) -> list[Path]:
     """HTML, Markdown, plots and film; plots of an earlier report go. Raises `UnwritableFile`."""
     files = {"report.html": render_html(report).encode(), "report.md": render_markdown(report).encode()}
     files |= {name: png for name, _, png in report.figures}
@@ -110,7 +110,7 @@ def write_report(report: Report, directory: Path) -> list[Path]:
     return [directory / name for name in files]
 
 
-def read_replay(file: Path) -> Replay:
+def read_replay(file: Path) -> Recording:
     """Raises `UnreadableFile` or `BadReplay`."""
     try:
         with open(file, "rb") as stream:
@@ -120,12 +120,12 @@ def read_replay(file: Path) -> Replay:
     return parse_replay(raw, file)
 
 
-def write_replay(replay: Replay, file: Path) -> None:
+def write_replay(replay: Recording, file: Path) -> None:
     """Raises `UnwritableFile`."""
     write_file(file, dump_replay(replay))
 
 
-def write_film_page(replay: Replay, file: Path) -> None:
+def write_film_page(replay: Recording, file: Path) -> None:
     """A page that plays a film. Raises `UnwritableFile`."""
     given = " ".join(f"--set {key}={value}" for key, value in replay.settings.items())
     command = f"gridmerit sim trial {replay.scenario} --seed {replay.seed} {given}".rstrip()

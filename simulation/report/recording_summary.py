@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
-from simulation.recording import Replay
+from simulation.recording import Recording
 
 
 class FilmedBlock(NamedTuple):
@@ -38,7 +38,7 @@ class Summary:
         return sum(not block.is_canonical for block in self.blocks)
 
 
-def summarise(replay: Replay) -> Summary:
+def summarise(replay: Recording) -> Summary:
     """Frames about blocks that nobody found in the film, such as the genesis block, say nothing."""
     found: dict[str, FilmedBlock] = {}
     arrivals: dict[str, list[int]] = {}

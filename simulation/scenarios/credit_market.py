@@ -24,7 +24,7 @@ from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, 
 from simulation.scenarios.networks import INTERVAL_MS, count_canonical, end_film, run_while
 from simulation.theory.formulas import poca_shares
 from simulation.world.links import Constant, Links
-from simulation.world.networks import CAPACITY_WH, Network, compute_n_diff, key_of, make_network
+from simulation.world.networks import CAPACITY_WH, SmallNetwork, compute_n_diff, key_of, make_network
 from simulation.world.recorder import Recorder
 from simulation.world.trader_script import POSITION, Dealer, make_clock
 from simulation.world.world import World
@@ -81,7 +81,7 @@ def open_market(given: CreditSettings, seed: int, newcomers: dict[str, float] | 
     return Market(world, Dealer(world, {**keys, **meters}))
 
 
-def _found(names: tuple[str, ...], given: CreditSettings) -> Network:
+def _found(names: tuple[str, ...], given: CreditSettings) -> SmallNetwork:
     tau_upt, initial_upt = round(given.tau * _POINT), round(given.initial_credit * _POINT)
     hash_rate = _HASHES_PER_S * len(names)
     n_diff = compute_n_diff(tau_upt, initial_upt, hash_rate=hash_rate, interval_ms=INTERVAL_MS)

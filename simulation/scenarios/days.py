@@ -12,8 +12,8 @@ from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, V
 from simulation.world.gossip_only import name_neighbours
 from simulation.world.invariants import Invariants
 from simulation.world.link_files import packaged_links
-from simulation.world.market_script import CLOCK, GRID, MarketDay
-from simulation.world.networks import Network, make_consensus, make_network
+from simulation.world.market_script import CLOCK, GRID, MarketScript
+from simulation.world.networks import SmallNetwork, make_consensus, make_network
 from simulation.world.recorder import Recorder
 from simulation.world.world import World, open_worlds
 
@@ -55,7 +55,7 @@ class FaultySettings(DaySettings):
     faults: int = Field(default=6, ge=0, le=1_000, description="crashes, pauses, partitions, full disks, wrong clocks")
 
 
-def make_day(settings: DaySettings, seed: int, kind: type[World] = World) -> tuple[Network, dict[str, World]]:
+def make_day(settings: DaySettings, seed: int, kind: type[World] = World) -> tuple[SmallNetwork, dict[str, World]]:
     """The network of a day, its links and its worlds, of a kind of `World`."""
     names = [f"n{index}" for index in range(settings.peers)]
     sealers = names[: settings.sealers]
@@ -93,12 +93,12 @@ class Mishaps:
         self._worlds = list(worlds.values())
         self._random = Random(f"{seed}/mishaps")
         self._names = list(self._worlds[0].peers)
-        timeline = self._worlds[0].timeline
-        start_ms = timeline.now_ms
+        time = self._worlds[0].time
+        start_ms = time.now_ms
         span_ms = max(1, (end_ms - start_ms) // max(1, count))
         for number in range(count):
             begin_ms = start_ms + number * span_ms
-            timeline.at(begin_ms + self._random.randrange(max(1, span_ms // 2)), self._befall, span_ms // 3)
+            time.at(begin_ms + self._random.randrange(max(1, span_ms // 2)), self._befall, span_ms // 3)
 
     def _befall(self, lasting_ms: int) -> None:
         kind = self._random.choice(("crash", "pause", "partition", "one way", "full disk", "slow disk", "clock"))
@@ -145,7 +145,7 @@ def run_day(given: Settings, seed: int, *, record: bool = False) -> Trial:
     invariants = Invariants(
         worlds.values(), command=trial_command(name, settings, seed), deep_every_ms=settings.check_every_ms
     )
-    day = MarketDay(worlds, network, hours=settings.hours, traders=settings.traders, seed=seed)
+    day = MarketScript(worlds, network, hours=settings.hours, traders=settings.traders, seed=seed)
     if isinstance(settings, FaultySettings):
         Mishaps(worlds, count=settings.faults, end_ms=day.end_ms, seed=seed)
     trading.run_for(day.end_ms - trading.now_ms)
@@ -161,8 +161,8 @@ def run_day(given: Settings, seed: int, *, record: bool = False) -> Trial:
         "stale": recorder.stale_count,
         "reorgs": len(recorder.reorg_depths),
         "refused": sum(len(peer.refused) for peer in peers),
-        "events": trading.timeline.happened,
-        "log": trading.timeline.log_hash()[:16],
+        "events": trading.time.happened,
+        "log": trading.time.log_hash()[:16],
     }
     replay = recorder.to_replay(scenario=name, settings=settings.model_dump(), seed=seed) if record else None
     return Trial(row=row, replay=replay)

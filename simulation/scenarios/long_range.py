@@ -13,11 +13,11 @@ from ledger.membership import sign_act
 from ledger.snapshot import get_snapshot
 from ledger.transaction import make_transaction
 from node.chain.node import ChainNode
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.long_range import LongRange, LongRangeSettings
 from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import INTERVAL_MS, Attacker, end_film, make_attack_network, open_world, run_while
-from simulation.world.networks import Network, key_of
+from simulation.world.networks import SmallNetwork, key_of
 from simulation.world.recorder import Recorder
 from simulation.world.world import World
 
@@ -61,7 +61,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     key = network.keys["attacker"].public_key
     is_out = key not in get_snapshot(world.node("h0").chain.head.state).members
     public = world.node("h0").chain.head
-    anchor = Anchor(public.height, public.hash) if settings.anchor else None
+    anchor = TrustedBlock(public.height, public.hash) if settings.anchor else None
     run_while(world, lambda: not attacker.policy.is_shown, settings.patience)
     is_shown = attacker.policy.is_shown
     world.start("fresh", anchor=anchor)
@@ -77,7 +77,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
             "undecided": int(not is_shown),
             "rewritten": int(_is_rewritten(world.node("h0"), settings.from_height, key)),
             "fresh_fooled": int(_is_rewritten(world.node("fresh"), settings.from_height, key)),
-            "fresh_reached": int(settings.anchor and not world.node("fresh").mooring.is_awaited),
+            "fresh_reached": int(settings.anchor and not world.node("fresh").trusted_branch.is_awaited),
             "fresh_final": int(fresh.final_height > settings.from_height),
             "deepest_reorg": honest.counters.deepest_reorg,
             "refused": sum(peer.node.blocks_refused for peer in world.peers.values() if peer.node is not None),
@@ -85,14 +85,14 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     )
 
 
-def _with_authority(network: Network) -> Network:
+def _with_authority(network: SmallNetwork) -> SmallNetwork:
     old = network.genesis
     authority = Authority(threshold=1, keys=(_CHAIR.public_key,))
     genesis = Genesis(params=old.params, time_ms=old.time_ms, members=old.members, authority=authority)
     return replace(network, genesis=genesis)
 
 
-def _revoke(world: World, network: Network, height: int) -> None:
+def _revoke(world: World, network: SmallNetwork, height: int) -> None:
     """The authority takes the attacker's membership once the chain is that high."""
     run_while(world, lambda: world.node("h0").chain.head.height < height, 10 * height)
     body = ("revoke", network.genesis.serial_of("attacker"), "has left")

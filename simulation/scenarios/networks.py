@@ -13,9 +13,9 @@ from ledger.transaction import Transaction, make_transaction
 from node.chain.node import ChainNode
 from simulation.attacks.policy import Policy
 from simulation.experiments.scenario import Settings
-from simulation.recording import Replay
+from simulation.recording import Recording
 from simulation.world.links import Links
-from simulation.world.networks import Network, compute_n_diff, make_network
+from simulation.world.networks import SmallNetwork, compute_n_diff, make_network
 from simulation.world.recorder import Recorder
 from simulation.world.world import World
 
@@ -44,7 +44,7 @@ def make_attack_network(
     sealers: Sequence[str] | None = None,
     market: MarketParams | None = None,
     **consensus: Any,
-) -> Network:
+) -> SmallNetwork:
     """All names, or the `sealers` among them, seal at one credit, a block per ten seconds.
 
     `slot_blocks` is how many blocks apart checkpoints are on average; 0: there are none, nor do periods end. Without
@@ -73,7 +73,7 @@ def make_attack_network(
 
 
 def open_world(
-    network: Network,
+    network: SmallNetwork,
     shares: Mapping[str, float],
     *,
     seed: int,
@@ -152,7 +152,7 @@ def pay(world: World, payer: SigningKey, payee: bytes, *, sequence: int = 0) -> 
     )
 
 
-def end_film(recorder: Recorder | None, scenario: str, settings: Settings, seed: int) -> Replay | None:
+def end_film(recorder: Recorder | None, scenario: str, settings: Settings, seed: int) -> Recording | None:
     """The film of a trial, where one was recorded."""
     if recorder is None:
         return None

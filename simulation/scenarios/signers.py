@@ -12,7 +12,7 @@ from pydantic import Field, model_validator
 from consensus.contracts import least_quorum
 from consensus.quorum import QuorumCertificate, Statement, VoteTally, checkpoint_quorum, sign_statement
 from ledger.hashing import sha256
-from ledger.sealers import Voters
+from ledger.sealers import ValidatorSet
 from ledger.signatures import SigningKey
 from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.world.networks import key_of
@@ -81,7 +81,7 @@ def run(given: Settings, seed: int) -> Trial:
 def _is_certified(
     settings: Signers, keys: list[SigningKey], slot: int, block_hash: bytes, signers: list[SigningKey]
 ) -> bool:
-    voters = Voters(0, tuple(sorted(key.public_key for key in keys)))
+    voters = ValidatorSet(0, tuple(sorted(key.public_key for key in keys)))
     tally = VoteTally(
         chain_id=_CHAIN_ID,
         voters_at=lambda _: voters,

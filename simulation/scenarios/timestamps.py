@@ -9,9 +9,9 @@ from pydantic import Field
 
 from consensus.engine import Ancestry, Engine
 from consensus.poca.retarget import MAX_DEVIATION_INTERVALS
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.snapshot import Snapshot
-from simulation.attacks.timestamps import TimeLiar, TimestampSettings
+from simulation.attacks.timestamps import TimestampAttacker, TimestampSettings
 from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.scenarios.networks import (
     INTERVAL_MS,
@@ -53,7 +53,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     attackers = {}
     if settings.direction != "none":
         policy = TimestampSettings(direction=settings.direction, ahead_ms=settings.ahead_ms)
-        attackers["attacker"] = Attacker(partial(TimeLiar, settings=policy))
+        attackers["attacker"] = Attacker(partial(TimestampAttacker, settings=policy))
     world_type = LinearWorld if settings.rule == "linear" else World
     world = open_world(network, shares, seed=seed, attackers=attackers, world_type=world_type)
     recorder = Recorder(world) if record else None
@@ -78,7 +78,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
 class LinearEngine(DrawnEngine):
     """The usual retarget, base · (1 + d/W): a pair of false solve times +x and −x costs (x/W)², so that liars gain."""
 
-    def _next_base(self, parent: Entry, chain: Ancestry, snapshot: Snapshot) -> int:
+    def _next_base(self, parent: BlockNode, chain: Ancestry, snapshot: Snapshot) -> int:
         params = self._params
         if not parent.height:
             return parent.base_n_diff

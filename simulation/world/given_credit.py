@@ -12,10 +12,10 @@ from typing import Any, Literal, TypeAlias
 from consensus.engine import Ancestry, Engine, Weighed
 from consensus.poca.credit_target import compute_target, compute_weight
 from ledger.block import Header
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
-from ledger.snapshot import Snapshot, Standing
+from ledger.snapshot import SealerSnapshot, Snapshot
 from simulation.world.sealing import DrawnEngine
 from simulation.world.world import World
 
@@ -34,14 +34,14 @@ class StandingEngine(DrawnEngine):
         self._credits_upt = credits_upt
         self._work_rule = work_rule
 
-    def _snapshot_of(self, parent: Entry) -> Snapshot:
+    def _snapshot_of(self, parent: BlockNode) -> Snapshot:
         snapshot = super()._snapshot_of(parent)
         return replace(snapshot, members=self._place(snapshot.members), previous=self._place(snapshot.previous))
 
-    def _place(self, members: Mapping[bytes, Standing]) -> dict[bytes, Standing]:
+    def _place(self, members: Mapping[bytes, SealerSnapshot]) -> dict[bytes, SealerSnapshot]:
         return {key: replace(standing, credit_upt=self._credits_upt[key]) for key, standing in members.items()}
 
-    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         weighed = super().check_header(header, parent, chain)
         if self._work_rule == "credit-free":
             return weighed

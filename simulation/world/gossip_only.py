@@ -15,7 +15,7 @@ from random import Random
 from typing import NamedTuple
 
 from simulation.world.sealing import draw_race_ms
-from simulation.world.virtual_time import Timeline
+from simulation.world.virtual_time import VirtualTime
 
 Graph = Sequence[Sequence[tuple[int, int]]]  # for each peer its neighbours, and the delay to each in ms
 
@@ -46,12 +46,12 @@ class GossipNetwork:
         seed: int,
         hash_rates: Sequence[int] | None = None,
         relays: bool = True,
-        timeline: Timeline | None = None,
+        time: VirtualTime | None = None,
     ) -> None:
         self.graph = graph
-        self.timeline = timeline or Timeline(0)
+        self.time = time or VirtualTime(0)
         self.interval_ms = interval_ms
-        self.blocks = [GossipBlock(-1, 0, -1, self.timeline.now_ms)]
+        self.blocks = [GossipBlock(-1, 0, -1, self.time.now_ms)]
         self.heads = [0] * len(graph)
         self.arrived: list[int] = []  # how long each copy that a peer took in was on its way, ms
         self._random = Random(seed)
@@ -65,28 +65,28 @@ class GossipNetwork:
         """Let so many more blocks be found and travel to the end."""
         self._goal = len(self.blocks) - 1 + blocks
         self._schedule_next()
-        while self.timeline.step():
+        while self.time.step():
             pass
         self._write_log()
 
     def log_hash(self) -> str:
         """SHA-256 over every block found and every copy taken in."""
-        return self.timeline.log_hash()
+        return self.time.log_hash()
 
     # --- events ----------------------------------------------------------------------------------
 
     def _schedule_next(self) -> None:
         wait_ms = draw_race_ms(self._random, self.interval_ms)
-        self.timeline.at(self.timeline.now_ms + wait_ms, self._find)
+        self.time.at(self.time.now_ms + wait_ms, self._find)
 
     def _find(self) -> None:
         point = self._random.randrange(self._rates[-1])
         producer = bisect_right(self._rates, point)
         parent, number = self.heads[producer], len(self.blocks)
-        self.blocks.append(GossipBlock(parent, self.blocks[parent].height + 1, producer, self.timeline.now_ms))
+        self.blocks.append(GossipBlock(parent, self.blocks[parent].height + 1, producer, self.time.now_ms))
         self._write_log()
         self._due[number] = [_NEVER] * len(self.graph)
-        self._due[number][producer] = self.timeline.now_ms
+        self._due[number][producer] = self.time.now_ms
         self._due.pop(number - _ON_THEIR_WAY, None)
         self.heads[producer] = number
         self._pass_on(producer, number)
@@ -94,7 +94,7 @@ class GossipNetwork:
             self._schedule_next()
 
     def _arrive(self, peer: int, number: int) -> None:
-        now_ms = self.timeline.now_ms
+        now_ms = self.time.now_ms
         due = self._due.get(number)
         if due is None or due[peer] != now_ms:
             return  # an earlier copy has overtaken it
@@ -107,7 +107,7 @@ class GossipNetwork:
                 self._pass_on(peer, number)
 
     def _pass_on(self, peer: int, number: int) -> None:
-        now_ms, due, at, arrive = self.timeline.now_ms, self._due[number], self.timeline.at, self._arrive
+        now_ms, due, at, arrive = self.time.now_ms, self._due[number], self.time.at, self._arrive
         for neighbour, delay_ms in self.graph[peer]:
             at_ms = now_ms + delay_ms
             if at_ms < due[neighbour]:
@@ -116,7 +116,7 @@ class GossipNetwork:
 
     def _write_log(self) -> None:
         """What has happened since the last block was found."""
-        self.timeline.log(f"{self.blocks[-1]} {self._marks}".encode())
+        self.time.log(f"{self.blocks[-1]} {self._marks}".encode())
         self._marks.clear()
 
     # --- what came of it -------------------------------------------------------------------------

@@ -15,7 +15,7 @@ from consensus.pbft.messages import Prepare, decode_message
 from consensus.quorum import Vote
 from ledger.accounts import account_key, decode_account
 from ledger.block import Header
-from ledger.chain import WINDOW, Chain, Entry
+from ledger.chain import WINDOW, BlockNode, Chain
 from ledger.codec import decode
 from ledger.contract import (
     BlockContext,
@@ -62,7 +62,7 @@ class InvariantBroken(AssertionError):
 
 
 class Invariants:
-    """All of them, over one world or over several that share a timeline. Begins to watch at once.
+    """All of them, over one world or over several that share their time. Begins to watch at once.
 
     `command` is what a violation tells a reader to run; `deep_every_ms` of virtual time lie between deep checks.
     """
@@ -87,8 +87,8 @@ class Invariants:
             watch.check_money()
 
     def _schedule(self) -> None:
-        timeline = self._worlds[0].timeline
-        timeline.at(timeline.now_ms + self._deep_every_ms, self._check_again)
+        time = self._worlds[0].time
+        time.at(time.now_ms + self._deep_every_ms, self._check_again)
 
     def _check_again(self) -> None:
         self.check_deeply()
@@ -178,7 +178,7 @@ class _Watch:
                 self._check_money_of(name, entry)
                 self._check_energy_of(name, chain, entry)
 
-    def _check_money_of(self, name: str, entry: Entry) -> None:
+    def _check_money_of(self, name: str, entry: BlockNode) -> None:
         """A block makes no money and loses none: what its accounts gain others pay, what is set aside included."""
         assert entry.execution is not None
         delta = entry.execution.delta
@@ -187,7 +187,7 @@ class _Watch:
         if gained:
             self._fail(MONEY, name, f"block {entry.height} makes {gained} µ¥ of nothing")
 
-    def _check_energy_of(self, name: str, chain: Chain, entry: Entry) -> None:
+    def _check_energy_of(self, name: str, chain: Chain, entry: BlockNode) -> None:
         """A block settles every Wh that was metered and no other, no period twice; each trade's legs sum to zero."""
         assert entry.execution is not None
         for event, *values in entry.execution.events:
@@ -197,7 +197,7 @@ class _Watch:
                 case "settled" | "resettled", int(period):
                     self._check_settlement(name, chain, entry, period, is_first=event == "settled")
 
-    def _check_settlement(self, name: str, chain: Chain, entry: Entry, period: int, *, is_first: bool) -> None:
+    def _check_settlement(self, name: str, chain: Chain, entry: BlockNode, period: int, *, is_first: bool) -> None:
         settlement = get_settlement(entry.state, period)
         if settlement is None:
             return  # long over when it was settled
@@ -297,7 +297,7 @@ class _Watch:
         held = peer.node.chain.held_count
         if held > MAX_HELD_BLOCKS:
             self._fail(BOUNDED_MEMORY, peer.name, f"{held} blocks in memory, at most {MAX_HELD_BLOCKS}")
-        for what, (load, limit) in peer.node.get_loads().items():
+        for what, (load, limit) in peer.node.get_usage().items():
             if load > limit:
                 self._fail(BOUNDED_MEMORY, peer.name, f"{load} {what}, at most {limit}")
 

@@ -1,6 +1,6 @@
 """What a network does to messages: latency, bandwidth, loss, duplication, reordering, corruption, cuts. All seeded.
 
-`Links` is the model, plain data that a file can hold; `Wires` is one network of them at work.
+`Links` is the model, plain data that a file can hold; `SimulatedNetwork` is one network of them at work.
 """
 
 from __future__ import annotations
@@ -138,7 +138,7 @@ class Arrival(NamedTuple):
     is_corrupt: bool
 
 
-class Wires:
+class SimulatedNetwork:
     """The links of one network: what is on its way, and where it is cut.
 
     `size_of` a message is asked for only where bandwidth counts.

@@ -18,7 +18,7 @@ from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
 from market.trading.gates import SETTLED
 from market.trading.views import get_gate
-from simulation.world.networks import Network
+from simulation.world.networks import SmallNetwork
 from simulation.world.world import World
 
 PPM = 1_000_000
@@ -53,10 +53,12 @@ class _Task:
     until_ms: int
 
 
-class MarketDay:
+class MarketScript:
     """`hours` delivery periods, in each of which `traders` of the prosumers sell and as many buy."""
 
-    def __init__(self, worlds: Mapping[str, World], network: Network, *, hours: int, traders: int, seed: int) -> None:
+    def __init__(
+        self, worlds: Mapping[str, World], network: SmallNetwork, *, hours: int, traders: int, seed: int
+    ) -> None:
         assert 2 * traders <= len(network.keys), "one prosumer does not sell and buy in one hour"
         self._worlds = worlds
         self._network = network
@@ -121,7 +123,7 @@ class MarketDay:
     # --- doing it --------------------------------------------------------------------------------
 
     def _at(self, time_ms: int, task: _Task) -> None:
-        self._worlds[task.chain].timeline.at(time_ms, self._try, task)
+        self._worlds[task.chain].time.at(time_ms, self._try, task)
 
     def _try(self, task: _Task) -> None:
         world = self._worlds[task.chain]

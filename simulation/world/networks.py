@@ -17,7 +17,7 @@ CAPACITY_WH = 1_000_000
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Network:
+class SmallNetwork:
     """A genesis, the sealing members' keys by name, their meters' keys by the same name, and those of two others."""
 
     genesis: Genesis
@@ -41,7 +41,7 @@ def make_network(
     market: MarketParams | None = None,
     scheduling: SchedulingParams | None = None,
     sealers: Sequence[str] | None = None,
-) -> Network:
+) -> SmallNetwork:
     """Prosumers of equal standing that seal, each with a meter, and a grid company that does not.
 
     Where `sealers` are named, the other prosumers only follow.
@@ -88,7 +88,7 @@ def make_network(
             ChainParams(name="LH1", kind="credit", ledger=ledger, consensus=consensus, market=market),
         )
     genesis = Genesis(params=params, time_ms=GENESIS_TIME_MS, members=tuple(members), siblings=siblings)
-    return Network(genesis=genesis, keys=keys, devices=devices, grid=grid, dispatcher=dispatcher)
+    return SmallNetwork(genesis=genesis, keys=keys, devices=devices, grid=grid, dispatcher=dispatcher)
 
 
 def make_consensus(hash_rate: int, credit_upt: int, *, interval_ms: int = 1_000) -> ConsensusParams:

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from random import Random
 from typing import NamedTuple
 
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
@@ -20,7 +20,7 @@ class Backup(NamedTuple):
     """A copy of a machine's directory: its ledger, and its guard file beside it."""
 
     store: MemoryStore
-    guard: GuardRecord
+    signing_record: SigningRecord
 
 
 @dataclass(slots=True)
@@ -32,7 +32,7 @@ class Peer:
     hash_rate: int  # nonces per virtual second
     random: Random  # decides when it finds seals
     store: MemoryStore = field(default_factory=MemoryStore)
-    guard: GuardRecord = field(default_factory=GuardRecord)
+    signing_record: SigningRecord = field(default_factory=SigningRecord)
     node: ChainNode | None = None
     policy: Policy | None = None  # round the node, where it is an attacker's
     life: int = 0  # counts restarts, so that events for an earlier life are dropped
@@ -50,9 +50,9 @@ class Peer:
         """Copy its directory as it is on disk now."""
         store = MemoryStore()
         store.write(list(self.store.scan(b"")))
-        return Backup(store, self.guard)
+        return Backup(store, self.signing_record)
 
     def put_back(self, backup: Backup) -> None:
         """Replace its directory by a copy of an earlier one; the machine is down meanwhile."""
         assert self.node is None, f"{self.name} is running"
-        self.store, self.guard = backup.store, backup.guard
+        self.store, self.signing_record = backup.store, backup.signing_record

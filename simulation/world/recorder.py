@@ -11,13 +11,13 @@ from itertools import pairwise
 from typing import NamedTuple
 
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import BlockNode, Chain
 from ledger.codec import decode
 from ledger.errors import GridmeritError
 from node.chain.events import Action, Event, MessageReceived, SealFound
 from node.chain.messages import Blocks, NewBlock
-from simulation.attacks.two_faced import TwoFaced
-from simulation.recording import SHAPES, Frame, Replay
+from simulation.attacks.two_faced import PrivateChainAttacker
+from simulation.recording import SHAPES, Frame, Recording
 from simulation.world.world import World
 
 _MAX_BYTES = 4_000_000
@@ -40,7 +40,7 @@ class Found(NamedTuple):
 class _Seen:
     """What a peer has been seen to hold."""
 
-    head: Entry
+    head: BlockNode
     final: bytes
     arrived: dict[bytes, int] = field(default_factory=dict)  # block -> ms
     pending: dict[bytes, None] = field(default_factory=dict)  # heard of, not in its tree yet
@@ -115,13 +115,13 @@ class Recorder:
         """(ms, N_diff) of each block of the reference's chain."""
         return [(block.time_ms, block.n_diff) for block in self.canonical(self.reference)]
 
-    def to_replay(self, *, scenario: str, settings: Mapping[str, int | float | str | bool], seed: int) -> Replay:
+    def to_replay(self, *, scenario: str, settings: Mapping[str, int | float | str | bool], seed: int) -> Recording:
         """The film of it."""
         script: list[Frame] = []
         for time_ms, what, detail in self._world.happenings:
             if self._start_ms <= time_ms:
                 script.append((time_ms, what, detail) if what in SHAPES else (time_ms, "note", f"{what} {detail}"))
-        return Replay(
+        return Recording(
             scenario=scenario,
             settings=settings,
             seed=seed,
@@ -138,7 +138,7 @@ class Recorder:
             self._expect(name, event.message)
         self._look(name)
         policy = self._world.peers[name].policy
-        if isinstance(policy, TwoFaced) and isinstance(event, SealFound):
+        if isinstance(policy, PrivateChainAttacker) and isinstance(event, SealFound):
             self._find(policy.secret.chain, policy.secret.chain.head.header)
 
     def _expect(self, name: str, message: NewBlock | Blocks) -> None:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from consensus.poca.engine import PocaEngine
 from consensus.seal import search
 from ledger.block import Header
-from ledger.snapshot import Standing
+from ledger.snapshot import SealerSnapshot
 from node.chain.events import StartSealing
 
 _HASHES = 1 << 256
@@ -23,7 +23,7 @@ _MAX_SEARCH_MS = 5_000  # virtual time that one search covers; a node renews its
 class DrawnEngine(PocaEngine):
     """Proof of credit assessment where every nonce will do; all else of a header is checked as ever."""
 
-    def _check_seal(self, header: Header, standing: Standing) -> None:
+    def _check_seal(self, header: Header, standing: SealerSnapshot) -> None:
         pass
 
 

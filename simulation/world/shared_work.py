@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.contract import (
     BlockContext,
     Contracts,
@@ -55,17 +55,17 @@ class SharedEngine:
         self._engine = engine
         self._checked: Memory[Weighed] = Memory()
 
-    def check_header(self, header: Header, parent: Entry, chain: Ancestry) -> Weighed:
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
         """See `Engine.check_header`."""
         assert header.parent == parent.hash
         key = (header.hash, header.signature)
         return self._checked.get(key, lambda: self._engine.check_header(header, parent, chain))
 
-    def propose(self, producer: bytes, parent: Entry, chain: Ancestry, now_ms: int) -> Proposal | None:
+    def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
         return self._engine.propose(producer, parent, chain, now_ms)
 
-    def is_better(self, candidate: Entry, head: Entry) -> bool:
+    def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """See `Engine.is_better`."""
         return self._engine.is_better(candidate, head)
 

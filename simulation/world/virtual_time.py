@@ -14,7 +14,7 @@ from typing import Any
 _Event = tuple[int, int, Callable[..., object], tuple[Any, ...]]
 
 
-class Timeline:
+class VirtualTime:
     """The clock of a simulation."""
 
     def __init__(self, start_ms: int) -> None:

@@ -31,7 +31,7 @@ _MAX_MESSAGE_BYTES = 8_000_000
 _KEPT = 4_096
 
 
-class Parcel(NamedTuple):
+class EncodedMessage(NamedTuple):
     """A message as a receiver reads it, the number of its bytes and their SHA-256."""
 
     message: Message
@@ -39,14 +39,14 @@ class Parcel(NamedTuple):
     digest: bytes
 
 
-class Carriage:
+class Wire:
     """Packs messages; remembers the latest few thousand."""
 
     def __init__(self) -> None:
-        self._parcels: dict[Message, Parcel] = {}
-        self._last: tuple[object, Parcel | None] = (None, None)
+        self._parcels: dict[Message, EncodedMessage] = {}
+        self._last: tuple[object, EncodedMessage | None] = (None, None)
 
-    def pack(self, message: Message) -> Parcel:
+    def pack(self, message: Message) -> EncodedMessage:
         """What a message is at the other end."""
         last, parcel = self._last
         if last is message and parcel is not None:
@@ -55,7 +55,7 @@ class Carriage:
         if parcel is None:
             raw = message_to_bytes(message)
             decoded = message_from_bytes(raw)
-            parcel = Parcel(decoded, len(raw), sha256(raw).digest())
+            parcel = EncodedMessage(decoded, len(raw), sha256(raw).digest())
             if len(self._parcels) >= _KEPT:
                 self._parcels.clear()
             self._parcels[decoded] = parcel

@@ -1,7 +1,8 @@
 """A network of real `ChainNode`s in virtual time: seeded links, partitions, crashes, faulty machines, attackers.
 
-A `World` is one chain and its peers. Several worlds may share a `Timeline`: then a peer of the same name in each is one
-machine that hosts several chains, and carries what they say to each other. Same seed, same log hash. Start at `_step`.
+A `World` is one chain and its peers. Several worlds may share a `VirtualTime`: then a peer of the same name in each is
+one machine that hosts several chains, and carries what they say to each other. Same seed, same log hash. Start at
+`_step`.
 """
 
 from __future__ import annotations
@@ -23,15 +24,15 @@ from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
-    Deliver,
     Event,
-    Guard,
+    ForwardRelay,
     MessageReceived,
     PeerConnected,
     PeerId,
     PeerLost,
     PenalisePeer,
     Persist,
+    PersistSigningRecord,
     Publish,
     RelayOffered,
     SealFound,
@@ -44,14 +45,14 @@ from node.chain.events import (
     TransactionsSubmitted,
 )
 from node.chain.node import RESEAL, ChainNode
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.policy import PolicyFactory
-from simulation.world.links import Links, Uniform, Wires
+from simulation.world.links import Links, SimulatedNetwork, Uniform
 from simulation.world.peer import Peer as Peer
 from simulation.world.sealing import DrawnEngine, plan_seal
 from simulation.world.shared_work import SharedEngine, SharedExecutor
-from simulation.world.virtual_time import Timeline as Timeline
-from simulation.world.wire import Carriage, describe, receive_corrupted
+from simulation.world.virtual_time import VirtualTime as VirtualTime
+from simulation.world.wire import Wire, describe, receive_corrupted
 
 Sealing: TypeAlias = Literal["real", "drawn"]
 Observer: TypeAlias = Callable[[int, str, Event, Sequence[Action]], None]
@@ -118,7 +119,7 @@ class World:
         self.seed = seed
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
-        self.timeline: Timeline = Timeline(genesis.time_ms) if beside is None else beside.timeline
+        self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
         self.happenings: list[tuple[int, str, str]] = []  # what the script did: (ms, what, to whom)
@@ -134,8 +135,8 @@ class World:
             for name in keys
         }
         self._random = Random(seed)
-        self._wires = Wires(links or Links(latency=Uniform(*latency_ms)), self._random)
-        self._carriage = Carriage()
+        self._wires = SimulatedNetwork(links or Links(latency=Uniform(*latency_ms)), self._random)
+        self._carriage = Wire()
         self._engine, self._executor = self._make_shared()
         self._is_sparse = neighbours is not None
         self._pace_ms = dict(pace_ms or {})
@@ -165,19 +166,19 @@ class World:
 
     @property
     def now_ms(self) -> int:
-        return self.timeline.now_ms
+        return self.time.now_ms
 
     def run_for(self, duration_ms: int) -> None:
-        """See `Timeline.run_for`."""
-        self.timeline.run_for(duration_ms)
+        """See `VirtualTime.run_for`."""
+        self.time.run_for(duration_ms)
 
     def run_until(self, condition: Callable[[], bool], *, limit_ms: int) -> None:
-        """See `Timeline.run_until`."""
-        self.timeline.run_until(condition, limit_ms=limit_ms, seed=self.seed)
+        """See `VirtualTime.run_until`."""
+        self.time.run_until(condition, limit_ms=limit_ms, seed=self.seed)
 
     def trace_hash(self) -> str:
         """SHA-256 over every event so far."""
-        return self.timeline.log_hash()
+        return self.time.log_hash()
 
     def watch(self, observer: Observer) -> None:
         """Call `observer(now_ms, peer, event, actions)` after each step of a peer, its actions performed."""
@@ -185,7 +186,7 @@ class World:
 
     def at(self, time_ms: int, callback: Callable[[], object]) -> None:
         """Have a script's next lines happen at that time."""
-        self.timeline.at(time_ms, callback)
+        self.time.at(time_ms, callback)
 
     # --- events ----------------------------------------------------------------------------------
 
@@ -204,9 +205,7 @@ class World:
         """One step of a peer and all that it wants done; a disk that takes no more ends the machine."""
         node, condition = peer.policy or peer.node, peer.condition
         assert node is not None
-        self.timeline.log(
-            b"%b %b %b" % (self.genesis.params.name.encode(), peer.name.encode(), mark or describe(event))
-        )
+        self.time.log(b"%b %b %b" % (self.genesis.params.name.encode(), peer.name.encode(), mark or describe(event)))
         actions = node.step(event, self.now_ms + condition.began_ms)
         try:
             for action in actions:
@@ -215,7 +214,7 @@ class World:
             self._stop(peer, error)
             return
         if condition.busy_until_ms > self.now_ms:
-            self.timeline.at(condition.busy_until_ms, self._wake, peer, peer.life)
+            self.time.at(condition.busy_until_ms, self._wake, peer, peer.life)
         for watcher in self._watchers:
             watcher(self.now_ms, peer.name, event, actions)
 
@@ -226,7 +225,7 @@ class World:
             self._step(peer, *condition.waiting.popleft())
 
     def _schedule(self, at_ms: int, peer: Peer, event: Event) -> None:
-        self.timeline.at(at_ms, self._happen, peer, peer.life, event, describe(event))
+        self.time.at(at_ms, self._happen, peer, peer.life, event, describe(event))
 
     # --- actions ---------------------------------------------------------------------------------
 
@@ -235,9 +234,9 @@ class World:
             case Persist(changes=changes):
                 self._use_disk(peer)
                 peer.store.write(changes)
-            case Guard(record=record):
+            case PersistSigningRecord(record=record):
                 self._use_disk(peer)
-                peer.guard = record
+                peer.signing_record = record
             case Send(peer=receiver, message=message):
                 self._deliver(peer, self._by_id[receiver], MessageReceived(peer=peer.key.public_key, message=message))
             case Broadcast(message=message, but=but):
@@ -259,7 +258,7 @@ class World:
                 peer.published.append(event)
             case Acknowledge(outcomes=outcomes):
                 peer.outcomes = outcomes
-            case Deliver():
+            case ForwardRelay():
                 self._hand_over(peer, action)
 
     def _use_disk(self, peer: Peer) -> None:
@@ -279,9 +278,9 @@ class World:
         received = MessageReceived(peer=event.peer, message=parcel.message)
         for at_ms, is_corrupt in arrivals:
             if is_corrupt:
-                self.timeline.at(at_ms, self._refuse, sender, receiver, received)
+                self.time.at(at_ms, self._refuse, sender, receiver, received)
             else:
-                self.timeline.at(at_ms, self._happen, receiver, receiver.life, received, event.peer + parcel.digest)
+                self.time.at(at_ms, self._happen, receiver, receiver.life, received, event.peer + parcel.digest)
 
     def _refuse(self, sender: Peer, receiver: Peer, event: MessageReceived) -> None:
         """A damaged message comes to its receiver, whose decoder must refuse it."""
@@ -293,13 +292,18 @@ class World:
             random=self._random,
         )
         receiver.refused.append((sender.name, error))
-        self.timeline.log(b"%b refused %b" % (receiver.name.encode(), error.code.encode()))
+        self.time.log(b"%b refused %b" % (receiver.name.encode(), error.code.encode()))
 
-    def _hand_over(self, peer: Peer, action: Deliver) -> None:
+    def _hand_over(self, peer: Peer, action: ForwardRelay) -> None:
         """What one chain says to another on the same machine, where that one lacks it."""
         destination = self._worlds.get(action.chain_id)
         here = None if destination is None else destination.peers.get(peer.name)
-        if destination is not None and here is not None and here.node is not None and here.node.lacks(action.name):
+        if (
+            destination is not None
+            and here is not None
+            and here.node is not None
+            and here.node.needs_relay(action.name)
+        ):
             destination._schedule(self.now_ms, here, RelayOffered(raw=action.raw))
 
     # --- sealing ---------------------------------------------------------------------------------
@@ -313,7 +317,7 @@ class World:
         found = plan_seal(job, hash_rate=peer.hash_rate, random=peer.random if self.sealing == "drawn" else None)
         if found is not None:
             begin_ms = max(self.now_ms, peer.condition.busy_until_ms)
-            self.timeline.at(begin_ms + found.wait_ms, self._find_seal, peer, peer.life, peer.searches, found.nonce)
+            self.time.at(begin_ms + found.wait_ms, self._find_seal, peer, peer.life, peer.searches, found.nonce)
 
     def _find_seal(self, peer: Peer, life: int, number: int, nonce: int) -> None:
         """A seal's time has come. Where it was drawn, the candidate is renewed first."""
@@ -328,7 +332,7 @@ class World:
 
     # --- what a test or a scenario does ----------------------------------------------------------
 
-    def start(self, name: str, *, anchor: Anchor | None = None, is_sure: bool = False) -> None:
+    def start(self, name: str, *, anchor: TrustedBlock | None = None, is_sure: bool = False) -> None:
         """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
@@ -340,7 +344,7 @@ class World:
             self.genesis,
             peer.store,
             key=peer.key,
-            guard=peer.guard,
+            signing_record=peer.signing_record,
             anchor=anchor,
             is_sure=is_sure or name in self.policies,
             engine=self._engine,
@@ -431,7 +435,7 @@ class World:
 
     def _tell(self, what: str, detail: str) -> None:
         self.happenings.append((self.now_ms, what, detail))
-        self.timeline.log(f"{self.genesis.params.name} {what} {detail}".encode())
+        self.time.log(f"{self.genesis.params.name} {what} {detail}".encode())
 
     def submit(self, name: str, *transactions: Transaction) -> tuple[GridmeritError | None, ...]:
         """Hand transactions to a peer as a client would; what it answers."""

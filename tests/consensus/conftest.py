@@ -17,7 +17,7 @@ from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.seal import search
 from ledger.accounts import get_account, put_account
 from ledger.block import Block, Header
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.contract import (
     Contracts,
 )
@@ -56,7 +56,7 @@ class SealedChain:
         return self.lab.chain
 
     @property
-    def root(self) -> Entry:
+    def root(self) -> BlockNode:
         return self.lab.root
 
     def key(self, name):
@@ -67,10 +67,10 @@ class SealedChain:
 
     # --- sealing -----------------------------------------------------------------------------------
 
-    def propose(self, parent: Entry, name: str, at: int):
+    def propose(self, parent: BlockNode, name: str, at: int):
         return self.engine.propose(self.key(name).public_key, parent, self.chain, self.time(at))
 
-    def build(self, parent: Entry, name: str, *transactions, at: int | None = None) -> Block:
+    def build(self, parent: BlockNode, name: str, *transactions, at: int | None = None) -> Block:
         """What the named member may build at that time, not sealed yet."""
         if at is None:
             at = parent.header.timestamp_ms - self.lab.genesis.time_ms + self.params.block_interval_ms
@@ -107,10 +107,10 @@ class SealedChain:
 
     # --- growing -----------------------------------------------------------------------------------
 
-    def check(self, header: Header, parent: Entry) -> Weighed:
+    def check(self, header: Header, parent: BlockNode) -> Weighed:
         return self.engine.check_header(header, parent, self.chain)
 
-    def add(self, parent: Entry, name: str, *transactions, at: int | None = None) -> Entry:
+    def add(self, parent: BlockNode, name: str, *transactions, at: int | None = None) -> BlockNode:
         """Seal, judge and execute a block as a peer does."""
         block = self.build(parent, name, *transactions, at=at)
         block = replace(block, header=self.seal(block.header, name))
@@ -120,7 +120,7 @@ class SealedChain:
         assert not [receipt for receipt in execution.receipts if receipt.code], execution.receipts
         return self.chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
-    def extend(self, name: str, *transactions, at: int | None = None) -> Entry:
+    def extend(self, name: str, *transactions, at: int | None = None) -> BlockNode:
         entry = self.add(self.chain.head, name, *transactions, at=at)
         self.lab.move(entry)
         return entry
@@ -129,7 +129,7 @@ class SealedChain:
         """When a slot begins, in ms after genesis."""
         return slot * self.lab.params.ledger.period_ms // self.params.checkpoints_per_period
 
-    def open_slot(self, name: str, slot: int, *transactions) -> Entry:
+    def open_slot(self, name: str, slot: int, *transactions) -> BlockNode:
         """The slot's first block, which is its checkpoint, on the head."""
         return self.extend(name, *transactions, at=self.begin_of(slot))
 

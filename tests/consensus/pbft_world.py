@@ -18,7 +18,18 @@ from functools import cache, partial
 from itertools import count
 from random import Random
 
-from consensus.pbft.effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
+from consensus.pbft.effects import (
+    Behind,
+    Broadcast,
+    Decide,
+    FetchBlock,
+    PersistRecord,
+    Propose,
+    ReportEvidence,
+    ReportFault,
+    Send,
+    SetTimer,
+)
 from consensus.pbft.messages import (
     Prepare,
     PreparedCertificate,
@@ -174,18 +185,18 @@ class Host:
 
     def perform_one(self, effect) -> None:
         match effect:
-            case Remember():
+            case PersistRecord():
                 self.world.remember(self, effect.record)
-            case Say():
+            case Broadcast():
                 self.world.watch(self, effect.message)
                 self.world.say(self, effect.message)
-            case Tell():
+            case Send():
                 self.world.tell(self, effect.peer, effect.message)
-            case Want():
+            case FetchBlock():
                 self.later(self.world.random.randint(1, 5), self.fetch, effect.block_hash, effect.peers, self.judge)
-            case Lead(block_hash=None):
+            case Propose(block_hash=None):
                 self.later(self.world.random.randint(1, 5), self.build, len(self.chain) + 1, effect.view)
-            case Lead():
+            case Propose():
                 propose = partial(self.propose, effect.view)
                 self.later(1, self.fetch_until_there, effect.block_hash, effect.peers, propose)
             case Decide():
@@ -198,9 +209,9 @@ class Host:
             case SetTimer():
                 self.timer = next(self.world.counter)
                 self.later(max(0, effect.at_ms - self.world.now_ms), self.on_timer, self.timer)
-            case Blame():
+            case ReportFault():
                 self.world.blame(self, effect)
-            case Convict():
+            case ReportEvidence():
                 self.world.convict(self, effect.evidence)
 
     # --- blocks ------------------------------------------------------------------------------------
@@ -596,7 +607,7 @@ class World:
     def verify(self, certificate: QuorumCertificate) -> None:
         verify_certificate(certificate, self.committee.validators, self.committee.quorum, chain_id=CHAIN)
 
-    def blame(self, host: Host, effect: Blame) -> None:
+    def blame(self, host: Host, effect: ReportFault) -> None:
         if host.is_honest and any(effect.peer == other.key.public_key for other in self.honest):
             self.fail(f"an honest peer is blamed: {effect.error.code}: {effect.error}")
 

@@ -18,7 +18,7 @@ from consensus.errors import (
 )
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote, QuorumCertificate, checkpoint_quorum
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.checkpoints import (
     get_certified_height,
     get_checkpoints,
@@ -121,12 +121,12 @@ def test_a_signer_with_a_guard_signs_once_per_slot_across_reorgs_and_restarts(ma
         for _ in range(length):
             branch.append(chain.add(branch[-1], name))
         branches.append(branch)
-    guard, signed = GuardRecord(), []
+    guard, signed = SigningRecord(), []
     for entry in (branches[0][1], branches[0][2], branches[1][2], branches[1][3], branches[0][2]):
         watcher = Watcher(chain)  # a restart before every head
         for statement in watcher.look(entry):
             if guard.may_sign(statement):
-                guard = GuardRecord.from_value(guard.after_vote(statement).to_value())
+                guard = SigningRecord.from_value(guard.after_vote(statement).to_value())
                 signed.append(statement)
     assert set(signed) == {chain.statement(1, branches[0][0].hash)}
 
@@ -393,7 +393,7 @@ def test_whoever_signed_a_checkpoint_stays_with_its_branch_for_its_lifetime(slot
     #         └─ b (slot 2) … (slots 3, 4) ── (slot 5)
     chain, checkpoints = slotted, Watcher(slotted).checkpoints
     h = chain.open_slot("anna", 2)
-    signed = GuardRecord().after_vote(chain.checkpoint)
+    signed = SigningRecord().after_vote(chain.checkpoint)
     later = chain.statement(6, b"\x06" * 32)
     assert not checkpoints.is_locked(h.state, later, signed), "what was signed is on this branch"
     assert checkpoints.is_locked(chain.root.state, later, signed), "it is not on this one"
@@ -404,15 +404,15 @@ def test_whoever_signed_a_checkpoint_stays_with_its_branch_for_its_lifetime(slot
         assert checkpoints.is_locked(other.state, later, signed), "on that branch, slot 1 could still be certified"
     other = chain.add(other, "bert", at=chain.begin_of(5))
     assert not checkpoints.is_locked(other.state, later, signed), "it is given up"
-    elsewhere = GuardRecord().after_vote(chain.statement(1, OTHER_HASH))
+    elsewhere = SigningRecord().after_vote(chain.statement(1, OTHER_HASH))
     assert checkpoints.is_locked(h.state, later, elsewhere), "another checkpoint of the same slot"
 
 
 def test_a_change_of_voters_unlocks_what_the_voters_before_them_have_decided(slotted):
     checkpoints = Watcher(slotted).checkpoints
     later = slotted.statement(6, OTHER_HASH)
-    signed = GuardRecord().after_vote(slotted.checkpoint)
-    as_other = GuardRecord().after_vote(replace(slotted.checkpoint, since_slot=1))
+    signed = SigningRecord().after_vote(slotted.checkpoint)
+    as_other = SigningRecord().after_vote(replace(slotted.checkpoint, since_slot=1))
     state = slotted.chain.head.state
     assert not checkpoints.is_locked(state, later, signed)
     assert checkpoints.is_locked(state, later, as_other), "it was signed where other members were voters"
@@ -424,7 +424,7 @@ def test_a_change_of_voters_unlocks_what_the_voters_before_them_have_decided(slo
 
 def test_a_checkpoint_whose_hash_is_not_known_yet_locks_too(make_chain):
     chain = make_chain()
-    signed = GuardRecord().after_vote(chain.statement(1, OTHER_HASH))
+    signed = SigningRecord().after_vote(chain.statement(1, OTHER_HASH))
     g = chain.open_slot("anna", 1)
     assert Watcher(chain).checkpoints.is_locked(g.state, chain.statement(2, OTHER_HASH), signed)
 
@@ -456,7 +456,7 @@ def sign_along(genesis, branches, visits, *, is_locked):
     `visits` are (voter, branch, height); each voter keeps its guard's record and asks `is_locked`.
     """
     signed = {}
-    records = [GuardRecord()] * 3
+    records = [SigningRecord()] * 3
     for voter, side, height in visits:
         branch = branches[side]
         height = 1 + height % len(branch.states)

@@ -9,7 +9,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from consensus.pbft.record import PbftRecord
 from consensus.quorum import Statement
-from consensus.signing_record import VOID, GuardRecord
+from consensus.signing_record import VOID, SigningRecord
 from ledger.codec import decode, encode
 from ledger.errors import TooLarge, WrongShape
 
@@ -27,17 +27,17 @@ def statement(slot, version=0):
 
 def restarted(record):
     """What a process finds that reads the record from disk."""
-    return GuardRecord.from_value(decode(encode(record.to_value()), max_bytes=100_000))
+    return SigningRecord.from_value(decode(encode(record.to_value()), max_bytes=100_000))
 
 
 def test_a_fresh_guard_permits_everything():
-    assert GuardRecord().may_seal_on(parent(1))
-    assert GuardRecord().may_sign(statement(0))
-    assert restarted(GuardRecord()) == GuardRecord()
+    assert SigningRecord().may_seal_on(parent(1))
+    assert SigningRecord().may_sign(statement(0))
+    assert restarted(SigningRecord()) == SigningRecord()
 
 
 def test_one_seal_per_parent():
-    record = GuardRecord().after_seal(height=5, parent=parent(1))
+    record = SigningRecord().after_seal(height=5, parent=parent(1))
     assert record.height == 5
     assert not record.may_seal_on(parent(1))
     assert record.may_seal_on(parent(2))
@@ -47,7 +47,7 @@ def test_one_seal_per_parent():
 
 
 def test_one_statement_per_slot_though_it_may_be_repeated():
-    record = GuardRecord().after_vote(statement(3))
+    record = SigningRecord().after_vote(statement(3))
     assert record.may_sign(statement(3))
     assert not record.may_sign(statement(3, version=1))
     assert not record.may_sign(replace(statement(3), chain_id=b"\xc2" * 32))
@@ -60,14 +60,14 @@ def test_one_statement_per_slot_though_it_may_be_repeated():
 
 
 def test_the_height_falls_only_with_the_head():
-    record = GuardRecord().after_seal(height=9, parent=parent(1))
+    record = SigningRecord().after_seal(height=9, parent=parent(1))
     assert record.after_head(12).height == 9
     assert record.after_head(7).height == 7
     assert not record.after_head(7).may_seal_on(parent(1))
 
 
 def test_a_slot_too_old_to_be_remembered_is_refused():
-    record = GuardRecord()
+    record = SigningRecord()
     for slot in range(10, 10 + KEPT):
         record = record.after_vote(statement(slot))
     assert len(record.votes) == KEPT
@@ -81,7 +81,7 @@ def test_a_slot_too_old_to_be_remembered_is_refused():
 
 
 def test_parents_are_bounded():
-    record = GuardRecord()
+    record = SigningRecord()
     for number in range(KEPT + 10):
         record = record.after_seal(height=number, parent=parent(number))
     assert len(record.parents) == KEPT
@@ -91,7 +91,7 @@ def test_parents_are_bounded():
 
 def test_an_agreement_is_remembered_beside_everything_else():
     agreement = PbftRecord(height=5).after_view_change(2).after_prepare(2, parent(7))
-    record = replace(GuardRecord().after_vote(statement(3)), agreement=agreement)
+    record = replace(SigningRecord().after_vote(statement(3)), agreement=agreement)
     assert restarted(record) == record
     assert restarted(record.after_head(2)).agreement == agreement
 
@@ -120,7 +120,7 @@ def test_an_agreement_is_remembered_beside_everything_else():
 )
 def test_a_record_that_no_guard_wrote_is_refused(value, error):
     with pytest.raises(error):
-        GuardRecord.from_value(value)
+        SigningRecord.from_value(value)
 
 
 class GuardMachine(RuleBasedStateMachine):
@@ -128,7 +128,7 @@ class GuardMachine(RuleBasedStateMachine):
 
     @initialize()
     def start(self):
-        self.record = GuardRecord()
+        self.record = SigningRecord()
         self.sealed = []
         self.signed = {}
 
@@ -171,7 +171,7 @@ TestGuardNeverSignsTwice.settings = settings(max_examples=40, stateful_step_coun
 
 def test_what_was_signed_under_a_clock_that_was_ahead_is_void_and_never_signed_again():
     early = [statement(slot) for slot in (3, 4, 900, 901)]
-    record = GuardRecord()
+    record = SigningRecord()
     for one in early:
         record = record.after_vote(one)
     kept = record.after_clock(4)
@@ -180,11 +180,11 @@ def test_what_was_signed_under_a_clock_that_was_ahead_is_void_and_never_signed_a
     assert kept.may_sign(statement(5)), "time has not stopped"
     assert kept.after_clock(4) is kept
     assert kept.after_clock(2_000) is kept
-    assert GuardRecord.from_value(kept.to_value()) == kept
+    assert SigningRecord.from_value(kept.to_value()) == kept
 
 
 def test_what_is_void_is_no_strangers():
     """Else a peer that has kept such a vote could silence its signer with it, for as long as nothing becomes final."""
-    kept = GuardRecord().after_vote(statement(900)).after_clock(4)
+    kept = SigningRecord().after_vote(statement(900)).after_clock(4)
     assert kept.knows_statement(statement(900))
     assert not kept.knows_statement(statement(5))

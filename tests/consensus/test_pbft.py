@@ -11,7 +11,18 @@ from consensus.errors import (
     WrongLeader,
     WrongVoters,
 )
-from consensus.pbft.effects import Behind, Blame, Convict, Decide, Lead, Remember, Say, SetTimer, Tell, Want
+from consensus.pbft.effects import (
+    Behind,
+    Broadcast,
+    Decide,
+    FetchBlock,
+    PersistRecord,
+    Propose,
+    ReportEvidence,
+    ReportFault,
+    Send,
+    SetTimer,
+)
 from consensus.pbft.messages import (
     Prepare,
     PreparedCertificate,
@@ -93,11 +104,11 @@ class Replica:
     def perform(self, effects) -> "Replica":
         self.effects += effects
         for effect in effects:
-            if isinstance(effect, Remember):
+            if isinstance(effect, PersistRecord):
                 self.record = effect.record
             if isinstance(effect, SetTimer):
                 self.timer_ms = effect.at_ms
-            if isinstance(effect, Say):
+            if isinstance(effect, Broadcast):
                 self.said.append(effect.message)
         return self
 
@@ -143,7 +154,7 @@ class Replica:
         return said
 
     def errors(self) -> list:
-        return [type(effect.error) for effect in self.take(Blame)]
+        return [type(effect.error) for effect in self.take(ReportFault)]
 
 
 def follower(**options) -> Replica:
@@ -161,15 +172,15 @@ def committed(**options) -> Replica:
 
 def test_the_leader_proposes_and_remembers_before_it_says_so():
     leader = Replica(0).start()
-    assert leader.take(Lead) == [Lead(view=0, block_hash=None, peers=())]
+    assert leader.take(Propose) == [Propose(view=0, block_hash=None, peers=())]
     remembered, said, _timer = leader.propose().take()
-    assert remembered == Remember(record=PbftRecord(height=HEIGHT, block_hash=A))
-    assert said == Say(message=pre_prepare())
+    assert remembered == PersistRecord(record=PbftRecord(height=HEIGHT, block_hash=A))
+    assert said == Broadcast(message=pre_prepare())
 
 
 def test_a_follower_gets_the_block_prepares_commits_and_decides():
     replica = follower().hear(pre_prepare(), peer=b"n7")
-    assert replica.take(Want) == [Want(block_hash=A, peers=(b"n7", FOUR[0]))]
+    assert replica.take(FetchBlock) == [FetchBlock(block_hash=A, peers=(b"n7", FOUR[0]))]
     assert replica.accept().take_said() == [prepare(3)]
     assert replica.hear(prepare(1)).take_said() == [commit(3)]
     assert replica.record.prepared == prepared(members=(0, 1, 3))
@@ -190,7 +201,7 @@ def test_everything_may_come_in_any_order():
 
 def test_one_validator_decides_alone():
     replica = Replica(0, validators=FOUR[:1]).start().propose()
-    assert [type(effect) for effect in replica.take()] == [Lead, Remember, Say, Say, Decide]
+    assert [type(effect) for effect in replica.take()] == [Propose, PersistRecord, Broadcast, Broadcast, Decide]
 
 
 def test_nothing_is_prepared_before_it_is_found_valid():
@@ -223,8 +234,8 @@ def test_a_certificate_decides_at_once():
 
 
 def test_a_proposal_out_of_turn_is_no_proposal():
-    assert Replica(1).start().propose().take(Say) == []
-    assert Replica(0).start().propose(view=4).take(Say) == []
+    assert Replica(1).start().propose().take(Broadcast) == []
+    assert Replica(0).start().propose(view=4).take(Broadcast) == []
     leader = Replica(0).start().propose()
     assert leader.propose(block_hash=B).take_said() == [pre_prepare()]
 
@@ -302,7 +313,10 @@ def test_what_may_have_been_lost_is_said_again():
     replica = committed()
     assert replica.take_said() == [prepare(3), commit(3)]
     assert replica.wait(500).take_said() == [prepare(3), commit(3)]
-    assert follower().hear(pre_prepare()).wait(500).take(Want) == [Want(block_hash=A, peers=(b"peer", FOUR[0]))] * 2
+    assert (
+        follower().hear(pre_prepare()).wait(500).take(FetchBlock)
+        == [FetchBlock(block_hash=A, peers=(b"peer", FOUR[0]))] * 2
+    )
 
 
 # --- view changes --------------------------------------------------------------------------------
@@ -313,7 +327,7 @@ def test_prepared_in_one_view_is_proposed_again_in_the_next():
     leader = Replica(1).start().busy().hear(pre_prepare()).accept().hear(prepare(2)).wait(1_000)
     assert leader.take_said()[-1] == view_change(1, 1, prepared())
     leader.hear(view_change(0), view_change(3))
-    assert leader.take(Lead) == [Lead(view=1, block_hash=A, peers=tuple(sorted(FOUR[:3])))]
+    assert leader.take(Propose) == [Propose(view=1, block_hash=A, peers=tuple(sorted(FOUR[:3])))]
     [proposal] = leader.propose(1, A).take_said()
     assert proposal == pre_prepare(1, A, [view_change(0), view_change(1, 1, prepared()), view_change(3)])
 
@@ -330,7 +344,7 @@ def test_the_leader_must_propose_the_block_prepared_last():
 
 def test_a_free_leader_proposes_what_it_likes():
     leader = Replica(1).start().busy().hear(view_change(0), view_change(2), view_change(3))
-    assert leader.take(Lead) == [Lead(view=1, block_hash=None, peers=())]
+    assert leader.take(Propose) == [Propose(view=1, block_hash=None, peers=())]
     assert leader.propose(1, C).take_said()[-1].block_hash == C
 
 
@@ -382,7 +396,7 @@ def test_an_invalid_block_ends_its_view_at_once():
     assert replica.take_said() == [view_change(3)]
     replica.hear(pre_prepare(1, A))
     assert replica.take_said() == [view_change(3, 2)]  # not asked for again
-    assert len(replica.take(Want)) == 1
+    assert len(replica.take(FetchBlock)) == 1
 
 
 # --- liars ---------------------------------------------------------------------------------------
@@ -411,29 +425,29 @@ def test_a_late_proposal_that_nobody_has_prepared_is_not_prepared_in_another_vie
 def test_of_two_proposals_the_first_counts_and_both_convict():
     replica = follower().hear(pre_prepare(), pre_prepare(0, B), pre_prepare(0, C)).accept(B).accept()
     assert replica.take_said() == [prepare(3)]
-    [convict] = replica.take(Convict)
+    [convict] = replica.take(ReportEvidence)
     assert convict.evidence == DoubleBallot(first=prepare(0), second=prepare(0, 0, B))
 
 
 def test_two_commits_convict_once():
     replica = follower().hear(commit(1), commit(1, 0, B), commit(1, 0, C), commit(1))
-    [convict] = replica.take(Convict)
+    [convict] = replica.take(ReportEvidence)
     assert convict.evidence == DoubleVote(first=commit(1), second=commit(1, 0, B))
 
 
 def test_two_view_changes_convict():
     replica = follower().hear(view_change(1, 3), view_change(1, 3, prepared()))
-    [convict] = replica.take(Convict)
+    [convict] = replica.take(ReportEvidence)
     assert isinstance(convict.evidence.first, ViewChange)
 
 
 def test_ballots_in_two_views_convict_nobody():
-    assert not follower().hear(commit(1), commit(1, 1, B), prepare(1), prepare(1, 1, B)).take(Convict)
+    assert not follower().hear(commit(1), commit(1, 1, B), prepare(1), prepare(1, 1, B)).take(ReportEvidence)
 
 
 def test_twins_with_one_key_are_convicted_by_their_own():
     replica = Replica(0).start().propose()
-    assert replica.hear(pre_prepare(0, B)).take(Convict)
+    assert replica.hear(pre_prepare(0, B)).take(ReportEvidence)
 
 
 def test_who_passes_on_what_proves_nothing_is_blamed():
@@ -492,7 +506,7 @@ def test_a_restarted_leader_repeats_its_proposal_with_the_same_new_view():
     [*_, proposal] = leader.take_said()
     after = revive(leader, 1)
     assert after.take_said() == [proposal]
-    assert after.take(Lead) == []
+    assert after.take(Propose) == []
 
 
 def test_a_restarted_replica_stays_in_its_view():
@@ -504,7 +518,7 @@ def test_a_restarted_replica_stays_in_its_view():
 
 def test_a_block_lost_in_a_crash_is_fetched_before_it_is_committed_to():
     after = revive(follower().hear(pre_prepare()).accept()).hear(prepare(1), pre_prepare())
-    assert after.take(Want) == [Want(block_hash=A, peers=(FOUR[0],))]
+    assert after.take(FetchBlock) == [FetchBlock(block_hash=A, peers=(FOUR[0],))]
     assert after.take_said() == [prepare(3)]
     assert after.accept().take_said() == [commit(3)]
 
@@ -523,9 +537,9 @@ def test_a_replica_whose_chain_has_lost_blocks_signs_nothing_until_it_has_caught
 def test_messages_of_the_next_height_wait_for_it():
     early = [pre_prepare(height=HEIGHT + 1, block_hash=B), prepare(3, 0, B, height=HEIGHT + 1)]
     replica = Replica(0).start().hear(*early)
-    assert replica.take(Want) == []
+    assert replica.take(FetchBlock) == []
     replica.hear(certificate()).start(HEIGHT + 1)
-    assert replica.take(Want) == [Want(block_hash=B, peers=(b"peer", KEYS[1].public_key))]
+    assert replica.take(FetchBlock) == [FetchBlock(block_hash=B, peers=(b"peer", KEYS[1].public_key))]
     assert replica.accept(B).take_said() == [prepare(0, 0, B, height=HEIGHT + 1), commit(0, 0, B, height=HEIGHT + 1)]
 
 
@@ -559,25 +573,25 @@ def test_votes_name_the_validators_as_who_they_are_signed():
 def test_who_is_late_gets_the_certificate():
     replica = committed().hear(commit(0), commit(1))
     replica.take()
-    assert replica.hear(commit(2), prepare(2)).take(Tell) == []  # merely the last to commit
-    [told] = replica.hear(commit(2), commit(2), peer=b"n2").take(Tell)  # once for a while
+    assert replica.hear(commit(2), prepare(2)).take(Send) == []  # merely the last to commit
+    [told] = replica.hear(commit(2), commit(2), peer=b"n2").take(Send)  # once for a while
     assert told.peer == b"n2"
     assert told.message == certificate(members=(0, 1, 3))
     replica.start(HEIGHT + 1)
-    assert replica.wait(500).hear(commit(2), peer=b"n2").take(Tell) == [told]
-    assert len(replica.hear(view_change(1), peer=b"n1").take(Tell)) == 1
+    assert replica.wait(500).hear(commit(2), peer=b"n2").take(Send) == [told]
+    assert len(replica.hear(view_change(1), peer=b"n1").take(Send)) == 1
 
 
 def test_the_last_certificate_is_known_after_a_restart():
     replica = Replica(3).start(HEIGHT + 1, last=certificate())
-    assert replica.hear(view_change(1)).take(Tell) == [Tell(peer=b"peer", message=certificate())]
+    assert replica.hear(view_change(1)).take(Send) == [Send(peer=b"peer", message=certificate())]
 
 
 def test_who_is_very_late_gets_the_newest_certificate_and_knows_it_is_behind():
     replica = Replica(3)
     for height in range(1, CERTIFICATES_KEPT + 10):
         replica.start(height + 1, last=certificate(height=height))
-    [told] = replica.hear(view_change(1, height=2)).take(Tell)
+    [told] = replica.hear(view_change(1, height=2)).take(Send)
     assert told.message.statement.slot == height
     late = Replica(1).start(2).hear(told.message)
     assert late.take(Behind) == [Behind(height=height + 1)]
@@ -659,7 +673,7 @@ def test_a_quorum_is_of_identical_results_and_who_computes_another_is_not_in_it(
     assert not replica.take(Decide)
     [decided] = replica.hear(commit_to(RESULT, 2)).take(Decide)
     assert decided.certificate == build_certificate([commit_to(RESULT, member) for member in (1, 2, 3)])
-    assert replica.take(Convict) == [], "a wrong result is no double vote"
+    assert replica.take(ReportEvidence) == [], "a wrong result is no double vote"
 
 
 def test_with_two_liars_of_four_nothing_is_decided():
@@ -670,7 +684,7 @@ def test_with_two_liars_of_four_nothing_is_decided():
 
 def test_two_results_of_one_block_convict_a_replica():
     replica = follower().hear(commit_to(OTHER_RESULT, 1), commit_to(RESULT, 1))
-    [conviction] = replica.take(Convict)
+    [conviction] = replica.take(ReportEvidence)
     assert (conviction.evidence.first, conviction.evidence.second) == (commit_to(RESULT, 1), commit_to(OTHER_RESULT, 1))
 
 

@@ -21,7 +21,7 @@ from consensus.errors import (
 from consensus.poca.credit_target import MAX_TARGET, compute_n_diff_limit, compute_target, compute_weight
 from consensus.poca.engine import check_params
 from consensus.poca.retarget import block_work, compute_next_base, rescale
-from ledger.chain import Entry
+from ledger.chain import BlockNode
 from ledger.errors import (
     InvalidSignature,
     WrongChain,
@@ -498,7 +498,7 @@ def test_whatever_is_proposed_is_accepted_on_every_branch_and_after_a_restart(ma
                 assert weighed == Weighed(work=entry.work, base_n_diff=entry.base_n_diff)
 
 
-def same_standing(one: Entry, other: Entry) -> bool:
+def same_standing(one: BlockNode, other: BlockNode) -> bool:
     return (one.hash, one.work, one.base_n_diff, one.state.root) == (
         other.hash,
         other.work,

@@ -38,13 +38,13 @@ from ledger.errors import (
     WrongChain,
     WrongShape,
 )
-from ledger.sealers import Voters
+from ledger.sealers import ValidatorSet
 from ledger.signatures import SigningKey
 
 CHAIN, OTHER_CHAIN = b"\x01" * 32, b"\x02" * 32
 KEYS = sorted((SigningKey(bytes([seed]) * 32) for seed in range(7)), key=lambda key: key.public_key)
 MEMBERS = [key.public_key for key in KEYS]  # n = 7: f = 2, quorum 5
-VOTERS = Voters(0, tuple(MEMBERS))
+VOTERS = ValidatorSet(0, tuple(MEMBERS))
 STRANGER = SigningKey(b"\xff" * 32)
 A = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xaa" * 32)
 B = Statement(chain_id=CHAIN, slot=3, block_hash=b"\xbb" * 32)
@@ -359,7 +359,7 @@ def test_a_chains_m_may_ask_for_more_than_the_least_quorum():
 
 def test_a_member_that_lost_its_right_no_longer_counts():
     present = set(MEMBERS)
-    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: Voters(0, tuple(present)))
+    tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: ValidatorSet(0, tuple(present)))
     for key in KEYS[:4]:
         tally.add(sign_statement(A, key))
     present.remove(MEMBERS[0])  # n = 6: quorum 4
@@ -367,11 +367,11 @@ def test_a_member_that_lost_its_right_no_longer_counts():
 
 
 def test_votes_from_before_and_after_a_change_do_not_add_up():
-    voters = [Voters(0, VOTERS.keys)]
+    voters = [ValidatorSet(0, VOTERS.keys)]
     tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: voters[0])
     for key in KEYS[:4]:
         tally.add(sign_statement(A, key))
-    voters[0] = Voters(2, VOTERS.keys)
+    voters[0] = ValidatorSet(2, VOTERS.keys)
     later = replace(A, since_slot=2)
     assert [tally.add(sign_statement(later, key)) for key in KEYS[4:]] == [None] * 3
     evidence = tally.add(sign_statement(later, KEYS[0]))
@@ -381,7 +381,7 @@ def test_votes_from_before_and_after_a_change_do_not_add_up():
 def test_any_order_of_arrival_gives_the_same_certificate():
     members = MEMBERS[:4]
     for order in permutations(KEYS[:3]):
-        tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: Voters(0, tuple(members)))
+        tally = VoteTally(chain_id=CHAIN, voters_at=lambda slot: ValidatorSet(0, tuple(members)))
         assert [tally.add(sign_statement(A, key)) for key in order][-1] == certify(A, KEYS[:3])
 
 

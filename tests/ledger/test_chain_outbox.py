@@ -6,7 +6,7 @@ from hypothesis import strategies as st
 
 from ledger.codec import decode, encode
 from ledger.inbox import read_part
-from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART, Entry, get_entries, iterate_parts, outbox_key, post
+from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART, OutboxEntry, get_entries, iterate_parts, outbox_key, post
 from ledger.overlay import Overlay
 from ledger.state import State, verify_state_proof
 
@@ -35,7 +35,7 @@ def parts_of(state, **options):
 )
 def test_a_message_is_split_into_parts(rows, sizes):
     state = posted(("quota", 5, rows_of(rows), 9))
-    assert get_entries(Overlay(state)) == (Entry(kind="quota", number=5, parts=len(sizes), height=9),)
+    assert get_entries(Overlay(state)) == (OutboxEntry(kind="quota", number=5, parts=len(sizes), height=9),)
     read = [read_part(raw) for _, _, _, raw in iterate_parts(state)]
     assert [parts for parts, _ in read] == [len(sizes)] * len(sizes)
     assert [len(piece) for _, piece in read] == sizes

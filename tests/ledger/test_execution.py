@@ -45,7 +45,7 @@ from ledger.execution import (
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams
-from ledger.snapshot import Standing, get_snapshot
+from ledger.snapshot import SealerSnapshot, get_snapshot
 from ledger.state import State
 from ledger.transaction import Transaction
 
@@ -259,17 +259,17 @@ def test_the_first_block_of_a_period_takes_the_snapshot_before_its_hooks(make_la
         snapshot = get_snapshot(entry.state)
         return snapshot.height, snapshot.members[key], snapshot.previous[key]
 
-    founding = Standing(credit_upt=90_000_000, balance_uyuan=1_000)
+    founding = SealerSnapshot(credit_upt=90_000_000, balance_uyuan=1_000)
     start_ms = lab.genesis.time_ms
     assert standing(lab.root) == (0, founding, founding)
     assert standing(lab.extend(timestamp_ms=start_ms + 19_999)) == (0, founding, founding)
     first = lab.extend(timestamp_ms=start_ms + 20_000)
     assert first.header.period == 1
-    assert standing(first) == (2, Standing(credit_upt=1, balance_uyuan=0), founding)
+    assert standing(first) == (2, SealerSnapshot(credit_upt=1, balance_uyuan=0), founding)
     assert standing(lab.extend(timestamp_ms=start_ms + 20_001)) == standing(first)
     assert standing(lab.extend(timestamp_ms=start_ms + 70_000))[1:] == (
-        Standing(credit_upt=3, balance_uyuan=0),
-        Standing(credit_upt=1, balance_uyuan=0),
+        SealerSnapshot(credit_upt=3, balance_uyuan=0),
+        SealerSnapshot(credit_upt=1, balance_uyuan=0),
     )
 
 

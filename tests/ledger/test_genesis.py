@@ -23,7 +23,7 @@ from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.siblings import Sibling, get_sibling
 from ledger.signatures import SigningKey
-from ledger.snapshot import Standing, get_snapshot
+from ledger.snapshot import SealerSnapshot, get_snapshot
 
 TIME_MS = 1_700_000_000_000
 
@@ -299,8 +299,8 @@ def test_the_state_holds_members_accounts_sealers_and_the_first_snapshot():
     assert snapshot.height == 0
     assert snapshot.members == snapshot.previous
     assert snapshot.members == {
-        anna.public_key: Standing(credit_upt=80_000_000, balance_uyuan=500),
-        grid.public_key: Standing(credit_upt=80_000_000, balance_uyuan=0),
+        anna.public_key: SealerSnapshot(credit_upt=80_000_000, balance_uyuan=500),
+        grid.public_key: SealerSnapshot(credit_upt=80_000_000, balance_uyuan=0),
     }
 
 

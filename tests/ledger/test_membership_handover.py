@@ -11,7 +11,7 @@ from ledger.contract import (
 )
 from ledger.errors import WrongShape
 from ledger.genesis import Genesis, GenesisMember
-from ledger.inbox import Delivery
+from ledger.inbox import InboundMessage
 from ledger.membership import membership_hooks
 from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Overlay
@@ -236,7 +236,7 @@ def test_under_pbft_the_set_is_in_force_with_the_next_height(make_lab):
 
 
 def deliver(*rows, number=1, part=0, parts=1, is_complete=True):
-    return Delivery(
+    return InboundMessage(
         source="LH1",
         kind="sealers",
         number=number,

@@ -23,7 +23,7 @@ from ledger.execution import (
     select_transactions,
 )
 from ledger.genesis import Authority, Genesis, GenesisMember, build_state
-from ledger.inbox import Delivery, receive
+from ledger.inbox import InboundMessage, receive
 from ledger.outbox import get_entries, outbox_key
 from ledger.overlay import Event, Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
@@ -72,7 +72,7 @@ def _process_relay(view: Overlay, block: BlockContext, transaction: Transaction)
     """What the relay contract does once certificate, header and state proof are in order."""
     chain, source, kind, number, part, parts, rows = transaction.payload
     is_complete = receive(view, chain, kind, number, part, parts)
-    delivery = Delivery(
+    delivery = InboundMessage(
         source=chain,
         kind=kind,
         number=number,

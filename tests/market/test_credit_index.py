@@ -20,7 +20,7 @@ from ledger.execution import (
 )
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.hashing import tagged_hash
-from ledger.inbox import Delivery, read_part
+from ledger.inbox import InboundMessage, read_part
 from ledger.outbox import ROWS_PER_PART, get_entries, iterate_parts
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
@@ -112,7 +112,7 @@ class Node:
         """Hand over a message as the relay contract does; what is refused leaves nothing behind."""
         self.height += 1
         view = Overlay(self.state)
-        delivery = Delivery(
+        delivery = InboundMessage(
             source={"trading": "JY1", "scheduling": "DU1", "credit": "LH1"}[source],
             kind=kind,
             number=number,

@@ -11,8 +11,8 @@ from ledger.params import MatchingWeights
 from market.orders import Order, Side
 from market.trading.matching_weight import (
     TABLE_1,
-    Candidate,
-    Parameters,
+    WeightedOrder,
+    WeightInputs,
     compute_merits,
     compute_weight,
     measure,
@@ -23,20 +23,20 @@ from market.trading.matching_weight import (
 ANN = b"a" * 20
 
 
-def offer(order_id: int = 1, *, price: int = 500_000, volume: int = 200, placed_at: int = 0, **fields) -> Candidate:
+def offer(order_id: int = 1, *, price: int = 500_000, volume: int = 200, placed_at: int = 0, **fields) -> WeightedOrder:
     return make_candidate(Order(order_id, ANN, Side.OFFER, price, volume, placed_at), **fields)
 
 
-def bid(order_id: int = 9, *, price: int = 500_000, volume: int = 200, placed_at: int = 0, **fields) -> Candidate:
+def bid(order_id: int = 9, *, price: int = 500_000, volume: int = 200, placed_at: int = 0, **fields) -> WeightedOrder:
     return make_candidate(Order(order_id, ANN, Side.BID, price, volume, placed_at), **fields)
 
 
-def make_candidate(order: Order, **fields) -> Candidate:
+def make_candidate(order: Order, **fields) -> WeightedOrder:
     truth = {"credit_upt": 90_000_000, "capacity_wh": 400, "renewable_ppm": 0, "position": "", "stability_ppm": 0}
-    return Candidate(order, **{**truth, **fields})
+    return WeightedOrder(order, **{**truth, **fields})
 
 
-def normalise_first(candidates: list[Candidate], counterparts: list[Candidate] | None = None) -> Parameters:
+def normalise_first(candidates: list[WeightedOrder], counterparts: list[WeightedOrder] | None = None) -> WeightInputs:
     return normalise(candidates[0], measure(candidates, counterparts or []))
 
 
@@ -45,7 +45,7 @@ def normalise_first(candidates: list[Candidate], counterparts: list[Candidate] |
 
 def test_the_weights_are_those_of_table_1():
     assert TABLE_1.to_value() == (600_000, 800_000, 500_000, 400_000, 500_000, 600_000, 600_000)
-    assert tuple(MatchingWeights.model_fields) == Parameters._fields
+    assert tuple(MatchingWeights.model_fields) == WeightInputs._fields
 
 
 def test_a_weight_is_at_most_one():
@@ -113,7 +113,7 @@ def test_a_weight_worked_by_hand():
     )
     rival = offer(2, price=580_000, volume=200, capacity_wh=400)
     weight = compute_weight(seller, measure([seller, rival], [bid(position="feeder-1")]))
-    assert weight.contributions == Parameters(
+    assert weight.contributions == WeightInputs(
         capacity_ppm=450_000,  # 0.6 · 300/400
         credit_ppm=760_000,  # 0.8 · 95/100
         renewable_ppm=500_000,  # 0.5 · 1
@@ -168,7 +168,7 @@ ppm = st.integers(0, 1_000_000)
 
 
 @st.composite
-def sides(draw: st.DrawFn, side: Side, min_size: int = 0) -> list[Candidate]:
+def sides(draw: st.DrawFn, side: Side, min_size: int = 0) -> list[WeightedOrder]:
     fields = st.tuples(
         st.integers(0, 10**8),
         st.integers(1, 10**11),
@@ -181,7 +181,7 @@ def sides(draw: st.DrawFn, side: Side, min_size: int = 0) -> list[Candidate]:
     )
     rows = draw(st.lists(fields, min_size=min_size, max_size=5))
     return [
-        Candidate(Order(i, ANN, side, price, volume, placed_at), *rest)
+        WeightedOrder(Order(i, ANN, side, price, volume, placed_at), *rest)
         for i, (price, volume, placed_at, *rest) in enumerate(rows)
     ]
 
@@ -195,7 +195,7 @@ def test_every_weight_is_the_sum_of_seven_bounded_parts(side, data, weights):
         assert all(0 <= value <= 1_000_000 for value in normalise(candidate, scale))
         weight = compute_weight(candidate, scale, weights)
         assert weight.total_ppm == sum(weight.contributions)
-        bounds = [getattr(weights, name) for name in Parameters._fields]
+        bounds = [getattr(weights, name) for name in WeightInputs._fields]
         assert all(0 <= part <= most for part, most in zip(weight.contributions, bounds, strict=True))
 
 

@@ -6,7 +6,7 @@ from market.errors import (
     BadOrders,
 )
 from market.orders import Order, Side
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from market.trading.order_list import OPTIONAL_COLUMNS, parse_orders
 
 HEAD = "owner,side,price_yuan_per_kwh,volume_kwh"
@@ -21,9 +21,9 @@ def test_lines_are_orders_in_order_of_placing():
     orders = parse(f"{HEAD}\nann,bid,0.56,99.66\n\n ben , offer,0.41,200\nann,bid,1,0.001\n")
     assert orders.names == {ANN: "ann", BEN: "ben"}
     assert orders.candidates == (
-        Candidate(Order(0, ANN, Side.BID, 560_000, 99_660, 0), 90_000_000, 0, 0, "", 0),
-        Candidate(Order(1, BEN, Side.OFFER, 410_000, 200_000, 1), 90_000_000, 0, 0, "", 0),
-        Candidate(Order(2, ANN, Side.BID, 1_000_000, 1, 2), 90_000_000, 0, 0, "", 0),
+        WeightedOrder(Order(0, ANN, Side.BID, 560_000, 99_660, 0), 90_000_000, 0, 0, "", 0),
+        WeightedOrder(Order(1, BEN, Side.OFFER, 410_000, 200_000, 1), 90_000_000, 0, 0, "", 0),
+        WeightedOrder(Order(2, ANN, Side.BID, 1_000_000, 1, 2), 90_000_000, 0, 0, "", 0),
     )
 
 

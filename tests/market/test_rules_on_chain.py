@@ -11,7 +11,7 @@ from ledger.params import MarketParams, MatchingWeights
 from market.orders import Order, Side
 from market.trading.clearing_rules import RULES, is_by_merit
 from market.trading.gates import SETTLED
-from market.trading.matching_weight import Candidate, Parameters, weigh_book
+from market.trading.matching_weight import WeightedOrder, WeightInputs, weigh_book
 from market.trading.trades import Match, Party, TradeRecord, decode_trade_leaf, encode_trade_leaf
 from market.trading.views import get_book, get_candidates, get_settlement, get_trades, prove_trade
 
@@ -118,7 +118,7 @@ def test_what_counts_of_a_sender_is_what_it_was_registered_with(make_market):
     market.offer("paul", price=500_000, volume=KWH)
     (candidate,) = get_candidates(market.state, PERIOD)
     order = Order(0, market.address("paul"), Side.OFFER, 500_000, KWH, 0)
-    assert candidate == Candidate(order, 90 * POINT, 7 * KWH, 8, "feeder-1", 9)
+    assert candidate == WeightedOrder(order, 90 * POINT, 7 * KWH, 8, "feeder-1", 9)
 
 
 def test_two_offers_differ_in_weight_by_the_audited_share_alone(make_market):
@@ -146,7 +146,7 @@ def test_credit_counts_as_it_is_at_the_gate_and_not_as_it_was_when_the_order_cam
     market.go("gate")
     (trade,) = get_trades(market.state, PERIOD)
     assert show(market, [trade]) == [("carol", "pia", 530_000, 100 * KWH)]
-    of_credit = Parameters(0, 900_000, 0, 0, 0, 0, 0)
+    of_credit = WeightInputs(0, 900_000, 0, 0, 0, 0, 0)
     assert trade.match.bid == Party(0, "consumer", 90 * POINT, "feeder-1", of_credit)
     assert trade.match.offer == Party(2, "producer", 90 * POINT, "feeder-1", of_credit)
     assert (trade.match.w_ppm, trade.match.bid.weight_ppm) == (900_000, 900_000)
@@ -193,8 +193,8 @@ def test_members_certify_the_weights_with_the_trade(make_market):
 # --- the leaf ------------------------------------------------------------------------------------
 
 PLAIN = TradeRecord(3, 0, b"a" * 20, b"b" * 20, 500_000, 7)
-BID = Party(4, "consumer", 90 * POINT, "feeder-1", Parameters(1, 2, 3, 4, 5, 6, 7))
-OFFER = Party(5, "producer", 0, "", Parameters(*[1_000_000] * 7))
+BID = Party(4, "consumer", 90 * POINT, "feeder-1", WeightInputs(1, 2, 3, 4, 5, 6, 7))
+OFFER = Party(5, "producer", 0, "", WeightInputs(*[1_000_000] * 7))
 MATCHED = PLAIN._replace(match=Match(BID, OFFER))
 
 

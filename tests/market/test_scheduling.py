@@ -27,7 +27,7 @@ from ledger.execution import (
     execute_body,
 )
 from ledger.genesis import Genesis, GenesisMember, build_state
-from ledger.inbox import Delivery, receive
+from ledger.inbox import InboundMessage, receive
 from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from ledger.outbox import ROWS_PER_PART, get_entries, outbox_key
 from ledger.overlay import Event, Overlay
@@ -123,7 +123,7 @@ def hand_over(view, block, transaction):
     """What the relay contract does with a message once it has checked the proof; a producer's kind, as relays are."""
     source, kind, number, part, parts, rows = transaction.payload
     is_complete = receive(view, "JY1", kind, number, part, parts)
-    delivery = Delivery(
+    delivery = InboundMessage(
         source="JY1",
         kind=kind,
         number=number,

@@ -24,7 +24,7 @@ from node.chain.messages import SESSION_BYTES, Message, seal_batch
 from node.config import NodeConfig, save_genesis
 from node.credentials.certificates import DAY_MS, Subject, issue, make_ca
 from node.credentials.keystore import save_key, save_passphrase
-from node.driver.chain_driver import ChainHost
+from node.driver.chain_driver import ChainDriver
 from node.runtime import Runtime
 from node.system.clock import now_ms
 
@@ -154,7 +154,7 @@ class LocalNetwork:
         return Batches(key, receiver=self.keys[receiver].public_key, chain_id=self.genesis.chain_id)
 
     @staticmethod
-    def host(runtime: Runtime, chain: str = CHAIN) -> ChainHost:
+    def host(runtime: Runtime, chain: str = CHAIN) -> ChainDriver:
         return runtime.chains[chain]
 
     def head(self, runtime: Runtime, chain: str = CHAIN) -> bytes:

@@ -5,7 +5,7 @@ import pytest
 from gridmerit.commands.status import render
 from gridmerit.network.doctor import examine
 from gridmerit.output import format_error
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.config import save_config
 from node.errors import (
     AnchorContradicted,
@@ -35,7 +35,7 @@ async def test_a_node_starts_on_its_anchor_or_before_it_and_never_against_it(mak
         await local.until(lambda: local.height(node) >= 3)
         block_hash = local.host(node).node.chain.hash_at(2)
         assert "anchor" not in shown(local, node)
-    wrong = with_anchor(local.configs[0], Anchor(2, b"\x02" * 32))
+    wrong = with_anchor(local.configs[0], TrustedBlock(2, b"\x02" * 32))
     with pytest.raises(AnchorContradicted) as caught:
         Runtime(wrong)
     told = format_error(caught.value)
@@ -46,10 +46,10 @@ async def test_a_node_starts_on_its_anchor_or_before_it_and_never_against_it(mak
     findings = {finding.what: finding for finding in await examine(tmp_path)}
     assert "AnchorContradicted" in findings["store of jy1"].detail
 
-    ahead = Runtime(with_anchor(local.configs[0], Anchor(9_999, b"\x02" * 32)))
+    ahead = Runtime(with_anchor(local.configs[0], TrustedBlock(9_999, b"\x02" * 32)))
     assert f"anchor 9999 {'02' * 32}, not reached yet" in shown(local, ahead)
     assert local.host(ahead).node.is_syncing
     await ahead.stop()
-    right = Runtime(with_anchor(local.configs[0], Anchor(2, block_hash)))
+    right = Runtime(with_anchor(local.configs[0], TrustedBlock(2, block_hash)))
     assert f"anchor 2 {block_hash.hex()}, on this chain" in shown(local, right)
     await right.stop()

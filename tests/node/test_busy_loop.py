@@ -13,10 +13,10 @@ import pytest
 
 from consensus.seal import search
 from ledger.store import LevelStore
-from node.chain.events import Guard, Persist, SealFound, Started, StartSealing, TimerFired
+from node.chain.events import Persist, PersistSigningRecord, SealFound, Started, StartSealing, TimerFired
 from node.chain.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTransactions, Status, TransactionIds
 from node.chain.node import RESEAL, ChainNode
-from node.driver.signing_file import GuardFile
+from node.driver.signing_file import SigningFile
 
 BLOCKS = 600
 STEP_MS = 1_000
@@ -28,9 +28,9 @@ def write_blocks(local):
     """Give n0 a chain, as it would have come to be in virtual time."""
     directory = local.configs[0].data_dir / "jy1"
     directory.mkdir(parents=True)
-    guard_file, store = GuardFile(directory, local.genesis.chain_id), LevelStore(directory / "ledger")
+    guard_file, store = SigningFile(directory, local.genesis.chain_id), LevelStore(directory / "ledger")
     record = guard_file.load(ledger_exists=False)
-    node = ChainNode(local.genesis, store, key=local.keys[0], guard=record, is_sure=True)
+    node = ChainNode(local.genesis, store, key=local.keys[0], signing_record=record, is_sure=True)
     now = local.genesis.time_ms
 
     def step(event):
@@ -40,7 +40,7 @@ def write_blocks(local):
             match action:
                 case Persist(changes=changes):
                     store.write(changes, sync=False)
-                case Guard():
+                case PersistSigningRecord():
                     record = action.record
                 case StartSealing():
                     found = action

@@ -15,7 +15,7 @@ from ledger.signatures import SigningKey
 from node.credentials.certificates import (
     DAY_MS,
     MAX_SERIAL,
-    CertificateInfo,
+    MemberCertificate,
     Subject,
     check_ca,
     issue,
@@ -40,7 +40,7 @@ def certify(subject=SUBJECT, *, ca=CA, ca_key=CA_KEY, **changes):
 
 
 def test_a_certificate_says_what_was_put_into_it():
-    expected = CertificateInfo(
+    expected = MemberCertificate(
         subject=SUBJECT,
         tls_key=TLS_KEY.public_key,
         serial=5,

@@ -52,7 +52,7 @@ from market.errors import (
 )
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
-from node.driver.signing_file import GuardFile
+from node.driver.signing_file import SigningFile
 from node.errors import (
     RemoteRejected,
 )
@@ -231,7 +231,7 @@ def test_2_a_network_is_no_node_to_examine(gridmerit: Run, network: Path) -> Non
 def test_9_a_directory_in_use(network: Path) -> None:
     home = network / "nodes" / "pv-101"
     # The lock is per process, so the node that must be refused is another one.
-    with GuardFile(home / "data" / "jy1", b"") as _:
+    with SigningFile(home / "data" / "jy1", b"") as _:
         result = _spawn("start", home).communicate(timeout=30)
     assert "error[StoreLocked]" in result[1]
 
@@ -587,13 +587,13 @@ def test_doctor_finds_what_is_broken(gridmerit: Run, network: Path) -> None:
 
 
 def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> None:
-    from consensus.signing_record import GuardRecord
+    from consensus.signing_record import SigningRecord
     from node.config import load_genesis
 
     home = network / "nodes" / "pv-101"
     (home / "data" / "jy1" / "ledger").mkdir(parents=True)
-    with GuardFile(home / "data" / "jy1", load_genesis(network / "genesis.json").chain_id) as guard:
-        guard.save(GuardRecord(height=7))
+    with SigningFile(home / "data" / "jy1", load_genesis(network / "genesis.json").chain_id) as guard:
+        guard.save(SigningRecord(height=7))
     code, out, _ = gridmerit("doctor", "--node", home)
     assert code == 3
     assert "FAIL  store of jy1: RolledBack" in out

@@ -13,7 +13,7 @@ from ledger.errors import (
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.config import (
     ListenAddress,
     describe_network,
@@ -144,7 +144,7 @@ def test_a_saved_config_reads_back_the_same(write, tmp_path, text):
 
 def test_an_anchor_is_a_height_and_a_hash(write, tmp_path):
     config = load_config(write(MINIMAL + f'anchor = "12:{"ab" * 32}"'))
-    assert config.chains[0].anchor == Anchor(12, b"\xab" * 32)
+    assert config.chains[0].anchor == TrustedBlock(12, b"\xab" * 32)
     save_config(config, tmp_path / "copy.toml")
     assert load_config(tmp_path / "copy.toml") == config
 

@@ -16,7 +16,7 @@ from ledger.signatures import SigningKey
 from node.errors import (
     BadContact,
 )
-from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, Contact, ContactBook, Standing, check_url
+from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, ContactBook, MemberStatus, PeerRecord, check_url
 
 NETWORK, OTHER_NETWORK = b"\x4e" * 32, b"\x4f" * 32
 NOW_MS = 1_700_000_000_000
@@ -25,7 +25,7 @@ OWN, ANNA, BERT = (SigningKey(bytes([index]) * 32) for index in (1, 2, 3))
 
 def make(key=ANNA, *, network=NETWORK, signer=None, **changes):
     facts = {"key": key.public_key, "url": "https://10.0.0.7:9100", "chains": ("jy1",), "sequence": NOW_MS}
-    contact = Contact(**{**facts, **changes})
+    contact = PeerRecord(**{**facts, **changes})
     return replace(contact, signature=(signer or key).sign(contact._digest(network)))
 
 
@@ -34,7 +34,7 @@ class Town:
 
     def __init__(self):
         self.standings = {}
-        self.book = ContactBook(NETWORK, OWN.public_key, lambda key: self.standings.get(key, Standing.UNKNOWN))
+        self.book = ContactBook(NETWORK, OWN.public_key, lambda key: self.standings.get(key, MemberStatus.UNKNOWN))
 
     def offer(self, contact, source=b"neighbour"):
         """What counts as soon as it has come."""
@@ -54,7 +54,7 @@ class Town:
 @pytest.fixture
 def town():
     town = Town()
-    town.standings = dict.fromkeys((ANNA.public_key, BERT.public_key), Standing.SEALER)
+    town.standings = dict.fromkeys((ANNA.public_key, BERT.public_key), MemberStatus.SEALER)
     return town
 
 
@@ -66,29 +66,29 @@ def test_a_members_record_counts_at_once(town):
 
 def test_what_is_signed_is_read_again():
     contact = make(chains=("du1", "jy1"))
-    assert Contact.from_bytes(contact.to_bytes()) == contact
-    unsigned = Contact(key=ANNA.public_key, url="https://a:1", chains=("jy1",), sequence=5)
+    assert PeerRecord.from_bytes(contact.to_bytes()) == contact
+    unsigned = PeerRecord(key=ANNA.public_key, url="https://a:1", chains=("jy1",), sequence=5)
     unsigned.signed(ANNA, NETWORK).check(NETWORK)
 
 
 def test_one_that_is_no_member_yet_waits_for_its_admission(town):
     town.standings.clear()
     assert town.offer(make()) == ([], [])
-    town.standings[ANNA.public_key] = Standing.MEMBER
+    town.standings[ANNA.public_key] = MemberStatus.MEMBER
     assert town.settle() == (["https://10.0.0.7:9100"], [])
 
 
-@pytest.mark.parametrize("standing", [Standing.GONE, Standing.UNKNOWN])
+@pytest.mark.parametrize("standing", [MemberStatus.GONE, MemberStatus.UNKNOWN])
 def test_one_that_has_gone_is_dropped_and_one_whose_credential_expired_is_not(town, standing):
     town.offer(make())
     town.standings[ANNA.public_key] = standing
-    is_gone = standing is Standing.GONE
+    is_gone = standing is MemberStatus.GONE
     assert town.settle() == ([], [ANNA.public_key] if is_gone else [])
     assert len(town.book) == (not is_gone)
     if is_gone:
         later = make(sequence=NOW_MS + MIN_APART_MS)
         assert town.offer(later) == ([], [])
-        town.standings[ANNA.public_key] = Standing.MEMBER
+        town.standings[ANNA.public_key] = MemberStatus.MEMBER
         assert town.settle() == ([], []), "what came while it was gone is not kept"
 
 
@@ -107,7 +107,7 @@ def test_records_of_one_member_cannot_follow_each_other_quickly(town):
 
 
 def test_ones_own_record_is_not_news(town):
-    town.standings[OWN.public_key] = Standing.SEALER
+    town.standings[OWN.public_key] = MemberStatus.SEALER
     assert town.offer(make(OWN)) == ([], [])
 
 
@@ -131,7 +131,7 @@ def test_urls_that_are_more_or_less_than_host_and_port(url):
     with pytest.raises(BadContact):
         check_url(url)
     with pytest.raises(BadContact):
-        Contact.from_bytes(make(url=url).to_bytes())
+        PeerRecord.from_bytes(make(url=url).to_bytes())
 
 
 @pytest.mark.parametrize(
@@ -157,19 +157,19 @@ def test_urls_that_will_do(url):
 )
 def test_records_beyond_their_bounds_are_refused(raw, error):
     with pytest.raises(error):
-        Contact.from_bytes(raw)
+        PeerRecord.from_bytes(raw)
 
 
 def test_a_full_book_takes_sealing_members_before_others():
     town = Town()
     keys = [SigningKey(index.to_bytes(32, "big")) for index in range(1_000, 1_000 + MAX_CONTACTS)]
     for key in keys:
-        town.standings[key.public_key] = Standing.MEMBER
+        town.standings[key.public_key] = MemberStatus.MEMBER
         town.offer(make(key))
     assert len(town.book) == MAX_CONTACTS
-    town.standings[ANNA.public_key] = Standing.MEMBER
+    town.standings[ANNA.public_key] = MemberStatus.MEMBER
     assert town.offer(make()) == ([], []), "no room"
-    town.standings[BERT.public_key] = Standing.SEALER
+    town.standings[BERT.public_key] = MemberStatus.SEALER
     assert town.offer(make(BERT)) == (["https://10.0.0.7:9100"], [keys[-1].public_key])
     assert len(town.book) == MAX_CONTACTS
 
@@ -177,7 +177,7 @@ def test_a_full_book_takes_sealing_members_before_others():
 def test_a_record_for_each_of_many_members_may_come_at_once():
     town = Town()
     keys = [SigningKey(index.to_bytes(32, "big")) for index in range(1, 201)]
-    town.standings = {key.public_key: Standing.MEMBER for key in keys}
+    town.standings = {key.public_key: MemberStatus.MEMBER for key in keys}
     assert all(town.book.offer(make(key).to_bytes(), NOW_MS, source=b"neighbour") for key in keys)
     assert len(town.book.take_due().added) == len(town.book) == len(keys)
 
@@ -188,7 +188,7 @@ def test_records_of_nobody_crowd_out_nothing_but_their_source_s_own():
     keys = [SigningKey(index.to_bytes(32, "big")) for index in range(1, 101)]
     for key in keys:
         town.offer(make(key), source=b"hostile")
-    town.standings = {key.public_key: Standing.MEMBER for key in (ANNA, *keys)}
+    town.standings = {key.public_key: MemberStatus.MEMBER for key in (ANNA, *keys)}
     assert len(town.settle()[0]) == 17
     assert {contact.key for contact in town.book} == {key.public_key for key in (ANNA, *keys[-16:])}
 

@@ -1,13 +1,13 @@
 """Downloads: one source at a time, the next one on silence, and bounds everywhere."""
 
-from node.chain.downloads import Fetcher
+from node.chain.downloads import Downloads
 
 A, B, C = b"a", b"b", b"c"
 X, Y = b"x", b"y"
 
 
 def make(**changes):
-    return Fetcher(**{"timeout_ms": 100, "max_wanted": 10, "max_offered": 10, "max_per_peer": 4, **changes})
+    return Downloads(**{"timeout_ms": 100, "max_wanted": 10, "max_offered": 10, "max_per_peer": 4, **changes})
 
 
 def test_one_thing_is_asked_of_one_peer_only():

@@ -5,19 +5,19 @@ import sys
 
 import pytest
 
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.errors import (
     StoreFailed,
     StoreLocked,
 )
-from node.driver.signing_file import GuardFile
+from node.driver.signing_file import SigningFile
 from node.errors import (
     GuardCorrupt,
     GuardMissing,
 )
 
 CHAIN_ID = bytes(32)
-RECORD = GuardRecord(height=7, parents=(b"\x01" * 32, b"\x02" * 32), votes=((3, b"\x03" * 32),))
+RECORD = SigningRecord(height=7, parents=(b"\x01" * 32, b"\x02" * 32), votes=((3, b"\x03" * 32),))
 
 
 @pytest.fixture
@@ -26,22 +26,22 @@ def directory(tmp_path):
 
 
 def load(directory, *, ledger_exists=True, chain_id=CHAIN_ID):
-    with GuardFile(directory, chain_id) as guard:
+    with SigningFile(directory, chain_id) as guard:
         return guard.load(ledger_exists=ledger_exists)
 
 
 def save(directory, record=RECORD):
-    with GuardFile(directory, CHAIN_ID) as guard:
+    with SigningFile(directory, CHAIN_ID) as guard:
         guard.save(record)
 
 
 def test_a_new_chain_has_an_empty_record_on_disk_before_its_ledger_exists(directory):
-    assert load(directory, ledger_exists=False) == GuardRecord()
-    assert load(directory, ledger_exists=True) == GuardRecord()
+    assert load(directory, ledger_exists=False) == SigningRecord()
+    assert load(directory, ledger_exists=True) == SigningRecord()
 
 
 def test_the_record_saved_last_is_the_one_loaded(directory):
-    save(directory, GuardRecord(height=6))
+    save(directory, SigningRecord(height=6))
     save(directory)
     assert load(directory) == RECORD
 
@@ -80,29 +80,29 @@ def test_a_crash_while_saving_leaves_the_old_record(directory):
     save(directory)
     (directory / "guard.new").write_bytes(b"half of a rec")
     assert load(directory) == RECORD
-    save(directory, GuardRecord(height=8))
-    assert load(directory) == GuardRecord(height=8)
+    save(directory, SigningRecord(height=8))
+    assert load(directory) == SigningRecord(height=8)
 
 
 def test_a_record_that_cannot_be_written_is_an_error_with_a_name(directory):
     save(directory)
     (directory / "guard.new").mkdir()
     with pytest.raises(StoreFailed):
-        save(directory, GuardRecord(height=8))
+        save(directory, SigningRecord(height=8))
     assert load(directory) == RECORD
 
 
 def test_a_second_holder_finds_the_directory_locked(directory):
-    with GuardFile(directory, CHAIN_ID) as guard:
+    with SigningFile(directory, CHAIN_ID) as guard:
         with pytest.raises(StoreLocked):
-            GuardFile(directory, CHAIN_ID)
+            SigningFile(directory, CHAIN_ID)
         guard.save(RECORD)  # the attempt took nothing away from the first
     assert load(directory) == RECORD
 
 
 def test_another_process_finds_the_directory_locked(directory):
     program = "import pathlib, sys, node.guard_file as g; g.GuardFile(pathlib.Path(sys.argv[1]), bytes(32))"
-    with GuardFile(directory, CHAIN_ID):
+    with SigningFile(directory, CHAIN_ID):
         ended = subprocess.run([sys.executable, "-c", program, directory], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "StoreLocked" in ended.stderr

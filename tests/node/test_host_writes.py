@@ -1,7 +1,7 @@
 """What a step writes is joined into fewer batches, and nothing waits for less than it did."""
 
-from consensus.signing_record import GuardRecord
-from node.chain.events import Guard, Persist, Publish
+from consensus.signing_record import SigningRecord
+from node.chain.events import Persist, PersistSigningRecord, Publish
 from node.driver.chain_driver import join_writes
 
 
@@ -9,7 +9,7 @@ def persist(*names):
     return Persist(changes=[(name, b"") for name in names])
 
 
-HEAD, GUARD = Publish(event=("head",)), Guard(record=GuardRecord())
+HEAD, GUARD = Publish(event=("head",)), PersistSigningRecord(record=SigningRecord())
 
 
 def test_a_batch_takes_along_those_that_follow_it():

@@ -12,7 +12,7 @@ from node.credentials.keystore import load_passphrase, save_key
 from node.errors import (
     BadConfigFile,
 )
-from node.peer.records import Contact
+from node.peer.records import PeerRecord
 from node.runtime import Runtime
 from node.system.clock import now_ms
 
@@ -117,7 +117,7 @@ async def test_whoever_answers_with_a_tls_key_that_is_not_on_record_is_sent_noth
 async def test_whoever_passes_on_a_forged_record_is_at_fault(local):
     async with local.running(0, 1) as [first, second]:
         await local.until(lambda: known(second) == {"n0"})
-        forged = Contact(key=local.keys[2].public_key, url="https://evil.example", chains=("jy1",), sequence=1)
+        forged = PeerRecord(key=local.keys[2].public_key, url="https://evil.example", chains=("jy1",), sequence=1)
         raw = forged.to_bytes().replace(b"\xc4\x00", b"\xc4\x40" + bytes(64))
         second._links.tell_all(Contacts(raw=(raw,)), None)
         await local.until(lambda: any(view.score for view in first.peer_views()))
@@ -135,7 +135,7 @@ async def test_rubbish_in_the_file_of_contacts_is_no_reason_to_stay_down(local):
 async def test_a_record_that_a_wrong_clock_has_signed_is_not_kept(local):
     config, key = local.configs[1], local.keys[1]
     config.data_dir.mkdir(exist_ok=True)
-    ahead = Contact(key=key.public_key, url=f"https://{config.peer_listen}", chains=("jy1",), sequence=2**62)
+    ahead = PeerRecord(key=key.public_key, url=f"https://{config.peer_listen}", chains=("jy1",), sequence=2**62)
     (config.data_dir / "contacts").write_bytes(encode((ahead.signed(key, local.genesis.network_id).to_bytes(),)))
     async with local.running(0, 1) as [first, _]:
         await local.until(lambda: known(first) == {"n1"})

@@ -13,7 +13,7 @@ from ledger.errors import (
     StoreLocked,
 )
 from node.api.client import Client
-from node.driver.signing_file import GuardFile
+from node.driver.signing_file import SigningFile
 from node.errors import (
     NodeStopping,
     RemoteFailed,
@@ -173,7 +173,7 @@ async def test_a_chain_that_cannot_write_is_stopped_alone_until_none_is_left(mak
         )
         assert node._links.find("lh1", other.public_key) is None
         assert node._links.find("jy1", other.public_key).is_connected
-        GuardFile(directory / "lh1", lh1.chain_id).close()  # whoever mends it finds it free
+        SigningFile(directory / "lh1", lh1.chain_id).close()  # whoever mends it finds it free
         (directory / "lh1" / "guard.new").rmdir()
         block_guard(directory / "jy1")
         with pytest.raises(StoreFailed) as caught:
@@ -198,7 +198,7 @@ async def test_a_locked_store_still_ends_all(make_local):
     local = make_local(2, siblings=("lh1",), seals=False)
     directory = local.configs[0].data_dir / "lh1"
     with (
-        GuardFile(directory, local.genesis.chain_id_of("lh1")),
+        SigningFile(directory, local.genesis.chain_id_of("lh1")),
         pytest.raises(StoreLocked, match="chain lh1 in ") as caught,
     ):
         Runtime(local.configs[0])

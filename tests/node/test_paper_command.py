@@ -13,14 +13,14 @@ from gridmerit.commands import paper
 from gridmerit.main import run
 from gridmerit.paper.claims import show_span
 from gridmerit.paper.document import make_document, make_report
-from gridmerit.paper.layout import Bullets, Image, Part, Report, Table, render_markdown, render_text
+from gridmerit.paper.layout import Bullets, Image, PaperReport, Part, Table, render_markdown, render_text
 from gridmerit.paper.results import EXPLANATIONS, count_for_majority
 from market.profile import parse_profile
 from simulation.errors import (
     MissingExtra,
 )
 from simulation.paper.credit import reproduce_table_2
-from simulation.paper.reproduce import Check, Reproduction
+from simulation.paper.reproduce import Reproduction, ResultCheck
 
 PLOTS = {"figure-3.png", "figure-4.png", "day.png"}
 DAY = "hour,player,role,forecast_wh,actual_wh\n" + "\n".join(
@@ -124,7 +124,7 @@ def test_a_failed_check_is_exit_code_7(
     tmp_path: Path, result: Reproduction, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     failing = {name: getattr(result, name) for name in result.__slots__}
-    failing["checks"] = (*result.checks, Check("the earth is flat", False, "it is not"))
+    failing["checks"] = (*result.checks, ResultCheck("the earth is flat", False, "it is not"))
     monkeypatch.setattr(paper, "_reproduce", lambda seed: Reproduction(**failing))
     assert run(["paper", "--out", str(tmp_path)]) == 7
     captured = capsys.readouterr()
@@ -164,7 +164,7 @@ def test_a_wait_is_shown_to_the_second(span_ms: int, text: str) -> None:
 
 def test_a_report_is_laid_out_for_markdown_and_for_a_terminal() -> None:
     long = "word " * 30
-    report = Report(
+    report = PaperReport(
         title="A title",
         introduction="An introduction.",
         parts=(

@@ -15,7 +15,7 @@ from node.errors import (
     WrongKind,
 )
 from node.proofs.documents import make_document, prove_trade, verify_document
-from node.proofs.light_client import Trust
+from node.proofs.light_client import TrustedState
 from node.queries.chain import ChainQueries
 from simulation.world.networks import make_network
 from simulation.world.world import open_worlds
@@ -163,7 +163,7 @@ def test_a_gate_s_block_is_covered_by_a_certificate_and_its_trade_proved_from_th
     assert len(certificate.signatures) >= certificate.quorum == 3
 
     genesis = story.network.genesis
-    document = make_document(prove_trade(node, PERIOD, 0), Trust(genesis))
+    document = make_document(prove_trade(node, PERIOD, 0), TrustedState(genesis))
     verdict = verify_document(document, genesis)
     assert verdict.is_final
     assert (verdict.claims["seller_name"], verdict.claims["buyer_name"]) == ("n0", "n2")

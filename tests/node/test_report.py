@@ -32,7 +32,7 @@ from gridmerit.demo.day import (
     DayRecord,
     HourRecord,
     Message,
-    PeerRecord,
+    NodeRecord,
     ProofRecord,
     compute_nets,
     compute_payments,
@@ -45,7 +45,7 @@ from gridmerit.demo.report import make_document, render_markdown, render_text
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, Kind, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
-from market.trading.matching_weight import Parameters
+from market.trading.matching_weight import WeightInputs
 from node.queries.answers import (
     AccountInfo,
     AssetsInfo,
@@ -133,7 +133,7 @@ def _make_genesis(kind: Kind) -> Genesis:
 def _make_hour(
     period: int, buyer: str, agreed_wh: int, accepted_wh: int, settled: SettledTradeInfo, *rest: GridSettlementInfo
 ) -> HourRecord:
-    nothing = ContributionsInfo(**dict.fromkeys(Parameters._fields, 0))
+    nothing = ContributionsInfo(**dict.fromkeys(WeightInputs._fields, 0))
     trade = TradeInfo(
         index=0,
         buyer=_address(buyer),
@@ -314,8 +314,8 @@ def _make_chains() -> dict[Kind, ChainRecord]:
     }
 
 
-def _make_peer(name: str, **heads: str) -> PeerRecord:
-    return PeerRecord(name=name, chains={kind: _make_status(kind, heads.get(kind, "aa")) for kind in KINDS})
+def _make_peer(name: str, **heads: str) -> NodeRecord:
+    return NodeRecord(name=name, chains={kind: _make_status(kind, heads.get(kind, "aa")) for kind in KINDS})
 
 
 @pytest.fixture

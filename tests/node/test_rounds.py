@@ -16,11 +16,11 @@ from gridmerit.players.round_the_clock import (
     ORDERS,
     PLANS,
     READINGS,
+    Acknowledged,
+    Assignment,
     Listeners,
-    Post,
     QueuedSender,
     Rounds,
-    TakenOn,
     ask_any,
     find_posts,
 )
@@ -57,7 +57,7 @@ def _key(network: Network, file: str, passphrase: str) -> SigningKey:
     return load_key(network.directory / file, load_passphrase(network.directory / passphrase))
 
 
-def _posts(network: Network, genesis: Genesis, duties: Sequence[str] = DUTIES) -> list[Post]:
+def _posts(network: Network, genesis: Genesis, duties: Sequence[str] = DUTIES) -> list[Assignment]:
     player, dispatcher = network.players[2], network.dispatcher
     assert dispatcher is not None
     keys = [
@@ -149,7 +149,7 @@ class _Node:
         return [None]
 
 
-def _make_sender(network: Network, genesis: Genesis, node: _Node, taken: list[TakenOn]) -> QueuedSender:
+def _make_sender(network: Network, genesis: Genesis, node: _Node, taken: list[Acknowledged]) -> QueuedSender:
     post = _posts(network, genesis)[1]
     listeners = Listeners(on_taken=taken.append, on_progress=lambda text: None, on_alive=lambda: None)
     return QueuedSender(post, "du1", [cast(Client, node)], genesis.chain_id, listeners)
@@ -157,7 +157,7 @@ def _make_sender(network: Network, genesis: Genesis, node: _Node, taken: list[Ta
 
 async def test_what_a_chain_had_already_takes_no_sequence(network: Network, genesis: Genesis) -> None:
     # A start finds the reading of period 3 done; were its sequence counted, all later ones would wait for it.
-    node, taken = _Node("", "DuplicateReading"), list[TakenOn]()
+    node, taken = _Node("", "DuplicateReading"), list[Acknowledged]()
     sender = _make_sender(network, genesis, node, taken)
     for period in (2, 3, 4):
         await sender.send("reading", (period, 0, 0), until_ms=now_ms() + 1_000)
@@ -166,7 +166,7 @@ async def test_what_a_chain_had_already_takes_no_sequence(network: Network, gene
 
 
 async def test_rounds_that_send_at_once_do_not_share_a_sequence(network: Network, genesis: Genesis) -> None:
-    node, taken = _Node(), list[TakenOn]()
+    node, taken = _Node(), list[Acknowledged]()
     sender = _make_sender(network, genesis, node, taken)
     sends = (sender.send("reading", (period, 0, 0), until_ms=now_ms() + 1_000) for period in range(5))
     await asyncio.gather(*sends)
@@ -175,7 +175,7 @@ async def test_rounds_that_send_at_once_do_not_share_a_sequence(network: Network
 
 
 async def test_a_quota_that_is_gone_for_an_instant_is_waited_for(network: Network, genesis: Genesis) -> None:
-    node, taken = _Node("NoQuota"), list[TakenOn]()
+    node, taken = _Node("NoQuota"), list[Acknowledged]()
     sender = _make_sender(network, genesis, node, taken)
     await sender.send("intention", (), until_ms=now_ms() + 10_000)
     assert node.received == [7]

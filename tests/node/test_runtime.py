@@ -12,7 +12,7 @@ from ledger.errors import (
     StoreFailed,
     StoreLocked,
 )
-from node.chain.events import Deliver, TimerFired
+from node.chain.events import ForwardRelay, TimerFired
 from node.config import save_config
 from node.driver.event_queue import MAX_OWN_RELAYS
 from node.errors import (
@@ -244,9 +244,9 @@ async def test_a_relay_is_delivered_to_the_chain_it_is_for_if_that_lives_here(ma
     jy1, lh1 = (node.chains[name].chain_id for name in ("jy1", "lh1"))
     delivered, credit = (jy1, "delivered", 3, 0), (lh1, "credit", 0, 0)
     try:
-        node.deliver(Deliver(chain_id=lh1, name=delivered, raw=b"a"))
-        node.deliver(Deliver(chain_id=jy1, name=credit, raw=b"b"))
-        node.deliver(Deliver(chain_id=bytes(32), name=credit, raw=b"c"))
+        node.deliver(ForwardRelay(chain_id=lh1, name=delivered, raw=b"a"))
+        node.deliver(ForwardRelay(chain_id=jy1, name=credit, raw=b"b"))
+        node.deliver(ForwardRelay(chain_id=bytes(32), name=credit, raw=b"c"))
     finally:
         await node.stop()
     assert offered == [("lh1", delivered, b"a"), ("jy1", credit, b"b")]
@@ -258,7 +258,9 @@ async def test_relays_that_cannot_wait_are_dropped(make_local):
     jy1, source = node.chains["jy1"], node.chains["lh1"].chain_id
 
     def deliver(kind, number):
-        node.deliver(Deliver(chain_id=jy1.chain_id, name=(source, kind, number, 0), raw=f"{kind} {number}".encode()))
+        node.deliver(
+            ForwardRelay(chain_id=jy1.chain_id, name=(source, kind, number, 0), raw=f"{kind} {number}".encode())
+        )
 
     for number in range(MAX_OWN_RELAYS):
         deliver("gossip", number)  # of no use to this chain

@@ -12,7 +12,7 @@ from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement
 from ledger.chain import Chain
 from ledger.store import MemoryStore
-from node.chain.downloads import Fetcher
+from node.chain.downloads import Downloads
 from node.chain.skeleton import JUDGED_AHEAD
 from node.chain.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
 from node.errors import (
@@ -35,7 +35,7 @@ class Behind:
         self.engine = PocaEngine(genesis)
         self.check = self.engine.check_header
         self.blocks = blocks  # entries by height, from 0
-        self.bodies = Fetcher(timeout_ms=100, max_wanted=1_000, max_offered=1_000, max_per_peer=1_000)
+        self.bodies = Downloads(timeout_ms=100, max_wanted=1_000, max_offered=1_000, max_per_peer=1_000)
         self.sync = Sync(self.chain, self.bodies, stall_beats=STALL_BEATS)
         self.now_ms = blocks[-1].header.timestamp_ms
         for entry in blocks[1 : height + 1]:

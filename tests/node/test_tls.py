@@ -13,7 +13,7 @@ from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from node.chain.node import ChainNode
 from node.config import save_config
-from node.credentials.certificates import DAY_MS, CertificateInfo, Subject, make_ca, read_certificate
+from node.credentials.certificates import DAY_MS, MemberCertificate, Subject, make_ca, read_certificate
 from node.credentials.tls import PeerTls, check_certificate, make_client_context, make_server_context
 from node.errors import (
     BadCertificateFile,
@@ -135,7 +135,7 @@ def test_members_are_those_of_the_last_final_block(local):
 
     def find(member, **changes):
         facts = {"member": member.name, "key": member.key, "role": member.role, "network": genesis.network_id}
-        info = CertificateInfo(
+        info = MemberCertificate(
             subject=Subject(**{**facts, **changes}),
             tls_key=local.tls_keys[0].public_key,
             serial=1,

@@ -8,7 +8,7 @@ import pytest
 from consensus.quorum import QuorumCertificate, Statement, checkpoint_quorum, sign_statement
 from consensus.relays import RELAY, Relay, make_relays
 from ledger.block import Header
-from ledger.chain import Chain, Entry
+from ledger.chain import BlockNode, Chain
 from ledger.codec import decode, encode
 from ledger.errors import (
     GridmeritError,
@@ -26,7 +26,7 @@ from node.chain import messages as wire
 from node.chain import relays
 from node.chain.candidate import make_context
 from node.chain.contracts import routes_of
-from node.chain.events import Broadcast, Deliver, MessageReceived, PenalisePeer, RelayOffered, TimerFired
+from node.chain.events import Broadcast, ForwardRelay, MessageReceived, PenalisePeer, RelayOffered, TimerFired
 from node.chain.node import RESEAL, ChainNode
 from node.chain.relays import Outgoing, Waiting
 from simulation.world.networks import key_of, make_network
@@ -65,7 +65,7 @@ def certify(source, *messages):
     keys = list(NETWORK.keys.values())
     votes = [sign_statement(statement, key) for key in keys[: checkpoint_quorum(len(keys))]]
     signatures = tuple(sorted((vote.signer, vote.signature) for vote in votes))
-    entry = Entry(header=header, work=1, base_n_diff=1, state=state, undo={}, arrival=0)
+    entry = BlockNode(header=header, work=1, base_n_diff=1, state=state, undo={}, arrival=0)
     return QuorumCertificate(statement=statement, signatures=signatures), entry
 
 
@@ -178,13 +178,13 @@ def test_no_more_than_so_many_wait_and_the_oldest_go_first(waiting, head, contex
 
 def test_a_message_is_lacked_while_it_is_neither_at_hand_nor_in_the_state(waiting, head, context):
     name = make_relay(FIRST).name
-    assert waiting.lacks(name, head.state)
+    assert waiting.needs_relay(name, head.state)
     waiting.add(make_relay(FIRST), head, context)
-    assert not waiting.lacks(name, head.state)
+    assert not waiting.needs_relay(name, head.state)
     waiting.drop([name, make_relay(FIRST + 1).name])
-    assert waiting.lacks(name, head.state)
-    assert not waiting.lacks(name, take_in(make_relay(FIRST), head.state, context))
-    assert not waiting.lacks((LH1.chain_id, "quota", FIRST, 0), head.state), "no such message comes from there"
+    assert waiting.needs_relay(name, head.state)
+    assert not waiting.needs_relay(name, take_in(make_relay(FIRST), head.state, context))
+    assert not waiting.needs_relay((LH1.chain_id, "quota", FIRST, 0), head.state), "no such message comes from there"
 
 
 # --- what goes out -----------------------------------------------------------------------------------
@@ -192,7 +192,7 @@ def test_a_message_is_lacked_while_it_is_neither_at_hand_nor_in_the_state(waitin
 
 def sent(source, *messages, above_height=0):
     actions = Outgoing(source).deliver(*certify(source, *messages), above_height=above_height)
-    assert all(isinstance(action, Deliver) for action in actions)
+    assert all(isinstance(action, ForwardRelay) for action in actions)
     names = {genesis.chain_id: genesis.params.name for genesis in (JY1, DU1, LH1)}
     assert all(Relay.from_value(decode(action.raw, max_bytes=10**6)).name == action.name for action in actions)
     return [(names[action.chain_id], *action.name[1:]) for action in actions]
@@ -254,9 +254,9 @@ def test_what_this_machine_brings_itself_goes_to_all_peers(node):
 
 def test_a_node_takes_from_its_other_chains_what_it_lacks(node):
     relay = make_relay(FIRST)
-    assert node.lacks(relay.name)
+    assert node.needs_relay(relay.name)
     node.step(RelayOffered(raw=relay.to_bytes()), JY1.time_ms + 1)
-    assert not node.lacks(relay.name)
+    assert not node.needs_relay(relay.name)
 
 
 def reseal(genesis, *raw, at_ms):
@@ -274,7 +274,7 @@ def test_what_no_candidate_can_take_any_more_does_not_wait_for_the_next():
     assert due(in_time._relays, in_time.chain.head.state) == [(RELAY, FIRST)]
     late = reseal(JY1, relay.to_bytes(), at_ms=late_ms)
     assert due(late._relays, late.chain.head.state) == []
-    assert late.lacks(relay.name), "it may be offered again"
+    assert late.needs_relay(relay.name), "it may be offered again"
 
 
 def test_what_a_full_candidate_has_no_room_for_waits_for_the_next():

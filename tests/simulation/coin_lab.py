@@ -10,7 +10,7 @@ from random import Random
 from pydantic import Field
 
 from simulation.experiments.scenario import SCENARIOS, Metric, Scenario, Settings, Theory, Trial
-from simulation.recording import Frame, Replay
+from simulation.recording import Frame, Recording
 
 NAME = "coin"
 GATE = "COIN_GATE"  # an environment variable: while it is set, one trial in four never ends
@@ -67,7 +67,7 @@ def film(settings: Settings, seed: int) -> Trial:
             frames += [(now_ms + 300, "final", peer, f"{height - 3:08x}") for peer in peers]
         tip = hash_
     end_ms = now_ms + 1_000
-    replay = Replay(
+    replay = Recording(
         scenario=NAME,
         settings=settings.model_dump(),
         seed=seed,

@@ -255,7 +255,7 @@ def test_the_oldest_endings_are_forgotten(network, monkeypatch):
         world.start("n1")
         world.run_for(1)
     assert [event[1] for event in told(world, "n1")] == [one.id for one in waiting]
-    loads = world.node("n1").get_loads()
+    loads = world.node("n1").get_usage()
     assert loads["endings of acknowledged transactions"][0] == 3
 
 

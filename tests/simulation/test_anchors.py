@@ -2,7 +2,7 @@
 
 import pytest
 
-from node.chain.trusted_block import Anchor
+from node.chain.trusted_block import TrustedBlock
 from node.errors import (
     AnchorContradicted,
     OffAnchor,
@@ -27,7 +27,7 @@ def open_split(intervals):
 
 
 def anchor_at(world, name, height):
-    return Anchor(height, world.node(name).chain.hash_at(height))
+    return TrustedBlock(height, world.node(name).chain.hash_at(height))
 
 
 def is_on_chain_of(world, name):
@@ -46,7 +46,7 @@ def test_an_anchor_outweighs_work_and_its_block_is_never_left():
     world.run_for(20 * INTERVAL_MS)
     assert is_on_chain_of(world, "a0")
     node = world.node("fresh")
-    assert (node.chain.final_height, node.mooring.settled_height, node.is_syncing) == (0, 8, False)
+    assert (node.chain.final_height, node.trusted_branch.settled_height, node.is_syncing) == (0, 8, False)
     status = anchor_status(world)
     assert (status.height, status.hash, status.reached) == (8, anchor.block_hash.hex(), True)
     world.crash("fresh")
@@ -86,7 +86,7 @@ def test_a_node_led_astray_below_its_anchor_stops_short_of_it_and_comes_back():
 
 def test_with_a_wrong_anchor_a_node_follows_nobody_bans_nobody_and_says_why():
     world = open_split(30)
-    world.start("fresh", anchor=Anchor(5, b"\x05" * 32))
+    world.start("fresh", anchor=TrustedBlock(5, b"\x05" * 32))
     world.run_for(10 * INTERVAL_MS)
     assert world.node("fresh").chain.head.height < 5
     faults = [error for _, error in world.peers["fresh"].faults]

@@ -8,7 +8,7 @@ from node.chain import messages as wire
 from node.chain.events import MessageReceived
 from node.chain.messages import MAX_BATCH_BYTES
 from simulation.attacks.spam import Spammer, SpamSettings
-from simulation.attacks.timestamps import TimeLiar, TimestampSettings
+from simulation.attacks.timestamps import TimestampAttacker, TimestampSettings
 from simulation.scenarios import equivocation, spam, timestamps
 from simulation.scenarios.networks import INTERVAL_MS, Attacker, deal_shares, make_attack_network, open_world
 
@@ -41,7 +41,7 @@ def dated(direction):
     """(ms after the median rule's bound, ms ahead of when it was found) of each of a liar's blocks."""
     shares = deal_shares(0.5, 2)
     network = make_attack_network(list(shares), is_frozen=False)
-    liar = Attacker(partial(TimeLiar, settings=TimestampSettings(direction=direction)))
+    liar = Attacker(partial(TimestampAttacker, settings=TimestampSettings(direction=direction)))
     world = open_world(network, shares, seed=9, attackers={"attacker": liar})
     found = []
 

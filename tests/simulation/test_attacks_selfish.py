@@ -5,7 +5,7 @@ from functools import partial
 import pytest
 
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.scenarios.networks import (
     INTERVAL_MS,
     Attacker,
@@ -69,7 +69,7 @@ def test_each_kind_of_stubbornness_holds_out_longer():
 def test_two_cores_without_an_attack_are_one_honest_member():
     shares = deal_shares(0.4, 2)
     network = make_attack_network(list(shares), slot_blocks=4)
-    world = open_world(network, shares, seed=2, attackers={"attacker": Attacker(TwoFaced)})
+    world = open_world(network, shares, seed=2, attackers={"attacker": Attacker(PrivateChainAttacker)})
     world.run_for(60 * INTERVAL_MS)
     world.crash("attacker")
     world.run_for(10 * INTERVAL_MS)

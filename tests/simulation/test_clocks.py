@@ -51,8 +51,8 @@ def test_whose_clock_is_set_harms_nobody_and_is_back_within_two_blocks_of_its_be
     chain = world.node("n1").chain
     assert own in {entry.header.producer for entry in chain.ancestors(chain.head) if entry.height > begin}
     if network.genesis.params.consensus.engine == "poca":
-        last = world.peers["n1"].guard.votes[-1][0]
-        assert last - 1 in dict(world.peers["n0"].guard.votes), "it votes as it did"
+        last = world.peers["n1"].signing_record.votes[-1][0]
+        assert last - 1 in dict(world.peers["n0"].signing_record.votes), "it votes as it did"
 
 
 def test_a_timer_set_while_the_clock_was_a_day_ahead_fires_in_its_time(network):

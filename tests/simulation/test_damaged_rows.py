@@ -18,7 +18,7 @@ PER_KIND = 5
 
 def open_and_look(network, name, store, guard):
     """Everything that reads rows: opening, starting, and the certificates of slots."""
-    node = ChainNode(network.genesis, store, key=network.keys[name], guard=guard)
+    node = ChainNode(network.genesis, store, key=network.keys[name], signing_record=guard)
     node.step(Started(), 10**13)
     for slot in range(1, node.chain.head.height + 1):
         node.get_certificate(slot)
@@ -43,7 +43,7 @@ def test_each_kind_of_row_damaged_is_a_damaged_store(consensus):
                 store = MemoryStore()
                 store.write([*rows.items(), (key, spoil(rows[key]))])
                 try:
-                    open_and_look(network, "n0", store, peer.guard)
+                    open_and_look(network, "n0", store, peer.signing_record)
                 except StoreError as error:
                     said.add(str(error).split(": ")[1])
     assert "a certificate" in said

@@ -89,8 +89,8 @@ def test_blocks_that_nobody_sealed_take_no_place_among_those_that_wait_for_the_c
     ahead = claim(world, network, timestamp_ms=world.now_ms + 1_000)
     for nonce in range(100):
         show(world, network, ahead(nonce), ids=())
-    assert node.get_loads()["deferred blocks"][0] == 0
-    assert node.get_loads()["wanted blocks"][0] == 0
+    assert node.get_usage()["deferred blocks"][0] == 0
+    assert node.get_usage()["wanted blocks"][0] == 0
 
 
 def test_nor_do_they_where_a_body_was_asked_for(network):
@@ -100,7 +100,7 @@ def test_nor_do_they_where_a_body_was_asked_for(network):
     node._gossip.want_block(liar, block.hash)
     actions = node.step(MessageReceived(peer=liar, message=wire.Blocks(raw=(block.raw,))), world.now_ms)
     assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["TargetMissed"]
-    assert node.get_loads()["deferred blocks"][0] == 0
+    assert node.get_usage()["deferred blocks"][0] == 0
 
 
 def test_one_producer_has_few_of_those_places(network):
@@ -110,7 +110,7 @@ def test_one_producer_has_few_of_those_places(network):
     ahead = claim(world, network, timestamp_ms=world.now_ms + 1_000)
     for nonce in range(20):
         show(world, network, ahead(nonce), ids=())
-    held, limit = node.get_loads()["deferred blocks"]
+    held, limit = node.get_usage()["deferred blocks"]
     assert held == 4 < limit
 
 
@@ -138,7 +138,7 @@ def test_proposals_are_neither_fetched_nor_executed_because_they_were_shown():
     held = node.chain.held_count
     actions = [action for nonce in range(256) for action in show(world, network, claim(world, network)(nonce))]
     assert actions == []
-    loads = node.get_loads()
+    loads = node.get_usage()
     assert loads["announced proposals"][0] <= 2
     assert loads["undecided proposals"][0] <= 1
     assert loads["wanted blocks"][0] == 0
@@ -167,7 +167,7 @@ def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_
     known = wire.Headers(raw=(node.chain.head.header.raw,))
     actions = node.step(MessageReceived(peer=liar, message=known), world.now_ms)
     assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["FalseHead"]
-    assert node._gossip.look_ahead(world.now_ms) == []
+    assert node._gossip.request_status(world.now_ms) == []
 
 
 # --- catching up, told as it is --------------------------------------------------------------------

@@ -56,7 +56,7 @@ def test_copies_come_by_the_shortest_path():
     network = GossipNetwork(graph, interval_ms=10_000, seed=1, hash_rates=[1, 0, 0])
     network.run(1)
     assert sorted(network.arrived) == [5, 10]
-    assert network.timeline.happened == 4, "found, two copies taken in, and one overtaken"
+    assert network.time.happened == 4, "found, two copies taken in, and one overtaken"
     assert network.heads == [1, 1, 1]
 
 
@@ -67,7 +67,7 @@ def test_blocks_are_found_by_hash_rate_and_at_the_interval():
     producers = [block.producer for block in network.blocks[1:]]
     for peer, rate in enumerate(rates):
         assert is_likely(producers.count(peer), 1_000, rate / 10)
-    assert 850 < network.timeline.now_ms / 1_000 < 1_150  # some four deviations of a sum of exponentials
+    assert 850 < network.time.now_ms / 1_000 < 1_150  # some four deviations of a sum of exponentials
     assert network.stale_count == 0
     assert network.canonical() == list(range(1_001))
 

@@ -24,7 +24,7 @@ from node.errors import (
     NoCertificate,
 )
 from node.proofs.documents import describe_proof, prove_account, prove_transaction, verify_document
-from node.proofs.light_client import BlockEvidence, Finality, Trust
+from node.proofs.light_client import BlockEvidence, Finality, TrustedState
 from simulation.world.networks import key_of, make_network
 from simulation.world.world import World
 
@@ -138,7 +138,7 @@ def test_a_document_leads_over_two_changes_to_those_who_signed(town):
 
 
 def test_the_sets_are_those_that_the_chain_had(town):
-    trust = Trust(town.genesis, town.node().handovers)
+    trust = TrustedState(town.genesis, town.node().handovers)
     keys = {name: key.public_key for name, key in KEYS.items()}
     founders = {keys[name] for name in NAMES}
     expected = [founders, founders | {keys["n4"]}, (founders | {keys["n4"]}) - {keys["n1"]}]
@@ -176,7 +176,7 @@ def test_a_handover_that_is_left_out_is_missed(town):
 def test_votes_that_were_too_few_stay_so_without_the_handover_that_says_it(town):
     """Three of five have signed, where four must: they are no three of the four founders either."""
     node, first, second = town.node(), *town.node().handovers
-    founders, five, _ = Trust(town.genesis, [first, second]).sets
+    founders, five, _ = TrustedState(town.genesis, [first, second]).sets
     certificate = next(
         filter(None, map(node.get_certificate, range(five.since_slot, second.certificate.statement.slot)))
     )
@@ -185,7 +185,7 @@ def test_votes_that_were_too_few_stay_so_without_the_handover_that_says_it(town)
     block = BlockEvidence(header=header, finality=Finality(descendants=(), certificate=few))
     for handovers, error in [([], WrongVoters), ([first], ShortCertificate), ([first, second], ShortCertificate)]:
         with pytest.raises(error):
-            block.check(Trust(town.genesis, handovers))
+            block.check(TrustedState(town.genesis, handovers))
     trimmed = replace(second, certificate=forge(second.certificate.statement, "n0", "n1", "n2"))
     assert town.refusal(town.rewritten([trimmed])) is WrongVoters
     assert town.refusal(town.rewritten([first, trimmed])) is ShortCertificate

@@ -12,7 +12,7 @@ from simulation.errors import (
 )
 from simulation.theory.binomial import compute_band
 from simulation.world.link_files import PACKAGED, packaged_links, parse_link_file
-from simulation.world.links import Constant, Empirical, Links, Uniform, Wires, corrupt, lognormal
+from simulation.world.links import Constant, Empirical, Links, SimulatedNetwork, Uniform, corrupt, lognormal
 
 SENT = 2_000
 HUNDREDTH = 10_000
@@ -20,7 +20,7 @@ HUNDREDTH = 10_000
 
 def send_many(links, *, count=SENT, size=100, seed=1):
     """The arrivals of each of so many messages, one a second from a to b."""
-    wires = Wires(links, Random(seed))
+    wires = SimulatedNetwork(links, Random(seed))
     return [wires.send(second * 1_000, "a", "b", lambda: size) for second in range(count)]
 
 
@@ -48,13 +48,13 @@ def test_delays_between_regions_differ_by_direction():
         regions={"a": "north", "b": "south"},
         between={("north", "south"): Constant(70), ("south", "north"): Constant(90)},
     )
-    wires = Wires(links, Random(0))
+    wires = SimulatedNetwork(links, Random(0))
     pairs = (("a", "b"), ("b", "a"), ("a", "stranger"))
     assert [wires.send(0, *pair, lambda: 1)[0].at_ms for pair in pairs] == [70, 90, 1]
 
 
 def test_messages_leave_one_after_the_other_at_the_rate_of_the_line():
-    wires = Wires(Links(latency=Constant(10), bandwidth_bytes_per_s=1_000), Random(0))
+    wires = SimulatedNetwork(Links(latency=Constant(10), bandwidth_bytes_per_s=1_000), Random(0))
     assert [wires.send(0, "a", to, lambda: 500)[0].at_ms for to in ("b", "c", "b")] == [510, 1_010, 1_510]
     assert wires.send(0, "c", "b", lambda: 500)[0].at_ms == 510, "each sender has a line of its own"
     assert wires.send(5_000, "a", "b", lambda: 1)[0].at_ms == 5_011, "a part of a millisecond counts as one"
@@ -75,7 +75,7 @@ def test_the_share_of_a_fault_is_what_was_asked_for(fault):
 
 def test_a_link_in_order_delivers_in_order_but_for_the_reordered_share():
     def overtaken(**changes):
-        wires = Wires(Links(latency=Uniform(1, 5_000), **changes), Random(3))
+        wires = SimulatedNetwork(Links(latency=Uniform(1, 5_000), **changes), Random(3))
         times = [wires.send(second * 100, "a", "b", lambda: 1)[0].at_ms for second in range(500)]
         return sum(later < earlier for earlier, later in pairwise(times))
 
@@ -85,7 +85,7 @@ def test_a_link_in_order_delivers_in_order_but_for_the_reordered_share():
 
 
 def test_cuts_are_two_way_or_one_way_and_heal():
-    wires = Wires(Links(), Random(0))
+    wires = SimulatedNetwork(Links(), Random(0))
     wires.cut("a", "b", one_way=True)
     assert (wires.carries("a", "b"), wires.carries("b", "a")) == (False, True)
     wires.cut("b", "c")

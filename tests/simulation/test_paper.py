@@ -15,7 +15,7 @@ from gridmerit.demo.recompute import compute_band as compute_float_band
 from ledger.params import ChainParams, MarketParams, MatchingWeights
 from market.orders import Order, Side
 from market.profile import Profile, parse_profile
-from market.trading.matching_weight import Candidate
+from market.trading.matching_weight import WeightedOrder
 from simulation.paper.credit import CreditCurve, reproduce_figure_3, reproduce_table_2
 from simulation.paper.day import AgreedTrade, PlayerOrder, clear_hour, compute_lag, deliver, run_centrally, run_day
 from simulation.paper.matching import match_day
@@ -118,9 +118,9 @@ def test_a_day_by_weight_serves_merit_first_and_may_gain_less() -> None:
     assert match_day([[offer, heavy]], MatchingWeights()).alike == 1
 
 
-def _candidate(place: int, side: Side, price: int, *, capacity_wh: int, credit_upt: int = 90 * POINT) -> Candidate:
+def _candidate(place: int, side: Side, price: int, *, capacity_wh: int, credit_upt: int = 90 * POINT) -> WeightedOrder:
     order = Order(place, bytes([place]) * 20, side, price, 10_000, place)
-    return Candidate(order, credit_upt, capacity_wh, 0, "feeder-1", 0)
+    return WeightedOrder(order, credit_upt, capacity_wh, 0, "feeder-1", 0)
 
 
 # --- Fig. 4 --------------------------------------------------------------------------------------

@@ -14,7 +14,7 @@ from consensus.evidence import Equivocation
 from consensus.pbft.messages import decode_message, encode_message, sign_prepare
 from consensus.pbft.validators import build_double_ballot
 from consensus.quorum import Statement, Vote, sign_statement, verify_certificate
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.accounts import get_account, get_sealers
 from ledger.block import Block, compute_tx_root
 from ledger.chain import WINDOW
@@ -24,13 +24,13 @@ from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from node.chain import messages as wire
-from node.chain.events import Broadcast, Guard
+from node.chain.events import Broadcast, PersistSigningRecord
 from node.chain.node import ChainNode
 from node.errors import (
     RolledBack,
 )
 from node.proofs.documents import make_document, prove_account, verify_document
-from node.proofs.light_client import Trust
+from node.proofs.light_client import TrustedState
 from node.queries.answers import ChainStatus
 from node.queries.chain import ChainQueries
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
@@ -321,7 +321,7 @@ def test_all_crash_with_a_block_prepared_and_it_is_the_one_decided():
     prepared = set()
 
     def watch(peer, action):
-        if isinstance(action, Guard) and action.record.agreement.prepared is not None:
+        if isinstance(action, PersistSigningRecord) and action.record.agreement.prepared is not None:
             prepared.add((peer.name, action.record.agreement.prepared.block_hash))
         message = action.message if isinstance(action, Broadcast) else None
         return not (type(message) is wire.Agreement and type(decode_message(message.raw)) is Vote)
@@ -366,9 +366,9 @@ def test_a_store_rolled_back_below_what_was_signed_refuses():
         town.pay_and_wait("n0")
     peer = town.world.peers["n1"]
     with pytest.raises(RolledBack) as refused:
-        ChainNode(town.network.genesis, MemoryStore(), key=peer.key, guard=peer.guard)
+        ChainNode(town.network.genesis, MemoryStore(), key=peer.key, signing_record=peer.signing_record)
     assert refused.value.values["expected"] >= 2
-    ChainNode(town.network.genesis, MemoryStore(), key=peer.key, guard=GuardRecord())
+    ChainNode(town.network.genesis, MemoryStore(), key=peer.key, signing_record=SigningRecord())
 
 
 # --- the network -------------------------------------------------------------------------------------
@@ -525,7 +525,7 @@ def test_a_commit_certificate_proves_an_account_offline():
         town.pay_and_wait("n0")
     node = town.world.node("n2")
     proof = prove_account(node, town.network.keys["n0"].address)
-    document = make_document(proof, Trust(town.network.genesis))
+    document = make_document(proof, TrustedState(town.network.genesis))
     verdict = verify_document(document, town.network.genesis)
     assert verdict.is_final
     assert verdict.claims["account"]["balance_uyuan"] == str(INITIAL_BALANCE_UYUAN - 70)

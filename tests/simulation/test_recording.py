@@ -4,7 +4,7 @@ from functools import partial
 
 import pytest
 
-from simulation.attacks.two_faced import TwoFaced
+from simulation.attacks.two_faced import PrivateChainAttacker
 from simulation.recording import dump_replay, parse_replay
 from simulation.world.links import Constant, Links
 from simulation.world.networks import make_network
@@ -71,7 +71,7 @@ def test_the_film_is_one_that_a_viewer_can_read(network):
     assert film.end_ms == world.now_ms
 
 
-class Miser(TwoFaced):
+class Miser(PrivateChainAttacker):
     """Shows nobody the blocks that it finds."""
 
     def on_secret_block(self, now_ms):

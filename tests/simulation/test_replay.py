@@ -13,7 +13,7 @@ from simulation.errors import (
     BadReplay,
 )
 from simulation.experiments.scenario import Scenario
-from simulation.recording import Frame, Replay, dump_replay, parse_replay
+from simulation.recording import Frame, Recording, dump_replay, parse_replay
 from simulation.report.recording_summary import summarise
 
 FRAMES: tuple[Frame, ...] = (
@@ -25,7 +25,7 @@ FRAMES: tuple[Frame, ...] = (
     (160, "final", "ada", "b1"),
     (200, "note", "over"),
 )
-FILM = Replay(
+FILM = Recording(
     scenario="coin",
     settings={"p": 0.5, "flips": 3, "kind": "fair", "on": True},
     seed=2**62,
@@ -120,8 +120,10 @@ def test_no_damage_goes_unnamed(data: st.DataObject) -> None:
 # --- what a film comes to ------------------------------------------------------------------------
 
 
-def _film(*frames: Frame) -> Replay:
-    return Replay(scenario="s", settings={}, seed=1, peers=("ada", "bob", "cyd"), start_ms=0, end_ms=999, frames=frames)
+def _film(*frames: Frame) -> Recording:
+    return Recording(
+        scenario="s", settings={}, seed=1, peers=("ada", "bob", "cyd"), start_ms=0, end_ms=999, frames=frames
+    )
 
 
 def test_a_reorganisation_is_as_deep_as_the_blocks_it_leaves() -> None:

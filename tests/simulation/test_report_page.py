@@ -22,11 +22,11 @@ from simulation.experiments.estimates import Estimate, make_estimates
 from simulation.experiments.runner import run_sweep
 from simulation.experiments.scenario import Metric, Scenario, Theory
 from simulation.experiments.sweep import derive_seed, make_sweep
-from simulation.recording import Replay, parse_replay
+from simulation.recording import Recording, parse_replay
 from simulation.report import document as report
 from simulation.report import figures
 from simulation.report.document import (
-    Report,
+    LaboratoryReport,
     list_warnings,
     make_rows,
     render_html,
@@ -52,7 +52,7 @@ def _theory(value: float) -> Theory:
     return Theory(name="known", value=value, source="Source 2020")
 
 
-def _film(coin: Scenario, *, seed: int = 1, **settings: float) -> Replay:
+def _film(coin: Scenario, *, seed: int = 1, **settings: float) -> Recording:
     return film_trial(coin, coin.settings(**settings), seed)[1]
 
 
@@ -222,7 +222,7 @@ def test_a_report_warns_of_what_makes_it_less_than_it_seems(results: Path) -> No
     clean = made.manifest.code.model_copy(update={"is_modified": False})
     whole = replace(made, manifest=made.manifest.model_copy(update={"code": clean}), reporter=clean)
     assert list_warnings(whole) == []
-    flawed: dict[str, Report] = {
+    flawed: dict[str, LaboratoryReport] = {
         "2 trials are missing": replace(whole, finished=4),
         "1 trials failed": replace(whole, failed=1),
         "other sources": replace(whole, reporter=clean.model_copy(update={"hash": "00"})),

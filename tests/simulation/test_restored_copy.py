@@ -2,13 +2,13 @@
 
 import pytest
 
-from consensus.signing_record import GuardRecord
+from consensus.signing_record import SigningRecord
 from ledger.accounts import get_account
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
 from node.chain import messages as wire
-from node.chain.events import Guard, MessageReceived, Send, StartSealing
+from node.chain.events import MessageReceived, PersistSigningRecord, Send, StartSealing
 from simulation.attacks.policy import Policy
 from simulation.world.networks import make_network
 from simulation.world.peer import Backup
@@ -100,7 +100,7 @@ def test_a_copy_from_long_ago_says_so_and_waits_until_the_chain_has_left_it_behi
     world.run_until(lambda: state(world) == "record-behind" and height(world) >= left_at, limit_ms=60_000)
     until = world.node("n0").silent_until
     assert until > left_at
-    assert world.peers["n0"].guard.silent_until == until, "it holds beyond another restart"
+    assert world.peers["n0"].signing_record.silent_until == until, "it holds beyond another restart"
     world.crash("n0")
     world.start("n0")
     assert state(world) == "record-behind"
@@ -125,7 +125,7 @@ def test_a_copy_that_is_cut_off_signs_nothing(network):
 
 
 def is_signing(action):
-    if isinstance(action, Guard | StartSealing):
+    if isinstance(action, PersistSigningRecord | StartSealing):
         return True
     return isinstance(getattr(action, "message", None), wire.Votes | wire.Agreement | wire.NewBlock)
 
@@ -133,7 +133,7 @@ def is_signing(action):
 def test_a_directory_that_is_lost_is_a_copy_from_the_beginning(network):
     world = open_world(network, 8)
     world.run_for(30_000)
-    put_back(world, Backup(MemoryStore(), GuardRecord()))
+    put_back(world, Backup(MemoryStore(), SigningRecord()))
     world.run_until(lambda: signs(world) and height(world) > 20, limit_ms=300_000)
     assert "signing-record-behind" in told(world)
     assert offences(world) == []

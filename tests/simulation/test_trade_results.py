@@ -24,7 +24,7 @@ from node.chain.events import MessageReceived, PenalisePeer, Send
 from node.chain.node import ChainNode
 from node.chain.results import _row_key, read_records
 from node.proofs.documents import make_document, prove_trade, verify_document
-from node.proofs.light_client import Trust
+from node.proofs.light_client import TrustedState
 from node.queries.chain import ChainQueries
 from simulation.attacks.policy import Policy
 from simulation.world.networks import make_network
@@ -127,7 +127,7 @@ def certified(request):
 def test_a_damaged_row_of_a_result_is_the_stores_fault(certified):
     peer, store = certified.world.peers["n0"], MemoryStore()
     store.write([*peer.store.scan(b"")])
-    node = ChainNode(certified.network.genesis, store, key=peer.key, guard=peer.guard)
+    node = ChainNode(certified.network.genesis, store, key=peer.key, signing_record=peer.signing_record)
     assert node._results.find(PERIOD) is not None
     ((key, raw),) = [row for row in store.scan(b"") if row[0] == _row_key(PERIOD)]
     store.write([(key, raw[:-1])])
@@ -179,15 +179,15 @@ def test_a_restart_forgets_no_certificate(engine):
 def test_the_proof_of_a_trade_carries_its_certificate(certified):
     node, genesis = certified.node(), certified.network.genesis
     proof = prove_trade(node, PERIOD, 0)
-    verdict = verify_document(make_document(proof, Trust(genesis)), genesis)
+    verdict = verify_document(make_document(proof, TrustedState(genesis)), genesis)
     assert len(verdict.claims["result"]["signers"]) >= 3
     assert "its result was signed by " in verdict.statement
-    root = proof.result.check(Trust(genesis), PERIOD)  # the certificate alone …
+    root = proof.result.check(TrustedState(genesis), PERIOD)  # the certificate alone …
     proof.inclusion.check(root, proof.leaf)  # … proves the record
     wrong = replace(proof.result, results=(Result(PERIOD, 1, UNKNOWN_ROOT),))
     for result in (wrong, replace(proof.result, results=(Result(PERIOD + 1, 1, root),))):
         with pytest.raises(InvalidProof, match="not of these results"):
-            verify_document(make_document(replace(proof, result=result), Trust(genesis)), genesis)
+            verify_document(make_document(replace(proof, result=result), TrustedState(genesis)), genesis)
 
 
 # --- where somebody computes something else ---------------------------------------------------------

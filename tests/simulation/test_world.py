@@ -314,9 +314,9 @@ def test_a_restored_backup_refuses_to_start(world, network):
     world.run_for(10_000)
     backup, height = MemoryStore(), world.node("n0").chain.head.height
     backup.write(list(world.peers["n0"].store.scan(b"")))
-    world.run_until(lambda: world.peers["n0"].guard.height > height + 12, limit_ms=99_000)
+    world.run_until(lambda: world.peers["n0"].signing_record.height > height + 12, limit_ms=99_000)
     with pytest.raises(RolledBack) as caught:
-        ChainNode(network.genesis, backup, key=network.keys["n0"], guard=world.peers["n0"].guard)
+        ChainNode(network.genesis, backup, key=network.keys["n0"], signing_record=world.peers["n0"].signing_record)
     assert caught.value.values["expected"] > caught.value.values["actual"] == height
 
 

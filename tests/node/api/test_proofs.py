@@ -46,7 +46,7 @@ from node.proofs.documents import (
     prove_transaction,
     verify_document,
 )
-from node.proofs.light_client import BlockEvidence, Finality, Inclusion, Trust
+from node.proofs.light_client import BlockEvidence, Finality, Inclusion, TrustedState
 
 PERIOD = 4
 KINDS = ("trade", "account", "final account", "absence", "genesis account", "transaction", "refused transaction")
@@ -74,7 +74,7 @@ def genesis(story):
 
 @pytest.fixture(scope="module")
 def trust(genesis):
-    return Trust(genesis)
+    return TrustedState(genesis)
 
 
 @pytest.fixture(scope="module")
@@ -169,7 +169,7 @@ def test_the_verdict_says_what_became_of_a_transaction(story, documents, genesis
 def test_a_block_above_the_final_one_is_not_proved_final(world):
     transfer = world.send("homes-2", "transfer", world.keys["grid"].address, 5)
     world.make_block()
-    document = make_document(prove_transaction(world.node, transfer.id), Trust(world.genesis))
+    document = make_document(prove_transaction(world.node, transfer.id), TrustedState(world.genesis))
     verdict = verify_document(document, world.genesis)
     assert not verdict.is_final
     assert verdict.claims["final"] is False

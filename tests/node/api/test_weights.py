@@ -15,11 +15,11 @@ from market.errors import (
     WrongTradeList,
 )
 from market.orders import Side
-from market.trading.matching_weight import Parameters
+from market.trading.matching_weight import WeightInputs
 from market.trading.views import get_trades
 from node.api.client import Client
 from node.proofs.documents import make_document, prove_trade, verify_document
-from node.proofs.light_client import Trust
+from node.proofs.light_client import TrustedState
 from node.queries.answers import TradesInfo, from_json, to_json
 from node.queries.chain import ChainQueries
 
@@ -31,7 +31,7 @@ def test_trades_carry_their_weights(story_by_merit):
     records = get_trades(story_by_merit.node.chain.head.state, PERIOD)
     assert len(found.trades) == len(records) == 2
     for trade, record in zip(found.trades, records, strict=True):
-        parts = [getattr(trade.weights.offer, name) for name in Parameters._fields]
+        parts = [getattr(trade.weights.offer, name) for name in WeightInputs._fields]
         assert sum(parts) == trade.weights.w_ppm == record.match.w_ppm > 0
         assert tuple(parts) == record.match.offer.contributions
         assert trade.weights.bid_ppm == record.match.bid.weight_ppm
@@ -40,7 +40,7 @@ def test_trades_carry_their_weights(story_by_merit):
 
 def test_the_table_has_two_lines_per_trade(story_by_merit, story):
     lines = render_weights(ChainQueries(story_by_merit.node).get_trades(PERIOD)).splitlines()
-    assert lines[0].split() == ["trade", "weight", "of", "total", *(name[:-4] for name in Parameters._fields)]
+    assert lines[0].split() == ["trade", "weight", "of", "total", *(name[:-4] for name in WeightInputs._fields)]
     assert [line.split()[:2] for line in lines[2:]] == [["0", "offer"], ["0", "bid"], ["1", "offer"], ["1", "bid"]]
     assert len(render_weights(ChainQueries(story[0].node).get_trades(PERIOD)).splitlines()) == len(lines)
 
@@ -53,7 +53,7 @@ def test_other_chains_tell_them_too_though_they_decide_nothing(story, story_by_m
 
 def test_a_proof_binds_the_weights(story_by_merit):
     genesis = story_by_merit.genesis
-    document = make_document(prove_trade(story_by_merit.node, PERIOD, 0), Trust(genesis))
+    document = make_document(prove_trade(story_by_merit.node, PERIOD, 0), TrustedState(genesis))
     verdict = verify_document(json.loads(json.dumps(document)), genesis)
     offer = verdict.claims["offer"]
     assert verdict.claims["w_ppm"] == offer["weight_ppm"] == sum(offer["contributions"].values())
