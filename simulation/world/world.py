@@ -297,13 +297,9 @@ class World:
     def _hand_over(self, peer: Peer, action: ForwardRelay) -> None:
         """What one chain says to another on the same machine, where that one lacks it."""
         destination = self._worlds.get(action.chain_id)
-        here = None if destination is None else destination.peers.get(peer.name)
-        if (
-            destination is not None
-            and here is not None
-            and here.node is not None
-            and here.node.needs_relay(action.name)
-        ):
+        if destination is None or (here := destination.peers.get(peer.name)) is None or here.node is None:
+            return
+        if here.node.needs_relay(action.name):
             destination._schedule(self.now_ms, here, RelayOffered(raw=action.raw))
 
     # --- sealing ---------------------------------------------------------------------------------

@@ -118,7 +118,7 @@ def find(n: int, *, seeds: int = 1_000, **options) -> Violation:
 
 @pytest.mark.parametrize(("n", "kinds"), [(4, None), (7, {1: "twins", 2: "twins"})])
 def test_a_quorum_one_too_small_is_found(n, kinds, monkeypatch):
-    monkeypatch.setattr(consensus.pbft_committee, "verify_certificate", verify_what_is_there)
+    monkeypatch.setattr(consensus.pbft.validators, "verify_certificate", verify_what_is_there)
     monkeypatch.setattr(World, "verify", lambda self, certificate: verify_what_is_there(certificate))
     assert "two blocks are decided" in str(find(n, kinds=kinds, engine=SmallQuorum))
 

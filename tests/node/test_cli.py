@@ -30,7 +30,7 @@ from gridmerit.errors import (
     NoPeriod,
 )
 from gridmerit.main import COMMANDS
-from gridmerit.network.make import load_chain_params, load_network, load_packaged_profile, new_network
+from gridmerit.network.make import find_free_ports, load_chain_params, load_network, load_packaged_profile, new_network
 from gridmerit.output import (
     format_count,
     format_error,
@@ -73,7 +73,9 @@ def network(tmp_path: Path) -> Path:
 
 def test_help_imports_nothing_heavy() -> None:
     heavy = ["aiohttp", "pydantic", "matplotlib", "cryptography", "plyvel", "nacl"]
-    script = f"import sys; from node.cli import run; run(['--help']); print(sorted(set({heavy}) & set(sys.modules)))"
+    script = (
+        f"import sys; from gridmerit.main import run; run(['--help']); print(sorted(set({heavy}) & set(sys.modules)))"
+    )
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
     assert result.stdout.splitlines()[-1] == "[]"
     assert all(name in result.stdout for name in COMMANDS)
@@ -451,7 +453,8 @@ def test_init_on_some_chains_of_a_network(gridmerit: Run, tmp_path: Path) -> Non
     assert (code, "has no chain 'jy2', it has du1, jy1, lh1" in err) == (3, True)
     code, _, err = gridmerit(*args, "--chains", ",")
     assert (code, "names nothing" in err) == (2, True)
-    code, out, _ = gridmerit(*args, "--chains", "lh1, jy1")
+    peers, api = (f"127.0.0.1:{port}" for port in find_free_ports(2))
+    code, out, _ = gridmerit(*args, "--chains", "lh1, jy1", "--peer-listen", peers, "--api-listen", api)
     assert code == 0
     assert 'chains = ["lh1", "jy1"]' in out, "for its peers, who need not look for it on du1"
     config = load_config(tmp_path / "mine" / "node.toml")

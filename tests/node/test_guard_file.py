@@ -101,7 +101,7 @@ def test_a_second_holder_finds_the_directory_locked(directory):
 
 
 def test_another_process_finds_the_directory_locked(directory):
-    program = "import pathlib, sys, node.guard_file as g; g.GuardFile(pathlib.Path(sys.argv[1]), bytes(32))"
+    program = "import pathlib, sys, node.driver.signing_file as g; g.SigningFile(pathlib.Path(sys.argv[1]), bytes(32))"
     with SigningFile(directory, CHAIN_ID):
         ended = subprocess.run([sys.executable, "-c", program, directory], capture_output=True, text=True, check=False)
     assert ended.returncode == 1

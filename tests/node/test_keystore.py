@@ -181,7 +181,7 @@ def test_a_group_may_read_what_root_has_mounted_for_it(mode, owner, group, user,
 OPEN = """
 import os, sys
 from ledger.errors import GridmeritError
-from node.keystore import load_passphrase
+from node.credentials.keystore import load_passphrase
 if os.geteuid() == 0:
     os.setgroups([]); os.setgid(int(sys.argv[2])); os.setuid(int(sys.argv[2]))
 try:

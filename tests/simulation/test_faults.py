@@ -265,9 +265,9 @@ def test_sharing_work_changes_nothing(network):
 def test_same_seed_same_log_under_every_hash_seed_with_every_fault(run_under_hash_seed):
     script = (
         "from simulation.attacks.policy import Policy\n"
-        "from simulation.links import Links, lognormal\n"
-        "from simulation.networks import make_network\n"
-        "from simulation.world import World\n"
+        "from simulation.world.links import Links, lognormal\n"
+        "from simulation.world.networks import make_network\n"
+        "from simulation.world.world import World\n"
         "network = make_network()\n"
         "links = Links(latency=lognormal(60, 0.5), loss_ppm=20_000, duplicate_ppm=20_000, corrupt_ppm=20_000,\n"
         "              reorder_ppm=20_000, in_order=True, bandwidth_bytes_per_s=50_000)\n"

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation import replay as replays
+from simulation import recording as replays
 from simulation.errors import (
     BadReplay,
 )

@@ -409,8 +409,8 @@ def build_block(world, name, key, now_ms, *, dated_ms=None):
 
 def test_same_seed_same_trace_under_every_hash_seed(network, run_under_hash_seed):
     script = (
-        "from simulation.networks import make_network\n"
-        "from simulation.world import World\n"
+        "from simulation.world.networks import make_network\n"
+        "from simulation.world.world import World\n"
         "network = make_network()\n"
         "world = World(network.genesis, network.keys, seed=11)\n"
         "world.run_for(20_000); world.partition({'n0'}, {'n1', 'n2', 'n3'}); world.run_for(10_000)\n"
