@@ -6,7 +6,7 @@ enough have signed the same. What a member has signed is kept for some slots, al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consensus.checkpoints import Checkpoints
@@ -15,7 +15,6 @@ from consensus.errors import (
 )
 from consensus.quorum import QuorumCertificate, Statement, Vote, check_vote, read_vote
 from ledger.chain import BlockNode, Chain, Changes
-from ledger.checkpoints import get_checkpoints
 from ledger.codec import encode
 from ledger.errors import (
     InvalidProof,
@@ -74,7 +73,8 @@ class Certified(NamedTuple):
 class Results:
     """The claims of one chain's members, and the certificates of its results.
 
-    `certificate_at` gives the certificate of a slot, as far as this node has it.
+    `certificate_at` gives the certificate of a slot, as far as this node has it; `slot_of` the slot
+    that a chain has come to with a head.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Results:
         checkpoints: Checkpoints,
         certificate_at: Callable[[int], QuorumCertificate | None],
         *,
-        is_pbft: bool,
+        slot_of: Callable[[BlockNode], int],
     ) -> None:
         self.differing = 0  # claims of another result than this node's, since the start
         self.elsewhere = 0  # … of another block than is certified: a fork can bring an honest member there
@@ -92,7 +92,7 @@ class Results:
         self._store = store
         self._checkpoints = checkpoints
         self._certificate_at = certificate_at
-        self._is_pbft = is_pbft
+        self._slot_of = slot_of
         self._newest = 0  # slot that the chain has come to
         self._claims: dict[int, dict[bytes, list[Claim]]] = {}  # by slot and signer
         self._told: set[tuple[int, bytes, tuple[bytes, bytes]]] = set()
@@ -103,8 +103,7 @@ class Results:
 
     def on_head(self, head: BlockNode) -> None:
         """Move on with the chain: claims of slots long past go."""
-        recent = get_checkpoints(Overlay(head.state))
-        self._newest = head.height if self._is_pbft else recent[-1].slot if recent else 0
+        self._newest = self._slot_of(head)
         for slot in [known for known in self._claims if not self._is_kept(known)]:
             del self._claims[slot]
         self._told = {told for told in self._told if told[0] in self._claims}
@@ -279,7 +278,7 @@ class Results:
 # --- on the wire -----------------------------------------------------------------------------------
 
 
-def read_claims(message: wire.TradeResult) -> Iterable[Claim]:
+def read_claims(message: wire.TradeResult) -> Iterator[Claim]:
     """The claims in a message, one by one, no signature checked. Raises the `Malformed` family or `ResultNotSigned`."""
     results = decode_results(message.results)
     digest = compute_digest(results)

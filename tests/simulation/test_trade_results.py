@@ -44,7 +44,7 @@ class WrongBook(Policy):
 
     def __init__(self, node, random):
         super().__init__(node, random)
-        results, checkpoints = node.results, node._checkpoints
+        results, checkpoints = node.results, node._finality.checkpoints
         compute, state = results._compute, checkpoints._state
 
         def compute_wrong(block_hash):
@@ -128,11 +128,11 @@ def test_a_damaged_row_of_a_result_is_the_stores_fault(certified):
     peer, store = certified.world.peers["n0"], MemoryStore()
     store.write([*peer.store.scan(b"")])
     node = ChainNode(certified.network.genesis, store, key=peer.key, signing_record=peer.signing_record)
-    assert node._results.find(PERIOD) is not None
+    assert node.results.find(PERIOD) is not None
     ((key, raw),) = [row for row in store.scan(b"") if row[0] == _row_key(PERIOD)]
     store.write([(key, raw[:-1])])
     with pytest.raises(StoreCorrupt, match="results: "):
-        node._results.find(PERIOD)
+        node.results.find(PERIOD)
 
 
 # --- where all agree -------------------------------------------------------------------------------
@@ -240,8 +240,8 @@ def test_a_quorum_that_lies_is_not_followed():
     market.run_until(OPEN)
     market.world.partition({"n0"}, {"n1", "n2", "n3"})
     node = market.node("n0")
-    market.world.run_until(lambda: any(one.result for one in node._due_statements()), limit_ms=60_000)
-    statement = next(one for one in node._due_statements() if one.result)
+    market.world.run_until(lambda: any(one.result for one in node._finality.list_due()), limit_ms=60_000)
+    statement = next(one for one in node._finality.list_due() if one.result)
     wrong = replace(statement, result=UNKNOWN_ROOT)
     votes = sorted((sign_statement(wrong, market.keys[name]) for name in NAMES[1:]), key=lambda vote: vote.signer)
     signatures = tuple((vote.signer, vote.signature) for vote in votes)
