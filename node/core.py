@@ -244,6 +244,7 @@ class ChainNode:
 
     def _on_started(self, now_ms: int) -> list[Action]:
         self._signing.begin(self._date(now_ms))
+        self._gates.begin(self._date(now_ms))
         taken_up = self.acknowledgements.open().actions
         beat = SetTimer(name=HEARTBEAT, at_ms=now_ms + self._heartbeat_ms)
         if self._agreement is not None:
@@ -383,7 +384,7 @@ class ChainNode:
             return self._gossip.ask_headers(peer, now_ms)
         compare_with_clock(header.timestamp_ms, self._date(now_ms), self._max_ahead_ms)
         self._judge(header, parent, self.chain)
-        self._gates.note(header.hash, self._date(now_ms))
+        self._gates.note(header, self._date(now_ms))
         actions = self._observe(header)  # also where a branch from here cannot be followed any more
         if self._gossip.is_stray(peer, header):
             return actions
@@ -631,7 +632,7 @@ class ChainNode:
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
         is_due = is_certified or certificate is not None  # a quorum's clocks have said so, whatever ours says
-        is_news = not is_due and skeleton is None and not self.is_syncing  # else it is we who are late
+        is_news = not is_due and not self.mooring.is_awaited and not self._sync.was_away  # else it is we who are late
         try:
             parent = self._find_parent(header, below)
             if not is_due and self._is_ahead(header, now_ms):
@@ -1153,7 +1154,7 @@ class ChainNode:
         if parent is None or self._is_known(header.hash) or header.height <= self.chain.head.height:
             return []
         self._judge(header, parent, self.chain)
-        self._gates.note(header.hash, self._date(now_ms))
+        self._gates.note(header, self._date(now_ms))
         self._announced.keep(Announcement(peer, message, header))
         return []
 
