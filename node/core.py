@@ -899,12 +899,20 @@ class ChainNode:
                 continue
             if self._stands_on_late(statement.block_hash, now_ms):
                 continue
+            if statement.result and not self._can_show(statement.block_hash):
+                continue
             self._guard = self._guard.after_vote(statement)
             vote = sign_statement(statement, self._key)
             actions.append(Guard(record=self._guard))
             actions += self._results.tell(vote) if statement.result else []
             actions += self._count(vote, head.header.timestamp_ms)
         return actions
+
+    def _can_show(self, block_hash: bytes) -> bool:
+        """Whether the results of a checkpoint can be shown: it may lie so deep that its state is not brought back."""
+        header = self.chain.get_header(block_hash)
+        is_near = header is not None and self.chain.head.height - header.height <= _MAX_FINAL_DEPTH
+        return is_near and self.chain.get(block_hash) is not None
 
     def _stands_on_late(self, block_hash: bytes, now_ms: int) -> bool:
         """Whether a checkpoint of this chain is one of the blocks that came too late for their gate, or above one."""

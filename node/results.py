@@ -119,8 +119,14 @@ class Results:
         return [*passed_on, *self.review(claim.slot)]
 
     def tell(self, vote: Vote) -> list[Action]:
-        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before."""
-        claim = Claim(vote, self._compute(vote.statement.block_hash) or ())
+        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before.
+
+        Nothing where its block is not here: a vote on record outlasts a block that is lost.
+        """
+        results = self._compute(vote.statement.block_hash)
+        if results is None:
+            return []
+        claim = Claim(vote, results)
         assert compute_digest(claim.results) == vote.statement.result, "nothing else is signed here"
         if self._is_news(claim):
             self._add(claim)

@@ -6,6 +6,7 @@ import pytest
 
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
 from ledger.accounts import get_sealers
+from ledger.chain import WINDOW
 from ledger.codec import encode
 from ledger.errors import InvalidProof, NonCanonical, StoreCorrupt
 from ledger.hashing import sha256
@@ -20,14 +21,14 @@ from market.trades import compute_result_root, decode_trade_leaf
 from market.views import get_gate, get_trades
 from node import messages as wire
 from node.commands.market_tables import render_trades
-from node.core import ChainNode
+from node.core import _PROPOSAL_ROW, ChainNode
 from node.events import MessageReceived, PenalisePeer, Send
 from node.evidence import Trust
 from node.proofs import make_document, prove_trade, verify_document
 from node.queries import ChainQueries
 from node.results import _row_key, read_records
 from simulation.attacks.policy import Policy
-from simulation.networks import make_network
+from simulation.networks import make_consensus, make_network
 from simulation.world import World
 
 PERIOD = 3  # its gate is at the start of period 1, its deadline at its own
@@ -60,10 +61,13 @@ class WrongBook(Policy):
 
 
 class Market:
-    """Four members, one of which sells to another in `PERIOD`, and some of which are liars."""
+    """Four members, one of which sells to another in `PERIOD`, and some of which are liars.
+
+    `engine` is one of `ENGINES`, or what members agree by.
+    """
 
     def __init__(self, engine, liars=()):
-        self.network = make_network(NAMES, consensus=ENGINES[engine])
+        self.network = make_network(NAMES, consensus=ENGINES[engine] if isinstance(engine, str) else engine)
         self.keys = self.network.keys
         policies = dict.fromkeys(liars, WrongBook)
         self.world = World(self.network.genesis, self.keys, seed=5, policies=policies)
@@ -302,6 +306,40 @@ def test_a_node_that_was_away_at_the_gate_asks_for_its_certificate():
     market.world.run_until(lambda: market.node("n3").results.find(PERIOD) is not None, limit_ms=20_000)
     assert market.node("n3").results.find(PERIOD).results == market.node("n0").results.find(PERIOD).results
     assert market.world.peers["n3"].faults == []
+
+
+def test_a_member_that_comes_back_signs_a_result_whose_block_has_left_its_memory():
+    """Two of four were away: the checkpoint of the gate waits for the third, below more blocks than are kept."""
+    consensus = make_consensus(4_000, 90_000_000).model_copy(
+        update={"checkpoint_lifetime": 16, "checkpoints_per_period": 1}
+    )
+    market = Market(consensus)
+    world, node = market.world, market.node()
+    world.crash("n2")
+    world.crash("n3")
+    market.run_until(OPEN, ("n0", "n1"))
+    world.run_until(lambda: node.chain.head.height > market.gate().height + WINDOW + 20, limit_ms=400_000)
+    slot = next(one.slot for one in node._due_statements() if one.result)
+    world.start("n2")
+    world.run_until(lambda: node.chain.final_height > market.gate().height, limit_ms=60_000)
+    world.run_for(3_000)
+    assert market.keys["n2"].public_key in {claim.vote.signer for claim in node.results.claims(slot)}
+    assert [error.code for _, error in world.peers["n2"].faults if error.penalty] == []
+
+
+def test_a_vote_for_a_result_is_said_again_once_its_lost_block_is_back():
+    """The guard has the commit, and a restored store not the block that it is to."""
+    market = Market("pbft")
+    peer, node = market.world.peers["n0"], market.node()
+    market.world.run_until(
+        lambda: bool(peer.guard.agreement.result) and peer.guard.agreement.height > node.chain.head.height,
+        limit_ms=60_000,
+    )
+    market.world.crash("n0")
+    peer.store.write([(key, None) for key, _ in peer.store.scan(_PROPOSAL_ROW)])
+    market.world.start("n0")
+    market.run_until(CERTIFIED)
+    assert peer.faults == []
 
 
 def test_another_result_as_answer_is_the_senders_fault(certified):
