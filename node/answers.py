@@ -528,7 +528,7 @@ class SettledTradeInfo:
     seller_receives_uyuan: Decimal
     grid_receives_uyuan: Decimal
     traded_wh: int
-    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail
+    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail or more
     is_output_imputed: bool = False  # the meter was not heard: nothing
 
 
