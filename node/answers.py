@@ -118,6 +118,7 @@ class ChainStatus:
     blocks_refused: int
     results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
     results_elsewhere: int = 0  # … for another block than is certified
+    dissenters: tuple[str, ...] = ()  # who has signed another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"

@@ -16,11 +16,13 @@ from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from market.gates import CERTIFIED, OPEN, VOID
+from market import views
+from market.gates import CERTIFIED, LAPSED, OPEN, VOID
 from market.trades import compute_result_root, decode_trade_leaf
 from market.views import get_gate, get_trades
 from node import messages as wire
 from node.commands.market_tables import render_trades
+from node.commands.status import _render_chain
 from node.core import _PROPOSAL_ROW, ChainNode
 from node.events import MessageReceived, PenalisePeer, Send
 from node.evidence import Trust
@@ -215,6 +217,7 @@ def test_a_member_with_another_result_is_outvoted_and_shown(engine):
         assert {shown[other].opinion for other in market.honest} == {"agrees"}
         assert "not counted: n3 signed result " in render_trades(ChainQueries(market.node(name)).get_trades(PERIOD))
         assert market.node(name).results.elsewhere == 0
+        assert market.node(name).results.dissenters() == (), "it is outvoted"
         assert market.told(name, "equivocation") == market.told(name, "result-conflict") == []
     assert {name: peer.faults for name, peer in market.world.peers.items() if peer.faults} == {}
 
@@ -236,6 +239,9 @@ def test_with_more_than_f_of_them_an_agreement_stands_still():
     market.world.run_for(30_000)
     assert market.status() is None, "no block with the gate in it is decided"
     assert {event[2] for event in market.told("n0")} == {market.keys[name].address for name in ("n2", "n3")}
+    status = ChainQueries(market.node()).get_status(market.world.now_ms)
+    assert set(status.dissenters) == set(status.waiting_for) == {"n2", "n3"}
+    assert "signed by n3, n2 of a block that waits for its quorum" in _render_chain(status, is_excluded=False)
 
 
 def test_a_quorum_that_lies_is_not_followed():
@@ -340,6 +346,26 @@ def test_a_vote_for_a_result_is_said_again_once_its_lost_block_is_back():
     market.world.start("n0")
     market.run_until(CERTIFIED)
     assert peer.faults == []
+
+
+def test_a_node_that_was_away_until_all_was_settled_asks_for_it_too():
+    market = Market("pbft")
+    market.world.run_for(5_000)
+    market.world.crash("n3")
+    market.run_until(LAPSED, NAMES[:3], limit_ms=200_000)
+    market.world.start("n3")
+    market.world.run_until(lambda: market.node("n3").results.find(PERIOD) is not None, limit_ms=60_000)
+    assert market.node("n3").results.find(PERIOD).results == market.node("n0").results.find(PERIOD).results
+
+
+def test_every_peer_is_asked_for_every_certificate_that_is_lacking(certified, monkeypatch):
+    """Two of each: whoever has one may lack the other."""
+    results = certified.node("n1").results
+    monkeypatch.setattr(views, "kept_periods", lambda state: (PERIOD, PERIOD + 1))
+    monkeypatch.setattr(views, "get_gate", lambda state, period: certified.gate())
+    monkeypatch.setattr(results, "_store", MemoryStore())
+    asked = {(one.peer, one.message.period) for _ in range(4) for one in results.ask([b"p", b"q"])}
+    assert asked == {(peer, period) for peer in (b"p", b"q") for period in (PERIOD, PERIOD + 1)}
 
 
 def test_another_result_as_answer_is_the_senders_fault(certified):
