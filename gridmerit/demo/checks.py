@@ -152,7 +152,6 @@ def _check_tariffs(record: DayRecord) -> DayCheck:
         quotas = entry.schedule.quotas if entry.schedule is not None else ()
         wheeling = {quota.line: quota.wheeling_uyuan_per_kwh for quota in quotas}
         for trade, row in entry.settled:
-            limit_wh = get_price_limit(entry.accepted_wh[row.index], market.over_delivery_ppm)
             legs = settle_trade(
                 price_uyuan_per_kwh=trade.price_uyuan_per_kwh,
                 wheeling_uyuan_per_kwh=wheeling.get(record.positions[row.buyer_name or ""], 0),
@@ -160,7 +159,8 @@ def _check_tariffs(record: DayRecord) -> DayCheck:
                 output_wh=row.output_wh,
                 retail_uyuan_per_kwh=market.retail_uyuan_per_kwh,
                 feed_in_uyuan_per_kwh=market.feed_in_uyuan_per_kwh,
-                limit_wh=0 if row.is_consumption_imputed else limit_wh,
+                limit_wh=get_price_limit(entry.accepted_wh[row.index], market.over_delivery_ppm),
+                is_imputed=row.is_consumption_imputed,
             )
             have = (row.buyer_pays_uyuan, row.seller_receives_uyuan, row.grid_receives_uyuan, row.traded_wh)
             if have != (legs.buyer_pays_uyuan, legs.seller_receives_uyuan, legs.grid_receives_uyuan, legs.traded_wh):

@@ -38,5 +38,10 @@ def is_closed(view: Overlay, period: int, *, retained: int) -> bool:
     return period in closed or (len(closed) >= retained and period < closed[0])
 
 
+def get_kept_periods(view: Overlay) -> tuple[int, ...]:
+    """Live periods, and those closed ones whose records stay, ascending."""
+    return tuple(sorted({*get_live_periods(view), *_get_closed(view)}))
+
+
 def _get_closed(view: Overlay) -> tuple[int, ...]:
     return cast(tuple[int, ...], view.get(_CLOSED) or ())

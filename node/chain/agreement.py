@@ -139,7 +139,7 @@ class Agreement:
         if parent is None or self._importer.is_known(header.hash) or is_late:
             return []
         self._importer.check_header(header, parent, self._chain)
-        self._gates.note(header.hash, self._instance.date(now_ms))
+        self._gates.note(header, self._instance.date(now_ms))
         self._announced.keep(Announcement(peer, message, header))
         return []
 

@@ -30,7 +30,7 @@ from consensus.quorum import (
     read_vote,
 )
 from ledger.block import MAX_HEADER_BYTES
-from ledger.chain import BlockNode, Changes
+from ledger.chain import WINDOW, BlockNode, Changes
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError, StoreError
 from ledger.hashing import address_of
@@ -49,6 +49,7 @@ from node.chain.set_changes import SetChanges
 from node.chain.signing import Signing, read_own_ballot
 from node.chain.trusted_block import TrustedBranch
 
+MAX_FINAL_DEPTH = 4 * WINDOW  # blocks below the head down to which a state is brought back
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
 
 

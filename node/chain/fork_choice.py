@@ -30,7 +30,7 @@ from node.chain.events import (
     StopSealing,
 )
 from node.chain.filling import Filling
-from node.chain.finality import Finality
+from node.chain.finality import MAX_FINAL_DEPTH, Finality
 from node.chain.gossip import Gossip, announce_block
 from node.chain.importer import Importer
 from node.chain.instance import Instance
@@ -105,7 +105,7 @@ class ForkChoice:
             return self._gossip.ask_headers(peer, now_ms)
         self._importer.check_clock(header, now_ms)
         self._importer.check_header(header, parent, self._chain)
-        self._gates.note(header.hash, self._instance.date(now_ms))
+        self._gates.note(header, self._instance.date(now_ms))
         noticed = self.observe(header)  # also where a branch from here cannot be followed any more
         if self._gossip.is_stray(peer, header):
             return noticed
@@ -242,6 +242,8 @@ class ForkChoice:
                 continue
             if self._stands_on_late(statement.block_hash, now_ms):
                 continue
+            if statement.result and not self._can_show(statement.block_hash):
+                continue
             signing.record = signing.record.after_vote(statement)
             vote = sign_statement(statement, key)
             reaction.append(signing.persist())
@@ -259,6 +261,12 @@ class ForkChoice:
             return []
         signing.record = record
         return [signing.persist()]
+
+    def _can_show(self, block_hash: bytes) -> bool:
+        """Whether the results of a checkpoint can be shown: it may lie so deep that its state is not brought back."""
+        header = self._chain.get_header(block_hash)
+        is_near = header is not None and self._chain.head.height - header.height <= MAX_FINAL_DEPTH
+        return is_near and self._chain.get(block_hash) is not None
 
     def _stands_on_late(self, block_hash: bytes, now_ms: int) -> bool:
         """Whether a checkpoint of this chain is one of the blocks that came too late for their gate, or above one."""

@@ -247,6 +247,7 @@ class ChainNode:
     def _on_started(self, now_ms: int) -> Reaction:
         """Take up what was left, and begin. Cause: the driver is ready."""
         self._signing.begin(self._instance.date(now_ms))
+        self._gates.begin(self._instance.date(now_ms))
         taken_up = [*self.acknowledgements.open().actions, *self._progress.load()]
         return [*taken_up, self._beat(now_ms), *self._relays.repeat(now_ms), *self._progress.on_started(now_ms)]
 
@@ -382,7 +383,8 @@ class ChainNode:
         if certificate is None and skeleton is not None:
             certificate = skeleton.certificate_of(header.hash)
         is_due = is_certified or certificate is not None
-        is_news = not is_due and skeleton is None and not self.is_syncing  # else it is we who are late
+        is_away = self.trusted_branch.is_awaited or self._gossip.sync.was_away
+        is_news = not is_due and not is_away  # else it is we who are late
         if self._progress.is_settled(header):
             return []
         match self._importer.judge(block, peer, now_ms, is_due=is_due):

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from consensus.errors import WrongVoters
 from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
-from ledger.chain import WINDOW, BlockNode
+from ledger.chain import BlockNode
 from ledger.codec import Value, decode
 from ledger.contract import (
     BlockContext,
@@ -21,7 +21,7 @@ from ledger.state import State
 from node.chain import messages as wire
 from node.chain.contracts import routes_of
 from node.chain.events import Action, Broadcast, ForwardRelay, PeerId, SetTimer
-from node.chain.finality import Finality
+from node.chain.finality import MAX_FINAL_DEPTH, Finality
 from node.chain.gossip import Gossip
 from node.chain.instance import Instance
 from node.chain.progress import Reaction, WorkPending
@@ -32,7 +32,6 @@ _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block
 
 REPEAT = "repeat"
 _MAX_RELAY_BYTES = 2_000_000
-_MAX_FINAL_DEPTH = 4 * WINDOW
 
 
 class Relays:
@@ -77,7 +76,7 @@ class Relays:
     def deliver_above(self, height: int) -> list[Action]:
         """What the final block has for other chains that was posted above a height."""
         chain, certificate = self._instance.chain, self._finality.final_certificate
-        is_deep = chain.head.height - chain.final_height > _MAX_FINAL_DEPTH  # its state would be rebuilt
+        is_deep = chain.head.height - chain.final_height > MAX_FINAL_DEPTH  # its state would be rebuilt
         checkpoint = None if certificate is None or is_deep else chain.get(chain.final_hash)
         if certificate is None or checkpoint is None or self._gossip.is_syncing:
             return []

@@ -127,8 +127,14 @@ class Results:
         return [*passed_on, *self.review(claim.slot)]
 
     def tell(self, vote: Vote) -> list[Action]:
-        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before."""
-        claim = Claim(vote, self._compute(vote.statement.block_hash) or ())
+        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before.
+
+        Nothing where its block is not here: a vote on record outlasts a block that is lost.
+        """
+        results = self._compute(vote.statement.block_hash)
+        if results is None:
+            return []
+        claim = Claim(vote, results)
         assert compute_digest(claim.results) == vote.statement.result, "nothing else is signed here"
         if self._is_news(claim):
             self._add(claim)
@@ -143,6 +149,15 @@ class Results:
         """Every claim that names a result of that number, by slot and signer."""
         everything = (claim for slot in sorted(self._claims) for claim in self.claims(slot))
         return [claim for claim in everything if any(result.number == number for result in claim.results)]
+
+    def dissenters(self) -> tuple[bytes, ...]:
+        """Who has signed another result than this node computes of a block that nothing certifies yet, by key.
+
+        Where they are more than f, an agreement stands still, and a gate waits for the next checkpoint or is void.
+        """
+        open_slots = [slot for slot in self._claims if self._certificate_at(slot) is None]
+        disputed = (claim for slot in open_slots for claim in self.claims(slot) if self.judge(claim) == OTHER_RESULT)
+        return tuple(sorted({claim.vote.signer for claim in disputed}))
 
     def __len__(self) -> int:
         return sum(len(claims) for by_signer in self._claims.values() for claims in by_signer.values())
@@ -223,19 +238,20 @@ class Results:
             return Certified(certificate, decode_results(raw[_SLOT_BYTES:]))
 
     def ask(self, peers: Sequence[PeerId]) -> list[Action]:
-        """Ask a peer, in turn, for the certificate of a live period's result, where this node has caught up without."""
+        """Ask for the certificate of a result that this node has caught up without: each peer in turn for each."""
         state = self._chain.head.state
         decided = [
             period
-            for period in views.live_periods(state)
+            for period in views.kept_periods(state)
             if (gate := views.get_gate(state, period)) is not None and gate.status not in (OPEN, VOID)
         ]
         lacking = [period for period in decided if self._store.get(_row_key(period)) is None]
         self._asked.clear()
         if not lacking or not peers:
             return []
+        round_number, place = divmod(self._turn, len(peers))
         self._turn += 1
-        peer, period = peers[self._turn % len(peers)], lacking[self._turn % len(lacking)]
+        peer, period = peers[place], lacking[round_number % len(lacking)]
         self._asked[period] = peer
         return [Send(peer=peer, message=wire.GetTradeRecords(period=period))]
 

@@ -65,6 +65,11 @@ class Sync:
         return self._skeleton is not None and self.is_moving and len(self._skeleton) > FAR_BEHIND
 
     @property
+    def was_away(self) -> bool:
+        """True while more than a few blocks are to come whose seals hold: one or two anybody may have kept back."""
+        return self._skeleton is not None and self._skeleton.sound_count > FAR_BEHIND
+
+    @property
     def is_moving(self) -> bool:
         """True while blocks of the skeleton keep becoming the head."""
         return self._has_moved and self._beats < _MOVING_BEATS

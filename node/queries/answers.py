@@ -118,6 +118,7 @@ class ChainStatus:
     blocks_refused: int
     results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
     results_elsewhere: int = 0  # … for another block than is certified
+    dissenters: tuple[str, ...] = ()  # who has signed another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
@@ -528,7 +529,7 @@ class SettledTradeInfo:
     seller_receives_uyuan: Decimal
     grid_receives_uyuan: Decimal
     traded_wh: int
-    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail
+    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail or more
     is_output_imputed: bool = False  # the meter was not heard: nothing
 
 

@@ -117,6 +117,7 @@ class ChainQueries:
             blocks_refused=node.blocks_refused,
             results_differing=node.results.differing,
             results_elsewhere=node.results.elsewhere,
+            dissenters=tuple(self._name_of_key(key) for key in node.results.dissenters()),
             not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
