@@ -117,7 +117,7 @@ class Deal:
     # --- looking ---------------------------------------------------------------------------------
 
     async def settle(self, *, imputed: str = "") -> None:
-        """Wait until every node has settled the period, with so many sides imputed. Raises `Void` or `Unfit`."""
+        """Wait until every node has settled the period for good, with these sides imputed. Raises `Void` or `Unfit`."""
         await sleep_until(self.times.settle_ms)
         try:
             async with asyncio.timeout(_WITHIN_S):
@@ -126,14 +126,22 @@ class Deal:
             raise Unfit(f"not settled in {_WITHIN_S:.0f} s with {imputed or 'nobody'} imputed") from None
 
     async def _wait_for_settlement(self, client: Client, imputed: str) -> None:
-        while True:
-            with suppress(RemoteNotFound):
-                settlement = await client.settlement(self.period)
-                if settlement.gate is not None and settlement.gate.status in (VOID, LAPSED):
-                    raise Void(f"period {self.period} is {settlement.gate.status}")
-                if list_imputed(settlement) == imputed:
-                    return
+        height = None  # by which it was settled so
+        while height is None or (await client.status()).final_height < height:
             await asyncio.sleep(_POLL_S)
+            if not await self._is_settled(client, imputed):
+                height = None
+            elif height is None:
+                height = (await client.status()).height
+
+    async def _is_settled(self, client: Client, imputed: str) -> bool:
+        try:
+            settlement = await client.settlement(self.period)
+        except RemoteNotFound:
+            return False
+        if settlement.gate is not None and settlement.gate.status in (VOID, LAPSED):
+            raise Void(f"period {self.period} is {settlement.gate.status}")
+        return list_imputed(settlement) == imputed
 
     async def judge(self, when: str = "") -> Mapping[str, int]:
         """What everybody has gained (µ¥), in which all nodes must agree; what the tariff does not allow is a fault."""
