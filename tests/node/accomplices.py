@@ -198,16 +198,16 @@ async def meet_for_a_watt_hour(deal: Deal) -> None:
         codes = await deal.order_both(price, 1)
         deal.expect(f"orders at {format_yuan(price)} yuan/kWh", codes, ["PriceTooHigh", "PriceTooHigh"])
     await deal.agree(limit, 1)
-    await _deliver_all(deal)
+    await _deliver(deal)
 
 
 async def meet_at_any_price(deal: Deal) -> None:
     """The same where no price is refused: they meet at 50 yuan/kWh."""
     await deal.agree(DEAR_UYUAN_PER_KWH, 1)
-    await _deliver_all(deal)
+    await _deliver(deal)
 
 
-async def _deliver_all(deal: Deal) -> None:
+async def _deliver(deal: Deal) -> None:
     await deal.read_truly(SELLER, BUYER)
     await deal.settle()
     await deal.judge()
@@ -243,14 +243,20 @@ async def silence_the_seller(deal: Deal) -> None:
 
 
 async def say_too_much(deal: Deal) -> None:
-    """A consumer's meter reports production, and a producer's more than its plant can make; then both are honest."""
+    """A consumer's meter reports production, and a producer's more than it can make; who is refused, is honest."""
     capacities = {member.name: member.capacity_wh for member in deal.genesis.members}
+    lies = {
+        BUYER: (Energy(consumed_wh=AGREED_WH, produced_wh=10 * capacities[BUYER]), "OutputNotAllowed"),
+        SELLER: (Energy(produced_wh=capacities[SELLER] * 6 // 5 + 1), "ImplausibleReading"),
+    }
     await deal.agree(FAIR_UYUAN_PER_KWH, AGREED_WH)
-    output = Energy(consumed_wh=AGREED_WH, produced_wh=10 * capacities[BUYER])
-    deal.expect("a consumer's output", await deal.read(BUYER, output), "OutputNotAllowed")
-    beyond = Energy(produced_wh=capacities[SELLER] * 6 // 5 + 1)
-    deal.expect("a producer beyond its capacity", await deal.read(SELLER, beyond), "ImplausibleReading")
-    await _deliver_all(deal)
+    for name, (lie, code) in lies.items():
+        found = await deal.read(name, lie)
+        deal.expect(f"the false reading of {name}", found, code)
+        if found:
+            await deal.read_truly(name)
+    await deal.settle()
+    await deal.judge()
 
 
 # --- on a network of their own -------------------------------------------------------------------

@@ -6,14 +6,15 @@ import asyncio
 import json
 import time
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
+from stage import run_script
 
-from ledger.errors import RemoteNotFound, RemoteRejected
+from ledger.errors import GridmeritError, RemoteNotFound, RemoteRejected
 from market.gates import VOID
 from market.times import compute_times
 from node.agents import plan_orders
@@ -24,7 +25,8 @@ from node.clock import now_ms
 from node.commands.authority import check_root
 from node.config import load_genesis
 from node.keystore import load_key, load_passphrase
-from node.network import Network, PlayerEntry, load_network, load_packaged_profile
+from node.network import Network, NodeEntry, PlayerEntry, load_network, load_packaged_profile
+from node.processes import start_node
 
 pytestmark = pytest.mark.live
 
@@ -75,11 +77,12 @@ def test_four_processes_agree_on_a_result(
 
         check_agreement(told)
         for found in told.values():
+            assert "other-result" not in {item["opinion"] for item in found["result"]["signed"]}
             (trade,) = found["trades"]
             assert trade["weights"]["w_ppm"] == sum(trade["weights"]["offer"].values()) > 0
             assert (trade["bid"]["position"], trade["offer"]["node_type"]) != ("", "")
 
-        assert len(prove_trade(capsys, home, period, tmp_path / "trade.json")["result"]["signers"]) >= 3
+        assert len(prove_trade(capsys, nodes[0], period, tmp_path / "trade.json")["result"]["signers"]) >= 3
         metrics = urllib.request.urlopen(f"{load_network(home).nodes[0].api_url}/metrics", timeout=20).read().decode()
         assert 'gridmerit_results_differing_total{chain="jy1"} 0' in metrics
     finally:
@@ -89,30 +92,41 @@ def test_four_processes_agree_on_a_result(
 def test_members_of_the_papers_network_agree_on_results_with_weights(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    """Text 000, §4.2, steps 3 to 5: all players of the packaged day trade, merit clears, and w says how."""
+    """Text 000, §4.2, steps 3 to 5: all players of the packaged day trade, merit clears, and w says how.
+
+    One of the four members has wrong books. The others outvote it, and show what it has signed, in a period in which it
+    was not too late to sign anything.
+    """
     home = tmp_path / "net"
     new = ["net", "new", str(home), "--set", "paper", "--nodes", "4", "--chains", "jy1", "--period-ms", "6000"]
-    assert run([*new, "--seed", "3", *FREE_PORTS]) == 0
+    assert run([*new, "--seed", "3", "--disposable", *FREE_PORTS]) == 0
+    network = load_network(home)
+    *honest, liar = network.nodes
     try:
-        assert run(["net", "up", str(home)]) == 0
-        network = load_network(home)
-        period = asyncio.run(trade_all(network))
-        told = {node.name: wait_for_all(capsys, home / "nodes" / node.name, period) for node in network.nodes}
+        run_script("wrong_book_node.py").start(network, liar)
+        for node in honest:
+            start_node(network, node)
+        period = asyncio.run(trade_all(network, honest))
+        told = {node.name: wait_for_all(capsys, network.directory_of(node), period, signers=4) for node in honest}
         check_agreement(told)
         for found in told.values():
+            (other,) = [item for item in found["result"]["signed"] if item["opinion"] != "agrees"]
+            assert (other["name"], other["opinion"], other["counted"]) == (liar.name, "other-result", False)
             weights = [trade["weights"] for trade in found["trades"]]
             assert all(one["w_ppm"] == sum(one["offer"].values()) > 0 for one in weights)
             assert len({one["w_ppm"] for one in weights}) > 1, "w tells trades apart"
-            assert {(trade["bid"]["node_type"], trade["offer"]["node_type"]) for trade in found["trades"]} == {
-                ("consumer", "producer")
-            }
-        assert len(prove_trade(capsys, home, period, tmp_path / "trade.json")["result"]["signers"]) >= 3
+            types = {(trade["bid"]["node_type"], trade["offer"]["node_type"]) for trade in found["trades"]}
+            assert types == {("consumer", "producer")}
+        signers = prove_trade(capsys, network.directory_of(honest[0]), period, tmp_path / "trade.json")["result"][
+            "signers"
+        ]
+        assert len(signers) == 3
     finally:
         run(["net", "down", str(home)])
 
 
-async def trade_all(network: Network) -> str:
-    """Have every player order what it plans for one hour, by its own node; the period whose trades are certified.
+async def trade_all(network: Network, nodes: Sequence[NodeEntry]) -> str:
+    """Have every player order what it plans for one hour, by one of the nodes; the period whose trades are certified.
 
     Where a busy machine was too late for a window of orders, or for a certificate, there is another period.
     """
@@ -120,9 +134,10 @@ async def trade_all(network: Network) -> str:
     params = genesis.params
     async with AsyncExitStack() as stack:
         clients = {
-            node.name: await stack.enter_async_context(Client(node.api_url, "jy1", timeout_s=20))
-            for node in network.nodes
+            node.name: await stack.enter_async_context(Client(node.api_url, "jy1", timeout_s=20)) for node in nodes
         }
+
+        first = clients[nodes[0].name]
 
         async def order(player: PlayerEntry, period: int) -> None:
             key = load_key(
@@ -131,28 +146,39 @@ async def trade_all(network: Network) -> str:
             plan = {one.hour: one for one in plan_orders(profile, player.name, 1, params.market, 24)}
             payload = (int(plan[_HOUR].side), period, plan[_HOUR].price_uyuan_per_kwh, plan[_HOUR].volume_wh)
             with suppress(RemoteRejected):
-                await clients[player.node].send(key, "intention", payload)
+                await clients.get(player.node, first).send(key, "intention", payload)
 
-        while (await clients[network.nodes[0].name].status()).height < 1:  # noqa: ASYNC110 - another process's state
-            await asyncio.sleep(0.1)
+        await wait_for_blocks(first)
         for _ in range(_PERIODS_TRIED):
             period = (now_ms() - compute_times(0, params, genesis.time_ms).open_ms) // params.ledger.period_ms + 1
             times = compute_times(period, params, genesis.time_ms)
             await sleep_until(times.open_ms + 100)
             await asyncio.gather(*(order(player, period) for player in network.players))
-            if await is_certified(clients[network.nodes[0].name], period, times.deadline_ms):
+            if await is_certified(first, period, times.deadline_ms):
                 return str(period)
     raise AssertionError(f"{_PERIODS_TRIED} periods came to nothing")
 
 
+async def wait_for_blocks(client: Client) -> None:
+    """Wait until a node that has just been started has a block that is final."""
+    async with asyncio.timeout(PATIENCE_S):
+        while True:
+            await asyncio.sleep(0.2)
+            with suppress(GridmeritError):
+                if (await client.status()).final_height:
+                    return
+
+
 async def is_certified(client: Client, period: int, deadline_ms: int) -> bool:
-    """Whether more than one trade of a period is certified by its deadline, as a node sees it a little later."""
+    """Whether more than one trade of a period is certified about by its deadline, and all members have signed."""
     while now_ms() < deadline_ms + 1_000:
         await asyncio.sleep(0.2)
         with suppress(RemoteNotFound):
             found = await client.trades(period)
-            if found.result.slot is not None:
-                return found.gate.status != VOID and len(found.trades) > 1
+            if found.gate.status == VOID or len(found.trades) < 2:
+                return False
+            if found.result.slot is not None and not found.result.silent:
+                return True
     return False
 
 
@@ -168,23 +194,23 @@ def check_agreement(told: Mapping[str, Any]) -> None:
         counted = [item for item in result["signed"] if item["counted"]]
         assert {(item["root"], item["opinion"]) for item in counted} == {(root, "agrees")}
         assert len(counted) >= result["quorum"] == 3
-        assert "other-result" not in {item["opinion"] for item in result["signed"]}
         assert check_root(from_json(TradesInfo, json.dumps(found).encode())).hex() == root, "anybody can recompute it"
 
 
-def prove_trade(capsys: pytest.CaptureFixture[str], home: Path, period: str, document: Path) -> Any:
+def prove_trade(capsys: pytest.CaptureFixture[str], node: Path, period: str, document: Path) -> Any:
     """What a proof of the period's first trade claims."""
-    assert ask(capsys, home, "proof", "get", "trade", period, "0", "-o", str(document))[0] == 0
-    assert run(["proof", "verify", str(document), "--genesis", str(home / "genesis.json"), "--json"]) == 0
+    assert ask(capsys, node, "proof", "get", "trade", period, "0", "-o", str(document))[0] == 0
+    genesis = node.parent.parent / "genesis.json"
+    assert run(["proof", "verify", str(document), "--genesis", str(genesis), "--json"]) == 0
     return json.loads(capsys.readouterr().out)["claims"]
 
 
-def wait_for_all(capsys: pytest.CaptureFixture[str], node: Path, period: str) -> Any:
-    """The trades of a period once a node has the certificate of their result."""
+def wait_for_all(capsys: pytest.CaptureFixture[str], node: Path, period: str, *, signers: int = 3) -> Any:
+    """The trades of a period once a node has the certificate of their result, and so many members' words on it."""
     deadline = time.monotonic() + PATIENCE_S
     while True:
         code, found = ask(capsys, node, "market", "trades", "--period", period)
-        if code == 0 and found["result"]["slot"] is not None:
+        if code == 0 and found["result"]["slot"] is not None and len(found["result"]["signed"]) >= signers:
             return found
         assert time.monotonic() < deadline, found
         time.sleep(0.5)

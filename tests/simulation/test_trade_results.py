@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from wrong_book_node import WrongBook
 
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
 from ledger.accounts import get_sealers
@@ -26,7 +27,6 @@ from node.evidence import Trust
 from node.proofs import make_document, prove_trade, verify_document
 from node.queries import ChainQueries
 from node.results import _row_key, read_records
-from simulation.attacks.policy import Policy
 from simulation.networks import make_network
 from simulation.world import World
 
@@ -37,26 +37,6 @@ PBFT = ConsensusParams(
 )
 ENGINES = {"poca": None, "pbft": PBFT}
 UNKNOWN_ROOT = b"\x07" * 32
-
-
-class WrongBook(Policy):
-    """A member whose books are wrong: of every result it computes another root, and signs that."""
-
-    def __init__(self, node, random):
-        super().__init__(node, random)
-        results, checkpoints = node.results, node._checkpoints
-        compute, state = results._compute, checkpoints._state
-
-        def compute_wrong(block_hash):
-            found = compute(block_hash)
-            return found and tuple(result._replace(root=sha256(result.root)) for result in found)
-
-        def state_wrong(checkpoint, voters):
-            statement = state(checkpoint, voters)
-            wrong = results.result_of(statement.block_hash) if statement.result else b""
-            return replace(statement, result=wrong)
-
-        results._compute, checkpoints._state = compute_wrong, state_wrong
 
 
 class Market:
