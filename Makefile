@@ -48,7 +48,7 @@ compose-short:  ## the same with one container killed
 faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
 	@for nodes in 4 7 10; do $(BIN)/python tests/node/pbft_faults.py --nodes $$nodes || exit 1; done
 
-hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks and descriptors; half an hour
+hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
 	@$(BIN)/python tests/node/hostile.py
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out

@@ -1,10 +1,9 @@
 """What a node does for its members where nothing has become final for very long."""
 
-from node.active_members import _DEEPEST, FinalMembers
-from simulation.networks import make_network
-
 from ledger.chain import WINDOW
-from simulation.world import World
+from node.peer.active_members import _DEEPEST, FinalMembers
+from simulation.world.networks import make_network
+from simulation.world.world import World
 
 
 def test_who_the_members_are_costs_few_states_a_block(monkeypatch):

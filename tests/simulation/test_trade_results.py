@@ -3,6 +3,7 @@
 from dataclasses import replace
 
 import pytest
+from wrong_book_node import WrongBook
 
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
 from gridmerit.commands.market_tables import render_trades
@@ -30,7 +31,6 @@ from node.chain.results import _row_key, read_records
 from node.proofs.documents import make_document, prove_trade, verify_document
 from node.proofs.light_client import TrustedState
 from node.queries.chain import ChainQueries
-from simulation.attacks.policy import Policy
 from simulation.world.networks import make_consensus, make_network
 from simulation.world.world import World
 
@@ -41,26 +41,6 @@ PBFT = ConsensusParams(
 )
 ENGINES = {"poca": None, "pbft": PBFT}
 UNKNOWN_ROOT = b"\x07" * 32
-
-
-class WrongBook(Policy):
-    """A member whose books are wrong: of every result it computes another root, and signs that."""
-
-    def __init__(self, node, random):
-        super().__init__(node, random)
-        results, checkpoints = node.results, node._finality.checkpoints
-        compute, state = results._compute, checkpoints._state
-
-        def compute_wrong(block_hash):
-            found = compute(block_hash)
-            return found and tuple(result._replace(root=sha256(result.root)) for result in found)
-
-        def state_wrong(checkpoint, voters):
-            statement = state(checkpoint, voters)
-            wrong = results.result_of(statement.block_hash) if statement.result else b""
-            return replace(statement, result=wrong)
-
-        results._compute, checkpoints._state = compute_wrong, state_wrong
 
 
 class Market:
