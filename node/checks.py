@@ -17,7 +17,7 @@ from node.day import (
     compute_payments,
     compute_peak_flows,
 )
-from node.output import format_count, format_yuan
+from node.output import format_count, format_yuan, show_moments
 from node.replay import CreditHistory, Replay, compute_credits, read_snapshot, replay
 
 
@@ -100,7 +100,7 @@ def _check_transactions(record: DayRecord) -> Check:
     name = "every transaction took effect"
     wrong = [*record.problems, *record.refused, *(f"lost {identity[:16]}…" for identity in record.lost)]
     if wrong:
-        return Check(name, False, "; ".join(wrong[:3]) + (" …" if len(wrong) > 3 else ""))
+        return Check(name, False, "; ".join(map(show_moments, wrong[:3])) + (" …" if len(wrong) > 3 else ""))
     return Check(name, True, f"{record.sent} plans, orders and readings sent, all on their chains")
 
 

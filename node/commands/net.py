@@ -15,7 +15,7 @@ from node.commands import Group
 from node.commands.market_tables import tell_failure
 from node.commands.target import run_async, to_plain
 from node.commands.values import parse_names, parse_natural_factor
-from node.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
+from node.output import emit, facts, format_points, format_scaled, format_span, format_yuan, json_option, note, table
 from node.silences import find_exclusion, find_silence
 
 if TYPE_CHECKING:
@@ -166,7 +166,12 @@ def new(
         base_port=base_port,
     )
     attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
-    document = {**describe(network), "disposable": disposable, "accounts": _list_accounts(network)}
+    document = {
+        **describe(network),
+        "disposable": disposable,
+        "market": _describe_market(params),
+        "accounts": _list_accounts(network),
+    }
     emit(document, _render_new(network, params) + attack)
 
 
@@ -247,10 +252,28 @@ def describe(network: Network) -> dict[str, Any]:
     }
 
 
+def _describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
+    """What clears the gates, and the α by which deliveries are scored: on the credit chain where there is one."""
+    by_kind = {chain.kind: chain for chain in params}
+    trading = by_kind["trading"]
+    return {
+        "clearing_rule": trading.market.clearing_rule,
+        "natural_factor_ppm": by_kind.get("credit", trading).market.natural_factor_ppm,
+    }
+
+
 def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
+    market = _describe_market(params)
     lines = [
-        facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
+        facts(
+            [
+                ("chains", _name_chains(network)),
+                ("rule", f"{market['clearing_rule']}, by which gates clear"),
+                ("α", f"{format_scaled(market['natural_factor_ppm'], 6)}, in Eq. (12)"),
+                ("genesis", network.genesis_path),
+            ]
+        ),
         "",
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",

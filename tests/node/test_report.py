@@ -542,6 +542,9 @@ def test_an_hour_that_is_not_settled_fails(record: DayRecord, status: str) -> No
 def test_a_lost_transaction_fails(record: DayRecord) -> None:
     assert _failed(replace(record, lost=("ab" * 32,))) == ["every transaction took effect"]
     assert _failed(replace(record, problems=("anna: gone",))) == ["every transaction took effect"]
+    late = replace(record, problems=("dispatch: plans were due before 1795187910624 ms",))
+    (check,) = (check for check in run_checks(late) if not check.passed)
+    assert check.detail == "dispatch: plans were due before 2026-11-20 15:18:30 UTC"
 
 
 def test_a_verdict_that_overloads_a_line_fails(record: DayRecord) -> None:

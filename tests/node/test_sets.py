@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -115,7 +116,9 @@ def test_orders_are_taken_long_enough_for_some_blocks_however_short_a_period_is(
 
 def test_net_new_makes_a_network_of_the_set_the_rule_and_the_alpha(gridmerit: Run, tmp_path: Path) -> None:
     home = tmp_path / "net"
-    assert gridmerit("net", "new", home, "--set", "paper", "--rule", "pay-as-bid", "--alpha", "0.15")[0] == 0
+    code, out, _ = gridmerit("net", "new", home, "--set", "paper", "--rule", "pay-as-bid", "--alpha", "0.15")
+    assert code == 0
+    assert out.splitlines()[1:3] == ["rule     pay-as-bid, by which gates clear", "α        0.15, in Eq. (12)"]
     genesis = load_genesis(home / "genesis.json")
     assert genesis.params.market.clearing_rule == "pay-as-bid"
     assert {chain.kind: chain.market.natural_factor_ppm for chain in genesis.chains} == {
@@ -128,7 +131,9 @@ def test_net_new_makes_a_network_of_the_set_the_rule_and_the_alpha(gridmerit: Ru
 
 def test_net_new_without_them_leaves_the_set_as_it_is(gridmerit: Run, tmp_path: Path) -> None:
     home = tmp_path / "net"
-    assert gridmerit("net", "new", home, "--set", "bft")[0] == 0
+    code, out, _ = gridmerit("net", "new", home, "--set", "bft", "--json")
+    assert code == 0
+    assert json.loads(out)["market"] == {"clearing_rule": "price-time", "natural_factor_ppm": 0}
     markets = {chain.name: chain.market for chain in load_genesis(home / "genesis.json").chains}
     assert markets == {chain.name: chain.market for chain in load_params_set("bft")}
 
