@@ -17,7 +17,7 @@ from market.delivery import PeriodSettlement
 from market.gates import Gate
 from market.matching_weight import Candidate
 from market.orders import Order
-from market.period_index import get_live_periods
+from market.period_index import get_closed_periods, get_live_periods
 from market.quotas import Quota
 from market.times import compute_orders_end, compute_times
 from market.trades import Curtailment, TradeRecord, encode_trade_leaf
@@ -84,6 +84,11 @@ def get_settlement(state: State, period: int) -> PeriodSettlement | None:
 def live_periods(state: State) -> tuple[int, ...]:
     """Periods with quotas, orders, trades or readings that are not closed yet, ascending."""
     return get_live_periods(Overlay(state))
+
+
+def closed_periods(state: State) -> tuple[int, ...]:
+    """Periods that are over and whose records are still kept, ascending."""
+    return get_closed_periods(Overlay(state))
 
 
 def prove_trade(state: State, period: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
     )
     from node.client import Client
 
-_LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
 _NEAR_INTERVALS = 2  # blocks that an order may take
 _PERIOD = click.IntRange(min=0)
 
@@ -225,7 +224,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
 
     async def work() -> TradesInfo:
         async with connect_to(target, "trading") as client:
-            return await (client.trades(period) if period is not None else _find_last(client, "trades"))
+            return await (client.trades(period) if period is not None else find_last(client, "trades"))
 
     found = run_async(work())
     emit(to_plain(found), render_trades(found) + (f"\n\n{render_weights(found)}" if weights else ""))
@@ -245,7 +244,7 @@ def settlement(period: int | None, target: Target) -> None:
 
     async def work() -> SettlementInfo:
         async with connect_to(target, "trading") as client:
-            return await (client.settlement(period) if period is not None else _find_last(client, "settlement"))
+            return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
 
     found = run_async(work())
     emit(to_plain(found), render_settlement(found))
@@ -312,10 +311,10 @@ def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> in
     return max(found, default=None)
 
 
-async def _find_last(client: Client, what: str) -> Any:
-    """The newest period that has trades or a settlement."""
-    newest = max((entry.period for entry in (await client.periods()).periods), default=(await client.status()).period)
-    for period in range(newest, max(-1, newest - _LOOK_BACK), -1):
+async def find_last(client: Client, what: str) -> Any:
+    """The trades or the settlement of the newest period that has some, however long it is over. Raises `NoPeriod`."""
+    found = await client.periods()
+    for period in sorted({*found.closed, *(entry.period for entry in found.periods)}, reverse=True):
         try:
             return await (client.trades(period) if what == "trades" else client.settlement(period))
         except RemoteNotFound:

@@ -656,6 +656,14 @@ def test_the_text_fits_a_terminal(record: DayRecord) -> None:
     assert max(map(len, render_text(long).splitlines())) <= 100
 
 
+def test_the_text_fits_a_narrow_terminal(record: DayRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = render_text(replace(record, problems=("word " * 60,))).splitlines()
+    assert max(map(len, lines)) <= 80
+    words = [line.count("word") for line in lines if "word" in line]
+    assert words == [words[0]] * (len(words) - 1) + [60 % words[0] or words[0]], "broken once, not twice"
+
+
 def test_the_document_is_json_of_integers_in_small_units(record: DayRecord) -> None:
     document = json.loads(json.dumps(make_document(record)))
     assert document["passed"] is True

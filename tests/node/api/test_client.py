@@ -25,6 +25,7 @@ from node.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, fr
 from node.cli import run
 from node.client import Client
 from node.clock import now_ms
+from node.commands.market import find_last
 from node.proofs import verify_document
 
 PERIOD = 4
@@ -157,6 +158,14 @@ def test_answers_survive_their_trip_through_json(story):
         again = from_json(type(value), to_json(value))
         assert to_json(again) == to_json(value)
         assert again == value or isinstance(value, BlockDetail)  # there payloads have turned into lists inside
+
+
+async def test_the_last_period_with_trades_is_found_however_long_it_is_over(reader):
+    periods = await reader.periods()
+    assert periods.closed[-1:] == (PERIOD,)
+    assert PERIOD not in {entry.period for entry in periods.periods}
+    assert (await find_last(reader, "trades")).period == PERIOD
+    assert (await find_last(reader, "settlement")).period == PERIOD
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------
