@@ -17,7 +17,7 @@ from node import demo
 from node.agents import Day
 from node.cli import run
 from node.demo import make_demo_params
-from node.network import load_network, load_packaged_profile
+from node.network import load_network, load_packaged_profile, load_params_set
 from node.processes import find_pid
 from node.timeline import STAGES
 
@@ -185,7 +185,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
 
 def test_everything_that_waits_for_a_message_has_periods_to_spare() -> None:
     profile = load_packaged_profile()
-    by_kind = {params.kind: params for params in make_demo_params(PERIOD_MS)}
+    by_kind = {params.kind: params for params in make_demo_params(PERIOD_MS, load_params_set())}
     genesis, scheduling = (
         Genesis.model_construct(params=by_kind[kind], time_ms=0, members=()) for kind in ("trading", "scheduling")
     )

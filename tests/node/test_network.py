@@ -248,7 +248,9 @@ def test_a_set_is_a_name_a_directory_or_a_file(tmp_path: Path) -> None:
     assert load_params_set(files / "jy1.toml") == (load_chain_params(files / "jy1.toml"),)
     with pytest.raises(BadParameters, match="has no TOML file, one per chain is wanted"):
         load_params_set(tmp_path)
-    with pytest.raises(BadParameters, match="No such file"):
+    with pytest.raises(
+        BadParameters, match="recomended is neither a file nor a directory, nor one of recommended, paper"
+    ):
         load_params_set("recomended")
 
 
@@ -498,6 +500,7 @@ def test_a_node_that_cannot_start_says_why(files: Path, capsys: pytest.CaptureFi
     err = capsys.readouterr().err
     assert "error[NodeFailed] node homes-1 ended before it was healthy" in err
     assert "did you mean data_dir?" in err
+    assert "; its log ends: error[BadConfigFile] " in err
     assert f"try: gridmerit doctor --node {files / 'nodes' / 'homes-1'}" in err
 
 

@@ -146,10 +146,10 @@ def test_net_new_without_them_leaves_the_set_as_it_is(gridmerit: Run, tmp_path: 
         (["--alpha", "-0.1"], 2, "'-0.1' is no α of Eq. (12)"),
         (["--alpha", "0.1234567"], 2, "'0.1234567' is no α of Eq. (12)"),
         (["--rule", "merit"], 3, "no clearing rule is called 'merit', there are price-time, credit-weighted,"),
-        (["--set", "papper"], 3, "papper: No such file or directory"),
+        (["--set", "papper"], 3, "papper is neither a file nor a directory, nor one of recommended, paper, bft"),
         (["--set", "paper", "--engine", "pbft"], 2, "--engine pbft: the chains of paper have another one"),
-        (["--compose", "--rule", "pay-as-bid"], 2, "--compose goes with --nodes, --players and --engine alone"),
-        (["--compose", "--alpha", "0.1"], 2, "--compose goes with --nodes, --players and --engine alone"),
+        (["--compose", "--rule", "merit"], 3, "no clearing rule is called 'merit'"),
+        (["--compose", "--alpha", "0.4"], 2, "'0.4' is no α of Eq. (12)"),
     ],
 )
 def test_net_new_says_what_is_wrong_and_makes_nothing(
