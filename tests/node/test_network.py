@@ -463,6 +463,32 @@ def test_doctor_of_a_running_node(live: Path, capsys: pytest.CaptureFixture[str]
     assert out.count("is held by this node, which is running") == 2
 
 
+def test_doctor_looks_for_peers_where_the_running_node_reaches_them(
+    live: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = live / "nodes" / "pv-101" / "node.toml"
+    text = config.read_text()
+    url = load_network(live).nodes[1].peer_url
+    config.write_text(text.replace(url, "https://127.0.0.1:1"))
+    try:
+        assert run(["doctor", "--node", str(config.parent)]) == 0
+    finally:
+        config.write_text(text)
+    assert f"ok    peer wind-122: {url} answers" in capsys.readouterr().out
+
+
+def test_doctor_of_a_running_node_that_does_not_answer(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_network(live)
+    pid = find_pid(network, network.nodes[0])
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert run(["doctor", "--node", str(live / "nodes" / "pv-101")]) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert capsys.readouterr().out.count("is held by this node, which does not answer in time") == 2
+
+
 def test_doctor_of_a_node_whose_ports_another_holds(
     live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
