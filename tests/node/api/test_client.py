@@ -2,6 +2,7 @@
 
 import asyncio
 import gc
+import re
 import socket
 from contextlib import asynccontextmanager
 
@@ -27,6 +28,7 @@ from node.client import Client
 from node.clock import now_ms
 from node.commands.market import find_last
 from node.proofs import verify_document
+from node.rounds import _describe_settlement
 
 PERIOD = 4
 
@@ -165,7 +167,9 @@ async def test_the_last_period_with_trades_is_found_however_long_it_is_over(read
     assert periods.closed[-1:] == (PERIOD,)
     assert PERIOD not in {entry.period for entry in periods.periods}
     assert (await find_last(reader, "trades")).period == PERIOD
-    assert (await find_last(reader, "settlement")).period == PERIOD
+    settlement = await find_last(reader, "settlement")
+    assert settlement.period == PERIOD
+    assert re.fullmatch(r"2 trades settled, \d+\.\d+ yuan paid", _describe_settlement(settlement))
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------
