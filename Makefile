@@ -31,7 +31,7 @@ test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "live and not long"
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
-	@$(BIN)/python -m pytest -m long tests/node/test_run_a_network.py
+	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/node/test_run_a_network.py
 
 quick: $(READY) lint  ## lint, types and the pure tests: no process, no socket, no world
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal tests/architecture tests/ledger tests/consensus tests/market

@@ -152,8 +152,7 @@ def _to_plain(value: object) -> object:
 
 def format_error(error: GridmeritError) -> str:
     """`error[code] what happened`, then `have … want …` where the values say so, then `try: …`."""
-    message = _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", str(error))
-    lines = [f"error[{error.code}] {message}"]
+    lines = [f"error[{error.code}] {show_moments(str(error))}"]
     have = next((error.values[key] for key in _HAVE_KEYS if key in error.values), None)
     want = next((error.values[key] for key in _WANT_KEYS if key in error.values), None)
     if have is not None and want is not None:
@@ -162,6 +161,11 @@ def format_error(error: GridmeritError) -> str:
     if hint:
         lines.append(f"  try: {hint.format_map(_Lenient(error.values))}")
     return "\n".join(lines)
+
+
+def show_moments(message: str) -> str:
+    """The message of an error, with moments as a date and a time of day instead of milliseconds since the epoch."""
+    return _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", message)
 
 
 def _show_value(code: str, value: object) -> str:

@@ -267,7 +267,7 @@ async def _compute_patience_s(client: Client) -> float:
 
 def format_end(time_ms: int | None) -> str:
     """When a validity ends, UTC."""
-    return "never" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
+    return "no end" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
 
 
 def render_outcomes(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:

@@ -107,7 +107,7 @@ def place(
       gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    price_uyuan, volume_wh = parse_price(price), parse_kwh(volume)
+    price_uyuan, volume_wh = parse_price(price), parse_kwh(volume, least=1)
 
     async def work() -> tuple[int, int | None, TransactionStatus]:
         from gridmerit.players.prices import remark_on_price

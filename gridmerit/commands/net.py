@@ -15,7 +15,17 @@ from gridmerit.commands import Group
 from gridmerit.commands.market_tables import tell_failure
 from gridmerit.commands.target import run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
+from gridmerit.output import (
+    emit,
+    facts,
+    format_points,
+    format_scaled,
+    format_span,
+    format_yuan,
+    json_option,
+    note,
+    table,
+)
 from node.errors import (
     ChainOut,
 )
@@ -29,6 +39,29 @@ if TYPE_CHECKING:
 _PPM = 1_000_000
 _BASE_PORT = 9_100
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
+_SET_OPTION = click.option(
+    "--set",
+    "params_set",
+    metavar="NAME|PATH",
+    default="recommended",
+    show_default=True,
+    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
+    " file per chain, or one such file.",
+)
+_RULE_OPTION = click.option(
+    "--rule",
+    metavar="NAME",
+    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
+)
+_ALPHA_OPTION = click.option(
+    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
+)
+_ENGINE_OPTION = click.option(
+    "--engine",
+    type=click.Choice(["poca", "pbft"]),
+    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
+    " bft.  [default: PBFT on du1, poca on the others]",
+)
 
 
 @click.group("net", cls=Group)
@@ -53,29 +86,10 @@ def command() -> None:
     metavar="NAME,…",
     help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
 )
-@click.option(
-    "--set",
-    "params_set",
-    metavar="NAME|PATH",
-    default="recommended",
-    show_default=True,
-    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
-    " file per chain, or one such file.",
-)
-@click.option(
-    "--rule",
-    metavar="NAME",
-    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
-)
-@click.option(
-    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["poca", "pbft"]),
-    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
-    " bft.  [default: PBFT on du1, poca on the others]",
-)
+@_SET_OPTION
+@_RULE_OPTION
+@_ALPHA_OPTION
+@_ENGINE_OPTION
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option(
     "--base-port",
@@ -141,20 +155,24 @@ def new(
       gridmerit net new victims --disposable --chains jy1
       gridmerit net new cluster --compose --nodes 4 --players 3
       gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
+      gridmerit net new paper-cluster --compose --set paper
     """
     if compose:
-        others = (chains, rule, alpha, period_ms, seed)
-        is_moved = base_port != _BASE_PORT
-        if params_set != "recommended" or disposable or is_moved or any(option is not None for option in others):
-            raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
-        _write_compose(directory, nodes, players, engine)
+        others = (chains, period_ms, seed)
+        if disposable or base_port != _BASE_PORT or any(option is not None for option in others):
+            raise click.UsageError("--compose goes with --nodes, --players, --set, --rule, --alpha and --engine alone")
+        _load_chains(params_set, engine, rule, alpha)
+        _write_compose(directory, nodes, players, _list_options(params_set, engine, rule, alpha))
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from gridmerit.network.make import choose_market, load_packaged_profile, new_network
+    from gridmerit.network.make import choose_chains, load_packaged_profile, new_network, scale_params
 
-    params = _choose_params(params_set, engine, chains, period_ms)
-    params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
+    params = _load_chains(params_set, engine, rule, alpha)
+    if chains is not None:
+        params = choose_chains(params, parse_names(chains), params_set)
+    if period_ms is not None:
+        params = tuple(scale_params(chain, period_ms) for chain in params)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     profile = load_packaged_profile()
@@ -168,24 +186,38 @@ def new(
         base_port=base_port,
     )
     attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
-    document = {**describe(network), "disposable": disposable, "accounts": _list_accounts(network)}
+    document = {
+        **describe(network),
+        "disposable": disposable,
+        "market": _describe_market(params),
+        "accounts": _list_accounts(network),
+    }
     emit(document, _render_new(network, params) + attack)
 
 
-def _choose_params(
-    params_set: str, engine: str | None, chains: str | None, period_ms: int | None
-) -> tuple[ChainParams, ...]:
-    from gridmerit.network.make import choose_chains, load_engine_params, load_params_set, scale_params
+def _load_chains(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> tuple[ChainParams, ...]:
+    """The chains of a set, agreed on, cleared and scored as the options have it."""
+    from gridmerit.network.make import choose_market, load_engine_params, load_params_set
 
+    factor_ppm = None if alpha is None else parse_natural_factor(alpha)
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
         raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
-    if chains is not None:
-        params = choose_chains(params, parse_names(chains), params_set)
-    return params if period_ms is None else tuple(scale_params(chain, period_ms) for chain in params)
+    return choose_market(params, rule=rule, natural_factor_ppm=factor_ppm)
 
 
-def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
+def _list_options(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> list[str]:
+    """The same options for `gridmerit net provision`, in a container that has the packaged sets and no other."""
+    from gridmerit.network.make import PACKAGED
+
+    if params_set not in PACKAGED:
+        raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
+    options = {"--set": params_set, "--rule": rule, "--alpha": alpha, "--engine": engine}
+    options |= {"--set": None} if params_set == "recommended" else {}
+    return [word for name, value in options.items() if value is not None for word in (name, value)]
+
+
+def _write_compose(directory: Path, nodes: int, players: int, options: Sequence[str]) -> None:
     from gridmerit.network.compose import choose_cluster, list_candidates, render_compose, save_compose
     from gridmerit.network.make import load_packaged_profile
 
@@ -193,7 +225,7 @@ def _write_compose(directory: Path, nodes: int, players: int, engine: str | None
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
-    file = save_compose(directory, render_compose(cluster, engine))
+    file = save_compose(directory, render_compose(cluster, options))
     rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
     text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
     emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
@@ -206,11 +238,22 @@ def _write_compose(directory: Path, nodes: int, players: int, engine: str | None
     "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
 )
 @click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
-@click.option("--engine", type=click.Choice(["poca", "pbft"]), help="How blocks are agreed on, on every chain.")
+@_SET_OPTION
+@_RULE_OPTION
+@_ALPHA_OPTION
+@_ENGINE_OPTION
 @click.option("--attack", metavar="NAME", help="Make a disposable network with one member more, which attacks so.")
 @json_option
 def provision(
-    directory: Path, nodes: int, players: int, period_ms: int, engine: str | None, attack: str | None
+    directory: Path,
+    nodes: int,
+    players: int,
+    period_ms: int,
+    params_set: str,
+    rule: str | None,
+    alpha: str | None,
+    engine: str | None,
+    attack: str | None,
 ) -> None:
     """Make keys, certificates and the genesis for containers, once: a directory per volume.
 
@@ -231,7 +274,8 @@ def provision(
         load_attack(attack)
     profile = load_packaged_profile()
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
-    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms, engine), profile=profile)
+    params = choose_params(period_ms, _load_chains(params_set, engine, rule, alpha))
+    is_new = fill_volumes(directory, cluster, params=params, profile=profile)
     text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
     emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
 
@@ -249,10 +293,28 @@ def describe(network: Network) -> dict[str, Any]:
     }
 
 
+def _describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
+    """What clears the gates, and the α by which deliveries are scored: on the credit chain where there is one."""
+    by_kind = {chain.kind: chain for chain in params}
+    trading = by_kind["trading"]
+    return {
+        "clearing_rule": trading.market.clearing_rule,
+        "natural_factor_ppm": by_kind.get("credit", trading).market.natural_factor_ppm,
+    }
+
+
 def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
+    market = _describe_market(params)
     lines = [
-        facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
+        facts(
+            [
+                ("chains", _name_chains(network)),
+                ("rule", f"{market['clearing_rule']}, by which gates clear"),
+                ("α", f"{format_scaled(market['natural_factor_ppm'], 6)}, in Eq. (12)"),
+                ("genesis", network.genesis_path),
+            ]
+        ),
         "",
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",

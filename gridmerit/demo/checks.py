@@ -16,7 +16,7 @@ from gridmerit.demo.day import (
     compute_peak_flows,
 )
 from gridmerit.demo.recompute import CreditHistory, Recomputation, compute_credits, read_snapshot, replay
-from gridmerit.output import format_count, format_yuan
+from gridmerit.output import format_count, format_yuan, show_moments
 from ledger.params import Kind
 from market.settlement import get_price_limit, settle_trade
 
@@ -102,7 +102,7 @@ def _check_transactions(record: DayRecord) -> DayCheck:
     name = "every transaction took effect"
     wrong = [*record.problems, *record.refused, *(f"lost {identity[:16]}…" for identity in record.lost)]
     if wrong:
-        return DayCheck(name, False, "; ".join(wrong[:3]) + (" …" if len(wrong) > 3 else ""))
+        return DayCheck(name, False, "; ".join(map(show_moments, wrong[:3])) + (" …" if len(wrong) > 3 else ""))
     return DayCheck(name, True, f"{record.sent} plans, orders and readings sent, all on their chains")
 
 

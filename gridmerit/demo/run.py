@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -28,12 +28,13 @@ from gridmerit.errors import (
 )
 from gridmerit.network.make import (
     Network,
-    load_engine_params,
     load_network,
     load_packaged_profile,
+    load_params_set,
     make_directory,
     new_network,
     scale_params,
+    scale_window,
 )
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
@@ -110,8 +111,8 @@ def choose_period_ms(peers: int) -> int:
     return _PERIOD_MS + _PERIOD_MS_PER_PEER * max(0, peers - 4)
 
 
-def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainParams, ...]:
-    """The recommended parameters of the three chains at a period of seconds, and a few changes that this takes.
+def make_demo_params(period_ms: int, chains: Sequence[ChainParams]) -> tuple[ChainParams, ...]:
+    """Three chains at a period of seconds, and a few changes that this takes.
 
     From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
     block that takes it in: at a Δt of an hour that is a minute, here it is half a Δt, and more on a busy machine. So
@@ -124,7 +125,7 @@ def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainPa
     too late for its gate. A hiccup of some seconds on a busy machine then neither changes the trades nor loses a
     reading.
     """
-    return tuple(_quicken(scale_params(params, period_ms)) for params in load_engine_params(engine))
+    return tuple(_quicken(scale_params(params, period_ms)) for params in chains)
 
 
 def _quicken(params: ChainParams) -> ChainParams:
@@ -142,7 +143,7 @@ def _quicken(params: ChainParams) -> ChainParams:
     match params.kind:
         case "trading":
             clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
-            changes["market"] = clock
+            changes["market"] = clock | scale_window(params.market, params.ledger.period_ms, interval_ms)
         case "scheduling":
             changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
         case "credit":
@@ -161,7 +162,7 @@ def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
     on_progress(Progress(stage="making the network", hours=plan.hours))
     profile = load_packaged_profile()
     network_directory = _clear(plan.directory)
-    params = make_demo_params(plan.period_ms)
+    params = make_demo_params(plan.period_ms, load_params_set())
     network = new_network(network_directory, nodes=plan.peers, params=params, profile=profile, seed=plan.seed)
     is_done = False
     try:

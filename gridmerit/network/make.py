@@ -213,6 +213,8 @@ def load_params_set(source: str | Path = "recommended") -> tuple[ChainParams, ..
     Raises `BadParameters`.
     """
     path = get_packaged_params(str(source)).parent if str(source) in PACKAGED else Path(source)
+    if not path.exists():
+        raise BadParameters(detail=f"{source} is neither a file nor a directory, nor one of {', '.join(PACKAGED)}")
     if not path.is_dir():
         return (load_chain_params(path),)
     files = sorted(path.glob("*.toml"))
@@ -284,7 +286,7 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     return params.model_copy(
         update={
             "ledger": params.ledger.model_copy(update={"period_ms": period_ms}),
-            "market": params.market.model_copy(update=_scale_window(params.market, period_ms, interval_ms)),
+            "market": params.market.model_copy(update=scale_window(params.market, period_ms, interval_ms)),
             "consensus": consensus.model_copy(
                 update={
                     "block_interval_ms": interval_ms,
@@ -296,8 +298,11 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
     )
 
 
-def _scale_window(market: MarketParams, period_ms: int, interval_ms: int) -> dict[str, int]:
-    """Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve."""
+def scale_window(market: MarketParams, period_ms: int, interval_ms: int) -> dict[str, int]:
+    """How long orders are taken, where that is a share of the period.
+
+    Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve.
+    """
     if not market.intention_ppm:
         return {}
     least_ppm = -(-_WINDOW_INTERVALS * interval_ms * _PPM // period_ms)

@@ -382,8 +382,11 @@ class PeriodInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPeriods:
+    """The periods under way, and the numbers of those that are over and whose records are still kept; ascending."""
+
     time_ms: int
     periods: tuple[PeriodInfo, ...]
+    closed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
