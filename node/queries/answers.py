@@ -1,4 +1,4 @@
-"""What the JSON API answers, once for both ends: `queries.py` fills these in, `client.py` reads them back.
+"""What the JSON API answers, once for both ends: `node.queries` fills these in, `node.api.client` reads them back.
 
 Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and 256-bit numbers are "0x…", hashes plain
 hexadecimal, and integers that may be large decimal strings: see `exact.py`.
