@@ -52,7 +52,7 @@ class Guard(StrEnum):
     UNSIGNED = "a countersignature is required, and not there"
     HEARD = "a meter was read, or there is no trade"
     UNHEARD = "there are trades, and not a meter was read"
-    IS_OVER = "it is settled"
+    IS_OVER = "it is over, and its settlement kept"
 
 
 @unique
