@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from ledger.codec import decode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.codec import Value, decode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.errors import WrongShape
 from ledger.hashing import HASH_SIZE
 from ledger.overlay import Overlay
@@ -37,6 +37,9 @@ class Gate(NamedTuple):
     trade_count: int
     status: State = OPEN
     reason: Lack = Lack.NOTHING
+
+    def to_value(self) -> Value:
+        return (self.height, self.result_root, self.trade_count, self.status.value, self.reason.value)
 
 
 def gate_key(period: int) -> bytes:
@@ -68,7 +71,7 @@ def get_gate(view: Overlay, period: int) -> Gate | None:
 
 
 def put_gate(view: Overlay, period: int, gate: Gate) -> None:
-    view.put(gate_key(period), (*gate[:3], gate.status.value, gate.reason.value))
+    view.put(gate_key(period), gate.to_value())
 
 
 def drop_gate(view: Overlay, period: int) -> None:

@@ -36,6 +36,7 @@ def test_a_gate_is_read_back_from_the_state_and_from_its_bytes(status):
     assert get_gate(Overlay(state), 5) == gate
     assert decode_gate(state.get(gate_key(5))) == gate
     assert decode_gate(encode(FIELDS)) == GATE
+    assert GATE.to_value() == FIELDS
 
 
 @pytest.mark.parametrize(
