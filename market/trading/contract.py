@@ -277,7 +277,7 @@ def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_regi
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
     now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
-    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, period))
+    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, block, period))
     if now_ms >= times.settle_ms and not is_correctable:
         raise ReadingTooLate(period=period, settles=times.final_ms)
 
