@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import json
 import re
 from collections.abc import Iterator
 from typing import get_args
@@ -164,6 +165,20 @@ def test_every_message_between_peers_has_its_row_and_its_code():
     assert [(*names(row[0]), int(row[1])) for row in PEERS] == [
         (name, message.code) for name, message in MESSAGES.items()
     ]
+
+
+def test_every_message_has_its_body_on_the_page():
+    """With as many fields as it has on the wire; a list of any length says so by its dots."""
+    bodies = {name: names(row[1])[0] for row in table("messages", "body") for name in names(row[0])}
+    assert bodies.keys() == MESSAGES.keys()
+    vectors = json.loads((ROOT / "docs" / "vectors.json").read_text(encoding="utf-8"))["messages"]
+    assert [vector["code"] for vector in vectors] == [message.code for message in MESSAGES.values()]
+    for name, vector in zip(MESSAGES, vectors, strict=True):
+        fields = bodies[name][1:-1]
+        while (flat := re.sub(r"\[[^\[\]]*\]", "", fields)) != fields:
+            fields = flat
+        if not fields.endswith("…"):
+            assert len(list(filter(None, fields.split(",")))) == len(vector["body"]), name
 
 
 def test_what_answers_a_message_is_a_message():

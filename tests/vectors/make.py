@@ -52,7 +52,7 @@ from market.trading.contract import TradeIntention
 from market.trading.gates import Gate, gate_key
 from market.trading.matching_weight import WeightInputs
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root, encode_trade_leaf
-from node.chain.messages import GetTransactions, Status, seal_batch
+from node.chain import messages as wire
 from node.peer.records import PeerRecord
 
 MEMBERS = ("anna", "bert", "cleo", "dora")
@@ -360,12 +360,46 @@ def make_ballots() -> list[dict[str, Any]]:
     ]
 
 
+def make_messages() -> list[dict[str, Any]]:
+    """One of each kind that peers send; what it carries is not what it would be."""
+    one, two = sha256(b"vectors/one"), sha256(b"vectors/two")
+    work = bytes(39) + b"\x08"
+    kinds: tuple[wire.Message, ...] = (
+        wire.Status(head=one, height=42, work=work, final_height=41),
+        wire.TransactionIds(ids=(one, two)),
+        wire.GetTransactions(ids=(one,)),
+        wire.Transactions(raw=(one, two)),
+        wire.NewBlock(header=one, ids=(two,)),
+        wire.GetHeaders(locator=(one, two)),
+        wire.Headers(raw=(one, two), certificate=one),
+        wire.GetBlocks(ids=(one,)),
+        wire.Blocks(raw=(two,)),
+        wire.Votes(raw=(one,)),
+        wire.Certificate(raw=one),
+        wire.Evidence(kind="equivocation", raw=one),
+        wire.Relay(raw=one),
+        wire.Agreement(raw=one),
+        wire.Contacts(raw=(one,)),
+        wire.GetSigned(),
+        wire.Signed(head=one, work=work, final_height=41, raw=(two,)),
+        wire.TradeResult(results=one, raw=(two,)),
+        wire.GetTradeRecords(period=PERIOD, indexes=(0, 3)),
+        wire.TradeRecords(period=PERIOD, certificate=one, results=two, records=((one, (two,)),)),
+    )
+    return [_show_message(message) for message in kinds]
+
+
+def _show_message(message: wire.Message) -> dict[str, Any]:
+    raw = wire.message_to_bytes(message)
+    return {"code": raw[0], "body": show(decode(raw[1:], max_bytes=len(raw))), "raw": raw.hex()}
+
+
 def make_batch() -> dict[str, Any]:
     block, _ = build_block()
-    status = Status(head=block.hash, height=42, work=bytes(39) + b"\x08", final_height=41)
-    wanted = GetTransactions(ids=tuple(one.id for one in list_transactions()[:2]))
+    status = wire.Status(head=block.hash, height=42, work=bytes(39) + b"\x08", final_height=41)
+    wanted = wire.GetTransactions(ids=tuple(one.id for one in list_transactions()[:2]))
     session, number = sha256(b"vectors/session")[:16], 3
-    raw = seal_batch(
+    raw = wire.seal_batch(
         ANNA,
         chain_id=CHAIN,
         receiver=BERT.public_key,
@@ -382,10 +416,7 @@ def make_batch() -> dict[str, Any]:
         "session": session.hex(),
         "number": number,
         "sent_ms": TIME_MS,
-        "messages": [
-            {"code": status.code, "body": show((status.head, status.height, status.work, status.final_height))},
-            {"code": wanted.code, "body": show(wanted.ids)},
-        ],
+        "messages": [wire.message_to_bytes(message).hex() for message in (status, wanted)],
     }
 
 
@@ -442,6 +473,7 @@ def make_vectors() -> dict[str, Any]:
         "votes": [make_vote()],
         "certificates": [make_certificate()],
         "ballots": make_ballots(),
+        "messages": make_messages(),
         "batches": [make_batch()],
         "signed": make_signed(),
     }

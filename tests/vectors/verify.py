@@ -336,12 +336,17 @@ def check_ballot(it):
     same(check_signed(signer, purpose, scope, encode([height, view, claim]), signature).hex(), it["digest"])
 
 
+def check_message(it):
+    same((bytes([it["code"]]) + encode(plain(it["body"]))).hex(), it["raw"])
+    same(decode(hexed(it["raw"])[1:]), plain(it["body"]))
+
+
 def check_batch(it):
     *signed, signature = decode(hexed(it["raw"]))
     sender, receiver, session, number, sent_ms, body = signed
     same([one.hex() for one in (sender, receiver, session)], [it[name] for name in ("sender", "receiver", "session")])
     same([number, sent_ms], [it["number"].to_bytes(8, "big"), it["sent_ms"].to_bytes(8, "big")])
-    same(decode(body), [bytes([one["code"]]) + encode(plain(one["body"])) for one in it["messages"]])
+    same([one.hex() for one in decode(body)], it["messages"])
     check_signed(sender, "batch", hexed(it["chain_id"]), encode(signed), signature)
 
 
@@ -364,6 +369,7 @@ SECTIONS = {
     "votes": check_vote,
     "certificates": check_certificate,
     "ballots": check_ballot,
+    "messages": check_message,
     "batches": check_batch,
     "signed": check_other,
 }
