@@ -44,6 +44,7 @@ from ledger.errors import (
 )
 from ledger.genesis import Genesis
 from ledger.params import ChainParams, Kind
+from market.messages import ACTUAL, DELIVERED
 from market.profile import Profile
 from node.api.client import Client
 from node.config import load_genesis
@@ -280,7 +281,7 @@ class _Watch:
         settlements = [settlement for settlement in found if settlement is not None]
         if len(settlements) < len(found):
             return False
-        wanted = {"actual", *(["delivered"] if settlements[0].trades else [])}
+        wanted = {ACTUAL, *([DELIVERED] if settlements[0].trades else [])}
         for client in self._clients["credit"].values():
             digests = await find(client.digests(period))
             if digests is None or not wanted <= {digest.kind for digest in digests.digests}:

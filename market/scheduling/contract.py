@@ -52,6 +52,7 @@ from market.errors import (
     UnexpectedRelay,
     UnknownLine,
 )
+from market.messages import ACTUAL, CORRECTED, CREDIT, METERED, POWER, QUOTA, RESULT, VERDICT
 from market.metering import (
     MAX_ENERGY_WH,
     Clock,
@@ -74,7 +75,6 @@ from market.trading.message_parts import add_part, drop_parts
 from market.trading.times import count_periods
 from market.trading.trades import TradeRecord, curtail, decode_trade_leaf
 
-RESULT = "result"
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
 
 _PLANNERS = ("dispatcher", "grid-operator")
@@ -118,7 +118,7 @@ def scheduling_hooks() -> tuple[Hook, ...]:
 
 def scheduling_routes() -> Routes:
     """The messages that the scheduling chain takes in."""
-    return {("trading", "result"): receive_result, ("credit", "credit"): receive_credit}
+    return {("trading", RESULT): receive_result, ("credit", CREDIT): receive_credit}
 
 
 # --- what members send ---------------------------------------------------------------------------
@@ -266,7 +266,7 @@ def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
     quotas = derive_quotas(_feeder(block), records.get_plan(view, period))
     records.put_quotas(view, period, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
-    post(view, "quota", period, rows, height=block.height, retained=_count_retained(block))
+    post(view, QUOTA, period, rows, height=block.height, retained=_count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
     view.emit("quota", period, len(quotas), demand_wh, supply_wh)
 
@@ -280,7 +280,7 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
     readings = get_readings(view, period)
     contracts = records.get_contracts(view, period)
     if readings:
-        post(view, "metered", period, [tuple(reading) for reading in readings], height=block.height)
+        post(view, METERED, period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
     elif contracts:
         view.emit("unmetered", period)
@@ -290,7 +290,7 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         root = records.compute_actual_root(actuals)
         records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
         if "credit" in block.siblings:
-            post(view, "actual", period, [(root, len(actuals), metered_wh)], height=block.height)
+            post(view, ACTUAL, period, [(root, len(actuals), metered_wh)], height=block.height)
         view.emit("actual", period, len(actuals), metered_wh)
     drop_parts(view, RESULT, period)
     for old in records.close_period(view, period):
@@ -314,7 +314,7 @@ def post_corrections(view: Overlay, block: BlockContext) -> None:
         return
     rows: list[Value] = [tuple(row) for corrected in take_corrected(view).values() for row in corrected]
     if rows:
-        post(view, "corrected", block.period, rows, height=block.height)
+        post(view, CORRECTED, block.period, rows, height=block.height)
 
 
 def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
@@ -381,9 +381,9 @@ def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Seque
     records.put_verdict(view, period, curtailments)
     records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
     rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, "verdict", period, rows, height=block.height, retained=_count_retained(block))
+    post(view, VERDICT, period, rows, height=block.height, retained=_count_retained(block))
     if "credit" in block.siblings:
-        post(view, "power", period, [(root, len(contracts), accepted_wh)], height=block.height)
+        post(view, POWER, period, [(root, len(contracts), accepted_wh)], height=block.height)
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)

@@ -65,6 +65,7 @@ from market.errors import (
     ReadingTooLate,
     SideNotAllowed,
 )
+from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
@@ -137,11 +138,11 @@ def market_hooks() -> tuple[Hook, ...]:
 def market_routes() -> Routes:
     """What the market hears from the other chains."""
     return {
-        ("scheduling", "quota"): receive_quota,
-        ("scheduling", "verdict"): receive_verdict,
-        ("scheduling", "metered"): receive_metered,
-        ("scheduling", "corrected"): receive_corrected,
-        ("credit", "credit"): receive_credit,
+        ("scheduling", QUOTA): receive_quota,
+        ("scheduling", VERDICT): receive_verdict,
+        ("scheduling", METERED): receive_metered,
+        ("scheduling", CORRECTED): receive_corrected,
+        ("credit", CREDIT): receive_credit,
     }
 
 

@@ -39,6 +39,7 @@ from market.errors import (
     UnexpectedRelay,
     WrongTradeList,
 )
+from market.messages import CORRECTED, METERED, REDELIVERED, RESULT, VERDICT
 from market.metering import (
     Corrected,
     Reading,
@@ -85,8 +86,6 @@ from market.trading.trades import (
     put_curtailments,
     put_trades,
 )
-
-RESULT, VERDICT, METERED, CORRECTED, REDELIVERED = "result", "verdict", "metered", "corrected", "redelivered"
 
 _COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
 
