@@ -9,7 +9,9 @@ import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import emit, facts, format_count, format_kwh, format_points, format_yuan, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
+from gridmerit.text import format_count, format_kwh, format_points, format_yuan
 
 if TYPE_CHECKING:
     from node.queries.answers import AccountInfo

@@ -15,7 +15,8 @@ from gridmerit.commands.target import Target, resolve_key
 from gridmerit.errors import (
     ActNotEverywhere,
 )
-from gridmerit.output import format_time, table
+from gridmerit.tables import table
+from gridmerit.text import format_time
 from ledger.errors import (
     GridmeritError,
     WrongChain,
@@ -32,7 +33,7 @@ from node.errors import (
 
 if TYPE_CHECKING:
     from gridmerit.network.enrolment import Act, Application, AuthorityFiles
-    from gridmerit.network.make import Network
+    from gridmerit.network.layout import Network
     from ledger.genesis import Genesis
     from ledger.hashing import Address
     from ledger.signatures import SigningKey
@@ -116,7 +117,7 @@ def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | Non
 
 def find_network(target: Target) -> Network | None:
     """The local network whose directory --node names."""
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
 
     directory = target.directory
     return load_network(directory) if directory is not None and (directory / "network.json").is_file() else None
@@ -129,7 +130,7 @@ def find_authority(target: Target, authority: Path | None) -> Path:
         return authority
     if network is None:
         raise click.UsageError("--authority DIR: whose keys sign? only the directory of a local network has them, too")
-    from gridmerit.network.make import AUTHORITY_DIRECTORY
+    from gridmerit.network.layout import AUTHORITY_DIRECTORY
 
     return network.directory / AUTHORITY_DIRECTORY
 

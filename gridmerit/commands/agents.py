@@ -101,7 +101,7 @@ async def _run(
     seed: int,
     alive: Path | None,
 ) -> None:
-    from gridmerit.network.make import load_packaged_profile
+    from gridmerit.network.parameters import load_packaged_profile
     from gridmerit.players.round_the_clock import Rounds, find_posts
 
     setting = _read_network(directory) if directory is not None else await _ask_nodes(apis, keys)
@@ -164,7 +164,7 @@ async def _run_until_signal(work: Coroutine[None, None, None]) -> None:
 
 def _read_network(directory: Path) -> _Setting:
     """All keys of a network's players, meters and dispatcher; players talk to their own node first."""
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
     from node.config import load_genesis
     from node.credentials.keystore import load_key, load_passphrase
 

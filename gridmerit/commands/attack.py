@@ -13,11 +13,13 @@ from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
 from gridmerit.commands.sim_shown import list_settings, render_settings
 from gridmerit.commands.target import run_async, to_plain
-from gridmerit.output import WIDTH, emit, facts, fit_columns, format_points, json_option, note, table
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import WIDTH, facts, fit_columns, table
+from gridmerit.text import format_points
 
 if TYPE_CHECKING:
     from gridmerit.demo.attack import AttackOutcome, PaymentView
-    from gridmerit.network.make import Network, NodeEntry
+    from gridmerit.network.layout import Network, NodeEntry
     from node.chain.node import ChainNode
     from node.driver.chain_driver import Steppable
     from simulation.attacks.registry import Attack
@@ -139,7 +141,7 @@ def run(
       gridmerit attack spam victims --set kind=headers --node homes-1
     """
     from gridmerit.demo.attack import Assault
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
     from simulation.attacks.registry import load_attack, make_policy
 
     attack = load_attack(name)

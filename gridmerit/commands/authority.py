@@ -21,7 +21,8 @@ from gridmerit.commands.acts import (
     submit_acts,
 )
 from gridmerit.commands.target import Target, connect, key_options, node_options, run_async
-from gridmerit.output import emit, facts, json_option, to_json
+from gridmerit.output import emit, json_option, to_json
+from gridmerit.tables import facts
 from market.errors import (
     WrongTradeList,
 )

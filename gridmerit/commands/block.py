@@ -8,7 +8,9 @@ import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import emit, facts, format_points, format_time, json_option, table
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_points, format_time
 
 if TYPE_CHECKING:
     from node.queries.answers import BlockDetail

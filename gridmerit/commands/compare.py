@@ -10,7 +10,9 @@ from typing import TYPE_CHECKING, Literal
 import click
 
 from gridmerit.commands.target import Target, connect, node_options, run_async
-from gridmerit.output import emit, format_kwh, format_yuan, json_option, table
+from gridmerit.output import emit, json_option
+from gridmerit.tables import table
+from gridmerit.text import format_kwh, format_yuan
 
 if TYPE_CHECKING:
     from gridmerit.players.sample_book import SampleBook
@@ -99,7 +101,7 @@ def _choose_book(
     chain_params: Path | None,
     target: Target,
 ) -> SampleBook:
-    from gridmerit.network.make import load_packaged_profile
+    from gridmerit.network.parameters import load_packaged_profile
     from gridmerit.players.sample_book import plan_sample_book, read_order_file
 
     if file is not None:
@@ -111,7 +113,7 @@ def _choose_book(
 
 
 def _load_market(chain_params: Path | None) -> MarketParams:
-    from gridmerit.network.make import get_packaged_params, load_chain_params
+    from gridmerit.network.parameters import get_packaged_params, load_chain_params
 
     return load_chain_params(chain_params or get_packaged_params()).market
 

@@ -10,16 +10,9 @@ from gridmerit.commands import Group
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.payloads import name_coin
 from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import (
-    emit,
-    facts,
-    format_count,
-    format_percent,
-    format_points,
-    format_scaled,
-    json_option,
-    table,
-)
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_percent, format_points, format_scaled
 
 if TYPE_CHECKING:
     from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo

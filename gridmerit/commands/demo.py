@@ -11,7 +11,8 @@ import click
 from gridmerit.errors import (
     ChecksFailed,
 )
-from gridmerit.output import emit, format_count, format_error, format_kwh, json_option, note, stderr_is_terminal
+from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
+from gridmerit.text import format_count, format_kwh
 
 if TYPE_CHECKING:
     from gridmerit.demo.run import DemoResult, Progress

@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from gridmerit.commands.target import run_async
-from gridmerit.output import emit, format_count, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.text import format_count
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 CONFIGURATION = 3

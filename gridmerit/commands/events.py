@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gridmerit.commands.target import Target, node_options, run_async
-from gridmerit.output import format_clock, format_kwh, format_points, format_yuan, json_option, note, wants_json
+from gridmerit.output import json_option, note, wants_json
+from gridmerit.text import format_clock, format_kwh, format_points, format_yuan
 from node.errors import (
     TimedOut,
 )

@@ -12,7 +12,9 @@ from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.errors import (
     NoPeriod,
 )
-from gridmerit.output import emit, facts, format_count, format_kwh, format_yuan, json_option, table
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_kwh, format_yuan
 from node.errors import (
     RemoteNotFound,
 )

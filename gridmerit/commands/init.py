@@ -8,7 +8,8 @@ from pathlib import Path
 import click
 
 from gridmerit.amounts import parse_names
-from gridmerit.output import emit, facts, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
 
 _PARTS_OF_A_PEER = 3
 
@@ -71,7 +72,13 @@ def command(
       gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
       gridmerit start mynode
     """
-    from gridmerit.network.make import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
+    from gridmerit.network.layout import (
+        GENESIS_FILE,
+        claim_directory,
+        load_network,
+        make_passphrase,
+        render_node_toml,
+    )
     from ledger.signatures import generate_key
     from node.config import load_config, load_genesis, load_network_document, save_genesis
     from node.credentials.keystore import save_key

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 import click
 
 from gridmerit.commands import Group
-from gridmerit.output import emit, facts, json_option, table
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
 from ledger.errors import GridmeritError
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ def new(file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit key new keys/homes-9.pem
     """
-    from gridmerit.network.make import make_directory, make_passphrase
+    from gridmerit.network.layout import make_directory, make_passphrase
     from ledger.signatures import generate_key
     from node.credentials.keystore import load_passphrase, save_key
 

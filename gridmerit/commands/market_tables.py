@@ -5,7 +5,14 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from gridmerit.output import format_count, format_kwh, format_span, format_weight, format_yuan, table
+from gridmerit.tables import table
+from gridmerit.text import (
+    format_count,
+    format_kwh,
+    format_span,
+    format_weight,
+    format_yuan,
+)
 
 if TYPE_CHECKING:
     from node.queries.answers import (

@@ -31,7 +31,9 @@ from gridmerit.commands.acts import (
     wait_until_active,
 )
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from gridmerit.output import emit, facts, format_kwh, format_percent, json_option, note, table
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import facts, table
+from gridmerit.text import format_kwh, format_percent
 
 if TYPE_CHECKING:
     from gridmerit.network.enrolment import Act, Application, AuthorityFiles, Terms, Validity
@@ -125,7 +127,7 @@ def apply(
         save_application,
         take_keys,
     )
-    from gridmerit.network.make import make_directory
+    from gridmerit.network.layout import make_directory
     from node.config import load_genesis
     from node.credentials.keystore import load_key, load_passphrase
 
@@ -163,7 +165,7 @@ def apply(
 
 def _find_genesis(directory: Path, target: Target) -> Path:
     """The network's file in the new directory, or else in that of --node."""
-    from gridmerit.network.make import GENESIS_FILE
+    from gridmerit.network.layout import GENESIS_FILE
 
     places = [directory, *([] if target.directory is None else [target.directory])]
     found = next((place / GENESIS_FILE for place in places if (place / GENESIS_FILE).exists()), None)

@@ -15,13 +15,15 @@ from gridmerit.commands import Group
 from gridmerit.commands.market_tables import tell_failure
 from gridmerit.commands.target import run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, facts, format_points, format_span, format_yuan, json_option, note, table
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import facts, table
+from gridmerit.text import format_points, format_span, format_yuan
 from node.errors import (
     ChainOut,
 )
 
 if TYPE_CHECKING:
-    from gridmerit.network.make import Network, NodeEntry
+    from gridmerit.network.layout import Network, NodeEntry
     from gridmerit.network.processes import NodeState
     from ledger.params import ChainParams
     from node.queries.answers import ChainStatus, GateInfo, NodeStatus
@@ -151,7 +153,8 @@ def new(
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from gridmerit.network.make import choose_market, load_packaged_profile, new_network
+    from gridmerit.network.make import new_network
+    from gridmerit.network.parameters import choose_market, load_packaged_profile
 
     params = _choose_params(params_set, engine, chains, period_ms)
     params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
@@ -175,7 +178,12 @@ def new(
 def _choose_params(
     params_set: str, engine: str | None, chains: str | None, period_ms: int | None
 ) -> tuple[ChainParams, ...]:
-    from gridmerit.network.make import choose_chains, load_engine_params, load_params_set, scale_params
+    from gridmerit.network.parameters import (
+        choose_chains,
+        load_engine_params,
+        load_params_set,
+        scale_params,
+    )
 
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
@@ -187,7 +195,7 @@ def _choose_params(
 
 def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
     from gridmerit.network.compose import choose_cluster, list_candidates, render_compose, save_compose
-    from gridmerit.network.make import load_packaged_profile
+    from gridmerit.network.parameters import load_packaged_profile
 
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
@@ -223,7 +231,7 @@ def provision(
     """
     from gridmerit.network.compose import choose_cluster, choose_params
     from gridmerit.network.compose import provision as fill_volumes
-    from gridmerit.network.make import load_packaged_profile
+    from gridmerit.network.parameters import load_packaged_profile
 
     if attack:
         from simulation.attacks.registry import load_attack
@@ -359,7 +367,7 @@ def up(ctx: click.Context, directory: Path, names: tuple[str, ...]) -> None:
       gridmerit net up mynet
       gridmerit net up mynet wind-122
     """
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
 
     network = load_network(directory)
     _start(ctx, network, network.choose_nodes(names))
@@ -395,7 +403,7 @@ def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s
       gridmerit net restart mynet wind-122
       gridmerit net restart mynet
     """
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
     from gridmerit.network.processes import stop_nodes
 
     network = load_network(directory)
@@ -421,7 +429,7 @@ def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
       gridmerit net logs mynet wind-122
       gridmerit net logs -f mynet wind-122
     """
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
     from node.system.log_files import follow, read_last_lines
 
     network = load_network(directory)
@@ -448,7 +456,7 @@ def status(directory: Path) -> None:
     Example:
       gridmerit net status mynet
     """
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
 
     network = load_network(directory)
     states, credits_upt = run_async(_look(network))
@@ -549,7 +557,7 @@ def down(directory: Path, names: tuple[str, ...], grace_s: int) -> None:
       gridmerit net down mynet
       gridmerit net down mynet wind-122
     """
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
     from gridmerit.network.processes import stop_nodes
 
     network = load_network(directory)

@@ -76,8 +76,12 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
 
 def _reproduce(seed: int) -> Reproduction:
     """The day's orders are those of `gridmerit demo` with the same seed."""
-    from gridmerit.network.make import get_packaged_params, load_chain_params, load_packaged_profile
-    from gridmerit.players.agents import plan_orders
+    from gridmerit.network.parameters import (
+        get_packaged_params,
+        load_chain_params,
+        load_packaged_profile,
+    )
+    from gridmerit.players.plans import plan_orders
     from gridmerit.players.sample_book import plan_sample_book
     from simulation.paper.day import PlayerOrder
     from simulation.paper.reproduce import reproduce

@@ -13,7 +13,7 @@ from gridmerit.errors import (
     NoSuchCoin,
     NotEnoughCredit,
 )
-from gridmerit.output import format_scaled
+from gridmerit.text import format_scaled
 
 if TYPE_CHECKING:
     from ledger.hashing import Address

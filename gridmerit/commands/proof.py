@@ -12,7 +12,8 @@ import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.target import Target, connect, node_options, run_async
-from gridmerit.output import emit, facts, fit_columns, json_option, to_json
+from gridmerit.output import emit, json_option, to_json
+from gridmerit.tables import facts, fit_columns
 from ledger.errors import (
     UnwritableFile,
 )

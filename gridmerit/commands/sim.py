@@ -28,7 +28,8 @@ from gridmerit.commands.sim_shown import (
 from gridmerit.errors import (
     TrialsFailed,
 )
-from gridmerit.output import WIDTH, emit, facts, format_error, json_option, note, table
+from gridmerit.output import emit, format_error, json_option, note
+from gridmerit.tables import WIDTH, facts, table
 from simulation.errors import (
     MissingExtra,
 )

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from gridmerit.commands.sim_shown import show_value
-from gridmerit.output import WIDTH, emit, fit_columns, json_option, note
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import WIDTH, fit_columns
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -38,7 +39,7 @@ def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, o
     Example:
       gridmerit sim recommend --quick --out why
     """
-    from gridmerit.network.make import load_params_set
+    from gridmerit.network.parameters import load_params_set
     from simulation.experiments.executors import count_cores
     from simulation.experiments.recommendation import (
         QUESTIONS,

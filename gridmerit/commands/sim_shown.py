@@ -7,7 +7,8 @@ from math import isfinite
 from textwrap import fill
 from typing import TYPE_CHECKING, Any
 
-from gridmerit.output import WIDTH, facts, fit_columns, format_span, table
+from gridmerit.tables import WIDTH, facts, fit_columns, table
+from gridmerit.text import format_span
 
 if TYPE_CHECKING:
     from simulation.experiments.runner import Run

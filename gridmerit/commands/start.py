@@ -13,7 +13,8 @@ import click
 from gridmerit.errors import (
     NotANode,
 )
-from gridmerit.output import emit, facts, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
 
 if TYPE_CHECKING:
     from node.config import NodeConfig

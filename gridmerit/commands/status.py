@@ -8,7 +8,9 @@ import click
 
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, facts, format_count, format_span, format_time, json_option, table
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_span, format_time
 
 if TYPE_CHECKING:
     from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus

@@ -83,7 +83,7 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         node = here
     directory = node.parent if node.name == "node.toml" else node
     if _is_network(directory):
-        from gridmerit.network.make import load_network
+        from gridmerit.network.layout import load_network
 
         network = load_network(directory)
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
@@ -151,7 +151,7 @@ def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
 
 
 def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
-    from gridmerit.network.make import load_network
+    from gridmerit.network.layout import load_network
 
     network = load_network(directory)
     if key is None:

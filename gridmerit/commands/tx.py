@@ -14,7 +14,8 @@ from gridmerit.commands import Group
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.payloads import make_payload
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from gridmerit.output import emit, facts, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
 from node.errors import (
     RemoteNotFound,
     RemoteRejected,

@@ -7,7 +7,8 @@ from importlib import metadata
 
 import click
 
-from gridmerit.output import emit, facts, json_option
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
 
 _PACKAGES = ("aiohttp", "click", "cryptography", "msgpack", "plyvel", "pydantic", "pynacl", "matplotlib")
 

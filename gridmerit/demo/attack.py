@@ -17,7 +17,7 @@ from gridmerit.errors import (
     NobodyToAttack,
     NodeFailed,
 )
-from gridmerit.network.make import Network, NodeEntry
+from gridmerit.network.layout import Network, NodeEntry
 from gridmerit.network.processes import find_pid, get_state, read_log_tail, start_network, start_node, stop_nodes
 from ledger.errors import (
     GridmeritError,

@@ -10,7 +10,7 @@ from typing import Any
 from gridmerit.demo.day import DayRecord, summarise_hours
 from gridmerit.demo.recompute import compute_credits
 from gridmerit.demo.stage_times import summarise_stages
-from gridmerit.output import format_hour
+from gridmerit.text import format_hour
 from simulation.errors import (
     MissingExtra,
 )

@@ -17,18 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gridmerit.network.make import (
-    DISPATCH,
-    GENESIS_FILE,
-    GRID,
-    Host,
-    Network,
-    load_engine_params,
-    load_packaged_profile,
-    make_directory,
-    new_network,
-    scale_params,
-)
+from gridmerit.network.founders import DISPATCH, GRID
+from gridmerit.network.layout import GENESIS_FILE, Host, Network, make_directory
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, scale_params
 from ledger.errors import (
     UnwritableFile,
 )
@@ -208,7 +200,7 @@ def choose_params(period_ms: int, engine: str | None = None) -> tuple[ChainParam
 
     With an `engine`, all of them agree by it.
     """
-    from gridmerit.demo.run import make_demo_params
+    from gridmerit.network.parameters import make_demo_params
 
     if period_ms < _SHORT_PERIOD_MS:
         return make_demo_params(period_ms, engine)

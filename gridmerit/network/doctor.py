@@ -15,9 +15,9 @@ from typing import Literal, NamedTuple
 import aiohttp
 
 from consensus import seal
-from gridmerit.network.make import measure_nonces_per_s
+from gridmerit.network.calibration import measure_nonces_per_s
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import format_count
+from gridmerit.text import format_count
 from ledger.errors import (
     GridmeritError,
     StoreError,

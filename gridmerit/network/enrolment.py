@@ -31,7 +31,7 @@ from gridmerit.errors import (
     NotThisAuthority,
     SignedAlready,
 )
-from gridmerit.network.make import (
+from gridmerit.network.layout import (
     CA_FILE,
     CA_KEY_FILE,
     CERTIFICATE_FILE,

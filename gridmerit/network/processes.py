@@ -16,7 +16,7 @@ from pathlib import Path
 from gridmerit.errors import (
     NodeFailed,
 )
-from gridmerit.network.make import Network, NodeEntry
+from gridmerit.network.layout import Network, NodeEntry
 from ledger.errors import (
     GridmeritError,
 )

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from gridmerit.output import format_kwh, format_percent, format_points, format_span
 from gridmerit.paper.layout import Bullets, Image, Part, Table
+from gridmerit.text import format_kwh, format_percent, format_points, format_span
 
 if TYPE_CHECKING:
     from simulation.paper.day import MarketDay

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TypeAlias
 
-from gridmerit.output import table
+from gridmerit.tables import table
 
 _TEXT_WIDTH = 100
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from gridmerit.output import format_kwh, format_points, format_scaled, format_yuan
 from gridmerit.paper.layout import Bullets, Part, Table
+from gridmerit.text import format_kwh, format_points, format_scaled, format_yuan
 
 if TYPE_CHECKING:
     from ledger.params import ChainParams

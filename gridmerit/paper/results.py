@@ -6,8 +6,8 @@ from collections.abc import Mapping, Sequence
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
-from gridmerit.output import format_points, format_scaled, format_yuan
 from gridmerit.paper.layout import Bullets, Image, Part, Table
+from gridmerit.text import format_points, format_scaled, format_yuan
 
 if TYPE_CHECKING:
     from simulation.paper.credit import Basis, Cell, CreditCurve, ReproducedTest

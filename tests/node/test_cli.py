@@ -30,16 +30,18 @@ from gridmerit.errors import (
     NoPeriod,
 )
 from gridmerit.main import COMMANDS
-from gridmerit.network.make import find_free_ports, load_chain_params, load_network, load_packaged_profile, new_network
-from gridmerit.output import (
+from gridmerit.network.layout import load_network
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import load_chain_params, load_packaged_profile
+from gridmerit.output import format_error
+from gridmerit.tables import table
+from gridmerit.text import (
     format_count,
-    format_error,
     format_kwh,
     format_points,
     format_scaled,
     format_span,
     format_yuan,
-    table,
 )
 from ledger.errors import (
     InsufficientBalance,
@@ -609,7 +611,7 @@ def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> No
 @pytest.mark.parametrize("name", ["recommended", "paper"])
 def test_packaged_parameters_leave_room_for_credit(name: str, chain: str) -> None:
     from consensus.poca.credit_target import compute_n_diff_limit
-    from gridmerit.network.make import get_packaged_params
+    from gridmerit.network.parameters import get_packaged_params
 
     params = load_chain_params(get_packaged_params(name, chain))
     assert params.consensus.n_diff_max <= compute_n_diff_limit(params.consensus.tau_upt)

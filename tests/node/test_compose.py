@@ -20,7 +20,8 @@ from gridmerit.network.compose import (
     render_compose,
     save_compose,
 )
-from gridmerit.network.make import load_network, load_packaged_profile
+from gridmerit.network.layout import load_network
+from gridmerit.network.parameters import load_packaged_profile
 from ledger.errors import (
     UnwritableFile,
 )

@@ -12,7 +12,7 @@ import pytest
 
 from gridmerit.commands.authority import check_root
 from gridmerit.main import run
-from gridmerit.network.make import load_network
+from gridmerit.network.layout import load_network
 from node.queries.answers import TradesInfo, from_json
 
 pytestmark = pytest.mark.live

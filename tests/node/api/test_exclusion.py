@@ -9,7 +9,7 @@ import pytest
 
 from gridmerit.commands.net import _render_states
 from gridmerit.commands.status import render
-from gridmerit.network.make import Network, NodeEntry
+from gridmerit.network.layout import Network, NodeEntry
 from gridmerit.network.processes import NodeState, is_healthy
 from gridmerit.network.silences import find_exclusion
 from node.queries.answers import NodeStatus

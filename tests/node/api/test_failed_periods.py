@@ -8,7 +8,7 @@ import pytest
 
 from gridmerit.commands.market_tables import render_book, render_settlement, render_trades, tell_failure
 from gridmerit.commands.net import _render_failures
-from gridmerit.network.make import NodeEntry
+from gridmerit.network.layout import NodeEntry
 from gridmerit.network.processes import NodeState
 from gridmerit.players.round_the_clock import _describe_settlement
 from market.orders import Side
