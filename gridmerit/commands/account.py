@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 
@@ -12,9 +12,7 @@ from gridmerit.commands.target import Target, connect, node_options, run_async, 
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 from gridmerit.text import format_count, format_kwh, format_points, format_yuan
-
-if TYPE_CHECKING:
-    from node.queries.answers import AccountInfo
+from node.queries.answers import AccountInfo
 
 
 @click.group("account", cls=Group)

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
@@ -15,30 +15,28 @@ from gridmerit.commands.target import Target, resolve_key
 from gridmerit.errors import (
     ActNotEverywhere,
 )
+from gridmerit.network.enrolment import Act, Application, AuthorityFiles, claim_application, save_act, sign_as_far
+from gridmerit.network.layout import AUTHORITY_DIRECTORY, Network, load_network
 from gridmerit.tables import table
 from gridmerit.text import format_time
 from ledger.errors import (
     GridmeritError,
     WrongChain,
 )
+from ledger.genesis import Genesis
+from ledger.hashing import Address
+from ledger.signatures import SigningKey
 from market.errors import (
     CountersignedAlready,
 )
+from node.api.client import Client
 from node.errors import (
     RemoteNotFound,
     RemoteRejected,
     TimedOut,
     UnknownChainName,
 )
-
-if TYPE_CHECKING:
-    from gridmerit.network.enrolment import Act, Application, AuthorityFiles
-    from gridmerit.network.layout import Network
-    from ledger.genesis import Genesis
-    from ledger.hashing import Address
-    from ledger.signatures import SigningKey
-    from node.api.client import Client
-    from node.queries.answers import MemberInfo
+from node.queries.answers import MemberInfo
 
 _T = TypeVar("_T")
 
@@ -95,8 +93,6 @@ class Outcome:
 @asynccontextmanager
 async def open_chains(target: Target) -> AsyncIterator[Chains]:
     """Clients of all chains that the node hosts, or of the one that --chain names."""
-    from node.api.client import Client
-
     async with AsyncExitStack() as stack:
         node = await stack.enter_async_context(Client(target.url, ""))
         hosted = [chain.chain for chain in (await node.node_status()).chains]
@@ -117,8 +113,6 @@ def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | Non
 
 def find_network(target: Target) -> Network | None:
     """The local network whose directory --node names."""
-    from gridmerit.network.layout import load_network
-
     directory = target.directory
     return load_network(directory) if directory is not None and (directory / "network.json").is_file() else None
 
@@ -130,8 +124,6 @@ def find_authority(target: Target, authority: Path | None) -> Path:
         return authority
     if network is None:
         raise click.UsageError("--authority DIR: whose keys sign? only the directory of a local network has them, too")
-    from gridmerit.network.layout import AUTHORITY_DIRECTORY
-
     return network.directory / AUTHORITY_DIRECTORY
 
 
@@ -144,8 +136,6 @@ async def sign_and_submit(
     application: Application | None = None,
 ) -> tuple[dict[str, Any], str]:
     """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
-    from gridmerit.network.enrolment import claim_application, save_act, sign_as_far
-
     signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
     kept: dict[Act, Path] = {}
     for chain, act in signed.items():

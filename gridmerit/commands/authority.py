@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -21,15 +21,29 @@ from gridmerit.commands.acts import (
     submit_acts,
 )
 from gridmerit.commands.target import Target, connect, key_options, node_options, run_async
+from gridmerit.network.enrolment import (
+    Act,
+    check_signatures,
+    describe_act,
+    init_authority,
+    load_act,
+    load_authority,
+    make_countersignature,
+    save_act,
+    sign_act,
+)
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts
+from ledger.errors import InvalidKey, WrongChain
+from ledger.signatures import check_public_key
 from market.errors import (
     WrongTradeList,
 )
-
-if TYPE_CHECKING:
-    from gridmerit.network.enrolment import Act
-    from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
+from market.trading.matching_weight import WeightInputs
+from market.trading.trades import Match, Party, TradeRecord, compute_result_root
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
+from node.system.clock import now_ms
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MAX_KEYS = 64
@@ -66,9 +80,6 @@ def init(directory: Path, keys: int, threshold: int | None, others: tuple[str, .
       gridmerit authority init authority
       gridmerit authority init authority --keys 1 --with d75a98… --with 3d4017… --threshold 2
     """
-    from gridmerit.network.enrolment import init_authority
-    from node.system.clock import now_ms
-
     foreign = [_parse_key(text) for text in others]
     count = keys + len(foreign)
     if threshold is not None and threshold > count:
@@ -89,9 +100,6 @@ def init(directory: Path, keys: int, threshold: int | None, others: tuple[str, .
 
 
 def _parse_key(text: str) -> bytes:
-    from ledger.errors import InvalidKey
-    from ledger.signatures import check_public_key
-
     try:
         key = bytes.fromhex(text.removeprefix("0x"))
         check_public_key(key)
@@ -117,9 +125,6 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit authority sign authority/acts/admit-homes-9-5021.json --key mine/key.pem
     """
-    from gridmerit.network.enrolment import load_act, save_act, sign_act
-    from node.credentials.keystore import load_key, load_passphrase
-
     act = load_act(file)
     key = load_key(key_file, load_passphrase(passphrase_file or key_file.with_name("passphrase")))
     signed = sign_act(act, key)
@@ -138,8 +143,6 @@ def show(file: Path) -> None:
     Example:
       gridmerit authority show authority/acts/admit-homes-9-5021.json
     """
-    from gridmerit.network.enrolment import load_act
-
     act = load_act(file)
     emit({"file": str(file), **describe(act)}, render_act(act))
 
@@ -159,9 +162,6 @@ def submit(file: Path, key: str | None, passphrase_file: Path | None, target: Ta
     Example:
       gridmerit authority submit authority/acts/admit-homes-9-5021.json --node mynet
     """
-    from gridmerit.network.enrolment import check_signatures, load_act
-    from ledger.errors import WrongChain
-
     act, sponsor = load_act(file), resolve_sponsor(target, key, passphrase_file)
 
     async def work() -> tuple[dict[str, Any], str]:
@@ -197,8 +197,6 @@ def countersign(
     Example:
       gridmerit authority countersign 118 --node mynet
     """
-    from gridmerit.network.enrolment import load_authority, make_countersignature
-
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
     async def work() -> tuple[dict[str, Any], str]:
@@ -215,8 +213,6 @@ def countersign(
 
 def check_root(found: TradesInfo) -> bytes:
     """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
-    from market.trading.matching_weight import WeightInputs
-    from market.trading.trades import Match, Party, TradeRecord, compute_result_root
 
     def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
         parameters = WeightInputs(**asdict(contributions))
@@ -236,15 +232,11 @@ def check_root(found: TradesInfo) -> bytes:
 
 def describe(act: Act) -> dict[str, Any]:
     """An act for --json."""
-    from gridmerit.network.enrolment import describe_act
-
     signers = ["0x" + key.hex() for key, _signature in act.signatures]
     return {"network": act.network.hex(), "act": describe_act(act), "signers": signers}
 
 
 def render_act(act: Act) -> str:
-    from gridmerit.network.enrolment import describe_act
-
     lines: list[tuple[str, object]] = [("network", act.network.hex())]
     for name, value in describe_act(act).items():
         if isinstance(value, int) and name.endswith("_ms"):

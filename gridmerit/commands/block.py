@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gridmerit.commands import Group
@@ -11,9 +9,7 @@ from gridmerit.commands.target import Target, connect, node_options, run_async, 
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_points, format_time
-
-if TYPE_CHECKING:
-    from node.queries.answers import BlockDetail
+from node.queries.answers import BlockDetail
 
 
 @click.group("block", cls=Group)

@@ -5,19 +5,27 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
+from gridmerit.commands.open_periods import choose_open
 from gridmerit.commands.target import Target, connect, node_options, run_async
+from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
 from gridmerit.output import emit, json_option
+from gridmerit.players.sample_book import (
+    SampleBook,
+    compare_book,
+    convert_book,
+    make_document,
+    plan_sample_book,
+    read_order_file,
+)
 from gridmerit.tables import table
 from gridmerit.text import format_kwh, format_yuan
-
-if TYPE_CHECKING:
-    from gridmerit.players.sample_book import SampleBook
-    from ledger.params import MarketParams
-    from market.trading.clearing_rules import RuleOutcome
+from ledger.params import MarketParams
+from market.orders import Side
+from market.trading.clearing_rules import RuleOutcome
 
 _PLAYERS_SHOWN = 24
 _TIES = {
@@ -84,8 +92,6 @@ def command(
         raise click.UsageError("--seed draws the prices of --profile-hour, which is missing")
     if chain_params is not None and file is None and profile_hour is None:
         raise click.UsageError("--chain-params goes with --file or --profile-hour: a node's chain has its own")
-    from gridmerit.players.sample_book import compare_book, make_document
-
     book = _choose_book(period, file, profile_hour, seed, chain_params, target)
     if ties is not None:
         book = replace(book, market=book.market.model_copy(update={"ties": ties}))
@@ -101,9 +107,6 @@ def _choose_book(
     chain_params: Path | None,
     target: Target,
 ) -> SampleBook:
-    from gridmerit.network.parameters import load_packaged_profile
-    from gridmerit.players.sample_book import plan_sample_book, read_order_file
-
     if file is not None:
         return read_order_file(file, _load_market(chain_params))
     if profile_hour is not None:
@@ -113,17 +116,10 @@ def _choose_book(
 
 
 def _load_market(chain_params: Path | None) -> MarketParams:
-    from gridmerit.network.parameters import get_packaged_params, load_chain_params
-
     return load_chain_params(chain_params or get_packaged_params()).market
 
 
 async def _fetch_book(period: int | None, target: Target) -> SampleBook:
-    from gridmerit.commands.open_periods import (
-        choose_open,
-    )
-    from gridmerit.players.sample_book import convert_book
-
     async with connect(target) as client:
         chosen = choose_open(await client.periods()) if period is None else period
         return convert_book(await client.book(chosen), await client.genesis())
@@ -133,8 +129,6 @@ async def _fetch_book(period: int | None, target: Target) -> SampleBook:
 
 
 def _render(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
-    from market.orders import Side
-
     def count(side: Side, noun: str) -> str:
         number = book.count(side)
         return f"{number} {noun}{'' if number == 1 else 's'}, {format_kwh(book.sum_volume_wh(side))} kWh"
@@ -173,8 +167,6 @@ def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
 
 def _render_players(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
     """Who is served, by rule: the largest first, as many as fit."""
-    from market.orders import Side
-
     asked_wh: dict[tuple[Side, bytes], int] = {}
     for order, *_ in book.candidates:
         key = (Side(order.side), order.owner)

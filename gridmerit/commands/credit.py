@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gridmerit.commands import Group
@@ -13,9 +11,7 @@ from gridmerit.commands.target import Target, connect, node_options, run_async, 
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_percent, format_points, format_scaled
-
-if TYPE_CHECKING:
-    from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo
+from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo
 
 
 @click.group("credit", cls=Group)

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
+from gridmerit.demo.checks import run_checks
+from gridmerit.demo.report import render_text
+from gridmerit.demo.run import DemoPlan, DemoResult, Progress, choose_period_ms, run_demo
 from gridmerit.errors import (
     ChecksFailed,
 )
 from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
 from gridmerit.text import format_count, format_kwh
-
-if TYPE_CHECKING:
-    from gridmerit.demo.run import DemoResult, Progress
 
 _BAR = 24
 
@@ -59,10 +58,6 @@ def command(
       gridmerit demo
       gridmerit demo --hours 6 --keep
     """
-    from gridmerit.demo.checks import run_checks
-    from gridmerit.demo.report import render_text
-    from gridmerit.demo.run import DemoPlan, choose_period_ms, run_demo
-
     plan = DemoPlan(
         seed=seed, hours=hours, peers=peers, directory=out, keep=keep, period_ms=period_ms or choose_period_ms(peers)
     )

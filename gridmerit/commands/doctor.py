@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from gridmerit.commands.target import run_async
+from gridmerit.network.doctor import examine
 from gridmerit.output import emit, json_option
 from gridmerit.text import format_count
 
@@ -28,8 +29,6 @@ def command(ctx: click.Context, directory: Path | None) -> None:
     Example:
       gridmerit doctor --node mynet/nodes/wind-122
     """
-    from gridmerit.network.doctor import examine
-
     if directory is None and Path("node.toml").is_file():
         directory = Path()
     if directory is not None and directory.name == "node.toml":

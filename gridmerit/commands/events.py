@@ -8,19 +8,21 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from gridmerit.amounts import parse_names
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import json_option, note, wants_json
 from gridmerit.text import format_clock, format_kwh, format_points, format_yuan
+from node.api.client import Client
+from node.api.following import CONTROLS, Told, follow
 from node.errors import (
     TimedOut,
 )
-
-if TYPE_CHECKING:
-    from node.api.following import Told
+from node.queries.chain import EVENT_FIELDS
+from node.system.clock import now_ms
 
 _HASH_SHOWN = 12  # digits
 _UNITS: dict[str, Callable[[Any], str]] = {
@@ -83,9 +85,6 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
 
 def _parse_kinds(texts: Sequence[str]) -> frozenset[str] | None:
     """Those named; None for all."""
-    from gridmerit.amounts import parse_names
-    from node.queries.chain import EVENT_FIELDS
-
     names = [name for text in texts for name in parse_names(text)]
     for name in names:
         if name not in EVENT_FIELDS:
@@ -118,10 +117,6 @@ async def _follow(target: Target, wanted: frozenset[str] | None, count: int | No
 
 async def _print(target: Target, wanted: frozenset[str] | None, count: int | None) -> None:
     """Until so many events of the wanted kinds have come."""
-    from node.api.client import Client
-    from node.api.following import CONTROLS, follow
-    from node.system.clock import now_ms
-
     async with Client(target.url, "") as client:
         hosted = [chain.chain for chain in (await client.node_status()).chains]
     names: dict[str, str] = {}

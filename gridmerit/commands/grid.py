@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
@@ -15,14 +14,16 @@ from gridmerit.errors import (
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_kwh, format_yuan
+from ledger.genesis import Genesis
+from market.credit.score import PPM
+from market.scheduling.contract import PLANNED_AHEAD
+from market.scheduling.records import RETAINED
+from market.trading.times import compute_times
+from node.api.client import Client
 from node.errors import (
     RemoteNotFound,
 )
-
-if TYPE_CHECKING:
-    from ledger.genesis import Genesis
-    from node.api.client import Client
-    from node.queries.answers import ContractInfo, DigestInfo, SchedulingInfo
+from node.queries.answers import ContractInfo, DigestInfo, SchedulingInfo
 
 _NONE = "–"
 
@@ -73,11 +74,6 @@ async def _find_current(client: Client) -> SchedulingInfo:
 
 def _list_candidates(genesis: Genesis, now_ms: int) -> Iterator[int]:
     """Periods that are open for orders by the clock, then all that may have a plan, newest first."""
-    from market.credit.score import PPM
-    from market.scheduling.contract import PLANNED_AHEAD
-    from market.scheduling.records import RETAINED
-    from market.trading.times import compute_times
-
     now = max(0, now_ms - genesis.time_ms) // genesis.params.ledger.period_ms
     trading = next(chain for chain in genesis.chains if chain.kind == "trading")
     for period in range(now, now + trading.market.open_ppm // PPM + 2):

@@ -5,16 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator, Iterable
 from contextlib import asynccontextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 from gridmerit.commands.target import Target, connect
 from gridmerit.errors import (
     KindMissing,
     KindNotHosted,
 )
-
-if TYPE_CHECKING:
-    from node.api.client import Client
+from node.api.client import Client
 
 
 @asynccontextmanager
@@ -34,8 +31,6 @@ async def find_hosted(target: Target, *kinds: str) -> str:
 
     Raises `KindMissing` where the network has none of them, and `KindNotHosted` where this node does not host it.
     """
-    from node.api.client import Client
-
     async with Client(target.url, "") as client:
         status = await client.node_status()
     hosted = {outage.kind: outage.chain for outage in status.outages}

@@ -8,16 +8,19 @@ from pathlib import Path
 import click
 
 from gridmerit.amounts import parse_names
+from gridmerit.network.layout import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
+from ledger.signatures import generate_key
+from node.config import load_config, load_genesis, load_network_document, parse_listen, save_genesis
+from node.credentials.identity import load_identity
+from node.credentials.keystore import save_key
 
 _PARTS_OF_A_PEER = 3
 
 
 def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
     """As `node.toml` takes it, before anything is written."""
-    from node.config import parse_listen
-
     try:
         parse_listen(value)
     except ValueError as error:
@@ -72,17 +75,6 @@ def command(
       gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
       gridmerit start mynode
     """
-    from gridmerit.network.layout import (
-        GENESIS_FILE,
-        claim_directory,
-        load_network,
-        make_passphrase,
-        render_node_toml,
-    )
-    from ledger.signatures import generate_key
-    from node.config import load_config, load_genesis, load_network_document, save_genesis
-    from node.credentials.keystore import save_key
-
     known_chains = load_network_document(genesis_file).names
     chosen = list(known_chains) if chains is None else parse_names(chains)
     for name in chosen:
@@ -105,8 +97,6 @@ def command(
     if not observer:
         save_key(directory / "key.pem", generate_key(), make_passphrase(directory / "passphrase"))
     load_config(directory / "node.toml")
-
-    from node.credentials.identity import load_identity
 
     key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
     scheme = "http" if observer else "https"

@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.commands import Group
+from gridmerit.network.layout import make_directory, make_passphrase
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from ledger.errors import GridmeritError
-
-if TYPE_CHECKING:
-    from ledger.signatures import SigningKey
+from ledger.signatures import SigningKey, generate_key
+from node.credentials.keystore import load_key, load_passphrase, save_key
 
 _SHOWN = 12  # digits of a public key in a list
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -39,10 +38,6 @@ def new(file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit key new keys/homes-9.pem
     """
-    from gridmerit.network.layout import make_directory, make_passphrase
-    from ledger.signatures import generate_key
-    from node.credentials.keystore import load_passphrase, save_key
-
     make_directory(file.parent)
     beside = passphrase_file or file.with_name("passphrase")
     passphrase = load_passphrase(beside) if passphrase_file or beside.exists() else make_passphrase(beside)
@@ -93,8 +88,6 @@ def list_keys(directory: Path) -> None:
 
 
 def _load(file: Path, passphrase_file: Path | None) -> SigningKey:
-    from node.credentials.keystore import load_key, load_passphrase
-
     return load_key(file, load_passphrase(passphrase_file or file.with_name("passphrase")))
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -25,15 +24,15 @@ from gridmerit.errors import (
     KindMissing,
 )
 from gridmerit.output import emit, json_option, note
+from gridmerit.players.prices import remark_on_price
+from ledger.hashing import Address, show_address
+from market.orders import Side
+from market.trading.contract import TradeIntention
+from node.api.client import Client
 from node.errors import (
     RemoteNotFound,
 )
-
-if TYPE_CHECKING:
-    from ledger.hashing import Address
-    from market.trading.contract import TradeIntention
-    from node.api.client import Client
-    from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
+from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
 
 _PERIOD = click.IntRange(min=0)
 
@@ -110,10 +109,6 @@ def place(
     price_uyuan, volume_wh = parse_price(price), parse_kwh(volume)
 
     async def work() -> tuple[int, int | None, TransactionStatus]:
-        from gridmerit.players.prices import remark_on_price
-        from market.orders import Side
-        from market.trading.contract import TradeIntention
-
         async with connect_to(target, "trading") as client:
             member = await client.account(signer.address)
             genesis = await client.genesis()
@@ -263,8 +258,6 @@ async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
 
 def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> int | None:
     """The number by which `cancel` knows an order that was just placed; None where it has left the book."""
-    from ledger.hashing import show_address
-
     side = book.bids if intention.side.name == "BID" else book.offers
     wanted = (show_address(owner), intention.price_uyuan_per_kwh, intention.volume_wh)
     found = [order.order_id for order in side if (order.owner, order.price_uyuan_per_kwh, order.volume_wh) == wanted]

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
 from gridmerit.tables import table
 from gridmerit.text import (
@@ -13,17 +12,7 @@ from gridmerit.text import (
     format_weight,
     format_yuan,
 )
-
-if TYPE_CHECKING:
-    from node.queries.answers import (
-        BookInfo,
-        GateInfo,
-        MarketPeriods,
-        QuotaInfo,
-        ResultInfo,
-        SettlementInfo,
-        TradesInfo,
-    )
+from node.queries.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, ResultInfo, SettlementInfo, TradesInfo
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:

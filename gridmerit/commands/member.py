@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -30,15 +31,45 @@ from gridmerit.commands.acts import (
     submit_acts,
     wait_until_active,
 )
-from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
+from gridmerit.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
+from gridmerit.errors import BadApplication
+from gridmerit.network.enrolment import (
+    APPLICATION_FILE,
+    WITHOUT_TLS,
+    Act,
+    Application,
+    AuthorityFiles,
+    Terms,
+    Validity,
+    check_application,
+    claim_application,
+    compute_validity,
+    draw_serial,
+    hand_over,
+    issue_certificate,
+    load_application,
+    load_authority,
+    make_admission,
+    make_application,
+    make_renewal,
+    make_revocation,
+    save_application,
+    sign_as_far,
+    take_keys,
+)
+from gridmerit.network.layout import GENESIS_FILE, make_directory
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import facts, table
 from gridmerit.text import format_kwh, format_percent
-
-if TYPE_CHECKING:
-    from gridmerit.network.enrolment import Act, Application, AuthorityFiles, Terms, Validity
-    from ledger.genesis import Genesis
-    from node.queries.answers import MemberInfo
+from ledger.errors import MemberLeft, MemberRevoked, NameTaken, WrongChain, WrongShape
+from ledger.genesis import Genesis
+from ledger.hashing import address_of, parse_address
+from ledger.names import normalise_name
+from node.config import load_genesis
+from node.credentials.certificates import Subject
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import MemberInfo
+from node.system.clock import now_ms
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
@@ -118,19 +149,6 @@ def apply(
       gridmerit member apply --name homes-9 --role consumer --capacity-kwh 50 --position hill-1 -o mynode
       gridmerit member apply --name meter-homes-9 --role device --owner homes-9 --genesis genesis.json -o meter
     """
-    from gridmerit.network.enrolment import (
-        APPLICATION_FILE,
-        WITHOUT_TLS,
-        Terms,
-        check_application,
-        make_application,
-        save_application,
-        take_keys,
-    )
-    from gridmerit.network.layout import make_directory
-    from node.config import load_genesis
-    from node.credentials.keystore import load_key, load_passphrase
-
     genesis = load_genesis(genesis_file or _find_genesis(directory, target))
     terms = Terms(
         name=name,
@@ -165,8 +183,6 @@ def apply(
 
 def _find_genesis(directory: Path, target: Target) -> Path:
     """The network's file in the new directory, or else in that of --node."""
-    from gridmerit.network.layout import GENESIS_FILE
-
     places = [directory, *([] if target.directory is None else [target.directory])]
     found = next((place / GENESIS_FILE for place in places if (place / GENESIS_FILE).exists()), None)
     if found is None:
@@ -175,16 +191,12 @@ def _find_genesis(directory: Path, target: Target) -> Path:
 
 
 def _check_name(name: str) -> None:
-    import re
-
     if re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}", name) is None:
         raise click.UsageError(f"--name {name!r}: want up to 32 letters, digits, _ and -, a letter or digit first")
 
 
 def _check_position(genesis: Genesis, position: str) -> str:
     """A line of the network's grid, where it has one. Raises `BadName`, too."""
-    from ledger.names import normalise_name
-
     position = normalise_name(position)
     scheduling = next((chain for chain in genesis.chains if chain.kind == "scheduling"), None)
     known = [] if scheduling is None else [line.name for line in scheduling.scheduling.lines]
@@ -195,9 +207,6 @@ def _check_position(genesis: Genesis, position: str) -> str:
 
 def _find_owner(genesis: Genesis, role: str, owner: str | None, target: Target) -> bytes:
     """The owner's address: a founder's by the genesis, another's by the members that a node knows."""
-    from ledger.errors import WrongShape
-    from ledger.hashing import address_of, parse_address
-
     if (role == "device") != (owner is not None):
         raise click.UsageError("--owner goes with --role device, and a device needs it: the member whose meter it is")
     if owner is None:
@@ -214,8 +223,6 @@ def _find_owner(genesis: Genesis, role: str, owner: str | None, target: Target) 
 
 async def _look_up(genesis: Genesis, name: str, target: Target) -> str:
     """A member's address, as a node of this network knows it. Raises `RemoteNotFound` or `WrongChain`."""
-    from ledger.errors import WrongChain
-
     async with open_chains(target) as chains:
         if (actual := chains.genesis.network_id) != genesis.network_id:
             raise WrongChain(
@@ -292,8 +299,6 @@ def admit(
       gridmerit member admit mynode/application.json --node mynet
       gridmerit member admit application.json --authority authority --node mynode --seals none
     """
-    from gridmerit.network.enrolment import hand_over, load_application, load_authority
-
     application = load_application(application_file)
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
@@ -342,18 +347,6 @@ async def _prepare(
     chains: Chains, application: Application, files: AuthorityFiles, days: int, seals: tuple[str, ...] | None
 ) -> tuple[Act, Path, Path | None]:
     """The act that admits an applicant, its file and that of the certificate."""
-    from gridmerit.network.enrolment import (
-        check_application,
-        claim_application,
-        compute_validity,
-        issue_certificate,
-        make_admission,
-        sign_as_far,
-    )
-    from ledger.errors import NameTaken
-    from node.credentials.certificates import Subject
-    from node.system.clock import now_ms
-
     genesis = chains.genesis
     check_application(application, genesis.network_id)
     holder = await find_member(chains.any, application.name)
@@ -394,8 +387,6 @@ def revoke(
     Example:
       gridmerit member revoke homes-9 --reason "its meter was opened" --node mynet
     """
-    from gridmerit.network.enrolment import load_authority, make_revocation
-
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
     async def work() -> tuple[dict[str, Any], str]:
@@ -440,9 +431,6 @@ def renew(
       gridmerit member renew homes-9 --node mynet -o mynode
       gridmerit member renew homes-9 --application new/application.json --node mynet -o new
     """
-    from gridmerit.network.enrolment import compute_validity, hand_over, load_application, load_authority
-    from node.system.clock import now_ms
-
     application = None if application_file is None else load_application(application_file)
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
@@ -471,12 +459,6 @@ def _prepare_renewal(
     validity: Validity,
 ) -> tuple[dict[str, Act], Path | None]:
     """An act per chain under one new serial, and the certificate's file."""
-    from gridmerit.errors import (
-        BadApplication,
-    )
-    from gridmerit.network.enrolment import check_application, draw_serial, issue_certificate, make_renewal
-    from node.credentials.certificates import Subject
-
     network, member = chains.genesis.network_id, next(iter(standing.values()))
     serial, tls_key = draw_serial(), bytes.fromhex(member.tls_key)
     if application is not None:
@@ -504,8 +486,6 @@ async def _find_standing(chains: Chains, name: str) -> dict[str, MemberInfo]:
         await chains.any.member(name)
     standing = {chain: member for chain, member in found.items() if member.status not in _GONE}
     if not standing:
-        from ledger.errors import MemberLeft, MemberRevoked
-
         member = next(iter(found.values()))
         raise (MemberRevoked if member.status == "revoked" else MemberLeft)(address=member.address)
     return standing
@@ -568,7 +548,6 @@ def list_members(target: Target) -> None:
     Example:
       gridmerit member list --node mynet
     """
-    from gridmerit.commands.target import connect
 
     async def work() -> tuple[MemberInfo, ...]:
         async with connect(target) as client:

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from operator import itemgetter
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -14,19 +14,33 @@ from gridmerit.amounts import parse_names, parse_natural_factor
 from gridmerit.commands import Group
 from gridmerit.commands.market_tables import tell_failure
 from gridmerit.commands.target import run_async, to_plain
+from gridmerit.network.compose import choose_cluster, choose_params, list_candidates, render_compose, save_compose
+from gridmerit.network.compose import provision as fill_volumes
+from gridmerit.network.layout import Network, NodeEntry, load_network
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import (
+    choose_chains,
+    choose_market,
+    load_engine_params,
+    load_packaged_profile,
+    load_params_set,
+    scale_params,
+)
+from gridmerit.network.processes import NodeState, get_state, start_network, stop_nodes
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import facts, table
 from gridmerit.text import format_points, format_span, format_yuan
+from ledger.hashing import address_of, show_address
+from ledger.params import ChainParams
+from node.api.client import Client
+from node.config import load_genesis
 from node.errors import (
     ChainOut,
 )
-
-if TYPE_CHECKING:
-    from gridmerit.network.layout import Network, NodeEntry
-    from gridmerit.network.processes import NodeState
-    from ledger.params import ChainParams
-    from node.queries.answers import ChainStatus, GateInfo, NodeStatus
+from node.queries.answers import ChainStatus, GateInfo, NodeStatus
+from node.system.log_files import follow, read_last_lines
+from simulation.attacks.registry import load_attack
 
 _PPM = 1_000_000
 _BASE_PORT = 9_100
@@ -153,9 +167,6 @@ def new(
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from gridmerit.network.make import new_network
-    from gridmerit.network.parameters import choose_market, load_packaged_profile
-
     params = _choose_params(params_set, engine, chains, period_ms)
     params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
     if seed is not None:
@@ -178,13 +189,6 @@ def new(
 def _choose_params(
     params_set: str, engine: str | None, chains: str | None, period_ms: int | None
 ) -> tuple[ChainParams, ...]:
-    from gridmerit.network.parameters import (
-        choose_chains,
-        load_engine_params,
-        load_params_set,
-        scale_params,
-    )
-
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
         raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
@@ -194,9 +198,6 @@ def _choose_params(
 
 
 def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
-    from gridmerit.network.compose import choose_cluster, list_candidates, render_compose, save_compose
-    from gridmerit.network.parameters import load_packaged_profile
-
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
@@ -229,13 +230,7 @@ def provision(
     Example:
       gridmerit net provision /gridmerit --nodes 4 --players 3 --period-ms 60000
     """
-    from gridmerit.network.compose import choose_cluster, choose_params
-    from gridmerit.network.compose import provision as fill_volumes
-    from gridmerit.network.parameters import load_packaged_profile
-
     if attack:
-        from simulation.attacks.registry import load_attack
-
         load_attack(attack)
     profile = load_packaged_profile()
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
@@ -282,9 +277,6 @@ def _render_players(network: Network) -> str:
 
 def _list_accounts(network: Network) -> list[dict[str, Any]]:
     """Every member of the genesis: what it has, and where its key is."""
-    from ledger.hashing import address_of, show_address
-    from node.config import load_genesis
-
     return [
         {
             "name": member.name,
@@ -313,8 +305,6 @@ def _render_accounts(network: Network) -> str:
 
 
 def _find_positions(network: Network) -> dict[str, str]:
-    from node.config import load_genesis
-
     return {member.name: member.position for member in load_genesis(network.genesis_path).members}
 
 
@@ -367,15 +357,11 @@ def up(ctx: click.Context, directory: Path, names: tuple[str, ...]) -> None:
       gridmerit net up mynet
       gridmerit net up mynet wind-122
     """
-    from gridmerit.network.layout import load_network
-
     network = load_network(directory)
     _start(ctx, network, network.choose_nodes(names))
 
 
 def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> None:
-    from gridmerit.network.processes import start_network
-
     start = run_async(start_network(network, nodes))
     already = [node.name for node in nodes if node.name not in start.started]
     lines = [f"started {', '.join(start.started)}"] if start.started else []
@@ -403,9 +389,6 @@ def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s
       gridmerit net restart mynet wind-122
       gridmerit net restart mynet
     """
-    from gridmerit.network.layout import load_network
-    from gridmerit.network.processes import stop_nodes
-
     network = load_network(directory)
     nodes = network.choose_nodes(names)
     stop_nodes(network, nodes, grace_ms=1_000 * grace_s)
@@ -429,9 +412,6 @@ def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
       gridmerit net logs mynet wind-122
       gridmerit net logs -f mynet wind-122
     """
-    from gridmerit.network.layout import load_network
-    from node.system.log_files import follow, read_last_lines
-
     network = load_network(directory)
     [node] = network.choose_nodes([name])
     home = network.directory_of(node)
@@ -456,8 +436,6 @@ def status(directory: Path) -> None:
     Example:
       gridmerit net status mynet
     """
-    from gridmerit.network.layout import load_network
-
     network = load_network(directory)
     states, credits_upt = run_async(_look(network))
     emit([_describe_state(state) for state in states], _render_states(states, credits_upt))
@@ -465,9 +443,6 @@ def status(directory: Path) -> None:
 
 async def _look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
     """Every node, and the credit of every member on every chain, as the first node that runs it has it."""
-    from gridmerit.network.processes import get_state
-    from node.api.client import Client
-
     states = [await get_state(network, node) for node in network.nodes]
     running = [state for state in states if state.status is not None]
     credits_upt: dict[tuple[str, str], int] = {}
@@ -557,9 +532,6 @@ def down(directory: Path, names: tuple[str, ...], grace_s: int) -> None:
       gridmerit net down mynet
       gridmerit net down mynet wind-122
     """
-    from gridmerit.network.layout import load_network
-    from gridmerit.network.processes import stop_nodes
-
     network = load_network(directory)
     outcome = stop_nodes(network, network.choose_nodes(names), grace_ms=1_000 * grace_s)
     emit(outcome, "\n".join(f"{name}: {what}" for name, what in outcome.items()))

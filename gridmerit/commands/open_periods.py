@@ -3,19 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gridmerit.errors import (
     NoPeriod,
 )
 from gridmerit.output import note
+from node.api.client import Client
 from node.errors import (
     RemoteNotFound,
 )
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.queries.answers import MarketPeriods
+from node.queries.answers import MarketPeriods
 
 _LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
 _NEAR_INTERVALS = 2  # blocks that an order may take

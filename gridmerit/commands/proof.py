@@ -6,7 +6,7 @@ import asyncio
 import json
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -17,16 +17,15 @@ from gridmerit.tables import facts, fit_columns
 from ledger.errors import (
     UnwritableFile,
 )
+from node.api.client import Client
+from node.config import load_genesis
 from node.errors import (
     BadConfigFile,
     RemoteNotFound,
     TimedOut,
 )
+from node.proofs.documents import Verdict, verify_document
 from node.system.files import read_text
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.proofs.documents import Verdict
 
 _ARGUMENTS = {"account": "NAME or ADDRESS", "trade": "PERIOD INDEX", "tx": "ID"}
 _MAX_BYTES = 16_000_000
@@ -131,9 +130,6 @@ def verify(file: Path, genesis_file: Path) -> None:
     Example:
       gridmerit proof verify trade.json --genesis mynet/genesis.json
     """
-    from node.config import load_genesis
-    from node.proofs.documents import verify_document
-
     proof = read_document(file)
     name = proof.get("chain") if isinstance(proof, dict) else None
     genesis = load_genesis(genesis_file, name if isinstance(name, str) else None)

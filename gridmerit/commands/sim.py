@@ -6,15 +6,15 @@ import signal
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
 from gridmerit.commands.progress import show_progress
+from gridmerit.commands.settings_tables import show_value
 from gridmerit.commands.sim_recommend import recommend
-from gridmerit.commands.sim_shown import (
+from gridmerit.commands.sim_tables import (
     list_theories,
     make_estimates_document,
     make_scenario_document,
@@ -23,7 +23,6 @@ from gridmerit.commands.sim_shown import (
     render_theories,
     render_theory,
     show_first_sentence,
-    show_value,
 )
 from gridmerit.errors import (
     TrialsFailed,
@@ -33,10 +32,21 @@ from gridmerit.tables import WIDTH, facts, table
 from simulation.errors import (
     MissingExtra,
 )
-
-if TYPE_CHECKING:
-    from simulation.experiments.results import Failure
-    from simulation.experiments.scenario import Scenario
+from simulation.experiments.executors import count_cores
+from simulation.experiments.results import Failure
+from simulation.experiments.runner import run_sweep
+from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario, parse_settings
+from simulation.experiments.sweep import make_sweep
+from simulation.report.publish import (
+    estimate_results,
+    film_trial,
+    make_report,
+    read_replay,
+    write_film_page,
+    write_replay,
+    write_report,
+)
+from simulation.theory.formulas import evaluate_theory
 
 _LAB = ("numpy", "pyarrow", "tqdm")
 
@@ -77,8 +87,6 @@ def _need_lab() -> None:
 
 
 def _load(name: str) -> Scenario:
-    from simulation.experiments.scenario import load_scenario
-
     try:
         return load_scenario(name)
     except ModuleNotFoundError as error:
@@ -99,8 +107,6 @@ def list_scenarios() -> None:
     Example:
       gridmerit sim list
     """
-    from simulation.experiments.scenario import SCENARIOS
-
     scenarios = [_load(name) for name in SCENARIOS]
     document = [{"name": each.name, "about": each.about, "film": each.film is not None} for each in scenarios]
     rows = [(each.name, show_first_sentence(each.about)) for each in scenarios]
@@ -137,8 +143,6 @@ def theory(name: str | None, values: tuple[str, ...]) -> None:
       gridmerit sim theory double_spend_exact q=0.3 z=50
       gridmerit sim theory poca_shares credits=100,100,90 tau=5
     """
-    from simulation.theory.formulas import evaluate_theory
-
     if name is None:
         emit(list_theories(), render_theories())
         return
@@ -203,11 +207,6 @@ def run(
       gridmerit sim run selfish-race --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish --resume
     """
     _need_lab()
-    from simulation.experiments.executors import count_cores
-    from simulation.experiments.runner import run_sweep
-    from simulation.experiments.sweep import make_sweep
-    from simulation.report.publish import estimate_results
-
     sweep = make_sweep(_load(name), _parse_grid(given), reps=reps, seed=seed)
     if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
         signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is finished gets written then, too
@@ -277,15 +276,11 @@ def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> No
       gridmerit sim trial double-spend --set q=0.3 --seed 7
       gridmerit sim trial double-spend --seed 7 --film film.json && gridmerit sim replay film.json
     """
-    from simulation.experiments.scenario import parse_settings
-
     scenario = _load(name)
     settings = parse_settings(scenario, parse_pairs(given))
     if film is None:
         result = scenario.run(settings, seed)
     else:
-        from simulation.report.publish import film_trial, write_replay
-
         result, replay = film_trial(scenario, settings, seed)
         write_replay(replay, film)
         note(f"wrote {film}")
@@ -318,8 +313,6 @@ def report(directory: Path, film: str, no_film: bool) -> None:
       gridmerit sim report selfish --film 3:17
     """
     _need_lab()
-    from simulation.report.publish import estimate_results, make_report, write_report
-
     chosen = None if no_film else _parse_film(film)
     sweep = estimate_results(directory).manifest.sweep if chosen else None
     if chosen and sweep and not (chosen[0] < len(sweep.points) and chosen[1] < sweep.reps):
@@ -350,8 +343,6 @@ def replay(file: Path, out: Path | None) -> None:
     Example:
       gridmerit sim replay results/report/replay.json --out film.html
     """
-    from simulation.report.publish import read_replay, write_film_page
-
     film, page = read_replay(file), out or file.with_suffix(".html")
     write_film_page(film, page)
     text = f"wrote {page}: {len(film.frames)} events of {len(film.peers)} peers; open it in a browser"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -11,9 +11,8 @@ from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_span, format_time
-
-if TYPE_CHECKING:
-    from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
+from node.api.client import Client
+from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
 
 
 @click.command("status")
@@ -31,8 +30,6 @@ def command(target: Target) -> None:
 
 
 async def _fetch(target: Target) -> NodeStatus:
-    from node.api.client import Client
-
     async with Client(target.url, "") as client:
         return await client.node_status()
 

@@ -9,21 +9,22 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
 from gridmerit.errors import (
     NotANode,
 )
+from gridmerit.network.layout import load_network
 from ledger.errors import (
     UnreadableFile,
 )
-
-if TYPE_CHECKING:
-    from ledger.signatures import SigningKey
-    from node.api.client import Client
-    from node.queries.answers import ChainOutage, ChainStatus
+from ledger.signatures import SigningKey
+from node.api.client import Client
+from node.config import load_config
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import ChainOutage, ChainStatus, to_json
 
 _T = TypeVar("_T")
 
@@ -83,22 +84,16 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         node = here
     directory = node.parent if node.name == "node.toml" else node
     if _is_network(directory):
-        from gridmerit.network.layout import load_network
-
         network = load_network(directory)
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
     if not _is_node(directory):
         raise NotANode(directory=directory)
-    from node.config import load_config
-
     return Target(url=load_config(directory / "node.toml").api_listen.url, chain=chain, directory=directory)
 
 
 @asynccontextmanager
 async def connect(target: Target, kind: str = "trading") -> AsyncIterator[Client]:
     """A client of the target's chain; where none is named, of the node's chain of a kind."""
-    from node.api.client import Client
-
     chain = target.chain
     if chain is None:
         async with Client(target.url, "") as client:
@@ -120,15 +115,11 @@ def run_async(work: Coroutine[Any, Any, _T]) -> _T:
 
 def to_plain(answer: object) -> Any:
     """An answer of the API as it was in JSON."""
-    from node.queries.answers import to_json
-
     return json.loads(to_json(answer))
 
 
 def resolve_key(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:
     """The key that --key names. Raises the `ConfigError` family, or a usage error where nothing names one."""
-    from node.credentials.keystore import load_key, load_passphrase
-
     file, passphrase = _find_key(target.directory, key)
     return load_key(file, load_passphrase(passphrase_file or passphrase))
 
@@ -140,8 +131,6 @@ def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
     if directory is not None and _is_network(directory):
         return _find_in_network(directory, key)
     if key is None and directory is not None and _is_node(directory):
-        from node.config import load_config
-
         config = load_config(directory / "node.toml")
         if config.key_file is not None and config.passphrase_file is not None:
             return config.key_file, config.passphrase_file
@@ -151,8 +140,6 @@ def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
 
 
 def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
-    from gridmerit.network.layout import load_network
-
     network = load_network(directory)
     if key is None:
         names = [*(player.name for player in network.players), *(player.meter for player in network.players)]

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import AsyncIterator, Iterable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
@@ -16,14 +15,12 @@ from gridmerit.commands.payloads import make_payload
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
+from node.api.client import Client
 from node.errors import (
     RemoteNotFound,
     RemoteRejected,
 )
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.queries.answers import TransactionStatus
+from node.queries.answers import TransactionStatus
 
 # The kinds of chain that take these in, where there are several the first that the network has.
 _DESTINATIONS = {
@@ -126,8 +123,6 @@ def show(id: str, target: Target) -> None:
 @asynccontextmanager
 async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
     """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
-    from node.api.client import Client
-
     async with AsyncExitStack() as stack:
 
         async def open_all(names: Iterable[str]) -> dict[str, Client]:

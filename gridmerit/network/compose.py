@@ -20,7 +20,7 @@ from urllib.parse import urlsplit
 from gridmerit.network.founders import DISPATCH, GRID
 from gridmerit.network.layout import GENESIS_FILE, Host, Network, make_directory
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import load_engine_params, load_packaged_profile, scale_params
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, make_demo_params, scale_params
 from ledger.errors import (
     UnwritableFile,
 )
@@ -200,8 +200,6 @@ def choose_params(period_ms: int, engine: str | None = None) -> tuple[ChainParam
 
     With an `engine`, all of them agree by it.
     """
-    from gridmerit.network.parameters import make_demo_params
-
     if period_ms < _SHORT_PERIOD_MS:
         return make_demo_params(period_ms, engine)
     return tuple(scale_params(chain, period_ms) for chain in load_engine_params(engine))

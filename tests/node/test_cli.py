@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+import gridmerit as gridmerit_package
 from consensus.errors import (
     WrongCredit,
     WrongHeight,
@@ -122,6 +123,33 @@ def test_version_is_an_option_too(gridmerit: Run) -> None:
     code, out, err = gridmerit("--version")
     assert (code, err) == (0, "")
     assert out == f"gridmerit {json.loads(gridmerit('version', '--json')[1])['gridmerit']}\n"
+
+
+def test_the_module_is_the_program(gridmerit: Run) -> None:
+    command = [sys.executable, "-m", "gridmerit", "version", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout == gridmerit("version", "--json")[1]
+
+
+def test_the_client_is_of_the_package_and_imported_when_it_is_asked_for() -> None:
+    script = (
+        "import sys, gridmerit; print('aiohttp' in sys.modules); from gridmerit import Client; print(Client.__module__)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.split() == ["False", "node.api.client"]
+    with pytest.raises(AttributeError, match="module 'gridmerit' has no attribute 'Server'"):
+        getattr(gridmerit_package, "Server")  # noqa: B009 - a name that the type checker knows to be missing
+
+
+def test_every_command_is_there_without_the_extras() -> None:
+    """What needs one of them says so when it is run."""
+    extras = ["numpy", "pyarrow", "matplotlib", "tqdm", "distributed"]
+    script = (
+        f"import sys; sys.modules |= dict.fromkeys({extras}); from importlib import import_module\n"
+        "from gridmerit.main import COMMANDS\n"
+        "for module, _ in COMMANDS.values(): import_module(f'gridmerit.commands.{module}')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 # --- exit codes ----------------------------------------------------------------------------------
