@@ -21,6 +21,7 @@ _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     **REMEDIES,
+    "AmbiguousChain": "the same with --chain NAME",
     "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
@@ -77,6 +78,7 @@ HINTS: dict[str, str] = {
     "SweepTooLarge": "fewer values or --reps, or several sweeps with other --seed",
     "TrialsFailed": "{command}",
     "UnknownAttack": "gridmerit attack list",
+    "UnknownChainName": "gridmerit status, which lists the node's chains, or another node: --node DIR or --api URL",
     "UnknownScenario": "gridmerit sim list",
     "UnknownSetting": "gridmerit sim show {scenario}",
     "UnknownTransaction": "another node with --node or --api: one that hosts the chain it was sent to",

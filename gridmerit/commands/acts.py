@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
 import click
 
+from gridmerit.commands.hosted import list_hosted, open_clients
 from gridmerit.commands.target import Target, resolve_key
 from gridmerit.errors import (
     ActNotEverywhere,
@@ -93,14 +94,11 @@ class Outcome:
 @asynccontextmanager
 async def open_chains(target: Target) -> AsyncIterator[Chains]:
     """Clients of all chains that the node hosts, or of the one that --chain names."""
-    async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(Client(target.url, ""))
-        hosted = [chain.chain for chain in (await node.node_status()).chains]
-        if target.chain is not None and target.chain not in hosted:
-            raise UnknownChainName(name=target.chain, known=", ".join(hosted))
-        names = hosted if target.chain is None else [target.chain]
-        clients = {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
-        yield Chains(clients=clients, genesis=await clients[names[0]].genesis())
+    hosted = (await list_hosted(target.url)).running
+    if target.chain is not None and target.chain not in hosted:
+        raise UnknownChainName(name=target.chain, known=", ".join(hosted))
+    async with open_clients(target.url, hosted if target.chain is None else [target.chain]) as clients:
+        yield Chains(clients=clients, genesis=await next(iter(clients.values())).genesis())
 
 
 def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:

@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from gridmerit.amounts import parse_names
+from gridmerit.commands.hosted import choose_chain, list_hosted
 from gridmerit.errors import KindNotHosted
 from gridmerit.network.layout import load_network
 from gridmerit.network.parameters import load_packaged_profile
@@ -183,14 +184,12 @@ async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
     for url in apis:
         nodes[url] = (url, ())
         try:
-            async with Client(url, "", timeout_s=_PATIENCE_S) as client:
-                status = await client.node_status()
-            nodes[url] = (url, tuple(chain.chain for chain in status.chains))
-            kinds = {outage.kind: outage.chain for outage in status.outages}
-            kinds |= {chain.kind: chain.chain for chain in status.chains}
-            if "trading" not in kinds:
-                raise KindNotHosted(kind="trading", name="a trading chain", hosted=", ".join(kinds.values()))
-            async with Client(url, kinds["trading"], timeout_s=_PATIENCE_S) as client:
+            hosted = await list_hosted(url, timeout_s=_PATIENCE_S)
+            nodes[url] = (url, tuple(hosted.running))
+            trading = choose_chain(hosted.all, "trading")
+            if trading is None:
+                raise KindNotHosted(kind="trading", name="a trading chain", hosted=", ".join(hosted.all))
+            async with Client(url, trading, timeout_s=_PATIENCE_S) as client:
                 genesis = genesis or await client.genesis()
         except GridmeritError as error:
             problem = error

@@ -20,7 +20,8 @@ from gridmerit.commands.acts import (
     sign_and_submit,
     submit_acts,
 )
-from gridmerit.commands.target import Target, connect, key_options, node_options, run_async
+from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.target import Target, key_options, node_options, run_async
 from gridmerit.network.enrolment import (
     Act,
     check_signatures,
@@ -200,7 +201,7 @@ def countersign(
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
     async def work() -> tuple[dict[str, Any], str]:
-        async with connect(target) as market:
+        async with connect_to(target, "trading") as market:
             chain, found = market.chain, await market.trades(period)
         async with open_chains(replace(target, chain=chain)) as chains:
             genesis = chains.genesis

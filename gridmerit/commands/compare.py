@@ -9,8 +9,9 @@ from typing import Literal
 
 import click
 
+from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.open_periods import choose_open
-from gridmerit.commands.target import Target, connect, node_options, run_async
+from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
 from gridmerit.output import emit, json_option
 from gridmerit.players.sample_book import (
@@ -120,7 +121,7 @@ def _load_market(chain_params: Path | None) -> MarketParams:
 
 
 async def _fetch_book(period: int | None, target: Target) -> SampleBook:
-    async with connect(target) as client:
+    async with connect_to(target, "trading") as client:
         chosen = choose_open(await client.periods()) if period is None else period
         return convert_book(await client.book(chosen), await client.genesis())
 

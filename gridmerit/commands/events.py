@@ -13,6 +13,7 @@ from typing import Any
 import click
 
 from gridmerit.amounts import parse_names
+from gridmerit.commands.hosted import list_hosted
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import json_option, note, wants_json
 from gridmerit.text import format_clock, format_kwh, format_points, format_yuan
@@ -117,11 +118,10 @@ async def _follow(target: Target, wanted: frozenset[str] | None, count: int | No
 
 async def _print(target: Target, wanted: frozenset[str] | None, count: int | None) -> None:
     """Until so many events of the wanted kinds have come."""
-    async with Client(target.url, "") as client:
-        hosted = [chain.chain for chain in (await client.node_status()).chains]
+    hosted = (await list_hosted(target.url)).running
     names: dict[str, str] = {}
     seen = 0
-    async with aclosing(follow(target.url, hosted if target.chain is None else [target.chain])) as stream:
+    async with aclosing(follow(target.url, list(hosted) if target.chain is None else [target.chain])) as stream:
         async for told in stream:
             kind = told.event["event"]
             if kind == "subscribed":

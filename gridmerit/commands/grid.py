@@ -51,13 +51,14 @@ def command(period: int | None, target: Target) -> None:
       gridmerit grid 118 --node mynet
     """
 
-    async def work() -> tuple[str, SchedulingInfo]:
-        async with connect_to(target, "scheduling") as client:
-            found = await (_find_current(client) if period is None else client.scheduling(period))
-            return client.chain, found
-
-    chain, found = run_async(work())
+    chain, found = run_async(fetch_scheduling(target, period))
     emit({"chain": chain, **to_plain(found)}, _render(chain, found))
+
+
+async def fetch_scheduling(target: Target, period: int | None = None) -> tuple[str, SchedulingInfo]:
+    """The scheduling chain's name, and what it holds of a period, by default the current one. Raises `NoPeriod`."""
+    async with connect_to(target, "scheduling") as client:
+        return client.chain, await (_find_current(client) if period is None else client.scheduling(period))
 
 
 async def _find_current(client: Client) -> SchedulingInfo:

@@ -9,7 +9,7 @@ import click
 
 from gridmerit.amounts import parse_kwh, parse_price
 from gridmerit.commands import Group, compare
-from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.hosted import connect_to, list_chains
 from gridmerit.commands.market_tables import (
     render_book,
     render_quota,
@@ -249,10 +249,9 @@ async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
             return await client.quota(period)
         except RemoteNotFound as error:
             last = error
-    kinds = {chain.kind: chain.name for chain in (await client.genesis()).chains}
-    if "scheduling" not in kinds:
-        hosted = ", ".join(f"{name} ({kind})" for kind, name in kinds.items())
-        raise KindMissing(kind="scheduling", hosted=hosted)
+    chains = {chain.name: chain.kind for chain in (await client.genesis()).chains}
+    if "scheduling" not in chains.values():
+        raise KindMissing(kind="scheduling", hosted=list_chains(chains))
     raise last
 
 

@@ -31,7 +31,8 @@ from gridmerit.commands.acts import (
     submit_acts,
     wait_until_active,
 )
-from gridmerit.commands.target import Target, connect, key_options, node_options, resolve_key, run_async, to_plain
+from gridmerit.commands.hosted import connect_to_any
+from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.errors import BadApplication
 from gridmerit.network.enrolment import (
     APPLICATION_FILE,
@@ -550,7 +551,7 @@ def list_members(target: Target) -> None:
     """
 
     async def work() -> tuple[MemberInfo, ...]:
-        async with connect(target) as client:
+        async with connect_to_any(target, "trading") as client:
             return await client.members()
 
     members = run_async(work())

@@ -11,7 +11,8 @@ from typing import Any
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.target import Target, connect, node_options, run_async
+from gridmerit.commands.hosted import connect_to, connect_to_any
+from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts, fit_columns
 from ledger.errors import (
@@ -70,13 +71,7 @@ def get(
       gridmerit proof get trade 118 0 -o trade.json --node mynet
     """
 
-    async def work() -> dict[str, Any]:
-        async with connect(target) as client:
-            if must_be_final:
-                return await _wait_until_final(client, kind, of, timeout_s)
-            return await _fetch(client, kind, of)
-
-    document = run_async(work())
+    document = run_async(fetch_proof(target, kind, of, final_within_s=timeout_s if must_be_final else None))
     if output is None:
         emit(document, to_json(document))
         return
@@ -88,6 +83,19 @@ def get(
     known = genesis if genesis is not None and genesis.is_file() else "FILE"
     next_step = f"next: gridmerit proof verify {output} --genesis {known}"
     emit({"kind": kind, "file": str(output)}, f"wrote {output}\n{next_step}")
+
+
+async def fetch_proof(
+    target: Target, kind: str, of: tuple[str, ...], *, final_within_s: float | None = None
+) -> dict[str, Any]:
+    """The proof document of an account, a trade or a transaction, once it is final where a time is given for that.
+
+    Raises `TimedOut`.
+    """
+    async with connect_to(target, "trading") if kind == "trade" else connect_to_any(target, "trading") as client:
+        if final_within_s is not None:
+            return await _wait_until_final(client, kind, of, final_within_s)
+        return await _fetch(client, kind, of)
 
 
 async def _fetch(client: Client, kind: str, of: tuple[str, ...], *, at_final: bool = False) -> dict[str, Any]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -21,10 +20,9 @@ from ledger.errors import (
     UnreadableFile,
 )
 from ledger.signatures import SigningKey
-from node.api.client import Client
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
-from node.queries.answers import ChainOutage, ChainStatus, to_json
+from node.queries.answers import to_json
 
 _T = TypeVar("_T")
 
@@ -33,7 +31,7 @@ DEFAULT_API = "http://127.0.0.1:9200"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A node's API, the chain to ask about (None: see `connect`) and the directory it was found in, if any."""
+    """A node's API, the chain to ask about (None: see `hosted.py`) and the directory it was found in, if any."""
 
     url: str
     chain: str | None = None
@@ -89,24 +87,6 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
     if not _is_node(directory):
         raise NotANode(directory=directory)
     return Target(url=load_config(directory / "node.toml").api_listen.url, chain=chain, directory=directory)
-
-
-@asynccontextmanager
-async def connect(target: Target, kind: str = "trading") -> AsyncIterator[Client]:
-    """A client of the target's chain; where none is named, of the node's chain of a kind."""
-    chain = target.chain
-    if chain is None:
-        async with Client(target.url, "") as client:
-            status = await client.node_status()
-        chain = choose_chain((*status.outages, *status.chains), kind)
-    async with Client(target.url, chain) as client:
-        yield client
-
-
-def choose_chain(chains: Sequence[ChainStatus | ChainOutage], kind: str) -> str:
-    """The chain that is meant where none is named: that of the kind, else the trading chain, else the node's first."""
-    names = {chain.kind: chain.chain for chain in chains}
-    return names.get(kind) or names.get("trading") or chains[0].chain
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.hosted import connect_to, list_hosted, open_clients
 from gridmerit.commands.payloads import make_payload
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.output import emit, json_option
@@ -123,18 +123,13 @@ def show(id: str, target: Target) -> None:
 @asynccontextmanager
 async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
     """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
-    async with AsyncExitStack() as stack:
-
-        async def open_all(names: Iterable[str]) -> dict[str, Client]:
-            return {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
-
-        if target.chain is not None:
-            yield await open_all([target.chain]), {}
-            return
-        async with Client(target.url, "") as client:
-            status = await client.node_status()
-        running = await open_all(chain.chain for chain in status.chains)
-        yield running, await open_all(outage.chain for outage in status.outages)
+    if target.chain is not None:
+        async with open_clients(target.url, [target.chain]) as named:
+            yield named, {}
+        return
+    hosted = await list_hosted(target.url)
+    async with open_clients(target.url, hosted.running) as running, open_clients(target.url, hosted.out) as out:
+        yield running, out
 
 
 async def _find(clients: Mapping[str, Client], identity: str) -> tuple[str, TransactionStatus]:
