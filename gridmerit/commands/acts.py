@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import click
 
@@ -18,8 +18,6 @@ from gridmerit.errors import (
 )
 from gridmerit.network.enrolment import Act, Application, AuthorityFiles, claim_application, save_act, sign_as_far
 from gridmerit.network.layout import AUTHORITY_DIRECTORY, Network, load_network
-from gridmerit.tables import table
-from gridmerit.text import format_time
 from ledger.errors import (
     GridmeritError,
     WrongChain,
@@ -48,7 +46,6 @@ authority_option = click.option(
     help="The authority's directory.  [default: that of the local network]",
 )
 _POLL_S = 0.2
-_LAST_MS = 253_402_300_799_000  # the year 9999
 _SLACK_S = 30.0  # after a boundary, for its first block
 
 
@@ -89,6 +86,20 @@ class Outcome:
     status: str
     height: int | None = None
     id: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """Acts that were signed: the first of them, all their files, what became of them, and where they have not been.
+
+    There are no outcomes where more keys must sign, `threshold` in all.
+    """
+
+    act: Act
+    files: tuple[Path, ...]
+    threshold: int
+    outcomes: list[Outcome] | None
+    missing: tuple[str, ...]
 
 
 @asynccontextmanager
@@ -132,7 +143,7 @@ async def sign_and_submit(
     name: str,
     sponsor: SigningKey,
     application: Application | None = None,
-) -> tuple[dict[str, Any], str]:
+) -> Brought:
     """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
     signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
     kept: dict[Act, Path] = {}
@@ -144,30 +155,15 @@ async def sign_and_submit(
         else:
             kept[act] = files.act_file(act, name if not kept else f"{name}-{chain}")
             save_act(kept[act], act)
-    document: dict[str, Any] = {"name": name, "acts": [str(file) for file in kept.values()]}
-    first = next(iter(kept))
-    if lacks_signatures(first, chains):
-        return leave_for_others(document, first, kept[first], chains)
-    outcomes, missing = await submit_acts(chains, signed, sponsor), chains.lacks(first)
-    document |= {"status": "done", "chains": describe_outcomes(outcomes), "missing": list(missing)}
-    return document, render_outcomes(outcomes, missing)
+    return await bring(chains, signed, tuple(kept.values()), sponsor)
 
 
-def lacks_signatures(act: Act, chains: Chains) -> bool:
-    return len(act.signatures) < chains.genesis.authority.threshold
-
-
-def leave_for_others(document: dict[str, Any], act: Act, file: Path, chains: Chains) -> tuple[dict[str, Any], str]:
-    """What is said where more keys must sign."""
-    have, want = len(act.signatures), chains.genesis.authority.threshold
-    lines = [
-        f"{have} of {want} signatures: nothing has been sent yet",
-        f"next: gridmerit authority sign {file} --key FILE, by {want - have} more; then",
-        f"      gridmerit authority submit {file} --node DIR",
-    ]
-    if document.get("certificate"):
-        lines.append(f"the certificate to hand over then: {document['certificate']}")
-    return {**document, "status": "unsigned", "signatures": have, "threshold": want}, "\n".join(lines)
+async def bring(chains: Chains, acts: Mapping[str, Act], files: tuple[Path, ...], sponsor: SigningKey) -> Brought:
+    """Bring acts, which are kept in `files`, to their chains, unless more keys must sign them before."""
+    first, threshold = next(iter(acts.values())), chains.genesis.authority.threshold
+    is_signed = len(first.signatures) >= threshold
+    outcomes = await submit_acts(chains, acts, sponsor) if is_signed else None
+    return Brought(act=first, files=files, threshold=threshold, outcomes=outcomes, missing=chains.lacks(first))
 
 
 async def submit_acts(chains: Chains, acts: Mapping[str, Act], sponsor: SigningKey) -> list[Outcome]:
@@ -252,20 +248,3 @@ async def _compute_patience_s(client: Client) -> float:
     status = await client.status()
     since_ms = status.time_ms - status.genesis_time_ms
     return (status.period_ms - since_ms % status.period_ms) / 1_000 + _SLACK_S
-
-
-def format_end(time_ms: int | None) -> str:
-    """When a validity ends, UTC."""
-    return "never" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
-
-
-def render_outcomes(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
-    rows = [(item.chain, item.status, "–" if item.height is None else item.height) for item in outcomes]
-    lines = [table(["chain", "act", "block"], rows, left=(0, 1))]
-    if missing:
-        lines.append(f"not sent to {', '.join(missing)}: not hosted here, out (gridmerit status), or not the --chain")
-    return "\n".join(lines)
-
-
-def describe_outcomes(outcomes: Sequence[Outcome]) -> dict[str, dict[str, object]]:
-    return {item.chain: {"status": item.status, "height": item.height, "id": item.id} for item in outcomes}

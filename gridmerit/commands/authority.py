@@ -4,28 +4,33 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import Any
 
 import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.acts import (
+    Brought,
+    Outcome,
     authority_option,
-    describe_outcomes,
     find_authority,
-    format_end,
     open_chains,
-    render_outcomes,
     resolve_sponsor,
     sign_and_submit,
     submit_acts,
 )
+from gridmerit.commands.acts_tables import (
+    describe_kept,
+    describe_outcomes,
+    describe_signed,
+    render_act,
+    render_brought,
+    render_outcomes,
+)
 from gridmerit.commands.hosted import connect_to
-from gridmerit.commands.target import Target, key_options, node_options, run_async
+from gridmerit.commands.target import Target, key_options, load_key_file, node_options, run_async
 from gridmerit.network.enrolment import (
     Act,
     check_signatures,
-    describe_act,
     init_authority,
     load_act,
     load_authority,
@@ -36,13 +41,12 @@ from gridmerit.network.enrolment import (
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts
 from ledger.errors import InvalidKey, WrongChain
-from ledger.signatures import check_public_key
+from ledger.signatures import SigningKey, check_public_key
 from market.errors import (
     WrongTradeList,
 )
 from market.trading.matching_weight import WeightInputs
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root
-from node.credentials.keystore import load_key, load_passphrase
 from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
 from node.system.clock import now_ms
 
@@ -127,11 +131,11 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None) -> None:
       gridmerit authority sign authority/acts/admit-homes-9-5021.json --key mine/key.pem
     """
     act = load_act(file)
-    key = load_key(key_file, load_passphrase(passphrase_file or key_file.with_name("passphrase")))
+    key = load_key_file(key_file, passphrase_file)
     signed = sign_act(act, key)
     save_act(file, signed)
     lines = [render_act(signed), "", f"next: gridmerit authority submit {file} --node DIR, or one more signature"]
-    emit({"file": str(file), **describe(signed)}, "\n".join(lines))
+    emit({"file": str(file), **describe_signed(signed)}, "\n".join(lines))
 
 
 @command.command("show")
@@ -145,7 +149,7 @@ def show(file: Path) -> None:
       gridmerit authority show authority/acts/admit-homes-9-5021.json
     """
     act = load_act(file)
-    emit({"file": str(file), **describe(act)}, render_act(act))
+    emit({"file": str(file), **describe_signed(act)}, render_act(act))
 
 
 @command.command("submit")
@@ -165,19 +169,22 @@ def submit(file: Path, key: str | None, passphrase_file: Path | None, target: Ta
     """
     act, sponsor = load_act(file), resolve_sponsor(target, key, passphrase_file)
 
-    async def work() -> tuple[dict[str, Any], str]:
-        async with open_chains(target) as chains:
-            if chains.genesis.network_id != act.network:
-                network = chains.genesis.network_id.hex()[:16]
-                raise WrongChain(actual=f"network {act.network.hex()[:16]}", expected=f"network {network}")
-            check_signatures(act, chains.genesis.authority)
-            outcomes = await submit_acts(chains, dict.fromkeys(chains.choose(act), act), sponsor)
-            missing = chains.lacks(act)
-            document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(missing)}
-            return document, render_outcomes(outcomes, missing)
+    outcomes, missing = run_async(submit_act(target, act, sponsor))
+    document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(missing)}
+    emit(document, render_outcomes(outcomes, missing))
 
-    document, text = run_async(work())
-    emit(document, text)
+
+async def submit_act(target: Target, act: Act, sponsor: SigningKey) -> tuple[list[Outcome], tuple[str, ...]]:
+    """Bring a signed act to its chains: what became of it, and where it has not been.
+
+    Raises `WrongChain`, what `check_signatures` and what `submit_acts` raise.
+    """
+    async with open_chains(target) as chains:
+        if chains.genesis.network_id != act.network:
+            network = chains.genesis.network_id.hex()[:16]
+            raise WrongChain(actual=f"network {act.network.hex()[:16]}", expected=f"network {network}")
+        check_signatures(act, chains.genesis.authority)
+        return await submit_acts(chains, dict.fromkeys(chains.choose(act), act), sponsor), chains.lacks(act)
 
 
 @command.command("countersign")
@@ -200,16 +207,18 @@ def countersign(
     """
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
-    async def work() -> tuple[dict[str, Any], str]:
-        async with connect_to(target, "trading") as market:
-            chain, found = market.chain, await market.trades(period)
-        async with open_chains(replace(target, chain=chain)) as chains:
-            genesis = chains.genesis
-            act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
-            return await sign_and_submit(chains, {chain: act}, load_authority(directory), chain, sponsor)
+    chain, brought = run_async(countersign_trades(target, period, directory, sponsor))
+    emit(describe_kept(chain, brought), render_brought(brought))
 
-    document, text = run_async(work())
-    emit(document, text)
+
+async def countersign_trades(target: Target, period: int, authority: Path, sponsor: SigningKey) -> tuple[str, Brought]:
+    """The trading chain's name, and what became of the countersignature. Raises `WrongTradeList`, too."""
+    async with connect_to(target, "trading") as market:
+        chain, found = market.chain, await market.trades(period)
+    async with open_chains(replace(target, chain=chain)) as chains:
+        genesis = chains.genesis
+        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
+        return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
 def check_root(found: TradesInfo) -> bytes:
@@ -229,22 +238,3 @@ def check_root(found: TradesInfo) -> bytes:
     if root.hex() != found.gate.result_root:
         raise WrongTradeList(period=found.period, expected=root.hex()[:16], actual=found.gate.result_root[:16])
     return root
-
-
-def describe(act: Act) -> dict[str, Any]:
-    """An act for --json."""
-    signers = ["0x" + key.hex() for key, _signature in act.signatures]
-    return {"network": act.network.hex(), "act": describe_act(act), "signers": signers}
-
-
-def render_act(act: Act) -> str:
-    lines: list[tuple[str, object]] = [("network", act.network.hex())]
-    for name, value in describe_act(act).items():
-        if isinstance(value, int) and name.endswith("_ms"):
-            lines.append((name.removesuffix("_ms").replace("_", " "), format_end(value)))
-        else:
-            shown = ", ".join(value) if isinstance(value, list) else value
-            lines.append((name.replace("_", " "), "–" if shown == "" else shown))
-    signers = [key.hex()[:16] for key, _signature in act.signatures]
-    lines.append(("signed by", ", ".join(signers) or "nobody yet"))
-    return facts(lines)

@@ -7,12 +7,13 @@ from pathlib import Path
 import click
 
 from gridmerit.commands import Group
+from gridmerit.commands.target import load_key_file
 from gridmerit.network.layout import make_directory, make_passphrase
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey, generate_key
-from node.credentials.keystore import load_key, load_passphrase, save_key
+from node.credentials.keystore import load_passphrase, save_key
 
 _SHOWN = 12  # digits of a public key in a list
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -57,7 +58,7 @@ def show(file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit key show mynet/nodes/wind-122/key.pem
     """
-    key = _load(file, passphrase_file)
+    key = load_key_file(file, passphrase_file)
     emit(_describe(file, key), _render(file, key))
 
 
@@ -76,7 +77,7 @@ def list_keys(directory: Path) -> None:
     found, rows = [], []
     for file in sorted(directory.rglob("*.pem")):
         try:
-            key = _load(file, None)
+            key = load_key_file(file)
         except GridmeritError as error:
             found.append({"file": str(file), "error": error.code})
             rows.append((file, f"cannot be opened: {error.code}", ""))
@@ -85,10 +86,6 @@ def list_keys(directory: Path) -> None:
         rows.append((file, "0x" + key.address.hex(), key.public_key.hex()[:_SHOWN] + "…"))
     text = table(["file", "address", "public key"], rows, left=(0, 1, 2)) if rows else f"no keys below {directory}"
     emit(found, text)
-
-
-def _load(file: Path, passphrase_file: Path | None) -> SigningKey:
-    return load_key(file, load_passphrase(passphrase_file or file.with_name("passphrase")))
 
 
 def _describe(file: Path, key: SigningKey) -> dict[str, str]:

@@ -104,6 +104,11 @@ def resolve_key(target: Target, key: str | None, passphrase_file: Path | None) -
     return load_key(file, load_passphrase(passphrase_file or passphrase))
 
 
+def load_key_file(file: Path, passphrase_file: Path | None = None) -> SigningKey:
+    """A key whose passphrase lies beside it unless it is said where. Raises the `ConfigError` family."""
+    return load_key(file, load_passphrase(passphrase_file or file.with_name("passphrase")))
+
+
 def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
     """The key file and the passphrase file that belongs to it."""
     if key is not None and Path(key).is_file():
