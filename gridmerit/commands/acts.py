@@ -12,6 +12,7 @@ from typing import TypeVar
 import click
 
 from gridmerit.commands.hosted import list_hosted, open_clients
+from gridmerit.commands.outcomes import check_effect
 from gridmerit.commands.target import Target, resolve_key
 from gridmerit.errors import (
     ActNotEverywhere,
@@ -208,9 +209,7 @@ async def send_and_wait(client: Client, key: SigningKey, kind: str, payload: tup
     """Send a transaction. Raises `RemoteRejected` where the chain refuses it, at once or in its block."""
     identity = await client.send(key, kind, payload)  # type: ignore[arg-type]
     status = await client.wait_for(identity, timeout_s=TIMEOUT_S)
-    if status.code:
-        detail = f"transaction {status.id} stands in block {status.height} without effect: {status.code}"
-        raise RemoteRejected(code=status.code, detail=detail, values={"id": status.id, "height": status.height})
+    check_effect(status)
     return Outcome(chain=client.chain, status="done", height=status.height, id=status.id)
 
 

@@ -16,7 +16,7 @@ from gridmerit.commands.settings_tables import show_value
 from gridmerit.commands.sim_recommend import recommend
 from gridmerit.commands.sim_tables import (
     list_theories,
-    make_estimates_document,
+    make_run_document,
     make_scenario_document,
     render_run,
     render_scenario,
@@ -34,9 +34,9 @@ from simulation.errors import (
 )
 from simulation.experiments.executors import count_cores
 from simulation.experiments.results import Failure
-from simulation.experiments.runner import run_sweep
+from simulation.experiments.runner import Run, run_sweep
 from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario, parse_settings
-from simulation.experiments.sweep import make_sweep
+from simulation.experiments.sweep import Sweep, make_sweep
 from simulation.report.publish import (
     estimate_results,
     film_trial,
@@ -208,35 +208,25 @@ def run(
     """
     _need_lab()
     sweep = make_sweep(_load(name), _parse_grid(given), reps=reps, seed=seed)
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is finished gets written then, too
-    try:
-        with show_progress(len(sweep)) as on_progress:
-            result = run_sweep(
-                sweep, out, jobs=jobs or count_cores(), on_progress=on_progress, resume=resume, scheduler=scheduler
-            )
-    except KeyboardInterrupt:
-        note(f"\nwhat was finished is in {out}; to go on: the same command with --resume")
-        raise
-    failed = len(result.failures)
-    estimated = estimate_results(out) if failed < result.trials else None
-    document = {
-        "directory": str(out),
-        "scenario": name,
-        "points": len(sweep.points),
-        "reps": reps,
-        "seed": seed,
-        "trials": result.trials,
-        "resumed_at": result.had,
-        "failures": [failure._asdict() for failure in result.failures],
-        "elapsed_ms": int(result.elapsed_s * 1_000),
-        "estimates": [] if estimated is None else make_estimates_document(estimated),
-    }
-    emit(document, render_run(sweep, result, estimated))
-    if failed:
+    result = _run(sweep, out, jobs or count_cores(), resume=resume, scheduler=scheduler)
+    estimated = estimate_results(out) if len(result.failures) < result.trials else None
+    emit(make_run_document(sweep, result, estimated), render_run(sweep, result, estimated))
+    if result.failures:
         error = _make_error(result.failures, result.trials)
         note(format_error(error))
         ctx.exit(error.exit_code)
+
+
+def _run(sweep: Sweep, out: Path, jobs: int, *, resume: bool, scheduler: str | None) -> Run:
+    """Run a sweep with its progress shown; interrupted or told to end, it writes what is finished."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with show_progress(len(sweep)) as on_progress:
+            return run_sweep(sweep, out, jobs=jobs, on_progress=on_progress, resume=resume, scheduler=scheduler)
+    except KeyboardInterrupt:
+        note(f"\nwhat was finished is in {out}; to go on: the same command with --resume")
+        raise
 
 
 def _make_error(failures: tuple[Failure, ...], total: int) -> TrialsFailed:
@@ -313,14 +303,20 @@ def report(directory: Path, film: str, no_film: bool) -> None:
       gridmerit sim report selfish --film 3:17
     """
     _need_lab()
-    chosen = None if no_film else _parse_film(film)
-    sweep = estimate_results(directory).manifest.sweep if chosen else None
-    if chosen and sweep and not (chosen[0] < len(sweep.points) and chosen[1] < sweep.reps):
-        raise click.UsageError(
-            f"--film {film}: there are {len(sweep.points)} points and {sweep.reps} repetitions, from 0"
-        )
+    chosen = None if no_film else _choose_film(film, directory)
     files = write_report(make_report(directory, film=chosen), directory / "report")
     emit({"files": [str(file) for file in files]}, "wrote\n" + "\n".join(f"  {file}" for file in files))
+
+
+def _choose_film(text: str, directory: Path) -> tuple[int, int]:
+    """The point and the repetition that --film names, of the sweep in a directory."""
+    point, rep = _parse_film(text)
+    sweep = estimate_results(directory).manifest.sweep
+    if not (point < len(sweep.points) and rep < sweep.reps):
+        raise click.UsageError(
+            f"--film {text}: there are {len(sweep.points)} points and {sweep.reps} repetitions, from 0"
+        )
+    return point, rep
 
 
 def _parse_film(text: str) -> tuple[int, int]:

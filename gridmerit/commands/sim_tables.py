@@ -118,6 +118,22 @@ def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
     return f"{table(heads, rows, left=(heads.index('metric'),))}\n\n{lines}"
 
 
+def make_run_document(sweep: Sweep, result: Run, estimated: Estimated | None) -> dict[str, object]:
+    """The same for --json."""
+    return {
+        "directory": str(result.directory),
+        "scenario": sweep.scenario,
+        "points": len(sweep.points),
+        "reps": sweep.reps,
+        "seed": sweep.seed,
+        "trials": result.trials,
+        "resumed_at": result.had,
+        "failures": [failure._asdict() for failure in result.failures],
+        "elapsed_ms": int(result.elapsed_s * 1_000),
+        "estimates": [] if estimated is None else make_estimates_document(estimated),
+    }
+
+
 def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:
     """Every estimate with its point's settings. JSON knows no infinity: what has no bound has None."""
     return [
