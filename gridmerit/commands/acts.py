@@ -14,28 +14,16 @@ import click
 from gridmerit.commands.hosted import list_hosted, open_clients
 from gridmerit.commands.outcomes import check_effect
 from gridmerit.commands.target import Target, resolve_key
-from gridmerit.errors import (
-    ActNotEverywhere,
-)
+from gridmerit.errors import ActNotEverywhere
 from gridmerit.network.enrolment import Act, Application, AuthorityFiles, claim_application, save_act, sign_as_far
-from gridmerit.network.layout import AUTHORITY_DIRECTORY, Network, load_network
-from ledger.errors import (
-    GridmeritError,
-    WrongChain,
-)
+from gridmerit.network.layout import AUTHORITY_DIRECTORY, Network, is_network, load_network
+from ledger.errors import GridmeritError, WrongChain
 from ledger.genesis import Genesis
 from ledger.hashing import Address
 from ledger.signatures import SigningKey
-from market.errors import (
-    CountersignedAlready,
-)
+from market.errors import CountersignedAlready
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-    RemoteRejected,
-    TimedOut,
-    UnknownChainName,
-)
+from node.errors import RemoteNotFound, RemoteRejected, TimedOut, UnknownChainName
 from node.queries.answers import MemberInfo
 
 _T = TypeVar("_T")
@@ -124,7 +112,7 @@ def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | Non
 def find_network(target: Target) -> Network | None:
     """The local network whose directory --node names."""
     directory = target.directory
-    return load_network(directory) if directory is not None and (directory / "network.json").is_file() else None
+    return load_network(directory) if directory is not None and is_network(directory) else None
 
 
 def find_authority(target: Target, authority: Path | None) -> Path:

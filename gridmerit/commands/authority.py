@@ -42,9 +42,7 @@ from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts
 from ledger.errors import InvalidKey, WrongChain
 from ledger.signatures import SigningKey, check_public_key
-from market.errors import (
-    WrongTradeList,
-)
+from market.errors import WrongTradeList
 from market.trading.matching_weight import WeightInputs
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root
 from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo

@@ -10,9 +10,7 @@ import click
 from gridmerit.demo.checks import run_checks
 from gridmerit.demo.report import render_text
 from gridmerit.demo.run import DemoPlan, DemoResult, Progress, choose_period_ms, run_demo
-from gridmerit.errors import (
-    ChecksFailed,
-)
+from gridmerit.errors import ChecksFailed
 from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
 from gridmerit.text import format_count, format_kwh
 
@@ -73,10 +71,10 @@ def command(
     emit({**result.document, "files": [str(file) for file in result.files]}, text)
     if result.plot_problem is not None:
         note(format_error(result.plot_problem))
-    failed = [check.name for check in run_checks(result.record) if not check.passed]
+    checks = run_checks(result.record)
+    failed = [check.name for check in checks if not check.passed]
     if failed:
-        total = len(run_checks(result.record))
-        error = ChecksFailed(failed=len(failed), total=total, names=", ".join(failed))
+        error = ChecksFailed(failed=len(failed), total=len(checks), names=", ".join(failed))
         note(format_error(error))
         note(
             "  try: where hours are void or heads differ, the machine was too busy: "

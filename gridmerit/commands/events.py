@@ -19,9 +19,7 @@ from gridmerit.output import json_option, note, wants_json
 from gridmerit.text import format_clock, format_kwh, format_points, format_yuan
 from node.api.client import Client
 from node.api.following import CONTROLS, Told, follow
-from node.errors import (
-    TimedOut,
-)
+from node.errors import TimedOut
 from node.queries.chain import EVENT_FIELDS
 from node.system.clock import now_ms
 

@@ -8,9 +8,7 @@ import click
 
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
-from gridmerit.errors import (
-    NoPeriod,
-)
+from gridmerit.errors import NoPeriod
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_kwh, format_yuan
@@ -20,9 +18,7 @@ from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED
 from market.trading.times import compute_times
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 from node.queries.answers import ContractInfo, DigestInfo, SchedulingInfo
 
 _NONE = "–"

@@ -11,19 +11,11 @@ import click
 from gridmerit.amounts import parse_kwh, parse_price
 from gridmerit.commands import Group, compare
 from gridmerit.commands.hosted import connect_to, list_chains
-from gridmerit.commands.market_tables import (
-    render_book,
-    render_quota,
-    render_settlement,
-    render_trades,
-    render_weights,
-)
+from gridmerit.commands.market_tables import render_book, render_quota, render_settlement, render_trades, render_weights
 from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
 from gridmerit.commands.outcomes import show_outcome
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from gridmerit.errors import (
-    KindMissing,
-)
+from gridmerit.errors import KindMissing
 from gridmerit.output import emit, json_option, note
 from gridmerit.players.prices import remark_on_price
 from ledger.hashing import Address, show_address
@@ -31,9 +23,7 @@ from ledger.signatures import SigningKey
 from market.orders import Side
 from market.trading.contract import TradeIntention
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
 
 _PERIOD = click.IntRange(min=0)

@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 
 from gridmerit.tables import table
-from gridmerit.text import (
-    format_count,
-    format_kwh,
-    format_span,
-    format_weight,
-    format_yuan,
-)
+from gridmerit.text import format_count, format_kwh, format_span, format_weight, format_yuan
 from node.queries.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, ResultInfo, SettlementInfo, TradesInfo
 
 

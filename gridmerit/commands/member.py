@@ -38,15 +38,7 @@ from gridmerit.commands.membership import (
     renew_member,
     revoke_member,
 )
-from gridmerit.commands.target import (
-    Target,
-    key_options,
-    load_key_file,
-    node_options,
-    resolve_key,
-    run_async,
-    to_plain,
-)
+from gridmerit.commands.target import Target, key_options, load_key_file, node_options, resolve_key, run_async, to_plain
 from gridmerit.network.enrolment import Terms, apply_for, load_application, load_authority
 from gridmerit.output import emit, json_option, note
 from ledger.hashing import show_address

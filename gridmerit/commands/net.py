@@ -28,9 +28,7 @@ from gridmerit.network.processes import look, start_network, stop_nodes
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import table
 from ledger.params import ChainParams
-from node.errors import (
-    ChainOut,
-)
+from node.errors import ChainOut
 from node.system.log_files import follow, read_last_lines
 from simulation.attacks.registry import load_attack
 
@@ -158,8 +156,7 @@ def new(
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    params = _choose_params(params_set, engine, chains, period_ms)
-    params = choose_market(params, rule=rule, natural_factor_ppm=None if alpha is None else parse_natural_factor(alpha))
+    params = _choose_params(params_set, engine, chains, period_ms, rule, alpha)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(
@@ -177,14 +174,17 @@ def new(
 
 
 def _choose_params(
-    params_set: str, engine: str | None, chains: str | None, period_ms: int | None
+    params_set: str, engine: str | None, chains: str | None, period_ms: int | None, rule: str | None, alpha: str | None
 ) -> tuple[ChainParams, ...]:
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
         raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
     if chains is not None:
         params = choose_chains(params, parse_names(chains), params_set)
-    return params if period_ms is None else tuple(scale_params(chain, period_ms) for chain in params)
+    if period_ms is not None:
+        params = tuple(scale_params(chain, period_ms) for chain in params)
+    factor_ppm = None if alpha is None else parse_natural_factor(alpha)
+    return choose_market(params, rule=rule, natural_factor_ppm=factor_ppm)
 
 
 def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:

@@ -5,14 +5,10 @@ from __future__ import annotations
 import asyncio
 from typing import Any
 
-from gridmerit.errors import (
-    NoPeriod,
-)
+from gridmerit.errors import NoPeriod
 from gridmerit.output import note
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 from node.queries.answers import MarketPeriods
 
 _LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement

@@ -6,9 +6,7 @@ from pathlib import Path
 
 import click
 
-from gridmerit.errors import (
-    ChecksFailed,
-)
+from gridmerit.errors import ChecksFailed
 from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
 from gridmerit.output import emit, format_error, json_option, note, to_json
 from gridmerit.paper.document import make_document, make_report
@@ -16,12 +14,8 @@ from gridmerit.paper.layout import render_markdown, render_text
 from gridmerit.paper.plots import draw_plots
 from gridmerit.players.plans import plan_orders
 from gridmerit.players.sample_book import plan_sample_book
-from ledger.errors import (
-    UnwritableFile,
-)
-from simulation.errors import (
-    MissingExtra,
-)
+from ledger.errors import UnwritableFile
+from simulation.errors import MissingExtra
 from simulation.paper.day import PlayerOrder
 from simulation.paper.reproduce import Reproduction, reproduce
 

@@ -9,10 +9,7 @@ from typing import Any
 import click
 
 from gridmerit.amounts import parse_kwh, parse_points, parse_yuan
-from gridmerit.errors import (
-    NoSuchCoin,
-    NotEnoughCredit,
-)
+from gridmerit.errors import NoSuchCoin, NotEnoughCredit
 from gridmerit.text import format_scaled
 from ledger.hashing import Address
 from market.credit.colored_coin import Label, choose_padding_code, make_sequence, padding

@@ -15,16 +15,10 @@ from gridmerit.commands.hosted import connect_to, connect_to_any
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts, fit_columns
-from ledger.errors import (
-    UnwritableFile,
-)
+from ledger.errors import UnwritableFile
 from node.api.client import Client
 from node.config import load_genesis
-from node.errors import (
-    BadConfigFile,
-    RemoteNotFound,
-    TimedOut,
-)
+from node.errors import BadConfigFile, RemoteNotFound, TimedOut
 from node.proofs.documents import Verdict, verify_document
 from node.system.files import read_text
 

@@ -24,14 +24,10 @@ from gridmerit.commands.sim_tables import (
     render_theory,
     show_first_sentence,
 )
-from gridmerit.errors import (
-    TrialsFailed,
-)
+from gridmerit.errors import TrialsFailed
 from gridmerit.output import emit, format_error, json_option, note
 from gridmerit.tables import WIDTH, facts, table
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 from simulation.experiments.executors import count_cores
 from simulation.experiments.results import Failure
 from simulation.experiments.runner import Run, run_sweep

@@ -9,9 +9,8 @@ from pathlib import Path
 
 import click
 
-from gridmerit.errors import (
-    NotANode,
-)
+from gridmerit.errors import NotANode
+from gridmerit.network.layout import NODE_FILE, get_home
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 from node.config import NodeConfig, load_config
@@ -60,7 +59,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     See `Runtime` for `is_sure`. A `policy` is an attack, and `power` multiplies the share of a core that sealing takes.
     Raises `NotANode` and what `Runtime` raises.
     """
-    file = directory if directory.name == "node.toml" else directory / "node.toml"
+    file = get_home(directory) / NODE_FILE
     if not file.is_file():
         raise NotANode(directory=file.parent)
     config = load_config(file)

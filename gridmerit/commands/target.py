@@ -12,13 +12,9 @@ from typing import Any, TypeVar
 
 import click
 
-from gridmerit.errors import (
-    NotANode,
-)
-from gridmerit.network.layout import load_network
-from ledger.errors import (
-    UnreadableFile,
-)
+from gridmerit.errors import NotANode
+from gridmerit.network.layout import NODE_FILE, get_home, is_network, is_node, load_network
+from ledger.errors import UnreadableFile
 from ledger.signatures import SigningKey
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
@@ -77,16 +73,16 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         return Target(url=api, chain=chain, directory=node)
     if node is None:
         here = Path()
-        if not _is_node(here) and not _is_network(here):
+        if not is_node(here) and not is_network(here):
             return Target(url=DEFAULT_API, chain=chain)
         node = here
-    directory = node.parent if node.name == "node.toml" else node
-    if _is_network(directory):
+    directory = get_home(node)
+    if is_network(directory):
         network = load_network(directory)
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
-    if not _is_node(directory):
+    if not is_node(directory):
         raise NotANode(directory=directory)
-    return Target(url=load_config(directory / "node.toml").api_listen.url, chain=chain, directory=directory)
+    return Target(url=load_config(directory / NODE_FILE).api_listen.url, chain=chain, directory=directory)
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
@@ -113,10 +109,10 @@ def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
     """The key file and the passphrase file that belongs to it."""
     if key is not None and Path(key).is_file():
         return Path(key), Path(key).with_name("passphrase")
-    if directory is not None and _is_network(directory):
+    if directory is not None and is_network(directory):
         return _find_in_network(directory, key)
-    if key is None and directory is not None and _is_node(directory):
-        config = load_config(directory / "node.toml")
+    if key is None and directory is not None and is_node(directory):
+        config = load_config(directory / NODE_FILE)
         if config.key_file is not None and config.passphrase_file is not None:
             return config.key_file, config.passphrase_file
     if key is None:
@@ -140,11 +136,3 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
     raise UnreadableFile(
         file=key, detail=f"neither a file nor a key of the network; gridmerit key list {directory} has them"
     )
-
-
-def _is_network(directory: Path) -> bool:
-    return (directory / "network.json").is_file()
-
-
-def _is_node(directory: Path) -> bool:
-    return (directory / "node.toml").is_file()

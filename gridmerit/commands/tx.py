@@ -17,9 +17,7 @@ from gridmerit.commands.target import Target, key_options, node_options, resolve
 from gridmerit.output import emit, json_option
 from ledger.signatures import SigningKey
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 from node.queries.answers import TransactionStatus
 
 # The kinds of chain that take these in, where there are several the first that the network has.

@@ -11,9 +11,7 @@ from gridmerit.demo.day import DayRecord, summarise_hours
 from gridmerit.demo.recompute import compute_credits
 from gridmerit.demo.stage_times import summarise_stages
 from gridmerit.text import format_hour
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 
 _COLOURS = (
     "#e69f00",

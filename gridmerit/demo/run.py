@@ -20,36 +20,25 @@ from gridmerit.demo.day import KINDS, DayRecord
 from gridmerit.demo.plot import draw_day
 from gridmerit.demo.report import make_document, render_markdown
 from gridmerit.demo.stage_times import Sighting, follow
-from gridmerit.errors import (
-    BusyDirectory,
-    NetworkRunning,
-    NodeFailed,
-    NoNetwork,
-)
+from gridmerit.errors import BusyDirectory, NetworkRunning, NodeFailed, NoNetwork
 from gridmerit.network.layout import Network, load_network, make_directory
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile, make_demo_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.params import Kind
 from market.profile import Profile
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    TimedOut,
-)
+from node.errors import TimedOut
 from node.queries.answers import TradesInfo
 from node.system.clock import now_ms
 from node.system.tasks import Tasks
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 
 _PERIOD_MS = 2_500
 _PERIOD_MS_PER_PEER = 950  # beyond four, so that many on few cores hear of a block before the next one

@@ -6,9 +6,7 @@ import time
 from collections.abc import Sequence
 
 from consensus import seal
-from consensus.errors import (
-    BadParameters,
-)
+from consensus.errors import BadParameters
 from consensus.poca.credit_target import compute_weight
 from ledger.genesis import GenesisMember
 from ledger.params import ChainParams

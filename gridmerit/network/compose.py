@@ -18,23 +18,18 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from gridmerit.network.founders import DISPATCH, GRID
-from gridmerit.network.layout import GENESIS_FILE, Host, Network, make_directory
+from gridmerit.network.layout import GENESIS_FILE, NETWORK_FILE, Host, Network, make_directory
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_engine_params, load_packaged_profile, make_demo_params, scale_params
-from ledger.errors import (
-    UnwritableFile,
-)
+from ledger.errors import UnwritableFile
 from ledger.params import ChainParams
 from market.profile import Profile
-from node.errors import (
-    BadConfigFile,
-)
+from node.errors import BadConfigFile
 
 COMPOSE_FILE = "docker-compose.yml"
 MOUNT = "/gridmerit"
 PUBLIC, AGENTS, AUTHORITY = "public", "agents", "authority"
 PEER_PORT, API_PORT = 9100, 9200
-NETWORK_FILE = "network.json"
 CORE_SHARE_PPM = 30_000  # of one core for the nonces of each node: a dozen share a machine
 _PRIVATE_BITS = 0o077
 _SHORT_PERIOD_MS = 30_000

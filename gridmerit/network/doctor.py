@@ -18,11 +18,7 @@ from consensus import seal
 from gridmerit.network.calibration import measure_nonces_per_s
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.text import format_count
-from ledger.errors import (
-    GridmeritError,
-    StoreError,
-    StoreLocked,
-)
+from ledger.errors import GridmeritError, StoreError, StoreLocked
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
@@ -36,9 +32,7 @@ from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import PeerTls, make_client_context
 from node.driver.outages import make_outage
 from node.driver.signing_file import SigningFile
-from node.errors import (
-    UnknownAccount,
-)
+from node.errors import UnknownAccount
 from node.peer.peer_clocks import find_offset
 from node.queries.answers import MemberInfo
 from node.queries.chain import ChainQueries

@@ -51,15 +51,7 @@ from ledger.errors import (
 )
 from ledger.genesis import Authority
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, show_address, tagged_hash
-from ledger.membership import (
-    ADMIT,
-    MAX_REASON_BYTES,
-    MAX_SIGNATURES,
-    RENEW,
-    REVOKE,
-    Admission,
-    compute_act_digest,
-)
+from ledger.membership import ADMIT, MAX_REASON_BYTES, MAX_SIGNATURES, RENEW, REVOKE, Admission, compute_act_digest
 from ledger.params import HexBytes, Name, Natural, Ppm, Section
 from ledger.signatures import (
     PUBLIC_KEY_SIZE,

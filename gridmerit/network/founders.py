@@ -7,9 +7,7 @@ from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from consensus.errors import (
-    BadParameters,
-)
+from consensus.errors import BadParameters
 from gridmerit.network.layout import Host
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams

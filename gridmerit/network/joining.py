@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from gridmerit.network.layout import GENESIS_FILE, claim_directory, make_passphrase, render_node_toml
+from gridmerit.network.layout import GENESIS_FILE, NODE_FILE, claim_directory, make_passphrase, render_node_toml
 from ledger.signatures import generate_key
 from node.config import load_config, load_genesis, save_genesis
 from node.credentials.identity import load_identity
@@ -29,7 +29,7 @@ def join_network(
     """
     claim_directory(directory)
     save_genesis(load_genesis(genesis_file), directory / GENESIS_FILE)
-    file = directory / "node.toml"
+    file = directory / NODE_FILE
     text = render_node_toml(
         genesis=GENESIS_FILE,
         chains=chains,

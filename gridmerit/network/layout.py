@@ -16,23 +16,14 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gridmerit.errors import (
-    BusyDirectory,
-    NoNetwork,
-    NoSuchNode,
-    UnusableDirectory,
-)
-from ledger.errors import (
-    GridmeritError,
-)
+from gridmerit.errors import BusyDirectory, NoNetwork, NoSuchNode, UnusableDirectory
+from ledger.errors import GridmeritError
 from ledger.genesis import ALL_CHAINS
 from node.config import ANY_HOST, ListenAddress, load_config
 from node.credentials.keystore import generate_passphrase, save_passphrase
-from node.errors import (
-    BadConfigFile,
-)
+from node.errors import BadConfigFile
 
-NETWORK_FILE, GENESIS_FILE = "network.json", "genesis.json"
+NETWORK_FILE, NODE_FILE, GENESIS_FILE = "network.json", "node.toml", "genesis.json"
 AUTHORITY_DIRECTORY = "authority"
 AUTHORITY_KEY, CA_KEY_FILE, CA_FILE = "key-1.pem", "ca-key.pem", "ca.pem"
 TLS_KEY_FILE, CERTIFICATE_FILE = "tls-key.pem", "tls.pem"
@@ -136,9 +127,22 @@ class Network:
         return f"keys/{member}.pem" if home is None else f"{home}/key.pem"
 
 
+def is_network(directory: Path) -> bool:
+    return (directory / NETWORK_FILE).is_file()
+
+
+def is_node(directory: Path) -> bool:
+    return (directory / NODE_FILE).is_file()
+
+
+def get_home(path: Path) -> Path:
+    """A node's directory, however it was named: by itself or by its node.toml."""
+    return path.parent if path.name == NODE_FILE else path
+
+
 def load_network(directory: Path) -> Network:
     """Read what `new_network` wrote. Raises `NoNetwork` or `BadConfigFile`."""
-    file = directory / "network.json"
+    file = directory / NETWORK_FILE
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
@@ -168,7 +172,7 @@ def _locate(directory: Path, entry: NodeEntry) -> NodeEntry:
     """Where the node listens by its node.toml; one that is not here, or cannot be read, leaves what was when it was
     made."""
     try:
-        config = load_config(directory / entry.directory / "node.toml")
+        config = load_config(directory / entry.directory / NODE_FILE)
     except GridmeritError:
         return entry
     return replace(
@@ -187,7 +191,7 @@ def _move(url: str, listen: ListenAddress) -> str:
 
 def save_network(network: Network) -> None:
     document = {key: value for key, value in asdict(network).items() if key != "directory"}
-    (network.directory / "network.json").write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+    (network.directory / NETWORK_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
 
 
 def claim_directory(directory: Path) -> None:

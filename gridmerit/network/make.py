@@ -26,6 +26,7 @@ from gridmerit.network.layout import (
     CERTIFICATE_FILE,
     CORE_SHARE_PPM,
     GENESIS_FILE,
+    NODE_FILE,
     TLS_KEY_FILE,
     DispatcherEntry,
     Host,
@@ -197,7 +198,7 @@ def _write_node(
         peer_chains={other.name: other.chains for other in entries},
         core_share_ppm=core_share_ppm,
     )
-    (home / "node.toml").write_text(text, encoding="utf-8")
+    (home / NODE_FILE).write_text(text, encoding="utf-8")
     return passphrase
 
 

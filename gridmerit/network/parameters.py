@@ -11,17 +11,13 @@ from typing import Any
 
 from pydantic import ValidationError
 
-from consensus.errors import (
-    BadParameters,
-)
+from consensus.errors import BadParameters
 from consensus.poca.engine import check_params
 from ledger.params import ChainParams, ConsensusParams, MarketParams
 from market.profile import Profile, parse_profile
 from market.trading.clearing_rules import get_rule
 from node.config import section_at
-from node.errors import (
-    NoSuchChain,
-)
+from node.errors import NoSuchChain
 
 PACKAGED = ("recommended", "paper", "bft")  # sets of parameters that come with the package
 _PPM = 1_000_000

@@ -13,17 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridmerit.errors import (
-    NodeFailed,
-)
+from gridmerit.errors import NodeFailed
 from gridmerit.network.layout import Network, NodeEntry
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from node.api.client import Client
-from node.errors import (
-    MembershipEnded,
-)
+from node.errors import MembershipEnded
 from node.queries.answers import ChainOutage, NodeStatus
 from node.system.clock import steady_ms
 from node.system.log_files import LOG_FILE, read_last_lines

@@ -5,9 +5,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from node.errors import (
-    MembershipEnded,
-)
+from node.errors import MembershipEnded
 from node.queries.answers import ChainStatus, NodeStatus
 
 _SURE = "stop it, then gridmerit start DIR --i-am-sure"

@@ -8,9 +8,7 @@ from typing import Any
 
 from gridmerit.paper.claims import DAY_FIGURE, HOUR_MS, compute_delays
 from gridmerit.paper.results import FIGURE_3, FIGURE_4
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 from simulation.paper.credit import CreditCurve
 from simulation.paper.reproduce import Comparison, Reproduction
 from simulation.paper.sealing import Race

@@ -13,9 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from gridmerit.players.plans import PlannedOrder, limit_to_quota, plan_lines, plan_orders
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
@@ -24,12 +22,7 @@ from market.scheduling.contract import SchedulingTimes, compute_scheduling_times
 from market.trading.contract import TradeIntention
 from market.trading.times import PeriodTimes, compute_times
 from node.api.client import Client
-from node.errors import (
-    RemoteFailed,
-    RemoteNotFound,
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteFailed, RemoteNotFound, RemoteRejected, Unreachable
 from node.queries.answers import QuotaInfo
 from node.system.clock import now_ms
 
