@@ -31,7 +31,7 @@ test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "live and not long"
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
-	@$(BIN)/python -m pytest -m long tests/node/test_run_a_network.py
+	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/node/test_run_a_network.py
 
 quick: $(READY) lint  ## lint, types and the pure tests: no process, no socket, no world
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal tests/architecture tests/ledger tests/consensus tests/market
@@ -48,7 +48,7 @@ compose-short:  ## the same with one container killed
 faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
 	@for nodes in 4 7 10; do $(BIN)/python tests/node/pbft_faults.py --nodes $$nodes || exit 1; done
 
-hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks and descriptors; half an hour
+hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
 	@$(BIN)/python tests/node/hostile.py
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out

@@ -23,17 +23,17 @@ _SHOWN = 40  # characters of what somebody typed
 
 def parse_yuan(text: str) -> int:
     """`12.5` yuan in µ¥. Raises a usage error that says what is wrong with it, as all of these do."""
-    return _parse_scaled(text, 6, _MOST_UYUAN, "yuan", "12.50")
+    return _parse_scaled(text, 6, _MOST_UYUAN, "yuan", "12.50", least=1)
 
 
 def parse_price(text: str) -> int:
     """`0.45` yuan per kWh in µ¥ per kWh."""
-    return _parse_scaled(text, 6, MAX_PRICE_UYUAN_PER_KWH, "yuan per kWh", "0.45")
+    return _parse_scaled(text, 6, MAX_PRICE_UYUAN_PER_KWH, "yuan per kWh", "0.45", least=1)
 
 
-def parse_kwh(text: str) -> int:
+def parse_kwh(text: str, *, least: int = 0) -> int:
     """`59.796` kWh in Wh."""
-    return _parse_scaled(text, 3, MAX_ENERGY_WH, "kWh", "59.796")
+    return _parse_scaled(text, 3, MAX_ENERGY_WH, "kWh", "59.796", least=least)
 
 
 def parse_points(text: str) -> int:
@@ -46,7 +46,7 @@ def parse_share(text: str) -> int:
     return _parse_scaled(text, 6, _WHOLE_PPM, "of all", "0.75")
 
 
-def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str) -> int:
+def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str, *, least: int = 0) -> int:
     shown = repr(text if len(text) <= _SHOWN else text[:_SHOWN] + "…")
     want = f"want an amount of {unit}, such as {example}"
     match = _DECIMAL.fullmatch(text)
@@ -63,6 +63,8 @@ def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str) ->
     whole = match[1].lstrip("0")
     if len(whole) > len(str(most)) or (value := int((whole or "0") + decimals.ljust(digits, "0"))) > most:
         raise click.UsageError(f"{shown} is too large: at most {format_scaled(most, digits)} {unit}")
+    if value < least:
+        raise click.UsageError(f"{shown} is too small: at least {format_scaled(least, digits)} {unit}")
     return value
 
 

@@ -6,13 +6,12 @@ Owns the form of an error (design §7); amounts and times are written in `text.p
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
 
 import click
 
-from gridmerit.text import format_kwh, format_time
+from gridmerit.text import format_kwh, show_moments
 from ledger.errors import GridmeritError
 from node.driver.outages import REMEDIES
 from node.queries.exact import show_exact
@@ -95,7 +94,6 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
-_MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
 
 
@@ -147,8 +145,7 @@ def _to_plain(value: object) -> object:
 
 def format_error(error: GridmeritError) -> str:
     """`error[code] what happened`, then `have … want …` where the values say so, then `try: …`."""
-    message = _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", str(error))
-    lines = [f"error[{error.code}] {message}"]
+    lines = [f"error[{error.code}] {show_moments(str(error))}"]
     have = next((error.values[key] for key in _HAVE_KEYS if key in error.values), None)
     want = next((error.values[key] for key in _WANT_KEYS if key in error.values), None)
     if have is not None and want is not None:

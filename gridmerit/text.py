@@ -5,11 +5,14 @@ Those of energy and money are written in `ledger/units.py`, and passed on from h
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
 
 from ledger.units import format_kwh as format_kwh
 from ledger.units import format_scaled as format_scaled
 from ledger.units import format_yuan as format_yuan
+
+_MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 
 
 def format_points(credit_upt: int) -> str:
@@ -58,3 +61,8 @@ def format_span(span_ms: int) -> str:
     if seconds < 172_800:
         return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
     return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
+
+
+def show_moments(message: str) -> str:
+    """The message of an error, with moments as a date and a time of day instead of milliseconds since the epoch."""
+    return _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", message)

@@ -33,6 +33,7 @@ def settle_trade(
     retail_uyuan_per_kwh: int,
     feed_in_uyuan_per_kwh: int,
     limit_wh: int | None = None,
+    is_imputed: bool = False,
 ) -> Settlement:
     """Settle one trade by what the meters say: Table 2 of text 000.
 
@@ -40,16 +41,19 @@ def settle_trade(
     none, and its agreed price holds for whatever is metered. The buyer pays
     `t·(price + wheeling) + (consumption − t)·retail`, the seller receives `t·price + (output − t)·feed_in`,
     each computed once and rounded half up to µ¥; the grid company takes the rest, which may be negative.
+    Of a consumption that `is_imputed` nothing changes hands: the buyer has it from the grid company, at retail, or at
+    what it would have paid by its contract where that is more, so that it gains nothing by silence.
     The meter readings (Wh) are this trade's share of them, see `allocate`.
     """
     assert min(price_uyuan_per_kwh, wheeling_uyuan_per_kwh, retail_uyuan_per_kwh, feed_in_uyuan_per_kwh) >= 0
     assert min(consumption_wh, output_wh) >= 0
+    agreed_uyuan_per_kwh = price_uyuan_per_kwh + wheeling_uyuan_per_kwh
     traded_wh = min(consumption_wh, output_wh)
     if limit_wh is not None:
         traded_wh = min(traded_wh, limit_wh)
-    owed = (
-        traded_wh * (price_uyuan_per_kwh + wheeling_uyuan_per_kwh) + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
-    )
+    if is_imputed:
+        traded_wh, retail_uyuan_per_kwh = 0, max(retail_uyuan_per_kwh, agreed_uyuan_per_kwh)
+    owed = traded_wh * agreed_uyuan_per_kwh + (consumption_wh - traded_wh) * retail_uyuan_per_kwh
     earned = traded_wh * price_uyuan_per_kwh + (output_wh - traded_wh) * feed_in_uyuan_per_kwh
     return _close(owed, earned, traded_wh)
 

@@ -16,7 +16,7 @@ _LAST_MS = 253_402_300_799_000  # the year 9999
 
 def format_end(time_ms: int | None) -> str:
     """When a validity ends, UTC."""
-    return "never" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
+    return "no end" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
 
 
 def describe_signed(act: Act) -> dict[str, Any]:

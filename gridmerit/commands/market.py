@@ -14,7 +14,14 @@ from gridmerit.commands.hosted import connect_to, list_chains
 from gridmerit.commands.market_tables import render_book, render_quota, render_settlement, render_trades, render_weights
 from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
 from gridmerit.commands.outcomes import show_outcome
-from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
+from gridmerit.commands.target import (
+    Target,
+    key_options,
+    node_options,
+    resolve_key,
+    run_async,
+    to_plain,
+)
 from gridmerit.errors import KindMissing
 from gridmerit.output import emit, json_option, note
 from gridmerit.players.prices import remark_on_price
@@ -93,7 +100,7 @@ def place(
       gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    terms = OrderTerms(Side[side.upper()], parse_price(price), parse_kwh(volume))
+    terms = OrderTerms(Side[side.upper()], parse_price(price), parse_kwh(volume, least=1))
     placed = run_async(place_order(target, signer, terms, period))
     show_outcome(placed.outcome, period=placed.period, order_id=placed.order_id)
 

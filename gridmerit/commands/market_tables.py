@@ -160,9 +160,7 @@ def render_settlement(found: SettlementInfo) -> str:
     heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
     body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
     if any(trade.is_consumption_imputed or trade.is_output_imputed for trade in found.trades):
-        body += (
-            "\n\n~ imputed: that meter was not heard. A buyer took what it agreed to, at retail; a seller made nothing."
-        )
+        body += "\n\n~ imputed: that meter was not heard. A buyer took what it agreed to; a seller made nothing."
     why = f"\nit{failure}" if (failure := tell_failure(found.gate)) else ""
     return f"period {found.period}, in yuan{why}\n\n{body}"
 

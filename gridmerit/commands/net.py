@@ -10,13 +10,21 @@ import click
 
 from gridmerit.amounts import parse_names, parse_natural_factor
 from gridmerit.commands import Group
-from gridmerit.commands.net_tables import describe_network, describe_state, list_accounts, render_new, render_states
+from gridmerit.commands.net_tables import (
+    describe_market,
+    describe_network,
+    describe_state,
+    list_accounts,
+    render_new,
+    render_states,
+)
 from gridmerit.commands.target import run_async, to_plain
 from gridmerit.network.compose import choose_cluster, choose_params, list_candidates, render_compose, save_compose
 from gridmerit.network.compose import provision as fill_volumes
 from gridmerit.network.layout import Network, NodeEntry, load_network
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import (
+    PACKAGED,
     choose_chains,
     choose_market,
     load_engine_params,
@@ -34,6 +42,29 @@ from simulation.attacks.registry import load_attack
 
 _BASE_PORT = 9_100
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
+_SET_OPTION = click.option(
+    "--set",
+    "params_set",
+    metavar="NAME|PATH",
+    default="recommended",
+    show_default=True,
+    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
+    " file per chain, or one such file.",
+)
+_RULE_OPTION = click.option(
+    "--rule",
+    metavar="NAME",
+    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
+)
+_ALPHA_OPTION = click.option(
+    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
+)
+_ENGINE_OPTION = click.option(
+    "--engine",
+    type=click.Choice(["poca", "pbft"]),
+    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
+    " bft.  [default: PBFT on du1, poca on the others]",
+)
 
 
 @click.group("net", cls=Group)
@@ -58,29 +89,10 @@ def command() -> None:
     metavar="NAME,…",
     help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
 )
-@click.option(
-    "--set",
-    "params_set",
-    metavar="NAME|PATH",
-    default="recommended",
-    show_default=True,
-    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
-    " file per chain, or one such file.",
-)
-@click.option(
-    "--rule",
-    metavar="NAME",
-    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
-)
-@click.option(
-    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
-)
-@click.option(
-    "--engine",
-    type=click.Choice(["poca", "pbft"]),
-    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
-    " bft.  [default: PBFT on du1, poca on the others]",
-)
+@_SET_OPTION
+@_RULE_OPTION
+@_ALPHA_OPTION
+@_ENGINE_OPTION
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option(
     "--base-port",
@@ -146,17 +158,22 @@ def new(
       gridmerit net new victims --disposable --chains jy1
       gridmerit net new cluster --compose --nodes 4 --players 3
       gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
+      gridmerit net new paper-cluster --compose --set paper
     """
     if compose:
-        others = (chains, rule, alpha, period_ms, seed)
-        is_moved = base_port != _BASE_PORT
-        if params_set != "recommended" or disposable or is_moved or any(option is not None for option in others):
-            raise click.UsageError("--compose goes with --nodes, --players and --engine alone")
-        _write_compose(directory, nodes, players, engine)
+        others = (chains, period_ms, seed)
+        if disposable or base_port != _BASE_PORT or any(option is not None for option in others):
+            raise click.UsageError("--compose goes with --nodes, --players, --set, --rule, --alpha and --engine alone")
+        _load_chains(params_set, engine, rule, alpha)
+        _write_compose(directory, nodes, players, _list_options(params_set, engine, rule, alpha))
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    params = _choose_params(params_set, engine, chains, period_ms, rule, alpha)
+    params = _load_chains(params_set, engine, rule, alpha)
+    if chains is not None:
+        params = choose_chains(params, parse_names(chains), params_set)
+    if period_ms is not None:
+        params = tuple(scale_params(chain, period_ms) for chain in params)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
     network = new_network(
@@ -169,30 +186,39 @@ def new(
         base_port=base_port,
     )
     attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
-    document = {**describe_network(network), "disposable": disposable, "accounts": list_accounts(network)}
+    document = {
+        **describe_network(network),
+        "disposable": disposable,
+        "market": describe_market(params),
+        "accounts": list_accounts(network),
+    }
     emit(document, render_new(network, params) + attack)
 
 
-def _choose_params(
-    params_set: str, engine: str | None, chains: str | None, period_ms: int | None, rule: str | None, alpha: str | None
-) -> tuple[ChainParams, ...]:
+def _load_chains(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> tuple[ChainParams, ...]:
+    """The chains of a set, agreed on, cleared and scored as the options have it."""
+    factor_ppm = None if alpha is None else parse_natural_factor(alpha)
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
         raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
-    if chains is not None:
-        params = choose_chains(params, parse_names(chains), params_set)
-    if period_ms is not None:
-        params = tuple(scale_params(chain, period_ms) for chain in params)
-    factor_ppm = None if alpha is None else parse_natural_factor(alpha)
     return choose_market(params, rule=rule, natural_factor_ppm=factor_ppm)
 
 
-def _write_compose(directory: Path, nodes: int, players: int, engine: str | None) -> None:
+def _list_options(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> list[str]:
+    """The same options for `gridmerit net provision`, in a container that has the packaged sets and no other."""
+    if params_set not in PACKAGED:
+        raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
+    options = {"--set": params_set, "--rule": rule, "--alpha": alpha, "--engine": engine}
+    options |= {"--set": None} if params_set == "recommended" else {}
+    return [word for name, value in options.items() if value is not None for word in (name, value)]
+
+
+def _write_compose(directory: Path, nodes: int, players: int, options: Sequence[str]) -> None:
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
-    file = save_compose(directory, render_compose(cluster, engine))
+    file = save_compose(directory, render_compose(cluster, options))
     rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
     text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
     emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
@@ -205,11 +231,22 @@ def _write_compose(directory: Path, nodes: int, players: int, engine: str | None
     "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
 )
 @click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
-@click.option("--engine", type=click.Choice(["poca", "pbft"]), help="How blocks are agreed on, on every chain.")
+@_SET_OPTION
+@_RULE_OPTION
+@_ALPHA_OPTION
+@_ENGINE_OPTION
 @click.option("--attack", metavar="NAME", help="Make a disposable network with one member more, which attacks so.")
 @json_option
 def provision(
-    directory: Path, nodes: int, players: int, period_ms: int, engine: str | None, attack: str | None
+    directory: Path,
+    nodes: int,
+    players: int,
+    period_ms: int,
+    params_set: str,
+    rule: str | None,
+    alpha: str | None,
+    engine: str | None,
+    attack: str | None,
 ) -> None:
     """Make keys, certificates and the genesis for containers, once: a directory per volume.
 
@@ -224,7 +261,8 @@ def provision(
         load_attack(attack)
     profile = load_packaged_profile()
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
-    is_new = fill_volumes(directory, cluster, params=choose_params(period_ms, engine), profile=profile)
+    params = choose_params(period_ms, _load_chains(params_set, engine, rule, alpha))
+    is_new = fill_volumes(directory, cluster, params=params, profile=profile)
     text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
     emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
 

@@ -12,7 +12,7 @@ from gridmerit.network.layout import Network
 from gridmerit.network.processes import NodeState
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.tables import facts, table
-from gridmerit.text import format_points, format_span, format_yuan
+from gridmerit.text import format_points, format_scaled, format_span, format_yuan
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams
 from node.config import load_genesis
@@ -36,10 +36,28 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
+def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
+    """What clears the gates, and the α by which deliveries are scored: on the credit chain where there is one."""
+    by_kind = {chain.kind: chain for chain in params}
+    trading = by_kind["trading"]
+    return {
+        "clearing_rule": trading.market.clearing_rule,
+        "natural_factor_ppm": by_kind.get("credit", trading).market.natural_factor_ppm,
+    }
+
+
 def render_new(network: Network, params: Sequence[ChainParams]) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
+    market = describe_market(params)
     lines = [
-        facts([("chains", _name_chains(network)), ("genesis", network.genesis_path)]),
+        facts(
+            [
+                ("chains", _name_chains(network)),
+                ("rule", f"{market['clearing_rule']}, by which gates clear"),
+                ("α", f"{format_scaled(market['natural_factor_ppm'], 6)}, in Eq. (12)"),
+                ("genesis", network.genesis_path),
+            ]
+        ),
         "",
         table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
         "",

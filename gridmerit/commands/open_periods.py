@@ -11,7 +11,6 @@ from node.api.client import Client
 from node.errors import RemoteNotFound
 from node.queries.answers import MarketPeriods
 
-_LOOK_BACK = 48  # periods that are tried for the last one with trades or a settlement
 _NEAR_INTERVALS = 2  # blocks that an order may take
 
 
@@ -45,9 +44,9 @@ async def wait_for_open(client: Client) -> int:
 
 
 async def find_last(client: Client, what: str) -> Any:
-    """The newest period that has trades or a settlement."""
-    newest = max((entry.period for entry in (await client.periods()).periods), default=(await client.status()).period)
-    for period in range(newest, max(-1, newest - _LOOK_BACK), -1):
+    """The trades or the settlement of the newest period that has some, however long it is over. Raises `NoPeriod`."""
+    found = await client.periods()
+    for period in sorted({*found.closed, *(entry.period for entry in found.periods)}, reverse=True):
         try:
             return await (client.trades(period) if what == "trades" else client.settlement(period))
         except RemoteNotFound:

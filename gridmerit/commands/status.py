@@ -119,6 +119,8 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         lines.append(("signs nothing", f"until {silence.until}; {silence.remedy}"))
     if chain.waiting_for and not is_excluded:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
+    if chain.dissenters:
+        lines.append(("other results", f"signed by {', '.join(chain.dissenters)} of a block that waits for its quorum"))
     if chain.not_executed:
         lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
     if chain.blocks_refused:

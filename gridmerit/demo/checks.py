@@ -16,7 +16,7 @@ from gridmerit.demo.day import (
     compute_peak_flows,
 )
 from gridmerit.demo.recompute import CreditHistory, Recomputation, compute_credits, read_snapshot, replay
-from gridmerit.text import format_count, format_yuan
+from gridmerit.text import format_count, format_yuan, show_moments
 from ledger.params import Kind
 from market.settlement import get_price_limit, settle_trade
 
@@ -102,7 +102,7 @@ def _check_transactions(record: DayRecord) -> DayCheck:
     name = "every transaction took effect"
     wrong = [*record.problems, *record.refused, *(f"lost {identity[:16]}…" for identity in record.lost)]
     if wrong:
-        return DayCheck(name, False, "; ".join(wrong[:3]) + (" …" if len(wrong) > 3 else ""))
+        return DayCheck(name, False, "; ".join(map(show_moments, wrong[:3])) + (" …" if len(wrong) > 3 else ""))
     return DayCheck(name, True, f"{record.sent} plans, orders and readings sent, all on their chains")
 
 
@@ -152,7 +152,6 @@ def _check_tariffs(record: DayRecord) -> DayCheck:
         quotas = entry.schedule.quotas if entry.schedule is not None else ()
         wheeling = {quota.line: quota.wheeling_uyuan_per_kwh for quota in quotas}
         for trade, row in entry.settled:
-            limit_wh = get_price_limit(entry.accepted_wh[row.index], market.over_delivery_ppm)
             legs = settle_trade(
                 price_uyuan_per_kwh=trade.price_uyuan_per_kwh,
                 wheeling_uyuan_per_kwh=wheeling.get(record.positions[row.buyer_name or ""], 0),
@@ -160,7 +159,8 @@ def _check_tariffs(record: DayRecord) -> DayCheck:
                 output_wh=row.output_wh,
                 retail_uyuan_per_kwh=market.retail_uyuan_per_kwh,
                 feed_in_uyuan_per_kwh=market.feed_in_uyuan_per_kwh,
-                limit_wh=0 if row.is_consumption_imputed else limit_wh,
+                limit_wh=get_price_limit(entry.accepted_wh[row.index], market.over_delivery_ppm),
+                is_imputed=row.is_consumption_imputed,
             )
             have = (row.buyer_pays_uyuan, row.seller_receives_uyuan, row.grid_receives_uyuan, row.traded_wh)
             if have != (legs.buyer_pays_uyuan, legs.seller_receives_uyuan, legs.grid_receives_uyuan, legs.traded_wh):

@@ -1,6 +1,6 @@
 """What a market day came to: a record of what the nodes answered, and the market's side of it in figures.
 
-Pure functions of a `DayRecord`. Credit and sealing are in `replay.py`, what must hold is in `checks.py`.
+Pure functions of a `DayRecord`. Credit and sealing are in `recompute.py`, what must hold is in `checks.py`.
 """
 
 from __future__ import annotations

@@ -21,12 +21,19 @@ from gridmerit.demo.day import (
 )
 from gridmerit.demo.recompute import CreditHistory, SealerCount, compute_credits, count_sealed, replay
 from gridmerit.demo.stage_times import Stage, summarise_stages
-from gridmerit.tables import fit_columns, table
-from gridmerit.text import format_count, format_hour, format_kwh, format_points, format_scaled, format_span, format_yuan
+from gridmerit.tables import WIDTH, fit_columns, table
+from gridmerit.text import (
+    format_count,
+    format_hour,
+    format_kwh,
+    format_points,
+    format_scaled,
+    format_span,
+    format_yuan,
+)
 from ledger.params import Kind
 from node.queries.answers import ChainStatus, TradeInfo
 
-_TEXT_WIDTH = 100
 _ROOT = 12  # characters of a root or a hash that tell it from others
 
 
@@ -357,10 +364,10 @@ def _show_amount(amount_uyuan: int) -> str:
 
 def render_text(record: DayRecord) -> str:
     """The report for a terminal."""
-    parts = [fill(_describe(record), fit_columns(_TEXT_WIDTH))]
+    parts = [fill(_describe(record), fit_columns(WIDTH))]
     for section in make_sections(record):
         text = f"{section.title}\n\n{table(section.heads, _fold(section), left=section.left)}"
-        parts.append(f"{text}\n\n{fill(section.note, fit_columns(_TEXT_WIDTH))}" if section.note else text)
+        parts.append(f"{text}\n\n{fill(section.note, fit_columns(WIDTH))}" if section.note else text)
     return "\n\n\n".join(parts)
 
 
@@ -369,11 +376,11 @@ def _fold(section: Section) -> list[tuple[object, ...]]:
     last = len(section.heads) - 1
     cells = [section.heads, *section.rows]
     before = sum(max(len(str(row[column])) for row in cells) + 2 for column in range(last))
-    if last not in section.left or before > _TEXT_WIDTH // 2:
+    if last not in section.left or before > fit_columns(WIDTH) // 2:
         return list(section.rows)
     rows: list[tuple[object, ...]] = []
     for row in section.rows:
-        first, *rest = wrap(str(row[last]), _TEXT_WIDTH - before) or [""]
+        first, *rest = wrap(str(row[last]), fit_columns(WIDTH) - before) or [""]
         rows += [(*row[:last], first), *((*[""] * last, line) for line in rest)]
     return rows
 

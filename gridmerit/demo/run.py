@@ -20,10 +20,15 @@ from gridmerit.demo.day import KINDS, DayRecord
 from gridmerit.demo.plot import draw_day
 from gridmerit.demo.report import make_document, render_markdown
 from gridmerit.demo.stage_times import Sighting, follow
-from gridmerit.errors import BusyDirectory, NetworkRunning, NodeFailed, NoNetwork
+from gridmerit.errors import (
+    BusyDirectory,
+    NetworkRunning,
+    NodeFailed,
+    NoNetwork,
+)
 from gridmerit.network.layout import Network, load_network, make_directory
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import load_packaged_profile, make_demo_params
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
@@ -102,7 +107,7 @@ def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
     on_progress(Progress(stage="making the network", hours=plan.hours))
     profile = load_packaged_profile()
     network_directory = _clear(plan.directory)
-    params = make_demo_params(plan.period_ms)
+    params = make_demo_params(plan.period_ms, load_params_set())
     network = new_network(network_directory, nodes=plan.peers, params=params, profile=profile, seed=plan.seed)
     is_done = False
     try:

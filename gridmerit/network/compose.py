@@ -20,8 +20,10 @@ from urllib.parse import urlsplit
 from gridmerit.network.founders import DISPATCH, GRID
 from gridmerit.network.layout import GENESIS_FILE, NETWORK_FILE, Host, Network, make_directory
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import load_engine_params, load_packaged_profile, make_demo_params, scale_params
-from ledger.errors import UnwritableFile
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params, scale_params
+from ledger.errors import (
+    UnwritableFile,
+)
 from ledger.params import ChainParams
 from market.profile import Profile
 from node.errors import BadConfigFile
@@ -190,14 +192,12 @@ def _empty(home: Path) -> None:
             path.unlink()
 
 
-def choose_params(period_ms: int, engine: str | None = None) -> tuple[ChainParams, ...]:
-    """The recommended chains at a period of this length; the demo's clock where it is below half a minute.
-
-    With an `engine`, all of them agree by it.
-    """
+def choose_params(period_ms: int, chains: Sequence[ChainParams] | None = None) -> tuple[ChainParams, ...]:
+    """These chains, or the recommended ones, at a period of this length; the demo's clock below half a minute."""
+    chains = load_params_set() if chains is None else chains
     if period_ms < _SHORT_PERIOD_MS:
-        return make_demo_params(period_ms, engine)
-    return tuple(scale_params(chain, period_ms) for chain in load_engine_params(engine))
+        return make_demo_params(period_ms, chains)
+    return tuple(scale_params(chain, period_ms) for chain in chains)
 
 
 # --- the file ------------------------------------------------------------------------------------
@@ -303,11 +303,11 @@ volumes:
 """
 
 
-def render_compose(cluster: Cluster, engine: str | None = None) -> str:
-    """The text of the compose file."""
+def render_compose(cluster: Cluster, choices: Sequence[str] = ()) -> str:
+    """The text of the compose file; `choices` are options by which the chains are made."""
     organisations, players = len(cluster.organisations), len(cluster.players)
     options = ["--nodes", str(organisations), *(["--players", str(players)] if players else [])]
-    options += ["--engine", engine] if engine else []
+    options += choices
     init = ["net", "provision", MOUNT, *options, "--period-ms", "${GRIDMERIT_PERIOD_MS:-60000}"]
     init += ["--attack", "${GRIDMERIT_ATTACK:-}"] if cluster.attacker else []
     what = f"{organisations} organisations with all three chains" + (

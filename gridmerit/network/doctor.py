@@ -32,7 +32,7 @@ from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import PeerTls, make_client_context
 from node.driver.outages import make_outage
 from node.driver.signing_file import SigningFile
-from node.errors import UnknownAccount
+from node.errors import UnknownAccount, Unreachable
 from node.peer.peer_clocks import find_offset
 from node.queries.answers import MemberInfo
 from node.queries.chain import ChainQueries
@@ -41,6 +41,7 @@ from node.system.clock import now_ms
 _OLDEST_PYTHON = (3, 11)
 _PEER_TIMEOUT_S = 2.0
 _OURSELVES = "this node"
+_SILENT = "this node, which does not answer in time"
 _DATE_RESOLUTION_MS = 1_500  # a Date header has whole seconds
 
 
@@ -90,10 +91,12 @@ async def examine(directory: Path | None) -> list[Finding]:
         _check_port("API port", config.api_listen, holder),
         *(finding for finding, _ in chains),
     ]
+    places: dict[str, str] = {}
     if holder == _OURSELVES:
         findings += await _check_running(config)
+        places = await _ask_where_peers_are(config)
     context = _open_client_context(config)
-    peers = [await _check_peer(peer, documents, context) for peer in config.peers]
+    peers = [await _check_peer(peer, places.get(peer.key.hex(), peer.url), documents, context) for peer in config.peers]
     findings.append(_check_clock(documents, [offset_ms for _, offset_ms in peers if offset_ms is not None]))
     findings += [finding for finding, _ in peers]
     if not config.peers:
@@ -145,6 +148,14 @@ async def _ask_who_we_are(config: NodeConfig, documents: Sequence[Genesis], key:
             async with Client(config.api_listen.url, name, timeout_s=_PEER_TIMEOUT_S) as client:
                 found.append(_Membership(name, await client.member(key.address)))
     return found
+
+
+async def _ask_where_peers_are(config: NodeConfig) -> dict[str, str]:
+    """Where the running node reaches its peers, which may have moved, by their keys in hex."""
+    with suppress(GridmeritError):
+        async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
+            return {peer["key"]: peer["url"] for peer in (await client.node_status()).peers}
+    return {}
 
 
 def _check_membership(documents: Sequence[Genesis], key: SigningKey | None, found: Sequence[_Membership]) -> Finding:
@@ -212,15 +223,21 @@ def _open_client_context(config: NodeConfig) -> ssl.SSLContext | None:
 
 
 async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> str:
-    """Who answers at the API's address, in words; `_OURSELVES` where the key and the lock say that it is this node."""
+    """Who answers at the API's address, in words.
+
+    `_OURSELVES` where the key and the lock say that it is this node, `_SILENT` where the lock alone can say it.
+    """
+    is_running = any(_is_locked(config, genesis) for genesis in documents)
     try:
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
             status = await client.node_status()
+    except Unreachable:
+        return _SILENT if is_running else "another program"
     except GridmeritError:
         return "another program"
     address = None if key is None else show_address(key.address)
     is_unknown = key is None and config.key_file is not None  # the key cannot be opened: the lock alone must tell
-    if (is_unknown or status.address == address) and any(_is_locked(config, genesis) for genesis in documents):
+    if (is_unknown or status.address == address) and is_running:
         return _OURSELVES
     return f"another node ({status.member or status.address or 'an observer'})"
 
@@ -249,6 +266,9 @@ def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:
                 return Finding(what, "fail", f"{address}: {error.strerror}", "choose another address in node.toml")
             if holder == _OURSELVES:
                 return Finding(what, "ok", f"{address} is held by this node, which is running")
+            if holder == _SILENT:
+                remedy = "the same a moment later; what keeps it or this machine busy, gridmerit net logs may tell"
+                return Finding(what, "warn", f"{address} is held by {holder}", remedy)
             remedy = "stop what listens there, or choose another address in node.toml"
             return Finding(what, "fail", f"{address} is held by {holder}", remedy)
     return Finding(what, "ok", f"{address} is free")
@@ -325,13 +345,13 @@ def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Fin
 
 
 async def _check_peer(
-    peer: PeerConfig, documents: Sequence[Genesis], context: ssl.SSLContext | None
+    peer: PeerConfig, url: str, documents: Sequence[Genesis], context: ssl.SSLContext | None
 ) -> tuple[Finding, int | None]:
     """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date).
 
     Beside the finding, by how much our clock is ahead of it at least, where it shows one.
     """
-    what, url = f"peer {peer.name}", peer.url
+    what = f"peer {peer.name}"
     names = [genesis.params.name for genesis in documents]
     unknown = [name for name in peer.chains or () if name not in names]
     if len(unknown) == len(peer.chains or ("any",)):

@@ -65,6 +65,8 @@ def load_params_set(source: str | Path = "recommended") -> tuple[ChainParams, ..
     Raises `BadParameters`.
     """
     path = get_packaged_params(str(source)).parent if str(source) in PACKAGED else Path(source)
+    if not path.exists():
+        raise BadParameters(detail=f"{source} is neither a file nor a directory, nor one of {', '.join(PACKAGED)}")
     if not path.is_dir():
         return (load_chain_params(path),)
     files = sorted(path.glob("*.toml"))
@@ -149,7 +151,9 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
 
 
 def _scale_window(market: MarketParams, period_ms: int, interval_ms: int) -> dict[str, int]:
-    """Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve."""
+    """How long orders are taken, where that is a share of the period.
+
+    Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve."""
     if not market.intention_ppm:
         return {}
     least_ppm = -(-_WINDOW_INTERVALS * interval_ms * _PPM // period_ms)
@@ -182,8 +186,8 @@ def _explain(error: ValidationError) -> str:
     return f"unknown key {where!r}" + (f", did you mean {near[0]!r}?" if near else "")
 
 
-def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainParams, ...]:
-    """The recommended parameters of the three chains at a period of seconds, and a few changes that this takes.
+def make_demo_params(period_ms: int, chains: Sequence[ChainParams]) -> tuple[ChainParams, ...]:
+    """Three chains at a period of seconds, and a few changes that this takes.
 
     From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
     block that takes it in: at a Δt of an hour that is a minute, here it is half a Δt, and more on a busy machine. So
@@ -196,7 +200,7 @@ def make_demo_params(period_ms: int, engine: str | None = None) -> tuple[ChainPa
     too late for its gate. A hiccup of some seconds on a busy machine then neither changes the trades nor loses a
     reading.
     """
-    return tuple(_quicken(scale_params(params, period_ms)) for params in load_engine_params(engine))
+    return tuple(_quicken(scale_params(params, period_ms)) for params in chains)
 
 
 def _quicken(params: ChainParams) -> ChainParams:
@@ -214,7 +218,7 @@ def _quicken(params: ChainParams) -> ChainParams:
     match params.kind:
         case "trading":
             clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
-            changes["market"] = clock
+            changes["market"] = clock | _scale_window(params.market, params.ledger.period_ms, interval_ms)
         case "scheduling":
             changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
         case "credit":

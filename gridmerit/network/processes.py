@@ -216,10 +216,12 @@ def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = 
 
 
 def read_log_tail(home: Path, lines: int = _LOG_TAIL_LINES) -> str:
-    """The last lines of a node's log."""
+    """How a node's log ends: the error that ended the node, where it is told there, else the last lines."""
     if not (home / LOG_FILE).exists():
         return "(no log)"
-    return " | ".join(read_last_lines(home, lines)) or "(empty log)"
+    last = read_last_lines(home, lines)
+    told = max((place for place, line in enumerate(last) if line.startswith("error[")), default=0)
+    return " | ".join(line.strip() for line in last[told:]) or "(empty log)"
 
 
 def _failed(network: Network, node: NodeEntry, detail: str) -> NodeFailed:

@@ -1,6 +1,6 @@
 """How a long report is laid out: parts made of sentences, lists, tables and plots, as Markdown and for a terminal.
 
-Knows nothing of what is reported; `node/commands/paper_*.py` put the simulation's results into these parts.
+Knows nothing of what is reported; the other modules here put the simulation's results into these parts.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TypeAlias
 
-from gridmerit.tables import table
-
-_TEXT_WIDTH = 100
+from gridmerit.tables import WIDTH, fit_columns, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,7 +68,7 @@ def render_markdown(report: PaperReport, *, has_plots: bool) -> str:
 
 def render_text(report: PaperReport) -> str:
     """The report for a terminal."""
-    parts = [fill(report.introduction, _TEXT_WIDTH)]
+    parts = [fill(report.introduction, fit_columns(WIDTH))]
     for part in report.parts:
         blocks = [_to_text(block) for block in part.blocks if not isinstance(block, Image)]
         parts.append("\n\n".join([part.title, *blocks]))
@@ -95,13 +93,13 @@ def _to_text(block: str | Table | Bullets) -> str:
             return _draw_table(block)
         case Bullets(items=items):
             return "\n".join(_fill_below(item, "- ") for item in items)
-    return fill(block, _TEXT_WIDTH)
+    return fill(block, fit_columns(WIDTH))
 
 
 def _draw_table(block: Table) -> str:
     """A table; where that is too wide, the sentences in its last column go below their rows."""
     drawn = table(block.heads, block.rows, left=block.left)
-    if max(map(len, drawn.splitlines())) <= _TEXT_WIDTH:
+    if max(map(len, drawn.splitlines())) <= fit_columns(WIDTH):
         return drawn
     rows: Sequence[tuple[object, ...]] = [row[:-1] for row in block.rows]
     head, rule, *lines = table(block.heads[:-1], rows, left=block.left).splitlines()
@@ -111,4 +109,4 @@ def _draw_table(block: Table) -> str:
 
 
 def _fill_below(text: str, indent: str) -> str:
-    return fill(text, _TEXT_WIDTH, initial_indent=indent, subsequent_indent=" " * len(indent))
+    return fill(text, fit_columns(WIDTH), initial_indent=indent, subsequent_indent=" " * len(indent))

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
+from gridmerit.text import format_count, format_yuan
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
@@ -312,7 +313,7 @@ class Rounds:
 
 def _describe_trades(trades: TradesInfo) -> str:
     volume_wh = sum(trade.volume_wh for trade in trades.trades)
-    return f"{len(trades.trades)} trades, {volume_wh // 1_000} kWh"
+    return f"{format_count(len(trades.trades), 'trade')}, {volume_wh // 1_000} kWh"
 
 
 def _describe_settlement(settlement: SettlementInfo) -> str:
@@ -320,4 +321,4 @@ def _describe_settlement(settlement: SettlementInfo) -> str:
     if gate is not None and gate.reason:
         return f"no trade settled, the period is {gate.status}: {gate.detail}; try: {gate.remedy}"
     paid_uyuan = sum(trade.buyer_pays_uyuan for trade in settlement.trades)
-    return f"{len(settlement.trades)} trades settled, ¥{paid_uyuan // 1_000_000} paid"
+    return f"{format_count(len(settlement.trades), 'trade')} settled, {format_yuan(paid_uyuan)} yuan paid"

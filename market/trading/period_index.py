@@ -15,6 +15,11 @@ def get_live_periods(view: Overlay) -> tuple[int, ...]:
     return cast(tuple[int, ...], view.get(_LIVE) or ())
 
 
+def get_closed_periods(view: Overlay) -> tuple[int, ...]:
+    """Periods that are over and whose records are still kept, ascending."""
+    return cast(tuple[int, ...], view.get(_CLOSED) or ())
+
+
 def add_live_period(view: Overlay, period: int) -> None:
     """See to it that the period will be processed; nothing changes where it is live already."""
     live = get_live_periods(view)
@@ -27,16 +32,12 @@ def close_period(view: Overlay, period: int, *, retained: int) -> tuple[int, ...
     live = get_live_periods(view)
     if period in live:
         view.put(_LIVE, tuple([other for other in live if other != period]))
-    closed = sorted({*_get_closed(view), period})
+    closed = sorted({*get_closed_periods(view), period})
     view.put(_CLOSED, tuple(closed[-retained:]))
     return tuple(closed[:-retained])
 
 
 def is_closed(view: Overlay, period: int, *, retained: int) -> bool:
     """Whether the period is over, or older than all of the `retained` that are remembered."""
-    closed = _get_closed(view)
+    closed = get_closed_periods(view)
     return period in closed or (len(closed) >= retained and period < closed[0])
-
-
-def _get_closed(view: Overlay) -> tuple[int, ...]:
-    return cast(tuple[int, ...], view.get(_CLOSED) or ())

@@ -5,7 +5,7 @@ nothing settles that meter with the grid company. So every Wh that was metered i
 Beside a credit chain nobody is scored here: that chain hears what was delivered, and scores it.
 
 Of a meter that was not heard the record holds what is imputed: a buyer has taken what it agreed to, from the grid
-company at retail, and a seller has made nothing. Neither has delivered, so it scores nothing. Once readings change, the
+company, and a seller has made nothing. Neither has delivered, so it scores nothing. Once readings change, the
 period is settled anew from all of them, and the difference is paid: what it comes to does not depend on the order in
 which they came (decision 32).
 """
@@ -243,7 +243,8 @@ def _settle_trades(
             output_wh=produced,
             retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
             feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
-            limit_wh=0 if is_imputed else get_price_limit(record.volume_wh, params.over_delivery_ppm),
+            limit_wh=get_price_limit(record.volume_wh, params.over_delivery_ppm),
+            is_imputed=is_imputed,
         )
         rows.append(
             SettledTrade(

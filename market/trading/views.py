@@ -19,7 +19,7 @@ from market.trading.book import get_orders
 from market.trading.clearing import best_prices
 from market.trading.gates import Gate
 from market.trading.matching_weight import WeightedOrder
-from market.trading.period_index import get_live_periods
+from market.trading.period_index import get_closed_periods, get_live_periods
 from market.trading.period_settlement import PeriodSettlement
 from market.trading.quotas import Quota
 from market.trading.times import compute_orders_end, compute_times
@@ -87,6 +87,16 @@ def get_settlement(state: State, period: int) -> PeriodSettlement | None:
 def live_periods(state: State) -> tuple[int, ...]:
     """Periods with quotas, orders, trades or readings that are not closed yet, ascending."""
     return get_live_periods(Overlay(state))
+
+
+def closed_periods(state: State) -> tuple[int, ...]:
+    """Periods that are over and whose records are still kept, ascending."""
+    return get_closed_periods(Overlay(state))
+
+
+def kept_periods(state: State) -> tuple[int, ...]:
+    """Live periods, and those closed ones whose records stay, ascending."""
+    return tuple(sorted({*live_periods(state), *closed_periods(state)}))
 
 
 def prove_trade(state: State, period: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:

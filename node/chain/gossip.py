@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable
 
 from consensus.quorum import QuorumCertificate
-from ledger.block import Header
+from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import BlockNode, Chain
 from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node.chain import messages as wire
 from node.chain.downloads import Downloads
 from node.chain.events import Action, Broadcast, PeerId, Send
+from node.chain.progress import BlockReceived, Reaction
 from node.chain.serving import Serving
 from node.chain.sync import MAX_SKELETON, Sync
 from node.chain.trusted_block import TrustedBranch
@@ -62,6 +63,11 @@ class Gossip:
             max_per_peer=wire.MAX_BLOCKS,
         )
         self.sync = Sync(chain, self._bodies, stall_beats=stall_beats)
+
+    @property
+    def is_syncing(self) -> bool:
+        """Whether the node is too far behind to seal or vote: so it is until it has come to its anchor."""
+        return self.sync.is_far_behind or self._trusted_branch.is_awaited
 
     # --- peers -----------------------------------------------------------------------------------
 
@@ -144,6 +150,15 @@ class Gossip:
     def took_block(self, block_hash: bytes) -> bool:
         """Note that a block arrived; whether it had been asked for."""
         return self._bodies.arrived(block_hash)
+
+    def take_announced(self, peer: PeerId, message: wire.NewBlock, header: Header, now_ms: int) -> Reaction:
+        """Put an announced block together from pending transactions, or get it whole."""
+        known = [self._mempool.get(identity) for identity in message.ids]
+        transactions = tuple(transaction for transaction in known if transaction is not None)
+        if len(transactions) == len(known) and compute_tx_root(transactions) == header.tx_root:
+            return [BlockReceived(Block(header=header, transactions=transactions), peer)]
+        self.want_block(peer, header.hash)
+        return self.fetch(now_ms)
 
     def fetch(self, now_ms: int) -> list[Action]:
         """Ask for what is wanted and not on its way."""

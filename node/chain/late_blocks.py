@@ -23,7 +23,8 @@ class GateWatch:
         self._period_ms = params.ledger.period_ms
         self._first_ms = genesis.time_ms - params.market.gate_ppm * self._period_ms // PPM  # a gate; one each period
         self._open_ms = (params.market.gate_ppm - params.market.deadline_ppm) * self._period_ms // PPM
-        self._announced_ms: dict[bytes, int] = {}  # when a header was shown whose block has yet to come
+        self._since_ms = 0
+        self._announced: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}  # hash and date, by parent and producer
         self._late: dict[bytes, tuple[int, int]] = {}  # by hash: height, and when its period's deadline is
 
     def find_next_ms(self, time_ms: int) -> int | None:
@@ -32,20 +33,31 @@ class GateWatch:
             return None
         return time_ms + self._period_ms - (time_ms - self._first_ms) % self._period_ms
 
-    def note(self, block_hash: bytes, date_ms: int) -> None:
-        """A valid header has been shown, and with it what its block holds: that may come later."""
+    def begin(self, date_ms: int) -> None:
+        """This node looks from now on: whatever was shown at a gate before, it was not there to see."""
+        self._since_ms = date_ms
+
+    def note(self, header: Header, date_ms: int) -> None:
+        """A valid header has been shown, and with it what its block holds: that may come later.
+
+        The first of its producer on its parent alone: of several, shown in time, one could be chosen after the gate.
+        """
         if self._tolerance_ms:
-            self._announced_ms.setdefault(block_hash, date_ms)
-            if len(self._announced_ms) > _KEPT:
-                del self._announced_ms[next(iter(self._announced_ms))]
+            self._announced.setdefault((header.parent, header.producer), (header.hash, date_ms))
+            if len(self._announced) > _KEPT:
+                del self._announced[next(iter(self._announced))]
 
     def is_late(self, header: Header, date_ms: int) -> bool:
         """True for a block that comes too late at `date_ms`, as its announcement did; then it is remembered."""
-        seen_ms = min(date_ms, self._announced_ms.pop(header.hash, date_ms))
+        announced, announced_ms = self._announced.get((header.parent, header.producer), (header.hash, date_ms))
+        seen_ms = min(date_ms, announced_ms) if announced == header.hash else date_ms
         gate_ms = self.find_next_ms(header.timestamp_ms)
-        if gate_ms is None or seen_ms <= gate_ms + self._tolerance_ms:
+        if gate_ms is None or gate_ms < self._since_ms or seen_ms <= gate_ms + self._tolerance_ms:
             return False
-        self._late[header.hash] = header.height, gate_ms + self._open_ms
+        until_ms = gate_ms + self._open_ms
+        if date_ms >= until_ms:
+            return False
+        self._late[header.hash] = header.height, until_ms
         if len(self._late) > _KEPT:
             del self._late[next(iter(self._late))]
         return True

@@ -4,23 +4,93 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from consensus.errors import WrongVoters
 from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
 from ledger.chain import BlockNode
-from ledger.codec import Value
+from ledger.codec import Value, decode
 from ledger.contract import (
     BlockContext,
 )
+from ledger.errors import GridmeritError, Rejected, StoreError
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
 from ledger.overlay import Overlay
 from ledger.sealers import SEALERS
 from ledger.state import State
+from node.chain import messages as wire
 from node.chain.contracts import routes_of
-from node.chain.events import Action, ForwardRelay
+from node.chain.events import Action, Broadcast, ForwardRelay, PeerId, SetTimer
+from node.chain.finality import MAX_FINAL_DEPTH, Finality
+from node.chain.gossip import Gossip
+from node.chain.instance import Instance
+from node.chain.progress import Reaction, WorkPending
 
 _MAX_WAITING = 512
 _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
+
+
+REPEAT = "repeat"
+_MAX_RELAY_BYTES = 2_000_000
+
+
+class Relays:
+    """Messages between this chain and the others of the network, in both directions."""
+
+    def __init__(self, instance: Instance, finality: Finality, gossip: Gossip) -> None:
+        self.waiting = Waiting(routes_of(instance.params.kind))
+        self._outgoing = Outgoing(instance.genesis)
+        self._instance = instance
+        self._finality = finality
+        self._gossip = gossip
+
+    def on_offered(self, raw: bytes, now_ms: int) -> Reaction:
+        """Cause: somebody brings a relay, nobody in particular."""
+        try:
+            return self.on_relay(raw, None, now_ms)
+        except StoreError:
+            raise
+        except GridmeritError:
+            return []
+
+    def on_relay(self, raw: bytes, peer: PeerId | None, now_ms: int) -> Reaction:
+        """Keep a relay for the next block and pass it on, where it would take effect. Raises what is wrong with it.
+
+        Causes: a peer passes it on, another chain of this node has it.
+        """
+        relay = Relay.from_value(decode(raw, max_bytes=_MAX_RELAY_BYTES))
+        try:
+            is_news = self.waiting.add(relay, self._instance.chain.head, self._instance.make_next_context(now_ms))
+        except (Rejected, WrongVoters):
+            return []  # too early or too late for it here, or the source's members have changed
+        return [Broadcast(message=wire.Relay(raw=raw), but=peer), WorkPending()] if is_news else []
+
+    def repeat(self, now_ms: int) -> list[Action]:
+        """Offer other chains all they may still lack: they may have been down when it was news. Cause: a timer."""
+        if not self._instance.genesis.siblings:
+            return []
+        again_ms = min(60_000, max(500, self._instance.params.ledger.period_ms // 2))
+        again = SetTimer(name=REPEAT, at_ms=now_ms + again_ms)
+        return [again, *self._finality.set_changes.repeat(), *self.deliver_above(0)]
+
+    def deliver_above(self, height: int) -> list[Action]:
+        """What the final block has for other chains that was posted above a height."""
+        chain, certificate = self._instance.chain, self._finality.final_certificate
+        is_deep = chain.head.height - chain.final_height > MAX_FINAL_DEPTH  # its state would be rebuilt
+        checkpoint = None if certificate is None or is_deep else chain.get(chain.final_hash)
+        if certificate is None or checkpoint is None or self._gossip.is_syncing:
+            return []
+        if not height:
+            return self._outgoing.deliver_all(certificate, checkpoint)
+        return self._outgoing.deliver(certificate, checkpoint, above_height=height)
+
+    def list_for(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
+        """(kind, number, part, bytes) of every relay that this node can make for another chain."""
+        return [
+            (*action.name[1:], action.raw)
+            for action in self.deliver_above(0)
+            if isinstance(action, ForwardRelay) and action.chain_id == destination
+        ]
 
 
 class Outgoing:
@@ -85,7 +155,7 @@ class Waiting:
             self._relays.pop(name, None)
 
     def on_head(self, height: int) -> None:
-        """Forget what has been at hand for long."""
+        """Forget what has been at hand for long. Cause: the head has moved."""
         old = [name for name, (_, since) in self._relays.items() if since + _KEPT_BLOCKS < height]
         for name in old:
             del self._relays[name]

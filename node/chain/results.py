@@ -6,7 +6,7 @@ enough have signed the same. What a member has signed is kept for some slots, al
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consensus.checkpoints import Checkpoints
@@ -15,7 +15,6 @@ from consensus.errors import (
 )
 from consensus.quorum import QuorumCertificate, Statement, Vote, check_vote, read_vote
 from ledger.chain import BlockNode, Chain, Changes
-from ledger.checkpoints import get_checkpoints
 from ledger.codec import encode
 from ledger.errors import (
     InvalidProof,
@@ -74,7 +73,8 @@ class Certified(NamedTuple):
 class Results:
     """The claims of one chain's members, and the certificates of its results.
 
-    `certificate_at` gives the certificate of a slot, as far as this node has it.
+    `certificate_at` gives the certificate of a slot, as far as this node has it; `slot_of` the slot
+    that a chain has come to with a head.
     """
 
     def __init__(
@@ -84,7 +84,7 @@ class Results:
         checkpoints: Checkpoints,
         certificate_at: Callable[[int], QuorumCertificate | None],
         *,
-        is_pbft: bool,
+        slot_of: Callable[[BlockNode], int],
     ) -> None:
         self.differing = 0  # claims of another result than this node's, since the start
         self.elsewhere = 0  # … of another block than is certified: a fork can bring an honest member there
@@ -92,7 +92,7 @@ class Results:
         self._store = store
         self._checkpoints = checkpoints
         self._certificate_at = certificate_at
-        self._is_pbft = is_pbft
+        self._slot_of = slot_of
         self._newest = 0  # slot that the chain has come to
         self._claims: dict[int, dict[bytes, list[Claim]]] = {}  # by slot and signer
         self._told: set[tuple[int, bytes, tuple[bytes, bytes]]] = set()
@@ -102,9 +102,8 @@ class Results:
     # --- what members say ------------------------------------------------------------------------
 
     def on_head(self, head: BlockNode) -> None:
-        """Move on with the chain: claims of slots long past go."""
-        recent = get_checkpoints(Overlay(head.state))
-        self._newest = head.height if self._is_pbft else recent[-1].slot if recent else 0
+        """Move on with the chain: claims of slots long past go. Causes: a new head, a heartbeat."""
+        self._newest = self._slot_of(head)
         for slot in [known for known in self._claims if not self._is_kept(known)]:
             del self._claims[slot]
         self._told = {told for told in self._told if told[0] in self._claims}
@@ -128,8 +127,14 @@ class Results:
         return [*passed_on, *self.review(claim.slot)]
 
     def tell(self, vote: Vote) -> list[Action]:
-        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before."""
-        claim = Claim(vote, self._compute(vote.statement.block_hash) or ())
+        """Keep this node's own vote for a result, and say what it is for: again, where it has said so before.
+
+        Nothing where its block is not here: a vote on record outlasts a block that is lost.
+        """
+        results = self._compute(vote.statement.block_hash)
+        if results is None:
+            return []
+        claim = Claim(vote, results)
         assert compute_digest(claim.results) == vote.statement.result, "nothing else is signed here"
         if self._is_news(claim):
             self._add(claim)
@@ -144,6 +149,15 @@ class Results:
         """Every claim that names a result of that number, by slot and signer."""
         everything = (claim for slot in sorted(self._claims) for claim in self.claims(slot))
         return [claim for claim in everything if any(result.number == number for result in claim.results)]
+
+    def dissenters(self) -> tuple[bytes, ...]:
+        """Who has signed another result than this node computes of a block that nothing certifies yet, by key.
+
+        Where they are more than f, an agreement stands still, and a gate waits for the next checkpoint or is void.
+        """
+        open_slots = [slot for slot in self._claims if self._certificate_at(slot) is None]
+        disputed = (claim for slot in open_slots for claim in self.claims(slot) if self.judge(claim) == OTHER_RESULT)
+        return tuple(sorted({claim.vote.signer for claim in disputed}))
 
     def __len__(self) -> int:
         return sum(len(claims) for by_signer in self._claims.values() for claims in by_signer.values())
@@ -195,7 +209,7 @@ class Results:
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:
-        """A block has been executed: what has been said of it can be judged."""
+        """Judge what has been said of a block. Cause: it has been executed."""
         slots = [
             slot for slot in sorted(self._claims) if any(one.content[0] == block_hash for one in self.claims(slot))
         ]
@@ -224,19 +238,20 @@ class Results:
             return Certified(certificate, decode_results(raw[_SLOT_BYTES:]))
 
     def ask(self, peers: Sequence[PeerId]) -> list[Action]:
-        """Ask a peer, in turn, for the certificate of a live period's result, where this node has caught up without."""
+        """Ask for the certificate of a result that this node has caught up without: each peer in turn for each."""
         state = self._chain.head.state
         decided = [
             period
-            for period in views.live_periods(state)
+            for period in views.kept_periods(state)
             if (gate := views.get_gate(state, period)) is not None and gate.status not in (OPEN, VOID)
         ]
         lacking = [period for period in decided if self._store.get(_row_key(period)) is None]
         self._asked.clear()
         if not lacking or not peers:
             return []
+        round_number, place = divmod(self._turn, len(peers))
         self._turn += 1
-        peer, period = peers[self._turn % len(peers)], lacking[self._turn % len(lacking)]
+        peer, period = peers[place], lacking[round_number % len(lacking)]
         self._asked[period] = peer
         return [Send(peer=peer, message=wire.GetTradeRecords(period=period))]
 
@@ -279,7 +294,7 @@ class Results:
 # --- on the wire -----------------------------------------------------------------------------------
 
 
-def read_claims(message: wire.TradeResult) -> Iterable[Claim]:
+def read_claims(message: wire.TradeResult) -> Iterator[Claim]:
     """The claims in a message, one by one, no signature checked. Raises the `Malformed` family or `ResultNotSigned`."""
     results = decode_results(message.results)
     digest = compute_digest(results)

@@ -4,7 +4,7 @@ A directory may have been put back as it was yesterday, or be in use twice, and 
 start a member signs nothing before f + 1 others, at least one of them honest, have said where they stand and which of
 its own signatures they hold, and this chain has come to where they stand; or before a block made since the start is
 final, for then a quorum has seen all that there was. Whatever turns up under its key meanwhile, or later, that the
-record does not know keeps it silent until the chain has left that behind: see `GuardRecord.silent_until`.
+record does not know keeps it silent until the chain has left that behind: see `SigningRecord.silent_until`.
 """
 
 from __future__ import annotations
@@ -17,12 +17,17 @@ from consensus.errors import (
 )
 from consensus.pbft.messages import Ballot, Prepare, ViewChange, decode_message
 from consensus.quorum import Vote, check_vote, max_faulty
+from consensus.signing_record import SigningRecord
+from ledger.block import Header
 from ledger.chain import Chain
 from ledger.errors import (
     WrongShape,
 )
-from ledger.signatures import verify
-from node.chain.events import PeerId
+from ledger.signatures import SigningKey, verify
+from node.chain import messages as wire
+from node.chain.events import Action, PeerId, PersistSigningRecord, Publish, Send, StopSealing
+from node.chain.progress import Allowed, Reaction, Silenced, Step
+from node.errors import RolledBack
 
 SigningState: TypeAlias = Literal["observer", "waits", "record-behind", "signs"]
 
@@ -36,36 +41,101 @@ class PeerHead(NamedTuple):
 
 
 class Signing:
-    """The right of one key to sign on one chain since this start. With `is_sure` its owner answers for the record."""
+    """The right of one key to sign on one chain since this start, and the record of what it has signed.
 
-    def __init__(self, chain: Chain, key: bytes | None, *, is_sure: bool) -> None:
+    With `is_sure` its owner answers for the record. Raises `RolledBack` where the chain ends below what was signed.
+    """
+
+    def __init__(self, chain: Chain, key: SigningKey | None, record: SigningRecord, *, is_sure: bool) -> None:
+        signed_height = max(record.height, record.agreement.height - 1)
+        if chain.head.height < signed_height:
+            raise RolledBack(expected=signed_height, actual=chain.head.height)
+        self.record = record
         self.is_sure = is_sure
         self.has_met_stranger = False  # since this start, a signature that the record did not know
         self._chain = chain
-        self._key = key
-        self._told: dict[PeerId, PeerHead] = {}  # of each that has answered
+        self._key = None if key is None else key.public_key
+        self._heads: dict[PeerId, PeerHead] = {}  # of each that has answered
         self._is_confirmed = is_sure
         self._final_height = chain.final_height
         self._started_ms = 0
+        self._told: SigningState | None = None
 
     def begin(self, now_ms: int) -> None:
         self._started_ms = now_ms
+
+    # --- the right -------------------------------------------------------------------------------
+
+    @property
+    def state(self) -> SigningState:
+        """What the key may do now, or why it may not."""
+        if self._key is None:
+            return "observer"
+        if not self.is_sure and self._chain.final_height < self.record.silent_until:
+            return "record-behind"
+        return "signs" if self._is_confirmed else "waits"
+
+    @property
+    def may_sign(self) -> bool:
+        return self.state == "signs"
+
+    @property
+    def silent_until(self) -> int:
+        """The height that must be final before this node signs, 0 where there is none to wait for."""
+        return self.record.silent_until if self.state == "record-behind" else 0
 
     @property
     def is_waiting(self) -> bool:
         """True while the answers of others are needed."""
         return self._key is not None and not self._is_confirmed
 
-    def unasked(self, peers: Iterable[PeerId]) -> list[PeerId]:
-        """Those whose answer is still wanted."""
-        return [peer for peer in peers if peer not in self._told] if self.is_waiting else []
+    def review(self, sealers: tuple[bytes, ...]) -> Reaction:
+        """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
+        reaction: list[Step] = []
+        if self._confirm(sealers) and self.has_met_stranger:  # who may have seen all that the others have
+            reaction += self.fall_silent(0)
+        state = self.state
+        if state == self._told or state == "observer":
+            return reaction
+        self._told = state
+        reaction.append(Publish(event=(f"signing-{state}", self._chain.head.height, self.silent_until)))
+        return [*reaction, Allowed() if state == "signs" else StopSealing()]
 
-    def hear(self, peer: PeerId, standing: PeerHead) -> None:
+    def fall_silent(self, height: int) -> Reaction:
+        """Somebody has signed with this node's key: its record is an old one, or another process has the key too."""
+        if self.is_sure:
+            return []
+        self.has_met_stranger = True
+        self.record = self.record.after_stranger(max(height, self._chain.head.height))
+        return [Silenced(), self.persist()]
+
+    # --- the record ------------------------------------------------------------------------------
+
+    def persist(self) -> PersistSigningRecord:
+        """The action that makes the record of now durable."""
+        return PersistSigningRecord(record=self.record)
+
+    def notice_seal(self, header: Header, *, is_second: bool) -> Reaction:
+        """Fall silent at this node's own block that its record does not account for. What is final binds nobody."""
+        if header.producer != self._key or header.height <= self._chain.final_height:
+            return []
+        is_strange = is_second or not self.record.knows_seal(header)
+        return self.fall_silent(header.height) if is_strange else []
+
+    # --- what others say of it -------------------------------------------------------------------
+
+    def ask(self, peers: Iterable[PeerId]) -> list[Action]:
+        """Ask those whose answer is still wanted."""
+        unasked = [peer for peer in peers if peer not in self._heads] if self.is_waiting else []
+        return [Send(peer=peer, message=wire.GetSigned()) for peer in unasked]
+
+    def hear(self, peer: PeerId, message: wire.Signed) -> None:
         """Note a peer's answer. The first one counts, so that nobody can keep moving on."""
         if self.is_waiting:
-            self._told.setdefault(peer, standing)
+            work = int.from_bytes(message.work, "big")
+            self._heads.setdefault(peer, PeerHead(message.head, work, message.final_height))
 
-    def confirm(self, sealers: tuple[bytes, ...]) -> bool:
+    def _confirm(self, sealers: tuple[bytes, ...]) -> bool:
         """Take stock; whether all that is needed has just come together.
 
         A head that is claimed and cannot be had counts for nothing, and against nothing either.
@@ -74,14 +144,6 @@ class Signing:
             return False
         self._is_confirmed = True
         return True
-
-    def get_state(self, silent_until: int) -> SigningState:
-        """The state of the key, given the height that its record has it silent until."""
-        if self._key is None:
-            return "observer"
-        if not self.is_sure and self._chain.final_height < silent_until:
-            return "record-behind"
-        return "signs" if self._is_confirmed else "waits"
 
     def _have_enough_told(self, sealers: tuple[bytes, ...]) -> bool:
         others = [sealer for sealer in sealers if sealer != self._key]
@@ -94,7 +156,7 @@ class Signing:
         A lighter branch is not fetched, and its peer may have left it: where all start again with their heads apart,
         nobody would come to it. What this key sealed on it is on another parent than the head of now.
         """
-        told, chain = self._told.get(peer), self._chain
+        told, chain = self._heads.get(peer), self._chain
         if told is None:
             return False
         header = chain.get_header(told.head)

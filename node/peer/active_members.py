@@ -50,8 +50,9 @@ class Membership(Protocol):
 class FinalMembers:
     """The members of one chain as its last final block leaves them.
 
-    Where finality lags by very many blocks, the block that many below the head stands in for the final one. Looked at
-    from any thread; `refresh` belongs to the one that steps the node.
+    Where finality lags by very many blocks, one that many below the head stands in for the final one, another every
+    `WINDOW` blocks: each time states are brought back from the store. Looked at from any thread; `refresh` belongs to
+    the one that steps the node.
     """
 
     def __init__(self, node: ChainNode) -> None:
@@ -113,7 +114,7 @@ class FinalMembers:
     def _get_hash(self) -> bytes:
         """The hash of the block that counts."""
         chain = self._node.chain
-        floor = chain.head.height - _DEEPEST
+        floor = (chain.head.height - _DEEPEST) // WINDOW * WINDOW
         deep = chain.hash_at(floor) if chain.final_height < floor else None
         return deep or chain.final_hash
 

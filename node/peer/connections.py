@@ -36,7 +36,8 @@ from node.system.tasks import Tasks
 class PeerView:
     """What a status says of a peer; height and head are those it last claimed, on the first chain where it did.
 
-    `chains` are those that both nodes take part in; it is connected where it is reached on all of them.
+    `url` is where it was reached last, or is looked for next. `chains` are those that both nodes take part in; it is
+    connected where it is reached on all of them.
     """
 
     name: str
@@ -167,7 +168,7 @@ class Links:
         return PeerView(
             name=peer.name,
             key=peer.key,
-            url=peer.url,
+            url=outboxes[0].url if outboxes else peer.url,
             chains=shared,
             connected=bool(outboxes) and all(outbox.is_connected for outbox in outboxes),
             score=standing.score,

@@ -231,7 +231,7 @@ class Outbox:
         self._key = key
         self._chain_id = chain_id
         self._path = f"/p2p/{chain_id.hex()}"
-        self._urls = deque([remote.url])  # the first is where the peer was reached last, or is looked for next
+        self._urls = deque([remote.url])
         self._session = session  # asked for each time: it is closed when the peer has gone
         self._clock = clock
         self._may_talk = may_talk
@@ -245,6 +245,11 @@ class Outbox:
         self._heard = asyncio.Event()
         self._step = _Step(session=bytes(SESSION_BYTES), number=0)
         self._failure = ""  # of the last attempt, so that only news is logged
+
+    @property
+    def url(self) -> str:
+        """Where the peer was reached last, or is looked for next."""
+        return self._urls[0]
 
     def announce(self, message: Message) -> None:
         """Queue a message if the peer is there; one that is not is told all it needs when it is."""

@@ -1,4 +1,4 @@
-"""What the JSON API answers, once for both ends: `queries.py` fills these in, `client.py` reads them back.
+"""What the JSON API answers, once for both ends: `node.queries` fills these in, `node.api.client` reads them back.
 
 Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and 256-bit numbers are "0x…", hashes plain
 hexadecimal, and integers that may be large decimal strings: see `exact.py`.
@@ -118,6 +118,7 @@ class ChainStatus:
     blocks_refused: int
     results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
     results_elsewhere: int = 0  # … for another block than is certified
+    dissenters: tuple[str, ...] = ()  # who has signed another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
@@ -381,8 +382,11 @@ class PeriodInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MarketPeriods:
+    """The periods under way, and the numbers of those that are over and whose records are still kept; ascending."""
+
     time_ms: int
     periods: tuple[PeriodInfo, ...]
+    closed: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -528,7 +532,7 @@ class SettledTradeInfo:
     seller_receives_uyuan: Decimal
     grid_receives_uyuan: Decimal
     traded_wh: int
-    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail
+    is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail or more
     is_output_imputed: bool = False  # the meter was not heard: nothing
 
 

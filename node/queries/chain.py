@@ -117,6 +117,7 @@ class ChainQueries:
             blocks_refused=node.blocks_refused,
             results_differing=node.results.differing,
             results_elsewhere=node.results.elsewhere,
+            dissenters=tuple(self._name_of_key(key) for key in node.results.dissenters()),
             not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
@@ -338,11 +339,11 @@ class ChainQueries:
     # --- the market ----------------------------------------------------------------------------------
 
     def get_periods(self, now_ms: int) -> MarketPeriods:
-        """Every delivery period that is open by the clock or live in the state, ascending."""
+        """Every delivery period that is open by the clock or live in the state, ascending, and which are over."""
         live = views.live_periods(self._state)
         due = self._periods_by_clock(now_ms)
         periods = tuple(self._describe_period(period, now_ms, period in live) for period in sorted({*live, *due}))
-        return MarketPeriods(time_ms=now_ms, periods=periods)
+        return MarketPeriods(time_ms=now_ms, periods=periods, closed=views.closed_periods(self._state))
 
     def get_book(self, period: int) -> BookInfo:
         book = views.get_candidates(self._state, period)

@@ -1,4 +1,4 @@
-"""Who has signed which result of a period, as one node knows it. Read-only, as `queries.py`."""
+"""Who has signed which result of a period, as one node knows it. Read-only, as `node.queries.chain`."""
 
 from __future__ import annotations
 

@@ -107,13 +107,14 @@ def _predict_interval(given: Settings) -> Theory | None:
 
 
 def _predict_share(given: Settings) -> Theory | None:
-    """The liar's hash power, where its blocks pass at once.
+    """The liar's hash power, where it does not lie.
 
-    Dated ahead they wait with the others, who meanwhile seal against them: it has less, and no formula here says how
-    much.
+    Dated ahead, its blocks wait with the others, who meanwhile seal against them. Dated back, they bring forward the
+    relief of whoever seals on them at the right date, and not its own. It has less, and no formula here says how much.
     """
     settings = cast(TimestampWorld, given)
-    if settings.direction in ("forward", "alternate") and settings.ahead_ms:
+    is_right = settings.direction == "none" or (settings.direction == "forward" and not settings.ahead_ms)
+    if not is_right:
         return None
     return Theory(name="hash_share", value=settings.share, source="every attempt of equal credits counts alike")
 

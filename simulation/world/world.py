@@ -44,7 +44,8 @@ from node.chain.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.chain.node import RESEAL, ChainNode
+from node.chain.node import ChainNode
+from node.chain.progress import RESEAL
 from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.policy import PolicyFactory
 from simulation.world.links import Links, SimulatedNetwork, Uniform

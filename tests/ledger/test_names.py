@@ -14,6 +14,7 @@ from ledger.membership import ADMIT, Admission
 from ledger.names import get_looks, is_normal, normalise_name
 
 COMPOSED, DECOMPOSED = "M\N{LATIN SMALL LETTER U WITH DIAERESIS}ller", "Mu\N{COMBINING DIAERESIS}ller"
+BLANK = "\u034f\u115f\u1160\u17b4\u180b\u2800\ufe0f\U0001d159\U000e0100"
 CYRILLIC_A = "\N{CYRILLIC SMALL LETTER A}"
 
 
@@ -39,10 +40,13 @@ def test_a_name_is_normal_or_refused(text: str) -> None:
         ("ann\N{ZERO WIDTH SPACE}", "nobody sees its character U+200B"),
         ("\N{RIGHT-TO-LEFT OVERRIDE}nna", "nobody sees its character U+202E"),
         ("a\tb", "nobody sees its character U+0009"),
+        *((f"an{char}n", f"nobody sees its character U+{ord(char):04X}") for char in BLANK),
         ("\N{FULLWIDTH LATIN SMALL LETTER A}nn", "it has characters that stand for others: write 'ann'"),
         ("\N{LATIN SMALL LIGATURE FI}n", "write 'fin'"),
         (f"{CYRILLIC_A}nn", "it mixes Latin and Cyrillic letters, which look alike"),
         ("\N{GREEK CAPITAL LETTER ALPHA}nn", "it mixes Latin and Greek letters"),
+        ("\N{ARMENIAN SMALL LETTER OH}nn", "it mixes Latin and Armenian letters"),
+        ("\N{CHEROKEE LETTER GO}nn", "it mixes Latin and Cherokee letters"),
     ],
 )
 def test_what_cannot_be_told_from_another_is_refused(name: str, why: str) -> None:
@@ -54,6 +58,15 @@ def test_what_cannot_be_told_from_another_is_refused(name: str, why: str) -> Non
 @pytest.mark.parametrize("name", ["homes-1", "Łódź 2", "Ελλάδα", "село-7", "北村", "김", "O'Neill", ""])
 def test_names_of_many_scripts_are_names(name: str) -> None:
     assert normalise_name(name) == unicodedata.normalize("NFC", name)
+
+
+def test_spaces_that_nobody_counts_make_no_other_name() -> None:
+    assert normalise_name(" Ann  Lee ") == "Ann Lee"
+    assert not is_normal("Ann  Lee")
+
+
+def test_hyphens_look_the_same() -> None:
+    assert {get_looks(f"homes{hyphen}1") for hyphen in "-\u2010\u2013\u2212"} == {"homes-1"}
 
 
 def test_letters_of_two_scripts_may_look_the_same() -> None:

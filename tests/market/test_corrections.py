@@ -31,12 +31,12 @@ def balances(market):
     return {name: market.account(name).balance_uyuan for name in NAMES}
 
 
-def agree(market, volume=20 * KWH, *, buyer="carol", seller="paul", period=PERIOD):
+def agree(market, volume=20 * KWH, *, buyer="carol", seller="paul", period=PERIOD, price=PRICE):
     """A trade that binds."""
     if market.now_ms < market.times(period).open_ms:
         market.go("open", period)
-    assert market.bid(buyer, price=PRICE, volume=volume, period=period) == ""
-    assert market.offer(seller, price=PRICE, volume=volume, period=period) == ""
+    assert market.bid(buyer, price=price, volume=volume, period=period) == ""
+    assert market.offer(seller, price=price, volume=volume, period=period) == ""
     market.go("gate", period)
     market.certify()
 
@@ -87,20 +87,21 @@ def test_a_reading_of_zero_is_a_reading(traded):
     assert gains(traded) == {"paul": 20 * FEED_IN, "grid": -20 * FEED_IN}
 
 
-def test_silence_never_costs_a_buyer_less_than_the_reading_would(make_market):
+@pytest.mark.parametrize("price", [PRICE, RETAIL - WHEELING, 637_000, 2_000_000])
+def test_silence_never_costs_a_buyer_less_than_the_reading_would(make_market, price):
     """Of as much as it agreed to, or less: what it took beyond it, its meter's registers hold for later."""
     costs = {}
     for consumed in (None, 0, 10 * KWH, 20 * KWH):
         market = make_market()
         market.before = balances(market)
-        agree(market)
+        agree(market, price=price)
         market.go("delivery_end")
         market.read("paul", produced=20 * KWH)
         if consumed is not None:
             market.read("carol", consumed=consumed)
         market.go("settle")
         costs[consumed] = -gains(market).get("carol", 0)
-    assert costs[None] == 20 * RETAIL == max(costs.values())
+    assert costs[None] == 20 * max(RETAIL, price + WHEELING) == max(costs.values())
 
 
 def test_where_nobody_was_heard_the_trades_lapse_and_stay_so(traded):

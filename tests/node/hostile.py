@@ -23,6 +23,7 @@ from contextlib import aclosing, asynccontextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from accomplices import PLAYS
 from liars import LIARS, READY, Liar
 from mishaps import MISHAPS
 from stage import Seen, Stage, Unfit, Window, build_network, open_stage
@@ -86,7 +87,8 @@ HEADER = (
     f"{'liar':15} {'engine':6} {'before':>8} {'during':>8} {'after':>8} {'':12} {'':12} {'before':>6} {'during':>7} "
     f"{'score':>7}  verdict"
 )
-SHORT_GROUPS = (("headers", "wide-posts", "slow-bodies"), ("false-head",))  # each on a network of its own
+ALONE = {**MISHAPS, **PLAYS}
+SHORT_GROUPS = (("headers", "wide-posts", "slow-bodies"), ("false-head",), ("accomplices",))  # each on its own network
 
 
 async def try_liars(names: Sequence[str], home: Path, form: Form) -> AsyncIterator[Result]:
@@ -198,9 +200,9 @@ async def lying(stage: Stage, name: str, answers: Counter[str]) -> AsyncIterator
 
 async def run_group(names: Sequence[str], home: Path, form: Form) -> AsyncIterator[tuple[str, tuple[str, ...]]]:
     """The bounds that were missed, by name, and a line for each."""
-    if names[0] in MISHAPS:
+    if names[0] in ALONE:
         (name,) = names
-        report = await MISHAPS[name](home, form.during_s)
+        report = await ALONE[name](home, form.during_s)
         print(f"{name}: {report.seen}: {'; '.join(report.faults) or 'ok'}", flush=True)
         yield name, report.faults
         return
@@ -226,7 +228,7 @@ async def drive(home: Path, groups: Sequence[Sequence[str]], form: Form) -> dict
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    known = [*LIARS, *MISHAPS]
+    known = [*LIARS, *ALONE]
     parser.add_argument("--only", action="append", metavar="NAME", choices=known, help=f"of {', '.join(known)}")
     parser.add_argument("--short", action="store_true", help="seconds instead of minutes, with generous bounds")
     options = parser.parse_args()

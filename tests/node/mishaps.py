@@ -15,7 +15,7 @@ from pathlib import Path
 
 import aiohttp
 from liars import ELSEWHERE
-from stage import CHAIN, HONEST, Program, Stage, Window, build_network, open_stage
+from stage import CHAIN, HONEST, Mishap, Program, Report, Stage, Window, build_network, open_stage
 from wall_clock import WallClock
 
 from gridmerit.network.layout import Host, Network, NodeEntry
@@ -37,15 +37,6 @@ _CATCH_UP_PERIOD_MS, _CATCH_UP_BLOCKS_PER_S = 4_800, 25  # five blocks a second,
 _STEPS, _SIDE_BLOCKS = 10, 2
 _ANSWER_MS = 100
 _SPOILT = "lh1"
-
-
-@dataclass(frozen=True, kw_only=True)
-class Report:
-    seen: str
-    faults: tuple[str, ...]
-
-
-Mishap = Callable[[Path, float], Awaitable[Report]]  # in a directory, with windows of so many seconds
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float, *, poll_s: float = _POLL_S) -> bool:

@@ -11,10 +11,11 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from gridmerit.network.layout import Host, Network, NodeEntry
@@ -75,6 +76,17 @@ class Seen:
     is_banned: bool = False
     silent: set[str] = field(default_factory=set)  # nodes that did not answer in time at some moment
     slowest_s: float = 0.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Report:
+    """What was seen on a network of its own, and what of it is wrong."""
+
+    seen: str
+    faults: tuple[str, ...]
+
+
+Mishap = Callable[[Path, float], Awaitable[Report]]  # in a directory, with windows of so many seconds
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -329,15 +341,26 @@ def _raise(error: BaseException) -> None:
 
 
 def build_network(
-    directory: Path, *, engine: str, honest: int, liar_votes: bool, liar_seals: bool, period_ms: int = PERIOD_MS
+    directory: Path,
+    *,
+    engine: str,
+    honest: int,
+    liar_votes: bool,
+    liar_seals: bool,
+    period_ms: int = PERIOD_MS,
+    market: Mapping[str, object] = MappingProxyType({}),
 ) -> Network:
     """A disposable network on the trading chain: so many honest seats, and the liar's, which may be an observer's.
 
-    A liar that votes need not seal: then under POCA all blocks are of honest nodes.
+    A liar that votes need not seal: then under POCA all blocks are of honest nodes. `market` is what of the market's
+    parameters is not as recommended.
     """
     chains = choose_chains(load_engine_params(None if engine == "poca" else engine), [CHAIN], "the recommended set")
     seats = [Host(name=name) for name in HONEST[:honest]]
     seats.append(Host(name=LIAR, chains=(ALL_CHAINS,) if liar_votes else ()))
+    chains = tuple(
+        chain.model_copy(update={"market": chain.market.model_copy(update=dict(market))}) for chain in chains
+    )
     network = new_network(
         directory,
         nodes=seats,

@@ -230,9 +230,10 @@ def good_body(world, network):
 def deciding_votes(world, network):
     """Those of the other three members on the slot's checkpoint: with its own vote n1 holds a certificate then."""
     node = world.node("n1")
-    world.run_until(lambda: node._due_statements() != (), limit_ms=60_000)
+    world.run_until(lambda: node._finality.list_due() != (), limit_ms=60_000)
     return tuple(
-        encode(sign_statement(node._due_statements()[-1], network.keys[name]).to_value()) for name in ("n0", "n2", "n3")
+        encode(sign_statement(node._finality.list_due()[-1], network.keys[name]).to_value())
+        for name in ("n0", "n2", "n3")
     )
 
 
@@ -277,10 +278,10 @@ def test_headers_are_taken_in_together_or_not_at_all(world, network):
     header = seal(good_block(world, network).header, network, network.keys[LIAR])
     assert node._gossip.ask_headers(liar, world.now_ms) != []
     assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()), b"\xc1"))) == "NonCanonical"
-    assert node._sync.skeleton is None
+    assert node._gossip.sync.skeleton is None
     assert node._gossip.ask_headers(liar, world.now_ms) != []
     assert fault_of(world, network, wire.Headers(raw=(encode(header.to_value()),))) is None
-    assert node._sync.skeleton.headers == (header,)
+    assert node._gossip.sync.skeleton.headers == (header,)
 
 
 @pytest.mark.parametrize("make", [good_body, deciding_votes])

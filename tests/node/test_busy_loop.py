@@ -15,7 +15,8 @@ from consensus.seal import search
 from ledger.store import LevelStore
 from node.chain.events import Persist, PersistSigningRecord, SealFound, Started, StartSealing, TimerFired
 from node.chain.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTransactions, Status, TransactionIds
-from node.chain.node import RESEAL, ChainNode
+from node.chain.node import ChainNode
+from node.chain.progress import RESEAL
 from node.driver.signing_file import SigningFile
 
 BLOCKS = 600

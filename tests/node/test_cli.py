@@ -44,9 +44,7 @@ from gridmerit.text import (
     format_span,
     format_yuan,
 )
-from ledger.errors import (
-    InsufficientBalance,
-)
+from ledger.errors import InsufficientBalance
 from ledger.hashing import show_address
 from ledger.params import ChainParams
 from market.errors import (
@@ -380,6 +378,12 @@ def test_money_and_prices_have_bounds_of_their_own() -> None:
         parse_yuan("1000000000000.000001")
     with pytest.raises(click.UsageError, match="at most 100 yuan per kWh"):
         parse_price("100.01")
+    with pytest.raises(click.UsageError, match=r"^'0' is too small: at least 0.000001 yuan$"):
+        parse_yuan("0")
+    with pytest.raises(click.UsageError, match=r"^'0.00' is too small: at least 0.000001 yuan per kWh$"):
+        parse_price("0.00")
+    with pytest.raises(click.UsageError, match=r"^'0' is too small: at least 0.001 kWh$"):
+        parse_kwh("0", least=1)
     with pytest.raises(click.UsageError, match=r"'1e3' has an exponent.* points"):
         parse_points("1e3")
 
@@ -479,6 +483,8 @@ def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_pa
 def test_init_on_some_chains_of_a_network(gridmerit: Run, tmp_path: Path) -> None:
     assert gridmerit("net", "new", tmp_path / "net", "--nodes", "1")[0] == 0
     args = ("init", tmp_path / "mine", "--genesis", tmp_path / "net" / "genesis.json", "--network", tmp_path / "net")
+    peers, users = find_free_ports(2)
+    args += ("--peer-listen", f"127.0.0.1:{peers}", "--api-listen", f"127.0.0.1:{users}")
     code, _, err = gridmerit(*args, "--chains", "jy1,jy2")
     assert (code, "has no chain 'jy2', it has du1, jy1, lh1" in err) == (3, True)
     code, _, err = gridmerit(*args, "--chains", ",")

@@ -21,10 +21,8 @@ from gridmerit.network.compose import (
     save_compose,
 )
 from gridmerit.network.layout import load_network
-from gridmerit.network.parameters import load_packaged_profile
-from ledger.errors import (
-    UnwritableFile,
-)
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, load_params_set
+from ledger.errors import UnwritableFile
 from node.config import load_chains, load_config, load_genesis
 from node.credentials.keystore import load_key, load_passphrase
 from node.errors import (
@@ -104,7 +102,29 @@ def test_the_engine_reaches_the_init_service(engine: str, tmp_path: Path) -> Non
 def test_what_a_compose_file_cannot_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     for words in (["--disposable"], ["--seed", "1"], ["--chains", "jy1"]):
         assert run(["net", "new", str(tmp_path), "--compose", *words]) == 2
-        assert "--compose goes with --nodes, --players and --engine alone" in capsys.readouterr().err
+        assert "--compose goes with --nodes, --players, --set," in capsys.readouterr().err
+    assert run(["net", "new", str(tmp_path), "--compose", "--set", str(ROOT / "configs" / "paper")]) == 2
+    assert "--compose takes a packaged set of parameters, one of recommended, paper, bft" in capsys.readouterr().err
+    assert run(["net", "new", str(tmp_path), "--compose", "--rule", "merit"]) == 3
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_set_its_rule_and_alpha_reach_the_init_service_which_makes_a_network_of_them(tmp_path: Path) -> None:
+    choices = ["--set", "paper", "--rule", "pay-as-bid", "--alpha", "0.15"]
+    assert run(["net", "new", str(tmp_path), "--compose", "--nodes", "2", *choices]) == 0
+    text = (tmp_path / COMPOSE_FILE).read_text(encoding="utf-8")
+    assert ", ".join(f'"{word}"' for word in choices) in _split(text)["init"]
+    assert f"--compose --nodes 2 {' '.join(choices)}`" in text
+    words = ["net", "provision", str(tmp_path / "volumes"), "--nodes", "2", "--period-ms", "60000", *choices]
+    assert run(words) == 0
+    market = load_genesis(tmp_path / "volumes" / "public" / "genesis.json").params.market
+    assert (market.clearing_rule, market.natural_factor_ppm) == ("pay-as-bid", 150_000)
+    assert market.intention_ppm > 0, "which the paper's set alone has"
+
+
+def test_orders_are_taken_long_enough_for_some_blocks_on_the_demo_s_clock() -> None:
+    _, trading, _ = choose_params(8_000, load_params_set("paper"))
+    assert trading.market.intention_ppm == 1_000_000, "eight blocks are a period"
 
 
 def test_no_port_is_published_and_no_address_is_fixed() -> None:
@@ -215,7 +235,7 @@ def test_a_short_period_has_the_clock_of_the_demo() -> None:
 @pytest.mark.parametrize("period_ms", [8_000, 60_000])
 @pytest.mark.parametrize("engine", ["poca", "pbft"])
 def test_an_engine_is_that_of_every_chain(engine: str, period_ms: int) -> None:
-    chains = choose_params(period_ms, engine)
+    chains = choose_params(period_ms, load_engine_params(engine))
     assert {chain.name for chain in chains} == {"du1", "jy1", "lh1"}
     assert {chain.consensus.engine for chain in chains} == {engine}
 

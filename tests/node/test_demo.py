@@ -15,7 +15,7 @@ import pytest
 from gridmerit.demo.stage_times import STAGES
 from gridmerit.main import run
 from gridmerit.network.layout import load_network
-from gridmerit.network.parameters import load_packaged_profile, make_demo_params
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params
 from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
@@ -184,7 +184,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
 
 def test_everything_that_waits_for_a_message_has_periods_to_spare() -> None:
     profile = load_packaged_profile()
-    by_kind = {params.kind: params for params in make_demo_params(PERIOD_MS)}
+    by_kind = {params.kind: params for params in make_demo_params(PERIOD_MS, load_params_set())}
     genesis, scheduling = (
         Genesis.model_construct(params=by_kind[kind], time_ms=0, members=()) for kind in ("trading", "scheduling")
     )

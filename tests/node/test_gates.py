@@ -49,9 +49,41 @@ def test_a_block_dated_before_a_gate_is_late_once_the_tolerance_is_over(dated_ms
 def test_an_announcement_in_time_binds_what_the_block_holds():
     genesis = make_genesis()
     watch, header = GateWatch(genesis), make_header(genesis, GATE_MS - 1)
-    watch.note(header.hash, genesis.time_ms + GATE_MS + 900)
-    watch.note(header.hash, genesis.time_ms + GATE_MS + 2_000)
+    watch.note(header, genesis.time_ms + GATE_MS + 900)
+    watch.note(header, genesis.time_ms + GATE_MS + 2_000)
     assert not watch.is_late(header, genesis.time_ms + GATE_MS + 9_000)
+
+
+def test_of_several_that_a_producer_announces_on_one_parent_the_first_alone_is_in_time():
+    """Else it would choose after the gate; under PBFT a header costs nothing."""
+    genesis = make_genesis()
+    watch = GateWatch(genesis)
+    first, second = make_header(genesis, GATE_MS - 2), make_header(genesis, GATE_MS - 1)
+    other = replace(second, producer=b"\x01" * 32)
+    for header in (first, second, other):
+        watch.note(header, genesis.time_ms + GATE_MS - 1)
+    assert [watch.is_late(one, genesis.time_ms + GATE_MS + 5_000) for one in (first, second, other)] == [
+        False,
+        True,
+        False,
+    ]
+
+
+def test_one_producer_does_not_have_the_announcements_of_others_forgotten():
+    genesis = make_genesis()
+    watch, header = GateWatch(genesis), make_header(genesis, GATE_MS - 1)
+    watch.note(header, genesis.time_ms + GATE_MS)
+    for nonce in range(200):
+        watch.note(replace(header, producer=b"\x01" * 32, nonce=nonce), genesis.time_ms + GATE_MS)
+    assert not watch.is_late(header, genesis.time_ms + GATE_MS + 5_000)
+
+
+def test_what_was_shown_at_a_gate_before_its_start_a_node_cannot_tell():
+    genesis = make_genesis()
+    watch = GateWatch(genesis)
+    watch.begin(genesis.time_ms + GATE_MS + 1)
+    assert not watch.is_late(make_header(genesis, GATE_MS - 1), genesis.time_ms + GATE_MS + 5_000)
+    assert watch.is_late(make_header(genesis, GATE_MS + 19_999), genesis.time_ms + GATE_MS + 25_000)
 
 
 def test_after_the_deadline_the_period_is_void_and_the_block_is_one_like_any_other():

@@ -69,6 +69,8 @@ async def test_a_seed_that_has_moved_is_found_by_its_own_word_also_after_a_resta
         await moved.start()
         try:
             await local.until(lambda: all("n0" in known(node) for node in nodes[1:]))
+            [view] = [view for view in nodes[1].peer_views() if view.name == "n0"]
+            assert view.url.endswith(f":{moved.peer_port}"), "where it is reached, not where it was to be"
             await nodes[1].stop()
             again = Runtime(local.configs[1])  # which still names the old place
             await again.start()

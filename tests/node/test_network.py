@@ -252,7 +252,9 @@ def test_a_set_is_a_name_a_directory_or_a_file(tmp_path: Path) -> None:
     assert load_params_set(files / "jy1.toml") == (load_chain_params(files / "jy1.toml"),)
     with pytest.raises(BadParameters, match="has no TOML file, one per chain is wanted"):
         load_params_set(tmp_path)
-    with pytest.raises(BadParameters, match="No such file"):
+    with pytest.raises(
+        BadParameters, match="recomended is neither a file nor a directory, nor one of recommended, paper"
+    ):
         load_params_set("recomended")
 
 
@@ -465,6 +467,32 @@ def test_doctor_of_a_running_node(live: Path, capsys: pytest.CaptureFixture[str]
     assert out.count("is held by this node, which is running") == 2
 
 
+def test_doctor_looks_for_peers_where_the_running_node_reaches_them(
+    live: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = live / "nodes" / "pv-101" / "node.toml"
+    text = config.read_text()
+    url = load_network(live).nodes[1].peer_url
+    config.write_text(text.replace(url, "https://127.0.0.1:1"))
+    try:
+        assert run(["doctor", "--node", str(config.parent)]) == 0
+    finally:
+        config.write_text(text)
+    assert f"ok    peer wind-122: {url} answers" in capsys.readouterr().out
+
+
+def test_doctor_of_a_running_node_that_does_not_answer(live: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    network = load_network(live)
+    pid = find_pid(network, network.nodes[0])
+    assert pid is not None
+    os.kill(pid, signal.SIGSTOP)
+    try:
+        assert run(["doctor", "--node", str(live / "nodes" / "pv-101")]) == 0
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert capsys.readouterr().out.count("is held by this node, which does not answer in time") == 2
+
+
 def test_doctor_of_a_node_whose_ports_another_holds(
     live: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -502,6 +530,7 @@ def test_a_node_that_cannot_start_says_why(files: Path, capsys: pytest.CaptureFi
     err = capsys.readouterr().err
     assert "error[NodeFailed] node homes-1 ended before it was healthy" in err
     assert "did you mean data_dir?" in err
+    assert "; its log ends: error[BadConfigFile] " in err
     assert f"try: gridmerit doctor --node {files / 'nodes' / 'homes-1'}" in err
 
 

@@ -75,8 +75,10 @@ def test_the_report_names_and_explains_every_cell_that_deviates(result: Reproduc
     assert all(f"]({name})" in text for name in PLOTS)
 
 
-def test_the_report_fits_a_terminal(result: Reproduction) -> None:
-    assert max(map(len, render_text(make_report(result)).splitlines())) <= 100
+@pytest.mark.parametrize("columns", [0, 80])
+def test_the_report_fits_a_terminal(result: Reproduction, columns: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    assert max(map(len, render_text(make_report(result)).splitlines())) <= (columns or 100)
 
 
 def test_the_report_says_where_the_chain_is_not_better(result: Reproduction) -> None:

@@ -544,6 +544,9 @@ def test_an_hour_that_is_not_settled_fails(record: DayRecord, status: str) -> No
 def test_a_lost_transaction_fails(record: DayRecord) -> None:
     assert _failed(replace(record, lost=("ab" * 32,))) == ["every transaction took effect"]
     assert _failed(replace(record, problems=("anna: gone",))) == ["every transaction took effect"]
+    late = replace(record, problems=("dispatch: plans were due before 1795187910624 ms",))
+    (check,) = (check for check in run_checks(late) if not check.passed)
+    assert check.detail == "dispatch: plans were due before 2026-11-20 15:18:30 UTC"
 
 
 def test_a_verdict_that_overloads_a_line_fails(record: DayRecord) -> None:
@@ -653,6 +656,14 @@ def test_text_and_markdown_hold_the_same_tables(record: DayRecord) -> None:
 def test_the_text_fits_a_terminal(record: DayRecord) -> None:
     long = replace(record, problems=("a player, " + "word " * 60,))
     assert max(map(len, render_text(long).splitlines())) <= 100
+
+
+def test_the_text_fits_a_narrow_terminal(record: DayRecord, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = render_text(replace(record, problems=("word " * 60,))).splitlines()
+    assert max(map(len, lines)) <= 80
+    words = [line.count("word") for line in lines if "word" in line]
+    assert words == [words[0]] * (len(words) - 1) + [60 % words[0] or words[0]], "broken once, not twice"
 
 
 def test_the_document_is_json_of_integers_in_small_units(record: DayRecord) -> None:

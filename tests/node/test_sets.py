@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from pathlib import Path
 
@@ -119,7 +120,9 @@ def test_orders_are_taken_long_enough_for_some_blocks_however_short_a_period_is(
 
 def test_net_new_makes_a_network_of_the_set_the_rule_and_the_alpha(gridmerit: Run, tmp_path: Path) -> None:
     home = tmp_path / "net"
-    assert gridmerit("net", "new", home, "--set", "paper", "--rule", "pay-as-bid", "--alpha", "0.15")[0] == 0
+    code, out, _ = gridmerit("net", "new", home, "--set", "paper", "--rule", "pay-as-bid", "--alpha", "0.15")
+    assert code == 0
+    assert out.splitlines()[1:3] == ["rule     pay-as-bid, by which gates clear", "α        0.15, in Eq. (12)"]
     genesis = load_genesis(home / "genesis.json")
     assert genesis.params.market.clearing_rule == "pay-as-bid"
     assert {chain.kind: chain.market.natural_factor_ppm for chain in genesis.chains} == {
@@ -132,7 +135,9 @@ def test_net_new_makes_a_network_of_the_set_the_rule_and_the_alpha(gridmerit: Ru
 
 def test_net_new_without_them_leaves_the_set_as_it_is(gridmerit: Run, tmp_path: Path) -> None:
     home = tmp_path / "net"
-    assert gridmerit("net", "new", home, "--set", "bft")[0] == 0
+    code, out, _ = gridmerit("net", "new", home, "--set", "bft", "--json")
+    assert code == 0
+    assert json.loads(out)["market"] == {"clearing_rule": "price-time", "natural_factor_ppm": 0}
     markets = {chain.name: chain.market for chain in load_genesis(home / "genesis.json").chains}
     assert markets == {chain.name: chain.market for chain in load_params_set("bft")}
 
@@ -145,10 +150,10 @@ def test_net_new_without_them_leaves_the_set_as_it_is(gridmerit: Run, tmp_path: 
         (["--alpha", "-0.1"], 2, "'-0.1' is no α of Eq. (12)"),
         (["--alpha", "0.1234567"], 2, "'0.1234567' is no α of Eq. (12)"),
         (["--rule", "merit"], 3, "no clearing rule is called 'merit', there are price-time, credit-weighted,"),
-        (["--set", "papper"], 3, "papper: No such file or directory"),
+        (["--set", "papper"], 3, "papper is neither a file nor a directory, nor one of recommended, paper, bft"),
         (["--set", "paper", "--engine", "pbft"], 2, "--engine pbft: the chains of paper have another one"),
-        (["--compose", "--rule", "pay-as-bid"], 2, "--compose goes with --nodes, --players and --engine alone"),
-        (["--compose", "--alpha", "0.1"], 2, "--compose goes with --nodes, --players and --engine alone"),
+        (["--compose", "--rule", "merit"], 3, "no clearing rule is called 'merit'"),
+        (["--compose", "--alpha", "0.4"], 2, "'0.4' is no α of Eq. (12)"),
     ],
 )
 def test_net_new_says_what_is_wrong_and_makes_nothing(

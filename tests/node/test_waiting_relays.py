@@ -27,7 +27,8 @@ from node.chain import relays
 from node.chain.candidate import make_context
 from node.chain.contracts import routes_of
 from node.chain.events import Broadcast, ForwardRelay, MessageReceived, PenalisePeer, RelayOffered, TimerFired
-from node.chain.node import RESEAL, ChainNode
+from node.chain.node import ChainNode
+from node.chain.progress import RESEAL
 from node.chain.relays import Outgoing, Waiting
 from simulation.world.networks import key_of, make_network
 
@@ -271,9 +272,9 @@ def reseal(genesis, *raw, at_ms):
 def test_what_no_candidate_can_take_any_more_does_not_wait_for_the_next():
     relay, late_ms = make_relay(FIRST), 10 * JY1.params.ledger.period_ms
     in_time = reseal(JY1, relay.to_bytes(), at_ms=2)
-    assert due(in_time._relays, in_time.chain.head.state) == [(RELAY, FIRST)]
+    assert due(in_time._relays.waiting, in_time.chain.head.state) == [(RELAY, FIRST)]
     late = reseal(JY1, relay.to_bytes(), at_ms=late_ms)
-    assert due(late._relays, late.chain.head.state) == []
+    assert due(late._relays.waiting, late.chain.head.state) == []
     assert late.needs_relay(relay.name), "it may be offered again"
 
 
@@ -282,7 +283,7 @@ def test_what_a_full_candidate_has_no_room_for_waits_for_the_next():
     genesis = JY1.model_copy(update={"params": JY1.params.model_copy(update={"ledger": ledger})})
     relays = [make_relay(period, genesis.open("DU1")).to_bytes() for period in (FIRST, FIRST + 1)]
     node = reseal(genesis, *relays, at_ms=2)
-    assert due(node._relays, node.chain.head.state) == [(RELAY, FIRST), (RELAY, FIRST + 1)]
+    assert due(node._relays.waiting, node.chain.head.state) == [(RELAY, FIRST), (RELAY, FIRST + 1)]
 
 
 def test_a_relay_that_is_late_is_nobodys_fault_and_goes_no_further(node):

@@ -13,11 +13,11 @@ from simulation.scenarios import equivocation, spam, timestamps
 from simulation.scenarios.networks import INTERVAL_MS, Attacker, deal_shares, make_attack_network, open_world
 
 
-def test_a_liars_share_is_foretold_only_where_its_blocks_pass_at_once():
+def test_a_liars_share_is_foretold_only_where_it_does_not_lie():
+    """Measured: 0.287 ± 0.018 forward, and 0.246 ± 0.013 backward under the linear rule, of a third."""
     predict = next(metric.theory for metric in timestamps.TIMESTAMPS.metrics if metric.name == "liar's blocks")
-    for direction in ("none", "backward"):
-        assert predict(timestamps.TimestampWorld(direction=direction)).value == 1 / 3
-    for direction in ("forward", "alternate"):
+    assert predict(timestamps.TimestampWorld(direction="none")).value == 1 / 3
+    for direction in ("forward", "backward", "alternate"):
         assert predict(timestamps.TimestampWorld(direction=direction)) is None
     assert predict(timestamps.TimestampWorld(direction="forward", ahead_ms=0)).value == 1 / 3
 

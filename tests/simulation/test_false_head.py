@@ -155,7 +155,7 @@ def test_under_pbft_no_headers_are_followed_that_no_certificate_proves():
     event = MessageReceived(peer=liar, message=wire.Headers(raw=(encode(header.to_value()),)))
     (action,) = node.step(event, world.now_ms)
     assert action.error.code == "UnprovenHeaders"
-    assert node._sync.skeleton is None
+    assert node._gossip.sync.skeleton is None
 
 
 def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_claim(network):

@@ -234,13 +234,13 @@ def test_a_name_that_the_state_does_not_hold_is_refused(town):
 
 def test_a_node_that_lacks_the_proof_of_a_change_says_so(town):
     node = town.node()
-    kept = node._handovers._relays
-    node._handovers._relays = dict([max(kept.items())])
+    kept = node._finality.set_changes._relays
+    node._finality.set_changes._relays = dict([max(kept.items())])
     try:
         with pytest.raises(NoCertificate):
             town.document()
-        node._handovers._relays = {}
+        node._finality.set_changes._relays = {}
         with pytest.raises(NoCertificate):
             town.document()
     finally:
-        node._handovers._relays = kept
+        node._finality.set_changes._relays = kept

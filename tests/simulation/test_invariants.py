@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 import market.trading.period_settlement
-import node.chain.node
+import node.chain.instance
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import compute_slot
@@ -142,7 +142,7 @@ def mint(genesis):
 
 
 def test_money_out_of_nothing(network, monkeypatch):
-    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
     world, _ = watch(network)
     with pytest.raises(InvariantBroken, match="makes 7 µ¥ of nothing") as caught:
         world.run_for(20_000)
@@ -150,7 +150,7 @@ def test_money_out_of_nothing(network, monkeypatch):
 
 
 def test_money_that_was_there_before_anybody_looked(network, monkeypatch):
-    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
     world = World(network.genesis, network.keys, seed=5, sealing="drawn")
     world.run_for(10_000)
     with pytest.raises(InvariantBroken) as caught:
@@ -207,7 +207,7 @@ def test_a_period_that_is_settled_twice(network, monkeypatch):
 
         return replace(contracts, hooks=(*contracts.hooks, hook))
 
-    monkeypatch.setattr(node.chain.node, "build_contracts", settle_again)
+    monkeypatch.setattr(node.chain.instance, "build_contracts", settle_again)
     with pytest.raises(InvariantBroken, match="settles period 1, which was settled before") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
@@ -241,7 +241,7 @@ def test_two_statements_of_one_key_for_a_slot(network, key_of):
 def test_a_peer_that_holds_more_than_its_bounds(network):
     world, _ = watch(network)
     world.run_for(2_000)
-    bad = world.node("n2")._bad
+    bad = world.node("n2")._importer._bad
     bad.update((number.to_bytes(32, "big"), None) for number in range(1_025))
     with pytest.raises(InvariantBroken, match="1025 condemned blocks, at most 1024") as caught:
         world.run_for(2_000)
@@ -249,7 +249,7 @@ def test_a_peer_that_holds_more_than_its_bounds(network):
 
 
 def test_a_violation_names_the_seed_and_the_command_that_shows_it_again(monkeypatch):
-    monkeypatch.setattr(node.chain.node, "build_contracts", mint)
+    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
     scenario = load_scenario("honest-day")
     with pytest.raises(InvariantBroken) as caught:
         scenario.run(parse_settings(scenario, {"hours": "1", "peers": "5"}), 77)

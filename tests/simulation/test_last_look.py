@@ -3,12 +3,19 @@
 from __future__ import annotations
 
 import pytest
+from node.candidate import build_candidate
+from node.contracts import build_contracts
+from node.events import Event, MessageReceived, PeerConnected, Publish
 
+from ledger.block import Block
+from ledger.codec import encode
 from ledger.params import ConsensusParams
+from ledger.signatures import SigningKey
 from market.orders import Order, Side
+from node import messages as wire
 from simulation.attacks.last_look import LastLookSettings, find_best_price
 from simulation.experiments.scenario import load_scenario, parse_settings
-from simulation.world.networks import make_network
+from simulation.world.networks import make_consensus, make_network
 from simulation.world.world import World
 
 PERIOD_MS = 5_000
@@ -62,6 +69,59 @@ def test_the_best_price_is_just_below_what_the_last_buyer_bids():
     settings = LastLookSettings(cost=410_000, volume_wh=10_000)
     # just below the rival: (600 + 449.999)/2 − 410 = 115; above it only the second bid is left: 500 − 410 = 90
     assert find_best_price(node, settings, others, 5) == 449_999
+
+
+def make_blocks(world: World, key: SigningKey, count: int, dated_ms: int) -> list[Block]:
+    """So many blocks in a row on n0's head, which it does not know, the first of them of this date, 200 ms apart."""
+    node, chain, blocks = world.node("n0"), world.node("n3").chain, list[Block]()
+    parent = chain.head
+    assert parent.hash == node.chain.head.hash
+    for number in range(count):
+        proposal = node.engine.propose(key.public_key, parent, chain, dated_ms + 200 * number)
+        assert proposal is not None
+        candidate = build_candidate(
+            key,
+            proposal,
+            parent,
+            genesis=world.genesis,
+            contracts=build_contracts(world.genesis),
+            producers=[],
+            pending=[],
+        )
+        block = candidate.sealed(number, key)
+        weighed = node.engine.check_header(block.header, parent, chain)
+        parent = chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+        blocks.append(block)
+    return blocks
+
+
+@pytest.mark.parametrize(
+    ("count", "before_ms", "late"),
+    [(1, 100, [0]), (2, 100, [0]), (8, 1_800, [2, 3, 4, 5, 6, 7])],
+    ids=["one", "another stands on it", "so many that it is the node that was away"],
+)
+def test_headers_on_request_are_no_way_around_the_gate(count, before_ms, late):
+    """Who does not announce its late blocks, but says that it is ahead, is asked for them as by one who catches up."""
+    consensus = make_consensus(4_000, 90_000_000).model_copy(update={"gate_tolerance_ms": 500})
+    network = make_network(consensus=consensus)
+    world = World(network.genesis, network.keys, seed=5, sealing="drawn")
+    world.run_for(3_000)
+    key, node, gate_ms = network.keys["n3"], world.node("n0"), network.genesis.time_ms + 20_000
+    world.run_until(lambda: node.chain.head.hash == world.node("n3").chain.head.hash, limit_ms=9_000)
+    before = node.chain.head
+    blocks = make_blocks(world, key, count, gate_ms - before_ms)
+    last = blocks[-1].header
+    work = (before.work + 2**200).to_bytes(40, "big")
+    status = wire.Status(head=last.hash, height=last.height, work=work, final_height=0)
+    headers = wire.Headers(raw=tuple(encode(block.header.to_value()) for block in blocks))
+    bodies = wire.Blocks(raw=tuple(block.raw for block in blocks))
+    events: list[Event] = [PeerConnected(peer=key.public_key)]
+    events += [MessageReceived(peer=key.public_key, message=message) for message in (status, headers, bodies)]
+    actions = [action for event in events for action in node.step(event, gate_ms + 2_500)]
+    said = [action.event[2] for action in actions if isinstance(action, Publish) and action.event[0] == "late-block"]
+    assert said == [blocks[index].hash for index in late]
+    assert (node.chain.head.hash == last.hash) is (count == 2), "it is followed once another block stands on it"
+    assert node._stands_on_late(last.hash, gate_ms + 2_500) is (count == 2), "and not signed for until the deadline"
 
 
 # --- under PBFT ----------------------------------------------------------------------------------

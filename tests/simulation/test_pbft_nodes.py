@@ -263,7 +263,7 @@ def test_who_has_the_proposal_that_was_decided_catches_up_block_by_block():
     node, seen = town.world.node("n0"), set()
 
     def has_undecided():
-        return any(header.height == node.chain.head.height + 1 for header in node._proposals.values())
+        return any(header.height == node.chain.head.height + 1 for header in node._progress._proposals.values())
 
     town.world.run_until(has_undecided, limit_ms=60_000)
     town.world.partition(("n0",), NAMES[1:])
@@ -291,7 +291,9 @@ def test_a_proposal_on_an_old_block_costs_no_way_back_to_it():
         tx_root=compute_tx_root(()),
     ).sealed(0, liar)
     held = node.chain.held_count
-    node.fetch_block(header.hash, (liar.public_key,), town.world.now_ms)  # as for the pre-prepare of its view's leader
+    node._progress._fetch(
+        header.hash, (liar.public_key,), town.world.now_ms
+    )  # as for the pre-prepare of its view's leader
     town.world.inject("n0", liar.public_key, wire.Blocks(raw=(Block(header=header, transactions=()).raw,)))
     assert [error.code for _, error in town.world.peers["n0"].faults] == ["LeavesCheckpoint"]
     assert node.chain.held_count == held
@@ -505,7 +507,9 @@ def test_two_blocks_by_one_leader_convict_nobody(seasoned):
         key, chain_id=node.chain_id, sequence=0, expiry_height=9, kind=EQUIVOCATION, payload=(evidence.to_value(),)
     )
     with pytest.raises(NotAnEquivocation):
-        process_equivocation(Overlay(chain.head.state), node._next_context(town.world.now_ms), transaction)
+        process_equivocation(
+            Overlay(chain.head.state), node._instance.make_next_context(town.world.now_ms), transaction
+        )
 
 
 def test_votes_outside_of_the_agreement_are_refused(seasoned):

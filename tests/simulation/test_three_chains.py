@@ -343,7 +343,10 @@ def accept(world, raw):
     node = world.node("n0")
     view = Overlay(node.chain.head.state)
     accept_relay(
-        view, node._next_context(world.now_ms), Relay.from_value(decode(raw, max_bytes=10**6)), routes_of("trading")
+        view,
+        node._instance.make_next_context(world.now_ms),
+        Relay.from_value(decode(raw, max_bytes=10**6)),
+        routes_of("trading"),
     )
 
 

@@ -3,10 +3,13 @@
 from dataclasses import replace
 
 import pytest
+from wrong_book_node import WrongBook
 
 from consensus.quorum import QuorumCertificate, Statement, sign_statement, verify_certificate
 from gridmerit.commands.market_tables import render_trades
+from gridmerit.commands.status import _render_chain
 from ledger.accounts import get_sealers
+from ledger.chain import WINDOW
 from ledger.codec import encode
 from ledger.errors import InvalidProof, NonCanonical, StoreCorrupt
 from ledger.hashing import sha256
@@ -16,18 +19,19 @@ from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
-from market.trading.gates import CERTIFIED, OPEN, VOID
+from market.trading import views
+from market.trading.gates import CERTIFIED, LAPSED, OPEN, VOID
 from market.trading.trades import compute_result_root, decode_trade_leaf
 from market.trading.views import get_gate, get_trades
 from node.chain import messages as wire
+from node.chain.agreement import _PROPOSAL_ROW
 from node.chain.events import MessageReceived, PenalisePeer, Send
 from node.chain.node import ChainNode
 from node.chain.results import _row_key, read_records
 from node.proofs.documents import make_document, prove_trade, verify_document
 from node.proofs.light_client import TrustedState
 from node.queries.chain import ChainQueries
-from simulation.attacks.policy import Policy
-from simulation.world.networks import make_network
+from simulation.world.networks import make_consensus, make_network
 from simulation.world.world import World
 
 PERIOD = 3  # its gate is at the start of period 1, its deadline at its own
@@ -39,31 +43,14 @@ ENGINES = {"poca": None, "pbft": PBFT}
 UNKNOWN_ROOT = b"\x07" * 32
 
 
-class WrongBook(Policy):
-    """A member whose books are wrong: of every result it computes another root, and signs that."""
-
-    def __init__(self, node, random):
-        super().__init__(node, random)
-        results, checkpoints = node.results, node._checkpoints
-        compute, state = results._compute, checkpoints._state
-
-        def compute_wrong(block_hash):
-            found = compute(block_hash)
-            return found and tuple(result._replace(root=sha256(result.root)) for result in found)
-
-        def state_wrong(checkpoint, voters):
-            statement = state(checkpoint, voters)
-            wrong = results.result_of(statement.block_hash) if statement.result else b""
-            return replace(statement, result=wrong)
-
-        results._compute, checkpoints._state = compute_wrong, state_wrong
-
-
 class Market:
-    """Four members, one of which sells to another in `PERIOD`, and some of which are liars."""
+    """Four members, one of which sells to another in `PERIOD`, and some of which are liars.
+
+    `engine` is one of `ENGINES`, or what members agree by.
+    """
 
     def __init__(self, engine, liars=()):
-        self.network = make_network(NAMES, consensus=ENGINES[engine])
+        self.network = make_network(NAMES, consensus=ENGINES[engine] if isinstance(engine, str) else engine)
         self.keys = self.network.keys
         policies = dict.fromkeys(liars, WrongBook)
         self.world = World(self.network.genesis, self.keys, seed=5, policies=policies)
@@ -128,11 +115,11 @@ def test_a_damaged_row_of_a_result_is_the_stores_fault(certified):
     peer, store = certified.world.peers["n0"], MemoryStore()
     store.write([*peer.store.scan(b"")])
     node = ChainNode(certified.network.genesis, store, key=peer.key, signing_record=peer.signing_record)
-    assert node._results.find(PERIOD) is not None
+    assert node.results.find(PERIOD) is not None
     ((key, raw),) = [row for row in store.scan(b"") if row[0] == _row_key(PERIOD)]
     store.write([(key, raw[:-1])])
     with pytest.raises(StoreCorrupt, match="results: "):
-        node._results.find(PERIOD)
+        node.results.find(PERIOD)
 
 
 # --- where all agree -------------------------------------------------------------------------------
@@ -211,6 +198,7 @@ def test_a_member_with_another_result_is_outvoted_and_shown(engine):
         assert {shown[other].opinion for other in market.honest} == {"agrees"}
         assert "not counted: n3 signed result " in render_trades(ChainQueries(market.node(name)).get_trades(PERIOD))
         assert market.node(name).results.elsewhere == 0
+        assert market.node(name).results.dissenters() == (), "it is outvoted"
         assert market.told(name, "equivocation") == market.told(name, "result-conflict") == []
     assert {name: peer.faults for name, peer in market.world.peers.items() if peer.faults} == {}
 
@@ -232,6 +220,9 @@ def test_with_more_than_f_of_them_an_agreement_stands_still():
     market.world.run_for(30_000)
     assert market.status() is None, "no block with the gate in it is decided"
     assert {event[2] for event in market.told("n0")} == {market.keys[name].address for name in ("n2", "n3")}
+    status = ChainQueries(market.node()).get_status(market.world.now_ms)
+    assert set(status.dissenters) == set(status.waiting_for) == {"n2", "n3"}
+    assert "signed by n3, n2 of a block that waits for its quorum" in _render_chain(status, is_excluded=False)
 
 
 def test_a_quorum_that_lies_is_not_followed():
@@ -240,8 +231,8 @@ def test_a_quorum_that_lies_is_not_followed():
     market.run_until(OPEN)
     market.world.partition({"n0"}, {"n1", "n2", "n3"})
     node = market.node("n0")
-    market.world.run_until(lambda: any(one.result for one in node._due_statements()), limit_ms=60_000)
-    statement = next(one for one in node._due_statements() if one.result)
+    market.world.run_until(lambda: any(one.result for one in node._finality.list_due()), limit_ms=60_000)
+    statement = next(one for one in node._finality.list_due() if one.result)
     wrong = replace(statement, result=UNKNOWN_ROOT)
     votes = sorted((sign_statement(wrong, market.keys[name]) for name in NAMES[1:]), key=lambda vote: vote.signer)
     signatures = tuple((vote.signer, vote.signature) for vote in votes)
@@ -302,6 +293,60 @@ def test_a_node_that_was_away_at_the_gate_asks_for_its_certificate():
     market.world.run_until(lambda: market.node("n3").results.find(PERIOD) is not None, limit_ms=20_000)
     assert market.node("n3").results.find(PERIOD).results == market.node("n0").results.find(PERIOD).results
     assert market.world.peers["n3"].faults == []
+
+
+def test_a_member_that_comes_back_signs_a_result_whose_block_has_left_its_memory():
+    """Two of four were away: the checkpoint of the gate waits for the third, below more blocks than are kept."""
+    consensus = make_consensus(4_000, 90_000_000).model_copy(
+        update={"checkpoint_lifetime": 16, "checkpoints_per_period": 1}
+    )
+    market = Market(consensus)
+    world, node = market.world, market.node()
+    world.crash("n2")
+    world.crash("n3")
+    market.run_until(OPEN, ("n0", "n1"))
+    world.run_until(lambda: node.chain.head.height > market.gate().height + WINDOW + 20, limit_ms=400_000)
+    slot = next(one.slot for one in node._due_statements() if one.result)
+    world.start("n2")
+    world.run_until(lambda: node.chain.final_height > market.gate().height, limit_ms=60_000)
+    world.run_for(3_000)
+    assert market.keys["n2"].public_key in {claim.vote.signer for claim in node.results.claims(slot)}
+    assert [error.code for _, error in world.peers["n2"].faults if error.penalty] == []
+
+
+def test_a_vote_for_a_result_is_said_again_once_its_lost_block_is_back():
+    """The guard has the commit, and a restored store not the block that it is to."""
+    market = Market("pbft")
+    peer, node = market.world.peers["n0"], market.node()
+    market.world.run_until(
+        lambda: bool(peer.guard.agreement.result) and peer.guard.agreement.height > node.chain.head.height,
+        limit_ms=60_000,
+    )
+    market.world.crash("n0")
+    peer.store.write([(key, None) for key, _ in peer.store.scan(_PROPOSAL_ROW)])
+    market.world.start("n0")
+    market.run_until(CERTIFIED)
+    assert peer.faults == []
+
+
+def test_a_node_that_was_away_until_all_was_settled_asks_for_it_too():
+    market = Market("pbft")
+    market.world.run_for(5_000)
+    market.world.crash("n3")
+    market.run_until(LAPSED, NAMES[:3], limit_ms=200_000)
+    market.world.start("n3")
+    market.world.run_until(lambda: market.node("n3").results.find(PERIOD) is not None, limit_ms=60_000)
+    assert market.node("n3").results.find(PERIOD).results == market.node("n0").results.find(PERIOD).results
+
+
+def test_every_peer_is_asked_for_every_certificate_that_is_lacking(certified, monkeypatch):
+    """Two of each: whoever has one may lack the other."""
+    results = certified.node("n1").results
+    monkeypatch.setattr(views, "kept_periods", lambda state: (PERIOD, PERIOD + 1))
+    monkeypatch.setattr(views, "get_gate", lambda state, period: certified.gate())
+    monkeypatch.setattr(results, "_store", MemoryStore())
+    asked = {(one.peer, one.message.period) for _ in range(4) for one in results.ask([b"p", b"q"])}
+    assert asked == {(peer, period) for peer in (b"p", b"q") for period in (PERIOD, PERIOD + 1)}
 
 
 def test_another_result_as_answer_is_the_senders_fault(certified):

@@ -39,7 +39,8 @@ from node.chain.events import (
     TimerFired,
     TransactionsSubmitted,
 )
-from node.chain.node import RESEAL, ChainNode
+from node.chain.node import ChainNode
+from node.chain.progress import RESEAL
 from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
 from node.driver.outages import Outage
 from node.driver.subscribers import Subscribers, Subscription

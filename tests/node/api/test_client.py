@@ -2,17 +2,20 @@
 
 import asyncio
 import gc
+import re
 import socket
 from contextlib import asynccontextmanager
 
 import pytest
 from aiohttp import web
 
+from gridmerit.commands.market import find_last
 from gridmerit.main import run
 from gridmerit.players.agents import Sender
+from gridmerit.players.round_the_clock import _describe_settlement
 from ledger.hashing import show_address
-from node.api import client as client_module
 from node.api.client import Client
+from node.api.server import client as client_module
 from node.errors import (
     BadAnswer,
     InboxFull,
@@ -157,6 +160,16 @@ def test_answers_survive_their_trip_through_json(story):
         again = from_json(type(value), to_json(value))
         assert to_json(again) == to_json(value)
         assert again == value or isinstance(value, BlockDetail)  # there payloads have turned into lists inside
+
+
+async def test_the_last_period_with_trades_is_found_however_long_it_is_over(reader):
+    periods = await reader.periods()
+    assert periods.closed[-1:] == (PERIOD,)
+    assert PERIOD not in {entry.period for entry in periods.periods}
+    assert (await find_last(reader, "trades")).period == PERIOD
+    settlement = await find_last(reader, "settlement")
+    assert settlement.period == PERIOD
+    assert re.fullmatch(r"2 trades settled, \d+\.\d+ yuan paid", _describe_settlement(settlement))
 
 
 # --- mistakes ------------------------------------------------------------------------------------------------

@@ -1,0 +1,197 @@
+"""Catching up with peers that are ahead: their word, their headers, their blocks, and what wasting time costs them."""
+
+from __future__ import annotations
+
+from consensus.errors import VoteTooFarAhead, WrongVoters
+from ledger.block import read_header
+from ledger.errors import GridmeritError
+from node.chain import messages as wire
+from node.chain.events import Action, PeerId, PenalisePeer, SetTimer
+from node.chain.finality import Finality
+from node.chain.gossip import Gossip
+from node.chain.importer import Importer
+from node.chain.instance import Instance
+from node.chain.progress import (
+    BlockReceived,
+    BodyReceived,
+    CatchUp,
+    ImportBodies,
+    Progress,
+    Reaction,
+    Refresh,
+    Step,
+)
+from node.chain.skeleton import Skeleton
+from node.chain.trusted_block import TrustedBranch
+from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
+
+CATCH_UP = "catch-up"
+_STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
+
+
+class CatchingUp:
+    """The skeleton of a better branch, followed block by block."""
+
+    def __init__(
+        self,
+        instance: Instance,
+        trusted_branch: TrustedBranch,
+        *,
+        importer: Importer,
+        gossip: Gossip,
+        finality: Finality,
+        progress: Progress,
+    ) -> None:
+        self._instance = instance
+        self._chain = instance.chain
+        self._trusted_branch = trusted_branch
+        self._importer = importer
+        self._gossip = gossip
+        self._sync = gossip.sync
+        self._finality = finality
+        self._progress = progress
+
+    # --- what peers say --------------------------------------------------------------------------
+
+    def on_status(self, peer: PeerId, status: wire.Status, now_ms: int) -> Reaction:
+        """Note where a peer stands, and show one that has not heard of our final block its certificate.
+
+        Where certificates are not on the chain, it is shown those that lead to the members of now, too. Cause: a peer's
+        heartbeat.
+        """
+        self._gossip.note_status(peer, status)
+        final = self._finality.final_certificate
+        reaction: list[Step] = []
+        is_behind = status.final_height < self._chain.final_height
+        if is_behind and final is not None and not self._gossip.serving.is_spent(peer, now_ms):
+            before = self._progress.certificates_above(status.final_height)
+            reaction += self._gossip.give_certificates(peer, (*before, final), now_ms)
+        return [*reaction, CatchUp()]
+
+    def give_headers(self, peer: PeerId, locator: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        """Cause: a peer asks for headers. Raises `ServedTooMuch`."""
+        self._gossip.serving.check(peer, now_ms)
+        wanted = self._chain.heights_after(locator, wire.MAX_ITEMS)
+        provable, certificate = self._progress.prove_headers(wanted)
+        looked_up = len(locator) + len(wanted) - len(provable)
+        return self._gossip.give_headers(peer, provable, certificate, now_ms, looked_up=looked_up)
+
+    def on_headers(self, peer: PeerId, message: wire.Headers, now_ms: int) -> Reaction:
+        """Cause: a peer answers with headers. Raises what is wrong with them, `FalseHead` where they lead to less than
+        it claimed."""
+        asked = self._sync.answered(peer)
+        if asked is None:
+            return []
+        headers = tuple(read_header(item) for item in message.raw)
+        is_all = self._progress.are_all(len(headers))
+        fork = next((header for header in headers if not self._chain.is_canonical(header)), None)
+        if fork is None and len(headers) < wire.MAX_ITEMS:
+            if is_all and asked.claimed_work > self._chain.head.work:
+                self._gossip.disbelieve(peer)
+                raise FalseHead(claimed=asked.claimed_work, actual=self._chain.head.work)
+            return []
+        if self._sync.is_out_of_place(peer, asked, headers):
+            return []
+        if fork is not None and self._gossip.is_stray(peer, fork):
+            return []
+        for header in headers:
+            self._trusted_branch.check(header)
+            if self._importer.is_bad(header.hash):
+                raise BrokenHeaders(detail=f"the block at height {header.height} has been condemned")
+        try:
+            certificate = self._progress.check_proof(headers, message.certificate)
+        except (VoteTooFarAhead, WrongVoters):
+            return []  # the members change before: once those blocks are here, the peer is asked again
+        after = self._sync.on_headers(
+            peer,
+            headers,
+            self._instance.date(now_ms),
+            check=self._importer.check_header,
+            certificate=certificate,
+            claimed_work=asked.claimed_work if is_all else 0,
+        )
+        more = [] if is_all else self._gossip.ask_more_headers(peer, after, now_ms)
+        return [*more, self.begin_step()]
+
+    def on_blocks(self, peer: PeerId, raw: tuple[bytes, ...]) -> Reaction:
+        """Cause: a peer gives blocks."""
+        reaction: list[Step] = []
+        for item in raw:
+            try:
+                reaction.append(BodyReceived(self._importer.read_block(item), peer))
+            except GridmeritError as error:
+                reaction.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
+                break
+        return [*reaction, CatchUp()]
+
+    def on_body(self, body: BodyReceived) -> Reaction:
+        """Hold a block until its turn, or have it judged at once. Cause: a peer gave it."""
+        if not self._gossip.took_block(body.block.hash) or self._importer.is_known(body.block.hash):
+            return []
+        return [] if self._sync.on_block(body.block, body.peer) else [BlockReceived(body.block, body.peer)]
+
+    # --- going on --------------------------------------------------------------------------------
+
+    def begin_step(self) -> ImportBodies:
+        """What one step imports at most: others have their turn in between."""
+        return ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, self._gossip.is_syncing)
+
+    def go_on(self, step: ImportBodies, now_ms: int) -> Reaction:
+        """Import the next body whose turn has come; when there is none, or room for none, ask for more.
+
+        Seal again once the skeleton is done. Causes: headers, bodies, a heartbeat, the end of the step before.
+        """
+        self._sync.skip_known()
+        has_room = step.blocks > 0 and step.transactions > 0
+        if has_room and (ready := self._sync.next_block()) is not None:
+            left = ImportBodies(step.blocks - 1, step.transactions - len(ready[0].transactions), step.was_syncing)
+            return [BlockReceived(*ready), left]
+        reaction: list[Step] = [] if has_room else [SetTimer(name=CATCH_UP, at_ms=now_ms)]
+        reaction += [*self._judge_skeleton(now_ms), *self._gossip.want_bodies(now_ms)]
+        return [*reaction, Refresh()] if step.was_syncing and not self._gossip.is_syncing else reaction
+
+    def look_ahead(self, now_ms: int) -> list[Action]:
+        """Without a skeleton that makes progress, ask a peer that says it is ahead."""
+        return [] if self._sync.is_moving else self._gossip.request_status(now_ms)
+
+    def give_up_stalled(self) -> list[Action]:
+        """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat."""
+        stalled = self._sync.on_beat()
+        if stalled is None or not stalled.was_asked_for or stalled.source not in self._gossip.peers:
+            return []
+        error = (
+            SyncStalled(imported=stalled.imported) if stalled.imported else BlocksWithheld(count=stalled.sound_count)
+        )
+        return [PenalisePeer(peer=stalled.source, error=error)]
+
+    def give_up(self, block_hash: bytes) -> None:
+        """Drop a skeleton that is built on an invalid block."""
+        if self._sync.skeleton is not None and block_hash in self._sync.skeleton:
+            self._sync.reset()
+
+    def _judge_skeleton(self, now_ms: int) -> list[Action]:
+        """Judge on as far as the state allows now, and give up what breaks a rule or leads to less than it claimed."""
+        skeleton = self._sync.skeleton
+        if skeleton is None:
+            return []
+        try:
+            self._sync.judge(self._importer.check_header, self._instance.date(now_ms))
+            if self._is_worth_following(skeleton):
+                return []
+            self._sync.reset()
+            if skeleton.claimed_work > skeleton.work:
+                self._gossip.disbelieve(skeleton.source)
+                raise FalseHead(claimed=skeleton.claimed_work, actual=skeleton.work)
+        except GridmeritError as error:
+            self._sync.reset()
+            return [PenalisePeer(peer=skeleton.source, error=error)]
+        return []
+
+    def _is_worth_following(self, skeleton: Skeleton) -> bool:
+        """Whether a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""
+        if skeleton.sound_count < len(skeleton) or skeleton.work > self._chain.head.work:
+            return True
+        if self._trusted_branch.leads_to(skeleton.headers):
+            return True
+        certified = (*self._finality.checkpoints.certified, *self._progress.list_unproven())
+        return any(block_hash in skeleton for block_hash in certified)

@@ -1,0 +1,45 @@
+"""Filling the next block: what stands in it besides what consensus fixes."""
+
+from __future__ import annotations
+
+from consensus.engine import Proposal
+from consensus.relays import RELAY
+from ledger.signatures import SigningKey
+from node.chain.candidate import Candidate, build_candidate
+from node.chain.finality import Finality
+from node.chain.instance import Instance
+from node.chain.pool import Pool
+from node.chain.relays import Relays
+
+
+class Filling:
+    """The source of a block's transactions: certificates and evidence, relays, then what is pending."""
+
+    def __init__(self, instance: Instance, *, finality: Finality, relays: Relays, pool: Pool) -> None:
+        self._instance = instance
+        self._finality = finality
+        self._relays = relays
+        self._pool = pool
+
+    @property
+    def renew_ms(self) -> int:
+        """How long a block that is being built is worth it, for time and pool move on."""
+        return min(2_000, max(100, self._instance.params.consensus.block_interval_ms // 2))
+
+    def fill(self, key: SigningKey, proposal: Proposal) -> Candidate:
+        """Fill a block on the head; relays that it refused without being full are given up."""
+        head = self._instance.chain.head
+        relays = dict(self._relays.waiting.for_the_next_block(head.state))
+        candidate = build_candidate(
+            key,
+            proposal,
+            head,
+            genesis=self._instance.genesis,
+            contracts=self._instance.contracts,
+            producers=[*self._finality.checkpoints.for_the_next_block(head.state), *relays.values()],
+            pending=self._pool.list_executable(),
+        )
+        if not candidate.is_full(self._instance.params.ledger):
+            taken = [tx.payload[0] for tx in candidate.transactions if tx.kind == RELAY]
+            self._relays.waiting.drop(name for name, (_, relay) in relays.items() if relay not in taken)
+        return candidate

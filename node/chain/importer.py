@@ -1,0 +1,179 @@
+"""Judging a peer's block: every rule of its header, its execution, its place in the tree; not what follows from it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TypeAlias
+
+from consensus.engine import Ancestry, Weighed
+from consensus.timestamps import Ahead, compare_with_clock
+from ledger.block import MAX_HEADER_BYTES, Block, Header
+from ledger.chain import BlockNode
+from ledger.errors import GridmeritError, StoreError
+from ledger.execution import EnvelopeCache, Executor
+from node.chain.candidate import Candidate
+from node.chain.events import PeerId, SetTimer
+from node.chain.instance import Instance
+from node.chain.trusted_block import TrustedBranch
+from node.errors import LeavesCheckpoint
+
+_MAX_DEFERRED = 64  # blocks ahead of the clock
+_MAX_DEFERRED_PER_PRODUCER = 4
+_MAX_BAD = 1_024  # hashes of invalid blocks
+DEFERRED = "deferred"
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """It is in the tree, deferred, or has been refused before."""
+
+
+@dataclass(frozen=True, slots=True)
+class MissingParent:
+    """The block below it is not here."""
+
+
+@dataclass(frozen=True, slots=True)
+class Deferred:
+    """It is dated ahead of the clock: kept until that is due, where there is room."""
+
+    timer: SetTimer | None
+
+
+@dataclass(frozen=True, slots=True)
+class Invalid:
+    """It breaks a rule."""
+
+    error: GridmeritError
+
+
+@dataclass(frozen=True, slots=True)
+class Placed:
+    """It holds, has been executed, and is in the tree."""
+
+    block: BlockNode
+
+
+Outcome: TypeAlias = Known | MissingParent | Deferred | Invalid | Placed
+
+
+class Importer:
+    """The gate into the tree of blocks. Bounded in what it keeps of blocks that are early or invalid."""
+
+    def __init__(
+        self, instance: Instance, trusted_branch: TrustedBranch, *, executor: Executor, envelopes: EnvelopeCache
+    ) -> None:
+        self.blocks_refused = 0
+        self._instance = instance
+        self._chain = instance.chain
+        self._trusted_branch = trusted_branch
+        self._run_block = executor
+        self._envelopes = envelopes
+        self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
+        self._bad: dict[bytes, None] = {}
+
+    def is_known(self, block_hash: bytes) -> bool:
+        """True where a block needs no download."""
+        known = self._chain.get_header(block_hash) is not None
+        return known or block_hash in self._bad or block_hash in self._deferred
+
+    def is_bad(self, block_hash: bytes) -> bool:
+        """True where a block has been refused for good."""
+        return block_hash in self._bad
+
+    def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
+        """Every rule of a header. Raises the `InvalidBlock` family."""
+        self._trusted_branch.check(header)
+        return self._instance.engine.check_header(header, parent, chain)
+
+    def check_clock(self, header: Header, now_ms: int) -> bool:
+        """True where a header's time is yet to come. Raises `TimestampTooFarAhead`."""
+        date_ms, max_ahead_ms = self._instance.date(now_ms), self._instance.params.consensus.max_ahead_ms
+        return isinstance(compare_with_clock(header.timestamp_ms, date_ms, max_ahead_ms), Ahead)
+
+    def read_block(self, raw: bytes) -> Block:
+        """A block from bytes within the chain's bounds. Raises the `Malformed` family."""
+        limits = self._instance.params.ledger
+        return Block.from_bytes(
+            raw,
+            max_bytes=limits.max_block_bytes + MAX_HEADER_BYTES,
+            max_transactions=limits.max_block_transactions,
+            max_transaction_bytes=limits.max_transaction_bytes,
+        )
+
+    def judge(self, block: Block, peer: PeerId, now_ms: int, *, is_due: bool) -> Outcome:
+        """Check, execute and place a block; `is_due` where a quorum's clocks have said so, whatever ours says."""
+        header = block.header
+        if self.is_known(header.hash):
+            return Known()
+        below = self._chain.get_header(header.parent)
+        if below is None:
+            return MissingParent()
+        try:
+            parent = self._find_parent(header, below)
+            if not is_due and self.check_clock(header, now_ms):
+                self.check_header(header, parent, self._chain)
+                return Deferred(self._defer(block, peer))
+            return Placed(self.execute(block, parent))
+        except StoreError:
+            raise
+        except GridmeritError as error:
+            self._note_bad(header.hash, error)
+            return Invalid(error)
+
+    def execute(self, block: Block, parent: BlockNode) -> BlockNode:
+        """Judge a block on its parent, run it and put it into the tree. Raises the `InvalidBlock` family."""
+        header = block.header
+        weighed = self.check_header(header, parent, self._chain)
+        context = self._instance.make_context(parent, header.producer_address, header.timestamp_ms, header.period)
+        execution = self._run_block(parent.state, block, context, self._instance.contracts, self._envelopes)
+        return self._chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+
+    def place_own(self, candidate: Candidate, block: Block, parent: BlockNode) -> BlockNode:
+        """Put a block of this node, which has been executed as it was filled, into the tree."""
+        weighed = self._instance.engine.check_header(block.header, parent, self._chain)
+        return self._chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+
+    def take_due(self, now_ms: int) -> tuple[list[tuple[Block, PeerId]], list[SetTimer]]:
+        """Deferred blocks whose time has come, lowest first, and the timer for the rest."""
+        date_ms = self._instance.date(now_ms)
+        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= date_ms]
+        for block, _ in due:
+            del self._deferred[block.hash]
+        timers = [self._make_timer()] if self._deferred else []
+        return sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)), timers
+
+    def get_usage(self) -> dict[str, tuple[int, int]]:
+        """How much is held, and how much at most."""
+        return {
+            "deferred blocks": (len(self._deferred), _MAX_DEFERRED),
+            "condemned blocks": (len(self._bad), _MAX_BAD),
+        }
+
+    def _find_parent(self, header: Header, below: Header) -> BlockNode:
+        """The entry of `below`, a block's parent. Raises `LeavesCheckpoint` where it lies below the final block:
+        to bring back its state would take as long as the chain is deep."""
+        if below.height < self._chain.final_height:
+            raise LeavesCheckpoint(height=header.height, final=self._chain.final_height)
+        parent = self._chain.get(below.hash)
+        assert parent is not None, "its header is known"
+        return parent
+
+    def _note_bad(self, block_hash: bytes, error: GridmeritError) -> None:
+        self.blocks_refused += 1
+        if error.is_final:
+            self._bad[block_hash] = None
+            if len(self._bad) > _MAX_BAD:
+                del self._bad[next(iter(self._bad))]
+
+    def _defer(self, block: Block, peer: PeerId) -> SetTimer | None:
+        producer = block.header.producer
+        of_producer = sum(other.header.producer == producer for other, _ in self._deferred.values())
+        if len(self._deferred) >= _MAX_DEFERRED or of_producer >= _MAX_DEFERRED_PER_PRODUCER:
+            return None
+        self._deferred[block.hash] = (block, peer)
+        return self._make_timer()
+
+    def _make_timer(self) -> SetTimer:
+        due = min(block.header.timestamp_ms for block, _ in self._deferred.values())
+        return SetTimer(name=DEFERRED, at_ms=due - self._instance.wall_ahead_ms)

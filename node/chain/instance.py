@@ -1,0 +1,69 @@
+"""What the parts of one chain instance stand on: its chain and rules, the member's key, and what the clock shows."""
+
+from __future__ import annotations
+
+from consensus.engine import Engine
+from consensus.poca.engine import check_params
+from ledger.chain import BlockNode, Chain
+from ledger.contract import BlockContext
+from ledger.execution import compute_period
+from ledger.genesis import Genesis
+from ledger.mempool import Mempool, MempoolLimits
+from ledger.signatures import SigningKey
+from ledger.store import KeyValue
+from node.chain.candidate import make_context
+from node.chain.contracts import build_contracts
+
+
+class Instance:
+    """One chain as one peer has it. `key` is the member's, None where the peer only follows.
+
+    Raises `BadParameters` or `StoreCorrupt`.
+    """
+
+    def __init__(
+        self,
+        genesis: Genesis,
+        store: KeyValue,
+        *,
+        key: SigningKey | None,
+        engine: Engine,
+        limits: MempoolLimits | None,
+    ) -> None:
+        check_params(genesis.params)
+        self.genesis = genesis
+        self.params = genesis.params
+        self.store = store
+        self.key = key
+        self.engine = engine
+        self.chain = Chain(genesis, store)
+        self.chain_id = self.chain.chain_id
+        self.mempool = Mempool(limits)
+        self.contracts = build_contracts(genesis)
+        self.wall_ahead_ms = 0  # of the time of the steps, which is never set
+
+    def date(self, now_ms: int) -> int:
+        """What the wall clock shows."""
+        return now_ms + self.wall_ahead_ms
+
+    def is_own(self, public_key: bytes) -> bool:
+        """True where a key is this member's."""
+        return self.key is not None and public_key == self.key.public_key
+
+    def make_context(self, parent: BlockNode, producer: bytes, timestamp_ms: int, period: int) -> BlockContext:
+        """The context of a block on `parent`; `producer` is an address."""
+        return make_context(
+            self.genesis, self.chain_id, parent=parent, producer=producer, timestamp_ms=timestamp_ms, period=period
+        )
+
+    def make_next_context(self, now_ms: int) -> BlockContext:
+        """The context of a block that anybody might build on the head now."""
+        head = self.chain.head
+        timestamp_ms = max(self.date(now_ms), head.header.timestamp_ms + 1)
+        period = compute_period(
+            timestamp_ms,
+            genesis_time_ms=self.genesis.time_ms,
+            period_ms=self.params.ledger.period_ms,
+            parent_period=head.header.period,
+        )
+        return self.make_context(head, bytes(20), timestamp_ms, period)
