@@ -8,15 +8,17 @@ from pathlib import Path
 import click
 
 from gridmerit.amounts import parse_names
-from gridmerit.output import emit, facts, json_option
+from gridmerit.network.joining import join_network
+from gridmerit.network.layout import load_network
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
+from node.config import load_genesis, load_network_document, parse_listen
 
 _PARTS_OF_A_PEER = 3
 
 
 def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
     """As `node.toml` takes it, before anything is written."""
-    from node.config import parse_listen
-
     try:
         parse_listen(value)
     except ValueError as error:
@@ -71,11 +73,6 @@ def command(
       gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
       gridmerit start mynode
     """
-    from gridmerit.network.make import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
-    from ledger.signatures import generate_key
-    from node.config import load_config, load_genesis, load_network_document, save_genesis
-    from node.credentials.keystore import save_key
-
     known_chains = load_network_document(genesis_file).names
     chosen = list(known_chains) if chains is None else parse_names(chains)
     for name in chosen:
@@ -83,36 +80,24 @@ def command(
     known = [_parse_peer(peer) for peer in peers]
     if network is not None:
         known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
-    claim_directory(directory)
-    save_genesis(load_genesis(genesis_file), directory / GENESIS_FILE)
-    text = render_node_toml(
-        genesis=GENESIS_FILE,
+    key = join_network(
+        directory,
+        genesis_file,
         chains=chosen,
+        peers=known,
         peer_listen=peer_listen,
         api_listen=api_listen,
-        peers=known,
-        has_key=not observer,
-        has_tls=not observer,
+        is_observer=observer,
     )
-    (directory / "node.toml").write_text(text, encoding="utf-8")
-    if not observer:
-        save_key(directory / "key.pem", generate_key(), make_passphrase(directory / "passphrase"))
-    load_config(directory / "node.toml")
-
-    from node.credentials.identity import load_identity
-
-    key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
-    scheme = "http" if observer else "https"
-    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "{scheme}://{peer_listen}"\nkey = "{key}"'
-    if set(chosen) < set(known_chains):
-        entry += f"\nchains = {json.dumps(chosen)}"
-    document = {"directory": str(directory), "chains": chosen, "public_key": key, "peers": len(known)}
+    document = {"directory": str(directory), "chains": chosen, "public_key": key.hex(), "peers": len(known)}
     lines = [
-        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key), ("peers", len(known))]),
+        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key.hex()), ("peers", len(known))]),
         "",
         "for the node.toml of others:",
         "",
-        entry,
+        f'[[peers]]\nname = "{directory.name}"\nurl = "{"http" if observer else "https"}://{peer_listen}"',
+        f'key = "{key.hex()}"',
+        *([f"chains = {json.dumps(chosen)}"] if set(chosen) < set(known_chains) else []),
         "",
         f"next: gridmerit doctor --node {directory}; then gridmerit start {directory}",
     ]

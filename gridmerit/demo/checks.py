@@ -16,7 +16,7 @@ from gridmerit.demo.day import (
     compute_peak_flows,
 )
 from gridmerit.demo.recompute import CreditHistory, Recomputation, compute_credits, read_snapshot, replay
-from gridmerit.output import format_count, format_yuan, show_moments
+from gridmerit.text import format_count, format_yuan, show_moments
 from ledger.params import Kind
 from market.messages import ACTUAL, CREDIT, DELIVERED, POWER
 from market.settlement import get_price_limit, settle_trade

@@ -14,12 +14,7 @@ from typing import Any, NamedTuple
 from ledger.params import Kind
 from market.messages import ACTUAL, DELIVERED, POWER, QUOTA, VERDICT
 from node.api.client import Client
-from node.errors import (
-    BadAnswer,
-    RemoteFailed,
-    SlowSubscriber,
-    Unreachable,
-)
+from node.errors import BadAnswer, RemoteFailed, SlowSubscriber, Unreachable
 from node.system.clock import now_ms
 
 _AGAIN_S = 0.2

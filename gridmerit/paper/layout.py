@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TypeAlias
 
-from gridmerit.output import WIDTH, fit_columns, table
+from gridmerit.tables import WIDTH, fit_columns, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
