@@ -1,4 +1,4 @@
-"""What makes a member eligible to seal a block: one port and three rules, so that simulations can compare.
+"""Rules that make a member eligible to seal a block: one port and three rules, so that simulations can compare.
 
 A rule gives the number a header is measured by (`seal_value`) and the bound it must not exceed (`target`).
 """
@@ -68,7 +68,7 @@ class Stake:
 
     The hash is tagged, and `parent_hash` stands for SHA256(B_prev). Neither W nor the nonce enters, so an
     eligible member may seal many blocks at one timestamp on as many parents: the known weakness of the rule,
-    kept for study. Nobody counts for less than 1 µ¥: with every balance at 0 no relief would ever let anybody seal.
+    kept for study. No member counts for less than 1 µ¥: with every balance at 0 no relief would ever let one seal.
     """
 
     name: ClassVar[EligibilityName] = "stake"
