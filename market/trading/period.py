@@ -242,7 +242,7 @@ def _is_undecided(block: BlockContext, gate: Gate) -> bool:
 
 
 def _find_lack(view: Overlay, block: BlockContext, period: int, gate: Gate) -> str:
-    """What trades still lack that they need in order to bind, one of `REASONS`; "" where it is nothing."""
+    """The first thing that trades still lack in order to bind, one of `REASONS`; "" where nothing is lacking."""
     if gate.status == OPEN:
         return NO_CERTIFICATE
     if _is_undecided(block, gate):
@@ -292,7 +292,7 @@ def is_countersigned(view: Overlay, period: int) -> bool:
 
 
 def _lacks_audit(view: Overlay, block: BlockContext, period: int, gate: Gate) -> bool:
-    """Whether trades that bind otherwise want a countersignature that has not come."""
+    """Return True if trades that bind otherwise want a countersignature that has not come."""
     is_wanted = block.params.market.audit == "required" and _is_binding(block, gate)
     return is_wanted and not is_countersigned(view, period)
 
@@ -413,7 +413,7 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
 
 
 def can_correct(view: Overlay, period: int) -> bool:
-    """Whether a period has been settled by readings, so that others may take their place."""
+    """Return True if a period has been settled by readings, so that others may take their place."""
     gate = get_gate(view, period)
     return has_settlement(view, period) and (gate is None or gate.status != LAPSED)
 
@@ -451,9 +451,9 @@ def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None) 
 
 
 def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
-    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored.
+    """Let a period lapse that was not metered in time: free its reserves; no member pays and none is scored.
 
-    Of a period in which nobody had an order there is nothing to tell.
+    Of a period in which no member had an order there is nothing to tell.
     """
     drop_parts(view, METERED, period)
     if gate is not None and _is_binding(block, gate):
