@@ -55,7 +55,7 @@ _IMPATIENCE = 4  # by how much a height's first view is shorter where its leader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a view may take: `base_ms` in view 0, twice as long in each further one, at most `max_ms`."""
+    """The length of a view: `base_ms` in view 0, twice as long in each further one, at most `max_ms`."""
 
     base_ms: int
     max_ms: int
@@ -68,12 +68,12 @@ class Timeouts:
 
     @property
     def repeat_ms(self) -> int:
-        """How often is said again what may have been lost."""
+        """The interval after which messages that may have been lost are sent again."""
         return max(1, self.base_ms // 2)
 
 
 class _Verdict(NamedTuple):
-    """What a node has found out about a block."""
+    """A node's verdict on a block."""
 
     is_valid: bool
     result: bytes = NOTHING
@@ -82,8 +82,8 @@ class _Verdict(NamedTuple):
 class Pbft:
     """One replica; without a key, or while its key is no validator's, it only learns what is decided.
 
-    So does one whose record is of a greater height than it starts at: its store has lost blocks since it signed, and
-    it signs nothing until it has caught up. So does one that is `silent`, until it is allowed to sign. Call `start`
+    So does a replica whose record is of a greater height than it starts at: its store has lost blocks since it signed,
+    and it signs nothing until it has caught up. So does one that is `silent`, until it is allowed to sign. Call `start`
     before anything else.
     """
 
@@ -104,7 +104,7 @@ class Pbft:
         self._effects: list[Effect] = []
         self._ahead = FutureMessages()
         self._decided = DecidedHeights()
-        self._silent: set[bytes] = set()  # leaders of whom this replica has seen no proposal when it was their turn
+        self._silent: set[bytes] = set()  # leaders that proposed nothing, as seen from here, when it was their turn
         self._is_work_pending = False
         self._timer_ms: int | None = None
         self._begin(0, self._make_committee(()))
@@ -161,7 +161,7 @@ class Pbft:
     def waiting_for(self) -> tuple[bytes, ...]:
         """The validators whose message the current step lacks, where it has taken longer than messages should.
 
-        Nobody while there is nothing to agree on, and in the moments that any step takes.
+        Empty while there is nothing to agree on, and in the moments that any step takes.
         """
         if not (self._is_late or self._view) or not self._is_busy() or self._key is None:
             return ()
@@ -196,7 +196,7 @@ class Pbft:
         """Begin (after a restart: go on with) the agreement on the block at `height` among `validators`.
 
         They are the validators since height `since_slot`. `last` is the certificate of the block below, to answer
-        those who are late.
+        late peers.
         """
         assert validators
         assert height > self._height or not self._committee.validators, "heights only grow"
@@ -267,7 +267,7 @@ class Pbft:
         return self._finish(now_ms)
 
     def wait_for(self, is_work_pending: bool, now_ms: int) -> list[Effect]:
-        """Whether this node knows of anything that should get into a block. Holds until it is said otherwise."""
+        """Note if anything waits for a block, as far as this node knows. Holds until it is said otherwise."""
         self._is_work_pending = is_work_pending
         return self._finish(now_ms)
 
@@ -537,7 +537,7 @@ class Pbft:
             self._effects.append(SetTimer(at_ms=self._timer_ms))
 
     def _is_busy(self) -> bool:
-        """Whether there is anything to agree on: work, a proposal, a block that was prepared, or others far ahead."""
+        """Return True if there is anything to agree on: work, a proposal, a prepared block, or others far ahead."""
         if self._is_decided:
             return self._get_height_ahead() > self._height + 1
         return (
@@ -549,7 +549,9 @@ class Pbft:
         )
 
     def _is_view_due(self) -> bool:
-        """Whether the view can be expected to get on: only a quorum that has come to it can leave it, so that whoever
+        """Return True if the view can be expected to get on.
+
+        Only a quorum that has come to it can leave it, so that a replica that
         is cut off does not run ahead."""
         if self._view == 0 or self._proposal is not None:
             return True
@@ -573,7 +575,7 @@ class Pbft:
         return self._record.view == self._view and self._record.has_committed
 
     def _own_statement(self) -> Statement:
-        """What this replica has committed to in its view."""
+        """The statement on the prepared block that this replica has committed to in its view."""
         assert self._record.prepared is not None
         return Statement(
             chain_id=self._chain_id,

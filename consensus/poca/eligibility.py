@@ -1,4 +1,4 @@
-"""What makes a member eligible to seal a block: one port and three rules, so that simulations can compare.
+"""Rules that make a member eligible to seal a block: one port and three rules, so that simulations can compare.
 
 A rule gives the number a header is measured by (`seal_value`) and the bound it must not exceed (`target`).
 """

@@ -82,7 +82,7 @@ _PLANNERS = ("dispatcher", "grid-operator")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingTimes:
-    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
+    """The instants of one delivery period, in ms since the epoch; each holds from that instant on."""
 
     quota_ms: int
     verdict_ms: int
@@ -112,7 +112,7 @@ def scheduling_handlers() -> dict[str, Handler]:
 
 
 def scheduling_hooks() -> tuple[Hook, ...]:
-    """What the scheduling chain does at the start of every block."""
+    """The hooks of the scheduling chain at the start of every block."""
     return (process_due_periods, post_corrections)
 
 
@@ -160,8 +160,8 @@ def process_reading(view: Overlay, block: BlockContext, transaction: Transaction
 def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
 
-    A late one is taken whether or not anybody was heard of the period: the next period's reading counts from it.
-    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    A late one is taken whether or not any other meter was heard of the period: the next period's reading counts from
+    it. Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
     """
     rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
     period = announce_register(view, transaction)

@@ -1,4 +1,4 @@
-"""What the scheduling chain keeps of a delivery period, as state values: plan, quotas, verdict, contracts, actuals.
+"""The scheduling chain's records of a delivery period, as state values: plan, quotas, verdict, contracts, actuals.
 
 Owns their keys, the leaves of the two Merkle trees over a period's transactions, which periods are live, and for how
 long the records of closed ones stay.
@@ -34,7 +34,7 @@ _RECORDS = (_PLAN, _QUOTAS, _VERDICT, _POWER, _CONTRACTS, _ACTUAL, _ACTUALS)
 
 
 class Stage(IntEnum):
-    """What is put down of a live period's state: the rest of it follows from the records there are."""
+    """The stage of a live period."""
 
     PLANNED = 0  # a plan has come, its quotas are not due yet
     OPEN = 1  # its quotas are out, or readings have come, and its metering is not closed
@@ -49,7 +49,7 @@ _STAGES = {
 
 
 class BilateralContract(NamedTuple):
-    """What buyer and seller of one trade owe each other: the point-to-point contract of step 4 (text 000, §3)."""
+    """The mutual debt of a trade's buyer and seller: the point-to-point contract of step 4 (text 000, §3)."""
 
     period: int
     trade_index: int
@@ -145,7 +145,7 @@ def enter(view: Overlay, period: int, state: State) -> None:
 
 
 def is_closed(view: Overlay, period: int) -> bool:
-    """Whether the period's metering is closed, or older than that of every period that is remembered."""
+    """Return True if the period's metering is closed, or older than that of every period that is remembered."""
     closed = _get_closed(view)
     return period in closed or (len(closed) >= RETAINED and period < closed[0])
 
@@ -169,7 +169,7 @@ def _get_closed(view: Overlay) -> tuple[int, ...]:
 
 
 def get_plan(view: Overlay, period: int) -> dict[str, LinePlan]:
-    """What is planned, by line; nothing before the first plan and where it has lapsed."""
+    """The plan by line; nothing before the first plan and where it has lapsed."""
     return {row[0]: LinePlan._make(row) for row in _get_rows(view, _PLAN, period)}
 
 

@@ -94,7 +94,7 @@ class TradeIntention(NamedTuple):
     """Step 3 of credit matching (text 000): a limit order.
 
     What counts of its sender besides (node type, position, capacity, the share of renewable energy, stability) is what
-    it was registered with: nobody states it about itself.
+    it was registered with: no member states it about itself.
     """
 
     side: Side
@@ -131,12 +131,12 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
 
 
 def market_hooks() -> tuple[Hook, ...]:
-    """What the market does at the start of every block."""
+    """The hooks of the market at the start of every block."""
     return (process_due_periods, process_corrections)
 
 
 def market_routes() -> Routes:
-    """What the market hears from the other chains."""
+    """The messages that the market hears from the other chains, and their handlers."""
     return {
         ("scheduling", QUOTA): receive_quota,
         ("scheduling", VERDICT): receive_verdict,

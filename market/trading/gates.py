@@ -48,7 +48,7 @@ def gate_key(period: int) -> bytes:
 
 
 def decode_gate(raw: bytes) -> Gate:
-    """Read a gate record from the bytes of its state value, whoever sent them. Raises the `Malformed` family."""
+    """Read a gate record from the bytes of its state value, from any sender. Raises the `Malformed` family."""
     fields = expect_array(decode(raw, max_bytes=_MAX_GATE_BYTES), 5, "gate record")
     height, result_root, trade_count, status, reason = fields
     height = expect_int(height, "gate's height")

@@ -454,7 +454,7 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
 
 
 def can_correct(view: Overlay, block: BlockContext, period: int) -> bool:
-    """Whether a period has been settled by readings, so that others may take their place."""
+    """Return True if a period has been settled by readings, so that others may take their place."""
     return _find(_Case.read(view, block, period), Event.CORRECTION) is not None
 
 

@@ -1,4 +1,4 @@
-"""What a credit chain answers: digests of the other chains' blocks, and who holds which credit assets."""
+"""Answers of a credit chain: digests of the other chains' blocks, and the holders of credit assets."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class CreditQueries:
         self._members = members
 
     def get_digests(self, period: int) -> DigestsInfo:
-        """What is recorded of a delivery period; nothing of one long gone."""
+        """Digests recorded of a delivery period; none of one long gone."""
         self._require()
         state, digests = self._node.chain.head.state, list[RecordedDigest]()
         for sibling in self._node.genesis.siblings:
