@@ -9,16 +9,19 @@ import click
 
 from gridmerit.amounts import parse_names
 from gridmerit.network.joining import join_network
-from gridmerit.network.layout import load_network
+from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 from node.config import load_genesis, load_network_document, parse_listen
 
 _PARTS_OF_A_PEER = 3
+_PEER_PORT, _API_PORT = 9_100, 9_200
 
 
-def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _check_address(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """As `node.toml` takes it, before anything is written."""
+    if value is None:
+        return None
     try:
         parse_listen(value)
     except ValueError as error:
@@ -37,17 +40,15 @@ def _check_address(_context: click.Context, parameter: click.Parameter, value: s
 @click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
 @click.option(
     "--peer-listen",
-    default="127.0.0.1:9100",
-    show_default=True,
+    metavar="HOST:PORT",
     callback=_check_address,
-    help="Where other nodes reach this one.",
+    help=f"Where other nodes reach this one.  [default: 127.0.0.1:{_PEER_PORT}, or the first port after --network's]",
 )
 @click.option(
     "--api-listen",
-    default="127.0.0.1:9200",
-    show_default=True,
+    metavar="HOST:PORT",
     callback=_check_address,
-    help="Where this machine's users do.",
+    help=f"Where this machine's users do.  [default: 127.0.0.1:{_API_PORT}, or the first port after --network's]",
 )
 @json_option
 def command(
@@ -57,8 +58,8 @@ def command(
     peers: tuple[str, ...],
     network: Path | None,
     observer: bool,
-    peer_listen: str,
-    api_listen: str,
+    peer_listen: str | None,
+    api_listen: str | None,
 ) -> None:
     """Make a node directory that joins a network.
 
@@ -78,8 +79,10 @@ def command(
     for name in chosen:
         load_genesis(genesis_file, name)
     known = [_parse_peer(peer) for peer in peers]
-    if network is not None:
-        known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
+    nodes = () if network is None else load_network(network).nodes
+    known += [(node.name, node.peer_url, node.key) for node in nodes]
+    peer_listen = peer_listen or f"127.0.0.1:{find_next_port([node.peer_url for node in nodes], _PEER_PORT)}"
+    api_listen = api_listen or f"127.0.0.1:{find_next_port([node.api_url for node in nodes], _API_PORT)}"
     key = join_network(
         directory,
         genesis_file,

@@ -11,7 +11,7 @@ A network directory, described by its `network.json` (where a node listens, by i
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
@@ -27,6 +27,7 @@ NETWORK_FILE, NODE_FILE, GENESIS_FILE = "network.json", "node.toml", "genesis.js
 AUTHORITY_DIRECTORY = "authority"
 AUTHORITY_KEY, CA_KEY_FILE, CA_FILE = "key-1.pem", "ca-key.pem", "ca.pem"
 TLS_KEY_FILE, CERTIFICATE_FILE = "tls-key.pem", "tls.pem"
+_MAX_PORT = 65_535
 CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
 _HOST = "127.0.0.1"
 
@@ -192,6 +193,12 @@ def _move(url: str, listen: ListenAddress) -> str:
 def save_network(network: Network) -> None:
     document = {key: value for key, value in asdict(network).items() if key != "directory"}
     (network.directory / NETWORK_FILE).write_text(json.dumps(document, indent=2) + "\n", encoding="utf-8")
+
+
+def find_next_port(urls: Iterable[str], first: int) -> int:
+    """The first port after those of some nodes of this machine, `first` where they are on none."""
+    after = max([first, *((urlsplit(url).port or 0) + 1 for url in urls)])
+    return after if after <= _MAX_PORT else first
 
 
 def claim_directory(directory: Path) -> None:

@@ -31,7 +31,7 @@ from gridmerit.errors import (
     NoPeriod,
 )
 from gridmerit.main import COMMANDS
-from gridmerit.network.layout import load_network
+from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.network.make import find_free_ports, new_network
 from gridmerit.network.parameters import load_chain_params, load_packaged_profile
 from gridmerit.output import format_error
@@ -478,6 +478,17 @@ def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_pa
     assert [peer.name for peer in config.peers] == ["pv-101"]
     assert json.loads(out)["public_key"] in gridmerit("key", "show", home / "key.pem")[1]
     assert gridmerit(*args)[0] == 3, "an existing directory is left alone"
+
+
+def test_a_node_that_joins_a_network_of_this_machine_listens_beside_it(gridmerit: Run, tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    gridmerit("net", "new", net, "--nodes", "2", "--chains", "jy1")
+    gridmerit("init", tmp_path / "mine", "--genesis", net / "genesis.json", "--network", net)
+    config = load_config(tmp_path / "mine" / "node.toml")
+    assert (str(config.peer_listen), str(config.api_listen)) == ("127.0.0.1:9102", "127.0.0.1:9202")
+    gridmerit("init", tmp_path / "alone", "--genesis", net / "genesis.json")
+    assert load_config(tmp_path / "alone" / "node.toml").peer_listen.port == 9100
+    assert find_next_port(["https://127.0.0.1:65535"], 9100) == 9100
 
 
 def test_init_on_some_chains_of_a_network(gridmerit: Run, tmp_path: Path) -> None:
