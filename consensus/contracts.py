@@ -37,7 +37,7 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.hashing import address_of, sha256
-from ledger.outbox import post
+from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.sealers import get_known_sealers, get_voters
@@ -190,7 +190,7 @@ def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> 
     if "credit" in block.siblings:  # credit is kept there; what is taken here holds until the next snapshot from there
         number = cast(int, view.get(_OFFENCES) or 0)
         view.put(_OFFENCES, number + 1)
-        post(view, "offence", number, [(slot, address, cost)], height=block.height, retained=_RETAINED_OFFENCES)
+        post(view, OFFENCE, number, [(slot, address, cost)], height=block.height, retained=_RETAINED_OFFENCES)
         put_account(view, address, account._replace(credit_upt=credit))
     else:
         put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))

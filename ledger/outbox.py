@@ -16,6 +16,7 @@ from ledger.state import State
 ROWS_PER_PART = 64
 MAX_PARTS = 4_096
 RETAINED = 8  # numbers of one kind that stay in the outbox
+OFFENCE = "offence"  # what consensus has evidence of, said by any chain to the market's credit chain
 _ENTRY = b"o/"
 _INDEX = b"outbox"
 

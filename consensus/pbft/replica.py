@@ -40,6 +40,7 @@ from consensus.pbft.messages import (
     sign_pre_prepare,
     sign_view_change,
 )
+from consensus.pbft.phases import Phase
 from consensus.pbft.record import PbftRecord
 from consensus.pbft.validators import Committee, check_message
 from consensus.pbft.watermarks import DecidedHeights, FutureMessages
@@ -141,6 +142,21 @@ class Pbft:
     @property
     def view(self) -> int:
         return self._view
+
+    @property
+    def phase(self) -> Phase:
+        """Where the agreement stands for this replica: `phases.LIFE` has what leads from one phase to the next."""
+        if self._is_decided:
+            return Phase.DECIDED
+        if not self._is_voting():
+            return Phase.WATCHING
+        if self._record.view == self._view and self._record.block_hash is not None:
+            return Phase.COMMITTED if self._record.has_committed else Phase.PREPARED
+        if self._proposal is not None:
+            return Phase.PROPOSED
+        if self._view == 0:
+            return Phase.WAITING
+        return Phase.LEADING if self._new_view else Phase.CHANGING
 
     def waiting_for(self) -> tuple[bytes, ...]:
         """The validators whose message the current step lacks, where it has taken longer than messages should.
@@ -326,9 +342,9 @@ class Pbft:
 
     def _act_on_proposal(self) -> None:
         """Prepare the proposal if it is known to be valid, leave the view if it is known not to be, or came late."""
-        has_prepared = self._record.view == self._view and self._record.block_hash is not None
-        if self._proposal is None or self._is_decided or has_prepared or not self._is_voting():
+        if self.phase != Phase.PROPOSED:
             return
+        assert self._proposal is not None
         verdict = self._verdicts.get(self._proposal)
         if verdict is None:
             return
@@ -345,11 +361,10 @@ class Pbft:
 
     def _try_to_commit(self) -> None:
         """Commit to what this replica and a quorum have prepared in the current view."""
+        if self.phase != Phase.PREPARED:
+            return
         block_hash = self._record.block_hash
-        if not self._is_voting() or self._is_decided or self._record.view != self._view:
-            return
-        if block_hash is None or self._record.has_committed:
-            return
+        assert block_hash is not None
         verdict = self._verdicts.get(block_hash)
         if verdict is None or not verdict.is_valid:
             return  # prepared before a crash, in which the block was lost
@@ -387,10 +402,10 @@ class Pbft:
             self._move_to(views[faulty])
 
     def _try_to_lead(self) -> None:
-        if self._leader() != self._require_key().public_key or self._proposal is not None or self._new_view:
+        if self.phase != Phase.CHANGING or not self._is_leader():
             return
         view_changes = self._ballots.view_changes(self._view)
-        if self._view == 0 or len(view_changes) < self._committee.quorum:
+        if len(view_changes) < self._committee.quorum:
             return
         self._new_view = build_new_view(view_changes)
         prepared = get_prepared(self._new_view)
@@ -401,9 +416,7 @@ class Pbft:
             self._effects.append(Propose(view=self._view, block_hash=prepared.block_hash, peers=peers))
 
     def _may_propose(self, view: int) -> bool:
-        if not self._is_voting() or self._is_decided or view != self._view or self._proposal is not None:
-            return False
-        return self._leader() == self._require_key().public_key and (view == 0 or bool(self._new_view))
+        return view == self._view and self.phase in (Phase.WAITING, Phase.LEADING) and self._is_leader()
 
     # --- saying, and saying again --------------------------------------------------------------------
 
@@ -415,7 +428,7 @@ class Pbft:
         self._proposal = self._record.block_hash
         if self._proposal is not None and not self._record.has_committed:
             self._want()
-        if self._view == 0 and self._proposal is None and self._leader() == self._require_key().public_key:
+        if self.phase == Phase.WAITING and self._is_leader():
             self._effects.append(Propose(view=0, block_hash=None, peers=()))
         self._say_again()
 
@@ -441,7 +454,7 @@ class Pbft:
             block_hash=block_hash,
             new_view=self._record.new_view,
         )
-        self._say(message if self._leader() == key.public_key else message.prepare, message.prepare)
+        self._say(message if self._is_leader() else message.prepare, message.prepare)
 
     def _say_commit(self) -> None:
         vote = sign_statement(self._own_statement(), self._require_key())
@@ -575,6 +588,9 @@ class Pbft:
 
     def _leader(self) -> bytes:
         return self._committee.leader(self._height, self._view)
+
+    def _is_leader(self) -> bool:
+        return self._leader() == self._require_key().public_key
 
     def _others(self) -> tuple[bytes, ...]:
         mine = None if self._key is None else self._key.public_key

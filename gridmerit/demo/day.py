@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gridmerit.demo.stage_times import HourTimes
-from gridmerit.output import format_span
+from gridmerit.text import format_span
 from ledger.codec import Value
 from ledger.genesis import Genesis
 from ledger.params import Kind, SchedulingParams

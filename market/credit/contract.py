@@ -28,14 +28,14 @@ from ledger.contract import (
 from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
 from ledger.inbox import InboundMessage, Routes
-from ledger.outbox import post
+from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
+from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
 from market.orders import Side
 
-CREDIT = "credit"
 RETAINED_DIGESTS = 64  # numbers of one kind from one chain
 
 _ROWS_TAG = "gridmerit/credit/rows"
@@ -92,12 +92,12 @@ def credit_hooks() -> tuple[Hook, ...]:
 def credit_routes() -> Routes:
     """The messages that LH1 hears from the other chains, and their handlers."""
     return {
-        ("trading", "delivered"): receive_delivered,
-        ("trading", "redelivered"): receive_redelivered,
-        ("trading", "offence"): receive_offence,
-        ("scheduling", "offence"): receive_offence,
-        ("scheduling", "power"): receive_block_digest,
-        ("scheduling", "actual"): receive_block_digest,
+        ("trading", DELIVERED): receive_delivered,
+        ("trading", REDELIVERED): receive_redelivered,
+        ("trading", OFFENCE): receive_offence,
+        ("scheduling", OFFENCE): receive_offence,
+        ("scheduling", POWER): receive_block_digest,
+        ("scheduling", ACTUAL): receive_block_digest,
     }
 
 

@@ -65,6 +65,7 @@ from market.errors import (
     ReadingTooLate,
     SideNotAllowed,
 )
+from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
@@ -137,11 +138,11 @@ def market_hooks() -> tuple[Hook, ...]:
 def market_routes() -> Routes:
     """The messages that the market hears from the other chains, and their handlers."""
     return {
-        ("scheduling", "quota"): receive_quota,
-        ("scheduling", "verdict"): receive_verdict,
-        ("scheduling", "metered"): receive_metered,
-        ("scheduling", "corrected"): receive_corrected,
-        ("credit", "credit"): receive_credit,
+        ("scheduling", QUOTA): receive_quota,
+        ("scheduling", VERDICT): receive_verdict,
+        ("scheduling", METERED): receive_metered,
+        ("scheduling", CORRECTED): receive_corrected,
+        ("credit", CREDIT): receive_credit,
     }
 
 
@@ -277,7 +278,7 @@ def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_regi
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
     now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
-    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, period))
+    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, block, period))
     if now_ms >= times.settle_ms and not is_correctable:
         raise ReadingTooLate(period=period, settles=times.final_ms)
 

@@ -26,6 +26,7 @@ from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.score import add_score, assess_delivery, correct_score
+from market.messages import DELIVERED
 from market.metering import Reading
 from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread
 from market.trading.quotas import get_wheeling
@@ -132,7 +133,7 @@ def settle_period(
     accounts.write()
     put_settlement(view, period, settlement)
     if trades and not is_scored_here:
-        post(view, "delivered", period, _report_deliveries(trades, settlement.trades), height=block.height)
+        post(view, DELIVERED, period, _report_deliveries(trades, settlement.trades), height=block.height)
     view.emit("settled", period)
 
 

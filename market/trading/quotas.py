@@ -30,13 +30,13 @@ from market.errors import (
     UnexpectedRelay,
     UnknownLine,
 )
+from market.messages import QUOTA
 from market.orders import Order, Side
 from market.trading.gates import get_gate
 from market.trading.period_index import add_live_period
 from market.trading.ties import Lots, share_group
 from market.trading.times import compute_times
 
-QUOTA = "quota"
 MAX_WHEELING_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh, as for prices: amounts of money stay far below 2**63
 MAX_LINE_BYTES = 32
 

@@ -122,7 +122,10 @@ class Acknowledgements:
         return news.changes
 
     def on_head(self, removed: Sequence[BlockNode], added: Sequence[BlockNode]) -> News:
-        """Bring the pool up to the head: what a reorg took off comes back, what the blocks put on holds leaves."""
+        """Bring the pool up to the head: what a reorg took off comes back, what the blocks put on holds leaves.
+
+        Cause: the head has moved.
+        """
         self._admission.on_head()
         news = News()
         placed = [transaction for entry in added for transaction in _get_body(entry)]

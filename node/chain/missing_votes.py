@@ -31,7 +31,7 @@ class MissingVotes:
         return self._by_period.get(period, ())
 
     def on_head(self, events: Sequence[Event], state: State) -> list[Event]:
-        """Look at what a new head has brought about; what is to be told of it."""
+        """Look at what a new head has brought about; what is to be told of it. Cause: the head has moved."""
         told: list[Event] = []
         for name, *values in events:
             if name != "void" or values[1:] != [NO_CERTIFICATE]:

@@ -102,7 +102,7 @@ class Results:
     # --- what members say ------------------------------------------------------------------------
 
     def on_head(self, head: BlockNode) -> None:
-        """Move on with the chain: claims of slots long past go."""
+        """Move on with the chain: claims of slots long past go. Causes: a new head, a heartbeat."""
         self._newest = self._slot_of(head)
         for slot in [known for known in self._claims if not self._is_kept(known)]:
             del self._claims[slot]
@@ -209,7 +209,7 @@ class Results:
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:
-        """A block has been executed: what has been said of it can be judged."""
+        """Judge what has been said of a block. Cause: it has been executed."""
         slots = [
             slot for slot in sorted(self._claims) if any(one.content[0] == block_hash for one in self.claims(slot))
         ]

@@ -129,6 +129,7 @@ class Sync:
 
         Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
+        Cause: a peer answers with headers.
         """
         _check_links(headers)  # before a block is looked for below them: one deep down takes long to bring back
         mine = self._find_skeleton_of(peer)
@@ -165,7 +166,7 @@ class Sync:
             self._skeleton.judge(check, date_ms)
 
     def on_beat(self) -> Skeleton | None:
-        """A heartbeat: gives up, and returns, a skeleton that has made no progress for too many of them."""
+        """Give up, and return, a skeleton that has made no progress for too many beats. Cause: a heartbeat."""
         skeleton = self._skeleton
         self._beats += 1
         if skeleton is None or self._beats < self._stall_beats:
@@ -200,7 +201,7 @@ class Sync:
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 
     def on_block(self, block: Block, peer: PeerId) -> bool:
-        """Hold a body of the skeleton until its turn; whether it is one."""
+        """Hold a body of the skeleton until its turn; whether it is one. Cause: a peer gave the block."""
         if self._skeleton is None or block.hash not in self._skeleton:
             return False
         self._held[block.hash] = (block, peer)

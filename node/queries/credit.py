@@ -5,6 +5,7 @@ from __future__ import annotations
 from ledger.hashing import show_address
 from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
+from market.messages import ACTUAL, DELIVERED, POWER
 from node.chain.node import ChainNode
 from node.errors import (
     WrongKind,
@@ -12,7 +13,7 @@ from node.errors import (
 from node.queries.answers import AssetsInfo, CoinInfo, DigestsInfo, RecordedDigest
 from node.queries.member_names import MemberNames
 
-_DIGESTED = ("power", "actual", "delivered")
+_DIGESTED = (POWER, ACTUAL, DELIVERED)
 _LISTED_COINS = 100
 
 

@@ -17,7 +17,8 @@ from types import MappingProxyType
 from stage import Mishap, Report, Stage, Unfit, build_network, open_stage
 from tariff import Agreed, Energy, compute_most, judge_gains
 
-from gridmerit.network.make import Network, get_packaged_params, load_chain_params
+from gridmerit.network.layout import Network
+from gridmerit.network.parameters import get_packaged_params, load_chain_params
 from ledger.codec import Value
 from ledger.genesis import Genesis
 from ledger.params import MarketParams

@@ -26,7 +26,7 @@ import aiohttp
 from aiohttp import web
 from stage import CHAIN, Program, Stage, run_script
 
-from gridmerit.network.make import Network, load_network
+from gridmerit.network.layout import Network, load_network
 from node.api.client import Client
 from node.chain.messages import (
     MAX_BATCH_BYTES,

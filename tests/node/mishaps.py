@@ -18,16 +18,9 @@ from liars import ELSEWHERE
 from stage import CHAIN, HONEST, Mishap, Program, Report, Stage, Window, build_network, open_stage
 from wall_clock import WallClock
 
-from gridmerit.network.make import (
-    Host,
-    Network,
-    NodeEntry,
-    find_free_ports,
-    load_engine_params,
-    load_packaged_profile,
-    new_network,
-    scale_params,
-)
+from gridmerit.network.layout import Host, Network, NodeEntry
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_node, stop_nodes
 from ledger.errors import GridmeritError
 from node.api.client import Client

@@ -31,7 +31,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent))
 from payers import is_included, open_payers
 from tcp_links import Links
 
-from gridmerit.network.make import Network, load_network
+from gridmerit.network.layout import Network, load_network
 from gridmerit.network.processes import find_pid, start_node, stop_network
 from ledger.errors import GridmeritError
 from ledger.hashing import show_address

@@ -11,7 +11,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from tariff import Agreed, Energy, compute_least, compute_most, judge_gains
 
-from gridmerit.network.make import GRID, get_packaged_params, load_chain_params
+from gridmerit.network.founders import GRID
+from gridmerit.network.parameters import get_packaged_params, load_chain_params
 from market.settlement import allow_over_delivery, settle_trade
 
 TARIFF = load_chain_params(get_packaged_params()).market

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import pytest
-from node.candidate import build_candidate
-from node.contracts import build_contracts
-from node.events import Event, MessageReceived, PeerConnected, Publish
 
 from ledger.block import Block
 from ledger.codec import encode
 from ledger.params import ConsensusParams
 from ledger.signatures import SigningKey
 from market.orders import Order, Side
-from node import messages as wire
+from node.chain import messages as wire
+from node.chain.candidate import build_candidate
+from node.chain.contracts import build_contracts
+from node.chain.events import Event, MessageReceived, PeerConnected, Publish
 from simulation.attacks.last_look import LastLookSettings, find_best_price
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.world.networks import make_consensus, make_network
@@ -121,7 +121,8 @@ def test_headers_on_request_are_no_way_around_the_gate(count, before_ms, late):
     said = [action.event[2] for action in actions if isinstance(action, Publish) and action.event[0] == "late-block"]
     assert said == [blocks[index].hash for index in late]
     assert (node.chain.head.hash == last.hash) is (count == 2), "it is followed once another block stands on it"
-    assert node._stands_on_late(last.hash, gate_ms + 2_500) is (count == 2), "and not signed for until the deadline"
+    is_late = node._progress._stands_on_late(last.hash, gate_ms + 2_500)
+    assert is_late is (count == 2), "and not signed for until the deadline"
 
 
 # --- under PBFT ----------------------------------------------------------------------------------
