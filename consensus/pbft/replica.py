@@ -145,7 +145,7 @@ class Pbft:
 
     @property
     def phase(self) -> Phase:
-        """Where the agreement stands for this replica: `phases.LIFE` has what leads from one phase to the next."""
+        """The phase of the agreement for this replica: `phases.LIFE` has what leads from one phase to the next."""
         if self._is_decided:
             return Phase.DECIDED
         if not self._is_voting():

@@ -89,9 +89,9 @@ def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start"
 async def start_network(
     network: Network, nodes: Sequence[NodeEntry] | None = None, *, within_ms: int = _HEALTHY_WITHIN_MS
 ) -> NetworkStart:
-    """Start those of the `nodes` (all, where they are not given) that do not run, and wait until they are connected
-    with each other, and with all others that run, on the chains that they run.
+    """Start those of the `nodes` (all, where they are not given) that do not run, and wait until all are connected.
 
+    That is with each other, and with all others that run, on the chains that they run.
     Raises `NodeFailed` where one ends or does not become healthy in time. Then, and when interrupted, those that were
     started are stopped again.
     """

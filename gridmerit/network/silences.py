@@ -1,5 +1,4 @@
-"""Chains that run and on which the node's key signs nothing for now, and nodes that no peer listens to any more: why,
-and what their owners can do."""
+"""Reasons for silence, and what owners can do: chains on which the node's key signs nothing, nodes cut off by peers."""
 
 from __future__ import annotations
 

@@ -221,8 +221,10 @@ class CentralMode:
 
 
 def run_centrally(profile: Profile, orders: Sequence[PlayerOrder]) -> CentralMode:
-    """Every order and meter reading is one message to the operator; every order is answered by one that confirms what
-    it traded; at the end of the day every player gets one invoice. The operator takes no time to compute.
+    """Trade the day at one operator, and count its messages.
+
+    Every order and meter reading is one message to the operator; every order is answered by one that confirms what it
+    traded; at the end of the day every player gets one invoice. The operator takes no time to compute.
     """
     hours = len(profile.hours_ms)
     return CentralMode(
