@@ -14,8 +14,8 @@ from gridmerit.main import run
 from gridmerit.players.agents import Sender
 from gridmerit.players.round_the_clock import _describe_settlement
 from ledger.hashing import show_address
+from node.api import client as client_module
 from node.api.client import Client
-from node.api.server import client as client_module
 from node.errors import (
     BadAnswer,
     InboxFull,
