@@ -28,7 +28,9 @@ if __name__ == "__main__":
 from benchmarks.open_loop import Purses, Teller, Ticket, Watcher
 from benchmarks.table import Row, print_columns, print_table
 from consensus.pbft.validators import Committee
-from gridmerit.network.make import Network, NodeEntry, load_params_set, new_network
+from gridmerit.network.layout import Network, NodeEntry
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_params_set
 from gridmerit.network.processes import find_pid, start_network, start_node, stop_network
 from ledger.signatures import SigningKey
 from market.profile import HOUR_MS, Player, Profile, Reading

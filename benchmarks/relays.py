@@ -26,6 +26,7 @@ from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, LedgerParams, Line, SchedulingParams
 from ledger.signatures import SigningKey
 from ledger.state import State
+from market.messages import QUOTA
 from market.trading.contract import market_routes
 
 LINES = 24
@@ -117,7 +118,7 @@ def _certify(genesis: Genesis, keys: list[SigningKey], numbers: list[int] | rang
     view = Overlay(build_state(genesis.open("du1")))
     for number in numbers:
         rows = [(f"line-{index}", 100_000 + number, 200_000, 20_000) for index in range(LINES)]
-        post(view, "quota", _PERIOD + number, rows, height=1)
+        post(view, QUOTA, _PERIOD + number, rows, height=1)
     view.commit()
     state, _ = view.finish()
     chain_id = genesis.chain_id_of("du1")
@@ -141,13 +142,13 @@ def _certify(genesis: Genesis, keys: list[SigningKey], numbers: list[int] | rang
 
 
 def _make_relay(header: Header, certificate: QuorumCertificate, state: State, number: int) -> bytes:
-    key = outbox_key("quota", _PERIOD + number, 0)
+    key = outbox_key(QUOTA, _PERIOD + number, 0)
     raw = state.get(key)
     assert raw is not None
     return Relay(
         certificate=certificate,
         header=header,
-        kind="quota",
+        kind=QUOTA,
         number=_PERIOD + number,
         part=0,
         raw=raw,

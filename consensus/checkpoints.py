@@ -70,11 +70,12 @@ class Checkpoints:
         )
 
     def is_locked(self, state: State, statement: Statement, record: SigningRecord) -> bool:
-        """Whether what was signed for another slot forbids this statement on that state's branch.
+        """Return True if what was signed for another slot forbids this statement on that state's branch.
 
-        Whoever has signed a checkpoint stays with its branch for `checkpoint_lifetime` slots, in which it is certified
-        or given up: else one member's two votes could make checkpoints of two branches final. It is certified, too,
-        where the slot is one before any whose voters the state knows: they have certified who came after them.
+        A member that has signed a checkpoint stays with its branch for `checkpoint_lifetime` slots, in which it is
+        certified or given up: else one member's two votes could make checkpoints of two branches final. It is
+        certified, too, where the slot is one before any whose voters the state knows: they have certified their
+        successors.
         """
         view = Overlay(state)
         recent = get_checkpoints(view)
@@ -95,7 +96,7 @@ class Checkpoints:
         Raises `UnexpectedView`, `VoteTooFarAhead` too where its voters may still change, or as `VoteTally.add` does.
         """
         if vote.statement.view:
-            raise UnexpectedView(view=vote.statement.view)  # two of one slot would convict nobody
+            raise UnexpectedView(view=vote.statement.view)  # two of one slot would convict no member
         outcome = self._tally.add(vote)
         match outcome:
             case QuorumCertificate():
@@ -109,13 +110,13 @@ class Checkpoints:
         return self._tally.votes(slot)
 
     def count_votes(self, slot: int) -> int:
-        """How many votes are held for a slot."""
+        """Number of votes held for a slot."""
         return self._tally.count(slot)
 
     def find_missing(self, state: State, height: int) -> tuple[bytes, ...]:
-        """Whose votes are not held that a checkpoint at or above `height` lacks, of those the one that lacks fewest.
+        """The voters a checkpoint at or above `height` still lacks, for the checkpoint that lacks fewest.
 
-        Nobody's where a state has no such checkpoint that is undecided and named.
+        Empty where a state has no such checkpoint that is undecided and named.
         """
         view = Overlay(state)
         found = []
@@ -131,7 +132,7 @@ class Checkpoints:
         """Take in a certificate from a peer; False where one for its slot is known, or it is too old to be kept.
 
         `state` is that after the certified block, and says who its voters are; without it, the head does.
-        Raises `VoteTooFarAhead` where it is not known yet whose it would have to be, and as `verify_certificate` does.
+        Raises `VoteTooFarAhead` where its voters are not known yet, and as `verify_certificate` does.
         """
         slot = certificate.statement.slot
         is_old = len(self._certificates) >= _KEPT and slot < min(self._certificates)
@@ -194,11 +195,11 @@ class Checkpoints:
                 yield kind_of(evidence), evidence.to_value()
 
     def get_voters(self, slot: int) -> ValidatorSet:
-        """Who certifies a slot, as far as the head tells. Raises `VoteTooFarAhead`."""
+        """The validator set that certifies a slot, as far as the head tells. Raises `VoteTooFarAhead`."""
         return self._voters_of(slot, self._view)
 
     def _voters_of(self, slot: int, view: Overlay) -> ValidatorSet:
-        """Who certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
+        """The validator set that certifies a slot, as far as a state tells. Raises `VoteTooFarAhead`."""
         voters = get_voters(view, slot)
         if not voters.keys or not are_voters_known(view, slot, self._params):
             recent = get_checkpoints(view)

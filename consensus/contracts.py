@@ -1,7 +1,7 @@
-"""What consensus records on the chain: certificates of checkpoints, and evidence, which costs credit.
+"""Consensus's records on the chain: certificates of checkpoints, and evidence, which costs credit.
 
 These kinds are the producer's to put into its own block: they spend no sequence number and stand in a block only
-where they take effect, so that nobody can replay them.
+where they take effect, so that they cannot be replayed.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ from ledger.errors import (
     WrongShape,
 )
 from ledger.hashing import address_of, sha256
-from ledger.outbox import post
+from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.params import ConsensusParams
 from ledger.sealers import get_known_sealers, get_voters
@@ -76,7 +76,7 @@ def least_quorum(sealers: int, checkpoint_m: int) -> int:
 def process_certificate(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`certificate [certificate]`: record that a checkpoint is certified, and everything before it.
 
-    Raises `StaleCertificate` where the checkpoint is decided or is another one, or nobody's to certify yet, and what
+    Raises `StaleCertificate` where the checkpoint is decided or is another one, or cannot be certified yet, and what
     `verify_certificate` raises.
     """
     certificate = QuorumCertificate.from_value(_only(transaction))
@@ -98,7 +98,7 @@ def process_certificate(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def is_about(statement: Statement, checkpoint: Checkpoint) -> bool:
-    """Whether a statement says of a checkpoint what this chain says."""
+    """Return True if a statement says of a checkpoint what this chain says."""
     return (statement.block_hash, statement.result) == (checkpoint.block_hash, checkpoint.result)
 
 
@@ -153,7 +153,7 @@ def kind_of(evidence: Evidence) -> str:
 
 
 def is_recorded(view: Overlay, evidence: Evidence) -> bool:
-    """Whether the offence has cost its author credit already, or there is none left to take."""
+    """Return True if the offence has cost its author credit already, or there is none left to take."""
     if get_account(view, address_of(author_of(evidence))).credit_upt == 0:
         return True
     return view.get(_EVIDENCE + slot_of(evidence)) is not None
@@ -165,7 +165,7 @@ def author_of(evidence: Evidence) -> bytes:
 
 
 def slot_of(evidence: Evidence) -> bytes:
-    """What its author was free to sign once."""
+    """The digest of the one choice that its author had: the parent sealed on, the slot and view, the phase and view."""
     match evidence:
         case Equivocation():
             return sha256(b"seal" + evidence.producer + evidence.first.parent)
@@ -190,7 +190,7 @@ def _punish(view: Overlay, block: BlockContext, culprit: bytes, slot: bytes) -> 
     if "credit" in block.siblings:  # credit is kept there; what is taken here holds until the next snapshot from there
         number = cast(int, view.get(_OFFENCES) or 0)
         view.put(_OFFENCES, number + 1)
-        post(view, "offence", number, [(slot, address, cost)], height=block.height, retained=_RETAINED_OFFENCES)
+        post(view, OFFENCE, number, [(slot, address, cost)], height=block.height, retained=_RETAINED_OFFENCES)
         put_account(view, address, account._replace(credit_upt=credit))
     else:
         put_account(view, address, account._replace(credit_upt=credit, penalty_upt=account.penalty_upt + cost))

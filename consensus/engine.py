@@ -1,4 +1,4 @@
-"""The engine port: who may add the next block, and which branch to follow. Pure: time and tree are arguments."""
+"""The engine port: the right to add the next block, and the branch to follow. Pure: time and tree are arguments."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ledger.chain import BlockNode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Proposal:
-    """What consensus fixes of the next block; the body is the node's to fill.
+    """Consensus's part of the next block; the body is the node's to fill.
 
     `target` is the bound the seal must not exceed, None where the header needs no search.
     """
@@ -26,7 +26,7 @@ class Proposal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Weighed:
-    """What a valid header adds to the tree."""
+    """A valid header's contribution to the tree."""
 
     work: int
     base_n_diff: int
@@ -46,11 +46,11 @@ class Engine(Protocol):
     """One chain's rule for blocks. A chain's parameters choose the engine."""
 
     def check_header(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed:
-        """Every rule of a header on its parent, whose state gives the snapshot. Raises the `InvalidBlock` family."""
+        """Check a header's rules on its parent, whose state gives the snapshot. Raises the `InvalidBlock` family."""
         ...
 
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
-        """What `producer` (a public key) may build on `parent` now, None where it may not."""
+        """The proposal that `producer` (a public key) may build on `parent` now, None where it may not."""
         ...
 
     def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:

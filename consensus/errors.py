@@ -124,7 +124,7 @@ class TimestampTooEarly(InvalidBlock):
 
 class TimestampTooFarAhead(InvalidBlock):
     message = "timestamp is {ahead} ms ahead of this node's clock, at most {limit} ms allowed"
-    penalty = 0  # the clock that is wrong may be ours, and whose it is nobody is to be shut out for it
+    penalty = 0  # the wrong clock may be ours: no peer is shut out for it
     is_final = False
 
 

@@ -30,7 +30,7 @@ class Equivocation:
 
     @classmethod
     def from_value(cls, value: Value) -> Equivocation:
-        """Raises the `Malformed` family; convicts nobody before `check_equivocation`."""
+        """Read evidence; it convicts no member before `check_equivocation`. Raises the `Malformed` family."""
         first, second = expect_array(value, 2, "equivocation")
         return cls(first=Header.from_value(first), second=Header.from_value(second))
 

@@ -5,7 +5,7 @@ beside it, the same digest of what was resolved up to it. A `QuorumCertificate` 
 cross-chain proof. A member is its 32-byte public key, a voter one that holds the sealing right in the slot.
 
 Members come and go, so a statement says as one of which voters it is signed: too few votes of today's would else be
-enough for whoever knows only a smaller set of former ones.
+enough for a reader that knows only a smaller set of former ones.
 """
 
 from __future__ import annotations
@@ -61,7 +61,7 @@ def pbft_quorum(n: int) -> int:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Statement:
-    """What a voter says of a slot: which block is its checkpoint, and what it has computed for results.
+    """A voter's statement on a slot: the block that is its checkpoint, and the result it has computed.
 
     Under PBFT every height is a slot, and `view` the view in which the block was agreed on; checkpoints have none.
     `since_slot` names the voters: those in force since then, the founders by default. `result` is the digest of what
@@ -134,7 +134,7 @@ def read_vote(raw: bytes) -> Vote:
 
 
 def sign_statement(statement: Statement, key: SigningKey) -> Vote:
-    """The vote of `key`, whose holder must first have recorded durably that it signs no other for the slot."""
+    """The vote of `key`, which its holder must first have recorded durably that it signs no other for the slot."""
     return Vote(statement=statement, signer=key.public_key, signature=key.sign(statement.digest()))
 
 
@@ -149,7 +149,7 @@ def check_vote(vote: Vote, members: Collection[bytes], *, since_slot: int = 0, c
 
 
 def check_voters(statement: Statement, since_slot: int) -> None:
-    """Raise `WrongVoters` unless it is a statement of those who are voters since that slot."""
+    """Raise `WrongVoters` unless it is a statement of the voters since that slot."""
     if statement.since_slot != since_slot:
         raise WrongVoters(expected=since_slot, actual=statement.since_slot)
 
@@ -251,7 +251,7 @@ class DoubleVote:
 
     @classmethod
     def from_value(cls, value: Value) -> DoubleVote:
-        """Raises `WrongShape`; convicts nobody before `check_double_vote`."""
+        """Read evidence; it convicts no member before `check_double_vote`. Raises `WrongShape`."""
         first, second = expect_array(value, 2, "double vote")
         return cls(first=Vote.from_value(first), second=Vote.from_value(second))
 
@@ -287,7 +287,7 @@ class _SlotTally:
 class VoteTally:
     """Collects the votes of one chain, slot by slot, until they form a certificate.
 
-    `voters_at(slot)` gives those whose votes count in a slot, and `quorum_of(n)` how many of n must agree. Holds at
+    `voters_at(slot)` gives the set that votes in a slot, and `quorum_of(n)` how many of n must agree. Holds at
     most one vote per member in each of `slots_ahead` + 1 slots, the first of them being the last one passed to
     `forget_before`.
     """
@@ -339,7 +339,7 @@ class VoteTally:
         return tuple(tally.votes[signer] for signer in sorted(tally.votes))
 
     def count(self, slot: int) -> int:
-        """How many votes are held for a slot."""
+        """Number of votes held for a slot."""
         tally = self._tallies.get(slot)
         return 0 if tally is None else len(tally.votes)
 

@@ -1,7 +1,7 @@
 """Relays: what carries a message of one chain to another, and the contract that takes it in.
 
 A relay is its own proof: a certificate of the source's members, the header that they certified, and a Merkle proof that
-the message stands in the state of that header. Whoever brings it is trusted for nothing, and twice does nothing.
+the message stands in the state of that header. Its bringer is trusted for nothing, and bringing it twice does nothing.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class Relay:
 
     @property
     def name(self) -> RelayName:
-        """What it carries, whatever the proof."""
+        """The identity of the message carried, whatever the proof: source, kind, number, part."""
         return self.source, self.kind, self.number, self.part
 
     def to_value(self) -> Value:
@@ -118,7 +118,7 @@ def check_relay(relay: Relay, source: Sibling) -> None:
 
 
 def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
-    """Whether this chain takes such messages and lacks this one; asks nothing about its proof."""
+    """Return True if this chain takes such messages and lacks this one; asks nothing about its proof."""
     chain_id, kind, number, part = name
     source = get_sibling(view, chain_id)
     if source is None or (source.kind, kind) not in routes:
@@ -127,7 +127,7 @@ def is_wanted(view: Overlay, name: RelayName, routes: Routes) -> bool:
 
 
 def is_stale(view: Overlay, relay: Relay) -> bool:
-    """Whether the source's members have changed since it was certified, as far as this chain has heard."""
+    """Return True if the source's members have changed since it was certified, as far as this chain has heard."""
     source = get_sibling(view, relay.source)
     return source is not None and relay.certificate.statement.since_slot < source.since_slot
 

@@ -139,7 +139,7 @@ def _search_shares(search_part: _Part, start: int, count: int, threads: int, won
             others = pool.map(search_share, shares[1:])  # under way from here on
             found = [search_share(shares[0]), *others]
         finally:
-            won[0] = 1  # also when we are interrupted: nobody would wait for the rest
+            won[0] = 1  # also when we are interrupted: nothing waits for the rest
     return next((nonce for nonce in found if nonce is not None), None)
 
 

@@ -1,4 +1,4 @@
-"""How the right to certify a chain's blocks is followed from its founders to those who hold it now, from proofs alone.
+"""The right to certify a chain's blocks, followed from its founders to its present holders, from proofs alone.
 
 A handover is the message `sealers` of `ledger.sealers` with its proof: a certificate by the set before, over a block
 whose state names the set after. The other chains of the network take in the same message by the same rule.

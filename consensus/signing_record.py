@@ -43,7 +43,7 @@ class SigningRecord:
         return parent not in self.parents
 
     def may_sign(self, statement: Statement) -> bool:
-        """Whether signing keeps to one statement per slot. A slot older than all kept ones is refused."""
+        """Return True if signing keeps to one statement per slot. A slot older than all kept ones is refused."""
         signed = dict(self.votes)
         if statement.slot in signed:
             return signed[statement.slot] == statement.digest()
@@ -72,8 +72,8 @@ class SigningRecord:
     def after_clock(self, latest_slot: int) -> SigningRecord:
         """Statements of later slots are void: the clock was ahead when they were signed, and has been set back.
 
-        They are for blocks that nobody lets in whose clock is right. Whose clock is wrong is one of the f faulty; kept
-        to its word, it would sign nothing until those slots had come.
+        They are for blocks that no node with a right clock lets in. A node with a wrong clock is one of the f faulty;
+        kept to its word, it would sign nothing until those slots had come.
         """
         if not any(slot > latest_slot and digest != VOID for slot, digest in self.votes):
             return self

@@ -1,4 +1,4 @@
-"""When a header's timestamp is acceptable: above its ancestors' median, and not ahead of the local clock.
+"""Rules for a header's timestamp: above its ancestors' median, and not ahead of the local clock.
 
 Only the first is a rule of the chain, alike for every peer. The second compares with one peer's clock, so a
 header that fails it is put off, never remembered as invalid.
@@ -52,7 +52,7 @@ def check_timestamp(timestamp_ms: int, past: Sequence[int]) -> None:
 
 
 def compare_with_clock(timestamp_ms: int, now_ms: int, max_ahead_ms: int) -> ClockOutcome:
-    """Whether a header is due at `now_ms` or has to wait. Raises `TimestampTooFarAhead`."""
+    """Compare a header with the clock: due at `now_ms`, or to wait. Raises `TimestampTooFarAhead`."""
     ahead_ms = timestamp_ms - now_ms
     if ahead_ms <= 0:
         return Due()

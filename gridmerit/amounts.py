@@ -8,6 +8,9 @@ from collections.abc import Sequence
 import click
 
 from ledger.units import format_scaled
+from market.credit.score import MAX_NATURAL_FACTOR_PPM
+from market.metering import MAX_ENERGY_WH
+from market.trading.contract import MAX_PRICE_UYUAN_PER_KWH
 
 _MOST_UYUAN = 10**18  # a million million yuan: more than any account holds, well below 2**63
 _MOST_UPT = 10**15  # a thousand million points
@@ -25,15 +28,11 @@ def parse_yuan(text: str) -> int:
 
 def parse_price(text: str) -> int:
     """`0.45` yuan per kWh in µ¥ per kWh."""
-    from market.trading.contract import MAX_PRICE_UYUAN_PER_KWH
-
     return _parse_scaled(text, 6, MAX_PRICE_UYUAN_PER_KWH, "yuan per kWh", "0.45", least=1)
 
 
 def parse_kwh(text: str, *, least: int = 0) -> int:
     """`59.796` kWh in Wh."""
-    from market.metering import MAX_ENERGY_WH
-
     return _parse_scaled(text, 3, MAX_ENERGY_WH, "kWh", "59.796", least=least)
 
 
@@ -71,8 +70,6 @@ def _parse_scaled(text: str, digits: int, most: int, unit: str, example: str, *,
 
 def parse_natural_factor(text: str) -> int:
     """`0.15`, an α of Eq. (12) of text 000, in ppm: 0 … 0.3, with at most six decimals."""
-    from market.credit.score import MAX_NATURAL_FACTOR_PPM
-
     match = _DECIMAL.fullmatch(text)
     decimals = (match[2] or "") if match else ""
     factor_ppm = int(match[1] + decimals[:6].ljust(6, "0")) if match else -1

@@ -23,6 +23,11 @@ class KindMissing(NotFound):
     message = "this network has no {kind} chain, only {hosted}: gridmerit net new makes networks of all three kinds"
 
 
+class AmbiguousChain(NotFound):
+    message = "this node hosts {hosted}: which of them is meant?"
+    exit_code = 2
+
+
 class NoSuchCoin(NotFound):
     message = "none of {owner}'s {listed} newest coins is named {ref}: gridmerit credit assets {owner} lists them"
 

@@ -67,7 +67,7 @@ class LazyGroup(Group):
 
 def _print_version(context: click.Context, _parameter: click.Parameter, value: bool) -> None:
     if value:
-        from gridmerit.commands.version import find_version
+        from gridmerit.commands.version import find_version  # as any command's module: when it is asked for
 
         click.echo(f"gridmerit {find_version()}")
         context.exit()

@@ -1,25 +1,18 @@
 """What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
 
-Owns the formats of credit and time, and the form of an error (design §7); tables are drawn in `tables.py`.
+Owns the form of an error (design §7); amounts and times are written in `text.py`, tables drawn in `tables.py`.
 """
 
 from __future__ import annotations
 
 import json
-import re
 import sys
 from collections.abc import Mapping
-from datetime import UTC, datetime
 
 import click
 
-from gridmerit.tables import facts as facts
-from gridmerit.tables import fit_columns as fit_columns
-from gridmerit.tables import table as table
+from gridmerit.text import format_kwh, show_moments
 from ledger.errors import GridmeritError
-from ledger.units import format_kwh as format_kwh
-from ledger.units import format_scaled as format_scaled
-from ledger.units import format_yuan as format_yuan
 from node.driver.outages import REMEDIES
 from node.queries.exact import show_exact
 
@@ -27,6 +20,7 @@ _AS_JSON = "gridmerit.json"
 
 HINTS: dict[str, str] = {
     **REMEDIES,
+    "AmbiguousChain": "the same with --chain NAME",
     "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
@@ -83,6 +77,7 @@ HINTS: dict[str, str] = {
     "SweepTooLarge": "fewer values or --reps, or several sweeps with other --seed",
     "TrialsFailed": "{command}",
     "UnknownAttack": "gridmerit attack list",
+    "UnknownChainName": "gridmerit status, which lists the node's chains, or another node: --node DIR or --api URL",
     "UnknownScenario": "gridmerit sim list",
     "UnknownSetting": "gridmerit sim show {scenario}",
     "UnknownTransaction": "another node with --node or --api: one that hosts the chain it was sent to",
@@ -99,8 +94,6 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
-WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
-_MOMENT = re.compile(r"\b(\d{13}) ms\b")  # since the epoch, as the errors of the ledger have it
 _IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
 
 
@@ -163,11 +156,6 @@ def format_error(error: GridmeritError) -> str:
     return "\n".join(lines)
 
 
-def show_moments(message: str) -> str:
-    """The message of an error, with moments as a date and a time of day instead of milliseconds since the epoch."""
-    return _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", message)
-
-
 def _show_value(code: str, value: object) -> str:
     """Numbers are text in what a node answers."""
     return f"{format_kwh(int(str(value)))} kWh" if code in _IN_KWH else str(value)
@@ -184,57 +172,6 @@ class _Lenient(dict[str, object]):
 
     def __missing__(self, key: str) -> str:
         return key.upper()
-
-
-# --- units ---------------------------------------------------------------------------------------
-
-
-def format_points(credit_upt: int) -> str:
-    """Credit in points, to a thousandth; JSON has all of it."""
-    return format_scaled((credit_upt + 500) // 1_000, 3, least=3)
-
-
-def format_weight(weight_ppm: int) -> str:
-    """A matching weight to a thousandth, as Table 1 of text 000 writes them; JSON has all of it."""
-    return format_scaled((weight_ppm + 500) // 1_000, 3, least=3)
-
-
-def format_percent(ratio_ppm: int) -> str:
-    return format_scaled((ratio_ppm + 50) // 100, 2, least=2) + " %"
-
-
-def format_time(time_ms: int) -> str:
-    """UTC to the second."""
-    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%Y-%m-%d %H:%M:%S")
-
-
-def format_clock(time_ms: int) -> str:
-    """The UTC time of day to the second."""
-    return datetime.fromtimestamp(time_ms / 1_000, UTC).strftime("%H:%M:%S")
-
-
-def format_hour(start_ms: int) -> str:
-    """The UTC time of day."""
-    return datetime.fromtimestamp(start_ms / 1_000, UTC).strftime("%H:%M")
-
-
-def format_count(count: int, noun: str) -> str:
-    """A number of things, in the grammar's number: `1 hour`, `2 hours`."""
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
-
-
-def format_span(span_ms: int) -> str:
-    """A duration a person reads at a glance: `850 ms`, `12.3 s`, `3 min 20 s`, `5 h 02 min`, `3 d 4 h`."""
-    seconds = span_ms // 1_000
-    if span_ms < 1_000:
-        return f"{span_ms} ms"
-    if seconds < 60:
-        return f"{span_ms / 1_000:.1f} s"
-    if seconds < 3_600:
-        return f"{seconds // 60} min {seconds % 60:02d} s"
-    if seconds < 172_800:
-        return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
-    return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
 
 
 def stderr_is_terminal() -> bool:

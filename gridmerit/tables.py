@@ -16,6 +16,7 @@ from functools import partial
 from itertools import zip_longest
 from textwrap import wrap
 
+WIDTH = 100  # columns that texts are broken for, or fewer where the terminal has fewer
 _HASH = re.compile(r"(?:0x)?[0-9a-f]{16,}")
 _HASH_SHOWN = 8  # digits
 _GAP = 2

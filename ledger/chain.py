@@ -47,7 +47,7 @@ class BlockNode:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reorg:
-    """How the head moved: blocks taken off (from the top) and put on (from the bottom), and the batch to persist."""
+    """A move of the head: blocks taken off (from the top) and put on (from the bottom), and the batch to persist."""
 
     removed: tuple[BlockNode, ...]
     added: tuple[BlockNode, ...]
@@ -60,7 +60,7 @@ class Reorg:
 
 @dataclass(slots=True)
 class TreeCounters:
-    """What a report says about forks."""
+    """Counts of blocks and forks for reports."""
 
     side_blocks: int = 0  # that do not extend the head
     reorgs: int = 0
@@ -161,11 +161,11 @@ class Chain:
 
     @property
     def held_count(self) -> int:
-        """How many blocks of all branches are in memory."""
+        """Number of blocks, over all branches, that are in memory."""
         return len(self._entries)
 
     def is_recent(self, block_hash: bytes) -> bool:
-        """Whether a block's state is in memory."""
+        """Return True if the block's state is in memory."""
         return block_hash in self._entries
 
     def fork_height(self, block_hash: bytes) -> int | None:
@@ -326,7 +326,7 @@ class Chain:
         return replace(entry, block=block, execution=execution)
 
     def _prune(self) -> None:
-        """Forget what lies deep below the head: the store has it, or it is a branch that nobody builds on."""
+        """Forget what lies deep below the head: the store has it, or it is an abandoned branch."""
         floor = self.head.height - self._window
         if floor <= 0 or floor not in self._recent:
             return

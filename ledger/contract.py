@@ -1,4 +1,4 @@
-"""What a contract is: handlers by transaction kind, hooks at the start of every block, and what they may know of it."""
+"""The shape of a contract: handlers by transaction kind, hooks at the start of every block, their view of it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from ledger.transaction import Transaction
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BlockContext:
-    """What a contract may know of the block it runs in."""
+    """A contract's view of the block it runs in."""
 
     params: ChainParams
     chain_id: bytes

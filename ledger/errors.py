@@ -36,7 +36,7 @@ class GridmeritError(Exception):
 
 
 class Malformed(GridmeritError):
-    """Bytes that break the encoding rules, whoever sent them."""
+    """Bytes that break the encoding rules."""
 
     exit_code = 6
     penalty = 50
@@ -316,7 +316,7 @@ class WrongStateRoot(InvalidBlock):
 
 
 class StoreError(GridmeritError):
-    """The disk, not a peer: nobody is penalised."""
+    """The family of disk failures: no peer is to blame, none is penalised."""
 
     exit_code = 4
 

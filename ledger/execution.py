@@ -46,7 +46,7 @@ _CLOCK = b"clock"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Receipt:
-    """What became of one transaction: `code` is empty where it took effect, else the error's name."""
+    """The outcome of one transaction: `code` is empty where it took effect, else the error's name."""
 
     transaction_id: bytes
     code: str
@@ -110,7 +110,7 @@ def check_expiry(transaction: Transaction, *, height: int, max_expiry_blocks: in
 
 
 def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> None:
-    """What happens at the start of a block, before its transactions."""
+    """Run the hooks at the start of a block, before its transactions."""
     update_checkpoints(
         view,
         block.params,

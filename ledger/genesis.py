@@ -73,7 +73,7 @@ class Authority(Section):
     """The weak centre: `threshold` of these Ed25519 keys together admit, revoke and renew members, and audit trades.
 
     They are no member's keys: with them alone one sends no transaction, seals no block and votes for none. Without
-    keys nobody is ever admitted.
+    keys no member is ever admitted.
     """
 
     threshold: Positive = 1
@@ -91,7 +91,7 @@ class Authority(Section):
 
 
 class Genesis(Section):
-    """What one chain grows from: its parameters, and what it shares with `siblings`, the network's other chains.
+    """The origin of one chain: its parameters, and what it shares with `siblings`, the network's other chains.
 
     A `disposable` network is there to be attacked. Its chains have ids that no other network's can have.
     """
@@ -297,7 +297,7 @@ def get_grid_operator(view: Overlay) -> bytes:
 
 
 def build_genesis_block(genesis: Genesis, state: State) -> Block:
-    """The block at height 0: nobody sealed it, everybody computes it."""
+    """The block at height 0: unsealed, and computed by every node for itself."""
     header = Header(
         chain_id=genesis.chain_id,
         height=0,

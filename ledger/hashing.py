@@ -26,7 +26,7 @@ def sha256(data: bytes) -> bytes:
 def tagged_hash(tag: str, *parts: bytes) -> bytes:
     """SHA256(SHA256(tag) ‖ SHA256(tag) ‖ parts…), 32 bytes, as in BIP 340.
 
-    The parts are only concatenated: whoever owns the tag sees to it that they cannot be cut differently
+    The parts are only concatenated: the owner of the tag sees to it that they cannot be cut differently
     (fixed sizes, or one canonical value). Tags are program constants; the block each fills is hashed once.
     """
     digest = _midstate(tag).copy()

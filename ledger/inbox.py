@@ -1,4 +1,4 @@
-"""What a chain has heard from the others of its network: which parts of which messages, so that none counts twice."""
+"""Messages taken in from the other chains of the network: which parts of which, so that none counts twice."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def read_part(raw: bytes) -> tuple[int, tuple[Value, ...]]:
 
 
 def is_received(view: Overlay, source: str, kind: str, number: int, part: int) -> bool:
-    """Whether this part has been taken in, or is so old that it never will be."""
+    """Return True if this part has been taken in, or is so old that it never will be."""
     numbers = _get_numbers(view, source, kind)
     if number not in numbers:
         return len(numbers) >= REMEMBERED and number < numbers[0]

@@ -21,7 +21,7 @@ BURIED_DEPTH = 32  # blocks on top of a transaction after which its acknowledgem
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Ending:
-    """Why an acknowledged transaction can no longer be executed: an error's name, and the head's height by then.
+    """The end of an acknowledged transaction that can no longer be executed: an error, and the head's height by then.
 
     `by` is the transaction of the same sender and sequence that stands in its place, where one is known.
     """

@@ -1,10 +1,11 @@
-"""Who is a member, since when and until when: what the weak centre may say, and what a chain makes of it.
+"""Membership, from when until when: the acts of the authority (the weak centre), and their effect on a chain.
 
 An authority's act is a canonical array signed by `threshold` of its keys under the network's id: the same bytes are
 good on every chain of the network, once on each. Any member may send it. A credential is a member's serial, TLS key,
 validity and status; it lies beside the member's record, which stays when the member goes, for what it has agreed is
-still settled. Whoever comes back under the same key keeps its old credit, and with it the memory of what it did; under
-a new key it starts with the initial credit, as everybody does: to tell that apart is what the authority audits for.
+still settled. A member that comes back under the same key keeps its old credit, and with it the memory of what it did;
+under a new key it starts with the initial credit, as every member does: to tell that apart is what the authority audits
+for.
 
 A validity that has ended stops a member's transactions and its connections, never its seals and votes, or all of a
 network founded in one hour would stop in one hour: those end by an act.
@@ -98,7 +99,7 @@ _WAITING = b"members/waiting"
 
 
 class AuthorityRecord(NamedTuple):
-    """What a chain knows of the authority: `chains` names all chains of the network."""
+    """A chain's record of the authority: `chains` names all chains of the network."""
 
     network_id: bytes
     threshold: int
@@ -200,7 +201,7 @@ def get_authority(view: Overlay) -> AuthorityRecord:
 
 
 def get_credential(view: Overlay, address: Address) -> Credential | None:
-    """A member's credential, whatever its status; None for whom was never admitted."""
+    """A member's credential, whatever its status; None where the address was never admitted."""
     row = _get_row(view, address)
     return None if row is None else row[0]
 
@@ -216,12 +217,12 @@ def find_by_tls_key(state: State, tls_key: bytes) -> Address | None:
 
 
 def find_by_name(view: Overlay, name: str) -> Address | None:
-    """Whose name it is, whatever has become of its holder."""
+    """The address that a name belongs to, whatever has become of its holder."""
     return cast(bytes | None, view.get(_BY_NAME + name.encode()))
 
 
 def is_active(view: Overlay, address: Address, now_ms: int) -> bool:
-    """Whether a member has been admitted, has neither left nor been revoked, and its validity holds."""
+    """Return True if a member has been admitted, has neither left nor been revoked, and its validity holds."""
     credential = get_credential(view, address)
     if credential is None or credential.status != ACTIVE:
         return False
@@ -229,13 +230,13 @@ def is_active(view: Overlay, address: Address, now_ms: int) -> bool:
 
 
 def is_gone(view: Overlay, address: Address) -> bool:
-    """Whether it has left or been revoked: nothing that it has signed counts any more."""
+    """Return True if the member has left or been revoked: nothing that it has signed counts any more."""
     credential = get_credential(view, address)
     return credential is not None and credential.status in (REVOKED, LEFT)
 
 
 def list_members(state: State) -> tuple[Listing, ...]:
-    """Everybody who was ever admitted, by name."""
+    """Every member that was ever admitted, by name."""
     view = Overlay(state)
     waiting = dict(_get_waiting(view))
     found = []
@@ -332,7 +333,7 @@ def membership_handlers() -> dict[str, Handler]:
 
 
 def membership_hooks() -> tuple[Hook, ...]:
-    """What happens at the start of every block, before the credit snapshot is taken."""
+    """The hooks at the start of every block, before the credit snapshot is taken."""
     return (process_boundary, update_sealers)
 
 
@@ -419,7 +420,7 @@ def process_exit(view: Overlay, block: BlockContext, transaction: Transaction) -
 
 
 def process_boundary(view: Overlay, block: BlockContext) -> None:
-    """At the first block of a period: whom the authority has admitted is a member."""
+    """Admit, at the first block of a period, the members that the authority has let in."""
     if not block.is_first_of_period:
         return
     waiting = _get_waiting(view)
@@ -439,7 +440,7 @@ def process_boundary(view: Overlay, block: BlockContext) -> None:
 
 
 def _check_identity(view: Overlay, admission: Admission, address: Address) -> None:
-    """Name, key and TLS key are nobody else's; a key that comes back keeps its name."""
+    """Check that name, key and TLS key are no other member's; a key that comes back keeps its name."""
     credential, member = get_credential(view, address), get_member(view, address)
     if admission.key in get_authority(view).keys or admission.tls_key in get_authority(view).keys:
         raise KeyTaken(key=admission.key.hex()[:16], owner="the authority")
@@ -588,7 +589,7 @@ def _reserve(view: Overlay, address: Address, name: str, serial: int, tls_key: b
 
 
 def _get_waiting(view: Overlay) -> list[tuple[Address, Member]]:
-    """Who becomes a member at the next boundary, in the order of admission."""
+    """The members to be, admitted at the next boundary, in the order of admission."""
     rows = cast(tuple[tuple[bytes, tuple[str, str, bytes, int, str, bytes, int, int]], ...], view.get(_WAITING) or ())
     return [(address, Member._make(member)) for address, member in rows]
 

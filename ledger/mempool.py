@@ -128,13 +128,14 @@ class Mempool:
         return stale
 
     def has_candidate(self, spent: Callable[[bytes], int]) -> bool:
-        """Whether there is anything that `candidates` would list."""
+        """Return True if `candidates` would list anything."""
         return any(spent(sender) in waiting for sender, waiting in self._by_sender.items())
 
     def candidates(self, spent: Callable[[bytes], int]) -> list[Transaction]:
         """Executable transactions, those of each sender by sequence; senders take turns, in the order of their oldest.
 
-        Who has much pending delays nobody: the first of every sender comes before the second of any.
+        A sender with many pending transactions delays no other: the first of every sender comes before the second of
+        any.
         """
         turns = [self._run_of(sender, spent(sender)) for sender in self._senders_by_age()]
         return [transaction for turn in zip_longest(*turns) for transaction in turn if transaction is not None]

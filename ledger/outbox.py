@@ -1,7 +1,7 @@
-"""What a chain says to the other chains of its network: entries in its state, proved by state root and certificate.
+"""Messages to the other chains of the network: entries in the state, proved by state root and certificate.
 
 An entry is named by kind and number (for most kinds the delivery period), and split into parts of few rows, each a
-state value of its own. It stays for some periods, so that whoever comes late can still carry it over.
+state value of its own. It stays for some periods, so that a late node can still carry it over.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from ledger.state import State
 ROWS_PER_PART = 64
 MAX_PARTS = 4_096
 RETAINED = 8  # numbers of one kind that stay in the outbox
+OFFENCE = "offence"  # what consensus has evidence of, said by any chain to the market's credit chain
 _ENTRY = b"o/"
 _INDEX = b"outbox"
 
@@ -56,7 +57,7 @@ def post(
 
 
 def withdraw(view: Overlay, kind: str, number: int) -> None:
-    """Take back a message that no certificate covers yet, so that nobody can have heard it."""
+    """Take back a message that no certificate covers yet, so that no other chain can have heard it."""
     index = get_entries(view)
     for entry in index:
         if (entry.kind, entry.number) == (kind, number):

@@ -15,7 +15,7 @@ Event = tuple[Value, ...]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
-    """What a block did to the state: new and old value by key (None: absent)."""
+    """The changes of a block to the state: new and old value by key (None: absent)."""
 
     changes: Mapping[bytes, bytes | None]
     undo: Mapping[bytes, bytes | None]

@@ -45,7 +45,7 @@ HexBytes = Annotated[
     BeforeValidator(_parse_hex_bytes),
     PlainSerializer(lambda raw: "0x" + raw.hex(), return_type=str, when_used="json"),
 ]
-Natural = Annotated[int, Field(ge=0, lt=2**53)]  # what a number of JSON holds exactly, whoever reads it
+Natural = Annotated[int, Field(ge=0, lt=2**53)]  # what a number of JSON holds exactly in every reader
 Positive = Annotated[int, Field(ge=1, lt=2**53)]
 Uyuan = Annotated[
     int,
@@ -102,7 +102,7 @@ class LedgerParams(Section):
 
 
 class ConsensusParams(Section):
-    """Who may seal and how hard it is: design §3, Eqs (9) and (10) of text 000."""
+    """Rules of sealing and its difficulty: design §3, Eqs (9) and (10) of text 000."""
 
     engine: Literal["poca", "pbft"] = "poca"
     eligibility: Literal["poca", "work", "stake"] = "poca"
@@ -121,7 +121,7 @@ class ConsensusParams(Section):
     checkpoint_m: Natural = 0  # 0: the least m with 2(m+1) > n + f
     equivocation_cost_upt: CreditUpt = 20_000_000
     diversity_window: Annotated[int, Field(ge=0, le=100)] = 0  # poca: of so many blocks in a row …; 0: as it comes
-    diversity_limit: Positive = 1  # … one member seals at most so many, unless nobody else does
+    diversity_limit: Positive = 1  # … one member seals at most so many, unless no other does
     view_timeout_ms: Positive = 2_000  # pbft: how long the first view may take; twice as long in each further one …
     view_timeout_max_ms: Positive = 60_000  # … up to this
     empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
@@ -198,7 +198,7 @@ class MarketParams(Section):
 
     @property
     def allowance_ppm(self) -> int:
-        """What is set aside and kept free for more than was agreed: nothing where that has no limit."""
+        """The allowance for more than was agreed, set aside and kept free, in ppm; 0 where that has no limit."""
         return 0 if self.over_delivery_ppm == "unlimited" else self.over_delivery_ppm
 
     @model_validator(mode="after")

@@ -1,9 +1,9 @@
 """Results that a chain has resolved and its members are still to agree on: they wait in the state for a certificate.
 
 A contract puts one in when it resolves something (the market: a period's gate), and takes it out when it is certified
-or void. Whoever signs a block signs the digest of those that wait in the state after it: so a certificate names what
-was resolved beside the block that holds it, and one that came too late for a block is made up for by the next. What
-stands behind a root is the contract's affair.
+or void. A member that signs a block signs the digest of those that wait in the state after it: so a certificate names
+what was resolved beside the block that holds it, and one that came too late for a block is made up for by the next.
+What stands behind a root is the contract's affair.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def put_result(view: Overlay, result: Result) -> None:
 
 
 def drop_result(view: Overlay, number: int) -> None:
-    """It is decided: nobody has to agree on it any more."""
+    """True if it is decided: there is nothing left to agree on."""
     _put(view, [item for item in get_results(view) if item.number != number])
 
 
@@ -57,7 +57,7 @@ def encode_results(results: Sequence[Result]) -> bytes:
 
 
 def decode_results(raw: bytes) -> tuple[Result, ...]:
-    """Read what `encode_results` wrote, whoever sent it. Raises the `Malformed` family."""
+    """Read what `encode_results` wrote, from any sender. Raises the `Malformed` family."""
     return read_results(decode(raw, max_bytes=_MAX_BYTES))
 
 

@@ -1,4 +1,4 @@
-"""What the store holds of a chain: which key means what, and every value's bytes, written and read.
+"""The rows of a chain in the store: the meaning of each key, and every value's bytes, written and read.
 
 By block hash: the block, its receipts, what it undid, and its record (header, work, base N_diff). By height: the
 canonical hash, and the header as peers are served it. By id: a transaction's place. The head's state stands under its
@@ -27,7 +27,7 @@ _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
 
 def height_key(height: int) -> bytes:
-    """Where the canonical hash at a height stands."""
+    """The key of the canonical hash at a height."""
     return _HEIGHT + height.to_bytes(8, "big")
 
 

@@ -1,11 +1,11 @@
-"""How the right to seal and to certify passes from one set of members to the next.
+"""The passing of the right to seal and to certify from one set of members to the next.
 
 Acts of the authority change the *wanted* set at once, and nothing else. At the first block of a period the wanted set
 is fixed: the credit snapshot holds exactly its members, so from the next block on they, and they alone, may seal.
 
 The right to certify follows by a handover, for a set is only known to hold it by a certificate of the set before it.
-That first block, which opens a slot, announces the set, for the other chains and for whoever checks proofs; its own
-checkpoint is still the old set's to certify, and no checkpoint after it is anybody's before that is done. With that
+That first block, which opens a slot, announces the set, for the other chains and for all that check proofs; its own
+checkpoint is still the old set's to certify, and until then no later checkpoint can be certified. With that
 certificate the new set is in force, for every slot after the announcing one. Should the announcing checkpoint be given
 up uncertified, the announcement is withdrawn and made again in the slot that gives it up. Under PBFT a block is
 certified before the next is begun, so the set is in force with the next height.
@@ -73,9 +73,9 @@ def get_announced(view: Overlay) -> Announced | None:
 
 
 def get_voters(view: Overlay, slot: int) -> ValidatorSet:
-    """Whose votes certify a slot's checkpoint; without keys while a change that covers it waits for its certificate.
+    """The certifiers of a slot's checkpoint; without keys while a change that covers it waits for its certificate.
 
-    One change back is remembered: of slots before that set's `since_slot` nobody certifies any more.
+    One change back is remembered: slots before that set's `since_slot` are certified no more.
     Of slots to come it says what holds unless the set changes once more: see `are_voters_known`.
     """
     last_slot, previous = _get_previous(view)
@@ -88,7 +88,7 @@ def get_voters(view: Overlay, slot: int) -> ValidatorSet:
 
 
 def are_voters_known(view: Overlay, slot: int, params: ConsensusParams) -> bool:
-    """Whether no block to come can change who certifies a slot, seen from a state of the chain.
+    """Return True if no block to come can change who certifies a slot, seen from a state of the chain.
 
     The next change is announced by the first block of the next period at the earliest, for the slot after its own.
     Under PBFT a height's voters are those that its parent names: asked of a later height, this says what holds now.
@@ -139,7 +139,7 @@ def update_sealers(view: Overlay, block: BlockContext) -> None:
 
 
 def receive_sealers(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
-    """`sealers`, rows (since slot, public key), ascending: who certifies for another chain from that slot on.
+    """Take in `sealers`, rows (since slot, public key), ascending: who certifies for another chain from that slot on.
 
     It counts once all parts are there. Raises `WrongShape`.
     """
@@ -174,7 +174,7 @@ def _read_row(row: Value) -> tuple[int, bytes]:
 
 
 def _get_previous(view: Overlay) -> tuple[int, ValidatorSet]:
-    """The last slot that was not for the set in force to certify, and whose it was; -1 where there was none."""
+    """The last slot before those of the set in force, and the set that certified it; -1 where there was none."""
     last_slot, since_slot, keys = cast(tuple[int, int, tuple[bytes, ...]], view.get(_PREVIOUS) or (-1, 0, ()))
     return last_slot, ValidatorSet(since_slot, keys)
 

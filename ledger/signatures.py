@@ -47,7 +47,7 @@ class SigningKey:
 
     @property
     def seed(self) -> bytes:
-        """The secret itself, for whoever writes the key file."""
+        """The secret itself, for the writer of the key file."""
         return self._secret[:SEED_SIZE]
 
     def sign(self, digest: bytes) -> bytes:
@@ -124,7 +124,7 @@ _verify_once = lru_cache(maxsize=32_768)(_verify)  # what raises is not kept
 
 
 def _find_weakness(point: bytes) -> str | None:
-    """What is wrong with the 32 bytes of a point before any arithmetic, or None."""
+    """The fault that the 32 bytes of a point have before any arithmetic, or None."""
     if point[31] & 0x7F == 0x7F and (int.from_bytes(point, "little") & ~_SIGN_BIT) >= FIELD_PRIME:
         return "a non-canonical encoding"
     if point in _SMALL_ORDER:

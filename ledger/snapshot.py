@@ -23,7 +23,7 @@ _SNAPSHOT = b"snapshot"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealerSnapshot:
-    """What eligibility may depend on: a sealing member's credit (Eq. (10)) and balance (Eq. (9))."""
+    """A sealing member's credit (Eq. (10)) and balance (Eq. (9)): all that eligibility may depend on."""
 
     credit_upt: int
     balance_uyuan: int

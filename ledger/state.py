@@ -102,7 +102,7 @@ class State:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StateProof:
-    """What a root says about one key: the sibling hashes, from the root down, and what stands in its place.
+    """A proof of one key's value under a root: the sibling hashes, from the root down, and what stands in its place.
 
     `other_leaf` is the (path, value hash) of the only leaf in the subtree where an absent key would be; None
     when that subtree is empty or the key is present.
@@ -157,7 +157,7 @@ def verify_state_proof(root: bytes, key: bytes, value: bytes | None, proof: Stat
 
 
 def path_of(key: bytes) -> bytes:
-    """Where a key lives: 256 bits, the most significant bit chosen at the root (0 left, 1 right)."""
+    """The path of a key: 256 bits, the most significant bit chosen at the root (0 left, 1 right)."""
     return tagged_hash(PATH_TAG, key)
 
 
@@ -228,7 +228,7 @@ class _Update:
         return child
 
     def _replace(self, end: Empty | Leaf, low: int, high: int, depth: int) -> Node:
-        """What batch[low:high] makes of a leaf or of nothing; `end` itself where they change nothing."""
+        """Apply batch[low:high] to a leaf or to nothing; returns `end` itself where they change nothing."""
         leaves = [_leaf(path, key, value) for path, key, value in self.batch[low:high] if value is not None]
         if len(end) == 4:
             if end[1] not in self.paths[low:high]:

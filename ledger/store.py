@@ -76,7 +76,7 @@ class LevelStore:
 
     Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does; opening
     also raises `StoreLocked`. A log damaged near its end may open without its last batches, as after a power
-    cut: whoever must notice keeps its own record elsewhere (`RolledBack`).
+    cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
     """
 
     def __init__(self, path: str | Path) -> None:

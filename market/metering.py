@@ -1,9 +1,9 @@
-"""What meters say of each delivery period, in ledger state as long as the period's other records.
+"""Meter readings of each delivery period, in ledger state as long as the period's other records.
 
 A meter's word on a period is a `reading`, what it counted in it, or a `register`, what its counters stood at when it
 ended; two registers in a row make a reading. Words come late, twice and wrong: the latest stands, an equal one is
 refused as a duplicate, and after `MAX_CORRECTIONS` others the meter is not heard any more on that period. What changes
-once the period is settled is marked, for whoever settles the difference to take up (decision 32).
+once the period is settled is marked, for the contract that settles the difference (decision 32).
 
 The words on a period form a chain, each naming the meter heard before it, so that all are found without a list that
 grows. A trading chain beside a scheduling chain hears no devices, but what that chain makes of them.
@@ -44,7 +44,7 @@ _Energy: TypeAlias = tuple[int, int]  # consumed and produced, Wh
 
 
 class Reading(NamedTuple):
-    """What the meter of `owner` counted in one delivery period."""
+    """One delivery period's reading of the meter of `owner`."""
 
     owner: Address
     consumed_wh: int
@@ -69,7 +69,7 @@ class Corrected(NamedTuple):
 
 
 class _Record(NamedTuple):
-    """What is known from one meter of one period."""
+    """All that is known from one meter of one period."""
 
     reading: _Energy | None = None
     register: _Energy | None = None
@@ -80,7 +80,7 @@ class _Record(NamedTuple):
 
 
 class Clock(NamedTuple):
-    """What a chain's clock says of a period's meters: `check` raises where they may not speak now."""
+    """A chain's clock for a period's meters: `check` raises where no reading may come now."""
 
     check: Callable[[int], None]
     is_closed: Callable[[int], bool]
@@ -167,7 +167,7 @@ def _set_reading(
 
 
 def _check_plausible(owner: Member, energy: _Energy, params: MarketParams) -> None:
-    """Only who generates has output, and nobody's meter shows much more than its connection was registered for."""
+    """Raise unless a member with output is a generator, and no energy is much above its registered capacity."""
     if energy[1] and owner.role not in _GENERATORS:
         raise OutputNotAllowed(role=owner.role, actual=energy[1])
     limit_wh = min(owner.capacity_wh * params.plausible_ppm // PPM, MAX_ENERGY_WH)
@@ -227,12 +227,12 @@ def get_readings(view: Overlay, period: int) -> list[Reading]:
 
 
 def is_heard(view: Overlay, period: int) -> bool:
-    """Whether any meter had a word on the period."""
+    """Return True if any meter was heard of the period."""
     return view.get(_last_key(period)) is not None
 
 
 def drop_readings(view: Overlay, period: int) -> None:
-    """Forget what was said of a period; nothing where nobody did."""
+    """Forget what was said of a period; nothing where no meter was heard."""
     for owner, _ in list(_iterate(view, period)):
         view.delete(_reading_key(period, owner))
     view.delete(_last_key(period))
@@ -250,7 +250,7 @@ def mark_corrected(view: Overlay, period: int, owner: Address) -> None:
 
 
 def take_corrected(view: Overlay) -> dict[int, list[Corrected]]:
-    """What was marked since this was last asked, by period; none of it is marked any more."""
+    """Take the readings marked since the last call, by period; none of them is marked any more."""
     found = {}
     for period in _get_corrected(view):
         found[period] = [

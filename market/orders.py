@@ -9,7 +9,7 @@ from ledger.hashing import Address
 
 
 class Side(IntEnum):
-    """Which side of the book an order stands on."""
+    """The side of the book that an order stands on."""
 
     BID = 0
     OFFER = 1

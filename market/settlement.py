@@ -1,4 +1,4 @@
-"""What a delivered hour costs and earns: Table 2 of text 000, in exact integers."""
+"""The cost and revenue of a delivered hour: Table 2 of text 000, in exact integers."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:
 def spread(metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_wh: Sequence[int]) -> list[int]:
     """The part of its party's reading (Wh) that falls on each trade, as `allocate` has it; no reading counts as 0.
 
-    `parties` and `agreed_wh` have one entry per trade: whose reading counts there, and the agreed volume.
+    `parties` and `agreed_wh` have one entry per trade: the party whose reading counts there, and the agreed volume.
     """
     places: dict[_Party, list[int]] = {}
     for place, party in enumerate(parties):

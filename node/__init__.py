@@ -1,4 +1,5 @@
-"""The peer: CLI, HTTP, gossip, storage, sealing. I/O lives here, except in the pure core.
+"""The peer, and nothing else: a chain instance and what drives it, peers, an API, proofs, keys, the machine below.
 
-May import every package below it. Start at `core.py` (what a node decides), then `runtime.py` (how it is done).
+Start at `node/chain/node.py` (what a peer decides), then `runtime.py` (how it is done). Sees neither the laboratory nor
+the program around it.
 """

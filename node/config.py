@@ -1,4 +1,4 @@
-"""What a node's owner may choose: `node.toml`, and reading and writing genesis files.
+"""The node owner's choices: `node.toml`, and reading and writing genesis files.
 
 What all peers of a chain must agree on is `ledger.params.ChainParams`; a genesis file holds all chains of a network.
 Unknown keys fail; paths start at the file.
@@ -52,7 +52,7 @@ _BASE = "base"  # validation context: the directory that relative paths start fr
 
 
 class ListenAddress(NamedTuple):
-    """Where a server listens; port 0 lets the system choose."""
+    """The address that a server listens at; port 0 lets the system choose."""
 
     host: str
     port: int
@@ -151,7 +151,7 @@ class PeerConfig(_Settings):
 
 
 class SealingConfig(_Settings):
-    """How much of this machine goes into the nonce search: `threads`, each busy for this share of its time."""
+    """The share of this machine that goes into the nonce search: `threads`, each busy for this share of its time."""
 
     threads: Annotated[int, Field(ge=0, le=256)] = 1
     core_share_ppm: Ppm = 100_000
@@ -167,14 +167,14 @@ class Limits(_Settings):
     api_burst: Positive = 4_000
     api_body_bytes: Positive = 2_000_000
     api_subscribers: Positive = 64  # event streams per chain
-    event_backlog_bytes: Positive = 8_000_000  # encoded events per chain that wait for whoever reads them
+    event_backlog_bytes: Positive = 8_000_000  # encoded events per chain that wait for their readers
     peer_queue_bytes: Positive = 32_000_000  # messages that may wait for one peer
     log_file_bytes: Positive = 10_000_000  # of node.log, which a new one follows
     log_files: Positive = 5  # old ones that are kept
 
 
 class TlsConfig(_Settings):
-    """What a node shows to its peers, and the authority whose certificates it takes from them.
+    """The certificate that a node shows to its peers, and the authority whose certificates it takes from them.
 
     The key file is encrypted with the passphrase of the member's own key.
     """
@@ -189,7 +189,7 @@ class TlsConfig(_Settings):
 class NodeConfig(_Settings):
     """One node's settings. A node without a key follows its chains as an observer.
 
-    Peers speak mutual TLS, unless they are insecure: plain HTTP is for rehearsals, where nobody else is on the wire.
+    Peers speak mutual TLS, unless they are insecure: plain HTTP is for rehearsals, where no other is on the wire.
     `advertise` is the URL at which other members' nodes reach this one; left out, it is that of `peer_listen`.
     `api_hosts` are names of the DNS under which the API is asked for, such as that of a proxy; addresses, localhost and
     names without a dot need no leave.
@@ -211,7 +211,7 @@ class NodeConfig(_Settings):
     limits: Limits = Limits()
 
     def advertised_url(self, port: int) -> str | None:
-        """Where others reach this node's `port` for peers; None where that is not known."""
+        """The URL at which others reach this node's `port` for peers; None where that is not known."""
         if self.advertise is not None or self.peer_listen.host in ANY_HOST:
             return self.advertise
         return f"https://{self.peer_listen._replace(port=port)}"
@@ -246,7 +246,7 @@ class NodeConfig(_Settings):
 
 
 class NetworkDocument(Section):
-    """What a genesis file says: all chains of a network, and the members, authority and start that they share."""
+    """The content of a genesis file: all chains of a network, and the members, authority and start that they share."""
 
     time_ms: Natural
     chains: Annotated[tuple[ChainParams, ...], Field(min_length=1)]
@@ -377,7 +377,7 @@ def _open_chain(document: NetworkDocument, file: Path, name: str) -> Genesis:
 
 
 def _write_text(file: Path, text: str) -> None:
-    """All or nothing: whoever reads the file meanwhile sees the old one or the new one."""
+    """Write all or nothing: a reader of the file meanwhile sees the old one or the new one."""
     draft = file.with_name(file.name + ".new")
     try:
         draft.write_text(text)
@@ -462,7 +462,7 @@ def _show(value: object) -> str:
 
 
 def _advise(location: tuple[int | str, ...], model: type[BaseModel]) -> str:
-    """What an unknown key may have meant, or all that are known in its place."""
+    """The keys that an unknown one may have meant, or all that are known in its place."""
     known = list(section_at(location[:-1], model).model_fields)
     close = get_close_matches(str(location[-1]), known, n=1)
     return f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"

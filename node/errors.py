@@ -26,7 +26,7 @@ class BadContact(Malformed):
 
 class OutOfStep(Malformed):
     message = "batch {number} does not follow {last} in session {session}, the receiver's of now"
-    penalty = 0  # whoever overhears a batch can send it again
+    penalty = 0  # a batch that is overheard can be sent again
 
 
 # --- votes and certificates ----------------------------------------------------------------------
@@ -201,7 +201,7 @@ class TimedOut(GridmeritError):
 
 
 class RemoteError(GridmeritError):
-    """What a node answered; `code` and `values` are those of the node's own error."""
+    """A node's own error, as it answered; `code` and `values` are those of that error."""
 
     def __init__(self, *, code: str, detail: str, values: dict[str, object]) -> None:
         super().__init__(detail=detail)
@@ -298,7 +298,7 @@ class NotActive(CertificateRefused):
 
 
 class MembershipEnded(NotActive):
-    """What a node is told that goes on after its member was revoked or has left."""
+    """The answer to a node that goes on after its member was revoked or has left."""
 
     message = "{member} {how}: it is no member of {chain} any more at height {height}, the last final one"
 

@@ -65,7 +65,7 @@ _REMIND_MS = 600_000  # that the clock is off
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CertificateView:
-    """What a status says of the certificate that this node shows to its peers."""
+    """The status of the certificate that this node shows to its peers."""
 
     serial: int
     not_before_ms: int
@@ -448,7 +448,7 @@ class Runtime:
         return not self._book.is_banned(peer, steady_ms()) and (chain, peer) not in self._gone
 
     def _identify(self, chain: ChainDriver, request: web.Request) -> PeerId | None:
-        """Whom a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
+        """The member that a connection proves, None where peers are insecure. Raises `CertificateRefused`."""
         if self._tls is None:
             return None
         member = self._authenticator.find_active(chain.name, request.transport)
@@ -458,7 +458,7 @@ class Runtime:
     # --- members that have gone, and this node's own certificate -----------------------------------
 
     async def _watch_members(self) -> None:
-        """Cut off whoever a chain's last final block has revoked or let go."""
+        """Cut off members that a chain's last final block has revoked or let go."""
         seen: dict[str, bytes] = {}
         while True:
             finals = {name: host.node.chain.final_hash for name, host in self.chains.items()}

@@ -20,7 +20,7 @@ class Ballots:
         self._convicted: set[tuple[type, bytes]] = set()
 
     def is_news(self, ballot: Ballot) -> bool:
-        """Whether the ballot is its signer's first in that phase, is of a later view than the one held, or convicts."""
+        """Return True if the ballot is its signer's first in that phase, is of a later view, or convicts its signer."""
         held = self._held(ballot)
         if held is None or view_of(ballot) > view_of(held):
             return True
@@ -58,7 +58,7 @@ class Ballots:
         return [ballot for ballot in held if ballot is not None]
 
     def has_claim(self) -> bool:
-        """Whether anyone has proved in a view change that a block was prepared."""
+        """Return True if a view change holds proof that a block was prepared."""
         return any(message.prepared is not None for message in self._view_changes.values())
 
     @property

@@ -1,4 +1,4 @@
-"""What the state machine asks of its node, to be performed strictly in order."""
+"""The requests of the state machine to its node, to be performed strictly in order."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ Peer: TypeAlias = bytes  # a public key; validators that are to be asked are nam
 class PersistRecord:
     """Make the record durable before performing anything that follows; and with `record.prepared` its block.
 
-    Else all who could decide the block might forget it, and the certificate would bind everybody to what no one has.
+    Else all who could decide the block might forget it, and the certificate would bind all nodes to a block that none
+    has.
     """
 
     record: PbftRecord
@@ -49,7 +50,7 @@ class FetchBlock:
 class Propose:
     """This replica leads `view`: `propose` the block `block_hash`, which `peers` have, again, or any where it is None.
 
-    A node with nothing to put into a block may wait until it has; until then nobody's time runs.
+    A node with nothing to put into a block may wait until it has; until then no timer runs.
     """
 
     view: int

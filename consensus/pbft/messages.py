@@ -1,8 +1,8 @@
-"""What PBFT replicas say to each other, and its canonical bytes; `pbft_committee.py` has what they must prove.
+"""The messages between PBFT replicas, and their canonical bytes; `validators.py` has what they must prove.
 
 A pre-prepare is its leader's prepare with the reason why it may lead; a commit is a `quorum.Vote`, so that a quorum of
-them is the one certificate that proves a decision to anybody. Castro and Liskov, "Practical Byzantine Fault Tolerance"
-(OSDI 1999), one instance of agreement per height; text 001 section II-A names the algorithm for this market.
+them is the one certificate that proves a decision to any reader. Castro and Liskov, "Practical Byzantine Fault
+Tolerance" (OSDI 1999), one instance of agreement per height; text 001 section II-A names the algorithm for this market.
 """
 
 from __future__ import annotations
@@ -69,7 +69,7 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCertificate:
-    """The prepares of a quorum: no other block can have been prepared in that view, and whoever proposes next must
+    """The prepares of a quorum: no other block can have been prepared in that view, and the next leader must
     propose this one. Without signatures it is a mere claim."""
 
     height: int
@@ -175,7 +175,7 @@ class PrePrepare:
 
 
 Ballot: TypeAlias = Prepare | Vote | ViewChange  # what may be signed once per height, view and phase
-Message: TypeAlias = PrePrepare | Ballot | QuorumCertificate  # the certificate answers those who are late
+Message: TypeAlias = PrePrepare | Ballot | QuorumCertificate  # the certificate answers late peers
 
 _READERS: tuple[Callable[[Value], Message], ...] = (
     PrePrepare.from_value,
@@ -209,7 +209,7 @@ def view_of(message: Message) -> int:
 
 
 def content_of(ballot: Ballot) -> tuple[int, bytes]:
-    """What the ballot says beyond its phase, height and view: two that differ in this convict their signer."""
+    """The content of the ballot beyond its phase, height and view: two that differ in this convict their signer."""
     match ballot:
         case Vote():
             return ballot.statement.view, ballot.statement.block_hash + ballot.statement.result

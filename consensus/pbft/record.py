@@ -1,4 +1,4 @@
-"""What a replica has signed at its height: enough to say it all again, and never anything else, after any crash.
+"""The record of what a replica has signed at its height: enough to say it all again, and nothing else, after any crash.
 
 The node fsyncs the record before anything that was signed under it leaves the machine.
 """
@@ -43,7 +43,7 @@ class PbftRecord:
 
     @property
     def has_committed(self) -> bool:
-        """Whether a commit has been signed in `view`."""
+        """True if a commit has been signed in `view`."""
         return self.prepared is not None and self.prepared.view == self.view
 
     def knows(self, ballot: Ballot) -> bool:

@@ -40,6 +40,7 @@ from consensus.pbft.messages import (
     sign_pre_prepare,
     sign_view_change,
 )
+from consensus.pbft.phases import Phase
 from consensus.pbft.record import PbftRecord
 from consensus.pbft.validators import Committee, check_message
 from consensus.pbft.watermarks import DecidedHeights, FutureMessages
@@ -54,7 +55,7 @@ _IMPATIENCE = 4  # by how much a height's first view is shorter where its leader
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Timeouts:
-    """How long a view may take: `base_ms` in view 0, twice as long in each further one, at most `max_ms`."""
+    """The length of a view: `base_ms` in view 0, twice as long in each further one, at most `max_ms`."""
 
     base_ms: int
     max_ms: int
@@ -67,12 +68,12 @@ class Timeouts:
 
     @property
     def repeat_ms(self) -> int:
-        """How often is said again what may have been lost."""
+        """The interval after which messages that may have been lost are sent again."""
         return max(1, self.base_ms // 2)
 
 
 class _Verdict(NamedTuple):
-    """What a node has found out about a block."""
+    """A node's verdict on a block."""
 
     is_valid: bool
     result: bytes = NOTHING
@@ -81,8 +82,8 @@ class _Verdict(NamedTuple):
 class Pbft:
     """One replica; without a key, or while its key is no validator's, it only learns what is decided.
 
-    So does one whose record is of a greater height than it starts at: its store has lost blocks since it signed, and
-    it signs nothing until it has caught up. So does one that is `silent`, until it is allowed to sign. Call `start`
+    So does a replica whose record is of a greater height than it starts at: its store has lost blocks since it signed,
+    and it signs nothing until it has caught up. So does one that is `silent`, until it is allowed to sign. Call `start`
     before anything else.
     """
 
@@ -103,7 +104,7 @@ class Pbft:
         self._effects: list[Effect] = []
         self._ahead = FutureMessages()
         self._decided = DecidedHeights()
-        self._silent: set[bytes] = set()  # leaders of whom this replica has seen no proposal when it was their turn
+        self._silent: set[bytes] = set()  # leaders that proposed nothing, as seen from here, when it was their turn
         self._is_work_pending = False
         self._timer_ms: int | None = None
         self._begin(0, self._make_committee(()))
@@ -142,10 +143,25 @@ class Pbft:
     def view(self) -> int:
         return self._view
 
+    @property
+    def phase(self) -> Phase:
+        """Where the agreement stands for this replica: `phases.LIFE` has what leads from one phase to the next."""
+        if self._is_decided:
+            return Phase.DECIDED
+        if not self._is_voting():
+            return Phase.WATCHING
+        if self._record.view == self._view and self._record.block_hash is not None:
+            return Phase.COMMITTED if self._record.has_committed else Phase.PREPARED
+        if self._proposal is not None:
+            return Phase.PROPOSED
+        if self._view == 0:
+            return Phase.WAITING
+        return Phase.LEADING if self._new_view else Phase.CHANGING
+
     def waiting_for(self) -> tuple[bytes, ...]:
         """The validators whose message the current step lacks, where it has taken longer than messages should.
 
-        Nobody while there is nothing to agree on, and in the moments that any step takes.
+        Empty while there is nothing to agree on, and in the moments that any step takes.
         """
         if not (self._is_late or self._view) or not self._is_busy() or self._key is None:
             return ()
@@ -180,7 +196,7 @@ class Pbft:
         """Begin (after a restart: go on with) the agreement on the block at `height` among `validators`.
 
         They are the validators since height `since_slot`. `last` is the certificate of the block below, to answer
-        those who are late.
+        late peers.
         """
         assert validators
         assert height > self._height or not self._committee.validators, "heights only grow"
@@ -251,7 +267,7 @@ class Pbft:
         return self._finish(now_ms)
 
     def wait_for(self, is_work_pending: bool, now_ms: int) -> list[Effect]:
-        """Whether this node knows of anything that should get into a block. Holds until it is said otherwise."""
+        """Note if anything waits for a block, as far as this node knows. Holds until it is said otherwise."""
         self._is_work_pending = is_work_pending
         return self._finish(now_ms)
 
@@ -326,9 +342,9 @@ class Pbft:
 
     def _act_on_proposal(self) -> None:
         """Prepare the proposal if it is known to be valid, leave the view if it is known not to be, or came late."""
-        has_prepared = self._record.view == self._view and self._record.block_hash is not None
-        if self._proposal is None or self._is_decided or has_prepared or not self._is_voting():
+        if self.phase != Phase.PROPOSED:
             return
+        assert self._proposal is not None
         verdict = self._verdicts.get(self._proposal)
         if verdict is None:
             return
@@ -345,11 +361,10 @@ class Pbft:
 
     def _try_to_commit(self) -> None:
         """Commit to what this replica and a quorum have prepared in the current view."""
+        if self.phase != Phase.PREPARED:
+            return
         block_hash = self._record.block_hash
-        if not self._is_voting() or self._is_decided or self._record.view != self._view:
-            return
-        if block_hash is None or self._record.has_committed:
-            return
+        assert block_hash is not None
         verdict = self._verdicts.get(block_hash)
         if verdict is None or not verdict.is_valid:
             return  # prepared before a crash, in which the block was lost
@@ -387,10 +402,10 @@ class Pbft:
             self._move_to(views[faulty])
 
     def _try_to_lead(self) -> None:
-        if self._leader() != self._require_key().public_key or self._proposal is not None or self._new_view:
+        if self.phase != Phase.CHANGING or not self._is_leader():
             return
         view_changes = self._ballots.view_changes(self._view)
-        if self._view == 0 or len(view_changes) < self._committee.quorum:
+        if len(view_changes) < self._committee.quorum:
             return
         self._new_view = build_new_view(view_changes)
         prepared = get_prepared(self._new_view)
@@ -401,9 +416,7 @@ class Pbft:
             self._effects.append(Propose(view=self._view, block_hash=prepared.block_hash, peers=peers))
 
     def _may_propose(self, view: int) -> bool:
-        if not self._is_voting() or self._is_decided or view != self._view or self._proposal is not None:
-            return False
-        return self._leader() == self._require_key().public_key and (view == 0 or bool(self._new_view))
+        return view == self._view and self.phase in (Phase.WAITING, Phase.LEADING) and self._is_leader()
 
     # --- saying, and saying again --------------------------------------------------------------------
 
@@ -415,7 +428,7 @@ class Pbft:
         self._proposal = self._record.block_hash
         if self._proposal is not None and not self._record.has_committed:
             self._want()
-        if self._view == 0 and self._proposal is None and self._leader() == self._require_key().public_key:
+        if self.phase == Phase.WAITING and self._is_leader():
             self._effects.append(Propose(view=0, block_hash=None, peers=()))
         self._say_again()
 
@@ -441,7 +454,7 @@ class Pbft:
             block_hash=block_hash,
             new_view=self._record.new_view,
         )
-        self._say(message if self._leader() == key.public_key else message.prepare, message.prepare)
+        self._say(message if self._is_leader() else message.prepare, message.prepare)
 
     def _say_commit(self) -> None:
         vote = sign_statement(self._own_statement(), self._require_key())
@@ -524,7 +537,7 @@ class Pbft:
             self._effects.append(SetTimer(at_ms=self._timer_ms))
 
     def _is_busy(self) -> bool:
-        """Whether there is anything to agree on: work, a proposal, a block that was prepared, or others far ahead."""
+        """Return True if there is anything to agree on: work, a proposal, a prepared block, or others far ahead."""
         if self._is_decided:
             return self._get_height_ahead() > self._height + 1
         return (
@@ -536,7 +549,9 @@ class Pbft:
         )
 
     def _is_view_due(self) -> bool:
-        """Whether the view can be expected to get on: only a quorum that has come to it can leave it, so that whoever
+        """Return True if the view can be expected to get on.
+
+        Only a quorum that has come to it can leave it, so that a replica that
         is cut off does not run ahead."""
         if self._view == 0 or self._proposal is not None:
             return True
@@ -560,7 +575,7 @@ class Pbft:
         return self._record.view == self._view and self._record.has_committed
 
     def _own_statement(self) -> Statement:
-        """What this replica has committed to in its view."""
+        """The statement on the prepared block that this replica has committed to in its view."""
         assert self._record.prepared is not None
         return Statement(
             chain_id=self._chain_id,
@@ -573,6 +588,9 @@ class Pbft:
 
     def _leader(self) -> bytes:
         return self._committee.leader(self._height, self._view)
+
+    def _is_leader(self) -> bool:
+        return self._leader() == self._require_key().public_key
 
     def _others(self) -> tuple[bytes, ...]:
         mine = None if self._key is None else self._key.public_key

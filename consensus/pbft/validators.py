@@ -1,4 +1,4 @@
-"""The validators of a height, what each message must prove to anyone who knows them, and what convicts one of them."""
+"""The validators of a height, the proofs that each message must hold, and the offences that convict one."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ class Committee:
 
 
 def check_message(message: Message, committee: Committee) -> None:
-    """Raise unless the message proves what it says to anyone who knows the validators.
+    """Raise unless the message proves what it says to a reader that knows the validators.
 
     Raises `WrongChain`, `WrongVoters`, `WrongLeader`, `UnjustifiedProposal`, `UnprovenClaim`, `UnknownSigner`,
     `DuplicateSigner`, `ShortCertificate`, `NonCanonical`, `InvalidKey` or `InvalidSignature`.
@@ -188,7 +188,7 @@ class DoubleBallot:
 
     @classmethod
     def from_value(cls, value: Value) -> DoubleBallot:
-        """Raises the `Malformed` family; convicts nobody before `check_double_ballot`."""
+        """Read evidence; it convicts no member before `check_double_ballot`. Raises the `Malformed` family."""
         code, first, second = expect_array(value, 3, "double ballot")
         if expect_int(code, "whether of view changes", high=1):
             return cls(first=ViewChange.from_value(first), second=ViewChange.from_value(second))

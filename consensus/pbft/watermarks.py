@@ -13,7 +13,7 @@ from consensus.pbft.validators import Committee, check_message
 from consensus.quorum import QuorumCertificate, Vote
 from ledger.errors import InvalidCertificate
 
-HEIGHTS_AHEAD = 2  # whoever is further behind catches up by certificates, not by votes
+HEIGHTS_AHEAD = 2  # a replica further behind catches up by certificates, not by votes
 CERTIFICATES_KEPT = 16
 _PEERS_KEPT = 1_024
 
@@ -28,7 +28,7 @@ class FutureMessages:
     def add(self, peer: Peer, message: Message, committee: Committee, *, height: int) -> int:
         """Keep a message of a height above `height`; what it proves others to be agreeing on, 0 if nothing.
 
-        The validators may change with every block: what is not valid with today's may be so then: nobody's fault.
+        The validators may change with every block: what is not valid with today's may be so then, so it is no fault.
         Raises `InvalidKey`, `InvalidSignature` or `WrongChain`.
         """
         if isinstance(message, QuorumCertificate | Vote):
@@ -57,14 +57,14 @@ class FutureMessages:
         return [one for one in ballots if not isinstance(one, QuorumCertificate) and one.signer == signer]
 
     def take(self, height: int) -> list[tuple[Peer, Message]]:
-        """What is held for a height that is being started; everything lower is forgotten."""
+        """Take the messages held for a height that is being started; everything lower is forgotten."""
         taken = list(self._held.get(height, {}).values())
         for low in [known for known in self._held if known <= height]:
             del self._held[low]
         return taken
 
     def on_validators(self, validators: tuple[bytes, ...]) -> None:
-        """Forget those who are none any more."""
+        """Forget signers that are no longer validators."""
         self._heard = {signer: height for signer, height in self._heard.items() if signer in validators}
 
     def _is_news(self, message: Message, committee: Committee, height: int) -> bool:
@@ -86,7 +86,7 @@ class FutureMessages:
 
 
 class DecidedHeights:
-    """The newest certificates, and whom they have been sent to lately."""
+    """The newest certificates, and the peers they have been sent to lately."""
 
     def __init__(self) -> None:
         self._certificates: dict[int, QuorumCertificate] = {}

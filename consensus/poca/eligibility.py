@@ -1,4 +1,4 @@
-"""What makes a member eligible to seal a block: one port and three rules, so that simulations can compare.
+"""Rules that make a member eligible to seal a block: one port and three rules, so that simulations can compare.
 
 A rule gives the number a header is measured by (`seal_value`) and the bound it must not exceed (`target`).
 """
@@ -68,14 +68,14 @@ class Stake:
 
     The hash is tagged, and `parent_hash` stands for SHA256(B_prev). Neither W nor the nonce enters, so an
     eligible member may seal many blocks at one timestamp on as many parents: the known weakness of the rule,
-    kept for study. Nobody counts for less than 1 µ¥: with every balance at 0 no relief would ever let anybody seal.
+    kept for study.
     """
 
     name: ClassVar[EligibilityName] = "stake"
     searches_nonce: ClassVar[bool] = False
 
     def target(self, n_diff: int, credit_upt: int, balance_uyuan: int) -> int:
-        return min(MAX_TARGET, n_diff * max(1, balance_uyuan))
+        return min(MAX_TARGET, n_diff * max(0, balance_uyuan))
 
     def seal_value(self, root: bytes, nonce: int, parent_hash: bytes, producer: bytes, timestamp_ms: int) -> int:
         assert len(parent_hash) == HASH_SIZE, len(parent_hash)

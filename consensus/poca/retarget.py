@@ -1,4 +1,4 @@
-"""How N_diff follows the hash rate: a per-block rule toward the block interval, and relief in a stall.
+"""The adjustment of N_diff to the hash rate: a per-block rule toward the block interval, and relief in a stall.
 
 Every block has a *base* N_diff, which this module carries from parent to child; the N_diff in a header is the
 base relieved by the header's own delay. Larger is easier. All results are integers of at least 1.
@@ -41,7 +41,7 @@ def compute_next_base(
 
 
 def relief_steps(elapsed_ms: int, *, interval_ms: int, relief_after: int) -> int:
-    """How often the target has doubled `elapsed_ms` after the parent, by the two headers' timestamps.
+    """Number of doublings of the target `elapsed_ms` after the parent, by the two headers' timestamps.
 
     None while `relief_after` intervals pass, then one per further whole interval, `MAX_RELIEF_STEPS` at most.
     """
@@ -66,7 +66,7 @@ def rescale(base: int, old_weight_sum: int, new_weight_sum: int, *, n_diff_min: 
 
     The sums are of `compute_weight` over the members with the sealing right, taken as equally fast. Without
     this a rise of all credits by 5 points at τ = 1 would make blocks e^5 ≈ 148 times faster until the
-    retarget catches up. A sum of 0 (nobody may seal) has no interval to keep: the base stays.
+    retarget catches up. A sum of 0 (no member may seal) has no interval to keep: the base stays.
     """
     assert old_weight_sum >= 0, old_weight_sum
     assert new_weight_sum >= 0, new_weight_sum
@@ -76,7 +76,7 @@ def rescale(base: int, old_weight_sum: int, new_weight_sum: int, *, n_diff_min: 
 
 
 def block_work(n_diff: int) -> int:
-    """The work of a block, 2^256 // (N_diff + 1): the hash attempts it takes at credit 0, whoever made it."""
+    """The work of a block, 2^256 // (N_diff + 1): the hash attempts it takes at credit 0, for any producer."""
     return 2**256 // (n_diff + 1)
 
 

@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import emit, facts, format_count, format_kwh, format_points, format_yuan, json_option
-
-if TYPE_CHECKING:
-    from node.queries.answers import AccountInfo
+from gridmerit.commands.hosted import choose_chain, connect_to_any, list_hosted
+from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
+from gridmerit.text import format_count, format_kwh, format_points, format_yuan
+from node.api.client import Client
+from node.queries.answers import AccountInfo
 
 
 @click.group("account", cls=Group)
@@ -50,13 +51,13 @@ class _Found(NamedTuple):
 
 
 async def _fetch(target: Target, member: str) -> _Found:
-    async with connect(target) as client:
+    async with connect_to_any(target, "trading") as client:
         account, kind = await client.account(member), (await client.status()).kind
-        chains = (await client.node_status()).chains if target.chain is None else ()
-    credit_chain = next((chain.chain for chain in chains if chain.kind == "credit"), None)
+    hosted = (await list_hosted(target.url)).running if target.chain is None else {}
+    credit_chain = choose_chain(hosted, "credit")
     if credit_chain is None:
         return _Found(account, kind, account, None)
-    async with connect(replace(target, chain=credit_chain)) as client:
+    async with Client(target.url, credit_chain) as client:
         return _Found(account, kind, await client.account(member), credit_chain)
 
 

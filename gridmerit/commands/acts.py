@@ -3,41 +3,28 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TypeVar
 
 import click
 
+from gridmerit.commands.hosted import list_hosted, open_clients
+from gridmerit.commands.outcomes import check_effect
 from gridmerit.commands.target import Target, resolve_key
-from gridmerit.errors import (
-    ActNotEverywhere,
-)
-from gridmerit.output import format_time, table
-from ledger.errors import (
-    GridmeritError,
-    WrongChain,
-)
-from market.errors import (
-    CountersignedAlready,
-)
-from node.errors import (
-    RemoteNotFound,
-    RemoteRejected,
-    TimedOut,
-    UnknownChainName,
-)
-
-if TYPE_CHECKING:
-    from gridmerit.network.enrolment import Act, Application, AuthorityFiles
-    from gridmerit.network.make import Network
-    from ledger.genesis import Genesis
-    from ledger.hashing import Address
-    from ledger.signatures import SigningKey
-    from node.api.client import Client
-    from node.queries.answers import MemberInfo
+from gridmerit.errors import ActNotEverywhere
+from gridmerit.network.enrolment import Act, Application, AuthorityFiles, claim_application, save_act, sign_as_far
+from gridmerit.network.layout import AUTHORITY_DIRECTORY, Network, is_network, load_network
+from ledger.errors import GridmeritError, WrongChain
+from ledger.genesis import Genesis
+from ledger.hashing import Address
+from ledger.signatures import SigningKey
+from market.errors import CountersignedAlready
+from node.api.client import Client
+from node.errors import RemoteNotFound, RemoteRejected, TimedOut, UnknownChainName
+from node.queries.answers import MemberInfo
 
 _T = TypeVar("_T")
 
@@ -48,7 +35,6 @@ authority_option = click.option(
     help="The authority's directory.  [default: that of the local network]",
 )
 _POLL_S = 0.2
-_LAST_MS = 253_402_300_799_000  # the year 9999
 _SLACK_S = 30.0  # after a boundary, for its first block
 
 
@@ -91,19 +77,28 @@ class Outcome:
     id: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Brought:
+    """Acts that were signed: the first of them, all their files, what became of them, and where they have not been.
+
+    There are no outcomes where more keys must sign, `threshold` in all.
+    """
+
+    act: Act
+    files: tuple[Path, ...]
+    threshold: int
+    outcomes: list[Outcome] | None
+    missing: tuple[str, ...]
+
+
 @asynccontextmanager
 async def open_chains(target: Target) -> AsyncIterator[Chains]:
     """Clients of all chains that the node hosts, or of the one that --chain names."""
-    from node.api.client import Client
-
-    async with AsyncExitStack() as stack:
-        node = await stack.enter_async_context(Client(target.url, ""))
-        hosted = [chain.chain for chain in (await node.node_status()).chains]
-        if target.chain is not None and target.chain not in hosted:
-            raise UnknownChainName(name=target.chain, known=", ".join(hosted))
-        names = hosted if target.chain is None else [target.chain]
-        clients = {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
-        yield Chains(clients=clients, genesis=await clients[names[0]].genesis())
+    hosted = (await list_hosted(target.url)).running
+    if target.chain is not None and target.chain not in hosted:
+        raise UnknownChainName(name=target.chain, known=", ".join(hosted))
+    async with open_clients(target.url, hosted if target.chain is None else [target.chain]) as clients:
+        yield Chains(clients=clients, genesis=await next(iter(clients.values())).genesis())
 
 
 def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:
@@ -116,10 +111,8 @@ def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | Non
 
 def find_network(target: Target) -> Network | None:
     """The local network whose directory --node names."""
-    from gridmerit.network.make import load_network
-
     directory = target.directory
-    return load_network(directory) if directory is not None and (directory / "network.json").is_file() else None
+    return load_network(directory) if directory is not None and is_network(directory) else None
 
 
 def find_authority(target: Target, authority: Path | None) -> Path:
@@ -129,8 +122,6 @@ def find_authority(target: Target, authority: Path | None) -> Path:
         return authority
     if network is None:
         raise click.UsageError("--authority DIR: whose keys sign? only the directory of a local network has them, too")
-    from gridmerit.network.make import AUTHORITY_DIRECTORY
-
     return network.directory / AUTHORITY_DIRECTORY
 
 
@@ -141,10 +132,8 @@ async def sign_and_submit(
     name: str,
     sponsor: SigningKey,
     application: Application | None = None,
-) -> tuple[dict[str, Any], str]:
+) -> Brought:
     """Sign acts, keep them, and bring them to their chains; usually they are one and the same."""
-    from gridmerit.network.enrolment import claim_application, save_act, sign_as_far
-
     signed = {chain: sign_as_far(act, files, chains.genesis.authority) for chain, act in acts.items()}
     kept: dict[Act, Path] = {}
     for chain, act in signed.items():
@@ -155,30 +144,15 @@ async def sign_and_submit(
         else:
             kept[act] = files.act_file(act, name if not kept else f"{name}-{chain}")
             save_act(kept[act], act)
-    document: dict[str, Any] = {"name": name, "acts": [str(file) for file in kept.values()]}
-    first = next(iter(kept))
-    if lacks_signatures(first, chains):
-        return leave_for_others(document, first, kept[first], chains)
-    outcomes, missing = await submit_acts(chains, signed, sponsor), chains.lacks(first)
-    document |= {"status": "done", "chains": describe_outcomes(outcomes), "missing": list(missing)}
-    return document, render_outcomes(outcomes, missing)
+    return await bring(chains, signed, tuple(kept.values()), sponsor)
 
 
-def lacks_signatures(act: Act, chains: Chains) -> bool:
-    return len(act.signatures) < chains.genesis.authority.threshold
-
-
-def leave_for_others(document: dict[str, Any], act: Act, file: Path, chains: Chains) -> tuple[dict[str, Any], str]:
-    """What is said where more keys must sign."""
-    have, want = len(act.signatures), chains.genesis.authority.threshold
-    lines = [
-        f"{have} of {want} signatures: nothing has been sent yet",
-        f"next: gridmerit authority sign {file} --key FILE, by {want - have} more; then",
-        f"      gridmerit authority submit {file} --node DIR",
-    ]
-    if document.get("certificate"):
-        lines.append(f"the certificate to hand over then: {document['certificate']}")
-    return {**document, "status": "unsigned", "signatures": have, "threshold": want}, "\n".join(lines)
+async def bring(chains: Chains, acts: Mapping[str, Act], files: tuple[Path, ...], sponsor: SigningKey) -> Brought:
+    """Bring acts, which are kept in `files`, to their chains, unless more keys must sign them before."""
+    first, threshold = next(iter(acts.values())), chains.genesis.authority.threshold
+    is_signed = len(first.signatures) >= threshold
+    outcomes = await submit_acts(chains, acts, sponsor) if is_signed else None
+    return Brought(act=first, files=files, threshold=threshold, outcomes=outcomes, missing=chains.lacks(first))
 
 
 async def submit_acts(chains: Chains, acts: Mapping[str, Act], sponsor: SigningKey) -> list[Outcome]:
@@ -223,9 +197,7 @@ async def send_and_wait(client: Client, key: SigningKey, kind: str, payload: tup
     """Send a transaction. Raises `RemoteRejected` where the chain refuses it, at once or in its block."""
     identity = await client.send(key, kind, payload)  # type: ignore[arg-type]
     status = await client.wait_for(identity, timeout_s=TIMEOUT_S)
-    if status.code:
-        detail = f"transaction {status.id} stands in block {status.height} without effect: {status.code}"
-        raise RemoteRejected(code=status.code, detail=detail, values={"id": status.id, "height": status.height})
+    check_effect(status)
     return Outcome(chain=client.chain, status="done", height=status.height, id=status.id)
 
 
@@ -263,20 +235,3 @@ async def _compute_patience_s(client: Client) -> float:
     status = await client.status()
     since_ms = status.time_ms - status.genesis_time_ms
     return (status.period_ms - since_ms % status.period_ms) / 1_000 + _SLACK_S
-
-
-def format_end(time_ms: int | None) -> str:
-    """When a validity ends, UTC."""
-    return "no end" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
-
-
-def render_outcomes(outcomes: Sequence[Outcome], missing: Sequence[str]) -> str:
-    rows = [(item.chain, item.status, "–" if item.height is None else item.height) for item in outcomes]
-    lines = [table(["chain", "act", "block"], rows, left=(0, 1))]
-    if missing:
-        lines.append(f"not sent to {', '.join(missing)}: not hosted here, out (gridmerit status), or not the --chain")
-    return "\n".join(lines)
-
-
-def describe_outcomes(outcomes: Sequence[Outcome]) -> dict[str, dict[str, object]]:
-    return {item.chain: {"status": item.status, "height": item.height, "id": item.id} for item in outcomes}

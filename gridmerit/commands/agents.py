@@ -9,18 +9,22 @@ from collections.abc import Coroutine, Mapping, Sequence
 from contextlib import AsyncExitStack
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.amounts import parse_names
+from gridmerit.commands.hosted import choose_chain, list_hosted
+from gridmerit.errors import KindNotHosted
+from gridmerit.network.layout import load_network
+from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.output import json_option, note, wants_json
-
-if TYPE_CHECKING:
-    from gridmerit.players.round_the_clock import Acknowledged, Listeners
-    from ledger.genesis import Genesis
-    from ledger.signatures import SigningKey
-    from node.api.client import Client
+from gridmerit.players.round_the_clock import Acknowledged, Listeners, Rounds, find_posts
+from ledger.errors import GridmeritError
+from ledger.genesis import Genesis
+from ledger.signatures import SigningKey
+from node.api.client import Client
+from node.config import load_genesis
+from node.credentials.keystore import load_key, load_passphrase
 
 _DUTIES = ("plans", "orders", "readings")
 _PATIENCE_S = 3.0
@@ -101,9 +105,6 @@ async def _run(
     seed: int,
     alive: Path | None,
 ) -> None:
-    from gridmerit.network.make import load_packaged_profile
-    from gridmerit.players.round_the_clock import Rounds, find_posts
-
     setting = _read_network(directory) if directory is not None else await _ask_nodes(apis, keys)
     if {chain.kind for chain in setting.genesis.chains} != {"trading", "scheduling", "credit"}:
         raise click.UsageError("the day is played on networks with all three chains")
@@ -125,8 +126,6 @@ async def _run(
 
 
 def _make_listeners(alive: Path | None) -> Listeners:
-    from gridmerit.players.round_the_clock import Listeners
-
     as_json = wants_json()
 
     def on_taken(taken: Acknowledged) -> None:
@@ -141,8 +140,6 @@ def _make_listeners(alive: Path | None) -> Listeners:
 
 
 async def _connect(stack: AsyncExitStack, setting: _Setting) -> dict[str, dict[str, Client]]:
-    from node.api.client import Client
-
     clients: dict[str, dict[str, Client]] = {chain.name: {} for chain in setting.genesis.chains}
     for name, (url, chains) in setting.nodes.items():
         for chain in chains or tuple(clients):
@@ -164,10 +161,6 @@ async def _run_until_signal(work: Coroutine[None, None, None]) -> None:
 
 def _read_network(directory: Path) -> _Setting:
     """All keys of a network's players, meters and dispatcher; players talk to their own node first."""
-    from gridmerit.network.make import load_network
-    from node.config import load_genesis
-    from node.credentials.keystore import load_key, load_passphrase
-
     network = load_network(directory)
     files = []
     prefers = {}
@@ -184,15 +177,6 @@ def _read_network(directory: Path) -> _Setting:
 
 async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
     """The genesis as the first node that answers has it; a node that does not answer may host every chain."""
-    from gridmerit.errors import (
-        KindNotHosted,
-    )
-    from ledger.errors import (
-        GridmeritError,
-    )
-    from node.api.client import Client
-    from node.credentials.keystore import load_key, load_passphrase
-
     keys = [load_key(file, load_passphrase(file.with_name("passphrase"))) for file in files]
     genesis: Genesis | None = None
     problem: GridmeritError | None = None
@@ -200,14 +184,12 @@ async def _ask_nodes(apis: Sequence[str], files: Sequence[Path]) -> _Setting:
     for url in apis:
         nodes[url] = (url, ())
         try:
-            async with Client(url, "", timeout_s=_PATIENCE_S) as client:
-                status = await client.node_status()
-            nodes[url] = (url, tuple(chain.chain for chain in status.chains))
-            kinds = {outage.kind: outage.chain for outage in status.outages}
-            kinds |= {chain.kind: chain.chain for chain in status.chains}
-            if "trading" not in kinds:
-                raise KindNotHosted(kind="trading", name="a trading chain", hosted=", ".join(kinds.values()))
-            async with Client(url, kinds["trading"], timeout_s=_PATIENCE_S) as client:
+            hosted = await list_hosted(url, timeout_s=_PATIENCE_S)
+            nodes[url] = (url, tuple(hosted.running))
+            trading = choose_chain(hosted.all, "trading")
+            if trading is None:
+                raise KindNotHosted(kind="trading", name="a trading chain", hosted=", ".join(hosted.all))
+            async with Client(url, trading, timeout_s=_PATIENCE_S) as client:
                 genesis = genesis or await client.genesis()
         except GridmeritError as error:
             problem = error

@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
-from gridmerit.commands.sim_shown import list_settings, render_settings
+from gridmerit.commands.settings_tables import list_settings, render_settings
+from gridmerit.commands.start import run_node
 from gridmerit.commands.target import run_async, to_plain
-from gridmerit.output import WIDTH, emit, facts, fit_columns, format_points, json_option, note, table
-
-if TYPE_CHECKING:
-    from gridmerit.demo.attack import AttackOutcome, PaymentView
-    from gridmerit.network.make import Network, NodeEntry
-    from node.chain.node import ChainNode
-    from node.driver.chain_driver import Steppable
-    from simulation.attacks.registry import Attack
+from gridmerit.demo.attack import Assault, AttackOutcome, PaymentView
+from gridmerit.network.layout import Network, NodeEntry, load_network
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import WIDTH, facts, fit_columns, table
+from gridmerit.text import format_points
+from node.chain.node import ChainNode
+from node.driver.chain_driver import Steppable
+from simulation.attacks.registry import POLICIES, Attack, load_attack, make_policy
 
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _RUN = "run"
@@ -74,8 +76,6 @@ def list_attacks() -> None:
     Example:
       gridmerit attack list
     """
-    from simulation.attacks.registry import POLICIES
-
     rows = [(name, attack.about) for name, attack in POLICIES.items()]
     text = table(("attack", "what it does"), rows, left=(0, 1), width=WIDTH)
     emit([{"name": name, "about": about} for name, about in rows], f"{text}\n\nsettings: gridmerit attack show NAME")
@@ -91,8 +91,6 @@ def show(name: str) -> None:
     Example:
       gridmerit attack show spam
     """
-    from simulation.attacks.registry import load_attack
-
     attack = load_attack(name)
     settings = list_settings(attack.settings)
     document = {"name": name, "about": attack.about, "settings": settings, "expects": attack.expects}
@@ -138,10 +136,6 @@ def run(
       gridmerit attack double-spend victims --set confirmations=2 --power 4 --seconds 60
       gridmerit attack spam victims --set kind=headers --node homes-1
     """
-    from gridmerit.demo.attack import Assault
-    from gridmerit.network.make import load_network
-    from simulation.attacks.registry import load_attack, make_policy
-
     attack = load_attack(name)
     network = load_network(directory)
     attacker = _choose_node(network, node_name)
@@ -224,11 +218,6 @@ def start(ctx: click.Context, name: str, directory: Path, given: tuple[str, ...]
     Example:
       gridmerit attack start selfish victims/nodes/homes-2
     """
-    from random import Random
-
-    from gridmerit.commands.start import run_node
-    from simulation.attacks.registry import load_attack, make_policy
-
     policy = make_policy(load_attack(name), parse_pairs(given))
 
     def wrap(node: ChainNode) -> Steppable:

@@ -4,31 +4,49 @@ from __future__ import annotations
 
 from dataclasses import asdict, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.acts import (
+    Brought,
+    Outcome,
     authority_option,
-    describe_outcomes,
     find_authority,
-    format_end,
     open_chains,
-    render_outcomes,
     resolve_sponsor,
     sign_and_submit,
     submit_acts,
 )
-from gridmerit.commands.target import Target, connect, key_options, node_options, run_async
-from gridmerit.output import emit, facts, json_option, to_json
-from market.errors import (
-    WrongTradeList,
+from gridmerit.commands.acts_tables import (
+    describe_kept,
+    describe_outcomes,
+    describe_signed,
+    render_act,
+    render_brought,
+    render_outcomes,
 )
-
-if TYPE_CHECKING:
-    from gridmerit.network.enrolment import Act
-    from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
+from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.target import Target, key_options, load_key_file, node_options, run_async
+from gridmerit.network.enrolment import (
+    Act,
+    check_signatures,
+    init_authority,
+    load_act,
+    load_authority,
+    make_countersignature,
+    save_act,
+    sign_act,
+)
+from gridmerit.output import emit, json_option, to_json
+from gridmerit.tables import facts
+from ledger.errors import InvalidKey, WrongChain
+from ledger.signatures import SigningKey, check_public_key
+from market.errors import WrongTradeList
+from market.trading.matching_weight import WeightInputs
+from market.trading.trades import Match, Party, TradeRecord, compute_result_root
+from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
+from node.system.clock import now_ms
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _MAX_KEYS = 64
@@ -65,9 +83,6 @@ def init(directory: Path, keys: int, threshold: int | None, others: tuple[str, .
       gridmerit authority init authority
       gridmerit authority init authority --keys 1 --with d75a98… --with 3d4017… --threshold 2
     """
-    from gridmerit.network.enrolment import init_authority
-    from node.system.clock import now_ms
-
     foreign = [_parse_key(text) for text in others]
     count = keys + len(foreign)
     if threshold is not None and threshold > count:
@@ -88,9 +103,6 @@ def init(directory: Path, keys: int, threshold: int | None, others: tuple[str, .
 
 
 def _parse_key(text: str) -> bytes:
-    from ledger.errors import InvalidKey
-    from ledger.signatures import check_public_key
-
     try:
         key = bytes.fromhex(text.removeprefix("0x"))
         check_public_key(key)
@@ -116,15 +128,12 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit authority sign authority/acts/admit-homes-9-5021.json --key mine/key.pem
     """
-    from gridmerit.network.enrolment import load_act, save_act, sign_act
-    from node.credentials.keystore import load_key, load_passphrase
-
     act = load_act(file)
-    key = load_key(key_file, load_passphrase(passphrase_file or key_file.with_name("passphrase")))
+    key = load_key_file(key_file, passphrase_file)
     signed = sign_act(act, key)
     save_act(file, signed)
     lines = [render_act(signed), "", f"next: gridmerit authority submit {file} --node DIR, or one more signature"]
-    emit({"file": str(file), **describe(signed)}, "\n".join(lines))
+    emit({"file": str(file), **describe_signed(signed)}, "\n".join(lines))
 
 
 @command.command("show")
@@ -137,10 +146,8 @@ def show(file: Path) -> None:
     Example:
       gridmerit authority show authority/acts/admit-homes-9-5021.json
     """
-    from gridmerit.network.enrolment import load_act
-
     act = load_act(file)
-    emit({"file": str(file), **describe(act)}, render_act(act))
+    emit({"file": str(file), **describe_signed(act)}, render_act(act))
 
 
 @command.command("submit")
@@ -158,24 +165,24 @@ def submit(file: Path, key: str | None, passphrase_file: Path | None, target: Ta
     Example:
       gridmerit authority submit authority/acts/admit-homes-9-5021.json --node mynet
     """
-    from gridmerit.network.enrolment import check_signatures, load_act
-    from ledger.errors import WrongChain
-
     act, sponsor = load_act(file), resolve_sponsor(target, key, passphrase_file)
 
-    async def work() -> tuple[dict[str, Any], str]:
-        async with open_chains(target) as chains:
-            if chains.genesis.network_id != act.network:
-                network = chains.genesis.network_id.hex()[:16]
-                raise WrongChain(actual=f"network {act.network.hex()[:16]}", expected=f"network {network}")
-            check_signatures(act, chains.genesis.authority)
-            outcomes = await submit_acts(chains, dict.fromkeys(chains.choose(act), act), sponsor)
-            missing = chains.lacks(act)
-            document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(missing)}
-            return document, render_outcomes(outcomes, missing)
+    outcomes, missing = run_async(submit_act(target, act, sponsor))
+    document = {"file": str(file), "chains": describe_outcomes(outcomes), "missing": list(missing)}
+    emit(document, render_outcomes(outcomes, missing))
 
-    document, text = run_async(work())
-    emit(document, text)
+
+async def submit_act(target: Target, act: Act, sponsor: SigningKey) -> tuple[list[Outcome], tuple[str, ...]]:
+    """Bring a signed act to its chains: what became of it, and where it has not been.
+
+    Raises `WrongChain`, what `check_signatures` and what `submit_acts` raise.
+    """
+    async with open_chains(target) as chains:
+        if chains.genesis.network_id != act.network:
+            network = chains.genesis.network_id.hex()[:16]
+            raise WrongChain(actual=f"network {act.network.hex()[:16]}", expected=f"network {network}")
+        check_signatures(act, chains.genesis.authority)
+        return await submit_acts(chains, dict.fromkeys(chains.choose(act), act), sponsor), chains.lacks(act)
 
 
 @command.command("countersign")
@@ -196,26 +203,24 @@ def countersign(
     Example:
       gridmerit authority countersign 118 --node mynet
     """
-    from gridmerit.network.enrolment import load_authority, make_countersignature
-
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
-    async def work() -> tuple[dict[str, Any], str]:
-        async with connect(target) as market:
-            chain, found = market.chain, await market.trades(period)
-        async with open_chains(replace(target, chain=chain)) as chains:
-            genesis = chains.genesis
-            act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
-            return await sign_and_submit(chains, {chain: act}, load_authority(directory), chain, sponsor)
+    chain, brought = run_async(countersign_trades(target, period, directory, sponsor))
+    emit(describe_kept(chain, brought), render_brought(brought))
 
-    document, text = run_async(work())
-    emit(document, text)
+
+async def countersign_trades(target: Target, period: int, authority: Path, sponsor: SigningKey) -> tuple[str, Brought]:
+    """The trading chain's name, and what became of the countersignature. Raises `WrongTradeList`, too."""
+    async with connect_to(target, "trading") as market:
+        chain, found = market.chain, await market.trades(period)
+    async with open_chains(replace(target, chain=chain)) as chains:
+        genesis = chains.genesis
+        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
+        return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
 def check_root(found: TradesInfo) -> bytes:
     """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
-    from market.trading.matching_weight import WeightInputs
-    from market.trading.trades import Match, Party, TradeRecord, compute_result_root
 
     def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
         parameters = WeightInputs(**asdict(contributions))
@@ -231,26 +236,3 @@ def check_root(found: TradesInfo) -> bytes:
     if root.hex() != found.gate.result_root:
         raise WrongTradeList(period=found.period, expected=root.hex()[:16], actual=found.gate.result_root[:16])
     return root
-
-
-def describe(act: Act) -> dict[str, Any]:
-    """An act for --json."""
-    from gridmerit.network.enrolment import describe_act
-
-    signers = ["0x" + key.hex() for key, _signature in act.signatures]
-    return {"network": act.network.hex(), "act": describe_act(act), "signers": signers}
-
-
-def render_act(act: Act) -> str:
-    from gridmerit.network.enrolment import describe_act
-
-    lines: list[tuple[str, object]] = [("network", act.network.hex())]
-    for name, value in describe_act(act).items():
-        if isinstance(value, int) and name.endswith("_ms"):
-            lines.append((name.removesuffix("_ms").replace("_", " "), format_end(value)))
-        else:
-            shown = ", ".join(value) if isinstance(value, list) else value
-            lines.append((name.replace("_", " "), "–" if shown == "" else shown))
-    signers = [key.hex()[:16] for key, _signature in act.signatures]
-    lines.append(("signed by", ", ".join(signers) or "nobody yet"))
-    return facts(lines)

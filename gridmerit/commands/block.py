@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import emit, facts, format_points, format_time, json_option, table
-
-if TYPE_CHECKING:
-    from node.queries.answers import BlockDetail
+from gridmerit.commands.hosted import connect_to_any
+from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_points, format_time
+from node.queries.answers import BlockDetail
 
 
 @click.group("block", cls=Group)
@@ -31,12 +30,14 @@ def show(ref: str, target: Target) -> None:
       gridmerit block show 12 --node mynet
     """
 
-    async def work() -> BlockDetail:
-        async with connect(target) as client:
-            return await client.block(ref)
-
-    block = run_async(work())
+    block = run_async(fetch_block(target, ref))
     emit(to_plain(block), _render(block))
+
+
+async def fetch_block(target: Target, ref: str) -> BlockDetail:
+    """A block of the chain that is named, else of the trading chain or the only one."""
+    async with connect_to_any(target, "trading") as client:
+        return await client.block(ref)
 
 
 def _render(block: BlockDetail) -> str:

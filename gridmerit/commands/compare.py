@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 import click
 
-from gridmerit.commands.target import Target, connect, node_options, run_async
-from gridmerit.output import emit, format_kwh, format_yuan, json_option, table
-
-if TYPE_CHECKING:
-    from gridmerit.players.sample_book import SampleBook
-    from ledger.params import MarketParams
-    from market.trading.clearing_rules import RuleOutcome
-
-_PLAYERS_SHOWN = 24
-_TIES = {
-    "time": "Of equal orders the earlier one is served first (ties: time).",
-    "pro-rata": "Equal orders share what there is for them (ties: pro-rata).",
-}
+from gridmerit.commands.compare_tables import render_comparison
+from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.open_periods import choose_open
+from gridmerit.commands.target import Target, node_options, run_async
+from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
+from gridmerit.output import emit, json_option
+from gridmerit.players.sample_book import (
+    SampleBook,
+    compare_book,
+    convert_book,
+    make_document,
+    plan_sample_book,
+    read_order_file,
+)
+from ledger.params import MarketParams
 
 
 @click.command("compare")
@@ -82,13 +83,11 @@ def command(
         raise click.UsageError("--seed draws the prices of --profile-hour, which is missing")
     if chain_params is not None and file is None and profile_hour is None:
         raise click.UsageError("--chain-params goes with --file or --profile-hour: a node's chain has its own")
-    from gridmerit.players.sample_book import compare_book, make_document
-
     book = _choose_book(period, file, profile_hour, seed, chain_params, target)
     if ties is not None:
         book = replace(book, market=book.market.model_copy(update={"ties": ties}))
     outcomes = compare_book(book)
-    emit(make_document(book, outcomes), _render(book, outcomes))
+    emit(make_document(book, outcomes), render_comparison(book, outcomes))
 
 
 def _choose_book(
@@ -99,9 +98,6 @@ def _choose_book(
     chain_params: Path | None,
     target: Target,
 ) -> SampleBook:
-    from gridmerit.network.make import load_packaged_profile
-    from gridmerit.players.sample_book import plan_sample_book, read_order_file
-
     if file is not None:
         return read_order_file(file, _load_market(chain_params))
     if profile_hour is not None:
@@ -111,83 +107,10 @@ def _choose_book(
 
 
 def _load_market(chain_params: Path | None) -> MarketParams:
-    from gridmerit.network.make import get_packaged_params, load_chain_params
-
     return load_chain_params(chain_params or get_packaged_params()).market
 
 
 async def _fetch_book(period: int | None, target: Target) -> SampleBook:
-    from gridmerit.commands.open_periods import (
-        choose_open,
-    )
-    from gridmerit.players.sample_book import convert_book
-
-    async with connect(target) as client:
+    async with connect_to(target, "trading") as client:
         chosen = choose_open(await client.periods()) if period is None else period
         return convert_book(await client.book(chosen), await client.genesis())
-
-
-# --- showing -------------------------------------------------------------------------------------
-
-
-def _render(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
-    from market.orders import Side
-
-    def count(side: Side, noun: str) -> str:
-        number = book.count(side)
-        return f"{number} {noun}{'' if number == 1 else 's'}, {format_kwh(book.sum_volume_wh(side))} kWh"
-
-    head = f"{book.source}: {count(Side.BID, 'bid')}; {count(Side.OFFER, 'offer')}"
-    legend = (
-        "Welfare and gains are in yuan, prices in yuan per kWh, their mean by volume.\n"
-        f"* is the rule in the chain's parameters, where k = {book.market.k_ppm / 1_000_000:g} (uniform-price).\n"
-        + _TIES[book.market.ties]
-    )
-    return "\n\n".join([head, _render_outcomes(book, outcomes), legend, _render_players(book, outcomes)])
-
-
-def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
-    def show(price: int | None) -> str:
-        return "–" if price is None else format_yuan(price, aligned=True)
-
-    rows = [
-        (
-            outcome.rule + (" *" if outcome.rule == book.market.clearing_rule else ""),
-            outcome.trade_count,
-            format_kwh(outcome.volume_wh),
-            format_yuan(outcome.welfare_uyuan, aligned=True),
-            format_yuan(outcome.buyer_gain_uyuan, aligned=True),
-            format_yuan(outcome.seller_gain_uyuan, aligned=True),
-            show(outcome.low_price),
-            show(outcome.high_price),
-            show(outcome.mean_price),
-        )
-        for outcome in outcomes
-    ]
-    return table(
-        ["rule", "trades", "kWh", "welfare", "to buyers", "to sellers", "lowest", "highest", "mean"], rows, spare=(6, 7)
-    )
-
-
-def _render_players(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
-    """Who is served, by rule: the largest first, as many as fit."""
-    from market.orders import Side
-
-    asked_wh: dict[tuple[Side, bytes], int] = {}
-    for order, *_ in book.candidates:
-        key = (Side(order.side), order.owner)
-        asked_wh[key] = asked_wh.get(key, 0) + order.volume_wh
-    served = [{Side.BID: dict(outcome.bought_wh), Side.OFFER: dict(outcome.sold_wh)} for outcome in outcomes]
-    players = sorted(asked_wh, key=lambda key: (-key[0], -asked_wh[key], key[1]))
-    rows = [
-        (
-            book.names[owner],
-            "sells" if side == Side.OFFER else "buys",
-            format_kwh(asked_wh[side, owner]),
-            *(format_kwh(volumes[side][owner]) if owner in volumes[side] else "–" for volumes in served),
-        )
-        for side, owner in players[:_PLAYERS_SHOWN]
-    ]
-    heads = ["who trades, kWh", "", "ordered", *(outcome.rule for outcome in outcomes)]
-    rest = len(players) - _PLAYERS_SHOWN
-    return table(heads, rows, left=(0, 1)) + (f"\n… and {rest} more, all with --json" if rest > 0 else "")

@@ -2,27 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.hosted import connect_to, connect_to_any
 from gridmerit.commands.payloads import name_coin
-from gridmerit.commands.target import Target, connect, node_options, run_async, to_plain
-from gridmerit.output import (
-    emit,
-    facts,
-    format_count,
-    format_percent,
-    format_points,
-    format_scaled,
-    json_option,
-    table,
-)
-
-if TYPE_CHECKING:
-    from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo
+from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_percent, format_points, format_scaled
+from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo
 
 
 @click.group("credit", cls=Group)
@@ -51,14 +40,16 @@ def show(member: str | None, target: Target) -> None:
       gridmerit credit show --node mynet
     """
 
-    async def work() -> tuple[CreditInfo, ...]:
-        async with connect(target, "credit") as client:
-            if member is not None:
-                await client.account(member)  # says by itself whom it does not know
-            return await client.credit()
-
-    entries = [entry for entry in run_async(work()) if member in (None, entry.name, entry.address)]
+    entries = run_async(fetch_credits(target, member))
     emit([to_plain(entry) for entry in entries], _render(entries))
+
+
+async def fetch_credits(target: Target, member: str | None = None) -> list[CreditInfo]:
+    """Of all players, or of one by name or address."""
+    async with connect_to_any(target, "credit", "trading") as client:
+        if member is not None:
+            await client.account(member)  # says by itself whom it does not know
+        return [entry for entry in await client.credit() if member in (None, entry.name, entry.address)]
 
 
 @command.command("digests")
@@ -81,12 +72,14 @@ def digests(period: int, target: Target) -> None:
       gridmerit credit digests 118 --node mynet
     """
 
-    async def work() -> DigestsInfo:
-        async with connect_to(target, "credit") as client:
-            return await client.digests(period)
-
-    found = run_async(work())
+    found = run_async(fetch_digests(target, period))
     emit(to_plain(found), _render_digests(found))
+
+
+async def fetch_digests(target: Target, period: int) -> DigestsInfo:
+    """The credit chain's digests of a delivery period."""
+    async with connect_to(target, "credit") as client:
+        return await client.digests(period)
 
 
 @command.command("assets")
@@ -105,12 +98,14 @@ def assets(member: str, target: Target) -> None:
       gridmerit credit assets wind-122 --node mynet
     """
 
-    async def work() -> AssetsInfo:
-        async with connect_to(target, "credit") as client:
-            return await client.assets(member)
-
-    found = run_async(work())
+    found = run_async(fetch_assets(target, member))
     emit(to_plain(found), _render_assets(found))
+
+
+async def fetch_assets(target: Target, member: str) -> AssetsInfo:
+    """The credit chain's coins of a member."""
+    async with connect_to(target, "credit") as client:
+        return await client.assets(member)
 
 
 def _render(entries: list[CreditInfo]) -> str:

@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from gridmerit.errors import (
-    ChecksFailed,
-)
-from gridmerit.output import emit, format_count, format_error, format_kwh, json_option, note, stderr_is_terminal
-
-if TYPE_CHECKING:
-    from gridmerit.demo.run import DemoResult, Progress
+from gridmerit.demo.checks import run_checks
+from gridmerit.demo.report import render_text
+from gridmerit.demo.run import DemoPlan, DemoResult, Progress, choose_period_ms, run_demo
+from gridmerit.errors import ChecksFailed
+from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
+from gridmerit.text import format_count, format_kwh
 
 _BAR = 24
 
@@ -58,10 +56,6 @@ def command(
       gridmerit demo
       gridmerit demo --hours 6 --keep
     """
-    from gridmerit.demo.checks import run_checks
-    from gridmerit.demo.report import render_text
-    from gridmerit.demo.run import DemoPlan, choose_period_ms, run_demo
-
     plan = DemoPlan(
         seed=seed, hours=hours, peers=peers, directory=out, keep=keep, period_ms=period_ms or choose_period_ms(peers)
     )
@@ -77,10 +71,10 @@ def command(
     emit({**result.document, "files": [str(file) for file in result.files]}, text)
     if result.plot_problem is not None:
         note(format_error(result.plot_problem))
-    failed = [check.name for check in run_checks(result.record) if not check.passed]
+    checks = run_checks(result.record)
+    failed = [check.name for check in checks if not check.passed]
     if failed:
-        total = len(run_checks(result.record))
-        error = ChecksFailed(failed=len(failed), total=total, names=", ".join(failed))
+        error = ChecksFailed(failed=len(failed), total=len(checks), names=", ".join(failed))
         note(format_error(error))
         note(
             "  try: where hours are void or heads differ, the machine was too busy: "

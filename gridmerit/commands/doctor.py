@@ -7,7 +7,10 @@ from pathlib import Path
 import click
 
 from gridmerit.commands.target import run_async
-from gridmerit.output import emit, format_count, json_option
+from gridmerit.network.doctor import examine
+from gridmerit.network.layout import get_home, is_network, is_node
+from gridmerit.output import emit, json_option
+from gridmerit.text import format_count
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 CONFIGURATION = 3
@@ -27,13 +30,9 @@ def command(ctx: click.Context, directory: Path | None) -> None:
     Example:
       gridmerit doctor --node mynet/nodes/wind-122
     """
-    from gridmerit.network.doctor import examine
-
-    if directory is None and Path("node.toml").is_file():
+    if directory is None and is_node(Path()):
         directory = Path()
-    if directory is not None and directory.name == "node.toml":
-        directory = directory.parent
-    if directory is not None and (directory / "network.json").is_file():
+    if directory is not None and is_network(directory := get_home(directory)):
         raise click.UsageError(f"{directory} is a network: name one of its nodes, --node {directory}/nodes/NAME")
     findings = run_async(examine(directory))
     lines = []

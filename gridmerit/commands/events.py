@@ -8,18 +8,20 @@ import signal
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import aclosing
 from difflib import get_close_matches
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from gridmerit.amounts import parse_names
+from gridmerit.commands.hosted import list_hosted
 from gridmerit.commands.target import Target, node_options, run_async
-from gridmerit.output import format_clock, format_kwh, format_points, format_yuan, json_option, note, wants_json
-from node.errors import (
-    TimedOut,
-)
-
-if TYPE_CHECKING:
-    from node.api.following import Told
+from gridmerit.output import json_option, note, wants_json
+from gridmerit.text import format_clock, format_kwh, format_points, format_yuan
+from node.api.client import Client
+from node.api.following import CONTROLS, Told, follow
+from node.errors import TimedOut
+from node.queries.chain import EVENT_FIELDS
+from node.system.clock import now_ms
 
 _HASH_SHOWN = 12  # digits
 _UNITS: dict[str, Callable[[Any], str]] = {
@@ -82,9 +84,6 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
 
 def _parse_kinds(texts: Sequence[str]) -> frozenset[str] | None:
     """Those named; None for all."""
-    from gridmerit.amounts import parse_names
-    from node.queries.chain import EVENT_FIELDS
-
     names = [name for text in texts for name in parse_names(text)]
     for name in names:
         if name not in EVENT_FIELDS:
@@ -117,15 +116,10 @@ async def _follow(target: Target, wanted: frozenset[str] | None, count: int | No
 
 async def _print(target: Target, wanted: frozenset[str] | None, count: int | None) -> None:
     """Until so many events of the wanted kinds have come."""
-    from node.api.client import Client
-    from node.api.following import CONTROLS, follow
-    from node.system.clock import now_ms
-
-    async with Client(target.url, "") as client:
-        hosted = [chain.chain for chain in (await client.node_status()).chains]
+    hosted = (await list_hosted(target.url)).running
     names: dict[str, str] = {}
     seen = 0
-    async with aclosing(follow(target.url, hosted if target.chain is None else [target.chain])) as stream:
+    async with aclosing(follow(target.url, list(hosted) if target.chain is None else [target.chain])) as stream:
         async for told in stream:
             kind = told.event["event"]
             if kind == "subscribed":

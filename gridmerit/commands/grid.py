@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
-from gridmerit.errors import (
-    NoPeriod,
-)
-from gridmerit.output import emit, facts, format_count, format_kwh, format_yuan, json_option, table
-from node.errors import (
-    RemoteNotFound,
-)
-
-if TYPE_CHECKING:
-    from ledger.genesis import Genesis
-    from node.api.client import Client
-    from node.queries.answers import ContractInfo, DigestInfo, SchedulingInfo
+from gridmerit.errors import NoPeriod
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_kwh, format_yuan
+from ledger.genesis import Genesis
+from market.credit.score import PPM
+from market.scheduling.contract import PLANNED_AHEAD
+from market.scheduling.records import RETAINED
+from market.trading.times import compute_times
+from node.api.client import Client
+from node.errors import RemoteNotFound
+from node.queries.answers import ContractInfo, DigestInfo, SchedulingInfo
 
 _NONE = "–"
 
@@ -48,13 +47,14 @@ def command(period: int | None, target: Target) -> None:
       gridmerit grid 118 --node mynet
     """
 
-    async def work() -> tuple[str, SchedulingInfo]:
-        async with connect_to(target, "scheduling") as client:
-            found = await (_find_current(client) if period is None else client.scheduling(period))
-            return client.chain, found
-
-    chain, found = run_async(work())
+    chain, found = run_async(fetch_scheduling(target, period))
     emit({"chain": chain, **to_plain(found)}, _render(chain, found))
+
+
+async def fetch_scheduling(target: Target, period: int | None = None) -> tuple[str, SchedulingInfo]:
+    """The scheduling chain's name, and what it holds of a period, by default the current one. Raises `NoPeriod`."""
+    async with connect_to(target, "scheduling") as client:
+        return client.chain, await (_find_current(client) if period is None else client.scheduling(period))
 
 
 async def _find_current(client: Client) -> SchedulingInfo:
@@ -71,11 +71,6 @@ async def _find_current(client: Client) -> SchedulingInfo:
 
 def _list_candidates(genesis: Genesis, now_ms: int) -> Iterator[int]:
     """Periods that are open for orders by the clock, then all that may have a plan, newest first."""
-    from market.credit.score import PPM
-    from market.scheduling.contract import PLANNED_AHEAD
-    from market.scheduling.records import RETAINED
-    from market.trading.times import compute_times
-
     now = max(0, now_ms - genesis.time_ms) // genesis.params.ledger.period_ms
     trading = next(chain for chain in genesis.chains if chain.kind == "trading")
     for period in range(now, now + trading.market.open_ppm // PPM + 2):

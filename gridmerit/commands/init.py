@@ -8,15 +8,20 @@ from pathlib import Path
 import click
 
 from gridmerit.amounts import parse_names
-from gridmerit.output import emit, facts, json_option
+from gridmerit.network.joining import join_network
+from gridmerit.network.layout import find_next_port, load_network
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
+from node.config import load_genesis, load_network_document, parse_listen
 
 _PARTS_OF_A_PEER = 3
+_PEER_PORT, _API_PORT = 9_100, 9_200
 
 
-def _check_address(_context: click.Context, parameter: click.Parameter, value: str) -> str:
+def _check_address(_context: click.Context, parameter: click.Parameter, value: str | None) -> str | None:
     """As `node.toml` takes it, before anything is written."""
-    from node.config import parse_listen
-
+    if value is None:
+        return None
     try:
         parse_listen(value)
     except ValueError as error:
@@ -35,17 +40,15 @@ def _check_address(_context: click.Context, parameter: click.Parameter, value: s
 @click.option("--observer", is_flag=True, help="No key: follow the chain, seal and sign nothing.")
 @click.option(
     "--peer-listen",
-    default="127.0.0.1:9100",
-    show_default=True,
+    metavar="HOST:PORT",
     callback=_check_address,
-    help="Where other nodes reach this one.",
+    help=f"Where other nodes reach this one.  [default: 127.0.0.1:{_PEER_PORT}, or the first port after --network's]",
 )
 @click.option(
     "--api-listen",
-    default="127.0.0.1:9200",
-    show_default=True,
+    metavar="HOST:PORT",
     callback=_check_address,
-    help="Where this machine's users do.",
+    help=f"Where this machine's users do.  [default: 127.0.0.1:{_API_PORT}, or the first port after --network's]",
 )
 @json_option
 def command(
@@ -55,8 +58,8 @@ def command(
     peers: tuple[str, ...],
     network: Path | None,
     observer: bool,
-    peer_listen: str,
-    api_listen: str,
+    peer_listen: str | None,
+    api_listen: str | None,
 ) -> None:
     """Make a node directory that joins a network.
 
@@ -71,48 +74,33 @@ def command(
       gridmerit init mynode --genesis mynet/genesis.json --network mynet --chains jy1
       gridmerit start mynode
     """
-    from gridmerit.network.make import GENESIS_FILE, claim_directory, load_network, make_passphrase, render_node_toml
-    from ledger.signatures import generate_key
-    from node.config import load_config, load_genesis, load_network_document, save_genesis
-    from node.credentials.keystore import save_key
-
     known_chains = load_network_document(genesis_file).names
     chosen = list(known_chains) if chains is None else parse_names(chains)
     for name in chosen:
         load_genesis(genesis_file, name)
     known = [_parse_peer(peer) for peer in peers]
-    if network is not None:
-        known += [(node.name, node.peer_url, node.key) for node in load_network(network).nodes]
-    claim_directory(directory)
-    save_genesis(load_genesis(genesis_file), directory / GENESIS_FILE)
-    text = render_node_toml(
-        genesis=GENESIS_FILE,
+    nodes = () if network is None else load_network(network).nodes
+    known += [(node.name, node.peer_url, node.key) for node in nodes]
+    peer_listen = peer_listen or f"127.0.0.1:{find_next_port([node.peer_url for node in nodes], _PEER_PORT)}"
+    api_listen = api_listen or f"127.0.0.1:{find_next_port([node.api_url for node in nodes], _API_PORT)}"
+    key = join_network(
+        directory,
+        genesis_file,
         chains=chosen,
+        peers=known,
         peer_listen=peer_listen,
         api_listen=api_listen,
-        peers=known,
-        has_key=not observer,
-        has_tls=not observer,
+        is_observer=observer,
     )
-    (directory / "node.toml").write_text(text, encoding="utf-8")
-    if not observer:
-        save_key(directory / "key.pem", generate_key(), make_passphrase(directory / "passphrase"))
-    load_config(directory / "node.toml")
-
-    from node.credentials.identity import load_identity
-
-    key = load_identity(load_config(directory / "node.toml")).peer_key.public_key.hex()
-    scheme = "http" if observer else "https"
-    entry = f'[[peers]]\nname = "{directory.name}"\nurl = "{scheme}://{peer_listen}"\nkey = "{key}"'
-    if set(chosen) < set(known_chains):
-        entry += f"\nchains = {json.dumps(chosen)}"
-    document = {"directory": str(directory), "chains": chosen, "public_key": key, "peers": len(known)}
+    document = {"directory": str(directory), "chains": chosen, "public_key": key.hex(), "peers": len(known)}
     lines = [
-        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key), ("peers", len(known))]),
+        facts([("node", directory), ("chains", ", ".join(chosen)), ("public key", key.hex()), ("peers", len(known))]),
         "",
         "for the node.toml of others:",
         "",
-        entry,
+        f'[[peers]]\nname = "{directory.name}"\nurl = "{"http" if observer else "https"}://{peer_listen}"',
+        f'key = "{key.hex()}"',
+        *([f"chains = {json.dumps(chosen)}"] if set(chosen) < set(known_chains) else []),
         "",
         f"next: gridmerit doctor --node {directory}; then gridmerit start {directory}",
     ]

@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.commands import Group
-from gridmerit.output import emit, facts, json_option, table
+from gridmerit.commands.target import load_key_file
+from gridmerit.network.layout import make_directory, make_passphrase
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
 from ledger.errors import GridmeritError
-
-if TYPE_CHECKING:
-    from ledger.signatures import SigningKey
+from ledger.signatures import SigningKey, generate_key
+from node.credentials.keystore import load_passphrase, save_key
 
 _SHOWN = 12  # digits of a public key in a list
 _FILE = click.Path(path_type=Path, dir_okay=False)
@@ -38,10 +39,6 @@ def new(file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit key new keys/homes-9.pem
     """
-    from gridmerit.network.make import make_directory, make_passphrase
-    from ledger.signatures import generate_key
-    from node.credentials.keystore import load_passphrase, save_key
-
     make_directory(file.parent)
     beside = passphrase_file or file.with_name("passphrase")
     passphrase = load_passphrase(beside) if passphrase_file or beside.exists() else make_passphrase(beside)
@@ -61,7 +58,7 @@ def show(file: Path, passphrase_file: Path | None) -> None:
     Example:
       gridmerit key show mynet/nodes/wind-122/key.pem
     """
-    key = _load(file, passphrase_file)
+    key = load_key_file(file, passphrase_file)
     emit(_describe(file, key), _render(file, key))
 
 
@@ -80,7 +77,7 @@ def list_keys(directory: Path) -> None:
     found, rows = [], []
     for file in sorted(directory.rglob("*.pem")):
         try:
-            key = _load(file, None)
+            key = load_key_file(file)
         except GridmeritError as error:
             found.append({"file": str(file), "error": error.code})
             rows.append((file, f"cannot be opened: {error.code}", ""))
@@ -89,12 +86,6 @@ def list_keys(directory: Path) -> None:
         rows.append((file, "0x" + key.address.hex(), key.public_key.hex()[:_SHOWN] + "…"))
     text = table(["file", "address", "public key"], rows, left=(0, 1, 2)) if rows else f"no keys below {directory}"
     emit(found, text)
-
-
-def _load(file: Path, passphrase_file: Path | None) -> SigningKey:
-    from node.credentials.keystore import load_key, load_passphrase
-
-    return load_key(file, load_passphrase(passphrase_file or file.with_name("passphrase")))
 
 
 def _describe(file: Path, key: SigningKey) -> dict[str, str]:

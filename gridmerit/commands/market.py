@@ -4,36 +4,34 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import NamedTuple
 
 import click
 
 from gridmerit.amounts import parse_kwh, parse_price
 from gridmerit.commands import Group, compare
-from gridmerit.commands.hosted import connect_to
-from gridmerit.commands.market_tables import (
-    render_book,
-    render_quota,
-    render_settlement,
-    render_trades,
-    render_weights,
-)
+from gridmerit.commands.hosted import connect_to, list_chains
+from gridmerit.commands.market_tables import render_book, render_quota, render_settlement, render_trades, render_weights
 from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
-from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from gridmerit.commands.tx import show_outcome
-from gridmerit.errors import (
-    KindMissing,
+from gridmerit.commands.outcomes import show_outcome
+from gridmerit.commands.target import (
+    Target,
+    key_options,
+    node_options,
+    resolve_key,
+    run_async,
+    to_plain,
 )
+from gridmerit.errors import KindMissing
 from gridmerit.output import emit, json_option, note
-from node.errors import (
-    RemoteNotFound,
-)
-
-if TYPE_CHECKING:
-    from ledger.hashing import Address
-    from market.trading.contract import TradeIntention
-    from node.api.client import Client
-    from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
+from gridmerit.players.prices import remark_on_price
+from ledger.hashing import Address, show_address
+from ledger.signatures import SigningKey
+from market.orders import Side
+from market.trading.contract import TradeIntention
+from node.api.client import Client
+from node.errors import RemoteNotFound
+from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
 
 _PERIOD = click.IntRange(min=0)
 
@@ -65,12 +63,7 @@ def book(period: int | None, target: Target) -> None:
       gridmerit market book --node mynet
     """
 
-    async def work() -> tuple[MarketPeriods, BookInfo]:
-        async with connect_to(target, "trading") as client:
-            periods = await client.periods()
-            return periods, await client.book(choose_open(periods) if period is None else period)
-
-    periods, found = run_async(work())
+    periods, found = run_async(fetch_book(target, period))
     emit({"periods": to_plain(periods), "book": to_plain(found)}, render_book(periods, found))
 
 
@@ -107,33 +100,9 @@ def place(
       gridmerit market place bid --price 0.52 --volume 12.5 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    price_uyuan, volume_wh = parse_price(price), parse_kwh(volume, least=1)
-
-    async def work() -> tuple[int, int | None, TransactionStatus]:
-        from gridmerit.players.prices import remark_on_price
-        from market.orders import Side
-        from market.trading.contract import TradeIntention
-
-        async with connect_to(target, "trading") as client:
-            member = await client.account(signer.address)
-            genesis = await client.genesis()
-            remark = remark_on_price(genesis, Side[side.upper()], member.position, price_uyuan)
-            if remark is not None:
-                note(f"warning: {remark}")
-            chosen = await wait_for_open(client) if period is None else period
-            intention = TradeIntention(
-                side=Side[side.upper()],
-                period=chosen,
-                price_uyuan_per_kwh=price_uyuan,
-                volume_wh=volume_wh,
-            )
-            identity = await client.send(signer, "intention", intention.to_payload())
-            outcome = await client.wait_for(identity)
-            book = await client.book(chosen)
-            return chosen, _find_order(book, signer.address, intention), outcome
-
-    chosen, order_id, outcome = run_async(work())
-    show_outcome(outcome, period=chosen, order_id=order_id)
+    terms = OrderTerms(Side[side.upper()], parse_price(price), parse_kwh(volume, least=1))
+    placed = run_async(place_order(target, signer, terms, period))
+    show_outcome(placed.outcome, period=placed.period, order_id=placed.order_id)
 
 
 @command.command("cancel")
@@ -150,12 +119,7 @@ def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | 
       gridmerit market cancel 4 --period 118 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-
-    async def work() -> TransactionStatus:
-        async with connect_to(target, "trading") as client:
-            return await client.wait_for(await client.send(signer, "cancel", (period, order_id)))
-
-    show_outcome(run_async(work()))
+    show_outcome(run_async(cancel_order(target, signer, period, order_id)))
 
 
 @command.command("quota")
@@ -173,12 +137,7 @@ def quota(period: int | None, target: Target) -> None:
       gridmerit market quota 118 --node mynet
     """
 
-    async def work() -> QuotaInfo:
-        async with connect_to(target, "trading") as client:
-            periods = list_open(await client.periods()) if period is None else [period]
-            return await _find_quota(client, periods)
-
-    found = run_async(work())
+    found = run_async(fetch_quota(target, period))
     emit(to_plain(found), render_quota(found))
 
 
@@ -219,11 +178,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
       gridmerit market trades --weights --node mynet
     """
 
-    async def work() -> TradesInfo:
-        async with connect_to(target, "trading") as client:
-            return await (client.trades(period) if period is not None else find_last(client, "trades"))
-
-    found = run_async(work())
+    found = run_async(fetch_trades(target, period))
     emit(to_plain(found), render_trades(found) + (f"\n\n{render_weights(found)}" if weights else ""))
 
 
@@ -239,12 +194,77 @@ def settlement(period: int | None, target: Target) -> None:
       gridmerit market settlement --period 112 --node mynet
     """
 
-    async def work() -> SettlementInfo:
-        async with connect_to(target, "trading") as client:
-            return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
-
-    found = run_async(work())
+    found = run_async(fetch_settlement(target, period))
     emit(to_plain(found), render_settlement(found))
+
+
+# --- what the commands do ------------------------------------------------------------------------
+
+
+async def fetch_book(target: Target, period: int | None = None) -> tuple[MarketPeriods, BookInfo]:
+    """The periods, and the book of one: by default of that whose gate closes next. Raises `NoPeriod`."""
+    async with connect_to(target, "trading") as client:
+        periods = await client.periods()
+        return periods, await client.book(choose_open(periods) if period is None else period)
+
+
+class OrderTerms(NamedTuple):
+    """A limit order but for its period; µ¥ per kWh and Wh."""
+
+    side: Side
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
+class Placed(NamedTuple):
+    """An order that a block holds: `order_id` is what `cancel` knows it by, None where it has left the book."""
+
+    period: int
+    order_id: int | None
+    outcome: TransactionStatus
+
+
+async def place_order(target: Target, signer: SigningKey, terms: OrderTerms, period: int | None = None) -> Placed:
+    """Send a TradeIntention, by default for the first period that takes it, and wait for its block."""
+    async with connect_to(target, "trading") as client:
+        member = await client.account(signer.address)
+        remark = remark_on_price(await client.genesis(), terms.side, member.position, terms.price_uyuan_per_kwh)
+        if remark is not None:
+            note(f"warning: {remark}")
+        chosen = await wait_for_open(client) if period is None else period
+        intention = TradeIntention(
+            side=terms.side,
+            period=chosen,
+            price_uyuan_per_kwh=terms.price_uyuan_per_kwh,
+            volume_wh=terms.volume_wh,
+        )
+        identity = await client.send(signer, "intention", intention.to_payload())
+        outcome = await client.wait_for(identity)
+        return Placed(chosen, _find_order(await client.book(chosen), signer.address, intention), outcome)
+
+
+async def cancel_order(target: Target, signer: SigningKey, period: int, order_id: int) -> TransactionStatus:
+    """Take the signer's order off the book, and wait for the block."""
+    async with connect_to(target, "trading") as client:
+        return await client.wait_for(await client.send(signer, "cancel", (period, order_id)))
+
+
+async def fetch_quota(target: Target, period: int | None = None) -> QuotaInfo:
+    """The quotas of a period, by default of the first open one that has some. Raises as `_find_quota`."""
+    async with connect_to(target, "trading") as client:
+        return await _find_quota(client, list_open(await client.periods()) if period is None else [period])
+
+
+async def fetch_trades(target: Target, period: int | None = None) -> TradesInfo:
+    """The trades of a period, by default of the last one whose gate closed. Raises `NoPeriod`."""
+    async with connect_to(target, "trading") as client:
+        return await (client.trades(period) if period is not None else find_last(client, "trades"))
+
+
+async def fetch_settlement(target: Target, period: int | None = None) -> SettlementInfo:
+    """Who paid whom for a period, by default for the last one that is settled. Raises `NoPeriod`."""
+    async with connect_to(target, "trading") as client:
+        return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
 
 
 async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
@@ -254,17 +274,14 @@ async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
             return await client.quota(period)
         except RemoteNotFound as error:
             last = error
-    kinds = {chain.kind: chain.name for chain in (await client.genesis()).chains}
-    if "scheduling" not in kinds:
-        hosted = ", ".join(f"{name} ({kind})" for kind, name in kinds.items())
-        raise KindMissing(kind="scheduling", hosted=hosted)
+    chains = {chain.name: chain.kind for chain in (await client.genesis()).chains}
+    if "scheduling" not in chains.values():
+        raise KindMissing(kind="scheduling", hosted=list_chains(chains))
     raise last
 
 
 def _find_order(book: BookInfo, owner: Address, intention: TradeIntention) -> int | None:
     """The number by which `cancel` knows an order that was just placed; None where it has left the book."""
-    from ledger.hashing import show_address
-
     side = book.bids if intention.side.name == "BID" else book.offers
     wanted = (show_address(owner), intention.price_uyuan_per_kwh, intention.volume_wh)
     found = [order.order_id for order in side if (order.owner, order.price_uyuan_per_kwh, order.volume_wh) == wanted]

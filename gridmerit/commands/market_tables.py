@@ -3,20 +3,10 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING
 
-from gridmerit.output import format_count, format_kwh, format_span, format_weight, format_yuan, table
-
-if TYPE_CHECKING:
-    from node.queries.answers import (
-        BookInfo,
-        GateInfo,
-        MarketPeriods,
-        QuotaInfo,
-        ResultInfo,
-        SettlementInfo,
-        TradesInfo,
-    )
+from gridmerit.tables import table
+from gridmerit.text import format_count, format_kwh, format_span, format_weight, format_yuan
+from node.queries.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, ResultInfo, SettlementInfo, TradesInfo
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:

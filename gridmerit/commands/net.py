@@ -3,40 +3,43 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
-from operator import itemgetter
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
 import click
 
 from gridmerit.amounts import parse_names, parse_natural_factor
 from gridmerit.commands import Group
-from gridmerit.commands.market_tables import tell_failure
+from gridmerit.commands.net_tables import (
+    describe_market,
+    describe_network,
+    describe_state,
+    list_accounts,
+    render_new,
+    render_states,
+)
 from gridmerit.commands.target import run_async, to_plain
-from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import (
-    emit,
-    facts,
-    format_points,
-    format_scaled,
-    format_span,
-    format_yuan,
-    json_option,
-    note,
-    table,
+from gridmerit.network.compose import choose_cluster, choose_params, list_candidates, render_compose, save_compose
+from gridmerit.network.compose import provision as fill_volumes
+from gridmerit.network.layout import Network, NodeEntry, load_network
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import (
+    PACKAGED,
+    choose_chains,
+    choose_market,
+    load_engine_params,
+    load_packaged_profile,
+    load_params_set,
+    scale_params,
 )
-from node.errors import (
-    ChainOut,
-)
+from gridmerit.network.processes import look, start_network, stop_nodes
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import table
+from ledger.params import ChainParams
+from node.errors import ChainOut
+from node.system.log_files import follow, read_last_lines
+from simulation.attacks.registry import load_attack
 
-if TYPE_CHECKING:
-    from gridmerit.network.make import Network, NodeEntry
-    from gridmerit.network.processes import NodeState
-    from ledger.params import ChainParams
-    from node.queries.answers import ChainStatus, GateInfo, NodeStatus
-
-_PPM = 1_000_000
 _BASE_PORT = 9_100
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _SET_OPTION = click.option(
@@ -166,8 +169,6 @@ def new(
         return
     if players:
         raise click.UsageError("--players goes with --compose")
-    from gridmerit.network.make import choose_chains, load_packaged_profile, new_network, scale_params
-
     params = _load_chains(params_set, engine, rule, alpha)
     if chains is not None:
         params = choose_chains(params, parse_names(chains), params_set)
@@ -175,30 +176,27 @@ def new(
         params = tuple(scale_params(chain, period_ms) for chain in params)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
-    profile = load_packaged_profile()
     network = new_network(
         directory,
         nodes=nodes,
         params=params,
-        profile=profile,
+        profile=load_packaged_profile(),
         seed=seed,
         disposable=disposable,
         base_port=base_port,
     )
     attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
     document = {
-        **describe(network),
+        **describe_network(network),
         "disposable": disposable,
-        "market": _describe_market(params),
-        "accounts": _list_accounts(network),
+        "market": describe_market(params),
+        "accounts": list_accounts(network),
     }
-    emit(document, _render_new(network, params) + attack)
+    emit(document, render_new(network, params) + attack)
 
 
 def _load_chains(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> tuple[ChainParams, ...]:
     """The chains of a set, agreed on, cleared and scored as the options have it."""
-    from gridmerit.network.make import choose_market, load_engine_params, load_params_set
-
     factor_ppm = None if alpha is None else parse_natural_factor(alpha)
     params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
     if engine is not None and any(chain.consensus.engine != engine for chain in params):
@@ -208,8 +206,6 @@ def _load_chains(params_set: str, engine: str | None, rule: str | None, alpha: s
 
 def _list_options(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> list[str]:
     """The same options for `gridmerit net provision`, in a container that has the packaged sets and no other."""
-    from gridmerit.network.make import PACKAGED
-
     if params_set not in PACKAGED:
         raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
     options = {"--set": params_set, "--rule": rule, "--alpha": alpha, "--engine": engine}
@@ -218,9 +214,6 @@ def _list_options(params_set: str, engine: str | None, rule: str | None, alpha: 
 
 
 def _write_compose(directory: Path, nodes: int, players: int, options: Sequence[str]) -> None:
-    from gridmerit.network.compose import choose_cluster, list_candidates, render_compose, save_compose
-    from gridmerit.network.make import load_packaged_profile
-
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
@@ -264,13 +257,7 @@ def provision(
     Example:
       gridmerit net provision /gridmerit --nodes 4 --players 3 --period-ms 60000
     """
-    from gridmerit.network.compose import choose_cluster, choose_params
-    from gridmerit.network.compose import provision as fill_volumes
-    from gridmerit.network.make import load_packaged_profile
-
     if attack:
-        from simulation.attacks.registry import load_attack
-
         load_attack(attack)
     profile = load_packaged_profile()
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
@@ -278,130 +265,6 @@ def provision(
     is_new = fill_volumes(directory, cluster, params=params, profile=profile)
     text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
     emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
-
-
-def describe(network: Network) -> dict[str, Any]:
-    """A network for --json."""
-    return {
-        "directory": str(network.directory),
-        "chain": network.chain,
-        "chains": list(network.chains),
-        "genesis": str(network.genesis_path),
-        "nodes": [{"name": node.name, "api": node.api_url, "peer": node.peer_url} for node in network.nodes],
-        "players": [{"name": player.name, "role": player.role, "node": player.node} for player in network.players],
-        "dispatcher": None if network.dispatcher is None else network.dispatcher.name,
-    }
-
-
-def _describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
-    """What clears the gates, and the α by which deliveries are scored: on the credit chain where there is one."""
-    by_kind = {chain.kind: chain for chain in params}
-    trading = by_kind["trading"]
-    return {
-        "clearing_rule": trading.market.clearing_rule,
-        "natural_factor_ppm": by_kind.get("credit", trading).market.natural_factor_ppm,
-    }
-
-
-def _render_new(network: Network, params: Sequence[ChainParams]) -> str:
-    rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
-    market = _describe_market(params)
-    lines = [
-        facts(
-            [
-                ("chains", _name_chains(network)),
-                ("rule", f"{market['clearing_rule']}, by which gates clear"),
-                ("α", f"{format_scaled(market['natural_factor_ppm'], 6)}, in Eq. (12)"),
-                ("genesis", network.genesis_path),
-            ]
-        ),
-        "",
-        table(["node", "API", "peers", "directory"], rows, left=(0, 1, 2, 3)),
-        "",
-    ]
-    lines += [_render_players(network), "", _render_accounts(network), ""]
-    return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
-
-
-def _render_players(network: Network) -> str:
-    """Who there is, at which line where there are any, and through which node: its own, or another's."""
-    positions = _find_positions(network)
-    has_lines = "scheduling" in network.kinds
-    rows = [
-        (player.name, player.role, *([positions[player.name]] if has_lines else []), player.node)
-        for player in network.players
-    ]
-    return table(["player", "role", *(["line"] if has_lines else []), "by node"], rows, left=(0, 1, 2, 3))
-
-
-def _list_accounts(network: Network) -> list[dict[str, Any]]:
-    """Every member of the genesis: what it has, and where its key is."""
-    from ledger.hashing import address_of, show_address
-    from node.config import load_genesis
-
-    return [
-        {
-            "name": member.name,
-            "role": member.role,
-            "address": show_address(address_of(member.key)),
-            "balance_uyuan": member.balance_uyuan,
-            "key_file": network.key_file_of(member.name),
-        }
-        for member in load_genesis(network.genesis_path).members
-    ]
-
-
-def _render_accounts(network: Network) -> str:
-    accounts = [account for account in _list_accounts(network) if account["role"] != "device"]
-    rows = [
-        (account["name"], account["role"], format_yuan(account["balance_uyuan"]), account["address"])
-        for account in accounts
-    ]
-    keys = facts(
-        [
-            ("keys", f"{network.directory}/keys/NAME.pem, of who runs a node {network.directory}/nodes/NAME/key.pem"),
-            ("meters", "meter-NAME, each with a key of its own and no money"),
-        ]
-    )
-    return f"{table(['account', 'role', 'yuan', 'address'], rows, left=(0, 1, 3))}\n\n{keys}"
-
-
-def _find_positions(network: Network) -> dict[str, str]:
-    from node.config import load_genesis
-
-    return {member.name: member.position for member in load_genesis(network.genesis_path).members}
-
-
-def _tell_next(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
-    """How long a period lasts, when the first gate comes that there can be orders for, and what to do now."""
-    trading, scheduling = by_kind["trading"], by_kind.get("scheduling")
-    period_ms, gate_ppm = trading.ledger.period_ms, trading.market.gate_ppm
-    first_ppm = gate_ppm if scheduling is None else scheduling.scheduling.quota_ppm
-    period = first_ppm // _PPM + 1
-    gate_ms = (period * _PPM - gate_ppm) * period_ms // _PPM
-    lines = [
-        f"a period lasts {format_span(period_ms)} (--period-ms sets it)",
-        f"the first gate comes {format_span(gate_ms)} after the genesis, which is now",
-    ]
-    plan = []
-    if scheduling is not None and network.dispatcher is not None:
-        due_ms = (period * _PPM - first_ppm) * period_ms // _PPM
-        lines.append(
-            f"orders need the dispatcher's plan: that for period {period} is due "
-            f"{format_span(due_ms)} after the genesis"
-        )
-        positions = _find_positions(network)
-        seller = next(positions[player.name] for player in network.players if player.role == "producer")
-        buyer = next(positions[player.name] for player in network.players if player.role == "consumer")
-        plan = [
-            f"then: gridmerit tx send plan {period + 1} {seller}=0:500 {buyer}=100:0 "
-            f"--key {network.dispatcher.name} --node {network.directory}"
-        ]
-    return [*lines, "", f"next: gridmerit net up {network.directory}", *plan]
-
-
-def _name_chains(network: Network) -> str:
-    return ", ".join(f"{name} ({kind})" for name, kind in zip(network.chains, network.kinds, strict=True))
 
 
 @command.command("up")
@@ -421,15 +284,11 @@ def up(ctx: click.Context, directory: Path, names: tuple[str, ...]) -> None:
       gridmerit net up mynet
       gridmerit net up mynet wind-122
     """
-    from gridmerit.network.make import load_network
-
     network = load_network(directory)
     _start(ctx, network, network.choose_nodes(names))
 
 
 def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> None:
-    from gridmerit.network.processes import start_network
-
     start = run_async(start_network(network, nodes))
     already = [node.name for node in nodes if node.name not in start.started]
     lines = [f"started {', '.join(start.started)}"] if start.started else []
@@ -457,9 +316,6 @@ def restart(ctx: click.Context, directory: Path, names: tuple[str, ...], grace_s
       gridmerit net restart mynet wind-122
       gridmerit net restart mynet
     """
-    from gridmerit.network.make import load_network
-    from gridmerit.network.processes import stop_nodes
-
     network = load_network(directory)
     nodes = network.choose_nodes(names)
     stop_nodes(network, nodes, grace_ms=1_000 * grace_s)
@@ -483,9 +339,6 @@ def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
       gridmerit net logs mynet wind-122
       gridmerit net logs -f mynet wind-122
     """
-    from gridmerit.network.make import load_network
-    from node.system.log_files import follow, read_last_lines
-
     network = load_network(directory)
     [node] = network.choose_nodes([name])
     home = network.directory_of(node)
@@ -510,92 +363,9 @@ def status(directory: Path) -> None:
     Example:
       gridmerit net status mynet
     """
-    from gridmerit.network.make import load_network
-
     network = load_network(directory)
-    states, credits_upt = run_async(_look(network))
-    emit([_describe_state(state) for state in states], _render_states(states, credits_upt))
-
-
-async def _look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
-    """Every node, and the credit of every member on every chain, as the first node that runs it has it."""
-    from gridmerit.network.processes import get_state
-    from node.api.client import Client
-
-    states = [await get_state(network, node) for node in network.nodes]
-    running = [state for state in states if state.status is not None]
-    credits_upt: dict[tuple[str, str], int] = {}
-    for chain in network.chains:
-        url = next((state.entry.api_url for state in running if state.runs(chain)), None)
-        if url is not None:
-            async with Client(url, chain) as client:
-                credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
-    return states, credits_upt
-
-
-def _describe_state(state: NodeState) -> dict[str, Any]:
-    return {
-        "name": state.entry.name,
-        "pid": state.pid,
-        "problem": state.problem or None,
-        "status": None if state.status is None else to_plain(state.status),
-    }
-
-
-def _render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], int]) -> str:
-    rows: list[tuple[object, ...]] = []
-    for state in states:
-        name, pid = state.entry.name, state.pid or "–"
-        if state.status is None:
-            rows.append((name, pid, state.problem, *["–"] * 8))
-            continue
-        rows += [(name, pid, f"OUT: {outage.error}", outage.chain, *["–"] * 7) for outage in state.status.outages]
-        for chain in state.status.chains:
-            credit = credits_upt.get((chain.chain, name))
-            rows.append(
-                (
-                    name,
-                    pid,
-                    _name_state(state, chain),
-                    chain.chain,
-                    chain.height,
-                    chain.head[:12],
-                    chain.final_height,
-                    f"{_count_connected(state.status, chain.chain)}/{len(state.status.peers)}",
-                    "–" if credit is None else format_points(credit),
-                    chain.mempool_count,
-                    format_span(state.status.uptime_ms),
-                )
-            )
-    heads = ["node", "pid", "state", "chain", "height", "head", "final", "peers", "credit", "mempool", "up for"]
-    return "\n".join([table(heads, rows, left=(0, 2, 3, 5), spare=(9, 5)), *_render_failures(states)])
-
-
-def _render_failures(states: Sequence[NodeState]) -> list[str]:
-    """The periods that came to nothing of late, as told by the node that knows most of each."""
-    told: dict[tuple[str, int], GateInfo] = {}
-    for chain in (chain for state in states if state.status is not None for chain in state.status.chains):
-        for failed in chain.failed_periods:
-            known = told.get((chain.chain, failed.period))
-            if known is None or len(failed.gate.missing) > len(known.missing):
-                told[chain.chain, failed.period] = failed.gate
-    return [
-        f"\nperiod {period} of {chain}{tell_failure(gate)}"
-        for (chain, period), gate in sorted(told.items(), key=itemgetter(0))
-    ]
-
-
-def _name_state(state: NodeState, chain: ChainStatus) -> str:
-    assert state.status is not None, "the chain is of it"
-    silence, exclusion = find_silence(chain), find_exclusion(state.status)
-    found = [state.problem, "syncing" if chain.syncing else "", silence.state if silence else ""]
-    found.append(exclusion.state if exclusion else "")
-    return ", ".join(filter(None, found)) or "ok"
-
-
-def _count_connected(status: NodeStatus, chain: str) -> int:
-    """Peers that take part in a chain and are connected on all chains they share with the node."""
-    return sum(bool(peer["connected"]) and chain in peer["chains"] for peer in status.peers)
+    states, credits_upt = run_async(look(network))
+    emit([describe_state(state) for state in states], render_states(states, credits_upt))
 
 
 @command.command("down")
@@ -611,9 +381,6 @@ def down(directory: Path, names: tuple[str, ...], grace_s: int) -> None:
       gridmerit net down mynet
       gridmerit net down mynet wind-122
     """
-    from gridmerit.network.make import load_network
-    from gridmerit.network.processes import stop_nodes
-
     network = load_network(directory)
     outcome = stop_nodes(network, network.choose_nodes(names), grace_ms=1_000 * grace_s)
     emit(outcome, "\n".join(f"{name}: {what}" for name, what in outcome.items()))

@@ -3,19 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gridmerit.errors import (
-    NoPeriod,
-)
+from gridmerit.errors import NoPeriod
 from gridmerit.output import note
-from node.errors import (
-    RemoteNotFound,
-)
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.queries.answers import MarketPeriods
+from node.api.client import Client
+from node.errors import RemoteNotFound
+from node.queries.answers import MarketPeriods
 
 _NEAR_INTERVALS = 2  # blocks that an order may take
 

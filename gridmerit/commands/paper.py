@@ -3,23 +3,21 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from gridmerit.errors import (
-    ChecksFailed,
-)
+from gridmerit.errors import ChecksFailed
+from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
 from gridmerit.output import emit, format_error, json_option, note, to_json
-from ledger.errors import (
-    UnwritableFile,
-)
-from simulation.errors import (
-    MissingExtra,
-)
-
-if TYPE_CHECKING:
-    from simulation.paper.reproduce import Reproduction
+from gridmerit.paper.document import make_document, make_report
+from gridmerit.paper.layout import render_markdown, render_text
+from gridmerit.paper.plots import draw_plots
+from gridmerit.players.plans import plan_orders
+from gridmerit.players.sample_book import plan_sample_book
+from ledger.errors import UnwritableFile
+from simulation.errors import MissingExtra
+from simulation.paper.day import PlayerOrder
+from simulation.paper.reproduce import Reproduction, reproduce
 
 
 @click.command("paper")
@@ -58,9 +56,6 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
       gridmerit paper --out results --seed 7
       gridmerit paper --json > results.json
     """
-    from gridmerit.paper.document import make_document, make_report
-    from gridmerit.paper.layout import render_text
-
     result = _reproduce(seed)
     files, plot_problem = _write(result, out)
     document = {**make_document(result), "files": [str(file) for file in files]}
@@ -76,12 +71,6 @@ def command(ctx: click.Context, out: Path, seed: int) -> None:
 
 def _reproduce(seed: int) -> Reproduction:
     """The day's orders are those of `gridmerit demo` with the same seed."""
-    from gridmerit.network.make import get_packaged_params, load_chain_params, load_packaged_profile
-    from gridmerit.players.agents import plan_orders
-    from gridmerit.players.sample_book import plan_sample_book
-    from simulation.paper.day import PlayerOrder
-    from simulation.paper.reproduce import reproduce
-
     profile = load_packaged_profile()
     day_params = load_chain_params(get_packaged_params("recommended"))
     orders = [
@@ -98,10 +87,6 @@ def _reproduce(seed: int) -> Reproduction:
 
 def _write(result: Reproduction, directory: Path) -> tuple[list[Path], MissingExtra | None]:
     """Write the report's files; without matplotlib, all but the plots. Raises `UnwritableFile`."""
-    from gridmerit.paper.document import make_document, make_report
-    from gridmerit.paper.layout import render_markdown
-    from gridmerit.paper.plots import draw_plots
-
     problem, plots = None, list[Path]()
     try:
         directory.mkdir(parents=True, exist_ok=True)

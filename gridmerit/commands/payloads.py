@@ -4,21 +4,17 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gridmerit.amounts import parse_kwh, parse_points, parse_yuan
-from gridmerit.errors import (
-    NoSuchCoin,
-    NotEnoughCredit,
-)
-from gridmerit.output import format_scaled
-
-if TYPE_CHECKING:
-    from ledger.hashing import Address
-    from node.api.client import Client
-    from node.queries.answers import AssetsInfo, CoinInfo
+from gridmerit.errors import NoSuchCoin, NotEnoughCredit
+from gridmerit.text import format_scaled
+from ledger.hashing import Address
+from market.credit.colored_coin import Label, choose_padding_code, make_sequence, padding
+from node.api.client import Client
+from node.queries.answers import AssetsInfo, CoinInfo
 
 _FORMS = {
     "transfer": "TO YUAN",
@@ -82,8 +78,6 @@ def _parse_line(text: str) -> tuple[str, int, int]:
 
 async def _make_coin_transfer(client: Client, values: Sequence[str], sender: Address) -> tuple[Any, ...]:
     """Inputs, outputs and the label of Eq. (3) with the least padding that lifts every output above dust."""
-    from market.credit.colored_coin import Label, choose_padding_code, make_sequence, padding
-
     payments = [_parse_payment(value) for value in values if "=" in value]
     names = [value for value in values if "=" not in value]
     if not (payments and names):

@@ -4,18 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import TYPE_CHECKING
 
 from gridmerit.output import note, stderr_is_terminal
-
-if TYPE_CHECKING:
-    from simulation.experiments.runner import OnProgress
+from simulation.errors import MissingExtra
+from simulation.experiments.runner import OnProgress
 
 
 @contextmanager
 def show_progress(total: int) -> Iterator[OnProgress]:
-    """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file."""
-    from tqdm import tqdm
+    """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file.
+
+    Raises `MissingExtra` without tqdm, which is imported here as it belongs to an extra.
+    """
+    try:
+        from tqdm import tqdm
+    except ImportError:
+        raise MissingExtra(what="progress of trials", package="tqdm", extra="lab") from None
 
     if not stderr_is_terminal():
         twentieths = -1

@@ -6,26 +6,21 @@ import asyncio
 import json
 from pathlib import Path
 from textwrap import wrap
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.target import Target, connect, node_options, run_async
-from gridmerit.output import emit, facts, fit_columns, json_option, to_json
-from ledger.errors import (
-    UnwritableFile,
-)
-from node.errors import (
-    BadConfigFile,
-    RemoteNotFound,
-    TimedOut,
-)
+from gridmerit.commands.hosted import connect_to, connect_to_any
+from gridmerit.commands.target import Target, node_options, run_async
+from gridmerit.output import emit, json_option, to_json
+from gridmerit.tables import facts, fit_columns
+from ledger.errors import UnwritableFile
+from node.api.client import Client
+from node.config import load_genesis
+from node.errors import BadConfigFile, RemoteNotFound, TimedOut
+from node.proofs.documents import Verdict, verify_document
 from node.system.files import read_text
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.proofs.documents import Verdict
 
 _ARGUMENTS = {"account": "NAME or ADDRESS", "trade": "PERIOD INDEX", "tx": "ID"}
 _MAX_BYTES = 16_000_000
@@ -70,13 +65,7 @@ def get(
       gridmerit proof get trade 118 0 -o trade.json --node mynet
     """
 
-    async def work() -> dict[str, Any]:
-        async with connect(target) as client:
-            if must_be_final:
-                return await _wait_until_final(client, kind, of, timeout_s)
-            return await _fetch(client, kind, of)
-
-    document = run_async(work())
+    document = run_async(fetch_proof(target, kind, of, final_within_s=timeout_s if must_be_final else None))
     if output is None:
         emit(document, to_json(document))
         return
@@ -88,6 +77,19 @@ def get(
     known = genesis if genesis is not None and genesis.is_file() else "FILE"
     next_step = f"next: gridmerit proof verify {output} --genesis {known}"
     emit({"kind": kind, "file": str(output)}, f"wrote {output}\n{next_step}")
+
+
+async def fetch_proof(
+    target: Target, kind: str, of: tuple[str, ...], *, final_within_s: float | None = None
+) -> dict[str, Any]:
+    """The proof document of an account, a trade or a transaction, once it is final where a time is given for that.
+
+    Raises `TimedOut`.
+    """
+    async with connect_to(target, "trading") if kind == "trade" else connect_to_any(target, "trading") as client:
+        if final_within_s is not None:
+            return await _wait_until_final(client, kind, of, final_within_s)
+        return await _fetch(client, kind, of)
 
 
 async def _fetch(client: Client, kind: str, of: tuple[str, ...], *, at_final: bool = False) -> dict[str, Any]:
@@ -130,9 +132,6 @@ def verify(file: Path, genesis_file: Path) -> None:
     Example:
       gridmerit proof verify trade.json --genesis mynet/genesis.json
     """
-    from node.config import load_genesis
-    from node.proofs.documents import verify_document
-
     proof = read_document(file)
     name = proof.get("chain") if isinstance(proof, dict) else None
     genesis = load_genesis(genesis_file, name if isinstance(name, str) else None)

@@ -6,36 +6,43 @@ import signal
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
 from gridmerit.commands.progress import show_progress
+from gridmerit.commands.settings_tables import show_value
 from gridmerit.commands.sim_recommend import recommend
-from gridmerit.commands.sim_shown import (
+from gridmerit.commands.sim_tables import (
     list_theories,
-    make_estimates_document,
+    make_run_document,
     make_scenario_document,
     render_run,
     render_scenario,
     render_theories,
     render_theory,
     show_first_sentence,
-    show_value,
 )
-from gridmerit.errors import (
-    TrialsFailed,
+from gridmerit.errors import TrialsFailed
+from gridmerit.output import emit, format_error, json_option, note
+from gridmerit.tables import WIDTH, facts, table
+from simulation.errors import MissingExtra
+from simulation.experiments.executors import count_cores
+from simulation.experiments.results import Failure
+from simulation.experiments.runner import Run, run_sweep
+from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario, parse_settings
+from simulation.experiments.sweep import Sweep, make_sweep
+from simulation.report.publish import (
+    estimate_results,
+    film_trial,
+    make_report,
+    read_replay,
+    write_film_page,
+    write_replay,
+    write_report,
 )
-from gridmerit.output import WIDTH, emit, facts, format_error, json_option, note, table
-from simulation.errors import (
-    MissingExtra,
-)
-
-if TYPE_CHECKING:
-    from simulation.experiments.results import Failure
-    from simulation.experiments.scenario import Scenario
+from simulation.theory.formulas import evaluate_theory
 
 _LAB = ("numpy", "pyarrow", "tqdm")
 
@@ -76,8 +83,6 @@ def _need_lab() -> None:
 
 
 def _load(name: str) -> Scenario:
-    from simulation.experiments.scenario import load_scenario
-
     try:
         return load_scenario(name)
     except ModuleNotFoundError as error:
@@ -98,8 +103,6 @@ def list_scenarios() -> None:
     Example:
       gridmerit sim list
     """
-    from simulation.experiments.scenario import SCENARIOS
-
     scenarios = [_load(name) for name in SCENARIOS]
     document = [{"name": each.name, "about": each.about, "film": each.film is not None} for each in scenarios]
     rows = [(each.name, show_first_sentence(each.about)) for each in scenarios]
@@ -136,8 +139,6 @@ def theory(name: str | None, values: tuple[str, ...]) -> None:
       gridmerit sim theory double_spend_exact q=0.3 z=50
       gridmerit sim theory poca_shares credits=100,100,90 tau=5
     """
-    from simulation.theory.formulas import evaluate_theory
-
     if name is None:
         emit(list_theories(), render_theories())
         return
@@ -202,41 +203,26 @@ def run(
       gridmerit sim run selfish-race --set alpha=0.2,0.3,0.4 --set gamma=0,0.5 --reps 100 --out selfish --resume
     """
     _need_lab()
-    from simulation.experiments.executors import count_cores
-    from simulation.experiments.runner import run_sweep
-    from simulation.experiments.sweep import make_sweep
-    from simulation.report.publish import estimate_results
-
     sweep = make_sweep(_load(name), _parse_grid(given), reps=reps, seed=seed)
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)  # what is finished gets written then, too
-    try:
-        with show_progress(len(sweep)) as on_progress:
-            result = run_sweep(
-                sweep, out, jobs=jobs or count_cores(), on_progress=on_progress, resume=resume, scheduler=scheduler
-            )
-    except KeyboardInterrupt:
-        note(f"\nwhat was finished is in {out}; to go on: the same command with --resume")
-        raise
-    failed = len(result.failures)
-    estimated = estimate_results(out) if failed < result.trials else None
-    document = {
-        "directory": str(out),
-        "scenario": name,
-        "points": len(sweep.points),
-        "reps": reps,
-        "seed": seed,
-        "trials": result.trials,
-        "resumed_at": result.had,
-        "failures": [failure._asdict() for failure in result.failures],
-        "elapsed_ms": int(result.elapsed_s * 1_000),
-        "estimates": [] if estimated is None else make_estimates_document(estimated),
-    }
-    emit(document, render_run(sweep, result, estimated))
-    if failed:
+    result = _run(sweep, out, jobs or count_cores(), resume=resume, scheduler=scheduler)
+    estimated = estimate_results(out) if len(result.failures) < result.trials else None
+    emit(make_run_document(sweep, result, estimated), render_run(sweep, result, estimated))
+    if result.failures:
         error = _make_error(result.failures, result.trials)
         note(format_error(error))
         ctx.exit(error.exit_code)
+
+
+def _run(sweep: Sweep, out: Path, jobs: int, *, resume: bool, scheduler: str | None) -> Run:
+    """Run a sweep with its progress shown; interrupted or told to end, it writes what is finished."""
+    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        with show_progress(len(sweep)) as on_progress:
+            return run_sweep(sweep, out, jobs=jobs, on_progress=on_progress, resume=resume, scheduler=scheduler)
+    except KeyboardInterrupt:
+        note(f"\nwhat was finished is in {out}; to go on: the same command with --resume")
+        raise
 
 
 def _make_error(failures: tuple[Failure, ...], total: int) -> TrialsFailed:
@@ -276,15 +262,11 @@ def trial(name: str, given: tuple[str, ...], seed: int, film: Path | None) -> No
       gridmerit sim trial double-spend --set q=0.3 --seed 7
       gridmerit sim trial double-spend --seed 7 --film film.json && gridmerit sim replay film.json
     """
-    from simulation.experiments.scenario import parse_settings
-
     scenario = _load(name)
     settings = parse_settings(scenario, parse_pairs(given))
     if film is None:
         result = scenario.run(settings, seed)
     else:
-        from simulation.report.publish import film_trial, write_replay
-
         result, replay = film_trial(scenario, settings, seed)
         write_replay(replay, film)
         note(f"wrote {film}")
@@ -317,16 +299,20 @@ def report(directory: Path, film: str, no_film: bool) -> None:
       gridmerit sim report selfish --film 3:17
     """
     _need_lab()
-    from simulation.report.publish import estimate_results, make_report, write_report
-
-    chosen = None if no_film else _parse_film(film)
-    sweep = estimate_results(directory).manifest.sweep if chosen else None
-    if chosen and sweep and not (chosen[0] < len(sweep.points) and chosen[1] < sweep.reps):
-        raise click.UsageError(
-            f"--film {film}: there are {len(sweep.points)} points and {sweep.reps} repetitions, from 0"
-        )
+    chosen = None if no_film else _choose_film(film, directory)
     files = write_report(make_report(directory, film=chosen), directory / "report")
     emit({"files": [str(file) for file in files]}, "wrote\n" + "\n".join(f"  {file}" for file in files))
+
+
+def _choose_film(text: str, directory: Path) -> tuple[int, int]:
+    """The point and the repetition that --film names, of the sweep in a directory."""
+    point, rep = _parse_film(text)
+    sweep = estimate_results(directory).manifest.sweep
+    if not (point < len(sweep.points) and rep < sweep.reps):
+        raise click.UsageError(
+            f"--film {text}: there are {len(sweep.points)} points and {sweep.reps} repetitions, from 0"
+        )
+    return point, rep
 
 
 def _parse_film(text: str) -> tuple[int, int]:
@@ -349,8 +335,6 @@ def replay(file: Path, out: Path | None) -> None:
     Example:
       gridmerit sim replay results/report/replay.json --out film.html
     """
-    from simulation.report.publish import read_replay, write_film_page
-
     film, page = read_replay(file), out or file.with_suffix(".html")
     write_film_page(film, page)
     text = f"wrote {page}: {len(film.frames)} events of {len(film.peers)} peers; open it in a browser"

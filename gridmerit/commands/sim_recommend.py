@@ -3,20 +3,30 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
-from gridmerit.commands.sim_shown import show_value
-from gridmerit.output import WIDTH, emit, fit_columns, json_option, note
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from simulation.experiments.recommendation import Job
-    from simulation.experiments.scenario import Value
+from gridmerit.commands.progress import show_progress
+from gridmerit.commands.settings_tables import show_value
+from gridmerit.network.parameters import load_params_set
+from gridmerit.output import emit, json_option, note
+from gridmerit.tables import WIDTH, fit_columns
+from simulation.experiments.executors import count_cores, open_executor
+from simulation.experiments.recommendation import (
+    QUESTIONS,
+    Job,
+    make_answers,
+    make_document,
+    plan_trials,
+    render_markdown,
+    run_job,
+    show_bound,
+)
+from simulation.experiments.scenario import Value
 
 
 @click.command("recommend")
@@ -38,16 +48,6 @@ def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, o
     Example:
       gridmerit sim recommend --quick --out why
     """
-    from gridmerit.network.make import load_params_set
-    from simulation.experiments.executors import count_cores
-    from simulation.experiments.recommendation import (
-        QUESTIONS,
-        make_answers,
-        make_document,
-        plan_trials,
-        render_markdown,
-    )
-
     known = [question.name for question in QUESTIONS]
     for name in only:
         if name not in known:
@@ -65,12 +65,6 @@ def recommend(quick: bool, only: tuple[str, ...], seed: int, jobs: int | None, o
 
 def _run(planned: list[Job], jobs: int) -> list[tuple[Job, Mapping[str, Value]]]:
     """The rows, in the order planned, whichever process was first."""
-    from gridmerit.commands.progress import (
-        show_progress,
-    )
-    from simulation.experiments.executors import open_executor
-    from simulation.experiments.recommendation import run_job
-
     rows = []
     with open_executor(jobs, None) as (executor, _), show_progress(len(planned)) as on_progress:
         futures = [executor.submit(run_job, job) for job in planned]
@@ -97,8 +91,6 @@ def _render(document: list[dict[str, Any]]) -> str:
 
 
 def _show_side(metric: str, side: dict[str, Any]) -> str:
-    from simulation.experiments.recommendation import show_bound
-
     settings = ", ".join(f"{key} = {show_value(value)}" for key, value in side["settings"].items())
     theory = "" if side["theory"] is None else f", theory {side['theory']:.3g} ({side['theory_name']})"
     value = f"{'≥ ' if side['cut_off'] else ''}{side['value']:.3g}"

@@ -6,18 +6,22 @@ import asyncio
 import signal
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-from gridmerit.errors import (
-    NotANode,
-)
-from gridmerit.output import emit, facts, json_option
-
-if TYPE_CHECKING:
-    from node.config import NodeConfig
-    from node.driver.chain_driver import Policy
+from gridmerit.errors import NotANode
+from gridmerit.network.layout import NODE_FILE, get_home
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
+from node.config import NodeConfig, load_config
+from node.driver.chain_driver import Policy
+from node.runtime import Runtime
+from node.system.descriptors import raise_limit
+from node.system.garbage import Collector
+from node.system.log_files import LOG_FILE, RotatedOutput, is_output
+from node.system.logs import flush_logging, setup_logging
+from node.system.pid_file import PidFile
+from node.system.turns import TimedLoop
 
 INTERRUPTED = 130
 _WHOLE_PPM = 1_000_000
@@ -55,14 +59,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     See `Runtime` for `is_sure`. A `policy` is an attack, and `power` multiplies the share of a core that sealing takes.
     Raises `NotANode` and what `Runtime` raises.
     """
-    from node.config import load_config
-    from node.system.descriptors import raise_limit
-    from node.system.log_files import LOG_FILE, RotatedOutput, is_output
-    from node.system.logs import flush_logging, setup_logging
-    from node.system.pid_file import PidFile
-    from node.system.turns import TimedLoop
-
-    file = directory if directory.name == "node.toml" else directory / "node.toml"
+    file = get_home(directory) / NODE_FILE
     if not file.is_file():
         raise NotANode(directory=file.parent)
     config = load_config(file)
@@ -82,10 +79,6 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
 
 
 async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> int | None:
-    from node.runtime import Runtime
-    from node.system.garbage import Collector
-    from node.system.turns import TimedLoop
-
     runtime = Runtime(config, policy=policy, is_sure=is_sure)
     await runtime.start()
     loop = asyncio.get_running_loop()

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
+from gridmerit.commands.hosted import fetch_status
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, facts, format_count, format_span, format_time, json_option, table
-
-if TYPE_CHECKING:
-    from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts, table
+from gridmerit.text import format_count, format_span, format_time
+from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
 
 
 @click.command("status")
@@ -24,15 +25,8 @@ def command(target: Target) -> None:
     Example:
       gridmerit status --node mynet/nodes/wind-122
     """
-    status = run_async(_fetch(target))
+    status = run_async(fetch_status(target.url))
     emit(to_plain(status), render(status, target.url))
-
-
-async def _fetch(target: Target) -> NodeStatus:
-    from node.api.client import Client
-
-    async with Client(target.url, "") as client:
-        return await client.node_status()
 
 
 def render(status: NodeStatus, url: str) -> str:

@@ -5,25 +5,20 @@ from __future__ import annotations
 import asyncio
 import functools
 import json
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import asynccontextmanager
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import click
 
-from gridmerit.errors import (
-    NotANode,
-)
-from ledger.errors import (
-    UnreadableFile,
-)
-
-if TYPE_CHECKING:
-    from ledger.signatures import SigningKey
-    from node.api.client import Client
-    from node.queries.answers import ChainOutage, ChainStatus
+from gridmerit.errors import NotANode
+from gridmerit.network.layout import NODE_FILE, get_home, is_network, is_node, load_network
+from ledger.errors import UnreadableFile
+from ledger.signatures import SigningKey
+from node.config import load_config
+from node.credentials.keystore import load_key, load_passphrase
+from node.queries.answers import to_json
 
 _T = TypeVar("_T")
 
@@ -32,7 +27,7 @@ DEFAULT_API = "http://127.0.0.1:9200"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
-    """A node's API, the chain to ask about (None: see `connect`) and the directory it was found in, if any."""
+    """A node's API, the chain to ask about (None: see `hosted.py`) and the directory it was found in, if any."""
 
     url: str
     chain: str | None = None
@@ -78,40 +73,16 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         return Target(url=api, chain=chain, directory=node)
     if node is None:
         here = Path()
-        if not _is_node(here) and not _is_network(here):
+        if not is_node(here) and not is_network(here):
             return Target(url=DEFAULT_API, chain=chain)
         node = here
-    directory = node.parent if node.name == "node.toml" else node
-    if _is_network(directory):
-        from gridmerit.network.make import load_network
-
+    directory = get_home(node)
+    if is_network(directory):
         network = load_network(directory)
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
-    if not _is_node(directory):
+    if not is_node(directory):
         raise NotANode(directory=directory)
-    from node.config import load_config
-
-    return Target(url=load_config(directory / "node.toml").api_listen.url, chain=chain, directory=directory)
-
-
-@asynccontextmanager
-async def connect(target: Target, kind: str = "trading") -> AsyncIterator[Client]:
-    """A client of the target's chain; where none is named, of the node's chain of a kind."""
-    from node.api.client import Client
-
-    chain = target.chain
-    if chain is None:
-        async with Client(target.url, "") as client:
-            status = await client.node_status()
-        chain = choose_chain((*status.outages, *status.chains), kind)
-    async with Client(target.url, chain) as client:
-        yield client
-
-
-def choose_chain(chains: Sequence[ChainStatus | ChainOutage], kind: str) -> str:
-    """The chain that is meant where none is named: that of the kind, else the trading chain, else the node's first."""
-    names = {chain.kind: chain.chain for chain in chains}
-    return names.get(kind) or names.get("trading") or chains[0].chain
+    return Target(url=load_config(directory / NODE_FILE).api_listen.url, chain=chain, directory=directory)
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
@@ -120,29 +91,28 @@ def run_async(work: Coroutine[Any, Any, _T]) -> _T:
 
 def to_plain(answer: object) -> Any:
     """An answer of the API as it was in JSON."""
-    from node.queries.answers import to_json
-
     return json.loads(to_json(answer))
 
 
 def resolve_key(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:
     """The key that --key names. Raises the `ConfigError` family, or a usage error where nothing names one."""
-    from node.credentials.keystore import load_key, load_passphrase
-
     file, passphrase = _find_key(target.directory, key)
     return load_key(file, load_passphrase(passphrase_file or passphrase))
+
+
+def load_key_file(file: Path, passphrase_file: Path | None = None) -> SigningKey:
+    """A key whose passphrase lies beside it unless it is said where. Raises the `ConfigError` family."""
+    return load_key(file, load_passphrase(passphrase_file or file.with_name("passphrase")))
 
 
 def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
     """The key file and the passphrase file that belongs to it."""
     if key is not None and Path(key).is_file():
         return Path(key), Path(key).with_name("passphrase")
-    if directory is not None and _is_network(directory):
+    if directory is not None and is_network(directory):
         return _find_in_network(directory, key)
-    if key is None and directory is not None and _is_node(directory):
-        from node.config import load_config
-
-        config = load_config(directory / "node.toml")
+    if key is None and directory is not None and is_node(directory):
+        config = load_config(directory / NODE_FILE)
         if config.key_file is not None and config.passphrase_file is not None:
             return config.key_file, config.passphrase_file
     if key is None:
@@ -151,8 +121,6 @@ def _find_key(directory: Path | None, key: str | None) -> tuple[Path, Path]:
 
 
 def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
-    from gridmerit.network.make import load_network
-
     network = load_network(directory)
     if key is None:
         names = [*(player.name for player in network.players), *(player.meter for player in network.players)]
@@ -168,11 +136,3 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
     raise UnreadableFile(
         file=key, detail=f"neither a file nor a key of the network; gridmerit key list {directory} has them"
     )
-
-
-def _is_network(directory: Path) -> bool:
-    return (directory / "network.json").is_file()
-
-
-def _is_node(directory: Path) -> bool:
-    return (directory / "node.toml").is_file()

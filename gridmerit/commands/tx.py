@@ -3,26 +3,29 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from gridmerit.commands import Group
-from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.hosted import connect_to, list_hosted, open_clients
+from gridmerit.commands.outcomes import render_transaction, show_outcome
 from gridmerit.commands.payloads import make_payload
-from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
-from gridmerit.output import emit, facts, json_option
-from node.errors import (
-    RemoteNotFound,
-    RemoteRejected,
+from gridmerit.commands.target import (
+    Target,
+    key_options,
+    node_options,
+    resolve_key,
+    run_async,
+    to_plain,
 )
-
-if TYPE_CHECKING:
-    from node.api.client import Client
-    from node.queries.answers import TransactionStatus
+from gridmerit.output import emit, json_option
+from ledger.signatures import SigningKey
+from node.api.client import Client
+from node.errors import RemoteNotFound
+from node.queries.answers import TransactionStatus
 
 # The kinds of chain that take these in, where there are several the first that the network has.
 _DESTINATIONS = {
@@ -87,14 +90,18 @@ def send(
     """
     signer = resolve_key(target, key, passphrase_file)
 
-    async def work() -> tuple[str, TransactionStatus | str]:
-        async with connect_to(target, *_DESTINATIONS.get(kind, _ANYTHING)) as client:
-            payload = await make_payload(client, kind, values, signer.address)
-            identity = await client.send(signer, kind, payload)
-            return client.chain, await client.wait_for(identity) if wait else identity.hex()
-
-    chain, outcome = run_async(work())
+    chain, outcome = run_async(send_transaction(target, signer, kind, values, waits=wait))
     show_outcome(outcome, chain=chain)
+
+
+async def send_transaction(
+    target: Target, signer: SigningKey, kind: str, values: Sequence[str], *, waits: bool = True
+) -> tuple[str, TransactionStatus | str]:
+    """The chain it went to, and what became of it there; its id where that is not waited for."""
+    async with connect_to(target, *_DESTINATIONS.get(kind, _ANYTHING)) as client:
+        payload = await make_payload(client, kind, values, signer.address)
+        identity = await client.send(signer, kind, payload)
+        return client.chain, await client.wait_for(identity) if waits else identity.hex()
 
 
 @command.command("show")
@@ -114,31 +121,26 @@ def show(id: str, target: Target) -> None:
       gridmerit tx show 5d0f… --node mynet
     """
 
-    async def work() -> tuple[str, TransactionStatus]:
-        async with _open_chains(target) as (running, out):
-            return await _find({**running, **out}, id)
+    chain, status = run_async(find_transaction(target, id))
+    emit({"chain": chain, **to_plain(status)}, render_transaction(status, {"chain": chain}))
 
-    chain, status = run_async(work())
-    emit({"chain": chain, **to_plain(status)}, _render(status, {"chain": chain}))
+
+async def find_transaction(target: Target, identity: str) -> tuple[str, TransactionStatus]:
+    """The chain that knows a transaction, and what it knows. Raises `RemoteNotFound`."""
+    async with _open_chains(target) as (running, out):
+        return await _find({**running, **out}, identity)
 
 
 @asynccontextmanager
 async def _open_chains(target: Target) -> AsyncIterator[tuple[dict[str, Client], dict[str, Client]]]:
     """Clients of the node's chains that run and of those that are out, or of the one that --chain names."""
-    from node.api.client import Client
-
-    async with AsyncExitStack() as stack:
-
-        async def open_all(names: Iterable[str]) -> dict[str, Client]:
-            return {name: await stack.enter_async_context(Client(target.url, name)) for name in names}
-
-        if target.chain is not None:
-            yield await open_all([target.chain]), {}
-            return
-        async with Client(target.url, "") as client:
-            status = await client.node_status()
-        running = await open_all(chain.chain for chain in status.chains)
-        yield running, await open_all(outage.chain for outage in status.outages)
+    if target.chain is not None:
+        async with open_clients(target.url, [target.chain]) as named:
+            yield named, {}
+        return
+    hosted = await list_hosted(target.url)
+    async with open_clients(target.url, hosted.running) as running, open_clients(target.url, hosted.out) as out:
+        yield running, out
 
 
 async def _find(clients: Mapping[str, Client], identity: str) -> tuple[str, TransactionStatus]:
@@ -171,50 +173,23 @@ def wait(id: str, depth: int, final: bool, timeout_s: float, target: Target) -> 
       gridmerit tx wait 5d0f… --final --node mynet
     """
 
-    async def work() -> tuple[str, TransactionStatus]:
-        async with _open_chains(target) as (running, out):
-            waits = {
-                asyncio.ensure_future(client.wait_for(id, depth=depth, final=final, timeout_s=timeout_s)): name
-                for name, client in (running or out).items()
-            }
-            # An id is of one chain, so that on the others nothing comes of it but the timeout of all.
-            done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
-            for other in others:
-                other.cancel()
-            await asyncio.gather(*waits, return_exceptions=True)
-            first = next(iter(done))
-            return waits[first], first.result()
-
-    chain, outcome = run_async(work())
+    chain, outcome = run_async(wait_for_transaction(target, id, depth=depth, final=final, timeout_s=timeout_s))
     show_outcome(outcome, chain=chain)
 
 
-def show_outcome(outcome: TransactionStatus | str, **more: object) -> None:
-    """Print what became of a transaction (or its id alone), and `more` about it.
-
-    Raises `RemoteRejected` where its block says that it has no effect.
-    """
-    if isinstance(outcome, str):
-        emit({**more, "id": outcome, "status": "submitted"}, outcome)
-        return
-    if outcome.code:
-        detail = f"transaction {outcome.id} stands in block {outcome.height} without effect: {outcome.code}"
-        raise RemoteRejected(code=outcome.code, detail=detail, values={"id": outcome.id, "height": outcome.height})
-    emit({**more, **to_plain(outcome)}, _render(outcome, more))
-
-
-def _render(status: TransactionStatus, more: Mapping[str, object] | None = None) -> str:
-    lines: list[tuple[str, object]] = [
-        (name.replace("_", " "), "–" if value is None else value) for name, value in (more or {}).items()
-    ]
-    lines += [("transaction", status.id), ("status", status.status)]
-    if status.ending is not None:
-        lines.append(("why", status.ending))
-    if status.height is not None:
-        lines += [
-            ("block", f"{status.height}  {status.block}"),
-            ("index in block", status.index),
-            ("outcome", f"without effect: {status.code}" if status.code else "took effect"),
-            ("depth", f"{status.depth}{', final' if status.final else ''}"),
-        ]
-    return facts(lines)
+async def wait_for_transaction(
+    target: Target, identity: str, *, depth: int, final: bool, timeout_s: float
+) -> tuple[str, TransactionStatus]:
+    """The chain whose blocks bury a transaction, and what it knows. Raises `TimedOut`."""
+    async with _open_chains(target) as (running, out):
+        waits = {
+            asyncio.ensure_future(client.wait_for(identity, depth=depth, final=final, timeout_s=timeout_s)): name
+            for name, client in (running or out).items()
+        }
+        # An id is of one chain, so that on the others nothing comes of it but the timeout of all.
+        done, others = await asyncio.wait(waits, return_when=asyncio.FIRST_COMPLETED)
+        for other in others:
+            other.cancel()
+        await asyncio.gather(*waits, return_exceptions=True)
+        first = next(iter(done))
+        return waits[first], first.result()

@@ -7,7 +7,9 @@ from importlib import metadata
 
 import click
 
-from gridmerit.output import emit, facts, json_option
+from consensus import seal
+from gridmerit.output import emit, json_option
+from gridmerit.tables import facts
 
 _PACKAGES = ("aiohttp", "click", "cryptography", "msgpack", "plyvel", "pydantic", "pynacl", "matplotlib")
 
@@ -21,8 +23,6 @@ def command() -> None:
     Example:
       gridmerit version --json
     """
-    from consensus import seal
-
     versions = {"gridmerit": find_version()}
     versions["python"] = platform.python_version()
     versions["nonce search"] = seal.active_path()

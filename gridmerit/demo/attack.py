@@ -13,24 +13,15 @@ from itertools import cycle
 from pathlib import Path
 
 from consensus.contracts import DOUBLE_BALLOT, DOUBLE_VOTE, EQUIVOCATION
-from gridmerit.errors import (
-    NobodyToAttack,
-    NodeFailed,
-)
-from gridmerit.network.make import Network, NodeEntry
+from gridmerit.errors import NobodyToAttack, NodeFailed
+from gridmerit.network.layout import Network, NodeEntry
 from gridmerit.network.processes import find_pid, get_state, read_log_tail, start_network, start_node, stop_nodes
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    ChainOut,
-    NotDisposable,
-    RemoteNotFound,
-)
+from node.errors import ChainOut, NotDisposable, RemoteNotFound
 from node.queries.answers import BlockSummary, ChainStatus, NodeStatus
 from node.system.clock import steady_ms
 

@@ -16,8 +16,9 @@ from gridmerit.demo.day import (
     compute_peak_flows,
 )
 from gridmerit.demo.recompute import CreditHistory, Recomputation, compute_credits, read_snapshot, replay
-from gridmerit.output import format_count, format_yuan, show_moments
+from gridmerit.text import format_count, format_yuan, show_moments
 from ledger.params import Kind
+from market.messages import ACTUAL, CREDIT, DELIVERED, POWER
 from market.settlement import get_price_limit, settle_trade
 
 
@@ -220,7 +221,7 @@ def _check_snapshots(record: DayRecord, index: Recomputation) -> DayCheck:
         chain = record.chains[kind]
         told: dict[int, dict[str, int]] = {}
         for message in chain.messages:
-            if message.kind == "credit":
+            if message.kind == CREDIT:
                 told.setdefault(message.number, {}).update(read_snapshot(message, record.names))
         for period, credits_upt in told.items():
             if credits_upt != index.posted.get(period):
@@ -240,14 +241,14 @@ def _check_digests(record: DayRecord) -> DayCheck:
     name, count = "digests match", 0
     for entry in record.hours:
         held = {digest.kind: digest.digest for digest in entry.digests}
-        blocks = () if entry.schedule is None else (("power", entry.schedule.power), ("actual", entry.schedule.actual))
+        blocks = () if entry.schedule is None else ((POWER, entry.schedule.power), (ACTUAL, entry.schedule.actual))
         if not blocks:
             return DayCheck(name, False, f"DU1 has no record of period {entry.period}")
         for kind, block in blocks:
             if block is None or held.get(kind) != block.root:
                 return DayCheck(name, False, f"LH1 lacks the {kind}-transaction block of period {entry.period}")
             count += 1
-        if entry.settlement.trades and "delivered" not in held:
+        if entry.settlement.trades and DELIVERED not in held:
             return DayCheck(name, False, f"LH1 has not heard of the deliveries of period {entry.period}")
     return DayCheck(name, True, f"LH1 holds {count} digests of DU1's power- and actual-transaction blocks")
 

@@ -11,15 +11,11 @@ from gridmerit.demo.day import KINDS, ChainRecord, DayRecord, HourRecord, Messag
 from gridmerit.demo.stage_times import Sighting, compute_timeline
 from gridmerit.players.agents import Participant, Sent, get_problems
 from ledger.codec import Value, decode, expect_array
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.params import Kind
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 from node.proofs.documents import verify_document
 from node.queries.answers import (
     AccountInfo,

@@ -1,6 +1,6 @@
 """What a market day came to: a record of what the nodes answered, and the market's side of it in figures.
 
-Pure functions of a `DayRecord`. Credit and sealing are in `replay.py`, what must hold is in `checks.py`.
+Pure functions of a `DayRecord`. Credit and sealing are in `recompute.py`, what must hold is in `checks.py`.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 from gridmerit.demo.stage_times import HourTimes
-from gridmerit.output import format_span
+from gridmerit.text import format_span
 from ledger.codec import Value
 from ledger.genesis import Genesis
 from ledger.params import Kind, SchedulingParams

@@ -10,10 +10,8 @@ from typing import Any
 from gridmerit.demo.day import DayRecord, summarise_hours
 from gridmerit.demo.recompute import compute_credits
 from gridmerit.demo.stage_times import summarise_stages
-from gridmerit.output import format_hour
-from simulation.errors import (
-    MissingExtra,
-)
+from gridmerit.text import format_hour
+from simulation.errors import MissingExtra
 
 _COLOURS = (
     "#e69f00",

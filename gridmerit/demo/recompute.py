@@ -14,9 +14,11 @@ from typing import Any, cast
 
 from consensus.poca.credit_target import compute_shares
 from gridmerit.demo.day import ChainRecord, DayRecord, Message
+from ledger import outbox
 from ledger.accounts import Account
 from ledger.hashing import show_address
 from ledger.params import Kind
+from market import messages as kinds
 from market.credit.score import CreditRecord, add_penalty, add_score, assess_delivery, correct_score, weigh_delivery
 
 _BAND = 0.95
@@ -101,13 +103,13 @@ def replay(record: DayRecord, kind: Kind) -> Recomputation:
                 posted[block.period] = {name: accounts[name].credit_upt for name in sorted(indexed)}
         for message in messages.get(block.height, ()):
             match message.kind:
-                case "delivered":
+                case kinds.DELIVERED:
                     indexed |= _take_deliveries(accounts, message, names, chain)
-                case "redelivered":
+                case kinds.REDELIVERED:
                     indexed |= _take_redeliveries(accounts, message, names, chain)
-                case "offence":
+                case outbox.OFFENCE:
                     indexed |= _take_offence(accounts, message, names)
-                case "credit" if message.number >= applied:
+                case kinds.CREDIT if message.number >= applied:
                     applied = message.number
                     for name, credit_upt in read_snapshot(message, names).items():
                         accounts[name] = accounts[name]._replace(credit_upt=credit_upt)

@@ -21,9 +21,8 @@ from gridmerit.demo.day import (
 )
 from gridmerit.demo.recompute import CreditHistory, SealerCount, compute_credits, count_sealed, replay
 from gridmerit.demo.stage_times import Stage, summarise_stages
-from gridmerit.output import (
-    WIDTH,
-    fit_columns,
+from gridmerit.tables import WIDTH, fit_columns, table
+from gridmerit.text import (
     format_count,
     format_hour,
     format_kwh,
@@ -31,7 +30,6 @@ from gridmerit.output import (
     format_scaled,
     format_span,
     format_yuan,
-    table,
 )
 from ledger.params import Kind
 from node.queries.answers import ChainStatus, TradeInfo

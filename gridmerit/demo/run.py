@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import json
 import shutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,41 +26,28 @@ from gridmerit.errors import (
     NodeFailed,
     NoNetwork,
 )
-from gridmerit.network.make import (
-    Network,
-    load_network,
-    load_packaged_profile,
-    load_params_set,
-    make_directory,
-    new_network,
-    scale_params,
-    scale_window,
-)
+from gridmerit.network.layout import Network, load_network, make_directory
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
-from ledger.params import ChainParams, Kind
+from ledger.params import Kind
+from market.messages import ACTUAL, DELIVERED
 from market.profile import Profile
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    TimedOut,
-)
+from node.errors import TimedOut
 from node.queries.answers import TradesInfo
 from node.system.clock import now_ms
 from node.system.tasks import Tasks
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 
 _PERIOD_MS = 2_500
 _PERIOD_MS_PER_PEER = 950  # beyond four, so that many on few cores hear of a block before the next one
-_BLOCKS_PER_PERIOD = 8
 _POLL_S = 0.25
 _SETTLED_WITHIN_MS = 30_000
 _PROOF_FILES = {"a trade": "trade-proof.json", "an account": "credit-proof.json"}
@@ -109,47 +96,6 @@ class DemoResult:
 def choose_period_ms(peers: int) -> int:
     """How long an hour takes: 24 of them end in a hundred seconds up to four peers, in under six minutes for ten."""
     return _PERIOD_MS + _PERIOD_MS_PER_PEER * max(0, peers - 4)
-
-
-def make_demo_params(period_ms: int, chains: Sequence[ChainParams]) -> tuple[ChainParams, ...]:
-    """Three chains at a period of seconds, and a few changes that this takes.
-
-    From chain to chain a message waits for a checkpoint (up to a quarter of Δt), for the block on it, the votes and the
-    block that takes it in: at a Δt of an hour that is a minute, here it is half a Δt, and more on a busy machine. So
-    everything that waits for a message gets more time: quotas follow 7.5 Δt before delivery instead of 3.25, orders
-    open 6 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
-    instead of 1 before, readings are taken until 3.5 Δt after it instead of 1.5, and lapse 6.5 after it instead of 2.5.
-
-    Blocks come eight times per Δt: more would fork the chains more often than it speeds them up. Members sign a
-    checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals, and no block is
-    too late for its gate. A hiccup of some seconds on a busy machine then neither changes the trades nor loses a
-    reading.
-    """
-    return tuple(_quicken(scale_params(params, period_ms)) for params in chains)
-
-
-def _quicken(params: ChainParams) -> ChainParams:
-    interval_ms = max(params.consensus.block_interval_ms, params.ledger.period_ms // _BLOCKS_PER_PERIOD)
-    changes: dict[str, dict[str, int]] = {
-        "consensus": {
-            "block_interval_ms": interval_ms,
-            "max_ahead_ms": 3 * interval_ms,
-            "relief_after": 6,
-            "checkpoint_depth": 1,
-            "checkpoint_lifetime": 2,
-            "gate_tolerance_ms": 0,
-        }
-    }
-    match params.kind:
-        case "trading":
-            clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
-            changes["market"] = clock | scale_window(params.market, params.ledger.period_ms, interval_ms)
-        case "scheduling":
-            changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
-        case "credit":
-            pass
-    sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}
-    return ChainParams.model_validate(params.model_copy(update=sections).model_dump())
 
 
 def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
@@ -280,7 +226,7 @@ class _Watch:
         settlements = [settlement for settlement in found if settlement is not None]
         if len(settlements) < len(found):
             return False
-        wanted = {"actual", *(["delivered"] if settlements[0].trades else [])}
+        wanted = {ACTUAL, *([DELIVERED] if settlements[0].trades else [])}
         for client in self._clients["credit"].values():
             digests = await find(client.digests(period))
             if digests is None or not wanted <= {digest.kind for digest in digests.digests}:

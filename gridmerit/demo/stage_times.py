@@ -12,13 +12,9 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 from ledger.params import Kind
+from market.messages import ACTUAL, DELIVERED, POWER, QUOTA, VERDICT
 from node.api.client import Client
-from node.errors import (
-    BadAnswer,
-    RemoteFailed,
-    SlowSubscriber,
-    Unreachable,
-)
+from node.errors import BadAnswer, RemoteFailed, SlowSubscriber, Unreachable
 from node.system.clock import now_ms
 
 _AGAIN_S = 0.2
@@ -61,16 +57,16 @@ def _came(name: str, chain: Kind, kind: str) -> Stage:
 STAGES = (
     Stage("plan", "scheduling", "plan"),
     Stage("quota", "scheduling", "quota"),
-    _came("quota received", "trading", "quota"),
+    _came("quota received", "trading", QUOTA),
     Stage("gate", "trading", "gate"),
     Stage("certificate", "trading", "certificate", ""),
     Stage("verdict", "scheduling", "verdict"),
-    _came("accepted", "trading", "verdict"),
-    _came("power digest", "credit", "power"),
+    _came("accepted", "trading", VERDICT),
+    _came("power digest", "credit", POWER),
     Stage("metered", "scheduling", "metered"),
     Stage("settlement", "trading", "settled"),
-    _came("actual digest", "credit", "actual"),
-    _came("assessment", "credit", "delivered"),
+    _came("actual digest", "credit", ACTUAL),
+    _came("assessment", "credit", DELIVERED),
     Stage("snapshot", "credit", "credit-snapshot", ""),
     Stage("snapshot received", "trading", "credit-applied", ""),
 )

@@ -17,32 +17,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gridmerit.network.make import (
-    DISPATCH,
-    GENESIS_FILE,
-    GRID,
-    Host,
-    Network,
-    load_packaged_profile,
-    load_params_set,
-    make_directory,
-    new_network,
-    scale_params,
-)
+from gridmerit.network.founders import DISPATCH, GRID
+from gridmerit.network.layout import GENESIS_FILE, NETWORK_FILE, Host, Network, make_directory
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params, scale_params
 from ledger.errors import (
     UnwritableFile,
 )
 from ledger.params import ChainParams
 from market.profile import Profile
-from node.errors import (
-    BadConfigFile,
-)
+from node.errors import BadConfigFile
 
 COMPOSE_FILE = "docker-compose.yml"
 MOUNT = "/gridmerit"
 PUBLIC, AGENTS, AUTHORITY = "public", "agents", "authority"
 PEER_PORT, API_PORT = 9100, 9200
-NETWORK_FILE = "network.json"
 CORE_SHARE_PPM = 30_000  # of one core for the nonces of each node: a dozen share a machine
 _PRIVATE_BITS = 0o077
 _SHORT_PERIOD_MS = 30_000
@@ -205,8 +194,6 @@ def _empty(home: Path) -> None:
 
 def choose_params(period_ms: int, chains: Sequence[ChainParams] | None = None) -> tuple[ChainParams, ...]:
     """These chains, or the recommended ones, at a period of this length; the demo's clock below half a minute."""
-    from gridmerit.demo.run import make_demo_params
-
     chains = load_params_set() if chains is None else chains
     if period_ms < _SHORT_PERIOD_MS:
         return make_demo_params(period_ms, chains)

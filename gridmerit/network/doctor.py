@@ -15,14 +15,10 @@ from typing import Literal, NamedTuple
 import aiohttp
 
 from consensus import seal
-from gridmerit.network.make import measure_nonces_per_s
+from gridmerit.network.calibration import measure_nonces_per_s
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import format_count
-from ledger.errors import (
-    GridmeritError,
-    StoreError,
-    StoreLocked,
-)
+from gridmerit.text import format_count
+from ledger.errors import GridmeritError, StoreError, StoreLocked
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey

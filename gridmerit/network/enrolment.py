@@ -31,12 +31,13 @@ from gridmerit.errors import (
     NotThisAuthority,
     SignedAlready,
 )
-from gridmerit.network.make import (
+from gridmerit.network.layout import (
     CA_FILE,
     CA_KEY_FILE,
     CERTIFICATE_FILE,
     TLS_KEY_FILE,
     claim_directory,
+    make_directory,
     make_passphrase,
 )
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
@@ -50,15 +51,7 @@ from ledger.errors import (
 )
 from ledger.genesis import Authority
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, show_address, tagged_hash
-from ledger.membership import (
-    ADMIT,
-    MAX_REASON_BYTES,
-    MAX_SIGNATURES,
-    RENEW,
-    REVOKE,
-    Admission,
-    compute_act_digest,
-)
+from ledger.membership import ADMIT, MAX_REASON_BYTES, MAX_SIGNATURES, RENEW, REVOKE, Admission, compute_act_digest
 from ledger.params import HexBytes, Name, Natural, Ppm, Section
 from ledger.signatures import (
     PUBLIC_KEY_SIZE,
@@ -219,6 +212,22 @@ def load_application(file: Path) -> Application:
 def save_application(file: Path, application: Application) -> None:
     """Raises `UnwritableFile`."""
     write_file(file, application.model_dump_json(indent=2) + "\n")
+
+
+def apply_for(
+    directory: Path, network: bytes, terms: Terms, chain_key: SigningKey | None = None
+) -> tuple[Application, Path]:
+    """Make an applicant's keys, as far as its directory lacks them, and its application; with the file of that.
+
+    Raises `UnusableDirectory`, `BadApplication` or a `ConfigError` of the key files.
+    """
+    make_directory(directory)
+    keys = take_keys(directory, needs_tls=terms.role not in WITHOUT_TLS, chain_key=chain_key)
+    application = make_application(network, terms, keys)
+    check_application(application, network)
+    file = directory / APPLICATION_FILE
+    save_application(file, application)
+    return application, file
 
 
 def take_keys(directory: Path, *, needs_tls: bool, chain_key: SigningKey | None = None) -> Keys:

@@ -13,17 +13,11 @@ from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridmerit.errors import (
-    NodeFailed,
-)
-from gridmerit.network.make import Network, NodeEntry
-from ledger.errors import (
-    GridmeritError,
-)
+from gridmerit.errors import NodeFailed
+from gridmerit.network.layout import Network, NodeEntry
+from ledger.errors import GridmeritError
 from node.api.client import Client
-from node.errors import (
-    MembershipEnded,
-)
+from node.errors import MembershipEnded
 from node.queries.answers import ChainOutage, NodeStatus
 from node.system.clock import steady_ms
 from node.system.log_files import LOG_FILE, read_last_lines
@@ -164,6 +158,19 @@ async def get_state(network: Network, node: NodeEntry) -> NodeState:
         return NodeState(entry=node, pid=pid, status=None, problem=str(error))
     lost = _list_lost(network, status)
     return NodeState(entry=node, pid=pid, status=status, problem=f"no connection to {', '.join(lost)}" if lost else "")
+
+
+async def look(network: Network) -> tuple[list[NodeState], dict[tuple[str, str], int]]:
+    """Every node, and the credit of every member on every chain, as the first node that runs it has it."""
+    states = [await get_state(network, node) for node in network.nodes]
+    running = [state for state in states if state.status is not None]
+    credits_upt: dict[tuple[str, str], int] = {}
+    for chain in network.chains:
+        url = next((state.entry.api_url for state in running if state.runs(chain)), None)
+        if url is not None:
+            async with Client(url, chain) as client:
+                credits_upt |= {(chain, entry.name): entry.credit_upt for entry in await client.credit()}
+    return states, credits_upt
 
 
 def is_healthy(network: Network, state: NodeState, *, but: Collection[str] = ()) -> bool:

@@ -3,14 +3,10 @@ and what their owners can do."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
 
-from node.errors import (
-    MembershipEnded,
-)
-
-if TYPE_CHECKING:
-    from node.queries.answers import ChainStatus, NodeStatus
+from node.errors import MembershipEnded
+from node.queries.answers import ChainStatus, NodeStatus
 
 _SURE = "stop it, then gridmerit start DIR --i-am-sure"
 

@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-from gridmerit.output import format_kwh, format_percent, format_points, format_span
 from gridmerit.paper.layout import Bullets, Image, Part, Table
-
-if TYPE_CHECKING:
-    from simulation.paper.day import MarketDay
-    from simulation.paper.reproduce import Comparison, Reproduction
+from gridmerit.text import format_kwh, format_percent, format_points, format_span
+from simulation.paper.day import MarketDay
+from simulation.paper.reproduce import Comparison, Reproduction
 
 DAY_FIGURE = "day.png"
 HOUR_MS = 3_600_000

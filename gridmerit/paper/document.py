@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gridmerit.paper.claims import compute_delays, make_choices, make_claims, make_comparison, project_messages
 from gridmerit.paper.layout import PaperReport, Part, Table
 from gridmerit.paper.packaged_set import make_paper_set
 from gridmerit.paper.results import explain, make_figure_3, make_figure_4, make_table_2
-
-if TYPE_CHECKING:
-    from simulation.paper.credit import CreditCurve, ReproducedTest
-    from simulation.paper.day import MarketDay
-    from simulation.paper.matching import MatchedDay
-    from simulation.paper.reproduce import Comparison, Reproduction, ResultCheck
-    from simulation.paper.sealing import Race
+from simulation.paper.credit import CreditCurve, ReproducedTest
+from simulation.paper.day import MarketDay
+from simulation.paper.matching import MatchedDay
+from simulation.paper.reproduce import Comparison, Reproduction, ResultCheck
+from simulation.paper.sealing import Race
 
 _PPM = 1_000_000
 

@@ -1,6 +1,6 @@
 """How a long report is laid out: parts made of sentences, lists, tables and plots, as Markdown and for a terminal.
 
-Knows nothing of what is reported; `node/commands/paper_*.py` put the simulation's results into these parts.
+Knows nothing of what is reported; the other modules here put the simulation's results into these parts.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from textwrap import fill
 from typing import TypeAlias
 
-from gridmerit.output import WIDTH, fit_columns, table
+from gridmerit.tables import WIDTH, fit_columns, table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

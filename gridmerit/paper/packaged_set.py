@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from gridmerit.output import format_kwh, format_points, format_scaled, format_yuan
 from gridmerit.paper.layout import Bullets, Part, Table
-
-if TYPE_CHECKING:
-    from ledger.params import ChainParams
-    from simulation.paper.matching import MatchedDay
+from gridmerit.text import format_kwh, format_points, format_scaled, format_yuan
+from ledger.params import ChainParams
+from simulation.paper.matching import MatchedDay
 
 
 def make_paper_set(params: ChainParams, matched: MatchedDay) -> Part:

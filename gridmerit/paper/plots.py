@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from gridmerit.paper.claims import DAY_FIGURE, HOUR_MS, compute_delays
 from gridmerit.paper.results import FIGURE_3, FIGURE_4
-from simulation.errors import (
-    MissingExtra,
-)
-
-if TYPE_CHECKING:
-    from simulation.paper.credit import CreditCurve
-    from simulation.paper.reproduce import Comparison, Reproduction
-    from simulation.paper.sealing import Race
+from simulation.errors import MissingExtra
+from simulation.paper.credit import CreditCurve
+from simulation.paper.reproduce import Comparison, Reproduction
+from simulation.paper.sealing import Race
 
 _BLUE, _ORANGE, _GREEN, _GREY = "#0072b2", "#e69f00", "#009e73", "#555555"  # Okabe and Ito's, safe for colour blindness
 _MARKERS = ("o", "s", "^", "D")

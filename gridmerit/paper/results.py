@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from fractions import Fraction
-from typing import TYPE_CHECKING
 
-from gridmerit.output import format_points, format_scaled, format_yuan
 from gridmerit.paper.layout import Bullets, Image, Part, Table
-
-if TYPE_CHECKING:
-    from simulation.paper.credit import Basis, Cell, CreditCurve, ReproducedTest
-    from simulation.paper.sealing import Race, Racer
+from gridmerit.text import format_points, format_scaled, format_yuan
+from simulation.paper.credit import Basis, Cell, CreditCurve, ReproducedTest
+from simulation.paper.sealing import Race, Racer
 
 FIGURE_3, FIGURE_4 = "figure-3.png", "figure-4.png"
 

@@ -1,7 +1,6 @@
 """Who acts on a market day: a dispatcher plans the grid, players order from their forecasts, and their meters report.
 
-A driver: it reads the clock and talks to nodes. What is planned and ordered follows from the profile and a seed alone,
-and no two orders of an hour have the same price, so that the trades do not depend on who was first.
+A driver: it reads the clock and talks to nodes. What is planned and ordered stands in `plans.py`.
 """
 
 from __future__ import annotations
@@ -13,25 +12,17 @@ from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 
-from ledger.errors import (
-    GridmeritError,
-)
+from gridmerit.players.plans import PlannedOrder, limit_to_quota, plan_lines, plan_orders
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
-from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
-from market.orders import Side
 from market.profile import Profile
 from market.scheduling.contract import SchedulingTimes, compute_scheduling_times
 from market.trading.contract import TradeIntention
 from market.trading.times import PeriodTimes, compute_times
 from node.api.client import Client
-from node.errors import (
-    RemoteFailed,
-    RemoteNotFound,
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteFailed, RemoteNotFound, RemoteRejected, Unreachable
 from node.queries.answers import QuotaInfo
 from node.system.clock import now_ms
 
@@ -47,16 +38,6 @@ _NEEDLESS = "DuplicateReading"  # the meter has been read, by an earlier start o
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class PlannedOrder:
-    """What a player will order for an hour of the day (0 is the first)."""
-
-    hour: int
-    side: Side
-    price_uyuan_per_kwh: int
-    volume_wh: int
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
 class Sent:
     """A transaction that a node took on, and what it was for."""
 
@@ -64,62 +45,6 @@ class Sent:
     kind: str
     period: int
     transaction_id: str
-
-
-def plan_orders(
-    profile: Profile,
-    player: str,
-    seed: int,
-    market: MarketParams,
-    hours: int,
-    *,
-    wheeling_uyuan_per_kwh: int | None = None,
-) -> list[PlannedOrder]:
-    """One order per hour with a forecast. Prices in µ¥ per kWh, in both parties' interest.
-
-    A seller gains above the feed-in price, a buyer below retail less wheeling (the market's, where none is given):
-    offers are drawn from the lower two thirds of that span and bids from the upper two. Drawn from (seed, player,
-    hour), and apart by player.
-    """
-    names = [entry.name for entry in profile.players]
-    index, count = names.index(player), len(names)
-    is_seller = profile.players[index].role == "producer"
-    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
-    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - wheeling
-    third = (high - low) // (3 * count) * count
-    first = low if is_seller else low + third
-    plan = []
-    for hour in range(hours):
-        volume_wh = profile.readings[player, profile.hours_ms[hour]].forecast_wh
-        # Seeding with text hashes it the same way everywhere; the draw leaves room for the player's own last digits.
-        draw = random.Random(f"{seed}/{player}/{hour}").randrange(1, 2 * third // count)
-        if volume_wh:
-            side = Side.OFFER if is_seller else Side.BID
-            price = first + draw * count + index
-            plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
-    return plan
-
-
-def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tuple[tuple[str, int, int], ...]:
-    """(line, load, output) in Wh: what the players on each line are forecast to use and to make in an hour."""
-    planned: dict[str, tuple[int, int]] = {}
-    for player in profile.players:
-        forecast_wh = profile.readings[player.name, profile.hours_ms[hour]].forecast_wh
-        load_wh, output_wh = planned.get(positions[player.name], (0, 0))
-        if player.role == "producer":
-            output_wh += forecast_wh
-        else:
-            load_wh += forecast_wh
-        planned[positions[player.name]] = load_wh, output_wh
-    return tuple((line, load_wh, output_wh) for line, (load_wh, output_wh) in sorted(planned.items()))
-
-
-def limit_to_quota(order: PlannedOrder, quota: QuotaInfo, line: str) -> int:
-    """What of an order's volume its line may trade at all on that side, in Wh."""
-    for row in quota.lines:
-        if row.line == line:
-            return min(order.volume_wh, row.demand_wh if order.side == Side.BID else row.supply_wh)
-    return 0
 
 
 class Sender:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from gridmerit.output import format_yuan
+from gridmerit.text import format_yuan
 from ledger.genesis import Genesis
 from market.orders import Side
 

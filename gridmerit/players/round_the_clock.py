@@ -13,20 +13,15 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import TypeVar
 
-from gridmerit.output import format_count, format_yuan
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
-from ledger.errors import (
-    GridmeritError,
-)
+from gridmerit.text import format_count, format_yuan
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
 from node.api.client import Client
-from node.errors import (
-    RemoteNotFound,
-    RemoteRejected,
-)
+from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
 from node.system.clock import now_ms
 from node.system.tasks import Tasks

@@ -7,11 +7,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from gridmerit.errors import (
-    NoOrders,
-)
-from gridmerit.network.make import POSITION, compute_capacity_wh, compute_stability_ppm, get_renewable_ppm
-from gridmerit.players.agents import plan_orders
+from gridmerit.errors import NoOrders
+from gridmerit.network.founders import POSITION, compute_capacity_wh, compute_stability_ppm, get_renewable_ppm
+from gridmerit.players.plans import plan_orders
 from ledger.genesis import Genesis
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, parse_address
 from ledger.params import MarketParams

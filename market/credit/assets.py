@@ -6,7 +6,8 @@ to it and one of those made by transfers, so that making or spending a coin touc
 there are, and the state holds nothing of coins that are spent.
 
 Each chain is bounded (decision 10): an assessment beyond `MAX_ISSUED` lets the oldest issued coin of its owner expire,
-a transfer beyond `MAX_MOVED` is refused. Counted apart, nobody makes another's coins expire by sending dust.
+a transfer beyond `MAX_MOVED` is refused. They are counted apart, so that sending dust makes no other member's coins
+expire.
 
 What subscribers hear, credit in micro-points, addresses and ids as bytes:
 
@@ -55,7 +56,7 @@ _MAX_SEQUENCE = 2**32 - 1
 
 
 class Assessment(NamedTuple):
-    """Names one assessment: the message that told of the delivery, the trade in it, and whose side was scored."""
+    """Names one assessment: the message that told of the delivery, the trade in it, and the side that was scored."""
 
     source: str  # the chain that sent the message
     kind: str
@@ -70,7 +71,7 @@ class Assessment(NamedTuple):
 
 
 class Holding(NamedTuple):
-    """What one member has: unspent coins, and the credit in them."""
+    """One member's unspent coins, and the credit in them."""
 
     coins: int = 0
     credit_upt: int = 0
@@ -262,7 +263,7 @@ def _decode(value: Value) -> tuple[CoinOutput, _Place]:
 
 
 def _prefix_of(point: OutPoint, coin: CoinOutput) -> bytes:
-    """Which chain a coin is in: an issued one is of the colour that its own transaction began."""
+    """The prefix of the chain a coin is in: an issued one is of the colour that its own transaction began."""
     return _ISSUED if point.transaction_id == coin.colour else _MOVED
 
 

@@ -37,7 +37,7 @@ _PADDING_SHIFT = 6
 
 
 class Label(IntEnum):
-    """What a transaction does with coins: the values of Eq. (3)."""
+    """The effect of a transaction on coins: the values of Eq. (3)."""
 
     GENESIS = 0x25
     TRANSFER = 0x33
@@ -107,7 +107,7 @@ def run_kernel(
     in_values: Sequence[int | None],
     in_paddings: Sequence[int | None] | None = None,
 ) -> list[int | None]:
-    """Which outputs of a transaction are of one colour, and how many coins each holds; None is uncoloured.
+    """The coins of one colour that each output of a transaction holds; None is uncoloured.
 
     `genesis` says whether this transaction is the colour's own genesis, `inputs` and `outputs` are values in
     satoshis, `sequences` the inputs' sequence numbers, of which the first is the transaction's tag, and `in_values`
@@ -209,7 +209,7 @@ class Payment(NamedTuple):
 
 
 class CoinChange(NamedTuple):
-    """What one transaction does to the set of unspent coins."""
+    """The effect of one transaction on the set of unspent coins."""
 
     spent: tuple[OutPoint, ...]
     made: tuple[tuple[OutPoint, CoinOutput], ...]

@@ -28,14 +28,14 @@ from ledger.contract import (
 from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
 from ledger.inbox import InboundMessage, Routes
-from ledger.outbox import post
+from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
+from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
 from market.orders import Side
 
-CREDIT = "credit"
 RETAINED_DIGESTS = 64  # numbers of one kind from one chain
 
 _ROWS_TAG = "gridmerit/credit/rows"
@@ -72,7 +72,7 @@ class Delivered(NamedTuple):
 
 
 class Digest(NamedTuple):
-    """What LH1 keeps of a message: the certified block of the source that proved it, and 32 bytes of what it said."""
+    """LH1's digest of a message: the certified block of the source that proved it, and 32 bytes of its content."""
 
     block_hash: bytes
     height: int
@@ -85,19 +85,19 @@ def credit_handlers() -> dict[str, Handler]:
 
 
 def credit_hooks() -> tuple[Hook, ...]:
-    """What LH1 does at the start of every block."""
+    """The hooks of LH1 at the start of every block."""
     return (post_snapshot,)
 
 
 def credit_routes() -> Routes:
-    """What LH1 hears from the other chains."""
+    """The messages that LH1 hears from the other chains, and their handlers."""
     return {
-        ("trading", "delivered"): receive_delivered,
-        ("trading", "redelivered"): receive_redelivered,
-        ("trading", "offence"): receive_offence,
-        ("scheduling", "offence"): receive_offence,
-        ("scheduling", "power"): receive_block_digest,
-        ("scheduling", "actual"): receive_block_digest,
+        ("trading", DELIVERED): receive_delivered,
+        ("trading", REDELIVERED): receive_redelivered,
+        ("trading", OFFENCE): receive_offence,
+        ("scheduling", OFFENCE): receive_offence,
+        ("scheduling", POWER): receive_block_digest,
+        ("scheduling", ACTUAL): receive_block_digest,
     }
 
 
@@ -128,7 +128,7 @@ def receive_redelivered(view: Overlay, block: BlockContext, delivery: InboundMes
     """`redelivered`, rows (period, fields of `Delivered`, consumption and output before): scores that have changed.
 
     It may come before the `delivered` that it corrects. The coins issued for the first score stay as they are, and with
-    whoever has them. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
+    their present holders. Raises `WrongShape`, `TooLarge` or `UnknownMember`.
     """
     factor_ppm = block.params.market.natural_factor_ppm
     for row in delivery.rows:
@@ -212,8 +212,8 @@ def _only_row(delivery: InboundMessage) -> Value:
 def post_snapshot(view: Overlay, block: BlockContext) -> None:
     """At a period's first block: post the credit of every member that was ever scored or punished, by address.
 
-    The ledger's own snapshot is taken just before, so that LH1's difficulty follows the same numbers. Whom LH1 itself
-    has punished is a sealer with a penalty: evidence is the ledger's affair, which does not know of the index.
+    The ledger's own snapshot is taken just before, so that LH1's difficulty follows the same numbers. A member that LH1
+    itself has punished is a sealer with a penalty: evidence is the ledger's affair, which does not know of the index.
     """
     if not block.is_first_of_period:
         return
@@ -245,7 +245,7 @@ def receive_credit(view: Overlay, block: BlockContext, delivery: InboundMessage)
 
 
 def get_indexed(view: Overlay) -> list[Address]:
-    """Everybody who was ever scored or punished, by address; never more than there are members."""
+    """Every member that was ever scored or punished, by address; never more than there are members."""
     found = []
     address = cast(bytes, view.get(_LAST_MEMBER) or b"")
     while address:
@@ -265,7 +265,7 @@ def _add_member(view: Overlay, address: Address) -> None:
 
 
 def get_digest(state: State, source: str, kind: str, number: int) -> Digest | None:
-    """What LH1 keeps of a message of a chain, of its first part where it has several; None where it keeps nothing."""
+    """LH1's digest of a message of a chain, of its first part where it has several; None where it keeps nothing."""
     value = Overlay(state).get(_digest_key(source, kind, number))
     return None if value is None else Digest._make(cast(tuple[bytes, int, bytes], value))
 

@@ -46,7 +46,7 @@ def running_credit(scores_upt: Iterable[int]) -> int:
 
 
 def weigh_delivery(agreed_wh: int, unit_wh: int) -> int:
-    """How often a delivery's score counts: once per whole unit of what was agreed; where the unit is 0: once.
+    """The weight of a delivery's score: one per whole unit of what was agreed; where the unit is 0: one.
 
     Eqs (1) and (2) count every delivery once, so that a watt-hour delivered to an accomplice makes up for a
     megawatt-hour that was not. With a unit, a share of the energy has to be made up for with as much.

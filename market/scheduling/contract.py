@@ -21,7 +21,7 @@ What subscribers hear, amounts in Wh, addresses as bytes:
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ledger.accounts import get_member, require_member
@@ -52,6 +52,7 @@ from market.errors import (
     UnexpectedRelay,
     UnknownLine,
 )
+from market.messages import ACTUAL, CORRECTED, CREDIT, METERED, POWER, QUOTA, RESULT, VERDICT
 from market.metering import (
     MAX_ENERGY_WH,
     Clock,
@@ -67,13 +68,13 @@ from market.metering import (
 )
 from market.scheduling import records as records
 from market.scheduling.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
-from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock, Stage
+from market.scheduling.life import Action, Event, Row, State, find_row
+from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
 from market.settlement import spread
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.times import count_periods
 from market.trading.trades import TradeRecord, curtail, decode_trade_leaf
 
-RESULT = "result"
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
 
 _PLANNERS = ("dispatcher", "grid-operator")
@@ -81,7 +82,7 @@ _PLANNERS = ("dispatcher", "grid-operator")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SchedulingTimes:
-    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
+    """The instants of one delivery period, in ms since the epoch; each holds from that instant on."""
 
     quota_ms: int
     verdict_ms: int
@@ -111,13 +112,13 @@ def scheduling_handlers() -> dict[str, Handler]:
 
 
 def scheduling_hooks() -> tuple[Hook, ...]:
-    """What the scheduling chain does at the start of every block."""
+    """The hooks of the scheduling chain at the start of every block."""
     return (process_due_periods, post_corrections)
 
 
 def scheduling_routes() -> Routes:
     """The messages that the scheduling chain takes in."""
-    return {("trading", "result"): receive_result, ("credit", "credit"): receive_credit}
+    return {("trading", RESULT): receive_result, ("credit", CREDIT): receive_credit}
 
 
 # --- what members send ---------------------------------------------------------------------------
@@ -137,10 +138,14 @@ def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -
         if line not in feeder:
             raise UnknownLine(line=line)
     _check_plannable(view, block, period)
+    _enter(view, period, Event.PLAN)
+    _keep_plan(view, transaction.sender, period, plans)
+
+
+def _keep_plan(view: Overlay, sender: Address, period: int, plans: Mapping[str, LinePlan]) -> None:
     records.put_plan(view, period, {**records.get_plan(view, period), **plans})
-    records.enter_stage(view, period, Stage.PLANNED)
     load_wh, output_wh = sum(plan.load_wh for plan in plans.values()), sum(plan.output_wh for plan in plans.values())
-    view.emit("plan", period, transaction.sender, len(plans), load_wh, output_wh)
+    view.emit("plan", period, sender, len(plans), load_wh, output_wh)
 
 
 def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -155,23 +160,21 @@ def process_reading(view: Overlay, block: BlockContext, transaction: Transaction
 def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`register [period, consumed_wh, produced_wh]`: a device reports what its counters stood at as a period ended.
 
-    A late one is taken whether or not anybody was heard of the period: the next period's reading counts from it.
-    Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
+    A late one is taken whether or not any other meter was heard of the period: the next period's reading counts from
+    it. Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_register` does.
     """
     rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
     period = announce_register(view, transaction)
-    if not records.is_closed(view, period):
-        records.enter_stage(view, period, Stage.OPEN)
+    _enter(view, period, Event.READING)
     _take_in(view, rows)
 
 
 def _take_in(view: Overlay, rows: Sequence[Corrected]) -> None:
     """Tell of readings; those that came in time make their periods live."""
     for row in rows:
-        if records.is_closed(view, row.period):
+        if _enter(view, row.period, Event.READING).after == State.CLOSED:
             view.emit("corrected", *row)
         else:
-            records.enter_stage(view, row.period, Stage.OPEN)
             view.emit("reading", *row[:4])
 
 
@@ -203,7 +206,7 @@ def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LineP
 
 def _check_plannable(view: Overlay, block: BlockContext, period: int) -> None:
     due_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).quota_ms
-    is_past = records.get_live(view).get(period) == Stage.OPEN or records.is_closed(view, period)
+    is_past = find_row(records.get_state(view, period), Event.PLAN) is None
     if block.timestamp_ms >= due_ms or is_past:
         raise PlanTooLate(period=period, deadline=due_ms, now=block.timestamp_ms)
     last = block.period + block.params.scheduling.quota_ppm // PPM + PLANNED_AHEAD
@@ -232,34 +235,38 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     Costs a lookup where nothing is live, however long ago the last block was. One block may take a period through all
     of its stages.
     """
-    live = records.get_live(view)
-    if not live:
-        return
-    after = dict(live)
-    for period, stage in live.items():
+    for period, stage in records.get_live(view).items():
         times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
         if block.timestamp_ms < times.quota_ms:
             break
-        if stage == Stage.PLANNED:
-            if block.timestamp_ms >= times.verdict_ms:
-                records.delete_plan(view, period)
-                view.emit("plan-lapsed", period)
-                del after[period]
-                continue
-            _publish_quotas(view, block, period)
-            after[period] = Stage.OPEN
-        if block.timestamp_ms >= times.meter_ms:
-            _close_metering(view, block, period)
-            del after[period]
-    if after != live:
-        records.put_live(view, after)
+        state = records.get_live_state(view, period, stage)
+        due = ((Event.DEADLINE, times.verdict_ms), (Event.QUOTAS, times.quota_ms), (Event.METERING, times.meter_ms))
+        for event in [event for event, due_ms in due if block.timestamp_ms >= due_ms]:
+            if find_row(state, event) is not None:
+                row = _enter(view, period, event)
+                _WHEN_DUE[row.action](view, block, period)
+                state = row.after
+
+
+def _enter(view: Overlay, period: int, event: Event) -> Row:
+    """Take the step that the table has for an event, which must be one: what is left to do is the row's action."""
+    state = records.get_state(view, period)
+    row = find_row(state, event)
+    assert row is not None, f"nothing is to happen to a period that is {state} on {event}"
+    records.enter(view, period, row.after)
+    return row
+
+
+def _lapse_plan(view: Overlay, block: BlockContext, period: int) -> None:
+    records.delete_plan(view, period)
+    view.emit("plan-lapsed", period)
 
 
 def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
     quotas = derive_quotas(_feeder(block), records.get_plan(view, period))
     records.put_quotas(view, period, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
-    post(view, "quota", period, rows, height=block.height, retained=_count_retained(block))
+    post(view, QUOTA, period, rows, height=block.height, retained=_count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
     view.emit("quota", period, len(quotas), demand_wh, supply_wh)
 
@@ -273,7 +280,7 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
     readings = get_readings(view, period)
     contracts = records.get_contracts(view, period)
     if readings:
-        post(view, "metered", period, [tuple(reading) for reading in readings], height=block.height)
+        post(view, METERED, period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
     elif contracts:
         view.emit("unmetered", period)
@@ -283,11 +290,18 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         root = records.compute_actual_root(actuals)
         records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
         if "credit" in block.siblings:
-            post(view, "actual", period, [(root, len(actuals), metered_wh)], height=block.height)
+            post(view, ACTUAL, period, [(root, len(actuals), metered_wh)], height=block.height)
         view.emit("actual", period, len(actuals), metered_wh)
     drop_parts(view, RESULT, period)
     for old in records.close_period(view, period):
         drop_readings(view, old)
+
+
+_WHEN_DUE: Mapping[Action, Callable[[Overlay, BlockContext, int], None]] = {
+    Action.PUBLISH_QUOTAS: _publish_quotas,
+    Action.LAPSE_PLAN: _lapse_plan,
+    Action.CLOSE_METERING: _close_metering,
+}
 
 
 def post_corrections(view: Overlay, block: BlockContext) -> None:
@@ -300,7 +314,7 @@ def post_corrections(view: Overlay, block: BlockContext) -> None:
         return
     rows: list[Value] = [tuple(row) for corrected in take_corrected(view).values() for row in corrected]
     if rows:
-        post(view, "corrected", block.period, rows, height=block.height)
+        post(view, CORRECTED, block.period, rows, height=block.height)
 
 
 def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
@@ -333,15 +347,16 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
     deadline_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).verdict_ms
     if block.timestamp_ms >= deadline_ms:
         raise RelayTooLate(kind=RESULT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    if records.get_live(view).get(period) != Stage.OPEN or not records.get_quotas(view, period):
-        raise _unexpected(period, "no quotas are out for it")
-    if records.get_verdict(view, period) is not None:
-        raise _unexpected(period, "its verdict has been given")
+    state = records.get_state(view, period)
+    if find_row(state, Event.RESULT) is None:
+        is_given = state == State.CHECKED
+        raise _unexpected(period, "its verdict has been given" if is_given else "no quotas are out for it")
     if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
     _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
     rows = add_part(view, delivery)
     if rows is not None:
+        _enter(view, period, Event.RESULT)
         _give_verdict(view, block, period, _parse_trades(period, rows))
 
 
@@ -366,9 +381,9 @@ def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Seque
     records.put_verdict(view, period, curtailments)
     records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
     rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, "verdict", period, rows, height=block.height, retained=_count_retained(block))
+    post(view, VERDICT, period, rows, height=block.height, retained=_count_retained(block))
     if "credit" in block.siblings:
-        post(view, "power", period, [(root, len(contracts), accepted_wh)], height=block.height)
+        post(view, POWER, period, [(root, len(contracts), accepted_wh)], height=block.height)
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)

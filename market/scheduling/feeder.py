@@ -16,7 +16,7 @@ from market.trading.trades import Curtailment
 
 
 class Direction(IntEnum):
-    """Which way energy flows on a line."""
+    """The direction of energy on a line."""
 
     UP = 0  # toward the substation
     DOWN = 1
@@ -30,7 +30,7 @@ class Hop(NamedTuple):
 
 
 class ListedTrade(NamedTuple):
-    """What of a trade matters to the grid. The lines are the members' positions, and may be no lines at all."""
+    """The grid's part of a trade. The lines are the members' positions, and may be no lines at all."""
 
     trade_index: int
     seller_line: str
@@ -39,7 +39,7 @@ class ListedTrade(NamedTuple):
 
 
 class LinePlan(NamedTuple):
-    """What a dispatcher expects at the far end of a line in one delivery period."""
+    """A dispatcher's plan for a line in one delivery period: the load and output expected at its far end."""
 
     line: str
     load_wh: int
@@ -47,7 +47,7 @@ class LinePlan(NamedTuple):
 
 
 class LineQuota(NamedTuple):
-    """What may be bought and sold at a line in one delivery period, and what wheeling costs there."""
+    """The volumes that may be bought and sold at a line in one delivery period, and the wheeling charge there."""
 
     line: str
     demand_wh: int
@@ -93,7 +93,7 @@ class Feeder:
 
 
 def compute_flows(feeder: Feeder, trades: Sequence[ListedTrade]) -> dict[Hop, int]:
-    """What the trades send over each line in each direction (Wh), without netting; all positions must be lines."""
+    """Flows of the trades over each line in each direction (Wh), without netting; all positions must be lines."""
     flows: dict[Hop, int] = {}
     for trade in trades:
         for hop in feeder.path(trade.seller_line, trade.buyer_line):
@@ -134,7 +134,7 @@ def check_executability(feeder: Feeder, trades: Sequence[ListedTrade]) -> list[C
 
 
 def derive_quotas(feeder: Feeder, planned: Mapping[str, LinePlan]) -> list[LineQuota]:
-    """What each line leaves to trade under a plan, by line in the feeder's order: step 1 of text 000, §3.
+    """The quotas that each line has left under a plan, by line in the feeder's order: step 1 of text 000, §3.
 
     Demand is the planned load and supply the planned output, each at most the line's `capacity_wh`; a line without a
     plan has neither. Its wheeling price is its area's.

@@ -1,4 +1,4 @@
-"""What the scheduling chain keeps of a delivery period, as state values: plan, quotas, verdict, contracts, actuals.
+"""The scheduling chain's records of a delivery period, as state values: plan, quotas, verdict, contracts, actuals.
 
 Owns their keys, the leaves of the two Merkle trees over a period's transactions, which periods are live, and for how
 long the records of closed ones stay.
@@ -15,6 +15,7 @@ from ledger.hashing import Address
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from market.scheduling.feeder import LinePlan, LineQuota
+from market.scheduling.life import State
 from market.trading.trades import Curtailment
 
 RETAINED = 64  # closed periods whose records stay
@@ -33,14 +34,22 @@ _RECORDS = (_PLAN, _QUOTAS, _VERDICT, _POWER, _CONTRACTS, _ACTUAL, _ACTUALS)
 
 
 class Stage(IntEnum):
-    """Where a live period stands."""
+    """The stage of a live period."""
 
     PLANNED = 0  # a plan has come, its quotas are not due yet
     OPEN = 1  # its quotas are out, or readings have come, and its metering is not closed
 
 
+_STAGES = {
+    State.PLANNED: Stage.PLANNED,
+    State.QUOTED: Stage.OPEN,
+    State.CHECKED: Stage.OPEN,
+    State.UNPLANNED: Stage.OPEN,
+}  # of live states
+
+
 class BilateralContract(NamedTuple):
-    """What buyer and seller of one trade owe each other: the point-to-point contract of step 4 (text 000, §3)."""
+    """The mutual debt of a trade's buyer and seller: the point-to-point contract of step 4 (text 000, §3)."""
 
     period: int
     trade_index: int
@@ -109,19 +118,34 @@ def get_live(view: Overlay) -> dict[int, Stage]:
     return {period: Stage(stage) for period, stage in rows}
 
 
-def put_live(view: Overlay, live: Mapping[int, Stage]) -> None:
-    view.put(_LIVE, tuple((period, int(stage)) for period, stage in sorted(live.items())))
+def get_state(view: Overlay, period: int) -> State:
+    stage = get_live(view).get(period)
+    if stage is None:
+        return State.CLOSED if is_closed(view, period) else State.NEW
+    return get_live_state(view, period, stage)
 
 
-def enter_stage(view: Overlay, period: int, stage: Stage) -> None:
-    """Make the period live in this stage; nothing changes where it is so already."""
-    live = get_live(view)
-    if live.get(period) != stage:
-        put_live(view, {**live, period: stage})
+def get_live_state(view: Overlay, period: int, stage: Stage) -> State:
+    """The state of a period that is live in this stage."""
+    if stage == Stage.PLANNED:
+        return State.PLANNED
+    if view.get(_key(_VERDICT, period)) is not None:
+        return State.CHECKED
+    return State.QUOTED if view.get(_key(_QUOTAS, period)) else State.UNPLANNED
+
+
+def enter(view: Overlay, period: int, state: State) -> None:
+    """Put down the stage of a period, or that it is not live any more; nothing changes where it is so already."""
+    live, stage = get_live(view), _STAGES.get(state)
+    if live.get(period) == stage:
+        return
+    others = {other: known for other, known in live.items() if other != period}
+    after = others if stage is None else {**others, period: stage}
+    view.put(_LIVE, tuple((period, int(stage)) for period, stage in sorted(after.items())))
 
 
 def is_closed(view: Overlay, period: int) -> bool:
-    """Whether the period's metering is closed, or older than that of every period that is remembered."""
+    """Return True if the period's metering is closed, or older than that of every period that is remembered."""
     closed = _get_closed(view)
     return period in closed or (len(closed) >= RETAINED and period < closed[0])
 
@@ -145,7 +169,7 @@ def _get_closed(view: Overlay) -> tuple[int, ...]:
 
 
 def get_plan(view: Overlay, period: int) -> dict[str, LinePlan]:
-    """What is planned, by line; nothing before the first plan and where it has lapsed."""
+    """The plan by line; nothing before the first plan and where it has lapsed."""
     return {row[0]: LinePlan._make(row) for row in _get_rows(view, _PLAN, period)}
 
 

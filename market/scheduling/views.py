@@ -11,7 +11,7 @@ from market.trading.trades import Curtailment
 
 
 def get_plan(state: State, period: int) -> list[LinePlan]:
-    """What is planned for a delivery period, by line name; none without a plan and where it has lapsed."""
+    """The plan of a delivery period, by line name; none without a plan and where it has lapsed."""
     return list(records.get_plan(Overlay(state), period).values())
 
 

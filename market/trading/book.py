@@ -31,7 +31,7 @@ _Row: TypeAlias = tuple[bytes, int, int, int]  # an order without its id, which 
 
 
 class _Standing(NamedTuple):
-    """What one member has on the book of a period."""
+    """One member's totals on the book of a period."""
 
     orders: int = 0
     bid_wh: int = 0
@@ -44,7 +44,7 @@ class _Standing(NamedTuple):
 
 
 def has_book(view: Overlay, period: int) -> bool:
-    """Whether any order was placed for the period, live or not, and its gate is still to come."""
+    """Return True if any order was placed for the period, live or not, and its gate is still to come."""
     return view.get(_book_key(period)) is not None
 
 

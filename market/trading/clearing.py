@@ -27,9 +27,9 @@ def match_price_time(orders: Sequence[Order]) -> list[Trade]:
     volumes differ. In a book that is closed before it is matched no side rests, so the price is the
     midpoint of the two limits, half up.
 
-    Nobody trades with itself: a bid passes over its own owner's offers and takes the best of another owner,
+    No owner trades with itself: a bid passes over its own owner's offers and takes the best of another owner,
     and the offers passed over keep their place for the next bid. So no bid and offer of different owners
-    that cross are left. The order of the input does not matter. Linear after the sort, whoever owns what.
+    that cross are left. The order of the input does not matter. Linear after the sort, for any owners.
     Order ids are unique; volumes are positive and prices not negative, else it asserts.
     """
     if not orders:

@@ -28,7 +28,7 @@ _NEVER = 1 << 63  # above every price
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ClearingContext:
-    """What a rule may ask for besides the book."""
+    """The context that a rule may ask for besides the book."""
 
     merits: Mapping[int, int] = field(default_factory=dict)
     """By order id, 0 where there is none: matching weights (`compute_merits`) or the owners' credit."""
@@ -58,7 +58,7 @@ def clear_price_time(orders: Sequence[Order], context: ClearingContext) -> list[
 
 
 def clear_credit_weighted(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
-    """Merit decides who is served, prices only who can be: credit matching (text 000, §4.2, step 4) as a call auction.
+    """Serve by merit those that prices let trade: credit matching (text 000, §4.2, step 4) as a call auction.
 
     Bids have their turn in descending merit; each takes, in descending merit, the offers that it crosses. Equal
     merits stand by price and time, so that a book without merits clears as `match_price_time` does. The price is the
@@ -104,7 +104,7 @@ def clear_uniform_price(orders: Sequence[Order], context: ClearingContext) -> li
     """One price for all: the k-double auction (Satterthwaite and Williams 1989), in Wh rather than single units.
 
     As much is traded as limits allow: the most willing on both sides, by price and time. Of the prices that clear the
-    book, at which nobody left out would rather trade and nobody in it rather not, the one at `k_ppm` of the way up is
+    book, at which no order left out would rather trade and none in it rather not, the one at `k_ppm` of the way up is
     paid, half up. Gains from trade are the highest there are, unless something lapses:
 
     what an owner would have to trade with itself does, on both sides, beginning with its least willing orders. It is
@@ -124,7 +124,7 @@ def clear_pay_as_bid(orders: Sequence[Order], context: ClearingContext) -> list[
 
     A bid is here the buyer's order, and the buyer pays what it bid; the seller has the whole gain. Where only
     generators bid, as in the pools that the term comes from, it means that each is paid what *it* asked for. That
-    cannot be meant as well: with each side at its own limit the difference would be nobody's.
+    cannot be meant as well: with each side at its own limit the difference would belong to neither.
     """
     limits = {order.order_id: order.price_uyuan_per_kwh for order in orders if order.side == Side.BID}
     return [trade._replace(price_uyuan_per_kwh=limits[trade.bid_id]) for trade in clear_price_time(orders, context)]
@@ -141,7 +141,7 @@ RULES: Mapping[str, ClearingRule] = MappingProxyType(
 
 
 def is_by_merit(name: str) -> bool:
-    """Whether a rule asks for merits."""
+    """Return True if the rule asks for merits."""
     return RULES.get(name) is clear_credit_weighted
 
 
@@ -187,7 +187,7 @@ def compare_rules(
 
 
 def assess_trades(rule: str, orders: Sequence[Order], trades: Sequence[Trade]) -> RuleOutcome:
-    """What trades between these orders amount to."""
+    """Measure the outcome of trades between these orders: volume, value, gains, and who is served."""
     limits = {order.order_id: order.price_uyuan_per_kwh for order in orders}
     volume_wh = value = gain = buyer_gain = 0  # the last three in Wh · µ¥/kWh
     bought_wh: dict[Address, int] = {}
@@ -240,8 +240,8 @@ def _split(orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
 class _OfferQueue:
     """Offers in the order they are to be served, and the first of them that a bid can have.
 
-    A binary tree over the places in the queue; each node knows the lowest price below it, whose that is, and the
-    lowest of any other owner. So a look-up costs a path through the tree, whoever owns what.
+    A binary tree over the places in the queue; each node knows the lowest price below it, its owner, and the
+    lowest of any other owner. So a look-up costs a path through the tree, for any owners.
     """
 
     __slots__ = ("_leaves", "_lowest", "_others", "_owner")
@@ -298,7 +298,7 @@ class _Fill(NamedTuple):
 
 
 def _select_crossing(orders: Sequence[Order], lots: Lots | None) -> tuple[list[_Fill], list[_Fill], int, int]:
-    """Fill the most willing bids and offers as long as they cross, whoever owns them; and which prices clear that.
+    """Fill the most willing bids and offers as long as they cross, of any owners; and find the prices that clear that.
 
     Such a price is at least the dearest offer filled and the best bid not filled up, and at most the lowest bid filled
     and the best offer not filled up. Where nothing crosses the fills are empty and the prices mean nothing.
@@ -360,7 +360,7 @@ def _pair_up(bids: list[_Fill], offers: list[_Fill], price: int) -> list[Trade]:
     same order. The second is turned until every owner's offers begin where its bids end, or later. With B and O the
     volumes before owner a, a turn by max over a of (B + a's bids - O) does it, and no offer comes round to its
     owner's bids from the other side: that follows from no owner having more on both sides than the whole volume.
-    Owners stand by their most willing order, so that where nobody is on both sides nothing is turned, and the most
+    Owners stand by their most willing order, so that where no owner is on both sides nothing is turned, and the most
     willing buyer meets the most willing seller.
     """
     place = {owner: index for index, owner in enumerate(dict.fromkeys(fill.order.owner for fill in (*bids, *offers)))}

@@ -65,6 +65,7 @@ from market.errors import (
     ReadingTooLate,
     SideNotAllowed,
 )
+from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
@@ -93,7 +94,7 @@ class TradeIntention(NamedTuple):
     """Step 3 of credit matching (text 000): a limit order.
 
     What counts of its sender besides (node type, position, capacity, the share of renewable energy, stability) is what
-    it was registered with: nobody states it about itself.
+    it was registered with: no member states it about itself.
     """
 
     side: Side
@@ -130,18 +131,18 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
 
 
 def market_hooks() -> tuple[Hook, ...]:
-    """What the market does at the start of every block."""
+    """The hooks of the market at the start of every block."""
     return (process_due_periods, process_corrections)
 
 
 def market_routes() -> Routes:
-    """What the market hears from the other chains."""
+    """The messages that the market hears from the other chains, and their handlers."""
     return {
-        ("scheduling", "quota"): receive_quota,
-        ("scheduling", "verdict"): receive_verdict,
-        ("scheduling", "metered"): receive_metered,
-        ("scheduling", "corrected"): receive_corrected,
-        ("credit", "credit"): receive_credit,
+        ("scheduling", QUOTA): receive_quota,
+        ("scheduling", VERDICT): receive_verdict,
+        ("scheduling", METERED): receive_metered,
+        ("scheduling", CORRECTED): receive_corrected,
+        ("credit", CREDIT): receive_credit,
     }
 
 
@@ -277,7 +278,7 @@ def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_regi
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
     now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
-    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, period))
+    is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, block, period))
     if now_ms >= times.settle_ms and not is_correctable:
         raise ReadingTooLate(period=period, settles=times.final_ms)
 

@@ -8,32 +8,38 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from ledger.codec import decode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.codec import Value, decode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.errors import WrongShape
 from ledger.hashing import HASH_SIZE
 from ledger.overlay import Overlay
+from market.trading.life import Lack, State
 
 _GATE = b"g/"
 _MAX_GATE_BYTES = 128
-OPEN, CERTIFIED, ACCEPTED, VOID, SETTLED = "open", "certified", "accepted", "void", "settled"
-LAPSED = "lapsed"  # accepted, but its delivery was never metered
+
+# The words of a gate's record: its status, and the reason of one that is void or lapsed.
+OPEN, CERTIFIED, ACCEPTED = State.OPEN, State.CERTIFIED, State.ACCEPTED
+VOID, SETTLED, LAPSED = State.VOID, State.SETTLED, State.LAPSED
 STATUSES = (OPEN, CERTIFIED, ACCEPTED, VOID, SETTLED, LAPSED)
-NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE = "no-certificate", "no-verdict", "no-countersignature"
-UNMETERED = "unmetered"
-REASONS = (NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE, UNMETERED)  # what did not come in time
+NO_CERTIFICATE, NO_VERDICT = Lack.CERTIFICATE, Lack.VERDICT
+NO_COUNTERSIGNATURE, UNMETERED = Lack.COUNTERSIGNATURE, Lack.METERING
+REASONS = (NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE, UNMETERED)
 
 
 class Gate(NamedTuple):
     """Gate closure of a period: the height of its block, and the RFC 6962 root over the period's trades.
 
-    `reason` is one of `REASONS` where it is void or lapsed, else empty.
+    `status` is one of `STATUSES`; `reason` one of `REASONS` where it is void or lapsed, else empty.
     """
 
     height: int
     result_root: bytes
     trade_count: int
-    status: str = OPEN
-    reason: str = ""
+    status: State = OPEN
+    reason: Lack = Lack.NOTHING
+
+    def to_value(self) -> Value:
+        return (self.height, self.result_root, self.trade_count, self.status.value, self.reason.value)
 
 
 def gate_key(period: int) -> bytes:
@@ -42,30 +48,30 @@ def gate_key(period: int) -> bytes:
 
 
 def decode_gate(raw: bytes) -> Gate:
-    """Read a gate record from the bytes of its state value, whoever sent them. Raises the `Malformed` family."""
+    """Read a gate record from the bytes of its state value, from any sender. Raises the `Malformed` family."""
     fields = expect_array(decode(raw, max_bytes=_MAX_GATE_BYTES), 5, "gate record")
     height, result_root, trade_count, status, reason = fields
-    gate = Gate(
-        height=expect_int(height, "gate's height"),
-        result_root=expect_bytes(result_root, "result root", size=HASH_SIZE),
-        trade_count=expect_int(trade_count, "trade count"),
-        status=expect_str(status, "gate's status"),
-        reason=expect_str(reason, "gate's reason"),
-    )
-    if gate.status not in STATUSES:
-        raise WrongShape(what="gate record", detail=f"no gate is {gate.status!r}")
-    if bool(gate.reason) != (gate.status in (VOID, LAPSED)) or gate.reason not in ("", *REASONS):
-        raise WrongShape(what="gate record", detail=f"no gate is {gate.status} because of {gate.reason!r}")
-    return gate
+    height = expect_int(height, "gate's height")
+    result_root = expect_bytes(result_root, "result root", size=HASH_SIZE)
+    trade_count = expect_int(trade_count, "trade count")
+    status, reason = expect_str(status, "gate's status"), expect_str(reason, "gate's reason")
+    if status not in STATUSES:
+        raise WrongShape(what="gate record", detail=f"no gate is {status!r}")
+    if bool(reason) != (status in (VOID, LAPSED)) or reason not in ("", *REASONS):
+        raise WrongShape(what="gate record", detail=f"no gate is {status} because of {reason!r}")
+    return Gate(height, result_root, trade_count, State(status), Lack(reason))
 
 
 def get_gate(view: Overlay, period: int) -> Gate | None:
     value = view.get(gate_key(period))
-    return None if value is None else Gate._make(cast(tuple[int, bytes, int, str, str], value))
+    if value is None:
+        return None
+    height, result_root, trade_count, status, reason = cast(tuple[int, bytes, int, str, str], value)
+    return Gate(height, result_root, trade_count, State(status), Lack(reason))
 
 
 def put_gate(view: Overlay, period: int, gate: Gate) -> None:
-    view.put(gate_key(period), tuple(gate))
+    view.put(gate_key(period), gate.to_value())
 
 
 def drop_gate(view: Overlay, period: int) -> None:

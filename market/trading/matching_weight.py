@@ -1,4 +1,4 @@
-"""How well an intention suits the other side: the weights of the credit matching algorithm (text 000, §4.2, Table 1).
+"""The suitability of an intention to the other side: the weights of credit matching (text 000, §4.2, Table 1).
 
 Seven parameters, each normalised to 0 … 1 000 000 ppm among the candidates of one side, times their basic weights.
 """
@@ -56,7 +56,7 @@ class Ranked(NamedTuple):
 
 
 class Scale(NamedTuple):
-    """What the candidates of one side are measured by."""
+    """The scale by which the candidates of one side are measured."""
 
     side: Side | int
     max_capacity_wh: int
@@ -100,7 +100,7 @@ def normalise(candidate: WeightedOrder, scale: Scale) -> WeightInputs:
     - credit q: the ratio to 100 points
     - renewable energy r and generation stability n: as the member is registered
     - node position l: how much of the counterparts' volume is at the same position; with a single counterpart, all
-      or nothing. An unknown position is near nobody
+      or nothing. An unknown position is near no other
     - unit price p: where it lies between the candidates' worst and best price, which is the lowest for an offer and
       the highest for a bid; if all ask the same, all are best
 

@@ -28,7 +28,7 @@ def add_part(view: Overlay, delivery: InboundMessage) -> list[Value] | None:
 
 
 def drop_parts(view: Overlay, kind: str, number: int) -> None:
-    """Forget what has come of a message that nobody waits for any more."""
+    """Forget the parts that have come of a message which is not needed any more."""
     parts = view.get(_parts_key(kind, number))
     if parts is None:
         return

@@ -32,7 +32,7 @@ _MAX_NAME = 64
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OrderList:
-    """Orders in the order of the lines, which is that of placing, and who stands behind the made-up addresses."""
+    """Orders in the order of the lines, which is that of placing, and the names behind the made-up addresses."""
 
     candidates: tuple[WeightedOrder, ...]
     names: Mapping[Address, str]

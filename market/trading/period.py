@@ -1,4 +1,4 @@
-"""The life of a delivery period: open, gate, certified, accepted or void, delivered, settled or lapsed.
+"""What is done about a delivery period as `life.py` has it: gate, certificate, verdict, deadline, metering, correction.
 
 A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
 scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them. Where the
@@ -15,8 +15,8 @@ has happened to a period is read from the state, not inferred from the clock alo
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import cast
+from collections.abc import Callable, Mapping, Sequence
+from typing import NamedTuple, cast
 
 from ledger.accounts import get_member
 from ledger.checkpoints import get_certified_height
@@ -39,6 +39,7 @@ from market.errors import (
     UnexpectedRelay,
     WrongTradeList,
 )
+from market.messages import CORRECTED, METERED, REDELIVERED, RESULT, VERDICT
 from market.metering import (
     Corrected,
     Reading,
@@ -53,23 +54,8 @@ from market.metering import (
 from market.orders import Order, Side
 from market.trading.book import close_book, get_candidates, has_book
 from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
-from market.trading.gates import (
-    ACCEPTED,
-    CERTIFIED,
-    LAPSED,
-    NO_CERTIFICATE,
-    NO_COUNTERSIGNATURE,
-    NO_VERDICT,
-    OPEN,
-    SETTLED,
-    UNMETERED,
-    VOID,
-    Gate,
-    drop_gate,
-    gate_key,
-    get_gate,
-    put_gate,
-)
+from market.trading.gates import Gate, drop_gate, gate_key, get_gate, put_gate
+from market.trading.life import Action, Event, Guard, Row, State, find_row
 from market.trading.matching_weight import weigh_book
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
@@ -93,17 +79,96 @@ from market.trading.trades import (
     Party,
     TradeRecord,
     compute_result_root,
-    curtail,
     drop_trades,
     get_binding_trades,
+    get_curtailments,
     get_trades,
     put_curtailments,
     put_trades,
 )
 
-RESULT, VERDICT, METERED, CORRECTED, REDELIVERED = "result", "verdict", "metered", "corrected", "redelivered"
-
 _COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
+
+# --- steps of the table --------------------------------------------------------------------------
+
+
+class _Case(NamedTuple):
+    """A period as a block finds it."""
+
+    view: Overlay
+    block: BlockContext
+    period: int
+    gate: Gate | None
+
+    @classmethod
+    def read(cls, view: Overlay, block: BlockContext, period: int) -> _Case:
+        return cls(view, block, period, get_gate(view, period))
+
+    @property
+    def state(self) -> State:
+        return State.BOOK if self.gate is None else self.gate.status
+
+    @property
+    def closed(self) -> Gate:
+        """The gate of one whose gate is closed."""
+        assert self.gate is not None, self.period
+        return self.gate
+
+    @property
+    def is_scheduled(self) -> bool:
+        return "scheduling" in self.block.siblings
+
+    @property
+    def is_unheard(self) -> bool:
+        """Whether there are trades to settle, and not a meter was read."""
+        return not get_readings(self.view, self.period) and bool(get_binding_trades(self.view, self.period))
+
+    @property
+    def is_unsigned(self) -> bool:
+        is_required = self.block.params.market.audit == "required"
+        return is_required and not is_countersigned(self.view, self.period)
+
+
+_GUARDS: Mapping[Guard, Callable[[_Case], bool]] = {
+    Guard.HAS_BOOK: lambda case: has_book(case.view, case.period),
+    Guard.IS_CERTIFIED: lambda case: case.closed.height <= get_certified_height(case.view),
+    Guard.ALONE: lambda case: not case.is_scheduled,
+    Guard.SCHEDULED: lambda case: case.is_scheduled,
+    Guard.UNSIGNED: lambda case: case.is_unsigned,
+    Guard.HEARD: lambda case: not case.is_unheard,
+    Guard.UNHEARD: lambda case: case.is_unheard,
+    Guard.IS_OVER: lambda case: has_settlement(case.view, case.period),
+}
+
+
+def _find(case: _Case, event: Event) -> Row | None:
+    return find_row(case.state, event, lambda guard: _GUARDS[guard](case))
+
+
+def _happen(case: _Case, event: Event) -> _Case:
+    """Take the step that the table has for an event, which must be one; the period after it."""
+    row = _find(case, event)
+    assert row is not None, f"nothing is to happen to a period that is {case.state} on {event}"
+    return _take(case, row)
+
+
+def _happen_if(case: _Case, event: Event) -> _Case:
+    """Take the step that the table has for an event, if any; the period after it."""
+    row = _find(case, event)
+    return case if row is None else _take(case, row)
+
+
+def _take(case: _Case, row: Row) -> _Case:
+    """Enter the row's state, then do what it says: an action may be what forgets the period."""
+    view, block, period, gate = case
+    if gate is not None and row.after != row.before:
+        if row.before == State.OPEN:
+            drop_result(view, period)
+        case = case._replace(gate=gate._replace(status=row.after, reason=row.reason))
+        put_gate(view, period, case.closed)
+    _ACTIONS[row.action](case)
+    return _Case.read(view, block, period)
+
 
 # --- what is due ---------------------------------------------------------------------------------
 
@@ -115,37 +180,31 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     through all of its stages.
     """
     for period in get_live_periods(view):
-        _process_period(view, block, period)
+        _process_period(_Case.read(view, block, period))
 
 
-def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
+def _process_period(case: _Case) -> None:
     """Bring one live period up to the block's time."""
-    times = compute_times(period, block.params, block.genesis_time_ms)
-    gate = get_gate(view, period)
-    if gate is None and block.timestamp_ms >= times.gate_ms and has_book(view, period):
-        gate = _close_gate(view, block, period)
-    if gate is not None and gate.status == OPEN and gate.height <= get_certified_height(view):
-        gate = _change_status(view, period, gate, CERTIFIED)
-        view.emit("certified-result", period)
-    is_late = block.timestamp_ms >= times.deadline_ms
-    if gate is not None and is_late and (lack := _find_lack(view, block, period, gate)):
-        gate = _void_gate(view, block, period, gate, lack)
-    if block.timestamp_ms < times.settle_ms:
-        return
-    if "scheduling" in block.siblings:
-        _lapse(view, block, period, gate)
-    else:
-        _settle(view, block, period, gate)
+    block = case.block
+    times = compute_times(case.period, block.params, block.genesis_time_ms)
+    if block.timestamp_ms >= times.gate_ms:
+        case = _happen_if(case, Event.GATE)
+    case = _happen_if(case, Event.CERTIFICATE)
+    if block.timestamp_ms >= times.deadline_ms:
+        case = _happen_if(case, Event.DEADLINE)
+    if block.timestamp_ms >= times.settle_ms:
+        _happen(case, Event.UNMETERED if case.is_scheduled else Event.METERED)
 
 
 # --- the gate ------------------------------------------------------------------------------------
 
 
-def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
+def _close_gate(case: _Case) -> None:
     """Clear the book by the chain's rule, keep its trades and record the gate; a scheduling chain hears the result.
 
     A book that yields no trade has its gate recorded too, over the empty tree: it is certified as any other.
     """
+    view, block, period, _ = case
     orders, trades = _clear_book(view, block, period)
     bidders = [order.owner for order in orders if order.side == Side.BID]
     wheeling = get_wheeling(view, block, period, bidders)
@@ -157,10 +216,9 @@ def _close_gate(view: Overlay, block: BlockContext, period: int) -> Gate:
     put_gate(view, period, gate)
     put_result(view, Result(period, gate.trade_count, gate.result_root))
     _announce_gate(view, period, gate, trades)
-    if "scheduling" in block.siblings:
+    if case.is_scheduled:
         retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
         post(view, RESULT, period, [record.terms for record in trades], height=block.height, retained=retained)
-    return gate
 
 
 def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[Order], list[TradeRecord]]:
@@ -225,42 +283,21 @@ def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[Trad
         view.emit("trade", *record.terms)
 
 
-def _change_status(view: Overlay, period: int, gate: Gate, status: str, reason: str = "") -> Gate:
-    if gate.status == OPEN:
-        drop_result(view, period)
-    changed = gate._replace(status=status, reason=reason)
-    put_gate(view, period, changed)
-    return changed
+def _certify(case: _Case) -> None:
+    case.view.emit("certified-result", case.period)
 
 
-def _is_binding(block: BlockContext, gate: Gate) -> bool:
-    return gate.status == (ACCEPTED if "scheduling" in block.siblings else CERTIFIED)
-
-
-def _is_undecided(block: BlockContext, gate: Gate) -> bool:
-    return gate.status in (OPEN, CERTIFIED) and not _is_binding(block, gate)
-
-
-def _find_lack(view: Overlay, block: BlockContext, period: int, gate: Gate) -> str:
-    """What trades still lack that they need in order to bind, one of `REASONS`; "" where it is nothing."""
-    if gate.status == OPEN:
-        return NO_CERTIFICATE
-    if _is_undecided(block, gate):
-        return NO_VERDICT
-    return NO_COUNTERSIGNATURE if _lacks_audit(view, block, period, gate) else ""
-
-
-def _void_gate(view: Overlay, block: BlockContext, period: int, gate: Gate, reason: str) -> Gate:
+def _void(case: _Case) -> None:
     """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
-    drop_parts(view, VERDICT, period)
-    is_accepted = gate.status == ACCEPTED  # then buyers keep aside no more than for what was
-    _release(view, block, period, get_binding_trades(view, period) if is_accepted else get_trades(view, period))
-    view.emit("void", period, reason)
-    return _change_status(view, period, gate, VOID, reason)
+    drop_parts(case.view, VERDICT, case.period)
+    _release(case)
+    case.view.emit("void", case.period, case.closed.reason.value)
 
 
-def _release(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
-    """Give buyers back what they have set aside for these trades, all that bind."""
+def _release(case: _Case) -> None:
+    """Give buyers back what they have set aside: for the trades, as far as a verdict has let them stand."""
+    view, block, period, _ = case
+    trades = get_binding_trades(view, period)
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
     replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
 
@@ -273,28 +310,27 @@ def countersign(view: Overlay, block: BlockContext, period: int, result_root: by
 
     Raises `NoTradeList`, `CountersignedTooLate`, `WrongTradeList` or `CountersignedAlready`.
     """
-    gate = get_gate(view, period)
+    case = _Case.read(view, block, period)
     deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
     if block.timestamp_ms >= deadline_ms:
         raise CountersignedTooLate(period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    if gate is None or gate.status not in (OPEN, CERTIFIED, ACCEPTED):
-        raise NoTradeList(period=period, detail="its gate is not closed" if gate is None else f"it is {gate.status}")
-    if result_root != gate.result_root:
-        raise WrongTradeList(period=period, expected=gate.result_root.hex()[:16], actual=result_root.hex()[:16])
+    if case.gate is None or _find(case, Event.COUNTERSIGNATURE) is None:
+        detail = "its gate is not closed" if case.gate is None else f"it is {case.state}"
+        raise NoTradeList(period=period, detail=detail)
+    if result_root != case.gate.result_root:
+        raise WrongTradeList(period=period, expected=case.gate.result_root.hex()[:16], actual=result_root.hex()[:16])
     if is_countersigned(view, period):
         raise CountersignedAlready(period=period)
-    view.put(gate_key(period) + _COUNTERSIGNED, block.height)
-    view.emit("countersigned", period, result_root)
+    _happen(case, Event.COUNTERSIGNATURE)
 
 
 def is_countersigned(view: Overlay, period: int) -> bool:
     return view.get(gate_key(period) + _COUNTERSIGNED) is not None
 
 
-def _lacks_audit(view: Overlay, block: BlockContext, period: int, gate: Gate) -> bool:
-    """Whether trades that bind otherwise want a countersignature that has not come."""
-    is_wanted = block.params.market.audit == "required" and _is_binding(block, gate)
-    return is_wanted and not is_countersigned(view, period)
+def _mark_countersigned(case: _Case) -> None:
+    case.view.put(gate_key(case.period) + _COUNTERSIGNED, case.block.height)
+    case.view.emit("countersigned", case.period, case.closed.result_root)
 
 
 # --- the verdict ---------------------------------------------------------------------------------
@@ -311,9 +347,9 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
     if block.timestamp_ms >= deadline_ms:
         raise RelayTooLate(kind=VERDICT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    gate = get_gate(view, period)
-    if gate is None or not _is_undecided(block, gate):
-        detail = "its gate is not closed" if gate is None else f"its trades are {gate.status}"
+    case = _Case.read(view, block, period)
+    if _find(case, Event.VERDICT) is None:
+        detail = "its gate is not closed" if case.gate is None else f"its trades are {case.state}"
         raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
     for row in delivery.rows:
         _parse_curtailment(row)
@@ -321,14 +357,19 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     if rows is None:
         return
     curtailments = sorted(map(_parse_curtailment, rows))
-    trades = get_trades(view, period)
-    _check_curtailments(period, trades, curtailments)
-    accepted = curtail(trades, curtailments)
+    _check_curtailments(period, get_trades(view, period), curtailments)
+    put_curtailments(view, period, curtailments)
+    _happen(case, Event.VERDICT)
+
+
+def _accept(case: _Case) -> None:
+    """Have the trades bind as the verdict that has been put down lets them stand."""
+    view, block, period, _ = case
+    trades, accepted = get_trades(view, period), get_binding_trades(view, period)
+    curtailments = get_curtailments(view, period)
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
     before, after = (compute_trade_reserves(records, wheeling, block.params.market) for records in (trades, accepted))
     replace_reserves(view, before, after)
-    put_curtailments(view, period, curtailments)
-    _change_status(view, period, gate, ACCEPTED)
     view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)
@@ -384,7 +425,7 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage
     for reading in readings:
         add_reading(view, Corrected(period, *reading, revision=0))
     view.emit("metered", period, len(readings))
-    _settle(view, block, period, get_gate(view, period))
+    _happen(_Case.read(view, block, period), Event.METERED)
 
 
 def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
@@ -400,7 +441,7 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
             detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
             raise UnexpectedRelay(kind=CORRECTED, period=row.period, detail=detail)
         is_over = is_closed(view, row.period, retained=block.params.market.retained_periods)
-        if is_over and not can_correct(view, row.period):
+        if is_over and not can_correct(view, block, row.period):
             view.emit("correction-lapsed", row.period, row.owner)
             continue
         if not add_reading(view, row):
@@ -412,10 +453,9 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
         view.emit("corrected", *row)
 
 
-def can_correct(view: Overlay, period: int) -> bool:
-    """Whether a period has been settled by readings, so that others may take their place."""
-    gate = get_gate(view, period)
-    return has_settlement(view, period) and (gate is None or gate.status != LAPSED)
+def can_correct(view: Overlay, block: BlockContext, period: int) -> bool:
+    """Return True if a period has been settled by readings, so that others may take their place."""
+    return _find(_Case.read(view, block, period), Event.CORRECTION) is not None
 
 
 def process_corrections(view: Overlay, block: BlockContext) -> None:
@@ -427,46 +467,53 @@ def process_corrections(view: Overlay, block: BlockContext) -> None:
         return
     rows: list[Value] = []
     for period in take_corrected(view):
-        if not can_correct(view, period):
-            continue
-        gate = get_gate(view, period)
-        trades = get_binding_trades(view, period) if gate is not None and gate.status == SETTLED else []
-        rows += resettle_period(view, block, period, trades, get_readings(view, period))
+        case = _Case.read(view, block, period)
+        if _find(case, Event.CORRECTION) is not None:
+            rows += _resettle(case)
     if rows and "credit" in block.siblings:
         post(view, REDELIVERED, block.period, rows, height=block.height)
 
 
-def _settle(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
-    """Settle by what was metered: the trades where they bind, and with the grid company what they leave."""
-    readings = get_readings(view, period)
-    is_binding = gate is not None and _is_binding(block, gate)
-    trades = get_binding_trades(view, period) if is_binding else []
-    if trades and not readings:
-        _lapse(view, block, period, gate)
-        return
-    settle_period(view, block, period, trades, readings)
-    if gate is not None and is_binding:
-        _change_status(view, period, gate, SETTLED)
-    _close(view, block, period)
+def _resettle(case: _Case) -> list[Value]:
+    """Settle anew, as it was settled; what there is to tell of it: `redelivered` is said of all periods together."""
+    view, block, period, _ = case
+    trades = get_binding_trades(view, period) if case.state == State.SETTLED else []
+    return resettle_period(view, block, period, trades, get_readings(view, period))
 
 
-def _lapse(view: Overlay, block: BlockContext, period: int, gate: Gate | None) -> None:
-    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored.
+def _settle(case: _Case) -> None:
+    """Settle the trades by what was metered, and with the grid company what they leave."""
+    view, block, period, _ = case
+    settle_period(view, block, period, get_binding_trades(view, period), get_readings(view, period))
+    _close(case)
 
-    Of a period in which nobody had an order there is nothing to tell.
-    """
+
+def _settle_with_grid(case: _Case) -> None:
+    """Settle all that was metered with the grid company: no trade binds."""
+    view, block, period, _ = case
+    settle_period(view, block, period, [], get_readings(view, period))
+    _close(case)
+
+
+def _lapse(case: _Case) -> None:
+    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored."""
+    _release(case)
+    _end_unmetered(case)
+
+
+def _end_unmetered(case: _Case) -> None:
+    """Put down that nothing is settled; of a period in which nobody had an order there is nothing to tell."""
+    view, _, period, gate = case
     drop_parts(view, METERED, period)
-    if gate is not None and _is_binding(block, gate):
-        _release(view, block, period, get_binding_trades(view, period))
-        _change_status(view, period, gate, LAPSED, UNMETERED)
     if gate is not None:
         put_settlement(view, period, NOTHING)
         view.emit("unmetered", period)
-    _close(view, block, period)
+    _close(case)
 
 
-def _close(view: Overlay, block: BlockContext, period: int) -> None:
+def _close(case: _Case) -> None:
     """The period is over; so is the time for which records of the oldest closed one stay."""
+    view, block, period, _ = case
     for old in close_period(view, period, retained=block.params.market.retained_periods):
         drop_quotas(view, old)
         drop_gate(view, old)
@@ -474,3 +521,16 @@ def _close(view: Overlay, block: BlockContext, period: int) -> None:
         drop_trades(view, old)
         drop_readings(view, old)
         drop_settlement(view, old)
+
+
+_ACTIONS: Mapping[Action, Callable[[_Case], None]] = {  # but `_resettle`, which has something to tell
+    Action.CLOSE_GATE: _close_gate,
+    Action.CERTIFY: _certify,
+    Action.ACCEPT: _accept,
+    Action.MARK_COUNTERSIGNED: _mark_countersigned,
+    Action.VOID: _void,
+    Action.SETTLE: _settle,
+    Action.SETTLE_WITH_GRID: _settle_with_grid,
+    Action.LAPSE: _lapse,
+    Action.END_UNMETERED: _end_unmetered,
+}

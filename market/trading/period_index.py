@@ -1,4 +1,4 @@
-"""Which delivery periods a trading chain has: those it still has to process, and the closed ones whose records stay."""
+"""The delivery periods of a trading chain: those it still has to process, and the closed ones whose records stay."""
 
 from __future__ import annotations
 
@@ -38,6 +38,6 @@ def close_period(view: Overlay, period: int, *, retained: int) -> tuple[int, ...
 
 
 def is_closed(view: Overlay, period: int, *, retained: int) -> bool:
-    """Whether the period is over, or older than all of the `retained` that are remembered."""
+    """Return True if the period is over, or older than all of the `retained` that are remembered."""
     closed = get_closed_periods(view)
     return period in closed or (len(closed) >= retained and period < closed[0])

@@ -1,8 +1,8 @@
-"""What became of a delivery period: readings spread over trades, money moved, credit earned, one record kept.
+"""The settlement of a delivery period: readings spread over trades, money moved, credit earned, one record kept.
 
-A member's consumption is spread over all it bought and its output over all it sold; who bought or sold
+A member's consumption is spread over all it bought and its output over all it sold; a member that bought or sold
 nothing settles that meter with the grid company. So every Wh that was metered is settled exactly once.
-Beside a credit chain nobody is scored here: that chain hears what was delivered, and scores it.
+Beside a credit chain no member is scored here: that chain hears what was delivered, and scores it.
 
 Of a meter that was not heard the record holds what is imputed: a buyer has taken what it agreed to, from the grid
 company, and a seller has made nothing. Neither has delivered, so it scores nothing. Once readings change, the
@@ -26,6 +26,7 @@ from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.score import add_score, assess_delivery, correct_score
+from market.messages import DELIVERED
 from market.metering import Reading
 from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread
 from market.trading.quotas import get_wheeling
@@ -59,7 +60,7 @@ class SettledTrade(NamedTuple):
 
 
 class SettledWithGrid(NamedTuple):
-    """What one member took from the grid at retail and fed into it at feed-in, outside all trades."""
+    """One member's consumption at retail and output at feed-in, outside all trades."""
 
     member: Address
     consumption_wh: int
@@ -97,7 +98,7 @@ def has_settlement(view: Overlay, period: int) -> bool:
 def compute_settlement(
     trades: Sequence[TradeRecord], readings: Sequence[Reading], wheeling: Mapping[Address, int], params: MarketParams
 ) -> PeriodSettlement:
-    """What trades that bind and readings come to; `wheeling` is in µ¥ per kWh by buyer."""
+    """Settle the trades that bind by the readings; `wheeling` is in µ¥ per kWh by buyer."""
     return PeriodSettlement(
         tuple(_settle_trades(trades, readings, wheeling, params)), tuple(_settle_rest(trades, readings, params))
     )
@@ -132,7 +133,7 @@ def settle_period(
     accounts.write()
     put_settlement(view, period, settlement)
     if trades and not is_scored_here:
-        post(view, "delivered", period, _report_deliveries(trades, settlement.trades), height=block.height)
+        post(view, DELIVERED, period, _report_deliveries(trades, settlement.trades), height=block.height)
     view.emit("settled", period)
 
 
@@ -197,7 +198,7 @@ def _get_legs(row: SettledTrade) -> tuple[int, ...]:
 
 
 def _list_imputed(settlement: PeriodSettlement) -> list[tuple[Address, int, int]]:
-    """Members of whom something is imputed, in the order of their trades, with how much: consumed and produced, Wh."""
+    """Members with imputed readings, in the order of their trades: consumed and produced, Wh."""
     consumed_wh: dict[Address, int] = {}
     for row in settlement.trades:
         if row.is_consumption_imputed:
@@ -267,7 +268,7 @@ def _settle_trades(
 def _settle_rest(
     trades: Sequence[TradeRecord], readings: Sequence[Reading], params: MarketParams
 ) -> list[SettledWithGrid]:
-    """What the readings hold beside the trades; a member with nothing left has no row."""
+    """The readings' remainder beside the trades; a member with nothing left has no row."""
     buyers = {record.buyer for record in trades}
     sellers = {record.seller for record in trades}
     rows = []

@@ -1,4 +1,4 @@
-"""What the grid can carry of a period's trades: the scheduling chain's quota for each line, and a book kept to it.
+"""The grid's limits on a period's trades: the scheduling chain's quota for each line, and a book kept to it.
 
 With the quotas come the wheeling prices of the lines' areas. A chain that trades alone has no quotas, and one price.
 
@@ -30,13 +30,13 @@ from market.errors import (
     UnexpectedRelay,
     UnknownLine,
 )
+from market.messages import QUOTA
 from market.orders import Order, Side
 from market.trading.gates import get_gate
 from market.trading.period_index import add_live_period
 from market.trading.ties import Lots, share_group
 from market.trading.times import compute_times
 
-QUOTA = "quota"
 MAX_WHEELING_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh, as for prices: amounts of money stay far below 2**63
 MAX_LINE_BYTES = 32
 
@@ -45,7 +45,7 @@ _QUOTA = b"market/quota/"
 
 
 class Quota(NamedTuple):
-    """What the members on one line may buy and sell in a period, and what it costs to carry a kWh to them."""
+    """The volumes that members on one line may buy and sell in a period, and the charge for a kWh carried to them."""
 
     demand_wh: int
     supply_wh: int
@@ -56,7 +56,7 @@ class Quota(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """What there is of a period's quotas: when all of them had come, by the block's time, and the line that came last.
+    """The header of a period's quotas: when all of them had come, by the block's time, and the line that came last.
 
     `complete_ms` is 0 until then.
     """
@@ -140,9 +140,9 @@ def check_quota(quota: Quota, line: str, side: Side, volume_wh: int) -> None:
 
 
 def get_wheeling(view: Overlay, block: BlockContext, period: int, buyers: Iterable[Address]) -> dict[Address, int]:
-    """What each of these buyers pays to have a kWh carried to it, in µ¥; on a line with a quota where there are any.
+    """The wheeling charge of each of these buyers, in µ¥ per kWh; on a line with a quota where there are any.
 
-    A buyer that has an order or a trade has such a line, else nobody would have let it place one.
+    A buyer that has an order or a trade has such a line, else its order would have been refused.
     """
     if "scheduling" not in block.siblings:
         return dict.fromkeys(buyers, block.params.market.wheeling_uyuan_per_kwh)
@@ -170,8 +170,8 @@ def trim_to_quotas(
     On each line and side they are served best first until the line's quota is used up; the one it ends in is cut, and
     those after it are left out. Best is the best price, then the earlier order. Where merit decides, `merits` by order
     id come before both, as they do in the clearing rule. Orders that no order of another owner crosses come last: an
-    offer nobody can take must not use up what its neighbours need. `lines` has the line of every owner. With `lots`,
-    orders that only their place tells apart share what the quota leaves of them.
+    offer that no bid can take must not use up what its neighbours need. `lines` has the line of every owner. With
+    `lots`, orders that only their place tells apart share what the quota leaves of them.
     """
     crossing = _find_crossing(orders)
     left_wh: dict[tuple[str, int], int] = {}
@@ -211,7 +211,7 @@ def _find_crossing(orders: Sequence[Order]) -> set[int]:
 
 
 def _prefer_low(order: Order) -> int:
-    """The price with its sign turned for bids: on either side the lower is the better for those who trade with it."""
+    """The price with its sign turned for bids: on either side the lower is the better for the counterpart."""
     return -order.price_uyuan_per_kwh if order.side == Side.BID else order.price_uyuan_per_kwh
 
 

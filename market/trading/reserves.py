@@ -19,7 +19,7 @@ from market.trading.trades import TradeRecord
 
 
 def compute_bid_reserve(order: Order, wheeling_uyuan_per_kwh: int, params: MarketParams) -> int:
-    """What a bid sets aside, in µ¥: its volume with the allowance at its limit and the wheeling charge, rounded up."""
+    """The reserve of a bid, in µ¥: its volume with the allowance at its limit and the wheeling charge, rounded up."""
     volume_wh = allow_over_delivery(order.volume_wh, params.allowance_ppm)
     return _round_up(volume_wh * (order.price_uyuan_per_kwh + wheeling_uyuan_per_kwh))
 
@@ -39,10 +39,10 @@ def compute_bid_reserves(
 def compute_trade_reserves(
     records: Iterable[TradeRecord], wheeling: Mapping[Address, int], params: MarketParams
 ) -> dict[Address, int]:
-    """What every buyer keeps aside for its trades of a period, in µ¥ by address. `wheeling` is in µ¥ per kWh by buyer.
+    """Reserves of every buyer for its trades of a period, in µ¥ by address. `wheeling` is in µ¥ per kWh by buyer.
 
     Rounded up once per buyer, not once per trade: so it never exceeds the reserves of the bids that were
-    filled, however many trades filled one bid, and gate closure leaves nobody in arrears.
+    filled, however many trades filled one bid, and gate closure leaves no buyer in arrears.
     """
     costs: dict[Address, int] = {}
     for record in records:

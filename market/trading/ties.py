@@ -1,7 +1,8 @@
 """Ties: what orders of equal rank get where there is not enough for all of them, and in which order they stand.
 
 By time, the earlier order is served first, and place within a block is its sealer's choice. Pro rata, equals share by
-volume and stand by lots that nobody chooses. An owner's equal orders count as one, so that splitting one gains nothing.
+volume and stand by lots that no member chooses. An owner's equal orders count as one, so that splitting one gains
+nothing.
 """
 
 from __future__ import annotations
@@ -59,7 +60,7 @@ class Lots(NamedTuple):
 def clear_pro_rata(match: Match, orders: Sequence[Order], rank: Rank, lottery: bytes) -> list[Trade]:
     """Clear a closed book by `match`, with pro rata among equals; a bid and an offer meet in one trade at most.
 
-    Equals get of what `match` fills of all of them, whoever owns what, each in proportion to its volume; the book is
+    Equals get of what `match` fills of all of them, of any owners, each in proportion to its volume; the book is
     then cut down to that and matched. Where an owner stands in its own way something of it is left: what this owner
     can trade with others is shared in the same way, and what even then would cross is matched in the order of lots.
     """
@@ -170,7 +171,7 @@ def _sum_fills(trades: Iterable[Trade]) -> dict[int, int]:
 
 
 def _find_excess(groups: Iterable[Sequence[Order]], filled_wh: Mapping[int, int]) -> tuple[Address, int]:
-    """The owner whose fills on both sides exceed what all sides trade, and by how much; nobody by 0."""
+    """The owner whose fills on both sides exceed what all sides trade, and the excess; 0 where there is none."""
     volume_wh = 0
     by_owner: dict[Address, int] = {}
     for group in groups:
@@ -183,7 +184,7 @@ def _find_excess(groups: Iterable[Sequence[Order]], filled_wh: Mapping[int, int]
 
 
 def _find_stuck(book: Iterable[Order], rationed_wh: Mapping[int, int], trades: Iterable[Trade]) -> Address | None:
-    """Whose part of a rationed book was left, by the first lot; where prices alone decide it is one owner's only."""
+    """The owner of a rationed book's remainder, by the first lot; where prices alone decide it is one owner's only."""
     filled_wh = _sum_fills(trades)
     left = [order for order in book if filled_wh.get(order.order_id, 0) < rationed_wh[order.order_id]]
     return min(left, key=lambda order: order.placed_at).owner if left else None

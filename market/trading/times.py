@@ -10,7 +10,7 @@ from market.credit.score import PPM
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodTimes:
-    """When things happen to one delivery period, in ms since the epoch; each holds from that instant on."""
+    """The instants of one delivery period, in ms since the epoch; each holds from that instant on."""
 
     open_ms: int
     gate_ms: int
@@ -22,7 +22,7 @@ class PeriodTimes:
 
 
 def count_periods(duration_ppm: int) -> int:
-    """How many periods begin within a time of so many ppm of a period, at most."""
+    """The most periods that can begin within a time of so many ppm of a period."""
     return -(-duration_ppm // PPM)
 
 

@@ -4,7 +4,8 @@ Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and 
 the trades that its lines cannot carry.
 
 A leaf is a match as text 000 (section 4.2, step 4) has the nodes tell it, ⟨TradeResult, ID, t, q, l, p, w⟩. The text
-leaves open whose fields these are; "the information about successful matching" is about two, so a record has both.
+leaves open to which member these fields belong; "the information about successful matching" is about two, so a record
+has both.
 """
 
 from __future__ import annotations

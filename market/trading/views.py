@@ -47,12 +47,12 @@ def get_trades(state: State, period: int) -> list[TradeRecord]:
 
 
 def get_gate(state: State, period: int) -> Gate | None:
-    """How a period's gate closed and what has become of it; None before, and once it is no longer kept."""
+    """The record of a period's gate and its fate; None before it has closed, and once it is no longer kept."""
     return gates.get_gate(Overlay(state), period)
 
 
 def get_quota(state: State, period: int) -> dict[str, Quota] | None:
-    """What the scheduling chain lets each line trade in a period, None until all of it has come."""
+    """The scheduling chain's quotas of a period by line, None until all of them have come."""
     return quotas.get_quotas(Overlay(state), period)
 
 

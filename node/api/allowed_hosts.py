@@ -1,6 +1,6 @@
 """The names under which an API may be asked for: a page's own name can be made to lead anywhere, so to this node too.
 
-A browser puts the name that its page was fetched under into the header Host. Whoever owns a name of the public DNS may
+A browser puts the name that its page was fetched under into the header Host. The owner of a name of the public DNS may
 let it lead to 127.0.0.1 and read, as if it were its own, all that answers there.
 """
 

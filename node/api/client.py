@@ -129,7 +129,7 @@ class Client:
     # --- the grid and the credit index ---------------------------------------------------------------
 
     async def quota(self, period: int) -> QuotaInfo:
-        """What each line may trade; on the trading chain, beside a scheduling chain."""
+        """The quota of each line; on the trading chain, beside a scheduling chain."""
         return await self._get(QuotaInfo, self._path("market", "quota"), {"period": period})
 
     async def scheduling(self, period: int) -> SchedulingInfo:
@@ -137,7 +137,7 @@ class Client:
         return await self._get(SchedulingInfo, self._path("scheduling", period))
 
     async def digests(self, period: int) -> DigestsInfo:
-        """What the credit chain keeps of the other chains' blocks of a period."""
+        """The credit chain's digests of the other chains' blocks of a period."""
         return await self._get(DigestsInfo, self._path("digests", period))
 
     async def assets(self, ref: str | bytes) -> AssetsInfo:
@@ -283,7 +283,7 @@ class Client:
     # --- between chains --------------------------------------------------------------------------------
 
     async def relays(self, destination: str) -> tuple[RelayInfo, ...]:
-        """What the chain has certified for another one of its network, by that one's name."""
+        """The messages that the chain has certified for another one of its network, by that one's name."""
         return (await self._get(RelaysInfo, self._path("relays"), {"to": destination})).relays
 
     async def offer_relay(self, raw: bytes) -> None:
@@ -293,7 +293,7 @@ class Client:
     # --- events ------------------------------------------------------------------------------------------
 
     async def events(self) -> AsyncIterator[dict[str, Any]]:
-        """What happens on the chain from now on, each with its name under "event"; first comes "subscribed".
+        """Stream the events of the chain from now on, each with its name under "event"; first comes "subscribed".
 
         Ends after "closed", where the node stops. Raises `SlowSubscriber` where events are lost because this reader is
         too slow, and `Unreachable` when the connection breaks, or the stream ends without saying why.

@@ -1,6 +1,6 @@
 """The share of the chains' time that each client of the API may take: one question in progress, and a share of the CPU.
 
-So that whoever asks dear questions again and again keeps nobody waiting but itself.
+So a client that asks dear questions again and again keeps none waiting but itself.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from node.system.clock import CpuMeter
 T = TypeVar("T")
 SHARE_MS_PER_S = 500  # of a chain's thread, for one client
 BURST_MS = 5_000
-_MAX_CLIENTS = 4_096  # whose spending is remembered
+_MAX_CLIENTS = 4_096  # with remembered spending
 
 
 class Asked(Protocol):

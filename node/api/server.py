@@ -111,7 +111,7 @@ class HostView(Protocol):
 
 
 class RuntimeView(Protocol):
-    """What the API needs of the node's runtime. Peer and sealing views are dataclasses."""
+    """The API's view of the node's runtime. Peer and sealing views are dataclasses."""
 
     @property
     def config(self) -> NodeConfig: ...
@@ -132,7 +132,7 @@ class RuntimeView(Protocol):
 
 
 class Question(NamedTuple):
-    """What a chain is asked, by a request at a time, and the answer's type where the value does not say it."""
+    """A question to a chain, by a request at a time, and the answer's type where the value does not say it."""
 
     ask: Callable[[ChainQueries, web.Request, int], object]
     kind: Any = None
@@ -284,7 +284,7 @@ class Api:
     # --- between chains ------------------------------------------------------------------------------
 
     async def offer_relay(self, request: web.Request) -> web.Response:
-        """A relay's bytes, from anybody: it is its own proof, and the chain judges it in its next steps."""
+        """Take in a relay's bytes, from any sender: it is its own proof, and the chain judges it in its next steps."""
         host = self._host(request)
         raw, limit = await _read_body(request), host.node.params.ledger.max_transaction_bytes
         if len(raw) > limit:
@@ -581,7 +581,7 @@ def _describe_error(error: GridmeritError) -> RemoteFault:
 
 
 def show_values(values: Mapping[str, object]) -> dict[str, object]:
-    """An error's values; its integers may be whatever somebody sent."""
+    """An error's values; its integers may be any that a peer or client sent."""
     return {name: show_text(_make_plain(value)) for name, value in values.items()}
 
 
@@ -621,7 +621,7 @@ def _get_version() -> str:
 async def _relay(events: Subscription, response: web.StreamResponse) -> bytes:
     """Write events for as long as there are any; the line that says why there are no more.
 
-    Whoever reads nothing is waited for here, and nowhere else: its connection has a deadline of the listener's.
+    A client that reads nothing is waited for here, and nowhere else: its connection has a deadline of the listener's.
     """
     try:
         while True:

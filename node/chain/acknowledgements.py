@@ -39,7 +39,7 @@ from node.errors import (
 )
 
 Slot: TypeAlias = tuple[bytes, int]  # a sender and a sequence: one transaction takes it
-InPlace: TypeAlias = Mapping[Slot, bytes]  # by whose id
+InPlace: TypeAlias = Mapping[Slot, bytes]  # and the id of the transaction there
 
 MAX_ENDINGS = 4_096
 _ALL_SEQUENCES = 2**63
@@ -47,7 +47,7 @@ NOT_EXECUTED, EXECUTABLE_AGAIN = "not-executed", "executable-again"
 _PASSING = frozenset(
     error.__name__
     for error in (CredentialExpired, CredentialTooEarly, ExpiryTooFar, NotYetMember, Superseded, UnknownMember)
-)  # what the next block may put right; who supersedes may itself come to nothing after a reorg
+)  # the next block may put these right; what supersedes may itself come to nothing after a reorg
 
 
 @dataclass(slots=True)
@@ -81,7 +81,7 @@ class Acknowledgements:
         return transaction_id in self._open
 
     def get_ending(self, transaction_id: bytes) -> Ending | None:
-        """Why an acknowledged transaction will not be executed; None where it may be, or nothing is known of it."""
+        """The end of an acknowledged transaction that will not be executed; None where it may be, or is not known."""
         found = self._endings.get(transaction_id)
         return None if found is None else found[1]
 
@@ -122,7 +122,10 @@ class Acknowledgements:
         return news.changes
 
     def on_head(self, removed: Sequence[BlockNode], added: Sequence[BlockNode]) -> News:
-        """Bring the pool up to the head: what a reorg took off comes back, what the blocks put on holds leaves."""
+        """Bring the pool up to the head: what a reorg took off comes back, what the blocks put on holds leaves.
+
+        Cause: the head has moved.
+        """
         self._admission.on_head()
         news = News()
         placed = [transaction for entry in added for transaction in _get_body(entry)]
@@ -174,7 +177,7 @@ class Acknowledgements:
                     self._end(transaction, obstacle, in_place, news)
 
     def _try_again(self, news: News, in_place: InPlace, *, is_reorg: bool) -> None:
-        """Ended ones may have become executable: by a reorg any, else those whose obstacle was one of the moment."""
+        """Try ended ones again, which may be executable now: after a reorg all, else those with a passing obstacle."""
         view = Overlay(self._chain.head.state)
         for identity, slot in tuple(self._fresh.items()):
             number, ending = self._endings[identity]
@@ -289,7 +292,7 @@ class Acknowledgements:
 
 
 def count_spent(view: Overlay, sender: bytes) -> int:
-    """A sender's next sequence; of one whose membership is over, every sequence there is."""
+    """A sender's next sequence; of a sender whose membership is over, the end of all sequences."""
     return _ALL_SEQUENCES if is_gone(view, sender) else get_account(view, sender).sequence
 
 

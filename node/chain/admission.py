@@ -44,7 +44,7 @@ class MempoolAdmission:
         return transaction.kind not in self._contracts.producer_handlers
 
     def on_head(self) -> None:
-        """What was tried out stood on a state that is no longer the head's."""
+        """Forget what was tried out on a state that is no longer the head's. Cause: the head has moved."""
         self._preview = None
 
     def admit(self, transaction: Transaction, head: BlockNode) -> None:

@@ -1,6 +1,6 @@
 """Proposals that members have shown, under PBFT, and that agreeing may come to ask for: a few of each producer.
 
-Nothing is executed, and nobody asked for a body, because a block was announced: a member could show any number. What
+Nothing is executed, and no peer asked for a body, because a block was announced: a member could show any number. What
 asks is the agreement, for the one block of a view's leader, or for what a quorum has prepared or decided.
 """
 
@@ -25,7 +25,7 @@ class Announcement(NamedTuple):
 
 
 class Announcements:
-    """Bounded by producer, of whom there are as many as sealing members, and in all."""
+    """Announced blocks, bounded by producer (there are as many of those as sealing members) and in all."""
 
     def __init__(self) -> None:
         self._kept: dict[bytes, Announcement] = {}  # by block hash, oldest first

@@ -37,7 +37,7 @@ class Candidate:
     target: int | None
 
     def is_full(self, limits: LedgerParams) -> bool:
-        """Whether something may have been left out for lack of room."""
+        """Return True if something may have been left out for lack of room."""
         left = limits.max_block_bytes - sum(len(transaction.raw) for transaction in self.transactions)
         return left < limits.max_transaction_bytes or len(self.transactions) >= limits.max_block_transactions
 

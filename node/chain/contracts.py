@@ -1,4 +1,4 @@
-"""Which contracts a chain runs, by its kind: ledger, market and consensus put together."""
+"""The contracts that a chain runs, by its kind: ledger, market and consensus put together."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def build_contracts(genesis: Genesis) -> Contracts:
 
 
 def routes_of(kind: Kind) -> Routes:
-    """The messages that a chain of this kind takes in; every other chain says who certifies for it."""
+    """The messages that a chain of this kind takes in; every other chain names those that certify for it."""
     sealers = {(other, SEALERS): receive_sealers for other in get_args(Kind) if other != kind}
     return {**sealers, **_market_routes_of(kind)}
 

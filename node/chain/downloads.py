@@ -12,14 +12,14 @@ _MAX_SOURCES = 8
 
 @dataclass(slots=True)
 class _Want:
-    first: PeerId  # who spoke of it first: it takes one of that peer's places
+    first: PeerId  # the peer that spoke of it first: it takes one of that one's places
     sources: list[PeerId] = field(default_factory=list)  # not asked yet
     asked: PeerId | None = None
     deadline_ms: int = 0
 
 
 class Downloads:
-    """Wants, their sources, and who has been asked.
+    """Wants, their sources, and the peers that have been asked.
 
     Bounded in wants, in all and by the peer that spoke of them first, in sources and in load per peer.
     """
@@ -53,7 +53,7 @@ class Downloads:
             want.sources.append(peer)
 
     def forget(self, identity: bytes) -> None:
-        """Want something no more; that speaks for nobody who was asked for it."""
+        """Want something no more; that speaks for no peer that was asked for it."""
         if (want := self._wants.get(identity)) is not None:
             self._drop(identity, want)
 
@@ -78,7 +78,7 @@ class Downloads:
         del self._failures[peer]
 
     def requests(self, now_ms: int) -> dict[PeerId, list[bytes]]:
-        """What to ask of whom now. A want that every source has failed is dropped; it may be offered again."""
+        """Wants to ask for now, by peer. A want that every source has failed is dropped; it may be offered again."""
         asks: dict[PeerId, list[bytes]] = {}
         hopeless = []
         for identity, want in self._wants.items():

@@ -1,4 +1,4 @@
-"""What happens to a chain instance (events) and what it wants done (actions, performed strictly in order)."""
+"""Events of a chain instance and the actions it wants done, which are performed strictly in order."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class MessageReceived:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TransactionsSubmitted:
-    """From a local client; whoever is refused is told so, whoever is not can rely on it."""
+    """Transactions from a local client, which is told of each that is refused, and can rely on every other."""
 
     transactions: tuple[Transaction, ...]
 
@@ -61,7 +61,7 @@ class SealFound:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayOffered:
-    """The bytes of a relay from another chain of the network, whoever brought it."""
+    """The bytes of a relay from another chain of the network, from any sender."""
 
     raw: bytes
 

@@ -1,4 +1,4 @@
-"""Who has what, what to ask of whom, and what to answer: everything said between peers that changes no ledger."""
+"""Everything said between peers that changes no ledger: what peers have, requests to them, and answers."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ class Gossip:
         self._trusted_branch = trusted_branch
         self._turn = 0
         self._to_pass_on: dict[bytes, PeerId] = {}  # transactions that came from a peer, to be announced to the others
-        self._unfollowable: set[PeerId] = set()  # peers whose branch forks off below what is settled here
+        self._unfollowable: set[PeerId] = set()  # peers on a branch that forks off below what is settled here
         self._transactions = Downloads(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_TRANSACTIONS,
@@ -66,7 +66,7 @@ class Gossip:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether the node is too far behind to seal or vote: so it is until it has come to its anchor."""
+        """True while the node is too far behind to seal or vote: so it is until it has come to its anchor."""
         return self.sync.is_far_behind or self._trusted_branch.is_awaited
 
     # --- peers -----------------------------------------------------------------------------------
@@ -105,7 +105,7 @@ class Gossip:
         )
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
-        """How much is wanted, and how much at most."""
+        """Number of things wanted, and the most there may be, by what they are."""
         return {
             "wanted transactions": (len(self._transactions), _MAX_WANTED_TRANSACTIONS),
             "wanted blocks": (len(self._bodies), _MAX_WANTED_BLOCKS),
@@ -187,7 +187,7 @@ class Gossip:
         return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
 
     def is_stray(self, peer: PeerId, header: Header) -> bool:
-        """Whether a peer's branch forks off below what is settled: it cannot be followed, so leave it alone."""
+        """Return True if a peer's branch forks off below what is settled: it cannot be followed, so leave it alone."""
         forked_at = self._chain.fork_height(header.parent)
         if forked_at is None or forked_at >= self._trusted_branch.settled_height:
             return False
@@ -196,7 +196,7 @@ class Gossip:
         return True
 
     def avoid(self, peer: PeerId) -> None:
-        """Leave a peer alone whose branch has turned out to be wrong, and drop what it has made us look for."""
+        """Leave alone a peer with a branch that has turned out to be wrong, and drop what it has made us look for."""
         if self.sync.skeleton is not None and self.sync.skeleton.source == peer:
             self.sync.reset()
         self.sync.lost(peer)
@@ -253,7 +253,7 @@ class Gossip:
         return [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
 
     def give_signed(self, peer: PeerId, ballots: tuple[bytes, ...], now_ms: int) -> list[Action]:
-        """Where this node stands, and what it holds under the peer's key."""
+        """Answer with this node's position, and the ballots it holds under the peer's key."""
         here = self.status()
         self._charge(peer, now_ms, len(ballots), ballots)
         signed = wire.Signed(head=here.head, work=here.work, final_height=here.final_height, raw=ballots)
@@ -267,7 +267,7 @@ class Gossip:
     def give_records(
         self, peer: PeerId, answer: wire.TradeRecords | None, now_ms: int, *, looked_up: int
     ) -> list[Action]:
-        """What stands behind a period's result, where it is known; it took so many rows to put it together."""
+        """Answer with what stands behind a period's result, where it is known; it took `looked_up` rows to collect."""
         parts = [] if answer is None else [answer.certificate, answer.results]
         parts += [] if answer is None else [part for leaf, path in answer.records for part in (leaf, *path)]
         self._charge(peer, now_ms, looked_up, parts)
@@ -308,7 +308,7 @@ def announce_transactions(ids: Iterable[bytes]) -> list[wire.TransactionIds]:
 
 
 def push_transactions(transactions: Iterable[Transaction]) -> list[Action]:
-    """Transactions themselves to all peers: nobody else has them yet, and everybody would ask."""
+    """Send transactions themselves to all peers: no other node has them yet, and every one would ask."""
     actions: list[Action] = []
     part: list[bytes] = []
     size = 0

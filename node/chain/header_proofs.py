@@ -1,6 +1,6 @@
 """Headers that prove themselves, under PBFT: as many as lead to one that a quorum has certified.
 
-Each header names its parent by hash, so that the certificate of the last proves them all, to anyone who knows who
+Each header names its parent by hash, so that the certificate of the last proves them all, to a reader that knows who
 certifies it: that is why they end, at the latest, where the members change.
 """
 
@@ -23,7 +23,7 @@ def prove_headers(
     *,
     changes: Container[int],
 ) -> tuple[range, bytes]:
-    """The heights up to the last whose header can be proven, and the certificate that does; nothing where none can.
+    """The heights up to the last header that can be proven, and the certificate that does; nothing where none can.
 
     `changes` are the heights of blocks after which others certify.
     """

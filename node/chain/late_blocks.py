@@ -1,6 +1,6 @@
 """Blocks that come too late to be believed: dated before a gate of the market, and first seen long after it.
 
-Whoever seals such a block has seen the whole book before it placed its own last order. That is so by this member's
+The sealer of such a block has seen the whole book before it placed its own last order. That is so by this member's
 clock alone, and no block is condemned for it: it is not followed before another stands on it, and until the deadline of
 the period, which is then void, no checkpoint over it is signed. Under PBFT it is not prepared unless a quorum has.
 """
@@ -63,5 +63,5 @@ class GateWatch:
         return True
 
     def list_late(self, date_ms: int) -> list[tuple[bytes, int]]:
-        """(Hash, height) of those whose period may still be void."""
+        """(Hash, height) of late blocks of a period that may still be void."""
         return [(block_hash, height) for block_hash, (height, until_ms) in self._late.items() if date_ms < until_ms]

@@ -1,4 +1,4 @@
-"""What peers say to each other: bounded messages with canonical bytes, carried in signed batches.
+"""The messages between peers: bounded, with canonical bytes, carried in signed batches.
 
 Blocks, transactions and headers travel as byte strings, and so do the messages of a batch: whatever is opened costs no
 more than to copy it, until its kind is known and with that how much there may be of it.
@@ -50,12 +50,12 @@ _MAX_RESULTS_BYTES = 8_192
 _MAX_RECORD_REQUEST_BYTES = 1_024
 _MAX_RECORDS_BYTES = 1_000_000
 SESSION_BYTES = 16
-_MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever somebody makes it skip
+_MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever a peer makes it skip
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """Where a peer stands."""
+    """A peer's position: its head, work and final height."""
 
     code: ClassVar[int] = 0
     head: bytes
@@ -153,7 +153,7 @@ class Relay:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Agreement:
-    """What a PBFT replica says: bytes as in `consensus.pbft.messages`."""
+    """A PBFT replica's message: bytes as in `consensus.pbft.messages`."""
 
     code: ClassVar[int] = 13
     raw: bytes
@@ -161,7 +161,7 @@ class Agreement:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contacts:
-    """Where members' nodes can be reached: bytes as in `node.peer.records`. The driver reads them; of no one chain."""
+    """Addresses of members' nodes: bytes as in `node.peer.records`. The driver reads them; of no one chain."""
 
     code: ClassVar[int] = 14
     raw: tuple[bytes, ...]
@@ -176,7 +176,7 @@ class GetSigned:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Signed:
-    """Where the sender stands, and the receiver's own ballots that it holds: bytes as in `consensus.pbft.messages`."""
+    """The sender's position, and the receiver's own ballots that it holds: bytes as in `consensus.pbft.messages`."""
 
     code: ClassVar[int] = 16
     head: bytes
@@ -187,7 +187,7 @@ class Signed:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TradeResult:
-    """What members have computed and signed: results as in `ledger.results`, and votes whose statement names them.
+    """Results that members have computed and signed, as in `ledger.results`, and the votes that name them.
 
     The paper's TradeResult (text 000, section 4.2, step 4), under PBFT and for checkpoints alike.
     """
@@ -394,8 +394,8 @@ def message_from_bytes(raw: bytes) -> Message:
 class Batch:
     """Messages from one peer to another on one chain, each batch with a greater number than the one before it.
 
-    The receiver has drawn the `session` when it started, and tells it, with the last number that it has had, to whoever
-    is out of step: so an overheard batch is good for nothing again, whichever of the two starts anew, and whatever
+    The receiver has drawn the `session` when it started, and tells it, with the last number that it has had, to a peer
+    that is out of step: so an overheard batch is good for nothing again, whichever of the two starts anew, and whatever
     clocks say. `sent_ms` is the sender's clock.
     """
 

@@ -1,4 +1,4 @@
-"""Whose votes the gates lacked that are void for want of a certificate: this node's word, for no state tells it."""
+"""The votes that gates lacked which are void for want of a certificate: this node's word, for no state tells it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ MAX_PERIODS = 64
 
 
 class MissingVotes:
-    """By period, the keys of those whose votes this node did not hold when a gate became void; the latest periods."""
+    """By period, the keys of members with no vote held here when a gate became void; the latest periods."""
 
     def __init__(self, checkpoints: Checkpoints) -> None:
         self._checkpoints = checkpoints
@@ -31,7 +31,7 @@ class MissingVotes:
         return self._by_period.get(period, ())
 
     def on_head(self, events: Sequence[Event], state: State) -> list[Event]:
-        """Look at what a new head has brought about; what is to be told of it."""
+        """Look at what a new head has brought about; what is to be told of it. Cause: the head has moved."""
         told: list[Event] = []
         for name, *values in events:
             if name != "void" or values[1:] != [NO_CERTIFICATE]:

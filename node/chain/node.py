@@ -267,7 +267,7 @@ class ChainNode:
         return self._progress.on_timer(name, now_ms)
 
     def _on_heartbeat(self, now_ms: int) -> Reaction:
-        """Say again what others may have missed, and look for those that are ahead."""
+        """Say again what others may have missed, and look for those that are ahead. Cause: a timer."""
         peers = tuple(self._gossip.peers)
         said = [Broadcast(message=self._gossip.status()), *self._finality.repeat_votes()]
         asked = [*self._signing.ask(peers), *self.results.ask(peers)]

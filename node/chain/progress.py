@@ -11,7 +11,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Protocol, TypeAlias
 
-from consensus.engine import Ancestry, Weighed
 from consensus.pbft.effects import Effect
 from consensus.pbft.messages import Ballot
 from consensus.quorum import QuorumCertificate, Vote
@@ -326,9 +325,3 @@ class Progress(Protocol):
     def get_usage(self) -> dict[str, tuple[int, int]]:
         """How much is held of what peers can make this part hold, and how much at most."""
         ...
-
-
-class HeaderRules(Protocol):
-    """Every rule of a header. Raises the `InvalidBlock` family."""
-
-    def __call__(self, header: Header, parent: BlockNode, chain: Ancestry) -> Weighed: ...

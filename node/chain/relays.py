@@ -155,7 +155,7 @@ class Waiting:
             self._relays.pop(name, None)
 
     def on_head(self, height: int) -> None:
-        """Forget what has been at hand for long."""
+        """Forget what has been at hand for long. Cause: the head has moved."""
         old = [name for name, (_, since) in self._relays.items() if since + _KEPT_BLOCKS < height]
         for name in old:
             del self._relays[name]

@@ -1,6 +1,6 @@
 """TradeResults: which member has signed which result of what a chain resolved, and the certificates of results.
 
-A vote with a result travels beside what its digest is of, so that everybody sees what was signed, and not only whether
+A vote with a result travels beside what its digest is of, so that every node sees what was signed, and not only whether
 enough have signed the same. What a member has signed is kept for some slots, also where others have outvoted it.
 """
 
@@ -96,13 +96,13 @@ class Results:
         self._newest = 0  # slot that the chain has come to
         self._claims: dict[int, dict[bytes, list[Claim]]] = {}  # by slot and signer
         self._told: set[tuple[int, bytes, tuple[bytes, bytes]]] = set()
-        self._asked: dict[int, PeerId] = {}  # whom for the certificate of a period's result
+        self._asked: dict[int, PeerId] = {}  # the peer asked for the certificate of a period's result
         self._turn = 0
 
     # --- what members say ------------------------------------------------------------------------
 
     def on_head(self, head: BlockNode) -> None:
-        """Move on with the chain: claims of slots long past go."""
+        """Move on with the chain: claims of slots long past go. Causes: a new head, a heartbeat."""
         self._newest = self._slot_of(head)
         for slot in [known for known in self._claims if not self._is_kept(known)]:
             del self._claims[slot]
@@ -141,7 +141,7 @@ class Results:
         return [Broadcast(message=message) for message in announce_claims([claim])]
 
     def claims(self, slot: int) -> list[Claim]:
-        """What is known to be signed for a slot, by signer."""
+        """Claims known to be signed for a slot, by signer."""
         by_signer = self._claims.get(slot, {})
         return [claim for signer in sorted(by_signer) for claim in by_signer[signer]]
 
@@ -151,7 +151,7 @@ class Results:
         return [claim for claim in everything if any(result.number == number for result in claim.results)]
 
     def dissenters(self) -> tuple[bytes, ...]:
-        """Who has signed another result than this node computes of a block that nothing certifies yet, by key.
+        """The signers of another result than this node computes of a block that nothing certifies yet, by key.
 
         Where they are more than f, an agreement stands still, and a gate waits for the next checkpoint or is void.
         """
@@ -209,7 +209,7 @@ class Results:
         return actions
 
     def on_block(self, block_hash: bytes) -> list[Action]:
-        """A block has been executed: what has been said of it can be judged."""
+        """Judge what has been said of a block. Cause: it has been executed."""
         slots = [
             slot for slot in sorted(self._claims) if any(one.content[0] == block_hash for one in self.claims(slot))
         ]
@@ -276,7 +276,7 @@ class Results:
         return answer, cost
 
     def accept(self, peer: PeerId, message: wire.TradeRecords) -> tuple[QuorumCertificate, Changes] | None:
-        """A peer's answer: the certificate, and rows to keep it. None where nobody asked.
+        """Take a peer's answer: the certificate, and rows to keep it. None where that peer was not asked.
 
         Raises the `Malformed` and `VerificationFailed` families, the certificate's own being checked by the caller.
         """
@@ -325,7 +325,7 @@ def announce_claims(claims: Sequence[Claim]) -> list[wire.TradeResult]:
 def read_records(message: wire.TradeRecords, indexes: Sequence[int]) -> tuple[QuorumCertificate, Result]:
     """The certificate and the period's result, under which the records asked for stand in their places.
 
-    Raises the `Malformed` family, `DuplicateSigner`, `ResultNotSigned` or `InvalidProof`; who signed is not checked.
+    Raises the `Malformed` family, `DuplicateSigner`, `ResultNotSigned` or `InvalidProof`; signatures are not checked.
     """
     certificate = QuorumCertificate.from_bytes(message.certificate)
     results = decode_results(message.results)

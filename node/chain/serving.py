@@ -1,6 +1,7 @@
 """The serving budget of peers: a share of a chain's time each, by a model of what answers cost. Time is an argument.
 
-A request is in progress until what it cost has been paid off; who owes more than a burst is refused the next one.
+A request is in progress until what it cost has been paid off; a peer that owes more than a burst is refused the next
+one.
 """
 
 from __future__ import annotations
@@ -16,11 +17,11 @@ BURST_US = 500_000
 _REQUEST_US = 50
 _ROW_US = 4  # to look up a header, a block or a transaction, found or not
 _BYTES_PER_US = 200  # to read, sign and send
-_MAX_PEERS = 1_024  # whose account is kept
+_MAX_PEERS = 1_024  # with an account that is kept
 
 
 class Serving:
-    """An account per peer, in µs; whose last request is longest ago is forgotten first."""
+    """An account per peer, in µs; that of the longest silent one is forgotten first."""
 
     def __init__(self) -> None:
         self._accounts: Accounts[PeerId, TokenBucket] = Accounts(

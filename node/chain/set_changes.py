@@ -1,6 +1,6 @@
-"""The handovers of one chain: the proofs, small and one per change, of who has followed whom in certifying its blocks.
+"""The validator-set changes of one chain: small proofs, one per change, from each certifying set to the next.
 
-Those who certify now cannot prove it to anybody who knows their predecessors only: what these have signed must be kept.
+Those that certify now cannot prove it to a reader that knows only their predecessors, whose signatures must be kept.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class SetChanges:
         return frozenset(relay.header.height for relay in self._relays.values())
 
     def keep(self, certificate: QuorumCertificate, checkpoint: BlockNode) -> Changes:
-        """Rows that keep the proof of who certifies after this checkpoint, where that changes."""
+        """Rows that keep the proof of the set that certifies after this checkpoint, where it changes."""
         height = checkpoint.height
         if not any(
             entry.kind == SEALERS and entry.height == height for entry in get_entries(Overlay(checkpoint.state))
@@ -56,7 +56,7 @@ class SetChanges:
         return [(key, relay.to_bytes()) for key, relay in fresh.items()]
 
     def repeat(self) -> list[Action]:
-        """Tell the other chains again who has followed whom."""
+        """Send the other chains the proofs of all set changes again."""
         return [
             ForwardRelay(chain_id=chain_id, name=relay.name, raw=relay.to_bytes())
             for relay in self.all

@@ -68,7 +68,7 @@ class Signing:
 
     @property
     def state(self) -> SigningState:
-        """What the key may do now, or why it may not."""
+        """The state of the key: free to sign, or the reason why it may not."""
         if self._key is None:
             return "observer"
         if not self.is_sure and self._chain.final_height < self.record.silent_until:
@@ -92,7 +92,7 @@ class Signing:
     def review(self, sealers: tuple[bytes, ...]) -> Reaction:
         """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
         reaction: list[Step] = []
-        if self._confirm(sealers) and self.has_met_stranger:  # who may have seen all that the others have
+        if self._confirm(sealers) and self.has_met_stranger:  # a stranger may have seen all that the others have
             reaction += self.fall_silent(0)
         state = self.state
         if state == self._told or state == "observer":
@@ -102,7 +102,7 @@ class Signing:
         return [*reaction, Allowed() if state == "signs" else StopSealing()]
 
     def fall_silent(self, height: int) -> Reaction:
-        """Somebody has signed with this node's key: its record is an old one, or another process has the key too."""
+        """Fall silent: this node's key has signed elsewhere, by an old record or another process."""
         if self.is_sure:
             return []
         self.has_met_stranger = True
@@ -116,7 +116,7 @@ class Signing:
         return PersistSigningRecord(record=self.record)
 
     def notice_seal(self, header: Header, *, is_second: bool) -> Reaction:
-        """Fall silent at this node's own block that its record does not account for. What is final binds nobody."""
+        """Fall silent at this node's own block that its record does not account for. A final block binds no more."""
         if header.producer != self._key or header.height <= self._chain.final_height:
             return []
         is_strange = is_second or not self.record.knows_seal(header)
@@ -125,12 +125,12 @@ class Signing:
     # --- what others say of it -------------------------------------------------------------------
 
     def ask(self, peers: Iterable[PeerId]) -> list[Action]:
-        """Ask those whose answer is still wanted."""
+        """Ask the peers that have not answered and are still to answer."""
         unasked = [peer for peer in peers if peer not in self._heads] if self.is_waiting else []
         return [Send(peer=peer, message=wire.GetSigned()) for peer in unasked]
 
     def hear(self, peer: PeerId, message: wire.Signed) -> None:
-        """Note a peer's answer. The first one counts, so that nobody can keep moving on."""
+        """Note a peer's answer. The first one counts, so that no peer can keep moving on."""
         if self.is_waiting:
             work = int.from_bytes(message.work, "big")
             self._heads.setdefault(peer, PeerHead(message.head, work, message.final_height))
@@ -154,7 +154,7 @@ class Signing:
         """Tell whether this chain has come to where a peer stood, or to as much work and finality on another branch.
 
         A lighter branch is not fetched, and its peer may have left it: where all start again with their heads apart,
-        nobody would come to it. What this key sealed on it is on another parent than the head of now.
+        no node would come to it. What this key sealed on it is on another parent than the head of now.
         """
         told, chain = self._heads.get(peer), self._chain
         if told is None:

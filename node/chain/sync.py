@@ -19,7 +19,7 @@ from node.errors import (
     BrokenHeaders,
 )
 
-FAR_BEHIND = 6  # blocks; whoever lags by no more than a few goes on sealing and voting
+FAR_BEHIND = 6  # blocks; a node that lags by no more than a few goes on sealing and voting
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import
 MAX_SKELETON = 20_000
 HEADERS_TIMEOUT_MS = 5_000
@@ -39,7 +39,7 @@ class Sync:
     """The skeleton that is being followed, its bodies, and which peers have been asked for headers.
 
     `stall_beats` heartbeats without a block of the skeleton that could be executed, and it is given up. They are
-    counted, not timed: a node that slept itself has heard nothing in that time, and blames nobody.
+    counted, not timed: a node that slept itself has heard nothing in that time, and blames no peer.
     """
 
     def __init__(self, chain: Chain, bodies: Downloads, *, stall_beats: int) -> None:
@@ -66,7 +66,7 @@ class Sync:
 
     @property
     def was_away(self) -> bool:
-        """True while more than a few blocks are to come whose seals hold: one or two anybody may have kept back."""
+        """True while more than a few blocks with valid seals are to come: any member may have kept back one or two."""
         return self._skeleton is not None and self._skeleton.sound_count > FAR_BEHIND
 
     @property
@@ -104,7 +104,7 @@ class Sync:
         return self._asked.pop(peer, None)
 
     def is_out_of_place(self, peer: PeerId, asked: Asked, headers: tuple[Header, ...]) -> bool:
-        """True for an answer that continues a skeleton given up since: nobody's fault."""
+        """True for an answer that continues a skeleton given up since: no fault of the peer's."""
         parent, mine = headers[0].parent, self._find_skeleton_of(peer)
         return asked.goes_on and not self._is_known(parent) and (mine is None or parent not in mine)
 
@@ -129,6 +129,7 @@ class Sync:
 
         Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
+        Cause: a peer answers with headers.
         """
         _check_links(headers)  # before a block is looked for below them: one deep down takes long to bring back
         mine = self._find_skeleton_of(peer)
@@ -165,7 +166,7 @@ class Sync:
             self._skeleton.judge(check, date_ms)
 
     def on_beat(self) -> Skeleton | None:
-        """A heartbeat: gives up, and returns, a skeleton that has made no progress for too many of them."""
+        """Give up, and return, a skeleton that has made no progress for too many beats. Cause: a heartbeat."""
         skeleton = self._skeleton
         self._beats += 1
         if skeleton is None or self._beats < self._stall_beats:
@@ -182,7 +183,7 @@ class Sync:
     def want_bodies(self, heights: dict[PeerId, int]) -> None:
         """Offer the next bodies to the fetcher, each spread over all peers that say they are as high.
 
-        Of a branch that forks off below our head, over those alone that are as high as what holds of it: whoever is no
+        Of a branch that forks off below our head, over those alone that are as high as what holds of it: a peer no
         higher than we are may be on our own.
         """
         skeleton = self._skeleton
@@ -200,7 +201,7 @@ class Sync:
                 self._bodies.offer(header.hash, sources[(index + turn) % len(sources)])
 
     def on_block(self, block: Block, peer: PeerId) -> bool:
-        """Hold a body of the skeleton until its turn; whether it is one."""
+        """Hold a body of the skeleton until its turn; whether it is one. Cause: a peer gave the block."""
         if self._skeleton is None or block.hash not in self._skeleton:
             return False
         self._held[block.hash] = (block, peer)

@@ -1,6 +1,6 @@
-"""An anchor: one block that whoever runs the node vouches for. Where the chain is another, the node follows nobody.
+"""An anchor: one block that the node's operator vouches for. A chain without it is not followed.
 
-Work cannot tell a node that starts anew which of two histories is the real one, and certificates only tell those whom
+Work cannot tell a node that starts anew which of two histories is the real one, and certificates only tell the nodes
 they reach. The anchor's text comes out of band, from a node that one trusts; this module owns what follows from it.
 """
 
@@ -40,7 +40,7 @@ def parse_anchor(text: str) -> TrustedBlock:
 
 
 class TrustedBranch:
-    """How a chain lies to its anchor, if it has one. Raises `AnchorContradicted` where another block is there already.
+    """A chain's position to its anchor, if any. Raises `AnchorContradicted` where another block is there already.
 
     Once the anchored block is on the chain it stays there: that height and all below are settled, like what is final.
     """
@@ -57,7 +57,7 @@ class TrustedBranch:
 
     @property
     def is_awaited(self) -> bool:
-        """Whether there is an anchor that the chain has not come to yet."""
+        """True while there is an anchor that the chain has not come to yet."""
         if self.anchor is None or self._is_reached:
             return False
         self._is_reached = self._chain.hash_at(self.anchor.height) == self.anchor.block_hash
@@ -80,10 +80,10 @@ class TrustedBranch:
             raise OffAnchor(height=header.height, actual=header.hash.hex()[:16], anchor=str(anchor))
 
     def leads_to(self, headers: Iterable[Header]) -> bool:
-        """Whether the anchor is awaited and one of these is it: then they are to be followed, whatever their work."""
+        """Return True if the anchor is awaited and one of these is it: then follow them, whatever their work."""
         anchor = self.anchor
         return anchor is not None and self.is_awaited and any(header.hash == anchor.block_hash for header in headers)
 
     def may_be_at(self, height: int) -> bool:
-        """Whether the anchor is awaited and a peer at that height may have it."""
+        """Return True if the anchor is awaited and a peer at that height may have it."""
         return self.anchor is not None and self.is_awaited and height >= self.anchor.height

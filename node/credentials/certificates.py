@@ -1,7 +1,7 @@
 """X.509 certificates of a network: its authority's own, and one per member, which binds name, keys, role and network.
 
 All keys are Ed25519. A member's facts stand in the subject alternative name, as URIs; a DNS name made from its chain
-key stands beside them, so that TLS itself checks whom a connection leads to. Times are ms since the Unix epoch.
+key stands beside them, so that TLS itself checks which node a connection leads to. Times are ms since the Unix epoch.
 """
 
 from __future__ import annotations
@@ -49,7 +49,7 @@ _LABEL = _KEY_DIGITS // 2  # a DNS label has at most 63 characters
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Subject:
-    """Whom a certificate speaks of: `key` is its chain key, `network` the network's id (32 bytes each)."""
+    """The subject of a certificate: `key` is its chain key, `network` the network's id (32 bytes each)."""
 
     member: str
     key: bytes
@@ -59,7 +59,7 @@ class Subject:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MemberCertificate:
-    """What a member's certificate says."""
+    """The facts in a member's certificate."""
 
     subject: Subject
     tls_key: bytes
@@ -159,7 +159,7 @@ def issue(
 
 
 def read_certificate(data: bytes) -> MemberCertificate:
-    """What a member's certificate (PEM or DER) says. Raises `BadCertificate`.
+    """Read a member's certificate (PEM or DER). Raises `BadCertificate`.
 
     Neither its signature nor its times are checked here: TLS does that, and `verify_issued`.
     """
@@ -180,7 +180,7 @@ def read_certificate(data: bytes) -> MemberCertificate:
 
 
 def verify_issued(data: bytes, ca_pem: bytes) -> MemberCertificate:
-    """What a certificate says, once the authority's signature on it is checked. Raises `BadCertificate`."""
+    """Read a certificate and check the authority's signature on it. Raises `BadCertificate`."""
     certificate = _load(data)
     for authority in _load_authorities(ca_pem):
         with suppress(*_UNREADABLE, TypeError, InvalidSignature):

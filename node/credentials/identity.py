@@ -1,4 +1,4 @@
-"""Who a node is: the member whose key it holds, or an observer with a key of its own for talking to peers only."""
+"""A node's identity: the member whose key it holds, or an observer with a key of its own for talking to peers only."""
 
 from __future__ import annotations
 

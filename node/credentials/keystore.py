@@ -1,7 +1,7 @@
 """Key files: a member's Ed25519 key as encrypted PKCS#8, and the file with its passphrase.
 
 A key is never overwritten, and a file that others could read is refused. It is the owner's alone; or root's, and may
-then be read by a group of ours, which is how whoever runs containers hands a secret to one that cannot own it.
+then be read by a group of ours, which is how an operator of containers hands a secret to one that cannot own it.
 """
 
 from __future__ import annotations

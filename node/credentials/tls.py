@@ -52,7 +52,8 @@ class PeerTls:
     def refresh(self) -> bool:
         """Take up a certificate and key that have changed on disk; whether they had. Raises as opening does.
 
-        The authority's certificate is not looked at: whom to trust changes when the node's owner says so (`reload`).
+        The authority's certificate is not looked at: the authority to trust changes when the node's owner says so
+        (`reload`).
         """
         stamp = self._read_stamp()
         if stamp == self._stamp:
@@ -75,7 +76,7 @@ class PeerTls:
         self._stamp, self.certificate, self.server, self.client = stamp, certificate, server, client
 
     def _check(self) -> MemberCertificate:
-        """What the certificate on disk says, once it is known to work with all that stands beside it."""
+        """Read the certificate on disk, and check that it works with all that stands beside it."""
         files = self._files
         file = str(files.certificate)
         try:
@@ -103,7 +104,7 @@ class PeerTls:
 
 
 def make_server_context(files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
-    """For the peer port: whoever connects must show a certificate. Raises `BadCertificateFile`."""
+    """Make the context of the peer port: a client must show a certificate. Raises `BadCertificateFile`."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     context.verify_mode = ssl.CERT_REQUIRED
     context.num_tickets = 0
@@ -122,7 +123,7 @@ def make_client_context(files: TlsConfig, passphrase: bytes) -> ssl.SSLContext:
 
 
 def get_peer_certificate(transport: asyncio.BaseTransport | None) -> MemberCertificate | None:
-    """What the certificate of a connection's other side says; None without TLS. Raises `BadCertificate`."""
+    """The certificate of a connection's other side; None without TLS. Raises `BadCertificate`."""
     connection = None if transport is None else transport.get_extra_info("ssl_object")
     if connection is None:
         return None

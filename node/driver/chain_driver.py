@@ -76,7 +76,7 @@ _LEVELS = {
 
 
 class DriverPort(Protocol):
-    """What a chain reaches beyond itself; the runtime provides it."""
+    """A chain's access to all beyond itself; the runtime provides it."""
 
     def send(self, chain: ChainDriver, peer: PeerId, message: Message) -> None: ...
     def broadcast(self, chain: ChainDriver, message: Message, but: PeerId | None) -> None: ...
@@ -87,7 +87,7 @@ class DriverPort(Protocol):
 
 
 class Steppable(Protocol):
-    """What a host drives: a `ChainNode`, or an attacker round one."""
+    """The machine that a host drives: a `ChainNode`, or an attacker round one."""
 
     def step(self, event: Event, now_ms: int) -> list[Action]: ...
 
@@ -180,7 +180,7 @@ class ChainDriver:
         self._inbox.put_batch(peer, messages, size_bytes)
 
     def offer_relay(self, raw: bytes) -> None:
-        """Hand over a relay from another chain, whoever brought it. Raises `InboxFull` or `NodeStopping`."""
+        """Hand over a relay from another chain, from any sender. Raises `InboxFull` or `NodeStopping`."""
         if self._stopping:
             raise NodeStopping
         self._inbox.put_relay(raw)

@@ -20,13 +20,13 @@ _NS_PER_S = 1_000_000_000
 
 
 class ChainThread:
-    """Calls in their order. `settled` is held from a step to the end of its actions, and while somebody reads."""
+    """Calls in their order. `settled` is held from a step to the end of its actions, and during a reading."""
 
     def __init__(self, name: str) -> None:
         self.settled = asyncio.Lock()
         self._executor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"chain-{name}")
         self._reading = asyncio.Lock()
-        self._readable_s = 0.0  # the loop's time before which nobody reads
+        self._readable_s = 0.0  # the loop's time before which nothing is read
         self._is_closed = False
 
     async def run(self, call: Callable[[], T]) -> T:

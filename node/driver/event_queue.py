@@ -1,4 +1,4 @@
-"""What waits for one chain's step: own events, transactions, relays, peers' messages; each bounded, taken in turn.
+"""The queue of one chain's steps: own events, transactions, relays, peers' messages; each bounded, taken in turn.
 
 Among peers it is the time that their messages take which is shared out evenly, not their number.
 """
@@ -23,7 +23,7 @@ from node.errors import (
 MAX_PEER_BATCHES = 64
 MAX_PEER_BYTES = 32_000_000
 MAX_WAITING_TRANSACTIONS = 8_192
-MAX_WAITING_RELAYS = 256  # from anybody
+MAX_WAITING_RELAYS = 256  # from any sender
 MAX_OWN_RELAYS = 8_192  # from this node's other chains: a message has up to 4 096 parts
 _GUESS_US = 100  # that a message takes, until it is known
 MAX_GROUP = 256  # transactions in one step: more would hold up blocks
@@ -52,9 +52,9 @@ class Inbox:
         self._relays: dict[bytes | RelayName, bytes] = {}
         self._own_relays: dict[bytes | RelayName, bytes] = {}
         self._waiting_transactions = 0
-        self._peers: dict[PeerId, _PeerQueue] = {}  # those with something to read, whose last turn is longest ago first
-        self._had_us: dict[PeerId, int] = {}  # time, since somebody last began to wait
-        self._last_us = 0  # what that one had had: silence earns nobody more
+        self._peers: dict[PeerId, _PeerQueue] = {}  # with something to read; the longest ago served first
+        self._had_us: dict[PeerId, int] = {}  # time, since a peer last began to wait
+        self._last_us = 0  # what that one had had: silence earns no peer more
         self._returned: deque[MessageReceived] = deque()  # taken, and to be taken again
         self._ready = asyncio.Event()
         self._turn = 0
@@ -74,7 +74,7 @@ class Inbox:
         self._ready.set()
 
     def put_relay(self, raw: bytes, name: RelayName | None = None) -> None:
-        """From anybody, or what `name` names from this node's other chains: two queues, neither crowds out the other.
+        """Queue a relay, from any sender, or as `name` from this node's other chains: neither crowds out the other.
 
         One that waits already is not put twice; a fresher proof of a message takes its place. Raises `InboxFull`.
         """
@@ -101,11 +101,11 @@ class Inbox:
         self._ready.set()
 
     def charge(self, peer: PeerId, spent_us: int) -> None:
-        """Count the time that a peer's message has taken: it is the turn of those who have had less."""
+        """Count the time that a peer's message has taken: it is the turn of peers that have had less."""
         if peer in self._had_us:
             self._had_us[peer] += spent_us - _GUESS_US
         if not self._peers:
-            self._had_us.clear()  # nobody waits: nobody has had too much
+            self._had_us.clear()  # no peer waits: none has had too much
 
     def drop_peer(self, peer: PeerId) -> None:
         self._peers.pop(peer, None)
@@ -141,7 +141,7 @@ class Inbox:
         self._returned.extendleft(reversed(events))
 
     def close(self) -> list[Submission]:
-        """Empty the inbox; the submissions that nobody will answer."""
+        """Empty the queue; returns the submissions that will have no answer."""
         left = list(self._submissions)
         self._events.clear()
         self._submissions.clear()
@@ -182,7 +182,7 @@ class Inbox:
             return self._returned.popleft()
         if not self._peers:
             return None
-        peer = min(self._peers, key=self._had_us.__getitem__)  # of equals, whose turn is longest ago
+        peer = min(self._peers, key=self._had_us.__getitem__)  # of equals, the one served longest ago
         self._last_us = max(self._last_us, self._had_us[peer])
         self._had_us[peer] += _GUESS_US
         queue = self._peers.pop(peer)

@@ -48,12 +48,12 @@ class Outage:
         return REMEDIES.get(self.error.code, "gridmerit doctor").format(**self.error.values)
 
     def to_refusal(self) -> ChainOut:
-        """The answer to whoever asks for the chain."""
+        """The answer to all that ask for the chain."""
         return ChainOut(chain=self.chain, code=self.error.code, detail=str(self.error))
 
 
 def make_outage(genesis: Genesis, path: Path, error: StoreError, now_ms: int) -> Outage:
-    """The outage of a chain whose directory is `path`; the error says both from now on."""
+    """The outage of a chain in the directory `path`; the error says both from now on."""
     name = genesis.params.name
     return Outage(
         chain=name, kind=genesis.params.kind, path=path, error=error.of(chain=name, path=path), since_ms=now_ms

@@ -25,7 +25,7 @@ OnFailure = Callable[[BaseException], None]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SealingView:
-    """What a status says: `rate_per_s` is nonces tried per second of wall time, `core_rate_per_s` per second of CPU."""
+    """The search's state: `rate_per_s` is nonces tried per second of wall time, `core_rate_per_s` per second of CPU."""
 
     native: bool
     path: str
@@ -127,7 +127,7 @@ class Sealer:
             self._pause(duty.compute_rest_ns(spent_ns, clock.monotonic_ns()))
 
     def _next_turn(self) -> tuple[str, _Job] | None:
-        """The chain whose turn it is, put to the end of the queue; None at the end."""
+        """The chain whose turn it is, put to the end of the queue; None once the search has ended."""
         with self._changed:
             while not self._jobs and not self._ended:
                 self._changed.wait()
@@ -190,7 +190,7 @@ class DutyCycle:
         self._debt_ns = 0
 
     def compute_rest_ns(self, spent_ns: int, now_ns: int) -> int:
-        """How long to rest from now on, after working for `spent_ns` since the last call."""
+        """The rest due from now on, in ns, after working for `spent_ns` since the last call."""
         earned_ns = (now_ns - self._last_ns) * self._share_ppm // _PPM
         self._last_ns = now_ns
         self._debt_ns = max(-_MAX_CREDIT_NS, self._debt_ns + spent_ns - earned_ns)

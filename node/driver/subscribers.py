@@ -1,7 +1,7 @@
 """The readers of a chain's events: one backlog of encoded lines for all of them, and a place in it for each.
 
-An event is encoded once, and not at all while nobody listens. The backlog is bounded in bytes, however many read it and
-however slowly; whoever falls behind its oldest line is told how much it has missed.
+An event is encoded once, and not at all without a listener. The backlog is bounded in bytes, however many read it and
+however slowly; a reader that falls behind its oldest line is told how much it has missed.
 """
 
 from __future__ import annotations
@@ -66,7 +66,7 @@ class Subscribers:
         self._lines: dict[int, bytes] = {}  # by number, ascending and without gaps, up to the last one published
         self._size_bytes = 0
         self._news = asyncio.Event()
-        self.published = 0  # events so far, whether or not anybody listened
+        self.published = 0  # events so far, with or without a listener
         self.is_closed = False
 
     @property

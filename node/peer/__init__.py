@@ -1,4 +1,4 @@
-"""Peers over HTTP: who they are, where they are, what waits for them, and what their conduct has cost them.
+"""Peers over HTTP: their members, their addresses, the queues for them, and the scores of their conduct.
 
 A connection proves a member's key before a byte of it is believed.
 """

@@ -1,4 +1,4 @@
-"""Who is an active member of a chain at its last final height: what every request of a peer is checked against."""
+"""The active members of a chain at its last final height: what every request of a peer is checked against."""
 
 from __future__ import annotations
 
@@ -28,22 +28,22 @@ _NO_PEERS = ("authority", "device")  # what admits members takes no part among t
 
 
 class Membership(Protocol):
-    """What the peer port asks of a chain."""
+    """The peer port's view of a chain's members."""
 
     def find(self, certificate: MemberCertificate, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to. Raises `CertificateRefused`."""
         ...
 
     def has_ended(self, address: Address) -> bool:
-        """Whether an address is that of a member that has been revoked or has left."""
+        """Return True if an address is that of a member that has been revoked or has left."""
         ...
 
     def get_standing(self, address: Address, now_ms: int) -> MemberStatus:
-        """What an address is to the chain."""
+        """The status of an address on the chain."""
         ...
 
     def is_behind(self, now_ms: int) -> bool:
-        """Whether this node cannot tell who the members are by now."""
+        """Return True if this node cannot tell who the members are by now."""
         ...
 
 
@@ -90,7 +90,7 @@ class FinalMembers:
         return is_gone(Overlay(self._basis.state), address)
 
     def get_standing(self, address: Address, now_ms: int) -> MemberStatus:
-        """What an address is to the chain; one whose credential has expired, or that has no peers, is unknown."""
+        """The status of an address on the chain; one whose credential has expired, or that has no peers, is unknown."""
         view = Overlay(self._basis.state)
         member = get_member(view, address)
         if is_gone(view, address):
@@ -100,7 +100,7 @@ class FinalMembers:
         return MemberStatus.SEALER if member.key in get_wanted_sealers(view) else MemberStatus.MEMBER
 
     def is_behind(self, now_ms: int) -> bool:
-        """Whether the block that tells who the members are is from before the period that went before this one."""
+        """Return True if the block that names the members is older than the period before this one."""
         age_ms = now_ms - self._basis.header.timestamp_ms
         return age_ms > _BEHIND_PERIODS * self._node.params.ledger.period_ms
 

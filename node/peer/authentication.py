@@ -1,4 +1,4 @@
-"""Whom a connection with a peer proves: an active member by the TLS key on record, whoever has opened it."""
+"""Authenticate a peer connection: find the active member whose registered TLS key it presents."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class Authenticator:
         self._seeds = seeds
 
     def find_active(self, chain: str, transport: asyncio.BaseTransport | None) -> PeerId:
-        """The active member of a chain whose certificate a connection shows. Raises `CertificateRefused`.
+        """Find the active member of a chain whose certificate a connection shows. Raises `CertificateRefused`.
 
         A node that has been away, or is new, may know nothing of its seeds, or not their TLS keys of today: until it
         has caught up it takes them at the word of their certificates, for it is from them that it hears of members.
@@ -45,9 +45,9 @@ class Authenticator:
             return certificate.key
 
     def check_reached(self, transport: asyncio.BaseTransport | None) -> None:
-        """That who answers is an active member of some chain. Raises `CertificateRefused`.
+        """Check that the member at the other end is active on some chain. Raises `CertificateRefused`.
 
-        TLS itself checks no more than whose chain key the certificate names: it may be one that has been replaced.
+        TLS itself checks no more than the chain key in the certificate, which may have been replaced.
         """
         refusals = []
         for chain in self._members:

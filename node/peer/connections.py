@@ -1,4 +1,4 @@
-"""Whom a node sends to: an outbox for every peer on every chain that both host, and the connections below them.
+"""The node's connections to peers: a send queue for every peer on every chain that both host.
 
 Peers come and go while the node runs; those of the configuration are there from the start.
 """
@@ -34,7 +34,7 @@ from node.system.tasks import Tasks
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerView:
-    """What a status says of a peer; height and head are those it last claimed, on the first chain where it did.
+    """A peer's view for the status; height and head are those it last claimed, on the first chain where it did.
 
     `url` is where it was reached last, or is looked for next. `chains` are those that both nodes take part in; it is
     connected where it is reached on all of them.
@@ -61,7 +61,7 @@ MakeSocket: TypeAlias = Callable[[Any], socket.socket]
 
 
 class _Connector(aiohttp.TCPConnector):
-    """Hands out no connection, be it new or not, before whoever stands at its other end has been looked at."""
+    """A connector that hands out no connection, be it new or not, before its other end has been checked."""
 
     def __init__(self, context: ssl.SSLContext, check: Check, make_socket: MakeSocket) -> None:
         super().__init__(limit=0, ssl=context, socket_factory=make_socket)
@@ -104,7 +104,7 @@ class Links:
         """`chains` by name; `may_talk` and `has_ended` are asked for each peer on each of them.
 
         `greet` says what a peer is told first when it is reached on the first chain of all. With TLS, `check` raises
-        unless whoever stands at a connection's other end may be sent to.
+        unless the node at a connection's other end may be sent to.
         """
         self._key = key
         self._chains = chains
@@ -158,7 +158,7 @@ class Links:
                 task.cancel()
 
     def view(self, peer: PeerConfig) -> PeerView:
-        """How it stands with a peer, whether or not it has been connected yet."""
+        """The state of a peer, whether or not it has been connected yet."""
         shared = tuple(name for name in self._chains if peer.hosts(name))
         outboxes = [outbox for name in shared if (outbox := self.find(name, peer.key)) is not None]
         standing = self._book.get_standing(peer.key, steady_ms())

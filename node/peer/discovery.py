@@ -1,6 +1,6 @@
-"""Which nodes this one talks to: those of its configuration, and those of other members that it has heard of.
+"""Discovery of peers: the nodes of the configuration, and those of other members that this node has heard of.
 
-Only where peers speak TLS: a certificate is what proves, to both sides, whose node answers at a URL.
+Only where peers speak TLS: a certificate is what proves, to both sides, that a member's own node answers at a URL.
 """
 
 from __future__ import annotations
@@ -81,7 +81,7 @@ class Neighbours:
         self.look_again()
 
     def greet(self, peer: PeerId) -> Contacts | None:
-        """What a peer is told when it has been reached: where this node is, and all others that it knows of."""
+        """The greeting of a peer that has been reached: where this node is, and all others that it knows of."""
         raw = [contact.to_bytes() for contact in self._contacts if contact.key != peer]
         own = [] if self._own is None else [self._own.to_bytes()]
         return Contacts(raw=(*own, *raw)) if own or raw else None
@@ -106,17 +106,17 @@ class Neighbours:
             self._links.look_also_at(peer, contact.url)
 
     def look_again(self) -> None:
-        """Take up whose records count by now, and tell the others; let go of members that have left or been revoked."""
+        """Take up records that count by now, and tell the others; let go of members that have left or been revoked."""
         if self._config.tls is not None:
             self._follow(self._contacts.settle(), but=None)
 
     def takes_part(self, chain: str, key: PeerId) -> bool:
-        """Whether a peer may send on a chain; one that is not in the configuration may where it is a member."""
+        """Return True if a peer may send on a chain; one that is not in the configuration may where it is a member."""
         seed = self.seeds.get(key)
         return self._config.tls is not None if seed is None else seed.hosts(chain)
 
     def name_of(self, key: PeerId) -> str:
-        """What a peer is called here: as in the configuration, else as on the chains."""
+        """A peer's name here: as in the configuration, else as on the chains."""
         seed = self.seeds.get(key)
         return self._find_name(key) if seed is None else seed.name
 
@@ -150,7 +150,7 @@ class Neighbours:
             self._is_saved = False
 
     def _load(self) -> list[bytes]:
-        """What was known when the node was last up; nothing where the file says nothing."""
+        """Load the records known when the node was last up; nothing where the file says nothing."""
         if not self._file.exists():
             return []
         try:
@@ -161,7 +161,7 @@ class Neighbours:
             return []
 
     def _make_own(self, stored: list[bytes], port: int) -> PeerRecord | None:
-        """This node's record, the stored one where that still says the same; None where nobody could reach it."""
+        """This node's record, the stored one where that still says the same; None where no peer could reach it."""
         url = self._config.advertised_url(port)
         if url is None:
             return None
@@ -173,7 +173,7 @@ class Neighbours:
                 contact.check(self._network)
             except GridmeritError:
                 continue
-            if contact.key == own and contact.sequence <= now + MAX_AHEAD_MS:  # else nobody takes it: a clock was wrong
+            if contact.key == own and contact.sequence <= now + MAX_AHEAD_MS:  # else none takes it: a clock was wrong
                 if (contact.url, contact.chains) == (url, chains):
                     return contact
                 earlier = contact.sequence
@@ -182,7 +182,7 @@ class Neighbours:
         made = PeerRecord(key=own, url=url, chains=chains, sequence=sequence).signed(self._key, self._network)
         try:
             return PeerRecord.from_bytes(made.to_bytes())
-        except GridmeritError as error:  # nobody would take it, and all would hold it against this node
+        except GridmeritError as error:  # no peer would take it, and all would hold it against this node
             log_event(self._log, logging.WARNING, "contact-unusable", error=error.code, detail=str(error))
             return None
 

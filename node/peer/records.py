@@ -1,7 +1,8 @@
-"""Where members' nodes can be reached: records that each signs for itself, and that peers pass on to each other.
+"""Records of where members' nodes can be reached: each signed by its member, and passed on between peers.
 
-A record counts once its signer is an active member at the last final height; until then it waits, for whoever passes
-it on may be ahead of us. It goes when its signer has left or been revoked. Pure: time and membership are arguments.
+A record counts once its signer is an active member at the last final height; until then it waits, for a peer that
+passes it on may be ahead of us. It goes when its signer has left or been revoked. Pure: time and membership are
+arguments.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from node.errors import (
 
 MAX_CONTACTS = 256  # nodes that this one talks to beyond those in its configuration
 MAX_URL_BYTES = 256
-MIN_APART_MS = 10_000  # between two records of one member: each is passed on by everybody
+MIN_APART_MS = 10_000  # between two records of one member: each is passed on by every node
 MAX_AHEAD_MS = 600_000  # of our clock
 _MAX_WAITING = 16  # of one peer that passes them on, so that none can crowd out what others say
 _MAX_CHAINS = 16
@@ -29,7 +30,7 @@ _MAX_PORT = 65_535
 
 
 class MemberStatus(IntEnum):
-    """What a record's signer is on the chains of this node."""
+    """The status of a record's signer on the chains of this node."""
 
     GONE = 0
     UNKNOWN = 1
@@ -90,7 +91,7 @@ class PeerRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settled:
-    """What has changed: records that count from now on, and keys whose record counts no more."""
+    """The change of a review: records that count from now on, and keys whose record counts no more."""
 
     added: tuple[PeerRecord, ...]
     dropped: tuple[bytes, ...]
@@ -106,7 +107,7 @@ class ContactBook:
         self._held: dict[bytes, PeerRecord] = {}
         self._waiting: dict[
             bytes, tuple[PeerRecord, bytes]
-        ] = {}  # with who passed it on unless it is due; the oldest first
+        ] = {}  # with the peer that passed it on unless it is due; the oldest first
 
     def __iter__(self) -> Iterator[PeerRecord]:
         return iter(tuple(self._held.values()))
@@ -123,7 +124,8 @@ class ContactBook:
 
         Without `now_ms` it is one that was held before a restart: then the clock may have been set back since.
 
-        Raises the `Malformed` family, `InvalidKey` or `InvalidSignature`: whoever passes such a record on is at fault.
+        Raises the `Malformed` family, `InvalidKey` or `InvalidSignature`: a peer that passes such a record on is at
+        fault.
         """
         contact = PeerRecord.from_bytes(raw)
         waiting, _ = self._waiting.get(contact.key, (None, b""))
@@ -175,7 +177,7 @@ class ContactBook:
             del self._waiting[passed_on[0]]
 
     def _make_room(self, key: bytes, standing: MemberStatus, dropped: list[bytes]) -> bool:
-        """Whether there is room for a record; a sealing member's takes that of the latest member that does not seal."""
+        """Make room for a record; False if there is none. A sealing member's takes the latest non-sealing member's."""
         if key in self._held or len(self._held) < MAX_CONTACTS:
             return True
         if standing is not MemberStatus.SEALER:
@@ -191,7 +193,7 @@ class ContactBook:
 def check_url(url: str) -> None:
     """Raise `BadContact` unless this is `https://host[:port]` and nothing else, whatever a library would make of it.
 
-    All members must take the same: whoever passes on what another refuses is at fault there.
+    All members must take the same: a peer that passes on what another refuses is at fault there.
     """
     if len(url.encode()) > MAX_URL_BYTES:
         raise BadContact(detail=f"its URL has more than {MAX_URL_BYTES} bytes")

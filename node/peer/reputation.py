@@ -26,7 +26,7 @@ DECAY_MS_PER_POINT = 6_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeerLimits:
-    """What one peer may send: sustained rates, and how much of it at once."""
+    """Limits on one peer: sustained rates, and how much of it at once."""
 
     bytes_per_s: int = 16_000_000
     burst_bytes: int = 4 * MAX_BATCH_BYTES
@@ -52,9 +52,9 @@ class _Record:
 
 
 class PeerBook:
-    """Every peer this node knows, and nobody else: an unknown key raises `NotAPeer`.
+    """Every peer this node knows, and no other: an unknown key raises `NotAPeer`.
 
-    Members that are not in the configuration are added as they prove who they are, or are heard of.
+    Members that are not in the configuration are added as they prove their keys, or are heard of.
     """
 
     def __init__(self, keys: Iterable[PeerId], limits: PeerLimits | None = None) -> None:
@@ -89,7 +89,7 @@ class PeerBook:
             raise RateLimited(what="messages", limit=self._limits.messages_per_s)
 
     def charge_messages(self, peer: PeerId, count: int, now_ms: int) -> None:
-        """What came counts in full, even where it is more than the peer's share."""
+        """Charge all messages that came, even where they are more than the peer's share."""
         self._get(peer).messages_in.spend(count, now_ms)
 
     def penalise(self, peer: PeerId, points: int, now_ms: int) -> bool:

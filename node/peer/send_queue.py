@@ -1,4 +1,4 @@
-"""What waits to be sent to one peer on one chain, and the task that sends it in signed batches.
+"""The messages waiting to be sent to one peer on one chain, and the task that sends them in signed batches.
 
 A queue is bounded: when it is full the oldest announcements go first, for a later one or a request makes up for them.
 """
@@ -175,19 +175,19 @@ def _read_step(text: bytes) -> _Step | None:
 
 
 class Refusal(NamedTuple):
-    """Why a peer answers and listens to nothing: the error that it names, and what it says of it."""
+    """A refusal, by which a peer answers and listens to nothing: the error that it names, and its words."""
 
     error: str
     detail: str
 
     @property
     def is_ending(self) -> bool:
-        """Whether it says that this node's member has been revoked or has left."""
+        """True if it says that this node's member has been revoked or has left."""
         return self.error == MembershipEnded.__name__
 
 
 def _read_refusal(text: bytes) -> Refusal:
-    """What the answer of a peer says; whoever answers may be no peer."""
+    """Read the refusal in an answer; the server that answers may be no peer."""
     try:
         answer = json.loads(text)
         return Refusal(str(answer["error"])[:64], str(answer["message"])[:200])
@@ -197,7 +197,7 @@ def _read_refusal(text: bytes) -> Refusal:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Remote:
-    """Where a chain's batches for one peer go; with TLS, its certificate must carry `tls_name`."""
+    """The destination of a chain's batches for one peer; with TLS, its certificate must carry `tls_name`."""
 
     name: str
     key: PeerId
@@ -248,7 +248,7 @@ class Outbox:
 
     @property
     def url(self) -> str:
-        """Where the peer was reached last, or is looked for next."""
+        """The URL at which the peer was reached last, or is looked for next."""
         return self._urls[0]
 
     def announce(self, message: Message) -> None:

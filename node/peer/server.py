@@ -82,10 +82,10 @@ class PeerServer:
         on_contacts: Callable[[ChainDriver, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainDriver, PeerId, GridmeritError], None],
     ) -> None:
-        """`hosts` by chain id; `clock` is a steady one in ms; `is_peer` says who takes part in a chain.
+        """`hosts` by chain id; `clock` is a steady one in ms; `is_peer` is True for peers that take part in a chain.
 
-        `identify` gives the key of the active member whom a connection proves, None where peers are insecure, and
-        raises `CertificateRefused` for anybody else.
+        `identify` gives the key of the active member that a connection proves, None where peers are insecure, and
+        raises `CertificateRefused` for any other.
         `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer, `on_time` what its clock
         showed and when, by `clock`, that came.
         """
@@ -134,7 +134,7 @@ class PeerServer:
             raise LengthUnknown
         if size > MAX_BATCH_BYTES:
             raise TooLarge(what="batch", actual=size, limit=MAX_BATCH_BYTES)
-        if proven is not None:  # then there is no need to read it in order to know whose share it takes
+        if proven is not None:  # then there is no need to read it to know which peer's share it takes
             self._book.check(proven, self._clock())
             self._book.check_messages(proven, self._clock())
             self._book.charge_bytes(proven, size, self._clock())
@@ -197,7 +197,7 @@ class PeerServer:
                 batch = await asyncio.to_thread(self._open, host, raw, proven)
                 self._check_number(host, batch)  # another may have been opened meanwhile
         except OutOfStep:
-            raise  # whoever overheard a batch can send it again: it says nothing about the peer
+            raise  # an overheard batch can be sent again: it says nothing about the peer
         except GridmeritError as error:
             if proven:
                 self._on_fault(host, proven[0], error)

@@ -1,4 +1,4 @@
-"""Proof documents: what a node says of its chain in a form that anybody can check offline, from the genesis alone.
+"""Proof documents: what a node says of its chain in a form that any reader can check offline, from the genesis alone.
 
 A document is JSON: what is claimed in plain words, and the canonical bytes that prove it in hexadecimal. Every claim
 is rebuilt from the bytes, so a document proves all of what it says or nothing.
@@ -59,7 +59,7 @@ _UYUAN_PER_YUAN = _UPT_PER_POINT = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Verdict:
-    """A document that holds: its claims, and in words what has been proved and by whom."""
+    """A document that holds: its claims, and the proven statement in words."""
 
     kind: str
     chain: str
@@ -93,7 +93,7 @@ class TradeProof:
 
     @property
     def parties(self) -> tuple[Address, ...]:
-        """Whose names it tells."""
+        """The addresses whose names it tells."""
         trade = decode_trade_leaf(self.leaf)
         return (trade.buyer, trade.seller, self.block.header.producer_address)
 
@@ -174,7 +174,7 @@ class AccountProof:
 
     @property
     def parties(self) -> tuple[Address, ...]:
-        """Whose names it tells."""
+        """The addresses whose names it tells."""
         return (self.address, self.block.header.producer_address)
 
     def check(self, trust: TrustedState) -> None:
@@ -237,7 +237,7 @@ class TransactionProof:
 
     @property
     def parties(self) -> tuple[Address, ...]:
-        """Whose names it tells."""
+        """The addresses whose names it tells."""
         return (self.transaction.sender, self.block.header.producer_address)
 
     def check(self, trust: TrustedState) -> None:
@@ -295,7 +295,7 @@ _KINDS: dict[str, type[Proof]] = {kind.kind: kind for kind in (TradeProof, Accou
 
 
 def make_document(proof: Proof, trust: TrustedState) -> dict[str, Any]:
-    """The JSON document of a proof, for whoever knows the genesis alone."""
+    """The JSON document of a proof, for a reader that knows the genesis alone."""
     return {
         "kind": proof.kind,
         "chain": trust.genesis.params.name,
@@ -306,12 +306,12 @@ def make_document(proof: Proof, trust: TrustedState) -> dict[str, Any]:
 
 
 def describe_proof(proof: Proof, node: ChainNode) -> dict[str, Any]:
-    """The document of a proof that a node has made. Raises `NoCertificate` where it cannot show who may certify."""
+    """The document of a proof that a node has made. Raises `NoCertificate` where it cannot show the certifying set."""
     return make_document(proof, gather_trust(node, proof.parties))
 
 
 def prove_trade(node: ChainNode, period: int, index: int) -> TradeProof:
-    """A trade whose gate the final block knows. Raises `UnknownTrade`, `NoCertificate` or `StateNotKept`."""
+    """Prove a trade of a gate that the final block knows. Raises `UnknownTrade`, `NoCertificate` or `StateNotKept`."""
     leaf, path, size = views.prove_trade(node.chain.head.state, period, index)
     final = get_final(node)
     key = gate_key(period)
@@ -331,7 +331,8 @@ def prove_trade(node: ChainNode, period: int, index: int) -> TradeProof:
 def prove_account(node: ChainNode, address: Address, *, at_final: bool = False) -> AccountProof:
     """An account, or its absence, after the head block or after the final one. Raises `StateNotKept`.
 
-    While a change of members waits for its certificate, nobody could tell who may seal the head: it is the final one.
+    While a change of members waits for its certificate, no reader could tell who may seal the head: it is the final
+    one.
     """
     is_changing = get_announced(Overlay(node.chain.head.state)) is not None
     entry = get_final(node) if at_final or is_changing else node.chain.head
@@ -362,7 +363,7 @@ def prove_transaction(node: ChainNode, transaction_id: bytes) -> TransactionProo
 
 
 def _receipt_leaf(transaction_id: bytes, code: str) -> bytes:
-    """What `ledger.execution.compute_receipt_root` has for a leaf."""
+    """The leaf of `ledger.execution.compute_receipt_root` for one transaction."""
     return encode((transaction_id, code))
 
 
@@ -394,7 +395,7 @@ def verify_document(document: Mapping[str, Any], genesis: Genesis) -> Verdict:
 
 
 def _read_document(document: Mapping[str, Any], genesis: Genesis) -> tuple[Proof, TrustedState]:
-    """The proof in a document whose every claim is what the proof's bytes say, and what they lead a verifier to."""
+    """Read the proof in a document, and the trust it leads to; every claim must be what the proof's bytes say."""
     kind, text = document.get("kind"), document.get("proof")
     if not isinstance(kind, str) or kind not in _KINDS:
         raise InvalidProof(detail=f"no proof is of kind {str(kind)[:40]!r}, it is one of {', '.join(_KINDS)}")

@@ -1,8 +1,8 @@
-"""What stands behind a proof: a verifier's trust, a block with the reason why it is final, and members' names.
+"""A light client's side of a proof: a verifier's trust, a block with the reason why it is final, and members' names.
 
 A verifier starts from the genesis alone. Where members have changed since, it follows the handovers from the founders
-to those who signed, as the other chains of the network do. What it cannot see offline is whether a document holds back
-a later handover: whoever has stolen the keys of a quorum of former members can still sign in their name.
+to those that signed, as the other chains of the network do. What it cannot see offline is whether a document holds back
+a later handover: a thief with the keys of a quorum of former members can still sign in their name.
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ Claims: TypeAlias = dict[str, Any]
 
 
 class TrustedState:
-    """What a verifier knows: the genesis document, what the handovers lead to, and the names that a roster proves."""
+    """A verifier's knowledge: the genesis document, what the handovers lead to, and the names that a roster proves."""
 
     def __init__(self, genesis: Genesis, handovers: Iterable[Relay] = (), roster: NameProofs | None = None) -> None:
         """Raises the `VerificationFailed` family where handovers or roster prove nothing."""
@@ -74,7 +74,7 @@ class TrustedState:
         return self._names.get(address) or show_address(address)
 
     def get_voters(self, slot: int) -> Sibling:
-        """Who certifies a slot."""
+        """The validator set that certifies a slot."""
         return next(voters for voters in reversed(self.sets) if voters.since_slot <= slot)
 
     def check_certificate(self, certificate: QuorumCertificate) -> None:
@@ -168,7 +168,7 @@ class Inclusion:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Finality:
-    """Why a block can never be left: the headers from its child up to a checkpoint that a quorum certified."""
+    """The reason why a block is never left: the headers from its child up to a checkpoint that a quorum certified."""
 
     descendants: tuple[Header, ...]
     certificate: QuorumCertificate
@@ -314,7 +314,7 @@ class NameProofs:
 
 
 def background_to_value(trust: TrustedState) -> Value:
-    """What leads from the genesis to this trust."""
+    """The way from the genesis to this trust: its handovers and roster."""
     roster = None if trust.roster is None else trust.roster.to_value()
     return (tuple(relay.to_value() for relay in trust.handovers), roster)
 
@@ -385,7 +385,7 @@ def gather_evidence(node: ChainNode, header: Header) -> BlockEvidence:
 def _find_finality(node: ChainNode, header: Header) -> Finality | None:
     """Look through the certificates of the slot that the block was made in and of those after it.
 
-    Under PBFT every height is a slot; whoever caught up has the certificate of some higher one.
+    Under PBFT every height is a slot; a node that caught up has the certificate of some higher one.
     """
     chain, params = node.chain, node.params
     is_pbft = params.consensus.engine == "pbft"

@@ -1,4 +1,4 @@
-"""What the JSON API answers, once for both ends: `queries.py` fills these in, `client.py` reads them back.
+"""Answers of the JSON API, once for both ends: `node/queries` fills these in, `node/api/client.py` reads them back.
 
 Units as everywhere (Wh, µ¥, micro-points, ms). In JSON addresses and 256-bit numbers are "0x…", hashes plain
 hexadecimal, and integers that may be large decimal strings: see `exact.py`.
@@ -48,7 +48,7 @@ def from_json(kind: type[_T], raw: bytes) -> _T:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Forks:
-    """How often this node saw the chain fork since it started."""
+    """Counts of the forks that this node has seen since it started."""
 
     side_blocks: int
     reorgs: int
@@ -70,7 +70,7 @@ class GateInfo:
     """A period's gate, and what has become of it: `reason` to `remedy` tell why it is void or lapsed, else are empty.
 
     `missing` names the members whose votes the answering node did not hold when the gate became void for want of a
-    certificate; nobody where it was not up then.
+    certificate; none where it was not up then.
     """
 
     height: int
@@ -116,15 +116,15 @@ class ChainStatus:
     sync_target: int  # height, 0 while not syncing
     forks: Forks
     blocks_refused: int
-    results_differing: int = 0  # signed by members who have computed something else of the same block, since the start
+    results_differing: int = 0  # signed by members with another result of the same block, since the start
     results_elsewhere: int = 0  # … for another block than is certified
-    dissenters: tuple[str, ...] = ()  # who has signed another result of a block that nothing certifies yet
+    dissenters: tuple[str, ...] = ()  # signers of another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
-    waiting_for: tuple[str, ...] = ()  # under PBFT, the members whose message has been lacking for half a view's time
+    waiting_for: tuple[str, ...] = ()  # under PBFT, members with a message lacking for half a view's time
     signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
-    silent_until: int = 0  # height that must be final before a node whose record is behind signs again
+    silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
     anchor: AnchorStatus | None = None
-    failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few whose trades should bind by now, newest last
+    failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -148,7 +148,7 @@ class TurnsWithin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoopStatus:
-    """The turns of a node's event loop since it listens, in CPU time: during one, everybody waits."""
+    """The turns of a node's event loop since it listens, in CPU time: during one, all else waits."""
 
     turns: int
     cpu_ms: int  # of all
@@ -223,7 +223,7 @@ class BlockDetail:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EndingInfo:
-    """Why a transaction that this node acknowledged can no longer be executed, as its chain stands.
+    """The end of a transaction that this node acknowledged and that can no longer be executed, as its chain stands.
 
     `code` is an error's name: "Superseded", "Expired", "MemberLeft" or whatever else refuses it. `by` took its place,
     in a block of that height and hash, or still pending.
@@ -268,7 +268,7 @@ class RemoteFault:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SubmitOutcome:
-    """What became of one transaction: taken on, or the error and the HTTP status that it has alone."""
+    """The outcome of one transaction: taken on, or the error and the HTTP status that it has alone."""
 
     id: str
     status: int
@@ -285,7 +285,7 @@ class SubmitAnswer:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RelayInfo:
-    """A part of a message to another chain, which whoever wants may carry there; `raw` is what to post, in hex."""
+    """A part of a message to another chain, which any node may carry there; `raw` is what to post, in hex."""
 
     kind: str
     number: int
@@ -418,7 +418,7 @@ class BookInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ContributionsInfo:
-    """What each parameter of text 000, Table 1, added to an order's weight, in ppm."""
+    """The part of each parameter of text 000, Table 1, in an order's weight, in ppm."""
 
     capacity_ppm: int
     credit_ppm: int
@@ -478,7 +478,7 @@ class CurtailmentInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SignedResultInfo:
-    """What a member has signed for a period's result; `opinion` is this node's own, from its own book.
+    """One member's signature on a period's result; `opinion` is this node's own, from its own book.
 
     "agrees", "other-result" of the same block, "other-block" than is certified, or "unknown" where the block is not
     here. Count and root are None where the member names no result of the period.
@@ -505,7 +505,7 @@ class ResultInfo:
     quorum: int
     sealers: int
     signed: tuple[SignedResultInfo, ...]
-    silent: tuple[str, ...]  # sealers of whom nothing is known
+    silent: tuple[str, ...]  # sealers of which nothing is known
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -583,7 +583,7 @@ class LineQuotaInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class QuotaInfo:
-    """What the trading chain may let each line trade in a period: since when it is known, and until when to order."""
+    """The trading chain's quotas for each line in a period: since when they are known, and until when to order."""
 
     period: int
     lines: tuple[LineQuotaInfo, ...]
@@ -638,7 +638,7 @@ class SchedulingInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RecordedDigest:
-    """What the credit chain keeps of another chain's message: the certified block that held it, and its digest."""
+    """The credit chain's record of another chain's message: the certified block that held it, and its digest."""
 
     source: str
     kind: str

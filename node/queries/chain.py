@@ -1,4 +1,4 @@
-"""What a chain instance answers when asked: read-only, from its head's state and its own store. No I/O beyond that.
+"""Answers of any chain instance: read-only, from its head's state and its own store. No I/O beyond that.
 
 The answers' shapes are in `answers.py`; what `api.py` serves is these, encoded.
 """
@@ -303,7 +303,7 @@ class ChainQueries:
         )
 
     def get_credit(self) -> tuple[CreditInfo, ...]:
-        """Live and active credit of everybody who trades or seals, and the sealers' shares of the blocks."""
+        """Live and active credit of every member that trades or seals, and the sealers' shares of the blocks."""
         view, active = self._view, get_snapshot(self._chain.head.state).members
         shares = self._compute_shares(active)
         rows = []
@@ -409,7 +409,7 @@ class ChainQueries:
         )
 
     def _list_failed_periods(self) -> tuple[FailedPeriod, ...]:
-        """Those void, and those with trades that were never metered, of the last whose deadlines have passed."""
+        """Periods void, and periods with trades that were never metered, of the last whose deadlines have passed."""
         params, head = self._node.params, self._chain.head.header
         since_ms = head.timestamp_ms - self._node.genesis.time_ms
         last = (since_ms * PPM // params.ledger.period_ms + params.market.deadline_ppm) // PPM
@@ -509,7 +509,7 @@ class ChainQueries:
         return block
 
     def _get_codes(self, block_hash: bytes) -> tuple[str, ...]:
-        """What became of a block's transactions, from the store or, before it is there, from memory."""
+        """The outcome codes of a block's transactions, from the store or, before it is there, from memory."""
         receipts = self._chain.get_receipts(block_hash)
         if receipts is None:
             entry = self._chain.get(block_hash)
@@ -551,7 +551,7 @@ def show_value(value: Value) -> Any:
 
 
 def show_text(value: Value) -> Any:
-    """The same where nobody says how large an integer may be: in decimal digits."""
+    """A value for JSON, like `show_value`, where no bound on an integer is known: integers in decimal digits."""
     if isinstance(value, tuple):
         return [show_text(item) for item in value]
     return str(value) if isinstance(value, int) else show_value(value)

@@ -1,10 +1,11 @@
-"""What a credit chain answers: digests of the other chains' blocks, and who holds which credit assets."""
+"""Answers of a credit chain: digests of the other chains' blocks, and the holders of credit assets."""
 
 from __future__ import annotations
 
 from ledger.hashing import show_address
 from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
+from market.messages import ACTUAL, DELIVERED, POWER
 from node.chain.node import ChainNode
 from node.errors import (
     WrongKind,
@@ -12,7 +13,7 @@ from node.errors import (
 from node.queries.answers import AssetsInfo, CoinInfo, DigestsInfo, RecordedDigest
 from node.queries.member_names import MemberNames
 
-_DIGESTED = ("power", "actual", "delivered")
+_DIGESTED = (POWER, ACTUAL, DELIVERED)
 _LISTED_COINS = 100
 
 
@@ -24,7 +25,7 @@ class CreditQueries:
         self._members = members
 
     def get_digests(self, period: int) -> DigestsInfo:
-        """What is recorded of a delivery period; nothing of one long gone."""
+        """Digests recorded of a delivery period; none of one long gone."""
         self._require()
         state, digests = self._node.chain.head.state, list[RecordedDigest]()
         for sibling in self._node.genesis.siblings:

@@ -1,4 +1,4 @@
-"""What a scheduling chain answers of its periods, and a trading chain of the quotas that came from there."""
+"""Answers of a scheduling chain about its periods, and of a trading chain about the quotas that came from there."""
 
 from __future__ import annotations
 

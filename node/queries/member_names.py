@@ -20,7 +20,7 @@ from node.errors import (
 
 
 class MemberNames:
-    """Names and addresses of a chain's members, both ways: founders, and whom the authority has admitted since.
+    """Names and addresses of a chain's members, both ways: founders, and those that the authority has admitted since.
 
     `get_state` gives the head's state, of which members admitted later are read. A founder keeps its name for ever.
     """
@@ -31,7 +31,7 @@ class MemberNames:
         self._get_state = get_state
 
     def name_of(self, address: Address) -> str | None:
-        """A member's name, also after it has gone; None for whom is no member yet or never was."""
+        """A member's name, also after it has gone; None for an address that is no member's yet or never was."""
         name = self._names.get(address)
         if name is not None:
             return name
@@ -53,7 +53,7 @@ class MemberNames:
         return address
 
     def get_member(self, address: Address) -> Member | None:
-        """What a member is, or is to be from the next period on."""
+        """A member's record, as it is or is to be from the next period on."""
         state = self._get_state()
         view = Overlay(state)
         member, credential = get_member(view, address), get_credential(view, address)
@@ -62,7 +62,7 @@ class MemberNames:
         return next(item.member for item in list_members(state) if item.address == address)
 
     def list_all(self) -> tuple[Listing, ...]:
-        """Everybody: the founders as in the genesis, then those admitted later, by name."""
+        """Every member: the founders as in the genesis, then those admitted later, by name."""
         places = {address: place for place, address in enumerate(self._names)}
         found = list_members(self._get_state())
         return tuple(sorted(found, key=lambda item: places.get(item.address, len(places))))

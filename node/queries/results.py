@@ -1,4 +1,4 @@
-"""Who has signed which result of a period, as one node knows it. Read-only, as `queries.py`."""
+"""Answers about signed results of a period, as one node knows them. Read-only, like all queries."""
 
 from __future__ import annotations
 

@@ -65,7 +65,7 @@ class CpuMeter:
         self.spent_ns = 0
 
     def run(self, call: Callable[[], T]) -> T:
-        """What `call` returns or raises."""
+        """Run `call`, counting its CPU time; returns or raises what it does."""
         started_ns = thread_cpu_ns()
         try:
             return call()

@@ -72,7 +72,7 @@ def first_reserved(limit: int, *, chains: int) -> int:
 def share_out(limit: int, *, chains: int, peers: int, opened: int) -> Shares:
     """Divide a limit between the two ports, where so many files are `opened` before it listens.
 
-    Whoever wants a connection to each of `peers` for each chain finds a descriptor. Raises `TooFewDescriptors`.
+    A connection to each of `peers` for each chain finds a descriptor. Raises `TooFewDescriptors`.
     """
     left = first_reserved(limit, chains=chains) - opened - _LISTENING - chains * peers
     if left < _LEAST:

@@ -1,4 +1,4 @@
-"""Whether what runs in a container is well, for its health check: it runs every few seconds, so it imports little.
+"""The health check of a container: it runs every few seconds, so it imports little.
 
 python -m node.system.health            the node of this machine answers
 python -m node.system.health FILE       FILE has been touched within the last minute
@@ -18,7 +18,7 @@ _FRESH_S = 60.0
 
 
 def is_answering(address: tuple[str, int] = _ADDRESS, *, patience_s: float = _PATIENCE_S) -> bool:
-    """Whether a status comes back in time."""
+    """Return True if a status comes back in time."""
     try:
         with socket.create_connection(address, timeout=patience_s) as connection:
             connection.sendall(_REQUEST)

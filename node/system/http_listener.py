@@ -1,9 +1,9 @@
 """A bounded HTTP listener, with TLS or without: connections, handshakes, headers, bodies, answers and idle time have
 limits.
 
-Whoever keeps this node waiting has the least claim on a place: for a request, for the rest of one, or for what was sent
-to be taken. Where places run out, the connection that has done so for longest goes. So silent connections, slow bodies
-and readers that do not read cost no place that a request needs.
+A client that keeps this node waiting has the least claim on a place: for a request, for the rest of one, or for what
+was sent to be taken. Where places run out, the connection that has done so for longest goes. So silent connections,
+slow bodies and readers that do not read cost no place that a request needs.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ MAX_WRITE_S = 120.0  # for what has been sent to be taken
 MAX_AT_ONCE = 100  # that are accepted before one of them is looked at
 _BACKLOG = 128  # connections that the system holds until they are accepted
 _CLOSE_TIMEOUT_S = 1.0
-_LINGER_S = 0.5  # for a body that nobody wants, so that its sender sees the answer
+_LINGER_S = 0.5  # for a body that is not wanted, so that its sender sees the answer
 _PLAIN_ENCODINGS = ("", "identity")
 
 
@@ -73,7 +73,7 @@ class Listener:
         max_write_s: float = MAX_WRITE_S,
         first_head_s: float = FIRST_HEAD_S,
     ) -> None:
-        """A connection whose descriptor is above `max_descriptor` is closed at once: the rest is for others."""
+        """A connection with a descriptor above `max_descriptor` is closed at once: the rest is for others."""
         self._host = host
         self._port = port
         self._max_descriptor = max_descriptor
@@ -193,7 +193,7 @@ class Listener:
         return _Connection(self, self._runner.server(), is_secure=self._tls is not None)
 
     def _make_room(self, places: _Places, owner: str) -> bool:
-        """Whether there is a place for one more of this owner, if need be at the cost of one that keeps us waiting."""
+        """Make room for one more of this owner, if need be in place of one that waits; False if there is none."""
         if places.has_room(owner):
             return True
         longest = places.find_longest_waiting(owner)
@@ -250,7 +250,7 @@ class Listener:
                 if encoding.lower() not in _PLAIN_ENCODINGS:
                     return _refuse(415, CompressedBody(encoding=encoding[:50]))
                 return await handler(request)
-            except ConnectionError as error:  # whoever asked has gone, and nobody hears the answer
+            except ConnectionError as error:  # the client has gone, and none hears the answer
                 error.__traceback__ = None  # the body keeps the error, and these frames the body: a knot for each
                 return web.Response(status=400)
             finally:
@@ -286,7 +286,7 @@ class _Places:
         return len(self._owners) < self._limit and self._counts[owner] < self._limit_per_owner
 
     def find_longest_waiting(self, owner: str) -> _Connection | None:
-        """Of an owner that has all it may have, else of anybody."""
+        """The one of an owner that has all it may have, else of any owner."""
         is_owners_turn = self._counts[owner] >= self._limit_per_owner
         return next((one for one in self._waiting if not is_owners_turn or self._owners[one] == owner), None)
 
@@ -383,7 +383,7 @@ class _Connection(asyncio.Protocol):
         return cast(int, self.transport.get_extra_info("socket").fileno())
 
     def owner(self, remote: str) -> str:
-        """Whose the connection is, for counting: the certificate's holder, else the remote host."""
+        """The owner of the connection, for counting: the certificate's holder, else the remote host."""
         connection = self.transport.get_extra_info("ssl_object")
         der = None if connection is None else connection.getpeercert(binary_form=True)
         return remote if der is None else hashlib.sha256(der).hexdigest()
@@ -451,7 +451,7 @@ def _refuse(status: int, error: GridmeritError) -> web.Response:
 
 
 def _get_http_logger() -> logging.Logger:
-    """For aiohttp: it tells of our bugs there, and of whatever anybody sends that is not HTTP, which nobody wants."""
+    """The logger for aiohttp, which tells of our bugs there, without what clients send that is not HTTP."""
     log = get_logger("http")
     if not log.filters:
         log.addFilter(lambda record: not (record.exc_info and isinstance(record.exc_info[1], HttpProcessingError)))

@@ -1,6 +1,6 @@
 """The log files of a node's directory: `node.log`, and what was there before as `node.log.1` and so on.
 
-The process whose output goes to `node.log` begins a new one itself when it is full.
+The process that writes to `node.log` begins a new one itself when it is full.
 """
 
 from __future__ import annotations

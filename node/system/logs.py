@@ -106,14 +106,14 @@ class _Repetition:
 
 
 class Output(Protocol):
-    """Where lines go."""
+    """The destination of log lines."""
 
     def write(self, text: str, /) -> object: ...
     def flush(self) -> None: ...
 
 
 class BackgroundHandler(logging.Handler):
-    """Has a thread write the lines: whoever reads them may stall, the node may not.
+    """A handler with a thread that writes the lines: their reader may stall, the node may not.
 
     Lines that find too many others waiting are left out; the next one that does not is preceded by their number.
     """
@@ -155,7 +155,7 @@ class BackgroundHandler(logging.Handler):
 
     def _write(self) -> None:
         while (line := self._waiting.get()) is not None:
-            with suppress(OSError, ValueError):  # nobody is there to read it
+            with suppress(OSError, ValueError):  # there is no reader
                 self._stream.write(f"{line}\n")
                 self._stream.flush()
             self._waiting.task_done()

@@ -1,6 +1,6 @@
-"""Which process is the node of a directory: `node.pid` names it, and it holds the file locked while it lives.
+"""The process of a directory's node: `node.pid` names it, and it holds the file locked while it lives.
 
-So a node is found whoever has started it, and a number that another process has been given since means nothing.
+So a node is found whatever has started it, and a number that another process has been given since means nothing.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Self
 
 PID_FILE = "node.pid"
-_TRIES, _PAUSE_S = 10, 0.01  # whoever looks whether it is locked holds it for an instant
+_TRIES, _PAUSE_S = 10, 0.01  # a look at whether it is locked holds it for an instant
 
 
 class PidFile:
@@ -65,7 +65,7 @@ def read_pid(directory: Path) -> int | None:
 
 
 def is_held(directory: Path) -> bool:
-    """Whether a process runs the node of a directory."""
+    """Return True if a process runs the node of a directory."""
     try:
         with (directory / PID_FILE).open("rb") as file:
             fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)

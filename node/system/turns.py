@@ -1,6 +1,6 @@
-"""The CPU time that one turn of the event loop keeps everybody else waiting.
+"""The CPU time that one turn of the event loop keeps all else waiting.
 
-A turn is all that runs between two looks at the sockets; who waits meanwhile is every peer, every client and every
+A turn is all that runs between two looks at the sockets; what waits meanwhile is every peer, every client and every
 timer. CPU time, for then a busy machine makes no node look slow. Costs two readings of a clock a turn.
 """
 
@@ -78,7 +78,7 @@ class TimedLoop(asyncio.SelectorEventLoop):
         return self._timed.turns.describe()
 
     def restart_turns(self) -> None:
-        """Count from now on: what it takes to open a node is no stall, for nobody is let in before."""
+        """Count from now on: what it takes to open a node is no stall, for none is let in before."""
         self._timed.turns = Turns()
 
 

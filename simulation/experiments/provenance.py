@@ -16,6 +16,7 @@ _SOURCES = (
     "ledger/**/*.py",
     "consensus/**/*.py",
     "market/**/*.py",
+    "node/errors.py",
     "node/chain/**/*.py",
     "simulation/**/*.py",
     "configs/**/*.toml",
@@ -23,11 +24,16 @@ _SOURCES = (
 )
 
 
+def list_sources() -> list[Path]:
+    """The files that a trial may depend on."""
+    return sorted({file for pattern in _SOURCES for file in ROOT.glob(pattern)})
+
+
 @cache
 def hash_sources() -> str:
     """SHA-256 over the names and bytes of the sources, as they are on disk when first asked."""
     digest = hashlib.sha256()
-    for file in sorted({file for pattern in _SOURCES for file in ROOT.glob(pattern)}):
+    for file in list_sources():
         raw = file.read_bytes()
         digest.update(f"{file.relative_to(ROOT).as_posix()} {len(raw)}\n".encode())
         digest.update(raw)

@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from simulation.experiments.provenance import list_sources
+
 ROOT = Path(__file__).parents[2]
 
 FLOORS = {
@@ -182,3 +184,16 @@ def test_a_planted_breach_is_seen(tmp_path, file, text, breach):
     planted.parent.mkdir(parents=True, exist_ok=True)
     planted.write_text(text)
     assert breach in find_breaches(tmp_path)
+
+
+def test_the_laboratory_hashes_all_code_that_a_trial_may_run():
+    """So a result can be held against the code that made it, wherever a module has moved."""
+    modules = read_modules(ROOT)
+    graph = {name: set(imports_of(path)) & modules.keys() for name, path in modules.items()}
+    reached, todo = set(), [name for name in modules if name.split(".")[0] == "simulation"]
+    while todo:
+        name = todo.pop()
+        reached.add(name)
+        todo += graph[name] - reached
+    hashed = set(list_sources())
+    assert {modules[name] for name in reached if "." in name and modules[name].name != "__init__.py"} <= hashed

@@ -16,6 +16,7 @@ from pathlib import Path
 import click
 import pytest
 
+import gridmerit as gridmerit_package
 from consensus.errors import (
     WrongCredit,
     WrongHeight,
@@ -30,16 +31,18 @@ from gridmerit.errors import (
     NoPeriod,
 )
 from gridmerit.main import COMMANDS
-from gridmerit.network.make import find_free_ports, load_chain_params, load_network, load_packaged_profile, new_network
-from gridmerit.output import (
+from gridmerit.network.layout import find_next_port, load_network
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import load_chain_params, load_packaged_profile
+from gridmerit.output import format_error
+from gridmerit.tables import table
+from gridmerit.text import (
     format_count,
-    format_error,
     format_kwh,
     format_points,
     format_scaled,
     format_span,
     format_yuan,
-    table,
 )
 from ledger.errors import InsufficientBalance
 from ledger.hashing import show_address
@@ -118,6 +121,33 @@ def test_version_is_an_option_too(gridmerit: Run) -> None:
     code, out, err = gridmerit("--version")
     assert (code, err) == (0, "")
     assert out == f"gridmerit {json.loads(gridmerit('version', '--json')[1])['gridmerit']}\n"
+
+
+def test_the_module_is_the_program(gridmerit: Run) -> None:
+    command = [sys.executable, "-m", "gridmerit", "version", "--json"]
+    result = subprocess.run(command, capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout == gridmerit("version", "--json")[1]
+
+
+def test_the_client_is_of_the_package_and_imported_when_it_is_asked_for() -> None:
+    script = (
+        "import sys, gridmerit; print('aiohttp' in sys.modules); from gridmerit import Client; print(Client.__module__)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=ROOT, check=True)
+    assert result.stdout.split() == ["False", "node.api.client"]
+    with pytest.raises(AttributeError, match="module 'gridmerit' has no attribute 'Server'"):
+        getattr(gridmerit_package, "Server")  # noqa: B009 - a name that the type checker knows to be missing
+
+
+def test_every_command_is_there_without_the_extras() -> None:
+    """What needs one of them says so when it is run."""
+    extras = ["numpy", "pyarrow", "matplotlib", "tqdm", "distributed"]
+    script = (
+        f"import sys; sys.modules |= dict.fromkeys({extras}); from importlib import import_module\n"
+        "from gridmerit.main import COMMANDS\n"
+        "for module, _ in COMMANDS.values(): import_module(f'gridmerit.commands.{module}')"
+    )
+    subprocess.run([sys.executable, "-c", script], cwd=ROOT, check=True)
 
 
 # --- exit codes ----------------------------------------------------------------------------------
@@ -450,6 +480,17 @@ def test_init_makes_a_directory_that_loads(gridmerit: Run, network: Path, tmp_pa
     assert gridmerit(*args)[0] == 3, "an existing directory is left alone"
 
 
+def test_a_node_that_joins_a_network_of_this_machine_listens_beside_it(gridmerit: Run, tmp_path: Path) -> None:
+    net = tmp_path / "net"
+    gridmerit("net", "new", net, "--nodes", "2", "--chains", "jy1")
+    gridmerit("init", tmp_path / "mine", "--genesis", net / "genesis.json", "--network", net)
+    config = load_config(tmp_path / "mine" / "node.toml")
+    assert (str(config.peer_listen), str(config.api_listen)) == ("127.0.0.1:9102", "127.0.0.1:9202")
+    gridmerit("init", tmp_path / "alone", "--genesis", net / "genesis.json")
+    assert load_config(tmp_path / "alone" / "node.toml").peer_listen.port == 9100
+    assert find_next_port(["https://127.0.0.1:65535"], 9100) == 9100
+
+
 def test_init_on_some_chains_of_a_network(gridmerit: Run, tmp_path: Path) -> None:
     assert gridmerit("net", "new", tmp_path / "net", "--nodes", "1")[0] == 0
     args = ("init", tmp_path / "mine", "--genesis", tmp_path / "net" / "genesis.json", "--network", tmp_path / "net")
@@ -615,7 +656,7 @@ def test_doctor_notices_a_rolled_back_store(gridmerit: Run, network: Path) -> No
 @pytest.mark.parametrize("name", ["recommended", "paper"])
 def test_packaged_parameters_leave_room_for_credit(name: str, chain: str) -> None:
     from consensus.poca.credit_target import compute_n_diff_limit
-    from gridmerit.network.make import get_packaged_params
+    from gridmerit.network.parameters import get_packaged_params
 
     params = load_chain_params(get_packaged_params(name, chain))
     assert params.consensus.n_diff_max <= compute_n_diff_limit(params.consensus.tau_upt)

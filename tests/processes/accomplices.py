@@ -14,7 +14,8 @@ from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 
-from gridmerit.network.make import Network, get_packaged_params, load_chain_params
+from gridmerit.network.layout import Network
+from gridmerit.network.parameters import get_packaged_params, load_chain_params
 from ledger.codec import Value
 from ledger.genesis import Genesis
 from ledger.params import MarketParams

@@ -25,7 +25,7 @@ from urllib.parse import urlsplit
 import aiohttp
 from aiohttp import web
 
-from gridmerit.network.make import Network, load_network
+from gridmerit.network.layout import Network, load_network
 from node.api.client import Client
 from node.chain.messages import (
     MAX_BATCH_BYTES,

@@ -15,16 +15,9 @@ from pathlib import Path
 
 import aiohttp
 
-from gridmerit.network.make import (
-    Host,
-    Network,
-    NodeEntry,
-    find_free_ports,
-    load_engine_params,
-    load_packaged_profile,
-    new_network,
-    scale_params,
-)
+from gridmerit.network.layout import Host, Network, NodeEntry
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_node, stop_nodes
 from ledger.errors import GridmeritError
 from node.api.client import Client

@@ -7,7 +7,7 @@ import time
 from collections.abc import Sequence
 from itertools import count, cycle
 
-from gridmerit.network.make import Network
+from gridmerit.network.layout import Network
 from ledger.errors import (
     GridmeritError,
 )

@@ -26,7 +26,7 @@ from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 
-from gridmerit.network.make import Network, load_network
+from gridmerit.network.layout import Network, load_network
 from gridmerit.network.processes import find_pid, start_node, stop_network
 from ledger.errors import GridmeritError
 from ledger.hashing import show_address

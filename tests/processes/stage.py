@@ -18,14 +18,12 @@ from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
-from gridmerit.network.make import (
-    Host,
-    Network,
-    NodeEntry,
+from gridmerit.network.layout import Host, Network, NodeEntry
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import (
     choose_chains,
     load_engine_params,
     load_packaged_profile,
-    new_network,
     scale_params,
 )
 from gridmerit.network.processes import find_pid, get_state, read_log_tail, start_node, stop_nodes

@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 
-from gridmerit.network.make import GRID
+from gridmerit.network.founders import GRID
 from ledger.params import MarketParams
 from ledger.units import format_yuan
 

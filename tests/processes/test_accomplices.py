@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gridmerit.network.make import GRID, get_packaged_params, load_chain_params
+from gridmerit.network.founders import GRID
+from gridmerit.network.parameters import get_packaged_params, load_chain_params
 from market.settlement import allow_over_delivery, settle_trade
 from tests.processes.accomplices import METERED_WH, meet_at_any_price, play
 from tests.processes.tariff import Agreed, Energy, compute_least, compute_most, judge_gains

@@ -5,7 +5,8 @@ import json
 
 import pytest
 
-from gridmerit.network.make import load_packaged_profile, new_network, scale_params
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import get_state, is_healthy, start_node, stop_network, stop_nodes
 from ledger.params import ChainParams
 from node.api.client import Client

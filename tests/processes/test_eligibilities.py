@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from gridmerit.main import run
-from gridmerit.network.make import (
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import (
     choose_chains,
     get_packaged_params,
     load_packaged_profile,
     load_params_set,
-    new_network,
     scale_params,
 )
 from ledger.params import ConsensusParams

@@ -15,7 +15,8 @@ from urllib.request import urlopen
 import pytest
 
 from gridmerit.main import run
-from gridmerit.network.make import find_free_ports, load_network
+from gridmerit.network.layout import load_network
+from gridmerit.network.make import find_free_ports
 
 pytestmark = pytest.mark.live
 

@@ -18,18 +18,16 @@ from consensus.errors import (
 )
 from consensus.poca.credit_target import compute_shares, compute_target
 from gridmerit.main import run
-from gridmerit.network.make import (
+from gridmerit.network.calibration import calibrate, compute_n_diff
+from gridmerit.network.layout import load_network
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import (
     PACKAGED,
-    calibrate,
     choose_chains,
-    compute_n_diff,
-    find_free_ports,
     get_packaged_params,
     load_chain_params,
-    load_network,
     load_packaged_profile,
     load_params_set,
-    new_network,
     scale_params,
 )
 from gridmerit.network.processes import find_pid, start_node

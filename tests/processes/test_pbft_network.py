@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from gridmerit.main import run
-from gridmerit.network.make import load_network, load_params_set, scale_params
+from gridmerit.network.layout import load_network
+from gridmerit.network.parameters import load_params_set, scale_params
 from gridmerit.network.processes import find_pid
 from node.config import load_genesis
 

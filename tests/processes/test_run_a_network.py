@@ -99,7 +99,7 @@ def test_the_session_runs(tmp_path: Path) -> None:
         script = script.replace(f":{port}", f":{_find_free_port()}")
     (tmp_path / "bin").mkdir()
     tool = tmp_path / "bin" / "gridmerit"
-    tool.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m node "$@"\n')
+    tool.write_text(f'#!/bin/sh\nPYTHONPATH={ROOT} exec {sys.executable} -m gridmerit "$@"\n')
     tool.chmod(0o755)
     environment = {**os.environ, "PATH": f"{tool.parent}:{os.environ['PATH']}", "COLUMNS": "80"}
     bash = shutil.which("bash")

@@ -8,7 +8,8 @@ from collections import Counter
 import aiohttp
 import pytest
 
-from gridmerit.network.make import load_packaged_profile, new_network, scale_params
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import start_node, stop_network
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams

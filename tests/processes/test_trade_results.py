@@ -15,9 +15,10 @@ import pytest
 
 from gridmerit.commands.authority import check_root
 from gridmerit.main import run
-from gridmerit.network.make import Network, NodeEntry, PlayerEntry, load_network, load_packaged_profile
+from gridmerit.network.layout import Network, NodeEntry, PlayerEntry, load_network
+from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.network.processes import start_node
-from gridmerit.players.agents import plan_orders
+from gridmerit.players.plans import plan_orders
 from ledger.errors import GridmeritError
 from market.trading.gates import VOID
 from market.trading.times import compute_times

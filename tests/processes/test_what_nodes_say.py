@@ -14,7 +14,9 @@ from urllib.parse import urlsplit
 import pytest
 
 from gridmerit.main import run
-from gridmerit.network.make import load_network, load_packaged_profile, new_network
+from gridmerit.network.layout import load_network
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.network.processes import get_state, start_node, stop_network
 from ledger.params import ChainParams
 

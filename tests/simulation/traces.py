@@ -28,6 +28,7 @@ from simulation.world.networks import make_network
 from simulation.world.world import World
 
 _LIES = ("headers", "silence", "parents", "certificates", "dated-ahead", "proposals")
+# Each seed runs one variant of each scenario, the next seed the next one.
 _SCENARIOS: tuple[tuple[str, dict[str, object]], ...] = (
     ("double-spend", {"give_up": 12}),
     ("double-spend", {"accept": "final", "slot_blocks": 3, "give_up": 12}),
@@ -121,7 +122,9 @@ def _run(job: tuple[str, dict[str, object], int]) -> tuple[str, str]:
 def _plan(seeds: int) -> Iterator[tuple[str, dict[str, object], int]]:
     for seed in range(1, seeds + 1):
         yield from ((engine, {}, seed) for engine in _ENGINES)
-        yield from ((name, given, seed) for name, given in _SCENARIOS)
+        for name in dict.fromkeys(name for name, _ in _SCENARIOS):
+            variants = [given for other, given in _SCENARIOS if other == name]
+            yield name, variants[seed % len(variants)], seed
         if seed <= _DAY_SEEDS:
             yield from ((name, {"hours": 1}, seed) for name in _DAYS)
 

@@ -14,7 +14,8 @@ from typing import Any, Literal
 import pytest
 
 from gridmerit import main as cli
-from gridmerit.network.make import calibrate, find_free_ports, measure_nonces_per_s
+from gridmerit.network.calibration import calibrate, measure_nonces_per_s
+from gridmerit.network.make import find_free_ports
 from ledger.codec import Value, encode
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, SchedulingParams

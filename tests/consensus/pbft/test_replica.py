@@ -91,10 +91,19 @@ def pre_prepare(view: int = 0, block_hash: bytes = A, new_view=None, *, height: 
 class Replica:
     """What one replica does; `asked` collects effects by kind since the last look."""
 
-    def __init__(self, member: int | None, *, record: PbftRecord | None = None, validators=FOUR, timeouts=TIMEOUTS):
+    def __init__(
+        self,
+        member: int | None,
+        *,
+        record: PbftRecord | None = None,
+        validators=FOUR,
+        timeouts=TIMEOUTS,
+        engine=Pbft,
+        **options,
+    ):
         key = None if member is None else KEYS[member]
         self.record = record or PbftRecord()
-        self.pbft = Pbft(chain_id=CHAIN, key=key, timeouts=timeouts, record=self.record)
+        self.pbft = engine(chain_id=CHAIN, key=key, timeouts=timeouts, record=self.record, **options)
         self.validators = validators
         self.now_ms = 0
         self.timer_ms: int | None = None

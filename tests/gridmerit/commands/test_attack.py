@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from gridmerit.main import run
-from gridmerit.network.make import load_network
+from gridmerit.network.layout import load_network
 from gridmerit.network.processes import find_pid
 from node.chain.node import ChainNode
 from node.config import load_config, load_genesis

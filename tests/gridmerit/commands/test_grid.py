@@ -21,8 +21,10 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridmerit.commands.hosted import choose_chain
 from gridmerit.commands.payloads import lay_out
 from gridmerit.errors import (
+    AmbiguousChain,
     NotEnoughCredit,
 )
 from gridmerit.main import run
@@ -158,6 +160,8 @@ class Served:
     dispatch: str  # hosts all three chains
     household: str  # hosts JY1 of the same network
     alone: str  # hosts JY1, all that its network has
+    centre: str  # hosts DU1 and LH1 of the first network
+    scorer: str  # hosts LH1 of it
     home: Path
 
     def run_until(self, period):
@@ -195,6 +199,8 @@ def served(tmp_path_factory):
         Node(story.worlds),
         Node({"JY1": story.worlds["JY1"]}),
         Node(open_worlds(lone.genesis, lone.keys)),
+        Node({name: story.worlds[name] for name in ("DU1", "LH1")}),
+        Node({"LH1": story.worlds["LH1"]}),
     )
     with running_loop() as loop:
         started = [asyncio.run_coroutine_threadsafe(node.serve(), loop).result() for node in nodes]
@@ -303,6 +309,49 @@ def test_5_a_household_s_node_says_what_it_hosts_and_what_to_do(ask, served, arg
     code, text = ask(*args, api=served.alone, text=True)
     assert (code, len(text.splitlines())) == (5, 1)
     assert f"this network has no {missing[:-4]}, only JY1 (trading)" in text
+
+
+@pytest.mark.parametrize(
+    "args", [("block", "show"), ("account", "show", "n0"), ("member", "list"), ("proof", "get", "account", "n0")]
+)
+def test_2_a_node_of_several_chains_without_the_trading_chain_asks_which_is_meant(ask, served, args):
+    code, text = ask(*args, api=served.centre, text=True)
+    assert code == 2
+    assert text.splitlines() == [
+        "error[AmbiguousChain] this node hosts DU1 (scheduling), LH1 (credit): which of them is meant?",
+        "  try: the same with --chain NAME",
+    ]
+    (code, named), (_, only) = ask(*args, "--chain", "LH1", api=served.centre), ask(*args, api=served.scorer)
+    assert code == 0
+    if args[0] == "account":
+        assert only.pop("credit_index")["chain"] == "LH1"
+        assert named.pop("credit_index") is None, "what is asked of one chain is told of that chain alone"
+    assert named == only, "where there is one chain, it is meant"
+
+
+def test_credit_is_that_of_the_credit_chain_or_else_of_the_trading_chain(ask, served):
+    assert ask("credit", "show", api=served.centre) == ask("credit", "show", "--chain", "LH1")
+    assert ask("credit", "show", api=served.household) == ask("credit", "show", "--chain", "JY1")
+
+
+def test_5_a_trade_is_proved_and_compared_by_the_trading_chain_alone(ask, served):
+    for args in (("proof", "get", "trade", PERIOD, 0), ("market", "compare", "--period", PERIOD)):
+        assert ask(*args, api=served.scorer)[1]["error"] == "KindNotHosted"
+
+
+def test_2_a_node_of_two_networks_has_two_trading_chains():
+    hosted = {"jy1": "trading", "east": "trading", "lh1": "credit"}
+    assert choose_chain(hosted, "credit", "trading") == "lh1"
+    assert choose_chain(hosted, "scheduling") is None
+    with pytest.raises(AmbiguousChain, match=r"this node hosts jy1 \(trading\), east \(trading\): which"):
+        choose_chain(hosted, "scheduling", "trading")
+
+
+def test_5_a_chain_that_the_node_does_not_have(ask, served):
+    code, text = ask("block", "show", "--chain", "JY9", text=True)
+    assert code == 5
+    assert "error[UnknownChainName]" in text
+    assert "try: gridmerit status, which lists the node's chains" in text
 
 
 def test_5_transactions_need_the_chain_that_takes_them(ask, served):

@@ -45,7 +45,8 @@ from gridmerit.network.enrolment import (
     sign_as_far,
     take_keys,
 )
-from gridmerit.network.make import load_packaged_profile, load_params_set, new_network, scale_params
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, scale_params
 from ledger.errors import (
     DuplicateSigner,
     InvalidAct,

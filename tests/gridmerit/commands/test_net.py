@@ -15,7 +15,9 @@ import pytest
 
 from gridmerit.commands.target import resolve_target
 from gridmerit.main import run
-from gridmerit.network.make import find_free_ports, load_network, load_packaged_profile, new_network, scale_params
+from gridmerit.network.layout import load_network
+from gridmerit.network.make import find_free_ports, new_network
+from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid
 from ledger.params import ChainParams
 from node.config import load_config

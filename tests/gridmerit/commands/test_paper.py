@@ -33,7 +33,7 @@ DAY = "hour,player,role,forecast_wh,actual_wh\n" + "\n".join(
 @pytest.fixture(scope="module", autouse=True)
 def small_world() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("gridmerit.network.make.load_packaged_profile", lambda: parse_profile(DAY))
+        patch.setattr("gridmerit.commands.paper.load_packaged_profile", lambda: parse_profile(DAY))
         patch.setattr("simulation.paper.reproduce.TAUS_UPT", (1_000_000,))
         yield
 

@@ -12,10 +12,10 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from gridmerit.demo.run import make_demo_params
 from gridmerit.demo.stage_times import STAGES
 from gridmerit.main import run
-from gridmerit.network.make import load_network, load_packaged_profile, load_params_set
+from gridmerit.network.layout import load_network
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params
 from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis

@@ -20,7 +20,8 @@ from gridmerit.network.compose import (
     render_compose,
     save_compose,
 )
-from gridmerit.network.make import load_engine_params, load_network, load_packaged_profile, load_params_set
+from gridmerit.network.layout import load_network
+from gridmerit.network.parameters import load_engine_params, load_packaged_profile, load_params_set
 from ledger.errors import UnwritableFile
 from node.config import load_chains, load_config, load_genesis
 from node.credentials.keystore import load_key, load_passphrase

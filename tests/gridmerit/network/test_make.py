@@ -11,16 +11,15 @@ import pytest
 from consensus.errors import (
     BadParameters,
 )
-from gridmerit.network.make import (
-    Host,
-    calibrate,
+from gridmerit.network.calibration import calibrate, compute_n_diff
+from gridmerit.network.layout import Host
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import (
     choose_market,
-    compute_n_diff,
     get_packaged_params,
     load_chain_params,
     load_packaged_profile,
     load_params_set,
-    new_network,
     scale_params,
 )
 from ledger.params import ChainParams

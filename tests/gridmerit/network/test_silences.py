@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from gridmerit.commands.net import _render_states
+from gridmerit.commands.net_tables import render_states
 from gridmerit.commands.status import render
-from gridmerit.network.make import Network, NodeEntry
+from gridmerit.network.layout import Network, NodeEntry
 from gridmerit.network.processes import NodeState, is_healthy
 from gridmerit.network.silences import find_exclusion
 from node.queries.answers import NodeStatus
@@ -72,5 +72,5 @@ def test_a_network_is_whole_without_those_who_are_gone(status_of):
     assert is_healthy(network, look(ENTRIES[2], refusing("pv-101"), refusing("wind-122")))
     assert not is_healthy(network, look(ENTRIES[0], row("wind-122"), row("homes-1", **lost)))
     assert not is_healthy(network, look(ENTRIES[2], refusing("pv-101", "NotActive")))
-    shown = _render_states([look(ENTRIES[2], refusing("pv-101"), refusing("wind-122"))], {})
+    shown = render_states([look(ENTRIES[2], refusing("pv-101"), refusing("wind-122"))], {})
     assert "its membership has ended, say pv-101, wind-122" in shown

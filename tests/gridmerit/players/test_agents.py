@@ -10,8 +10,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from gridmerit.network.make import load_packaged_profile, load_params_set, scale_params
-from gridmerit.players.agents import Day, PlannedOrder, Sender, limit_to_quota, plan_lines, plan_orders
+from gridmerit.network.parameters import load_packaged_profile, load_params_set, scale_params
+from gridmerit.players.agents import Day, Sender
+from gridmerit.players.plans import PlannedOrder, limit_to_quota, plan_lines, plan_orders
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey

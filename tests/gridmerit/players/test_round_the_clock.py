@@ -10,7 +10,9 @@ import pytest
 
 from gridmerit.main import run
 from gridmerit.network.compose import choose_params
-from gridmerit.network.make import Network, load_packaged_profile, new_network
+from gridmerit.network.layout import Network
+from gridmerit.network.make import new_network
+from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.players.round_the_clock import (
     DUTIES,
     ORDERS,

@@ -11,8 +11,8 @@ import pytest
 from gridmerit.errors import (
     NoOrders,
 )
-from gridmerit.network.make import load_packaged_profile
-from gridmerit.players.agents import plan_orders
+from gridmerit.network.parameters import load_packaged_profile
+from gridmerit.players.plans import plan_orders
 from gridmerit.players.sample_book import compare_book, plan_sample_book
 from ledger.params import MarketParams
 from market.trading.clearing import match_price_time

@@ -324,7 +324,7 @@ def test_a_gate_that_the_state_does_not_hold(proofs, trust, genesis):
     leaf = decode_trade_leaf(proof.leaf)._replace(volume_wh=1_000_000)
     raw = encode(leaf.to_value())
     gate = decode_gate(proof.gate)._replace(result_root=merkle_root([raw]), trade_count=1)
-    forgery = replace(proof, leaf=raw, gate=encode(tuple(gate)), inclusion=Inclusion(sides=0, path=()))
+    forgery = replace(proof, leaf=raw, gate=encode(gate.to_value()), inclusion=Inclusion(sides=0, path=()))
     with pytest.raises(InvalidProof, match="another root"):
         forged(forgery, trust, genesis)
 
@@ -333,7 +333,7 @@ def test_a_trade_of_another_period(proofs, trust, genesis):
     """A gate's state proof is for its own period alone."""
     proof = proofs["trade"]
     raw = encode(decode_trade_leaf(proof.leaf)._replace(period=PERIOD + 1).to_value())
-    gate = encode(tuple(decode_gate(proof.gate)._replace(result_root=merkle_root([raw]), trade_count=1)))
+    gate = encode(decode_gate(proof.gate)._replace(result_root=merkle_root([raw]), trade_count=1).to_value())
     for forgery in (replace(proof, leaf=raw, gate=gate), replace(proof, leaf=raw)):
         with pytest.raises(InvalidProof):
             forged(replace(forgery, inclusion=Inclusion(sides=0, path=())), trust, genesis)

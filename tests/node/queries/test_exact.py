@@ -40,6 +40,7 @@ BOUNDED = {
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
     results_differing results_elsewhere revision slot quorum sealers contracts output coins best_bid best_ask status
+    closed
 """
 # Texts, bytes, lists, and counts that a block's size bounds.
 NO_LARGE_INTEGERS = """

@@ -7,8 +7,8 @@ from dataclasses import replace
 import pytest
 
 from gridmerit.commands.market_tables import render_book, render_settlement, render_trades, tell_failure
-from gridmerit.commands.net import _render_failures
-from gridmerit.network.make import NodeEntry
+from gridmerit.commands.net_tables import render_failures
+from gridmerit.network.layout import NodeEntry
 from gridmerit.network.processes import NodeState
 from gridmerit.players.round_the_clock import _describe_settlement
 from market.orders import Side
@@ -68,7 +68,7 @@ def test_a_network_s_status_tells_a_failed_period_once_by_the_node_that_knows_wh
     [failed] = status.failed_periods
     other = replace(status, failed_periods=(replace(failed, gate=replace(failed.gate, missing=(), detail="…")),))
     states = [state_of(chain) for chain in (other, status, other)]
-    assert _render_failures(states) == [f"\nperiod 4 of jy1 is void: {NO_VOTE}\n  {TRY}"]
+    assert render_failures(states) == [f"\nperiod 4 of jy1 is void: {NO_VOTE}\n  {TRY}"]
 
 
 def state_of(chain) -> NodeState:

@@ -121,7 +121,8 @@ def test_headers_on_request_are_no_way_around_the_gate(count, before_ms, late):
     said = [action.event[2] for action in actions if isinstance(action, Publish) and action.event[0] == "late-block"]
     assert said == [blocks[index].hash for index in late]
     assert (node.chain.head.hash == last.hash) is (count == 2), "it is followed once another block stands on it"
-    assert node._stands_on_late(last.hash, gate_ms + 2_500) is (count == 2), "and not signed for until the deadline"
+    is_late = node._progress._stands_on_late(last.hash, gate_ms + 2_500)
+    assert is_late is (count == 2), "and not signed for until the deadline"
 
 
 # --- under PBFT ----------------------------------------------------------------------------------

@@ -5,7 +5,7 @@ import json
 from click.testing import CliRunner
 
 from gridmerit.main import cli
-from gridmerit.network.make import load_params_set
+from gridmerit.network.parameters import load_params_set
 from ledger.params import ChainParams, ConsensusParams
 from node.config import ChainConfig
 from simulation.experiments.recommendation import QUESTIONS, make_answers, plan_trials, render_markdown, run_job

@@ -306,7 +306,7 @@ def test_a_member_that_comes_back_signs_a_result_whose_block_has_left_its_memory
     world.crash("n3")
     market.run_until(OPEN, ("n0", "n1"))
     world.run_until(lambda: node.chain.head.height > market.gate().height + WINDOW + 20, limit_ms=400_000)
-    slot = next(one.slot for one in node._due_statements() if one.result)
+    slot = next(one.slot for one in node._finality.list_due() if one.result)
     world.start("n2")
     world.run_until(lambda: node.chain.final_height > market.gate().height, limit_ms=60_000)
     world.run_for(3_000)
@@ -319,7 +319,9 @@ def test_a_vote_for_a_result_is_said_again_once_its_lost_block_is_back():
     market = Market("pbft")
     peer, node = market.world.peers["n0"], market.node()
     market.world.run_until(
-        lambda: bool(peer.guard.agreement.result) and peer.guard.agreement.height > node.chain.head.height,
+        lambda: (
+            bool(peer.signing_record.agreement.result) and peer.signing_record.agreement.height > node.chain.head.height
+        ),
         limit_ms=60_000,
     )
     market.world.crash("n0")

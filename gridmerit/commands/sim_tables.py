@@ -5,19 +5,19 @@ from __future__ import annotations
 import re
 from math import isfinite
 from textwrap import fill
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from gridmerit.output import WIDTH, facts, fit_columns, format_span, table
-
-if TYPE_CHECKING:
-    from simulation.experiments.runner import Run
-    from simulation.experiments.scenario import Scenario, Settings
-    from simulation.experiments.sweep import Sweep
-    from simulation.report.publish import Estimated
-    from simulation.theory.formulas import Evaluation
+from gridmerit.commands.settings_tables import list_settings, render_settings, show_value
+from gridmerit.tables import WIDTH, facts, fit_columns, table
+from gridmerit.text import format_span
+from simulation.experiments.runner import Run
+from simulation.experiments.scenario import Scenario
+from simulation.experiments.sweep import Sweep
+from simulation.report.document import list_sources, make_rows
+from simulation.report.publish import Estimated
+from simulation.theory.formulas import THEORIES, Evaluation
 
 _END_OF_SENTENCE = re.compile(r"\.\s+(?=[A-Z])")
-_LONGEST_ALLOWED = 40  # characters; more would leave no room for what a setting means
 
 # --- scenarios -----------------------------------------------------------------------------------
 
@@ -59,61 +59,11 @@ def render_scenario(scenario: Scenario) -> str:
     )
 
 
-def list_settings(settings: type[Settings]) -> list[dict[str, Any]]:
-    """Each setting with its default, its bounds and what it means."""
-    properties: dict[str, Any] = settings.model_json_schema().get("properties", {})
-    return [
-        {
-            "name": key,
-            "default": field.get("default"),
-            "allowed": _show_allowed(field),
-            "about": field.get("description", ""),
-        }
-        for key, field in properties.items()
-    ]
-
-
-def render_settings(settings: list[dict[str, Any]]) -> str:
-    """What `list_settings` made, as a table; many words to choose from stand behind what they mean."""
-    rows = []
-    for row in settings:
-        allowed, about = row["allowed"], row["about"]
-        if len(allowed) > _LONGEST_ALLOWED:
-            allowed, about = "one of these", f"{about}: {allowed}"
-        rows.append((row["name"], show_value(row["default"]), allowed, about))
-    return table(("setting", "default", "allowed", "what it means"), rows, left=(0, 2, 3), width=WIDTH)
-
-
-def show_value(value: object) -> str:
-    """As one would write it: a number to six digits, `true` or `false`, text as it is."""
-    if isinstance(value, bool):
-        return str(value).lower()
-    if not isinstance(value, float) or not isfinite(value):
-        return str(value)
-    return str(int(value)) if value.is_integer() and abs(value) < 1e15 else f"{value:.6g}"
-
-
-def _show_allowed(field: dict[str, Any]) -> str:
-    """The bounds that a JSON schema states."""
-    if "enum" in field:
-        return ", ".join(map(str, field["enum"]))
-    if "const" in field:
-        return str(field["const"])
-    if "anyOf" in field:
-        return ", ".join(map(_show_allowed, field["anyOf"]))
-    marks = (("minimum", "≥"), ("exclusiveMinimum", ">"), ("maximum", "≤"), ("exclusiveMaximum", "<"))
-    bounds = [f"{mark} {show_value(field[key])}" for key, mark in marks if key in field]
-    kinds = {"integer": "whole number", "number": "number", "boolean": "true or false", "string": "text"}
-    return ", ".join([kinds[field["type"]], *bounds])
-
-
 # --- theories ------------------------------------------------------------------------------------
 
 
 def list_theories() -> list[dict[str, Any]]:
     """All formulas."""
-    from simulation.theory.formulas import THEORIES
-
     return [
         {"name": each.name, "parameters": [item.name for item in each.parameters], "about": each.about}
         for each in THEORIES.values()
@@ -127,8 +77,6 @@ def render_theories() -> str:
 
 def render_theory(result: Evaluation) -> str:
     """Parameters, values and source."""
-    from simulation.theory.formulas import THEORIES
-
     known = {item.name: item for item in THEORIES[result.name].parameters}
     rows = [
         (key, _show_argument(value), f"{known[key].kind} in {known[key].bounds}", known[key].about)
@@ -155,8 +103,6 @@ def _show_argument(value: object) -> str:
 
 def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
     """What `sim run` prints: the estimates so far, and what to do next."""
-    from simulation.report.document import list_sources, make_rows
-
     spent, now = format_span(int(result.elapsed_s * 1_000)), len(sweep) - result.had
     done = f"{len(sweep)} trials of {sweep.scenario}{f', {now} of them now' if result.had else ''}, in {spent}"
     if estimated is None:
@@ -170,6 +116,22 @@ def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
     next_step = f"wrote {directory}; a report of it: gridmerit sim report {directory}"
     lines = "\n".join([*theories, done, next_step])
     return f"{table(heads, rows, left=(heads.index('metric'),))}\n\n{lines}"
+
+
+def make_run_document(sweep: Sweep, result: Run, estimated: Estimated | None) -> dict[str, object]:
+    """The same for --json."""
+    return {
+        "directory": str(result.directory),
+        "scenario": sweep.scenario,
+        "points": len(sweep.points),
+        "reps": sweep.reps,
+        "seed": sweep.seed,
+        "trials": result.trials,
+        "resumed_at": result.had,
+        "failures": [failure._asdict() for failure in result.failures],
+        "elapsed_ms": int(result.elapsed_s * 1_000),
+        "estimates": [] if estimated is None else make_estimates_document(estimated),
+    }
 
 
 def make_estimates_document(estimated: Estimated) -> list[dict[str, object]]:

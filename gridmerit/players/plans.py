@@ -1,0 +1,81 @@
+"""What players order and what the dispatcher plans, hour by hour: it follows from a profile and a seed alone.
+
+No two orders of an hour have the same price, so that the trades do not depend on who was first.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from ledger.params import MarketParams
+from market.orders import Side
+from market.profile import Profile
+from node.queries.answers import QuotaInfo
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedOrder:
+    """What a player will order for an hour of the day (0 is the first)."""
+
+    hour: int
+    side: Side
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
+def plan_orders(
+    profile: Profile,
+    player: str,
+    seed: int,
+    market: MarketParams,
+    hours: int,
+    *,
+    wheeling_uyuan_per_kwh: int | None = None,
+) -> list[PlannedOrder]:
+    """One order per hour with a forecast. Prices in µ¥ per kWh, in both parties' interest.
+
+    A seller gains above the feed-in price, a buyer below retail less wheeling (the market's, where none is given):
+    offers are drawn from the lower two thirds of that span and bids from the upper two. Drawn from (seed, player,
+    hour), and apart by player.
+    """
+    names = [entry.name for entry in profile.players]
+    index, count = names.index(player), len(names)
+    is_seller = profile.players[index].role == "producer"
+    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
+    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - wheeling
+    third = (high - low) // (3 * count) * count
+    first = low if is_seller else low + third
+    plan = []
+    for hour in range(hours):
+        volume_wh = profile.readings[player, profile.hours_ms[hour]].forecast_wh
+        # Seeding with text hashes it the same way everywhere; the draw leaves room for the player's own last digits.
+        draw = random.Random(f"{seed}/{player}/{hour}").randrange(1, 2 * third // count)
+        if volume_wh:
+            side = Side.OFFER if is_seller else Side.BID
+            price = first + draw * count + index
+            plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
+    return plan
+
+
+def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tuple[tuple[str, int, int], ...]:
+    """(line, load, output) in Wh: what the players on each line are forecast to use and to make in an hour."""
+    planned: dict[str, tuple[int, int]] = {}
+    for player in profile.players:
+        forecast_wh = profile.readings[player.name, profile.hours_ms[hour]].forecast_wh
+        load_wh, output_wh = planned.get(positions[player.name], (0, 0))
+        if player.role == "producer":
+            output_wh += forecast_wh
+        else:
+            load_wh += forecast_wh
+        planned[positions[player.name]] = load_wh, output_wh
+    return tuple((line, load_wh, output_wh) for line, (load_wh, output_wh) in sorted(planned.items()))
+
+
+def limit_to_quota(order: PlannedOrder, quota: QuotaInfo, line: str) -> int:
+    """What of an order's volume its line may trade at all on that side, in Wh."""
+    for row in quota.lines:
+        if row.line == line:
+            return min(order.volume_wh, row.demand_wh if order.side == Side.BID else row.supply_wh)
+    return 0

@@ -1,0 +1,42 @@
+"""What the pages for newcomers name is there: files, links and make targets."""
+
+import re
+
+import pytest
+
+from .test_imports import ROOT
+
+PAGES = ("docs/README.md", "docs/protocol.md", "CONTRIBUTING.md", "SECURITY.md")
+PATH = re.compile(r"`((?:[\w.*-]+/)*[\w*.-]+\.(?:py|toml|json|md))`")
+
+
+def find_missing(text):
+    """Paths that lead nowhere. A bare name stands in a folder that the same paragraph or row has named before."""
+    missing = []
+    for part in re.split(r"\n\n|\n(?=\|)", text):
+        folders = [ROOT, ROOT / "docs"]
+        for name in PATH.findall(part):
+            found = [path for folder in folders for path in folder.glob(name)]
+            if not found:
+                missing.append(name)
+            folders += [path.parent for path in found if "/" in name]
+    return missing
+
+
+@pytest.mark.parametrize("page", PAGES)
+def test_every_file_that_a_page_names_is_there(page):
+    text = (ROOT / page).read_text(encoding="utf-8")
+    assert find_missing(text) == []
+    for link in re.findall(r"\]\(([^)#:]+)\)", text):
+        assert ((ROOT / page).parent / link).exists(), link
+
+
+def test_every_make_target_that_a_page_names_is_there():
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
+    for page in PAGES:
+        assert set(re.findall(r"`make ([a-z-]+)`", (ROOT / page).read_text())) <= targets, page
+
+
+def test_a_file_that_is_not_there_is_missed():
+    assert find_missing("| a | `ledger/rows.py`, `store.py` |") == []
+    assert find_missing("| a | `ledger/rows.py`, `shop.py` |\n| b | `store.py` |") == ["shop.py", "store.py"]
