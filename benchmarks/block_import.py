@@ -115,7 +115,7 @@ def sign(chain: Chain, key: SigningKey, sequence: int, kind: str, payload: tuple
 
 
 def build_block(chain: Chain, timestamp_ms: int, transactions: tuple[Transaction, ...]) -> Block:
-    """A block with right roots; nobody seals it, for consensus is not what is measured."""
+    """A block with right roots; it is unsealed, for consensus is not what is measured."""
     context = make_context(chain, timestamp_ms)
     execution = execute_body(chain.head.state, context, transactions, build_contracts(chain.genesis))
     refused = {receipt.code for receipt in execution.receipts if receipt.code}

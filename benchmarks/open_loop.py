@@ -163,7 +163,7 @@ class Teller:
         return [ticket for ticket in self._given if not ticket.committed_s]
 
     def _note(self, ticket: Ticket, error: GridmeritError | None) -> bool:
-        """Whether that settles it."""
+        """Note an answer to a ticket; returns True if it settles it."""
         if error is None:
             ticket.acknowledged_s = monotonic()
             return True

@@ -1,6 +1,6 @@
 """Whole nodes under PBFT in virtual time: transfers per second of work, and what one block takes in messages.
 
-A committee of 4 and one of 7, of which f may crash; the baseline is the committee of 4 with everybody there. What is
+A committee of 4 and one of 7, of which f may crash; the baseline is the committee of 4 with all there. What is
 measured is the work of all the peers together in one process: signatures, execution, agreement, encoding.
 """
 

@@ -49,7 +49,7 @@ _PAGE_BYTES = os.sysconf("SC_PAGE_SIZE")
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What is measured: rates in transfers per second, each kept up for `step_s` seconds."""
+    """A plan of the measurement: rates in transfers per second, each kept up for `step_s` seconds."""
 
     rates: tuple[int, ...] = (250, 500, 1_000, 1_500, 2_000)
     hot_rates: tuple[int, ...] = (500, 1_500)
@@ -70,7 +70,7 @@ class Usage(NamedTuple):
 
 @dataclass(frozen=True, kw_only=True)
 class Step:
-    """What one rate did: `nodes` by name, their CPU that of this step alone."""
+    """The outcome of one rate: `nodes` by name, their CPU that of this step alone."""
 
     name: str
     rate: int
@@ -99,7 +99,7 @@ class Step:
 
     @property
     def is_kept_up(self) -> bool:
-        """Whether the cluster keeps up with the rate for good: a queue that grows shows in the latencies."""
+        """True if the cluster keeps up with the rate for good: a queue that grows shows in the latencies."""
         return all(ticket.committed_s for ticket in self.tickets) and self.latency_ms(0.95) < AIM_P95_MS
 
     @property
@@ -164,7 +164,7 @@ class Cluster:
         return {name: read_usage(pid) for name, pid in pids.items() if pid is not None}
 
     async def _kill_the_proposer(self, at_s: float) -> None:
-        """SIGKILL to whoever leads the next height, once that is not the node that is being watched."""
+        """SIGKILL to the node that leads the next height, once that is not the node that is being watched."""
         await asyncio.sleep(at_s - monotonic())
         nodes = {bytes.fromhex(node.key): node for node in self.network.nodes}
         committee = Committee(chain_id=bytes(32), validators=tuple(sorted(nodes)))
@@ -179,7 +179,7 @@ class Cluster:
         os.kill(pid, signal.SIGKILL)
 
     async def revive(self) -> None:
-        """Start whoever is down, and wait until all are connected and at one head."""
+        """Start nodes that are down, and wait until all are connected and at one head."""
         for node in self.network.nodes:
             start_node(self.network, node)
         await start_network(self.network)
@@ -208,7 +208,7 @@ def read_usage(pid: int) -> Usage:
 
 
 def make_cluster(directory: Path) -> tuple[Network, list[SigningKey]]:
-    """A network of `NODES` nodes with `_ACCOUNTS` players who have money, and the players' keys."""
+    """A network of `NODES` nodes with `_ACCOUNTS` players that have money, and the players' keys."""
     players = tuple(Player(name=f"player-{number}", role="producer") for number in range(_ACCOUNTS))
     readings = {(player.name, HOUR_MS): Reading(forecast_wh=1_000, actual_wh=1_000) for player in players}
     profile = Profile(players=players, hours_ms=(HOUR_MS,), readings=readings)

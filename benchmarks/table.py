@@ -1,4 +1,4 @@
-"""What a benchmark reports: figures, each with its ratio to a baseline measured in the same run."""
+"""The report of a benchmark: figures, each with its ratio to a baseline measured in the same run."""
 
 from __future__ import annotations
 

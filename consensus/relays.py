@@ -135,8 +135,8 @@ def is_stale(view: Overlay, relay: Relay) -> bool:
 def relay_handler(routes: Routes) -> Handler:
     """The contract `relay [relay]` of a chain that takes in the messages in `routes`.
 
-    Raises `UnknownSource`, `WrongRoute`, `AlreadyRelayed`, `RelayTooOld`, what `check_relay` raises, and what the
-    message's receiver does: then nothing has moved, and the relay cannot stand in a block.
+    Raises `WrongShape`, `UnknownSource`, `WrongRoute`, `AlreadyRelayed`, `RelayTooOld`, what `check_relay` raises, and
+    what the message's receiver does: then nothing has moved, and the relay cannot stand in a block.
     """
 
     def process_relay(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -148,7 +148,7 @@ def relay_handler(routes: Routes) -> Handler:
 
 
 def accept_relay(view: Overlay, block: BlockContext, relay: Relay, routes: Routes) -> None:
-    """Take in a relay; raises as its handler does."""
+    """Take in a relay. Raises `UnknownSource`, `WrongRoute`, and what else its handler does."""
     source = get_sibling(view, relay.source)
     if source is None:
         raise UnknownSource(chain=relay.source.hex()[:16])

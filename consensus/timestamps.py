@@ -34,8 +34,7 @@ ClockOutcome: TypeAlias = Due | Ahead
 
 
 def median_time_past(timestamps: Sequence[int]) -> int:
-    """The median of the last 11 (or fewer) of the ancestors' timestamps, in ms; the upper one of an even
-    count.
+    """The median of the last 11 (or fewer) of the ancestors' timestamps, in ms; the upper one of an even count.
 
     It never falls along a chain, and no minority of the last 11 blocks decides it.
     """

@@ -18,7 +18,7 @@ _WHOLE_PPM = 1_000_000
 _DECIMAL = re.compile(r"(\d+)(?:\.(\d+))?", re.ASCII)
 _EXPONENT = re.compile(r"[-+]?[\d.]+e[-+]?\d+", re.ASCII | re.IGNORECASE)
 _MINUS = ("-", "\N{MINUS SIGN}", "\N{EN DASH}")
-_SHOWN = 40  # characters of what somebody typed
+_SHOWN = 40  # characters of what was typed
 
 
 def parse_yuan(text: str) -> int:

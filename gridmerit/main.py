@@ -113,7 +113,7 @@ def run(args: list[str]) -> int:
     except GridmeritError as error:
         return _fail(as_json, error.code, str(error), error.values, error.exit_code, format_error(error))
     except click.exceptions.NoArgsIsHelpError as error:
-        click.echo(error.format_message())  # whoever names no command asks which there are
+        click.echo(error.format_message())  # without a command, list those there are
         return 0
     except click.ClickException as error:
         return _fail(as_json, "Usage", error.format_message(), {}, USAGE, _format_usage(error))
@@ -121,7 +121,7 @@ def run(args: list[str]) -> int:
         click.echo("\ninterrupted", err=True)
         return INTERRUPTED
     except BrokenPipeError:
-        # Whoever read our output has seen enough; nothing more can be written, not even at exit.
+        # The reader of our output has seen enough; nothing more can be written, not even at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
     except Exception as error:

@@ -23,7 +23,7 @@ _GAP = 2
 
 
 def get_columns() -> int | None:
-    """How many columns a line may have; None where nothing bounds it."""
+    """Number of columns that a line may have; None where nothing bounds it."""
     said = os.environ.get("COLUMNS", "")
     if said.isdecimal() and int(said):
         return int(said)

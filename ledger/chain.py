@@ -101,7 +101,7 @@ class Chain:
         return entry
 
     def hash_at(self, height: int) -> bytes | None:
-        """Hash of the canonical block at a height."""
+        """Hash of the canonical block at a height. Raises `StoreCorrupt` where the store has lost it."""
         recent = self._recent.get(height)
         if recent is not None or not 0 <= height <= self.head.height:
             return recent
@@ -111,6 +111,7 @@ class Chain:
         return stored
 
     def get_block(self, block_hash: bytes) -> Block | None:
+        """The block of a hash; None where it is not held. Raises `StoreCorrupt` for another block in its place."""
         entry = self._entries.get(block_hash)
         if entry is not None and entry.block is not None:
             return entry.block

@@ -340,7 +340,8 @@ def membership_hooks() -> tuple[Hook, ...]:
 def process_admit(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
     """`admit [body, signatures]`, the body an `Admission`: from the next period on there is one member more.
 
-    Raises what `check_act` and `Admission.from_value` raise, and a leaf for whatever the admission asks too much of.
+    Raises what `check_act` and `Admission.from_value` raise, `TooManyPending`, and a leaf for whatever the
+    admission asks too much of.
     """
     admission = Admission.from_value(_take_act(view, transaction))
     address = address_of(admission.key)

@@ -103,8 +103,9 @@ _remembers = False
 
 
 def _verify(public_key: bytes, digest: bytes, signature: bytes, what: str) -> None:
-    """The cofactorless equation R = S·B - k·A of RFC 8032, section 5.1.7, after refusing a small-order or
-    non-canonical key or R and an S not below the group order.
+    """Check the cofactorless equation R = S·B - k·A of RFC 8032, section 5.1.7.
+
+    Refuses, before that, a small-order or non-canonical key or R, and an S not below the group order.
     """
     check_public_key(public_key)
     if len(signature) != SIGNATURE_SIZE:

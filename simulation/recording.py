@@ -75,7 +75,7 @@ def parse_replay(raw: bytes, file: object) -> Recording:
 
 
 class _Broken(Exception):
-    """What is wrong, and where."""
+    """A fault in a recording, and its place."""
 
 
 def _parse(raw: bytes) -> Recording:
@@ -160,7 +160,7 @@ class _Tree:
         self.parents: set[str] = set()
 
     def add(self, hash_: str, parent: str, height: int) -> str | None:
-        """What is wrong with a block, if anything."""
+        """Add a block; returns what is wrong with it, if anything."""
         if hash_ in self.heights or hash_ in self.parents or hash_ == parent:
             return f"block {hash_} is there already, or has children before it is found"
         if self.heights.get(parent, height - 1) != height - 1:
@@ -171,7 +171,7 @@ class _Tree:
 
 
 def _find_problem(item: object, peers: frozenset[str]) -> str | None:
-    """What is wrong with a frame, but for its time."""
+    """The problem of a frame, but for its time; None for a good one."""
     if not isinstance(item, list) or len(item) < 2:
         return "not a list of a time, a kind and values"
     time_ms, kind, *values = item

@@ -69,8 +69,10 @@ class Prepare:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedCertificate:
-    """The prepares of a quorum: no other block can have been prepared in that view, and the next leader must
-    propose this one. Without signatures it is a mere claim."""
+    """The prepares of a quorum: no other block can have been prepared in that view.
+
+    The next leader must propose this one. Without signatures it is a mere claim.
+    """
 
     height: int
     view: int
@@ -136,8 +138,11 @@ class ViewChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrePrepare:
-    """The leader's proposal, which is its prepare. In a view above 0 it carries the new view: a quorum of view
-    changes, ascending by signer, with the proof of the highest claim among them and of no other."""
+    """The leader's proposal, which is its prepare.
+
+    In a view above 0 it carries the new view: a quorum of view changes, ascending by signer, with the proof of the
+    highest claim among them and of no other.
+    """
 
     height: int
     view: int

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 @unique
 class Phase(StrEnum):
-    """Where the agreement on a height stands for one replica."""
+    """A phase of the agreement on a height, for one replica."""
 
     WATCHING = "watching"  # it signs nothing: no validator, silent, or behind its own record
     WAITING = "waiting"  # in view 0, for a proposal or, if it leads, for its node's block
@@ -27,7 +27,7 @@ class Phase(StrEnum):
 
 @unique
 class Cause(StrEnum):
-    """What is being dealt with: a message, the timer, or a call of the node."""
+    """The cause being dealt with: a message, the timer, or a call of the node."""
 
     START = "start"
     ALLOW = "allow"

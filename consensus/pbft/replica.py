@@ -145,7 +145,7 @@ class Pbft:
 
     @property
     def phase(self) -> Phase:
-        """Where the agreement stands for this replica: `phases.LIFE` has what leads from one phase to the next."""
+        """The phase of the agreement for this replica: `phases.LIFE` has what leads from one phase to the next."""
         if self._is_decided:
             return Phase.DECIDED
         if not self._is_voting():
@@ -402,7 +402,7 @@ class Pbft:
             self._move_to(views[faulty])
 
     def _try_to_lead(self) -> None:
-        if self.phase != Phase.CHANGING or not self._is_leader():
+        if not self._is_leader() or self.phase != Phase.CHANGING:
             return
         view_changes = self._ballots.view_changes(self._view)
         if len(view_changes) < self._committee.quorum:

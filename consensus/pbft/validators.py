@@ -112,8 +112,10 @@ def check_prepared(certificate: PreparedCertificate, committee: Committee) -> No
 
 
 def check_pre_prepare(message: PrePrepare, committee: Committee) -> None:
-    """The proposal is its leader's, and above view 0 a quorum has come to that view and leaves it free to propose this
-    block: the one prepared last, if any was."""
+    """Check that the proposal is its leader's, and that a view above 0 leaves it free to propose this block.
+
+    A quorum must have come to such a view, and the block be the one prepared last, if any was.
+    """
     leader = committee.leader(message.height, message.view)
     if message.signer != leader:
         raise WrongLeader(

@@ -36,7 +36,7 @@ _LIFETIME_BLOCKS = 5_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HonestView:
-    """What an honest node has seen since the attack began; `score` is the attacker's worst with it, 100 is a ban."""
+    """An honest node's view since the attack began; `score` is the attacker's worst with it, 100 is a ban."""
 
     node: str
     height: int
@@ -51,7 +51,7 @@ class HonestView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PaymentView:
-    """What became of the attacker's own payment of one yuan, by the first honest node."""
+    """The fate of the attacker's own payment of one yuan, by the first honest node."""
 
     deepest: int  # blocks that have buried it at most, its own included
     is_in_chain: bool
@@ -60,7 +60,7 @@ class PaymentView:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AttackOutcome:
-    """What an attack achieved; `agree` is whether honest nodes had one chain again once the attacker was gone."""
+    """The outcome of an attack; `agree` is whether honest nodes had one chain again once the attacker was gone."""
 
     attack: str
     attacker: str
@@ -80,7 +80,7 @@ class AttackOutcome:
 
 @dataclass(slots=True)
 class _Watch:
-    """What is gathered while the attack goes on."""
+    """Observations gathered while the attack goes on."""
 
     payment: bytes | None = None
     deepest: int = 0
@@ -210,7 +210,7 @@ class Assault:
 
     @property
     def _first(self) -> Client:
-        """A client of the honest node whose word is taken where one is enough."""
+        """A client of the honest node that is asked where one is enough."""
         return self._clients[self.honest[0].name]
 
     async def _ask_all(self) -> dict[str, NodeStatus]:
@@ -224,7 +224,7 @@ class Assault:
         return next(chain for chain in status.chains if chain.chain == self.network.chain)
 
     async def _agree(self) -> bool:
-        """Whether all honest nodes come to have the same block at the lowest of their heads' heights."""
+        """Wait until all honest nodes have one block at the lowest of their heads' heights; False if they never do."""
         deadline_ms = steady_ms() + _AGREE_WITHIN_MS
         while True:
             height = min(self._chain(status).height for status in (await self._ask_all()).values())

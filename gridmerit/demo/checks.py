@@ -1,4 +1,4 @@
-"""What must hold after a market day, or the demonstration has failed. Pure functions of a `DayRecord`."""
+"""Checks that must hold after a market day, or the demonstration has failed. Pure functions of a `DayRecord`."""
 
 from __future__ import annotations
 
@@ -108,7 +108,7 @@ def _check_transactions(record: DayRecord) -> DayCheck:
 
 
 def _check_lines(record: DayRecord) -> DayCheck:
-    """What binds is DU1's contracts, keeps to the quotas on either side, and can be carried by every line."""
+    """Check that binding trades are DU1's contracts, within quotas on either side, and can be carried by every line."""
     name = "lines hold"
     for entry in record.hours:
         problem = _find_grid_problem(record, entry) if entry.trades.gate.status == "settled" else None
@@ -215,7 +215,7 @@ def _check_credits(record: DayRecord, history: CreditHistory) -> DayCheck:
 
 
 def _check_snapshots(record: DayRecord, index: Recomputation) -> DayCheck:
-    """What JY1 and DU1 took in is what LH1 had at that period's boundary, and their credits are the last of it."""
+    """Check JY1's and DU1's snapshots against LH1's at that period's boundary, and their credits against the last."""
     name, count = "snapshots match", 0
     for kind in ("trading", "scheduling"):
         chain = record.chains[kind]

@@ -44,7 +44,7 @@ Clients = Mapping[Kind, Mapping[str, Client]]  # by kind of chain and name of th
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Hours:
-    """Which hours of the profile ran, and from which period on."""
+    """The hours of the profile that ran, and the first period."""
 
     seed: int
     first_period: int
@@ -161,7 +161,7 @@ async def _fetch_blocks(client: Client, height: int) -> tuple[BlockSummary, ...]
 
 
 def _read_messages(block: BlockDetail, genesis: Genesis) -> list[Message]:
-    """What a block took in from other chains: the messages in its relays."""
+    """The messages that a block took in from other chains, by its relays."""
     sources = {genesis.chain_id_of(chain.name).hex(): chain.name for chain in genesis.siblings}
     messages = []
     for transaction in block.transactions:

@@ -1,4 +1,4 @@
-"""What a market day came to: a record of what the nodes answered, and the market's side of it in figures.
+"""A market day's record: the nodes' answers, and the market's side of it in figures.
 
 Pure functions of a `DayRecord`. Credit and sealing are in `recompute.py`, what must hold is in `checks.py`.
 """
@@ -39,7 +39,7 @@ KINDS: tuple[Kind, ...] = ("trading", "scheduling", "credit")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NodeRecord:
-    """What one peer reported at the end, by chain."""
+    """One peer's report at the end, by chain."""
 
     name: str
     chains: Mapping[Kind, ChainStatus]
@@ -76,7 +76,7 @@ class ChainRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourRecord:
-    """What the chains hold of an hour that was cleared: trades and settlement (JY1), schedule (DU1), digests (LH1)."""
+    """The chains' records of a cleared hour: trades and settlement (JY1), schedule (DU1), digests (LH1)."""
 
     trades: TradesInfo
     settlement: SettlementInfo
@@ -172,7 +172,7 @@ class DayRecord:
         return [member.name for member in self.genesis.members if member.role in ("producer", "prosumer", "consumer")]
 
     def start_ms(self, period: int) -> int:
-        """When a period's delivery starts."""
+        """The start of a period's delivery, in ms since the epoch."""
         return self.genesis.time_ms + period * self.genesis.params.ledger.period_ms
 
     def hour_of(self, period: int) -> int:
@@ -233,7 +233,7 @@ def _summarise_hour(record: DayRecord, entry: HourRecord) -> HourSummary:
 
 
 def explain_failure(record: DayRecord, entry: HourRecord) -> str | None:
-    """Why an hour's trades were void or lapsed, by what the chains hold of it and when it was seen; else None."""
+    """Explain why an hour's trades were void or lapsed, by the chains' records and when it was seen; else None."""
     seen, status = record.timeline.get(entry.period, {}), entry.trades.gate.status
     if status == "lapsed":
         late = f"the readings did not reach {record.trading.name} in time"
@@ -266,7 +266,7 @@ Payments = dict[tuple[str, str], int]
 
 
 def compute_payments(record: DayRecord) -> Payments:
-    """Who paid whom over the day, in µ¥ by (payer, payee).
+    """Payments over the day, in µ¥ by (payer, payee).
 
     A trade's energy is paid by its buyer to its seller; wheeling, retail energy and feed-in are the grid company's.
     """
@@ -291,7 +291,7 @@ def compute_payments(record: DayRecord) -> Payments:
 
 
 def compute_nets(payments: Payments) -> dict[str, int]:
-    """What everybody has more (or less, if negative) for it, in µ¥."""
+    """Every member's gain (or loss, if negative) of the day, in µ¥."""
     nets: dict[str, int] = {}
     for (payer, payee), amount_uyuan in payments.items():
         nets[payer] = nets.get(payer, 0) - amount_uyuan

@@ -73,10 +73,10 @@ def _score(consumption_wh: int, output_wh: int, agreed_wh: int, factor_ppm: int)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recomputation:
-    """What one chain's members knew of credit (micro-points, by name)."""
+    """One chain's credits as its members knew them (micro-points, by name)."""
 
     in_force: tuple[Mapping[str, int], ...]  # the sealers' snapshot that each block from height 1 on was sealed under
-    final: Mapping[str, int]  # everybody's at the head
+    final: Mapping[str, int]  # every member's at the head
     posted: Mapping[int, Mapping[str, int]]  # by period: what LH1 told the other chains
 
 
@@ -126,7 +126,7 @@ def read_snapshot(message: Message, names: Mapping[str, str]) -> dict[str, int]:
 def _take_deliveries(
     accounts: dict[str, Account], message: Message, names: Mapping[str, str], chain: ChainRecord
 ) -> set[str]:
-    """Score both sides of every trade in a part of a `delivered` message; who they were."""
+    """Score both sides of every trade in a part of a `delivered` message; returns the names of both."""
     market, found = chain.genesis.params.market, set[str]()
     for row in message.rows:
         _, buyer, seller, agreed_wh, consumption_wh, output_wh = cast(tuple[Any, ...], row)
@@ -141,7 +141,7 @@ def _take_deliveries(
 def _take_redeliveries(
     accounts: dict[str, Account], message: Message, names: Mapping[str, str], chain: ChainRecord
 ) -> set[str]:
-    """Change the scores of every trade in a part of a `redelivered` message; whose they were."""
+    """Change the scores of every trade in a part of a `redelivered` message; returns the names of both."""
     market, found = chain.genesis.params.market, set[str]()
     for row in message.rows:
         _, _, buyer, seller, agreed_wh, *now, consumed_wh, produced_wh = cast(tuple[Any, ...], row)

@@ -166,7 +166,7 @@ def choose_hour(record: DayRecord) -> int:
 
 
 def _due(record: DayRecord, stage: Stage) -> tuple[str, int | None]:
-    """When a stage may come by its chain's clock, "from" or "by" so many ppm of Δt after delivery starts."""
+    """The time when a stage may come by its chain's clock, "from" or "by" so many ppm of Δt after delivery starts."""
     market, scheduling = record.genesis.params.market, record.grid
     due: dict[str, tuple[str, int]] = {
         "plan": ("by", -scheduling.quota_ppm),
@@ -312,7 +312,7 @@ def _make_sealing(record: DayRecord) -> Section:
 
 
 def _count_all(record: DayRecord) -> dict[Kind, list[SealerCount]]:
-    """Of the chains whose blocks are raced for; under PBFT the members take turns."""
+    """Count sealers of the chains with blocks that are raced for; under PBFT the members take turns."""
     return {
         kind: count_sealed(record.chains[kind], replay(record, kind).in_force)
         for kind in KINDS

@@ -56,7 +56,7 @@ _FILES = ("report.md", "report.json", "day.png", *_PROOF_FILES.values(), "genesi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPlan:
-    """What the user chose."""
+    """The user's choices."""
 
     seed: int
     hours: int
@@ -68,7 +68,7 @@ class DemoPlan:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Progress:
-    """How far the day is: hours whose gate has closed and hours that are settled, of `hours`."""
+    """The progress of the day: hours whose gate has closed and hours that are settled, of `hours`."""
 
     stage: str
     hours: int
@@ -94,7 +94,7 @@ class DemoResult:
 
 
 def choose_period_ms(peers: int) -> int:
-    """How long an hour takes: 24 of them end in a hundred seconds up to four peers, in under six minutes for ten."""
+    """The length of an hour: 24 of them end in a hundred seconds up to four peers, in under six minutes for ten."""
     return _PERIOD_MS + _PERIOD_MS_PER_PEER * max(0, peers - 4)
 
 
@@ -152,7 +152,7 @@ async def _run(plan: DemoPlan, network: Network, profile: Profile, begin_ms: int
 
 
 def _plan_day(plan: DemoPlan, genesis: Genesis, profile: Profile) -> Day:
-    """The first hour is delivered in the first period whose plan is due in a period or later."""
+    """Plan the day: its first hour is delivered in the first period whose plan is due in a period or later."""
     scheduling = next(chain for chain in genesis.chains if chain.kind == "scheduling")
     period_ms = genesis.params.ledger.period_ms
     notice_ms = period_ms + period_ms * scheduling.scheduling.quota_ppm // 1_000_000
@@ -219,7 +219,7 @@ class _Watch:
         await self._look()
 
     async def _is_over(self, period: int) -> bool:
-        """Whether all nodes have settled the period, LH1 has heard of it, and what credits follow stand everywhere."""
+        """Return True if all nodes have settled the period, LH1 has heard of it, and all hold its credits."""
         if now_ms() < self._day.scheduling_times_of(self._day.hours - 1).meter_ms:
             return False
         found = await asyncio.gather(*(find(client.settlement(period)) for client in self._clients["trading"].values()))

@@ -1,4 +1,4 @@
-"""When each thing of each hour happened: sightings of events on the three chains, put in order. Pure but for `follow`.
+"""The times of each hour's stages: sightings of events on the three chains, put in order. Pure but for `follow`.
 
 Times are those at which one node told of them, so they hold everything: sealing, gossip, certificates and relays.
 """
@@ -30,7 +30,7 @@ class Sighting(NamedTuple):
 
 
 class _Place(NamedTuple):
-    """Where an event stands among the sightings, and when it came."""
+    """The place of an event among the sightings, and its time."""
 
     order: int
     time_ms: int
@@ -112,7 +112,7 @@ def compute_timeline(
 
 
 def _match(stage: Stage, sighting: Sighting) -> int | None:
-    """What an event counts for under a stage: its period; a certificate's height; a snapshot's own period."""
+    """The number an event counts for under a stage: its period; a certificate's height; a snapshot's own period."""
     if (stage.chain, stage.event) != (sighting.chain, sighting.event):
         return None
     if any(sighting.fields.get(field) != value for field, value in stage.fields):
@@ -153,7 +153,7 @@ def _add_first(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class StageSummary:
-    """When a stage came over all hours that it was seen in, in ms after the start of the hour's delivery."""
+    """The times of a stage over all hours that it was seen in, in ms after the start of the hour's delivery."""
 
     stage: Stage
     hours: int

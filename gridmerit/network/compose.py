@@ -1,8 +1,8 @@
-"""A network whose nodes are containers: the compose file, and the volumes that its init service fills once.
+"""A network of nodes in containers: the compose file, and the volumes that its init service fills once.
 
 Every service has a volume of its own, mounted at /gridmerit/NAME in the service and, all of them, in the init service:
 
-    public/       genesis.json, and whatever else of the network everybody may read
+    public/       genesis.json, and all else of the network that any service may read
     NAME/         a node: node.toml, its keys, passphrase and data/
     agents/       a network directory with the keys of those who trade, and no more
     authority/    the keys that admit members; no service but init mounts it
@@ -39,7 +39,7 @@ _SHORT_PERIOD_MS = 30_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Cluster:
-    """Who runs a container: `organisations` host all chains, `players` and an `attacker` the trading chain alone."""
+    """A cluster's containers: `organisations` host all chains, `players` and an `attacker` the trading chain."""
 
     organisations: tuple[str, ...]
     players: tuple[str, ...]
@@ -67,7 +67,7 @@ class Cluster:
 
 
 def list_candidates(profile: Profile) -> tuple[str, ...]:
-    """Who may run a container, in the order of the offer: the centre, the grid company, producers, consumers."""
+    """Members to run containers, in the order of the offer: the centre, the grid company, producers, consumers."""
     players = sorted(profile.players, key=lambda player: player.role != "producer")
     return (DISPATCH, GRID, *(player.name for player in players))
 
@@ -155,7 +155,7 @@ def _fill_agents(network: Network, home: Path) -> None:
 
 
 def _share_out_rest(directory: Path, root: Path) -> None:
-    """What is neither a node's nor an agent's: a file that others may read is public, the rest is the authority's."""
+    """Share out files that are no node's or agent's: those others may read are public, the rest the authority's."""
     for path in sorted(directory.iterdir()):
         if path.name in ("nodes", "keys", NETWORK_FILE, GENESIS_FILE):
             continue

@@ -55,7 +55,7 @@ class Finding(NamedTuple):
 
 
 class _Membership(NamedTuple):
-    """What one chain says of the member whose key this is."""
+    """One chain's record of the member with this key."""
 
     chain: str
     member: MemberInfo
@@ -140,7 +140,7 @@ def _load_key(config: NodeConfig) -> tuple[SigningKey | None, Finding | None]:
 
 
 async def _ask_who_we_are(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey) -> list[_Membership]:
-    """What the running node's chains say of its member."""
+    """Ask the running node's chains for its member's record."""
     found = []
     for genesis in documents:
         name = genesis.params.name
@@ -151,7 +151,7 @@ async def _ask_who_we_are(config: NodeConfig, documents: Sequence[Genesis], key:
 
 
 async def _ask_where_peers_are(config: NodeConfig) -> dict[str, str]:
-    """Where the running node reaches its peers, which may have moved, by their keys in hex."""
+    """Ask the running node where it reaches its peers, which may have moved, by their keys in hex."""
     with suppress(GridmeritError):
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
             return {peer["key"]: peer["url"] for peer in (await client.node_status()).peers}
@@ -159,7 +159,7 @@ async def _ask_where_peers_are(config: NodeConfig) -> dict[str, str]:
 
 
 def _check_membership(documents: Sequence[Genesis], key: SigningKey | None, found: Sequence[_Membership]) -> Finding:
-    """Who the key's holder is: what the chains say at their heads, or else the genesis."""
+    """Check the membership of the key's holder: by the chains at their heads, or else by the genesis."""
     if key is None:
         return Finding("key", "ok", "none: an observer, it seals and signs nothing")
     founder = next((one for genesis in documents for one in genesis.members if one.key == key.public_key), None)
@@ -185,7 +185,7 @@ def _describe_member(name: str, role: str, sealed: Sequence[str]) -> str:
 
 
 def _check_certificate(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> Finding:
-    """Whether peers will take this node's certificate, and for how long."""
+    """Check that peers will take this node's certificate, and for how long."""
     if config.tls is None:
         remedy = "" if not config.peers else "have the network's authority issue a certificate, and add [tls]"
         verdict: Literal["ok", "warn"] = "warn" if config.peers else "ok"
@@ -223,7 +223,7 @@ def _open_client_context(config: NodeConfig) -> ssl.SSLContext | None:
 
 
 async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey | None) -> str:
-    """Who answers at the API's address, in words.
+    """Find, in words, what answers at the API's address.
 
     `_OURSELVES` where the key and the lock say that it is this node, `_SILENT` where the lock alone can say it.
     """
@@ -243,7 +243,7 @@ async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: Si
 
 
 def _is_locked(config: NodeConfig, genesis: Genesis) -> bool:
-    """Whether a process has the chain's directory open."""
+    """Return True if a process has the chain's directory open."""
     directory = config.data_dir / genesis.params.name
     if not directory.is_dir():
         return False
@@ -327,7 +327,7 @@ async def _check_running(config: NodeConfig) -> list[Finding]:
 
 
 def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Finding:
-    """Whether the time is one of the network's; `offsets_ms` are by how much it is ahead of what peers show."""
+    """Check the time against the network's; `offsets_ms` are by how much it is ahead of what peers show."""
     for genesis in documents:
         ahead_ms = genesis.time_ms - now_ms()
         if ahead_ms > genesis.params.consensus.max_ahead_ms:
@@ -347,7 +347,7 @@ def _check_clock(documents: Sequence[Genesis], offsets_ms: Sequence[int]) -> Fin
 async def _check_peer(
     peer: PeerConfig, url: str, documents: Sequence[Genesis], context: ssl.SSLContext | None
 ) -> tuple[Finding, int | None]:
-    """Whether a peer shares a chain and its port answers, and whether its clock agrees (to the second of its Date).
+    """Check that a peer shares a chain, that its port answers, and that its clock agrees (to the second of its Date).
 
     Beside the finding, by how much our clock is ahead of it at least, where it shows one.
     """

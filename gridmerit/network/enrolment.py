@@ -1,4 +1,4 @@
-"""What becomes of somebody who wants to be a member: an application, the authority's act upon it, a certificate.
+"""Enrolment of a member to be: an application, the authority's act upon it, a certificate.
 
 An application proves that its sender holds both secret keys it names: each signs all of it, a fresh nonce and the
 network's id included. The serial of the credential follows from the application, so that no chain takes one twice,
@@ -6,7 +6,7 @@ and the authority's directory remembers every nonce it has acted upon.
 
 Layout of an authority's directory, its keys and certificate made by `init_authority`:
 
-    key-1.pem …                 sign acts; a network's genesis says whose keys count, and how many must sign
+    key-1.pem …                 sign acts; a network's genesis says which keys count, and how many must sign
     ca-key.pem, ca.pem          issue certificates
     passphrase                  of all of these keys
     acts/, certificates/        what has been signed and issued, by kind, name and serial
@@ -83,7 +83,7 @@ _S = 1_000
 
 
 class Terms(NamedTuple):
-    """What an applicant asks for."""
+    """The terms that an applicant asks for."""
 
     name: str
     role: str
@@ -103,7 +103,7 @@ class Keys(NamedTuple):
 
 
 class Application(Section):
-    """What an applicant hands to the authority. Nothing in it is secret."""
+    """An applicant's hand-over to the authority. Nothing in it is secret."""
 
     format: Literal["gridmerit-application/1"] = "gridmerit-application/1"
     network: HexBytes
@@ -123,7 +123,7 @@ class Application(Section):
 
     @property
     def statement(self) -> Value:
-        """What both keys sign."""
+        """The statement that both keys sign."""
         value = self.to_value()
         assert isinstance(value, tuple)
         return value[:-2]
@@ -254,7 +254,7 @@ def _take_key(file: Path, passphrase: bytes) -> SigningKey:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Act:
-    """What the authority says, and who of it has signed: pairs of key and signature, ascending by key."""
+    """An act of the authority with its signatures: pairs of key and signature, ascending by key."""
 
     network: bytes
     body: tuple[Value, ...]
@@ -381,7 +381,7 @@ def _verify_signatures(act: Act) -> None:
 
 
 def describe_act(act: Act) -> dict[str, str | int | list[str]]:
-    """What an act says, for who is to sign it; bytes as hexadecimal digits."""
+    """Describe an act for its signers; bytes as hexadecimal digits."""
     match act.body[0]:
         case "admit":
             fields = Admission.from_value(act.body)._asdict()
@@ -437,7 +437,7 @@ def _check_body(body: Value) -> tuple[Value, ...]:
 
 
 def load_act(file: Path) -> Act:
-    """An act with signatures that verify; whose keys count, `check_signatures` knows.
+    """An act with signatures that verify; which keys count, `check_signatures` knows.
 
     Raises `UnreadableFile` or `BadActFile`.
     """

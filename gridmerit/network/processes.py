@@ -52,7 +52,7 @@ class NetworkStart:
 
 
 def find_pid(network: Network, node: NodeEntry) -> int | None:
-    """The node's process, whoever has started it; None where it is not running (a stale pid file does not count)."""
+    """The node's process, whatever has started it; None where it is not running (a stale pid file does not count)."""
     home = network.directory_of(node)
     pid = read_pid(home)
     return pid if pid is not None and _is_running(pid, home) else None
@@ -89,9 +89,9 @@ def start_node(network: Network, node: NodeEntry, verb: Sequence[str] = ("start"
 async def start_network(
     network: Network, nodes: Sequence[NodeEntry] | None = None, *, within_ms: int = _HEALTHY_WITHIN_MS
 ) -> NetworkStart:
-    """Start those of the `nodes` (all, where they are not given) that do not run, and wait until they are connected
-    with each other, and with all others that run, on the chains that they run.
+    """Start those of the `nodes` (all, where they are not given) that do not run, and wait until all are connected.
 
+    That is with each other, and with all others that run, on the chains that they run.
     Raises `NodeFailed` where one ends or does not become healthy in time. Then, and when interrupted, those that were
     started are stopped again.
     """
@@ -216,7 +216,7 @@ def stop_nodes(network: Network, nodes: Sequence[NodeEntry], *, grace_ms: int = 
 
 
 def read_log_tail(home: Path, lines: int = _LOG_TAIL_LINES) -> str:
-    """How a node's log ends: the error that ended the node, where it is told there, else the last lines."""
+    """The end of a node's log: the error that ended the node, where it is told there, else the last lines."""
     if not (home / LOG_FILE).exists():
         return "(no log)"
     last = read_last_lines(home, lines)
@@ -243,7 +243,7 @@ def _signal(pid: int, number: int) -> None:
 
 
 def _is_running(pid: int, home: Path) -> bool:
-    """Whether this process lives and is the node of that directory: a pid may have been given to another since."""
+    """Return True if this process lives and is the node of that directory: pids are given out again."""
     with suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)  # a child of ours that has ended stays a zombie until it is asked after
     try:

@@ -1,5 +1,4 @@
-"""Chains that run and on which the node's key signs nothing for now, and nodes that nobody listens to any more: why,
-and what their owners can do."""
+"""Reasons for silence, and what owners can do: chains on which the node's key signs nothing, nodes cut off by peers."""
 
 from __future__ import annotations
 
@@ -31,7 +30,7 @@ class Exclusion(NamedTuple):
 
 
 def find_exclusion(status: NodeStatus) -> Exclusion | None:
-    """What peers say of the node's own membership where it has ended, None where nobody says so.
+    """The peers' word on the node's own membership where it has ended, None where none says so.
 
     It is their word: none of them may give the node the block that proves it.
     """

@@ -1,4 +1,4 @@
-"""What the abstract of text 000 claims, and one day traded both ways: verdicts in words that follow the numbers."""
+"""Claims of the abstract of text 000, and one day traded both ways: verdicts in words that follow the numbers."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _PPM = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delays:
-    """How long things take in the two modes, in ms, with real hours and a block every 10 s."""
+    """The durations of the two modes, in ms, with real hours and a block every 10 s."""
 
     central_settled_ms: tuple[int, ...]
     chain_settled_ms: tuple[int, ...]
@@ -28,7 +28,7 @@ class Delays:
 
 
 def compute_delays(comparison: Comparison) -> Delays:
-    """What the run took in blocks, in blocks of 10 s; the wait for meter readings, which is periods, in hours."""
+    """Convert the run to real time: blocks to blocks of 10 s; the wait for meters, which is periods, to hours."""
     chain = comparison.chain
     due_ms = chain.due_after_ppm * HOUR_MS // _PPM
 

@@ -1,4 +1,4 @@
-"""How a long report is laid out: parts made of sentences, lists, tables and plots, as Markdown and for a terminal.
+"""The layout of a long report: parts made of sentences, lists, tables and plots, as Markdown and for a terminal.
 
 Knows nothing of what is reported; the other modules here put the simulation's results into these parts.
 """

@@ -100,7 +100,7 @@ def _make_credits(tests: Sequence[ReproducedTest]) -> Table:
 
 
 def explain(test: ReproducedTest, cell: Cell) -> str:
-    """Why the cell is not the paper's."""
+    """Explain why the cell is not the paper's."""
     given = test.test
     return EXPLANATIONS[given.number, cell.column].format(
         ours=_show_amount(cell.ours),
@@ -266,7 +266,7 @@ def _make_implications(races: Sequence[Race]) -> Table:
 
 
 def count_for_majority(race: Race) -> int:
-    """The fewest players whose shares come to more than half."""
+    """The number of the fewest players with more than half of all shares."""
     shares = sorted((racer.share for racer in race.racers), reverse=True)
     return next(count for count in range(1, len(shares) + 1) if sum(shares[:count]) > Fraction(1, 2))
 

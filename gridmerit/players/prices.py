@@ -1,4 +1,4 @@
-"""What a careful member would want to know of a price that the rules allow: whether the grid company's is better."""
+"""Remarks on a price for a careful member: whether the grid company's is better."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from market.orders import Side
 
 
 def find_wheeling(genesis: Genesis, side: Side, position: str) -> int:
-    """What comes on top of an order's price at least, in µ¥ per kWh: for a bid that of its own line's area."""
+    """The least that comes on top of an order's price, in µ¥ per kWh: for a bid that of its own line's area."""
     for chain in genesis.siblings:
         if chain.kind == "scheduling":
             prices = {area.name: area.wheeling_uyuan_per_kwh for area in chain.scheduling.areas}
@@ -20,7 +20,7 @@ def find_wheeling(genesis: Genesis, side: Side, position: str) -> int:
 def remark_on_price(genesis: Genesis, side: Side, position: str, price_uyuan_per_kwh: int) -> str | None:
     """One line where the price lies outside the span from feed-in to retail, wheeling included; else None.
 
-    `genesis` is the trading chain's, `position` the line of the member who orders.
+    `genesis` is the trading chain's, `position` the line of the member that orders.
     """
     market, wheeling = genesis.params.market, find_wheeling(genesis, side, position)
     price = f"{format_yuan(price_uyuan_per_kwh)} yuan per kWh"

@@ -1,4 +1,4 @@
-"""The packaged day round the clock: each period is an hour of it, planned, ordered and metered by whose keys are here.
+"""The packaged day round the clock: each period is an hour of it, planned, ordered and metered with the keys held here.
 
 A driver, built on the agents of `gridmerit/players/agents.py`. Each period is a round of its own, so that all may be
 ended and started again at any time: a new start goes on with the periods that can still be planned, ordered or metered,
@@ -49,7 +49,7 @@ class Acknowledged:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Assignment:
-    """A member whose key is here, what it does with it, and the names of the nodes it would rather talk to."""
+    """A member with a key held here, what it does with it, and the names of the nodes it would rather talk to."""
 
     member: GenesisMember
     key: SigningKey
@@ -59,7 +59,7 @@ class Assignment:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Listeners:
-    """Who hears of acknowledged transactions, of progress in words, and every few seconds that a node answers."""
+    """Listeners to acknowledged transactions, to progress in words, and every few seconds to the answer of a node."""
 
     on_taken: Callable[[Acknowledged], None]
     on_progress: Callable[[str], None]
@@ -69,7 +69,7 @@ class Listeners:
 def find_posts(
     genesis: Genesis, keys: Sequence[SigningKey], duties: Sequence[str], prefers: Mapping[str, tuple[str, ...]]
 ) -> list[Assignment]:
-    """What each key is good for, by its member's role; keys of nobody, and of who has no such duty, are left out."""
+    """The assignment of each key, by its member's role; keys of no member, or one without such a duty, are left out."""
     members = {member.key: member for member in genesis.members}
     posts = []
     for key in keys:
@@ -145,7 +145,7 @@ class _Trader(Agent):
             await self._trade()
 
     async def _has_ordered(self) -> bool:
-        """Whether the book holds an order of an earlier start."""
+        """Return True if the book holds an order of an earlier start."""
         if now_ms() < self.day.times_of(0).open_ms:
             return False
         assert isinstance(self.trader, QueuedSender)
@@ -215,7 +215,7 @@ class Rounds:
     # --- one period --------------------------------------------------------------------------------
 
     async def _play(self, period: int, *, must_be_planned: bool) -> None:
-        """A period; one whose plan was due before this start only where there is a plan."""
+        """Play a period; one with a plan due before this start only where there is a plan."""
         day = self._make_day(period)
         if must_be_planned and not await self._is_planned(period):
             return
@@ -264,7 +264,7 @@ class Rounds:
     # --- inside ------------------------------------------------------------------------------------
 
     def _make_day(self, period: int) -> Day:
-        """A day of one hour: that of the profile whose turn it is."""
+        """A day of one hour: the profile's next."""
         hour_ms = self._profile.hours_ms[period % len(self._profile.hours_ms)]
         return Day(
             genesis=self._genesis,
@@ -290,13 +290,13 @@ class Rounds:
         return QueuedSender(post, genesis.params.name, [own[name] for name in names], genesis.chain_id, self._listeners)
 
     def _find_first_period(self) -> int:
-        """The oldest whose readings may still be taken."""
+        """The oldest period with readings that may still be taken."""
         meter_ppm = self._scheduling.params.scheduling.meter_ppm
         period_ms = self._genesis.params.ledger.period_ms
         return max(1, (now_ms() - self._share(meter_ppm) - self._genesis.time_ms) // period_ms)
 
     def _find_next_plan(self) -> int:
-        """The first whose plan is due later than now, with a little time to bring it."""
+        """The first period with a plan due later than now, with a little time to bring it."""
         quota_ppm = self._scheduling.params.scheduling.quota_ppm
         period_ms = self._genesis.params.ledger.period_ms
         return max(1, -(-(now_ms() + self._share(quota_ppm + 500_000) - self._genesis.time_ms) // period_ms))

@@ -27,7 +27,7 @@ _MAX_FILE_BYTES = 32_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SampleBook:
-    """Orders to clear, who placed them, and the market parameters by which it is done."""
+    """Orders to clear, their owners, and the market parameters by which it is done."""
 
     source: str  # in words
     candidates: tuple[WeightedOrder, ...]
@@ -50,7 +50,7 @@ def read_order_file(path: Path, market: MarketParams) -> SampleBook:
 
 
 def plan_sample_book(profile: Profile, hour: int, seed: int, market: MarketParams) -> SampleBook:
-    """What the demo's agents order for an hour (0 is the profile's first), everybody with the initial credit."""
+    """Plan the orders of the demo's agents for an hour (0 is the profile's first), all with the initial credit."""
     names: dict[Address, str] = {}
     candidates: list[WeightedOrder] = []
     for number, player in enumerate(profile.players):
@@ -101,7 +101,7 @@ def _convert_order(side: Side, row: OrderInfo) -> WeightedOrder:
 
 
 def compare_book(book: SampleBook) -> list[RuleOutcome]:
-    """What every rule makes of it. Raises `NoOrders`."""
+    """Clear the book by every rule. Raises `NoOrders`."""
     if not book.candidates:
         raise NoOrders(source=book.source)
     merits = compute_merits(book.candidates, book.market.weights)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 @unique
 class State(StrEnum):
-    """Where a period stands; all but `NEW` and `CLOSED` are live."""
+    """The state of a period; all but `NEW` and `CLOSED` are live."""
 
     NEW = "new"  # nothing is known of it, or its plan has lapsed
     PLANNED = "planned"  # a plan has come, its quotas are not due yet
@@ -23,7 +23,7 @@ class State(StrEnum):
 
 @unique
 class Event(StrEnum):
-    """What happens to a period; times are the block's, and hold for every block from then on."""
+    """An event in the life of a period; times are the block's, and hold for every block from then on."""
 
     PLAN = "plan"  # a dispatcher's or the grid operator's, before quotas are due
     QUOTAS = "quotas"  # the time at which quotas are due
@@ -35,7 +35,7 @@ class Event(StrEnum):
 
 @unique
 class Action(StrEnum):
-    """What is done about it, by the name of the function in `contract.py`."""
+    """The action on an event, by the name of the function in `contract.py`."""
 
     KEEP_PLAN = "keep_plan"
     PUBLISH_QUOTAS = "publish_quotas"

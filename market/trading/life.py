@@ -13,12 +13,12 @@ from typing import NamedTuple
 
 @unique
 class State(StrEnum):
-    """Where a period stands: the status of its gate's record, `BOOK` while it has none.
+    """The state of a period: the status of its gate's record, `BOOK` while it has none.
 
-    Nobody can trade in a period that is over: it stays as it is, and only what was metered of it may be corrected.
+    No member can trade in a period that is over: it stays as it is, and only what was metered of it may be corrected.
     """
 
-    BOOK = "book"  # its gate is not closed yet, or nobody had an order when it was
+    BOOK = "book"  # its gate is not closed yet, or no member had an order when it was
     OPEN = "open"  # the book is cleared, its trades are not certified yet
     CERTIFIED = "certified"  # trades bind from here on, where no scheduling chain has a say
     ACCEPTED = "accepted"  # trades bind as far as the scheduling chain's verdict accepts them
@@ -29,7 +29,7 @@ class State(StrEnum):
 
 @unique
 class Event(StrEnum):
-    """What happens to a period; times are the block's, and hold for every block from then on."""
+    """An event in the life of a period; times are the block's, and hold for every block from then on."""
 
     GATE = "gate"  # the time at which its book closes
     CERTIFICATE = "certificate"  # of members, for a block of the chain
@@ -43,7 +43,7 @@ class Event(StrEnum):
 
 @unique
 class Guard(StrEnum):
-    """What must hold besides, for a row to count."""
+    """A condition that must hold besides, for a row to count."""
 
     HAS_BOOK = "somebody has placed an order"
     IS_CERTIFIED = "the certified block is the gate's or above it"
@@ -57,7 +57,7 @@ class Guard(StrEnum):
 
 @unique
 class Action(StrEnum):
-    """What is done about it, by the name of the function in `period.py`."""
+    """The action on an event, by the name of the function in `period.py`."""
 
     CLOSE_GATE = "close_gate"
     CERTIFY = "certify"
@@ -73,7 +73,7 @@ class Action(StrEnum):
 
 @unique
 class Lack(StrEnum):
-    """What did not come in time: the reason why a period is void or lapsed."""
+    """The thing that did not come in time: the reason why a period is void or lapsed."""
 
     NOTHING = ""
     CERTIFICATE = "no-certificate"

@@ -1,4 +1,4 @@
-"""What is done about a delivery period as `life.py` has it: gate, certificate, verdict, deadline, metering, correction.
+"""Actions in the life of a period, as `life.py` has them: gate, certificate, verdict, deadline, metering, correction.
 
 A chain that trades alone has its trades bind when they are certified, and settles by readings of its own. Beside a
 scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them. Where the
@@ -110,7 +110,7 @@ class _Case(NamedTuple):
 
     @property
     def closed(self) -> Gate:
-        """The gate of one whose gate is closed."""
+        """The gate of a period whose gate is closed."""
         assert self.gate is not None, self.period
         return self.gate
 
@@ -120,7 +120,7 @@ class _Case(NamedTuple):
 
     @property
     def is_unheard(self) -> bool:
-        """Whether there are trades to settle, and not a meter was read."""
+        """True if there are trades to settle, and not a meter was read."""
         return not get_readings(self.view, self.period) and bool(get_binding_trades(self.view, self.period))
 
     @property
@@ -496,13 +496,13 @@ def _settle_with_grid(case: _Case) -> None:
 
 
 def _lapse(case: _Case) -> None:
-    """Nothing was metered in time: reserves are free again, nobody pays and nobody is scored."""
+    """Let a period lapse that was not metered in time: free its reserves; no member pays and none is scored."""
     _release(case)
     _end_unmetered(case)
 
 
 def _end_unmetered(case: _Case) -> None:
-    """Put down that nothing is settled; of a period in which nobody had an order there is nothing to tell."""
+    """Put down that nothing is settled; of a period in which no member had an order there is nothing to tell."""
     view, _, period, gate = case
     drop_parts(view, METERED, period)
     if gate is not None:

@@ -99,8 +99,10 @@ class Downloads:
         return asks
 
     def _choose(self, sources: list[PeerId]) -> PeerId | None:
-        """The first that is free of those that answer best; while they are busy a thing waits for them, and is not
-        asked of one that withholds."""
+        """The first that is free of those that answer best.
+
+        While they are busy a thing waits for them, and is not asked of one that withholds.
+        """
         fewest = min((self._failures[source] for source in sources), default=0)
         best = (source for source in sources if self._failures[source] == fewest)
         return next((source for source in best if self._load.get(source, 0) < self._max_per_peer), None)

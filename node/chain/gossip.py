@@ -208,8 +208,10 @@ class Gossip:
         return self.fetch(now_ms)
 
     def request_status(self, now_ms: int) -> list[Action]:
-        """Ask a peer that says it is ahead for its headers, in turn: one that claims much and answers nothing must not
-        be asked again and again."""
+        """Ask a peer that says it is ahead for its headers, in turn.
+
+        One that claims much and answers nothing must not be asked again and again.
+        """
         if not self.sync.may_look(now_ms):
             return []
         ahead = [

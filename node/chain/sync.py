@@ -124,10 +124,10 @@ class Sync:
         certificate: QuorumCertificate | None = None,
         claimed_work: int = 0,
     ) -> tuple[bytes, ...]:
-        """Take in one or more headers; the hash to continue after, or nothing. `certificate` is that of the last one,
-        `claimed_work` what they should lead to, where they are all that the peer has.
+        """Take in one or more headers; the hash to continue after, or nothing.
 
-        Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
+        `certificate` is that of the last one, `claimed_work` what they should lead to, where they are all that the peer
+        has. Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         Cause: a peer answers with headers.
         """
@@ -160,8 +160,10 @@ class Sync:
         return (fresh[-1].hash,)
 
     def judge(self, check: HeaderCheck, date_ms: int) -> None:
-        """Judge on, as far as the state and the clock of now allow. Raises what `check` raises; the peer to blame is
-        the skeleton's source."""
+        """Judge on, as far as the state and the clock of now allow.
+
+        Raises what `check` raises; the peer to blame is the skeleton's source.
+        """
         if self._skeleton is not None:
             self._skeleton.judge(check, date_ms)
 

@@ -497,8 +497,10 @@ class SignedResultInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ResultInfo:
-    """The TradeResult of a period: `quorum` identical ones of `sealers` certify it; slot and block of the certificate
-    are None while this node has none."""
+    """The TradeResult of a period: `quorum` identical ones of `sealers` certify it.
+
+    Slot and block of the certificate are None while this node has none.
+    """
 
     slot: int | None
     block: str | None

@@ -1,6 +1,6 @@
-"""A bounded HTTP listener, with TLS or without: connections, handshakes, headers, bodies, answers and idle time have
-limits.
+"""A bounded HTTP listener, with TLS or without.
 
+Connections, handshakes, headers, bodies, answers and idle time have limits.
 A client that keeps this node waiting has the least claim on a place: for a request, for the rest of one, or for what
 was sent to be taken. Where places run out, the connection that has done so for longest goes. So silent connections,
 slow bodies and readers that do not read cost no place that a request needs.

@@ -70,8 +70,10 @@ def flush_logging() -> None:
 
 
 class RepeatedLog:
-    """Logs what one source causes again and again: at once, then after pauses that double, with how often it came
-    meanwhile. Beyond `max_sources` the one that began first is forgotten."""
+    """A log of what one source causes again and again: at once, then after pauses that double.
+
+    A line says how often it came meanwhile. Beyond `max_sources` the one that began first is forgotten.
+    """
 
     def __init__(
         self, log: LimitedLog, *, first_ms: int = 10_000, longest_ms: int = 3_600_000, max_sources: int = 1_024

@@ -20,7 +20,7 @@ from simulation.experiments.scenario import Settings
 
 
 class DoubleSpendSettings(Settings):
-    """What the attacker waits for."""
+    """Settings of the attack: the confirmations that the attacker waits for."""
 
     confirmations: int = Field(default=6, ge=1, le=1_000, description="blocks after which the merchant delivers")
     accept: Literal["depth", "final"] = Field(

@@ -1,4 +1,4 @@
-"""Eclipse: to a victim whose every link leads here, the secret core is the network.
+"""Eclipse: to a victim with all links leading here, the secret core is the network.
 
 Heilman et al. 2015, Eclipse attacks on Bitcoin's peer-to-peer network. What the victim is paid stands on the secret
 branch alone; the same money goes elsewhere on the public one. Whatever the victim seals helps the secret branch.
@@ -19,14 +19,14 @@ from simulation.experiments.scenario import Settings
 
 
 class EclipseSettings(Settings):
-    """Whom to deceive, and from when on."""
+    """Settings of the attack: the victim, and the height from which it is deceived."""
 
     victim: str = Field(default="", pattern="^([0-9a-f]{64})?$", description="the victim's public key, hex")
     from_height: int = Field(default=3, ge=1, description="height at which the branches part")
 
 
 class Eclipse(PrivateChainAttacker):
-    """Honest up to a height; from then on the victim sees the secret branch and nobody else does."""
+    """Honest up to a height; from then on the victim alone sees the secret branch."""
 
     def __init__(self, node: ChainNode, random: Random, settings: EclipseSettings | None = None) -> None:
         super().__init__(node, random)

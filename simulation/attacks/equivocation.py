@@ -27,7 +27,7 @@ _MAX_TWINS = 256
 
 
 class EquivocationSettings(Settings):
-    """How hard to try."""
+    """Settings of the attack: how hard it tries."""
 
     tries: int = Field(default=2**25, ge=1, description="nonces to search for the second block")
 

@@ -1,8 +1,8 @@
-"""A false head: a sealing member without hash power says that it is ahead, and feeds what it makes up to whoever asks.
+"""A false head: a sealing member without hash power says that it is ahead, and feeds what it makes up to all that ask.
 
 Each kind is a word that no work and no quorum stands behind: a head and headers for it, a head and silence, blocks on
-parents that nobody has, certificates by members that nobody knows, blocks dated ahead of the clock, and under PBFT any
-number of proposals. What nodes do must not depend on any of them. In all else it behaves.
+parents that no node has, certificates by members that no node knows, blocks dated ahead of the clock, and under PBFT
+any number of proposals. What nodes do must not depend on any of them. In all else it behaves.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ class FalseHeadSettings(Settings):
 
 
 class FalseHead(Policy):
-    """Claims on a timer of its own, and answers those who believe it."""
+    """A liar about its head: claims on a timer of its own, and answers to nodes that believe it."""
 
     def __init__(self, node: ChainNode, random: Random, settings: FalseHeadSettings | None = None) -> None:
         super().__init__(node, random)
@@ -123,7 +123,7 @@ class FalseHead(Policy):
         return headers[1:]
 
     def _show(self, timestamp_ms: int) -> list[Action]:
-        """Announce different blocks on the head whose headers claim what they may, and have bodies ready."""
+        """Announce different blocks on the head, with headers that claim what they may, and have bodies ready."""
         head = self.node.chain.head
         proposal = self.node.engine.propose(self.key.public_key, head, self.node.chain, timestamp_ms)
         if proposal is None:
@@ -163,7 +163,7 @@ class FalseHead(Policy):
         ).sealed(self.random.getrandbits(64), self.key)
 
     def _make_certificate(self) -> wire.Certificate:
-        """By members that come after a change of which nobody has heard."""
+        """Make a certificate by members that come after a change of which no node has heard."""
         final = self.node.final_certificate
         slot = 1_000 + (0 if final is None else final.statement.slot)
         statement = Statement(

@@ -1,6 +1,6 @@
 """Last look: a sealer that dates a block before the gate, sends it after, and has seen the whole book by then.
 
-It offers at its cost early on, as anybody would. Once the gate has passed and no block is dated after it, it goes on
+It offers at its cost early on, as any member would. Once the gate has passed and no block is dated after it, it goes on
 searching for a block dated 1 ms before the gate, in which its offer is replaced by the one that earns most against the
 orders it sees. What it placed before stands where it does not find that block in time.
 """
@@ -29,12 +29,12 @@ from simulation.attacks.policy import Policy
 from simulation.experiments.scenario import Settings
 
 _RESEAL = "reseal"
-_EARLY_PPM = 500_000  # of a period before the gate: when it places the offer that anybody would
+_EARLY_PPM = 500_000  # of a period before the gate: when it places the offer that any member would
 _EXPIRY_BLOCKS = 1_000
 
 
 class LastLookSettings(Settings):
-    """What it sells, and how long after the gate it still sends."""
+    """Settings of the attack: the volume it sells, its cost, and how long after the gate it still sends."""
 
     hold_ms: int = Field(default=2_500, ge=0, description="how long after the gate it still seals a block dated before")
     cost: int = Field(default=410_000, ge=1, description="what a kWh is worth to it otherwise, micro-yuan")
@@ -64,7 +64,7 @@ class LastLook(Policy):
         return [*kept, *self._look(gate_ms, now_ms), *self._propose(gate_ms, now_ms)]
 
     def _period_of(self, now_ms: int) -> int:
-        """The delivery period whose gate comes next."""
+        """The delivery period with the next gate."""
         params, since_ms = self.node.params, now_ms - self.node.genesis.time_ms
         gate_ms = params.market.gate_ppm * params.ledger.period_ms // 1_000_000
         return (since_ms + gate_ms) // params.ledger.period_ms + 1
@@ -90,7 +90,7 @@ class LastLook(Policy):
         return self._submit([self._intend(period, self.settings.cost)], now_ms, expiry=_EXPIRY_BLOCKS)
 
     def _look(self, gate_ms: int, now_ms: int) -> list[Action]:
-        """Replace the offer in its own next block alone: nobody else hears of it, and if it is late it is void."""
+        """Replace the offer in its own next block alone: no other node hears of it, and if it is late it is void."""
         head = self.node.chain.head
         if head.hash == self._looked_on:
             return []
@@ -172,13 +172,13 @@ def find_best_price(node: ChainNode, settings: LastLookSettings, others: Sequenc
 
 
 def clear(node: ChainNode, book: Sequence[Order], period: int) -> list[Trade]:
-    """What the chain makes of a book; under a rule by merit, as if all had the same."""
+    """Clear a book as the chain does; under a rule by merit, as if all had the same."""
     market = node.params.market
     lottery = make_lottery(node.chain_id, period) if market.ties == "pro-rata" else None
     return get_rule(market.clearing_rule)(book, ClearingContext(k_ppm=market.k_ppm, lottery=lottery))
 
 
 def measure_profit(trades: Sequence[Trade], seller: bytes, cost: int) -> int:
-    """What a seller has above its cost, in µ¥ rounded down."""
+    """A seller's gain above its cost, in µ¥ rounded down."""
     earned = sum(t.volume_wh * (t.price_uyuan_per_kwh - cost) for t in trades if t.seller == seller)
     return earned // WH_PER_KWH

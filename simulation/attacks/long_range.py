@@ -16,7 +16,7 @@ from simulation.experiments.scenario import Settings
 
 
 class LongRangeSettings(Settings):
-    """Where the branch begins, and when."""
+    """Settings of the attack: where the branch begins, and when."""
 
     from_height: int = Field(default=5, ge=0, description="height of the last block that both branches share")
     until_height: int = Field(default=40, ge=1, description="height of the public chain at which it begins to seal")

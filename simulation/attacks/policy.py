@@ -21,7 +21,7 @@ class Policy:
         self.random = random
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
-        """What to do about `event`, in this order; the same contract as `ChainNode.step`."""
+        """Actions about `event`, in this order; the same contract as `ChainNode.step`."""
         return self.node.step(event, now_ms)
 
 

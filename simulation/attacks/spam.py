@@ -1,7 +1,7 @@
 """Spam: a member floods mempools and gossip with what costs it nothing.
 
 Transactions that are well formed and bound to fail, or to wait for one that never comes; announcements of what there is
-not; headers that nobody sealed. It makes them on a timer of its own, and behaves in all else.
+not; headers that no member sealed. It makes them on a timer of its own, and behaves in all else.
 """
 
 from __future__ import annotations
@@ -32,7 +32,7 @@ _ITEM_BYTES = 16_000  # one payload item
 
 
 class SpamSettings(Settings):
-    """What to send, how much and how often."""
+    """Settings of the attack: what to send, how much and how often."""
 
     kind: Literal["failing", "waiting", "announcements", "headers"] = Field(
         default="failing", description="what to flood with: transactions of two kinds, or other messages"
@@ -85,7 +85,7 @@ class Spammer(Policy):
                 return [Broadcast(message=self._make_header()) for _ in range(count)]
 
     def _make_transactions(self, count: int) -> list[Transaction]:
-        """Transfers to nobody. They fail in a block, at the cost of a sequence number, or wait for the one left out."""
+        """Transfers to no one. They fail in a block, at the cost of a sequence number, or wait for the one left out."""
         head = self.node.chain.head
         spent = get_account(Overlay(head.state), self.key.address).sequence
         self._sequence = max(self._sequence, spent + (self.settings.kind == "waiting"))
@@ -113,6 +113,6 @@ class Spammer(Policy):
         return (*[bytes(_ITEM_BYTES)] * whole, bytes(rest))
 
     def _make_header(self) -> wire.NewBlock:
-        """The head's header with another nonce: nobody has sealed it."""
+        """The head's header with another nonce: no member has sealed it."""
         header = replace(self.node.chain.head.header, nonce=self.random.getrandbits(64))
         return wire.NewBlock(header=encode(header.to_value()), ids=())

@@ -1,4 +1,4 @@
-"""Lying about time: an honest node in all else, whose blocks are dated as early or as late as the others let pass.
+"""Lying about time: an honest node in all else, with blocks dated as early or as late as the others let pass.
 
 What it is after is the retarget: easier blocks, or a chain slowed down or sped up (docs/decisions/0002-retarget.md).
 """
@@ -19,7 +19,7 @@ _RESEAL = "reseal"
 
 
 class TimestampSettings(Settings):
-    """Which way to lie, and how far."""
+    """Settings of the attack: the direction of the lie, and its size."""
 
     direction: Literal["backward", "forward", "alternate"] = Field(
         default="backward", description="how blocks are dated; alternate: one so, the next so"

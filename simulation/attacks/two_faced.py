@@ -1,4 +1,4 @@
-"""A member with two cores: one that everybody knows, and a secret one that seals on a branch of its own.
+"""A member with two cores: one that all know, and a secret one that seals on a branch of its own.
 
 The open core is the honest node: it follows the public chain, relays and answers, and never lies. The secret core has
 the same key and no peers but its `audience`. What passes from one to the other is the attack: `adopt` brings the public
@@ -187,7 +187,7 @@ class PrivateChainAttacker(Policy):
         return actions
 
     def _keep_open(self, actions: Iterable[Action]) -> list[Action]:
-        """Of what the open core does: it seals nothing, and says nothing to those whom the secret one talks with."""
+        """Filter the open core's actions: it seals nothing, and says nothing to peers of the secret one."""
         kept: list[Action] = []
         for action in actions:
             match action:
@@ -233,7 +233,7 @@ def _is_announcement(action: Action) -> bool:
 
 
 def announce(core: ChainNode, entry: BlockNode) -> wire.NewBlock:
-    """What a core says of a block that it has."""
+    """A core's announcement of a block that it has."""
     block = core.chain.get_block(entry.hash)
     assert block is not None
     ids = tuple(transaction.id for transaction in block.transactions)
@@ -241,7 +241,7 @@ def announce(core: ChainNode, entry: BlockNode) -> wire.NewBlock:
 
 
 def get_status(core: ChainNode) -> wire.Status:
-    """Where a core stands, in its own words."""
+    """A core's status, in its own words."""
     head = core.chain.head
     work = head.work.to_bytes(40, "big")
     return wire.Status(head=head.hash, height=head.height, work=work, final_height=core.chain.final_height)

@@ -1,4 +1,4 @@
-"""What a worker does: a few trials one after the other, and a word on each that failed. Pure but for a stopwatch.
+"""A worker's batch: a few trials one after the other, and a word on each that failed. Pure but for a stopwatch.
 
 Everything that goes in or out can be pickled, and names the scenario by its module: so a worker in another process, or
 on another machine, runs the same.
@@ -40,7 +40,7 @@ class Batch:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of a batch, how long it took, and which code did it."""
+    """The outcome of a batch, its duration, and the code that ran it."""
 
     rows: tuple[Mapping[str, Value], ...]
     failures: tuple[Failure, ...]

@@ -44,12 +44,12 @@ class Estimate:
 
     @property
     def is_bound_only(self) -> bool:
-        """Whether nothing was seen at all, so that there is but an upper bound, 3/n."""
+        """True if nothing was seen at all, so that there is but an upper bound, 3/n."""
         return self.successes == 0 and not self.cut_off
 
     @property
     def agrees(self) -> bool | None:
-        """Whether theory lies in the interval; None without theory, or where a mean has no spread to judge by."""
+        """True if theory lies in the interval; None without theory, or where a mean has no spread to judge by."""
         if self.theory is None:
             return None
         if self.metric.kind == "mean" and self.z is None and not self.cut_off:
@@ -88,7 +88,7 @@ def _estimate(
 
 
 def _bound(estimate: Estimate, cut_off: int, limit: str) -> Estimate:
-    """What is known where so many trials, or attempts of a share, were cut off: they may yet have come to anything."""
+    """Widen an estimate where so many trials, or attempts of a share, were cut off: their outcome is open."""
     if not cut_off:
         return estimate
     high = inf

@@ -1,4 +1,4 @@
-"""Where batches run: in this process, in processes of this machine, or on a Dask cluster. A driver."""
+"""Executors of batches: in this process, in processes of this machine, or on a Dask cluster. A driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which code is running: a hash over the sources that a trial may depend on, the commit, the versions. A driver."""
+"""The identity of the running code: a hash over the sources that a trial may depend on, commit, versions. A driver."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which parameters to run a chain with, and why: each attack with its mitigation off and on, beside theory. Pure.
+"""Recommended parameters and the reasons: each attack with its mitigation off and on, beside theory. Pure.
 
 A driver runs the trials, in whatever processes, and hands their rows back.
 """
@@ -178,7 +178,7 @@ NOTES = (
 
 
 class Job(NamedTuple):
-    """One trial: whose question, which side of it, and the trial's own seed."""
+    """One trial: its question, the side of that, and its own seed."""
 
     question: int
     side: Side
@@ -187,7 +187,7 @@ class Job(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answer:
-    """What both sides came to. `deviating` chains of the packaged set have another value than the recommended one."""
+    """Estimates of both sides. `deviating` chains of the packaged set have another value than the recommended one."""
 
     question: Question
     off: Estimate
@@ -196,7 +196,7 @@ class Answer:
 
     @property
     def has_effect(self) -> bool:
-        """Whether the intervals are apart, with the mitigation on the better side."""
+        """True if the intervals are apart, with the mitigation on the better side."""
         return self.on.high < self.off.low
 
 
@@ -220,7 +220,7 @@ def run_job(job: Job) -> Mapping[str, Value]:
 def make_answers(
     rows: Iterable[tuple[Job, Mapping[str, Value]]], chains: Sequence[ChainParams], *, is_quick: bool, seed: int
 ) -> list[Answer]:
-    """What the rows say, question by question, and where the packaged chains have another value."""
+    """Answer question by question from the rows, and note the packaged chains that have another value."""
     by_question: dict[int, list[tuple[Job, Mapping[str, Value]]]] = {}
     for job, row in rows:
         by_question.setdefault(job.question, []).append((job, row))

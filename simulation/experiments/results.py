@@ -82,12 +82,12 @@ class Results:
             yield self._find_done(manifest.sweep)
 
     def _is_new(self) -> bool:
-        """Whether there is nothing here, or only what a run left that was killed before it had a manifest."""
+        """Return True if there is nothing here, or only what a run left that was killed before it had a manifest."""
         ours = {_LOCK, _MANIFEST + _UNFINISHED}
         return not self.path.is_dir() or all(file.name in ours for file in self.path.iterdir())
 
     def _check(self, manifest: Manifest, *, resume: bool) -> None:
-        """Whether the directory is new, or may be gone on with; touches nothing."""
+        """Check that the directory is new, or may be gone on with; touches nothing."""
         if self._is_new():
             return
         if not resume:
@@ -126,7 +126,7 @@ class Results:
         return parse_manifest(raw, file)
 
     def count_failures(self) -> int:
-        """How many trials the last run left out because they raised. Raises `BadSweep`."""
+        """Number of trials that the last run left out because they raised. Raises `BadSweep`."""
         file = self.path / _FAILURES
         try:
             return len(json.loads(file.read_bytes()))
@@ -155,7 +155,7 @@ class Results:
         return table
 
     def _find_done(self, sweep: Sweep) -> set[tuple[int, int]]:
-        """What is there already. Raises `BadSweep` for a trial that the sweep does not have, or that is there twice."""
+        """Find the trials done. Raises `BadSweep` for a trial that the sweep does not have, or that is there twice."""
         done: set[tuple[int, int]] = set()
         for file in self._parts():
             for row in self._read_part(file, columns=list(KEYS)).to_pylist():

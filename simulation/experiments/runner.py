@@ -38,7 +38,7 @@ _MAX_ROWS = 50_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Run:
-    """What came of a sitting."""
+    """The outcome of a sitting."""
 
     directory: Path
     trials: int
@@ -84,7 +84,7 @@ def run_sweep(
 
 @dataclass(slots=True)
 class _Sitting:
-    """What has come back, and not yet been written."""
+    """Results that have come back, and not yet been written."""
 
     results: Results
     total: int
@@ -119,7 +119,7 @@ class _Sitting:
         self.written_s = time.monotonic()
 
     def choose_size(self, left: int, slots: int) -> int:
-        """How many trials to hand out together: about a second's worth, and few enough to keep all cores busy."""
+        """Number of trials to hand out together: about a second's worth, and few enough to keep all cores busy."""
         if not self.trial_s:
             return 1
         return max(1, min(int(_BATCH_S / self.trial_s), left // (2 * slots), _MAX_BATCH))

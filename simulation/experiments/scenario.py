@@ -1,4 +1,4 @@
-"""What the laboratory can run: a scenario, its settings, one trial of it, and what a report estimates from many."""
+"""Scenarios that the laboratory can run: settings, one trial, and what a report estimates from many."""
 
 from __future__ import annotations
 
@@ -25,14 +25,14 @@ Value: TypeAlias = int | float | str | bool
 
 
 class Settings(BaseModel):
-    """What a scenario may be told: each field has a default, bounds and a description with its unit."""
+    """Settings of a scenario: each field has a default, bounds and a description with its unit."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Theory:
-    """What a formula says a metric should be, with the name of the formula and its source."""
+    """A formula's prediction of a metric, with the name of the formula and its source."""
 
     name: str
     value: float
@@ -41,14 +41,14 @@ class Theory:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Trial:
-    """What one run came to: a row of numbers by column, the same columns for every seed, and a film of it, if any."""
+    """The result of one run: a row of numbers by column, the same columns for every seed, and a film of it, if any."""
 
     row: Mapping[str, Value]
     replay: Recording | None = None
 
     @property
     def log(self) -> str:
-        """What a repetition is held against: the hash of the event log, or of the row where no peers have one."""
+        """The hash that a repetition is held against: that of the event log, or of the row where no peers have one."""
         if "log" in self.row:
             return str(self.row["log"])
         return sha256(json.dumps(dict(self.row), sort_keys=True).encode()).hexdigest()[:16]
@@ -56,7 +56,7 @@ class Trial:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Metric:
-    """What a report estimates from the rows of many trials.
+    """An estimate that a report makes from the rows of many trials.
 
     A "share" is sum(column) of sum(out_of) independent attempts, with a Clopper–Pearson interval. A "mean" is that of
     `column` over trials, with Student's interval, cut off at 0. `theory` may know what it should be under the settings.

@@ -34,7 +34,7 @@ class Task(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sweep:
-    """What is to be run. `points` are whole settings, in the order of the grid."""
+    """A plan of trials. `points` are whole settings, in the order of the grid."""
 
     scenario: str
     scenario_hash: str
@@ -86,7 +86,7 @@ def make_sweep(scenario: Scenario, given: Mapping[str, Sequence[str | Value]], *
 
 
 def derive_seed(seed: int, point: int, rep: int) -> int:
-    """A trial's own seed, 63 bits of SHA-256: it depends on neither the number of repetitions nor who runs it."""
+    """A trial's own seed, 63 bits of SHA-256: it depends on neither the number of repetitions nor the machine."""
     digest = hashlib.sha256(f"gridmerit/trial/{seed}/{point}/{rep}".encode()).digest()
     return int.from_bytes(digest[:8], "big") >> 1
 
@@ -107,7 +107,7 @@ def show_settings(settings: Mapping[str, Value]) -> str:
 
 
 class Code(BaseModel):
-    """Which code ran the trials. `hash` covers the sources; `commit` is empty outside a checkout."""
+    """The code that ran the trials. `hash` covers the sources; `commit` is empty outside a checkout."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -170,7 +170,7 @@ def parse_manifest(text: str | bytes, file: object) -> Manifest:
 
 
 def check_resumed(stored: Manifest, wanted: Manifest, directory: object) -> None:
-    """Whether rows of `stored` and of `wanted` may stand in one table; there may be more repetitions than before.
+    """Check that rows of `stored` and of `wanted` may stand in one table; there may be more repetitions than before.
 
     Raises `SweepChanged`, which says what is another.
     """

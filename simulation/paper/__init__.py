@@ -1,4 +1,4 @@
-"""What text 000 reports, computed anew.
+"""The results of text 000, computed anew.
 
 Start with `reproduce`.
 """

@@ -21,7 +21,7 @@ SERIOUS_UPT = 95_000_000  # a delivery that scores less is counted as a serious 
 
 
 class PlayerOrder(NamedTuple):
-    """What a player orders for an hour of the day (0 is the first)."""
+    """A player's order for an hour of the day (0 is the first)."""
 
     player: str
     hour: int
@@ -128,7 +128,7 @@ def run_day(profile: Profile, orders: Iterable[PlayerOrder], market: MarketParam
 
 
 def compute_lag(market: MarketParams) -> int:
-    """How many hours an hour must lie back for its scores to be known when this one's market opens."""
+    """The number of hours an hour must lie back for its scores to be known when this one's market opens."""
     return -(-(market.open_ppm + market.settle_ppm) // PPM)
 
 
@@ -145,7 +145,7 @@ def summarise(
 
 
 class AgreedTrade(NamedTuple):
-    """What one gate closure agreed between two players."""
+    """One trade that a gate closure agreed between two players."""
 
     buyer: str
     seller: str
@@ -221,8 +221,10 @@ class CentralMode:
 
 
 def run_centrally(profile: Profile, orders: Sequence[PlayerOrder]) -> CentralMode:
-    """Every order and meter reading is one message to the operator; every order is answered by one that confirms what
-    it traded; at the end of the day every player gets one invoice. The operator takes no time to compute.
+    """Trade the day at one operator, and count its messages.
+
+    Every order and meter reading is one message to the operator; every order is answered by one that confirms what it
+    traded; at the end of the day every player gets one invoice. The operator takes no time to compute.
     """
     hours = len(profile.hours_ms)
     return CentralMode(

@@ -14,7 +14,7 @@ BY_PRICE, BY_WEIGHT = "price-time", "credit-weighted"
 
 
 class RuleDay(NamedTuple):
-    """What one rule makes of all books: the sums of their outcomes."""
+    """One rule's day over all books: the sums of their outcomes."""
 
     rule: str
     trades: int
@@ -24,11 +24,11 @@ class RuleDay(NamedTuple):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class MatchedDay:
-    """One day under both rules; `alike` counts the hours with trades in which everybody trades as much under both."""
+    """One day under both rules; `alike` counts the hours with trades in which each player trades as much under both."""
 
     by_price: RuleDay
     by_weight: RuleDay
-    hours: int  # in which anybody trades
+    hours: int  # in which any player trades
     alike: int
 
 

@@ -39,7 +39,7 @@ _WITH_TIME = ("Status",)
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainDay:
-    """What the day on the chain came to; delays are in ms of the run until the *last* node knows.
+    """The figures of the day on the chain; delays are in ms of the run until the *last* node knows.
 
     A block is final for a node once it knows a certificate of that block or of a later one. `certified_after_ms` counts
     from each hour's gate closure until the gate's block is final, for the hours that were settled. `settled_late_ms`
@@ -128,12 +128,12 @@ class _CountingWorld(World):
         self._sized: tuple[object, int] = (None, 0)
 
     def last_settled(self, period: int) -> int | None:
-        """When the last node had first settled the period; None where one has not."""
+        """The time when the last node had first settled the period; None where one has not."""
         times = self.settled.get(period, {})
         return max(times.values()) if len(times) == len(self.peers) else None
 
     def last_final(self, height: int) -> int | None:
-        """When the last node had made a block at or above `height` final; None where one has not."""
+        """The time when the last node had made a block at or above `height` final; None where one has not."""
         times = [next((at_ms for at_ms, final in self.final[name] if final >= height), None) for name in self.peers]
         known = [at_ms for at_ms in times if at_ms is not None]
         return max(known) if len(known) == len(times) else None

@@ -131,7 +131,7 @@ def _assess(day: ChainDay, profile: Profile, params: ChainParams) -> MarketDay:
 
 
 def check_races(races: Sequence[Race]) -> list[ResultCheck]:
-    """Whether nodes refused each other's headers, and whether every block was counted."""
+    """Check that nodes refused none of each other's headers, and that every block was counted."""
     refused = sum(race.refused for race in races)
     counted = all(sum(racer.sealed for racer in race.racers) == race.blocks for race in races)
     total = sum(race.blocks for race in races)
@@ -142,7 +142,7 @@ def check_races(races: Sequence[Race]) -> list[ResultCheck]:
 
 
 def check_day(comparison: Comparison) -> list[ResultCheck]:
-    """Whether the nodes cleared and scored what the plain functions did."""
+    """Check that the nodes cleared and scored what the plain functions did."""
     central, day = comparison.central, comparison.on_chain
     differing = len(set(day.trades) ^ set(central.trades))
     void = comparison.chain.void_hours

@@ -69,7 +69,7 @@ class Race:
 
     @property
     def expected_without(self) -> Fraction:
-        """How many of the players Eq. (11) leaves without any block, on average."""
+        """The number of players that Eq. (11) leaves without any block, on average."""
         return sum((compute_chance_of_none(self.blocks, racer.share) for racer in self.racers), Fraction(0))
 
 
@@ -80,7 +80,7 @@ def spread_credits(count: int, low_upt: int = LOWEST_UPT, high_upt: int = HIGHES
 
 
 def run_race(params: ChainParams, tau_upt: int, seed: int, *, blocks: int = BLOCKS) -> Race:
-    """Let the players earn their credits and count who seals the next `blocks`.
+    """Let the players earn their credits and count the sealers of the next `blocks`.
 
     Of `params` the block interval and the other consensus rules count; τ is replaced, N_diff starts where blocks come
     at the interval, and a period lasts 16 blocks. All players hash equally fast, as Eq. (11) assumes.
@@ -112,7 +112,7 @@ def run_race(params: ChainParams, tau_upt: int, seed: int, *, blocks: int = BLOC
 
 
 def _make_network(params: ChainParams, tau_upt: int) -> SmallNetwork:
-    """Everybody starts with 100 points: with τ = 1 point, N_diff would have no room for less at this hash rate."""
+    """A network with 100 points for all: with τ = 1 point, N_diff would have no room for less at this hash rate."""
     consensus, market = params.consensus, params.market
     interval_ms, rate = consensus.block_interval_ms, _HASH_RATE * len(PLAYERS)
     n_diff = compute_n_diff(tau_upt, FULL_CREDIT_UPT, hash_rate=rate, interval_ms=interval_ms)

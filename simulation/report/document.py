@@ -50,7 +50,7 @@ class LaboratoryReport:
 
 
 def list_facts(report: LaboratoryReport) -> list[tuple[str, str]]:
-    """What one needs to know to do it again."""
+    """The facts that one needs in order to do it again."""
     manifest, sweep, code = report.manifest, report.sweep, report.manifest.code
     varied = sweep.varied()
     fixed = [f"{key} = {value}" for key, value in sweep.points[0].items() if key not in varied]
@@ -72,7 +72,7 @@ def list_facts(report: LaboratoryReport) -> list[tuple[str, str]]:
 
 
 def list_warnings(report: LaboratoryReport) -> list[str]:
-    """What a reader must know before believing the table."""
+    """The warnings that a reader must know before believing the table."""
     warnings = []
     if report.finished < len(report.sweep):
         warnings.append(f"{len(report.sweep) - report.finished} trials are missing: the sweep is not finished.")

@@ -43,7 +43,7 @@ def draw_estimates(sweep: Sweep, estimates: Sequence[Estimate], abouts: Mapping[
 
 
 def draw_film(summary: Summary) -> list[Figure]:
-    """What a film of one trial has: tree, reorganisations, propagation, intervals, targets."""
+    """Draw the figures of one trial's film: tree, reorganisations, propagation, intervals, targets."""
     figures = []
     if summary.blocks:
         figures.append(_draw_tree(summary))

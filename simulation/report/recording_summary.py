@@ -1,4 +1,4 @@
-"""What a film shows when it is summed up: the tree of blocks, reorganisations, how blocks spread, intervals. Pure."""
+"""Sums over a film: the tree of blocks, reorganisations, how blocks spread, intervals. Pure."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ class Summary:
 
 
 def summarise(replay: Recording) -> Summary:
-    """Frames about blocks that nobody found in the film, such as the genesis block, say nothing."""
+    """Frames about blocks that no peer found in the film, such as the genesis block, say nothing."""
     found: dict[str, FilmedBlock] = {}
     arrivals: dict[str, list[int]] = {}
     heads: dict[str, str] = {}
@@ -74,7 +74,7 @@ def summarise(replay: Recording) -> Summary:
 
 
 def _count_left(found: Mapping[str, FilmedBlock], old: str | None, new: str) -> int:
-    """How many blocks of the branch of `old` are not on that of `new`."""
+    """Number of blocks of the branch of `old` that are not on that of `new`."""
     left = 0
     one, other = found.get(old or ""), found.get(new)
     while one is not None and one != other:

@@ -1,4 +1,4 @@
-"""Who has credit and who has not, in full nodes: low-credit forks, one member's own, the loss of the best member."""
+"""Forks and credit in full nodes: low-credit forks, one member's own, the loss of the best member."""
 
 from __future__ import annotations
 
@@ -209,7 +209,7 @@ def run_loss(given: Settings, seed: int, *, record: bool = False) -> Trial:
 
 
 def compute_wait(left: float, relief_after: int) -> float:
-    """The mean wait for the others' next block in intervals, however long anybody waits.
+    """The mean wait for the others' next block in intervals, without an end to the waiting.
 
     They find blocks at `left` per interval, twice as fast from each interval after `relief_after` on; 0: never faster.
     """

@@ -1,4 +1,4 @@
-"""How credit is come by, on nodes with the market's own contract: wash trading, whitewashing, Sybil members.
+"""Ways to credit, on nodes with the market's own contract: wash trading, whitewashing, Sybil members.
 
 Every credit is earned: orders, a certified gate, meters, settlement, assessment, and the snapshot that sealing follows.
 """
@@ -44,7 +44,7 @@ _AFTER_BREACH = 3  # the period in which its meters are read
 
 
 class CreditSettings(Settings):
-    """What all of these have in common: the rule by which scores become credit, and credit becomes blocks."""
+    """Settings common to all of these: the rule by which scores become credit, and credit becomes blocks."""
 
     tau: float = Field(default=10.0, ge=1, le=100, description="credit temperature, points")
     initial_credit: float = Field(default=90.0, ge=0, le=100, description="credit before the first score, points")
@@ -57,7 +57,7 @@ class CreditSettings(Settings):
 
 @dataclass(slots=True)
 class Market:
-    """A running world, and who deals in it."""
+    """A running world, and the dealer in it."""
 
     world: World
     dealer: Dealer

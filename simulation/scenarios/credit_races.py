@@ -110,7 +110,7 @@ def run_grinding(given: Settings, seed: int) -> Trial:
 
 
 def _race(rule: Eligibility, head: bytes, members: list[bytes], forms: int) -> int:
-    """Who seals on `head`: each has one attempt per tick, ties going to the least value."""
+    """Race for a seal on `head`: each has one attempt per tick, ties going to the least value."""
     target = rule.target(2**256 // (_DENSITY * len(members)), 0, 1)
     attempts = [_attempts(rule, head, member, forms if index == 0 else 1) for index, member in enumerate(members)]
     while True:

@@ -53,7 +53,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
     world = open_world(network, shares, seed=seed, attackers={"attacker": attacker})
     recorder = Recorder(world) if record else None
     payment = pay(world, network.keys["attacker"], network.keys[_MERCHANT].address)
-    for name in shares:  # everybody has it from the start, so that it stands in the first public block
+    for name in shares:  # every peer has it from the start, so that it stands in the first public block
         world.submit(name, payment)
     merchant = Merchant(world, payment, settings)
     run_while(world, lambda: not attacker.policy.outcome, _LIMIT)
@@ -75,7 +75,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
 
 
 class Merchant:
-    """Whoever is paid, behind its own node; delivers once and cannot take it back."""
+    """The payee, behind its own node; delivers once and cannot take it back."""
 
     def __init__(self, world: World, payment: Transaction, settings: DoubleSpendWorld) -> None:
         self._world = world
@@ -100,7 +100,7 @@ def _catch_up(given: Settings) -> Theory | None:
 
 
 def _overtake(given: Settings) -> Theory | None:
-    """What finality makes of it is 0 by the rules, as long as the merchant waits for it."""
+    """Theory of the overtaking: with finality it is 0 by the rules, as long as the merchant waits for it."""
     settings = cast(DoubleSpendWorld, given)
     if settings.accept == "final":
         return Theory(name="finality", value=0.0, source="fork choice never leaves a certified checkpoint")

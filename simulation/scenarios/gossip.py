@@ -66,7 +66,7 @@ def make_graph(settings: GossipSettings) -> Graph:
 
 @lru_cache(maxsize=4)
 def compute_blind(settings: GossipSettings) -> tuple[float, ...]:
-    """D of each peer's blocks, ms: see `compute_blind_ms`. With `complete` nobody relays, so links count directly."""
+    """D of each peer's blocks, ms: see `compute_blind_ms`. With `complete` no peer relays, so links count directly."""
     graph = make_graph(settings)
     if settings.graph == "complete":
         return tuple(sum(delay for _, delay in row) / len(graph) for row in graph)

@@ -1,4 +1,4 @@
-"""A sealer that sends its block after the gate: what it earns by it, with and without members who mind."""
+"""A sealer that sends its block after the gate: its earnings by it, with and without members that mind."""
 
 from __future__ import annotations
 
@@ -112,7 +112,7 @@ def _make_links(kind: str, names: list[str], seed: int) -> Links | None:
 
 
 def _draw(random: Random) -> tuple[Side, int, int]:
-    """Side, price and volume of an order; four in five cross somebody."""
+    """Side, price and volume of an order; four in five cross another order."""
     side = random.choice((Side.BID, Side.OFFER))
     price = random.randrange(450_000, 600_000) if side == Side.BID else random.randrange(420_000, 560_000)
     return side, price, random.randrange(10_000, _CAPACITY_WH)

@@ -109,7 +109,7 @@ def _revoke(world: World, network: SmallNetwork, height: int) -> None:
 
 
 def _is_rewritten(node: ChainNode, from_height: int, key: bytes) -> bool:
-    """Whether the first block after the fork, on a node's chain, is the attacker's."""
+    """Return True if the first block after the fork, on a node's chain, is the attacker's."""
     block_hash = node.chain.hash_at(from_height + 1)
     header = None if block_hash is None else node.chain.get_header(block_hash)
     return header is not None and header.producer == key
@@ -124,7 +124,7 @@ def _predict(given: Settings) -> Theory | None:
 
 
 def _predict_fooled(given: Settings) -> Theory | None:
-    """With an anchor it has a block that the branch lacks; without, it believes whoever is all it sees.
+    """With an anchor it has a block that the branch lacks; without, it believes the attacker, which is all it sees.
 
     That may yet be the honest chain: the attacker itself leaves its branch should the honest get ahead of it again.
     """

@@ -48,7 +48,7 @@ def make_attack_network(
     """All names, or the `sealers` among them, seal at one credit, a block per ten seconds.
 
     `slot_blocks` is how many blocks apart checkpoints are on average; 0: there are none, nor do periods end. Without
-    `has_finality` there are periods and checkpoints, but nobody lives to sign one. `is_frozen`
+    `has_finality` there are periods and checkpoints, but no peer lives to sign one. `is_frozen`
     keeps the base N_diff where it is, without relief, as the theories suppose that a branch has its length for its
     work.
     """
@@ -112,7 +112,7 @@ class Attacker(Generic[P]):
 
 
 def count_canonical(node: ChainNode, since_height: int = 0) -> dict[bytes, int]:
-    """How many canonical blocks each producer has above a height."""
+    """Number of canonical blocks of each producer above a height."""
     counts: dict[bytes, int] = {}
     for entry in node.chain.ancestors(node.chain.head):
         if entry.height <= since_height:

@@ -69,7 +69,7 @@ def run(given: Settings, seed: int, *, record: bool = False) -> Trial:
 
 
 def _predict_depth(given: Settings) -> Theory | None:
-    """What h0's side loses: all that it found where only the others can certify, else that of the shorter branch."""
+    """The loss of h0's side: all that it found where only the others can certify, else that of the shorter branch."""
     settings = cast(PartitionWorld, given)
     if settings.retarget:
         return None

@@ -57,8 +57,8 @@ class SelfishWorld(Settings):
         """Share of the honest hash power that builds on the pool's block in a tie.
 
         "lower-hash" decides by the toss of a coin that all see alike. Under "first-seen" a fast pool wins over all but
-        the finder of the other block, and a slow one nobody. Under "higher-credit" at equal credits it is the hash, and
-        with more credit than the others the pool wins every tie.
+        the finder of the other block, and a slow one over none. Under "higher-credit" at equal credits it is the hash,
+        and with more credit than the others the pool wins every tie.
         """
         if self.tie_break == "higher-credit" and self.pool_credit:
             return 1.0

@@ -1,4 +1,4 @@
-"""How many must sign a checkpoint: what a coalition of signers can certify, and what silent ones cost. No network."""
+"""The number of signers a checkpoint needs: what a coalition can certify, and what silent ones cost. No network."""
 
 from __future__ import annotations
 

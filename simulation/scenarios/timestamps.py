@@ -109,8 +109,9 @@ def _predict_interval(given: Settings) -> Theory | None:
 def _predict_share(given: Settings) -> Theory | None:
     """The liar's hash power, where it does not lie.
 
-    Dated ahead, its blocks wait with the others, who meanwhile seal against them. Dated back, they bring forward the
-    relief of whoever seals on them at the right date, and not its own. It has less, and no formula here says how much.
+    Dated ahead, its blocks wait with the others, which meanwhile seal against them. Dated back, they bring forward the
+    relief of any member that seals on them at the right date, and not its own. It has less, and no formula here says
+    how much.
     """
     settings = cast(TimestampWorld, given)
     is_right = settings.direction == "none" or (settings.direction == "forward" and not settings.ahead_ms)

@@ -41,7 +41,7 @@ def _compute_weights(trials: int, chance: Fraction) -> list[int]:
 
 
 def _skip(weights: list[int], most: int) -> int:
-    """How many of the first outcomes together weigh no more than that."""
+    """Number of the first outcomes that together weigh no more than that."""
     below = 0
     for count, weight in enumerate(weights):
         below += weight

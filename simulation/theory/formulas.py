@@ -1,4 +1,4 @@
-"""What theory says: closed forms, summed in log space, each with its source.
+"""Formulas of theory: closed forms, summed in log space, each with its source.
 
 Shares, probabilities and rates are plain floats; credits and τ are in points, as the paper prints them.
 Every function raises `BadParameter` for a value out of the bounds of its parameter.
@@ -334,7 +334,7 @@ THEORIES: Mapping[str, TheoryFunction[Any, Any]] = {each.name: each for each in 
 
 
 def evaluate_theory(name: str, given: Mapping[str, str]) -> Evaluation:
-    """What a user asked for, by text. Raises `UnknownTheory`, `UnknownParameter` or `BadParameter`."""
+    """Evaluate what a user asked for, by text. Raises `UnknownTheory`, `UnknownParameter` or `BadParameter`."""
     if name not in THEORIES:
         raise UnknownTheory(name=name, known=", ".join(THEORIES))
     theory = THEORIES[name]

@@ -35,7 +35,7 @@ class Weighted:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SelfishCount:
-    """Canonical blocks by who found them."""
+    """Canonical blocks by their finder."""
 
     pool: int
     others: int
@@ -139,7 +139,7 @@ def race_poca(
     Logarithms of the times are compared, since e^{C/τ} may be more than a float holds.
     """
     generator = _make_generator(seed)
-    with np.errstate(divide="ignore"):  # who does not search needs forever
+    with np.errstate(divide="ignore"):  # one that does not search needs forever
         log_rates = np.array(credits) / tau + np.log(hash_rates or [1.0] * len(credits))
     wins = np.zeros(len(credits), dtype=np.int64)
     chunk = _CHUNK // len(credits) + 1

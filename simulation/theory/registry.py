@@ -1,4 +1,4 @@
-"""What makes a formula usable by name: its parameters with their bounds, its source, and the errors of bad values."""
+"""Formulas usable by name: their parameters with bounds, their source, and the errors of bad values."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ class Parameter:
         return f"{opening}{self.low:g}, {'∞' if self.high == inf else f'{self.high:g}'}{closing}"
 
     def parse(self, theory: str, text: str) -> Argument:
-        """What a user wrote, a list separated by commas. Raises `BadParameter` for what is no number."""
+        """Parse what a user wrote, a list separated by commas. Raises `BadParameter` for what is no number."""
         try:
             if self.kind == "int":
                 return int(text)

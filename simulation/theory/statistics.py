@@ -1,4 +1,4 @@
-"""What a report may say of a sample: exact intervals and exact tests for counts, Student's for means.
+"""Statements about a sample: exact intervals and exact tests for counts, Student's for means.
 
 Floats only. Tails are summed outwards from one term of the distribution, so that small ones keep their digits.
 """
@@ -44,7 +44,7 @@ def exact_p(successes: int, trials: int, chance: float) -> float:
 
 
 def binomial_z(successes: int, trials: int, chance: float) -> float:
-    """How many standard deviations of the binomial count lie between it and its mean; ±inf if it cannot be."""
+    """The distance of a binomial count from its mean, in standard deviations; ±inf if it cannot be."""
     _check_count(successes, trials)
     difference = successes - trials * chance
     deviation = sqrt(trials * chance * (1 - chance))
@@ -137,7 +137,7 @@ def _sum_down(count: int, trials: int, chance: float) -> float:
 
 
 def _bisect(is_above: Callable[[float], bool]) -> float:
-    """Where in [0, 1] a monotone condition turns true, to the last bit."""
+    """Find where in [0, 1] a monotone condition turns true, to the last bit."""
     low, high = 0.0, 1.0
     for _ in range(_STEPS):
         middle = (low + high) / 2

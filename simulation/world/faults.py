@@ -1,4 +1,4 @@
-"""What befalls one simulated machine: crash, pause, a wrong clock, a slow or a full disk."""
+"""Faults of one simulated machine: crash, pause, a wrong clock, a slow or a full disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Condition:
     """The state a machine is in; events that come while it cannot act wait for it in order."""
 
     skew_ms: int = 0  # its wall clock is ahead of virtual time by this
-    began_ms: int = 0  # what `skew_ms` was when its node started, whose steady time begins there
+    began_ms: int = 0  # what `skew_ms` was when its node started: steady time begins there
     is_paused: bool = False
     busy_until_ms: int = 0
     disk: Disk = field(default_factory=Disk)
@@ -46,7 +46,7 @@ class Condition:
             self.lost += 1
 
     def clear(self) -> None:
-        """What a restart leaves of it: clock and disk stay as they are."""
+        """Forget what a restart forgets: clock and disk stay as they are."""
         self.is_paused = False
         self.busy_until_ms = 0
         self.waiting.clear()

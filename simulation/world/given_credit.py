@@ -1,4 +1,4 @@
-"""Worlds whose members stand where an experiment puts them: credits are given instead of earned.
+"""Worlds with credits that an experiment gives to their members, instead of their earning them.
 
 And the naive work rule, which design section 3 forbids, so that what it invites can be seen. No node has it.
 """

@@ -20,7 +20,7 @@ from simulation.world.virtual_time import VirtualTime
 Graph = Sequence[Sequence[tuple[int, int]]]  # for each peer its neighbours, and the delay to each in ms
 
 _NEVER = 1 << 62
-_ON_THEIR_WAY = 64  # blocks whose copies are followed; one that is older has arrived or been left behind
+_ON_THEIR_WAY = 64  # blocks with copies that are followed; one that is older has arrived or been left behind
 
 
 class GossipBlock(NamedTuple):
@@ -35,7 +35,7 @@ class GossipBlock(NamedTuple):
 class GossipNetwork:
     """Peers, links and an exponential race: one block per interval on average, found by hash rate.
 
-    With `relays` off nobody passes a block on: for networks in which all are neighbours.
+    With `relays` off no peer passes a block on: for networks in which all are neighbours.
     """
 
     def __init__(
@@ -115,14 +115,14 @@ class GossipNetwork:
                 at(at_ms, arrive, neighbour, number)
 
     def _write_log(self) -> None:
-        """What has happened since the last block was found."""
+        """Log what has happened since the last block was found."""
         self.time.log(f"{self.blocks[-1]} {self._marks}".encode())
         self._marks.clear()
 
     # --- what came of it -------------------------------------------------------------------------
 
     def canonical(self) -> list[int]:
-        """The blocks of the longest chain, of equal ones that whose tip was found first, from genesis."""
+        """The blocks of the longest chain, of equal ones that with the tip found first, from genesis."""
         tip = max(range(len(self.blocks)), key=lambda number: (self.blocks[number].height, -number))
         chain = [tip]
         while chain[-1]:
@@ -173,7 +173,7 @@ def name_neighbours(names: Sequence[str], degree: int, random: Random) -> Mappin
 
 
 def compute_delays(graph: Graph, source: int) -> list[int]:
-    """How long a block of `source` takes to each peer at best, ms: Dijkstra's shortest paths."""
+    """The least time that a block of `source` takes to each peer, ms: Dijkstra's shortest paths."""
     delays = [_NEVER] * len(graph)
     delays[source] = 0
     heap = [(0, source)]

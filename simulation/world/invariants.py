@@ -1,6 +1,6 @@
-"""What must hold in a world whatever happens to it, checked after every step of a peer.
+"""Invariants of a world, which hold whatever happens to it, checked after every step of a peer.
 
-After a step only what that step may have changed is looked at; each block is looked at once, whoever holds it. Deep
+After a step only what that step may have changed is looked at; each block is looked at once, however many hold it. Deep
 checks, of everything from genesis on, come at an interval and at the end. Exempt are peers that run an attacker's
 policy: from `agreement` and `bounded memory`, for what they keep is theirs, and from `one signature per slot`, for that
 is what they may break. What they make others hold is not exempt.
@@ -52,7 +52,7 @@ _MAX_BYTES = 1_000_000
 
 
 class InvariantBroken(AssertionError):
-    """What should never happen did: which invariant, where, and the command that shows it again."""
+    """An invariant that does not hold: which, where, and the command that shows it again."""
 
     def __init__(self, invariant: str, *, seed: int, time_ms: int, peer: str, detail: str, command: str) -> None:
         self.invariant = invariant
@@ -166,7 +166,7 @@ class _Watch:
     # --- what a block does -----------------------------------------------------------------------
 
     def _check_new_blocks(self, name: str, chain: Chain) -> None:
-        """The state of a new head, and those blocks of its branch that nobody has had on his chain before."""
+        """The state of a new head, and those blocks of its branch that no peer has had on its chain before."""
         head = chain.head
         if head.state.root != head.header.state_root:
             self._fail(PURE_STATE, name, f"the state of block {head.height} is not the one in its header")
@@ -236,7 +236,7 @@ class _Watch:
                 self._fail(ENERGY, name, f"{detail}, and settles {settled.get(reading.owner)}")
 
     def _compute_traded(self, trade: SettledTrade, agreed_wh: int) -> int:
-        """What changes hands: what both meters show, as far as the agreed price holds; nothing of what is imputed."""
+        """The volume that changes hands: what both meters show, as far as the agreed price holds; nothing imputed."""
         both_wh = 0 if trade.is_consumption_imputed else min(trade.consumption_wh, trade.output_wh)
         limit_wh = get_price_limit(agreed_wh, self._world.genesis.params.market.over_delivery_ppm)
         return both_wh if limit_wh is None else min(both_wh, limit_wh)
@@ -292,7 +292,7 @@ class _Watch:
     # --- memory ----------------------------------------------------------------------------------
 
     def _check_loads(self, peer: Peer) -> None:
-        """Whatever others send, a peer holds no more than its bounds."""
+        """Check that a peer holds no more than its bounds, whatever others send."""
         assert peer.node is not None
         held = peer.node.chain.held_count
         if held > MAX_HELD_BLOCKS:

@@ -22,7 +22,7 @@ Delay = Annotated[int, Field(ge=0, le=60_000)]
 
 
 class LinkFile(BaseModel):
-    """What such a file says. `delay_ms` are medians by sender's and receiver's region, `spread` as in `lognormal`."""
+    """Content of such a file. `delay_ms` are medians by sender's and receiver's region, `spread` as in `lognormal`."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 

@@ -1,4 +1,4 @@
-"""What a network does to messages: latency, bandwidth, loss, duplication, reordering, corruption, cuts. All seeded.
+"""A network's effect on messages: latency, bandwidth, loss, duplication, reordering, corruption, cuts. All seeded.
 
 `Links` is the model, plain data that a file can hold; `SimulatedNetwork` is one network of them at work.
 """
@@ -127,7 +127,7 @@ class Links:
 
     @property
     def is_faithful(self) -> bool:
-        """Whether every message arrives once and whole."""
+        """True if every message arrives once and whole."""
         return not (self.loss_ppm or self.duplicate_ppm or self.corrupt_ppm)
 
 
@@ -170,7 +170,7 @@ class SimulatedNetwork:
         self._cuts.clear()
 
     def carries(self, sender: str, receiver: str) -> bool:
-        """Whether anything passes that way."""
+        """Return True if messages pass that way."""
         if self._cuts and (sender, receiver) in self._cuts:
             return False
         return self._groups.get(sender) == self._groups.get(receiver)
@@ -178,7 +178,7 @@ class SimulatedNetwork:
     # --- messages --------------------------------------------------------------------------------
 
     def send(self, now_ms: int, sender: str, receiver: str, size_of: Callable[[], int]) -> Sequence[Arrival]:
-        """When a message sent now arrives: never, once or twice. A cut swallows it."""
+        """Arrivals of a message sent now: none, one or two. A cut swallows it."""
         links, random = self.links, self._random
         delay_ms = links.latency_between(sender, receiver).draw(random)
         if not self.carries(sender, receiver):
@@ -197,7 +197,7 @@ class SimulatedNetwork:
         return [arrival._replace(is_corrupt=random.randrange(PPM) < links.corrupt_ppm) for arrival in arrivals]
 
     def _queue(self, now_ms: int, sender: str, size: int) -> int:
-        """When the last byte has left, behind all that the sender has sent before."""
+        """The time when the last byte has left, behind all that the sender has sent before."""
         begin_ms = max(now_ms, self._free_ms.get(sender, now_ms))
         self._free_ms[sender] = begin_ms - -size * 1_000 // self.links.bandwidth_bytes_per_s
         return self._free_ms[sender]

@@ -1,4 +1,4 @@
-"""What people do on the three chains hour after hour: plan, offer and bid, read meters. A script for worlds.
+"""A script of people's acts on the three chains, hour after hour: plan, offer and bid, read meters. For worlds.
 
 A task is tried at a peer that is up, and again a little later where it is refused (the quotas may not have come yet),
 until its time is over.
@@ -35,7 +35,7 @@ GRID = SchedulingParams(
         Line(name="c", upstream="b", area="town", capacity_wh=2_000_000),
     ),
 )
-FIRST_PERIOD = 6  # the first whose plan can come in time
+FIRST_PERIOD = 6  # the first with a plan that can come in time
 _LIFETIME_BLOCKS = 9_000
 _LAST_PPM = 3 * PPM + PPM // 2  # after the start of a delivery all of it is settled
 
@@ -78,7 +78,7 @@ class MarketScript:
 
     @property
     def end_ms(self) -> int:
-        """When all of it is over."""
+        """The time when all of it is over."""
         return self._time_ms(self._periods[-1], _LAST_PPM)
 
     def count_settled(self, state_of: str) -> int:
@@ -141,7 +141,7 @@ class MarketScript:
         return next((name for name in names[start:] + names[:start] if world.is_up(name)), None)
 
     def _send(self, world: World, peer: str, task: _Task) -> bool:
-        """Whether the peer has taken it on."""
+        """Send it; returns True if the peer has taken it on."""
         place = (task.chain, task.account)
         transaction = make_transaction(
             task.key,

@@ -28,7 +28,7 @@ class SmallNetwork:
 
 
 def key_of(name: str) -> SigningKey:
-    """A key that anybody can derive: for simulations only."""
+    """A key derived from the name alone, so no secret: for simulations only."""
     return SigningKey(sha256(b"gridmerit/simulated/" + name.encode()))
 
 

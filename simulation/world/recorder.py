@@ -1,4 +1,4 @@
-"""What happened to the blocks of a world: who found which when, where each arrived, became the head, became final.
+"""A record of a world's blocks: found, arrived, became the head, became final, at which peer and when.
 
 A recorder only looks, after each step. It learns of a block that an attacker withholds when it is found.
 """
@@ -38,7 +38,7 @@ class Found(NamedTuple):
 
 @dataclass(slots=True)
 class _Seen:
-    """What a peer has been seen to hold."""
+    """The things that a peer has been seen to hold."""
 
     head: BlockNode
     final: bytes
@@ -66,7 +66,7 @@ class Recorder:
 
     @property
     def arrivals(self) -> dict[bytes, dict[str, int]]:
-        """When each block came to each peer's tree, ms of virtual time, by block."""
+        """The time at which each block came to each peer's tree, ms of virtual time, by block."""
         times: dict[bytes, dict[str, int]] = {block_hash: {} for block_hash in self.found}
         for name, seen in self._seen.items():
             for block_hash, time_ms in seen.arrived.items():
@@ -84,7 +84,7 @@ class Recorder:
 
     @property
     def reference(self) -> str:
-        """The peer whose chain counts where one must: the first honest one that is up, else the first."""
+        """The peer with the chain that counts where one must: the first honest one that is up, else the first."""
         peers = self._world.peers.values()
         honest = [peer.name for peer in peers if peer.node is not None and peer.policy is None]
         return (honest or list(self._world.peers))[0]

@@ -1,4 +1,4 @@
-"""When a peer finds a seal: by a search, or without one, when the engine takes the drawn seal for what it stands for.
+"""The times at which peers find seals: by a search, or drawn, where the engine takes the drawn seal for a real one.
 
 Under Eq. (10) of text 000 each nonce succeeds with probability (T + 1) / 2^256, so at so many nonces a second the time
 to the first success is exponential. It has no memory: a search that starts anew loses nothing.
@@ -50,7 +50,7 @@ def draw_wait_ms(random: Random, *, hash_rate: int, target: int) -> int:
 
 
 def draw_race_ms(random: Random, interval_ms: int) -> int:
-    """Milliseconds until somebody finds the next block, at one per interval on average."""
+    """Milliseconds until a peer finds the next block, at one per interval on average."""
     return draw_exponential(random) * interval_ms >> _BITS
 
 

@@ -1,4 +1,4 @@
-"""Deals on one trading chain: orders before a gate, meters after delivery. For worlds whose credit is earned."""
+"""Deals on one trading chain: orders before a gate, meters after delivery. For worlds with credit that is earned."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class Dealer:
     def deal(
         self, seller: str, buyer: str, period: int, volume_wh: int, *, orders: int = 1, concession_uyuan: int = 0
     ) -> None:
-        """Both sides of `orders` trades of that volume each; who concedes the most per kWh is matched first."""
+        """Both sides of `orders` trades of that volume each; the highest concession per kWh is matched first."""
         for _ in range(orders):
             self.order(seller, Side.OFFER, period, _PRICE_UYUAN_PER_KWH - concession_uyuan, volume_wh)
             self.order(buyer, Side.BID, period, _PRICE_UYUAN_PER_KWH + concession_uyuan, volume_wh)

@@ -47,7 +47,7 @@ class Wire:
         self._last: tuple[object, EncodedMessage | None] = (None, None)
 
     def pack(self, message: Message) -> EncodedMessage:
-        """What a message is at the other end."""
+        """Encode a message and decode it again, as it is at the other end."""
         last, parcel = self._last
         if last is message and parcel is not None:
             return parcel  # a broadcast: the next receiver of the same
@@ -63,14 +63,14 @@ class Wire:
         return parcel
 
     def size_of(self, message: Message) -> int:
-        """How many bytes a message has."""
+        """Size of a message in bytes."""
         return self.pack(message).size
 
 
 def receive_corrupted(
     message: Message, *, sender: SigningKey, receiver: bytes, chain_id: bytes, random: Random
 ) -> GridmeritError:
-    """What a receiver makes of the signed batch that carries a message when one of its bytes is wrong: its refusal.
+    """The refusal by a receiver of the signed batch that carries a message, when one of its bytes is wrong.
 
     It is an AssertionError, a bug of the node's, if it takes the batch.
     """

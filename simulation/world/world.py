@@ -123,7 +123,7 @@ class World:
         self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
-        self.happenings: list[tuple[int, str, str]] = []  # what the script did: (ms, what, to whom)
+        self.happenings: list[tuple[int, str, str]] = []  # what the script did: (ms, what, to which peer)
         self.peers = {
             name: Peer(name, key, _rate_of(hash_rate, name), self._seeded(f"sealing/{name}"))
             for name, key in keys.items()
@@ -145,14 +145,14 @@ class World:
             self._pace_ms.setdefault(RESEAL, genesis.params.consensus.block_interval_ms)
         self._watchers: list[Observer] = []
         for name in self.peers:
-            self.start(name, is_sure=self._is_sparse)  # who has few neighbours cannot ask enough members
+            self.start(name, is_sure=self._is_sparse)  # a peer with few neighbours cannot ask enough members
 
     def _seeded(self, purpose: str) -> Random:
         """A source of chance of its own: what one purpose draws shifts no other's draws."""
         return Random(f"{self.seed}/{self.genesis.params.name}/{purpose}")
 
     def _make_shared(self) -> tuple[Engine | None, Executor]:
-        """What the peers have in common: with seals drawn, work that all would do alike."""
+        """Make what the peers have in common: with seals drawn, work that all would do alike."""
         if self.sealing == "real":
             return None, execute_block
         remember_signatures()
@@ -284,7 +284,7 @@ class World:
                 self.time.at(at_ms, self._happen, receiver, receiver.life, received, event.peer + parcel.digest)
 
     def _refuse(self, sender: Peer, receiver: Peer, event: MessageReceived) -> None:
-        """A damaged message comes to its receiver, whose decoder must refuse it."""
+        """Bring a damaged message to its receiver, whose decoder must refuse it."""
         error = receive_corrupted(
             event.message,
             sender=sender.key,
@@ -296,7 +296,7 @@ class World:
         self.time.log(b"%b refused %b" % (receiver.name.encode(), error.code.encode()))
 
     def _hand_over(self, peer: Peer, action: ForwardRelay) -> None:
-        """What one chain says to another on the same machine, where that one lacks it."""
+        """Hand over what one chain tells another on the same machine, where that one lacks it."""
         destination = self._worlds.get(action.chain_id)
         if destination is None or (here := destination.peers.get(peer.name)) is None or here.node is None:
             return
@@ -423,7 +423,7 @@ class World:
                     self._connect(peer, other)
 
     def are_connected(self, one: str, other: str) -> bool:
-        """Whether messages pass both ways."""
+        """Return True if messages pass both ways."""
         return self._wires.carries(one, other) and self._wires.carries(other, one)
 
     def _connect(self, one: Peer, other: Peer) -> None:
@@ -445,7 +445,7 @@ class World:
         self._step(self.peers[name], MessageReceived(peer=sender, message=event_message))  # type: ignore[arg-type]
 
     def is_up(self, name: str) -> bool:
-        """Whether a peer would answer a client now."""
+        """Return True if a peer would answer a client now."""
         peer = self.peers[name]
         return peer.node is not None and peer.condition.can_act(self.now_ms) and not peer.condition.waiting
 

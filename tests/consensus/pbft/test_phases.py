@@ -49,10 +49,11 @@ class Watched(Pbft):
 
     def do(self, name: str, cause: Cause, method, *args, **options):
         self.doing.append((cause, name.removeprefix("_")))
-        result = method(self, *args, **options)
-        self.note()
-        self.doing.pop()
-        return result
+        try:
+            return method(self, *args, **options)
+        finally:  # it may refuse what it was told
+            self.note()
+            self.doing.pop()
 
 
 def watch(name: str) -> None:
