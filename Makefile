@@ -31,7 +31,7 @@ test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "live and not long"
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
-	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/node/test_run_a_network.py
+	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/processes/test_run_a_network.py
 
 quick: $(READY) lint  ## lint, types and the pure tests: no process, no socket, no world
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal tests/architecture tests/ledger tests/consensus tests/market
@@ -40,19 +40,19 @@ compose-image:  ## the container image `gridmerit`
 	@docker build --network host $(if $(BASE),--build-arg BASE=$(BASE)) --tag gridmerit .
 
 compose-test:  ## the cluster in containers: kill, pause, cut off and partition it, and lose nothing
-	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py
+	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) -m tests.compose.drive
 
 compose-short:  ## the same with one container killed
-	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) tests/compose/drive.py --short
+	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) -m tests.compose.drive --short
 
 faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
-	@for nodes in 4 7 10; do $(BIN)/python tests/node/pbft_faults.py --nodes $$nodes || exit 1; done
+	@for nodes in 4 7 10; do $(BIN)/python -m tests.processes.pbft_faults --nodes $$nodes || exit 1; done
 
 hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
-	@$(BIN)/python tests/node/hostile.py
+	@$(BIN)/python -m tests.processes.hostile
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
-	@$(BIN)/python tests/consensus/pbft_world.py --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
+	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -402,7 +402,7 @@ class Pbft:
             self._move_to(views[faulty])
 
     def _try_to_lead(self) -> None:
-        if self.phase != Phase.CHANGING or not self._is_leader():
+        if not self._is_leader() or self.phase != Phase.CHANGING:
             return
         view_changes = self._ballots.view_changes(self._view)
         if len(view_changes) < self._committee.quorum:

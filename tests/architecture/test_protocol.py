@@ -5,6 +5,7 @@ import importlib
 import json
 import re
 from collections.abc import Iterator
+from functools import cache
 from typing import get_args
 
 import pytest
@@ -67,10 +68,15 @@ def show(number: int) -> str:
     return f"{number:,}".replace(",", " ")
 
 
+@cache
+def read_trees() -> list[tuple[str, str, ast.Module]]:
+    """(module, file, what is in it) of all the code: read once, for most tests look at all of it."""
+    files = read_modules(ROOT).items()
+    return [(name, str(path.relative_to(ROOT)), ast.parse(path.read_text())) for name, path in files]
+
+
 def parse(floors: tuple[str, ...]) -> Iterator[tuple[str, ast.Module]]:
-    for name, path in read_modules(ROOT).items():
-        if name.split(".")[0] in floors:
-            yield str(path.relative_to(ROOT)), ast.parse(path.read_text())
+    yield from ((file, tree) for name, file, tree in read_trees() if name.split(".")[0] in floors)
 
 
 def module_constants(floors: tuple[str, ...], kind: type) -> Iterator[tuple[str, str, object]]:

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent.parent
+ROOT = Path(__file__).resolve().parents[2]
 LOCAL_BASE = "python:3.11-slim-bookworm"
 IMAGE = "gridmerit-test"
 PROJECT = "gridmerit-test"

@@ -1,6 +1,6 @@
 """The cluster of docker-compose.yml, for real: it trades, loses containers one after the other, and loses nothing.
 
-    python tests/compose/drive.py [--short] [--keep]
+    python -m tests.compose.drive [--short] [--keep]
 
 Where no container engine can be had it says so in one line and ends with 0: DOCKER_ENGINE may name a program that
 installs and starts one.
@@ -17,9 +17,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-sys.path.insert(0, str(Path(__file__).resolve().parent))
-
-from cluster import (
+from tests.compose.cluster import (
     CHAINS,
     CREDIT,
     LOADER,

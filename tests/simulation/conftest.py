@@ -1,4 +1,4 @@
-"""The coin of `coin_lab` as a scenario, and other processes that must come to the same."""
+"""The coin of `tests.support.coin_lab` as a scenario, and other processes that must come to the same."""
 
 from __future__ import annotations
 
@@ -6,18 +6,10 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
-from pathlib import Path
 
 import pytest
 
-from simulation.experiments.scenario import SCENARIOS, Scenario, load_scenario
-
-
-@pytest.fixture
-def coin(monkeypatch: pytest.MonkeyPatch) -> Scenario:
-    monkeypatch.syspath_prepend(str(Path(__file__).parent))
-    monkeypatch.setitem(SCENARIOS, "coin", "coin_lab:COIN")
-    return load_scenario("coin")
+from tests.support.coin_lab import coin as coin
 
 
 @pytest.fixture

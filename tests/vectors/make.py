@@ -211,7 +211,7 @@ def make_state() -> State:
     return State.from_items(
         [
             *((account_key(key.address), encode(tuple(account))) for key in KEYS.values()),
-            *((gate_key(period), encode(tuple(make_gate()))) for period in range(PERIOD, PERIOD + GATES)),
+            *((gate_key(period), encode(make_gate().to_value())) for period in range(PERIOD, PERIOD + GATES)),
             (coin_key(point), encode((tuple(coin), (b"", b"")))),
         ]
     )

@@ -105,3 +105,25 @@ def test_a_flipped_bit_is_noticed(section, place):
     found = [is_noticed(section, other) for other in changed(vector)]
     assert found
     assert any(found) if section in ("refused_keys", "refused_encodings") else all(found)
+
+
+def byte_strings_of(value, size):
+    """Those of a size inside a decoded value, as hexadecimal digits."""
+    if isinstance(value, list):
+        return {found for item in value for found in byte_strings_of(item, size)}
+    return {value.hex()} if isinstance(value, bytes) and len(value) == size else set()
+
+
+SIGNED = ("transactions", "blocks", "votes", "certificates", "ballots", "batches", "signed")
+
+
+@pytest.mark.parametrize(("section", "place"), [one for one in VECTORS if one[0] in SIGNED])
+def test_a_wrong_signature_is_noticed_though_it_stands_alike_in_every_field(section, place):
+    vector = DOCUMENT[section][place]
+    raw = verify.decode(bytes.fromhex(vector["raw"])) if "raw" in vector else [bytes.fromhex(vector["signature"])]
+    signatures = byte_strings_of(raw, 64)
+    assert signatures
+    text = json.dumps(vector)
+    for signature in signatures:
+        for wrong in flips_of(signature):
+            assert is_noticed(section, json.loads(text.replace(signature, wrong))), signature

@@ -1,0 +1,140 @@
+"""The life of a scheduling period: every change of where it stands is a row of the table, and every row is taken."""
+
+from __future__ import annotations
+
+from itertools import pairwise
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
+from market.scheduling import contract, records
+from market.scheduling.life import LIFE, Event, State
+from market.scheduling.views import get_plan, get_quotas, get_verdict, live_periods
+
+from .test_contract import JY1, LH1, Grid, trade
+
+PERIOD = 10
+
+
+class Story:
+    """A chain told by words what happens to one of its periods; whether it may is for the chain to say."""
+
+    def __init__(self) -> None:
+        market = MarketParams(correction_ppm=3_000_000)
+        self.grid = Grid(JY1.model_copy(update={"market": market}), LH1, market=market)
+        self.seen = [State.NEW]
+
+    def tell(self, words) -> None:
+        for word in words.split():
+            getattr(self, f"do_{word}")()
+            if self.look() != self.seen[-1]:
+                self.seen.append(self.look())
+
+    def look(self) -> State:
+        """Where the period stands, by what everybody can see of it."""
+        state = self.grid.state
+        if PERIOD not in live_periods(state):
+            return State.CLOSED if records.is_closed(Overlay(state), PERIOD) else State.NEW
+        if get_verdict(state, PERIOD) is not None:
+            return State.CHECKED
+        if get_quotas(state, PERIOD):
+            return State.QUOTED
+        return State.PLANNED if get_plan(state, PERIOD) else State.UNPLANNED
+
+    def do_plan(self):
+        self.grid.plan()
+
+    def do_quota(self):
+        self.grid.go("quota")
+
+    def do_result(self):
+        self.grid.report(trade(0, "paul", "carol", 15))
+
+    def do_deadline(self):
+        self.grid.go("verdict")
+
+    def do_delivery(self):
+        self.grid.go("delivery_end")
+
+    def do_read(self):
+        self.grid.read("carol", consumed=15_000)
+
+    def do_read_another(self):
+        self.grid.read("chen", consumed=5_000)
+
+    def do_register(self):
+        self.grid.register("carol", consumed=15_000, period=PERIOD)
+
+    def do_meter(self):
+        self.grid.go("meter")
+
+    def do_next(self):
+        self.grid.go_on()
+
+
+WORDS = sorted(name.removeprefix("do_") for name in vars(Story) if name.startswith("do_"))
+STORIES = [
+    "plan plan quota result delivery read meter",
+    "plan quota delivery read meter register",
+    "plan deadline delivery read read_another meter",
+]
+
+
+def list_reachable(state: State) -> set[State]:
+    """Where rows can lead, one after the other, from a state."""
+    found = {state}
+    while more := {row.after for row in LIFE if row.before in found} - found:
+        found |= more
+    return found
+
+
+def tell(monkeypatch, words):
+    """Where the period has stood, and the rows taken."""
+    rows, enter = [], contract._enter
+
+    def watch(view, period, event):
+        row = enter(view, period, event)
+        if period == PERIOD:
+            rows.append(row)
+        return row
+
+    with monkeypatch.context() as patch:
+        patch.setattr(contract, "_enter", watch)
+        story = Story()
+        story.tell(words)
+    return story.seen, rows
+
+
+def test_every_row_of_the_table_is_taken(monkeypatch):
+    assert {row for words in STORIES for row in tell(monkeypatch, words)[1]} == set(LIFE)
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    first=st.sampled_from(["", "plan", "plan quota", "plan quota result"]),
+    words=st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join),
+)
+def test_whatever_happens_in_whatever_order_a_period_moves_by_rows_alone(first, words):
+    """Time may step back, too."""
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        seen, rows = tell(monkeypatch, f"{first} {words}")
+    assert seen[-1] == ([row.after for row in rows] or [State.NEW])[-1]
+    for before, after in pairwise(seen):
+        assert after in list_reachable(before)
+    for row, following in pairwise(rows):
+        assert row.after == following.before
+
+
+def test_what_the_table_does_not_have_is_our_bug(planned_view):
+    with pytest.raises(AssertionError, match="nothing is to happen to a period that is planned on reading"):
+        contract._enter(planned_view, PERIOD, Event.READING)
+
+
+@pytest.fixture
+def planned_view():
+    story = Story()
+    story.tell("plan")
+    return Overlay(story.grid.state)
