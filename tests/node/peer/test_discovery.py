@@ -34,6 +34,12 @@ def known(runtime):
     return {view.name for view in runtime.peer_views() if view.connected}
 
 
+def url_of(runtime, name):
+    """Where a node reaches a peer, or looks for it next."""
+    [view] = [view for view in runtime.peer_views() if view.name == name]
+    return view.url
+
+
 async def test_they_find_each_other_and_remember_it(local):
     async with local.running() as nodes:
         await local.until(lambda: [known(node) for node in nodes] == [{"n1", "n2"}, {"n0", "n2"}, {"n0", "n1"}])
@@ -69,8 +75,7 @@ async def test_a_seed_that_has_moved_is_found_by_its_own_word_also_after_a_resta
         await moved.start()
         try:
             await local.until(lambda: all("n0" in known(node) for node in nodes[1:]))
-            [view] = [view for view in nodes[1].peer_views() if view.name == "n0"]
-            assert view.url.endswith(f":{moved.peer_port}"), "where it is reached, not where it was to be"
+            await local.until(lambda: url_of(nodes[1], "n0").endswith(f":{moved.peer_port}"))  # by its own record
             await nodes[1].stop()
             again = Runtime(local.configs[1])  # which still names the old place
             await again.start()
