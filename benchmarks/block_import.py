@@ -19,9 +19,7 @@ from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import Chain
 from ledger.checkpoints import get_checkpoints
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.execution import (
     EnvelopeCache,
     Execution,

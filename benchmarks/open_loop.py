@@ -13,17 +13,11 @@ from dataclasses import dataclass
 from itertools import cycle, islice
 from time import monotonic
 
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.api.client import Client
-from node.errors import (
-    RemoteFailed,
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteFailed, RemoteRejected, Unreachable
 
 TICK_S = 0.04  # how often a client posts what has come due
 _RETRY_S = 0.1

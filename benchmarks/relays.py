@@ -17,9 +17,7 @@ from consensus.quorum import QuorumCertificate, Statement, checkpoint_quorum, si
 from consensus.relays import Relay, accept_relay
 from ledger.block import Header
 from ledger.codec import decode
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember, build_state
 from ledger.outbox import outbox_key, post
 from ledger.overlay import Overlay

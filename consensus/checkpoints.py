@@ -17,10 +17,7 @@ from consensus.contracts import (
     kind_of,
     slot_of,
 )
-from consensus.errors import (
-    UnexpectedView,
-    VoteTooFarAhead,
-)
+from consensus.errors import UnexpectedView, VoteTooFarAhead
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, VoteTally, verify_certificate
 from consensus.signing_record import VOID, SigningRecord
 from ledger.checkpoints import Checkpoint, get_checkpoints, get_undecided

@@ -8,12 +8,7 @@ from __future__ import annotations
 
 from typing import TypeAlias, cast
 
-from consensus.errors import (
-    NotAnEquivocation,
-    NothingToTake,
-    StaleCertificate,
-    UnknownSigner,
-)
+from consensus.errors import NotAnEquivocation, NothingToTake, StaleCertificate, UnknownSigner
 from consensus.evidence import Equivocation, check_equivocation
 from consensus.pbft.messages import ViewChange, height_of, view_of
 from consensus.pbft.validators import Committee, DoubleBallot, check_double_ballot
@@ -28,14 +23,8 @@ from consensus.quorum import (
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import Checkpoint, get_undecided, mark_certified
 from ledger.codec import Value, encode
-from ledger.contract import (
-    BlockContext,
-    Handler,
-)
-from ledger.errors import (
-    AlreadyRecorded,
-    WrongShape,
-)
+from ledger.contract import BlockContext, Handler
+from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import address_of, sha256
 from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from consensus.errors import (
-    NotAnEquivocation,
-)
+from consensus.errors import NotAnEquivocation
 from ledger.block import Header, check_producer_signature
 from ledger.codec import Value, expect_array
-from ledger.errors import (
-    WrongChain,
-)
+from ledger.errors import WrongChain
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

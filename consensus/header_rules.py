@@ -2,17 +2,10 @@
 
 from __future__ import annotations
 
-from consensus.errors import (
-    NotASealer,
-    WrongCredit,
-    WrongHeight,
-    WrongPeriod,
-)
+from consensus.errors import NotASealer, WrongCredit, WrongHeight, WrongPeriod
 from ledger.block import Header
 from ledger.chain import BlockNode
-from ledger.errors import (
-    WrongChain,
-)
+from ledger.errors import WrongChain
 from ledger.execution import compute_period
 from ledger.genesis import Genesis
 from ledger.snapshot import SealerSnapshot, Snapshot

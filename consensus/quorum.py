@@ -15,20 +15,10 @@ from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from itertools import pairwise
 
-from consensus.errors import (
-    NotADoubleVote,
-    ShortCertificate,
-    UnknownSigner,
-    VoteTooFarAhead,
-    WrongVoters,
-)
+from consensus.errors import NotADoubleVote, ShortCertificate, UnknownSigner, VoteTooFarAhead, WrongVoters
 from ledger.accounts import MAX_SEALERS
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list
-from ledger.errors import (
-    DuplicateSigner,
-    NonCanonical,
-    WrongChain,
-)
+from ledger.errors import DuplicateSigner, NonCanonical, WrongChain
 from ledger.hashing import HASH_SIZE
 from ledger.results import NOTHING
 from ledger.sealers import ValidatorSet

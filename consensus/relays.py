@@ -10,22 +10,12 @@ from dataclasses import dataclass
 from typing import TypeAlias
 
 from consensus.contracts import least_quorum
-from consensus.errors import (
-    UnfinalBlock,
-    UnknownSource,
-    WrongRoute,
-)
+from consensus.errors import UnfinalBlock, UnknownSource, WrongRoute
 from consensus.quorum import QuorumCertificate, verify_certificate
 from ledger.block import Header
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_str
-from ledger.contract import (
-    BlockContext,
-    Handler,
-)
-from ledger.errors import (
-    WrongChain,
-    WrongShape,
-)
+from ledger.contract import BlockContext, Handler
+from ledger.errors import WrongChain, WrongShape
 from ledger.inbox import InboundMessage, Routes, is_received, read_part, receive
 from ledger.outbox import MAX_PARTS, iterate_parts, outbox_key
 from ledger.overlay import Overlay

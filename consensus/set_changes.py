@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from consensus.errors import (
-    BrokenHandover,
-)
+from consensus.errors import BrokenHandover
 from consensus.relays import Relay, check_relay
 from ledger.inbox import read_part
 from ledger.sealers import SEALERS, read_sealers

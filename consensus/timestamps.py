@@ -10,10 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TypeAlias
 
-from consensus.errors import (
-    TimestampTooEarly,
-    TimestampTooFarAhead,
-)
+from consensus.errors import TimestampTooEarly, TimestampTooFarAhead
 
 MEDIAN_SPAN = 11
 

@@ -7,9 +7,7 @@ from dataclasses import dataclass
 from typing import TypeAlias, cast
 
 from ledger.codec import Value, decode, expect_array, expect_int, expect_list
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.errors import AlreadyRelayed, RelayTooOld, WrongShape
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART
 from ledger.overlay import Overlay

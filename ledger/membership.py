@@ -17,22 +17,9 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from ledger.accounts import (
-    ROLES,
-    Account,
-    Member,
-    account_key,
-    get_member,
-    put_account,
-    put_member,
-    require_member,
-)
+from ledger.accounts import ROLES, Account, Member, account_key, get_member, put_account, put_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
-from ledger.contract import (
-    BlockContext,
-    Handler,
-    Hook,
-)
+from ledger.contract import BlockContext, Handler, Hook
 from ledger.errors import (
     CredentialExpired,
     CredentialTooEarly,

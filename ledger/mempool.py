@@ -11,14 +11,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import zip_longest
 
-from ledger.errors import (
-    AlreadyKnown,
-    PoolFull,
-    SenderQuotaFull,
-    SequenceGapTooWide,
-    SequenceTaken,
-    SequenceTooLow,
-)
+from ledger.errors import AlreadyKnown, PoolFull, SenderQuotaFull, SequenceGapTooWide, SequenceTaken, SequenceTooLow
 from ledger.transaction import Transaction
 
 

@@ -22,9 +22,7 @@ from typing import NamedTuple, cast
 from ledger.accounts import get_sealers, put_sealers
 from ledger.checkpoints import get_certified_height, get_checkpoints
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.errors import WrongShape
 from ledger.inbox import InboundMessage
 from ledger.outbox import post, withdraw

@@ -9,9 +9,7 @@ from datetime import UTC, datetime, timedelta
 from types import MappingProxyType
 from typing import NamedTuple
 
-from market.errors import (
-    BadProfile,
-)
+from market.errors import BadProfile
 
 COLUMNS = ("hour", "player", "role", "forecast_wh", "actual_wh")
 ROLES = ("producer", "consumer")

@@ -25,20 +25,12 @@ from pydantic import (
 )
 from pydantic import model_validator as check_model
 
-from ledger.errors import (
-    InvalidKey,
-    UnwritableFile,
-)
+from ledger.errors import InvalidKey, UnwritableFile
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
 from node.chain.trusted_block import TrustedBlock, parse_anchor
-from node.errors import (
-    BadConfigFile,
-    BadContact,
-    ChainNotNamed,
-    NoSuchChain,
-)
+from node.errors import BadConfigFile, BadContact, ChainNotNamed, NoSuchChain
 from node.peer.records import check_url
 from node.system.files import read_text
 

@@ -15,11 +15,7 @@ from pathlib import Path
 
 from aiohttp import web
 
-from ledger.errors import (
-    GridmeritError,
-    StoreError,
-    StoreLocked,
-)
+from ledger.errors import GridmeritError, StoreError, StoreLocked
 from ledger.genesis import Genesis
 from ledger.hashing import address_of
 from ledger.mempool import MempoolLimits
@@ -36,12 +32,7 @@ from node.driver.chain_driver import ChainDriver, Policy
 from node.driver.outages import Outage, make_outage
 from node.driver.seal_search import Sealer, SealingView
 from node.driver.subscribers import Subscribers
-from node.errors import (
-    BadCertificate,
-    InboxFull,
-    NodeStopping,
-    NotDisposable,
-)
+from node.errors import BadCertificate, InboxFull, NodeStopping, NotDisposable
 from node.peer.active_members import Membership
 from node.peer.authentication import Authenticator
 from node.peer.connections import Links, PeerView

@@ -7,9 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
-from simulation.errors import (
-    BadReplay,
-)
+from simulation.errors import BadReplay
 
 Frame: TypeAlias = tuple[int, str, *tuple[int | str, ...]]  # time in ms, what happened, its values
 

@@ -16,17 +16,9 @@ from hypothesis import settings
 from ledger.accounts import Account, get_account
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import WINDOW, BlockNode, Chain, Reorg
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import WrongShape
-from ledger.execution import (
-    Execution,
-    compute_period,
-    execute_body,
-    ledger_handlers,
-)
+from ledger.execution import Execution, compute_period, execute_body, ledger_handlers
 from ledger.genesis import Genesis, GenesisMember
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams

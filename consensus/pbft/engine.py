@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from consensus.engine import Ancestry, Proposal, Weighed
-from consensus.errors import (
-    WrongDifficulty,
-)
+from consensus.errors import WrongDifficulty
 from consensus.header_rules import HeaderRules
 from consensus.timestamps import check_timestamp
 from ledger.block import Header, check_producer_signature

@@ -12,20 +12,10 @@ from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TypeAlias
 
-from consensus.errors import (
-    UnknownMessage,
-    UnprovenClaim,
-)
-from consensus.quorum import (
-    MAX_SIGNERS,
-    QuorumCertificate,
-    Vote,
-)
+from consensus.errors import UnknownMessage, UnprovenClaim
+from consensus.quorum import MAX_SIGNERS, QuorumCertificate, Vote
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list
-from ledger.errors import (
-    DuplicateSigner,
-    NonCanonical,
-)
+from ledger.errors import DuplicateSigner, NonCanonical
 from ledger.hashing import HASH_SIZE
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest
 

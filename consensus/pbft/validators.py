@@ -5,13 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from functools import lru_cache
 
-from consensus.errors import (
-    NotADoubleVote,
-    ShortCertificate,
-    UnjustifiedProposal,
-    UnknownSigner,
-    WrongLeader,
-)
+from consensus.errors import NotADoubleVote, ShortCertificate, UnjustifiedProposal, UnknownSigner, WrongLeader
 from consensus.pbft.messages import (
     Message,
     Prepare,
@@ -34,9 +28,7 @@ from consensus.quorum import (
     verify_certificate,
 )
 from ledger.codec import Value, expect_array, expect_int
-from ledger.errors import (
-    WrongChain,
-)
+from ledger.errors import WrongChain
 from ledger.signatures import verify
 
 

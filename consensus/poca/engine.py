@@ -8,12 +8,7 @@ from __future__ import annotations
 from itertools import islice
 
 from consensus.engine import Ancestry, Proposal, Weighed
-from consensus.errors import (
-    BadParameters,
-    OverDiversityLimit,
-    TargetMissed,
-    WrongDifficulty,
-)
+from consensus.errors import BadParameters, OverDiversityLimit, TargetMissed, WrongDifficulty
 from consensus.header_rules import HeaderRules
 from consensus.poca.credit_target import compute_n_diff_limit, compute_weight
 from consensus.poca.eligibility import eligibility_for

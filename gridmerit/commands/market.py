@@ -14,14 +14,7 @@ from gridmerit.commands.hosted import connect_to, list_chains
 from gridmerit.commands.market_tables import render_book, render_quota, render_settlement, render_trades, render_weights
 from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
 from gridmerit.commands.outcomes import show_outcome
-from gridmerit.commands.target import (
-    Target,
-    key_options,
-    node_options,
-    resolve_key,
-    run_async,
-    to_plain,
-)
+from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.errors import KindMissing
 from gridmerit.output import emit, json_option, note
 from gridmerit.players.prices import remark_on_price

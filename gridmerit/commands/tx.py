@@ -13,14 +13,7 @@ from gridmerit.commands import Group
 from gridmerit.commands.hosted import connect_to, list_hosted, open_clients
 from gridmerit.commands.outcomes import render_transaction, show_outcome
 from gridmerit.commands.payloads import make_payload
-from gridmerit.commands.target import (
-    Target,
-    key_options,
-    node_options,
-    resolve_key,
-    run_async,
-    to_plain,
-)
+from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.output import emit, json_option
 from ledger.signatures import SigningKey
 from node.api.client import Client

@@ -22,15 +22,7 @@ from gridmerit.demo.day import (
 from gridmerit.demo.recompute import CreditHistory, SealerCount, compute_credits, count_sealed, replay
 from gridmerit.demo.stage_times import Stage, summarise_stages
 from gridmerit.tables import WIDTH, fit_columns, table
-from gridmerit.text import (
-    format_count,
-    format_hour,
-    format_kwh,
-    format_points,
-    format_scaled,
-    format_span,
-    format_yuan,
-)
+from gridmerit.text import format_count, format_hour, format_kwh, format_points, format_scaled, format_span, format_yuan
 from ledger.params import Kind
 from node.queries.answers import ChainStatus, TradeInfo
 

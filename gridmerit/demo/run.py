@@ -20,12 +20,7 @@ from gridmerit.demo.day import KINDS, DayRecord
 from gridmerit.demo.plot import draw_day
 from gridmerit.demo.report import make_document, render_markdown
 from gridmerit.demo.stage_times import Sighting, follow
-from gridmerit.errors import (
-    BusyDirectory,
-    NetworkRunning,
-    NodeFailed,
-    NoNetwork,
-)
+from gridmerit.errors import BusyDirectory, NetworkRunning, NodeFailed, NoNetwork
 from gridmerit.network.layout import Network, load_network, make_directory
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params

@@ -21,9 +21,7 @@ from gridmerit.network.founders import DISPATCH, GRID
 from gridmerit.network.layout import GENESIS_FILE, NETWORK_FILE, Host, Network, make_directory
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params, scale_params
-from ledger.errors import (
-    UnwritableFile,
-)
+from ledger.errors import UnwritableFile
 from ledger.params import ChainParams
 from market.profile import Profile
 from node.errors import BadConfigFile

@@ -24,21 +24,14 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
-from ledger.contract import (
-    BlockContext,
-    Handler,
-)
-from ledger.errors import (
-    AlreadyRecorded,
-)
+from ledger.contract import BlockContext, Handler
+from ledger.errors import AlreadyRecorded
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, show_address, tagged_hash
 from ledger.overlay import Overlay
 from ledger.state import State
 from ledger.transaction import Transaction
 from market.credit.colored_coin import CoinOutput, OutPoint, Payment, issue, transfer
-from market.errors import (
-    TooManyCoins,
-)
+from market.errors import TooManyCoins
 from market.orders import Side
 
 MAX_INPUTS = 64

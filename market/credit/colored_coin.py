@@ -13,9 +13,7 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
 from market.errors import (
     CreditBelowMinimum,

@@ -20,11 +20,7 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import get_account, get_sealers, put_account, require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int
-from ledger.contract import (
-    BlockContext,
-    Handler,
-    Hook,
-)
+from ledger.contract import BlockContext, Handler, Hook
 from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
 from ledger.inbox import InboundMessage, Routes

@@ -7,9 +7,7 @@ from dataclasses import dataclass, replace
 
 from ledger.accounts import Account
 from ledger.params import MarketParams
-from market.errors import (
-    EmptyContract,
-)
+from market.errors import EmptyContract
 from market.rounding import divide_half_up
 
 FULL_CREDIT_UPT = 100_000_000

@@ -26,14 +26,8 @@ from dataclasses import dataclass
 
 from ledger.accounts import get_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
-from ledger.contract import (
-    BlockContext,
-    Handler,
-    Hook,
-)
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.contract import BlockContext, Handler, Hook
+from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
 from ledger.inbox import InboundMessage, Routes
 from ledger.outbox import RETAINED, ROWS_PER_PART, post

@@ -12,13 +12,7 @@ from ledger.accounts import get_account, require_member
 from ledger.hashing import Address, show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.errors import (
-    BookFull,
-    NotYourOrder,
-    OverQuota,
-    TooManyOrders,
-    UnknownOrder,
-)
+from market.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, UnknownOrder
 from market.orders import Order, Side
 from market.trading.matching_weight import WeightedOrder
 from market.trading.reserves import compute_bid_reserve, hold_reserve, release_reserve

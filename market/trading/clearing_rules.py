@@ -14,9 +14,7 @@ from typing import NamedTuple, Protocol
 
 from ledger.hashing import Address
 from market.credit.score import PPM
-from market.errors import (
-    UnknownRule,
-)
+from market.errors import UnknownRule
 from market.orders import Order, Side, Trade
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH

@@ -44,11 +44,7 @@ from typing import NamedTuple
 
 from ledger.accounts import require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.contract import (
-    BlockContext,
-    Handler,
-    Hook,
-)
+from ledger.contract import BlockContext, Handler, Hook
 from ledger.hashing import HASH_SIZE
 from ledger.inbox import Routes
 from ledger.membership import check_act

@@ -8,15 +8,11 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 
-from ledger.errors import (
-    BadName,
-)
+from ledger.errors import BadName
 from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.names import get_looks, normalise_name
 from market.credit.score import FULL_CREDIT_UPT, PPM
-from market.errors import (
-    BadOrders,
-)
+from market.errors import BadOrders
 from market.orders import Order, Side
 from market.trading.contract import MAX_ENERGY_WH, MAX_PRICE_UYUAN_PER_KWH
 from market.trading.matching_weight import WeightedOrder

@@ -21,12 +21,8 @@ from typing import NamedTuple, cast
 from ledger.accounts import get_member
 from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
-from ledger.contract import (
-    BlockContext,
-)
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.contract import BlockContext
+from ledger.errors import WrongShape
 from ledger.inbox import InboundMessage
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay

@@ -17,9 +17,7 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import Account, get_account, put_account
 from ledger.codec import Value
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.genesis import get_grid_operator
 from ledger.hashing import Address
 from ledger.outbox import post

@@ -14,22 +14,12 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
 from ledger.codec import expect_array, expect_int, expect_str
-from ledger.contract import (
-    BlockContext,
-)
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.contract import BlockContext
+from ledger.errors import WrongShape
 from ledger.hashing import Address
 from ledger.inbox import InboundMessage
 from ledger.overlay import Overlay
-from market.errors import (
-    NoQuota,
-    OverLineQuota,
-    RelayTooLate,
-    UnexpectedRelay,
-    UnknownLine,
-)
+from market.errors import NoQuota, OverLineQuota, RelayTooLate, UnexpectedRelay, UnknownLine
 from market.messages import QUOTA
 from market.orders import Order, Side
 from market.trading.gates import get_gate

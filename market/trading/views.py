@@ -9,9 +9,7 @@ from ledger.genesis import Genesis
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
 from ledger.state import State
-from market.errors import (
-    UnknownTrade,
-)
+from market.errors import UnknownTrade
 from market.orders import Order
 from market.trading import book, gates, quotas, trades
 from market.trading import period_settlement as delivery

@@ -11,9 +11,7 @@ from ipaddress import ip_address
 from urllib.parse import urlsplit
 
 from node.config import ListenAddress
-from node.errors import (
-    ForeignHost,
-)
+from node.errors import ForeignHost
 
 
 def check_host(header: str | None, listen: ListenAddress, names: Collection[str]) -> None:

@@ -15,24 +15,14 @@ from typing import Any, TypeVar
 import aiohttp
 
 from ledger.codec import Value, encode
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
 from node.api.numbering import Numbering
 from node.config import NetworkDocument
-from node.errors import (
-    BadAnswer,
-    RemoteFailed,
-    RemoteNotFound,
-    RemoteRejected,
-    SlowSubscriber,
-    TimedOut,
-    Unreachable,
-)
+from node.errors import BadAnswer, RemoteFailed, RemoteNotFound, RemoteRejected, SlowSubscriber, TimedOut, Unreachable
 from node.queries.answers import (
     AccountInfo,
     AssetsInfo,

@@ -10,16 +10,9 @@ import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from typing import Any, NamedTuple
 
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from node.api.client import Client
-from node.errors import (
-    BadAnswer,
-    RemoteFailed,
-    SlowSubscriber,
-    Unreachable,
-)
+from node.errors import BadAnswer, RemoteFailed, SlowSubscriber, Unreachable
 from node.system.tasks import Tasks
 
 CONTROLS = ("subscribed", "dropped", "disconnected")

@@ -12,9 +12,7 @@ from typing import Protocol, TypeVar
 
 from node.chain.node import ChainNode
 from node.chain.rates import Accounts, TokenBucket
-from node.errors import (
-    RateLimited,
-)
+from node.errors import RateLimited
 from node.system.clock import CpuMeter
 
 T = TypeVar("T")

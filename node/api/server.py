@@ -34,9 +34,7 @@ from ledger.errors import (
 )
 from ledger.hashing import Address, parse_address, show_address
 from ledger.transaction import Transaction
-from market.errors import (
-    UnknownTrade,
-)
+from market.errors import UnknownTrade
 from node.api.allowed_hosts import check_host
 from node.api.readers import Readers
 from node.chain.node import ChainNode

@@ -34,9 +34,7 @@ from ledger.store import KeyValue
 from ledger.transaction import Transaction
 from node.chain.admission import MempoolAdmission
 from node.chain.events import Action, Persist, Publish
-from node.errors import (
-    Superseded,
-)
+from node.errors import Superseded
 
 Slot: TypeAlias = tuple[bytes, int]  # a sender and a sequence: one transaction takes it
 InPlace: TypeAlias = Mapping[Slot, bytes]  # and the id of the transaction there

@@ -6,17 +6,9 @@ from contextlib import suppress
 
 from ledger.accounts import get_account, put_account
 from ledger.chain import BlockNode
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
-from ledger.execution import (
-    EnvelopeCache,
-    apply_transaction,
-    begin_block,
-    check_expiry,
-)
+from ledger.execution import EnvelopeCache, apply_transaction, begin_block, check_expiry
 from ledger.membership import require_active
 from ledger.mempool import Mempool
 from ledger.overlay import Overlay

@@ -9,15 +9,8 @@ from consensus.engine import Proposal
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import BlockNode
 from ledger.codec import Value
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
-from ledger.execution import (
-    Execution,
-    get_clock,
-    select_transactions,
-)
+from ledger.contract import BlockContext, Contracts
+from ledger.execution import Execution, get_clock, select_transactions
 from ledger.genesis import Genesis
 from ledger.overlay import Overlay
 from ledger.params import LedgerParams

@@ -11,16 +11,7 @@ from node.chain.finality import Finality
 from node.chain.gossip import Gossip
 from node.chain.importer import Importer
 from node.chain.instance import Instance
-from node.chain.progress import (
-    BlockReceived,
-    BodyReceived,
-    CatchUp,
-    ImportBodies,
-    Progress,
-    Reaction,
-    Refresh,
-    Step,
-)
+from node.chain.progress import BlockReceived, BodyReceived, CatchUp, ImportBodies, Progress, Reaction, Refresh, Step
 from node.chain.skeleton import Skeleton
 from node.chain.trusted_block import TrustedBranch
 from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled

@@ -6,14 +6,8 @@ from typing import assert_never, get_args
 
 from consensus.contracts import consensus_handlers
 from consensus.relays import RELAY, relay_handler
-from ledger.contract import (
-    Contracts,
-    Handler,
-    Hook,
-)
-from ledger.execution import (
-    ledger_handlers,
-)
+from ledger.contract import Contracts, Handler, Hook
+from ledger.execution import ledger_handlers
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
 from ledger.membership import membership_handlers, membership_hooks

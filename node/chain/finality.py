@@ -21,14 +21,7 @@ from consensus.errors import UnknownMessage, UnknownSigner, VoteTooFarAhead, Wro
 from consensus.evidence import Equivocation, check_equivocation
 from consensus.pbft.messages import Ballot
 from consensus.pbft.validators import DoubleBallot
-from consensus.quorum import (
-    DoubleVote,
-    QuorumCertificate,
-    Statement,
-    Vote,
-    check_double_vote,
-    read_vote,
-)
+from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, check_double_vote, read_vote
 from ledger.block import MAX_HEADER_BYTES
 from ledger.chain import WINDOW, BlockNode, Changes
 from ledger.codec import decode, encode

@@ -20,15 +20,7 @@ from ledger.codec import encode
 from ledger.overlay import Overlay
 from node.chain import messages as wire
 from node.chain.candidate import Candidate
-from node.chain.events import (
-    Action,
-    Broadcast,
-    PeerId,
-    Publish,
-    SetTimer,
-    StartSealing,
-    StopSealing,
-)
+from node.chain.events import Action, Broadcast, PeerId, Publish, SetTimer, StartSealing, StopSealing
 from node.chain.filling import Filling
 from node.chain.finality import MAX_FINAL_DEPTH, Finality
 from node.chain.gossip import Gossip, announce_block

@@ -11,9 +11,7 @@ from collections.abc import Callable, Container
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
 from ledger.chain import Chain
-from node.errors import (
-    UnprovenHeaders,
-)
+from node.errors import UnprovenHeaders
 
 
 def prove_headers(

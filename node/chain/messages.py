@@ -10,29 +10,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, fields
 from typing import ClassVar, TypeAlias
 
-from consensus.errors import (
-    UnknownMessage,
-)
-from ledger.codec import (
-    Value,
-    decode,
-    encode,
-    expect_array,
-    expect_bytes,
-    expect_int,
-    expect_list,
-    expect_str,
-    split,
-)
-from ledger.errors import (
-    TooLarge,
-    WrongShape,
-)
+from consensus.errors import UnknownMessage
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str, split
+from ledger.errors import TooLarge, WrongShape
 from ledger.signatures import SigningKey, signing_digest, verify
-from node.errors import (
-    NotForUs,
-    OutOfStep,
-)
+from node.errors import NotForUs, OutOfStep
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
 MAX_BLOCKS = 16

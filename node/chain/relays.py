@@ -9,9 +9,7 @@ from consensus.quorum import QuorumCertificate
 from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
 from ledger.chain import BlockNode
 from ledger.codec import Value, decode
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.errors import GridmeritError, Rejected, StoreError
 from ledger.genesis import Genesis
 from ledger.inbox import Routes

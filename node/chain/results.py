@@ -10,15 +10,11 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Final, Literal, NamedTuple, TypeAlias
 
 from consensus.checkpoints import Checkpoints
-from consensus.errors import (
-    WrongVoters,
-)
+from consensus.errors import WrongVoters
 from consensus.quorum import QuorumCertificate, Statement, Vote, check_vote, read_vote
 from ledger.chain import BlockNode, Chain, Changes
 from ledger.codec import encode
-from ledger.errors import (
-    InvalidProof,
-)
+from ledger.errors import InvalidProof
 from ledger.hashing import address_of
 from ledger.merkle import inclusion_proofs, verify_inclusion
 from ledger.overlay import Overlay
@@ -29,10 +25,7 @@ from market.trading.gates import OPEN, VOID
 from market.trading.trades import encode_trade_leaf
 from node.chain import messages as wire
 from node.chain.events import Action, Broadcast, PeerId, Publish, Send
-from node.errors import (
-    ResultNotShown,
-    ResultNotSigned,
-)
+from node.errors import ResultNotShown, ResultNotSigned
 
 _ROW = b"R"
 _SLOT_BYTES = 8

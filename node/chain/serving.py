@@ -8,9 +8,7 @@ from __future__ import annotations
 
 from node.chain.events import PeerId
 from node.chain.rates import Accounts, TokenBucket
-from node.errors import (
-    ServedTooMuch,
-)
+from node.errors import ServedTooMuch
 
 SHARE_US_PER_S = 100_000  # a tenth of the time: 16 000 headers, or 20 MB of blocks, each second
 BURST_US = 500_000

@@ -12,17 +12,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Literal, NamedTuple, TypeAlias
 
-from consensus.errors import (
-    UnknownSigner,
-)
+from consensus.errors import UnknownSigner
 from consensus.pbft.messages import Ballot, Prepare, ViewChange, decode_message
 from consensus.quorum import Vote, check_vote, max_faulty
 from consensus.signing_record import SigningRecord
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.errors import WrongShape
 from ledger.signatures import SigningKey, verify
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PersistSigningRecord, Publish, Send, StopSealing

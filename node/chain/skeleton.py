@@ -17,9 +17,7 @@ from consensus.quorum import QuorumCertificate
 from ledger.block import Header
 from ledger.chain import BlockNode, Chain
 from node.chain.events import PeerId
-from node.errors import (
-    BrokenHeaders,
-)
+from node.errors import BrokenHeaders
 
 JUDGED_AHEAD = 64  # headers judged ahead of the next block to import
 

@@ -15,9 +15,7 @@ from ledger.chain import Chain
 from node.chain.downloads import Downloads
 from node.chain.events import PeerId
 from node.chain.skeleton import HeaderCheck, Skeleton
-from node.errors import (
-    BrokenHeaders,
-)
+from node.errors import BrokenHeaders
 
 FAR_BEHIND = 6  # blocks; a node that lags by no more than a few goes on sealing and voting
 BODY_WINDOW = 64  # bodies wanted or held ahead of the next one to import

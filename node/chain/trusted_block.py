@@ -11,10 +11,7 @@ from typing import NamedTuple
 
 from ledger.block import Header
 from ledger.chain import Chain
-from node.errors import (
-    AnchorContradicted,
-    OffAnchor,
-)
+from node.errors import AnchorContradicted, OffAnchor
 
 
 class TrustedBlock(NamedTuple):

@@ -17,13 +17,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 
-from ledger.errors import (
-    InvalidKey,
-)
+from ledger.errors import InvalidKey
 from ledger.signatures import SigningKey, check_public_key
-from node.errors import (
-    BadCertificate,
-)
+from node.errors import BadCertificate
 
 DAY_MS = 86_400_000
 LEAF_DAYS = 365

@@ -6,16 +6,11 @@ import os
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import (
-    UnreadableFile,
-    UnwritableFile,
-)
+from ledger.errors import UnreadableFile, UnwritableFile
 from ledger.signatures import SEED_SIZE, SigningKey, generate_key
 from node.config import NodeConfig
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    BadKeyFile,
-)
+from node.errors import BadKeyFile
 
 _PEER_KEY_FILE = "peer-key"
 

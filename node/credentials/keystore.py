@@ -24,18 +24,10 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ledger.errors import (
-    UnreadableFile,
-    UnwritableFile,
-)
+from ledger.errors import UnreadableFile, UnwritableFile
 from ledger.signatures import SigningKey
 from node.credentials.pkcs8 import PERSONS_ROUNDS, encrypt_pkcs8
-from node.errors import (
-    BadKeyFile,
-    EmptyPassphrase,
-    KeyFilePermissions,
-    WrongPassphrase,
-)
+from node.errors import BadKeyFile, EmptyPassphrase, KeyFilePermissions, WrongPassphrase
 from node.system.files import read_file
 
 _MAX_BYTES = 16_384

@@ -12,19 +12,11 @@ import os
 import ssl
 from functools import lru_cache
 
-from ledger.errors import (
-    UnreadableFile,
-)
+from ledger.errors import UnreadableFile
 from node.config import TlsConfig
 from node.credentials.certificates import MemberCertificate, check_ca, read_certificate, verify_issued
 from node.credentials.keystore import encode_plain, load_key
-from node.errors import (
-    BadCertificate,
-    BadCertificateFile,
-    CertificateExpired,
-    CertificateTooEarly,
-    ForeignCertificate,
-)
+from node.errors import BadCertificate, BadCertificateFile, CertificateExpired, CertificateTooEarly, ForeignCertificate
 from node.system.files import read_file
 
 _MAX_BYTES = 65_536

@@ -14,10 +14,7 @@ from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
-from ledger.errors import (
-    GridmeritError,
-    StoreFailed,
-)
+from ledger.errors import GridmeritError, StoreFailed
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
 from ledger.overlay import Event as LedgerEvent
@@ -53,10 +50,7 @@ from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
 from node.driver.signing_file import SigningFile, sync_directory
 from node.driver.subscribers import Subscribers, Subscription
-from node.errors import (
-    NodeStopping,
-    NotDisposable,
-)
+from node.errors import NodeStopping, NotDisposable
 from node.peer.active_members import FinalMembers
 from node.queries.chain import describe_event
 from node.system.clock import ChainClock, thread_cpu_ns

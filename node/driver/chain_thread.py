@@ -10,9 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
-from node.errors import (
-    NodeStopping,
-)
+from node.errors import NodeStopping
 from node.system.clock import CpuMeter
 
 T = TypeVar("T")

@@ -10,15 +10,11 @@ from collections import deque
 from dataclasses import dataclass, field
 
 from consensus.relays import RelayName
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.transaction import Transaction
 from node.chain.events import Event, MessageReceived, PeerId, RelayOffered, TransactionsSubmitted
 from node.chain.messages import Message
-from node.errors import (
-    InboxFull,
-)
+from node.errors import InboxFull
 
 MAX_PEER_BATCHES = 64
 MAX_PEER_BYTES = 32_000_000

@@ -6,12 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from ledger.errors import (
-    StoreError,
-)
-from node.errors import (
-    ChainOut,
-)
+from ledger.errors import StoreError
+from node.errors import ChainOut
 
 if TYPE_CHECKING:
     from ledger.genesis import Genesis

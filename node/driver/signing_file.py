@@ -12,16 +12,9 @@ from typing import Self
 
 from consensus.signing_record import SigningRecord
 from ledger.codec import decode, encode, expect_array
-from ledger.errors import (
-    Malformed,
-    StoreFailed,
-    StoreLocked,
-)
+from ledger.errors import Malformed, StoreFailed, StoreLocked
 from ledger.hashing import tagged_hash
-from node.errors import (
-    GuardCorrupt,
-    GuardMissing,
-)
+from node.errors import GuardCorrupt, GuardMissing
 
 _VERSION = 1
 _TAG = "gridmerit/guard-file"

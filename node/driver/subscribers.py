@@ -11,10 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ledger.overlay import Event as ChainEvent
-from node.errors import (
-    SlowSubscriber,
-    TooManySubscribers,
-)
+from node.errors import SlowSubscriber, TooManySubscribers
 from node.queries.answers import to_json
 from node.queries.chain import describe_event
 

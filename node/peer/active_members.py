@@ -13,12 +13,7 @@ from ledger.sealers import get_wanted_sealers
 from node.chain.events import PeerId
 from node.chain.node import ChainNode
 from node.credentials.certificates import MemberCertificate
-from node.errors import (
-    MembershipEnded,
-    NoPeerRole,
-    NotActive,
-    WrongRole,
-)
+from node.errors import MembershipEnded, NoPeerRole, NotActive, WrongRole
 from node.peer.records import MemberStatus
 
 _DEEPEST = 4 * WINDOW

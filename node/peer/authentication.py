@@ -8,11 +8,7 @@ from collections.abc import Collection, Mapping
 from ledger.hashing import address_of
 from node.chain.events import PeerId
 from node.credentials.tls import check_certificate, get_peer_certificate
-from node.errors import (
-    BadCertificate,
-    CertificateRefused,
-    NotActive,
-)
+from node.errors import BadCertificate, CertificateRefused, NotActive
 from node.peer.active_members import Membership
 from node.system.clock import now_ms
 

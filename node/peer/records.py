@@ -14,9 +14,7 @@ from enum import IntEnum
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
 from ledger.signatures import PUBLIC_KEY_SIZE, SIGNATURE_SIZE, SigningKey, signing_digest, verify
-from node.errors import (
-    BadContact,
-)
+from node.errors import BadContact
 
 MAX_CONTACTS = 256  # nodes that this one talks to beyond those in its configuration
 MAX_URL_BYTES = 256

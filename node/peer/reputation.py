@@ -11,11 +11,7 @@ from dataclasses import dataclass
 from node.chain.events import PeerId
 from node.chain.messages import MAX_BATCH_BYTES, MAX_BATCH_MESSAGES
 from node.chain.rates import TokenBucket
-from node.errors import (
-    NotAPeer,
-    PeerBanned,
-    RateLimited,
-)
+from node.errors import NotAPeer, PeerBanned, RateLimited
 
 BAN_POINTS = 100
 FIRST_BAN_MS = 60_000

@@ -36,9 +36,7 @@ from node.chain.messages import (
     Votes,
     seal_batch,
 )
-from node.errors import (
-    MembershipEnded,
-)
+from node.errors import MembershipEnded
 from node.system.logs import log_event
 
 _MAX_SEALED_BYTES = 64_000  # of a batch in the event loop; a larger one is sealed beside it

@@ -15,13 +15,7 @@ from collections.abc import Callable, Mapping
 
 from aiohttp import web
 
-from ledger.errors import (
-    GridmeritError,
-    Malformed,
-    TooLarge,
-    VerificationFailed,
-    WrongShape,
-)
+from ledger.errors import GridmeritError, Malformed, TooLarge, VerificationFailed, WrongShape
 from node.chain.events import PeerId
 from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
 from node.driver.chain_driver import ChainDriver

@@ -14,12 +14,7 @@ from typing import Any, ClassVar, TypeAlias
 
 from ledger.accounts import Account, account_key
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
-from ledger.errors import (
-    InvalidBlock,
-    InvalidProof,
-    Malformed,
-    VerificationFailed,
-)
+from ledger.errors import InvalidBlock, InvalidProof, Malformed, VerificationFailed
 from ledger.genesis import Genesis
 from ledger.hashing import Address, show_address
 from ledger.overlay import Overlay
@@ -32,10 +27,7 @@ from market.trading import views
 from market.trading.gates import decode_gate, gate_key
 from market.trading.trades import Match, Party, decode_trade_leaf
 from node.chain.node import ChainNode
-from node.errors import (
-    NoCertificate,
-    UnknownTransaction,
-)
+from node.errors import NoCertificate, UnknownTransaction
 from node.proofs.light_client import (
     BlockEvidence,
     Claims,

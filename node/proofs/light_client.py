@@ -23,10 +23,7 @@ from ledger.block import Header
 from ledger.chain import WINDOW, BlockNode
 from ledger.checkpoints import compute_slot
 from ledger.codec import Value, decode, expect_array, expect_bytes, expect_int, expect_list, expect_str
-from ledger.errors import (
-    InvalidProof,
-    VerificationFailed,
-)
+from ledger.errors import InvalidProof, VerificationFailed
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, show_address
 from ledger.merkle import inclusion_proof, verify_inclusion
@@ -35,10 +32,7 @@ from ledger.results import Result, compute_digest, read_results
 from ledger.siblings import Sibling
 from ledger.state import StateProof, verify_state_proof
 from node.chain.node import ChainNode
-from node.errors import (
-    NoCertificate,
-    StateNotKept,
-)
+from node.errors import NoCertificate, StateNotKept
 
 MAX_DESCENDANTS = 256  # headers from a block to the certified one above it
 _MAX_PATH = 64

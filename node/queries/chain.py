@@ -29,14 +29,7 @@ from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
-from node.errors import (
-    BadRequest,
-    NoCertificate,
-    NoSettlement,
-    NoTrades,
-    UnknownBlock,
-    UnknownTransaction,
-)
+from node.errors import BadRequest, NoCertificate, NoSettlement, NoTrades, UnknownBlock, UnknownTransaction
 from node.queries.answers import (
     AccountInfo,
     AnchorStatus,

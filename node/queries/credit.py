@@ -7,9 +7,7 @@ from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
 from market.messages import ACTUAL, DELIVERED, POWER
 from node.chain.node import ChainNode
-from node.errors import (
-    WrongKind,
-)
+from node.errors import WrongKind
 from node.queries.answers import AssetsInfo, CoinInfo, DigestsInfo, RecordedDigest
 from node.queries.member_names import MemberNames
 

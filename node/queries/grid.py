@@ -8,11 +8,7 @@ from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.trading import views
 from market.trading.trades import Curtailment
 from node.chain.node import ChainNode
-from node.errors import (
-    NoQuotas,
-    NoSchedule,
-    WrongKind,
-)
+from node.errors import NoQuotas, NoSchedule, WrongKind
 from node.queries.answers import (
     ContractInfo,
     CurtailmentInfo,

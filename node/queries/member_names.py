@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from ledger.accounts import Member, get_member
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.errors import WrongShape
 from ledger.genesis import Genesis
 from ledger.hashing import Address, address_of, parse_address
 from ledger.membership import PENDING, Listing, find_by_name, get_credential, list_members
 from ledger.overlay import Overlay
 from ledger.state import State
-from node.errors import (
-    BadRequest,
-    UnknownAccount,
-)
+from node.errors import BadRequest, UnknownAccount
 
 
 class MemberNames:

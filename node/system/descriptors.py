@@ -14,9 +14,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from node.errors import (
-    TooFewDescriptors,
-)
+from node.errors import TooFewDescriptors
 
 _ENOUGH = 65_536  # more than this node has use for
 _OF_EACH_CHAIN = 4  # its guard file; its store's next log, a table that is written, one that is read

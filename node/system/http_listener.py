@@ -23,14 +23,8 @@ from aiohttp.http_exceptions import HttpProcessingError
 from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
-from ledger.errors import (
-    GridmeritError,
-)
-from node.errors import (
-    AddressInUse,
-    CompressedBody,
-    TooManyConnections,
-)
+from ledger.errors import GridmeritError
+from node.errors import AddressInUse, CompressedBody, TooManyConnections
 from node.system.clock import steady_ms
 from node.system.logs import LimitedLog, get_logger
 from node.system.tasks import Tasks

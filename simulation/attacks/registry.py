@@ -23,10 +23,7 @@ from simulation.attacks.policy import Policy, PolicyFactory
 from simulation.attacks.selfish import SelfishMiner, SelfishSettings
 from simulation.attacks.spam import Spammer, SpamSettings
 from simulation.attacks.timestamps import TimestampAttacker, TimestampSettings
-from simulation.errors import (
-    BadAttackSetting,
-    UnknownAttack,
-)
+from simulation.errors import BadAttackSetting, UnknownAttack
 from simulation.experiments.scenario import Settings
 
 

@@ -6,9 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from math import fsum, inf, isclose, sqrt
 
-from simulation.errors import (
-    BadSweep,
-)
+from simulation.errors import BadSweep
 from simulation.experiments.scenario import Metric, Scenario, Theory, Value, parse_settings
 from simulation.experiments.sweep import Sweep
 from simulation.theory.statistics import binomial_z, clopper_pearson, exact_p, mean_interval, mean_p

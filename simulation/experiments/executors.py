@@ -12,10 +12,7 @@ from contextlib import contextmanager
 from multiprocessing.connection import wait as wait_for
 from typing import Any
 
-from simulation.errors import (
-    ClusterUnusable,
-    MissingExtra,
-)
+from simulation.errors import ClusterUnusable, MissingExtra
 
 _PATIENCE_S = 10
 

@@ -16,16 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ledger.errors import (
-    UnwritableFile,
-)
-from simulation.errors import (
-    BadSweep,
-    MissingExtra,
-    NotASweep,
-    SweepExists,
-    SweepRunning,
-)
+from ledger.errors import UnwritableFile
+from simulation.errors import BadSweep, MissingExtra, NotASweep, SweepExists, SweepRunning
 from simulation.experiments.scenario import Value
 from simulation.experiments.sweep import Manifest, Sweep, Task, check_resumed, parse_manifest
 

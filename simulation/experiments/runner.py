@@ -14,13 +14,8 @@ from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 
-from ledger.errors import (
-    GridmeritError,
-)
-from simulation.errors import (
-    ForeignWorker,
-    WorkerLost,
-)
+from ledger.errors import GridmeritError
+from simulation.errors import ForeignWorker, WorkerLost
 from simulation.experiments.batches import Batch, Outcome, run_batch
 from simulation.experiments.executors import open_executor
 from simulation.experiments.provenance import describe_code

@@ -12,11 +12,7 @@ from typing import TYPE_CHECKING, Literal, TypeAlias
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from simulation.errors import (
-    BadSetting,
-    UnknownScenario,
-    UnknownSetting,
-)
+from simulation.errors import BadSetting, UnknownScenario, UnknownSetting
 
 if TYPE_CHECKING:
     from simulation.recording import Recording

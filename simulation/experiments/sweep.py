@@ -12,12 +12,7 @@ from typing import NamedTuple
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from simulation.errors import (
-    BadSweep,
-    RepeatedPoint,
-    SweepChanged,
-    SweepTooLarge,
-)
+from simulation.errors import BadSweep, RepeatedPoint, SweepChanged, SweepTooLarge
 from simulation.experiments.scenario import Scenario, Value, parse_settings
 
 MAX_POINTS = 10_000

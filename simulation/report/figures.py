@@ -7,9 +7,7 @@ import re
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, TypeAlias
 
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 from simulation.experiments.estimates import Estimate
 from simulation.experiments.scenario import Value
 from simulation.experiments.sweep import Sweep

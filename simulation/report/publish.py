@@ -7,14 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ledger.errors import (
-    UnreadableFile,
-    UnwritableFile,
-)
-from simulation.errors import (
-    NoFilm,
-    SweepChanged,
-)
+from ledger.errors import UnreadableFile, UnwritableFile
+from simulation.errors import NoFilm, SweepChanged
 from simulation.experiments.estimates import Columns, Estimate, make_estimates
 from simulation.experiments.provenance import describe_code
 from simulation.experiments.results import Results, write_file

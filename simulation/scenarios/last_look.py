@@ -22,14 +22,7 @@ from market.trading.views import get_book, get_gate
 from node.chain.node import ChainNode
 from simulation.attacks.last_look import LastLook, LastLookSettings, clear, measure_profit
 from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
-from simulation.scenarios.networks import (
-    INTERVAL_MS,
-    Attacker,
-    deal_shares,
-    end_film,
-    make_attack_network,
-    open_world,
-)
+from simulation.scenarios.networks import INTERVAL_MS, Attacker, deal_shares, end_film, make_attack_network, open_world
 from simulation.world.link_files import packaged_links
 from simulation.world.links import Constant, Links
 from simulation.world.recorder import Recorder

@@ -9,9 +9,7 @@ from typing import Literal, Self, TypeVar, cast
 
 from pydantic import Field, model_validator
 
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 from simulation.experiments.scenario import Metric, Scenario, Settings, Theory, Trial
 from simulation.theory.formulas import (
     double_spend_exact,

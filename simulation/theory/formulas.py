@@ -12,11 +12,7 @@ from fractions import Fraction
 from math import exp, expm1, fsum, lgamma, log, log1p
 from typing import Any
 
-from simulation.errors import (
-    BadParameter,
-    UnknownParameter,
-    UnknownTheory,
-)
+from simulation.errors import BadParameter, UnknownParameter, UnknownTheory
 from simulation.theory.binomial import compute_band
 from simulation.theory.catch_up import log_choose, sum_logs, win_race
 from simulation.theory.registry import Argument, Parameter, TheoryFunction, formula

@@ -8,9 +8,7 @@ from inspect import signature
 from math import inf, isfinite
 from typing import Generic, Literal, ParamSpec, TypeAlias, TypeVar
 
-from simulation.errors import (
-    BadParameter,
-)
+from simulation.errors import BadParameter
 from simulation.experiments.scenario import Theory
 
 Argument: TypeAlias = float | int | tuple[float, ...]

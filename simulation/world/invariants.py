@@ -17,15 +17,9 @@ from ledger.accounts import account_key, decode_account
 from ledger.block import Header
 from ledger.chain import WINDOW, BlockNode, Chain
 from ledger.codec import decode
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.errors import GridmeritError
-from ledger.execution import (
-    EnvelopeCache,
-    execute_block,
-    get_clock,
-)
+from ledger.execution import EnvelopeCache, execute_block, get_clock
 from ledger.genesis import Genesis, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Overlay

@@ -10,9 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
-from simulation.errors import (
-    BadLinkFile,
-)
+from simulation.errors import BadLinkFile
 from simulation.world.links import PPM, Links, lognormal
 
 PACKAGED = ("city", "internet")

@@ -12,9 +12,7 @@ from random import Random
 from statistics import NormalDist
 from typing import NamedTuple, Protocol
 
-from simulation.errors import (
-    BadLinks,
-)
+from simulation.errors import BadLinks
 
 PPM = 1_000_000
 _QUANTILES = 1_024

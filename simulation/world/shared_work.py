@@ -12,15 +12,8 @@ from typing import Generic, TypeVar
 from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
 from ledger.chain import BlockNode
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
-from ledger.execution import (
-    EnvelopeCache,
-    Execution,
-    execute_block,
-)
+from ledger.contract import BlockContext, Contracts
+from ledger.execution import EnvelopeCache, Execution, execute_block
 from ledger.state import State
 
 _KEPT = 1_024

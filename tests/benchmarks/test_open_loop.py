@@ -5,10 +5,7 @@ from time import monotonic
 
 from benchmarks.open_loop import Purses, Teller
 from ledger.signatures import SigningKey
-from node.errors import (
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteRejected, Unreachable
 
 KEYS = [SigningKey(bytes([number]) * 32) for number in range(1, 6)]
 

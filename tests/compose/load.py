@@ -13,17 +13,11 @@ import sys
 from itertools import cycle
 from pathlib import Path
 
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.transaction import Transaction, make_transaction
 from node.api.client import Client
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    RemoteFailed,
-    RemoteNotFound,
-    Unreachable,
-)
+from node.errors import RemoteFailed, RemoteNotFound, Unreachable
 
 _CHAIN = "jy1"
 _LIFETIME_BLOCKS = 5_000

@@ -18,13 +18,8 @@ from consensus.seal import search
 from ledger.accounts import get_account, put_account
 from ledger.block import Block, Header
 from ledger.chain import BlockNode
-from ledger.contract import (
-    Contracts,
-)
-from ledger.execution import (
-    EnvelopeCache,
-    execute_block,
-)
+from ledger.contract import Contracts
+from ledger.execution import EnvelopeCache, execute_block
 
 POINT = 1_000_000
 CONSENSUS = {"n_diff_initial": 2**240, "n_diff_max": 2**241, "equivocation_cost_upt": 20 * POINT}

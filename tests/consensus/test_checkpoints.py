@@ -9,27 +9,12 @@ from hypothesis import strategies as st
 
 from consensus.checkpoints import Checkpoints
 from consensus.contracts import CERTIFICATE, DOUBLE_VOTE, EQUIVOCATION
-from consensus.errors import (
-    ShortCertificate,
-    UnexpectedView,
-    UnknownSigner,
-    VoteTooFarAhead,
-    WrongVoters,
-)
+from consensus.errors import ShortCertificate, UnexpectedView, UnknownSigner, VoteTooFarAhead, WrongVoters
 from consensus.evidence import Equivocation
 from consensus.quorum import DoubleVote, QuorumCertificate, checkpoint_quorum
 from consensus.signing_record import SigningRecord
-from ledger.checkpoints import (
-    get_certified_height,
-    get_checkpoints,
-    get_undecided,
-    mark_certified,
-    update_checkpoints,
-)
-from ledger.errors import (
-    InvalidSignature,
-    WrongChain,
-)
+from ledger.checkpoints import get_certified_height, get_checkpoints, get_undecided, mark_certified, update_checkpoints
+from ledger.errors import InvalidSignature, WrongChain
 from ledger.genesis import GenesisMember, build_state
 from ledger.overlay import Overlay
 

@@ -4,18 +4,11 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.errors import (
-    NotAnEquivocation,
-)
+from consensus.errors import NotAnEquivocation
 from consensus.evidence import Equivocation, EquivocationWatch, check_equivocation
 from ledger.block import Header
 from ledger.codec import decode, encode
-from ledger.errors import (
-    InvalidKey,
-    InvalidSignature,
-    Malformed,
-    WrongChain,
-)
+from ledger.errors import InvalidKey, InvalidSignature, Malformed, WrongChain
 from ledger.signatures import SigningKey
 
 KEY, OTHER = SigningKey(b"\x01" * 32), SigningKey(b"\x02" * 32)

@@ -7,13 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.errors import (
-    NotADoubleVote,
-    ShortCertificate,
-    UnknownSigner,
-    VoteTooFarAhead,
-    WrongVoters,
-)
+from consensus.errors import NotADoubleVote, ShortCertificate, UnknownSigner, VoteTooFarAhead, WrongVoters
 from consensus.quorum import (
     MAX_SIGNERS,
     DoubleVote,
@@ -30,14 +24,7 @@ from consensus.quorum import (
     verify_certificate,
 )
 from ledger.codec import decode, encode
-from ledger.errors import (
-    DuplicateSigner,
-    InvalidSignature,
-    NonCanonical,
-    TooLarge,
-    WrongChain,
-    WrongShape,
-)
+from ledger.errors import DuplicateSigner, InvalidSignature, NonCanonical, TooLarge, WrongChain, WrongShape
 from ledger.sealers import ValidatorSet
 from ledger.signatures import SigningKey
 

@@ -13,21 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus import relays as relays_module
-from consensus.errors import (
-    ShortCertificate,
-    UnfinalBlock,
-    UnknownSigner,
-    UnknownSource,
-    WrongRoute,
-    WrongVoters,
-)
+from consensus.errors import ShortCertificate, UnfinalBlock, UnknownSigner, UnknownSource, WrongRoute, WrongVoters
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.relays import RELAY, Relay, accept_relay, check_relay, is_wanted, make_relays, relay_handler
 from ledger.block import Block, compute_tx_root
 from ledger.codec import decode, encode
-from ledger.contract import (
-    Contracts,
-)
+from ledger.contract import Contracts
 from ledger.errors import (
     AlreadyRelayed,
     DuplicateSigner,
@@ -44,12 +35,7 @@ from ledger.errors import (
     WrongChain,
     WrongShape,
 )
-from ledger.execution import (
-    EnvelopeCache,
-    execute_block,
-    ledger_handlers,
-    select_transactions,
-)
+from ledger.execution import EnvelopeCache, execute_block, ledger_handlers, select_transactions
 from ledger.genesis import Genesis, GenesisMember
 from ledger.inbox import REMEMBERED
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART, outbox_key, post

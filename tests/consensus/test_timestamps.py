@@ -6,14 +6,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.errors import (
-    TimestampTooEarly,
-    TimestampTooFarAhead,
-)
+from consensus.errors import TimestampTooEarly, TimestampTooFarAhead
 from consensus.timestamps import Ahead, Due, check_timestamp, compare_with_clock, median_time_past
-from ledger.errors import (
-    InvalidBlock,
-)
+from ledger.errors import InvalidBlock
 
 timestamps = st.lists(st.integers(0, 10**6), min_size=1, max_size=40)
 

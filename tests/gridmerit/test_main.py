@@ -17,46 +17,26 @@ import click
 import pytest
 
 import gridmerit as gridmerit_package
-from consensus.errors import (
-    WrongCredit,
-    WrongHeight,
-)
+from consensus.errors import WrongCredit, WrongHeight
 from gridmerit import main as cli
 from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
-from gridmerit.commands.open_periods import (
-    choose_for_order,
-    choose_open,
-)
-from gridmerit.errors import (
-    NoPeriod,
-)
+from gridmerit.commands.open_periods import choose_for_order, choose_open
+from gridmerit.errors import NoPeriod
 from gridmerit.main import COMMANDS
 from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.network.make import find_free_ports, new_network
 from gridmerit.network.parameters import load_chain_params, load_packaged_profile
 from gridmerit.output import format_error
 from gridmerit.tables import table
-from gridmerit.text import (
-    format_count,
-    format_kwh,
-    format_points,
-    format_scaled,
-    format_span,
-    format_yuan,
-)
+from gridmerit.text import format_count, format_kwh, format_points, format_scaled, format_span, format_yuan
 from ledger.errors import InsufficientBalance
 from ledger.hashing import show_address
 from ledger.params import ChainParams
-from market.errors import (
-    OverQuota,
-    PlanTooLate,
-)
+from market.errors import OverQuota, PlanTooLate
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
 from node.driver.signing_file import SigningFile
-from node.errors import (
-    RemoteRejected,
-)
+from node.errors import RemoteRejected
 from node.queries.answers import MarketPeriods, PeriodInfo
 
 Run = Callable[..., tuple[int, str, str]]

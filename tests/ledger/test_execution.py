@@ -10,9 +10,7 @@ from ledger.accounts import Account, get_account, put_account
 from ledger.block import Block, compute_tx_root
 from ledger.checkpoints import Checkpoint, get_checkpoints
 from ledger.codec import encode
-from ledger.contract import (
-    Contracts,
-)
+from ledger.contract import Contracts
 from ledger.errors import (
     Expired,
     ExpiryTooFar,

@@ -7,14 +7,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.accounts import get_account, get_member, get_sealers, put_account
-from ledger.contract import (
-    Contracts,
-)
+from ledger.contract import Contracts
 from ledger.errors import CredentialExpired, CredentialTooEarly, MemberLeft, MemberRevoked, NotYetMember, UnknownMember
-from ledger.execution import (
-    execute_body,
-    ledger_handlers,
-)
+from ledger.execution import execute_body, ledger_handlers
 from ledger.genesis import Authority, Genesis, GenesisMember, build_state
 from ledger.membership import (
     ACTIVE,

@@ -6,9 +6,7 @@ import pytest
 
 from ledger.accounts import get_sealers, put_sealers
 from ledger.checkpoints import get_undecided, mark_certified
-from ledger.contract import (
-    Contracts,
-)
+from ledger.contract import Contracts
 from ledger.errors import WrongShape
 from ledger.genesis import Genesis, GenesisMember
 from ledger.inbox import InboundMessage

@@ -14,16 +14,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from ledger.errors import (
-    StoreCorrupt,
-    StoreError,
-    StoreFailed,
-    StoreLocked,
-)
+from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
 from ledger.store import KeyValue, LevelStore, MemoryStore
-from node.errors import (
-    RolledBack,
-)
+from node.errors import RolledBack
 
 KEYS = st.binary(max_size=2) | st.sampled_from([b"\xff", b"\xff\xff", b"\xff\xff\x00", b"block", b"block1"])
 BATCHES = st.lists(st.lists(st.tuples(KEYS, st.none() | st.binary(max_size=3)), max_size=8), max_size=8)

@@ -11,17 +11,9 @@ import pytest
 from ledger.accounts import Account, account_key, get_account, put_account
 from ledger.checkpoints import Checkpoint, mark_certified
 from ledger.codec import Value, encode
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import GridmeritError
-from ledger.execution import (
-    Execution,
-    compute_period,
-    execute_body,
-    select_transactions,
-)
+from ledger.execution import Execution, compute_period, execute_body, select_transactions
 from ledger.genesis import Authority, Genesis, GenesisMember, build_state
 from ledger.inbox import InboundMessage, receive
 from ledger.outbox import get_entries, outbox_key

@@ -7,9 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from market.errors import (
-    BadProfile,
-)
+from market.errors import BadProfile
 from market.profile import HOUR_MS, Player, Reading, parse_profile
 
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles"

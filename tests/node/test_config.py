@@ -5,11 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from ledger.errors import (
-    ConfigError,
-    UnreadableFile,
-    UnwritableFile,
-)
+from ledger.errors import ConfigError, UnreadableFile, UnwritableFile
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
@@ -24,11 +20,7 @@ from node.config import (
     save_config,
     save_genesis,
 )
-from node.errors import (
-    BadConfigFile,
-    ChainNotNamed,
-    NoSuchChain,
-)
+from node.errors import BadConfigFile, ChainNotNamed, NoSuchChain
 
 KEYS = [SigningKey(bytes([number]) * 32).public_key.hex() for number in (1, 2)]
 MINIMAL = """

@@ -7,11 +7,7 @@ import aiohttp
 import pytest
 
 from gridmerit.network.make import find_free_ports
-from ledger.errors import (
-    DuplicateSigner,
-    InvalidKey,
-    TooFewSignatures,
-)
+from ledger.errors import DuplicateSigner, InvalidKey, TooFewSignatures
 from ledger.genesis import Authority
 from ledger.membership import Admission, sign_act
 from ledger.signatures import SigningKey
@@ -21,10 +17,7 @@ from node.config import ListenAddress, TlsConfig, save_genesis
 from node.credentials.certificates import Subject, issue, name_of_key
 from node.credentials.keystore import save_key
 from node.credentials.tls import make_client_context
-from node.errors import (
-    RemoteRejected,
-    RolledBack,
-)
+from node.errors import RemoteRejected, RolledBack
 from node.queries.chain import ChainQueries
 from node.runtime import Runtime
 from node.system.clock import now_ms

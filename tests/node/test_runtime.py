@@ -7,22 +7,11 @@ import sys
 
 import pytest
 
-from ledger.errors import (
-    SequenceTooLow,
-    StoreFailed,
-    StoreLocked,
-)
+from ledger.errors import SequenceTooLow, StoreFailed, StoreLocked
 from node.chain.events import ForwardRelay, TimerFired
 from node.config import save_config
 from node.driver.event_queue import MAX_OWN_RELAYS
-from node.errors import (
-    AddressInUse,
-    GuardMissing,
-    InboxFull,
-    NodeStopping,
-    RolledBack,
-    TooManySubscribers,
-)
+from node.errors import AddressInUse, GuardMissing, InboxFull, NodeStopping, RolledBack, TooManySubscribers
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

@@ -7,9 +7,7 @@ from gridmerit.network.doctor import examine
 from gridmerit.output import format_error
 from node.chain.trusted_block import TrustedBlock
 from node.config import save_config
-from node.errors import (
-    AnchorContradicted,
-)
+from node.errors import AnchorContradicted
 from node.queries.answers import NodeStatus
 from node.queries.chain import ChainQueries
 from node.runtime import Runtime

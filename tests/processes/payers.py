@@ -8,9 +8,7 @@ from collections.abc import Sequence
 from itertools import count, cycle
 
 from gridmerit.network.layout import Network
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
@@ -18,9 +16,7 @@ from market.orders import Side
 from market.trading.contract import TradeIntention
 from node.api.client import Client
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    RemoteNotFound,
-)
+from node.errors import RemoteNotFound
 
 _TRANSFERS_PER_S, _BID_EVERY_S = 4.0, 2.0  # of each member
 _OPEN_AHEAD = 3  # periods: what may be ordered

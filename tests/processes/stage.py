@@ -20,12 +20,7 @@ from typing import Any
 
 from gridmerit.network.layout import Host, Network, NodeEntry
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import (
-    choose_chains,
-    load_engine_params,
-    load_packaged_profile,
-    scale_params,
-)
+from gridmerit.network.parameters import choose_chains, load_engine_params, load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid, get_state, read_log_tail, start_node, stop_nodes
 from ledger.errors import GridmeritError
 from ledger.genesis import ALL_CHAINS

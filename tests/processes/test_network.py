@@ -13,9 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.errors import (
-    BadParameters,
-)
+from consensus.errors import BadParameters
 from consensus.poca.credit_target import compute_shares, compute_target
 from gridmerit.main import run
 from gridmerit.network.calibration import calibrate, compute_n_diff
@@ -34,10 +32,7 @@ from gridmerit.network.processes import find_pid, start_node
 from ledger.params import ChainParams
 from node.config import load_chains, load_config, load_genesis, load_network_document
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    BadConfigFile,
-    NoSuchChain,
-)
+from node.errors import BadConfigFile, NoSuchChain
 
 pytestmark = pytest.mark.live
 

@@ -27,9 +27,7 @@ from node.config import load_config, load_genesis
 from node.credentials.certificates import name_of_key
 from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import make_client_context
-from node.errors import (
-    Unreachable,
-)
+from node.errors import Unreachable
 from node.peer.reputation import PeerLimits
 
 pytestmark = pytest.mark.live

@@ -9,9 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from simulation import recording as replays
-from simulation.errors import (
-    BadReplay,
-)
+from simulation.errors import BadReplay
 from simulation.experiments.scenario import Scenario
 from simulation.recording import Frame, Recording, dump_replay, parse_replay
 from simulation.report.recording_summary import summarise

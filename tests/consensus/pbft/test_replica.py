@@ -4,13 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.errors import (
-    ShortCertificate,
-    UnjustifiedProposal,
-    UnknownSigner,
-    WrongLeader,
-    WrongVoters,
-)
+from consensus.errors import ShortCertificate, UnjustifiedProposal, UnknownSigner, WrongLeader, WrongVoters
 from consensus.pbft.effects import (
     Behind,
     Broadcast,
@@ -41,9 +35,7 @@ from consensus.pbft.replica import Pbft, Timeouts
 from consensus.pbft.validators import DoubleBallot
 from consensus.pbft.watermarks import CERTIFICATES_KEPT, HEIGHTS_AHEAD
 from consensus.quorum import DoubleVote, Statement, Vote, pbft_quorum, sign_statement, verify_certificate
-from ledger.errors import (
-    InvalidSignature,
-)
+from ledger.errors import InvalidSignature
 from ledger.signatures import SigningKey
 
 CHAIN = b"\x01" * 32

@@ -5,9 +5,7 @@ from dataclasses import replace
 import pytest
 from pydantic import ValidationError
 
-from consensus.errors import (
-    OverDiversityLimit,
-)
+from consensus.errors import OverDiversityLimit
 from ledger.params import ConsensusParams
 
 DIVERSE = {"diversity_window": 4, "diversity_limit": 2}

@@ -22,10 +22,7 @@ from consensus.poca.credit_target import MAX_TARGET, compute_n_diff_limit, compu
 from consensus.poca.engine import check_params
 from consensus.poca.retarget import block_work, compute_next_base, rescale
 from ledger.chain import BlockNode
-from ledger.errors import (
-    InvalidSignature,
-    WrongChain,
-)
+from ledger.errors import InvalidSignature, WrongChain
 from ledger.hashing import sha256
 from ledger.params import ChainParams, ConsensusParams
 from ledger.snapshot import get_snapshot

@@ -14,9 +14,7 @@ from gridmerit.network.layout import load_network
 from gridmerit.network.processes import find_pid
 from node.chain.node import ChainNode
 from node.config import load_config, load_genesis
-from node.errors import (
-    NotDisposable,
-)
+from node.errors import NotDisposable
 from node.runtime import Runtime
 from simulation.attacks.registry import load_attack
 from simulation.experiments.scenario import SCENARIOS

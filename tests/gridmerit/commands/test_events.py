@@ -21,10 +21,7 @@ from gridmerit.commands.target import Target
 from gridmerit.main import run
 from node.api import following
 from node.api.following import Told, follow
-from node.errors import (
-    RemoteNotFound,
-    Unreachable,
-)
+from node.errors import RemoteNotFound, Unreachable
 from node.queries.chain import EVENT_FIELDS, describe_event
 
 ROOT = Path(__file__).parents[3]

@@ -23,10 +23,7 @@ from hypothesis import strategies as st
 
 from gridmerit.commands.hosted import choose_chain
 from gridmerit.commands.payloads import lay_out
-from gridmerit.errors import (
-    AmbiguousChain,
-    NotEnoughCredit,
-)
+from gridmerit.errors import AmbiguousChain, NotEnoughCredit
 from gridmerit.main import run
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction

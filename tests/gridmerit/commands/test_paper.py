@@ -16,9 +16,7 @@ from gridmerit.paper.document import make_document, make_report
 from gridmerit.paper.layout import Bullets, Image, PaperReport, Part, Table, render_markdown, render_text
 from gridmerit.paper.results import EXPLANATIONS, count_for_majority
 from market.profile import parse_profile
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 from simulation.paper.credit import reproduce_table_2
 from simulation.paper.reproduce import Reproduction, ResultCheck
 

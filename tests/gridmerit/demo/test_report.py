@@ -69,9 +69,7 @@ from node.queries.answers import (
     TradesInfo,
     WeightsInfo,
 )
-from simulation.errors import (
-    MissingExtra,
-)
+from simulation.errors import MissingExtra
 
 PERIOD_MS = 1_000
 FIRST = 5  # hour 0 is delivered in this period

@@ -25,9 +25,7 @@ from gridmerit.network.parameters import load_engine_params, load_packaged_profi
 from ledger.errors import UnwritableFile
 from node.config import load_chains, load_config, load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    BadConfigFile,
-)
+from node.errors import BadConfigFile
 
 ROOT = Path(__file__).resolve().parents[3]
 PROFILE = load_packaged_profile()

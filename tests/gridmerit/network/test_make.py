@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from consensus.errors import (
-    BadParameters,
-)
+from consensus.errors import BadParameters
 from gridmerit.network.calibration import calibrate, compute_n_diff
 from gridmerit.network.layout import Host
 from gridmerit.network.make import new_network
@@ -23,9 +21,7 @@ from gridmerit.network.parameters import (
     scale_params,
 )
 from ledger.params import ChainParams
-from market.errors import (
-    UnknownRule,
-)
+from market.errors import UnknownRule
 from market.trading.clearing_rules import RULES
 from node.config import load_genesis
 

@@ -19,10 +19,7 @@ from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.orders import Order, Side, Trade
 from market.trading.clearing import match_price_time
-from node.errors import (
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteRejected, Unreachable
 from node.queries.answers import AccountInfo, LineQuotaInfo, QuotaInfo
 from node.system.clock import now_ms
 

@@ -32,11 +32,7 @@ from ledger.transaction import Transaction
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from node.errors import (
-    RemoteNotFound,
-    RemoteRejected,
-    Unreachable,
-)
+from node.errors import RemoteNotFound, RemoteRejected, Unreachable
 from node.queries.answers import AccountInfo
 from node.system.clock import now_ms
 

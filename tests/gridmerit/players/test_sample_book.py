@@ -8,9 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from gridmerit.errors import (
-    NoOrders,
-)
+from gridmerit.errors import NoOrders
 from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.players.plans import plan_orders
 from gridmerit.players.sample_book import compare_book, plan_sample_book

@@ -9,14 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from ledger.codec import decode
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import AlreadyRecorded
-from ledger.execution import (
-    execute_body,
-)
+from ledger.execution import execute_body
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.overlay import Event, Overlay
 from ledger.params import ChainParams

@@ -6,9 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import (
-    WrongShape,
-)
+from ledger.errors import WrongShape
 from market.credit.colored_coin import (
     DUST_SAT,
     CoinOutput,

@@ -10,14 +10,9 @@ from hypothesis import strategies as st
 
 from ledger.accounts import Account, account_key, decode_account, get_account, put_account
 from ledger.codec import decode, encode
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import AlreadyRecorded, GridmeritError, Malformed, UnknownMember, WrongShape
-from ledger.execution import (
-    execute_body,
-)
+from ledger.execution import execute_body
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.hashing import tagged_hash
 from ledger.inbox import InboundMessage, read_part

@@ -18,9 +18,7 @@ from market.credit.score import (
     running_credit,
     weigh_delivery,
 )
-from market.errors import (
-    EmptyContract,
-)
+from market.errors import EmptyContract
 
 POINT = 1_000_000  # micro-points
 AGREED = 200  # kWh, in every row of Table 2

@@ -16,16 +16,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from ledger.accounts import get_account
-from ledger.contract import (
-    BlockContext,
-    Contracts,
-)
+from ledger.contract import BlockContext, Contracts
 from ledger.errors import GridmeritError
-from ledger.execution import (
-    Execution,
-    compute_period,
-    execute_body,
-)
+from ledger.execution import Execution, compute_period, execute_body
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.inbox import InboundMessage, receive
 from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash

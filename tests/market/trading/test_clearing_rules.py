@@ -8,9 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.errors import (
-    UnknownRule,
-)
+from market.errors import UnknownRule
 from market.orders import Order, Side, Trade
 from market.trading.clearing import match_price_time
 from market.trading.clearing_rules import RULES, ClearingContext, assess_trades, compare_rules, get_rule

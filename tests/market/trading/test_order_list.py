@@ -2,9 +2,7 @@
 
 import pytest
 
-from market.errors import (
-    BadOrders,
-)
+from market.errors import BadOrders
 from market.orders import Order, Side
 from market.trading.matching_weight import WeightedOrder
 from market.trading.order_list import OPTIONAL_COLUMNS, parse_orders

@@ -5,14 +5,10 @@ from typing import NamedTuple
 import pytest
 
 from ledger.checkpoints import Checkpoint, mark_certified
-from ledger.errors import (
-    InvalidProof,
-)
+from ledger.errors import InvalidProof
 from ledger.merkle import EMPTY_ROOT, verify_inclusion
 from ledger.overlay import Overlay
-from market.errors import (
-    UnknownTrade,
-)
+from market.errors import UnknownTrade
 from market.trading.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
 from market.trading.period import compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid

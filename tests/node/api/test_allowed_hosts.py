@@ -5,9 +5,7 @@ import pytest
 
 from node.api.allowed_hosts import check_host
 from node.config import ListenAddress
-from node.errors import (
-    ForeignHost,
-)
+from node.errors import ForeignHost
 
 
 @pytest.fixture

@@ -12,20 +12,11 @@ import pytest
 
 from consensus.relays import Relay
 from ledger.codec import decode, encode
-from ledger.errors import (
-    GridmeritError,
-    Malformed,
-    StoreFailed,
-)
+from ledger.errors import GridmeritError, Malformed, StoreFailed
 from node.api.server import RateLimiter, build_api, get_http_status
 from node.config import NetworkDocument
 from node.driver.outages import make_outage
-from node.errors import (
-    InboxFull,
-    NodeStopping,
-    NotFound,
-    RateLimited,
-)
+from node.errors import InboxFull, NodeStopping, NotFound, RateLimited
 from node.proofs.documents import verify_document
 
 PERIOD = 4

@@ -7,23 +7,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from consensus.errors import (
-    UnknownMessage,
-)
+from consensus.errors import UnknownMessage
 from ledger.codec import decode, encode
-from ledger.errors import (
-    GridmeritError,
-    InvalidSignature,
-    NonCanonical,
-    TooLarge,
-    WrongShape,
-)
+from ledger.errors import GridmeritError, InvalidSignature, NonCanonical, TooLarge, WrongShape
 from ledger.signatures import signing_digest
 from node.chain import messages as wire
-from node.errors import (
-    NotForUs,
-    OutOfStep,
-)
+from node.errors import NotForUs, OutOfStep
 from simulation.world.networks import key_of
 
 HASH = bytes(range(32))

@@ -10,18 +10,13 @@ from consensus.relays import RELAY, Relay, make_relays
 from ledger.block import Header
 from ledger.chain import BlockNode, Chain
 from ledger.codec import decode, encode
-from ledger.errors import (
-    GridmeritError,
-)
+from ledger.errors import GridmeritError
 from ledger.genesis import build_state
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import Area, Line, SchedulingParams
 from ledger.store import MemoryStore
-from market.errors import (
-    RelayTooLate,
-    UnexpectedRelay,
-)
+from market.errors import RelayTooLate, UnexpectedRelay
 from node.chain import messages as wire
 from node.chain import relays
 from node.chain.candidate import make_context

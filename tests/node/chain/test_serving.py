@@ -4,9 +4,7 @@ import pytest
 
 from node.chain.messages import MAX_BLOCKS, MAX_ITEMS
 from node.chain.serving import BURST_US, SHARE_US_PER_S, Serving, compute_cost_us
-from node.errors import (
-    ServedTooMuch,
-)
+from node.errors import ServedTooMuch
 
 A, B = b"a" * 32, b"b" * 32
 HEADER_BYTES = 420

@@ -4,10 +4,7 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.errors import (
-    WrongCredit,
-    WrongDifficulty,
-)
+from consensus.errors import WrongCredit, WrongDifficulty
 from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, Statement
 from ledger.chain import Chain
@@ -15,9 +12,7 @@ from ledger.store import MemoryStore
 from node.chain.downloads import Downloads
 from node.chain.skeleton import JUDGED_AHEAD
 from node.chain.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
-from node.errors import (
-    BrokenHeaders,
-)
+from node.errors import BrokenHeaders
 from simulation.world.networks import make_network
 from simulation.world.world import World
 

@@ -8,9 +8,7 @@ from cryptography.hazmat.primitives.serialization import Encoding
 from hypothesis import given
 from hypothesis import strategies as st
 
-from ledger.errors import (
-    InvalidKey,
-)
+from ledger.errors import InvalidKey
 from ledger.signatures import SigningKey
 from node.credentials.certificates import (
     DAY_MS,
@@ -24,9 +22,7 @@ from node.credentials.certificates import (
     read_certificate,
     verify_issued,
 )
-from node.errors import (
-    BadCertificate,
-)
+from node.errors import BadCertificate
 
 NOW_MS = 1_700_000_000_000
 CA_KEY, CHAIN_KEY, TLS_KEY, OTHER = (SigningKey(bytes([number]) * 32) for number in range(1, 5))

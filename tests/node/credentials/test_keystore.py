@@ -18,11 +18,7 @@ from cryptography.hazmat.primitives.serialization import (
     load_pem_private_key,
 )
 
-from ledger.errors import (
-    ConfigError,
-    UnreadableFile,
-    UnwritableFile,
-)
+from ledger.errors import ConfigError, UnreadableFile, UnwritableFile
 from ledger.signatures import SigningKey
 from node.credentials.keystore import (
     generate_passphrase,
@@ -33,12 +29,7 @@ from node.credentials.keystore import (
     save_passphrase,
 )
 from node.credentials.pkcs8 import encrypt_pkcs8
-from node.errors import (
-    BadKeyFile,
-    EmptyPassphrase,
-    KeyFilePermissions,
-    WrongPassphrase,
-)
+from node.errors import BadKeyFile, EmptyPassphrase, KeyFilePermissions, WrongPassphrase
 
 KEY = SigningKey(bytes(range(32)))
 PASSPHRASE = b"a quiet feeder"

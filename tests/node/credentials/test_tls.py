@@ -5,9 +5,7 @@ import ssl
 import pytest
 
 from gridmerit.network.doctor import examine
-from ledger.errors import (
-    UnreadableFile,
-)
+from ledger.errors import UnreadableFile
 from ledger.genesis import GenesisMember
 from ledger.signatures import SigningKey
 from ledger.store import MemoryStore

@@ -19,9 +19,7 @@ from node.driver.event_queue import (
     Inbox,
     Submission,
 )
-from node.errors import (
-    InboxFull,
-)
+from node.errors import InboxFull
 
 A, B = b"a" * 32, b"b" * 32
 TRANSACTION = make_transaction(

@@ -7,17 +7,10 @@ import pytest
 
 from gridmerit.main import run
 from gridmerit.network.doctor import examine
-from ledger.errors import (
-    StoreCorrupt,
-    StoreFailed,
-    StoreLocked,
-)
+from ledger.errors import StoreCorrupt, StoreFailed, StoreLocked
 from node.api.client import Client
 from node.driver.signing_file import SigningFile
-from node.errors import (
-    NodeStopping,
-    RemoteFailed,
-)
+from node.errors import NodeStopping, RemoteFailed
 from node.runtime import Runtime
 
 pytestmark = pytest.mark.live

@@ -6,15 +6,9 @@ import sys
 import pytest
 
 from consensus.signing_record import SigningRecord
-from ledger.errors import (
-    StoreFailed,
-    StoreLocked,
-)
+from ledger.errors import StoreFailed, StoreLocked
 from node.driver.signing_file import SigningFile
-from node.errors import (
-    GuardCorrupt,
-    GuardMissing,
-)
+from node.errors import GuardCorrupt, GuardMissing
 
 CHAIN_ID = bytes(32)
 RECORD = SigningRecord(height=7, parents=(b"\x01" * 32, b"\x02" * 32), votes=((3, b"\x03" * 32),))

@@ -7,10 +7,7 @@ import pytest
 
 from node.driver import subscribers as module
 from node.driver.subscribers import Subscribers
-from node.errors import (
-    SlowSubscriber,
-    TooManySubscribers,
-)
+from node.errors import SlowSubscriber, TooManySubscribers
 
 LINE_BYTES = len(b'{"event":"tick","values":[0]}\n')
 

@@ -9,9 +9,7 @@ from ledger.signatures import SigningKey
 from node.chain.messages import Contacts
 from node.config import load_config, save_config
 from node.credentials.keystore import load_passphrase, save_key
-from node.errors import (
-    BadConfigFile,
-)
+from node.errors import BadConfigFile
 from node.peer.records import PeerRecord
 from node.runtime import Runtime
 from node.system.clock import now_ms

@@ -5,17 +5,9 @@ from dataclasses import replace
 import pytest
 
 from ledger.codec import encode
-from ledger.errors import (
-    InvalidSignature,
-    Malformed,
-    NonCanonical,
-    TooLarge,
-    WrongShape,
-)
+from ledger.errors import InvalidSignature, Malformed, NonCanonical, TooLarge, WrongShape
 from ledger.signatures import SigningKey
-from node.errors import (
-    BadContact,
-)
+from node.errors import BadContact
 from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, ContactBook, MemberStatus, PeerRecord, check_url
 
 NETWORK, OTHER_NETWORK = b"\x4e" * 32, b"\x4f" * 32

@@ -2,11 +2,7 @@
 
 import pytest
 
-from node.errors import (
-    NotAPeer,
-    PeerBanned,
-    RateLimited,
-)
+from node.errors import NotAPeer, PeerBanned, RateLimited
 from node.peer.reputation import (
     BAN_POINTS,
     DECAY_MS_PER_POINT,

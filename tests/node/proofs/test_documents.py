@@ -8,35 +8,20 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from consensus.errors import (
-    ShortCertificate,
-    UnknownSigner,
-)
+from consensus.errors import ShortCertificate, UnknownSigner
 from consensus.quorum import sign_statement
 from ledger.block import Header
 from ledger.codec import decode, encode
-from ledger.errors import (
-    DuplicateSigner,
-    GridmeritError,
-    InvalidProof,
-    InvalidSignature,
-    VerificationFailed,
-)
+from ledger.errors import DuplicateSigner, GridmeritError, InvalidProof, InvalidSignature, VerificationFailed
 from ledger.hashing import address_of
 from ledger.merkle import inclusion_proof, merkle_root
 from ledger.signatures import SigningKey
-from market.errors import (
-    UnknownTrade,
-)
+from market.errors import UnknownTrade
 from market.orders import Side
 from market.trading.gates import decode_gate
 from market.trading.trades import decode_trade_leaf
 from node.config import NetworkDocument, describe_network
-from node.errors import (
-    NoCertificate,
-    StateNotKept,
-    UnknownTransaction,
-)
+from node.errors import NoCertificate, StateNotKept, UnknownTransaction
 from node.proofs.documents import (
     AccountProof,
     TradeProof,

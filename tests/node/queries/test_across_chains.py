@@ -7,13 +7,7 @@ from ledger.checkpoints import compute_slot
 from ledger.hashing import show_address
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
-from node.errors import (
-    BadRequest,
-    NoQuotas,
-    NoSchedule,
-    UnknownAccount,
-    WrongKind,
-)
+from node.errors import BadRequest, NoQuotas, NoSchedule, UnknownAccount, WrongKind
 from node.proofs.documents import make_document, prove_trade, verify_document
 from node.proofs.light_client import TrustedState
 from node.queries.chain import ChainQueries

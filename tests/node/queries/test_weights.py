@@ -8,12 +8,8 @@ import pytest
 from gridmerit.commands.authority import check_root
 from gridmerit.commands.market_tables import render_weights
 from gridmerit.players.sample_book import compare_book, convert_book
-from ledger.errors import (
-    InvalidProof,
-)
-from market.errors import (
-    WrongTradeList,
-)
+from ledger.errors import InvalidProof
+from market.errors import WrongTradeList
 from market.orders import Side
 from market.trading.matching_weight import WeightInputs
 from market.trading.views import get_trades

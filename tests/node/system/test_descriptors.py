@@ -9,9 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from node.errors import (
-    TooFewDescriptors,
-)
+from node.errors import TooFewDescriptors
 from node.system.descriptors import count_open, first_reserved, make_socket_factory, share_out
 
 

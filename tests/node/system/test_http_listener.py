@@ -11,9 +11,7 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from node.api.server import answer_errors
-from node.errors import (
-    AddressInUse,
-)
+from node.errors import AddressInUse
 from node.system.descriptors import count_open
 from node.system.http_listener import Listener
 from node.system.logs import get_logger

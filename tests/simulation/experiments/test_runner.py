@@ -22,9 +22,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from gridmerit.main import run
-from ledger.errors import (
-    UnwritableFile,
-)
+from ledger.errors import UnwritableFile
 from simulation.errors import (
     BadSweep,
     ClusterUnusable,

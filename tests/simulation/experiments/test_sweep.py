@@ -9,14 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from simulation.errors import (
-    BadSetting,
-    BadSweep,
-    RepeatedPoint,
-    SweepChanged,
-    SweepTooLarge,
-    UnknownSetting,
-)
+from simulation.errors import BadSetting, BadSweep, RepeatedPoint, SweepChanged, SweepTooLarge, UnknownSetting
 from simulation.experiments.scenario import Metric, Scenario
 from simulation.experiments.sweep import (
     Code,

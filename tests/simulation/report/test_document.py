@@ -12,12 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from simulation.errors import (
-    BadSweep,
-    MissingExtra,
-    NoFilm,
-    SweepChanged,
-)
+from simulation.errors import BadSweep, MissingExtra, NoFilm, SweepChanged
 from simulation.experiments.estimates import Estimate, make_estimates
 from simulation.experiments.runner import run_sweep
 from simulation.experiments.scenario import Metric, Scenario, Theory

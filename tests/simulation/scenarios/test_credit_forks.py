@@ -7,9 +7,7 @@ from math import exp, inf
 
 import pytest
 
-from simulation.errors import (
-    BadSetting,
-)
+from simulation.errors import BadSetting
 from simulation.experiments.estimates import make_estimates
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.experiments.sweep import make_sweep

@@ -10,14 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from consensus.poca.credit_target import compute_shares
-from ledger.errors import (
-    LaboratoryError,
-)
-from simulation.errors import (
-    BadParameter,
-    UnknownParameter,
-    UnknownTheory,
-)
+from ledger.errors import LaboratoryError
+from simulation.errors import BadParameter, UnknownParameter, UnknownTheory
 from simulation.theory.formulas import (
     THEORIES,
     binomial_band,

@@ -4,11 +4,7 @@ import sys
 
 import pytest
 
-from simulation.errors import (
-    BadSetting,
-    MissingExtra,
-    UnknownSetting,
-)
+from simulation.errors import BadSetting, MissingExtra, UnknownSetting
 from simulation.experiments.scenario import SCENARIOS, load_scenario, parse_settings
 from simulation.theory.formulas import (
     double_spend_exact,

@@ -6,16 +6,9 @@ from random import Random
 
 import pytest
 
-from consensus.errors import (
-    TargetMissed,
-    TimestampTooFarAhead,
-    WrongCredit,
-    WrongDifficulty,
-)
+from consensus.errors import TargetMissed, TimestampTooFarAhead, WrongCredit, WrongDifficulty
 from consensus.poca.engine import PocaEngine
-from ledger.errors import (
-    StoreFailed,
-)
+from ledger.errors import StoreFailed
 from ledger.execution import execute_block
 from ledger.params import ConsensusParams
 from node.chain.events import Broadcast, Send

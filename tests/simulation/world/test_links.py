@@ -6,10 +6,7 @@ from random import Random
 
 import pytest
 
-from simulation.errors import (
-    BadLinkFile,
-    BadLinks,
-)
+from simulation.errors import BadLinkFile, BadLinks
 from simulation.theory.binomial import compute_band
 from simulation.world.link_files import PACKAGED, packaged_links, parse_link_file
 from simulation.world.links import Constant, Empirical, Links, SimulatedNetwork, Uniform, corrupt, lognormal

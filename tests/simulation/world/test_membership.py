@@ -7,19 +7,13 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.errors import (
-    NotASealer,
-    UnknownSigner,
-    WrongVoters,
-)
+from consensus.errors import NotASealer, UnknownSigner, WrongVoters
 from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, check_vote, sign_statement, verify_certificate
 from consensus.relays import Relay, check_relay
 from ledger.accounts import get_sealers
 from ledger.codec import decode, encode
-from ledger.errors import (
-    MemberRevoked,
-)
+from ledger.errors import MemberRevoked
 from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, get_credential, sign_act
 from ledger.overlay import Overlay

@@ -6,10 +6,7 @@ from itertools import count, pairwise
 import pytest
 
 from consensus.contracts import DOUBLE_BALLOT, EQUIVOCATION, process_equivocation
-from consensus.errors import (
-    NotAnEquivocation,
-    UnknownMessage,
-)
+from consensus.errors import NotAnEquivocation, UnknownMessage
 from consensus.evidence import Equivocation
 from consensus.pbft.messages import decode_message, encode_message, sign_prepare
 from consensus.pbft.validators import build_double_ballot
@@ -26,9 +23,7 @@ from ledger.transaction import make_transaction
 from node.chain import messages as wire
 from node.chain.events import Broadcast, PersistSigningRecord
 from node.chain.node import ChainNode
-from node.errors import (
-    RolledBack,
-)
+from node.errors import RolledBack
 from node.proofs.documents import make_document, prove_account, verify_document
 from node.proofs.light_client import TrustedState
 from node.queries.answers import ChainStatus

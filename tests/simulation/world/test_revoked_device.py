@@ -2,14 +2,9 @@
 
 import pytest
 
-from ledger.contract import (
-    BlockContext,
-)
+from ledger.contract import BlockContext
 from ledger.errors import MemberRevoked
-from ledger.execution import (
-    apply_transaction,
-    begin_block,
-)
+from ledger.execution import apply_transaction, begin_block
 from ledger.genesis import Authority, build_state
 from ledger.membership import sign_act
 from ledger.overlay import Overlay

@@ -4,25 +4,15 @@ from dataclasses import replace
 
 import pytest
 
-from consensus.errors import (
-    BrokenHandover,
-    ShortCertificate,
-    UnknownSigner,
-    WrongVoters,
-)
+from consensus.errors import BrokenHandover, ShortCertificate, UnknownSigner, WrongVoters
 from consensus.quorum import QuorumCertificate, sign_statement
 from ledger.codec import decode, encode
-from ledger.errors import (
-    InvalidProof,
-    VerificationFailed,
-)
+from ledger.errors import InvalidProof, VerificationFailed
 from ledger.genesis import Authority, Genesis
 from ledger.membership import Admission, sign_act
 from ledger.params import ConsensusParams
 from ledger.transaction import make_transaction
-from node.errors import (
-    NoCertificate,
-)
+from node.errors import NoCertificate
 from node.proofs.documents import describe_proof, prove_account, prove_transaction, verify_document
 from node.proofs.light_client import BlockEvidence, Finality, TrustedState
 from simulation.world.networks import key_of, make_network

@@ -5,25 +5,17 @@ from dataclasses import dataclass, field
 import pytest
 
 from consensus.contracts import DOUBLE_VOTE
-from consensus.errors import (
-    UnknownSource,
-)
+from consensus.errors import UnknownSource
 from consensus.quorum import DoubleVote, Statement, sign_statement
 from consensus.relays import Relay, accept_relay
 from ledger.accounts import get_account
 from ledger.codec import decode, encode
-from ledger.errors import (
-    AlreadyRelayed,
-    InvalidProof,
-    InvalidSignature,
-)
+from ledger.errors import AlreadyRelayed, InvalidProof, InvalidSignature
 from ledger.overlay import Overlay
 from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingParams
 from ledger.transaction import make_transaction
 from market.credit.contract import get_digest
-from market.errors import (
-    NoQuota,
-)
+from market.errors import NoQuota
 from market.scheduling import views as scheduling_views
 from market.scheduling.feeder import Curtailment
 from market.trading.gates import ACCEPTED, LAPSED, SETTLED, VOID, get_gate

@@ -3,10 +3,7 @@
 import pytest
 
 from node.chain.trusted_block import TrustedBlock
-from node.errors import (
-    AnchorContradicted,
-    OffAnchor,
-)
+from node.errors import AnchorContradicted, OffAnchor
 from node.queries.chain import ChainQueries
 from simulation.scenarios.networks import INTERVAL_MS, make_attack_network, open_world, run_while
 

@@ -23,9 +23,7 @@ from node.chain import messages as wire
 from node.chain.candidate import build_candidate
 from node.chain.contracts import build_contracts
 from node.chain.node import ChainNode
-from node.errors import (
-    RolledBack,
-)
+from node.errors import RolledBack
 from node.queries.chain import ChainQueries
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world.world import World
