@@ -18,14 +18,12 @@ from consensus.pbft.messages import encode_message
 from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay, RelayName
 from consensus.signing_record import SigningRecord
-from ledger.accounts import get_sealers
 from ledger.block import read_header
 from ledger.chain import BlockNode, Changes
 from ledger.errors import GridmeritError, StoreError
 from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
-from ledger.overlay import Overlay
 from ledger.signatures import SigningKey
 from ledger.store import KeyValue
 from node.chain import messages as wire
@@ -69,6 +67,7 @@ from node.chain.progress import (
     ClaimsReceived,
     Consequence,
     Final,
+    Followed,
     ImportBodies,
     LookAhead,
     Perform,
@@ -163,16 +162,17 @@ class ChainNode:
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
         heard = self._settle(self._hear(event, now_ms), now_ms)
-        sealers = get_sealers(Overlay(self.chain.head.state))
-        return [*heard, *self._settle(self._signing.review(sealers), now_ms)]
+        return heard + self._settle(self._signing.review(), now_ms)
 
     def _settle(self, reaction: Reaction, now_ms: int) -> list[Action]:
         """The actions of a reaction and of all that follows from it: each consequence is seen to where it stands."""
+        if not reaction:
+            return []
         actions: list[Action] = []
         agenda = deque(reaction)
         while agenda:
             item = agenda.popleft()
-            if isinstance(item, Consequence):
+            if isinstance(item, Followed):
                 agenda.extendleft(reversed(self._see_to(item, now_ms)))
             else:
                 actions.append(item)
@@ -208,6 +208,12 @@ class ChainNode:
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
         """Who hears of a consequence."""
         match consequence:
+            case CatchUp():
+                return [self._catching_up.begin_step(), LookAhead()]
+            case ImportBodies():
+                return self._catching_up.go_on(consequence, now_ms)
+            case LookAhead():
+                return self._catching_up.look_ahead(now_ms)
             case BlockReceived():
                 return self._on_block(consequence, now_ms)
             case BodyReceived():
@@ -231,12 +237,6 @@ class ChainNode:
                 return []
             case Allowed():
                 return self._progress.on_allowed(now_ms)
-            case CatchUp():
-                return [self._catching_up.begin_step(), LookAhead()]
-            case ImportBodies():
-                return self._catching_up.go_on(consequence, now_ms)
-            case LookAhead():
-                return self._catching_up.look_ahead(now_ms)
             case Perform() | TryToPropose() | TakeUpProposals() | ProposalHere():
                 return self._progress.on_step(consequence, now_ms)
             case _:

@@ -23,8 +23,14 @@ from node.chain.results import Claim
 # --- consequences ----------------------------------------------------------------------------------
 
 
+class Followed:
+    """Base of all consequences: one check tells them from actions."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class BodyReceived:
+class BodyReceived(Followed):
     """A block came in answer to a request, or unasked."""
 
     block: Block
@@ -32,7 +38,7 @@ class BodyReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class BlockReceived:
+class BlockReceived(Followed):
     """A peer's block is whole: judge it, and follow it where it leads to a better head."""
 
     block: Block
@@ -40,7 +46,7 @@ class BlockReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class BetterHead:
+class BetterHead(Followed):
     """A block in the tree is to be the head; `source` is the peer that brought it, None where it is of this node."""
 
     block: BlockNode
@@ -48,7 +54,7 @@ class BetterHead:
 
 
 @dataclass(frozen=True, slots=True)
-class VotesReceived:
+class VotesReceived(Followed):
     """Votes on checkpoints, none of them counted yet."""
 
     peer: PeerId
@@ -56,7 +62,7 @@ class VotesReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class ClaimsReceived:
+class ClaimsReceived(Followed):
     """Votes came with the results that they sign; those that the iterator still gives are to be counted."""
 
     peer: PeerId
@@ -64,7 +70,7 @@ class ClaimsReceived:
 
 
 @dataclass(frozen=True, slots=True)
-class Certified:
+class Certified(Followed):
     """A certificate is held and has been verified; `peer` brought it, None where it formed here."""
 
     certificate: QuorumCertificate
@@ -72,39 +78,39 @@ class Certified:
 
 
 @dataclass(frozen=True, slots=True)
-class Final:
+class Final(Followed):
     """The certificate's block is on the chain: it is final."""
 
     certificate: QuorumCertificate
 
 
 @dataclass(frozen=True, slots=True)
-class WorkPending:
+class WorkPending(Followed):
     """There may be something to put into a block that was not there before."""
 
 
 @dataclass(frozen=True, slots=True)
-class Refresh:
+class Refresh(Followed):
     """What is being built stands on an old head, pool or time: build it anew."""
 
 
 @dataclass(frozen=True, slots=True)
-class Silenced:
+class Silenced(Followed):
     """This node must not sign any more for now."""
 
 
 @dataclass(frozen=True, slots=True)
-class Allowed:
+class Allowed(Followed):
     """This node may sign from now on."""
 
 
 @dataclass(frozen=True, slots=True)
-class CatchUp:
+class CatchUp(Followed):
     """Go on with the skeleton; without one that makes progress, look for a peer that is ahead."""
 
 
 @dataclass(frozen=True, slots=True)
-class ImportBodies:
+class ImportBodies(Followed):
     """Import the bodies of the skeleton whose turn has come, at most so many blocks and transactions in this step."""
 
     blocks: int
@@ -113,31 +119,31 @@ class ImportBodies:
 
 
 @dataclass(frozen=True, slots=True)
-class LookAhead:
+class LookAhead(Followed):
     """Where the skeleton makes no progress, ask a peer that says it is ahead."""
 
 
 @dataclass(frozen=True, slots=True)
-class Perform:
+class Perform(Followed):
     """One effect of the agreement."""
 
     effect: Effect
 
 
 @dataclass(frozen=True, slots=True)
-class TryToPropose:
+class TryToPropose(Followed):
     """Propose a block, where that is this replica's turn and there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class TakeUpProposals:
+class TakeUpProposals(Followed):
     """A height begins: tell the agreement of blocks on this head that came before."""
 
     head: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class ProposalHere:
+class ProposalHere(Followed):
     """A valid block on the head is here that the agreement may be about."""
 
     block_hash: bytes

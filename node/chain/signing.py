@@ -16,9 +16,11 @@ from consensus.errors import UnknownSigner
 from consensus.pbft.messages import Ballot, Prepare, ViewChange, decode_message
 from consensus.quorum import Vote, check_vote, max_faulty
 from consensus.signing_record import SigningRecord
+from ledger.accounts import get_sealers
 from ledger.block import Header
 from ledger.chain import Chain
 from ledger.errors import WrongShape
+from ledger.overlay import Overlay
 from ledger.signatures import SigningKey, verify
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PersistSigningRecord, Publish, Send, StopSealing
@@ -85,10 +87,10 @@ class Signing:
         """True while the answers of others are needed."""
         return self._key is not None and not self._is_confirmed
 
-    def review(self, sealers: tuple[bytes, ...]) -> Reaction:
+    def review(self) -> Reaction:
         """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
         reaction: list[Step] = []
-        if self._confirm(sealers) and self.has_met_stranger:  # a stranger may have seen all that the others have
+        if self._confirm() and self.has_met_stranger:  # a stranger may have seen all that the others have
             reaction += self.fall_silent(0)
         state = self.state
         if state == self._told or state == "observer":
@@ -131,17 +133,18 @@ class Signing:
             work = int.from_bytes(message.work, "big")
             self._heads.setdefault(peer, PeerHead(message.head, work, message.final_height))
 
-    def _confirm(self, sealers: tuple[bytes, ...]) -> bool:
+    def _confirm(self) -> bool:
         """Take stock; whether all that is needed has just come together.
 
         A head that is claimed and cannot be had counts for nothing, and against nothing either.
         """
-        if not self.is_waiting or not (self._is_fresh_block_final() or self._have_enough_told(sealers)):
+        if not self.is_waiting or not (self._is_fresh_block_final() or self._have_enough_told()):
             return False
         self._is_confirmed = True
         return True
 
-    def _have_enough_told(self, sealers: tuple[bytes, ...]) -> bool:
+    def _have_enough_told(self) -> bool:
+        sealers = get_sealers(Overlay(self._chain.head.state))
         others = [sealer for sealer in sealers if sealer != self._key]
         needed = min(max_faulty(len(sealers)) + 1, len(others)) if sealers else 0
         return sum(self._has_reached(other) for other in others) >= needed
