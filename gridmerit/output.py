@@ -1,4 +1,4 @@
-"""What a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
+"""The output that a user sees: results on stdout as text or one JSON document, errors and progress on stderr.
 
 Owns the form of an error (design §7); amounts and times are written in `text.py`, tables drawn in `tables.py`.
 """
@@ -162,7 +162,7 @@ def _show_value(code: str, value: object) -> str:
 
 
 def error_document(code: str, message: str, values: Mapping[str, object], exit_code: int) -> dict[str, object]:
-    """What --json prints instead of a result."""
+    """The document that --json prints instead of a result."""
     plain = {key: None if value is None else str(value) for key, value in values.items()}
     return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
 

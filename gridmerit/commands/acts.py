@@ -69,7 +69,7 @@ class Chains:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Outcome:
-    """What became of an act on one chain: "done" now, in a block of this height, or "already" before."""
+    """The outcome of an act on one chain: "done" now, in a block of this height, or "already" before."""
 
     chain: str
     status: str
@@ -102,7 +102,7 @@ async def open_chains(target: Target) -> AsyncIterator[Chains]:
 
 
 def resolve_sponsor(target: Target, key: str | None, passphrase_file: Path | None) -> SigningKey:
-    """Who sends an act: --key, else the node's own key; in a network directory that of its first node."""
+    """The sender of an act: --key, else the node's own key; in a network directory that of its first node."""
     network = find_network(target)
     if key is None and network is not None:
         key = str(network.directory_of(network.nodes[0]) / "key.pem")

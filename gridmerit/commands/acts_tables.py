@@ -15,7 +15,7 @@ _LAST_MS = 253_402_300_799_000  # the year 9999
 
 
 def format_end(time_ms: int | None) -> str:
-    """When a validity ends, UTC."""
+    """The end of a validity, UTC."""
     return "no end" if time_ms is None or time_ms > _LAST_MS else f"{format_time(time_ms)} UTC"
 
 
@@ -61,7 +61,7 @@ def render_brought(brought: Brought) -> str:
 
 
 def render_unsigned(brought: Brought, certificate: Path | None = None) -> str:
-    """What is said where more keys must sign."""
+    """The text where more keys must sign."""
     have, file = len(brought.act.signatures), brought.files[0]
     lines = [
         f"{have} of {brought.threshold} signatures: nothing has been sent yet",

@@ -55,7 +55,7 @@ def command() -> None:
 
 
 def _options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """What both ways to run a policy take."""
+    """The options that both ways to run a policy take."""
     for option in (
         click.option("--power", type=click.IntRange(1, 100), default=1, show_default=True, help="Times its hash rate."),
         click.option(

@@ -1,4 +1,4 @@
-"""What each clearing rule makes of the same orders, as text."""
+"""The same orders under each clearing rule, as text."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
 
 
 def _render_players(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
-    """Who is served, by rule: the largest first, as many as fit."""
+    """The members that are served, by rule: the largest first, as many as fit."""
     asked_wh: dict[tuple[Side, bytes], int] = {}
     for order, *_ in book.candidates:
         key = (Side(order.side), order.owner)

@@ -1,4 +1,4 @@
-"""Which of a node's chains a command is for: the one that --chain names, else the one of its kind.
+"""The chain of a node that a command is for: the one that --chain names, else the one of its kind.
 
 What one kind of chain alone can do goes by `connect_to`; what every chain tells of itself, such as its blocks and
 members, goes by `connect_to_any`. Where more than one chain may be meant, both ask for --chain.
@@ -31,7 +31,7 @@ class Hosted(NamedTuple):
 
 
 async def fetch_status(url: str, *, timeout_s: float = 10.0) -> NodeStatus:
-    """What a node says of itself."""
+    """The status that a node tells of itself."""
     async with Client(url, "", timeout_s=timeout_s) as client:
         return await client.node_status()
 

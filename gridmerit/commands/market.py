@@ -255,7 +255,7 @@ async def fetch_trades(target: Target, period: int | None = None) -> TradesInfo:
 
 
 async def fetch_settlement(target: Target, period: int | None = None) -> SettlementInfo:
-    """Who paid whom for a period, by default for the last one that is settled. Raises `NoPeriod`."""
+    """The settlement of a period, by default of the last one that is settled. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
         return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
 

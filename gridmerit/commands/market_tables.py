@@ -47,7 +47,7 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
 
 
 def tell_failure(gate: GateInfo | None) -> str:
-    """Why a period is void or lapsed and what to do, to go on after its number; nothing where it is neither."""
+    """The reason why a period is void or lapsed, and what to do, to go on after its number; "" where it is neither."""
     return f" is {gate.status}: {gate.detail}\n  try: {gate.remedy}" if gate is not None and gate.reason else ""
 
 
@@ -98,7 +98,7 @@ def render_trades(found: TradesInfo) -> str:
 
 
 def render_result(gate: GateInfo, result: ResultInfo) -> str:
-    """Who has signed the result, and who has signed something else."""
+    """The members that have signed the result, and those that have signed something else."""
     alike = [item.name or item.key[:16] for item in result.signed if item.opinion in ("agrees", "unknown")]
     lines = [
         f"result {gate.result_root[:16]}, signed by {len(alike)} of {result.sealers}: {', '.join(alike) or 'nobody'}"

@@ -17,7 +17,7 @@ from node.queries.answers import MemberInfo
 
 
 def render_application(terms: Terms, application: Application, file: Path) -> str:
-    """What an applicant asks for, and what to do with the application's file."""
+    """The terms of an application, and what to do with its file."""
     address = show_address(application.address)
     lines = [
         render_terms(terms),
@@ -40,13 +40,13 @@ def render_terms(terms: Terms) -> str:
 
 
 def render_merits(renewable_ppm: int, stability_ppm: int) -> list[tuple[str, object]]:
-    """What credit matching weighs besides, where there is any."""
+    """The merits that credit matching weighs besides, where there are any."""
     merits = (("renewable", renewable_ppm), ("stability", stability_ppm))
     return [(name, format_percent(ppm)) for name, ppm in merits if ppm]
 
 
 def render_admitted(application: Application, brought: Brought, certificate: Path | None, *, is_active: bool) -> str:
-    """What became of an admission that enough keys have signed."""
+    """The outcome of an admission that enough keys have signed."""
     assert brought.outcomes is not None
     lines = [render_outcomes(brought.outcomes, brought.missing), ""]
     if certificate is not None:
@@ -56,7 +56,7 @@ def render_admitted(application: Application, brought: Brought, certificate: Pat
 
 
 def tell_next(application: Application, has_certificate: bool) -> list[str]:
-    """What a new member still lacks: a node that is let in, money, and a meter."""
+    """The things that a new member still lacks: a node that is let in, money, and a meter."""
     name, lines = application.name, []
     if has_certificate:
         lines.append("next: its node needs tls.pem and ca.pem, and one of the others in its node.toml: they find it")

@@ -1,4 +1,4 @@
-"""What an applicant may ask for, as it is typed: checked against the genesis of the network that it is to join."""
+"""The terms that an applicant may ask for, as typed: checked against the genesis of the network that it is to join."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What the authority and members do about a membership, on every chain that a node hosts; plain functions."""
+"""Deeds of the authority and of members about a membership, on every chain that a node hosts; plain functions."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ async def revoke_member(chains: Chains, name: str, reason: str, files: Authority
 
 
 class Renewed(NamedTuple):
-    """What became of a renewal; the certificate is in the place asked for once the act is on the chains."""
+    """The outcome of a renewal; the certificate is in the place asked for once the act is on the chains."""
 
     brought: Brought
     certificate: Path | None

@@ -37,7 +37,7 @@ def describe_network(network: Network) -> dict[str, Any]:
 
 
 def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
-    """What clears the gates, and the α by which deliveries are scored: on the credit chain where there is one."""
+    """The rule that clears the gates, and the α that scores deliveries: on the credit chain where there is one."""
     by_kind = {chain.kind: chain for chain in params}
     trading = by_kind["trading"]
     return {
@@ -67,7 +67,7 @@ def render_new(network: Network, params: Sequence[ChainParams]) -> str:
 
 
 def _render_players(network: Network) -> str:
-    """Who there is, at which line where there are any, and through which node: its own, or another's."""
+    """The players, the line of each where there are any, and its node: its own, or another's."""
     positions = _find_positions(network)
     has_lines = "scheduling" in network.kinds
     rows = [
@@ -111,7 +111,7 @@ def _find_positions(network: Network) -> dict[str, str]:
 
 
 def _tell_next(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str]:
-    """How long a period lasts, when the first gate comes that there can be orders for, and what to do now."""
+    """The length of a period, the time of the first gate that there can be orders for, and what to do now."""
     trading, scheduling = by_kind["trading"], by_kind.get("scheduling")
     period_ms, gate_ppm = trading.ledger.period_ms, trading.market.gate_ppm
     first_ppm = gate_ppm if scheduling is None else scheduling.scheduling.quota_ppm

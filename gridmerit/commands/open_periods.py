@@ -1,4 +1,4 @@
-"""Which delivery period a command is for where none is named: one that takes orders, or the newest with a result."""
+"""The delivery period that a command is for where none is named: one that takes orders, or the newest with a result."""
 
 from __future__ import annotations
 

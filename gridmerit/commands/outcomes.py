@@ -1,4 +1,4 @@
-"""What became of a transaction, shown; one that its block holds without effect is an error."""
+"""The outcome of a transaction, shown; one that its block holds without effect is an error."""
 
 from __future__ import annotations
 

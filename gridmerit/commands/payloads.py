@@ -140,12 +140,12 @@ def _choose_coins(assets: AssetsInfo, names: Iterable[str]) -> list[CoinInfo]:
 
 
 def name_coin(coin: CoinInfo) -> str:
-    """How a person names a coin: the beginning of its transaction, and which of the outputs it is."""
+    """The name of a coin for people: the beginning of its transaction, and which of the outputs it is."""
     return f"{coin.transaction[:_SHOWN]}:{coin.output}"
 
 
 def _begins(coin: CoinInfo, ref: str) -> bool:
-    """Whether a name is this coin's: the beginning of its transaction, with or without the number of the output."""
+    """Tell if a name is this coin's: the beginning of its transaction, with or without the number of the output."""
     transaction, colon, output = ref.partition(":")
     return coin.transaction.startswith(transaction) and (not colon or output == str(coin.output))
 

@@ -27,7 +27,7 @@ def list_settings(settings: type[BaseModel]) -> list[dict[str, Any]]:
 
 
 def render_settings(settings: list[dict[str, Any]]) -> str:
-    """What `list_settings` made, as a table; many words to choose from stand behind what they mean."""
+    """The answer of `list_settings` as a table; many words to choose from stand behind what they mean."""
     rows = []
     for row in settings:
         allowed, about = row["allowed"], row["about"]

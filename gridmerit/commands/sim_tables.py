@@ -1,4 +1,4 @@
-"""What `gridmerit sim` prints: scenarios, theories and estimates, as text and as JSON."""
+"""The texts of `gridmerit sim`: scenarios, theories and estimates, as text and as JSON."""
 
 from __future__ import annotations
 
@@ -102,7 +102,7 @@ def _show_argument(value: object) -> str:
 
 
 def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
-    """What `sim run` prints: the estimates so far, and what to do next."""
+    """The text of `sim run`: the estimates so far, and what to do next."""
     spent, now = format_span(int(result.elapsed_s * 1_000)), len(sweep) - result.had
     done = f"{len(sweep)} trials of {sweep.scenario}{f', {now} of them now' if result.had else ''}, in {spent}"
     if estimated is None:

@@ -1,4 +1,4 @@
-"""Which node a command talks to, and whose key it signs with: the options that many commands share."""
+"""The node that a command talks to, and the key that it signs with: the options that many commands share."""
 
 from __future__ import annotations
 

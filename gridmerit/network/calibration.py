@@ -16,7 +16,7 @@ _MEASURED_S = 0.2
 
 
 def measure_nonces_per_s() -> int:
-    """How many nonces one thread of this machine tries per second, measured for a fifth of a second."""
+    """The number of nonces that a thread of this machine tries per second, measured for a fifth of a second."""
     tried, begin = 0, time.perf_counter()
     while (elapsed_s := time.perf_counter() - begin) < _MEASURED_S:
         seal.search(bytes(32), 0, start=tried, count=_MEASURED_NONCES)

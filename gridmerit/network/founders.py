@@ -24,13 +24,13 @@ _HOUSE_BALANCE_UYUAN = 5_000_000_000
 
 
 def deal_positions(scheduling: ChainParams | None, players: Sequence[str]) -> dict[str, str]:
-    """Where each player is: dealt over the feeder's lines in order, or all in one place without a scheduling chain."""
+    """The place of each player: dealt over the feeder's lines in order, all in one without a scheduling chain."""
     lines = [line.name for line in scheduling.scheduling.lines] if scheduling is not None else [POSITION]
     return {player: lines[index % len(lines)] for index, player in enumerate(players)}
 
 
 def choose_hosts(nodes: int | Sequence[Host], players: Sequence[str]) -> tuple[Host, ...]:
-    """Who runs a node: the first `nodes` players with all chains, or those that are named."""
+    """The members that run a node: the first `nodes` players with all chains, or those that are named."""
     if isinstance(nodes, int):
         assert 1 <= nodes <= min(MAX_NODES, len(players)), nodes
         return tuple(Host(name=name) for name in players[:nodes])
@@ -103,7 +103,7 @@ def make_members(
 
 
 def compute_capacity_wh(profile: Profile, player: str) -> int:
-    """What a player is registered with: its largest hour, forecast or actual, rounded up to 10 kWh."""
+    """The capacity that a player is registered with: its largest hour, forecast or actual, rounded up to 10 kWh."""
     largest_wh = max(max(profile.readings[player, hour]) for hour in profile.hours_ms)
     return -(-largest_wh // 10_000) * 10_000
 

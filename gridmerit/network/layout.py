@@ -77,7 +77,7 @@ class PlayerEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DispatcherEntry:
-    """Who plans the grid on the scheduling chain; its files are relative to the network's directory."""
+    """The planner of the grid on the scheduling chain; its files are relative to the network's directory."""
 
     name: str
     key_file: str
@@ -86,7 +86,7 @@ class DispatcherEntry:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Network:
-    """What `network.json` says; `kinds` are those of the `chains`, one by one."""
+    """The content of `network.json`; `kinds` are those of the `chains`, one by one."""
 
     directory: Path
     chains: tuple[str, ...]
@@ -123,7 +123,7 @@ class Network:
         return tuple(known[name] for name in names) if names else self.nodes
 
     def key_file_of(self, member: str) -> str:
-        """Where a member's key is, relative to the network's directory."""
+        """The place of a member's key, relative to the network's directory."""
         home = next((node.directory for node in self.nodes if node.name == member), None)
         return f"keys/{member}.pem" if home is None else f"{home}/key.pem"
 
@@ -170,8 +170,10 @@ def load_network(directory: Path) -> Network:
 
 
 def _locate(directory: Path, entry: NodeEntry) -> NodeEntry:
-    """Where the node listens by its node.toml; one that is not here, or cannot be read, leaves what was when it was
-    made."""
+    """The node with the addresses of its node.toml.
+
+    One that is not here, or cannot be read, leaves the addresses of when it was made.
+    """
     try:
         config = load_config(directory / entry.directory / NODE_FILE)
     except GridmeritError:

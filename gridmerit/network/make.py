@@ -130,7 +130,7 @@ def _make_key(name: str, seed: int | None) -> SigningKey:
 def _make_player_entries(
     players: Sequence[Player], nodes: Sequence[str], meters: Mapping[str, str], shared_passphrase: str
 ) -> tuple[PlayerEntry, ...]:
-    """Who runs a node talks to it; the others are dealt over the nodes as clients."""
+    """The players: one that runs a node talks to it, the others are dealt over the nodes as clients."""
     return tuple(
         PlayerEntry(
             name=player.name,

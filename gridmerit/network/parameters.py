@@ -151,7 +151,7 @@ def scale_params(params: ChainParams, period_ms: int) -> ChainParams:
 
 
 def _scale_window(market: MarketParams, period_ms: int, interval_ms: int) -> dict[str, int]:
-    """How long orders are taken, where that is a share of the period.
+    """The time for which orders are taken, where that is a share of the period.
 
     Blocks come by chance: of eight intervals one in three thousand brings none, of two and a half one in twelve."""
     if not market.intention_ppm:

@@ -1,4 +1,4 @@
-"""Who acts on a market day: a dispatcher plans the grid, players order from their forecasts, and their meters report.
+"""The actors of a market day: a dispatcher plans the grid, players order by forecasts, and their meters report.
 
 A driver: it reads the clock and talks to nodes. What is planned and ordered stands in `plans.py`.
 """
@@ -144,7 +144,7 @@ class Sender:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Day:
-    """What all agents of a market day share: hour h of the profile is delivered in period `first_period` + h.
+    """The plan that all agents of a market day share: hour h of the profile is delivered in period `first_period` + h.
 
     `genesis` is the trading chain's, and `scheduling` its sibling's.
     """
@@ -191,14 +191,14 @@ class Day:
 
     @property
     def poll_ms(self) -> int:
-        """How often a player asks whether the quota has come: many times while orders are taken."""
+        """The time between questions whether the quota has come: many times while orders are taken."""
         window_ppm = self.genesis.params.market.intention_ppm
         return self.share_of_period(min(_POLL_PPM, window_ppm // 20) if window_ppm else _POLL_PPM)
 
 
 @dataclass(slots=True, kw_only=True)
 class Participant(ABC):
-    """Somebody who sends transactions all day; what was sent, and what went wrong."""
+    """A sender of transactions all day; what was sent, and what went wrong."""
 
     name: str
     day: Day
@@ -295,7 +295,7 @@ class Agent(Participant):
 
 
 async def run_all(participants: Sequence[Participant]) -> None:
-    """Everybody's day, until the last one is done."""
+    """Run the day of all, until the last one is done."""
     await asyncio.gather(*(participant.run() for participant in participants))
 
 

@@ -1,4 +1,4 @@
-"""What players order and what the dispatcher plans, hour by hour: it follows from a profile and a seed alone.
+"""The orders of players and the dispatcher's plans, hour by hour: they follow from a profile and a seed alone.
 
 No two orders of an hour have the same price, so that the trades do not depend on who was first.
 """
@@ -17,7 +17,7 @@ from node.queries.answers import QuotaInfo
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlannedOrder:
-    """What a player will order for an hour of the day (0 is the first)."""
+    """The order that a player will place for an hour of the day (0 is the first)."""
 
     hour: int
     side: Side
@@ -74,7 +74,7 @@ def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tup
 
 
 def limit_to_quota(order: PlannedOrder, quota: QuotaInfo, line: str) -> int:
-    """What of an order's volume its line may trade at all on that side, in Wh."""
+    """The part of an order's volume that its line may trade at all on that side, in Wh."""
     for row in quota.lines:
         if row.line == line:
             return min(order.volume_wh, row.demand_wh if order.side == Side.BID else row.supply_wh)

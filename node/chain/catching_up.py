@@ -68,8 +68,10 @@ class CatchingUp:
         return self._gossip.give_headers(peer, provable, certificate, now_ms, looked_up=looked_up)
 
     def on_headers(self, peer: PeerId, message: wire.Headers, now_ms: int) -> Reaction:
-        """Cause: a peer answers with headers. Raises what is wrong with them, `FalseHead` where they lead to less than
-        it claimed."""
+        """Judge headers, and follow them where they lead to more. Cause: a peer answers with headers.
+
+        Raises what is wrong with them, `FalseHead` where they lead to less than the peer claimed.
+        """
         asked = self._sync.answered(peer)
         if asked is None:
             return []
@@ -124,7 +126,7 @@ class CatchingUp:
     # --- going on --------------------------------------------------------------------------------
 
     def begin_step(self) -> ImportBodies:
-        """What one step imports at most: others have their turn in between."""
+        """The most that one step imports: others have their turn in between."""
         return ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, self._gossip.is_syncing)
 
     def go_on(self, step: ImportBodies, now_ms: int) -> Reaction:
@@ -179,7 +181,7 @@ class CatchingUp:
         return []
 
     def _is_worth_following(self, skeleton: Skeleton) -> bool:
-        """Whether a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""
+        """Tell if a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""
         if skeleton.sound_count < len(skeleton) or skeleton.work > self._chain.head.work:
             return True
         if self._trusted_branch.leads_to(skeleton.headers):

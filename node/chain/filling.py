@@ -23,7 +23,7 @@ class Filling:
 
     @property
     def renew_ms(self) -> int:
-        """How long a block that is being built is worth it, for time and pool move on."""
+        """The time after which a block that is being built is built anew, for time and pool move on."""
         return min(2_000, max(100, self._instance.params.consensus.block_interval_ms // 2))
 
     def fill(self, key: SigningKey, proposal: Proposal) -> Candidate:

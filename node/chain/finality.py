@@ -47,7 +47,7 @@ _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
 
 
 class Finality:
-    """What one node knows of votes, certificates and evidence, and what is final. Raises `StoreCorrupt`.
+    """The votes, certificates and evidence that one node knows, and what is final. Raises `StoreCorrupt`.
 
     `slot_of` says which slot a chain has come to with a head.
     """

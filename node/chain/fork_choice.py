@@ -200,8 +200,11 @@ class ForkChoice:
         return [BetterHead(sealed, None)]
 
     def account_for(self, block: BlockNode, source: PeerId | None) -> tuple[list[Action], list[Action]]:
-        """The record of an own seal follows the block; that the head is lower than before is recorded first, else a
-        crash between the two would look like a rollback. An own block that a certificate led back to is no new one."""
+        """The record of an own seal follows the block; that the head is lower than before is recorded first.
+
+        Else a crash between the two would look like a rollback. An own block that a certificate led back to is no new
+        one.
+        """
         signing = self._signing
         parent = block.header.parent
         if source is None and self._instance.is_own(block.header.producer) and signing.record.may_seal_on(parent):
@@ -255,13 +258,13 @@ class ForkChoice:
         return [signing.persist()]
 
     def _can_show(self, block_hash: bytes) -> bool:
-        """Whether the results of a checkpoint can be shown: it may lie so deep that its state is not brought back."""
+        """Tell if the results of a checkpoint can be shown: it may lie so deep that its state is not brought back."""
         header = self._chain.get_header(block_hash)
         is_near = header is not None and self._chain.head.height - header.height <= MAX_FINAL_DEPTH
         return is_near and self._chain.get(block_hash) is not None
 
     def _stands_on_late(self, block_hash: bytes, now_ms: int) -> bool:
-        """Whether a checkpoint of this chain is one of the blocks that came too late for their gate, or above one."""
+        """Tell if a checkpoint of this chain is a block that came too late for its gate, or above one."""
         header = self._chain.get_header(block_hash)
         return header is not None and any(
             height <= header.height and self._chain.hash_at(height) == late_hash

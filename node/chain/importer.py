@@ -144,7 +144,7 @@ class Importer:
         return sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)), timers
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
-        """How much is held, and how much at most."""
+        """The amounts that are held, and the most that may be."""
         return {
             "deferred blocks": (len(self._deferred), _MAX_DEFERRED),
             "condemned blocks": (len(self._bad), _MAX_BAD),

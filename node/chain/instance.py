@@ -1,4 +1,4 @@
-"""What the parts of one chain instance stand on: its chain and rules, the member's key, and what the clock shows."""
+"""The ground that the parts of one chain instance stand on: its chain and rules, the member's key, the clock."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class Instance:
         self.wall_ahead_ms = 0  # of the time of the steps, which is never set
 
     def date(self, now_ms: int) -> int:
-        """What the wall clock shows."""
+        """The time that the wall clock shows."""
         return now_ms + self.wall_ahead_ms
 
     def is_own(self, public_key: bytes) -> bool:

@@ -157,7 +157,7 @@ class ChainNode:
     # --- the step --------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
-        """What to do about `event`, strictly in this order. Raises nothing but bugs and `StoreCorrupt`.
+        """The actions that `event` leads to, strictly in this order. Raises nothing but bugs and `StoreCorrupt`.
 
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
@@ -179,7 +179,7 @@ class ChainNode:
         return actions
 
     def _hear(self, event: Event, now_ms: int) -> Reaction:
-        """Who hears of an event."""
+        """Hand an event to the part that hears of it."""
         match event:
             case Started():
                 return self._on_started(now_ms)
@@ -206,7 +206,7 @@ class ChainNode:
                 assert_never(event)
 
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
-        """Who hears of a consequence."""
+        """Hand a consequence to the part that sees to it."""
         match consequence:
             case CatchUp():
                 return [self._catching_up.begin_step(), LookAhead()]
@@ -301,7 +301,7 @@ class ChainNode:
             return [PenalisePeer(peer=peer, error=error)]
 
     def _handle(self, peer: PeerId, message: wire.Message, now_ms: int) -> Reaction:
-        """Who hears of a message."""
+        """Hand a message to the part that hears of it."""
         match message:
             case wire.Status():
                 return self._catching_up.on_status(peer, message, now_ms)
@@ -464,17 +464,17 @@ class ChainNode:
 
     @property
     def acknowledgements(self) -> Acknowledgements:
-        """What has been promised to clients."""
+        """The promises that have been made to clients."""
         return self._pool.acknowledgements
 
     @property
     def missing_votes(self) -> MissingVotes:
-        """Whose votes void gates lacked."""
+        """The members whose votes void gates lacked."""
         return self._finality.missing_votes
 
     @property
     def results(self) -> Results:
-        """Who has signed which results, and their certificates."""
+        """The results that members have signed, and their certificates."""
         return self._finality.results
 
     @property
@@ -496,7 +496,7 @@ class ChainNode:
         return self._relays.list_for(destination)
 
     def needs_relay(self, name: RelayName) -> bool:
-        """Whether this chain could use a relay of that message."""
+        """True where this chain could use a relay of that message."""
         return self._relays.waiting.needs_relay(name, self.chain.head.state)
 
     @property
@@ -510,7 +510,7 @@ class ChainNode:
 
     @property
     def blocks_refused(self) -> int:
-        """How many blocks of peers broke a rule since the start."""
+        """The number of blocks of peers that broke a rule since the start."""
         return self._importer.blocks_refused
 
     @property
@@ -520,7 +520,7 @@ class ChainNode:
 
     @property
     def is_syncing(self) -> bool:
-        """Whether the node is too far behind to seal or vote: so it is until it has come to its anchor."""
+        """True where the node is too far behind to seal or vote: so it is until it has come to its anchor."""
         return self._gossip.is_syncing
 
     @property
@@ -533,7 +533,7 @@ class ChainNode:
         return self._progress.waiting_for()
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
-        """How much is held of all that peers can make this node hold, and how much at most, by what it is."""
+        """The amounts of all that peers can make this node hold, and the most that may be, by what it is."""
         return {
             **self._pool.get_usage(),
             **self._importer.get_usage(),

@@ -96,7 +96,7 @@ class Pool:
         return broadcast_transactions(tx_id for tx_id, noticed in self._waiting_since.items() if noticed <= since)
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
-        """How much is held, and how much at most."""
+        """The amounts that are held, and the most that may be."""
         pool = self._instance.mempool
         return {
             "pending transactions": (len(pool), pool.limits.max_count),

@@ -1,4 +1,4 @@
-"""How a chain makes progress: the port of its two ways, and what any part of a chain instance may ask of the core.
+"""The progress of a chain: the port of its two ways, and all that a part of an instance may ask of the core.
 
 A part does not call another to make something happen: it returns a `Reaction`, actions for the driver and
 consequences for the core, in their order. The core sees to each consequence where it stands, before what comes after
@@ -91,7 +91,7 @@ class WorkPending(Followed):
 
 @dataclass(frozen=True, slots=True)
 class Refresh(Followed):
-    """What is being built stands on an old head, pool or time: build it anew."""
+    """Build anew what stands on an old head, pool or time."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,7 +120,7 @@ class ImportBodies(Followed):
 
 @dataclass(frozen=True, slots=True)
 class LookAhead(Followed):
-    """Where the skeleton makes no progress, ask a peer that says it is ahead."""
+    """Ask a peer that says it is ahead, where the skeleton makes no progress."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -285,8 +285,10 @@ class Progress(Protocol):
         ...
 
     def find_strange(self, ballot: Ballot) -> int | None:
-        """None where the signing record accounts for a ballot of this node's key; else the height that must be final
-        before the key signs again, 0 where the head's is enough."""
+        """Find what a ballot of this node's key means for it: None where the signing record accounts for it.
+
+        Else the height that must be final before the key signs again, 0 where the head's is enough.
+        """
         ...
 
     def ballots_of(self, signer: bytes) -> tuple[Ballot, ...]:
@@ -309,7 +311,7 @@ class Progress(Protocol):
         ...
 
     def certificates_above(self, height: int) -> list[QuorumCertificate]:
-        """What a peer whose final height that is needs before it can judge the certificate of the final block."""
+        """The certificates that a peer of that final height needs before it can judge that of the final block."""
         ...
 
     def note_unproven(self, peer: PeerId, block_hash: bytes) -> None:
@@ -321,7 +323,7 @@ class Progress(Protocol):
         ...
 
     def count_age(self, beats: int) -> int:
-        """How old the chain is in what pending transactions wait for: blocks, or heartbeats."""
+        """The age of the chain in what pending transactions wait for: blocks, or heartbeats."""
         ...
 
     def waiting_for(self) -> tuple[bytes, ...]:
@@ -329,5 +331,5 @@ class Progress(Protocol):
         ...
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
-        """How much is held of what peers can make this part hold, and how much at most."""
+        """The amounts of what peers can make this part hold, and the most that may be."""
         ...

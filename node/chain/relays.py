@@ -72,7 +72,7 @@ class Relays:
         return [again, *self._finality.set_changes.repeat(), *self.deliver_above(0)]
 
     def deliver_above(self, height: int) -> list[Action]:
-        """What the final block has for other chains that was posted above a height."""
+        """The relays of the final block for other chains, of what was posted above a height."""
         chain, certificate = self._instance.chain, self._finality.final_certificate
         is_deep = chain.head.height - chain.final_height > MAX_FINAL_DEPTH  # its state would be rebuilt
         checkpoint = None if certificate is None or is_deep else chain.get(chain.final_hash)
@@ -92,7 +92,7 @@ class Relays:
 
 
 class Outgoing:
-    """What this chain has to say to the others."""
+    """The messages of this chain to the others."""
 
     def __init__(self, genesis: Genesis) -> None:
         self._kind = genesis.params.kind
@@ -139,7 +139,7 @@ class Waiting:
         return True
 
     def needs_relay(self, name: RelayName, state: State) -> bool:
-        """Whether a message is neither in a state nor at hand with a proof that still counts."""
+        """True where a message is neither in a state nor at hand with a proof that still counts."""
         view = Overlay(state)
         return not self._is_at_hand(name, view) and is_wanted(view, name, self._routes)
 

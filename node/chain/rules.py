@@ -16,7 +16,7 @@ from node.chain.fork_choice import ForkChoice
 
 
 class Rules(NamedTuple):
-    """How a chain's headers are judged, and how it makes progress."""
+    """The engine that judges a chain's headers, and its way of progress."""
 
     engine: Callable[[Genesis], Engine]
     progress: type[ForkChoice] | type[Agreement]
