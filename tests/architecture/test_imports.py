@@ -197,3 +197,9 @@ def test_the_laboratory_hashes_all_code_that_a_trial_may_run():
         todo += graph[name] - reached
     hashed = set(list_sources())
     assert {modules[name] for name in reached if "." in name and modules[name].name != "__init__.py"} <= hashed
+
+
+def test_the_image_is_built_from_every_package():
+    """What `.dockerignore` leaves out is in no image, and the build says nothing of it."""
+    let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
+    assert FLOORS.keys() | {"configs"} <= let_in
