@@ -23,14 +23,9 @@ from ledger.store import as_stored
 from node.chain import messages as wire
 from node.chain.announcements import Announcement, Announcements
 from node.chain.events import Action, Broadcast, PeerId, PenalisePeer, Persist, Send, SetTimer
-from node.chain.filling import Filling
-from node.chain.finality import Finality
-from node.chain.gossip import Gossip, announce_block
+from node.chain.gossip import announce_block
 from node.chain.header_proofs import prove_headers, read_header_proof
-from node.chain.importer import Importer
-from node.chain.instance import Instance
-from node.chain.late_blocks import GateWatch
-from node.chain.pool import Pool
+from node.chain.parts import Parts
 from node.chain.progress import (
     RESEAL,
     AgreementStep,
@@ -46,8 +41,6 @@ from node.chain.progress import (
     WorkPending,
 )
 from node.chain.results import check_shown
-from node.chain.signing import Signing
-from node.chain.trusted_block import TrustedBranch
 
 AGREEMENT, NEXT_HEIGHT = "agreement", "next-height"
 _MAX_PROPOSALS = 16  # undecided blocks; the replica remembers as many verdicts
@@ -59,35 +52,23 @@ class Agreement:
 
     offences = frozenset({DOUBLE_VOTE, DOUBLE_BALLOT})
 
-    def __init__(
-        self,
-        instance: Instance,
-        *,
-        trusted_branch: TrustedBranch,
-        importer: Importer,
-        signing: Signing,
-        gossip: Gossip,
-        finality: Finality,
-        filling: Filling,
-        pool: Pool,
-        gates: GateWatch,
-    ) -> None:
-        self._instance = instance
-        self._chain = instance.chain
-        self._trusted_branch = trusted_branch
-        self._importer = importer
-        self._signing = signing
-        self._gossip = gossip
-        self._finality = finality
-        self._filling = filling
-        self._pool = pool
-        self._gates = gates
-        params = instance.params.consensus
+    def __init__(self, parts: Parts) -> None:
+        self._instance = parts.instance
+        self._chain = parts.instance.chain
+        self._trusted_branch = parts.trusted_branch
+        self._importer = parts.importer
+        self._signing = parts.signing
+        self._gossip = parts.gossip
+        self._finality = parts.finality
+        self._filling = parts.filling
+        self._pool = parts.pool
+        self._gates = parts.gates
+        params = parts.instance.params.consensus
         self._pbft = Pbft(
-            chain_id=instance.chain_id,
-            key=instance.key,
+            chain_id=parts.instance.chain_id,
+            key=parts.instance.key,
             timeouts=Timeouts(base_ms=params.view_timeout_ms, max_ms=params.view_timeout_max_ms),
-            record=signing.record.agreement,
+            record=parts.signing.record.agreement,
             is_silent=True,
         )
         self._asked_to_propose: asked.Propose | None = None  # and has not yet

@@ -145,7 +145,7 @@ class CatchingUp:
 
     def look_ahead(self, now_ms: int) -> list[Action]:
         """Without a skeleton that makes progress, ask a peer that says it is ahead."""
-        return [] if self._sync.is_moving else self._gossip.request_status(now_ms)
+        return [] if self._sync.is_moving else self._gossip.ask_one_ahead(now_ms)
 
     def give_up_stalled(self) -> list[Action]:
         """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat."""

@@ -240,10 +240,8 @@ class Finality:
             return [*reaction, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
         if self._chain.fork_point(block).height < min(block.height, self._trusted_branch.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
-            return [
-                *reaction,
-                Publish(event=conflict),
-            ]  # more than f members lied, or votes took longer than a deadline
+            # More than f members lied, or votes took longer than a deadline.
+            return [*reaction, Publish(event=conflict)]
         if compute_digest(get_results(Overlay(block.state))) != statement.result:
             unlike = ("result-conflict", statement.slot, statement.block_hash, statement.result)
             return [*reaction, Publish(event=unlike)]  # more than f members lied

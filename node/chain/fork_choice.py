@@ -21,16 +21,10 @@ from ledger.overlay import Overlay
 from node.chain import messages as wire
 from node.chain.candidate import Candidate
 from node.chain.events import Action, Broadcast, PeerId, Publish, SetTimer, StartSealing, StopSealing
-from node.chain.filling import Filling
-from node.chain.finality import MAX_FINAL_DEPTH, Finality
-from node.chain.gossip import Gossip, announce_block
-from node.chain.importer import Importer
-from node.chain.instance import Instance
-from node.chain.late_blocks import GateWatch
-from node.chain.pool import Pool
+from node.chain.finality import MAX_FINAL_DEPTH
+from node.chain.gossip import announce_block
+from node.chain.parts import Parts
 from node.chain.progress import RESEAL, AgreementStep, BetterHead, Reaction, Refresh, Step, VotesReceived
-from node.chain.signing import Signing
-from node.chain.trusted_block import TrustedBranch
 
 SEAL = "seal"
 _MAX_UNPROVEN = 4  # of one peer
@@ -41,28 +35,16 @@ class ForkChoice:
 
     offences = frozenset({EQUIVOCATION, DOUBLE_VOTE, DOUBLE_BALLOT})
 
-    def __init__(
-        self,
-        instance: Instance,
-        *,
-        trusted_branch: TrustedBranch,
-        importer: Importer,
-        signing: Signing,
-        gossip: Gossip,
-        finality: Finality,
-        filling: Filling,
-        pool: Pool,
-        gates: GateWatch,
-    ) -> None:
-        self._instance = instance
-        self._chain = instance.chain
-        self._trusted_branch = trusted_branch
-        self._importer = importer
-        self._signing = signing
-        self._gossip = gossip
-        self._finality = finality
-        self._filling = filling
-        self._gates = gates
+    def __init__(self, parts: Parts) -> None:
+        self._instance = parts.instance
+        self._chain = parts.instance.chain
+        self._trusted_branch = parts.trusted_branch
+        self._importer = parts.importer
+        self._signing = parts.signing
+        self._gossip = parts.gossip
+        self._finality = parts.finality
+        self._filling = parts.filling
+        self._gates = parts.gates
         self._watch = EquivocationWatch()
         self._candidate: Candidate | None = None
         self._job = 0

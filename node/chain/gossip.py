@@ -207,7 +207,7 @@ class Gossip:
         self.sync.want_bodies({peer: status.height for peer, status in self.peers.items() if status is not None})
         return self.fetch(now_ms)
 
-    def request_status(self, now_ms: int) -> list[Action]:
+    def ask_one_ahead(self, now_ms: int) -> list[Action]:
         """Ask a peer that says it is ahead for its headers, in turn.
 
         One that claims much and answers nothing must not be asked again and again.

@@ -56,6 +56,7 @@ from node.chain.importer import Deferred, Importer, Invalid, Known, MissingParen
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
 from node.chain.missing_votes import MAX_PERIODS, MissingVotes
+from node.chain.parts import Parts
 from node.chain.pool import Pool
 from node.chain.progress import (
     Allowed,
@@ -135,15 +136,17 @@ class ChainNode:
         self._pool = Pool(own, admission, self._gossip)
         self._gates = GateWatch(genesis)
         self._progress = rules.progress(
-            own,
-            trusted_branch=self.trusted_branch,
-            importer=self._importer,
-            signing=self._signing,
-            gossip=self._gossip,
-            finality=self._finality,
-            filling=Filling(own, finality=self._finality, relays=self._relays, pool=self._pool),
-            pool=self._pool,
-            gates=self._gates,
+            Parts(
+                instance=own,
+                trusted_branch=self.trusted_branch,
+                importer=self._importer,
+                signing=self._signing,
+                gossip=self._gossip,
+                finality=self._finality,
+                filling=Filling(own, finality=self._finality, relays=self._relays, pool=self._pool),
+                pool=self._pool,
+                gates=self._gates,
+            )
         )
         self._catching_up = CatchingUp(
             own,
@@ -157,7 +160,7 @@ class ChainNode:
     # --- the step --------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
-        """The actions that `event` leads to, strictly in this order. Raises nothing but bugs and `StoreCorrupt`.
+        """The actions that `event` leads to, strictly in this order. Raises nothing but bugs and `StoreError`s.
 
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
@@ -377,6 +380,8 @@ class ChainNode:
         Causes: an announcement of what is pending here, a body that was asked for, one whose time has come.
         """
         block, peer, header = received.block, received.peer, received.block.header
+        if self._progress.is_settled(header):
+            return []
         skeleton = self._gossip.sync.skeleton
         is_certified = skeleton is not None and skeleton.is_certified(header.hash)
         certificate = self._finality.checkpoints.certificate_of(header.hash)
@@ -385,8 +390,6 @@ class ChainNode:
         is_due = is_certified or certificate is not None
         is_away = self.trusted_branch.is_awaited or self._gossip.sync.was_away
         is_news = not is_due and not is_away  # else it is we who are late
-        if self._progress.is_settled(header):
-            return []
         match self._importer.judge(block, peer, now_ms, is_due=is_due):
             case Known():
                 return []

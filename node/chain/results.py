@@ -56,7 +56,7 @@ class Claim(NamedTuple):
         return self.vote.statement.block_hash, self.vote.statement.result
 
 
-class Certified(NamedTuple):
+class CertifiedResults(NamedTuple):
     """A certificate, and the results that its statement names."""
 
     certificate: QuorumCertificate
@@ -217,9 +217,9 @@ class Results:
     def keep(self, certificate: QuorumCertificate, block: BlockNode) -> Changes:
         """Rows that lead from the results that a certificate names to it."""
         results = get_results(Overlay(block.state))
-        return _make_rows(Certified(certificate, results)) if results else []
+        return _make_rows(CertifiedResults(certificate, results)) if results else []
 
-    def find(self, number: int) -> Certified | None:
+    def find(self, number: int) -> CertifiedResults | None:
         """The certificate that names a result."""
         raw = self._store.get(_row_key(number))
         if raw is None:
@@ -228,7 +228,7 @@ class Results:
         if certificate is None:
             return None
         with as_stored("results"):
-            return Certified(certificate, decode_results(raw[_SLOT_BYTES:]))
+            return CertifiedResults(certificate, decode_results(raw[_SLOT_BYTES:]))
 
     def ask(self, peers: Sequence[PeerId]) -> list[Action]:
         """Ask for the certificate of a result that this node has caught up without: each peer in turn for each."""
@@ -281,7 +281,7 @@ class Results:
         gate = views.get_gate(self._chain.head.state, message.period)
         if gate is None or gate.result_root != result.root:
             raise InvalidProof(detail=f"the result of period {message.period} is another one here")
-        return certificate, _make_rows(Certified(certificate, decode_results(message.results)))
+        return certificate, _make_rows(CertifiedResults(certificate, decode_results(message.results)))
 
 
 # --- on the wire -----------------------------------------------------------------------------------
@@ -338,7 +338,7 @@ def _check_signed(statement: Statement, digest: bytes) -> None:
         raise ResultNotSigned(signed=statement.result.hex()[:16] or "none", shown=digest.hex()[:16])
 
 
-def _make_rows(certified: Certified) -> Changes:
+def _make_rows(certified: CertifiedResults) -> Changes:
     value = certified.certificate.statement.slot.to_bytes(_SLOT_BYTES, "big") + encode_results(certified.results)
     return [(_row_key(result.number), value) for result in certified.results]
 

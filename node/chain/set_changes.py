@@ -25,7 +25,6 @@ class SetChanges:
     """All that this node knows, in their order."""
 
     def __init__(self, genesis: Genesis, store: KeyValue) -> None:
-        self._chain_id = genesis.chain_id
         self._siblings = [genesis.chain_id_of(sibling.name) for sibling in genesis.siblings]
         rows = sorted(store.scan(_ROW))
         with as_stored("a change of voters"):

@@ -1,4 +1,4 @@
-"""What the pages for newcomers name is there: files, links and make targets."""
+"""All that the pages for newcomers name is there: files, links and make targets."""
 
 import re
 

@@ -152,7 +152,7 @@ def carry(message):
 
 
 def is_too_large(act, size):
-    """Whether that many bytes or items, and not what they are, is what is refused."""
+    """True where that many bytes or items, and not what they are, is refused."""
     try:
         act(size)
     except TooLarge as error:
@@ -345,7 +345,7 @@ def test_every_key_of_the_state_is_on_the_page_with_its_owner():
 
 
 def test_no_key_of_the_state_is_the_beginning_of_another():
-    """What goes on ends in a slash, and nothing else begins with it: so no two contracts write the same key."""
+    """A key that goes on ends in a slash, and nothing else begins with it: so no two contracts write the same key."""
     rows = table("key", "goes on with", "owner")
     keys = [names(row[0])[0] for row in rows]
     assert len(set(keys)) == len(keys)

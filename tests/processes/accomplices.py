@@ -144,7 +144,7 @@ class Deal:
         return list_imputed(settlement) == imputed
 
     async def judge(self, when: str = "") -> Mapping[str, int]:
-        """What everybody has gained (µ¥), in which all nodes must agree; what the tariff does not allow is a fault."""
+        """The gains of all (µ¥), in which all nodes must agree; what the tariff does not allow is a fault."""
         told = await asyncio.gather(*map(ask_money, self.clients))
         self.expect("other accounts told by other nodes", [money for money in told if money != told[0]], [])
         gains = {name: money - self.before[name] for name, money in told[0].items()}
@@ -165,7 +165,7 @@ def list_imputed(settlement: SettlementInfo) -> str:
 
 
 async def ask_agreed(client: Client, period: int) -> list[Agreed]:
-    """What a period's trades are by one node's word."""
+    """The trades of a period by one node's word."""
     return [
         Agreed(
             seller=trade.seller_name or trade.seller,

@@ -1,4 +1,4 @@
-"""What a tariff allows: the most that each member may have gained in a period by what its meter truly counted.
+"""The gains that a tariff allows: the most that each member may gain in a period by what its meter truly counted.
 
 An oracle of its own, in exact fractions: from the energy that flowed and from what was agreed, not from readings nor
 from what a chain made of them.
@@ -19,7 +19,7 @@ _PPM, _WH_PER_KWH = 1_000_000, 1_000
 
 @dataclass(frozen=True, kw_only=True)
 class Energy:
-    """What a member took and gave in a period, in Wh."""
+    """The energy that a member took and gave in a period, in Wh."""
 
     consumed_wh: int = 0
     produced_wh: int = 0
@@ -30,7 +30,7 @@ NOTHING = Energy()
 
 @dataclass(frozen=True, kw_only=True)
 class Agreed:
-    """What two members agreed on."""
+    """A trade that two members agreed on."""
 
     seller: str
     buyer: str
@@ -73,7 +73,9 @@ def compute_least(flows: Mapping[str, Energy], trades: Sequence[Agreed], tariff:
 def judge_gains(
     gains: Mapping[str, int], flows: Mapping[str, Energy], trades: Sequence[Agreed], tariff: MarketParams
 ) -> list[str]:
-    """Who has more than the tariff allows, of all accounts' gains of a period in µ¥; money is neither made nor lost.
+    """Find the members that have more than the tariff allows, by all accounts' gains of a period in µ¥.
+
+    Money is neither made nor lost.
 
     `flows` is what truly flowed, of members who are not in it nothing. Each leg of a settlement may be rounded up.
     """

@@ -1,4 +1,4 @@
-"""Nobody gains more at the market than its tariff allows: how that is judged, and that the judge sees who does."""
+"""No member gains more at the market than its tariff allows: the judge of that, and that it sees one that does."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def flow(consumed_wh: int, produced_wh: int) -> dict[str, Energy]:
 def settle(
     volume_wh: int, price: int, consumed_wh: int, produced_wh: int, *, is_limited: bool = True
 ) -> dict[str, int]:
-    """What everybody gains by a market of these rules."""
+    """The gains of all by a market of these rules."""
     legs = settle_trade(
         price_uyuan_per_kwh=price,
         wheeling_uyuan_per_kwh=WHEELING,

@@ -172,7 +172,7 @@ async def wait_for_blocks(client: Client) -> None:
 
 
 async def is_certified(client: Client, period: int, deadline_ms: int) -> bool:
-    """Whether more than one trade of a period is certified about by its deadline, and all members have signed."""
+    """True where more than one trade of a period is certified about by its deadline, and all members have signed."""
     while now_ms() < deadline_ms + 1_000:
         await asyncio.sleep(0.2)
         with suppress(RemoteNotFound):
@@ -200,7 +200,7 @@ def check_agreement(told: Mapping[str, Any]) -> None:
 
 
 def prove_trade(capsys: pytest.CaptureFixture[str], node: Path, period: str, document: Path) -> Any:
-    """What a proof of the period's first trade claims."""
+    """The claims of a proof of the period's first trade."""
     assert ask(capsys, node, "proof", "get", "trade", period, "0", "-o", str(document))[0] == 0
     genesis = node.parent.parent / "genesis.json"
     assert run(["proof", "verify", str(document), "--genesis", str(genesis), "--json"]) == 0

@@ -1,4 +1,4 @@
-"""What happens in seeded worlds, as hashes: to show that a change of the code changed nothing that a peer does.
+"""Traces of seeded worlds, as hashes: to show that a change of the code changed nothing that a peer does.
 
     python -m tests.simulation.traces --seeds 200 --out before.json
     python -m tests.simulation.traces --seeds 200 --against before.json

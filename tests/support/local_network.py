@@ -101,7 +101,7 @@ class LocalNetwork:
     tls_keys: tuple[SigningKey, ...]
 
     def subject(self, index: int, **changes: Any) -> Subject:
-        """Whom the certificate of a node speaks of."""
+        """The subject of a node's certificate."""
         member = self.genesis.members[index]
         facts = {"member": member.name, "key": member.key, "role": member.role, "network": self.genesis.network_id}
         return Subject(**{**facts, **changes})

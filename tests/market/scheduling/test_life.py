@@ -34,7 +34,7 @@ class Story:
                 self.seen.append(self.look())
 
     def look(self) -> State:
-        """Where the period stands, by what everybody can see of it."""
+        """The state of the period, by what all can see of it."""
         state = self.grid.state
         if PERIOD not in live_periods(state):
             return State.CLOSED if records.is_closed(Overlay(state), PERIOD) else State.NEW
@@ -84,7 +84,7 @@ STORIES = [
 
 
 def list_reachable(state: State) -> set[State]:
-    """Where rows can lead, one after the other, from a state."""
+    """The states that rows can lead to, one after the other, from a state."""
     found = {state}
     while more := {row.after for row in LIFE if row.before in found} - found:
         found |= more
@@ -92,7 +92,7 @@ def list_reachable(state: State) -> set[State]:
 
 
 def tell(monkeypatch, words):
-    """Where the period has stood, and the rows taken."""
+    """The states that the period has had, and the rows taken."""
     rows, enter = [], contract._enter
 
     def watch(view, period, event):

@@ -167,7 +167,7 @@ def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_
     known = wire.Headers(raw=(node.chain.head.header.raw,))
     actions = node.step(MessageReceived(peer=liar, message=known), world.now_ms)
     assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["FalseHead"]
-    assert node._gossip.request_status(world.now_ms) == []
+    assert node._gossip.ask_one_ahead(world.now_ms) == []
 
 
 # --- catching up, told as it is --------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What a node does for its members where nothing has become final for very long."""
+"""A node looks up its members at little cost, also where nothing has become final for very long."""
 
 from ledger.chain import WINDOW
 from node.peer.active_members import _DEEPEST, FinalMembers
