@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from consensus.errors import VoteTooFarAhead, WrongVoters
 from ledger.block import read_header
-from ledger.errors import GridmeritError
+from ledger.errors import GridmeritError, StoreError
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PenalisePeer, SetTimer
 from node.chain.finality import Finality
@@ -112,6 +112,8 @@ class CatchingUp:
         for item in raw:
             try:
                 reaction.append(BodyReceived(self._importer.read_block(item), peer))
+            except StoreError:
+                raise
             except GridmeritError as error:
                 reaction.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
                 break
@@ -175,6 +177,8 @@ class CatchingUp:
             if skeleton.claimed_work > skeleton.work:
                 self._gossip.disbelieve(skeleton.source)
                 raise FalseHead(claimed=skeleton.claimed_work, actual=skeleton.work)
+        except StoreError:
+            raise
         except GridmeritError as error:
             self._sync.reset()
             return [PenalisePeer(peer=skeleton.source, error=error)]

@@ -196,11 +196,9 @@ class Finality:
         key = self._instance.key
         if key is None or not self._signing.is_waiting:
             return []
-        reaction: list[Step] = []
-        for raw in message.raw:
-            reaction += self.notice(read_own_ballot(raw, key.public_key, self._instance.chain_id), progress)
+        ballots = [read_own_ballot(raw, key.public_key, self._instance.chain_id) for raw in message.raw]
         self._signing.hear(peer, message)
-        return reaction
+        return [step for ballot in ballots for step in self.notice(ballot, progress)]
 
     # --- certificates ----------------------------------------------------------------------------
 

@@ -429,7 +429,7 @@ class ChainNode:
             rows += self._finality.finalise(certificate)
         noticed = [item for one in certified for item in self._finality.notice_own(one, self._progress)]
         first, then = self._progress.account_for(block, source)
-        reaction: list[Step] = [*first, *noticed, Persist(changes=rows), *then]
+        reaction: list[Step] = [*noticed, *first, Persist(changes=rows), *then]  # records in the order they were made
         reaction += self._progress.announce(block, source)
         reaction += [Publish(event=event) for event in (*move.events, *settled.events)]
         if block.execution is not None and not self.is_syncing:  # else the votes have long been forgotten
@@ -501,6 +501,11 @@ class ChainNode:
     def needs_relay(self, name: RelayName) -> bool:
         """True where this chain could use a relay of that message."""
         return self._relays.waiting.needs_relay(name, self.chain.head.state)
+
+    @property
+    def signing_record(self) -> SigningRecord:
+        """The record of what the key has signed; between two steps, the one that is durable."""
+        return self._signing.record
 
     @property
     def signing_state(self) -> SigningState:

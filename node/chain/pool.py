@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ledger.accounts import get_account
-from ledger.errors import AlreadyKnown, GridmeritError, Rejected
+from ledger.errors import AlreadyKnown, GridmeritError, Rejected, StoreError
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from node.chain import messages as wire
@@ -40,6 +40,8 @@ class Pool:
             except AlreadyKnown as error:
                 outcomes.append(None if transaction.id in self.acknowledgements else error)
                 continue
+            except StoreError:
+                raise
             except GridmeritError as error:
                 outcomes.append(error)
                 continue
@@ -64,6 +66,8 @@ class Pool:
                 accepted.append(transaction.id)
             except Rejected:
                 continue  # good on the sender's head, perhaps
+            except StoreError:
+                raise
             except GridmeritError as error:
                 reaction.append(PenalisePeer(peer=peer, error=error))
         if self._gossip.pass_on(peer, accepted):

@@ -38,6 +38,7 @@ PURE_STATE = "state is a function of the chain"
 MONEY = "money is conserved"
 ENERGY = "energy is conserved"
 ONE_SIGNATURE = "one signature per slot"
+DURABLE_RECORD = "the record of signatures is durable"
 BOUNDED_MEMORY = "bounded memory"
 
 MAX_HELD_BLOCKS = 8 * WINDOW  # a few branches as deep as what is kept of one
@@ -131,6 +132,8 @@ class _Watch:
         if name not in self._world.policies:
             self._check_final(peer, chain)
             self._check_loads(peer)
+            if peer.signing_record != peer.node.signing_record:
+                self._fail(DURABLE_RECORD, name, f"the disk has {peer.signing_record}, the node goes by another")
         for action in actions:
             if isinstance(action, Broadcast | Send):
                 self._check_signatures(name, action)

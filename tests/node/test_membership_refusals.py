@@ -160,7 +160,7 @@ async def test_who_was_revoked_is_a_member_again_on_no_old_copy(make_local):
             await local.until(lambda: is_final(local.host(node), revoke))
             assert await revoked.call(node) == "MembershipEnded"
             # the guard of today is above the old ledger once this node has sealed again
-            await local.until(lambda: local.host(node).node._signing.record.height > copied_at)
+            await local.until(lambda: local.host(node).node.signing_record.height > copied_at)
 
         now.rename(kept)
         shutil.copytree(copy, now)

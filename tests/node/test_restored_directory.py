@@ -90,9 +90,9 @@ async def test_a_directory_put_back_signs_nothing_twice_and_comes_back_by_itself
             told = Watch(local, n0)
             await local.until(lambda: "signing-signs" in told.names())
             node = local.host(n0).node
-            assert node.chain.final_height >= node._signing.record.silent_until
-            record = node._signing.record
-            await local.until(lambda: node._signing.record != record)  # it has sealed, or voted
+            assert node.chain.final_height >= node.signing_record.silent_until
+            record = node.signing_record
+            await local.until(lambda: node.signing_record != record)  # it has sealed, or voted
         assert is_pbft(local) or "signing-record-behind" in told.names()
         assert "equivocation" not in watch.names() | told.names()
         assert credit(local, others[0]) == before
@@ -104,12 +104,12 @@ async def test_a_directory_put_back_that_reaches_nobody_signs_nothing(local, tmp
         put_back(local, tmp_path / "copy")
     async with local.running(0, is_sure=False) as [n0]:  # the others have gone
         told = Watch(local, n0)
-        height, record = local.height(n0), local.host(n0).node._signing.record
+        height, record = local.height(n0), local.host(n0).node.signing_record
         beats = []
         local.host(n0).node._pool.remind = lambda age: beats.append(0) or []
         await local.until(lambda: len(beats) >= 4)
         assert state(local, n0) == "waits"
-        assert (local.height(n0), local.host(n0).node._signing.record) == (height, record)
+        assert (local.height(n0), local.host(n0).node.signing_record) == (height, record)
         assert told.names() & {"head", "signing-signs"} == set()
 
 

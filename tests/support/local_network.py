@@ -6,7 +6,7 @@ import asyncio
 import json
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -99,6 +99,7 @@ class LocalNetwork:
     ca_key: SigningKey
     ca_pem: bytes
     tls_keys: tuple[SigningKey, ...]
+    _running: list[Runtime] = field(default_factory=list, compare=False)
 
     def subject(self, index: int, **changes: Any) -> Subject:
         """The subject of a node's certificate."""
@@ -132,6 +133,8 @@ class LocalNetwork:
                 stack.push_async_callback(runtime.stop)
                 await runtime.start()
                 runtimes.append(runtime)
+                self._running.append(runtime)
+                stack.callback(self._running.remove, runtime)
             yield runtimes
             assert [runtime.failure for runtime in runtimes] == [None] * len(runtimes)
 
@@ -171,12 +174,18 @@ class LocalNetwork:
                 for line in lines.splitlines():
                     yield json.loads(line)
 
-    @staticmethod
-    async def until(condition: Callable[[], object]) -> None:
-        """Wait for a condition."""
+    async def until(self, condition: Callable[[], object]) -> None:
+        """Wait for a condition, which looks at the running nodes between their steps."""
         async with asyncio.timeout(PATIENCE_S):
-            while not condition():  # noqa: ASYNC110 - about state whose changes nobody announces
+            while not await self._look(condition):
                 await asyncio.sleep(0.005)
+
+    async def _look(self, condition: Callable[[], object]) -> object:
+        async with AsyncExitStack() as stack:
+            for runtime in self._running:
+                for host in list(runtime.chains.values()):
+                    await stack.enter_async_context(host._thread.settled)
+            return condition()
 
 
 @cache

@@ -22,6 +22,7 @@ from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.world.invariants import (
     AGREEMENT,
     BOUNDED_MEMORY,
+    DURABLE_RECORD,
     ENERGY,
     MONEY,
     ONE_SIGNATURE,
@@ -284,3 +285,13 @@ def test_what_attackers_do_breaks_no_invariant_of_the_honest(name, settings, mon
     assert watches
     for watch in watches:
         watch.check_deeply()
+
+
+def test_a_record_that_the_disk_does_not_have(network):
+    world, _ = watch(network)
+    world.run_for(3_000)
+    signing = world.node("n2")._signing
+    signing.record = signing.record.after_stranger(1)
+    with pytest.raises(InvariantBroken) as caught:
+        world.run_for(5_000)
+    assert caught.value.invariant == DURABLE_RECORD
