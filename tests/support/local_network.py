@@ -177,7 +177,7 @@ class LocalNetwork:
     async def until(self, condition: Callable[[], object]) -> None:
         """Wait for a condition, which looks at the running nodes between their steps."""
         async with asyncio.timeout(PATIENCE_S):
-            while not await self._look(condition):
+            while not await self._look(condition):  # noqa: ASYNC110 - about state whose changes nobody announces
                 await asyncio.sleep(0.005)
 
     async def _look(self, condition: Callable[[], object]) -> object:
