@@ -38,6 +38,7 @@ from node.credentials.keystore import load_key, load_passphrase
 from node.driver.signing_file import SigningFile
 from node.errors import RemoteRejected
 from node.queries.answers import MarketPeriods, PeriodInfo
+from tests.support.patience import PATIENCE_S
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
@@ -242,7 +243,7 @@ def test_9_a_directory_in_use(network: Path) -> None:
     home = network / "nodes" / "pv-101"
     # The lock is per process, so the node that must be refused is another one.
     with SigningFile(home / "data" / "jy1", b"") as _:
-        result = _spawn("start", home).communicate(timeout=30)
+        result = _spawn("start", home).communicate(timeout=PATIENCE_S)
     assert "error[StoreLocked]" in result[1]
 
 
@@ -253,7 +254,7 @@ def test_130_and_0_when_a_node_is_told_to_end(network: Path) -> None:
         first = process.stdout.readline()
         process.send_signal(number)
         document = json.loads(first + process.stdout.read())
-        process.communicate(timeout=30)
+        process.communicate(timeout=PATIENCE_S)
         assert process.returncode == code
         assert document["member"] == "pv-101"
 
@@ -264,7 +265,7 @@ def test_4_a_port_in_use_is_named_with_its_setting(network: Path, setting: str) 
     address = getattr(load_config(home / "node.toml"), setting)
     with socket.create_server(address):
         process = _spawn("start", home)
-        _, err = process.communicate(timeout=30)
+        _, err = process.communicate(timeout=PATIENCE_S)
     assert process.returncode == 4
     assert err.splitlines()[-2:] == [
         f"error[AddressInUse] cannot listen on {address}, which is {setting} in node.toml: Address already in use",

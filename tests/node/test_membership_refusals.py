@@ -21,12 +21,13 @@ from node.errors import RemoteRejected, RolledBack
 from node.queries.chain import ChainQueries
 from node.runtime import Runtime
 from node.system.clock import now_ms
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
 NEWCOMER, TLS_KEY, SECOND = (SigningKey(bytes([number]) * 32) for number in (0x61, 0x62, 0xA2))
 NEUTRAL = bytes([1, *bytes(31)])  # the point of order one
-PASSPHRASE, PATIENCE_S = b"0" * 64, 30.0
+PASSPHRASE = b"0" * 64
 NAME, SERIAL = "homes-9", 4_711
 YEAR_MS = 365 * 86_400_000
 

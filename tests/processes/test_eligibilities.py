@@ -35,7 +35,10 @@ def home(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Path]:
     params, home = tmp_path / "jy1.toml", tmp_path / "net"
     text = get_packaged_params().read_text(encoding="utf-8")
     params.write_text(text.replace('eligibility = "poca"', f'eligibility = "{request.param}"'), encoding="utf-8")
-    assert run(["net", "new", str(home), "--set", str(params), "--nodes", "3", "--period-ms", "24000"]) == 0
+    assert (
+        run(["net", "new", str(home), "--set", str(params), "--nodes", "3", "--period-ms", "24000", "--base-port", "0"])
+        == 0
+    )
     try:
         assert run(["net", "up", str(home)]) == 0
         yield home

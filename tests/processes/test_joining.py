@@ -17,10 +17,10 @@ import pytest
 from gridmerit.main import run
 from gridmerit.network.layout import load_network
 from gridmerit.network.make import find_free_ports
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
-PATIENCE_S = 45.0  # before the test has failed
 NAME = "homes-9"
 
 

@@ -17,10 +17,9 @@ from gridmerit.network.layout import load_network
 from gridmerit.network.parameters import load_params_set, scale_params
 from gridmerit.network.processes import find_pid
 from node.config import load_genesis
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
-
-PATIENCE_S = 30.0
 
 
 @pytest.fixture(scope="module")

@@ -1,6 +1,7 @@
 """Honest peers go on while others do their worst at the same port: silent connections, and far too much to say."""
 
 import asyncio
+import itertools
 import resource
 import socket
 from collections import Counter
@@ -29,16 +30,16 @@ from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import make_client_context
 from node.errors import Unreachable
 from node.peer.reputation import PeerLimits
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
 SILENT = 2_000
 WITHIN_S = 10.0
 FLOOD_FACTOR = 10
-MEASURED_S = 4.0
-GRACE_S = 3.0  # blocks come at random: without it, how long the last one took would decide
-KEPT_SHARE = 0.8
+STEPS = 40
 PER_STEP, STEP_S = 5, 0.1  # fifty transfers a second
+GRACE_BLOCKS = 10  # a transfer is in one of these; counted in blocks, for a busy machine makes those late as well
 
 
 @pytest.fixture
@@ -139,7 +140,8 @@ class Flooder:
             messages=messages,
         )
 
-    async def flood(self, messages, seconds):
+    async def flood(self, messages):
+        """Send at that rate until cancelled."""
         limit = PeerLimits().messages_per_s
         batches_per_s = FLOOD_FACTOR * limit / len(messages)
         url = f"{self._target.peer_url}/p2p/{self._genesis.chain_id.hex()}"
@@ -158,7 +160,7 @@ class Flooder:
             async with session.post(url, data=self._seal(()), server_hostname=name) as answer:
                 self._session = bytes.fromhex((await answer.json())["values"]["session"])
             async with asyncio.TaskGroup() as group:
-                for count in range(int(batches_per_s * seconds)):
+                for count in itertools.count():
                     group.create_task(post(self._seal(messages)))
                     await asyncio.sleep(max(0, begin + (count + 1) / batches_per_s - loop.time()))
 
@@ -170,13 +172,12 @@ class Payer:
         self._client, self._key, self._receiver = client, key, receiver
         self._ref = show_address(key.address)
 
-    async def pay(self, seconds):
-        """How many of the transfers that it sends in so many seconds the chain takes up, a few blocks later at most."""
+    async def pay(self):
+        """Send all, and return how many of them the chain took up, a few blocks after the last at most."""
         chain_id = (await self._client.genesis()).chain_id
         before, status = await self._client.account(self._ref), await self._client.status()
-        loop = asyncio.get_running_loop()
-        begin, sequence = loop.time(), before.next_sequence
-        while loop.time() < begin + seconds:
+        sequence = before.next_sequence
+        for _ in range(STEPS):
             transfers = [
                 make_transaction(
                     self._key,
@@ -191,11 +192,14 @@ class Payer:
             assert await self._client.submit(transfers) == [None] * PER_STEP
             sequence += PER_STEP
             await asyncio.sleep(STEP_S)
-        committed, deadline = before.sequence, loop.time() + GRACE_S
-        while committed < sequence and loop.time() < deadline:
-            committed = (await self._client.account(self._ref)).sequence
-            await asyncio.sleep(STEP_S)
-        return committed - before.sequence
+        last_height = (await self._client.status()).height + GRACE_BLOCKS
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                height = (await self._client.status()).height
+                committed = (await self._client.account(self._ref)).sequence
+                if committed == sequence or height >= last_height:
+                    return committed - before.sequence
+                await asyncio.sleep(STEP_S)
 
 
 @pytest.fixture
@@ -224,18 +228,19 @@ async def test_a_flood_at_ten_times_the_limit_leaves_honest_commits_going(networ
     key = load_key(network.directory / player.key_file, passphrase)
     flooder = Flooder(network, 2, 0)
     async with Client(network.nodes[0].api_url, "jy1") as client:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             while not await is_under_way(client):  # noqa: ASYNC110 - another process's state
                 await asyncio.sleep(0.1)
         payer = Payer(client, key, address_of(bytes.fromhex(network.nodes[0].key)))
-        await payer.pay(1)
-        quiet = await payer.pay(MEASURED_S)
-        flood = asyncio.ensure_future(flooder.flood((message,) * MAX_BATCH_MESSAGES, 1 + MEASURED_S + GRACE_S))
-        await asyncio.sleep(1)
-        kept = await payer.pay(MEASURED_S)
-        await flood
-    print(kept, quiet, flooder.answers)
-    assert kept >= KEPT_SHARE * quiet, (kept, quiet, flooder.answers)
+        flood = asyncio.ensure_future(flooder.flood((message,) * MAX_BATCH_MESSAGES))
+        async with asyncio.timeout(PATIENCE_S):
+            while not flooder.answers:  # noqa: ASYNC110 - as they come
+                await asyncio.sleep(STEP_S)
+        kept = await payer.pay()
+        assert not flood.done()
+        flood.cancel()
+        await asyncio.wait([flood])
+    assert kept == STEPS * PER_STEP, flooder.answers
     refused = flooder.answers[429] + flooder.answers[403]  # for its rate, or banned for what it asked to be served
     assert refused > flooder.answers[204]
 

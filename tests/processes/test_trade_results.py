@@ -29,10 +29,10 @@ from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import TradesInfo, from_json
 from node.system.clock import now_ms
 from tests.processes.stage import run_script
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
-PATIENCE_S = 100.0
 FREE_PORTS = ("--base-port", "0")
 _PERIODS_TRIED = 8
 _HOUR = 12  # of the packaged day: both producers have something to sell

@@ -28,6 +28,7 @@ from node.credentials.keystore import save_key, save_passphrase
 from node.driver.chain_driver import ChainDriver
 from node.runtime import Runtime
 from node.system.clock import now_ms
+from tests.support.patience import PATIENCE_S
 
 CHAIN = "jy1"
 SIBLINGS = {
@@ -43,7 +44,6 @@ SIBLINGS = {
 }
 CORE_SHARE_PPM = 50_000
 PASSPHRASE = b"0" * 64  # as if generated, so that opening a key costs little
-PATIENCE_S = 30.0  # how long to wait before a test has failed, not how long anything takes
 
 
 class Batches:

@@ -25,11 +25,11 @@ from node.config import save_genesis
 from node.credentials.keystore import load_passphrase, save_key
 from node.queries.answers import PeriodInfo
 from node.system.clock import now_ms
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
 SECOND = SigningKey(b"\x77" * 32)
-PATIENCE_S = 30.0
 MARKET = MarketParams(audit="required", open_ppm=4_000_000, gate_ppm=2_500_000)
 
 

@@ -581,7 +581,7 @@ def test_a_final_proof_is_waited_for(ask, served, tmp_path, capsys):
     head, file = served.story.node("LH1").chain.head, tmp_path / "final.json"
     assert head.height > served.story.node("LH1").chain.final_height, "else there is nothing to wait for"
     asked = ("proof", "get", "account", "n3", "--chain", "LH1", "--final", "-o", file)
-    code, found = ask(*asked, "--timeout", 0.3)
+    code, found = ask(*asked, "--timeout", 2)
     assert (code, found["error"]) == (8, "TimedOut"), "time stands still here"
     with ThreadPoolExecutor() as pool:
         waiting = pool.submit(run, [*map(str, asked), "--api", served.dispatch])

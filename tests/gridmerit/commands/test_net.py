@@ -21,11 +21,11 @@ from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid
 from ledger.params import ChainParams
 from node.config import load_config
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[3]
-PATIENCE_S = 60
 
 
 def until(condition: Callable[[], bool]) -> None:

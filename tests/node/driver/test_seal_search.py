@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 
 from consensus.seal import seal_hash
 from node.driver.seal_search import DutyCycle, Sealer
+from tests.support.patience import PATIENCE_S
 
 ROOT_A, ROOT_B = b"\x0a" * 32, b"\x0b" * 32
 EASY, IMPOSSIBLE = 2**244, 0
-PATIENCE_S = 30
 
 
 @pytest.fixture

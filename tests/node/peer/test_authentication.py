@@ -26,11 +26,11 @@ from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES
 from node.credentials.certificates import DAY_MS, make_ca, name_of_key
 from node.system.clock import now_ms
 from node.system.logs import get_logger
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
 STRANGER = SigningKey(b"\x77" * 32)
-PATIENCE_S = 10
 CLOSED = "closed without an answer"
 
 
@@ -298,11 +298,10 @@ async def test_no_session_can_be_resumed(peers):
     assert (await peers.talk(context, peers.seal(), first))[::2] == (204, False)
 
 
-async def test_a_certificate_that_ends_while_its_connection_lives_is_refused(peers):
-    end_days = 2_000 / 86_400_000
-    line = await peers.connect(peers.local.certify(1, to_days=end_days))
+async def test_a_certificate_that_ends_while_its_connection_lives_is_refused(peers, monkeypatch):
+    line = await peers.connect(peers.local.certify(1, to_days=1))
     assert await line.ask(peers.path, peers.seal()) == (204, None)
-    await asyncio.sleep(2)
+    monkeypatch.setattr("node.peer.authentication.now_ms", lambda: now_ms() + 2 * DAY_MS)
     assert await line.ask(peers.path, peers.seal()) == (403, "CertificateExpired")
     assert await line.is_closed()
 
@@ -349,6 +348,16 @@ async def test_a_node_talks_to_the_peer_that_holds_the_key_it_knows(make_local, 
 # --- replacing a certificate -----------------------------------------------------------------------
 
 
+@pytest.fixture
+def unusable(caplog, monkeypatch):
+    """Certificates that were looked at and not taken up; looks come often."""
+    monkeypatch.setattr("node.runtime._REFRESH_S", 0.05)
+    log = get_logger()
+    log.addHandler(caplog.handler)
+    yield lambda: [item for item in caplog.records if item.getMessage() == "certificate-unusable"]
+    log.removeHandler(caplog.handler)
+
+
 async def test_an_expired_certificate_is_replaced_without_stopping_anybody(make_local):
     local = make_local(2)
     files = local.configs[1].tls
@@ -364,7 +373,7 @@ async def test_an_expired_certificate_is_replaced_without_stopping_anybody(make_
         assert second.certificate_view().days_left == 364
 
 
-async def test_a_certificate_that_cannot_be_used_leaves_the_old_one_at_work(make_local):
+async def test_a_certificate_that_cannot_be_used_leaves_the_old_one_at_work(make_local, unusable):
     local = make_local(2)
     files = local.configs[1].tls
     assert files is not None
@@ -372,7 +381,8 @@ async def test_a_certificate_that_cannot_be_used_leaves_the_old_one_at_work(make
         before = nodes[1].certificate_view()
         for rubbish in (b"rubbish", local.certify(0)):
             files.certificate.write_bytes(rubbish)
-            await asyncio.sleep(2.1)  # it looks every two seconds
+            seen = len(unusable())
+            await local.until(lambda: len(unusable()) > seen)  # noqa: B023
             assert nodes[1].certificate_view().serial == before.serial
         reached = local.height(nodes[0])
         await local.until(lambda: min(map(local.height, nodes)) >= reached + 3)

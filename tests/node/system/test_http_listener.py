@@ -15,8 +15,7 @@ from node.errors import AddressInUse
 from node.system.descriptors import count_open
 from node.system.http_listener import Listener
 from node.system.logs import get_logger
-
-PATIENCE_S = 30
+from tests.support.patience import PATIENCE_S
 
 
 @asynccontextmanager

@@ -40,10 +40,10 @@ from simulation.experiments.results import Results
 from simulation.experiments.runner import Run, run_sweep
 from simulation.experiments.scenario import Scenario
 from simulation.experiments.sweep import Sweep, derive_seed, make_sweep
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 GATE = "COIN_GATE"
-PATIENCE_S = 60
 
 
 def _quiet(_done: int, _total: int) -> None:
