@@ -168,12 +168,17 @@ def _make_node_entries(
 
 
 def find_free_ports(count: int) -> list[int]:
-    """Ports of this machine that nobody listens on now; another process may still take one before it is used."""
+    """Ports of this machine that nobody listens on now, and that the system gives nobody else for about a minute.
+
+    The listener ends a connection to each, so that the port waits out TIME_WAIT: whoever asks the system for any free
+    port gets another one, and who asks for this very port can listen on it.
+    """
     with ExitStack() as stack:
-        sockets = [stack.enter_context(socket.socket()) for _ in range(count)]
-        for item in sockets:
-            item.bind((_HOST, 0))
-        return [item.getsockname()[1] for item in sockets]
+        listeners = [stack.enter_context(socket.create_server((_HOST, 0))) for _ in range(count)]
+        for listener in listeners:
+            with socket.create_connection(listener.getsockname()):
+                listener.accept()[0].close()
+        return [listener.getsockname()[1] for listener in listeners]
 
 
 def _write_node(

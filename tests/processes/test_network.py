@@ -9,6 +9,7 @@ import shutil
 import signal
 import socket
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
@@ -180,8 +181,16 @@ def test_a_seed_makes_the_same_keys_and_no_seed_new_ones(files: Path, tmp_path: 
     assert not set(keys(tmp_path / "new")) & set(keys(files))
 
 
-def test_free_ports_differ() -> None:
-    assert len(set(find_free_ports(20))) == 20
+def test_free_ports_differ_and_are_given_to_nobody_else() -> None:
+    ports = find_free_ports(20)
+    assert len(set(ports)) == 20
+    with ExitStack() as stack:
+        others = [stack.enter_context(socket.socket()) for _ in range(500)]
+        for other in others:
+            other.bind(("127.0.0.1", 0))
+        assert not {other.getsockname()[1] for other in others} & set(ports)
+        for port in ports:
+            stack.enter_context(socket.create_server(("127.0.0.1", port)))
 
 
 # --- parameters ----------------------------------------------------------------------------------
