@@ -22,14 +22,14 @@ from ledger.merkle import EMPTY_ROOT
 from ledger.overlay import Overlay
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.siblings import Sibling, get_sibling
-from ledger.signatures import SigningKey
 from ledger.snapshot import SealerSnapshot, get_snapshot
+from tests.support.keys import key_of
 
 TIME_MS = 1_700_000_000_000
 
 
 def key(name):
-    return SigningKey(name.encode().ljust(32, b".")).public_key
+    return key_of(name).public_key
 
 
 def member(name, role="prosumer", **fields):
@@ -288,7 +288,7 @@ def test_the_state_holds_members_accounts_sealers_and_the_first_snapshot():
     genesis = make(GRID.model_copy(update={"seals": ("*",)}), ANNA, METER, market={"initial_credit_upt": 80_000_000})
     state = build_state(genesis)
     view = Overlay(state)
-    anna, grid, meter = (SigningKey(name.encode().ljust(32, b".")) for name in ("anna", "grid", "meter"))
+    anna, grid, meter = (key_of(name) for name in ("anna", "grid", "meter"))
     assert get_account(view, anna.address) == Account(balance_uyuan=500, credit_upt=80_000_000)
     assert get_member(view, anna.address) == Member("anna", "prosumer", anna.public_key, 7_000, "feeder-1")
     assert get_member(view, meter.address) == Member("meter", "device", meter.public_key, 0, "", anna.address)
@@ -307,7 +307,7 @@ def test_the_state_holds_members_accounts_sealers_and_the_first_snapshot():
 def test_a_founder_has_an_unlimited_credential_whose_serial_is_its_place():
     genesis = make(GRID, ANNA.model_copy(update={"tls_key": key("tls")}), METER)
     state = build_state(genesis)
-    addresses = {name: SigningKey(name.encode().ljust(32, b".")).address for name in ("grid", "anna", "meter")}
+    addresses = {name: key_of(name).address for name in ("grid", "anna", "meter")}
     assert [genesis.serial_of(name) for name in addresses] == [1, 2, 3]
     credential = get_credential(Overlay(state), addresses["anna"])
     assert credential == Credential(2, key("tls"), 0, UNLIMITED_MS, ACTIVE)

@@ -33,8 +33,8 @@ from ledger.membership import (
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, ConsensusParams, LedgerParams
 from ledger.sealers import get_wanted_sealers
-from ledger.signatures import SigningKey
 from ledger.snapshot import get_snapshot
+from tests.support.keys import key_of
 
 CONTRACTS = Contracts(handlers={**ledger_handlers(), **membership_handlers()}, hooks=(), early_hooks=membership_hooks())
 TIME_MS = 1_700_000_000_000
@@ -42,10 +42,6 @@ PERIOD_MS = 20_000
 FOUNDERS = ("anna", "bert", "cleo", "dora")
 SMALL_ORDER = (1).to_bytes(32, "little")
 NON_CANONICAL = (2**255 - 18).to_bytes(32, "little")
-
-
-def key_of(name):
-    return SigningKey(name.encode().ljust(32, b"."))
 
 
 CHAIRS = tuple(key_of(name) for name in ("chair-1", "chair-2", "chair-3"))

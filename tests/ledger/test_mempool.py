@@ -17,8 +17,8 @@ from ledger.errors import (
     SequenceTooLow,
 )
 from ledger.mempool import Mempool, MempoolLimits
-from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
+from tests.support.keys import key_of
 
 SENDERS = ("anna", "bert", "cleo")
 
@@ -27,7 +27,7 @@ SENDERS = ("anna", "bert", "cleo")
 def tx(sender, sequence, expiry=100, note=0):
     """A transaction; the note tells two with one sequence number apart."""
     return make_transaction(
-        SigningKey(sender.encode().ljust(32, b".")),
+        key_of(sender),
         chain_id=b"\xc1" * 32,
         sequence=sequence,
         expiry_height=expiry,

@@ -24,12 +24,12 @@ from ledger.sealers import (
     receive_sealers,
 )
 from ledger.siblings import find_sibling
-from ledger.signatures import SigningKey
 from ledger.snapshot import get_snapshot
+from tests.support.keys import key_of
 
 PERIOD_MS, SLOT_MS = 20_000, 5_000
-OLD = tuple(sorted(SigningKey(name.encode().ljust(32, b".")).public_key for name in ("anna", "bert", "cleo")))
-NEW = tuple(sorted((*OLD[:2], SigningKey(b"emil".ljust(32, b".")).public_key)))
+OLD = tuple(sorted(key_of(name).public_key for name in ("anna", "bert", "cleo")))
+NEW = tuple(sorted((*OLD[:2], key_of("emil").public_key)))
 
 
 @dataclass
@@ -85,9 +85,9 @@ class Chain:
 
 
 def make_chain(make_lab, engine="poca"):
-    members = [GenesisMember(name="grid", role="grid-operator", key=SigningKey(b"grid".ljust(32, b".")).public_key)]
+    members = [GenesisMember(name="grid", role="grid-operator", key=key_of("grid").public_key)]
     for name in ("anna", "bert", "cleo"):
-        key = SigningKey(name.encode().ljust(32, b".")).public_key
+        key = key_of(name).public_key
         members.append(GenesisMember(name=name, role="prosumer", key=key, seals=True))
     ledger = LedgerParams(period_ms=PERIOD_MS, max_transaction_bytes=65_536)
     genesis = Genesis(

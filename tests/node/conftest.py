@@ -1,7 +1,6 @@
 """Nodes on 127.0.0.1 and nodes in memory, for tests of the peer."""
 
 from tests.support.local_network import make_local as make_local
-from tests.support.market_nodes import key_of as key_of
 from tests.support.market_nodes import make_runtime as make_runtime
 from tests.support.market_nodes import make_world as make_world
 from tests.support.market_nodes import neighbours as neighbours

@@ -17,7 +17,6 @@ from consensus.seal import search
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams, ConsensusParams, LedgerParams, MarketParams
-from ledger.signatures import SigningKey
 from ledger.store import MemoryStore
 from ledger.transaction import Transaction, make_transaction
 from market.orders import Side
@@ -45,6 +44,7 @@ from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
 from node.driver.outages import Outage
 from node.driver.subscribers import Subscribers, Subscription
 from node.peer.peer_clocks import ClockView
+from tests.support.keys import key_of
 
 T = TypeVar("T")
 CHAIN = "jy1"
@@ -54,10 +54,6 @@ PERIOD = 4  # the delivery period that the story trades in
 CAPACITY_WH = 50_000
 
 
-def _key_of(name: str) -> SigningKey:
-    return SigningKey(name.encode().ljust(32, b"."))
-
-
 @cache
 def make_genesis(
     sealers: int, chain: str = CHAIN, market: MarketParams | None = None, has_credit_chain: bool = False
@@ -65,7 +61,7 @@ def make_genesis(
     """A network's genesis of one chain; with a credit chain "lh1" beside it, or of that one by its name."""
 
     def member(name: str, role: str, **fields: object) -> GenesisMember:
-        return GenesisMember(name=name, role=role, key=_key_of(name).public_key, **fields)  # type: ignore[arg-type]
+        return GenesisMember(name=name, role=role, key=key_of(name).public_key, **fields)  # type: ignore[arg-type]
 
     trader = {"balance_uyuan": 100_000_000, "capacity_wh": CAPACITY_WH, "position": "feeder-1"}
     consensus = ConsensusParams(
@@ -112,7 +108,7 @@ class World:
         self.genesis = make_genesis(sealers, chain, market, has_credit_chain)
         self.now_ms = GENESIS_MS
         names = [member.name for member in self.genesis.members if member.seals]
-        self.keys = {name: _key_of(name) for name in names}
+        self.keys = {name: key_of(name) for name in names}
         self.stores = {name: MemoryStore() for name in names}
         self.nodes = {
             name: ChainNode(self.genesis, self.stores[name], key=self.keys[name], is_sure=True) for name in names
@@ -195,7 +191,7 @@ class World:
         sequence = self.sequences.get(sender, 0)
         self.sequences[sender] = sequence + 1
         return make_transaction(
-            _key_of(sender),
+            key_of(sender),
             chain_id=self.genesis.chain_id,
             sequence=sequence,
             expiry_height=self.node.chain.head.height + 100,
@@ -212,9 +208,9 @@ class World:
         """A payment that the first node has acknowledged, and the second's with its sequence, which a block holds."""
         first, second, *_ = self.nodes
         self.silence(first)
-        mine = self.send("pv-101", "transfer", _key_of("homes-2").address, 5)
+        mine = self.send("pv-101", "transfer", key_of("homes-2").address, 5)
         self.sequences["pv-101"] = mine.sequence
-        theirs = self.make("pv-101", "transfer", _key_of("homes-2").address, 6)
+        theirs = self.make("pv-101", "transfer", key_of("homes-2").address, 6)
         self.step(second, TransactionsSubmitted(transactions=(theirs,)))
         self._silent.clear()
         self.make_block(second)
@@ -235,9 +231,9 @@ def tell_story(
     world.order("pv-101", Side.OFFER, price=510_000, volume=5_000)
     said["bid"] = world.order("homes-2", Side.BID, price=525_000, volume=12_000)
     world.make_block()
-    world.send("pv-101", "transfer", _key_of("homes-2").address, 60_000_000)
+    world.send("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
     world.make_block()
-    said["refused"] = world.make("pv-101", "transfer", _key_of("homes-2").address, 60_000_000)
+    said["refused"] = world.make("pv-101", "transfer", key_of("homes-2").address, 60_000_000)
     world.node.mempool.add(said["refused"], next_sequence=said["refused"].sequence)  # past the door: refused in a block
     world.run_until(PERIOD + 1)
     world.send("meter-pv-101", "reading", PERIOD, 0, 11_000)
@@ -303,7 +299,7 @@ class MemoryRuntime:
         self.chains = {world.genesis.params.name: MemoryHost(world, self.config.limits) for world in worlds}
         self.outages: dict[str, Outage] = {}
         self.member = worlds[0].first
-        self.address = _key_of(self.member).address
+        self.address = key_of(self.member).address
         self.clock = lambda: worlds[0].now_ms
 
     @property
@@ -311,7 +307,7 @@ class MemoryRuntime:
         return self.clock() - GENESIS_MS
 
     def peer_views(self) -> list[PeerRow]:
-        return [PeerRow(name="dispatch-1", key=_key_of("dispatch-1").public_key, connected=True)]
+        return [PeerRow(name="dispatch-1", key=key_of("dispatch-1").public_key, connected=True)]
 
     def clock_view(self) -> ClockView:
         return ClockView(offset_ms=-1_500, peers=3, is_off=False)
@@ -356,12 +352,6 @@ def neighbours() -> tuple[World, World]:
     trading, _ = tell_story(1, has_credit_chain=True)
     trading.run_until(PERIOD + 3)
     return trading, World(1, "lh1", has_credit_chain=True)
-
-
-@pytest.fixture(scope="session")
-def key_of() -> Callable[[str], SigningKey]:
-    """A member's key by its name; a stranger has one, too."""
-    return _key_of
 
 
 @pytest.fixture

@@ -44,7 +44,6 @@ from gridmerit.demo.recompute import compute_band, compute_credits, count_sealed
 from gridmerit.demo.report import make_document, render_markdown, render_text
 from ledger.genesis import Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, Kind, LedgerParams, Line, MarketParams, SchedulingParams
-from ledger.signatures import SigningKey
 from market.trading.matching_weight import WeightInputs
 from node.queries.answers import (
     AccountInfo,
@@ -70,6 +69,7 @@ from node.queries.answers import (
     WeightsInfo,
 )
 from simulation.errors import MissingExtra
+from tests.support.keys import key_of
 
 PERIOD_MS = 1_000
 FIRST = 5  # hour 0 is delivered in this period
@@ -77,7 +77,7 @@ HOUR_0_MS = 1_594_771_200_000
 POINT = 1_000_000
 YUAN = 1_000_000
 FOUNDING_UYUAN = 100 * YUAN
-KEYS = {name: SigningKey(name.encode().ljust(32, b".")) for name in ("sun", "anna", "bert", "grid")}
+KEYS = {name: key_of(name) for name in ("sun", "anna", "bert", "grid")}
 NAMES: dict[Kind, str] = {"trading": "jy1", "scheduling": "du1", "credit": "lh1"}
 
 

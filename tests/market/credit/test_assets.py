@@ -15,7 +15,6 @@ from ledger.execution import execute_body
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.overlay import Event, Overlay
 from ledger.params import ChainParams
-from ledger.signatures import SigningKey
 from ledger.state import State, verify_state_proof
 from ledger.transaction import Transaction, make_transaction
 from market.credit.assets import (
@@ -44,6 +43,7 @@ from market.credit.colored_coin import (
     padding,
 )
 from market.orders import Side
+from tests.support.keys import address, key_of
 
 POINT = 1_000_000
 LEAST = MIN_TRANSFER_UPT
@@ -51,15 +51,6 @@ MEMBERS = ("ann", "ben", "eve")
 PLAIN = make_sequence(Label.TRANSFER, 0)
 PADDED = make_sequence(Label.TRANSFER, 10)
 CONTRACTS = Contracts(handlers=coin_handlers())
-
-
-@cache
-def key_of(name: str) -> SigningKey:
-    return SigningKey(name.encode().ljust(32, b"."))
-
-
-def address(name: str) -> bytes:
-    return key_of(name).address
 
 
 @cache

@@ -19,7 +19,6 @@ from ledger.inbox import InboundMessage, read_part
 from ledger.outbox import ROWS_PER_PART, get_entries, iterate_parts
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
-from ledger.signatures import SigningKey
 from ledger.snapshot import get_snapshot
 from ledger.state import verify_state_proof
 from market.credit.assets import Assessment, get_coins
@@ -35,6 +34,7 @@ from market.credit.contract import (
 )
 from market.credit.score import add_penalty, add_score, assess_delivery, running_credit
 from market.orders import Side
+from tests.support.keys import address, key_of
 
 KWH = 1_000
 POINT = 1_000_000
@@ -43,15 +43,6 @@ PERIOD_MS = 1_000
 GENESIS_MS = 1_700_000_000_000
 TRADERS = ("carol", "chen", "paul", "pia")
 BLOCK_HASH = bytes([7]) * 32
-
-
-@cache
-def key_of(name: str) -> SigningKey:
-    return SigningKey(name.encode().ljust(32, b"."))
-
-
-def address(name: str) -> bytes:
-    return key_of(name).address
 
 
 @cache

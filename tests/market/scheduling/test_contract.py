@@ -9,8 +9,6 @@ The feeder, with capacities in kWh, and who is at the far ends of its lines:
 
 from __future__ import annotations
 
-from functools import cache
-
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -25,7 +23,6 @@ from ledger.merkle import EMPTY_ROOT, leaf_hash, node_hash
 from ledger.outbox import ROWS_PER_PART, get_entries, outbox_key
 from ledger.overlay import Event, Overlay
 from ledger.params import Area, ChainParams, LedgerParams, Line, MarketParams, SchedulingParams
-from ledger.signatures import SigningKey
 from ledger.state import State
 from ledger.transaction import make_transaction
 from market.metering import MAX_ENERGY_WH
@@ -57,6 +54,7 @@ from market.scheduling.views import (
     live_periods,
 )
 from market.trading.trades import Curtailment, TradeRecord
+from tests.support.keys import address, key_of
 
 KWH = 1_000
 PERIOD = 10  # the delivery period of every test that does not say otherwise
@@ -84,15 +82,6 @@ DU1 = ChainParams(
 )
 JY1 = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS))
 LH1 = ChainParams(name="LH1", kind="credit", ledger=LedgerParams(period_ms=PERIOD_MS))
-
-
-@cache
-def key_of(name: str) -> SigningKey:
-    return SigningKey(name.encode().ljust(32, b"."))
-
-
-def address(name: str) -> bytes:
-    return key_of(name).address
 
 
 def found_members() -> tuple[GenesisMember, ...]:

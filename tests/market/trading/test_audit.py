@@ -4,12 +4,12 @@ import pytest
 
 from ledger.membership import sign_act
 from ledger.overlay import Overlay
-from ledger.signatures import SigningKey
 from market.trading.gates import ACCEPTED, CERTIFIED, NO_COUNTERSIGNATURE, SETTLED, VOID
 from market.trading.period import is_countersigned
+from tests.support.keys import key_of
 
 PERIOD = 10
-CHAIRS = tuple(SigningKey(name.encode().ljust(32, b".")) for name in ("chair-1", "chair-2", "chair-3"))
+CHAIRS = tuple(key_of(name) for name in ("chair-1", "chair-2", "chair-3"))
 
 
 def trade(market):
@@ -70,7 +70,7 @@ def test_a_countersignature_stands_in_for_no_certificate(audited):
     [
         ({"chairs": CHAIRS[:1]}, "TooFewSignatures"),
         ({"chairs": (CHAIRS[0], CHAIRS[0])}, "DuplicateSigner"),
-        ({"chairs": (CHAIRS[0], SigningKey(b"pia".ljust(32, b".")))}, "UnknownAuthority"),
+        ({"chairs": (CHAIRS[0], key_of("pia"))}, "UnknownAuthority"),
         ({"chain_id": b"\x01" * 32}, "InvalidSignature"),
         ({"signed": b"\x01" * 32}, "InvalidSignature"),
         ({"period": 11}, "NoTradeList"),

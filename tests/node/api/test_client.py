@@ -29,6 +29,7 @@ from node.errors import (
 from node.proofs.documents import verify_document
 from node.queries.answers import AccountInfo, BlockDetail, BlockSummary, ChainStatus, from_json, to_json
 from node.system.clock import now_ms
+from tests.support.keys import key_of
 
 PERIOD = 4
 
@@ -343,7 +344,7 @@ async def test_an_outcome_must_not_be_missing(world):
 
 
 @pytest.fixture
-def homes(world, key_of):
+def homes(world):
     return key_of("homes-2")
 
 
@@ -412,7 +413,7 @@ async def test_send_raises_the_nodes_own_error(world, client, homes):
     assert caught.value.code == "UnknownKind"
 
 
-async def test_send_by_a_stranger(world, client, key_of):
+async def test_send_by_a_stranger(world, client):
     with pytest.raises(RemoteNotFound) as caught:
         await client.send(key_of("stranger"), "transfer", (world.keys["grid"].address, 5))
     assert caught.value.values == {"ref": show_address(key_of("stranger").address)}
