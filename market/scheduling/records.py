@@ -40,6 +40,7 @@ class Stage(IntEnum):
     OPEN = 1  # its quotas are out, or readings have come, and its metering is not closed
 
 
+_BY_NUMBER = tuple(Stage)
 _STAGES = {
     State.PLANNED: Stage.PLANNED,
     State.QUOTED: Stage.OPEN,
@@ -115,7 +116,7 @@ def compute_actual_root(actuals: Sequence[ActualTransaction]) -> bytes:
 def get_live(view: Overlay) -> dict[int, Stage]:
     """Periods with a plan, quotas or readings whose metering is not closed yet, ascending."""
     rows = cast(tuple[tuple[int, int], ...], view.get(_LIVE) or ())
-    return {period: Stage(stage) for period, stage in rows}
+    return {period: _BY_NUMBER[stage] for period, stage in rows}
 
 
 def get_state(view: Overlay, period: int) -> State:

@@ -26,6 +26,10 @@ NO_COUNTERSIGNATURE, UNMETERED = Lack.COUNTERSIGNATURE, Lack.METERING
 REASONS = (NO_CERTIFICATE, NO_VERDICT, NO_COUNTERSIGNATURE, UNMETERED)
 
 
+_STATES = {state.value: state for state in State}  # a call of the enum is a search
+_LACKS = {lack.value: lack for lack in Lack}
+
+
 class Gate(NamedTuple):
     """Gate closure of a period: the height of its block, and the RFC 6962 root over the period's trades.
 
@@ -59,7 +63,7 @@ def decode_gate(raw: bytes) -> Gate:
         raise WrongShape(what="gate record", detail=f"no gate is {status!r}")
     if bool(reason) != (status in (VOID, LAPSED)) or reason not in ("", *REASONS):
         raise WrongShape(what="gate record", detail=f"no gate is {status} because of {reason!r}")
-    return Gate(height, result_root, trade_count, State(status), Lack(reason))
+    return Gate(height, result_root, trade_count, _STATES[status], _LACKS[reason])
 
 
 def get_gate(view: Overlay, period: int) -> Gate | None:
@@ -67,7 +71,7 @@ def get_gate(view: Overlay, period: int) -> Gate | None:
     if value is None:
         return None
     height, result_root, trade_count, status, reason = cast(tuple[int, bytes, int, str, str], value)
-    return Gate(height, result_root, trade_count, State(status), Lack(reason))
+    return Gate(height, result_root, trade_count, _STATES[status], _LACKS[reason])
 
 
 def put_gate(view: Overlay, period: int, gate: Gate) -> None:

@@ -126,6 +126,9 @@ for _row in LIFE:
 
 def find_row(state: State, event: Event, holds: Callable[[Guard], bool]) -> Row | None:
     """The row that counts, None where the event changes nothing in this state."""
-    rows = [row for row in _BY_CAUSE.get((state, event), ()) if all(map(holds, row.guards))]
+    rows = _BY_CAUSE.get((state, event))
+    if rows is None:
+        return None
+    rows = [row for row in rows if all(map(holds, row.guards))]
     assert len(rows) <= 1, rows
     return rows[0] if rows else None

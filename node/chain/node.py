@@ -7,7 +7,6 @@ Reading order: `step`, `_hear`, `_see_to`, `_on_block`, `_move_head`.
 
 from __future__ import annotations
 
-from collections import deque
 from collections.abc import Mapping
 from typing import assert_never
 
@@ -164,19 +163,19 @@ class ChainNode:
 
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
-        heard = self._settle(self._hear(event, now_ms), now_ms)
-        return heard + self._settle(self._signing.review(), now_ms)
+        actions = self._settle(self._hear(event, now_ms), now_ms)
+        if reviewed := self._signing.review():
+            actions += self._settle(reviewed, now_ms)
+        return actions
 
     def _settle(self, reaction: Reaction, now_ms: int) -> list[Action]:
         """The actions of a reaction and of all that follows from it: each consequence is seen to where it stands."""
-        if not reaction:
-            return []
         actions: list[Action] = []
-        agenda = deque(reaction)
+        agenda = [*reversed(reaction)]  # what is next stands last
         while agenda:
-            item = agenda.popleft()
+            item = agenda.pop()
             if isinstance(item, Followed):
-                agenda.extendleft(reversed(self._see_to(item, now_ms)))
+                agenda += reversed(self._see_to(item, now_ms))
             else:
                 actions.append(item)
         return actions
@@ -211,6 +210,8 @@ class ChainNode:
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
         """Hand a consequence to the part that sees to it."""
         match consequence:
+            case VotesReceived():  # first what comes most often
+                return self._finality.on_votes(consequence, self._progress)
             case CatchUp():
                 return [self._catching_up.begin_step(), LookAhead()]
             case ImportBodies():
@@ -223,8 +224,6 @@ class ChainNode:
                 return self._catching_up.on_body(consequence)
             case BetterHead():
                 return self._move_head(consequence, now_ms)
-            case VotesReceived():
-                return self._finality.on_votes(consequence, self._progress)
             case ClaimsReceived():
                 return self._finality.on_claims(consequence, now_ms, self._progress)
             case Certified():
