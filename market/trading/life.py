@@ -6,7 +6,7 @@ the guards exclude one another; where none of them holds, or there is no row, th
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from enum import StrEnum, unique
 from typing import NamedTuple
 
@@ -124,11 +124,13 @@ for _row in LIFE:
     _BY_CAUSE.setdefault((_row.before, _row.event), []).append(_row)
 
 
-def find_row(state: State, event: Event, holds: Callable[[Guard], bool]) -> Row | None:
-    """The row that counts, None where the event changes nothing in this state."""
-    rows = _BY_CAUSE.get((state, event))
-    if rows is None:
-        return None
-    rows = [row for row in rows if all(map(holds, row.guards))]
-    assert len(rows) <= 1, rows
-    return rows[0] if rows else None
+def list_rows(state: State, event: Event) -> Sequence[Row]:
+    """The rows that an event may take in a state."""
+    return _BY_CAUSE.get((state, event), ())
+
+
+def find_row(rows: Sequence[Row], holds: Callable[[Guard], bool]) -> Row | None:
+    """The one of them whose guards hold, None where there is none."""
+    found = [row for row in rows if all(map(holds, row.guards))]
+    assert len(found) <= 1, found
+    return found[0] if found else None

@@ -51,7 +51,7 @@ from market.orders import Order, Side
 from market.trading.book import close_book, get_candidates, has_book
 from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
 from market.trading.gates import Gate, drop_gate, gate_key, get_gate, put_gate
-from market.trading.life import Action, Event, Guard, Row, State, find_row
+from market.trading.life import Action, Event, Guard, Row, State, find_row, list_rows
 from market.trading.matching_weight import weigh_book
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
@@ -138,7 +138,8 @@ _GUARDS: Mapping[Guard, Callable[[_Case], bool]] = {
 
 
 def _find(case: _Case, event: Event) -> Row | None:
-    return find_row(case.state, event, lambda guard: _GUARDS[guard](case))
+    rows = list_rows(case.state, event)
+    return find_row(rows, lambda guard: _GUARDS[guard](case)) if rows else None
 
 
 def _happen(case: _Case, event: Event) -> _Case:

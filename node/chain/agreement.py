@@ -392,9 +392,13 @@ class Agreement:
 
 def _list_steps(effects: list[asked.Effect]) -> Reaction:
     """The effects in their order, but a decision last, for it begins the next height, or else a new proposal."""
-    steps: list[Step] = [Perform(effect) for effect in effects if not isinstance(effect, asked.Decide)]
-    decisions = [effect for effect in effects if isinstance(effect, asked.Decide)]
-    if decisions:
-        return [*steps, Perform(decisions[-1])]
-    is_asked = any(isinstance(effect, asked.Propose) for effect in effects)
-    return [*steps, TryToPropose()] if is_asked else steps
+    steps: list[Step] = []
+    last: Step | None = None
+    for effect in effects:
+        if isinstance(effect, asked.Decide):
+            last = Perform(effect)
+            continue
+        steps.append(Perform(effect))
+        if isinstance(effect, asked.Propose) and last is None:
+            last = TryToPropose()
+    return steps if last is None else [*steps, last]

@@ -11,7 +11,17 @@ from node.chain.finality import Finality
 from node.chain.gossip import Gossip
 from node.chain.importer import Importer
 from node.chain.instance import Instance
-from node.chain.progress import BlockReceived, BodyReceived, CatchUp, ImportBodies, Progress, Reaction, Refresh, Step
+from node.chain.progress import (
+    BlockReceived,
+    BodyReceived,
+    CatchUp,
+    ImportBodies,
+    LookAhead,
+    Progress,
+    Reaction,
+    Refresh,
+    Step,
+)
 from node.chain.skeleton import Skeleton
 from node.chain.trusted_block import TrustedBranch
 from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
@@ -130,6 +140,11 @@ class CatchingUp:
     def begin_step(self) -> ImportBodies:
         """The most that one step imports: others have their turn in between."""
         return ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, self._gossip.is_syncing)
+
+    def catch_up(self, now_ms: int) -> Reaction:
+        """Import what has come, then look for a peer that is ahead. Causes: bodies, a heartbeat, a peer's status."""
+        imported = self.go_on(self.begin_step(), now_ms)
+        return [*imported, LookAhead()] if imported else self.look_ahead(now_ms)
 
     def go_on(self, step: ImportBodies, now_ms: int) -> Reaction:
         """Import the next body whose turn has come; when there is none, or room for none, ask for more.

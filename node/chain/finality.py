@@ -112,18 +112,19 @@ class Finality:
     # --- votes -----------------------------------------------------------------------------------
 
     def on_votes(self, votes: VotesReceived, progress: Progress) -> Reaction:
-        """Count the first of some votes, and then the rest. Cause: a peer's votes on checkpoints."""
-        if not votes.raw:
-            return []
-        try:
-            vote = read_vote(votes.raw[0])
-            check_shown(vote)
-            counted = self.add_vote(vote, progress)
-        except StoreError:
-            raise
-        except GridmeritError as error:
-            return [PenalisePeer(peer=votes.peer, error=error)]  # what came before it has been done
-        return [*counted, VotesReceived(votes.peer, votes.raw[1:])]
+        """Count votes up to the first that something follows from, and then the rest. Cause: a peer's votes."""
+        for index, raw in enumerate(votes.raw, 1):
+            try:
+                vote = read_vote(raw)
+                check_shown(vote)
+                counted = self.add_vote(vote, progress)
+            except StoreError:
+                raise
+            except GridmeritError as error:
+                return [PenalisePeer(peer=votes.peer, error=error)]  # what came before it has been done
+            if counted:
+                return [*counted, VotesReceived(votes.peer, votes.raw[index:])]
+        return []
 
     def on_claims(self, received: ClaimsReceived, now_ms: int, progress: Progress) -> Reaction:
         """Keep the first of some claims and count its vote, and then the rest.

@@ -58,6 +58,7 @@ from node.chain.missing_votes import MAX_PERIODS, MissingVotes
 from node.chain.parts import Parts
 from node.chain.pool import Pool
 from node.chain.progress import (
+    AgreementFollowed,
     Allowed,
     BetterHead,
     BlockReceived,
@@ -70,14 +71,10 @@ from node.chain.progress import (
     Followed,
     ImportBodies,
     LookAhead,
-    Perform,
-    ProposalHere,
     Reaction,
     Refresh,
     Silenced,
     Step,
-    TakeUpProposals,
-    TryToPropose,
     VotesReceived,
     WorkPending,
 )
@@ -210,10 +207,12 @@ class ChainNode:
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
         """Hand a consequence to the part that sees to it."""
         match consequence:
-            case VotesReceived():  # first what comes most often
+            case AgreementFollowed():  # first what comes most often
+                return self._progress.on_step(consequence, now_ms)
+            case VotesReceived():
                 return self._finality.on_votes(consequence, self._progress)
             case CatchUp():
-                return [self._catching_up.begin_step(), LookAhead()]
+                return self._catching_up.catch_up(now_ms)
             case ImportBodies():
                 return self._catching_up.go_on(consequence, now_ms)
             case LookAhead():
@@ -239,8 +238,6 @@ class ChainNode:
                 return []
             case Allowed():
                 return self._progress.on_allowed(now_ms)
-            case Perform() | TryToPropose() | TakeUpProposals() | ProposalHere():
-                return self._progress.on_step(consequence, now_ms)
             case _:
                 assert_never(consequence)
 

@@ -123,27 +123,33 @@ class LookAhead(Followed):
     """Ask a peer that says it is ahead, where the skeleton makes no progress."""
 
 
+class AgreementFollowed(Followed):
+    """Base of the consequences that only an agreement has: one check tells them from the others."""
+
+    __slots__ = ()
+
+
 @dataclass(frozen=True, slots=True)
-class Perform(Followed):
+class Perform(AgreementFollowed):
     """One effect of the agreement."""
 
     effect: Effect
 
 
 @dataclass(frozen=True, slots=True)
-class TryToPropose(Followed):
+class TryToPropose(AgreementFollowed):
     """Propose a block, where that is this replica's turn and there is one."""
 
 
 @dataclass(frozen=True, slots=True)
-class TakeUpProposals(Followed):
+class TakeUpProposals(AgreementFollowed):
     """A height begins: tell the agreement of blocks on this head that came before."""
 
     head: bytes
 
 
 @dataclass(frozen=True, slots=True)
-class ProposalHere(Followed):
+class ProposalHere(AgreementFollowed):
     """A valid block on the head is here that the agreement may be about."""
 
     block_hash: bytes

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger.overlay import Overlay
 from market.trading import period as contract
 from market.trading.gates import gate_key
-from market.trading.life import LIFE, Event, State, find_row
+from market.trading.life import LIFE, Event, State, find_row, list_rows
 
 from .test_audit import countersign
 
@@ -150,7 +150,7 @@ def test_whatever_happens_in_whatever_order_no_status_changes_but_by_a_row(make_
 
 def test_rows_of_one_state_and_event_exclude_one_another():
     with pytest.raises(AssertionError):
-        find_row(State.CERTIFIED, Event.METERED, lambda guard: True)
+        find_row(list_rows(State.CERTIFIED, Event.METERED), lambda guard: True)
 
 
 def test_what_the_table_does_not_have_is_our_bug(market):
