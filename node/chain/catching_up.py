@@ -28,6 +28,7 @@ from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
 
 CATCH_UP = "catch-up"
 _STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
+_BEGIN = {was_syncing: ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, was_syncing) for was_syncing in (False, True)}
 
 
 class CatchingUp:
@@ -139,7 +140,7 @@ class CatchingUp:
 
     def begin_step(self) -> ImportBodies:
         """The most that one step imports: others have their turn in between."""
-        return ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, self._gossip.is_syncing)
+        return _BEGIN[self._gossip.is_syncing]
 
     def catch_up(self, now_ms: int) -> Reaction:
         """Import what has come, then look for a peer that is ahead. Causes: bodies, a heartbeat, a peer's status."""

@@ -123,7 +123,8 @@ class Finality:
             except GridmeritError as error:
                 return [PenalisePeer(peer=votes.peer, error=error)]  # what came before it has been done
             if counted:
-                return [*counted, VotesReceived(votes.peer, votes.raw[index:])]
+                rest = votes.raw[index:]
+                return [*counted, VotesReceived(votes.peer, rest)] if rest else counted
         return []
 
     def on_claims(self, received: ClaimsReceived, now_ms: int, progress: Progress) -> Reaction:

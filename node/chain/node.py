@@ -167,6 +167,8 @@ class ChainNode:
 
     def _settle(self, reaction: Reaction, now_ms: int) -> list[Action]:
         """The actions of a reaction and of all that follows from it: each consequence is seen to where it stands."""
+        if not reaction:
+            return []
         actions: list[Action] = []
         agenda = [*reversed(reaction)]  # what is next stands last
         while agenda:
