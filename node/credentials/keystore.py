@@ -70,7 +70,7 @@ def load_key(path: str | Path, passphrase: bytes) -> SigningKey:
     except UnsupportedAlgorithm as error:
         raise BadKeyFile(file=str(file), detail=str(error)) from None
     except (ValueError, TypeError) as error:
-        if "password" in str(error).lower():
+        if _is_wrong_passphrase(error) or _refuses_another(pem, passphrase):
             raise WrongPassphrase(file=str(file)) from None
         raise BadKeyFile(file=str(file), detail="its contents are damaged") from None
     if key is None:
@@ -85,6 +85,24 @@ def _decrypt(pem: bytes, passphrase: bytes) -> SigningKey | None:
     if not isinstance(private, Ed25519PrivateKey):
         return None
     return SigningKey(private.private_bytes(Encoding.Raw, PrivateFormat.Raw, NoEncryption()))
+
+
+def _is_wrong_passphrase(error: Exception) -> bool:
+    return "password" in str(error).lower()
+
+
+def _refuses_another(pem: bytes, passphrase: bytes) -> bool:
+    """Return True if a file that is well formed around its contents refuses other passphrases as wrong.
+
+    A wrong one gives contents that end as they should once in 256 times, and are only then found to be no key.
+    """
+    for number in range(4):
+        try:
+            _decrypt(pem, passphrase + bytes([number]))
+        except (ValueError, TypeError) as error:
+            if _is_wrong_passphrase(error):
+                return True
+    return False
 
 
 def generate_passphrase() -> bytes:

@@ -235,6 +235,16 @@ def test_another_passphrase_does_not_open_it(key_file, passphrase):
     assert passphrase.decode() not in str(caught.value) or not passphrase
 
 
+def test_a_wrong_passphrase_whose_padding_is_right_by_chance_is_wrong_all_the_same(key_file):
+    """Contents that a wrong passphrase leaves end like right ones once in 256 times."""
+    encryption = BestAvailableEncryption(PASSPHRASE)  # of few rounds
+    private = Ed25519PrivateKey.from_private_bytes(KEY.seed)
+    put(key_file, private.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, encryption))
+    for number in range(1_500):
+        with pytest.raises(WrongPassphrase):
+            load_key(key_file, b"wrong %d" % number)
+
+
 def test_a_key_is_never_overwritten(key_file):
     before = key_file.read_bytes()
     with pytest.raises(UnwritableFile, match="never overwritten"):
