@@ -194,6 +194,9 @@ class MarketParams(Section):
     settles with the grid company. A meter shows at most `plausible_ppm` of its owner's registered capacity in a period.
     Readings may be corrected, and come late, until D + `settle_ppm` + `correction_ppm`; beside a scheduling chain until
     D + `meter_ppm` + `correction_ppm`, on that chain.
+
+    Once a credit snapshot is taken, a member's credit coins of one colour become one (decision 42): a block spends at
+    most `merged_coins` of them, and the next goes on. With 0 every coin stays as it was made.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -222,6 +225,7 @@ class MarketParams(Section):
     max_price_uyuan_per_kwh: Annotated[int, Field(ge=1, le=10**8)] = 10**8
     plausible_ppm: Annotated[int, Field(ge=0, le=10_000_000)] = 1_200_000
     correction_ppm: Natural = 0  # 0: what came in time is final
+    merged_coins: Annotated[int, Field(ge=0, le=4_096, multiple_of=64)] = 0
 
     @property
     def allowance_ppm(self) -> int:

@@ -81,6 +81,7 @@ OTHER_VALUES = {
         "max_price_uyuan_per_kwh": 637_000,
         "plausible_ppm": 1,
         "correction_ppm": 1,
+        "merged_coins": 64,
     },
 }
 OTHER_VALUES["scheduling"] = {
