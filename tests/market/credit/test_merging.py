@@ -14,11 +14,10 @@ from ledger.contract import BlockContext, Contracts
 from ledger.errors import InvalidProof
 from ledger.execution import execute_body
 from ledger.genesis import Genesis, GenesisMember, build_state
-from ledger.hashing import Address
+from ledger.inbox import InboundMessage
 from ledger.merkle import inclusion_proof, merkle_root
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
-from ledger.signatures import SigningKey
 from ledger.state import State, verify_state_proof
 from ledger.transaction import make_transaction
 from market.credit import assets
@@ -44,8 +43,10 @@ from market.credit.colored_coin import (
     transfer,
     verify_origin,
 )
-from market.credit.contract import credit_handlers, credit_hooks
+from market.credit.contract import credit_handlers, credit_hooks, credit_routes
+from market.messages import DELIVERED
 from market.orders import Side
+from tests.support.keys import address, key_of
 
 POINT = 1_000_000
 LEAST = MIN_TRANSFER_UPT
@@ -53,15 +54,6 @@ MEMBERS = ("ann", "ben", "eve")
 SHARE = 64
 PERIOD_MS = 1_000
 PLAIN = make_sequence(Label.TRANSFER, 0)
-
-
-@cache
-def key_of(name: str) -> SigningKey:
-    return SigningKey(name.encode().ljust(32, b"."))
-
-
-def address(name: str) -> Address:
-    return key_of(name).address
 
 
 @cache
@@ -118,7 +110,13 @@ class Bank:
 
     def make_block(self, *transactions: object, is_first: bool = False) -> list[str]:
         self.height += 1
-        block = BlockContext(
+        contracts = Contracts(handlers=credit_handlers(), hooks=credit_hooks())
+        execution = execute_body(self.state, self.context(is_first=is_first), transactions, contracts)  # type: ignore[arg-type]
+        self.state, self.events = execution.state, execution.events
+        return [receipt.code for receipt in execution.receipts]
+
+    def context(self, *, is_first: bool = False) -> BlockContext:
+        return BlockContext(
             params=self.genesis.params,
             chain_id=self.genesis.chain_id,
             genesis_time_ms=0,
@@ -129,10 +127,6 @@ class Bank:
             period=self.period,
             is_first_of_period=is_first,
         )
-        contracts = Contracts(handlers=credit_handlers(), hooks=credit_hooks())
-        execution = execute_body(self.state, block, transactions, contracts)  # type: ignore[arg-type]
-        self.state, self.events = execution.state, execution.events
-        return [receipt.code for receipt in execution.receipts]
 
     def coins(self, owner: str) -> dict[OutPoint, CoinOutput]:
         return dict(get_coins(self.state, address(owner)))
@@ -247,6 +241,28 @@ def test_coins_from_before_the_rule_join_when_it_holds():
     bank.check()
 
 
+def test_what_is_delivered_is_of_the_colour_of_who_earned_it():
+    bank = Bank()
+    view, row = Overlay(bank.state), (0, address("ann"), address("ben"), 1_000, 1_000, 1_000)
+    message = InboundMessage(
+        source="JY1",
+        kind=DELIVERED,
+        number=1,
+        part=0,
+        parts=1,
+        rows=(row,),
+        is_complete=True,
+        block_hash=bytes(32),
+        height=1,
+    )
+    credit_routes()["trading", DELIVERED](view, bank.context(), message)
+    view.commit()
+    bank.state = view.finish()[0]
+    assert {name: [coin.colour for coin in bank.coins(name).values()] for name in ("ann", "ben")} == {
+        name: [merit_colour(address(name))] for name in ("ann", "ben")
+    }
+
+
 # --- the past of a coin -----------------------------------------------------------------------------
 
 
@@ -352,6 +368,25 @@ def test_one_with_more_coins_than_a_block_takes_has_a_block_to_itself_and_its_tu
         bank.begin_period()
         bank.make_block()
     assert bank.credits("ann") == [3 * SHARE * POINT]
+
+
+def test_a_block_spends_no_more_of_one_member_s_coins_of_all_colours_together():
+    bank = Bank()
+    for _ in range(SHARE // 2):
+        bank.issue("ann")
+        bank.issue("ben")
+        bank.issue("eve")
+    for owner in ("ben", "eve"):
+        assert bank.send(owner, list(bank.coins(owner)), *[("ann", POINT)] * (SHARE // 2)) == ""
+    assert len(bank.coins("ann")) == 3 * SHARE // 2
+    bank.begin_period()
+    bank.make_block()
+    assert [spent_by(event) for event in bank.merged()] == [SHARE // 2, SHARE // 2]
+    for _ in range(2):
+        bank.begin_period()
+        bank.make_block()
+    assert bank.credits("ann") == [SHARE // 2 * POINT] * 3
+    bank.check()
 
 
 def test_who_splits_coins_faster_than_they_merge_keeps_nobody_waiting():
