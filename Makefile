@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo test quick walk faults hostile pbft-seeds lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -53,6 +53,9 @@ hostile: $(READY)  ## real processes, and one liar of each sort among them in tu
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
+
+state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind of state passes its bound, and none grows
+	@$(BIN)/python -m tests.support.market_years --periods 2000
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -28,6 +28,10 @@ class AmbiguousChain(NotFound):
     exit_code = 2
 
 
+class NeverRun(NotFound):
+    message = "{directory} holds nothing of {chain}: the node has not run yet"
+
+
 class NoSuchCoin(NotFound):
     message = "none of {owner}'s {listed} newest coins is named {ref}: gridmerit credit assets {owner} lists them"
 

@@ -41,6 +41,7 @@ COMMANDS = {
     "block": ("block", "Look at blocks."),
     "events": ("events", "Follow what happens on a node's chains, a line for each event."),
     "tx": ("tx", "Send transactions and follow them."),
+    "state": ("state", "What a chain keeps: entries and bytes by kind."),
     "proof": ("proof", "Get a proof from a node and verify it offline."),
     "version": ("version", "Versions of gridmerit and of what it runs on."),
 }

@@ -47,6 +47,7 @@ HINTS: dict[str, str] = {
     "MissingExtra": 'pip install "gridmerit[{extra}]"',
     "NoFilm": "gridmerit sim list --json, which says what films",
     "NodeFailed": "gridmerit doctor --node {directory}",
+    "NeverRun": "gridmerit start DIR",
     "NetworkRunning": "gridmerit net down {directory}",
     "NotADevice": "--key meter-NAME, the key of the player's meter",
     "NotADispatcher": "--key dispatch, in a local network the dispatcher's",

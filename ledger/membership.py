@@ -222,12 +222,24 @@ def is_gone(view: Overlay, address: Address) -> bool:
     return credential is not None and credential.status in (REVOKED, LEFT)
 
 
+def get_newest(view: Overlay) -> Address:
+    """The member that was first admitted last of all, or is to be; with `get_admitted_before` it leads to every one."""
+    return cast(bytes, view.get(_NEWEST) or b"")
+
+
+def get_admitted_before(view: Overlay, address: Address) -> Address:
+    """The member that was first admitted before this one; empty for the first of all."""
+    row = _get_row(view, address)
+    assert row is not None, address
+    return row[1]
+
+
 def list_members(state: State) -> tuple[Listing, ...]:
     """Every member that was ever admitted, by name."""
     view = Overlay(state)
     waiting = dict(_get_waiting(view))
     found = []
-    address = cast(bytes, view.get(_NEWEST) or b"")
+    address = get_newest(view)
     while address:
         row = _get_row(view, address)
         assert row is not None, address
@@ -560,7 +572,7 @@ def _get_row(view: Overlay, address: Address) -> tuple[Credential, Address] | No
 def _put_credential(view: Overlay, address: Address, credential: Credential) -> None:
     row = _get_row(view, address)
     if row is None:
-        before = cast(bytes, view.get(_NEWEST) or b"")
+        before = get_newest(view)
         view.put(_NEWEST, address)
     else:
         before = row[1]

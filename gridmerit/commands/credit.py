@@ -91,7 +91,8 @@ def assets(member: str, target: Target) -> None:
 
     As Eqs (3)-(6) of text 000 have it, the credit in a coin is its value less the padding, which only lifts small
     coins above the least value allowed; value and padding are in nominal satoshis, one for a millionth of a point. The
-    colour is the assessment that the credit comes from. `gridmerit tx send coin-transfer` passes coins on.
+    colour is the assessment that the credit comes from, or on a chain that merges coins (`merged_coins` among its
+    parameters) the member whose deliveries earned it. `gridmerit tx send coin-transfer` passes coins on.
 
     \b
     Example:

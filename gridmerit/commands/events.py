@@ -60,7 +60,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    votes-missing
       credit       credit, credit-corrected, credit-snapshot, credit-applied,
                    digest, punished,
-                   coin-issued, coin-expired, coins-moved
+                   coin-issued, coin-expired, coins-moved, coins-merged
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of
       money        transfer

@@ -251,7 +251,8 @@ def _make_credits(record: DayRecord, history: CreditHistory) -> Section:
     heads = ("player", "first", "lowest", "last", "deliveries", "coins", "in coins")
     note = (
         "In points: on LH1 the mean score of a player's deliveries, Eqs (1) and (2). Every score above zero is also a "
-        "coloured coin, a credit asset of its player's; their sum is what it holds."
+        "coloured coin, a credit asset of its player's, made one with the others when the next hour begins; their sum "
+        "is what it holds."
     )
     return Section(title="Credit", heads=heads, rows=rows, note=note)
 

@@ -15,6 +15,7 @@ from consensus.errors import BadParameters
 from consensus.poca.engine import check_params
 from ledger.params import ChainParams, ConsensusParams, MarketParams
 from market.profile import Profile, parse_profile
+from market.scheduling.records import RETAINED
 from market.trading.clearing_rules import get_rule
 from node.config import section_at
 from node.errors import NoSuchChain
@@ -41,6 +42,10 @@ def load_chain_params(path: Path) -> ChainParams:
     except ValidationError as error:
         raise BadParameters(detail=f"{path}: {_explain(error)}") from error
     check_params(params)
+    reach_ppm = params.scheduling.meter_ppm + params.market.correction_ppm
+    if params.kind == "scheduling" and reach_ppm > RETAINED * _PPM:
+        detail = f"{path}: meter_ppm and correction_ppm reach back over the {RETAINED} periods that the chain retains"
+        raise BadParameters(detail=detail)
     return params
 
 

@@ -9,17 +9,22 @@ Each chain is bounded (decision 10): an assessment beyond `MAX_ISSUED` lets the 
 a transfer beyond `MAX_MOVED` is refused. They are counted apart, so that sending dust makes no other member's coins
 expire.
 
+On a chain that merges coins (decision 42, `market.credit.merging`) all that a member has earned is of one colour, and
+the two chains are of coins in its own colour and of those in others'. There no coin expires: an assessment beyond
+`MAX_ISSUED` is merged at once.
+
 What subscribers hear, credit in micro-points, addresses and ids as bytes:
 
     coin-issued        transaction id, owner, credit
     coin-expired       transaction id, owner, credit
     coins-moved        transaction id, sender, inputs [[transaction id, index], …], outputs [[owner, credit], …]
+    coins-merged       transaction id, owner, inputs [[transaction id, index], …], credit
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain, groupby, islice
 from typing import NamedTuple, cast
 
 from ledger.accounts import require_member
@@ -30,7 +35,7 @@ from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, show_address, tagge
 from ledger.overlay import Overlay
 from ledger.state import State
 from ledger.transaction import Transaction
-from market.credit.colored_coin import CoinOutput, OutPoint, Payment, issue, transfer
+from market.credit.colored_coin import CoinOutput, OutPoint, Payment, issue, merge, merit_colour, transfer
 from market.errors import TooManyCoins
 from market.orders import Side
 
@@ -94,22 +99,29 @@ def coin_handlers() -> dict[str, Handler]:
     return {"coin-transfer": process_coin_transfer}
 
 
-def issue_assessment(view: Overlay, assessment: Assessment, owner: Address, credit_upt: int) -> None:
+def issue_assessment(
+    view: Overlay, assessment: Assessment, owner: Address, credit_upt: int, *, is_merging: bool = False
+) -> None:
     """Make an assessment the genesis of coins worth its score; a score of 0 leaves nothing to own, and no coin.
 
-    Of what assessments have issued to one owner the newest `MAX_ISSUED` coins stay. Raises `AlreadyRecorded` where this
-    coin is there and unspent.
+    Of what assessments have issued to one owner the newest `MAX_ISSUED` coins stay; where the chain is merging coins,
+    the newest two become one instead. Raises `AlreadyRecorded` where this coin is there and unspent.
     """
     if not credit_upt:
         return
     transaction_id = assessment.id
-    for point, coin in issue(transaction_id, owner, credit_upt).made:
+    colour = merit_colour(owner) if is_merging else transaction_id
+    for point, coin in issue(transaction_id, owner, credit_upt, colour=colour).made:
         if view.get(coin_key(point)) is not None:
             raise AlreadyRecorded(what="assessment")
         _add_coin(view, point, coin)
     view.emit("coin-issued", transaction_id, owner, credit_upt)
     issued = _get_chain(view, _ISSUED, owner)
-    if issued.coins > MAX_ISSUED:
+    if issued.coins <= MAX_ISSUED:
+        return
+    if is_merging:
+        _merge(view, dict(islice(_iterate_coins(view, _ISSUED, owner), 2)), colour)
+    else:
         oldest, _ = _get_coin(view, issued.oldest)
         _remove_coin(view, _point_of(issued.oldest))
         view.emit("coin-expired", oldest.colour, owner, oldest.credit_upt)
@@ -139,11 +151,42 @@ def process_coin_transfer(view: Overlay, block: BlockContext, transaction: Trans
     for point, coin in change.made:
         _add_coin(view, point, coin)
     for payment in outputs:
-        want = _get_chain(view, _MOVED, payment.owner).coins
+        want = max(holds.coins for holds in _get_chains(view, payment.owner))
         if want > MAX_MOVED:
             raise TooManyCoins(owner=show_address(payment.owner), want=want, limit=MAX_MOVED)
     paid = tuple((coin.owner, coin.credit_upt) for _, coin in change.made)
     view.emit("coins-moved", transaction.id, transaction.sender, tuple(map(tuple, change.spent)), paid)
+
+
+def count_coins(view: Overlay, owner: Address) -> tuple[int, int]:
+    """The coins that a member has in its own colour, and in others'."""
+    moved, issued = _get_chains(view, owner)
+    return issued.coins, moved.coins
+
+
+def merge_coins(view: Overlay, owner: Address, limit: int) -> None:
+    """Make one coin of a member's coins of each colour, spending `limit` at most: of its own, then by colour and name.
+
+    Its own colour comes first, and takes in coins of assessments from before the chain merged any: they are of this
+    member's merit, though each of a colour of its own. A coin that is alone in its colour stays as it is.
+    """
+    groups = [(merit_colour(owner), dict(sorted(_iterate_coins(view, _ISSUED, owner))))]
+    others = sorted(_iterate_coins(view, _MOVED, owner), key=lambda item: (item[1].colour, item[0]))
+    groups += [(colour, dict(coins)) for colour, coins in groupby(others, key=lambda item: item[1].colour)]
+    for colour, coins in groups:
+        taken = dict(islice(coins.items(), limit))
+        if len(taken) > 1:
+            _merge(view, taken, colour)
+            limit -= len(taken)
+
+
+def _merge(view: Overlay, coins: dict[OutPoint, CoinOutput], colour: bytes) -> None:
+    change = merge(coins, colour)
+    for point in change.spent:
+        _remove_coin(view, point)
+    for point, coin in change.made:
+        _add_coin(view, point, coin)
+        view.emit("coins-merged", point.transaction_id, coin.owner, tuple(map(tuple, change.spent)), coin.credit_upt)
 
 
 def _read_transfer(payload: Value) -> tuple[tuple[OutPoint, ...], tuple[Payment, ...], int]:
@@ -192,8 +235,7 @@ def get_coins(state: State, address: Address, *, limit: int | None = None) -> li
 
 
 def get_holding(state: State, address: Address) -> Holding:
-    view = Overlay(state)
-    moved, issued = _get_chain(view, _MOVED, address), _get_chain(view, _ISSUED, address)
+    moved, issued = _get_chains(Overlay(state), address)
     return Holding(moved.coins + issued.coins, moved.credit_upt + issued.credit_upt)
 
 
@@ -256,8 +298,16 @@ def _decode(value: Value) -> tuple[CoinOutput, _Place]:
 
 
 def _prefix_of(point: OutPoint, coin: CoinOutput) -> bytes:
-    """The prefix of the chain a coin is in: an issued one is of the colour that its own transaction began."""
-    return _ISSUED if point.transaction_id == coin.colour else _MOVED
+    """The prefix of the chain a coin is in: an issued one is of the colour that its own transaction began.
+
+    Where a chain merges coins, it is of its owner's colour.
+    """
+    return _ISSUED if coin.colour in (point.transaction_id, merit_colour(coin.owner)) else _MOVED
+
+
+def _get_chains(view: Overlay, owner: Address) -> tuple[_Chain, _Chain]:
+    """Of coins that transfers made, and of those issued."""
+    return _get_chain(view, _MOVED, owner), _get_chain(view, _ISSUED, owner)
 
 
 def _get_chain(view: Overlay, prefix: bytes, owner: Address) -> _Chain:

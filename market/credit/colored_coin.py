@@ -13,8 +13,10 @@ from collections.abc import Mapping, Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
-from ledger.errors import WrongShape
-from ledger.hashing import Address, show_address
+from ledger.codec import encode
+from ledger.errors import InvalidProof, WrongShape
+from ledger.hashing import Address, show_address, tagged_hash
+from ledger.merkle import merkle_root, verify_inclusion
 from market.errors import (
     CreditBelowMinimum,
     CreditNotConserved,
@@ -29,6 +31,8 @@ from market.errors import (
 DUST_SAT = 546  # the least a bitcoin node relays in an output to a public key hash
 MAX_PADDING_CODE = 0x3F
 
+_MERIT_TAG = "gridmerit/credit/merit"
+_MERGER_TAG = "gridmerit/credit/merger"
 _LABEL_MASK = 0x3F
 _PADDING_MASK = 0xFC0
 _PADDING_SHIFT = 6
@@ -191,7 +195,7 @@ class CoinOutput(NamedTuple):
     owner: Address
     value_sat: int
     padding_sat: int
-    colour: bytes  # id of the genesis transaction, which recorded the assessment
+    colour: bytes  # id of the genesis transaction, which recorded the assessment, or `merit_colour` of who earned it
 
     @property
     def credit_upt(self) -> int:
@@ -213,8 +217,37 @@ class CoinChange(NamedTuple):
     made: tuple[tuple[OutPoint, CoinOutput], ...]
 
 
-def issue(transaction_id: bytes, owner: Address, credit_upt: int, *, min_value_sat: int = DUST_SAT) -> CoinChange:
-    """Record an assessment as coins of its own colour, with the least padding that the value needs.
+class Merger(NamedTuple):
+    """The making of one coin from others of its owner, by digest: it names the coin, and leads to those it was made of.
+
+    The root is that of RFC 6962 over `merger_leaf` of each, ascending by name.
+    """
+
+    owner: Address
+    colour: bytes
+    size: int  # the coins spent
+    root: bytes
+
+    @property
+    def point(self) -> OutPoint:
+        """The name of the coin that was made."""
+        return OutPoint(tagged_hash(_MERGER_TAG, encode(tuple(self))), 0)
+
+
+def merit_colour(owner: Address) -> bytes:
+    """The colour of all credit that a member has earned, on a chain that merges coins."""
+    return tagged_hash(_MERIT_TAG, owner)
+
+
+def issue(
+    transaction_id: bytes,
+    owner: Address,
+    credit_upt: int,
+    *,
+    min_value_sat: int = DUST_SAT,
+    colour: bytes | None = None,
+) -> CoinChange:
+    """Record an assessment as coins, of their own colour unless one is given, with the least padding the value needs.
 
     Raises `OutputBelowPadding` where the assessment gave no credit: there is nothing to own.
     """
@@ -222,7 +255,7 @@ def issue(transaction_id: bytes, owner: Address, credit_upt: int, *, min_value_s
     padding_sat = padding(sequence)
     if credit_upt <= 0:
         raise OutputBelowPadding(index=0, value=credit_upt + padding_sat, padding=padding_sat)
-    coin = CoinOutput(owner, credit_upt + padding_sat, padding_sat, colour=transaction_id)
+    coin = CoinOutput(owner, credit_upt + padding_sat, padding_sat, colour or transaction_id)
     return CoinChange(spent=(), made=((OutPoint(transaction_id, 0), coin),))
 
 
@@ -265,6 +298,35 @@ def transfer(
         coin = CoinOutput(payment.owner, payment.value_sat, padding_sat, colour)
         made.append((OutPoint(transaction_id, index), coin))
     return CoinChange(spent=tuple(inputs), made=tuple(made))
+
+
+def merge(coins: Mapping[OutPoint, CoinOutput], colour: bytes) -> CoinChange:
+    """Make one coin of a colour from one owner's coins: all their credit, whatever the order in which they are given.
+
+    Where they are all of that colour, it is the transfer of all of them to one output. Where they are not, it is said
+    by the chain's rule what their colours have in common.
+    """
+    points = sorted(coins)
+    (owner,) = {coin.owner for coin in coins.values()}
+    credit_upt = sum(coin.credit_upt for coin in coins.values())
+    root = merkle_root([merger_leaf(point, coins[point]) for point in points])
+    padding_sat = padding(make_sequence(Label.TRANSFER, choose_padding_code(credit_upt)))
+    made = CoinOutput(owner, credit_upt + padding_sat, padding_sat, colour)
+    return CoinChange(tuple(points), ((Merger(owner, colour, len(points), root).point, made),))
+
+
+def merger_leaf(point: OutPoint, coin: CoinOutput) -> bytes:
+    """The canonical bytes that stand for a coin under the root of the merger that spent it."""
+    return encode((tuple(point), tuple(coin)))
+
+
+def verify_origin(
+    made: OutPoint, merger: Merger, point: OutPoint, coin: CoinOutput, index: int, path: Sequence[bytes]
+) -> None:
+    """Raise `InvalidProof` unless a coin is number `index` of those from which the coin named `made` was made."""
+    if merger.point != made:
+        raise InvalidProof(detail="the merger made another coin")
+    verify_inclusion(merger.root, merger_leaf(point, coin), index, merger.size, path)
 
 
 def apply_change(coins: Mapping[OutPoint, CoinOutput], change: CoinChange) -> dict[OutPoint, CoinOutput]:

@@ -28,6 +28,7 @@ from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
+from market.credit.merging import merge_due_coins
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
 from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
 from market.orders import Side
@@ -82,7 +83,7 @@ def credit_handlers() -> dict[str, Handler]:
 
 def credit_hooks() -> tuple[Hook, ...]:
     """The hooks of LH1 at the start of every block."""
-    return (post_snapshot,)
+    return (post_snapshot, merge_due_coins)
 
 
 def credit_routes() -> Routes:
@@ -116,7 +117,7 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: InboundMessa
         for member, side, score_upt in ((trade.buyer, Side.BID, bought_upt), (trade.seller, Side.OFFER, sold_upt)):
             _add_score(view, block, delivery.number, member, score_upt, trade.agreed_wh)
             name = Assessment(delivery.source, delivery.kind, delivery.number, trade.trade_index, side)
-            issue_assessment(view, name, member, score_upt)
+            issue_assessment(view, name, member, score_upt, is_merging=block.params.market.merged_coins > 0)
     _record_digest(view, delivery, _digest_rows(delivery))
 
 

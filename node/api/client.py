@@ -44,6 +44,7 @@ from node.queries.answers import (
     RemoteFault,
     SchedulingInfo,
     SettlementInfo,
+    StateInfo,
     SubmitAnswer,
     TradesInfo,
     TransactionStatus,
@@ -112,6 +113,10 @@ class Client:
         """Summaries of the blocks at heights `start` … `end` inclusive, at most 1000, as far as they exist."""
         query = {"from": start, "to": end}
         return await self._get(tuple[BlockSummary, ...], self._path("blocks"), query)
+
+    async def state(self) -> StateInfo:
+        """The entries that the chain keeps, by kind, beside how many there may be."""
+        return await self._get(StateInfo, self._path("state"))
 
     async def certificate(self, slot: int) -> CertificateInfo:
         return await self._get(CertificateInfo, self._path("certificate", slot))

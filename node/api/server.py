@@ -77,6 +77,7 @@ from node.queries.answers import (
 from node.queries.chain import ChainQueries, parse_hash, show_text, show_value
 from node.queries.exact import show_exact
 from node.queries.metrics import CONTENT_TYPE, render_metrics
+from node.queries.state import StateCount
 from node.system.clock import now_ms, steady_ms
 from node.system.logs import get_logger
 from node.system.turns import describe_turns
@@ -174,6 +175,7 @@ def build_api(
         app.router.add_get("/v1/{chain}/" + path, api.make_handler(question))
     app.router.add_get("/v1/{chain}/genesis", api.get_genesis)
     app.router.add_get("/v1/{chain}/blocks", api.get_blocks)
+    app.router.add_get("/v1/{chain}/state", api.count_state)
     app.router.add_post("/v1/{chain}/tx", api.submit)
     app.router.add_post("/v1/{chain}/relay", api.offer_relay)
     app.router.add_get("/v1/{chain}/relays", api.get_relays)
@@ -266,6 +268,14 @@ class Api:
             if len(chunk) < len(heights):
                 break
         return _answer(to_json(tuple(found), tuple[BlockSummary, ...]))
+
+    async def count_state(self, request: web.Request) -> web.Response:
+        """Entries of the head's state by kind, counted a chunk at a time."""
+        host = self._host(request)
+        count = await self._read(request, host, _begin_count)
+        while (found := await self._read(request, host, lambda node: count.go_on())) is None:
+            pass
+        return _answer(to_json(found))
 
     async def submit(self, request: web.Request) -> web.Response:
         """Signed transactions, as one canonical array of byte strings; the answer has an outcome for each.
@@ -392,6 +402,11 @@ def _summarise(heights: range, chain: ChainQueries) -> list[BlockSummary]:
     """Those that there are."""
     found = (chain.get_summary(height) for height in heights)
     return [summary for summary in found if summary is not None]
+
+
+def _begin_count(node: ChainNode) -> StateCount:
+    head = node.chain.head
+    return StateCount(node.genesis, head.header, head.state)
 
 
 def _list_relays(destination: bytes, node: ChainNode) -> bytes:

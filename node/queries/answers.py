@@ -669,6 +669,36 @@ class CoinInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StateKindInfo:
+    """The entries of one kind in a state: how many, in how many bytes with their keys, and what they may be at most.
+
+    `bound` is `max_entries` in words; that is null where it is not a matter of size.
+    """
+
+    key: str
+    holds: str
+    bound: str
+    entries: int
+    max_entries: int | None
+    bytes: int
+    largest_bytes: int
+    max_value_bytes: int
+    within: bool
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class StateInfo:
+    """All that a chain keeps, after one block, by kind."""
+
+    chain: str
+    height: int
+    state_root: str
+    entries: int
+    bytes: int
+    kinds: tuple[StateKindInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AssetsInfo:
     """A member's credit assets, `coins` in all; the newest of them are listed."""
 

@@ -637,6 +637,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "coin-issued": ("transaction", "owner", "credit_upt"),
     "coin-expired": ("transaction", "owner", "credit_upt"),
     "coins-moved": ("transaction", "sender", "inputs", "outputs"),
+    "coins-merged": ("transaction", "owner", "inputs", "credit_upt"),
     "register": _READING,
     "reading": _READING,
     "corrected": (*_READING, "revision"),
@@ -662,7 +663,8 @@ def describe_event(event: Event) -> dict[str, Any]:
     shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}
     if "side" in shown:
         shown["side"] = Side(shown["side"]).name.lower()
-    if name == "coins-moved":
+    if name in ("coins-moved", "coins-merged"):
         shown["inputs"] = [dict(zip(("transaction", "index"), point, strict=True)) for point in shown["inputs"]]
+    if name == "coins-moved":
         shown["outputs"] = [dict(zip(("owner", "credit_upt"), coin, strict=True)) for coin in shown["outputs"]]
     return {"event": name, **{field: show_exact(value, field) for field, value in shown.items()}}

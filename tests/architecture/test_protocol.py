@@ -26,6 +26,7 @@ from ledger.results import MAX_RESULTS
 from ledger.sealers import SEALERS
 from node.chain import messages as wire
 from node.chain.contracts import routes_of
+from node.chain.state_kinds import KINDS
 from node.driver.event_queue import MAX_PEER_BATCHES, MAX_PEER_BYTES
 from node.peer import server
 from node.peer.records import PeerRecord
@@ -342,6 +343,12 @@ def test_every_key_of_the_state_is_on_the_page_with_its_owner():
         if len(value) > 1 and value.isascii() and name not in NO_KEYS
     }
     assert said == found
+
+
+def test_the_page_has_the_table_that_a_state_is_counted_by():
+    rows = table("key", "goes on with", "owner")
+    said = [(names(row[0])[0], row[1], row[2], names(row[3])[0], *row[4:]) for row in rows]
+    assert said == [tuple(kind) for kind in KINDS]
 
 
 def test_no_key_of_the_state_is_the_beginning_of_another():

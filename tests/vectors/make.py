@@ -44,6 +44,8 @@ from market.credit.colored_coin import (
     issue,
     label,
     make_sequence,
+    merge,
+    merit_colour,
     padding,
 )
 from market.messages import DELIVERED
@@ -202,6 +204,20 @@ def make_coin() -> dict[str, Any]:
         "value_sat": value_sat,
         "coins": coins,
         "state_key": coin_key(OutPoint(assessment.id, 0)).hex(),
+    }
+
+
+def make_merger() -> dict[str, Any]:
+    """The coins of three assessments made into one of their earner's colour: a path of digests back to each."""
+    colour = merit_colour(ANNA.address)
+    assessments = [make_assessment()._replace(trade_index=index).id for index in range(3)]
+    coins = dict(issue(name, ANNA.address, SCORE_UPT, colour=colour).made[0] for name in assessments)
+    ((point, _),) = merge(coins, colour).made
+    return {
+        "owner": ANNA.address.hex(),
+        "colour": colour.hex(),
+        "coins": [show((tuple(spent), tuple(coin))) for spent, coin in sorted(coins.items())],
+        "id": point.transaction_id.hex(),
     }
 
 
@@ -467,6 +483,7 @@ def make_vectors() -> dict[str, Any]:
         "refused_encodings": make_refused_encodings(),
         "transactions": make_transactions(),
         "coins": [make_coin()],
+        "mergers": [make_merger()],
         "states": [make_state_proofs()],
         "trade_results": [make_trade_result()],
         "blocks": [make_block()],

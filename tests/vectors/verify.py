@@ -247,6 +247,14 @@ def check_coin(it):
     same(it["state_key"], (b"credit/coin/" + colour + bytes(2)).hex())
 
 
+def check_merger(it):
+    coins, owner, colour = [plain(item) for item in it["coins"]], hexed(it["owner"]), hexed(it["colour"])
+    same(coins, sorted(coins))
+    same(colour, tagged("gridmerit/credit/merit", owner))
+    root = merkle_root([encode(coin) for coin in coins])
+    same(tagged("gridmerit/credit/merger", encode([owner, colour, len(coins), root])).hex(), it["id"])
+
+
 def check_state(it):
     entries = {hexed(key): hexed(value) for key, value in it["entries"]}
 
@@ -363,6 +371,7 @@ SECTIONS = {
     "refused_encodings": check_refused_encoding,
     "transactions": check_transaction,
     "coins": check_coin,
+    "mergers": check_merger,
     "states": check_state,
     "trade_results": check_trade_result,
     "blocks": check_block,

@@ -11,7 +11,7 @@ import asyncio
 import json
 import re
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -25,12 +25,17 @@ from gridmerit.commands.hosted import choose_chain
 from gridmerit.commands.payloads import lay_out
 from gridmerit.errors import AmbiguousChain, NotEnoughCredit
 from gridmerit.main import run
+from ledger.chain import Chain
 from ledger.params import Area, Line, MarketParams, SchedulingParams
+from ledger.store import LevelStore
 from ledger.transaction import make_transaction
 from market.credit.assets import get_coins
 from node.api.server import build_api
-from node.config import ChainConfig, Limits, ListenAddress, NodeConfig, save_genesis
+from node.chain import state_kinds
+from node.chain.state_kinds import UNKNOWN
+from node.config import ChainConfig, Limits, ListenAddress, NodeConfig, load_chains, save_config, save_genesis
 from node.credentials.keystore import save_key, save_passphrase
+from node.queries import state as node_state
 from node.queries.chain import ChainQueries
 from simulation.world.networks import make_network
 from simulation.world.world import open_worlds
@@ -593,3 +598,64 @@ def test_a_final_proof_is_waited_for(ask, served, tmp_path, capsys):
     verdict = json.loads(capsys.readouterr().out)
     assert verdict["final"]
     assert verdict["claims"]["height"] >= head.height
+
+
+# --- what the chains keep ----------------------------------------------------------------------------
+
+
+def test_the_state_of_every_chain_is_counted_by_kind_within_its_bounds(ask, served):
+    code, found = ask("state", "show")
+    assert (code, [state["chain"] for state in found]) == (0, ["DU1", "JY1", "LH1"])
+    for state in found:
+        node = served.story.node(state["chain"])
+        assert (state["height"], state["state_root"]) == (node.chain.head.height, node.chain.head.state.root.hex())
+        assert state["entries"] == len(node.chain.head.state) == sum(kind["entries"] for kind in state["kinds"])
+        assert [kind["key"] for kind in state["kinds"] if kind["key"] == UNKNOWN or not kind["within"]] == []
+    coins = next(kind for kind in found[2]["kinds"] if kind["key"] == "credit/coin/")
+    held = [key for key, _ in served.story.node("LH1").chain.head.state.items() if key.startswith(b"credit/coin/")]
+    assert (coins["entries"], coins["max_entries"]) == (len(held), 10 * 2 * 2_048)  # of ten members
+    assert coins["bound"] == "members × 2 × 2 048"
+
+
+def test_the_state_as_text_is_a_table_for_each_chain(ask):
+    code, text = ask("state", "show", "--chain", "LH1", text=True)
+    assert code == 0
+    assert re.match(r"LH1, after block \d+: [\d,]+ entries, [\d,]+ bytes; every kind is within its bound\n", text)
+    assert cells(text, "credit/coin/")[2:4] == ["40,960", "members × 2 × 2 048"]
+    assert cells(text, "ms/")[:4] == ["ms/", "10", "–", "acts"]
+
+
+def test_a_state_is_counted_in_chunks(ask, monkeypatch):
+    whole = ask("state", "show")
+    monkeypatch.setattr(node_state, "_AT_ONCE", 7)
+    assert ask("state", "show") == whole
+
+
+def test_a_kind_that_has_passed_its_bound_is_marked(ask, monkeypatch):
+    monkeypatch.setattr(state_kinds, "compute_bound", lambda formula, numbers: 3 if "2 048" in formula else 10**6)
+    code, text = ask("state", "show", "--chain", "LH1", text=True)
+    assert code == 0
+    assert "; past its bound: credit/coin/\n" in text
+    assert cells(text, "credit/coin/")[-1] == "PASSED"
+
+
+def test_the_state_of_a_directory_is_read_while_the_node_does_not_run(tmp_path, make_local, gridmerit):
+    config = make_local(1).configs[0]
+    save_config(config, tmp_path / "node.toml")
+    show = ("state", "show", "--offline", "--node", tmp_path, "--json")
+    assert json.loads(gridmerit(*show)[1])["error"] == "NeverRun"
+    assert not config.data_dir.exists()
+
+    with closing(LevelStore(config.data_dir / "jy1" / "ledger")) as opened:
+        chain = Chain(load_chains(config)[0], opened)
+        code, out, _ = gridmerit(*show)
+        assert (code, json.loads(out)["error"]) == (9, "StoreLocked")
+    code, out, _ = gridmerit(*show)
+    (found,) = json.loads(out)
+    assert (code, found["chain"], found["height"], found["entries"]) == (0, "jy1", 0, len(chain.head.state))
+    assert all(kind["within"] for kind in found["kinds"])
+
+    code, out, _ = gridmerit(*show, "--chain", "lh1")
+    assert (code, json.loads(out)["error"]) == (3, "NoSuchChain")
+    code, out, _ = gridmerit("state", "show", "--offline", "--api", "unused", "--json")
+    assert (code, json.loads(out)["error"]) == (3, "NotANode")

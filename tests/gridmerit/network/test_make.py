@@ -170,3 +170,15 @@ def test_the_bounds_of_alpha_are_taken(gridmerit: Run, tmp_path: Path) -> None:
 def test_the_help_names_every_rule(gridmerit: Run) -> None:
     text = " ".join(gridmerit("net", "new", "--help")[1].split())
     assert [name for name in RULES if name not in text] == []
+
+
+def test_corrections_that_reach_back_over_what_a_scheduling_chain_retains_are_refused(tmp_path: Path) -> None:
+    """A register of a period whose records are forgotten would stay for good: no later period drops it."""
+    text, file = get_packaged_params(chain="du1").read_text(encoding="utf-8"), tmp_path / "du1.toml"
+    for correction_ppm in (62_500_000, 62_500_001):
+        file.write_text(text.replace("correction_ppm = 24_000_000", f"correction_ppm = {correction_ppm}"))
+        if correction_ppm == 62_500_000:  # with meter_ppm the 64 periods
+            assert load_chain_params(file).market.correction_ppm == correction_ppm
+        else:
+            with pytest.raises(BadParameters, match="over the 64 periods that the chain retains"):
+                load_chain_params(file)

@@ -378,6 +378,8 @@ def test_coins_that_moved_are_described_by_name():
     event = describe_event(("coins-moved", bytes(32), owner, ((bytes(32), 1),), ((owner, 5_000_000),)))
     assert event["inputs"] == [{"transaction": "00" * 32, "index": 1}]
     assert event["outputs"] == [{"owner": "0x" + "00" * 20, "credit_upt": 5_000_000}]
+    event = describe_event(("coins-merged", bytes(32), owner, ((bytes(32), 1),), 5_000_000))
+    assert (event["inputs"], event["credit_upt"]) == ([{"transaction": "00" * 32, "index": 1}], 5_000_000)
 
 
 def test_a_superseded_transaction_says_by_which(make_world):

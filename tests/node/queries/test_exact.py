@@ -27,7 +27,7 @@ BOUNDED = {
     "_ms": "time since 1970, of which a validity is at most 20 years",
     "_wh": "a parameter, at most 10^11 where somebody states it, and sums of some thousands of those",
     "_ppm": "a ratio, or a weight of seven of them",
-    "_upt": "at most 10^8 a score",
+    "_upt": "at most 10^8 a score, of which a member would have to collect 90 million",
     "_per_kwh": "at most 10^8, a hundred yuan; a wheeling price is a parameter",
     "height": "blocks so far",
     "period": "periods so far",
@@ -40,7 +40,7 @@ BOUNDED = {
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
     results_differing results_elsewhere revision slot quorum sealers contracts output coins best_bid best_ask status
-    closed
+    closed entries max_entries bytes
 """
 # Texts, bytes, lists, and counts that a block's size bounds.
 NO_LARGE_INTEGERS = """

@@ -1,0 +1,125 @@
+"""What a chain keeps is bounded by members and retained periods: two years' worth of periods, in short, and leaks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+
+from ledger.genesis import build_state
+from ledger.overlay import Overlay
+from market.scheduling import contract as scheduling
+from market.trading import period as trading
+from node.chain.state_kinds import KINDS, UNKNOWN, compute_bound, count_kinds, find_kind, measure
+from tests.support.market_years import MARKET, MarketYears
+
+
+def test_no_state_passes_its_bound_or_grows_once_all_that_is_retained_is_there():
+    """`make state-years` is the long form: both engines, 2 000 periods."""
+    years = MarketYears()
+    years.run(330)
+    assert years.find_breaches() == []
+    assert years.settled > 320
+    assert years.merged > 1_000
+    assert years.held_upt() == years.issued_upt > 0
+    assert set(years.refused) == {"NoQuota"}  # orders of the first periods, before any plan could be made
+    seen = {row.key for _, _, rows in years.samples for row in rows}
+    assert {kind.key for kind in KINDS} - seen <= {
+        "members/waiting",  # gone within the period
+        "sealers/announced",
+        "sealers/parts/",
+        "market/curtailed/",
+        "market/part/",  # of messages with more than 64 rows
+        "market/parts/",
+        "credit/merging",  # of rounds that take more than a block
+        "results",
+    }
+
+
+# --- what it catches ----------------------------------------------------------------------------------
+
+
+def test_coins_that_stay_apart_are_seen_to_grow():
+    years = MarketYears(market=MARKET.model_copy(update={"merged_coins": 0}))
+    years.run(60)
+    assert any(line.startswith("credit: credit/coin/ grows") for line in years.find_breaches(after=30))
+
+
+def test_records_that_are_not_dropped_pass_their_bound(monkeypatch):
+    """Readings of closed periods, on JY1 alone: DU1 retains 64 periods and drops them by a name of its own."""
+    assert scheduling.drop_readings is trading.drop_readings
+    monkeypatch.setattr(trading, "drop_readings", lambda view, period: None)
+    years = MarketYears()
+    years.run(100)
+    found = years.find_breaches(after=50)
+    assert any(line.startswith("trading: market/reading/ grows") for line in found)
+    assert any(line.startswith("trading: market/reading/ 5") and "of 495" in line for line in found), found
+
+
+def test_a_list_in_one_value_is_caught_by_its_bytes(monkeypatch):
+    monkeypatch.setattr(trading, "close_period", lambda view, period, *, retained: keep_all(view, period))
+    years = MarketYears()
+    years.run(50)
+    assert any(line.startswith("trading: market/closed 1 of 1") for line in years.find_breaches(after=25))
+
+
+def keep_all(view, period):
+    closed = view.get(b"market/closed") or ()
+    view.put(b"market/live", tuple(live for live in view.get(b"market/live") if live != period))
+    view.put(b"market/closed", (*closed, *range(period * 100, period * 100 + 8)))
+    return ()
+
+
+def test_a_key_that_is_in_no_row_is_caught():
+    years = MarketYears()
+
+    def write(view, block):
+        view.put(b"market/extra/" + block.height.to_bytes(8, "big"), 1)
+
+    contracts = years.jy1.contracts
+    years.jy1.contracts = replace(contracts, hooks=(*contracts.hooks, write))
+    years.run(2, every=1)
+    assert [line for line in years.find_breaches(after=0) if UNKNOWN in line]
+
+
+# --- the table ----------------------------------------------------------------------------------------
+
+
+def test_every_row_is_found_by_its_keys_and_has_bounds_that_can_be_computed():
+    genesis = MarketYears().genesis
+    for chain in genesis.chains:
+        numbers = measure(genesis.open(chain.name), build_state(genesis.open(chain.name)))
+        for kind in KINDS:
+            assert find_kind(kind.key.encode() + (b"\0/\1" if kind.key.endswith("/") else b"")) is kind
+            assert kind.entries == "acts" or compute_bound(kind.entries, numbers) is not None, kind
+            assert compute_bound(kind.size, numbers), kind
+
+
+@pytest.mark.parametrize("key", [b"", b"a", b"x/1", b"market/", b"market/other/1", b"clock/1", b"outboxes"])
+def test_a_key_that_only_looks_like_one_is_of_no_kind(key):
+    assert find_kind(key) is None
+
+
+@pytest.mark.parametrize(
+    ("formula", "value"),
+    [("7", 7), ("2 048 × 3", 6_144), ("3 + 34 × sealers", 3 + 34 * 5), ("acts", None), ("3 + x", None)],
+)
+def test_a_formula_is_a_sum_of_products(formula, value):
+    assert compute_bound(formula, {"sealers": 5}) == value
+
+
+def test_entries_and_bytes_are_those_of_the_state():
+    genesis = MarketYears().genesis.open("LH1")
+    view = Overlay(build_state(genesis))
+    view.put(b"credit/applied", 7)
+    view.commit()
+    state = view.finish()[0]
+    rows = count_kinds(genesis, state)
+    assert sum(row.entries for row in rows) == len(state)
+    assert sum(row.bytes for row in rows) == sum(len(key) + len(value) for key, value in state.items())
+    assert next((row.entries, row.bytes, row.largest_bytes) for row in rows if row.key == "credit/applied") == (
+        1,
+        15,
+        1,
+    )
+    assert all(row.is_within for row in rows)
