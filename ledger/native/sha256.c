@@ -108,11 +108,11 @@ void sha256_finish(const sha256_state *state, size_t before, const uint8_t *data
                    uint8_t digest[SHA256_SIZE])
 {
     sha256_state now = *state;
-    size_t whole = size / SHA256_BLOCK, rest = size % SHA256_BLOCK;
-    active(&now, data, whole);
-
     uint8_t tail[2 * SHA256_BLOCK] = {0};
-    size_t tail_blocks = rest < SHA256_BLOCK - 8 ? 1 : 2;
+    size_t whole = size < sizeof tail - 8 ? 0 : size / SHA256_BLOCK; /* a short message is one call, with its padding */
+    size_t rest = size - whole * SHA256_BLOCK, tail_blocks = rest < SHA256_BLOCK - 8 ? 1 : 2;
+    if (whole)
+        active(&now, data, whole);
     if (rest)
         memcpy(tail, data + whole * SHA256_BLOCK, rest);
     tail[rest] = 0x80;

@@ -128,12 +128,16 @@ bool tree_batch_add(tree_batch *batch, const uint8_t *key, size_t key_size, cons
     leaf->node = (tree_node){.references = 1, .key_size = (uint32_t)key_size};
     leaf->value_size = value ? value_size : DELETION;
     memcpy(leaf->bytes, key, key_size);
-    if (value)
+    uint8_t path[SHA256_SIZE], value_hash[SHA256_SIZE];
+    tree_path_of(key, key_size, path);
+    if (value) {
         memcpy(leaf->bytes + key_size, value, value_size);
-    tree_path_of(key, key_size, leaf->node.hash);
+        tree_value_hash_of(value, value_size, value_hash);
+        hash_pair(0, path, value_hash, leaf->node.hash);
+    }
     uint64_t head = 0;
     for (int i = 0; i < 8; i++)
-        head = head << 8 | leaf->node.hash[i];
+        head = head << 8 | path[i];
     batch->changes[batch->count] = (tree_change){.head = head, .position = batch->count, .leaf = leaf};
     batch->count++;
     return true;
@@ -153,7 +157,9 @@ static int turn_of(const tree_change *change, unsigned depth)
 {
     if (depth < HEAD_BITS)
         return change->head >> (HEAD_BITS - 1 - depth) & 1;
-    return tree_turn(change->leaf->node.hash, depth);
+    uint8_t path[SHA256_SIZE];
+    tree_path_of(change->leaf->bytes, change->leaf->node.key_size, path);
+    return tree_turn(path, depth);
 }
 
 /* Puts those that turn left at `depth` before those that turn right, and returns how many they are. */
@@ -172,6 +178,23 @@ static size_t split(tree_change *changes, size_t count, unsigned depth)
     return low;
 }
 
+static bool is_same_key(const tree_leaf *one, const tree_leaf *other)
+{
+    return tree_has_key(one, other->bytes, other->node.key_size);
+}
+
+/* Are the changes, and the leaf `old` where there is one, all of one key? Not asked of several while their heads may
+ * still part them. */
+static bool are_of_one_key(const tree_leaf *old, const tree_change *changes, size_t count, unsigned depth)
+{
+    if (count > 1 && depth < HEAD_BITS)
+        return false;
+    for (size_t i = 1; i < count; i++)
+        if (!is_same_key(changes[i].leaf, changes->leaf))
+            return false;
+    return !old || is_same_key(old, changes->leaf);
+}
+
 static tree_change *latest(tree_change *changes, size_t count)
 {
     tree_change *last = changes;
@@ -188,10 +211,6 @@ static tree_node *replace(tree_node *old, tree_leaf *leaf, ptrdiff_t *growth)
         *growth -= old != NULL;
         return NULL;
     }
-    uint8_t path[SHA256_SIZE], value_hash[SHA256_SIZE];
-    memcpy(path, leaf->node.hash, SHA256_SIZE);
-    tree_value_hash_of(tree_value(leaf), leaf->value_size, value_hash);
-    hash_pair(0, path, value_hash, leaf->node.hash);
     if (old && memcmp(old->hash, leaf->node.hash, SHA256_SIZE) == 0)
         return tree_retain(old);
     *growth += old == NULL;
@@ -209,9 +228,9 @@ static bool update(tree_node *old, const uint8_t *old_path, tree_change *changes
         *result = tree_retain(old);
         return true;
     }
-    tree_leaf *old_leaf = tree_is_branch(old) ? NULL : (tree_leaf *)old, *first = changes->leaf;
-    bool is_alone = count == 1 && (!old || (old_leaf && tree_has_key(old_leaf, first->bytes, first->node.key_size)));
-    if (is_alone || depth == TREE_DEPTH) { /* down there they are all of one key */
+    tree_leaf *old_leaf = tree_is_branch(old) ? NULL : (tree_leaf *)old;
+    bool is_end = !tree_is_branch(old) && are_of_one_key(old_leaf, changes, count, depth);
+    if (is_end || depth == TREE_DEPTH) { /* two keys with one path: nobody knows any */
         *result = replace(old, latest(changes, count)->leaf, growth);
         return true;
     }

@@ -68,9 +68,9 @@ bool tree_has_key(const tree_leaf *leaf, const uint8_t *key, size_t size);
 
 /* One key's new value, or its deletion, on its way into a tree. */
 typedef struct {
-    uint64_t head;   /* of the path: the first 64 turns, so that most comparisons stay within the array */
+    uint64_t head;   /* of the path: the first 64 turns, which nearly always suffice */
     size_t position; /* in the batch: of two changes to one key the later counts */
-    tree_leaf *leaf; /* its hash is still the path */
+    tree_leaf *leaf;
 } tree_change;
 
 typedef struct {
