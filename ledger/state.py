@@ -27,7 +27,7 @@ MAX_SIBLINGS = 256
 
 
 class Tree(Protocol):
-    """What the two forms of the tree have in common; `ledger/state_tree.py` says it."""
+    """The two forms of the tree, in what they have in common; `ledger/state_tree.py` says what each does."""
 
     @property
     def root(self) -> bytes: ...

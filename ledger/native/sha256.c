@@ -43,7 +43,7 @@ void sha256_compress_portable(sha256_state *state, const uint8_t *data, size_t b
         uint32_t word[16]; /* the last sixteen of the schedule */
         uint32_t a = state->word[0], b = state->word[1], c = state->word[2], d = state->word[3];
         uint32_t e = state->word[4], f = state->word[5], g = state->word[6], h = state->word[7];
-        for (int i = 0; i < 64; i++) {
+        _Pragma("GCC unroll 64") for (int i = 0; i < 64; i++) {
             uint32_t *now = &word[i & 15];
             if (i < 16)
                 *now = load_word(data + 4 * i);
