@@ -24,7 +24,8 @@ COPY . .
 RUN /opt/build/bin/pip wheel --quiet --no-build-isolation --no-deps --wheel-dir dist . \
     && /opt/gridmerit/bin/pip install --quiet --no-deps --no-index dist/*.whl \
     && /opt/gridmerit/bin/pip uninstall --quiet --yes pip setuptools \
-    && /opt/gridmerit/bin/python -P -c "from consensus import seal; assert seal.active_path() != 'hashlib', 'not native'"
+    && /opt/gridmerit/bin/python -P -c "from consensus import seal; assert seal.active_path() != 'hashlib', 'not native'" \
+    && /opt/gridmerit/bin/python -P -c "from ledger import state; assert state.NATIVE, 'not native'"
 
 FROM ${BASE}
 RUN groupadd --gid 1000 gridmerit \

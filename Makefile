@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
-NATIVE := $(wildcard consensus/native/*)
+NATIVE := $(wildcard consensus/native/* ledger/native/*)
 
 # A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
 DOCKER_ENGINE ?=
@@ -18,7 +18,7 @@ help:  ## show this list
 
 $(READY): requirements/dev.lock pyproject.toml setup.py $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@echo "installing locked dependencies and building the nonce search ..." >&2
+	@echo "installing locked dependencies and building the nonce search and the state tree ..." >&2
 	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
@@ -73,4 +73,4 @@ lock:  ## renew the lock files (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra plot --extra lab --extra dask --extra dev pyproject.toml -o requirements/dev.lock
 
 clean:  ## remove everything that was built
-	@rm -rf $(VENV) build *.egg-info consensus/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build *.egg-info consensus/*.so ledger/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

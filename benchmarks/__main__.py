@@ -17,6 +17,7 @@ NAMES = (
     "signatures",
     "block_import",
     "state_root",
+    "store",
     "matching",
     "credit_matching",
     "relays",
