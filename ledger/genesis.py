@@ -7,7 +7,7 @@ so a signature for one chain means nothing on another, and yet each chain knows 
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -51,6 +51,8 @@ class GenesisMember(Section):
     key of its TLS certificate; without one, peers know it by `key` alone.
     """
 
+    founding_fields: ClassVar[int] = 11
+
     name: Name
     role: Literal[
         "authority", "dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor", "device", "observer"
@@ -75,6 +77,8 @@ class Authority(Section):
     They are no member's keys: with them alone one sends no transaction, seals no block and votes for none. Without
     keys no member is ever admitted.
     """
+
+    founding_fields: ClassVar[int] = 2
 
     threshold: Positive = 1
     keys: tuple[HexBytes, ...] = ()

@@ -2,11 +2,15 @@
 
 `ChainParams` is hashed into the genesis block, so two peers that differ in one of them are on different chains. What a
 peer may choose for itself is `NodeConfig` in `node/config.py`. Unknown keys fail.
+
+A network outlives the release that founded it. A parameter of a later release stands at the end of its section, with a
+default under which all is as it was before, and counts in the canonical form only where its value is another one: so
+an older document keeps its meaning and its hash.
 """
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, PlainSerializer, model_validator
 
@@ -61,13 +65,28 @@ Kind = Literal["trading", "scheduling", "credit"]
 
 
 class Section(BaseModel):
-    """A frozen group of parameters with a canonical form."""
+    """A frozen group of fields with a canonical form.
+
+    The first `founding_fields` of a genesis's are those that it had when it was first released, and never become more;
+    None stands for all.
+    """
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True)
+    founding_fields: ClassVar[int | None] = None
 
     def to_value(self) -> Value:
-        """The fields in declaration order, as one canonical array."""
-        return tuple(_canonical(getattr(self, name)) for name in type(self).model_fields)
+        """One canonical array: the founding fields in declaration order, then `[name, value]` of each later one.
+
+        Of the later ones those are left out that have their default's value.
+        """
+        fields = type(self).model_fields
+        count = len(fields) if self.founding_fields is None else self.founding_fields
+        founding, later = list(fields)[:count], list(fields)[count:]
+        changed = [name for name in later if getattr(self, name) != fields[name].default]
+        return (
+            *(_canonical(getattr(self, name)) for name in founding),
+            *((name, _canonical(getattr(self, name))) for name in changed),
+        )
 
 
 def _canonical(item: object) -> Value:
@@ -88,6 +107,8 @@ def _canonical(item: object) -> Value:
 class LedgerParams(Section):
     """Bounds on blocks and transactions, and the length of a period."""
 
+    founding_fields: ClassVar[int] = 5
+
     period_ms: Positive = 3_600_000
     max_block_bytes: Annotated[int, Field(ge=1, le=3_900_000)] = 1_000_000  # a peer's answer holds 4 MB
     max_block_transactions: Annotated[int, Field(ge=1, le=8_000)] = 2_000  # an announcement holds 8 192 ids
@@ -103,6 +124,8 @@ class LedgerParams(Section):
 
 class ConsensusParams(Section):
     """Rules of sealing and its difficulty: design §3, Eqs (9) and (10) of text 000."""
+
+    founding_fields: ClassVar[int] = 22
 
     engine: Literal["poca", "pbft"] = "poca"
     eligibility: Literal["poca", "work", "stake"] = "poca"
@@ -143,6 +166,8 @@ class ConsensusParams(Section):
 class MatchingWeights(Section):
     """The basic weights of text 000, §4.2, Table 1, in ppm and in its order: what counts when an order's merit is."""
 
+    founding_fields: ClassVar[int] = 7
+
     capacity_ppm: Ppm = 600_000
     credit_ppm: Ppm = 800_000
     renewable_ppm: Ppm = 500_000
@@ -170,6 +195,8 @@ class MarketParams(Section):
     Readings may be corrected, and come late, until D + `settle_ppm` + `correction_ppm`; beside a scheduling chain until
     D + `meter_ppm` + `correction_ppm`, on that chain.
     """
+
+    founding_fields: ClassVar[int] = 24
 
     open_ppm: Positive = 3_000_000
     gate_ppm: Natural = 2_000_000
@@ -217,6 +244,8 @@ class MarketParams(Section):
 class Area(Section):
     """A part of the grid with one wheeling price."""
 
+    founding_fields: ClassVar[int] = 2
+
     name: Name
     wheeling_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)]  # 100 yuan, as for prices
 
@@ -227,6 +256,8 @@ class Line(Section):
     `upstream` names the line it branches off, none where it leaves the substation. The capacity is what it can carry
     in one period, either way.
     """
+
+    founding_fields: ClassVar[int] = 4
 
     name: Name
     upstream: Annotated[str, Field(max_length=32)] = ""
@@ -240,6 +271,8 @@ class SchedulingParams(Section):
     For a delivery period starting at D: plans until D - `quota_ppm`, when quotas follow from them; trade lists until
     D - `verdict_ppm`; readings until D + `meter_ppm`.
     """
+
+    founding_fields: ClassVar[int] = 5
 
     quota_ppm: Positive = 3_000_000
     verdict_ppm: Natural = 1_000_000
@@ -274,12 +307,15 @@ class ChainParams(Section):
     A network needs a trading chain only: what no scheduling or credit chain does, it does itself.
     """
 
+    founding_fields: ClassVar[int] = 6
+
     name: Name
     kind: Kind = "trading"
     ledger: LedgerParams = LedgerParams()
     consensus: ConsensusParams = ConsensusParams()
     market: MarketParams = MarketParams()
     scheduling: SchedulingParams = SchedulingParams()
+    rules: Positive = 1  # the version of the rules that it begins with; others are announced on the chain
 
     @model_validator(mode="after")
     def _check(self) -> ChainParams:

@@ -1,11 +1,13 @@
 """Chain parameters: every one is hashed into the chain id, none is guessed, and bad ones are refused by name."""
 
 import json
+from typing import get_args
 
 import pytest
 from pydantic import ValidationError
 
 from ledger.codec import encode
+from ledger.genesis import Authority, GenesisMember
 from ledger.params import (
     Area,
     ChainParams,
@@ -15,6 +17,7 @@ from ledger.params import (
     MarketParams,
     MatchingWeights,
     SchedulingParams,
+    Section,
 )
 
 HILL, TOWN = Area(name="hill", wheeling_uyuan_per_kwh=10_000), Area(name="town", wheeling_uyuan_per_kwh=20_000)
@@ -128,10 +131,55 @@ def test_the_kind_reaches_the_canonical_bytes():
 
 def test_the_canonical_form_is_the_fields_in_order_with_wide_numbers_as_32_bytes():
     params = ConsensusParams(n_diff_initial=2**100, n_diff_min=5, n_diff_max=2**200)
-    fields = dict(zip(ConsensusParams.model_fields, params.to_value(), strict=True))
+    founding = list(ConsensusParams.model_fields)[: ConsensusParams.founding_fields]
+    fields = dict(zip(founding, params.to_value(), strict=True))
     assert fields["engine"] == "poca"
     assert fields["n_diff_initial"] == (2**100).to_bytes(32, "big")
     assert fields["n_diff_min"] == 5
+
+
+class LaterLedger(LedgerParams):
+    """As a later release might have it."""
+
+    blocks_per_breath: int = 7
+    name_of_breath: str = "deep"
+
+
+def test_a_parameter_of_a_later_release_counts_where_it_differs_from_what_was_before():
+    old, new = LedgerParams(period_ms=1_000), LaterLedger(period_ms=1_000)
+    assert canonical(new) == canonical(old) == canonical(LaterLedger(period_ms=1_000, blocks_per_breath=7))
+    changed = LaterLedger(period_ms=1_000, name_of_breath="shallow")
+    assert changed.to_value() == (*old.to_value(), ("name_of_breath", "shallow"))
+    others = [LaterLedger(period_ms=1_000, blocks_per_breath=count) for count in (6, 8)]
+    assert len({canonical(one) for one in (old, changed, *others)}) == 4
+
+
+def test_a_whole_section_of_a_later_release_counts_where_it_differs():
+    class LaterChain(ChainParams):
+        breath: LaterLedger = LaterLedger()
+
+    assert canonical(LaterChain(name="JY1")) == canonical(ChainParams(name="JY1"))
+    assert canonical(LaterChain(name="JY1", breath=LaterLedger(period_ms=1))) != canonical(ChainParams(name="JY1"))
+
+
+def test_every_section_of_a_genesis_says_how_many_fields_it_was_founded_with():
+    """Or a field added to it would change the ids of the networks that there are."""
+    seen, left = set(), [ChainParams, GenesisMember, Authority]
+    while left:
+        section = left.pop()
+        seen.add(section)
+        assert "founding_fields" in vars(section), section
+        assert section.founding_fields <= len(section.model_fields)
+        parts = [
+            part for field in section.model_fields.values() for part in (field.annotation, *get_args(field.annotation))
+        ]
+        left += [part for part in parts if isinstance(part, type) and issubclass(part, Section) and part not in seen]
+    assert {Area, Line, MatchingWeights, MarketParams} <= seen
+
+
+def test_the_rules_that_a_chain_begins_with_reach_the_canonical_bytes():
+    assert canonical(ChainParams(name="JY1", rules=2)) != canonical(ChainParams(name="JY1"))
+    assert canonical(ChainParams(name="JY1", rules=1)) == canonical(ChainParams(name="JY1"))
 
 
 def test_json_is_read_back_and_shows_wide_numbers_in_hexadecimal():
