@@ -338,6 +338,11 @@ class StoreCorrupt(StoreError):
     exit_code = 7
 
 
+class StoreTooNew(StoreError):
+    message = "{what} has version {actual}, and this release knows none above {limit}"
+    exit_code = 3
+
+
 class StoreFailed(StoreError):
     message = "the store could not be read or written: {detail}"
 

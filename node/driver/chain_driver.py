@@ -226,6 +226,9 @@ class ChainDriver:
 
     async def run(self) -> None:
         """Step and perform until stopped. A `StoreError` is fatal for the chain, all else for the node."""
+        before, version = self.node.chain.versions
+        if before < version:
+            log_event(self._log, logging.INFO, "store-migrated", of=before, to=version)
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
         event: Event = Started()  # before anything that others have sent meanwhile
         submissions: list[Submission] = []
