@@ -252,6 +252,10 @@ class Refused(GridmeritError):
     exit_code = 4
 
 
+class OtherWireVersion(Refused):
+    message = "the peer speaks version {actual!r} of the protocol between peers, this node version {expected}"
+
+
 class NotAPeer(Refused):
     message = "key {key} is not among this node's peers"
 
