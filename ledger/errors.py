@@ -270,6 +270,17 @@ class CredentialTooEarly(Rejected):
     message = "the credential of {address} begins at {not_before} ms, the block is of {now} ms"
 
 
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+class UpgradeOutOfOrder(Rejected):
+    message = "the next version of this chain's rules is {expected}, not {actual}"
+
+
+class UpgradeTooSoon(Rejected):
+    message = "rules that begin at height {height} begin too soon: from height {earliest} on they may"
+
+
 # --- between chains ------------------------------------------------------------------------------
 
 

@@ -43,6 +43,10 @@ class ResultNotShown(InvalidCertificate):
 # --- transactions that the rules refuse ----------------------------------------------------------
 
 
+class RulesUnknown(Rejected):
+    message = "from block {height} on the chain has rules {rules}, and this release knows none after {newest}"
+
+
 class Superseded(Rejected):
     message = "transaction {transaction_id} is superseded by {by}, which has the same sender and sequence"
 
