@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -68,9 +68,16 @@ bench: $(READY)  ## every benchmark, one table, and bench.json
 bench-load: $(READY)  ## four PBFT processes under rising load, and one of them killed: minutes, on two quiet cores
 	@$(BIN)/python benchmarks/pbft_load.py
 
+dist: $(READY)  ## a source archive, and from it a wheel, in dist/
+	@rm -rf dist
+	@$(BIN)/python tests/releases/build.py dist
+
+dist-test: $(READY)  ## the first hour of the demo, from what `make dist` makes, in an empty environment
+	@$(BIN)/python -m pytest -o faulthandler_timeout=0 tests/releases/test_dist.py
+
 lock:  ## renew the lock files (needs uv)
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 pyproject.toml -o requirements/base.lock
 	@uv pip compile --quiet --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra plot --extra lab --extra dask --extra dev pyproject.toml -o requirements/dev.lock
 
 clean:  ## remove everything that was built
-	@rm -rf $(VENV) build *.egg-info consensus/*.so ledger/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	@rm -rf $(VENV) build dist *.egg-info consensus/*.so ledger/*.so .pytest_cache .mypy_cache .ruff_cache .hypothesis

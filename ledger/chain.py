@@ -17,6 +17,7 @@ from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.overlay import Delta, Event
 from ledger.state import State
 from ledger.store import KeyValue
+from ledger.store_version import migrate, row_of_new_store
 
 Changes = list[rows.Row]
 
@@ -70,8 +71,9 @@ class TreeCounters:
 class Chain:
     """Block tree with a head and a final block. Opening an empty store writes the genesis block into it.
 
-    Reading raises `StoreCorrupt` where the store contradicts itself. Every block in the tree has its ancestors in the
-    tree or, if they are canonical, in the store.
+    A store of an older release is brought to this one's version first, and `StoreTooNew` is raised for a later one's:
+    `versions` are the one that it had and the one that it has. Reading raises `StoreCorrupt` where the store
+    contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store.
     """
 
     def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
@@ -88,6 +90,7 @@ class Chain:
             store.write(self._first_batch())
         if store.get(rows.GENESIS) != self.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
+        self.versions = migrate(store)
         self.head = self._load()
         self.final_height, self.final_hash = self._load_final()
 
@@ -368,6 +371,7 @@ class Chain:
             (rows.HEAD, block.hash),
             (rows.FINAL, rows.write_place(block.hash, 0)),
             (rows.GENESIS, self.chain_id),
+            row_of_new_store(),
         ]
         return batch
 

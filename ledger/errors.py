@@ -270,6 +270,17 @@ class CredentialTooEarly(Rejected):
     message = "the credential of {address} begins at {not_before} ms, the block is of {now} ms"
 
 
+# --- upgrades ------------------------------------------------------------------------------------
+
+
+class UpgradeOutOfOrder(Rejected):
+    message = "the next version of this chain's rules is {expected}, not {actual}"
+
+
+class UpgradeTooSoon(Rejected):
+    message = "rules that begin at height {height} begin too soon: from height {earliest} on they may"
+
+
 # --- between chains ------------------------------------------------------------------------------
 
 
@@ -336,6 +347,11 @@ class StoreLocked(StoreError):
 class StoreCorrupt(StoreError):
     message = "the store is damaged: {detail}"
     exit_code = 7
+
+
+class StoreTooNew(StoreError):
+    message = "{what} has version {actual}, and this release knows none above {limit}"
+    exit_code = 3
 
 
 class StoreFailed(StoreError):

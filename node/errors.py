@@ -43,6 +43,10 @@ class ResultNotShown(InvalidCertificate):
 # --- transactions that the rules refuse ----------------------------------------------------------
 
 
+class RulesUnknown(Rejected):
+    message = "from block {height} on the chain has rules {rules}, and this release knows none after {newest}"
+
+
 class Superseded(Rejected):
     message = "transaction {transaction_id} is superseded by {by}, which has the same sender and sequence"
 
@@ -250,6 +254,10 @@ class Refused(GridmeritError):
     """A request that this node does not serve, or not now; the sender may try again where that makes sense."""
 
     exit_code = 4
+
+
+class OtherWireVersion(Refused):
+    message = "the peer speaks version {actual!r} of the protocol between peers, this node version {expected}"
 
 
 class NotAPeer(Refused):

@@ -26,7 +26,7 @@ from gridmerit.commands.acts_tables import (
     render_brought,
     render_outcomes,
 )
-from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.hosted import connect_to, connect_to_any
 from gridmerit.commands.target import Target, key_options, load_key_file, node_options, run_async
 from gridmerit.network.enrolment import (
     Act,
@@ -35,6 +35,7 @@ from gridmerit.network.enrolment import (
     load_act,
     load_authority,
     make_countersignature,
+    make_upgrade,
     save_act,
     sign_act,
 )
@@ -42,6 +43,7 @@ from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts
 from ledger.errors import InvalidKey, WrongChain
 from ledger.signatures import SigningKey, check_public_key
+from ledger.upgrades import MAX_HEIGHT, MAX_RULES
 from market.errors import WrongTradeList
 from market.trading.matching_weight import WeightInputs
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root
@@ -56,9 +58,10 @@ _MAX_KEYS = 64
 def command() -> None:
     """The network's authority: its keys, and what they sign.
 
-    The authority admits, revokes and renews members, countersigns trades where a market asks for it, and nothing else:
-    its keys send no transaction, seal no block and move no money. Which keys count, and how many of them must sign,
-    stands in the genesis and never changes. The network runs on without it; only admissions wait.
+    The authority admits, revokes and renews members, countersigns trades where a market asks for it, announces new
+    rules, and nothing else: its keys send no transaction, seal no block and move no money. Which keys count, and how
+    many of them must sign, stands in the genesis and never changes. The network runs on without it; only admissions
+    wait.
 
     `gridmerit net new` makes an authority of one key. `gridmerit member` uses it.
     """
@@ -216,6 +219,49 @@ async def countersign_trades(target: Target, period: int, authority: Path, spons
     async with open_chains(replace(target, chain=chain)) as chains:
         genesis = chains.genesis
         act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
+        return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
+
+
+@command.command("upgrade")
+@click.argument("rules", type=click.IntRange(1, MAX_RULES))
+@click.argument("height", type=click.IntRange(1, MAX_HEIGHT))
+@authority_option
+@key_options
+@node_options
+@json_option
+def upgrade(
+    rules: int,
+    height: int,
+    authority: Path | None,
+    key: str | None,
+    passphrase_file: Path | None,
+    target: Target,
+) -> None:
+    """Announce a chain's next rules, and the height from which they hold.
+
+    RULES is the next version of them, HEIGHT at least 16 blocks ahead. Every node needs a release that knows them by
+    then: one that does not stops right before that block, and goes on answering what it is asked. Announce it again
+    with a greater HEIGHT to put it off. Each chain has heights of its own, so --chain names one.
+
+    \b
+    Example:
+      gridmerit authority upgrade 2 90000 --chain JY1 --node mynet
+    """
+    directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
+
+    chain, brought = run_async(announce_rules(target, rules, height, directory, sponsor))
+    emit(describe_kept(chain, brought), render_brought(brought))
+
+
+async def announce_rules(
+    target: Target, rules: int, height: int, authority: Path, sponsor: SigningKey
+) -> tuple[str, Brought]:
+    """The chain's name, and what became of the announcement. Raises `AmbiguousChain`, too."""
+    async with connect_to_any(target) as client:
+        chain = client.chain
+    async with open_chains(replace(target, chain=chain)) as chains:
+        genesis = chains.genesis
+        act = make_upgrade(genesis.network_id, genesis.chain_id_of(chain), rules, height)
         return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 

@@ -12,7 +12,7 @@ from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_span, format_time
-from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus
+from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus, UpgradeStatus
 
 
 @click.command("status")
@@ -88,6 +88,14 @@ def _describe_anchor(anchor: AnchorStatus) -> str:
     return f"{where}, not reached yet{others}"
 
 
+def _describe_upgrade(upgrade: UpgradeStatus) -> str:
+    where = f"rules {upgrade.rules} from block {upgrade.height} on"
+    if upgrade.known:
+        return f"{where}, which this release knows"
+    what = "HALTED before it" if upgrade.halted else "this node will stop before it"
+    return f"{where}: {what}, it needs a release that knows rules {upgrade.rules} (docs/upgrades.md)"
+
+
 def _render_outage(outage: ChainOutage) -> str:
     return facts(
         [
@@ -115,6 +123,8 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         lines.append(("anchor", _describe_anchor(chain.anchor)))
     if chain.syncing and chain.sync_target:
         lines.append(("syncing", f"to height {chain.sync_target}"))
+    if chain.upgrade is not None:
+        lines.append(("upgrade", _describe_upgrade(chain.upgrade)))
     if (silence := find_silence(chain)) is not None:
         lines.append(("signs nothing", f"until {silence.until}; {silence.remedy}"))
     if chain.waiting_for and not is_excluded:

@@ -62,6 +62,7 @@ from ledger.signatures import (
     signing_digest,
     verify,
 )
+from ledger.upgrades import UPGRADE, Upgrade
 from market.trading.contract import COUNTERSIGN
 from node.credentials.certificates import DAY_MS, Subject, check_ca, issue, make_ca
 from node.credentials.keystore import load_key, load_passphrase, save_key
@@ -266,8 +267,8 @@ class Act:
 
     @property
     def serial(self) -> int:
-        """Of the credential that is made, renewed (the new one) or revoked; of a trade list its period."""
-        serial = self.body[2 if self.kind in (RENEW, COUNTERSIGN) else 1]
+        """Of the credential made, renewed (the new one) or revoked; a trade list's period; the version of rules."""
+        serial = self.body[2 if self.kind in (RENEW, COUNTERSIGN, UPGRADE) else 1]
         assert isinstance(serial, int), "checked where it was read"
         return serial
 
@@ -279,7 +280,7 @@ class Act:
     @property
     def chain_id(self) -> bytes | None:
         """Of the chain that it is for; None where it is for every chain of the network."""
-        chain_id = self.body[1] if self.kind == COUNTERSIGN else None
+        chain_id = self.body[1] if self.kind in (COUNTERSIGN, UPGRADE) else None
         assert chain_id is None or isinstance(chain_id, bytes), "checked where it was read"
         return chain_id
 
@@ -342,6 +343,11 @@ def make_countersignature(network: bytes, chain_id: bytes, period: int, result_r
     return Act(network=network, body=_check_body((COUNTERSIGN, chain_id, period, result_root)))
 
 
+def make_upgrade(network: bytes, chain_id: bytes, rules: int, height: int) -> Act:
+    """The act that announces a chain's next rules and the height they begin at. Raises the `Malformed` family."""
+    return Act(network=network, body=_check_body(Upgrade(chain_id, rules, height).to_value()))
+
+
 def draw_serial() -> int:
     """A serial that nothing else follows from."""
     return secrets.randbelow(MAX_SERIAL) + 1
@@ -389,6 +395,8 @@ def describe_act(act: Act) -> dict[str, str | int | list[str]]:
             fields = dict(zip(("serial", "reason"), act.body[1:], strict=True))
         case "countersign":
             fields = dict(zip(("chain_id", "period", "result_root"), act.body[1:], strict=True))
+        case "upgrade":
+            fields = Upgrade.from_value(act.body)._asdict()
         case _:
             names = ("old_serial", "serial", "tls_key", "not_before_ms", "not_after_ms")
             fields = dict(zip(names, act.body[1:], strict=True))
@@ -429,8 +437,10 @@ def _check_body(body: Value) -> tuple[Value, ...]:
             expect_int(period, "period")
             for value, what in ((chain_id, "chain id"), (root, "result root")):
                 expect_bytes(value, what, size=HASH_SIZE)
+        case "upgrade":
+            Upgrade.from_value(body)
         case _:
-            known = f"{ADMIT}, {REVOKE}, {RENEW} or {COUNTERSIGN}"
+            known = f"{ADMIT}, {REVOKE}, {RENEW}, {COUNTERSIGN} or {UPGRADE}"
             raise BadActFile(file="the act", detail=f"want {known}, have {word!r}")
     assert isinstance(body, tuple)
     return body

@@ -6,26 +6,29 @@ from contextlib import suppress
 
 from ledger.accounts import get_account, put_account
 from ledger.chain import BlockNode
-from ledger.contract import BlockContext, Contracts
+from ledger.contract import BlockContext
 from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
 from ledger.execution import EnvelopeCache, apply_transaction, begin_block, check_expiry
 from ledger.membership import require_active
 from ledger.mempool import Mempool
 from ledger.overlay import Overlay
-from ledger.params import ChainParams
 from ledger.state import State
 from ledger.transaction import Transaction
+from node.chain.rule_sets import ActiveRules, RuleBook
 
 _MAX_TRIED = 512  # pending transactions up to which a client's one is tried out on top of them
 
 
 class MempoolAdmission:
-    """Checks a transaction and puts it into the pool; a client's one is tried out first, so that it learns early."""
+    """Checks a transaction and puts it into the pool; a client's one is tried out first, so that it learns early.
 
-    def __init__(self, params: ChainParams, chain_id: bytes, contracts: Contracts, pool: Mempool) -> None:
-        self._params = params
+    By the rules of the next block; where those are not known here, by the head's, for what is pending then must last
+    until a release comes that knows them.
+    """
+
+    def __init__(self, rules: RuleBook, chain_id: bytes, pool: Mempool) -> None:
+        self._rules = rules
         self._chain_id = chain_id
-        self._contracts = contracts
         self._pool = pool
         self.envelopes = EnvelopeCache()
         self._preview: Overlay | None = None
@@ -33,7 +36,7 @@ class MempoolAdmission:
 
     def spends_sequence(self, transaction: Transaction) -> bool:
         """True where it takes its sender's next sequence: a producer's own kinds do not."""
-        return transaction.kind not in self._contracts.producer_handlers
+        return not self._rules.is_producers_kind(transaction.kind)
 
     def on_head(self) -> None:
         """Forget what was tried out on a state that is no longer the head's. Cause: the head has moved."""
@@ -55,19 +58,19 @@ class MempoolAdmission:
         One that must wait for an earlier sequence, or comes while very many are pending, is not tried: its receipt
         will tell.
         """
-        self._check(transaction, head)
+        rules = self._check(transaction, head)
         if len(self._pool) > _MAX_TRIED:
             self._preview = None
             self._add(transaction, head)
             return
-        view = self._preview or self._build_preview(head, context)
+        view = self._preview or self._build_preview(head, context, rules)
         self._preview = view
         account = get_account(view, transaction.sender)
         is_next = transaction.sequence == account.sequence
         try:
             require_active(view, transaction.sender, transaction.kind, context.timestamp_ms)
             if is_next:
-                self._contracts.handlers[transaction.kind](view, context, transaction)
+                rules.contracts.handlers[transaction.kind](view, context, transaction)
             self._add(transaction, head)
         except GridmeritError:
             view.rollback()
@@ -77,17 +80,20 @@ class MempoolAdmission:
             put_account(view, transaction.sender, changed._replace(sequence=account.sequence + 1))
         view.commit()
 
-    def _check(self, transaction: Transaction, head: BlockNode) -> None:
-        limits = self._params.ledger
+    def _check(self, transaction: Transaction, head: BlockNode) -> ActiveRules:
+        """The rules that it has been checked by."""
+        rules = self._rules.at_next(head.state, head.height)
+        limits = rules.params.ledger
         if len(transaction.raw) > limits.max_transaction_bytes:
             raise TooLarge(what="transaction", actual=len(transaction.raw), limit=limits.max_transaction_bytes)
-        if transaction.kind in self._contracts.producer_handlers:
+        if transaction.kind in rules.contracts.producer_handlers:
             raise ProducersOnly(kind=transaction.kind)
-        if transaction.kind not in self._contracts.handlers:
+        if transaction.kind not in rules.contracts.handlers:
             raise UnknownKind(kind=transaction.kind)
         check_expiry(transaction, height=head.height + 1, max_expiry_blocks=limits.max_expiry_blocks)
         require_active(self._view_of(head), transaction.sender, transaction.kind, head.header.timestamp_ms)
         self.envelopes.check(transaction, self._chain_id)
+        return rules
 
     def _add(self, transaction: Transaction, head: BlockNode, *, limited: bool = True) -> None:
         spent = get_account(self._view_of(head), transaction.sender).sequence
@@ -99,10 +105,10 @@ class MempoolAdmission:
             self._view = (head.state, Overlay(head.state))
         return self._view[1]
 
-    def _build_preview(self, head: BlockNode, context: BlockContext) -> Overlay:
+    def _build_preview(self, head: BlockNode, context: BlockContext, rules: ActiveRules) -> Overlay:
         view = Overlay(head.state)
-        begin_block(view, context, self._contracts)
+        begin_block(view, context, rules.contracts)
         for pending in self._pool.candidates(lambda sender: get_account(view, sender).sequence):
             with suppress(GridmeritError):  # one that cannot stand in the next block is no fault of this client
-                apply_transaction(view, context, pending, self._contracts)
+                apply_transaction(view, context, pending, rules.contracts)
         return view

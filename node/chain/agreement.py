@@ -12,7 +12,7 @@ from typing import assert_never
 from consensus.contracts import DOUBLE_BALLOT, DOUBLE_VOTE
 from consensus.errors import UnknownMessage
 from consensus.pbft import effects as asked
-from consensus.pbft.messages import Ballot, decode_message, encode_message, height_of
+from consensus.pbft.messages import Ballot, Message, decode_message, encode_message, height_of
 from consensus.pbft.replica import Pbft, Timeouts
 from consensus.quorum import QuorumCertificate, Vote
 from ledger.block import Header
@@ -91,6 +91,8 @@ class Agreement:
         for block in sorted(blocks, key=lambda one: one.header.height):
             parent = self._chain.get(block.header.parent)
             is_ahead = block.header.height > self._chain.head.height and not self._trusted_branch.is_awaited
+            if parent is not None and is_ahead and not self._instance.knows_rules_on(parent):
+                continue  # for a release that does
             if parent is not None and is_ahead:
                 self._proposals[self._importer.execute(block, parent).hash] = block.header
             else:
@@ -131,14 +133,14 @@ class Agreement:
         """A commit that came with the result that it is to."""
         if vote.statement.slot < self._pbft.height and vote.signer != peer:
             return []  # whoever passes on what is decided need not be told of it
-        return _list_steps(self._pbft.receive(peer, vote, now_ms))
+        return self._hear(peer, vote, now_ms)
 
     def on_agreement(self, peer: PeerId, message: wire.Agreement, now_ms: int) -> Reaction:
         """Raises the `Malformed` family, `DuplicateSigner` or `ResultNotShown`."""
         ballot = decode_message(message.raw)
         if isinstance(ballot, Vote):
             check_shown(ballot)
-        return _list_steps(self._pbft.receive(peer, ballot, now_ms))
+        return self._hear(peer, ballot, now_ms)
 
     def is_settled(self, header: Header) -> bool:
         return header.height <= self._chain.final_height  # a proposal that comes late
@@ -194,7 +196,7 @@ class Agreement:
 
     def on_work(self, now_ms: int) -> Reaction:
         """Tell the replica whether the next block has anything to hold."""
-        if self._gossip.is_syncing:
+        if self._gossip.is_syncing or self._instance.is_halted:
             return []
         is_pending = self._is_empty_block_due(now_ms) or self._pool.has_executable()
         return [*_list_steps(self._pbft.wait_for(is_pending, now_ms)), TryToPropose()]
@@ -203,7 +205,7 @@ class Agreement:
         return [SetTimer(name=RESEAL, at_ms=now_ms + self._filling.renew_ms), WorkPending()]
 
     def on_allowed(self, now_ms: int) -> Reaction:
-        return _list_steps(self._pbft.allow(now_ms))
+        return [] if self._instance.is_halted else _list_steps(self._pbft.allow(now_ms))
 
     def on_silenced(self) -> None:
         self._asked_to_propose = None
@@ -217,7 +219,7 @@ class Agreement:
     def _begin_height(self, now_ms: int) -> Reaction:
         """Agree on the block after the head; blocks for it may have come already."""
         head = self._chain.head
-        if self._pbft.height > head.height:
+        if self._pbft.height > head.height or self._instance.is_halted:
             return []
         self._height_began_ms = now_ms
         stale = [block_hash for block_hash, header in self._proposals.items() if header.height <= head.height]
@@ -231,6 +233,10 @@ class Agreement:
         self._asked_to_propose = None
         effects = self._pbft.start(head.height + 1, voters.keys, now_ms, since_slot=voters.since_slot, last=last)
         return [*cleared, *_list_steps(effects), TakeUpProposals(head.hash), Refresh()]
+
+    def _hear(self, peer: PeerId, ballot: Message, now_ms: int) -> Reaction:
+        """Hand a message to the replica; before rules that are not known it agrees on nothing, and may not run."""
+        return [] if self._instance.is_halted else _list_steps(self._pbft.receive(peer, ballot, now_ms))
 
     def _accept(self, block_hash: bytes, now_ms: int, *, is_late: bool = False) -> Reaction:
         """Tell the replica of a valid block on the head; `is_late`, where it came too late for its gate."""

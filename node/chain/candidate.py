@@ -9,13 +9,14 @@ from consensus.engine import Proposal
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import BlockNode
 from ledger.codec import Value
-from ledger.contract import BlockContext, Contracts
+from ledger.contract import BlockContext
 from ledger.execution import Execution, get_clock, select_transactions
 from ledger.genesis import Genesis
 from ledger.overlay import Overlay
-from ledger.params import LedgerParams
+from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
+from node.chain.rule_sets import ActiveRules
 
 _PRODUCERS_EXPIRY = 8  # heights for which a producer's own transaction stays good
 
@@ -39,12 +40,12 @@ class Candidate:
 
 
 def make_context(
-    genesis: Genesis, chain_id: bytes, *, parent: BlockNode, producer: bytes, timestamp_ms: int, period: int
+    genesis: Genesis, params: ChainParams, *, parent: BlockNode, producer: bytes, timestamp_ms: int, period: int
 ) -> BlockContext:
-    """The context of a block on `parent`; `producer` is an address."""
+    """The context of a block on `parent`, under the parameters of its height; `producer` is an address."""
     return BlockContext(
-        params=genesis.params,
-        chain_id=chain_id,
+        params=params,
+        chain_id=parent.header.chain_id,
         genesis_time_ms=genesis.time_ms,
         height=parent.height + 1,
         parent=parent.hash,
@@ -62,15 +63,15 @@ def build_candidate(
     parent: BlockNode,
     *,
     genesis: Genesis,
-    contracts: Contracts,
+    rules: ActiveRules,
     producers: Iterable[tuple[str, Value]],
     pending: Iterable[Transaction],
 ) -> Candidate:
-    """Fill and execute a block on `parent`: the producer's own transactions first, then pending ones."""
+    """Fill and execute a block on `parent` by its rules: the producer's own transactions first, then pending ones."""
     chain_id = parent.header.chain_id
     context = make_context(
         genesis,
-        chain_id,
+        rules.params,
         parent=parent,
         producer=key.address,
         timestamp_ms=proposal.timestamp_ms,
@@ -87,8 +88,13 @@ def build_candidate(
         )
         for kind, item in producers
     ]
-    room = genesis.params.ledger.max_block_bytes
-    transactions, execution = select_transactions(parent.state, context, [*own, *pending], contracts, max_bytes=room)
+    transactions, execution = select_transactions(
+        parent.state,
+        context,
+        [*own, *pending],
+        rules.contracts,
+        max_bytes=rules.params.ledger.max_block_bytes,
+    )
     header = Header(
         chain_id=chain_id,
         height=context.height,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from consensus.errors import VoteTooFarAhead, WrongVoters
-from ledger.block import read_header
+from ledger.block import Header, read_header
 from ledger.errors import GridmeritError, StoreError
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PenalisePeer, SetTimer
@@ -96,7 +96,7 @@ class CatchingUp:
             return []
         if self._sync.is_out_of_place(peer, asked, headers):
             return []
-        if fork is not None and self._gossip.is_stray(peer, fork):
+        if fork is not None and (self._gossip.is_stray(peer, fork) or self._is_beyond_rules(fork)):
             return []
         for header in headers:
             self._trusted_branch.check(header)
@@ -153,6 +153,9 @@ class CatchingUp:
         Seal again once the skeleton is done. Causes: headers, bodies, a heartbeat, the end of the step before.
         """
         self._sync.skip_known()
+        skeleton = self._sync.skeleton
+        if skeleton is not None and not self._instance.knows_rules_on(skeleton.base):
+            self._sync.reset()
         has_room = step.blocks > 0 and step.transactions > 0
         if has_room and (ready := self._sync.next_block()) is not None:
             left = ImportBodies(step.blocks - 1, step.transactions - len(ready[0].transactions), step.was_syncing)
@@ -162,8 +165,8 @@ class CatchingUp:
         return [*reaction, Refresh()] if step.was_syncing and not self._gossip.is_syncing else reaction
 
     def look_ahead(self, now_ms: int) -> list[Action]:
-        """Without a skeleton that makes progress, ask a peer that says it is ahead."""
-        return [] if self._sync.is_moving else self._gossip.ask_one_ahead(now_ms)
+        """Without a skeleton that makes progress, ask a peer that says it is ahead, where there is a way to follow."""
+        return [] if self._sync.is_moving or self._instance.is_halted else self._gossip.ask_one_ahead(now_ms)
 
     def give_up_stalled(self) -> list[Action]:
         """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat."""
@@ -174,6 +177,11 @@ class CatchingUp:
             SyncStalled(imported=stalled.imported) if stalled.imported else BlocksWithheld(count=stalled.sound_count)
         )
         return [PenalisePeer(peer=stalled.source, error=error)]
+
+    def _is_beyond_rules(self, header: Header) -> bool:
+        """Tell if a header follows a block on which this release knows no rules."""
+        parent = self._chain.get(header.parent) if self._chain.is_recent(header.parent) else None
+        return parent is not None and not self._instance.knows_rules_on(parent)
 
     def give_up(self, block_hash: bytes) -> None:
         """Drop a skeleton that is built on an invalid block."""

@@ -13,6 +13,7 @@ from ledger.inbox import Routes
 from ledger.membership import membership_handlers, membership_hooks
 from ledger.params import Kind
 from ledger.sealers import SEALERS, receive_sealers
+from ledger.upgrades import upgrade_handlers
 from market.credit.contract import credit_handlers, credit_hooks, credit_routes
 from market.scheduling.contract import scheduling_handlers, scheduling_hooks, scheduling_routes
 from market.trading.contract import market_handlers, market_hooks, market_routes
@@ -25,7 +26,7 @@ def build_contracts(genesis: Genesis) -> Contracts:
     if genesis.siblings:
         producer_handlers[RELAY] = relay_handler(routes_of(genesis.params.kind))
     return Contracts(
-        handlers={**handlers, **membership_handlers()},
+        handlers={**handlers, **membership_handlers(), **upgrade_handlers()},
         producer_handlers=producer_handlers,
         hooks=hooks,
         early_hooks=membership_hooks(),

@@ -29,17 +29,18 @@ class Filling:
     def fill(self, key: SigningKey, proposal: Proposal) -> Candidate:
         """Fill a block on the head; relays that it refused without being full are given up."""
         head = self._instance.chain.head
+        rules = self._instance.rules_on(head)
         relays = dict(self._relays.waiting.for_the_next_block(head.state))
         candidate = build_candidate(
             key,
             proposal,
             head,
             genesis=self._instance.genesis,
-            contracts=self._instance.contracts,
+            rules=rules,
             producers=[*self._finality.checkpoints.for_the_next_block(head.state), *relays.values()],
             pending=self._pool.list_executable(),
         )
-        if not candidate.is_full(self._instance.params.ledger):
+        if not candidate.is_full(rules.params.ledger):
             taken = [tx.payload[0] for tx in candidate.transactions if tx.kind == RELAY]
             self._relays.waiting.drop(name for name, (_, relay) in relays.items() if relay not in taken)
         return candidate

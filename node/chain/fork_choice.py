@@ -76,7 +76,7 @@ class ForkChoice:
             return []
         parent = self._chain.get(header.parent) if self._chain.is_recent(header.parent) else None
         if parent is None:  # unknown, or so old that its branch must first show its work
-            return self._gossip.ask_headers(peer, now_ms)
+            return [] if self._instance.is_halted else self._gossip.ask_headers(peer, now_ms)
         self._importer.check_clock(header, now_ms)
         self._importer.check_header(header, parent, self._chain)
         self._gates.note(header, self._instance.date(now_ms))
@@ -147,7 +147,8 @@ class ForkChoice:
         A candidate that needs no search is sealed in a step of its own: each may be followed by the next at once.
         """
         head, key = self._chain.head, self._instance.key
-        if key is None or not self._signing.may_sign or not self._signing.record.may_seal_on(head.hash):
+        may_seal = self._signing.may_sign and self._signing.record.may_seal_on(head.hash)
+        if key is None or not may_seal or self._instance.is_halted:
             self._candidate = None
             return [StopSealing()]
         is_behind = self._gossip.is_syncing

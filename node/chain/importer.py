@@ -41,6 +41,11 @@ class Deferred:
 
 
 @dataclass(frozen=True, slots=True)
+class BeyondRules:
+    """Its rules are not known to this release: it can neither be executed nor refused."""
+
+
+@dataclass(frozen=True, slots=True)
 class Invalid:
     """It breaks a rule."""
 
@@ -54,7 +59,7 @@ class Placed:
     block: BlockNode
 
 
-Outcome: TypeAlias = Known | MissingParent | Deferred | Invalid | Placed
+Outcome: TypeAlias = Known | MissingParent | Deferred | BeyondRules | Invalid | Placed
 
 
 class Importer:
@@ -111,6 +116,8 @@ class Importer:
             return MissingParent()
         try:
             parent = self._find_parent(header, below)
+            if not self._instance.knows_rules_on(parent):
+                return BeyondRules()
             if not is_due and self.check_clock(header, now_ms):
                 self.check_header(header, parent, self._chain)
                 return Deferred(self._defer(block, peer))
@@ -122,11 +129,15 @@ class Importer:
             return Invalid(error)
 
     def execute(self, block: Block, parent: BlockNode) -> BlockNode:
-        """Judge a block on its parent, run it and put it into the tree. Raises the `InvalidBlock` family."""
+        """Judge a block on its parent, run it and put it into the tree.
+
+        Raises the `InvalidBlock` family, or `RulesUnknown`.
+        """
         header = block.header
         weighed = self.check_header(header, parent, self._chain)
         context = self._instance.make_context(parent, header.producer_address, header.timestamp_ms, header.period)
-        execution = self._run_block(parent.state, block, context, self._instance.contracts, self._envelopes)
+        contracts = self._instance.rules_on(parent).contracts
+        execution = self._run_block(parent.state, block, context, contracts, self._envelopes)
         return self._chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
     def place_own(self, candidate: Candidate, block: Block, parent: BlockNode) -> BlockNode:

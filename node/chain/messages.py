@@ -369,6 +369,10 @@ def message_from_bytes(raw: bytes) -> Message:
     return _READERS[raw[0]](raw[1:])
 
 
+def _is_of_unknown_kind(raw: bytes) -> bool:
+    return bool(raw) and raw[0] not in _READERS
+
+
 # --- batches -------------------------------------------------------------------------------------
 
 
@@ -405,11 +409,18 @@ def seal_batch(
 
 
 def open_batch(
-    raw: bytes, *, chain_id: bytes, receiver: bytes, session: bytes, last_number: Callable[[bytes], int]
+    raw: bytes,
+    *,
+    chain_id: bytes,
+    receiver: bytes,
+    session: bytes,
+    last_number: Callable[[bytes], int],
+    is_newer: bool = False,
 ) -> Batch:
     """Check and read a batch; `last_number` gives the highest number had from a sender in our `session`.
 
-    Raises the `Malformed` family, `NotForUs`, `OutOfStep`, `InvalidKey` or `InvalidSignature`.
+    Of a sender with a newer version of the protocol (`is_newer`), kinds of messages that are not known here are left
+    out. Raises the `Malformed` family, `NotForUs`, `OutOfStep`, `InvalidKey` or `InvalidSignature`.
     """
     if len(raw) > MAX_BATCH_BYTES:
         raise TooLarge(what="batch", actual=len(raw), limit=MAX_BATCH_BYTES)
@@ -424,7 +435,7 @@ def open_batch(
     if theirs != session or not is_next(number, last):
         raise OutOfStep(number=number, last=last, session=session.hex())
     items = split(body, "batch", max_items=MAX_BATCH_MESSAGES)
-    messages = tuple(message_from_bytes(item) for item in items)
+    messages = tuple(message_from_bytes(item) for item in items if not (is_newer and _is_of_unknown_kind(item)))
     return Batch(sender=sender, number=number, sent_ms=int.from_bytes(sent, "big"), messages=messages)
 
 

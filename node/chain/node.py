@@ -51,7 +51,7 @@ from node.chain.events import (
 from node.chain.filling import Filling
 from node.chain.finality import Finality
 from node.chain.gossip import Gossip
-from node.chain.importer import Deferred, Importer, Invalid, Known, MissingParent, Placed
+from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
 from node.chain.missing_votes import MAX_PERIODS, MissingVotes
@@ -79,7 +79,9 @@ from node.chain.progress import (
     WorkPending,
 )
 from node.chain.relays import Relays
+from node.chain.release_watch import ReleaseWatch
 from node.chain.results import Results, read_claims
+from node.chain.rule_sets import RULE_SETS, RuleBook, RuleSets
 from node.chain.rules import choose_rules
 from node.chain.signing import Signing, SigningState
 from node.chain.trusted_block import TrustedBlock, TrustedBranch
@@ -90,12 +92,15 @@ _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so lo
 
 
 class ChainNode:
-    """One chain on one peer. Raises `BadParameters`, `StoreCorrupt`, `RolledBack` or `AnchorContradicted` when opened.
+    """One chain on one peer.
+
+    Opening raises `BadParameters`, `RulesUnknown`, `StoreCorrupt`, `StoreTooNew`, `RolledBack` or `AnchorContradicted`.
 
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
     once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
-    an `anchor` it follows no chain without that block. A simulation may have an `engine` of its own in the place of
-    that which the parameters name, and an `executor` that shares its work.
+    an `anchor` it follows no chain without that block. Rules that are announced and not among `rule_sets` it stops
+    before. A simulation may have an `engine` of its own in the place of that which the parameters name, and an
+    `executor` that shares its work.
     """
 
     def __init__(
@@ -110,15 +115,17 @@ class ChainNode:
         is_sure: bool = False,
         engine: Engine | None = None,
         executor: Executor = execute_block,
+        rule_sets: RuleSets = RULE_SETS,
     ) -> None:
         rules = choose_rules(genesis.params)
-        own = Instance(genesis, store, key=key, engine=engine or rules.engine(genesis), limits=limits)
+        engine = engine or rules.engine(genesis)
+        own = Instance(genesis, store, key=key, engine=engine, limits=limits, rule_sets=rule_sets)
         self._instance = own
         self.genesis, self.params = genesis, genesis.params
         self.chain, self.chain_id, self.mempool = own.chain, own.chain_id, own.mempool
         self._signing = Signing(own.chain, key, signing_record or SigningRecord(), is_sure=is_sure)
         self.trusted_branch = TrustedBranch(anchor, own.chain)
-        admission = MempoolAdmission(own.params, own.chain_id, own.contracts, own.mempool)
+        admission = MempoolAdmission(own.rules, own.chain_id, own.mempool)
         self._importer = Importer(own, self.trusted_branch, executor=executor, envelopes=admission.envelopes)
         self._gossip = Gossip(
             own.chain,
@@ -131,6 +138,7 @@ class ChainNode:
         self._relays = Relays(own, self._finality, self._gossip)
         self._pool = Pool(own, admission, self._gossip)
         self._gates = GateWatch(genesis)
+        self._release_watch = ReleaseWatch(own)
         self._progress = rules.progress(
             Parts(
                 instance=own,
@@ -249,7 +257,7 @@ class ChainNode:
         """Take up what was left, and begin. Cause: the driver is ready."""
         self._signing.begin(self._instance.date(now_ms))
         self._gates.begin(self._instance.date(now_ms))
-        taken_up = [*self.acknowledgements.open().actions, *self._progress.load()]
+        taken_up = [*self._release_watch.review(), *self.acknowledgements.open().actions, *self._progress.load()]
         return [*taken_up, self._beat(now_ms), *self._relays.repeat(now_ms), *self._progress.on_started(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> Reaction:
@@ -389,7 +397,7 @@ class ChainNode:
         is_away = self.trusted_branch.is_awaited or self._gossip.sync.was_away
         is_news = not is_due and not is_away  # else it is we who are late
         match self._importer.judge(block, peer, now_ms, is_due=is_due):
-            case Known():
+            case Known() | BeyondRules():
                 return []
             case MissingParent():
                 return self._gossip.ask_headers(peer, now_ms)
@@ -436,6 +444,7 @@ class ChainNode:
         if move.removed:
             reaction.append(Publish(event=("reorg", len(move.removed), len(move.added))))
         reaction.append(Publish(event=("head", block.height, block.hash, block.header.producer_address)))
+        reaction += self._release_watch.review()
         self._finality.on_head(block)
         if self.chain.final_height > final_before:
             reaction += self._relays.deliver_above(final_before)
@@ -462,6 +471,16 @@ class ChainNode:
     @property
     def engine(self) -> Engine:
         return self._instance.engine
+
+    @property
+    def rules(self) -> RuleBook:
+        """The versions of the chain's rules that are known here."""
+        return self._instance.rules
+
+    @property
+    def is_halted(self) -> bool:
+        """True while the chain stands right before rules that this release does not know."""
+        return self._instance.is_halted
 
     @property
     def acknowledgements(self) -> Acknowledgements:

@@ -13,6 +13,7 @@ from node.chain.events import Acknowledge, Action, PeerId, PenalisePeer, Persist
 from node.chain.gossip import PASS_ON_AFTER_MS, Gossip, broadcast_transactions, push_transactions
 from node.chain.instance import Instance
 from node.chain.progress import Reaction, Step, WorkPending
+from node.errors import RulesUnknown
 
 PASS_ON = "pass-on"
 _PASSED_OVER_BLOCKS = 3  # a pending transaction that so many leave out is announced again
@@ -31,7 +32,11 @@ class Pool:
 
     def on_submitted(self, transactions: tuple[Transaction, ...], now_ms: int) -> Reaction:
         """Take in what holds, and answer once that is on disk. Cause: a client of this node."""
-        head, context = self._instance.chain.head, self._instance.make_next_context(now_ms)
+        head = self._instance.chain.head
+        try:
+            context = self._instance.make_next_context(now_ms)
+        except RulesUnknown as error:
+            return [Acknowledge(outcomes=(error,) * len(transactions))]
         outcomes: list[GridmeritError | None] = []
         accepted: list[Transaction] = []
         for transaction in transactions:

@@ -53,6 +53,11 @@ class Skeleton:
         return tuple(self._headers)
 
     @property
+    def base(self) -> BlockNode:
+        """The block below the first header."""
+        return self._base
+
+    @property
     def first(self) -> Header | None:
         return self._headers[0] if self._headers else None
 

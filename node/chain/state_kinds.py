@@ -75,6 +75,8 @@ ledger/siblings.py
     nn/ | chain | chain id | chains | 34
 ledger/snapshot.py
     snapshot | | credits in force, and those before | 1 | 16 + 106 × sealers
+ledger/upgrades.py
+    rules | | version of the rules, the one announced last, and the height from which that holds | 1 | 20
 consensus/contracts.py
     e/ | slot digest | height at which evidence was recorded | members × offences | 9
     offences | | how many were told to LH1 | 1 | 9

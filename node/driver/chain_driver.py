@@ -45,6 +45,7 @@ from node.chain.events import (
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
+from node.chain.release_watch import CHAIN_HALTED, RELEASE_NEEDED
 from node.chain.trusted_block import TrustedBlock
 from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
@@ -64,7 +65,8 @@ _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
     **dict.fromkeys(("void", VOTES_MISSING, "unmetered", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
-    **dict.fromkeys(("result-elsewhere",), logging.INFO),
+    **dict.fromkeys(("result-elsewhere", "upgrade"), logging.INFO),
+    **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
@@ -226,6 +228,9 @@ class ChainDriver:
 
     async def run(self) -> None:
         """Step and perform until stopped. A `StoreError` is fatal for the chain, all else for the node."""
+        before, version = self.node.chain.versions
+        if before < version:
+            log_event(self._log, logging.INFO, "store-migrated", of=before, to=version)
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
         event: Event = Started()  # before anything that others have sent meanwhile
         submissions: list[Submission] = []

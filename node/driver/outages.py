@@ -24,6 +24,7 @@ REMEDIES: dict[str, str] = {
     "GuardMissing": _GUARD,
     "RolledBack": _LEDGER,
     "StoreCorrupt": _LEDGER,
+    "StoreTooNew": "the release that wrote it, or a later one: none goes back (docs/upgrades.md); nothing was changed",
     "StoreFailed": "see whether the disk is full or broken and who may write {path}, and start again",
 }
 

@@ -1,6 +1,7 @@
 """The guard record on disk, and the lock that keeps a second process out of a chain's directory.
 
 Canonical bytes `[version, chain id, record, checksum]`, replaced by write, fsync, rename and fsync of the directory.
+Whatever a later version holds, it begins with its number and ends with the checksum of all before it.
 """
 
 from __future__ import annotations
@@ -11,14 +12,15 @@ from pathlib import Path
 from typing import Self
 
 from consensus.signing_record import SigningRecord
-from ledger.codec import decode, encode, expect_array
-from ledger.errors import Malformed, StoreFailed, StoreLocked
+from ledger.codec import decode, encode, expect_array, expect_int, expect_list
+from ledger.errors import Malformed, StoreFailed, StoreLocked, StoreTooNew
 from ledger.hashing import tagged_hash
 from node.errors import GuardCorrupt, GuardMissing
 
 _VERSION = 1
 _TAG = "gridmerit/guard-file"
 _MAX_BYTES = 1_000_000
+_MAX_FIELDS = 64  # of any version
 
 
 class SigningFile:
@@ -53,7 +55,8 @@ class SigningFile:
     def load(self, *, ledger_exists: bool) -> SigningRecord:
         """The record last saved. A new chain gets an empty one on disk before its ledger is made.
 
-        Raises `GuardCorrupt`, and `GuardMissing` where there is a ledger without it.
+        Raises `GuardCorrupt`, `StoreTooNew` for one of a later release, and `GuardMissing` where there is a ledger
+        without it.
         """
         try:
             raw = self.path.read_bytes()
@@ -86,11 +89,12 @@ class SigningFile:
 
     def _parse(self, raw: bytes) -> SigningRecord:
         try:
-            version, chain_id, record, checksum = expect_array(decode(raw, max_bytes=_MAX_BYTES), 4, "guard file")
-            if checksum != tagged_hash(_TAG, encode((version, chain_id, record))):
+            *unsigned, checksum = expect_list(decode(raw, max_bytes=_MAX_BYTES), "guard file", max_items=_MAX_FIELDS)
+            if not unsigned or checksum != tagged_hash(_TAG, encode(tuple(unsigned))):
                 raise GuardCorrupt(path=self.path, detail="its checksum does not match")
-            if version != _VERSION:
-                raise GuardCorrupt(path=self.path, detail=f"its version is not {_VERSION}")
+            if expect_int(unsigned[0], "version", low=_VERSION) > _VERSION:
+                raise StoreTooNew(what=f"the guard file {self.path}", actual=unsigned[0], limit=_VERSION)
+            _, chain_id, record = expect_array(tuple(unsigned), 3, "guard file")
             if chain_id != self._chain_id:
                 raise GuardCorrupt(path=self.path, detail="it belongs to another chain")
             return SigningRecord.from_value(record)

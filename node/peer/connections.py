@@ -27,6 +27,7 @@ from node.credentials.tls import PeerTls
 from node.driver.chain_driver import ChainDriver
 from node.peer.reputation import PeerBook
 from node.peer.send_queue import LONGEST_PAUSE_MS, Outbox, OutQueue, Remote
+from node.peer.wire_version import HEADER, OURS
 from node.system.clock import now_ms, steady_ms
 from node.system.logs import get_logger
 from node.system.tasks import Tasks
@@ -259,7 +260,7 @@ class Links:
                     else _Connector(tls.client, self._check, self._make_socket)
                 ),
                 cookie_jar=aiohttp.DummyCookieJar(),
-                headers={"Content-Type": "application/msgpack"},
+                headers={"Content-Type": "application/msgpack", HEADER: str(OURS)},
                 auto_decompress=False,
             )
         return session

@@ -2,7 +2,8 @@
 
 With TLS the connection's certificate must be that of the batch's signer, who must be an active member of the chain at
 its last final height: every request is asked anew. Answers 204 once the batch waits in the chain's inbox, or
-`{"error", "message", "values"}` with a fitting status; 409 tells a sender that is out of step how to go on.
+`{"error", "message", "values"}` with a fitting status; 409 tells a sender that is out of step how to go on, 426 one of
+another version of the protocol that it will not be understood.
 """
 
 from __future__ import annotations
@@ -27,6 +28,7 @@ from node.errors import (
     NodeStopping,
     NotAPeer,
     OtherChainsPeer,
+    OtherWireVersion,
     OutOfStep,
     PeerBanned,
     RateLimited,
@@ -34,6 +36,7 @@ from node.errors import (
     TooSlow,
 )
 from node.peer.reputation import PeerBook
+from node.peer.wire_version import HEADER, OURS, check_version
 from node.system.logs import LimitedLog, RepeatedLog, get_logger
 
 _READ_TIMEOUT_MS = 10_000
@@ -51,6 +54,7 @@ _STATUS: tuple[tuple[type[GridmeritError], int], ...] = (
     (OutOfStep, 409),
     (LengthUnknown, 411),
     (TooLarge, 413),
+    (OtherWireVersion, 426),
     (RateLimited, 429),
     (InboxFull, 503),
     (NodeStopping, 503),
@@ -121,6 +125,7 @@ class PeerServer:
 
     async def _accept(self, request: web.Request) -> None:
         arrived_ms = self._clock()
+        is_newer = check_version(request.headers.get(HEADER)) > OURS
         host = self._find_host(request.match_info["chain"])
         proven = self._identify(host, request)
         size = request.content_length
@@ -136,7 +141,7 @@ class PeerServer:
         self._reserve(remote, size)
         try:
             raw = await self._read_in_time(request, size, proven)
-            await self._take(host, raw, arrived_ms, is_charged=proven is not None)
+            await self._take(host, raw, arrived_ms, is_charged=proven is not None, is_newer=is_newer)
         finally:
             self._reading[remote] -= size
             if not self._reading[remote]:
@@ -182,13 +187,13 @@ class PeerServer:
         except asyncio.IncompleteReadError:
             raise WrongShape(what="batch", detail="the body ends early") from None
 
-    async def _take(self, host: ChainDriver, raw: bytes, arrived_ms: int, *, is_charged: bool) -> None:
+    async def _take(self, host: ChainDriver, raw: bytes, arrived_ms: int, *, is_charged: bool, is_newer: bool) -> None:
         proven: list[PeerId] = []
         try:
             if len(raw) <= _MAX_OPENED_BYTES:
-                batch = self._open(host, raw, proven)
+                batch = self._open(host, raw, proven, is_newer)
             else:
-                batch = await asyncio.to_thread(self._open, host, raw, proven)
+                batch = await asyncio.to_thread(self._open, host, raw, proven, is_newer)
                 self._check_number(host, batch)  # another may have been opened meanwhile
         except OutOfStep:
             raise  # an overheard batch can be sent again: it says nothing about the peer
@@ -211,13 +216,18 @@ class PeerServer:
         if contacts:
             self._on_contacts(host, batch.sender, contacts)
 
-    def _open(self, host: ChainDriver, raw: bytes, proven: list[PeerId]) -> Batch:
+    def _open(self, host: ChainDriver, raw: bytes, proven: list[PeerId], is_newer: bool) -> Batch:
         def last_number(sender: PeerId) -> int:
             proven.append(sender)  # asked for once the signature has been checked
             return self._get_last(host, sender)
 
         return open_batch(
-            raw, chain_id=host.chain_id, receiver=self._receiver, session=self._session, last_number=last_number
+            raw,
+            chain_id=host.chain_id,
+            receiver=self._receiver,
+            session=self._session,
+            last_number=last_number,
+            is_newer=is_newer,
         )
 
     def _get_last(self, host: ChainDriver, sender: PeerId) -> int:
@@ -234,6 +244,6 @@ def _refusal(error: GridmeritError) -> web.Response:
     status = next((status for kind, status in _STATUS if isinstance(error, kind)), 400)
     values = {name: value if isinstance(value, int) else str(value) for name, value in error.values.items()}
     response = web.json_response({"error": error.code, "message": str(error), "values": values}, status=status)
-    if status in (411, 413, 408, 403):
+    if status in (411, 413, 408, 403, 426):
         response.force_close()  # the body has not been read
     return response

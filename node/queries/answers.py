@@ -93,6 +93,16 @@ class FailedPeriod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class UpgradeStatus:
+    """The version of the rules that holds from `height` on; a release to which it is not known stops before that."""
+
+    rules: int
+    height: int
+    known: bool
+    halted: bool  # the head is the last block before it
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -125,6 +135,8 @@ class ChainStatus:
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
+    rules: int = 1  # the version of them that the head block has
+    upgrade: UpgradeStatus | None = None  # announced on the chain, and yet to come
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -57,6 +57,7 @@ from node.queries.answers import (
     TradeInfo,
     TradesInfo,
     TransactionStatus,
+    UpgradeStatus,
     WeightsInfo,
 )
 from node.queries.credit import CreditQueries
@@ -116,8 +117,19 @@ class ChainQueries:
             signing=node.signing_state,
             silent_until=node.silent_until,
             anchor=self._get_anchor(),
+            rules=node.rules.get_schedule(head.state).at(head.height),
+            upgrade=self._get_upgrade(),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
+
+    def _get_upgrade(self) -> UpgradeStatus | None:
+        node, head = self._node, self._chain.head
+        schedule = node.rules.get_schedule(head.state)
+        coming = schedule.coming_after(head.height)
+        if not coming:
+            return None
+        is_known = coming <= node.rules.newest
+        return UpgradeStatus(rules=coming, height=schedule.height, known=is_known, halted=node.is_halted)
 
     def _get_anchor(self) -> AnchorStatus | None:
         trusted_branch = self._node.trusted_branch
@@ -588,6 +600,9 @@ _CREDIT = ("period", "member", "score_upt", "credit_upt")
 EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
+    "upgrade": ("rules", "height"),
+    "release-needed": ("rules", "height"),
+    "chain-halted": ("rules", "height"),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
     "signing-waits": ("height", "silent_until"),

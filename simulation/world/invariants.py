@@ -28,9 +28,9 @@ from market.metering import get_readings
 from market.settlement import get_price_limit
 from market.trading.period_settlement import SettledTrade
 from market.trading.views import get_binding_trades, get_settlement
-from node.chain.contracts import build_contracts
 from node.chain.events import Action, Broadcast, Event, Send
 from node.chain.messages import Agreement, NewBlock, TradeResult, Votes
+from node.chain.rule_sets import RULE_SETS, RuleBook, RuleSets
 from simulation.world.world import Peer, World
 
 AGREEMENT = "agreement"
@@ -324,14 +324,15 @@ class _Watch:
         while height < chain.final_height:
             height += 1
             try:
-                state = execute_again(genesis, chain, height, state)
+                state = execute_again(genesis, chain, height, state, self._world.rule_sets_of(name))
             except GridmeritError as error:
                 self._fail(PURE_STATE, name, f"block {height} does not execute again: {error}")
         self._deep = (height, state)
 
 
-def execute_again(genesis: Genesis, chain: Chain, height: int, state: State) -> State:
+def execute_again(genesis: Genesis, chain: Chain, height: int, state: State, rule_sets: RuleSets = RULE_SETS) -> State:
     """The state after a canonical block, from that before it. Raises what `execute_block` does."""
+    rules = RuleBook(genesis, rule_sets).at(state, height)
     block_hash = chain.hash_at(height)
     block = None if block_hash is None else chain.get_block(block_hash)
     parent = None if block is None else chain.get_header(block.header.parent)
@@ -339,7 +340,7 @@ def execute_again(genesis: Genesis, chain: Chain, height: int, state: State) -> 
     assert parent is not None
     header = block.header
     context = BlockContext(
-        params=genesis.params,
+        params=rules.params,
         chain_id=genesis.chain_id,
         genesis_time_ms=genesis.time_ms,
         height=height,
@@ -350,7 +351,7 @@ def execute_again(genesis: Genesis, chain: Chain, height: int, state: State) -> 
         is_first_of_period=header.period > parent.period,
         siblings=frozenset(sibling.kind for sibling in genesis.siblings),
     )
-    return execute_block(state, block, context, build_contracts(genesis), EnvelopeCache()).state
+    return execute_block(state, block, context, rules.contracts, EnvelopeCache()).state
 
 
 def _money_in(raw: bytes | None) -> int:

@@ -46,6 +46,7 @@ from node.chain.events import (
 )
 from node.chain.node import ChainNode
 from node.chain.progress import RESEAL
+from node.chain.rule_sets import RULE_SETS, RuleSets
 from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.policy import PolicyFactory
 from simulation.world.links import Links, SimulatedNetwork, Uniform
@@ -97,7 +98,8 @@ class World:
     that time is drawn instead: then a node renews its candidate just before it is sealed, and otherwise once per
     interval, for a search without memory loses nothing by starting anew. `neighbours` are those that each peer is
     connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late. A world
-    `beside` another shares its time, and the peers of both are the same machines.
+    `beside` another shares its time, and the peers of both are the same machines. `rule_sets` are of peers whose
+    release knows other rules than this one.
     """
 
     def __init__(
@@ -114,12 +116,14 @@ class World:
         neighbours: Mapping[str, Sequence[str]] | None = None,
         pace_ms: Mapping[str, int] | None = None,
         beside: World | None = None,
+        rule_sets: Mapping[str, RuleSets] | None = None,
     ) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
         self.seed = seed
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
+        self._rule_sets = dict(rule_sets or {})
         self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
@@ -346,6 +350,7 @@ class World:
             is_sure=is_sure or name in self.policies,
             engine=self._engine,
             executor=self._executor,
+            rule_sets=self.rule_sets_of(name),
         )
         if name in self.policies:
             peer.policy = self.policies[name](peer.node, self._seeded(f"policy/{name}/{peer.life}"))
@@ -354,6 +359,15 @@ class World:
         for other in self._neighbours[name]:
             if other.node is not None and self.are_connected(name, other.name):
                 self._connect(peer, other)
+
+    def rule_sets_of(self, name: str) -> RuleSets:
+        """The versions of the rules that a peer's release knows."""
+        return self._rule_sets.get(name, RULE_SETS)
+
+    def install(self, name: str, rule_sets: RuleSets) -> None:
+        """Give a peer that is down another release."""
+        assert self.peers[name].node is None, f"{name} is running"
+        self._rule_sets[name] = rule_sets
 
     def crash(self, name: str) -> None:
         """End a peer at once; what it had persisted stays."""

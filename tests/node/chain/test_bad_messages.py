@@ -15,8 +15,8 @@ from ledger.codec import encode
 from ledger.transaction import Transaction, make_transaction
 from node.chain import messages as wire
 from node.chain.candidate import build_candidate
-from node.chain.contracts import build_contracts
 from node.chain.events import Broadcast, MessageReceived, PenalisePeer, Persist, SetTimer, TimerFired
+from node.chain.rule_sets import RuleBook
 from simulation.world.networks import key_of, make_network
 from simulation.world.world import World
 
@@ -67,7 +67,7 @@ def good_block(world, network, *, now_ms=None, transactions=(), key=None):
         proposal,
         chain.head,
         genesis=world.genesis,
-        contracts=build_contracts(world.genesis),
+        rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
         producers=(),
         pending=transactions,
     )

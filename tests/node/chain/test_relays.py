@@ -83,7 +83,7 @@ def head():
 
 @pytest.fixture
 def context(head):
-    return make_context(JY1, JY1.chain_id, parent=head, producer=bytes(20), timestamp_ms=JY1.time_ms + 1, period=0)
+    return make_context(JY1, JY1.params, parent=head, producer=bytes(20), timestamp_ms=JY1.time_ms + 1, period=0)
 
 
 @pytest.fixture

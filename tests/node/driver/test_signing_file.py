@@ -6,7 +6,9 @@ import sys
 import pytest
 
 from consensus.signing_record import SigningRecord
-from ledger.errors import StoreFailed, StoreLocked
+from ledger.codec import encode
+from ledger.errors import StoreFailed, StoreLocked, StoreTooNew
+from ledger.hashing import tagged_hash
 from node.driver.signing_file import SigningFile
 from node.errors import GuardCorrupt, GuardMissing
 
@@ -100,3 +102,13 @@ def test_another_process_finds_the_directory_locked(directory):
         ended = subprocess.run([sys.executable, "-c", program, directory], capture_output=True, text=True, check=False)
     assert ended.returncode == 1
     assert "StoreLocked" in ended.stderr
+
+
+@pytest.mark.parametrize("fields", [(2, CHAIN_ID, (), b"more"), (2, CHAIN_ID, RECORD.to_value()), (99,)])
+def test_the_guard_of_a_later_release_is_refused_by_name(directory, fields):
+    save(directory)
+    raw = encode((*fields, tagged_hash("gridmerit/guard-file", encode(fields))))
+    (directory / "guard").write_bytes(raw)
+    with pytest.raises(StoreTooNew, match=r"guard has version \d+, and this release knows none above 1"):
+        load(directory)
+    assert (directory / "guard").read_bytes() == raw

@@ -21,6 +21,8 @@ from node.chain.messages import (
     TransactionIds,
     message_to_bytes,
 )
+from node.peer import connections
+from node.peer.wire_version import HEADER, OURS, WireVersion, check_version
 
 STRANGER = SigningKey(b"\x77" * 32)
 
@@ -204,3 +206,37 @@ async def test_a_peer_that_sends_faster_than_it_is_handled_is_told_to_wait(speak
 async def test_each_record_of_where_a_node_is_counts_as_a_message(speaker):
     assert await speaker.post(speaker.seal(*[Contacts(raw=(b"",) * MAX_ITEMS)] * 12)) == (204, None)
     assert await speaker.post(speaker.seal()) == (429, "RateLimited")
+
+
+# --- versions ----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("version", ["2.0", "0.9", "1", "1.0.1", "01.0", "1.-1", "", "one", "1.0x", "9" * 100])
+async def test_a_peer_of_another_major_version_is_refused_by_name_and_held_against_nobody(speaker, version):
+    assert await speaker.post(speaker.seal(), headers={HEADER: version}) == (426, "OtherWireVersion")
+    assert speaker.answer["values"]["expected"] == "1.0"
+    assert speaker.standing.score == 0
+
+
+async def test_a_request_that_names_no_version_is_of_the_first(speaker):
+    assert check_version(None) == OURS == (1, 0)
+    assert await speaker.post(speaker.seal(), headers={HEADER: "1.0"}) == (204, None)
+
+
+async def test_of_a_later_minor_version_what_is_not_known_is_left_out(speaker):
+    body = encode((b"\x63", message_to_bytes(TransactionIds(ids=(bytes(32),))), b"\x63new"))
+    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "1.7"}) == (204, None)
+    assert speaker.standing.score == 0
+    assert await speaker.post(speaker.seal_body(encode((b"",))), headers={HEADER: "1.7"}) == (400, "WrongShape")
+    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "1.0"}) == (400, "UnknownMessage")
+
+
+async def test_two_nodes_of_different_major_versions_name_the_reason_to_their_owners(make_local, monkeypatch):
+    """Both speak as the later version and hear as the earlier one, so each refuses the other."""
+    monkeypatch.setattr(connections, "OURS", WireVersion(2, 0))
+    local = make_local(2, seals=False)
+    async with local.running(0, 1) as runtimes:
+        await local.until(lambda: all(runtime.peer_views()[0].refusal for runtime in runtimes))
+        views = [runtime.peer_views()[0] for runtime in runtimes]
+    assert [(view.refusal, view.connected, view.score) for view in views] == [("OtherWireVersion", False, 0)] * 2
+    assert "speaks version '2.0' of the protocol between peers, this node version 1.0" in views[0].refusal_detail

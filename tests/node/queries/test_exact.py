@@ -36,6 +36,7 @@ BOUNDED = {
     "sequence": "transactions of a sender so far",
     "sync_target": "a height",
     "silent_until": "a height",
+    "rules": "a version, counted one by one",
 }
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id

@@ -11,8 +11,8 @@ from ledger.signatures import SigningKey
 from market.orders import Order, Side
 from node.chain import messages as wire
 from node.chain.candidate import build_candidate
-from node.chain.contracts import build_contracts
 from node.chain.events import Event, MessageReceived, PeerConnected, Publish
+from node.chain.rule_sets import RuleBook
 from simulation.attacks.last_look import LastLookSettings, find_best_price
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.world.networks import make_consensus, make_network
@@ -84,7 +84,7 @@ def make_blocks(world: World, key: SigningKey, count: int, dated_ms: int) -> lis
             proposal,
             parent,
             genesis=world.genesis,
-            contracts=build_contracts(world.genesis),
+            rules=RuleBook(world.genesis).at(parent.state, parent.height + 1),
             producers=[],
             pending=[],
         )

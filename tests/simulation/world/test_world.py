@@ -21,8 +21,8 @@ from ledger.transaction import make_transaction
 from market.trading.gates import CERTIFIED, SETTLED, VOID, get_gate
 from node.chain import messages as wire
 from node.chain.candidate import build_candidate
-from node.chain.contracts import build_contracts
 from node.chain.node import ChainNode
+from node.chain.rule_sets import RuleBook
 from node.errors import RolledBack
 from node.queries.chain import ChainQueries
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
@@ -397,7 +397,7 @@ def build_block(world, name, key, now_ms, *, dated_ms=None):
         proposal,
         chain.head,
         genesis=world.genesis,
-        contracts=build_contracts(world.genesis),
+        rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
         producers=(),
         pending=(),
     )
