@@ -85,20 +85,21 @@ async def _run(config: NodeConfig, policy: Policy | None, *, is_sure: bool) -> i
     assert isinstance(loop, TimedLoop)
     collector = Collector()
     loop.restart_turns()
-    host = config.api_listen.host
+    peers_at = config.peer_listen._replace(port=runtime.peer_port)
+    api = config.api_listen._replace(port=runtime.api_port).url
     ready = {
         "member": runtime.member,
         "chains": list(runtime.chains),
         "out": {name: str(outage.error) for name, outage in runtime.outages.items()},
         "peer_port": runtime.peer_port,
-        "api": f"http://{host}:{runtime.api_port}",
+        "api": api,
     }
     rows = [
         ("node", runtime.member or "observer"),
         ("chains", ", ".join(runtime.chains)),
         *((f"{name} is OUT", f"{outage.error}; try: {outage.remedy}") for name, outage in runtime.outages.items()),
-        ("peers at", f"{config.peer_listen.host}:{runtime.peer_port}"),
-        ("API at", f"http://{host}:{runtime.api_port}"),
+        ("peers at", peers_at),
+        ("API at", api),
     ]
 
     def announce() -> None:
