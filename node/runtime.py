@@ -44,7 +44,7 @@ from node.peer.server import PeerServer
 from node.system.clock import ChainClock, now_ms, steady_ms
 from node.system.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.system.http_listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
-from node.system.logs import LimitedLog, get_logger, log_event
+from node.system.logs import LimitedLog, RepeatedLog, get_logger, log_event
 from node.system.ports import Ports, take_ports
 from node.system.tasks import Tasks
 
@@ -83,7 +83,7 @@ class Runtime:
         self._started_ms = steady_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
-        self._fault_log = LimitedLog(self._log)
+        self._fault_log = RepeatedLog(LimitedLog(self._log))
         self._identity = load_identity(config)
         key = self._identity.member_key
         self.public_key = self._identity.peer_key.public_key
@@ -185,10 +185,10 @@ class Runtime:
             out=" ".join(self.outages) or None,
         )
 
-    async def run_until_signal(self) -> int | None:
+    async def run_until_signal(self, *, on_hangup: Callable[[], None] = lambda: None) -> int | None:
         """Run until SIGINT or SIGTERM, which is returned, or until `stop` or a failure, which is raised; then stop.
 
-        SIGHUP has it `reload`.
+        SIGHUP calls `on_hangup`, and has the node `reload`.
         """
         loop = asyncio.get_running_loop()
         received: list[int] = []
@@ -199,7 +199,12 @@ class Runtime:
 
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), name="reload"))
+
+        def on_sighup() -> None:
+            on_hangup()
+            self._tasks.start(self.reload(), name="reload")
+
+        loop.add_signal_handler(signal.SIGHUP, on_sighup)
         try:
             await self._ended.wait()
         finally:
@@ -306,6 +311,7 @@ class Runtime:
             return
         name = self._neighbours.name_of(peer)
         self._fault_log.event(
+            (chain.name, name, error.code),
             logging.WARNING if error.penalty else logging.INFO,
             "peer-fault",
             steady_ms(),

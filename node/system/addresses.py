@@ -27,7 +27,7 @@ class ListenAddress(NamedTuple):
 
     @property
     def nearest(self) -> ListenAddress:
-        """Where programs of the same machine reach it."""
+        """The address at which programs of the same machine reach it."""
         return self._replace(host=_LOOPBACK.get(self.host, self.host))
 
 

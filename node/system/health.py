@@ -23,7 +23,7 @@ _FRESH_S = 60.0
 
 
 def find_address(place: str | None) -> ListenAddress:
-    """Where the API of a node answers: by the node.toml of `place`, or of this directory, where that has one.
+    """The address of a node's API: by the node.toml of `place`, or of this directory, where that has one.
 
     Raises `OSError`, `ValueError` or `KeyError` where the file does not say.
     """
@@ -53,7 +53,7 @@ def is_fresh(file: str, *, within_s: float = _FRESH_S) -> bool:
 
 
 def check(arguments: list[str]) -> str:
-    """What is wrong, empty where all is well."""
+    """A line on what is wrong, empty where all is well."""
     if arguments:
         return "" if is_fresh(arguments[0]) else f"{arguments[0]} has not been touched within {_FRESH_S:.0f} s"
     place = os.environ.get("GRIDMERIT_NODE")
