@@ -24,8 +24,8 @@ _CHUNK_BYTES = 1 << 16
 class LogFile:
     """This process's stderr, and its stdout where both go to one file, which `path` names.
 
-    Once the file has `max_bytes` a new one is begun, and of the old ones the last `kept` stay; without `max_bytes` that
-    is the business of whoever has chosen the file, and then calls for `reopen`.
+    Where the file has `max_bytes` the next line begins a new one, and of the old ones the last `kept` stay; without
+    `max_bytes` that is the business of whoever has chosen the file, and then calls for `reopen`.
     """
 
     def __init__(self, path: Path, *, max_bytes: int | None = None, kept: int = 0) -> None:
@@ -35,13 +35,13 @@ class LogFile:
         self._lock = Lock()  # lines are written by a thread
 
     def write(self, text: str) -> object:
+        with self._lock:
+            if self._max_bytes is not None and os.fstat(sys.stderr.fileno()).st_size >= self._max_bytes:
+                self._begin_anew()
         return sys.stderr.write(text)
 
     def flush(self) -> None:
         sys.stderr.flush()
-        with self._lock:
-            if self._max_bytes is not None and os.fstat(sys.stderr.fileno()).st_size >= self._max_bytes:
-                self._begin_anew()
 
     def reopen(self) -> None:
         """Go on in the file that has the name now, a new one where there is none. Raises `OSError`, and stays."""
@@ -109,7 +109,7 @@ def _follow(path: Path, file: BinaryIO | None) -> Iterator[bytes]:
                 rest = b"" if file is None else file.read()
                 if rest:
                     yield rest
-                if (newer := _open(path)) is not None:
+                if (newer := _open(path) if file is None else _open_next(path, file)) is not None:
                     if file is not None:
                         file.close()
                     file = newer
@@ -121,13 +121,34 @@ def _follow(path: Path, file: BinaryIO | None) -> Iterator[bytes]:
 
 
 def _older(path: Path, number: int) -> Path:
-    return path.with_name(f"{path.name}.{number}")
+    return path.with_name(f"{path.name}.{number}") if number else path
 
 
 def _open(path: Path) -> BinaryIO | None:
     with suppress(OSError):
         return path.open("rb")
     return None
+
+
+def _open_next(path: Path, file: BinaryIO) -> BinaryIO | None:
+    """The file that was begun after this one, however many have been since; the present one where this one is gone."""
+    number = 1
+    while not _is_same(_older(path, number), file):
+        number += 1
+        if not _older(path, number).exists():
+            return _open(path)
+    newer = _open(_older(path, number - 1))
+    if newer is None or _is_same(_older(path, number), file):
+        return newer
+    newer.close()
+    return None  # another has been begun meanwhile: the next look finds where it is
+
+
+def _is_same(path: Path, file: BinaryIO) -> bool:
+    try:
+        return os.path.samestat(path.stat(), os.fstat(file.fileno()))
+    except OSError:
+        return False
 
 
 def _is_at(path: Path, file: BinaryIO) -> bool:
