@@ -42,6 +42,7 @@ HINTS: dict[str, str] = {
     "IntentionTooLate": "a later period, as soon as its quota is there: gridmerit market quota, or gridmerit agents",
     "InsufficientBalance": "gridmerit account show NAME",
     "InvalidProof": "--genesis with the file of the network that it comes from, or fetch it again: gridmerit proof get",
+    "KeyFileForbidden": "{remedy}",
     "KeyFilePermissions": "{remedy}",
     "MarketNotOpen": "gridmerit market book, which names the periods that are open",
     "MissingExtra": 'pip install "gridmerit[{extra}]"',

@@ -7,14 +7,18 @@ from __future__ import annotations
 
 import fcntl
 import os
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-import plyvel
-
 from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked
+
+if sys.version_info < (3, 13):
+    import plyvel
+else:
+    import plyvel_next as plyvel  # its fork: the same binding, built for newer versions
 
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 

@@ -11,7 +11,7 @@ import tomllib
 from collections.abc import Iterator
 from difflib import get_close_matches
 from pathlib import Path
-from typing import Annotated, Any, Literal, NamedTuple, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -32,44 +32,17 @@ from ledger.signatures import check_public_key
 from node.chain.trusted_block import TrustedBlock, parse_anchor
 from node.errors import BadConfigFile, BadContact, ChainNotNamed, NoSuchChain
 from node.peer.records import check_url
+from node.system.addresses import ANY_HOST, ListenAddress, add_brackets_to_url, parse_listen
 from node.system.files import read_text
 
 _MAX_CONFIG_BYTES = 1_000_000
 _MAX_GENESIS_BYTES = 64_000_000
 _TLS_FILES = ("certificate", "key_file", "ca")
-ANY_HOST = ("0.0.0.0", "::")
-_LAST_PORT = 65_535
-_PORT_DIGITS = 5
 _BASE = "base"  # validation context: the directory that relative paths start from
-
-
-class ListenAddress(NamedTuple):
-    """The address that a server listens at; port 0 lets the system choose."""
-
-    host: str
-    port: int
-
-    def __str__(self) -> str:
-        host = f"[{self.host}]" if ":" in self.host else self.host
-        return f"{host}:{self.port}"
-
-    @property
-    def url(self) -> str:
-        return f"http://{self}"
 
 
 def _read_listen(value: object) -> object:
     return parse_listen(value) if isinstance(value, str) else value
-
-
-def parse_listen(value: str) -> ListenAddress:
-    """`host:port`. Raises `ValueError` with what is wanted."""
-    host, colon, port = value.rpartition(":")
-    if not colon or not host or not (port.isascii() and port.isdecimal()):
-        raise ValueError('host:port, for example "127.0.0.1:9200"')
-    if len(port) > _PORT_DIGITS or int(port) > _LAST_PORT:
-        raise ValueError(f"a port from 0 to {_LAST_PORT}")
-    return ListenAddress(host.removeprefix("[").removesuffix("]"), int(port))
 
 
 def _resolve(value: object, info: ValidationInfo) -> object:
@@ -82,6 +55,8 @@ def _resolve(value: object, info: ValidationInfo) -> object:
 def _check_url(value: str) -> str:
     if not value.startswith(("http://", "https://")) or len(value) < 10:
         raise ValueError('a URL, for example "https://127.0.0.1:9100"')
+    if (right := add_brackets_to_url(value)) is not None:
+        raise ValueError(f'an IPv6 address in brackets, "{right}"')
     return value.rstrip("/")
 
 

@@ -385,6 +385,10 @@ class KeyFilePermissions(ConfigError):
     message = "{file} has mode {mode:04o} and is user {owner}'s, others could touch it: {remedy}"
 
 
+class KeyFileForbidden(ConfigError):
+    message = "{file} has mode {mode:04o} and is user {owner}'s, we are user {user} and may not read it: {remedy}"
+
+
 class BadKeyFile(ConfigError):
     message = "{file} holds no key of ours: {detail}"
 

@@ -23,7 +23,7 @@ from node.api.server import build_api
 from node.chain.events import Event, ForwardRelay, PeerId, PeerLost, SealFound
 from node.chain.messages import Message
 from node.chain.trusted_block import TrustedBlock
-from node.config import ListenAddress, NodeConfig, load_chains
+from node.config import NodeConfig, load_chains
 from node.credentials.certificates import DAY_MS, WARNING_DAYS
 from node.credentials.identity import load_identity
 from node.credentials.keystore import load_passphrase
@@ -31,8 +31,9 @@ from node.credentials.tls import PeerTls, get_peer_certificate
 from node.driver.chain_driver import ChainDriver, Policy
 from node.driver.outages import Outage, make_outage
 from node.driver.seal_search import Sealer, SealingView
+from node.driver.signing_file import is_locked
 from node.driver.subscribers import Subscribers
-from node.errors import BadCertificate, InboxFull, NodeStopping, NotDisposable
+from node.errors import AddressInUse, BadCertificate, InboxFull, NodeStopping, NotDisposable
 from node.peer.active_members import Membership
 from node.peer.authentication import Authenticator
 from node.peer.connections import Links, PeerView
@@ -43,7 +44,8 @@ from node.peer.server import PeerServer
 from node.system.clock import ChainClock, now_ms, steady_ms
 from node.system.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.system.http_listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
-from node.system.logs import LimitedLog, get_logger, log_event
+from node.system.logs import LimitedLog, RepeatedLog, get_logger, log_event
+from node.system.ports import Ports, take_ports
 from node.system.tasks import Tasks
 
 _STOP_SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -65,7 +67,7 @@ class CertificateView:
 
 
 class Runtime:
-    """A node. Opening raises the `ConfigError` family or `StoreLocked` before anything listens.
+    """A node. Opening raises the `ConfigError` family, `StoreLocked` or `AddressInUse`, before it has opened a chain.
 
     A chain whose store fails, at opening or later, is out and the others run; only where all are does the node end,
     with that error. `chains` that run by name, in the order of the configuration, and `outages` likewise. `member` and
@@ -81,7 +83,7 @@ class Runtime:
         self._started_ms = steady_ms()
         self.failure: BaseException | None = None
         self._log = get_logger()
-        self._fault_log = LimitedLog(self._log)
+        self._fault_log = RepeatedLog(LimitedLog(self._log))
         self._identity = load_identity(config)
         key = self._identity.member_key
         self.public_key = self._identity.peer_key.public_key
@@ -112,6 +114,7 @@ class Runtime:
         self.member = _find_member(documents, self.public_key) if key else None
         self._network = documents[0].network_id
         self._tls = self._open_tls()
+        self._ports = self._take_ports(documents)
         try:
             for genesis, chain in zip(documents, config.chains, strict=True):
                 self._open_chain(genesis, chain.anchor)
@@ -120,6 +123,7 @@ class Runtime:
         except BaseException:
             for host in self.chains.values():
                 host.close()
+            self._ports.close()
             raise
         self._clocks = PeerClocks(_compute_clock_limit_ms(documents))
         self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
@@ -151,9 +155,9 @@ class Runtime:
     # --- life ------------------------------------------------------------------------------------
 
     async def start(self) -> None:
-        """Listen, drive the chains and look for peers.
+        """Answer, drive the chains and look for peers.
 
-        Raises `AddressInUse` or `TooFewDescriptors`; then everything is closed again.
+        Raises `TooFewDescriptors`; then everything is closed again.
         """
         self._loop = asyncio.get_running_loop()
         try:
@@ -181,10 +185,10 @@ class Runtime:
             out=" ".join(self.outages) or None,
         )
 
-    async def run_until_signal(self) -> int | None:
+    async def run_until_signal(self, *, on_hangup: Callable[[], None] = lambda: None) -> int | None:
         """Run until SIGINT or SIGTERM, which is returned, or until `stop` or a failure, which is raised; then stop.
 
-        SIGHUP has it `reload`.
+        SIGHUP calls `on_hangup`, and has the node `reload`.
         """
         loop = asyncio.get_running_loop()
         received: list[int] = []
@@ -195,7 +199,12 @@ class Runtime:
 
         for number in _STOP_SIGNALS:
             loop.add_signal_handler(number, on_signal, number)
-        loop.add_signal_handler(signal.SIGHUP, lambda: self._tasks.start(self.reload(), name="reload"))
+
+        def on_sighup() -> None:
+            on_hangup()
+            self._tasks.start(self.reload(), name="reload")
+
+        loop.add_signal_handler(signal.SIGHUP, on_sighup)
         try:
             await self._ended.wait()
         finally:
@@ -234,6 +243,7 @@ class Runtime:
         for listener in self._listeners:
             await listener.stop()
         self._listeners.clear()
+        self._ports.close()
         for host in self.chains.values():
             await host.stop()
         await self._tasks.stop()
@@ -301,6 +311,7 @@ class Runtime:
             return
         name = self._neighbours.name_of(peer)
         self._fault_log.event(
+            (chain.name, name, error.code),
             logging.WARNING if error.penalty else logging.INFO,
             "peer-fault",
             steady_ms(),
@@ -332,6 +343,18 @@ class Runtime:
                     host.take_relay(message.name, message.raw)
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _take_ports(self, documents: Sequence[Genesis]) -> Ports:
+        """Both ports, or neither. Raises `AddressInUse`, or `StoreLocked` where this node is what has them."""
+        try:
+            return take_ports(peer_listen=self.config.peer_listen, api_listen=self.config.api_listen)
+        except AddressInUse:
+            for genesis in documents:
+                name = genesis.params.name
+                directory = self.config.data_dir / name
+                if is_locked(directory):
+                    raise StoreLocked(path=directory).of(chain=name, path=directory) from None
+            raise
 
     def _open_chain(self, genesis: Genesis, anchor: TrustedBlock | None) -> None:
         name = genesis.params.name
@@ -401,8 +424,7 @@ class Runtime:
         return PeerTls(config.tls, passphrase, key=self.public_key, network=self._network)
 
     async def _listen(self) -> None:
-        config = self.config
-        shares = share_out(get_limit(), chains=len(self.chains), peers=len(config.peers), opened=count_open())
+        shares = share_out(get_limit(), chains=len(self.chains), peers=len(self.config.peers), opened=count_open())
         peer_server = PeerServer(
             self._hosts,
             receiver=self.public_key,
@@ -417,23 +439,21 @@ class Runtime:
         )
         tls = None if self._tls is None else self._tls.server
         api = build_api(self, max_streams=min(shares.clients.talking, MAX_CONNECTIONS) // 2)
-        for app, setting, context, share in (
-            (peer_server.build_app(), "peer_listen", tls, shares.peers),
-            (api, "api_listen", None, shares.clients),
+        for app, sockets, context, share in (
+            (peer_server.build_app(), self._ports.peers, tls, shares.peers),
+            (api, self._ports.api, None, shares.clients),
         ):
-            address: ListenAddress = getattr(config, setting)
             listener = Listener(
                 app,
-                address.host,
-                address.port,
+                sockets,
                 tls=context,
                 max_descriptor=self._first_reserved - 1,
                 max_connections=min(share.talking, MAX_CONNECTIONS),
                 max_silent=min(share.silent, MAX_SILENT),
                 max_at_once=min(share.at_once, MAX_AT_ONCE),
             )
-            await listener.start(setting)
             self._listeners.append(listener)
+            await listener.start()
 
     def _may_talk(self, chain: str, peer: PeerId) -> bool:
         return not self._book.is_banned(peer, steady_ms()) and (chain, peer) not in self._gone

@@ -12,7 +12,8 @@ from gridmerit.network.joining import join_network
 from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
-from node.config import load_genesis, load_network_document, parse_listen
+from node.config import load_genesis, load_network_document
+from node.system.addresses import parse_listen
 
 _PARTS_OF_A_PEER = 3
 _PEER_PORT, _API_PORT = 9_100, 9_200

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -33,6 +34,7 @@ from gridmerit.network.parameters import (
     scale_params,
 )
 from gridmerit.network.processes import look, start_network, stop_nodes
+from gridmerit.network.service import describe_service
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import table
 from ledger.params import ChainParams
@@ -41,6 +43,7 @@ from node.system.log_files import follow, read_last_lines
 from simulation.attacks.registry import load_attack
 
 _BASE_PORT = 9_100
+_USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
 _SET_OPTION = click.option(
     "--set",
@@ -65,6 +68,12 @@ _ENGINE_OPTION = click.option(
     help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
     " bft.  [default: PBFT on du1, poca on the others]",
 )
+
+
+def _check_user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
+    if not _USER.fullmatch(value):
+        raise click.UsageError(f"--user {value!r}: want the name of a user, such as gridmerit")
+    return value
 
 
 @click.group("net", cls=Group)
@@ -351,6 +360,30 @@ def logs(directory: Path, name: str, follows: bool, lines: int) -> None:
     for chunk in added:
         click.echo(chunk, nl=False)
         sys.stdout.flush()
+
+
+@command.command("unit")
+@click.argument("directory", type=click.Path(path_type=Path), default=".")
+@click.option(
+    "--user", default="gridmerit", show_default=True, callback=_check_user, help="The user that the node runs as."
+)
+@click.option("--sysusers", is_flag=True, help="The line of sysusers.d that makes that user, instead of the unit.")
+@json_option
+def unit(directory: Path, user: str, sysusers: bool) -> None:
+    """Print a unit of systemd that runs a node as a service. Nothing is installed.
+
+    DIRECTORY is that of a node, as gridmerit start takes it; the service may write there, and nowhere else. It starts
+    the program that you are running now. What comes again at every start, such as a mistake in node.toml or a damaged
+    guard, is not tried again; all else is, after five seconds. The unit begins with the commands that install it.
+
+    \b
+    Examples:
+      gridmerit net unit mynet/nodes/wind-122 > gridmerit-wind-122.service
+      gridmerit net unit --sysusers mynet/nodes/wind-122 > gridmerit.conf
+    """
+    service = describe_service(directory, user)
+    text = service.sysusers if sysusers else service.unit
+    emit({"name": service.name, "unit": service.unit, "sysusers": service.sysusers}, text.removesuffix("\n"))
 
 
 @command.command("status")

@@ -82,7 +82,7 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
     if not is_node(directory):
         raise NotANode(directory=directory)
-    return Target(url=load_config(directory / NODE_FILE).api_listen.url, chain=chain, directory=directory)
+    return Target(url=load_config(directory / NODE_FILE).api_listen.nearest.url, chain=chain, directory=directory)
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import platform
+import sys
 from importlib import metadata
 
 import click
@@ -11,7 +12,8 @@ from consensus import seal
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 
-_PACKAGES = ("aiohttp", "click", "cryptography", "msgpack", "plyvel", "pydantic", "pynacl", "matplotlib")
+_LEVELDB = "plyvel" if sys.version_info < (3, 13) else "plyvel-next"
+_PACKAGES = ("aiohttp", "click", "cryptography", "msgpack", _LEVELDB, "pydantic", "pynacl", "matplotlib")
 
 
 @click.command("version")

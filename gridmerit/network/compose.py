@@ -231,7 +231,6 @@ x-node: &node
   restart: unless-stopped
   networks: [cluster]
   stop_grace_period: 20s
-  environment: &environment {{GRIDMERIT_API: "http://127.0.0.1:{api_port}"}}
   depends_on:
     init: {{condition: service_completed_successfully}}
 
@@ -246,9 +245,7 @@ services:
 """
 
 _HOME = """\
-    environment:
-      <<: *environment
-      GRIDMERIT_NODE: {mount}/{name}
+    environment: {{GRIDMERIT_NODE: {mount}/{name}}}
     volumes:
       - {name}:{mount}/{name}
       - {public}:{mount}/{public}:ro
@@ -316,7 +313,6 @@ def render_compose(cluster: Cluster, choices: Sequence[str] = ()) -> str:
         what=what,
         command=" ".join(["gridmerit net new DIR --compose", *options]),
         first=cluster.organisations[0],
-        api_port=API_PORT,
         attack=_ATTACK_NOTE.format(name=cluster.attacker) if cluster.attacker else "",
         init=", ".join(f'"{word}"' for word in init),
         init_volumes="\n".join(f"      - {name}:{MOUNT}/{name}" for name in cluster.volumes),

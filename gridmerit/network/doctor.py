@@ -27,16 +27,17 @@ from ledger.store import LevelStore
 from node.api.client import Client
 from node.chain.node import ChainNode
 from node.chain.trusted_block import TrustedBlock
-from node.config import ListenAddress, NodeConfig, PeerConfig, load_chains, load_config
+from node.config import NodeConfig, PeerConfig, load_chains, load_config
 from node.credentials.certificates import WARNING_DAYS, name_of_key
 from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import PeerTls, make_client_context
 from node.driver.outages import make_outage
-from node.driver.signing_file import SigningFile
+from node.driver.signing_file import SigningFile, is_locked
 from node.errors import UnknownAccount, Unreachable
 from node.peer.peer_clocks import find_offset
 from node.queries.answers import MemberInfo
 from node.queries.chain import ChainQueries
+from node.system.addresses import ListenAddress
 from node.system.clock import now_ms
 
 _OLDEST_PYTHON = (3, 11)
@@ -144,8 +145,8 @@ def _load_key(config: NodeConfig) -> tuple[SigningKey | None, Finding | None]:
     try:
         return load_key(config.key_file, load_passphrase(config.passphrase_file)), None
     except GridmeritError as error:
-        remedy = str(error.values["remedy"]) if error.code == "KeyFilePermissions" else ""
-        return None, Finding("key", "fail", str(error), remedy or "gridmerit key show FILE --passphrase-file FILE")
+        remedy = error.values.get("remedy", "gridmerit key show FILE --passphrase-file FILE")
+        return None, Finding("key", "fail", str(error), str(remedy))
 
 
 async def _ask_who_we_are(config: NodeConfig, documents: Sequence[Genesis], key: SigningKey) -> list[_Membership]:
@@ -236,7 +237,7 @@ async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: Si
 
     `_OURSELVES` where the key and the lock say that it is this node, `_SILENT` where the lock alone can say it.
     """
-    is_running = any(_is_locked(config, genesis) for genesis in documents)
+    is_running = any(is_locked(config.data_dir / genesis.params.name) for genesis in documents)
     try:
         async with Client(config.api_listen.url, "", timeout_s=_PEER_TIMEOUT_S) as client:
             status = await client.node_status()
@@ -249,20 +250,6 @@ async def _find_holder(config: NodeConfig, documents: Sequence[Genesis], key: Si
     if (is_unknown or status.address == address) and is_running:
         return _OURSELVES
     return f"another node ({status.member or status.address or 'an observer'})"
-
-
-def _is_locked(config: NodeConfig, genesis: Genesis) -> bool:
-    """Return True if a process has the chain's directory open."""
-    directory = config.data_dir / genesis.params.name
-    if not directory.is_dir():
-        return False
-    try:
-        with SigningFile(directory, genesis.chain_id):
-            return False
-    except StoreLocked:
-        return True
-    except GridmeritError:
-        return False
 
 
 def _check_port(what: str, address: ListenAddress, holder: str) -> Finding:

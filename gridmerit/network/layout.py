@@ -19,9 +19,10 @@ from urllib.parse import urlsplit
 from gridmerit.errors import BusyDirectory, NoNetwork, NoSuchNode, UnusableDirectory
 from ledger.errors import GridmeritError
 from ledger.genesis import ALL_CHAINS
-from node.config import ANY_HOST, ListenAddress, load_config
+from node.config import load_config
 from node.credentials.keystore import generate_passphrase, save_passphrase
 from node.errors import BadConfigFile
+from node.system.addresses import ANY_HOST, ListenAddress
 
 NETWORK_FILE, NODE_FILE, GENESIS_FILE = "network.json", "node.toml", "genesis.json"
 AUTHORITY_DIRECTORY = "authority"

@@ -32,7 +32,7 @@ _DEMO_BLOCKS_PER_PERIOD = 8
 def load_chain_params(path: Path) -> ChainParams:
     """Chain parameters from a TOML file. Raises `BadParameters`, naming the file, the key and the nearest one known."""
     try:
-        document = tomllib.loads(path.read_text(encoding="utf-8"))
+        document = tomllib.loads(path.read_text(encoding="utf-8-sig"))
     except OSError as error:
         raise BadParameters(detail=f"{path}: {error.strerror}") from error
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:

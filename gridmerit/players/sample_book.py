@@ -44,7 +44,7 @@ class SampleBook:
 
 def read_order_file(path: Path, market: MarketParams) -> SampleBook:
     """The orders of a CSV file, see `market.trading.order_list`. Raises `UnreadableFile` or `BadOrders`."""
-    text = read_text(path, _MAX_FILE_BYTES, encoding="utf-8-sig")
+    text = read_text(path, _MAX_FILE_BYTES)
     orders = parse_orders(text, source=str(path), initial_credit_upt=market.initial_credit_upt)
     return SampleBook(source=str(path), candidates=orders.candidates, names=orders.names, market=market)
 

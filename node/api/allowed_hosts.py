@@ -10,8 +10,8 @@ from collections.abc import Collection
 from ipaddress import ip_address
 from urllib.parse import urlsplit
 
-from node.config import ListenAddress
 from node.errors import ForeignHost
+from node.system.addresses import ListenAddress
 
 
 def check_host(header: str | None, listen: ListenAddress, names: Collection[str]) -> None:

@@ -50,6 +50,7 @@ from node.queries.answers import (
     TransactionStatus,
     from_json,
 )
+from node.system.addresses import add_brackets_to_url
 
 _T = TypeVar("_T")
 
@@ -396,7 +397,9 @@ def _not_executed(identity: str, ending: EndingInfo) -> RemoteRejected:
 
 def _unreachable(url: str, error: Exception) -> Unreachable:
     """In plain words; those of the library are in the value `cause`."""
-    return Unreachable(url=url, detail=_explain(error), cause=str(error) or type(error).__name__)
+    right = add_brackets_to_url(url)
+    detail = _explain(error) if right is None else f"an IPv6 address goes in brackets, {right}"
+    return Unreachable(url=url, detail=detail, cause=str(error) or type(error).__name__)
 
 
 def _explain(error: Exception) -> str:

@@ -11,6 +11,7 @@ import re
 import secrets
 import stat
 from collections.abc import Container
+from contextlib import suppress
 from functools import lru_cache
 from pathlib import Path
 
@@ -27,7 +28,7 @@ from cryptography.hazmat.primitives.serialization import (
 from ledger.errors import UnreadableFile, UnwritableFile
 from ledger.signatures import SigningKey
 from node.credentials.pkcs8 import PERSONS_ROUNDS, encrypt_pkcs8
-from node.errors import BadKeyFile, EmptyPassphrase, KeyFilePermissions, WrongPassphrase
+from node.errors import BadKeyFile, EmptyPassphrase, KeyFileForbidden, KeyFilePermissions, WrongPassphrase
 from node.system.files import read_file
 
 _MAX_BYTES = 16_384
@@ -58,7 +59,10 @@ def save_key(path: str | Path, key: SigningKey, passphrase: bytes) -> None:
 
 
 def load_key(path: str | Path, passphrase: bytes) -> SigningKey:
-    """Open a key file. Raises `UnreadableFile`, `KeyFilePermissions`, `BadKeyFile` or `WrongPassphrase`."""
+    """Open a key file.
+
+    Raises `UnreadableFile`, `KeyFileForbidden`, `KeyFilePermissions`, `BadKeyFile` or `WrongPassphrase`.
+    """
     file = Path(path)
     pem = _read_private(file)
     if not pem.lstrip().startswith(_PEM_HEAD):
@@ -124,7 +128,10 @@ def save_passphrase(path: str | Path, passphrase: bytes) -> None:
 
 
 def load_passphrase(path: str | Path) -> bytes:
-    """The first line of a passphrase file. Raises `UnreadableFile`, `KeyFilePermissions` or `EmptyPassphrase`."""
+    """The first line of a passphrase file.
+
+    Raises `UnreadableFile`, `KeyFileForbidden`, `KeyFilePermissions` or `EmptyPassphrase`.
+    """
     file = Path(path)
     passphrase = _read_private(file).partition(b"\n")[0].removesuffix(b"\r")
     if not passphrase:
@@ -156,7 +163,22 @@ def _read_private(file: Path) -> bytes:
             mode, remedy = stat.S_IMODE(status.st_mode), _remedy(file, status.st_uid)
             raise KeyFilePermissions(file=str(file), mode=mode, owner=status.st_uid, remedy=remedy)
 
-    return read_file(file, _MAX_BYTES, check=check)
+    try:
+        return read_file(file, _MAX_BYTES, check=check)
+    except UnreadableFile:
+        _explain_refusal(file)
+        raise
+
+
+def _explain_refusal(file: Path) -> None:
+    """Raise `KeyFileForbidden` where it is the system that does not let this process read a file."""
+    with suppress(OSError):
+        status = file.stat()
+        if not os.access(file, os.R_OK, effective_ids=True):
+            mode, owner = stat.S_IMODE(status.st_mode), status.st_uid
+            raise KeyFileForbidden(
+                file=str(file), mode=mode, owner=owner, user=os.geteuid(), remedy=_remedy(file, owner)
+            )
 
 
 def is_for_us_alone(mode: int, owner: int, group: int, *, user: int, groups: Container[int]) -> bool:

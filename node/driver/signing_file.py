@@ -17,6 +17,7 @@ from ledger.errors import Malformed, StoreFailed, StoreLocked, StoreTooNew
 from ledger.hashing import tagged_hash
 from node.errors import GuardCorrupt, GuardMissing
 
+_LOCK = "LOCK"
 _VERSION = 1
 _TAG = "gridmerit/guard-file"
 _MAX_BYTES = 1_000_000
@@ -36,7 +37,7 @@ class SigningFile:
         self._lock: int | None = None
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = os.open(directory / _LOCK, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
         except OSError as error:
             raise StoreFailed(detail=str(error)) from error
         try:
@@ -100,6 +101,18 @@ class SigningFile:
             return SigningRecord.from_value(record)
         except Malformed as error:
             raise GuardCorrupt(path=self.path, detail=str(error)) from error
+
+
+def is_locked(directory: Path) -> bool:
+    """Return True if a process has the chain in this directory open; nothing is made there."""
+    try:
+        with (directory / _LOCK).open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False
 
 
 def sync_directory(directory: Path) -> None:

@@ -19,7 +19,6 @@ from node.errors import TooFewDescriptors
 _ENOUGH = 65_536  # more than this node has use for
 _OF_EACH_CHAIN = 4  # its guard file; its store's next log, a table that is written, one that is read
 _OF_THE_NODE = 6  # certificates, contacts, the DNS, and a connection that is being refused
-_LISTENING = 2
 _LEAST = 8  # connections from others
 
 
@@ -68,11 +67,11 @@ def first_reserved(limit: int, *, chains: int) -> int:
 
 
 def share_out(limit: int, *, chains: int, peers: int, opened: int) -> Shares:
-    """Divide a limit between the two ports, where so many files are `opened` before it listens.
+    """Divide a limit between the two ports, where so many files are `opened` by then, the ports themselves included.
 
     A connection to each of `peers` for each chain finds a descriptor. Raises `TooFewDescriptors`.
     """
-    left = first_reserved(limit, chains=chains) - opened - _LISTENING - chains * peers
+    left = first_reserved(limit, chains=chains) - opened - chains * peers
     if left < _LEAST:
         raise TooFewDescriptors(limit=limit, want=limit - left + _LEAST)
     clients = left // 2

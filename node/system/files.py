@@ -26,9 +26,9 @@ def read_file(file: Path, max_bytes: int, *, check: Callable[[os.stat_result], N
     return data
 
 
-def read_text(file: Path, max_bytes: int, *, encoding: str = "utf-8") -> str:
-    """The same as text. Raises `UnreadableFile`."""
+def read_text(file: Path, max_bytes: int) -> str:
+    """The same as text, without the mark that some editors begin it with. Raises `UnreadableFile`."""
     try:
-        return read_file(file, max_bytes).decode(encoding)
+        return read_file(file, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None

@@ -11,11 +11,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import logging
-import os
 import socket
 import ssl
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import cast
 
 from aiohttp import web
@@ -24,9 +23,10 @@ from aiohttp.typedefs import Handler, Middleware
 from aiohttp.web_protocol import RequestHandler
 
 from ledger.errors import GridmeritError
-from node.errors import AddressInUse, CompressedBody, TooManyConnections
+from node.errors import CompressedBody, TooManyConnections
 from node.system.clock import steady_ms
 from node.system.logs import LimitedLog, get_logger
+from node.system.ports import lengthen_queue
 from node.system.tasks import Tasks
 
 MAX_CONNECTIONS = 512  # that have sent a request
@@ -39,20 +39,18 @@ MAX_BODIES_PER_REMOTE = 64
 FIRST_HEAD_S = 5.0  # from the connection's start to the first complete head, handshake included
 MAX_WRITE_S = 120.0  # for what has been sent to be taken
 MAX_AT_ONCE = 100  # that are accepted before one of them is looked at
-_BACKLOG = 128  # connections that the system holds until they are accepted
 _CLOSE_TIMEOUT_S = 1.0
 _LINGER_S = 0.5  # for a body that is not wanted, so that its sender sees the answer
 _PLAIN_ENCODINGS = ("", "identity")
 
 
 class Listener:
-    """Serves an aiohttp application on one address."""
+    """Serves an aiohttp application on one port, whose sockets it is given (`node.system.ports`)."""
 
     def __init__(
         self,
         app: web.Application,
-        host: str,
-        port: int,
+        sockets: Sequence[socket.socket],
         *,
         tls: ssl.SSLContext | None = None,
         max_descriptor: int | None = None,
@@ -68,8 +66,7 @@ class Listener:
         first_head_s: float = FIRST_HEAD_S,
     ) -> None:
         """A connection with a descriptor above `max_descriptor` is closed at once: the rest is for others."""
-        self._host = host
-        self._port = port
+        self._sockets = sockets
         self._max_descriptor = max_descriptor
         self._max_at_once = max_at_once
         self._tls = tls
@@ -79,7 +76,7 @@ class Listener:
         self.first_head_s = first_head_s
         self.max_write_s = max_write_s
         self._by_handler: dict[object, _Connection] = {}
-        self._server: asyncio.Server | None = None
+        self._servers: list[asyncio.Server] = []
         self._log = LimitedLog(get_logger())
         self._tasks = Tasks(_raise)
         app.middlewares.insert(0, self._make_middleware())
@@ -99,8 +96,7 @@ class Listener:
     @property
     def port(self) -> int:
         """The port listened on, also where the system chose it."""
-        assert self._server is not None
-        return cast(int, self._server.sockets[0].getsockname()[1])
+        return cast(int, self._sockets[0].getsockname()[1])
 
     @property
     def connections(self) -> tuple[asyncio.Transport, ...]:
@@ -111,29 +107,20 @@ class Listener:
     def silent_count(self) -> int:
         return len(self._silent)
 
-    async def start(self, setting: str) -> None:
-        """Listen where `setting` of node.toml says. Raises `AddressInUse`."""
+    async def start(self) -> None:
+        """Accept connections, those that have waited first."""
         await self._runner.setup()
         loop = asyncio.get_running_loop()
-        try:
+        for listening in self._sockets:
             # asyncio takes in as many as its backlog says before a single limit is looked at.
-            self._server = await loop.create_server(
-                self._accept, self._host, self._port, reuse_address=True, backlog=self._max_at_once
-            )
-            for listening in self._server.sockets:
-                _lengthen_queue(listening.fileno())
-        except OSError as error:
-            await self._runner.cleanup()
-            address = f"{self._host}:{self._port}"
-            # asyncio's own text says the address once more.
-            number = error.errno or 0  # negative where a name is not known
-            detail = os.strerror(number) if number > 0 else error.strerror or str(error)
-            raise AddressInUse(address=address, setting=setting, detail=detail) from None
+            server = await loop.create_server(self._accept, sock=listening, backlog=self._max_at_once)
+            self._servers.append(server)
+            lengthen_queue(listening)
 
     async def stop(self) -> None:
         """Give requests at work a moment to end, and close every connection."""
-        if self._server is not None:
-            self._server.close()
+        for server in self._servers:
+            server.close()
         await self._runner.cleanup()
         await self._tasks.stop()
         for connection in [*self._silent, *self._talking]:
@@ -429,12 +416,6 @@ class _Connection(asyncio.Protocol):
         if self._is_open:
             self._is_open = False
             self._inner.connection_lost(error)
-
-
-def _lengthen_queue(descriptor: int) -> None:
-    """Let more connections wait with the system than are accepted at a time."""
-    with socket.socket(fileno=os.dup(descriptor)) as same:
-        same.listen(_BACKLOG)
 
 
 def _refuse(status: int, error: GridmeritError) -> web.Response:

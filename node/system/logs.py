@@ -5,18 +5,25 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from collections.abc import Hashable, Iterable
 from contextlib import suppress
+from copy import copy
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from queue import Full, Queue
+from enum import Enum, auto
+from queue import Empty, Full, Queue
 from threading import Thread
-from typing import Protocol
+from typing import Any, Protocol
 
 from node.chain.rates import TokenBucket
+from node.system.clock import steady_ms
+from node.system.repeats import PAUSE_MS, Repeats
 
 ROOT = "gridmerit"
 _MAX_WAITING_LINES = 10_000
 _FLUSH_S = 2.0
+_COUNTS = ("left_out_before", "left_out_of_this")  # fields that tell of other lines
+_PLAIN = logging.Formatter()
 
 
 def get_logger(chain: str | None = None) -> logging.Logger:
@@ -59,12 +66,17 @@ def setup_logging(level: str, *, as_json: bool = True, output: Output | None = N
         log.removeHandler(old)
         old.close()
     log.addHandler(handler)
-    log.setLevel(level.upper())
+    set_level(level)
     log.propagate = False
 
 
+def set_level(level: str) -> None:
+    """Log what is as weighty as this, from now on."""
+    logging.getLogger(ROOT).setLevel(level.upper())
+
+
 def flush_logging() -> None:
-    """Wait until the lines so far are written, so that what is printed next comes after them."""
+    """Wait until the lines so far are written, those that are held back too: what is printed next comes after them."""
     for handler in logging.getLogger(ROOT).handlers:
         handler.flush()
 
@@ -76,7 +88,7 @@ class RepeatedLog:
     """
 
     def __init__(
-        self, log: LimitedLog, *, first_ms: int = 10_000, longest_ms: int = 3_600_000, max_sources: int = 1_024
+        self, log: LimitedLog, *, first_ms: int = PAUSE_MS, longest_ms: int = 3_600_000, max_sources: int = 1_024
     ) -> None:
         self._log = log
         self._first_ms = first_ms
@@ -117,50 +129,114 @@ class Output(Protocol):
 class BackgroundHandler(logging.Handler):
     """A handler with a thread that writes the lines: their reader may stall, the node may not.
 
-    Lines that find too many others waiting are left out; the next one that does not is preceded by their number.
+    A line that says what another has said within a minute is held back (`node.system.repeats`). Lines that find too
+    many others waiting are left out; the next one that does not is preceded by their number.
     """
 
     def __init__(self, stream: Output, *, max_waiting: int = _MAX_WAITING_LINES) -> None:
         super().__init__()
         self._stream = stream
-        self._waiting: Queue[str | None] = Queue(max_waiting)
+        self._waiting: Queue[tuple[logging.LogRecord, int] | _Order] = Queue(max_waiting)
         self._left_out = 0
-        self._thread = Thread(target=self._write, name="log", daemon=True)
+        self._thread = Thread(target=self._run, name="log", daemon=True)
         self._thread.start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        line = self.format(record)
-        if self._left_out:
-            line = f"{self._format_gap()}\n{line}"
         try:
-            self._waiting.put_nowait(line)
+            self._waiting.put_nowait((_detach(record), self._left_out))
             self._left_out = 0
         except Full:
             self._left_out += 1
 
     def flush(self) -> None:
-        """Wait until what waits is written, though not for a reader that has stalled."""
+        """Wait until what waits or is held back is written, though not for a reader that has stalled."""
         waiting = self._waiting
+        with suppress(Full):
+            waiting.put_nowait(_Order.WRITE_ALL)
         with waiting.all_tasks_done:
             waiting.all_tasks_done.wait_for(lambda: not waiting.unfinished_tasks, timeout=_FLUSH_S)
 
     def close(self) -> None:
         self.flush()
         with suppress(Full):
-            self._waiting.put_nowait(None)
+            self._waiting.put_nowait(_Order.END)
         super().close()
 
-    def _format_gap(self) -> str:
-        gap = logging.LogRecord(ROOT, logging.WARNING, "", 0, "lines-left-out", None, None)
-        gap.__dict__["fields"] = {"count": self._left_out}
-        return self.format(gap)
+    # --- the thread ------------------------------------------------------------------------------
 
-    def _write(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            with suppress(OSError, ValueError):  # there is no reader
-                self._stream.write(f"{line}\n")
-                self._stream.flush()
-            self._waiting.task_done()
+    def _run(self) -> None:
+        repeats = Repeats(_add_counts)
+        while (item := self._take(repeats.due_ms)) is not _Order.END:
+            self._write_repeated(repeats.take_due(steady_ms()))
+            match item:
+                case _Order.WRITE_ALL:
+                    self._write_repeated(repeats.take_all())
+                case record, left_out:
+                    if left_out:
+                        self._write(_make_gap(left_out))
+                    if repeats.is_new(_kind_of(record), record, steady_ms()):
+                        self._write(record)
+            if item is not None:
+                self._waiting.task_done()
+
+    def _take(self, due_ms: int | None) -> tuple[logging.LogRecord, int] | _Order | None:
+        """The next that waits; None where something held back is due before that."""
+        try:
+            return self._waiting.get(timeout=None if due_ms is None else max(0, due_ms - steady_ms()) / 1_000)
+        except Empty:
+            return None
+
+    def _write_repeated(self, lines: Iterable[tuple[logging.LogRecord, int]]) -> None:
+        for record, count in lines:
+            self._write(_with_fields(record, {**_fields_of(record), "repeated": count}))
+
+    def _write(self, record: logging.LogRecord) -> None:
+        with suppress(OSError, ValueError):  # there is no reader
+            self._stream.write(f"{self.format(record)}\n")
+            self._stream.flush()
+
+
+class _Order(Enum):
+    """Orders to the thread of a handler."""
+
+    WRITE_ALL = auto()
+    END = auto()
+
+
+def _detach(record: logging.LogRecord) -> logging.LogRecord:
+    """A copy that holds on to nothing but text."""
+    detached = copy(record)
+    detached.msg, detached.args = record.getMessage(), None
+    detached.exc_text, detached.exc_info = _format_traceback(record), None
+    return detached
+
+
+def _kind_of(record: logging.LogRecord) -> Hashable:
+    """The same for lines that say the same."""
+    said = {name: value for name, value in _fields_of(record).items() if name not in _COUNTS}
+    return record.name, record.levelno, record.msg, repr(said), record.exc_text
+
+
+def _add_counts(held: logging.LogRecord, record: logging.LogRecord) -> logging.LogRecord:
+    """The later line, with the counts of both."""
+    before, fields = _fields_of(held), _fields_of(record)
+    counts = {name: before.get(name, 0) + fields.get(name, 0) for name in _COUNTS if name in {**before, **fields}}
+    return _with_fields(record, {**fields, **counts})
+
+
+def _make_gap(count: int) -> logging.LogRecord:
+    gap = logging.LogRecord(ROOT, logging.WARNING, "", 0, "lines-left-out", None, None)
+    return _with_fields(gap, {"count": count})
+
+
+def _fields_of(record: logging.LogRecord) -> dict[str, Any]:
+    return getattr(record, "fields", {})
+
+
+def _with_fields(record: logging.LogRecord, fields: dict[str, Any]) -> logging.LogRecord:
+    other = copy(record)
+    other.__dict__["fields"] = fields
+    return other
 
 
 class JsonFormatter(logging.Formatter):
@@ -171,9 +247,9 @@ class JsonFormatter(logging.Formatter):
         if chain := _chain_of(record):
             line["chain"] = chain
         line["event"] = record.getMessage()
-        line.update(getattr(record, "fields", {}))
-        if record.exc_info:
-            line["traceback"] = self.formatException(record.exc_info)
+        line.update(_fields_of(record))
+        if traceback := _format_traceback(record):
+            line["traceback"] = traceback
         return json.dumps(line, ensure_ascii=False)
 
 
@@ -181,10 +257,15 @@ class TextFormatter(logging.Formatter):
     """`time LEVEL chain event name=value …`."""
 
     def format(self, record: logging.LogRecord) -> str:
-        fields = " ".join(f"{name}={_quote(value)}" for name, value in getattr(record, "fields", {}).items())
+        fields = " ".join(f"{name}={_quote(value)}" for name, value in _fields_of(record).items())
         parts = [_timestamp(record), record.levelname, _chain_of(record), record.getMessage(), fields]
         line = " ".join(part for part in parts if part)
-        return f"{line}\n{self.formatException(record.exc_info)}" if record.exc_info else line
+        traceback = _format_traceback(record)
+        return f"{line}\n{traceback}" if traceback else line
+
+
+def _format_traceback(record: logging.LogRecord) -> str:
+    return record.exc_text or (_PLAIN.formatException(record.exc_info) if record.exc_info else "")
 
 
 def _timestamp(record: logging.LogRecord) -> str:

@@ -35,9 +35,10 @@ PURE = (
 IO = {
     "asyncio", "aiohttp", "socket", "time", "random", "threading", "subprocess", "multiprocessing", "os",
     "pathlib", "signal", "fcntl", "logging", "secrets", "datetime", "plyvel",
+    "plyvel_next",
 }  # fmt: skip
 ITS_OWN = {
-    "ledger/store.py": {"plyvel", "pathlib", "os", "fcntl"},
+    "ledger/store.py": {"plyvel", "plyvel_next", "pathlib", "os", "fcntl"},
     "market/profile.py": {"datetime"},  # to read ISO 8601, not to ask the time
     "simulation": {"random"},  # seeded: the linter bans the ambient one
     "simulation/experiments/provenance.py": {"pathlib", "subprocess"},  # the drivers of the laboratory

@@ -5,17 +5,18 @@ import signal
 import subprocess
 import sys
 import textwrap
+import tomllib
 from collections.abc import Callable, Iterator
 from hashlib import sha256
 from pathlib import Path
 
-import plyvel
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packaging.requirements import Requirement
 
 from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
-from ledger.store import KeyValue, LevelStore, MemoryStore
+from ledger.store import KeyValue, LevelStore, MemoryStore, plyvel
 from node.errors import RolledBack
 
 KEYS = st.binary(max_size=2) | st.sampled_from([b"\xff", b"\xff\xff", b"\xff\xff\x00", b"block", b"block1"])
@@ -26,6 +27,46 @@ def run_child(program: str, *arguments: object) -> subprocess.Popen[str]:
     root = Path(__file__).parents[2]
     command = [sys.executable, "-c", textwrap.dedent(program), *map(str, arguments)]
     return subprocess.Popen(command, cwd=root, stdout=subprocess.PIPE, text=True)
+
+
+# --- the binding ---------------------------------------------------------------------------------
+
+ROOT = Path(__file__).parents[2]
+BINDINGS = ("plyvel", "plyvel-next")
+
+
+def choose_bindings(requirements: list[str], python: str) -> list[str]:
+    """Those of them that are installed for a version of Python."""
+    found = [requirement for requirement in map(Requirement, requirements) if requirement.name in BINDINGS]
+    return [
+        item.name
+        for item in found
+        if item.marker is None or item.marker.evaluate({"python_version": python, "python_full_version": f"{python}.1"})
+    ]
+
+
+@pytest.mark.parametrize(
+    ("python", "binding"),
+    [("3.11", "plyvel"), ("3.12", "plyvel"), ("3.13", "plyvel-next"), ("3.14", "plyvel-next")],
+)
+def test_every_python_has_one_binding_to_leveldb(python: str, binding: str) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert choose_bindings(project["dependencies"], python) == [binding]
+    for lock in ("base.lock", "dev.lock"):
+        lines = (ROOT / "requirements" / lock).read_text().splitlines()
+        pinned = [line.removesuffix("\\").strip() for line in lines if line.startswith(BINDINGS)]
+        assert choose_bindings(pinned, python) == [binding]
+
+
+def test_the_store_speaks_to_the_one_that_is_installed() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    python = f"{sys.version_info.major}.{sys.version_info.minor}"
+    assert choose_bindings(project["dependencies"], python) == [plyvel.__name__.replace("_", "-")]
+
+
+def test_the_lock_files_name_no_registry() -> None:
+    for lock in (ROOT / "requirements").glob("*.lock"):
+        assert "://" not in lock.read_text()
 
 
 # --- the contract --------------------------------------------------------------------------------

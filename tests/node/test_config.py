@@ -112,6 +112,12 @@ def test_addresses_and_keys_are_parsed(write):
     assert [peer.url for peer in config.peers] == ["https://127.0.0.1:9101", "https://127.0.0.1:9102"]
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_read_over(write):
+    file = write("")
+    file.write_text(FULL, encoding="utf-8-sig")
+    assert load_config(file) == load_config(write(FULL))
+
+
 def test_a_peer_takes_part_in_every_chain_unless_it_says_which(write):
     everywhere, trader = load_config(write(FULL)).peers
     assert (everywhere.hosts("jy1"), everywhere.hosts("lh1")) == (True, True)
@@ -202,6 +208,19 @@ def test_odd_characters_in_paths_survive(write, tmp_path):
         (
             MINIMAL.replace("127.0.0.1:9100", "h:"),
             "peer_listen: have 'h:', want host:port, for example \"127.0.0.1:9200\"",
+        ),
+        (
+            MINIMAL.replace("127.0.0.1:9200", "::1"),
+            "api_listen: have '::1', want an IPv6 address in brackets, \"[::1]:9200\"",
+        ),
+        (
+            FULL.replace("127.0.0.1:9102", "2001:db8::1:9102"),
+            "peers[1].url: have 'https://2001:db8::1:9102', want an IPv6 address in brackets, "
+            '"https://[2001:db8::1]:9102"',
+        ),
+        (
+            'advertise = "https://::1:9100"' + MINIMAL,
+            "advertise: have 'https://::1:9100', want an IPv6 address in brackets, \"https://[::1]:9100\"",
         ),
         (MINIMAL + "[sealing]\nthreads = -1", "sealing.threads: have -1, want greater than or equal to 0"),
         (MINIMAL + '[sealing]\nthreads = "2"', "sealing.threads: have '2', want a valid integer"),

@@ -8,11 +8,22 @@ import sys
 import pytest
 
 from ledger.errors import SequenceTooLow, StoreFailed, StoreLocked
+from node.api.client import Client
 from node.chain.events import ForwardRelay, TimerFired
 from node.config import save_config
 from node.driver.event_queue import MAX_OWN_RELAYS
-from node.errors import AddressInUse, GuardMissing, InboxFull, NodeStopping, RolledBack, TooManySubscribers
+from node.errors import (
+    AddressInUse,
+    GuardCorrupt,
+    GuardMissing,
+    InboxFull,
+    NodeStopping,
+    RolledBack,
+    TooManySubscribers,
+)
 from node.runtime import Runtime
+from node.system.health import find_address, is_answering
+from tests.support.local_network import choose_loopback
 
 pytestmark = pytest.mark.live
 
@@ -287,6 +298,8 @@ _DISK_FILLS_UP = """
 import asyncio, resource, sys
 from node.config import load_config
 from node.runtime import Runtime
+from node.system.health import find_address, is_answering
+from tests.support.local_network import choose_loopback
 
 async def main():
     node = Runtime(load_config(sys.argv[1]), is_sure=True)
@@ -347,14 +360,50 @@ async def test_two_processes_cannot_share_a_data_directory(make_local):
             Runtime(local.configs[0])
 
 
-async def test_a_port_in_use_closes_everything_again(make_local):
+@pytest.mark.parametrize("setting", ["peer_listen", "api_listen"])
+async def test_a_port_in_use_leaves_everything_as_it_was(make_local, setting):
     local = make_local(2, seals=False)
-    clash = local.configs[1].model_copy(update={"peer_listen": local.configs[0].peer_listen})
+    clash = local.configs[1].model_copy(update={setting: getattr(local.configs[0], setting)})
     async with local.running(0):
+        with pytest.raises(AddressInUse, match=f"which is {setting} in node.toml: Address already in use"):
+            Runtime(clash)
+        assert not clash.data_dir.exists()
+        async with local.running(1):
+            pass  # the other port is free
+        before = read_files(clash.data_dir)
         with pytest.raises(AddressInUse):
-            await Runtime(clash).start()
-    async with local.running(1):
-        pass  # its directory is free
+            Runtime(clash)
+        assert read_files(clash.data_dir) == before != {}
+
+
+def read_files(directory):
+    return {file: (file.stat().st_mtime_ns, file.read_bytes()) for file in directory.rglob("*") if file.is_file()}
+
+
+async def test_a_chain_that_does_not_open_leaves_the_ports_free(make_local):
+    local = make_local(2, seals=False)
+    guard = local.configs[0].data_dir / "jy1" / "guard"
+    guard.parent.mkdir(parents=True)
+    guard.write_bytes(b"?")
+    with pytest.raises(GuardCorrupt):
+        Runtime(local.configs[0])
+    guard.unlink()
+    async with local.running(0):
+        pass
+
+
+async def test_two_nodes_meet_on_ipv6(make_local, tmp_path):
+    host = choose_loopback()
+    place = f"[{host}]" if ":" in host else host
+    local = make_local(2, host=host)
+    async with local.running() as nodes:
+        await local.until(lambda: connected(nodes) and local.height(nodes[0]) >= 2 and agreed(local, nodes))
+        save_config(local.configs[0], tmp_path / "node.toml")
+        assert await asyncio.to_thread(is_answering, find_address(str(tmp_path)))
+        assert {peer.url.rpartition(":")[0] for node in nodes for peer in node.peer_views()} == {f"https://{place}"}
+        assert nodes[0]._neighbours._own.url == f"https://{place}:{nodes[0].peer_port}"
+        async with Client(f"http://{place}:{nodes[1].api_port}", "jy1") as client:
+            assert (await client.node_status()).member == "n1"
 
 
 async def test_a_ledger_without_its_guard_is_refused(make_local):

@@ -47,6 +47,7 @@ from node.peer.send_queue import Outbox, OutQueue, Remote
 from node.system.clock import now_ms
 from node.system.http_listener import Listener
 from node.system.logs import get_logger
+from node.system.ports import take_port
 from tests.processes.stage import CHAIN, Program, Stage, run_script
 
 READY = "ready"  # its first line
@@ -102,10 +103,10 @@ async def flood(network: Network, *batches: Sequence[Message]) -> Counter[str]:
     app = web.Application(client_max_size=2 * MAX_BATCH_BYTES)
     app.router.add_post("/p2p/{chain}", hear_out)
     tls = make_server_context(config.tls, passphrase)
-    listener = Listener(app, config.peer_listen.host, config.peer_listen.port, tls=tls)
+    listener = Listener(app, take_port(config.peer_listen, "peer_listen"), tls=tls)
     trace = aiohttp.TraceConfig()
     trace.on_request_end.append(count)
-    await listener.start("peer_listen")
+    await listener.start()
     connector = aiohttp.TCPConnector(ssl=make_client_context(config.tls, passphrase))
     try:
         async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:

@@ -5,11 +5,9 @@ from __future__ import annotations
 import asyncio
 import json
 import re
-import socket
 from io import StringIO
 from pathlib import Path
 from threading import Event, current_thread, main_thread
-from urllib.parse import urlsplit
 
 import pytest
 
@@ -52,7 +50,7 @@ def test_a_member_alone_says_what_it_waits_for_and_what_to_do(lone: Path, capsys
 
 
 class LazyStream(StringIO):
-    """A stream whose last line of a chain comes only once others have written, or have kept it waiting for long."""
+    """A stream whose line of a chain that is out comes only once others have written, or have kept it waiting."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -61,7 +59,7 @@ class LazyStream(StringIO):
     def write(self, text: str) -> int:
         if current_thread() is main_thread():
             self._others.set()
-        elif '"chain-closed"' in text:
+        elif '"chain-out"' in text:
             self._others.wait(1.0)
         return super().write(text)
 
@@ -70,11 +68,12 @@ def test_a_log_ends_with_the_error_that_ended_the_node(tmp_path: Path, monkeypat
     network = new_network(
         tmp_path / "net", nodes=1, params=[ChainParams(name="jy1")], profile=load_packaged_profile(), seed=5
     )
+    home = network.directory_of(network.nodes[0])
+    (home / "data" / "jy1").mkdir(parents=True)
+    (home / "data" / "jy1" / "guard").write_bytes(b"?")
     stderr = LazyStream()
     monkeypatch.setattr("sys.stderr", stderr)
-    api = urlsplit(network.nodes[0].api_url)
-    with socket.create_server((api.hostname, api.port)):
-        assert run(["start", str(network.directory_of(network.nodes[0]))]) == 4
+    assert run(["start", str(home)]) == 7
     lines = stderr.getvalue().splitlines()
-    assert any('"chain-closed"' in line for line in lines)
-    assert [line[:20] for line in lines[-2:]] == ["error[AddressInUse] ", "  try: stop what lis"]
+    assert any('"chain-out"' in line for line in lines)
+    assert [line[:19] for line in lines[-2:]] == ["error[GuardCorrupt]", "  try: restore `gua"]

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, suppress
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -27,6 +28,7 @@ from node.credentials.certificates import DAY_MS, Subject, issue, make_ca
 from node.credentials.keystore import save_key, save_passphrase
 from node.driver.chain_driver import ChainDriver
 from node.runtime import Runtime
+from node.system.addresses import ListenAddress
 from node.system.clock import now_ms
 from tests.support.patience import PATIENCE_S
 
@@ -226,6 +228,7 @@ def write_local(
     secure: bool = True,
     age_ms: int = 1_000,
     engine: Literal["poca", "pbft"] = "poca",
+    host: str = "127.0.0.1",
 ) -> LocalNetwork:
     """Write genesis, key and passphrase files. Without `seals` the nodes search no nonces; `secure` means TLS.
 
@@ -258,7 +261,7 @@ def write_local(
     local = LocalNetwork(
         genesis=genesis,
         keys=keys,
-        configs=_make_configs(directory, genesis, seals=seals, secure=secure),
+        configs=_make_configs(directory, genesis, seals=seals, secure=secure, host=host),
         authority=authority,
         ca_key=ca_key,
         ca_pem=ca_pem,
@@ -282,14 +285,14 @@ def _make_member(index: int, key: SigningKey, tls_key: SigningKey | None) -> Gen
     )
 
 
-def _make_configs(directory: Path, genesis: Genesis, *, seals: bool, secure: bool) -> tuple[NodeConfig, ...]:
-    """One for each member, on ports that are free, with all others as its peers."""
+def _make_configs(directory: Path, genesis: Genesis, *, seals: bool, secure: bool, host: str) -> tuple[NodeConfig, ...]:
+    """One for each member, on ports of the host that are free, with all others as its peers."""
     names = [member.name for member in genesis.members]
     ports = find_free_ports(2 * len(names))
     peer_ports, api_ports = ports[: len(names)], ports[len(names) :]
     scheme = "https" if secure else "http"
     peers = [
-        {"name": member.name, "url": f"{scheme}://127.0.0.1:{port}", "key": member.key.hex()}
+        {"name": member.name, "url": f"{scheme}://{ListenAddress(host, port)}", "key": member.key.hex()}
         for member, port in zip(genesis.members, peer_ports, strict=True)
     ]
     configs = []
@@ -303,8 +306,8 @@ def _make_configs(directory: Path, genesis: Genesis, *, seals: bool, secure: boo
             "data_dir": directory / name,
             "key_file": directory / f"{name}.pem",
             "passphrase_file": directory / "passphrase",
-            "peer_listen": f"127.0.0.1:{peer_port}",
-            "api_listen": f"127.0.0.1:{api_port}",
+            "peer_listen": str(ListenAddress(host, peer_port)),
+            "api_listen": str(ListenAddress(host, api_port)),
             "chains": [
                 {"genesis": directory / "genesis.json", "name": chain.name}
                 for chain in (genesis.params, *genesis.siblings)
@@ -315,6 +318,14 @@ def _make_configs(directory: Path, genesis: Genesis, *, seals: bool, secure: boo
         }
         configs.append(NodeConfig.model_validate(settings))
     return tuple(configs)
+
+
+def choose_loopback() -> str:
+    """`::1`, or 127.0.0.1 on a machine that has no IPv6."""
+    with suppress(OSError), socket.socket(socket.AF_INET6) as probe:
+        probe.bind(("::1", 0))
+        return "::1"
+    return "127.0.0.1"
 
 
 @pytest.fixture

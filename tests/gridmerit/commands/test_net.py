@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -180,6 +181,58 @@ def test_no_line_is_lost_between_two_files(home: Path, tmp_path: Path) -> None:
     assert [line for line in followed.read_text().splitlines() if line.startswith("line")] == [
         f"line {number}" for number in range(9)
     ]
+
+
+def test_a_hangup_has_the_log_go_on_in_a_new_file_at_the_level_of_node_toml(home: Path, tmp_path: Path) -> None:
+    directory = home / "nodes" / "pv-101"
+    file, log, moved = directory / "node.toml", tmp_path / "any.log", tmp_path / "any.log.1"
+    text = file.read_text()
+    node = gridmerit("start", directory, cwd=tmp_path, output=log)
+    try:
+        until(lambda: "node-started" in log.read_text())
+        log.rename(moved)
+        file.write_text(text.replace('log_level = "info"', 'log_level = "warning"'))
+        node.send_signal(signal.SIGHUP)
+        until(lambda: log.exists() and '"log_level": "warning"' in log.read_text())
+        before = moved.read_text()
+        file.write_text(text.replace('log_level = "info"', 'log_level = "loud"'))
+        node.send_signal(signal.SIGHUP)
+        until(lambda: "log-level-kept" in log.read_text())
+        file.write_text(text)
+        node.send_signal(signal.SIGTERM)
+        assert node.wait(PATIENCE_S) == 0
+        assert moved.read_text() == before
+        level, *others = read_events(log)
+        assert (level["event"], {line["level"] for line in others}) == ("log-level", {"warning"})
+        [kept] = [line for line in others if line["event"] == "log-level-kept"]
+        assert "log_level: have 'loud', want 'debug', 'info', 'warning' or 'error'" in str(kept["detail"])
+    finally:
+        file.write_text(text)
+        node.kill()
+
+
+def read_events(log: Path) -> list[dict[str, object]]:
+    return [json.loads(line) for line in log.read_text().splitlines() if line.startswith("{")]
+
+
+@pytest.mark.parametrize("setting", ["peer_listen", "api_listen"])
+def test_a_port_that_another_has_is_named_and_nothing_runs_or_is_written(
+    home: Path, setting: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    directory = home / "nodes" / "wind-122"
+    taken, written = getattr(load_config(directory / "node.toml"), setting), read_data(directory)
+    with socket.create_server(taken):
+        assert run(["net", "up", str(home)]) == 4
+    said = capsys.readouterr().err
+    assert said.startswith("error[NodeFailed] node wind-122 ")
+    assert f"error[AddressInUse] cannot listen on {taken}, which is {setting} in node.toml" in said
+    assert "stopped again: pv-101" in said
+    assert pids(home) == [None, None]
+    assert read_data(directory) == written
+
+
+def read_data(directory: Path) -> dict[Path, bytes]:
+    return {file: file.read_bytes() for file in (directory / "data").rglob("*") if file.is_file()}
 
 
 def test_the_last_lines_go_back_to_the_file_before(home: Path, capsys: pytest.CaptureFixture[str]) -> None:

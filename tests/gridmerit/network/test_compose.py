@@ -129,7 +129,7 @@ def test_no_port_is_published_and_no_address_is_fixed() -> None:
     text = render_compose(CLUSTER)
     assert "internal: true" in text
     assert "ports:" not in text
-    assert re.findall(r"\d+\.\d+\.\d+\.\d+", text) == ["127.0.0.1"]
+    assert re.findall(r"\d+\.\d+\.\d+\.\d+", text) == []
 
 
 def test_the_image_has_a_directory_for_every_volume() -> None:

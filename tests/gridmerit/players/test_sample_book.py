@@ -93,6 +93,18 @@ def test_weights_and_k_come_from_chain_parameters(gridmerit: Run, orders: Path, 
     assert by_rule["uniform-price"]["mean_price"] == 540_000
 
 
+def test_the_mark_that_some_editors_begin_a_file_with_is_read_over(
+    gridmerit: Run, orders: Path, tmp_path: Path
+) -> None:
+    params = tmp_path / "jy1.toml"
+    params.write_text('name = "jy1"\n', encoding="utf-8-sig")
+    words = ("market", "compare", "--file", orders, "--chain-params", params)
+    plain = gridmerit(*words)
+    orders.write_text(orders.read_text(), encoding="utf-8-sig")
+    assert gridmerit(*words) == plain
+    assert plain[0] == 0
+
+
 FIVE = "\n".join([HEAD, "ann,bid,0.5,0.01", *(f"pv-{n},offer,0.4,0.01" for n in range(5))])
 
 

@@ -214,6 +214,7 @@ async def test_nobody_listens():
     ("url", "detail"),
     [
         ("http://127.0.0.1:99999", "that is no URL of an API, such as http://127.0.0.1:9200"),
+        ("http://::1:9200", "an IPv6 address goes in brackets, http://[::1]:9200"),
         ("ftp://127.0.0.1", "that is no URL of an API, such as http://127.0.0.1:9200"),
     ],
 )

@@ -215,6 +215,14 @@ def test_a_mounted_secret_is_read_and_one_that_all_can_read_is_told_what_helps(m
     assert told.endswith(remedy if is_root else f"chmod 600 {mount / 'open'}")
 
 
+def test_a_secret_that_only_root_may_read_is_told_how_to_mount_it(mount):
+    is_root = os.geteuid() == 0
+    told = open_as_container(mount / "closed", 0o400 if is_root else 0o200)
+    remedy = "mount it as root's with mode 0440 and group 4321, or as user 4321's with mode 0400"
+    assert told.startswith("KeyFileForbidden")
+    assert told.endswith(f"may not read it: {remedy if is_root else 'chmod 600 ' + str(mount / 'closed')}")
+
+
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620, 0o601, 0o777])
 def test_a_file_that_others_could_touch_is_refused(key_file, mode):
     key_file.chmod(mode)

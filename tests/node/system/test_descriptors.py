@@ -30,7 +30,7 @@ def test_all_shares_together_leave_what_the_node_needs(limit, chains, peers, ope
 
 
 def test_a_node_with_three_chains_and_three_peers_runs_on_sixty_four():
-    shares = share_out(64, chains=3, peers=3, opened=26)
+    shares = share_out(64, chains=3, peers=3, opened=28)
     assert shares.peers.talking >= 2
     assert shares.clients.talking >= 2
 

@@ -11,10 +11,11 @@ from aiohttp import web
 from aiohttp.web_protocol import RequestHandler
 
 from node.api.server import answer_errors
-from node.errors import AddressInUse
+from node.system.addresses import ListenAddress
 from node.system.descriptors import count_open
 from node.system.http_listener import Listener
 from node.system.logs import get_logger
+from node.system.ports import take_port
 from tests.support.patience import PATIENCE_S
 
 
@@ -25,8 +26,8 @@ async def listening(handler=None, *, middlewares=(), **limits):
 
     app = web.Application(middlewares=middlewares)
     app.router.add_route("POST" if handler is read_body else "GET", "/", handler or hello)
-    listener = Listener(app, "127.0.0.1", 0, **limits)
-    await listener.start("api_listen")
+    listener = Listener(app, take_port(ListenAddress("127.0.0.1", 0), "api_listen"), **limits)
+    await listener.start()
     try:
         yield listener
     finally:
@@ -428,11 +429,3 @@ async def test_a_request_at_work_is_not_taken_for_an_idle_connection():
             release.set()
             assert await (await answer).text() == "at last"
         writer.close()
-
-
-async def test_a_port_in_use_is_an_error_with_a_name():
-    async with listening() as listener:
-        second = Listener(web.Application(), "127.0.0.1", listener.port)
-        with pytest.raises(AddressInUse, match=str(listener.port)):
-            await second.start("api_listen")
-        await second.stop()

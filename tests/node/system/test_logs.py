@@ -4,6 +4,7 @@ import json
 import logging
 import os
 from datetime import datetime
+from io import StringIO
 from threading import Thread
 
 import pytest
@@ -19,6 +20,7 @@ from node.system.logs import (
     log_event,
     setup_logging,
 )
+from tests.support.patience import PATIENCE_S
 
 KEY = SigningKey(b"\x05" * 32)
 
@@ -115,9 +117,9 @@ def test_whoever_reads_the_log_may_stall_and_is_told_what_was_left_out():
     with open(writing, "w") as stream:
         handler = BackgroundHandler(stream, max_waiting=10)
         handler.setFormatter(JsonFormatter())
-        lost, again = record("peer-lost", detail="x" * 100), record("peer-found")
-        for _ in range(lines):  # several times what a pipe holds: written at once, they would never end
-            handler.emit(lost)
+        again = record("peer-found")
+        for number in range(lines):  # several times what a pipe holds: written at once, they would never end
+            handler.emit(record("peer-lost", detail="x" * 100, number=number))
         reader = Thread(target=lambda: found.extend(_read_lines(reading)))
         reader.start()
         handler.flush()
@@ -129,6 +131,79 @@ def test_whoever_reads_the_log_may_stall_and_is_told_what_was_left_out():
     assert left_out
     assert sum(left_out) + sum(line["event"] == "peer-lost" for line in said) == lines
     assert said[-1]["event"] == "peer-found"
+
+
+@pytest.fixture
+def handled(monkeypatch):
+    """A handler at a time that the test sets, and the lines that it has written."""
+    stream, clock = StringIO(), {"ms": 0}
+    monkeypatch.setattr("node.system.logs.steady_ms", lambda: clock["ms"])
+    handler = BackgroundHandler(stream)
+    handler.setFormatter(JsonFormatter())
+    yield handler, clock, lambda: [json.loads(line) for line in stream.getvalue().splitlines()]
+    handler.close()
+
+
+def emit_and_wait(handler, *records):
+    for item in records:
+        handler.emit(item)
+    with handler._waiting.all_tasks_done:
+        assert handler._waiting.all_tasks_done.wait_for(lambda: not handler._waiting.unfinished_tasks, PATIENCE_S)
+
+
+def test_no_line_repeats_within_a_minute_and_then_it_says_how_often_it_came(handled):
+    handler, clock, lines = handled
+    emit_and_wait(handler, *(record("contacts-not-kept", detail="full") for _ in range(5)))
+    emit_and_wait(handler, record("contacts-not-kept", detail="broken"), record("contacts-not-kept", chain="lh1"))
+    said = [(line["chain"], line.get("detail"), line.get("repeated")) for line in lines()]
+    assert said == [("jy1", "full", None), ("jy1", "broken", None), ("lh1", None, None)]
+    clock["ms"] = 59_999
+    emit_and_wait(handler, record("contacts-not-kept", detail="full"))
+    assert len(lines()) == 3
+    clock["ms"] = 60_000
+    emit_and_wait(handler, record("peer-found"))
+    assert [(line["event"], line.get("repeated")) for line in lines()[3:]] == [
+        ("contacts-not-kept", 5),
+        ("peer-found", None),
+    ]
+
+
+def test_what_is_held_back_is_told_though_nothing_else_happens():
+    stream = StringIO()
+    handler = BackgroundHandler(stream)
+    handler.setFormatter(TextFormatter())
+    for _ in range(3):
+        handler.emit(record("clock-off"))
+    handler.flush()
+    assert [line.rpartition("clock-off")[2] for line in stream.getvalue().splitlines()] == ["", " repeated=2"]
+    handler.close()
+
+
+def test_counts_of_other_lines_make_no_new_line_and_none_is_lost(handled):
+    handler, _, lines = handled
+    for count in (None, 3, None, 4):
+        counts = {} if count is None else {"left_out_before": count}
+        emit_and_wait(handler, record("tls-refused", remote="::1", **counts))
+    assert len(lines()) == 1
+    handler.flush()
+    assert [(line.get("repeated"), line.get("left_out_before")) for line in lines()] == [(None, None), (3, 7)]
+
+
+def test_a_traceback_is_kept_as_text_and_told_from_another(handled):
+    handler, _, lines = handled
+    for number in (0, 0, 1):
+        shown = record("api-bug")
+        try:
+            [7][number + 1] if number else 1 / number
+        except (ArithmeticError, LookupError) as error:
+            shown.exc_info = (type(error), error, error.__traceback__)
+        handler.emit(shown)
+    handler.flush()
+    assert [line["traceback"].splitlines()[-1].partition(":")[0] for line in lines()] == [
+        "ZeroDivisionError",
+        "IndexError",
+        "ZeroDivisionError",
+    ]
 
 
 def test_what_one_source_causes_again_and_again_is_told_ever_more_rarely_with_how_often():

@@ -159,6 +159,20 @@ def test_empty_blocks_when_asked_for():
     town.check()
 
 
+@pytest.mark.parametrize("after_ms", [10_000, 120_000])
+def test_an_idle_chain_costs_one_empty_block_per_empty_after_whatever_its_pace(after_ms):
+    """With the packaged 10 s, 360 an hour: deadlines pass in blocks, and a period is as exact as they are close."""
+    town = Town(consensus=QUIET.model_copy(update={"empty_after_ms": after_ms}))
+    town.world.run_for(20 * after_ms)
+    town.world.run_until(town.agrees, limit_ms=1_000)
+    assert 19 <= town.height() <= 20
+    blocks = ancestors(town)[::-1]
+    assert not any(town.chains()[0].get_block(entry.hash).transactions for entry in blocks)
+    gaps = [later.header.timestamp_ms - earlier.header.timestamp_ms for earlier, later in pairwise(blocks)]
+    assert all(after_ms <= gap < after_ms + 2_000 for gap in gaps)
+    town.check()
+
+
 def test_many_transfers_share_blocks():
     town = Town()
     for name in NAMES:
