@@ -5,7 +5,6 @@ from dataclasses import replace
 import pytest
 
 import market.trading.period_settlement
-import node.chain.instance
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import compute_slot
@@ -17,6 +16,7 @@ from market.trading.period_settlement import get_settlement as get_period_settle
 from node.chain import messages as wire
 from node.chain.contracts import build_contracts
 from node.chain.events import Broadcast, TimerFired
+from node.chain.rule_sets import RULE_SETS, RuleSet
 from simulation.attacks.policy import Policy
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.world.invariants import (
@@ -143,7 +143,7 @@ def mint(genesis):
 
 
 def test_money_out_of_nothing(network, monkeypatch):
-    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
+    monkeypatch.setitem(RULE_SETS, 1, RuleSet(build=mint))
     world, _ = watch(network)
     with pytest.raises(InvariantBroken, match="makes 7 µ¥ of nothing") as caught:
         world.run_for(20_000)
@@ -151,7 +151,7 @@ def test_money_out_of_nothing(network, monkeypatch):
 
 
 def test_money_that_was_there_before_anybody_looked(network, monkeypatch):
-    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
+    monkeypatch.setitem(RULE_SETS, 1, RuleSet(build=mint))
     world = World(network.genesis, network.keys, seed=5, sealing="drawn")
     world.run_for(10_000)
     with pytest.raises(InvariantBroken) as caught:
@@ -208,7 +208,7 @@ def test_a_period_that_is_settled_twice(network, monkeypatch):
 
         return replace(contracts, hooks=(*contracts.hooks, hook))
 
-    monkeypatch.setattr(node.chain.instance, "build_contracts", settle_again)
+    monkeypatch.setitem(RULE_SETS, 1, RuleSet(build=settle_again))
     with pytest.raises(InvariantBroken, match="settles period 1, which was settled before") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
@@ -250,7 +250,7 @@ def test_a_peer_that_holds_more_than_its_bounds(network):
 
 
 def test_a_violation_names_the_seed_and_the_command_that_shows_it_again(monkeypatch):
-    monkeypatch.setattr(node.chain.instance, "build_contracts", mint)
+    monkeypatch.setitem(RULE_SETS, 1, RuleSet(build=mint))
     scenario = load_scenario("honest-day")
     with pytest.raises(InvariantBroken) as caught:
         scenario.run(parse_settings(scenario, {"hours": "1", "peers": "5"}), 77)
