@@ -28,7 +28,8 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 
 test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
-	@$(BIN)/python -m pytest -m "live and not long" -n 3 --dist loadscope
+	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 2 --dist loadscope
+	@$(BIN)/python -m pytest -m "alone and not long"
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
 	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/processes/test_run_a_network.py

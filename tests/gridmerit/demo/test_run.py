@@ -20,7 +20,7 @@ from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[3]
 PERIOD_MS = 2_500
@@ -51,13 +51,14 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     try:
         ended = {}
         for name, process in processes.items():
-            out, err = process.communicate(timeout=120)
+            out, err = process.communicate(timeout=300)
             ended[name] = Run(process.returncode, json.loads(out), err, home / name)
         yield ended
     finally:
         for process in processes.values():
             process.kill()
-        run(["net", "down", str(home / "small" / "network")])
+        for name in arguments:
+            run(["net", "down", str(home / name / "network")])
 
 
 @pytest.mark.parametrize("name", ["small", "large"])
@@ -150,7 +151,7 @@ def test_nothing_is_left_running_unless_it_is_to_be_kept(runs: dict[str, Run]) -
 
 def test_a_network_that_is_still_running_is_not_overwritten(runs: dict[str, Run]) -> None:
     process = _spawn(runs["small"].out, "--hours", 1)
-    out, err = process.communicate(timeout=120)
+    out, err = process.communicate(timeout=300)
     assert process.returncode == 9
     assert json.loads(out)["error"] == "NetworkRunning"
     assert "try: gridmerit net down" in err
@@ -167,7 +168,7 @@ def test_interrupted_it_stops_its_nodes(tmp_path: Path, number: signal.Signals) 
     while "block" not in process.stderr.readline():
         assert process.poll() is None
     process.send_signal(number)
-    process.communicate(timeout=120)
+    process.communicate(timeout=300)
     assert process.returncode == 130
     network = load_network(tmp_path / "network")
     assert find_pid(network, network.nodes[0]) is None
@@ -177,7 +178,7 @@ def test_files_of_others_are_left_alone(tmp_path: Path) -> None:
     (tmp_path / "network").mkdir()
     (tmp_path / "network" / "thesis.txt").write_text("years of work")
     process = _spawn(tmp_path, "--hours", 1)
-    out, _ = process.communicate(timeout=120)
+    out, _ = process.communicate(timeout=300)
     assert (process.returncode, json.loads(out)["error"]) == (3, "BusyDirectory")
     assert (tmp_path / "network" / "thesis.txt").exists()
 
