@@ -133,6 +133,7 @@ def clocks(tmp_path, monkeypatch):
 
 
 @pytest.mark.live
+@pytest.mark.alone
 async def test_whoever_has_a_wrong_clock_says_so_is_not_blamed_and_is_back_once_it_is_right(clocks, monkeypatch):
     restarted, corrected, jumped, witness = clocks.names
     await clocks.until_healthy()

@@ -11,6 +11,7 @@ from tests.processes.stage import UNANSWERED_MS, Seen, Window, compare_turns
 
 
 @pytest.mark.live
+@pytest.mark.alone
 async def test_no_members_word_stops_the_others(tmp_path):
     assert await drive(tmp_path, SHORT_GROUPS, SHORT) == {}
 

@@ -18,8 +18,9 @@ import pytest
 from market.orders import Side
 from market.trading.contract import TradeIntention
 from node.config import save_config
+from tests.support.patience import PATIENCE_S
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 KILLS = 100
 SEED = 20_261_120
@@ -52,11 +53,15 @@ async def read_line(process):
         return (await process.stdout.readline()).decode().strip()
 
 
-async def live_and_die(process, life_ms):
-    """Start n0 and kill it after so long, in whatever it is doing."""
+async def live_and_die(process, life_ms, diary_file, *, is_long):
+    """Start n0 and kill it after so long, in whatever it is doing; after a long life only once it has sealed."""
+    count = diary_file.read_text().count("block") if is_long else 0
     process.stdin.write(b"start\n")
     child = int(await read_line(process))
     await asyncio.sleep(life_ms / 1_000)
+    async with asyncio.timeout(PATIENCE_S):
+        while is_long and diary_file.read_text().count("block") == count:  # noqa: ASYNC110 - of another process
+            await asyncio.sleep(0.01)
     with suppress(ProcessLookupError):  # it ended by itself, and has written down why
         os.kill(child, signal.SIGKILL)
     assert await read_line(process) == "ended"
@@ -94,12 +99,14 @@ async def test_a_hundred_kills_lose_and_double_nothing(make_local, tmp_path):
     local = make_local(2, interval_ms=40, period_ms=400)
     moments = random.Random(SEED)
     config_file, diary_file = tmp_path / "node.toml", tmp_path / "diary"
+    diary_file.touch()
     save_config(local.configs[0], config_file)
     async with local.running(1) as [survivor], nursery(config_file, diary_file) as process:
         equivocations = []
         offering = asyncio.ensure_future(place_offers(local, survivor, equivocations))
         for turn in range(KILLS):
-            await live_and_die(process, moments.uniform(1, SHORT_LIFE_MS if turn % 10 else LONG_LIFE_MS))
+            life_ms = moments.uniform(1, SHORT_LIFE_MS if turn % 10 else LONG_LIFE_MS)
+            await live_and_die(process, life_ms, diary_file, is_long=turn % 10 == 0)
 
         entries = [line.split() for line in diary_file.read_text().splitlines()]
         count = Counter(words[0] for words in entries)

@@ -32,7 +32,7 @@ from node.errors import Unreachable
 from node.peer.reputation import PeerLimits
 from tests.support.patience import PATIENCE_S
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 SILENT = 2_000
 WITHIN_S = 10.0

@@ -20,7 +20,7 @@ from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
 
-pytestmark = pytest.mark.live
+pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[3]
 PERIOD_MS = 2_500
@@ -57,7 +57,8 @@ def runs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[dict[str, Run]]:
     finally:
         for process in processes.values():
             process.kill()
-        run(["net", "down", str(home / "small" / "network")])
+        for name in arguments:
+            run(["net", "down", str(home / name / "network")])
 
 
 @pytest.mark.parametrize("name", ["small", "large"])
