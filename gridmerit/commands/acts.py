@@ -224,11 +224,16 @@ async def _wait_on(client: Client, address: Address, timeout_s: float | None) ->
     limit_s = await _compute_patience_s(client) if timeout_s is None else timeout_s
     try:
         async with asyncio.timeout(limit_s):
-            while (await client.member(address)).status != "active":  # noqa: ASYNC110 - of another process
+            while not await _is_active(client, address):  # noqa: ASYNC110 - of another process
                 await asyncio.sleep(_POLL_S)
     except TimeoutError:
         what = f"the first block of the next period on {client.chain}, with which the admission takes effect"
         raise TimedOut(what=what, timeout_s=round(limit_s, 1)) from None
+
+
+async def _is_active(client: Client, address: Address) -> bool:
+    member = await find_member(client, address)  # None for a moment where a reorg takes the block of the act off
+    return member is not None and member.status == "active"
 
 
 async def _compute_patience_s(client: Client) -> float:
