@@ -47,7 +47,7 @@ Changes = dict[bytes, bytes | None]
 
 @dataclass(frozen=True, kw_only=True)
 class Figures:
-    """What one form of the map costs at one size."""
+    """The cost of one form of the map at one size."""
 
     held_bytes: float  # an entry of the map alone
     open_s: float

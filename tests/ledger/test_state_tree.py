@@ -116,7 +116,7 @@ def test_keys_and_values_of_every_length_are_hashed_right(deep, size):
 
 
 def test_of_two_keys_with_one_path_the_later_stays(deep):
-    """Nobody can find such keys; they harm nobody all the same."""
+    """Such keys cannot be found; they do no harm all the same."""
     tree = deep.Tree().apply([(b"a" * 32 + b"one", b"1"), (b"a" * 32 + b"other", b"2")])
     assert list(tree.items()) == [(b"a" * 32 + b"other", b"2")]
     assert tree.apply([(b"a" * 32 + b"one", b"3")]).get(b"a" * 32 + b"one") == b"3"

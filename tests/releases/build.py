@@ -28,7 +28,7 @@ def build(out: Path) -> tuple[Path, Path]:
 
 
 def _copy_tracked(tree: Path) -> None:
-    """What git knows, as it stands in the working tree: no build, no cache, no key file that lies about."""
+    """The files that git knows, as they stand in the working tree: no build, no cache, no key file that lies about."""
     names = subprocess.run(["git", "ls-files", "-z"], cwd=ROOT, check=True, capture_output=True).stdout
     for name in filter(None, names.decode().split("\0")):
         if (ROOT / name).is_file():

@@ -58,7 +58,7 @@ def make() -> tuple[SmallNetwork, dict[str, World]]:
 
 
 def describe(network: SmallNetwork, worlds: dict[str, World]) -> dict[str, object]:
-    """What the chains say, for a later release to find again."""
+    """The chains' own account of themselves, for a later release to find again."""
     genesis = network.genesis
     chains = {}
     for name, world in worlds.items():

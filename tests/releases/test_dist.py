@@ -1,4 +1,4 @@
-"""What `make dist` makes holds all that is needed: a wheel built from the archive, in an empty environment."""
+"""The archive and wheel of `make dist` hold all that is needed: a wheel of the archive, in an empty environment."""
 
 import json
 import os

@@ -60,7 +60,7 @@ def test_there_is_one():
 
 
 def test_its_ids_are_what_they_were(release):
-    """Whatever parameters there are today that its genesis does not know."""
+    """Parameters that its genesis does not know change nothing."""
     for chain, genesis in release.chains.items():
         assert genesis.chain_id.hex() == release.facts["chains"][chain]["chain_id"]
         assert genesis.network_id.hex() == release.facts["network_id"]

@@ -49,7 +49,7 @@ def make_contracts(siblings: frozenset[str]) -> Contracts:
 
 
 def _process_relay(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """What the relay contract does once certificate, header and state proof are in order."""
+    """Do what the relay contract does once certificate, header and state proof are in order."""
     chain, source, kind, number, part, parts, rows = transaction.payload
     is_complete = receive(view, chain, kind, number, part, parts)
     delivery = InboundMessage(
@@ -201,7 +201,7 @@ class Market:
         return self.make_block().events
 
     def certify(self) -> None:
-        """What the certificate contract does once enough members have signed a checkpoint at this height; a block."""
+        """Certify this height as the certificate contract does once enough members have signed; a block."""
         view = Overlay(self.state)
         mark_certified(view, Checkpoint(slot=self.height, height=self.height))
         self._keep(view)
@@ -272,7 +272,7 @@ class Market:
         return None
 
     def penalise(self, name: str, penalty_upt: int) -> None:
-        """What the evidence contract does to a member that equivocated."""
+        """Take credit from a member as the evidence contract does where it equivocated."""
         view = Overlay(self.state)
         put_account(view, address(name), self.account(name)._replace(penalty_upt=penalty_upt))
         self._keep(view)

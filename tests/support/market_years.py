@@ -180,7 +180,7 @@ class MarketYears:
     # --- what is left of it --------------------------------------------------------------------------
 
     def find_breaches(self, *, after: int = SETTLED_AFTER) -> list[str]:
-        """What passed its bound, what no row of the table knows, and what grew since all that is retained was there."""
+        """Kinds that passed their bound, are in no row of the table, or grew since all that is retained was there."""
         found = dict.fromkeys(
             f"{kind}: {row.key} {describe(row)}"
             for _, kind, rows in self.samples

@@ -65,7 +65,7 @@ class SealedChain:
         return self.engine.propose(self.key(name).public_key, parent, self.chain, self.time(at))
 
     def build(self, parent: BlockNode, name: str, *transactions, at: int | None = None) -> Block:
-        """What the named member may build at that time, not sealed yet."""
+        """A block that the named member may build at that time, not sealed yet."""
         if at is None:
             at = parent.header.timestamp_ms - self.lab.genesis.time_ms + self.params.block_interval_ms
         proposal = self.propose(parent, name, at)

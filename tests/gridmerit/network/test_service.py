@@ -80,7 +80,7 @@ def test_it_starts_the_node_whatever_its_path(tmp_path: Path, name: str) -> None
 
 
 def verify(file: Path, unit: str) -> str:
-    """What systemd itself says against a unit, where it is on this machine."""
+    """The objections of systemd itself to a unit, where it is on this machine."""
     file.write_text(unit)
     if shutil.which("systemd-analyze") is None:
         return ""

@@ -153,7 +153,7 @@ class Bank:
         return [event for event in self.events if event[0] == "coins-merged"]  # type: ignore[index]
 
     def check(self, names: tuple[str, ...] = MEMBERS) -> None:
-        """What members hold is what coins there are, and no coin is in two places."""
+        """All coins are held by members, and no coin is in two places."""
         assert sum(len(self.coins(name)) for name in names) == len(self.all_coins())
         for name in names:
             holding = get_holding(self.state, address(name))

@@ -1,4 +1,4 @@
-"""What a chain keeps is bounded by members and retained periods: two years' worth of periods, in short, and leaks."""
+"""A chain's state is bounded by members and retained periods: two years' worth of periods, in short, and leaks."""
 
 from __future__ import annotations
 

@@ -71,7 +71,7 @@ def test_a_host_that_is_not_here_is_said_so(host, detail):
 
 
 def test_ipv6_and_ipv4_are_two_ports():
-    """Where this machine has both: else `::` is refused, and 0.0.0.0 is what there is."""
+    """On a machine that has both: else `::` is refused, and 0.0.0.0 is what there is."""
     if choose_loopback() != "::1":
         with pytest.raises(AddressInUse):
             take_port(ListenAddress("::", 0), "peer_listen")
