@@ -16,6 +16,7 @@ from ledger.codec import decode, encode, expect_array, expect_int, expect_list
 from ledger.errors import Malformed, StoreFailed, StoreLocked, StoreTooNew
 from ledger.hashing import tagged_hash
 from node.errors import GuardCorrupt, GuardMissing
+from node.system.files import is_file_locked
 
 _LOCK = "LOCK"
 _VERSION = 1
@@ -105,14 +106,7 @@ class SigningFile:
 
 def is_locked(directory: Path) -> bool:
     """Return True if a process has the chain in this directory open; nothing is made there."""
-    try:
-        with (directory / _LOCK).open("rb") as lock:
-            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_file_locked(directory / _LOCK)
 
 
 def sync_directory(directory: Path) -> None:

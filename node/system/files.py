@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -32,3 +33,15 @@ def read_text(file: Path, max_bytes: int) -> str:
         return read_file(file, max_bytes).decode("utf-8-sig")
     except UnicodeDecodeError:
         raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None
+
+
+def is_file_locked(file: Path) -> bool:
+    """Return True if a process holds the lock of a file; False, too, for one that is not there. Nothing is made."""
+    try:
+        with file.open("rb") as lock:
+            fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return True
+    except OSError:
+        return False
+    return False

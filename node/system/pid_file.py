@@ -12,6 +12,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Self
 
+from node.system.files import is_file_locked
+
 PID_FILE = "node.pid"
 _TRIES, _PAUSE_S = 10, 0.01  # a look at whether it is locked holds it for an instant
 
@@ -66,11 +68,4 @@ def read_pid(directory: Path) -> int | None:
 
 def is_held(directory: Path) -> bool:
     """Return True if a process runs the node of a directory."""
-    try:
-        with (directory / PID_FILE).open("rb") as file:
-            fcntl.flock(file, fcntl.LOCK_SH | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return True
-    except OSError:
-        return False
-    return False
+    return is_file_locked(directory / PID_FILE)
