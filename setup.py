@@ -4,13 +4,15 @@ from pathlib import Path
 
 from setuptools import Extension, setup
 
+SHARED_HEADER = Path("ledger/native/sha256_rounds.h")
+
 
 def make_extension(name: str, folder: str) -> Extension:
     native = Path(folder)
     return Extension(
         name,
         sources=sorted(str(path) for path in native.glob("*.c")),
-        depends=sorted(str(path) for path in native.glob("*.h")),
+        depends=sorted({str(path) for path in (*native.glob("*.h"), SHARED_HEADER)}),
         define_macros=[("Py_LIMITED_API", "0x030B0000")],
         extra_compile_args=["-O2", "-g0"],  # -O3 gains the scans nothing; their debug tables would be a megabyte
         py_limited_api=True,
