@@ -102,7 +102,7 @@ class LevelStore:
     def write(self, changes: Changes, *, sync: bool = True) -> None:
         try:
             with self._db.write_batch(transaction=True, sync=sync) as batch:
-                for key, value in changes:
+                for key, value in dict(changes).items():  # what is put and dropped at once is never written
                     if value is None:
                         batch.delete(key)
                     else:
