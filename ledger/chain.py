@@ -4,7 +4,7 @@ Every block is executed on its parent's state when it arrives, on whatever branc
 The store holds the canonical chain only; moving the head, by one block or by a whole reorg, is one atomic batch.
 
 No state below the final block is ever needed, so what undid it goes with the batch that makes a block final; bodies,
-receipts and places of transactions of final blocks may go too (`drop_bodies`). Headers and their weights stay.
+receipts and places of transactions of final blocks may go too (`prune`). Headers and their weights stay.
 """
 
 from __future__ import annotations
@@ -157,7 +157,7 @@ class Chain:
         """The height from which bodies, receipts and places of transactions are kept; the genesis block's are too."""
         return self._kept.bodies
 
-    def has_dropped(self, height: int) -> bool:
+    def is_pruned(self, height: int) -> bool:
         """Return True if the body of the canonical block at a height was here and is no more."""
         return 0 < height < self._kept.bodies
 
@@ -280,7 +280,7 @@ class Chain:
         for new in added:
             self._recent[new.height] = new.hash
         self.head = entry
-        self._prune()
+        self._forget_deep()
         return Reorg(removed=removed, added=added, changes=changes)
 
     def finalise(self, entry: BlockNode) -> Changes:
@@ -293,7 +293,7 @@ class Chain:
         dropped: Changes = [(rows.undo_key(height), None) for height in undo]
         return [(rows.FINAL, rows.write_place(entry.hash, entry.height)), *dropped, self._kept_row]
 
-    def drop_bodies(self, below: int, *, limit: int) -> Changes:
+    def prune(self, below: int, *, limit: int) -> Changes:
         """Drop the lowest bodies below a height, block by block, until that is `limit` rows: nothing where it is done.
 
         Of final blocks deep below the head alone: nothing else looks for a body there. The returned batch must be
@@ -391,7 +391,7 @@ class Chain:
         )
         return replace(entry, block=block, execution=execution)
 
-    def _prune(self) -> None:
+    def _forget_deep(self) -> None:
         """Forget what lies deep below the head: the store has it, or it is an abandoned branch."""
         floor = self.head.height - self._window
         if floor <= 0 or floor not in self._recent:

@@ -23,6 +23,8 @@ BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
 STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
 HEAD, FINAL, GENESIS, KEPT = b"H", b"F", b"G", b"p"
 
+LAST = b"\xff" * 33  # behind a prefix: above every key with it
+
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
 

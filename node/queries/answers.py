@@ -181,7 +181,7 @@ class BlockSummary:
     producer: str
     producer_name: str | None
     timestamp_ms: int
-    tx_count: int
+    tx_count: int | None  # None of a block whose body has been pruned
     credit_upt: int
     n_diff: HexInt
     period: int

@@ -419,7 +419,7 @@ operations = st.one_of(
     st.tuples(st.just("add"), st.just(0), writes),  # on the newest block: branches get long
     st.tuples(st.just("move"), st.lists(st.integers(0, 99), min_size=1, max_size=3), st.none()),
     st.tuples(st.just("finalise"), st.integers(0, 3), st.none()),
-    st.tuples(st.just("drop"), st.integers(0, 6), st.none()),
+    st.tuples(st.just("prune"), st.integers(0, 6), st.none()),
     st.tuples(st.just("restart"), st.none(), st.none()),
 )
 
@@ -460,8 +460,8 @@ def run_against_model(lab, script):
             model.final = lab.chain.hash_at(height)
             lab.store.write(lab.chain.finalise(lab.chain.get(model.final)))
             check_store(model, lab)
-        elif operation == "drop":
-            batch = lab.chain.drop_bodies(choice, limit=2)
+        elif operation == "prune":
+            batch = lab.chain.prune(choice, limit=2)
             lab.store.write(batch)
             assert lab.chain.bodies_from >= model.bodies_from
             assert lab.chain.bodies_from <= max(1, min(choice, model.blocks[model.final].header.height)) or not batch
