@@ -23,6 +23,16 @@ BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
 STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
 HEAD, FINAL, GENESIS, KEPT = b"H", b"F", b"G", b"p"
 
+KINDS = {
+    "blocks": BLOCK,
+    "receipts": RECEIPTS,
+    "undo": UNDO,
+    "records": RECORD,
+    "hashes": _HEIGHT,
+    "headers": _HEADER,
+    "places": TRANSACTION,
+    "state": STATE,
+}  # of the rows that are many, for whoever measures them
 LAST = b"\xff" * 33  # behind a prefix: above every key with it
 
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
@@ -90,6 +100,11 @@ def rows_to_delete(block: Block) -> list[Row]:
 def write_place(block_hash: bytes, number: int) -> bytes:
     """A block and a number: the index of a transaction in it, or its own height."""
     return encode((block_hash, number))
+
+
+def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The ranges of keys that hold blocks and receipts from one height up to, but not with, another."""
+    return ((block_key(first), block_key(end)), (receipts_key(first), receipts_key(end)))
 
 
 def write_kept(kept: Kept) -> bytes:

@@ -24,7 +24,7 @@ _PAUSE_MS = 100  # between two steps while there is more to drop
 _REST_MS = 60_000  # and at most so long between two looks
 _UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _SLICES = 256  # of the places of transactions, which stand by id: each period one is compacted
-_MAX_DIGITS = 9
+_MAX_DIGITS = 15
 
 
 class Keep(NamedTuple):
@@ -34,7 +34,10 @@ class Keep(NamedTuple):
     amount: int = 0
 
     def __str__(self) -> str:
-        return "all" if self.what == "all" else f"{self.amount} {self.what}"
+        if self.what != "bytes":
+            return "all" if self.what == "all" else f"{self.amount} {self.what}"
+        unit = max((name for name, size in _UNITS.items() if self.amount % size == 0), key=_UNITS.__getitem__)
+        return f"{self.amount // _UNITS[unit]} {unit}"
 
 
 ALL: Final = Keep("all")
@@ -100,6 +103,11 @@ class Pruner:
             horizon = min(horizon, self._find_bytes(self._keep.amount))
         return horizon if self.held_from is None else min(horizon, self.held_from)
 
+    def measure(self) -> dict[str, int]:
+        """Bytes on disk by kind of row, about: what was written last is still in the log, what was deleted may stay."""
+        found = {kind: self._store.approximate_size(prefix, prefix + rows.LAST) for kind, prefix in rows.KINDS.items()}
+        return {**found, "others": max(0, self._store.approximate_size(b"", rows.LAST) - sum(found.values()))}
+
     def _find_period(self, count: int) -> int:
         """The first height of the newest `count` periods, that of the final block being one."""
         final = self._chain.get_header(self._chain.final_hash)
@@ -121,8 +129,8 @@ class Pruner:
         return header.period
 
     def _size_from(self, height: int) -> int:
-        spans = ((rows.block_key(height), rows.BLOCK), (rows.receipts_key(height), rows.RECEIPTS))
-        return sum(self._store.approximate_size(first, prefix + rows.LAST) for first, prefix in spans)
+        spans = rows.spans_of_bodies(height, self._chain.head.height + 1)
+        return sum(self._store.approximate_size(first, last) for first, last in spans)
 
     def _list_ranges(self) -> tuple[tuple[bytes, bytes], ...]:
         """The ranges of keys that hold what was dropped: those by height, and of those by id one slice at a time."""

@@ -15,7 +15,7 @@ from node.errors import BadHold
 MAX_HOLDS = 16
 _DIRECTORY = "holds"
 _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,31}")
-_MAX_BYTES = 32
+_MAX_BYTES, _MAX_DIGITS = 32, 20
 
 
 def read_holds(chain_directory: Path) -> dict[str, int]:
@@ -34,6 +34,6 @@ def read_holds(chain_directory: Path) -> dict[str, int]:
 def _read_height(file: Path) -> int:
     with file.open("rb") as opened:
         text = opened.read(_MAX_BYTES).strip()
-    if not text.isdigit():
+    if not text.isdigit() or len(text) > _MAX_DIGITS:
         raise BadHold(path=file, detail="it must hold one height in decimal digits")
     return int(text)

@@ -93,6 +93,14 @@ class FailedPeriod:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Bytes on disk, about, of one kind of row."""
+
+    kind: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -125,6 +133,8 @@ class ChainStatus:
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
+    bodies_from_height: int = 1  # what is older has been pruned, but for its headers
+    stored: tuple[StoredRows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -65,6 +65,7 @@ from node.queries.answers import (
     SettledTradeInfo,
     SettlementInfo,
     SignatureInfo,
+    StoredRows,
     TradeInfo,
     TradesInfo,
     TransactionStatus,
@@ -127,6 +128,8 @@ class ChainQueries:
             signing=node.signing_state,
             silent_until=node.silent_until,
             anchor=self._get_anchor(),
+            bodies_from_height=chain.bodies_from,
+            stored=tuple(StoredRows(kind=kind, size_bytes=size) for kind, size in node.pruner.measure().items()),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
 
