@@ -157,6 +157,11 @@ class Chain:
         """The height from which bodies, receipts and places of transactions are kept; the genesis block's are too."""
         return self._kept.bodies
 
+    @property
+    def prunable_below(self) -> int:
+        """The height below which blocks are final and deep: no fork, no promise to a client looks for a body there."""
+        return min(self.final_height, self.head.height - self._window)
+
     def is_pruned(self, height: int) -> bool:
         """Return True if the body of the canonical block at a height was here and is no more."""
         return 0 < height < self._kept.bodies
@@ -296,10 +301,9 @@ class Chain:
     def prune(self, below: int, *, limit: int) -> Changes:
         """Drop the lowest bodies below a height, block by block, until that is `limit` rows: nothing where it is done.
 
-        Of final blocks deep below the head alone: nothing else looks for a body there. The returned batch must be
-        persisted.
+        Never from `prunable_below` on. The returned batch must be persisted.
         """
-        top = min(below, self.final_height, self.head.height - self._window)
+        top = min(below, self.prunable_below)
         height, batch = self._kept.bodies, list[rows.Row]()
         while height < top and len(batch) < limit:
             batch += self._rows_of_body(height)

@@ -101,6 +101,7 @@ class Pruner:
             horizon = min(horizon, self._find_period(self._keep.amount))
         else:
             horizon = min(horizon, self._find_bytes(self._keep.amount))
+        horizon = min(horizon, self._chain.prunable_below)
         return horizon if self.held_from is None else min(horizon, self.held_from)
 
     def measure(self) -> dict[str, int]:
