@@ -10,7 +10,7 @@ from gridmerit import main as cli
 from ledger.chain import Chain
 from ledger.store import LevelStore
 from node.config import ChainConfig, ListenAddress, NodeConfig, load_chains, load_config, save_config, save_genesis
-from tests.conftest import Lab
+from tests.support.ledger_lab import Lab
 
 HEIGHT, PADDING = 240, 4_000
 
