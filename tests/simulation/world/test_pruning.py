@@ -4,6 +4,7 @@ import pytest
 
 from ledger import rows
 from ledger.chain import WINDOW, Chain
+from ledger.errors import WrongShape
 from ledger.params import ConsensusParams, MarketParams
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
@@ -261,3 +262,10 @@ def test_the_horizon_stays_below_what_the_network_needs():
             assert chain.bodies_from <= min(chain.final_height, chain.head.height - WINDOW)
             assert first_kept.period >= last_gone.period
     assert STEP_ROWS == 512
+
+
+@pytest.mark.parametrize("bodies_from", [0, 10])
+def test_nobody_has_pruned_what_is_not_final(bodies_from):
+    status = wire.Status(head=bytes(32), height=20, work=bytes(40), final_height=9, bodies_from=bodies_from)
+    with pytest.raises(WrongShape):
+        message_from_bytes(message_to_bytes(status))
