@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.block import Header
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,7 @@ class Weighed:
 class Ancestry(Protocol):
     """The blocks below one: the tree, or the tree and headers on it that have been judged."""
 
-    def get(self, block_hash: bytes) -> BlockNode | None: ...
-
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
         """The entry, its parent, and so on to genesis."""
         ...
 

@@ -29,6 +29,7 @@ COMMANDS = {
     "agents": ("agents", "Play the packaged day round the clock: plans, orders, readings."),
     "init": ("init", "Make a node directory that joins a network."),
     "start": ("start", "Run a node in the foreground."),
+    "node": ("node", "Take care of a node's directory."),
     "status": ("status", "What a node is doing: head, finality, peers, sealing."),
     "doctor": ("doctor", "Check this machine and a node directory, and say what to mend."),
     "key": ("key", "Make and look at keys."),

@@ -63,6 +63,11 @@ def format_span(span_ms: int) -> str:
     return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
 
 
+def format_megabytes(size_bytes: int) -> str:
+    """A size on disk in MB, of a million bytes."""
+    return format_scaled((size_bytes + 5_000) // 10_000, 2, least=2)
+
+
 def show_moments(message: str) -> str:
     """The message of an error, with moments as a date and a time of day instead of milliseconds since the epoch."""
     return _MOMENT.sub(lambda found: f"{format_time(int(found[1]))} UTC", message)

@@ -2,6 +2,9 @@
 
 Every block is executed on its parent's state when it arrives, on whatever branch, for states share their structure.
 The store holds the canonical chain only; moving the head, by one block or by a whole reorg, is one atomic batch.
+
+No state below the final block is ever needed, so what undid it goes with the batch that makes a block final; bodies,
+receipts and places of transactions of final blocks may go too (`prune`). Headers and their weights stay.
 """
 
 from __future__ import annotations
@@ -22,20 +25,17 @@ from ledger.store_version import migrate, row_of_new_store
 Changes = list[rows.Row]
 
 WINDOW = 128  # blocks below the head whose entries stay in memory
+_MAX_UNDO_ROWS = 4_096  # dropped in one batch: finality that has lagged for long leaves the rest to the next
+_ALL = rows.Kept(undo=1, bodies=1)  # of the genesis block nothing is dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockNode:
-    """A block in the tree: what its branch weighs, and the state it leaves behind."""
+class Ancestor:
+    """A block as the rules for those above it see it: its header, and what its branch weighs."""
 
     header: Header
     work: int  # of the branch from genesis up to and including this block
     base_n_diff: int  # N_diff without stall relief, from which the next one is computed
-    state: State
-    undo: dict[bytes, bytes | None]
-    arrival: int  # order of arrival at this node, 0 for what was read from the store
-    block: Block | None = None  # None, like its execution, while only the store holds it
-    execution: Execution | None = None
 
     @property
     def hash(self) -> bytes:
@@ -44,6 +44,17 @@ class BlockNode:
     @property
     def height(self) -> int:
         return self.header.height
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockNode(Ancestor):
+    """A block in the tree, with the state it leaves behind."""
+
+    state: State
+    undo: dict[bytes, bytes | None]  # empty for the final block where it was read from the store
+    arrival: int  # order of arrival at this node, 0 for what was read from the store
+    block: Block | None = None  # None, like its execution, while only the store holds it
+    execution: Execution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -91,16 +102,18 @@ class Chain:
         if store.get(rows.GENESIS) != self.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.versions = migrate(store)
-        self.head = self._load()
+        self._kept = self._load_kept()
+        self.head = self._load_head()
         self.final_height, self.final_hash = self._load_final()
+        self._load_window()
 
     # --- reading ---------------------------------------------------------------------------------
 
     def get(self, block_hash: bytes) -> BlockNode | None:
-        """The entry of a block on any recent branch, or of any canonical block."""
+        """The entry of a block on any recent branch, or of any canonical block from the final one on."""
         entry = self._entries.get(block_hash)
-        if entry is None and (header := self._stored_header(block_hash)) is not None:
-            entry = self._extend_down_to(header)
+        if entry is None and (stored := self._stored(block_hash)) is not None and stored.height >= self.final_height:
+            entry = self._extend_down_to(stored)
         return entry
 
     def hash_at(self, height: int) -> bytes | None:
@@ -118,7 +131,7 @@ class Chain:
         entry = self._entries.get(block_hash)
         if entry is not None and entry.block is not None:
             return entry.block
-        raw = self._store.get(rows.BLOCK + block_hash)
+        raw = self._stored_row(rows.block_key, block_hash)
         if raw is None:
             return None
         block = rows.read_block(raw, self._params)
@@ -129,37 +142,59 @@ class Chain:
     def get_raw_block(self, block_hash: bytes) -> bytes | None:
         """A block's bytes, which are not looked into."""
         entry = self._entries.get(block_hash)
-        return self._store.get(rows.BLOCK + block_hash) if entry is None or entry.block is None else entry.block.raw
+        if entry is not None and entry.block is not None:
+            return entry.block.raw
+        return self._stored_row(rows.block_key, block_hash)
 
     def get_header(self, block_hash: bytes) -> Header | None:
-        entry = self._entries.get(block_hash)
-        return entry.header if entry else self._stored_header(block_hash)
+        known = self._entries.get(block_hash) or self._stored(block_hash)
+        return None if known is None else known.header
 
     def get_receipts(self, block_hash: bytes) -> tuple[Receipt, ...] | None:
         """Receipts of a canonical block, in the order of its transactions."""
-        raw = self._store.get(rows.RECEIPTS + block_hash)
+        raw = self._stored_row(rows.receipts_key, block_hash)
         return None if raw is None else rows.read_receipts(raw)
+
+    @property
+    def bodies_from(self) -> int:
+        """The height from which bodies, receipts and places of transactions are kept; the genesis block's are too."""
+        return self._kept.bodies
+
+    @property
+    def prunable_below(self) -> int:
+        """The height below which blocks are final and deep: no fork, no promise to a client looks for a body there."""
+        return min(self.final_height, self.head.height - self._window)
+
+    def is_pruned(self, height: int) -> bool:
+        """Return True if the body of the canonical block at a height was here and is no more."""
+        return 0 < height < self._kept.bodies
 
     def find_transaction(self, transaction_id: bytes) -> tuple[bytes, int] | None:
         """Canonical block hash and index of a transaction."""
         raw = self._store.get(rows.TRANSACTION + transaction_id)
         return None if raw is None else rows.read_place(raw)
 
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
-        """The entry, its parent, and so on to genesis."""
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
+        """The entry, its parent, and so on to genesis; without their states those that are not in memory.
+
+        Raises `StoreCorrupt` where the store has lost one.
+        """
         yield entry
         while entry.height:
-            entry = self._parent(entry)
+            below = self._entries.get(entry.header.parent) or self._stored(entry.header.parent)
+            if below is None:
+                raise StoreCorrupt(detail=f"block {entry.height - 1} is missing")
+            entry = below
             yield entry
 
-    def ancestor_at(self, entry: BlockNode, height: int) -> BlockNode:
+    def ancestor_at(self, entry: Ancestor, height: int) -> Ancestor:
         """The block at `height` on the branch that ends in `entry`."""
         for ancestor in self.ancestors(entry):
             if ancestor.height == height:
                 return ancestor
         raise AssertionError("height above the entry")
 
-    def fork_point(self, entry: BlockNode) -> BlockNode:
+    def fork_point(self, entry: Ancestor) -> Ancestor:
         """The last canonical block on the branch that ends in `entry`."""
         return next(ancestor for ancestor in self.ancestors(entry) if self.is_canonical(ancestor.header))
 
@@ -177,8 +212,8 @@ class Chain:
         entry = self._entries.get(block_hash)
         if entry is not None:
             return self.fork_point(entry).height
-        header = self._stored_header(block_hash)
-        return None if header is None else header.height  # the store holds the canonical chain only
+        stored = self._stored(block_hash)
+        return None if stored is None else stored.height  # the store holds the canonical chain only
 
     def locator(self) -> tuple[bytes, ...]:
         """Canonical hashes from the head back to genesis, ever farther apart."""
@@ -253,7 +288,7 @@ class Chain:
         for new in added:
             self._recent[new.height] = new.hash
         self.head = entry
-        self._prune()
+        self._forget_deep()
         return Reorg(removed=removed, added=added, changes=changes)
 
     def finalise(self, entry: BlockNode) -> Changes:
@@ -261,9 +296,43 @@ class Chain:
         assert self.is_canonical(entry.header)
         assert entry.height >= self.final_height, "finality does not step back"
         self.final_height, self.final_hash = entry.height, entry.hash
-        return [(rows.FINAL, rows.write_place(entry.hash, entry.height))]
+        undo = range(self._kept.undo, min(entry.height + 1, self._kept.undo + _MAX_UNDO_ROWS))
+        self._kept = self._kept._replace(undo=max(self._kept.undo, undo.stop))
+        dropped: Changes = [(rows.undo_key(height), None) for height in undo]
+        return [(rows.FINAL, rows.write_place(entry.hash, entry.height)), *dropped, self._kept_row]
+
+    def prune(self, below: int, *, limit: int) -> Changes:
+        """Drop the lowest bodies below a height, block by block, until that is `limit` rows: nothing where it is done.
+
+        Never from `prunable_below` on. The returned batch must be persisted.
+        """
+        top = min(below, self.prunable_below)
+        height, batch = self._kept.bodies, list[rows.Row]()
+        while height < top and len(batch) < limit:
+            batch += self._rows_of_body(height)
+            height += 1
+        if not batch:
+            return []
+        self._kept = self._kept._replace(bodies=height)
+        return [*batch, self._kept_row]
 
     # --- inside ----------------------------------------------------------------------------------
+
+    @property
+    def _kept_row(self) -> rows.Row:
+        return rows.KEPT, rows.write_kept(self._kept)
+
+    def _rows_of_body(self, height: int) -> Changes:
+        """The deletion of a canonical block's body, receipts, and places of transactions that point to it."""
+        raw = self._store.get(rows.receipts_key(height))
+        if raw is None:
+            raise StoreCorrupt(detail=f"the receipts of block {height} are missing")
+        block_hash, batch = self._canonical(height), list[rows.Row]()
+        for receipt in rows.read_receipts(raw):
+            place = self.find_transaction(receipt.transaction_id)
+            if place is not None and place[0] == block_hash:  # it may stand in a later block once more
+                batch.append((rows.TRANSACTION + receipt.transaction_id, None))
+        return [*batch, (rows.block_key(height), None), (rows.receipts_key(height), None)]
 
     def _canonical(self, height: int) -> bytes:
         block_hash = self.hash_at(height)
@@ -293,7 +362,7 @@ class Chain:
 
     def _parent(self, entry: BlockNode) -> BlockNode:
         parent = self.get(entry.header.parent)
-        assert parent is not None, "every entry's parent is in the tree or in the store"
+        assert parent is not None, "no branch leaves the chain below the final block"
         return parent
 
     def _batch(self, removed: tuple[BlockNode, ...], added: tuple[BlockNode, ...]) -> Changes:
@@ -329,7 +398,7 @@ class Chain:
         )
         return replace(entry, block=block, execution=execution)
 
-    def _prune(self) -> None:
+    def _forget_deep(self) -> None:
         """Forget what lies deep below the head: the store has it, or it is an abandoned branch."""
         floor = self.head.height - self._window
         if floor <= 0 or floor not in self._recent:
@@ -372,26 +441,28 @@ class Chain:
             (rows.FINAL, rows.write_place(block.hash, 0)),
             (rows.GENESIS, self.chain_id),
             row_of_new_store(),
+            (rows.KEPT, rows.write_kept(_ALL)),
         ]
         return batch
 
-    def _load(self) -> BlockNode:
+    def _load_kept(self) -> rows.Kept:
+        raw = self._store.get(rows.KEPT)
+        if raw is None:
+            raise StoreCorrupt(detail="what is kept is not recorded")
+        return rows.read_kept(raw)
+
+    def _load_head(self) -> BlockNode:
         head_hash = self._store.get(rows.HEAD)
-        header = self._stored_header(head_hash) if head_hash else None
-        if header is None:
+        stored = self._stored(head_hash) if head_hash else None
+        if stored is None:
             raise StoreCorrupt(detail="the head block is missing")
         skip = len(rows.STATE)
         state = State.from_items((key[skip:], value) for key, value in self._store.scan(rows.STATE))
-        if state.root != header.state_root:
-            raise StoreCorrupt(detail=f"the stored state does not match block {header.height}")
-        entry = self._entry_from_store(header, state)
+        if state.root != stored.header.state_root:
+            raise StoreCorrupt(detail=f"the stored state does not match block {stored.height}")
+        entry = self._entry_from_store(stored, state)
         self._entries[entry.hash] = entry
         self._recent[entry.height] = entry.hash
-        floor = max(0, entry.height - self._window)
-        bottom = self._stored_header(self._store.get(rows.height_key(floor)) or b"")
-        if bottom is None or bottom.height != floor:
-            raise StoreCorrupt(detail=f"block {floor} is missing")
-        self._extend_down_to(bottom)
         return entry
 
     def _load_final(self) -> tuple[int, bytes]:
@@ -403,42 +474,55 @@ class Chain:
             raise StoreCorrupt(detail=f"the final block, at height {height}, is not on the chain")
         return height, block_hash
 
-    def _extend_down_to(self, header: Header) -> BlockNode:
-        """Bring canonical blocks back into memory, from the lowest entry down to `header`, by undoing states."""
+    def _load_window(self) -> None:
+        """Bring back the blocks below the head, down to the final one at most."""
+        floor = max(self.final_height, self.head.height - self._window)
+        bottom = self._stored(self._store.get(rows.height_key(floor)) or b"")
+        if bottom is None or bottom.height != floor:
+            raise StoreCorrupt(detail=f"block {floor} is missing")
+        self._extend_down_to(bottom)
+
+    def _extend_down_to(self, bottom: Ancestor) -> BlockNode:
+        """Bring canonical blocks back into memory, from the lowest entry down to `bottom`, by undoing states."""
         lowest = min(self._recent)
         entry = self._entries[self._recent[lowest]]
-        while entry.height > header.height:
-            parent = self._stored_header(entry.header.parent)
+        while entry.height > bottom.height:
+            parent = self._stored(entry.header.parent)
             if parent is None:
                 raise StoreCorrupt(detail=f"block {entry.height - 1} is missing")
             entry = self._entry_from_store(parent, entry.state.apply(entry.undo))
-            if entry.state.root != parent.state_root:
+            if entry.state.root != parent.header.state_root:
                 raise StoreCorrupt(detail=f"undoing block {parent.height + 1} gives a wrong state")
             self._entries[entry.hash] = entry
             self._recent[entry.height] = entry.hash
-        if entry.hash != header.hash:
-            raise StoreCorrupt(detail=f"two blocks at height {header.height}")
+        if entry.hash != bottom.hash:
+            raise StoreCorrupt(detail=f"two blocks at height {bottom.height}")
         return entry
 
-    def _entry_from_store(self, header: Header, state: State) -> BlockNode:
-        record, undo = self._store.get(rows.RECORD + header.hash), self._store.get(rows.UNDO + header.hash)
-        if record is None or undo is None:
-            raise StoreCorrupt(detail=f"the record of block {header.height} is missing")
-        _, work, base_n_diff = rows.read_record(record)
+    def _entry_from_store(self, stored: Ancestor, state: State) -> BlockNode:
+        undo = self._store.get(rows.undo_key(stored.height))
+        if undo is None and stored.height >= self._kept.undo:
+            raise StoreCorrupt(detail=f"what block {stored.height} undid is missing")
         return BlockNode(
-            header=header,
-            work=work,
-            base_n_diff=base_n_diff,
+            header=stored.header,
+            work=stored.work,
+            base_n_diff=stored.base_n_diff,
             state=state,
-            undo=rows.read_undo(undo),
+            undo={} if undo is None else rows.read_undo(undo),
             arrival=0,
         )
 
-    def _stored_header(self, block_hash: bytes) -> Header | None:
+    def _stored(self, block_hash: bytes) -> Ancestor | None:
+        """A canonical block as far as its record goes."""
         raw = self._store.get(rows.RECORD + block_hash)
         if raw is None:
             return None
-        header = rows.read_record(raw)[0]
+        header, work, base_n_diff = rows.read_record(raw)
         if header.hash != block_hash:
             raise StoreCorrupt(detail=f"another record in the place of {block_hash.hex()[:16]}")
-        return header
+        return Ancestor(header=header, work=work, base_n_diff=base_n_diff)
+
+    def _stored_row(self, key: Callable[[int], bytes], block_hash: bytes) -> bytes | None:
+        """One of a canonical block's rows that stand by height."""
+        stored = self._stored(block_hash)
+        return None if stored is None else self._store.get(key(stored.height))

@@ -1,14 +1,14 @@
 """The rows of a chain in the store: the meaning of each key, and every value's bytes, written and read.
 
-By block hash: the block, its receipts, what it undid, and its record (header, work, base N_diff). By height: the
-canonical hash, and the header as peers are served it. By id: a transaction's place. The head's state stands under its
-own keys.
+By height, so that what is dropped first lies together: a canonical block, its receipts and what it undid; and its hash,
+and its header as peers are served it, which stay. By block hash: its record (header, work, base N_diff). By id: a
+transaction's place. The head's state stands under its own keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from ledger.block import Block, Header
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
@@ -20,15 +20,49 @@ Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
-STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
-HEAD, FINAL, GENESIS = b"H", b"F", b"G"
+STATE, TRANSACTION, HASH, _HEADER = b"s", b"t", b"h", b"n"
+HEAD, FINAL, GENESIS, KEPT = b"H", b"F", b"G", b"p"
+
+KINDS = {
+    "blocks": BLOCK,
+    "receipts": RECEIPTS,
+    "undo": UNDO,
+    "records": RECORD,
+    "hashes": HASH,
+    "headers": _HEADER,
+    "places": TRANSACTION,
+    "state": STATE,
+}  # of the rows that are many, for whoever measures them
+LAST = b"\xff" * 33  # behind a prefix: above every key with it
 
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
 
+class Kept(NamedTuple):
+    """The lowest heights of which rows are kept that do not stay for good: all below has been dropped."""
+
+    undo: int
+    bodies: int  # with receipts and the places of transactions; the genesis block's own stay
+
+
 def height_key(height: int) -> bytes:
     """The key of the canonical hash at a height."""
-    return _HEIGHT + height.to_bytes(8, "big")
+    return HASH + height.to_bytes(8, "big")
+
+
+def block_key(height: int) -> bytes:
+    """The key of the canonical block at a height."""
+    return BLOCK + height.to_bytes(8, "big")
+
+
+def receipts_key(height: int) -> bytes:
+    """The key of the receipts of the canonical block at a height."""
+    return RECEIPTS + height.to_bytes(8, "big")
+
+
+def undo_key(height: int) -> bytes:
+    """The key of what the canonical block at a height undid."""
+    return UNDO + height.to_bytes(8, "big")
 
 
 def header_key(height: int) -> bytes:
@@ -38,17 +72,18 @@ def header_key(height: int) -> bytes:
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
     """Everything but the state that a canonical block has in the store."""
-    block_hash = block.hash
+    block_hash, height = block.hash, block.header.height
     receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
     record = (block.header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
     rows: list[Row] = [
-        (BLOCK + block_hash, block.raw),
-        (RECEIPTS + block_hash, encode(receipts)),
-        (UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
+        (block_key(height), block.raw),
+        (receipts_key(height), encode(receipts)),
         (RECORD + block_hash, encode(record)),
-        (height_key(block.header.height), block_hash),
-        (header_key(block.header.height), encode((block.header.raw,))),
+        (height_key(height), block_hash),
+        (header_key(height), encode((block.header.raw,))),
     ]
+    if height:
+        rows.append((undo_key(height), encode(tuple(execution.delta.undo.items()))))
     for index, transaction in enumerate(block.transactions):
         rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
     return rows
@@ -57,14 +92,23 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
 def rows_to_delete(block: Block) -> list[Row]:
     """The deletion of all that `rows_of_block` wrote."""
     rows: list[Row] = [(TRANSACTION + transaction.id, None) for transaction in block.transactions]
-    rows += [(prefix + block.hash, None) for prefix in (BLOCK, RECEIPTS, UNDO, RECORD)]
-    rows += [(height_key(block.header.height), None), (header_key(block.header.height), None)]
+    rows.append((RECORD + block.hash, None))
+    rows += [(key(block.header.height), None) for key in (block_key, receipts_key, undo_key, height_key, header_key)]
     return rows
 
 
 def write_place(block_hash: bytes, number: int) -> bytes:
     """A block and a number: the index of a transaction in it, or its own height."""
     return encode((block_hash, number))
+
+
+def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The ranges of keys that hold blocks and receipts from one height up to, but not with, another."""
+    return ((block_key(first), block_key(end)), (receipts_key(first), receipts_key(end)))
+
+
+def write_kept(kept: Kept) -> bytes:
+    return encode(tuple(kept))
 
 
 # --- reading: each raises `StoreCorrupt` where the bytes cannot be ours ----------------------------
@@ -106,6 +150,10 @@ def read_place(raw: bytes) -> tuple[bytes, int]:
     return _read(raw, _place_from_value, "a place on the chain")
 
 
+def read_kept(raw: bytes) -> Kept:
+    return _read(raw, _kept_from_value, "what is kept")
+
+
 def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
     with as_stored(what):
         return from_value(decode(raw, max_bytes=_TRUSTED_BYTES, max_items=_TRUSTED_BYTES))
@@ -131,6 +179,11 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
         Receipt(transaction_id=expect_bytes(identity, "transaction id", size=32), code=expect_str(code, "code"))
         for identity, code in pairs
     )
+
+
+def _kept_from_value(value: Value) -> Kept:
+    undo, bodies = expect_array(value, 2, "kept")
+    return Kept(undo=expect_int(undo, "height"), bodies=expect_int(bodies, "height"))
 
 
 def _place_from_value(value: Value) -> tuple[bytes, int]:

@@ -109,6 +109,11 @@ class AnchorContradicted(StoreError):
     exit_code = 6
 
 
+class BadHold(GridmeritError):
+    message = "nothing is pruned while the hold {path} cannot be read: {detail}"
+    exit_code = 3
+
+
 # --- requests to a node's API ----------------------------------------------------------------------
 
 
@@ -132,6 +137,14 @@ class UnknownBlock(NotFound):
 
 class UnknownTransaction(NotFound):
     message = "transaction {transaction_id} is neither on the chain nor pending"
+
+
+class BlockPruned(NotFound):
+    message = "block {height} has been pruned here: bodies are kept from block {bodies_from} on"
+
+
+class TransactionNotKept(NotFound):
+    message = "transaction {transaction_id} is in no block from {bodies_from} on; what is older has been pruned here"
 
 
 class UnknownAccount(NotFound):

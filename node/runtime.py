@@ -384,6 +384,7 @@ class Runtime:
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
             anchor=anchor,
             is_sure=self._is_sure,
+            keep=self.config.storage.keep,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
 

@@ -15,7 +15,7 @@ from consensus.poca.eligibility import eligibility_for
 from consensus.poca.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.genesis import Genesis
 from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams
@@ -144,8 +144,7 @@ class PocaEngine:
         params = self._params
         if not parent.height:
             return parent.base_n_diff
-        grandparent = chain.get(parent.header.parent)
-        assert grandparent is not None, "the tree holds every ancestor"
+        _, grandparent = islice(chain.ancestors(parent), 2)
         base = compute_next_base(
             parent.base_n_diff,
             parent.header.timestamp_ms - self._begin_ms(parent.header.producer, grandparent, chain),
@@ -167,7 +166,7 @@ class PocaEngine:
     def _total_weight(self, members: dict[bytes, SealerSnapshot]) -> int:
         return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
 
-    def _begin_ms(self, producer: bytes, parent: BlockNode, chain: Ancestry) -> int:
+    def _begin_ms(self, producer: bytes, parent: Ancestor, chain: Ancestry) -> int:
         """From when on a producer may seal on `parent`: at once, unless it has its share of the blocks below.
 
         Then it waits for the others until relief would set in, and its relief and its solve time count from there, so

@@ -73,6 +73,13 @@ class ClockSet:
     ahead_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldsRead:
+    """The lowest height that a companion outside has still to read, as its owner says; None where none holds."""
+
+    held_from: int | None
+
+
 Event: TypeAlias = (
     Started
     | PeerConnected
@@ -83,6 +90,7 @@ Event: TypeAlias = (
     | SealFound
     | RelayOffered
     | ClockSet
+    | HoldsRead
 )
 
 # --- actions -------------------------------------------------------------------------------------
@@ -167,6 +175,13 @@ class ForwardRelay:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compact:
+    """Give back the space of what was deleted in these ranges of keys, beside all else and without haste."""
+
+    ranges: tuple[tuple[bytes, bytes], ...]
+
+
 Action: TypeAlias = (
     Persist
     | PersistSigningRecord
@@ -179,4 +194,5 @@ Action: TypeAlias = (
     | Acknowledge
     | Publish
     | ForwardRelay
+    | Compact
 )

@@ -235,9 +235,11 @@ class Finality:
             *progress.tell_certificate(certificate, peer),
             *self.results.review(statement.slot),
         ]
-        block = self._chain.get(statement.block_hash)
-        if block is None:
+        block, header = self._chain.get(statement.block_hash), self._chain.get_header(statement.block_hash)
+        if header is None:
             return [*reaction, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
+        if block is None:
+            return [*reaction, Final(certificate)]  # it was final before the restart: nothing is left to compare
         if self._chain.fork_point(block).height < min(block.height, self._trusted_branch.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
             # More than f members lied, or votes took longer than a deadline.

@@ -34,6 +34,7 @@ from node.chain.events import (
     Broadcast,
     ClockSet,
     Event,
+    HoldsRead,
     MessageReceived,
     PeerConnected,
     PeerId,
@@ -78,6 +79,7 @@ from node.chain.progress import (
     VotesReceived,
     WorkPending,
 )
+from node.chain.pruning import ALL, Keep, Pruner
 from node.chain.relays import Relays
 from node.chain.release_watch import ReleaseWatch
 from node.chain.results import Results, read_claims
@@ -98,9 +100,9 @@ class ChainNode:
 
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
     once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
-    an `anchor` it follows no chain without that block. Rules that are announced and not among `rule_sets` it stops
-    before. A simulation may have an `engine` of its own in the place of that which the parameters name, and an
-    `executor` that shares its work.
+    an `anchor` it follows no chain without that block; `keep` says which bodies it keeps. Rules that are announced and
+    not among `rule_sets` it stops before. A simulation may have an `engine` of its own in the place of that which the
+    parameters name, and an `executor` that shares its work.
     """
 
     def __init__(
@@ -113,6 +115,7 @@ class ChainNode:
         limits: MempoolLimits | None = None,
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
+        keep: Keep = ALL,
         engine: Engine | None = None,
         executor: Executor = execute_block,
         rule_sets: RuleSets = RULE_SETS,
@@ -139,6 +142,7 @@ class ChainNode:
         self._pool = Pool(own, admission, self._gossip)
         self._gates = GateWatch(genesis)
         self._release_watch = ReleaseWatch(own)
+        self.pruner = Pruner(own.chain, store, own.params, keep)
         self._progress = rules.progress(
             Parts(
                 instance=own,
@@ -211,6 +215,9 @@ class ChainNode:
             case ClockSet(ahead_ms=ahead_ms):
                 self._instance.wall_ahead_ms = ahead_ms
                 return [*self._import_deferred(now_ms), CatchUp(), Refresh()]
+            case HoldsRead(held_from=held_from):
+                self.pruner.held_from = held_from
+                return []
             case _:
                 assert_never(event)
 
@@ -258,7 +265,8 @@ class ChainNode:
         self._signing.begin(self._instance.date(now_ms))
         self._gates.begin(self._instance.date(now_ms))
         taken_up = [*self._release_watch.review(), *self.acknowledgements.open().actions, *self._progress.load()]
-        return [*taken_up, self._beat(now_ms), *self._relays.repeat(now_ms), *self._progress.on_started(now_ms)]
+        beginnings = [self._beat(now_ms), *self._relays.repeat(now_ms), *self.pruner.begin(now_ms)]
+        return [*taken_up, *beginnings, *self._progress.on_started(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> Reaction:
         """Cause: a timer that some part has set."""
@@ -273,6 +281,8 @@ class ChainNode:
                 return [CatchUp()]
             case "pass-on":
                 return self._gossip.flush()
+            case "prune":
+                return self.pruner.on_timer(now_ms)
         return self._progress.on_timer(name, now_ms)
 
     def _on_heartbeat(self, now_ms: int) -> Reaction:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar, assert_never
@@ -22,13 +23,16 @@ from ledger.signatures import SigningKey
 from ledger.store import LevelStore
 from ledger.transaction import Transaction
 from node.chain.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
+from node.chain.catching_up import BODIES_MISSING
 from node.chain.events import (
     Acknowledge,
     Action,
     Broadcast,
     ClockSet,
+    Compact,
     Event,
     ForwardRelay,
+    HoldsRead,
     MessageReceived,
     PeerId,
     PenalisePeer,
@@ -45,13 +49,15 @@ from node.chain.events import (
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
+from node.chain.pruning import ALL, PRUNE, Keep
 from node.chain.release_watch import CHAIN_HALTED, RELEASE_NEEDED
 from node.chain.trusted_block import TrustedBlock
 from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
+from node.driver.holds import read_holds
 from node.driver.signing_file import SigningFile, sync_directory
 from node.driver.subscribers import Subscribers, Subscription
-from node.errors import NodeStopping, NotDisposable
+from node.errors import BadHold, NodeStopping, NotDisposable
 from node.peer.active_members import FinalMembers
 from node.queries.chain import describe_event
 from node.system.clock import ChainClock, thread_cpu_ns
@@ -67,6 +73,7 @@ _LEVELS = {
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
     **dict.fromkeys(("result-elsewhere", "upgrade"), logging.INFO),
     **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
+    **dict.fromkeys((BODIES_MISSING,), logging.WARNING),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
@@ -121,6 +128,7 @@ class ChainDriver:
         subscribers: Subscribers,
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
+        keep: Keep = ALL,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -136,6 +144,7 @@ class ChainDriver:
         self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
+        self._directory = directory
         self._signing_file = SigningFile(directory, self.chain_id)
         try:
             record = self._signing_file.load(ledger_exists=(directory / "ledger" / "CURRENT").exists())
@@ -153,6 +162,7 @@ class ChainDriver:
                 limits=mempool_limits,
                 anchor=anchor,
                 is_sure=is_sure or policy is not None,
+                keep=keep,
             )
             self._core: Steppable = self.node if policy is None else policy(self.node)
             self.members = FinalMembers(self.node)
@@ -161,6 +171,7 @@ class ChainDriver:
             self._signing_file.close()
             raise
         self._thread = ChainThread(self.name)
+        self._compactor = ThreadPoolExecutor(max_workers=1, thread_name_prefix=f"compact-{self.name}")
 
     # --- from outside ----------------------------------------------------------------------------
 
@@ -258,6 +269,7 @@ class ChainDriver:
             self._is_closed = True
             self._outside.stop_job(self.name)
             self._thread.close()
+            self._compactor.shutdown(cancel_futures=True)
             self._store.close()
             self._signing_file.close()
             log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
@@ -276,6 +288,8 @@ class ChainDriver:
         try:
             if not isinstance(event, Started) and (ahead_ms := self._clock.find_step()) is not None:
                 events.insert(0, ClockSet(ahead_ms=ahead_ms))
+            if isinstance(event, TimerFired) and event.name == PRUNE:
+                events.insert(0, HoldsRead(held_from=self._read_holds()))
             work = await self._thread.run(lambda: self._step(events))
             self._inbox.put_back(work.left)
             for peer, spent_us in work.spent_us:
@@ -349,10 +363,21 @@ class ChainDriver:
                 self._subscribers.publish(event)
             case ForwardRelay():
                 self._outside.deliver(action)
+            case Compact(ranges=ranges):
+                for first, last in ranges:
+                    self._compactor.submit(self._store.compact, first, last)
             case Persist() | PersistSigningRecord():
                 raise AssertionError("a step's writes are done before its other actions")
             case _:
                 assert_never(action)
+
+    def _read_holds(self) -> int | None:
+        """The lowest height that a companion holds; all of them where it cannot be told."""
+        try:
+            return min(read_holds(self._directory).values(), default=None)
+        except BadHold as error:
+            log_event(self._log, logging.WARNING, "hold-unreadable", detail=str(error))
+            return 0
 
     def _set_timer(self, name: str, at_ms: int) -> None:
         if (old := self._timers.pop(name, None)) is not None:

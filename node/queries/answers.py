@@ -103,6 +103,14 @@ class UpgradeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Bytes on disk, about, of one kind of row."""
+
+    kind: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -137,6 +145,8 @@ class ChainStatus:
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
     rules: int = 1  # the version of them that the head block has
     upgrade: UpgradeStatus | None = None  # announced on the chain, and yet to come
+    bodies_from_height: int = 1  # what is older has been pruned, but for its headers
+    stored: tuple[StoredRows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -193,7 +203,7 @@ class BlockSummary:
     producer: str
     producer_name: str | None
     timestamp_ms: int
-    tx_count: int
+    tx_count: int | None  # None of a block whose body has been pruned
     credit_upt: int
     n_diff: HexInt
     period: int

@@ -14,6 +14,7 @@ from consensus.contracts import compute_quorum
 from consensus.poca.credit_target import compute_shares
 from ledger.accounts import TRADERS, get_account, get_sealers
 from ledger.block import Block, Header
+from ledger.chain import Chain
 from ledger.codec import Value
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
@@ -29,7 +30,17 @@ from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
-from node.errors import BadRequest, NoCertificate, NoSettlement, NoTrades, UnknownBlock, UnknownTransaction
+from node.errors import (
+    BadRequest,
+    BlockPruned,
+    NoCertificate,
+    NoSettlement,
+    NotFound,
+    NoTrades,
+    TransactionNotKept,
+    UnknownBlock,
+    UnknownTransaction,
+)
 from node.queries.answers import (
     AccountInfo,
     AnchorStatus,
@@ -54,6 +65,7 @@ from node.queries.answers import (
     SettledTradeInfo,
     SettlementInfo,
     SignatureInfo,
+    StoredRows,
     TradeInfo,
     TradesInfo,
     TransactionStatus,
@@ -119,6 +131,8 @@ class ChainQueries:
             anchor=self._get_anchor(),
             rules=node.rules.get_schedule(head.state).at(head.height),
             upgrade=self._get_upgrade(),
+            bodies_from_height=chain.bodies_from,
+            stored=tuple(StoredRows(kind=kind, size_bytes=size) for kind, size in node.pruner.measure().items()),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
 
@@ -194,7 +208,7 @@ class ChainQueries:
             producer=show_address(header.producer_address),
             producer_name=self.members.name_of(header.producer_address),
             timestamp_ms=header.timestamp_ms,
-            tx_count=len(self._get_codes(block_hash)),
+            tx_count=None if self._chain.is_pruned(height) else len(self._get_codes(block_hash)),
             credit_upt=header.credit_upt,
             n_diff=header.n_diff,
             period=header.period,
@@ -223,7 +237,7 @@ class ChainQueries:
     def _get_ending(self, identity: bytes) -> EndingInfo:
         ending = self._node.acknowledgements.get_ending(identity)
         if ending is None:
-            raise UnknownTransaction(transaction_id=identity.hex())
+            raise refuse_unknown(self._chain, identity)
         place = None if ending.by is None else self._chain.find_transaction(ending.by)
         header = None if place is None else self._chain.get_header(place[0])
         return EndingInfo(
@@ -509,6 +523,9 @@ class ChainQueries:
         else:
             block_hash = parse_hash(ref, "block")
         block = None if block_hash is None else chain.get_block(block_hash)
+        header = None if block_hash is None or block is not None else chain.get_header(block_hash)
+        if header is not None and chain.is_pruned(header.height):
+            raise BlockPruned(height=header.height, bodies_from=chain.bodies_from)
         if block is None:
             raise UnknownBlock(ref=ref[:70])
         return block
@@ -526,6 +543,13 @@ class ChainQueries:
     def _depth_of(self, header: Header) -> int:
         chain = self._chain
         return chain.head.height - header.height + 1 if chain.is_canonical(header) else 0
+
+
+def refuse_unknown(chain: Chain, transaction_id: bytes) -> NotFound:
+    """The error that answers for a transaction which is not found: it may be older than all that is kept."""
+    if chain.bodies_from > 1:
+        return TransactionNotKept(transaction_id=transaction_id.hex(), bodies_from=chain.bodies_from)
+    return UnknownTransaction(transaction_id=transaction_id.hex())
 
 
 # --- showing values ------------------------------------------------------------------------------------
@@ -603,6 +627,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "upgrade": ("rules", "height"),
     "release-needed": ("rules", "height"),
     "chain-halted": ("rules", "height"),
+    "bodies-missing": ("height", "bodies_from_height"),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
     "signing-waits": ("height", "silent_until"),

@@ -23,6 +23,12 @@ _OF_A_CHAIN = (
     Metric("chain_height", "gauge", "Height of the head block.", lambda chain: chain.height),
     Metric("chain_final_height", "gauge", "Height of the last final block.", lambda chain: chain.final_height),
     Metric(
+        "chain_bodies_from_height",
+        "gauge",
+        "Height of the first block after the genesis that has not been pruned.",
+        lambda chain: chain.bodies_from_height,
+    ),
+    Metric(
         "chain_head_timestamp_seconds",
         "gauge",
         "When the head block was made.",
@@ -89,6 +95,10 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
     if status.clock is not None:
         text = "By how much the clock is ahead of the median of the peers' clocks."
         lines += _family("clock_offset_seconds", "gauge", text, [({}, status.clock["offset_ms"] / 1_000)])
+    stored = [
+        ({"chain": chain.chain, "kind": rows.kind}, rows.size_bytes) for chain in status.chains for rows in chain.stored
+    ]
+    lines += _family("store_bytes", "gauge", "On disk by kind of row, about.", stored)
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)

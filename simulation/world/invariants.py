@@ -171,7 +171,7 @@ class _Watch:
             if entry.hash in self._judged or entry.height == 0:
                 break
             self._judged[entry.hash] = None
-            if entry.execution is not None:
+            if isinstance(entry, BlockNode) and entry.execution is not None:
                 self._check_money_of(name, entry)
                 self._check_energy_of(name, chain, entry)
 

@@ -24,6 +24,7 @@ from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
+    Compact,
     Event,
     ForwardRelay,
     MessageReceived,
@@ -46,6 +47,7 @@ from node.chain.events import (
 )
 from node.chain.node import ChainNode
 from node.chain.progress import RESEAL
+from node.chain.pruning import ALL, Keep
 from node.chain.rule_sets import RULE_SETS, RuleSets
 from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.policy import PolicyFactory
@@ -98,8 +100,8 @@ class World:
     that time is drawn instead: then a node renews its candidate just before it is sealed, and otherwise once per
     interval, for a search without memory loses nothing by starting anew. `neighbours` are those that each peer is
     connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late. A world
-    `beside` another shares its time, and the peers of both are the same machines. `rule_sets` are of peers whose
-    release knows other rules than this one.
+    `beside` another shares its time, and the peers of both are the same machines. `keep` says which bodies peers keep
+    that do not keep all; `rule_sets` are of peers whose release knows other rules than this one.
     """
 
     def __init__(
@@ -117,6 +119,7 @@ class World:
         pace_ms: Mapping[str, int] | None = None,
         beside: World | None = None,
         rule_sets: Mapping[str, RuleSets] | None = None,
+        keep: Mapping[str, Keep] | None = None,
     ) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
@@ -124,6 +127,7 @@ class World:
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
         self._rule_sets = dict(rule_sets or {})
+        self._keep = dict(keep or {})
         self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
@@ -263,6 +267,8 @@ class World:
                 peer.published.append(event)
             case Acknowledge(outcomes=outcomes):
                 peer.outcomes = outcomes
+            case Compact():
+                pass  # a store in memory has no space to give back
             case ForwardRelay():
                 self._hand_over(peer, action)
 
@@ -348,6 +354,7 @@ class World:
             signing_record=peer.signing_record,
             anchor=anchor,
             is_sure=is_sure or name in self.policies,
+            keep=self._keep.get(name, ALL),
             engine=self._engine,
             executor=self._executor,
             rule_sets=self.rule_sets_of(name),

@@ -46,6 +46,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "chain_up": 1,
         "chain_height": chain.height,
         "chain_final_height": chain.final_height,
+        "chain_bodies_from_height": 1,
         "chain_head_timestamp_seconds": chain.head_time_ms / 1_000,
         "chain_syncing": 0,
         "chain_signs": 1,
@@ -62,6 +63,9 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "reorgs_total": chain.forks.reorgs,
         "reorg_depth_blocks_max": chain.forks.deepest_reorg,
     }
+    stored = {labels: value for (name, labels), value in numbers.items() if name == "store_bytes"}
+    assert stored == {f'chain="jy1",kind="{rows.kind}"': rows.size_bytes for rows in chain.stored}
+    assert {"blocks", "receipts", "state", "others"} < {rows.kind for rows in chain.stored}
     assert chain.height > chain.final_height > 0
     assert numbers["uptime_seconds", None] == status.uptime_ms / 1_000
     assert numbers["clock_offset_seconds", None] == status.clock["offset_ms"] / 1_000 == -1.5
