@@ -65,7 +65,7 @@ _LEVELS = {
     **dict.fromkeys(("void", VOTES_MISSING, "unmetered", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
     **dict.fromkeys(("result-elsewhere",), logging.INFO),
-    **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
+    **dict.fromkeys(("signing-restored", "signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
 

@@ -590,6 +590,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "reorg": ("removed", "added"),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
+    "signing-restored": ("height", "silent_until"),
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),
