@@ -44,8 +44,8 @@ class PeerHead(NamedTuple):
 class Signing:
     """The right of one key to sign on one chain since this start, and the record of what it has signed.
 
-    With `is_sure` its owner answers for the record, but not for a restored one. Raises `RolledBack` where the chain ends
-    below what was signed, unless the record says itself that it was restored.
+    With `is_sure` its owner answers for the record, but not for a restored one. Raises `RolledBack` where the chain
+    ends below what was signed, unless the record says itself that it was restored.
     """
 
     def __init__(self, chain: Chain, key: SigningKey | None, record: SigningRecord, *, is_sure: bool) -> None:
