@@ -45,6 +45,11 @@ class SigningRecord:
         """True where it comes from a backup, or its ledger was thrown away: what was signed since, it cannot know."""
         return self.silent_until == _UNKNOWN
 
+    @property
+    def signed_height(self) -> int:
+        """The height at which a chain must stand at least, for the key has signed there."""
+        return max(self.height, self.agreement.height - 1)
+
     def may_seal_on(self, parent: bytes) -> bool:
         return parent not in self.parents
 

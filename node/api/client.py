@@ -38,6 +38,8 @@ from node.queries.answers import (
     MemberInfo,
     NodeStatus,
     QuotaInfo,
+    RawBlock,
+    RawCertificate,
     RelayAccepted,
     RelayInfo,
     RelaysInfo,
@@ -112,6 +114,13 @@ class Client:
         """Summaries of the blocks at heights `start` … `end` inclusive, at most 1000, as far as they exist."""
         query = {"from": start, "to": end}
         return await self._get(tuple[BlockSummary, ...], self._path("blocks"), query)
+
+    async def raw_block(self, height: int) -> RawBlock:
+        """A block and its outcomes in bytes: believe nothing of it that its header does not say."""
+        return await self._get(RawBlock, self._path("raw", "block", height))
+
+    async def raw_certificate(self, slot: int) -> RawCertificate:
+        return await self._get(RawCertificate, self._path("raw", "certificate", slot))
 
     async def certificate(self, slot: int) -> CertificateInfo:
         return await self._get(CertificateInfo, self._path("certificate", slot))

@@ -49,9 +49,7 @@ class Signing:
     """
 
     def __init__(self, chain: Chain, key: SigningKey | None, record: SigningRecord, *, is_sure: bool) -> None:
-        signed_height = max(record.height, record.agreement.height - 1)
-        if chain.head.height < signed_height and not record.is_restored:
-            raise RolledBack(expected=signed_height, actual=chain.head.height)
+        check_height(record, chain.head.height)
         self.record = record
         self.is_sure = is_sure and not record.is_restored
         self.has_met_stranger = False  # since this start, a signature that the record did not know
@@ -181,6 +179,12 @@ class Signing:
             return False
         final = self._chain.get_header(self._chain.final_hash)
         return final is not None and final.timestamp_ms >= self._started_ms
+
+
+def check_height(record: SigningRecord, height: int) -> None:
+    """Raise `RolledBack` where a chain of this height lacks what was signed, and the record does not say why."""
+    if height < record.signed_height and not record.is_restored:
+        raise RolledBack(expected=record.signed_height, actual=height)
 
 
 def read_own_ballot(raw: bytes, key: bytes, chain_id: bytes) -> Ballot:

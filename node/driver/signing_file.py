@@ -56,15 +56,12 @@ class SigningFile:
         Raises `GuardCorrupt`, and `GuardMissing` where there is a ledger without it.
         """
         try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
+            return read_record(self.path, self._chain_id)
+        except GuardMissing:
             if ledger_exists:
-                raise GuardMissing(path=self.path) from None
+                raise
             self.save(SigningRecord())
             return SigningRecord()
-        except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
-        return self._parse(raw)
 
     def save(self, record: SigningRecord) -> None:
         """Replace the record; on disk when this returns."""
@@ -84,18 +81,26 @@ class SigningFile:
             os.close(self._lock)
             self._lock = None
 
-    def _parse(self, raw: bytes) -> SigningRecord:
-        try:
-            version, chain_id, record, checksum = expect_array(decode(raw, max_bytes=_MAX_BYTES), 4, "guard file")
-            if checksum != tagged_hash(_TAG, encode((version, chain_id, record))):
-                raise GuardCorrupt(path=self.path, detail="its checksum does not match")
-            if version != _VERSION:
-                raise GuardCorrupt(path=self.path, detail=f"its version is not {_VERSION}")
-            if chain_id != self._chain_id:
-                raise GuardCorrupt(path=self.path, detail="it belongs to another chain")
-            return SigningRecord.from_value(record)
-        except Malformed as error:
-            raise GuardCorrupt(path=self.path, detail=str(error)) from error
+
+def read_record(path: Path, expected_chain_id: bytes) -> SigningRecord:
+    """The record in a guard file, whoever holds it. Raises `GuardMissing`, `GuardCorrupt` or `StoreFailed`."""
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise GuardMissing(path=path) from None
+    except OSError as error:
+        raise StoreFailed(detail=str(error)) from error
+    try:
+        version, chain_id, record, checksum = expect_array(decode(raw, max_bytes=_MAX_BYTES), 4, "guard file")
+        if checksum != tagged_hash(_TAG, encode((version, chain_id, record))):
+            raise GuardCorrupt(path=path, detail="its checksum does not match")
+        if version != _VERSION:
+            raise GuardCorrupt(path=path, detail=f"its version is not {_VERSION}")
+        if chain_id != expected_chain_id:
+            raise GuardCorrupt(path=path, detail="it belongs to another chain")
+        return SigningRecord.from_value(record)
+    except Malformed as error:
+        raise GuardCorrupt(path=path, detail=str(error)) from error
 
 
 def sync_directory(directory: Path) -> None:

@@ -13,7 +13,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
-from typing import NamedTuple, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from consensus.engine import Weighed
 from consensus.errors import WrongVoters
@@ -70,6 +70,14 @@ _MAX_BYTES = 1 << 30  # our own rows: bounded when they were written
 _MAX_TOLD = 1_000  # damages that are listed; all are counted
 _JUDGED = WINDOW // 2  # blocks from the head down: those below them are needed to judge them
 _STEP = 256  # blocks or rows between two words on how far it is
+
+
+class _Slot(int):
+    """The place of a certificate."""
+
+
+Place: TypeAlias = str | int
+"""Where a row stands: at a height, in a slot, or in words."""
 
 
 class Progress(NamedTuple):
@@ -142,22 +150,22 @@ class _Audit:
 
     # --- reading ---------------------------------------------------------------------------------
 
-    def _note_wrong(self, kind: str, place: str, detail: str) -> None:
-        self.findings.note(RowWrong(kind=kind, place=place, detail=detail))
+    def _note_wrong(self, kind: str, place: Place, detail: str) -> None:
+        self.findings.note(RowWrong(kind=kind, detail=detail, **_show_place(place)))
 
-    def _get(self, kind: str, place: str, key: bytes) -> bytes | None:
+    def _get(self, kind: str, place: Place, key: bytes) -> bytes | None:
         """A row that must be there."""
         raw = self._find(kind, place, key)
         if raw == b"":
-            self.findings.note(RowMissing(kind=kind, place=place))
+            self.findings.note(RowMissing(kind=kind, **_show_place(place)))
         return raw or None
 
-    def _find(self, kind: str, place: str, key: bytes) -> bytes | None:
+    def _find(self, kind: str, place: Place, key: bytes) -> bytes | None:
         """A row, empty where it is not there, None where it cannot be read."""
         try:
             raw = self._store.get(_PREFIXES[kind] + key)
         except StoreError as error:
-            self.findings.note(RowUnreadable(kind=kind, place=place, detail=str(error)))
+            self.findings.note(RowUnreadable(kind=kind, detail=str(error), **_show_place(place)))
             return None
         self._found[kind] += raw is not None
         return raw or b""
@@ -182,7 +190,7 @@ class _Audit:
         if tally.count:
             self.findings.rows[kind] = tally
 
-    def _read(self, kind: str, place: str, raw: bytes | None, read: Callable[[bytes], T]) -> T | None:
+    def _read(self, kind: str, place: Place, raw: bytes | None, read: Callable[[bytes], T]) -> T | None:
         """The meaning of a row, None where it is not there or means nothing, or what it claims does not hold."""
         if raw is None:
             return None
@@ -223,13 +231,13 @@ class _Audit:
             self._sealers = ever | get_known_sealers(Overlay(state))
         for height in range(head.height, max(0, head.height - WINDOW), -1):
             below = self._find_header(head.parent)
-            raw = self._get(UNDO, f"at height {height}", head.hash)
-            undo = self._read(UNDO, f"at height {height}", raw, rows.read_undo)
+            raw = self._get(UNDO, height, head.hash)
+            undo = self._read(UNDO, height, raw, rows.read_undo)
             if below is None or undo is None:
                 return
             state = state.apply(undo)
             if state.root != below.state_root:
-                self._note_wrong(UNDO, f"at height {height}", "it does not lead to the state of the block below")
+                self._note_wrong(UNDO, height, "it does not lead to the state of the block below")
                 return
             head = below
 
@@ -260,22 +268,22 @@ class _Audit:
 
     def _check_header(self, height: int, parent: Header | None) -> Header | None:
         """The header at a height that follows its parent, sealed and signed, however many of its rows have it."""
-        place, key = f"at height {height}", height.to_bytes(8, "big")
-        block_hash, raw = self._get(HASH, place, key), self._get(HEADER, place, key)
-        served = self._read(HEADER, place, raw, lambda row: read_header(rows.read_raw_header(row)))
+        key = height.to_bytes(8, "big")
+        block_hash, raw = self._get(HASH, height, key), self._get(HEADER, height, key)
+        served = self._read(HEADER, height, raw, lambda row: read_header(rows.read_raw_header(row)))
         found = served if served is not None and _follows(served, height, parent) else None
         if found is None and block_hash is not None:
             recorded = self._find_header(block_hash)
             found = recorded if recorded is not None and _follows(recorded, height, parent) else None
         if found is None:
             if served is not None:
-                self._note_wrong(HEADER, place, "it does not follow the block below")
+                self._note_wrong(HEADER, height, "it does not follow the block below")
             return None
         if served is not None and served != found:
-            self._note_wrong(HEADER, place, "it is another block's")
+            self._note_wrong(HEADER, height, "it is another block's")
         if block_hash is not None and block_hash != found.hash:
-            self._note_wrong(HASH, place, "it is another block's")
-        self._read(HEADER, place, found.raw, lambda _: self._check_seal(found))
+            self._note_wrong(HASH, height, "it is another block's")
+        self._read(HEADER, height, found.raw, lambda _: self._check_seal(found))
         return found
 
     def _check_seal(self, header: Header) -> None:
@@ -288,35 +296,34 @@ class _Audit:
 
     def _check_record(self, header: Header, parent: Header | None, work_below: int) -> int:
         """The work of the branch as the record has it; 0 where nobody knows."""
-        place = f"at height {header.height}"
-        raw = self._get(RECORD, place, header.hash)
-        record = self._read(RECORD, place, raw, rows.read_record)
+        height = header.height
+        raw = self._get(RECORD, height, header.hash)
+        record = self._read(RECORD, height, raw, rows.read_record)
         if record is None:
             return 0
         own, work, _ = record
         if own != header:
-            self._note_wrong(RECORD, place, "it is another block's")
+            self._note_wrong(RECORD, height, "it is another block's")
         added = 1 if self._is_pbft else block_work(header.n_diff)
         is_known = header.height == 0 or (parent is not None and (work_below or parent.height == 0))
         if is_known and work != (work_below + added if header.height else 0):
-            self._note_wrong(RECORD, place, f"the work is {work}, the blocks have {work_below + added}")
+            self._note_wrong(RECORD, height, f"the work is {work}, the blocks have {work_below + added}")
         return work
 
     def _check_body(self, header: Header) -> None:
         """The block, its receipts, and the places of its transactions."""
-        place = f"at height {header.height}"
+        height = header.height
         self._count_undo(header)
-        raw, receipts = self._get(BLOCK, place, header.hash), self._get(RECEIPTS, place, header.hash)
-        block = self._read(BLOCK, place, raw, lambda row: self._read_body(row, header))
+        raw, receipts = self._get(BLOCK, height, header.hash), self._get(RECEIPTS, height, header.hash)
+        block = self._read(BLOCK, height, raw, lambda row: self._read_body(row, header))
         if block is None:
             return
         ids = [transaction.id for transaction in block.transactions]
-        self._read(RECEIPTS, place, receipts, lambda row: check_receipts(row, header, ids))
+        self._read(RECEIPTS, height, receipts, lambda row: check_receipts(row, header, ids))
         for index, identity in enumerate(ids):
-            what = f"of transaction {index} {place}"
-            found = self._get(PLACE, what, identity)
+            found = self._get(PLACE, height, identity)
             if found is not None and found != rows.write_place(header.hash, index):
-                self._note_wrong(PLACE, what, "it leads elsewhere")
+                self._note_wrong(PLACE, height, f"that of transaction {index} leads elsewhere")
         self.findings.transactions += len(ids)
 
     def _count_undo(self, header: Header) -> None:
@@ -339,7 +346,7 @@ class _Audit:
         if chain is None:
             return
         for entry in islice(chain.ancestors(chain.head), min(_JUDGED, chain.head.height)):
-            self._read(RECORD, f"at height {entry.height}", entry.hash, partial(self._check_rules, chain=chain))
+            self._read(RECORD, entry.height, entry.hash, partial(self._check_rules, chain=chain))
 
     def _check_rules(self, block_hash: bytes, chain: Chain) -> None:
         entry = chain.get(block_hash)
@@ -349,7 +356,7 @@ class _Audit:
         weighed = self._engine.check_header(entry.header, parent, chain)
         if weighed != Weighed(work=entry.work, base_n_diff=entry.base_n_diff):
             detail = f"work or N_diff are {entry.work}, {entry.base_n_diff}: by the rules {weighed}"
-            raise RowWrong(kind=RECORD, place=f"at height {entry.height}", detail=detail)
+            raise RowWrong(kind=RECORD, detail=detail, **_show_place(entry.height))
 
     # --- what is final -------------------------------------------------------------------------------
 
@@ -371,7 +378,7 @@ class _Audit:
             return
         block_hash, height = final
         if height > head.height or self._store_hash(height) != block_hash:
-            self._note_wrong(FINAL, f"at height {height}", "it is not on the chain")
+            self._note_wrong(FINAL, "", "it is not on the chain")
             return
         self.findings.final_height = height
         place = f"of height {height}"
@@ -401,7 +408,7 @@ class _Audit:
         for key, raw in self._scan(CERTIFICATE):
             slot = int.from_bytes(key, "big")
             block_hash = self._store_hash(slot) if self._is_pbft and slot <= final_height else None
-            place = f"of slot {slot}"
+            place = _Slot(slot)
             check = partial(self._check_certificate, trust=trust, block_hash=block_hash)
             read = self._read(CERTIFICATE, place, raw, check)
             if read is not None and read.statement.slot != slot:
@@ -464,6 +471,11 @@ class _Audit:
                 self.findings.note(StrayRows(kind=kind, count=count))
 
 
+def prefix_of(kind: str) -> bytes:
+    """The first byte of the keys of a kind of row."""
+    return _PREFIXES[kind]
+
+
 # --- what a header says of its rows; raised by whoever brings them ------------------------------------
 
 
@@ -486,6 +498,16 @@ def check_receipts(raw: bytes, header: Header, ids: Sequence[bytes]) -> None:
     root = compute_receipt_root(receipts)
     if root != header.receipt_root:
         raise WrongReceiptRoot(expected=root.hex(), actual=header.receipt_root.hex())
+
+
+def _show_place(place: Place) -> dict[str, object]:
+    """A place in words, and in a number where it is one, for whoever mends."""
+    match place:
+        case _Slot():
+            return {"place": f"of slot {place}", "slot": int(place)}
+        case int():
+            return {"place": f"at height {place}", "height": place}
+    return {"place": place}
 
 
 def _read_relay(raw: bytes) -> Relay:

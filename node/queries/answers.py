@@ -222,6 +222,21 @@ class BlockDetail:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RawBlock:
+    """A block of the chain in its own bytes, in hex, and the outcomes of its transactions."""
+
+    block: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawCertificate:
+    """A certificate in its own bytes, in hex."""
+
+    certificate: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class EndingInfo:
     """The end of a transaction that this node acknowledged and that can no longer be executed, as its chain stands.
 

@@ -51,6 +51,8 @@ from node.queries.answers import (
     OrderInfo,
     PartyInfo,
     PeriodInfo,
+    RawBlock,
+    RawCertificate,
     SettledTradeInfo,
     SettlementInfo,
     SignatureInfo,
@@ -487,6 +489,19 @@ class ChainQueries:
     @property
     def _view(self) -> Overlay:
         return Overlay(self._chain.head.state)
+
+    def get_raw_block(self, ref: str) -> RawBlock:
+        """The same block as it is hashed: whoever knows its header needs to believe nobody."""
+        block = self._find_block(ref)
+        codes = self._get_codes(block.hash) or ("",) * len(block.transactions)
+        return RawBlock(block=block.raw.hex(), codes=codes)
+
+    def get_raw_certificate(self, slot: int) -> RawCertificate:
+        """The certificate of a slot as it is stored."""
+        certificate = self._node.get_certificate(slot)
+        if certificate is None:
+            raise NoCertificate(what=f"slot {slot}")
+        return RawCertificate(certificate=certificate.raw.hex())
 
     def _find_block(self, ref: str) -> Block:
         chain = self._chain

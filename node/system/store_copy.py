@@ -7,17 +7,16 @@ been written, in whole batches. Nothing is written to the original, and no table
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from ledger.errors import StoreFailed
 from node.errors import StoreBusy
+from node.system.scratch import scratch
 
 _TABLES = (".ldb", ".sst")
 _PREFIX = ".copy-"
@@ -30,18 +29,13 @@ def copied(ledger: Path) -> Iterator[Path]:
 
     Raises `StoreFailed`, and `StoreBusy` where the store changes faster than it can be copied.
     """
-    _remove_left(ledger.parent)
-    try:
-        place = Path(tempfile.mkdtemp(prefix=_PREFIX, dir=ledger.parent))
-    except OSError:
-        place = Path(tempfile.mkdtemp(prefix=_PREFIX))
-    lock = _hold(place)
-    try:
+    with ExitStack() as stack:
+        try:
+            place = stack.enter_context(scratch(ledger.parent, _PREFIX))
+        except OSError:
+            place = stack.enter_context(scratch(Path(tempfile.gettempdir()), f"gridmerit{_PREFIX}"))
         copy_store(ledger, place / ledger.name)
         yield place / ledger.name
-    finally:
-        shutil.rmtree(place, ignore_errors=True)
-        os.close(lock)
 
 
 def copy_store(ledger: Path, target: Path) -> None:
@@ -87,21 +81,3 @@ def _take(file: Path, target: Path) -> None:
             target.symlink_to(file.resolve())
     elif file.suffix == ".log" or file.name == "CURRENT" or file.name.startswith("MANIFEST-"):
         shutil.copyfile(file, target)
-
-
-def _hold(place: Path) -> int:
-    """Lock a directory for as long as this process lives, and say so to others that clear away."""
-    lock = os.open(place, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
-    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    return lock
-
-
-def _remove_left(place: Path) -> None:
-    """Remove copies that were left by a process that was killed."""
-    for old in place.glob(f"{_PREFIX}*"):
-        try:
-            lock = _hold(old)
-        except OSError:
-            continue
-        shutil.rmtree(old, ignore_errors=True)
-        os.close(lock)
