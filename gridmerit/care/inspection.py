@@ -9,7 +9,7 @@ from pathlib import Path
 
 from consensus.quorum import QuorumCertificate
 from gridmerit.care.places import ChainPlace
-from gridmerit.care.verification import ChainReport, check_guard, check_heights
+from gridmerit.care.verification import ChainReport, check_guard, check_heights, name_fault
 from ledger import rows
 from ledger.errors import GridmeritError, StoreCorrupt, StoreError
 from ledger.store import KeyValue, LevelStore, repair
@@ -42,7 +42,7 @@ def inspect_chain(place: ChainPlace) -> Inspection:
             store = LevelStore(copy)
             report.opens = True
         except StoreError as error:
-            report.faults.append(error.of(chain=place.name, path=place.directory))
+            report.faults.append(name_fault(error, copy, place))
             try:
                 repair(copy)
                 store = LevelStore(copy)

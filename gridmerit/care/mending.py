@@ -20,7 +20,7 @@ from ledger import rows
 from ledger.block import Header, read_header
 from ledger.chain import Changes
 from ledger.codec import encode
-from ledger.errors import GridmeritError, StoreError, StoreFailed
+from ledger.errors import GridmeritError, StoreCorrupt, StoreError, StoreFailed
 from ledger.genesis import Genesis
 from ledger.store import KeyValue, LevelStore, repair
 from node.api.client import Client
@@ -50,7 +50,7 @@ def open_source(text: str) -> Source:
     return Source(load_config(get_home(Path(text)) / NODE_FILE).api_listen.url)
 
 
-def mend_chain(place: ChainPlace, report: ChainReport, source: Source | None, tell: Tell) -> list[StoreDamage]:
+def mend_chain(place: ChainPlace, report: ChainReport, source: Source | None, tell: Tell) -> list[StoreError]:
     """The damage that has been mended: all, or none, and then the store is as it was.
 
     Raises the `StoreError` family, and `Unreachable` and its like where the source does not answer.
@@ -68,7 +68,7 @@ def mend_chain(place: ChainPlace, report: ChainReport, source: Source | None, te
         if again.damage_count:
             return []
         _swap(place, copy)
-    return damage
+    return [*(fault for fault in report.faults if isinstance(fault, StoreCorrupt)), *damage]
 
 
 def _mend_copy(

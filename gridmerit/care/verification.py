@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import closing
 from dataclasses import dataclass, field
+from pathlib import Path
 
 from consensus.signing_record import SigningRecord
 from gridmerit.care.places import ChainPlace
@@ -41,13 +42,19 @@ def verify_chain(place: ChainPlace, tell: Tell) -> ChainReport:
         try:
             store = LevelStore(copy)
         except StoreError as error:
-            report.faults.append(error.of(chain=place.name, path=place.directory))
+            report.faults.append(name_fault(error, copy, place))
             return report
         with closing(store):
             report.opens = True
             report.findings = audit_store(place.genesis, store, tell)
     check_heights(place, report)
     return report
+
+
+def name_fault(error: StoreError, copy: Path, place: ChainPlace) -> StoreError:
+    """The error of a copy that does not open, as one of the store that it is a copy of."""
+    detail = str(error.values.get("detail", error)).replace(str(copy), str(place.ledger))
+    return type(error)(**{**error.values, "detail": detail}).of(chain=place.name, path=place.directory)
 
 
 def check_guard(place: ChainPlace, report: ChainReport) -> None:

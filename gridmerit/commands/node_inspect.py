@@ -28,4 +28,5 @@ def command(directory: Path, chains: tuple[str, ...]) -> None:
       gridmerit node inspect mynet/nodes/wind-122
     """
     found = [inspect_chain(chain) for chain in open_place(directory).choose(chains)]
-    emit([describe_inspection(one) for one in found], "\n\n".join(render_inspection(one, directory) for one in found))
+    text = "\n\n".join(render_inspection(one, directory) for one in found)
+    emit([describe_inspection(one, directory) for one in found], text)

@@ -15,10 +15,11 @@ from gridmerit.output import describe_error, format_error, note
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_time
 from ledger.errors import GridmeritError
-from node.proofs.store_audit import Progress, Tally
+from node.proofs.store_audit import STEP, Progress, Tally
 
 _SHOWN = 20  # damages of a chain; --json has a thousand
 _TWENTIETHS = 20
+_MANY = 1 << 16  # rows that take a while
 _UNITS = ("bytes", "kB", "MB", "GB", "TB")
 
 
@@ -47,9 +48,9 @@ def tell_progress(progress: Progress) -> None:
     what, done, total = progress
     if total:
         step = max(total // _TWENTIETHS, 1)
-        if done == total or (done % step < step and done // step != max(done - 256, 0) // step):
+        if done == total or (done and done // step > (done - STEP) // step):
             note(f"{what}: {done:,} of {total:,}")
-    elif done >= 1 << 16 and not done & (done - 1):
+    elif done >= _MANY and not done & (done - 1):
         note(f"{what}: {done:,}")
 
 
@@ -120,11 +121,15 @@ def _draw_chains(manifest: Manifest) -> str:
 # --- damage --------------------------------------------------------------------------------------
 
 
-def list_faults(report: ChainReport) -> list[GridmeritError]:
-    return [*report.faults, *report.findings.damage]
+def list_faults(report: ChainReport, directory: Path) -> list[GridmeritError]:
+    """Faults of the directory and of its rows; their remedies name both it and the chain."""
+    faults = [*report.faults, *report.findings.damage]
+    for fault in faults:
+        fault.values = {"directory": directory, "chain": report.chain, **fault.values}
+    return faults
 
 
-def describe_report(report: ChainReport) -> dict[str, Any]:
+def describe_report(report: ChainReport, directory: Path) -> dict[str, Any]:
     findings = report.findings
     return {
         "chain": report.chain,
@@ -139,7 +144,7 @@ def describe_report(report: ChainReport) -> dict[str, Any]:
         "restored": None if report.record is None else report.record.is_restored,
         "rows": {kind: {"count": tally.count, "bytes": tally.size_bytes} for kind, tally in findings.rows.items()},
         "faults": len(report.faults) + findings.damage_count,
-        "damage": [describe_error(fault) for fault in list_faults(report)],
+        "damage": [describe_error(fault) for fault in list_faults(report, directory)],
     }
 
 
@@ -159,19 +164,18 @@ def render_reports(reports: Sequence[ChainReport], mended: Sequence[GridmeritErr
 
 def render_faults(report: ChainReport, directory: Path) -> list[str]:
     """Each fault with what to do, the first few of them."""
-    faults = list_faults(report)
+    faults = list_faults(report, directory)
     lines: list[str] = []
     for fault in faults[:_SHOWN]:
-        fault.values = {"directory": directory, "chain": report.chain, **fault.values}
         lines += [f"      {line}" for line in format_error(fault).splitlines()]
     left = len(report.faults) + report.findings.damage_count - len(faults[:_SHOWN])
     return [*lines, f"      and {left} more"] if left else lines
 
 
-def describe_inspection(inspection: Inspection) -> dict[str, Any]:
+def describe_inspection(inspection: Inspection, directory: Path) -> dict[str, Any]:
     certificate, record = inspection.certificate, inspection.report.record
     return {
-        **describe_report(inspection.report),
+        **describe_report(inspection.report, directory),
         "salvaged": inspection.is_salvaged,
         "files": {sort: {"count": tally.count, "bytes": tally.size_bytes} for sort, tally in inspection.files.items()},
         "certificate": None

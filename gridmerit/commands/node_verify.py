@@ -58,7 +58,7 @@ def command(ctx: click.Context, directory: Path, chains: tuple[str, ...], is_men
             report = verify_chain(chain, tell_progress)
         reports.append(report)
     document = {
-        "chains": [describe_report(report) for report in reports],
+        "chains": [describe_report(report, directory) for report in reports],
         "mended": [str(damage) for damage in mended],
         "sound": all(report.is_sound for report in reports),
     }

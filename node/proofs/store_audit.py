@@ -69,7 +69,7 @@ _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 _MAX_BYTES = 1 << 30  # our own rows: bounded when they were written
 _MAX_TOLD = 1_000  # damages that are listed; all are counted
 _JUDGED = WINDOW // 2  # blocks from the head down: those below them are needed to judge them
-_STEP = 256  # blocks or rows between two words on how far it is
+STEP = 256  # blocks or rows between two words on how far it is
 
 
 class _Slot(int):
@@ -180,7 +180,7 @@ class _Audit:
             for key, value in self._store.scan(prefix):
                 tally.count += 1
                 tally.size_bytes += len(key) + len(value)
-                if tally.count % _STEP == 0:
+                if tally.count % STEP == 0:
                     self._tell(Progress(f"rows: {kind}", tally.count, 0))
                 yield key[1:], value
         except StoreError as error:
@@ -255,7 +255,7 @@ class _Audit:
         self._found.clear()
         parent, work = None, 0
         for height in range(head.height + 1):
-            if height % _STEP == 0:
+            if height % STEP == 0:
                 self._tell(Progress("blocks", height, head.height + 1))
             header = self._check_header(height, parent)
             if header is not None:
