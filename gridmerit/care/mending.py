@@ -112,7 +112,7 @@ def _swap(place: ChainPlace, copy: Path) -> None:
 
 
 class _Mender:
-    """What the rows of one store say of those that are bad."""
+    """The rows of one store, as they bear witness of those that are bad."""
 
     def __init__(self, genesis: Genesis, store: KeyValue) -> None:
         self._genesis = genesis

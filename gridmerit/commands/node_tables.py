@@ -243,7 +243,7 @@ def _sorted(tallies: dict[str, Tally]) -> list[tuple[str, Tally]]:
 
 
 def render_rollback(done: Rollback, *, is_done: bool) -> str:
-    """What has been done, or what would be."""
+    """The heights before and after what has been done, or would be."""
     count = format_count(done.before - done.after, "block")
     text = facts([("chain", done.chain), ("head", f"{done.before} → {done.after}"), ("final", done.final)])
     if is_done:
@@ -252,7 +252,7 @@ def render_rollback(done: Rollback, *, is_done: bool) -> str:
 
 
 def render_reset(doomed: Sequence[Doomed], directory: Path, *, is_done: bool) -> str:
-    """What has been deleted, or what would be."""
+    """The directories that have been deleted, or would be."""
     if not doomed:
         return "there is no ledger to delete"
     heads = ("deleted" if is_done else "to delete", "size")
