@@ -1,8 +1,11 @@
 """The audit of a store: nothing is wrong with what nodes write, and each kind of row that is damaged is found."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger import rows
+from ledger.codec import encode
 from ledger.errors import StoreCorrupt
 from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
@@ -150,3 +153,22 @@ def test_an_empty_store_has_no_head(grown):
     findings = audit_store(network.genesis, MemoryStore())
     assert findings.height is None
     assert {damage.code for damage in findings.damage} == {"RowMissing"}
+
+
+def test_another_body_under_a_good_header_is_told_by_its_root(grown):
+    network, found = grown
+    [key, *_] = [one for one in found if one[:1] == rows.TRANSACTION]
+    place = rows.BLOCK + rows.read_place(found[key])[0]
+    block = rows.read_block(found[place], network.genesis.params.ledger)
+    findings = audit_store(network.genesis, store_of({**found, place: replace(block, transactions=()).raw}))
+    assert any("WrongTransactionRoot" in str(damage) for damage in findings.damage)
+
+
+def test_other_outcomes_in_the_receipts_are_told_by_their_root(grown):
+    network, found = grown
+    [key, *_] = [one for one in found if one[:1] == rows.TRANSACTION]
+    place = rows.RECEIPTS + rows.read_place(found[key])[0]
+    receipts = rows.read_receipts(found[place])
+    other = encode(tuple((receipt.transaction_id, "Expired") for receipt in receipts))
+    findings = audit_store(network.genesis, store_of({**found, place: other}))
+    assert any("WrongReceiptRoot" in str(damage) for damage in findings.damage)
