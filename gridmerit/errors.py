@@ -76,6 +76,27 @@ class NetworkRunning(ConfigError):
     exit_code = 9
 
 
+class BackupDamaged(ConfigError):
+    message = "{file} is not as it was backed up: {detail}"
+    exit_code = 7
+
+
+class BackupFromLater(ConfigError):
+    message = "{file} is of format {actual}, this version reads {expected}"
+
+
+class NotABackup(ConfigError):
+    message = "{directory} is not a backup: {detail}"
+
+
+class BelowFinality(Rejected):
+    message = "height {actual} of {chain} lies below {final}, the final block: what is final is never left"
+
+
+class AboveHead(Rejected):
+    message = "{chain} ends at height {head}, it cannot go back to {actual}"
+
+
 class NoNetwork(ConfigError):
     message = "{directory} is not a network: it has no network.json"
 

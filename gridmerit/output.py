@@ -18,12 +18,21 @@ from node.queries.exact import show_exact
 
 _AS_JSON = "gridmerit.json"
 
+_MEND = (
+    "gridmerit node verify {directory} --chain {chain} --mend --from URL, of a node that is well; where that is not"
+    " enough, gridmerit node reset {directory} --chain {chain}"
+)
+
 HINTS: dict[str, str] = {
     **REMEDIES,
     "AmbiguousChain": "the same with --chain NAME",
     "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
+    "AboveHead": "gridmerit node inspect DIR, which shows how high it is",
+    "BackupDamaged": "another backup; this one must not be used",
+    "BackupFromLater": "the version of gridmerit that made it, which stands in its backup.json",
+    "BelowFinality": "gridmerit node reset DIR, which throws the whole ledger away and fetches it anew",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
     "BadApplication": "gridmerit member apply, which makes another",
@@ -52,6 +61,7 @@ HINTS: dict[str, str] = {
     "NodeFailed": "gridmerit doctor --node {directory}",
     "NeverRun": "gridmerit start DIR",
     "NetworkRunning": "gridmerit net down {directory}",
+    "NotABackup": "a directory that gridmerit node backup has made",
     "NotADevice": "--key meter-NAME, the key of the player's meter",
     "NotADispatcher": "--key dispatch, in a local network the dispatcher's",
     "NotASweep": "gridmerit sim run NAME --out {directory}",
@@ -75,6 +85,12 @@ HINTS: dict[str, str] = {
     "RepeatedPoint": "each value of --set once",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
+    "RowMissing": _MEND,
+    "RowUnreadable": _MEND,
+    "RowWrong": _MEND,
+    "StateDiffers": "gridmerit node reset {directory} --chain {chain}: the state is fetched anew, with the chain",
+    "StoreBusy": "the same a moment later, or with the node stopped",
+    "StrayRows": "gridmerit node verify {directory} --chain {chain} --mend",
     "SweepChanged": "another --out; or go on with the settings, the seed and the code that it began with",
     "SweepExists": "the same with --resume, which adds what is missing, or another --out",
     "SweepRunning": "wait for it, or another --out",
@@ -173,6 +189,14 @@ def error_document(code: str, message: str, values: Mapping[str, object], exit_c
     """The document that --json prints instead of a result."""
     plain = {key: None if value is None else str(value) for key, value in values.items()}
     return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
+
+
+def describe_error(error: GridmeritError) -> dict[str, object]:
+    """A fault that is one of several, with what to try."""
+    hint = HINTS.get(error.code)
+    plain = {key: None if value is None else str(value) for key, value in error.values.items()}
+    remedy = None if hint is None else hint.format_map(_Lenient(error.values))
+    return {"error": error.code, "message": str(error), "values": plain, "remedy": remedy}
 
 
 class _Lenient(dict[str, object]):

@@ -20,7 +20,7 @@ Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
-STATE, TRANSACTION, HASH, _HEADER = b"s", b"t", b"h", b"n"
+STATE, TRANSACTION, HASH, HEADER = b"s", b"t", b"h", b"n"
 HEAD, FINAL, GENESIS, KEPT = b"H", b"F", b"G", b"p"
 
 KINDS = {
@@ -29,7 +29,7 @@ KINDS = {
     "undo": UNDO,
     "records": RECORD,
     "hashes": HASH,
-    "headers": _HEADER,
+    "headers": HEADER,
     "places": TRANSACTION,
     "state": STATE,
 }  # of the rows that are many, for whoever measures them
@@ -67,7 +67,7 @@ def undo_key(height: int) -> bytes:
 
 def header_key(height: int) -> bytes:
     """The key of the canonical header at a height, in its own bytes."""
-    return _HEADER + height.to_bytes(8, "big")
+    return HEADER + height.to_bytes(8, "big")
 
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
@@ -183,7 +183,7 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
 
 def _kept_from_value(value: Value) -> Kept:
     undo, bodies = expect_array(value, 2, "kept")
-    return Kept(undo=expect_int(undo, "height"), bodies=expect_int(bodies, "height"))
+    return Kept(undo=expect_int(undo, "height", low=1), bodies=expect_int(bodies, "height", low=1))
 
 
 def _place_from_value(value: Value) -> tuple[bytes, int]:

@@ -189,6 +189,17 @@ def _open(directory: Path) -> plyvel.DB:
         raise _named(error) from error
 
 
+def repair(path: str | Path) -> None:
+    """Make a damaged store one that opens, out of all that can still be read; the rest is lost, and not in order.
+
+    Whether what is left belongs together is for the caller to see. Raises `StoreFailed`.
+    """
+    try:
+        plyvel.repair_db(str(path), paranoid_checks=False, bloom_filter_bits=10)
+    except _ERRORS as error:
+        raise _named(error) from error
+
+
 def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
     """The cursor's entries under `prefix`.
 

@@ -104,6 +104,36 @@ class RolledBack(StoreError):
     exit_code = 6
 
 
+class StoreBusy(StoreError):
+    message = "the store {path} changes faster than it can be copied"
+
+
+class StoreDamage(StoreError):
+    """A fault of one row of a store, or of all of a kind."""
+
+    exit_code = 7
+
+
+class RowMissing(StoreDamage):
+    message = "{kind} {place}: the row is missing"
+
+
+class RowUnreadable(StoreDamage):
+    message = "{kind} {place}: the row cannot be read: {detail}"
+
+
+class RowWrong(StoreDamage):
+    message = "{kind} {place}: {detail}"
+
+
+class StateDiffers(StoreDamage):
+    message = "the stored state has the root {actual}, block {height} says {expected}"
+
+
+class StrayRows(StoreDamage):
+    message = "{count} rows of the kind {kind} belong to nothing on the chain"
+
+
 class AnchorContradicted(StoreError):
     message = "the store has another block at height {height} than the anchor in node.toml"
     exit_code = 6

@@ -54,12 +54,14 @@ class PocaEngine:
         snapshot = self._snapshot_of(parent)
         standing = self._rules.check_standing(header, snapshot)
         base = self._next_base(parent, chain, snapshot)
-        n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
-        if header.n_diff != n_diff:
-            raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
+        self._check_relief(header, base, begin_ms)
         self._check_seal(header, standing)
         check_producer_signature(header)
-        return Weighed(work=parent.work + block_work(n_diff), base_n_diff=base)
+        return Weighed(work=parent.work + block_work(header.n_diff), base_n_diff=base)
+
+    def check_base(self, header: Header, base_n_diff: int, parent: Ancestor, chain: Ancestry) -> None:
+        """Raise `WrongDifficulty` unless a header's N_diff is this base, relieved by its own delay."""
+        self._check_relief(header, base_n_diff, self._begin_ms(header.producer, parent, chain))
 
     def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """More work wins; work is independent of credit, else credit would cancel out (design section 3).
@@ -138,6 +140,11 @@ class PocaEngine:
         )
         if value > target:
             raise TargetMissed(actual=value, target=target)
+
+    def _check_relief(self, header: Header, base: int, begin_ms: int) -> None:
+        n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
+        if header.n_diff != n_diff:
+            raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
 
     def _next_base(self, parent: BlockNode, chain: Ancestry, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""

@@ -8,16 +8,21 @@ import click
 
 from gridmerit.commands import Group
 
-PARTS = ("prune", "compact")
+PARTS = ("backup", "restore", "verify", "inspect", "rollback", "reset", "prune", "compact")
 """Each is `gridmerit/commands/node_NAME.py`, in the order of the help."""
 
 
 @click.group("node", cls=Group)
 def command() -> None:
-    """Take care of a node's directory.
+    """Back up, restore, check, mend and prune a node's directory.
+
+    What only reads works beside a running node; what changes the directory wants it stopped.
 
     \b
-    Example:
+    Examples:
+      gridmerit node backup mynet/nodes/wind-122 wind.backup
+      gridmerit node restore wind.backup wind-122
+      gridmerit node verify mynet/nodes/wind-122
       gridmerit node prune mynet/nodes/wind-122 --keep "96 periods" --dry-run
     """
 

@@ -140,6 +140,10 @@ class Question(NamedTuple):
 _QUESTIONS: dict[str, Question] = {
     "status": Question(lambda chain, request, now: chain.get_status(now)),
     "block/{ref}": Question(lambda chain, request, now: chain.get_block(request.match_info["ref"])),
+    "raw/block/{ref}": Question(lambda chain, request, now: chain.get_raw_block(request.match_info["ref"])),
+    "raw/certificate/{slot}": Question(
+        lambda chain, request, now: chain.get_raw_certificate(_in_path(request, "slot"))
+    ),
     "tx/{id}": Question(lambda chain, request, now: chain.get_transaction(request.match_info["id"])),
     "account/{ref}": Question(lambda chain, request, now: chain.get_account(request.match_info["ref"])),
     "member/{ref}": Question(lambda chain, request, now: chain.get_member(request.match_info["ref"])),

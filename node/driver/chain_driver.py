@@ -74,7 +74,7 @@ _LEVELS = {
     **dict.fromkeys(("result-elsewhere", "upgrade"), logging.INFO),
     **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
     **dict.fromkeys((BODIES_MISSING,), logging.WARNING),
-    **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
+    **dict.fromkeys(("signing-restored", "signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
 

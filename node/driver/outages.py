@@ -13,7 +13,10 @@ if TYPE_CHECKING:
     from ledger.genesis import Genesis
     from ledger.params import Kind
 
-_LEDGER = "put another stopped node's `ledger` directory in place of that below {path}, keep `guard`, and start again"
+_LEDGER = (
+    "stop it, then gridmerit node verify DIR --mend, or gridmerit node reset DIR --chain {chain}; or put another"
+    " stopped node's `ledger` directory in place of that below {path}, keep `guard`, and start again"
+)
 _GUARD = (
     "restore `guard` from this machine's newest backup and start again; without one, have the authority admit a new"
     " key: gridmerit member apply"

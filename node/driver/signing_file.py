@@ -61,15 +61,12 @@ class SigningFile:
         without it.
         """
         try:
-            raw = self.path.read_bytes()
-        except FileNotFoundError:
+            return read_record(self.path, self._chain_id)
+        except GuardMissing:
             if ledger_exists:
-                raise GuardMissing(path=self.path) from None
+                raise
             self.save(SigningRecord())
             return SigningRecord()
-        except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
-        return self._parse(raw)
 
     def save(self, record: SigningRecord) -> None:
         """Replace the record; on disk when this returns."""
@@ -89,19 +86,30 @@ class SigningFile:
             os.close(self._lock)
             self._lock = None
 
-    def _parse(self, raw: bytes) -> SigningRecord:
-        try:
-            *unsigned, checksum = expect_list(decode(raw, max_bytes=_MAX_BYTES), "guard file", max_items=_MAX_FIELDS)
-            if not unsigned or checksum != tagged_hash(_TAG, encode(tuple(unsigned))):
-                raise GuardCorrupt(path=self.path, detail="its checksum does not match")
-            if expect_int(unsigned[0], "version", low=_VERSION) > _VERSION:
-                raise StoreTooNew(what=f"the guard file {self.path}", actual=unsigned[0], limit=_VERSION)
-            _, chain_id, record = expect_array(tuple(unsigned), 3, "guard file")
-            if chain_id != self._chain_id:
-                raise GuardCorrupt(path=self.path, detail="it belongs to another chain")
-            return SigningRecord.from_value(record)
-        except Malformed as error:
-            raise GuardCorrupt(path=self.path, detail=str(error)) from error
+
+def read_record(path: Path, expected_chain_id: bytes) -> SigningRecord:
+    """The record in a guard file, whoever holds it.
+
+    Raises `GuardMissing`, `GuardCorrupt`, `StoreTooNew` or `StoreFailed`.
+    """
+    try:
+        raw = path.read_bytes()
+    except FileNotFoundError:
+        raise GuardMissing(path=path) from None
+    except OSError as error:
+        raise StoreFailed(detail=str(error)) from error
+    try:
+        *unsigned, checksum = expect_list(decode(raw, max_bytes=_MAX_BYTES), "guard file", max_items=_MAX_FIELDS)
+        if not unsigned or checksum != tagged_hash(_TAG, encode(tuple(unsigned))):
+            raise GuardCorrupt(path=path, detail="its checksum does not match")
+        if expect_int(unsigned[0], "version", low=_VERSION) > _VERSION:
+            raise StoreTooNew(what=f"the guard file {path}", actual=unsigned[0], limit=_VERSION)
+        _, chain_id, record = expect_array(tuple(unsigned), 3, "guard file")
+        if chain_id != expected_chain_id:
+            raise GuardCorrupt(path=path, detail="it belongs to another chain")
+        return SigningRecord.from_value(record)
+    except Malformed as error:
+        raise GuardCorrupt(path=path, detail=str(error)) from error
 
 
 def is_locked(directory: Path) -> bool:

@@ -139,7 +139,7 @@ class ChainStatus:
     dissenters: tuple[str, ...] = ()  # signers of another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, members with a message lacking for half a view's time
-    signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
+    signing: str = "observer"  # "restored", "waits" for others to bear out its record, "record-behind", "signs"
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
@@ -241,6 +241,21 @@ class BlockDetail:
     depth: int  # 1 for the head, 0 for a block off the current branch
     final: bool
     transactions: tuple[BlockTransaction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBlock:
+    """A block of the chain in its own bytes, in hex, and the outcomes of its transactions."""
+
+    block: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawCertificate:
+    """A certificate in its own bytes, in hex."""
+
+    certificate: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -62,6 +62,8 @@ from node.queries.answers import (
     OrderInfo,
     PartyInfo,
     PeriodInfo,
+    RawBlock,
+    RawCertificate,
     SettledTradeInfo,
     SettlementInfo,
     SignatureInfo,
@@ -514,6 +516,19 @@ class ChainQueries:
     def _view(self) -> Overlay:
         return Overlay(self._chain.head.state)
 
+    def get_raw_block(self, ref: str) -> RawBlock:
+        """The same block as it is hashed: whoever knows its header needs to believe nobody."""
+        block = self._find_block(ref)
+        codes = self._get_codes(block.hash) or ("",) * len(block.transactions)
+        return RawBlock(block=block.raw.hex(), codes=codes)
+
+    def get_raw_certificate(self, slot: int) -> RawCertificate:
+        """The certificate of a slot as it is stored."""
+        certificate = self._node.get_certificate(slot)
+        if certificate is None:
+            raise NoCertificate(what=f"slot {slot}")
+        return RawCertificate(certificate=certificate.raw.hex())
+
     def _find_block(self, ref: str) -> Block:
         chain = self._chain
         if ref == "head":
@@ -630,6 +645,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "bodies-missing": ("height", "bodies_from_height"),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
+    "signing-restored": ("height", "silent_until"),
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),

@@ -209,5 +209,5 @@ async def test_the_doctor_says_what_to_do_for_each(make_local, tmp_path):
     found = {finding.what: finding for finding in await examine(tmp_path)}
     assert found["store of jy1"].verdict == "ok"
     assert found["store of lh1"].detail.startswith("StoreCorrupt: chain lh1 in ")
-    assert "another stopped node's `ledger`" in found["store of lh1"].remedy
+    assert "gridmerit node reset DIR --chain lh1; or put another stopped node's" in found["store of lh1"].remedy
     assert "newest backup" in found["store of du1"].remedy
