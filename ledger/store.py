@@ -5,8 +5,11 @@ A write is one atomic batch. What is read has passed its checksum: damage raises
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -14,12 +17,15 @@ from typing import Any, Protocol, TypeAlias
 
 import plyvel
 
-from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked
+from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked, StoreReadOnly
 
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
+_TABLES = (".ldb", ".sst")
+_VIEW = "reading-"
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing, and may again
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
@@ -30,6 +36,12 @@ def as_stored(what: str) -> Iterator[None]:
         yield
     except Malformed as error:
         raise StoreCorrupt(detail=f"{what}: {error}") from error
+
+
+def name_disk_error(error: OSError) -> StoreFailed:
+    """Our name for the system's error: `StoreReadOnly` where the disk takes nothing, else `StoreFailed`."""
+    kind = StoreReadOnly if error.errno in _REFUSALS else StoreFailed
+    return kind(detail=str(error))
 
 
 class KeyValue(Protocol):
@@ -74,9 +86,10 @@ class MemoryStore:
 class LevelStore:
     """A `KeyValue` in a LevelDB directory, made with its parents where missing; one process at a time.
 
-    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does; opening
-    also raises `StoreLocked`. A log damaged near its end may open without its last batches, as after a power
-    cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
+    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does, `StoreReadOnly` where
+    it takes nothing; opening also raises `StoreLocked`. After a write that failed the store must be opened anew: what
+    would follow it in LevelDB's log could not be read. A log damaged near its end may open without its last batches,
+    as after a power cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
     """
 
     def __init__(self, path: str | Path) -> None:
@@ -85,7 +98,7 @@ class LevelStore:
             directory.mkdir(parents=True, exist_ok=True)
             self._owner = _own(directory)
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         try:
             self._db = _open(directory)
         except BaseException:
@@ -123,6 +136,65 @@ class LevelStore:
             os.close(self._owner)
 
 
+class LevelView(LevelStore):
+    """A LevelDB directory read without a write to it, for as long as nobody else writes to it.
+
+    To open its log LevelDB must write; so it opens a directory of links to the tables and copies of the rest, which is
+    made where there is room, beside the original or in memory, and goes when it is closed. Raises as `LevelStore`, and
+    `StoreReadOnly` for every write.
+    """
+
+    def __init__(self, path: str | Path) -> None:
+        directory = Path(path)
+        _remove_views(directory.parent)
+        failure: StoreError = StoreReadOnly(detail="there is no room for a view of it")
+        for place in (directory.parent, Path("/dev/shm"), Path(tempfile.gettempdir())):
+            try:
+                self._links = _link(directory, place)
+            except OSError as error:
+                failure = name_disk_error(error)
+                continue
+            try:
+                super().__init__(self._links)
+            except StoreError as error:
+                shutil.rmtree(self._links, ignore_errors=True)
+                failure = error
+                if isinstance(error, StoreFailed):
+                    continue
+                raise
+            return
+        raise failure
+
+    def write(self, changes: Changes, *, sync: bool = True) -> None:
+        """Raise `StoreReadOnly`."""
+        raise StoreReadOnly(detail="it is open for reading alone")
+
+    def close(self) -> None:
+        super().close()
+        shutil.rmtree(self._links, ignore_errors=True)
+
+
+def _remove_views(place: Path) -> None:
+    """Remove those that a crash has left."""
+    for old in place.glob(f"{_VIEW}*"):
+        shutil.rmtree(old, ignore_errors=True)
+
+
+def _link(directory: Path, place: Path) -> Path:
+    """Links to a store's tables, and copies of its other files, in a new directory at `place`. Raises `OSError`."""
+    links = Path(tempfile.mkdtemp(prefix=_VIEW, dir=place))
+    try:
+        for file in directory.iterdir():
+            if file.suffix in _TABLES:
+                (links / file.name).symlink_to(file.resolve())
+            elif file.suffix == ".log" or file.name.startswith(("CURRENT", "MANIFEST-")):
+                shutil.copyfile(file, links / file.name)
+    except OSError:
+        shutil.rmtree(links, ignore_errors=True)
+        raise
+    return links
+
+
 def _own(directory: Path) -> int:
     """Lock the directory for this process and return the lock's descriptor.
 
@@ -141,9 +213,9 @@ def _own(directory: Path) -> int:
 def _open(directory: Path) -> plyvel.DB:
     """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
     try:
-        has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+        has_data = any(file.suffix in (*_TABLES, ".log") for file in directory.iterdir())
     except OSError as error:
-        raise StoreFailed(detail=str(error)) from error
+        raise name_disk_error(error) from error
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
@@ -184,4 +256,5 @@ def _named(error: Exception) -> StoreError:
     detail = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     if isinstance(error, plyvel.CorruptionError):
         return StoreCorrupt(detail=detail)
-    return StoreFailed(detail=detail)
+    is_refusal = any(os.strerror(number) in detail for number in _REFUSALS)
+    return StoreReadOnly(detail=detail) if is_refusal else StoreFailed(detail=detail)

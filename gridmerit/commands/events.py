@@ -65,7 +65,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    sealers-announced, sealers-of
       money        transfer
       this node    not-executed, executable-again, equivocation, signing-waits,
-                   signing-record-behind, signing-signs
+                   signing-record-behind, signing-read-only, signing-signs
 
     Exit code 4 when the node cannot be reached at the start; 8 when --count events have not come in --timeout; 0 when
     they have, or after SIGTERM.

@@ -383,7 +383,7 @@ class Api:
     def _query(self, host: HostView) -> ChainQueries:
         """In the chain's thread."""
         query = self._queries.get(host.name)
-        if query is None:
+        if query is None or query.node is not host.node:  # which begins anew where its disk has taken nothing
             query = self._queries[host.name] = ChainQueries(host.node)
         return query
 

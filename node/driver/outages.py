@@ -24,6 +24,7 @@ REMEDIES: dict[str, str] = {
     "GuardMissing": _GUARD,
     "RolledBack": _LEDGER,
     "StoreCorrupt": _LEDGER,
+    "StoreReadOnly": "make room on the disk of {path}, or mount it writable; the node goes on by itself",
     "StoreFailed": "see whether the disk is full or broken and who may write {path}, and start again",
 }
 

@@ -5,6 +5,7 @@ Canonical bytes `[version, chain id, record, checksum]`, replaced by write, fsyn
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from pathlib import Path
@@ -12,9 +13,11 @@ from typing import Self
 
 from consensus.signing_record import SigningRecord
 from ledger.codec import decode, encode, expect_array
-from ledger.errors import Malformed, StoreFailed, StoreLocked
+from ledger.errors import Malformed, StoreLocked
 from ledger.hashing import tagged_hash
+from ledger.store import name_disk_error
 from node.errors import GuardCorrupt, GuardMissing
+from node.system.files import replace_file
 
 _VERSION = 1
 _TAG = "gridmerit/guard-file"
@@ -24,19 +27,19 @@ _MAX_BYTES = 1_000_000
 class SigningFile:
     """`<directory>/guard`, held for this process until closed.
 
-    Opening raises `StoreLocked` or `StoreFailed`; every method raises `StoreFailed` when the disk does.
+    Opening raises `StoreLocked`; opening and every method raise `StoreFailed` when the disk does, `StoreReadOnly` where
+    it takes nothing. What is there can be loaded all the same.
     """
 
     def __init__(self, directory: Path, chain_id: bytes) -> None:
         self.path = directory / "guard"
-        self._directory = directory
         self._chain_id = chain_id
         self._lock: int | None = None
         try:
             directory.mkdir(parents=True, exist_ok=True)
-            lock = os.open(directory / "LOCK", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+            lock = _open_lock(directory / "LOCK")
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
@@ -63,7 +66,7 @@ class SigningFile:
             self.save(SigningRecord())
             return SigningRecord()
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         return self._parse(raw)
 
     def save(self, record: SigningRecord) -> None:
@@ -71,13 +74,10 @@ class SigningFile:
         assert self._lock is not None, "the guard file is closed"
         unsigned = (_VERSION, self._chain_id, record.to_value())
         raw = encode((*unsigned, tagged_hash(_TAG, encode(unsigned))))
-        temporary = self.path.with_name("guard.new")
         try:
-            _write_synced(temporary, raw)
-            temporary.replace(self.path)
-            sync_directory(self._directory)
+            replace_file(self.path, raw)
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
 
     def close(self) -> None:
         if self._lock is not None:
@@ -98,21 +98,11 @@ class SigningFile:
             raise GuardCorrupt(path=self.path, detail=str(error)) from error
 
 
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+def _open_lock(file: Path) -> int:
+    """A descriptor to lock; on a disk that is mounted read-only, of the file that is there."""
     try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
-
-
-def _write_synced(path: Path, raw: bytes) -> None:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
-    try:
-        view = memoryview(raw)
-        while view:
-            view = view[os.write(descriptor, view) :]
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+        return os.open(file, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if error.errno != errno.EROFS:
+            raise
+        return os.open(file, os.O_RDONLY | os.O_CLOEXEC)

@@ -121,8 +121,9 @@ class ChainStatus:
     dissenters: tuple[str, ...] = ()  # signers of another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, members with a message lacking for half a view's time
-    signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
+    signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "read-only", "signs"
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
+    refusal: str = ""  # why the disk takes nothing, while it does: the chain is read, and nothing is signed
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
 

@@ -74,7 +74,7 @@ class ChainQueries:
     """The questions that one chain instance answers. Raises the `NotFound` family and `BadRequest`."""
 
     def __init__(self, node: ChainNode) -> None:
-        self._node = node
+        self.node = self._node = node
         self._chain = node.chain
         self.members = MemberNames(node.genesis, lambda: self._chain.head.state)
         self.grid = GridQueries(node, self.members)
@@ -115,6 +115,7 @@ class ChainQueries:
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
             silent_until=node.silent_until,
+            refusal="" if node.refusal is None else str(node.refusal),
             anchor=self._get_anchor(),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
@@ -593,6 +594,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),
+    "signing-read-only": ("height", "silent_until"),
     "equivocation": ("producer",),
     "not-executed": ("transaction", "sender", "code", "height", "by"),
     "executable-again": ("transaction",),

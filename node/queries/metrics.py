@@ -45,6 +45,12 @@ _OF_A_CHAIN = (
         "1 while its key has signed what its record does not know: an old copy, or a second process.",
         lambda chain: int(chain.signing == "record-behind"),
     ),
+    Metric(
+        "chain_read_only",
+        "gauge",
+        "1 while its disk takes nothing: the node answers, and neither seals nor votes.",
+        lambda chain: int(bool(chain.refusal)),
+    ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
         "results_differing_total",

@@ -1,4 +1,7 @@
-"""Reading a file whole, but never more of it than is asked for: what stands at a path is not ours to choose."""
+"""Files read whole, but never more of them than is asked for, and replaced whole: the old one or the new, never half.
+
+What stands at a path that is read is not ours to choose.
+"""
 
 from __future__ import annotations
 
@@ -32,3 +35,34 @@ def read_text(file: Path, max_bytes: int, *, encoding: str = "utf-8") -> str:
         return read_file(file, max_bytes).decode(encoding)
     except UnicodeDecodeError:
         raise UnreadableFile(file=str(file), detail="it is not UTF-8 text") from None
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Put a file of these bytes, for the owner alone, in the place of another; on disk when this returns.
+
+    Raises `OSError`; then the old one is there, or the new.
+    """
+    draft = file.with_name(f"{file.name}.new")
+    _write_synced(draft, data)
+    draft.replace(file)
+    sync_directory(file.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _write_synced(path: Path, raw: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(raw)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

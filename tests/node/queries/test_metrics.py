@@ -50,6 +50,7 @@ async def test_the_numbers_are_those_of_the_status(story, make_runtime):
         "chain_syncing": 0,
         "chain_signs": 1,
         "chain_record_behind": 0,
+        "chain_read_only": 0,
         "chain_peers_connected": chain.peers,
         "mempool_transactions": chain.mempool_count,
         "mempool_bytes": chain.mempool_bytes,
