@@ -18,6 +18,7 @@ from typing import Any, Protocol, TypeAlias
 import plyvel
 
 from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked, StoreReadOnly
+from ledger.torn_tail import find_torn_tail
 
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
@@ -95,7 +96,8 @@ class LevelStore:
     def __init__(self, path: str | Path) -> None:
         directory = Path(path)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            if not directory.exists():
+                _make(directory)
             self._owner = _own(directory)
         except OSError as error:
             raise name_disk_error(error) from error
@@ -195,6 +197,29 @@ def _link(directory: Path, place: Path) -> Path:
     return links
 
 
+def _make(directory: Path) -> None:
+    """Put an empty store where there is none, whole or not at all. Raises `OSError` and the `StoreError` family.
+
+    LevelDB names its first files before they are on disk: a crash just then leaves what it cannot open.
+    """
+    draft = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    _open(draft).close()
+    sync_directory(draft)
+    draft.rename(directory)
+    sync_directory(directory.parent)
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in a directory durable. Raises `OSError`."""
+    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _own(directory: Path) -> int:
     """Lock the directory for this process and return the lock's descriptor.
 
@@ -219,15 +244,41 @@ def _open(directory: Path) -> plyvel.DB:
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
-        return plyvel.DB(
-            str(directory),
-            create_if_missing=True,
-            paranoid_checks=True,
-            bloom_filter_bits=10,
-            max_open_files=_MAX_TABLES,
-        )
+        return _open_whole(directory)
     except _ERRORS as error:
         raise _named(error) from error
+
+
+def _open_whole(directory: Path) -> plyvel.DB:
+    """The store, without the last record where a crash has torn it. Raises plyvel's errors."""
+    try:
+        return _open_as_is(directory)
+    except plyvel.CorruptionError:
+        if not _cut_torn_tail(directory):
+            raise
+    return _open_as_is(directory)
+
+
+def _open_as_is(directory: Path) -> plyvel.DB:
+    return plyvel.DB(
+        str(directory),
+        create_if_missing=True,
+        paranoid_checks=True,
+        bloom_filter_bits=10,
+        max_open_files=_MAX_TABLES,
+    )
+
+
+def _cut_torn_tail(directory: Path) -> bool:
+    """Mend the newest log, and tell whether there was something to mend. Raises `StoreFailed`."""
+    try:
+        newest = max(directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
+        if newest is None or (place := find_torn_tail(newest.read_bytes())) is None:
+            return False
+        os.truncate(newest, place)
+    except OSError as error:
+        raise name_disk_error(error) from error
+    return True
 
 
 def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ledger.errors import UnreadableFile
+from ledger.store import sync_directory
 
 
 def read_file(file: Path, max_bytes: int, *, check: Callable[[os.stat_result], None] | None = None) -> bytes:
@@ -46,15 +47,6 @@ def replace_file(file: Path, data: bytes) -> None:
     _write_synced(draft, data)
     draft.replace(file)
     sync_directory(file.parent)
-
-
-def sync_directory(directory: Path) -> None:
-    """Make the names in a directory durable. Raises `OSError`."""
-    descriptor = os.open(directory, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _write_synced(path: Path, raw: bytes) -> None:
