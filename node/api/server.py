@@ -64,6 +64,7 @@ from node.queries.answers import (
     BlockSummary,
     ChainOutage,
     CreditInfo,
+    DiskStatus,
     MemberInfo,
     NodeStatus,
     RelayAccepted,
@@ -125,6 +126,7 @@ class RuntimeView(Protocol):
     def uptime_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
     def clock_view(self) -> Any | None: ...
+    def disk_views(self) -> tuple[DiskStatus, ...]: ...
     def sealing_view(self) -> Any: ...
     def certificate_view(self) -> Any | None: ...
 
@@ -228,6 +230,7 @@ class Api:
             outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
             loop=describe_turns(),
+            disks=runtime.disk_views(),
             clock=None if clock is None else _describe(clock),
         )
 

@@ -11,10 +11,10 @@ from pathlib import Path
 
 from consensus.signing_record import SigningRecord
 from ledger.errors import StoreReadOnly
-from ledger.store import Changes, KeyValue, LevelStore, LevelView, name_disk_error
+from ledger.store import Changes, KeyValue, LevelStore, LevelView, name_disk_error, sync_directory
 from node.driver.reserve import Reserve
 from node.driver.signing_file import SigningFile
-from node.system.files import sync_directory
+from node.driver.write_times import WriteTimes
 
 
 class ChainDisk:
@@ -23,7 +23,8 @@ class ChainDisk:
     Opening raises the `StoreError` family: `StoreReadOnly` alone where there is no ledger yet to be read.
     """
 
-    def __init__(self, directory: Path, chain_id: bytes) -> None:
+    def __init__(self, directory: Path, chain_id: bytes, times: WriteTimes) -> None:
+        self._times = times
         self._directory = directory
         self._ledger = directory / "ledger"
         self._reserve = Reserve(directory / "reserve")
@@ -38,11 +39,13 @@ class ChainDisk:
 
     def write(self, changes: Changes) -> None:
         """One batch, on disk when this returns. Raises `StoreError`."""
-        self.store.write(changes)
+        with self._times.take():
+            self.store.write(changes)
 
     def write_record(self, record: SigningRecord) -> None:
         """The guard, on disk when this returns. Raises `StoreFailed`."""
-        self._signing_file.save(record)
+        with self._times.take():
+            self._signing_file.save(record)
 
     def turn_to_reading(self, refusal: StoreReadOnly) -> None:
         """Read what is on disk from now on, after a write that it did not take. Raises `StoreError`."""

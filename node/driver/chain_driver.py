@@ -53,8 +53,10 @@ from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
 from node.driver.outages import REMEDIES
 from node.driver.subscribers import Subscribers, Subscription
+from node.driver.write_times import WriteTimes
 from node.errors import NodeStopping, NotDisposable
 from node.peer.active_members import FinalMembers
+from node.queries.answers import DiskStatus
 from node.queries.chain import describe_event
 from node.system.clock import ChainClock, thread_cpu_ns
 from node.system.logs import get_logger, log_event
@@ -138,7 +140,8 @@ class ChainDriver:
         self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
-        self._disk = ChainDisk(directory, self.chain_id)
+        self._write_times = WriteTimes(self._log)
+        self._disk = ChainDisk(directory, self.chain_id, self._write_times)
         self._path = directory
         self._policy = policy
         self._make_node = partial(
@@ -218,6 +221,10 @@ class ChainDriver:
     def end_subscriptions(self) -> None:
         """Tell every reader that there is no more to come."""
         self._subscribers.close()
+
+    def disk_view(self) -> DiskStatus:
+        """The writes since the start; from any thread."""
+        return self._write_times.describe(self.name)
 
     # --- the worker ------------------------------------------------------------------------------
 

@@ -142,6 +142,23 @@ class ChainOutage:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class WritesWithin:
+    limit_ms: int
+    writes: int  # that took no longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStatus:
+    """The writes of a chain since the node started, each until it was on disk."""
+
+    chain: str
+    writes: int
+    write_ms: int  # of all
+    longest_ms: int
+    within: tuple[WritesWithin, ...]  # ascending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class TurnsWithin:
     limit_ms: int
     turns: int  # that took no longer
@@ -169,6 +186,7 @@ class NodeStatus:
     outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
     loop: LoopStatus | None = None
+    disks: tuple[DiskStatus, ...] = ()  # one for each chain that runs
     clock: dict[str, Any] | None = None  # beside the median of its peers': offset_ms (ahead), peers (how many), is_off
 
 

@@ -124,6 +124,25 @@ async def test_a_node_starts_on_a_disk_that_takes_nothing_and_goes_on_once_it_do
         assert [*(node.disk / "jy1").glob("reading-*")] == []
 
 
+async def test_the_others_agree_without_a_validator_whose_disk_is_full_and_it_comes_back(make_local, tmp_path):
+    local = make_local(4, engine="pbft")
+    async with local.running(1, 2, 3) as others, machine(local, tmp_path) as node, node.ask() as client:
+        await node.until(lambda status: status.signing == "signs" and status.final_height >= 2)
+        fill(node.disk)
+        left = await node.until(lambda status: status.signing == "read-only")
+        await local.until(lambda: local.height(others[0]) > left.height + 10)
+        assert (await client.status()).height == left.height, "it takes in nothing"
+        make_room(node.disk)
+        await node.until(lambda status: status.signing == "signs" and status.height > left.height + 10)
+        signers = []
+        async with asyncio.timeout(PATIENCE_S):
+            while local.keys[0].public_key not in signers:
+                height = (await client.status()).final_height
+                await node.until(lambda status, height=height: status.final_height > height)
+                signers = dict(local.host(others[0]).node.final_certificate.signatures)
+        assert (await client.account("n0")).penalty_upt == 0
+
+
 async def examine(node, directory):
     """What the doctor finds who sees the node's disk."""
     words = (sys.executable, "-m", "gridmerit", "doctor", "--node", directory, "--json")

@@ -32,7 +32,8 @@ def parse(text):
             kinds[name] = kind
         elif not line.startswith("# HELP "):
             name, labels, value = LINE.match(line).groups()
-            assert name in kinds, "its type comes first"
+            family = re.sub("_(bucket|sum|count)$", "", name)
+            assert name in kinds or kinds.get(family) == "histogram", "its type comes first"
             numbers[name.removeprefix("gridmerit_"), labels] = float(value)
     return numbers, kinds
 
