@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -48,6 +48,9 @@ compose-short:  ## the same with one container killed
 
 faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
 	@for nodes in 4 7 10; do $(BIN)/python -m tests.processes.pbft_faults --nodes $$nodes || exit 1; done
+
+torn: $(READY)  ## a node's directory after 10 000 crashes, at every write, sync and rename, and after failures of the disk
+	@$(BIN)/python -m tests.torn.torn_images
 
 hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
 	@$(BIN)/python -m tests.processes.hostile

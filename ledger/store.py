@@ -5,15 +5,18 @@ A write is one atomic batch. What is read has passed its checksum: damage raises
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked
+from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked, StoreReadOnly
+from ledger.torn_tail import find_torn_tail
 
 if sys.version_info < (3, 13):
     import plyvel
@@ -23,8 +26,10 @@ else:
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
+_TABLES = (".ldb", ".sst")
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
 _COMPACTIONS = 2  # the first may push what was deleted down a level and keep it: leveldb issue 227
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing, and may again
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
@@ -35,6 +40,12 @@ def as_stored(what: str) -> Iterator[None]:
         yield
     except Malformed as error:
         raise StoreCorrupt(detail=f"{what}: {error}") from error
+
+
+def name_disk_error(error: OSError) -> StoreFailed:
+    """Our name for the system's error: `StoreReadOnly` where the disk takes nothing, else `StoreFailed`."""
+    kind = StoreReadOnly if error.errno in _REFUSALS else StoreFailed
+    return kind(detail=str(error))
 
 
 class KeyValue(Protocol):
@@ -91,18 +102,20 @@ class MemoryStore:
 class LevelStore:
     """A `KeyValue` in a LevelDB directory, made with its parents where missing; one process at a time.
 
-    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does; opening
-    also raises `StoreLocked`. A log damaged near its end may open without its last batches, as after a power
-    cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
+    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does, `StoreReadOnly` where
+    it takes nothing; opening also raises `StoreLocked`. After a write that failed the store must be opened anew: what
+    would follow it in LevelDB's log could not be read. A log damaged near its end may open without its last batches,
+    as after a power cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
     """
 
     def __init__(self, path: str | Path) -> None:
         directory = Path(path)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            if not directory.exists():
+                _make(directory)
             self._owner = _own(directory)
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         try:
             self._db = _open(directory)
         except BaseException:
@@ -154,6 +167,29 @@ class LevelStore:
             os.close(self._owner)
 
 
+def _make(directory: Path) -> None:
+    """Put an empty store where there is none, whole or not at all. Raises `OSError` and the `StoreError` family.
+
+    LevelDB names its first files before they are on disk: a crash just then leaves what it cannot open.
+    """
+    draft = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    _open(draft).close()
+    sync_path(draft)
+    draft.rename(directory)
+    sync_path(directory.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Make a file's bytes, or a directory's names, durable. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
 def _own(directory: Path) -> int:
     """Lock the directory for this process and return the lock's descriptor.
 
@@ -172,19 +208,13 @@ def _own(directory: Path) -> int:
 def _open(directory: Path) -> plyvel.DB:
     """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
     try:
-        has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+        has_data = any(file.suffix in (*_TABLES, ".log") for file in directory.iterdir())
     except OSError as error:
-        raise StoreFailed(detail=str(error)) from error
+        raise name_disk_error(error) from error
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
-        return plyvel.DB(
-            str(directory),
-            create_if_missing=True,
-            paranoid_checks=True,
-            bloom_filter_bits=10,
-            max_open_files=_MAX_TABLES,
-        )
+        return _open_whole(directory)
     except _ERRORS as error:
         raise _named(error) from error
 
@@ -198,6 +228,38 @@ def repair(path: str | Path) -> None:
         plyvel.repair_db(str(path), paranoid_checks=False, bloom_filter_bits=10)
     except _ERRORS as error:
         raise _named(error) from error
+
+
+def _open_whole(directory: Path) -> plyvel.DB:
+    """The store, without the last record where a crash has torn it. Raises plyvel's errors."""
+    try:
+        return _open_as_is(directory)
+    except plyvel.CorruptionError:
+        if not _cut_torn_tail(directory):
+            raise
+    return _open_as_is(directory)
+
+
+def _open_as_is(directory: Path) -> plyvel.DB:
+    return plyvel.DB(
+        str(directory),
+        create_if_missing=True,
+        paranoid_checks=True,
+        bloom_filter_bits=10,
+        max_open_files=_MAX_TABLES,
+    )
+
+
+def _cut_torn_tail(directory: Path) -> bool:
+    """Mend the newest log, and tell whether there was something to mend. Raises `StoreFailed`."""
+    try:
+        newest = max(directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
+        if newest is None or (place := find_torn_tail(newest.read_bytes())) is None:
+            return False
+        os.truncate(newest, place)
+    except OSError as error:
+        raise name_disk_error(error) from error
+    return True
 
 
 def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
@@ -226,4 +288,5 @@ def _named(error: Exception) -> StoreError:
     detail = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     if isinstance(error, plyvel.CorruptionError):
         return StoreCorrupt(detail=detail)
-    return StoreFailed(detail=detail)
+    is_refusal = any(os.strerror(number) in detail for number in _REFUSALS)
+    return StoreReadOnly(detail=detail) if is_refusal else StoreFailed(detail=detail)

@@ -41,6 +41,7 @@ from node.peer.discovery import Neighbours
 from node.peer.peer_clocks import ClockView, PeerClocks
 from node.peer.reputation import PeerBook
 from node.peer.server import PeerServer
+from node.queries.answers import DiskStatus
 from node.system.clock import ChainClock, now_ms, steady_ms
 from node.system.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.system.http_listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
@@ -282,6 +283,10 @@ class Runtime:
     def clock_view(self) -> ClockView | None:
         """This node's clock beside its peers'; None where none of them has been heard of late."""
         return self._clocks.compare(now_ms(), steady_ms=steady_ms())
+
+    def disk_views(self) -> tuple[DiskStatus, ...]:
+        """The writes of each chain, and the time that they take."""
+        return tuple(host.disk_view() for host in self.chains.values())
 
     def sealing_view(self) -> SealingView:
         return self._sealer.view()

@@ -45,6 +45,9 @@ def find_exclusion(status: NodeStatus) -> Exclusion | None:
 def find_silence(chain: ChainStatus) -> Silence | None:
     """The silence of a chain, None where the node signs or never does."""
     match chain.signing:
+        case "read-only":
+            until = f"there is room again: {chain.refusal}"
+            return Silence("reads only", until, "make room on its disk, or mount it writable; it goes on by itself")
         case "waits":
             until = "others say which signatures of this key they hold"
             return Silence("waits to sign", until, f"start more members; where they stay away, {_SURE}")

@@ -8,7 +8,7 @@ from typing import TypeAlias
 from consensus.relays import RelayName
 from consensus.signing_record import SigningRecord
 from ledger.chain import Changes
-from ledger.errors import GridmeritError
+from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.overlay import Event as ChainEvent
 from ledger.transaction import Transaction
 from node.chain.messages import Message
@@ -18,9 +18,11 @@ PeerId: TypeAlias = bytes  # the peer's public key
 # --- events --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The driver is ready to perform actions."""
+    """The driver is ready to perform actions; with a `refusal`, which says why, none that writes to the disk."""
+
+    refusal: StoreReadOnly | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,7 +19,7 @@ from consensus.relays import Relay, RelayName
 from consensus.signing_record import SigningRecord
 from ledger.block import read_header
 from ledger.chain import BlockNode, Changes
-from ledger.errors import GridmeritError, StoreError
+from ledger.errors import GridmeritError, StoreError, StoreReadOnly
 from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
@@ -30,6 +30,7 @@ from node.chain.acknowledgements import Acknowledgements
 from node.chain.admission import MempoolAdmission
 from node.chain.catching_up import CatchingUp
 from node.chain.events import (
+    Acknowledge,
     Action,
     Broadcast,
     ClockSet,
@@ -90,6 +91,7 @@ from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import OffAnchor
 
 HEARTBEAT = "heartbeat"
+_QUESTIONS = (wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords)
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 
 
@@ -170,6 +172,8 @@ class ChainNode:
     def step(self, event: Event, now_ms: int) -> list[Action]:
         """The actions that `event` leads to, strictly in this order. Raises nothing but bugs and `StoreError`s.
 
+        Once started with a refusal of the disk, it answers questions, and none of its actions is a write.
+
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
         actions = self._settle(self._hear(event, now_ms), now_ms)
@@ -193,9 +197,11 @@ class ChainNode:
 
     def _hear(self, event: Event, now_ms: int) -> Reaction:
         """Hand an event to the part that hears of it."""
+        if (refusal := self._signing.refusal) is not None:
+            return self._hear_reading(event, refusal, now_ms)
         match event:
-            case Started():
-                return self._on_started(now_ms)
+            case Started(refusal=refusal):
+                return self._on_started(refusal, now_ms)
             case MessageReceived(peer=peer, message=message):
                 return self._on_message(peer, message, now_ms)
             case TransactionsSubmitted(transactions=transactions):
@@ -220,6 +226,22 @@ class ChainNode:
                 return []
             case _:
                 assert_never(event)
+
+    def _hear_reading(self, event: Event, refusal: StoreReadOnly, now_ms: int) -> Reaction:
+        """The same where the disk takes nothing: questions are answered, and whatever would change the chain is not."""
+        match event:
+            case TransactionsSubmitted(transactions=transactions):
+                return [Acknowledge(outcomes=(refusal,) * len(transactions))]
+            case MessageReceived(peer=peer, message=message) if isinstance(message, _QUESTIONS):
+                answer = self._on_message(peer, message, now_ms)
+                return [step for step in answer if not isinstance(step, Followed)]  # what follows changes the chain
+            case TimerFired(name="heartbeat"):
+                return [self._beat(now_ms), Broadcast(message=self._gossip.status())]
+            case PeerConnected(peer=peer):
+                return [*self._gossip.connected(peer)]
+            case PeerLost(peer=peer):
+                self._gossip.lost(peer)
+        return []
 
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
         """Hand a consequence to the part that sees to it."""
@@ -260,11 +282,14 @@ class ChainNode:
 
     # --- time ------------------------------------------------------------------------------------
 
-    def _on_started(self, now_ms: int) -> Reaction:
+    def _on_started(self, refusal: StoreReadOnly | None, now_ms: int) -> Reaction:
         """Take up what was left, and begin. Cause: the driver is ready."""
-        self._signing.begin(self._instance.date(now_ms))
+        self._signing.begin(self._instance.date(now_ms), refusal)
+        acknowledged = self.acknowledgements.open()
+        if refusal is not None:
+            return [self._beat(now_ms)]
         self._gates.begin(self._instance.date(now_ms))
-        taken_up = [*self._release_watch.review(), *self.acknowledgements.open().actions, *self._progress.load()]
+        taken_up = [*self._release_watch.review(), *acknowledged.actions, *self._progress.load()]
         beginnings = [self._beat(now_ms), *self._relays.repeat(now_ms), *self.pruner.begin(now_ms)]
         return [*taken_up, *beginnings, *self._progress.on_started(now_ms)]
 
@@ -537,6 +562,11 @@ class ChainNode:
     @property
     def signing_state(self) -> SigningState:
         return self._signing.state
+
+    @property
+    def refusal(self) -> StoreReadOnly | None:
+        """The reason why the disk takes nothing; None where it does."""
+        return self._signing.refusal
 
     @property
     def silent_until(self) -> int:

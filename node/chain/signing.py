@@ -22,7 +22,7 @@ from consensus.signing_record import SigningRecord
 from ledger.accounts import get_sealers
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.errors import WrongShape
+from ledger.errors import StoreReadOnly, WrongShape
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey, verify
 from node.chain import messages as wire
@@ -30,7 +30,7 @@ from node.chain.events import Action, PeerId, PersistSigningRecord, Publish, Sen
 from node.chain.progress import Allowed, Reaction, Silenced, Step
 from node.errors import RolledBack
 
-SigningState: TypeAlias = Literal["observer", "restored", "waits", "record-behind", "signs"]
+SigningState: TypeAlias = Literal["read-only", "observer", "restored", "waits", "record-behind", "signs"]
 
 
 class PeerHead(NamedTuple):
@@ -52,6 +52,7 @@ class Signing:
         check_height(record, chain.head.height)
         self.record = record
         self.is_sure = is_sure and not record.is_restored
+        self.refusal: StoreReadOnly | None = None  # why the disk takes no record, in this life of the node
         self.has_met_stranger = False  # since this start, a signature that the record did not know
         self._chain = chain
         self._key = None if key is None else key.public_key
@@ -61,14 +62,16 @@ class Signing:
         self._started_ms = 0
         self._told: SigningState | None = None
 
-    def begin(self, now_ms: int) -> None:
-        self._started_ms = now_ms
+    def begin(self, now_ms: int, refusal: StoreReadOnly | None) -> None:
+        self._started_ms, self.refusal = now_ms, refusal
 
     # --- the right -------------------------------------------------------------------------------
 
     @property
     def state(self) -> SigningState:
         """The state of the key: free to sign, or the reason why it may not."""
+        if self.refusal is not None:
+            return "read-only"
         if self._key is None:
             return "observer"
         if self.record.is_restored:
@@ -89,7 +92,7 @@ class Signing:
     @property
     def is_waiting(self) -> bool:
         """True while the answers of others are needed."""
-        return self._key is not None and not self._is_confirmed
+        return self._key is not None and not self._is_confirmed and self.refusal is None
 
     def review(self) -> Reaction:
         """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""

@@ -28,6 +28,7 @@ REMEDIES: dict[str, str] = {
     "RolledBack": _LEDGER,
     "StoreCorrupt": _LEDGER,
     "StoreTooNew": "the release that wrote it, or a later one: none goes back (docs/upgrades.md); nothing was changed",
+    "StoreReadOnly": "make room on the disk of {path}, or mount it writable; the node goes on by itself",
     "StoreFailed": "see whether the disk is full or broken and who may write {path}, and start again",
 }
 

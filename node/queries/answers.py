@@ -139,8 +139,9 @@ class ChainStatus:
     dissenters: tuple[str, ...] = ()  # signers of another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, members with a message lacking for half a view's time
-    signing: str = "observer"  # "restored", "waits" for others to bear out its record, "record-behind", "signs"
+    signing: str = "observer"  # "restored", "waits" for others, "record-behind", "read-only", "signs"
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
+    refusal: str = ""  # why the disk takes nothing, while it does: the chain is read, and nothing is signed
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
     rules: int = 1  # the version of them that the head block has
@@ -160,6 +161,23 @@ class ChainOutage:
     path: str
     remedy: str
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritesWithin:
+    limit_ms: int
+    writes: int  # that took no longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStatus:
+    """The writes of a chain since the node started, each until it was on disk."""
+
+    chain: str
+    writes: int
+    write_ms: int  # of all
+    longest_ms: int
+    within: tuple[WritesWithin, ...]  # ascending
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -190,6 +208,7 @@ class NodeStatus:
     outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
     loop: LoopStatus | None = None
+    disks: tuple[DiskStatus, ...] = ()  # one for each chain that runs
     clock: dict[str, Any] | None = None  # beside the median of its peers': offset_ms (ahead), peers (how many), is_off
 
 

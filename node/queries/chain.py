@@ -89,7 +89,7 @@ class ChainQueries:
     """The questions that one chain instance answers. Raises the `NotFound` family and `BadRequest`."""
 
     def __init__(self, node: ChainNode) -> None:
-        self._node = node
+        self.node = self._node = node
         self._chain = node.chain
         self.members = MemberNames(node.genesis, lambda: self._chain.head.state)
         self.grid = GridQueries(node, self.members)
@@ -130,6 +130,7 @@ class ChainQueries:
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
             silent_until=node.silent_until,
+            refusal="" if node.refusal is None else str(node.refusal),
             anchor=self._get_anchor(),
             rules=node.rules.get_schedule(head.state).at(head.height),
             upgrade=self._get_upgrade(),
@@ -649,6 +650,7 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),
+    "signing-read-only": ("height", "silent_until"),
     "equivocation": ("producer",),
     "not-executed": ("transaction", "sender", "code", "height", "by"),
     "executable-again": ("transaction",),

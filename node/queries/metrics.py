@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from typing import NamedTuple
 
-from node.queries.answers import ChainStatus, LoopStatus, NodeStatus
+from node.queries.answers import ChainStatus, DiskStatus, LoopStatus, NodeStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -51,6 +51,12 @@ _OF_A_CHAIN = (
         "1 while its key has signed what its record does not know: an old copy, or a second process.",
         lambda chain: int(chain.signing == "record-behind"),
     ),
+    Metric(
+        "chain_read_only",
+        "gauge",
+        "1 while its disk takes nothing: the node answers, and neither seals nor votes.",
+        lambda chain: int(bool(chain.refusal)),
+    ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
         "results_differing_total",
@@ -87,6 +93,7 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
     if status.loop is not None:
         lines += _describe_loop(status.loop)
+    lines += _describe_disks(status.disks)
     up = [({"chain": chain.chain}, 1) for chain in status.chains]
     up += [({"chain": outage.chain}, 0) for outage in status.outages]
     lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
@@ -116,6 +123,21 @@ def _describe_loop(loop: LoopStatus) -> list[str]:
     lines += [f"gridmerit_{name}_sum {loop.cpu_ms / 1_000}", f"gridmerit_{name}_count {loop.turns}"]
     text = "The longest since the node listens."
     return lines + _family("loop_longest_turn_cpu_seconds", "gauge", text, [({}, loop.longest_ms / 1_000)])
+
+
+def _describe_disks(disks: Iterable[DiskStatus]) -> list[str]:
+    """Writes as a histogram for each chain."""
+    name, buckets, sums, counts = "disk_write_seconds", [], [], []
+    for disk in disks:
+        chain = {"chain": disk.chain}
+        buckets += [({**chain, "le": str(item.limit_ms / 1_000)}, item.writes) for item in disk.within]
+        buckets.append(({**chain, "le": "+Inf"}, disk.writes))
+        sums.append(f"gridmerit_{name}_sum{_show_labels(chain)} {disk.write_ms / 1_000}")
+        counts.append(f"gridmerit_{name}_count{_show_labels(chain)} {disk.writes}")
+    text = "Until one write of a chain is on disk."
+    longest = [({"chain": disk.chain}, disk.longest_ms / 1_000) for disk in disks]
+    lines = [*_family(name, "histogram", text, buckets, suffix="_bucket"), *sums, *counts]
+    return lines + _family("disk_longest_write_seconds", "gauge", "The longest since the node started.", longest)
 
 
 def _family(

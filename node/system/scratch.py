@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from ledger.store import sync_path
+
 
 @contextmanager
 def scratch(parent: Path, prefix: str) -> Iterator[Path]:
@@ -34,15 +36,6 @@ def publish(draft: Path, target: Path) -> None:
             sync_path(Path(directory, name))
     draft.rename(target)
     sync_path(target.absolute().parent)
-
-
-def sync_path(path: Path) -> None:
-    """Make a file's bytes, or a directory's names, durable. Raises `OSError`."""
-    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _hold(place: Path) -> int:

@@ -15,7 +15,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.errors import StoreFailed
+from ledger.store import name_disk_error
 from node.errors import StoreBusy
 from node.system.scratch import scratch
 from node.system.store_manifest import LiveFiles, read_manifest
@@ -55,7 +55,7 @@ def copy_store(ledger: Path, target: Path) -> None:
             if _read_version(ledger) == before and not (missing and before is None):
                 return
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         shutil.rmtree(target, ignore_errors=True)
         time.sleep(_PAUSE_S)
     raise StoreBusy(path=ledger)

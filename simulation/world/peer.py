@@ -40,7 +40,6 @@ class Peer:
     search: StartSealing | None = None
     searches: int = 0  # so far; a seal of an earlier one comes to nothing
     condition: Condition = field(default_factory=Condition)
-    failure: GridmeritError | None = None  # why it stopped by itself
     faults: list[tuple[str, GridmeritError]] = field(default_factory=list)
     refused: list[tuple[str, GridmeritError]] = field(default_factory=list)  # batches that came damaged
     published: list[tuple[object, ...]] = field(default_factory=list)

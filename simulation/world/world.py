@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 from consensus.engine import Engine
 from consensus.pbft.engine import PbftEngine
-from ledger.errors import GridmeritError, StoreFailed
+from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey, remember_signatures
@@ -211,7 +211,7 @@ class World:
         self._step(peer, event, mark)
 
     def _step(self, peer: Peer, event: Event, mark: bytes | None = None) -> None:
-        """One step of a peer and all that it wants done; a disk that takes no more ends the machine."""
+        """One step of a peer and all that it wants done; where the disk takes nothing, all of it comes to nothing."""
         node, condition = peer.policy or peer.node, peer.condition
         assert node is not None
         self.time.log(b"%b %b %b" % (self.genesis.params.name.encode(), peer.name.encode(), mark or describe(event)))
@@ -219,8 +219,10 @@ class World:
         try:
             for action in actions:
                 self._perform(peer, action)
-        except StoreFailed as error:
-            self._stop(peer, error)
+        except StoreReadOnly as refusal:
+            if isinstance(event, TransactionsSubmitted):
+                peer.outcomes = (refusal,) * len(event.transactions)
+            self._begin_anew(peer, refusal)
             return
         if condition.busy_until_ms > self.now_ms:
             self.time.at(condition.busy_until_ms, self._wake, peer, peer.life)
@@ -273,7 +275,7 @@ class World:
                 self._hand_over(peer, action)
 
     def _use_disk(self, peer: Peer) -> None:
-        """Raises `StoreFailed`."""
+        """Raises `StoreReadOnly`."""
         condition = peer.condition
         condition.disk.check()
         if condition.disk.delay_ms:
@@ -343,10 +345,19 @@ class World:
         """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
+        peer.condition.began_ms = peer.condition.skew_ms
+        self._open_node(peer, anchor, is_sure=is_sure)
+        self._tell("start", name)
+        self._schedule(self.now_ms, peer, Started())
+        for other in self._neighbours[name]:
+            if other.node is not None and self.are_connected(name, other.name):
+                self._connect(peer, other)
+
+    def _open_node(self, peer: Peer, anchor: TrustedBlock | None, *, is_sure: bool) -> None:
+        """A node that knows what is on the peer's disk."""
+        name = peer.name
         peer.life += 1
         peer.timers.clear()
-        peer.failure = None
-        peer.condition.began_ms = peer.condition.skew_ms
         peer.node = ChainNode(
             self.genesis,
             peer.store,
@@ -361,11 +372,18 @@ class World:
         )
         if name in self.policies:
             peer.policy = self.policies[name](peer.node, self._seeded(f"policy/{name}/{peer.life}"))
-        self._tell("start", name)
-        self._schedule(self.now_ms, peer, Started())
-        for other in self._neighbours[name]:
-            if other.node is not None and self.are_connected(name, other.name):
-                self._connect(peer, other)
+
+    def _begin_anew(self, peer: Peer, refusal: StoreReadOnly | None) -> None:
+        """Go on as a driver does whose disk takes nothing, or something again: from what is on it."""
+        assert peer.node is not None
+        connected, anchor, is_sure = peer.node.peers, peer.node.trusted_branch.anchor, self._is_sparse
+        self._open_node(peer, anchor, is_sure=is_sure)
+        peer.condition.waiting.clear()
+        peer.condition.busy_until_ms = 0
+        self._start_search(peer, None)
+        self._schedule(self.now_ms, peer, Started(refusal=refusal))
+        for other in connected:
+            self._schedule(self.now_ms, peer, PeerConnected(peer=other))
 
     def rule_sets_of(self, name: str) -> RuleSets:
         """The versions of the rules that a peer's release knows."""
@@ -385,14 +403,6 @@ class World:
         for other in self._neighbours[name]:
             if other.node is not None:
                 self._schedule(self.now_ms, other, PeerLost(peer=peer.key.public_key))
-
-    def _stop(self, peer: Peer, error: StoreFailed) -> None:
-        """A machine that cannot write ends: no action follows, and its other chains would fail at their next write."""
-        for world in self._worlds.values():
-            here = world.peers.get(peer.name)
-            if here is not None and here.node is not None:
-                here.failure = error
-                world.crash(peer.name)
 
     def pause(self, name: str) -> None:
         """Halt a peer, as a signal does to a process; what comes waits for it, and it seals nothing."""
@@ -418,10 +428,13 @@ class World:
             self._schedule(self.now_ms, peer, ClockSet(ahead_ms=skew_ms - peer.condition.began_ms))
 
     def set_disk(self, name: str, *, delay_ms: int = 0, full: bool = False) -> None:
-        """From now on each write of a peer takes that long; with `full` the next one ends the machine."""
-        disk = self.peers[name].condition.disk
+        """From now on each write of a peer takes that long; with `full` none is taken, and it only reads."""
+        peer = self.peers[name]
+        disk = peer.condition.disk
         disk.delay_ms, disk.is_full = delay_ms, full
         self._tell("disk", f"{name} {delay_ms} {'full' if full else ''}".strip())
+        if not full and peer.node is not None and peer.node.refusal is not None:
+            self._begin_anew(peer, None)
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Cut every link between peers of different groups; a peer in no group stands alone."""
