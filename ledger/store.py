@@ -60,6 +60,9 @@ class KeyValue(Protocol):
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every (key, value) whose key begins with `prefix`, sorted by key, as of this call."""
 
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) from a key on, sorted by key, as of this call; kept in no cache."""
+
     def approximate_size(self, first: bytes, last: bytes) -> int:
         """Bytes on disk of the entries from one key up to another, as far as they have left the log: found cheaply."""
 
@@ -88,6 +91,9 @@ class MemoryStore:
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted([entry for entry in self._entries.items() if entry[0].startswith(prefix)]))
+
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted([entry for entry in self._entries.items() if entry[0] >= first]))
 
     def approximate_size(self, first: bytes, last: bytes) -> int:
         return sum(len(key) + len(value) for key, value in self._entries.items() if first <= key < last)
@@ -141,11 +147,16 @@ class LevelStore:
             raise _named(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _read_from(self._open_cursor(fill_cache=True), prefix, prefix)
+
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _read_from(self._open_cursor(fill_cache=False), first, b"")
+
+    def _open_cursor(self, *, fill_cache: bool) -> Any:
         try:
-            cursor = self._db.raw_iterator(verify_checksums=True)
+            return self._db.raw_iterator(verify_checksums=True, fill_cache=fill_cache)
         except _ERRORS as error:
             raise _named(error) from error
-        return _read_from(cursor, prefix)
 
     def approximate_size(self, first: bytes, last: bytes) -> int:
         try:
@@ -262,14 +273,14 @@ def _cut_torn_tail(directory: Path) -> bool:
     return True
 
 
-def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The cursor's entries under `prefix`.
+def _read_from(cursor: Any, first: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The cursor's entries from `first` on, as far as they are under `prefix`.
 
     plyvel's ordinary iterator ends quietly, as after the last entry, where a block's checksum fails; a raw one
     raises.
     """
     try:
-        cursor.seek(prefix)
+        cursor.seek(first)
         while cursor.valid():
             entry: tuple[bytes, bytes] = cursor.item()
             if not entry[0].startswith(prefix):

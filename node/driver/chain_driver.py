@@ -58,6 +58,7 @@ from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
 from node.driver.holds import read_holds
 from node.driver.outages import REMEDIES
+from node.driver.scrub import PERIOD_MS, Scrub
 from node.driver.subscribers import Subscribers, Subscription
 from node.driver.write_times import WriteTimes
 from node.errors import BadHold, NodeStopping, NotDisposable
@@ -71,6 +72,7 @@ T = TypeVar("T")
 _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
 _DISK, _DISK_MS = "disk", 1_000  # between two tries to write again
+_SCRUB = "scrub"
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
@@ -152,6 +154,8 @@ class ChainDriver:
         self._directory = directory
         self._write_times = WriteTimes(self._log)
         self._disk = ChainDisk(directory, self.chain_id, self._write_times)
+        self._scrub = Scrub()
+        self._chores = {_DISK: self._look_for_room, _SCRUB: self._read_on}
         self._policy = policy
         self._make_node = partial(
             ChainNode,
@@ -233,8 +237,9 @@ class ChainDriver:
         self._subscribers.close()
 
     def disk_view(self) -> DiskStatus:
-        """The writes since the start; from any thread."""
-        return self._write_times.describe(self.name)
+        """The state of the disk; from any thread."""
+        scrub, writes = self._scrub, self._write_times.describe()
+        return DiskStatus(chain=self.name, writes=writes, passes=scrub.passes, damage=scrub.damage)
 
     # --- the worker ------------------------------------------------------------------------------
 
@@ -247,6 +252,7 @@ class ChainDriver:
         event: Event = Started(refusal=self._disk.refusal)  # before anything that others have sent meanwhile
         submissions: list[Submission] = []
         try:
+            self._set_timer(_SCRUB, self._clock.now_ms() + PERIOD_MS)
             if self._disk.refusal is not None:
                 self._wait_for_room(self._disk.refusal)
             while not self._stopping:
@@ -284,8 +290,8 @@ class ChainDriver:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
         try:
-            if isinstance(event, TimerFired) and event.name == _DISK:
-                await self._look_for_room()
+            if isinstance(event, TimerFired) and event.name in self._chores:
+                await self._chores[event.name]()
             else:
                 await self._take(event, submissions)
         except StoreReadOnly as refusal:
@@ -367,6 +373,15 @@ class ChainDriver:
         log_event(self._log, logging.CRITICAL, "disk-takes-nothing", **fields)
         self._set_timer(_DISK, self._clock.now_ms() + _DISK_MS)
 
+    async def _read_on(self) -> None:
+        """Read the next rows of the store for their checksums, and tell a damage that nothing has stumbled upon."""
+        damage = await self._thread.run(lambda: self._scrub.read_slice(self._disk.store))
+        if damage is not None:
+            remedy = REMEDIES["StoreCorrupt"].format(chain=self.name, path=self._directory)
+            fields = {"detail": str(damage), "path": self._directory, "remedy": remedy}
+            log_event(self._log, logging.ERROR, "store-damaged", **fields)
+        self._set_timer(_SCRUB, self._clock.now_ms() + PERIOD_MS)
+
     async def _begin_anew(self, turn: Callable[[], None]) -> None:
         """Drive a node that knows what is on disk, and nothing else but its peers."""
 
@@ -378,7 +393,7 @@ class ChainDriver:
             self.members.turn_to(self.node)
             return self._step(events)
 
-        for name in [name for name in self._timers if name != _DISK]:
+        for name in self._timers.keys() - self._chores.keys():
             self._timers.pop(name).cancel()
         work = await self._thread.run(begin)
         await self._perform_all(work.actions, [])

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import accumulate
 
-from node.queries.answers import DiskStatus, WritesWithin
+from node.queries.answers import WritesStatus, WritesWithin
 from node.system.clock import monotonic_ns
 from node.system.logs import log_event
 
@@ -38,10 +38,9 @@ class WriteTimes:
         finally:
             self._note(monotonic_ns() - begin_ns)
 
-    def describe(self, chain: str) -> DiskStatus:
+    def describe(self) -> WritesStatus:
         counts = tuple(self._counts)
-        return DiskStatus(
-            chain=chain,
+        return WritesStatus(
             writes=sum(counts),
             write_ms=self._all_ns // _NS_PER_MS,
             longest_ms=-(-self._longest_ns // _NS_PER_MS),

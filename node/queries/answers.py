@@ -170,14 +170,23 @@ class WritesWithin:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DiskStatus:
+class WritesStatus:
     """The writes of a chain since the node started, each until it was on disk."""
 
-    chain: str
     writes: int
     write_ms: int  # of all
     longest_ms: int
     within: tuple[WritesWithin, ...]  # ascending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStatus:
+    """The state of a chain's disk, as far as the node has used it since it started."""
+
+    chain: str
+    writes: WritesStatus
+    passes: int  # slow ones, through all rows of the store
+    damage: str  # found in this pass or the last one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
 from node.queries.answers import ChainStatus, DiskStatus, LoopStatus, NodeStatus
@@ -125,19 +125,24 @@ def _describe_loop(loop: LoopStatus) -> list[str]:
     return lines + _family("loop_longest_turn_cpu_seconds", "gauge", text, [({}, loop.longest_ms / 1_000)])
 
 
-def _describe_disks(disks: Iterable[DiskStatus]) -> list[str]:
-    """Writes as a histogram for each chain."""
+def _describe_disks(disks: Sequence[DiskStatus]) -> list[str]:
+    """Writes as a histogram for each chain, and what reading its store through has found."""
     name, buckets, sums, counts = "disk_write_seconds", [], [], []
     for disk in disks:
         chain = {"chain": disk.chain}
-        buckets += [({**chain, "le": str(item.limit_ms / 1_000)}, item.writes) for item in disk.within]
-        buckets.append(({**chain, "le": "+Inf"}, disk.writes))
-        sums.append(f"gridmerit_{name}_sum{_show_labels(chain)} {disk.write_ms / 1_000}")
-        counts.append(f"gridmerit_{name}_count{_show_labels(chain)} {disk.writes}")
+        writes = disk.writes
+        buckets += [({**chain, "le": str(item.limit_ms / 1_000)}, item.writes) for item in writes.within]
+        buckets.append(({**chain, "le": "+Inf"}, writes.writes))
+        sums.append(f"gridmerit_{name}_sum{_show_labels(chain)} {writes.write_ms / 1_000}")
+        counts.append(f"gridmerit_{name}_count{_show_labels(chain)} {writes.writes}")
     text = "Until one write of a chain is on disk."
-    longest = [({"chain": disk.chain}, disk.longest_ms / 1_000) for disk in disks]
     lines = [*_family(name, "histogram", text, buckets, suffix="_bucket"), *sums, *counts]
-    return lines + _family("disk_longest_write_seconds", "gauge", "The longest since the node started.", longest)
+    longest = [({"chain": disk.chain}, disk.writes.longest_ms / 1_000) for disk in disks]
+    lines += _family("disk_longest_write_seconds", "gauge", "The longest since the node started.", longest)
+    passes = [({"chain": disk.chain}, disk.passes) for disk in disks]
+    lines += _family("store_passes_total", "counter", "Slow ones through all rows, for their checksums.", passes)
+    damaged = [({"chain": disk.chain}, int(bool(disk.damage))) for disk in disks]
+    return lines + _family("store_damaged", "gauge", "1 where this pass or the last one has found damage.", damaged)
 
 
 def _family(

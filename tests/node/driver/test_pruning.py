@@ -1,29 +1,15 @@
 """A running chain prunes its store on disk, as far as companions let it, and gives the space back beside its work."""
 
-import asyncio
-from contextlib import asynccontextmanager, closing, suppress
+from contextlib import suppress
 from random import Random
 
 import pytest
 
-from ledger.mempool import MempoolLimits
-from ledger.store import LevelStore
 from node.chain.pruning import Keep
-from node.driver.chain_driver import ChainDriver
-from node.driver.signing_file import SigningFile
-from node.driver.subscribers import Subscribers
-from node.system.tasks import Tasks
-from tests.support.patience import PATIENCE_S
+from tests.support.lone_driver import running, write_directory
 
 HEIGHT, PADDING = 300, 4_000
 KEEP = Keep("periods", 12)
-
-
-class Nowhere:
-    """A driver's outside that reaches nobody."""
-
-    def __getattr__(self, _name):
-        return lambda *_args, **_options: None
 
 
 @pytest.fixture
@@ -35,33 +21,8 @@ def lab(make_lab, tmp_path):
         write = lab.sign("anna", "write", b"k", Random(number).randbytes(PADDING), sequence=number)
         lab.extend(write, timestamp_ms=at)
     lab.store.write(lab.chain.finalise(lab.chain.get(lab.chain.hash_at(HEIGHT - 2))))
-    with SigningFile(tmp_path, lab.chain_id) as guard:
-        guard.load(ledger_exists=False)
-    with closing(LevelStore(tmp_path / "ledger")) as store:
-        store.write(list(lab.store.scan(b"")))
-        store.compact(b"", b"\xff")
+    write_directory(lab, tmp_path)
     return lab
-
-
-@asynccontextmanager
-async def running(lab, directory, keep):
-    driver = ChainDriver(
-        lab.genesis,
-        directory,
-        key=None,
-        outside=Nowhere(),
-        mempool_limits=MempoolLimits(),
-        subscribers=Subscribers(max_subscribers=1, max_bytes=1_000),
-        keep=keep,
-    )
-    tasks = Tasks(pytest.fail)
-    tasks.start(driver.run(), name="chain")
-    try:
-        async with asyncio.timeout(PATIENCE_S):
-            yield driver
-    finally:
-        await driver.stop()
-        await tasks.stop()
 
 
 def size_of(directory):
