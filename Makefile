@@ -46,7 +46,7 @@ compose-test:  ## the cluster in containers: kill, pause, cut off and partition 
 compose-short:  ## the same with one container killed
 	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) -m tests.compose.drive --short
 
-faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
+faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause, cut off f of them, their clocks wrong, their disks full or read-only
 	@for nodes in 4 7 10; do $(BIN)/python -m tests.processes.pbft_faults --nodes $$nodes || exit 1; done
 
 torn: $(READY)  ## a node's directory after 10 000 crashes, at every write, sync and rename, and after failures of the disk
