@@ -389,7 +389,7 @@ async def drive(
         await asyncio.to_thread(stop_network, network)
         await links.close()
         for disk in disks:
-            subprocess.run(["umount", disk], check=True)
+            await asyncio.to_thread(subprocess.run, ["umount", disk], check=True)
     return tally
 
 
