@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults torn hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile pbft-seeds state-years years lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -60,6 +60,10 @@ pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, 
 
 state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
+
+years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours
+	@$(BIN)/python -m tests.support.years --players 100 --days 730
+	@$(BIN)/python -m tests.support.years --players 1000 --days 30 --every 5
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

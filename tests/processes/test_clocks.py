@@ -116,7 +116,8 @@ class Clocks:
         for name in self.names:
             for peer in (await self.ask(name)).peers:
                 assert (peer["score"], peer["banned_until_ms"]) == (0, None), f"{name} blames {peer['name']}"
-            assert not [line for line in self.log(name) if line.get("points") or line["event"] == "peer-banned"]
+            blamed = [line for line in self.log(name) if line.get("points") or line["event"] == "peer-banned"]
+            assert not blamed, f"{name} blames: {blamed}"
 
 
 @pytest.fixture
