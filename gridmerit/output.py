@@ -27,7 +27,6 @@ HINTS: dict[str, str] = {
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
     "BadApplication": "gridmerit member apply, which makes another",
-    "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
     "BadKeyFile": "gridmerit key new FILE",
     "BadOrders": "gridmerit market compare --help, which shows such a file",
     "BadParameters": "compare the file with configs/recommended/jy1.toml",
