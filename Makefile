@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults torn hostile pbft-seeds state-years years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -54,6 +54,9 @@ torn: $(READY)  ## a node's directory after 10 000 crashes, at every write, sync
 
 hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
 	@$(BIN)/python -m tests.processes.hostile
+
+hostile-seeds: $(READY)  ## 1 000 seeded worlds of each engine with a liar and failing reads: no step does what none may
+	@$(BIN)/python -m tests.node.chain.hostile_world --seeds 1000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)

@@ -16,7 +16,13 @@ from pathlib import Path
 import click
 import pytest
 
+import consensus.errors
 import gridmerit as gridmerit_package
+import gridmerit.errors
+import ledger.errors
+import market.errors
+import node.errors
+import simulation.errors
 from consensus.errors import WrongCredit, WrongHeight
 from gridmerit import main as cli
 from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
@@ -26,7 +32,7 @@ from gridmerit.main import COMMANDS
 from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.network.make import find_free_ports, new_network
 from gridmerit.network.parameters import load_chain_params, load_packaged_profile
-from gridmerit.output import format_error
+from gridmerit.output import HINTS, format_error
 from gridmerit.tables import table
 from gridmerit.text import format_count, format_kwh, format_points, format_scaled, format_span, format_yuan
 from ledger.errors import InsufficientBalance
@@ -42,6 +48,7 @@ from tests.support.patience import PATIENCE_S
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
+ERRORS = (ledger.errors, consensus.errors, market.errors, node.errors, simulation.errors, gridmerit.errors)
 
 
 @pytest.fixture
@@ -89,6 +96,41 @@ def test_the_short_help_is_the_one_of_the_command() -> None:
     for name, command in _every_command():
         if name in COMMANDS:
             assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+def _find_untrue(code: str, hint: str) -> list[str]:
+    """What a hint names that is not there: its error, a command, an option."""
+    untrue = [] if any(hasattr(module, code) for module in ERRORS) else [code]
+    commands = dict(_every_command())
+    for name, rest in re.findall(r"gridmerit ([a-z]+)([^;,.:]*)", hint):
+        path = name
+        if isinstance(commands.get(name), click.Group) and (sub := re.match(r" ([a-z][a-z-]*)", rest)):
+            path = f"{name} {sub[1]}"
+        if path not in commands:
+            untrue.append(path)
+            continue
+        known = {"--help", *(option for parameter in commands[path].params for option in parameter.opts)}
+        untrue += [option for option in re.findall(r"--[a-z-]+", rest) if option not in known]
+    return untrue
+
+
+NO_COMMANDS = ("ForeignWorker", "RulesUnknown")  # "gridmerit on every worker", "on this node"
+
+
+def test_what_an_error_says_to_try_can_be_done() -> None:
+    untrue = {code: _find_untrue(code, hint) for code, hint in HINTS.items()}
+    assert {code: names for code, names in untrue.items() if names and code not in NO_COMMANDS} == {}
+    assert all(untrue[code] == ["on"] for code in NO_COMMANDS)
+
+
+def test_a_hint_that_leads_nowhere_is_seen() -> None:
+    assert _find_untrue("NoQuota", "gridmerit grid {period}, or gridmerit net new --nodes 4 DIR") == []
+    assert _find_untrue("NoGrid", "gridmerit grids; gridmerit net news; gridmerit net new --node 4") == [
+        "NoGrid",
+        "grids",
+        "net news",
+        "--node",
+    ]
 
 
 def test_whoever_names_no_command_gets_the_help(gridmerit: Run) -> None:
