@@ -336,7 +336,7 @@ class ChainNode:
             case wire.Certificate(raw=raw):
                 return self._finality.on_certificate(peer, raw, now_ms, self._progress)
             case wire.Evidence():
-                return self._finality.on_evidence(peer, message, self._progress)
+                return self._finality.on_evidence(peer, message, now_ms, self._progress)
             case wire.Relay(raw=raw):
                 return self._relays.on_relay(raw, peer, now_ms)
             case wire.Agreement():
