@@ -549,6 +549,11 @@ class ChainNode:
         return self._gossip.is_syncing
 
     @property
+    def is_catching_up(self) -> bool:
+        """True while more than a few blocks that hold are known to be missing here, even if none comes just now."""
+        return self.is_syncing or self._gossip.sync.was_away
+
+    @property
     def sync_target(self) -> int:
         """Height that the node is catching up to, 0 where it is not known to be behind."""
         return self._gossip.sync.target_height
