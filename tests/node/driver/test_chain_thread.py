@@ -2,7 +2,6 @@
 
 import asyncio
 import time
-from functools import partial
 
 import pytest
 
@@ -84,14 +83,16 @@ def test_one_that_fails_keeps_the_next_one_off_too(thread):
     run(main)
 
 
-def test_readers_take_turns(thread):
+def test_readers_take_turns_and_each_of_them_keeps_off_the_next(thread):
     async def main():
-        loop, asked = asyncio.get_running_loop(), []
-        readings = [asyncio.ensure_future(thread.read(partial(asked.append, number))) for number in range(5)]
-        while not all(reading.done() for reading in readings):
-            await step(thread)
-            loop.now_s += 1
-        assert asked == [0, 1, 2, 3, 4]
+        loop = asyncio.get_running_loop()
+        readings = [asyncio.ensure_future(thread.read(compute)) for _ in range(3)]
+        for done in range(1, 4):
+            await readings[done - 1]
+            for _ in range(10):
+                await step(thread)
+            assert [reading.done() for reading in readings] == [True] * done + [False] * (3 - done)
+            loop.now_s += 60
 
     run(main)
 
