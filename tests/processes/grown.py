@@ -19,7 +19,7 @@ from simulation.world.peer import Peer
 from simulation.world.world import World
 from tests.processes.stage import CHAIN, build_network
 
-_PAYMENTS = 10  # in a block
+_PAYMENTS = 5  # in a block
 
 
 def build_grown_network(directory: Path, *, honest: int, blocks: int) -> Network:
