@@ -87,7 +87,7 @@ HEADER = (
     f"{'score':>7}  verdict"
 )
 ALONE = {**MISHAPS, **PLAYS}
-SHORT_GROUPS = (("headers", "wide-posts", "slow-bodies"), ("false-head",), ("catching-up",), ("accomplices",))
+SHORT_GROUPS = (("headers", "wide-posts", "slow-bodies"), ("false-head",), ("accomplices",))  # each on its own network
 
 
 async def try_liars(names: Sequence[str], home: Path, form: Form) -> AsyncIterator[Result]:
