@@ -92,7 +92,7 @@ class BlocksWithheld(InvalidBlock):
 
 
 class ServedTooMuch(GridmeritError):
-    message = "a peer asks for more than its share of this chain's time: {limit} ms per second"
+    message = "a peer takes more than its share of this chain's time: {limit} ms per second"
     penalty = 2
 
 

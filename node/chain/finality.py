@@ -43,6 +43,7 @@ from node.chain.signing import Signing, read_own_ballot
 from node.chain.trusted_block import TrustedBranch
 
 MAX_FINAL_DEPTH = 4 * WINDOW  # blocks below the head down to which a state is brought back
+_ROWS_PER_EVIDENCE = 50  # what it costs to check its two signatures, in rows of `node.chain.serving`
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
 
 
@@ -266,8 +267,14 @@ class Finality:
 
     # --- evidence --------------------------------------------------------------------------------
 
-    def on_evidence(self, peer: PeerId, message: wire.Evidence, progress: Progress) -> list[Action]:
-        """Cause: a peer accuses a member. Raises what is wrong with it."""
+    def on_evidence(self, peer: PeerId, message: wire.Evidence, now_ms: int, progress: Progress) -> list[Action]:
+        """Cause: a peer accuses a member. Raises what is wrong with it.
+
+        Of one offence there are as many proofs as its author makes, all of them good. They are paid for as answers are,
+        and beyond the peer's share raise `ServedTooMuch`.
+        """
+        self._gossip.serving.check(peer, now_ms)
+        self._gossip.serving.charge(peer, now_ms, rows=_ROWS_PER_EVIDENCE, size_bytes=len(message.raw))
         value = decode(message.raw, max_bytes=4 * MAX_HEADER_BYTES)
         evidence: Evidence
         if message.kind not in progress.offences:

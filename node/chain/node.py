@@ -371,7 +371,7 @@ class ChainNode:
             case wire.Certificate(raw=raw):
                 return self._finality.on_certificate(peer, raw, now_ms, self._progress)
             case wire.Evidence():
-                return self._finality.on_evidence(peer, message, self._progress)
+                return self._finality.on_evidence(peer, message, now_ms, self._progress)
             case wire.Relay(raw=raw):
                 return self._relays.on_relay(raw, peer, now_ms)
             case wire.Agreement():
@@ -587,6 +587,11 @@ class ChainNode:
     def is_syncing(self) -> bool:
         """True where the node is too far behind to seal or vote: so it is until it has come to its anchor."""
         return self._gossip.is_syncing
+
+    @property
+    def is_catching_up(self) -> bool:
+        """True while more than a few blocks that hold are known to be missing here, even if none comes just now."""
+        return self.is_syncing or self._gossip.sync.was_away
 
     @property
     def sync_target(self) -> int:

@@ -119,7 +119,7 @@ class ChainQueries:
             peers=len(node.peers),
             mempool_count=len(node.mempool),
             mempool_bytes=node.mempool.size_bytes,
-            syncing=node.is_syncing,
+            syncing=node.is_catching_up,
             sync_target=node.sync_target,
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,

@@ -105,8 +105,10 @@ def test_a_copy_from_long_ago_says_so_and_waits_until_the_chain_has_left_it_behi
     world.crash("n0")
     world.start("n0")
     assert state(world) == "record-behind"
+    chain, looks = world.node("n0").chain, []
+    world.watch(lambda *_: looks.append((chain.final_height >= until, signs(world))))
     world.run_until(lambda: signs(world), limit_ms=200_000)
-    assert world.node("n0").chain.final_height >= until
+    assert set(looks) == {(False, False), (True, True)}, "neither sooner nor later"
     assert told(world)[-1] == "signing-signs"
 
 
