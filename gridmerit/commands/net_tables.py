@@ -36,6 +36,16 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
+def describe_new(network: Network, params: Sequence[ChainParams], *, is_disposable: bool) -> dict[str, Any]:
+    """A network that was just made, for --json."""
+    return {
+        **describe_network(network),
+        "disposable": is_disposable,
+        "market": describe_market(params),
+        "accounts": list_accounts(network),
+    }
+
+
 def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
     """The rule that clears the gates, and the α that scores deliveries: on the credit chain where there is one."""
     by_kind = {chain.kind: chain for chain in params}
@@ -46,7 +56,7 @@ def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
     }
 
 
-def render_new(network: Network, params: Sequence[ChainParams]) -> str:
+def render_new(network: Network, params: Sequence[ChainParams], *, is_disposable: bool) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
     market = describe_market(params)
     lines = [
@@ -63,7 +73,10 @@ def render_new(network: Network, params: Sequence[ChainParams]) -> str:
         "",
     ]
     lines += [_render_players(network), "", _render_accounts(network), ""]
-    return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
+    lines += _tell_next(network, {chain.kind: chain for chain in params})
+    if is_disposable:
+        lines.append(f"or:   gridmerit attack equivocation {network.directory}")
+    return "\n".join(lines)
 
 
 def _render_players(network: Network) -> str:
