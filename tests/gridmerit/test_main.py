@@ -168,6 +168,14 @@ def test_2_usage(gridmerit: Run, args: list[str], message: str) -> None:
     assert "  try: gridmerit" in err
 
 
+def test_2_a_day_takes_a_chain_of_each_kind(gridmerit: Run, tmp_path: Path) -> None:
+    file = ROOT / "configs" / "paper" / "jy1.toml"
+    code, out, err = gridmerit("demo", "--set", file, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert f"--set {file}: the day takes one chain of each kind, trading, scheduling, credit" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_3_configuration(gridmerit: Run, tmp_path: Path) -> None:
     assert gridmerit("start", tmp_path)[0] == 3
     assert gridmerit("net", "up", tmp_path / "nowhere")[0] == 3
