@@ -77,7 +77,7 @@ class NetworkRunning(ConfigError):
 
 
 class NoNetwork(ConfigError):
-    message = "{directory} is not a network: it has no network.json"
+    message = "{directory} is not a network: {detail}"
 
 
 class NoSuchNode(ConfigError):
@@ -86,7 +86,7 @@ class NoSuchNode(ConfigError):
 
 
 class NotANode(ConfigError):
-    message = "{directory} is not a node directory: it has no node.toml"
+    message = "{directory} is not a node directory: {detail}"
 
 
 class NodeFailed(GridmeritError):

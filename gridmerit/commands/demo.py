@@ -14,7 +14,7 @@ from gridmerit.demo.report import render_text
 from gridmerit.demo.run import DemoPlan, DemoResult, Progress, choose_period_ms, run_demo
 from gridmerit.errors import ChecksFailed
 from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
-from gridmerit.text import format_count, format_kwh
+from gridmerit.text import format_count, format_kwh, quote_path
 
 _BAR = 24
 
@@ -111,11 +111,11 @@ def _render_next(result: DemoResult, *, keep: bool) -> str:
     lines = ["wrote", *(f"  {file}" for file in result.files)]
     proofs = [file for file in result.files if file.name.endswith("-proof.json")]
     if proofs:
-        genesis = home / "genesis.json"
+        genesis = quote_path(home / "genesis.json")
         lines += ["", "the proofs need no node:"]
-        lines += [f"  gridmerit proof verify {file} --genesis {genesis}" for file in proofs]
+        lines += [f"  gridmerit proof verify {quote_path(file)} --genesis {genesis}" for file in proofs]
     if keep:
-        network = result.network.directory
+        network = quote_path(result.network.directory)
         lines += [
             "",
             "the nodes are still running:",

@@ -28,6 +28,7 @@ from gridmerit.network.processes import look, start_network, stop_nodes
 from gridmerit.network.service import describe_service
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import table
+from gridmerit.text import quote_path
 from node.errors import ChainOut
 from node.system.log_files import follow, read_last_lines
 from simulation.attacks.registry import load_attack
@@ -159,7 +160,7 @@ def _write_compose(directory: Path, nodes: int, players: int, choice: ChainChoic
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
     file = save_compose(directory, render_compose(cluster, choice.to_words()))
     rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
-    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
+    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {quote_path(file)} up -d"
     emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
 
 
@@ -228,7 +229,7 @@ def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> 
     if already:
         lines.append(f"running already: {', '.join(already)}")
     lines += [f"{name} runs without {outage.chain}: {outage.message}" for name, outage in start.outages]
-    lines.append(f"next: gridmerit net status {network.directory}")
+    lines.append(f"next: gridmerit net status {quote_path(network.directory)}")
     out = [{"node": name, **to_plain(outage)} for name, outage in start.outages]
     emit({"started": start.started, "already_running": already, "out": out}, "\n".join(lines))
     if start.outages:
