@@ -18,7 +18,7 @@ _RECOMMENDED = "recommended"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainChoice:
-    """What the options say, as it was typed; None is what the set has."""
+    """The values of the options as they were typed; None is what the set has."""
 
     params_set: str = _RECOMMENDED
     rule: str | None = None
@@ -38,7 +38,7 @@ class ChainChoice:
         return choose_market(params, rule=self.rule, natural_factor_ppm=factor_ppm)
 
     def to_words(self) -> list[str]:
-        """The same options for a command in a container, which has the packaged sets and no other."""
+        """The same options for a command in a container, which has the packaged sets alone. Raises a usage error."""
         if self.params_set not in PACKAGED:
             raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
         named = None if self.params_set == _RECOMMENDED else self.params_set

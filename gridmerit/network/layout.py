@@ -161,7 +161,7 @@ def find_node_file(path: Path) -> Path:
 
 
 def _no_network(directory: Path) -> NoNetwork:
-    """What the directory is instead, and what to do."""
+    """The error that says what the directory is instead, and what to do."""
     home = next((parent for parent in directory.absolute().parents if is_network(parent)), None)
     if is_node(directory):
         remedy = "gridmerit status --node DIR" if home is None else f"the same with {quote_path(home)}"
