@@ -98,7 +98,7 @@ class AboveHead(Rejected):
 
 
 class NoNetwork(ConfigError):
-    message = "{directory} is not a network: it has no network.json"
+    message = "{directory} is not a network: {detail}"
 
 
 class NoSuchNode(ConfigError):
@@ -107,7 +107,7 @@ class NoSuchNode(ConfigError):
 
 
 class NotANode(ConfigError):
-    message = "{directory} is not a node directory: it has no node.toml"
+    message = "{directory} is not a node directory: {detail}"
 
 
 class NodeFailed(GridmeritError):

@@ -8,10 +8,11 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
-from gridmerit.text import format_kwh, show_moments
+from gridmerit.text import format_kwh, quote_path, show_moments
 from ledger.errors import GridmeritError
 from node.driver.outages import REMEDIES
 from node.queries.exact import show_exact
@@ -72,10 +73,10 @@ HINTS: dict[str, str] = {
     "NoQuotas": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
     "NoSchedule": "gridmerit tx send plan --help",
     "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
-    "NoNetwork": "gridmerit net new {directory}",
+    "NoNetwork": "{remedy}",
     "NobodyToAttack": "gridmerit net new --disposable DIR --nodes 4",
     "NoSuchNode": "gridmerit net status {directory}",
-    "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
+    "NotANode": "{remedy}",
     "OverLineQuota": "gridmerit market quota {period}, and an order within it",
     "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
@@ -110,10 +111,11 @@ HINTS: dict[str, str] = {
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UpgradeOutOfOrder": "gridmerit status --json, which says which rules hold now and which are announced",
     "UpgradeTooSoon": "the same with a greater HEIGHT",
-    "UnknownAccount": "gridmerit credit show, which lists the players",
-    "UnknownMember": "gridmerit credit show, which lists the players",
+    "UnknownAccount": "gridmerit member list, which has everybody",
+    "UnknownKind": "gridmerit tx send --help, which has the kinds",
+    "UnknownMember": "gridmerit member list, which has everybody",
     "WorkerLost": "the same with --resume, and fewer --jobs where memory is short",
-    "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
+    "WrongPassphrase": "the key's own passphrase file: --passphrase-file, or of a node passphrase_file in node.toml",
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
@@ -199,7 +201,11 @@ def describe_error(error: GridmeritError) -> dict[str, object]:
 
 
 class _Lenient(dict[str, object]):
-    """Leaves a placeholder without a value as a word to fill in."""
+    """Leaves a placeholder without a value as a word to fill in; a path is a word of a command line."""
+
+    def __getitem__(self, key: str) -> object:
+        value = super().__getitem__(key)
+        return quote_path(value) if isinstance(value, Path) else value
 
     def __missing__(self, key: str) -> str:
         return key.upper()

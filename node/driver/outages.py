@@ -22,7 +22,8 @@ _GUARD = (
     " key: gridmerit member apply"
 )
 REMEDIES: dict[str, str] = {
-    "AnchorContradicted": "gridmerit block {height} on a node that you trust; if it has the anchor, copy that `ledger`",
+    "AnchorContradicted": "gridmerit block show {height} on a node that you trust; if it has the anchor,"
+    " copy that `ledger`",
     "GuardCorrupt": _GUARD,
     "GuardMissing": _GUARD,
     "RolledBack": _LEDGER,

@@ -1,6 +1,6 @@
 """Answers of any chain instance: read-only, from its head's state and its own store. No I/O beyond that.
 
-The answers' shapes are in `answers.py`; what `api.py` serves is these, encoded.
+The answers' shapes are in `answers.py`; what `node/api/server.py` serves is these, encoded.
 """
 
 from __future__ import annotations
