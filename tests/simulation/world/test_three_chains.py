@@ -43,6 +43,7 @@ PLAN = (("a", 0, 400_000), ("b", 0, 0), ("c", 300_000, 0))
 PBFT = ConsensusParams(
     engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=2_000, view_timeout_ms=2_000
 )
+RESTING = PBFT.model_copy(update={"empty_blocks": "due"})
 MARKET = MarketParams(open_ppm=4_000_000, gate_ppm=2_000_000, deadline_ppm=0, settle_ppm=3_000_000)
 
 
@@ -151,7 +152,7 @@ def names_of(world, event):
     return [item for item in world.peers["n3"].published if item[0] == event]
 
 
-@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
+@pytest.mark.parametrize("consensus", [None, PBFT, RESTING], ids=["poca", "pbft", "resting"])
 def test_a_period_goes_through_all_five_steps(consensus):
     market = Market(first=5, last=5, consensus=consensus)
     market.run_until(5, -1_900_000)
@@ -190,7 +191,7 @@ def test_a_period_goes_through_all_five_steps(consensus):
     assert market.faults() == []
 
 
-@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
+@pytest.mark.parametrize("consensus", [None, PBFT, RESTING], ids=["poca", "pbft", "resting"])
 def test_a_silent_meter_is_imputed_and_its_late_reading_goes_through_all_three_chains(consensus):
     terms = {"correction_ppm": 6_000_000, "over_delivery_ppm": 250_000}
     market = Market(
