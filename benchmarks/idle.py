@@ -2,9 +2,9 @@
 
 Four real nodes with three chains at periods of a quarter of an hour, for a minute each way: sealing as fast as
 `core_share_ppm` lets it and an empty block every ten seconds, which is the baseline; sealing within `interval_nonces`,
-DU1 resting; and three chains by agreement, resting or not. What a period of trade adds is measured at shorter periods,
-for it does not depend on their length, at real nodes and in virtual time. All is what one node uses, on this machine
-and its cores. `make idle` gives the nodes a loopback of their own, so that what others send is not counted.
+DU1 resting; and three chains by agreement, resting or not. What trade adds is measured in virtual time, where a
+message counts as its own bytes: without batch, HTTP and TLS round it. All is what one node uses, on this machine and
+its cores. `make idle` gives the nodes a loopback of their own, so that what others send is not counted.
 """
 
 from __future__ import annotations
@@ -23,13 +23,11 @@ from pathlib import Path
 if __name__ == "__main__":
     sys.path.insert(0, str(Path(__file__).parents[1]))
 
-from benchmarks.busy_nodes import Play, multiply
 from benchmarks.table import Row, print_table
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile, load_params_set, scale_params
 from gridmerit.network.processes import find_pid, start_network, stop_network
 from ledger.params import ChainParams
-from market.profile import Profile
 from node.chain.events import Action, Broadcast, Persist, Send
 from simulation.world.market_script import CLOCK, FIRST_PERIOD, GRID, MarketScript
 from simulation.world.networks import make_network
@@ -43,8 +41,6 @@ INTERVAL_NONCES = 100_000  # 10 000 a second
 PLAYERS = 100
 _DAY_S = 86_400.0
 _START_WITHIN_MS, _WARM_UP_S = 300_000, 10.0
-_TRADE_PERIOD_S = 30
-_LEAD_IN_PERIODS, _TRADED_PERIODS = 8, 4  # the first one to be planned is settled with the eighth
 _TICKS_PER_S = os.sysconf("SC_CLK_TCK")
 _BASELINE = "sealing at a tenth of a core, blocks always"
 
@@ -80,8 +76,8 @@ NOTHING = Usage(cpu_s=0, sent_bytes=0, written_bytes=0)
 # --- real processes ------------------------------------------------------------------------------
 
 
-def choose_params(source: str, *, rests: bool, period_ms: int = PERIOD_MS) -> list[ChainParams]:
-    """A packaged set at quarters of an hour, or other periods, whose idle chains rest, or do not at all."""
+def choose_params(source: str, *, rests: bool) -> list[ChainParams]:
+    """A packaged set at quarters of an hour, whose idle chains rest, or do not at all."""
     changed = []
     for chain in load_params_set(source):
         is_searched = chain.consensus.engine == "poca"
@@ -90,58 +86,26 @@ def choose_params(source: str, *, rests: bool, period_ms: int = PERIOD_MS) -> li
             "interval_nonces": INTERVAL_NONCES if rests and is_searched else 0,
         }
         consensus = chain.consensus.model_copy(update=changes)
-        changed.append(scale_params(chain.model_copy(update={"consensus": consensus}), period_ms))
+        changed.append(scale_params(chain.model_copy(update={"consensus": consensus}), PERIOD_MS))
     return changed
 
 
-class Nodes:
-    """Four running nodes, in a directory that is removed with them."""
-
-    def __init__(self, params: Sequence[ChainParams], profile: Profile) -> None:
-        self._directory = Path(tempfile.mkdtemp(prefix="idle-"))
-        self.network = new_network(self._directory / "net", nodes=NODES, params=params, profile=profile)
-
-    def __enter__(self) -> Nodes:
-        asyncio.run(start_network(self.network, within_ms=_START_WITHIN_MS))
-        self._pids = [pid for node in self.network.nodes if (pid := find_pid(self.network, node)) is not None]
-        assert len(self._pids) == NODES, "all have just started"
-        time.sleep(_WARM_UP_S)
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        stop_network(self.network)
-        shutil.rmtree(self._directory)
-
-    async def measure(self, seconds: float) -> Usage:
-        """What one of them uses in a second, while so many pass."""
-        before, begin_s = read_usage(self._pids), time.monotonic()
-        await asyncio.sleep(seconds)
-        after, span_s = read_usage(self._pids), time.monotonic() - begin_s
-        return after.since(before, times=1 / span_s / NODES)
-
-
 def measure_day(params: Sequence[ChainParams], seconds: float) -> Usage:
-    """What a node would use in a day, from so many seconds."""
-    with Nodes(params, load_packaged_profile()) as nodes:
-        return NOTHING.plus(asyncio.run(nodes.measure(seconds)), times=_DAY_S)
-
-
-def measure_trade() -> Usage:
-    """What a period of trade adds at a node, three chains by agreement resting: that of some in a row, and of none."""
-    profile = multiply(load_packaged_profile())
-    with Nodes(choose_params("bft", rests=True, period_ms=_TRADE_PERIOD_S * 1_000), profile) as nodes:
-        return asyncio.run(_measure_trade(nodes, profile))
-
-
-async def _measure_trade(nodes: Nodes, profile: Profile) -> Usage:
-    idle = await nodes.measure(_TRADE_PERIOD_S)
-    play = Play(nodes.network, profile)
-    async with asyncio.TaskGroup() as group:
-        group.create_task(play.run((_LEAD_IN_PERIODS + _TRADED_PERIODS + 1) * _TRADE_PERIOD_S))
-        await asyncio.sleep(_LEAD_IN_PERIODS * _TRADE_PERIOD_S)
-        busy = await nodes.measure(_TRADED_PERIODS * _TRADE_PERIOD_S)
-    print(*play.told, f"{play.acknowledged} transactions", sep="\n", file=sys.stderr)
-    return busy.since(idle, times=_TRADE_PERIOD_S)
+    """What one of four running nodes would use in a day, from so many seconds."""
+    directory = Path(tempfile.mkdtemp(prefix="idle-"))
+    network = new_network(directory / "net", nodes=NODES, params=params, profile=load_packaged_profile())
+    try:
+        asyncio.run(start_network(network, within_ms=_START_WITHIN_MS))
+        pids = [pid for node in network.nodes if (pid := find_pid(network, node)) is not None]
+        assert len(pids) == NODES, "all have just started"
+        time.sleep(_WARM_UP_S)
+        before, begin_s = read_usage(pids), time.monotonic()
+        time.sleep(seconds)
+        after, span_s = read_usage(pids), time.monotonic() - begin_s
+    finally:
+        stop_network(network)
+        shutil.rmtree(directory)
+    return after.since(before, times=_DAY_S / span_s / NODES)
 
 
 def read_usage(pids: Sequence[int]) -> Usage:
@@ -245,11 +209,6 @@ def run(quick: bool = False, seconds: float = 60.0) -> list[Row]:
         used = measure_day(params, seconds)
         base = base or used
         rows += list_rows(f"idle, {name}", used, _BASELINE, base)
-    assert base is not None
-    if not quick:
-        print(f"{PLAYERS} players ...", file=sys.stderr)
-        busy_day = used.plus(measure_trade(), times=PERIODS_A_DAY)
-        rows += list_rows(f"{PLAYERS} players, three chains by agreement, resting", busy_day, _BASELINE, base)
     print("virtual time ...", file=sys.stderr)
     always, busy_always = simulate_days(rests=False, traded=traded)
     resting, busy = simulate_days(rests=True, traded=traded)
