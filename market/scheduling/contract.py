@@ -258,7 +258,7 @@ def find_next_due(view: Overlay, block: BlockContext) -> int | None:
 
 
 def _list_events(block: BlockContext, period: int) -> tuple[tuple[Event, int], ...]:
-    """What time brings to a period, in the order in which a block takes it: event, and from when on, in ms."""
+    """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
     times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
     return (Event.DEADLINE, times.verdict_ms), (Event.QUOTAS, times.quota_ms), (Event.METERING, times.meter_ms)
 

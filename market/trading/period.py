@@ -191,7 +191,7 @@ def _process_period(case: _Case) -> None:
 
 
 def _list_events(case: _Case) -> tuple[tuple[Event, int], ...]:
-    """What time brings to a period, in the order in which a block takes it: event, and from when on, in ms."""
+    """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
     times = compute_times(case.period, case.block.params, case.block.genesis_time_ms)
     end = Event.UNMETERED if case.is_scheduled else Event.METERED
     return (

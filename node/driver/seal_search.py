@@ -223,7 +223,7 @@ class Allowance:
         self._used_until_ns = now_ns  # what has been due up to here is used up
 
     def compute_rest_ns(self, now_ns: int) -> int:
-        """How long until a portion may be tried; 0 where it may be now."""
+        """The time until a portion may be tried, in ns; 0 where it may be now."""
         return max(0, self._used_until_ns + self._span_ns(self._portion) - now_ns)
 
     def take(self, now_ns: int) -> int:
