@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -78,6 +78,12 @@ bench: $(READY)  ## every benchmark, one table, and bench.json
 
 bench-load: $(READY)  ## four PBFT processes under rising load, and one of them killed: minutes, on two quiet cores
 	@$(BIN)/python benchmarks/pbft_load.py
+
+# A network namespace of its own, where this user may have one: else all that crosses the loopback counts.
+ALONE := $(shell unshare -rn true 2>/dev/null && echo unshare -rn)
+
+idle: $(READY)  ## what a member uses in a day, idle and with 100 players: CPU, traffic, disk; 10 min
+	@$(ALONE) sh -c 'ip link set lo up 2>/dev/null; exec $(BIN)/python benchmarks/idle.py'
 
 dist: $(READY)  ## a source archive, and from it a wheel, in dist/
 	@rm -rf dist

@@ -334,8 +334,8 @@ class Runtime:
                 if (outbox := self._links.find(host.name, peer)) is not None:
                     outbox.disconnect()
 
-    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
-        self._sealer.start_job(chain, job=job, root=root, target=target)
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int, nonces_per_s: int) -> None:
+        self._sealer.start_job(chain, job=job, root=root, target=target, nonces_per_s=nonces_per_s)
 
     def stop_job(self, chain: str) -> None:
         self._sealer.stop_job(chain)

@@ -10,7 +10,7 @@ from itertools import islice
 from consensus.engine import Ancestry, Proposal, Weighed
 from consensus.errors import BadParameters, OverDiversityLimit, TargetMissed, WrongDifficulty
 from consensus.header_rules import HeaderRules
-from consensus.poca.credit_target import compute_n_diff_limit, compute_weight
+from consensus.poca.credit_target import compute_n_diff_limit, compute_target, compute_weight
 from consensus.poca.eligibility import eligibility_for
 from consensus.poca.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
@@ -209,7 +209,7 @@ class PocaEngine:
 def check_params(params: ChainParams) -> None:
     """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting.
 
-    And where PBFT is to have another quorum than its own.
+    And where the nonces of an interval are too few for a block, or PBFT is to have another quorum than its own.
     """
     consensus = params.consensus
     if consensus.engine == "pbft" and consensus.checkpoint_m:
@@ -221,6 +221,13 @@ def check_params(params: ChainParams) -> None:
         raise BadParameters(
             detail=f"n_diff_max must be at most {limit:#x} for tau_upt {consensus.tau_upt}: "
             f"above it the target of a member with 100 points is cut off at 2^256 - 1"
+        )
+    easiest = compute_target(consensus.n_diff_max, params.market.initial_credit_upt, consensus.tau_upt)
+    least = -(-(2**256) // (easiest + 1))
+    if 0 < consensus.interval_nonces < least:
+        raise BadParameters(
+            detail=f"interval_nonces must be 0 or at least {least}: with fewer, a member alone with the initial credit "
+            "would not find a block per interval even at n_diff_max"
         )
 
 

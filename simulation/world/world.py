@@ -7,7 +7,7 @@ one machine that hosts several chains, and carries what they say to each other. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Literal, TypeAlias
@@ -101,7 +101,8 @@ class World:
     interval, for a search without memory loses nothing by starting anew. `neighbours` are those that each peer is
     connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late. A world
     `beside` another shares its time, and the peers of both are the same machines. `keep` says which bodies peers keep
-    that do not keep all; `rule_sets` are of peers whose release knows other rules than this one.
+    that do not keep all; `rule_sets` are of peers whose release knows other rules than this one; `hurried` ones search
+    faster than the chain's `interval_nonces` allow.
     """
 
     def __init__(
@@ -120,6 +121,7 @@ class World:
         beside: World | None = None,
         rule_sets: Mapping[str, RuleSets] | None = None,
         keep: Mapping[str, Keep] | None = None,
+        hurried: Collection[str] = (),
     ) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
@@ -128,6 +130,8 @@ class World:
         self.policies = dict(policies or {})
         self._rule_sets = dict(rule_sets or {})
         self._keep = dict(keep or {})
+        self._hurried = frozenset(hurried)
+        self._pace = genesis.params.consensus.nonces_per_s
         self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
@@ -323,7 +327,8 @@ class World:
         peer.searches += 1
         if job is None or not peer.hash_rate:
             return
-        found = plan_seal(job, hash_rate=peer.hash_rate, random=peer.random if self.sealing == "drawn" else None)
+        hash_rate = peer.hash_rate if peer.name in self._hurried else min(peer.hash_rate, self._pace or peer.hash_rate)
+        found = plan_seal(job, hash_rate=hash_rate, random=peer.random if self.sealing == "drawn" else None)
         if found is not None:
             begin_ms = max(self.now_ms, peer.condition.busy_until_ms)
             self.time.at(begin_ms + found.wait_ms, self._find_seal, peer, peer.life, peer.searches, found.nonce)
