@@ -524,5 +524,5 @@ class Chain:
 
     def _stored_row(self, key: Callable[[int], bytes], block_hash: bytes) -> bytes | None:
         """One of a canonical block's rows that stand by height."""
-        stored = self._stored(block_hash)
-        return None if stored is None else self._store.get(key(stored.height))
+        record = self._store.get(rows.RECORD + block_hash)
+        return None if record is None else self._store.get(key(rows.read_height(record)))

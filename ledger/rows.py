@@ -138,6 +138,11 @@ def read_record(raw: bytes) -> tuple[Header, int, int]:
     return _read(raw, _record_from_value, "a block's record")
 
 
+def read_height(raw: bytes) -> int:
+    """The height in a block's record; the rest is not looked into."""
+    return _read(raw, _height_from_value, "a block's record")
+
+
 def read_undo(raw: bytes) -> dict[bytes, bytes | None]:
     return _read(raw, _undo_from_value, "what a block undid")
 
@@ -166,6 +171,11 @@ def _record_from_value(value: Value) -> tuple[Header, int, int]:
         int.from_bytes(expect_bytes(work, "work", size=40), "big"),
         int.from_bytes(expect_bytes(base_n_diff, "base N_diff", size=32), "big"),
     )
+
+
+def _height_from_value(value: Value) -> int:
+    core, _, _ = expect_array(expect_array(value, 3, "record")[0], 3, "header")
+    return expect_int(expect_array(core, None, "header core")[2], "height")
 
 
 def _undo_from_value(value: Value) -> dict[bytes, bytes | None]:

@@ -286,7 +286,7 @@ class Gossip:
         self.serving.check(peer, now_ms)
         held = [(identity, self._chain.get_raw_block(identity)) for identity in ids]
         found = _take_fitting(raw for _, raw in held)
-        self._charge(peer, now_ms, len(ids), found)
+        self._charge(peer, now_ms, 2 * len(ids), found)  # its record says where it stands
         given: list[Action] = [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
         missing = [self._chain.get_header(identity) for identity, raw in held if raw is None]
         pruned = [header.height for header in missing if header is not None and self._chain.is_pruned(header.height)]
