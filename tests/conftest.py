@@ -20,6 +20,15 @@ settings.load_profile("gridmerit")
 remember_signatures()
 
 
+@pytest.hookimpl(tryfirst=True)  # before those who deal the tests out look at the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Tests that share what their module has set up stay together; those that wait for other processes come first."""
+    for item in items:
+        if any(fixtures[-1].scope == "module" for fixtures in item._fixtureinfo.name2fixturedefs.values()):
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    items.sort(key=lambda item: "processes" not in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def make_lab() -> type[Lab]:
     """Called with sections of parameters (`ledger={…}`, `consensus={…}`), members, siblings, contracts, a window,
