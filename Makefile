@@ -4,6 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 NATIVE := $(wildcard consensus/native/* ledger/native/*)
+LIVE = $(shell grep -rl --include='test_*.py' 'mark\.live' tests)
 
 # A program that installs and starts a container engine where there is none; empty: whoever has one, uses that.
 DOCKER_ENGINE ?=
@@ -28,8 +29,8 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 
 test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
-	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 2 --dist loadscope
-	@$(BIN)/python -m pytest -m "alone and not long"
+	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 2 --dist loadgroup $(LIVE)
+	@$(BIN)/python -m pytest -m "alone and not long" $(LIVE)
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
 	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/processes/test_run_a_network.py

@@ -121,12 +121,16 @@ class PocaEngine:
         """Eq. (9): the timestamp is what is searched. Tries at most the last `_MAX_TIMESTAMPS` milliseconds."""
         standing = self._snapshot_of(parent).members[producer]
         address = address_of(producer)
+        easiest = self._target_at(last_ms, begin_ms, base, standing)  # for relief grows with time
         for timestamp_ms in range(max(first_ms, last_ms - _MAX_TIMESTAMPS), last_ms + 1):
-            proposal = self._proposal(timestamp_ms, begin_ms, base, parent, standing)
             value = self._eligibility.seal_value(b"", 0, parent.hash, address, timestamp_ms)
-            if value <= self._eligibility.target(proposal.n_diff, standing.credit_upt, standing.balance_uyuan):
-                return proposal
+            if value <= easiest and value <= self._target_at(timestamp_ms, begin_ms, base, standing):
+                return self._proposal(timestamp_ms, begin_ms, base, parent, standing)
         return None
+
+    def _target_at(self, timestamp_ms: int, begin_ms: int, base: int, standing: SealerSnapshot) -> int:
+        n_diff = self._relieved(base, timestamp_ms - begin_ms)
+        return self._eligibility.target(n_diff, standing.credit_upt, standing.balance_uyuan)
 
     # --- inside ----------------------------------------------------------------------------------
 

@@ -30,7 +30,7 @@ AUTHORITY_DIRECTORY = "authority"
 AUTHORITY_KEY, CA_KEY_FILE, CA_FILE = "key-1.pem", "ca-key.pem", "ca.pem"
 TLS_KEY_FILE, CERTIFICATE_FILE = "tls-key.pem", "tls.pem"
 _MAX_PORT = 65_535
-CORE_SHARE_PPM = 100_000  # of one core per node: ten nodes take one core
+CORE_SHARE_PPM = 50_000  # of one core per node: twenty nodes take one core
 _HOST = "127.0.0.1"
 
 

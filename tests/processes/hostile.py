@@ -87,7 +87,8 @@ HEADER = (
     f"{'score':>7}  verdict"
 )
 ALONE = {**MISHAPS, **PLAYS}
-SHORT_GROUPS = (("headers", "wide-posts", "slow-bodies"), ("false-head",), ("accomplices",))  # each on its own network
+# Each on its own network; who needs a long chain comes last, so that it grows while others lie.
+SHORT_GROUPS = (("wide-posts", "slow-bodies", "headers"), ("false-head",), ("accomplices",))
 
 
 async def try_liars(names: Sequence[str], home: Path, form: Form) -> AsyncIterator[Result]:
@@ -103,11 +104,11 @@ async def try_liars(names: Sequence[str], home: Path, form: Form) -> AsyncIterat
         liar_seals=first.seals,
     )
     async with open_stage(network, rate=first.rate, has_liar=has_liar) as stage:
-        least = max(LIARS[name].min_height for name in names)
-        await stage.wait_for("a chain long enough", lambda answers: is_long_enough(answers, least), _GROWS_WITHIN_S)
+        await wait_for_chain(stage, names[0])
         async with stage.watching() as quiet:
             before = await stage.measure(form.before_s)
         for name in names:
+            await wait_for_chain(stage, name)
             result = await try_liar(stage, name, before, quiet, form)
             yield result
             before = result.after
@@ -145,8 +146,13 @@ async def wait_for_score(seen: Seen, within_s: float) -> None:
                 await asyncio.sleep(0.2)
 
 
-def is_long_enough(answers: Mapping[str, NodeStatus], min_height: int) -> bool:
-    return min(status.chains[0].height for status in answers.values()) >= min_height
+async def wait_for_chain(stage: Stage, name: str) -> None:
+    """Until every honest node's chain is as long as a liar needs it."""
+
+    def is_long_enough(answers: Mapping[str, NodeStatus]) -> bool:
+        return min(status.chains[0].height for status in answers.values()) >= LIARS[name].min_height
+
+    await stage.wait_for("a chain long enough", is_long_enough, _GROWS_WITHIN_S)
 
 
 def judge(liar: Liar, before: Window, during: Window, after: Window, seen: Seen, form: Form) -> list[str]:

@@ -9,6 +9,7 @@ from collections import Counter
 import aiohttp
 import pytest
 
+from gridmerit.network.layout import Host
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import start_node, stop_network
@@ -32,13 +33,20 @@ from node.errors import Unreachable
 from node.peer.reputation import PeerLimits
 from tests.support.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 SILENT = 2_000
 WITHIN_S = 10.0
 FLOOD_FACTOR = 10
 STEPS = 40
 PER_STEP, STEP_S = 5, 0.1  # fifty transfers a second
+FLOODS = (
+    TransactionIds(ids=(bytes(32),)),
+    GetTransactions(ids=(bytes(32),) * 16),
+    GetHeaders(locator=(bytes(32),)),
+)
+SEALING = ("pv-101", "wind-122")
+FLOODERS = ("homes-1", "homes-2", "homes-3")  # a member for each, for who has flooded is banned
 GRACE_BLOCKS = 10  # a transfer is in one of these; counted in blocks, for a busy machine makes those late as well
 
 
@@ -76,6 +84,7 @@ async def live_silently(number, port, *, is_half_open):
     return loop.time() - begin
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
     ("is_spread", "is_half_open"), [(True, True), (False, False)], ids=["half open, of many hosts", "silent, of one"]
 )
@@ -202,31 +211,28 @@ class Payer:
                 await asyncio.sleep(STEP_S)
 
 
-@pytest.fixture
-def network(tmp_path):
-    """Three nodes; the last one is left to the test."""
+@pytest.fixture(scope="module")
+def network(tmp_path_factory):
+    """Two nodes that seal, and seats that are left to the floods."""
     params = [scale_params(ChainParams(name="jy1"), 4_800)]
-    network = new_network(tmp_path / "net", nodes=3, params=params, profile=load_packaged_profile())
-    for node in network.nodes[:2]:
+    hosts = [*(Host(name=name) for name in SEALING), *(Host(name=name, chains=()) for name in FLOODERS)]
+    home = tmp_path_factory.mktemp("floods") / "net"
+    network = new_network(home, nodes=hosts, params=params, profile=load_packaged_profile())
+    for node in network.nodes[: len(SEALING)]:
         start_node(network, node)
     yield network
     stop_network(network)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize(
-    "message",
-    [
-        TransactionIds(ids=(bytes(32),)),
-        GetTransactions(ids=(bytes(32),) * 16),
-        GetHeaders(locator=(bytes(32),)),
-    ],
-    ids=lambda message: type(message).__name__,
+    ("seat", "message"), [*enumerate(FLOODS, len(SEALING))], ids=[type(message).__name__ for message in FLOODS]
 )
-async def test_a_flood_at_ten_times_the_limit_leaves_honest_commits_going(network, message):
+async def test_a_flood_at_ten_times_the_limit_leaves_honest_commits_going(network, seat, message):
     player = next(item for item in network.players if item.key_file.startswith("keys/"))
     passphrase = load_passphrase(network.directory / player.passphrase_file)
     key = load_key(network.directory / player.key_file, passphrase)
-    flooder = Flooder(network, 2, 0)
+    flooder = Flooder(network, seat, 0)
     async with Client(network.nodes[0].api_url, "jy1") as client:
         async with asyncio.timeout(PATIENCE_S):
             while not await is_under_way(client):  # noqa: ASYNC110 - another process's state
