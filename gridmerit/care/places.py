@@ -7,8 +7,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridmerit.errors import NotANode
-from gridmerit.network.layout import NODE_FILE, get_home, is_node
+from gridmerit.network.layout import find_node_file, get_home
 from ledger.errors import StoreError
 from ledger.genesis import Genesis
 from node.config import NodeConfig, load_chains, load_config
@@ -57,14 +56,11 @@ class NodePlace:
 
 def open_place(directory: Path) -> NodePlace:
     """Read a node's settings. Raises `NotANode` or the `ConfigError` family."""
-    home = get_home(directory)
-    if not is_node(home):
-        raise NotANode(directory=home)
-    config = load_config(home / NODE_FILE)
+    config = load_config(find_node_file(directory))
     chains = tuple(
         ChainPlace(genesis=genesis, directory=config.data_dir / genesis.params.name) for genesis in load_chains(config)
     )
-    return NodePlace(home=home, config=config, chains=chains)
+    return NodePlace(home=get_home(directory), config=config, chains=chains)
 
 
 @contextmanager

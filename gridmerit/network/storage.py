@@ -7,8 +7,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 from typing import NamedTuple
 
-from gridmerit.errors import NotANode
-from gridmerit.network.layout import NODE_FILE, get_home, is_node
+from gridmerit.network.layout import find_node_file
 from ledger import rows
 from ledger.chain import Chain
 from ledger.genesis import Genesis
@@ -42,10 +41,7 @@ class Compacted(NamedTuple):
 
 def load_node(directory: Path) -> tuple[NodeConfig, tuple[Genesis, ...]]:
     """A node's settings and chains. Raises `NotANode` or the `ConfigError` family."""
-    home = get_home(directory)
-    if not is_node(home):
-        raise NotANode(directory=home)
-    config = load_config(home / NODE_FILE)
+    config = load_config(find_node_file(directory))
     return config, load_chains(config)
 
 

@@ -36,6 +36,7 @@ from consensus.pbft.messages import (
     sign_view_change,
 )
 from consensus.quorum import QuorumCertificate, Statement, read_vote, sign_statement
+from ledger import rows
 from ledger.block import Block, read_header
 from ledger.chain import BlockNode
 from ledger.codec import Value, decode, encode
@@ -176,7 +177,8 @@ class HostileWorld(World):
         key, record = peer.key.public_key, peer.signing_record
         match message:
             case wire.NewBlock(header=raw) if (header := read_header(raw)).producer == key:
-                is_stored = any(kind + header.hash in peer.store for kind in (b"b", b"P"))
+                is_canonical = peer.store.get(rows.height_key(header.height)) == header.hash
+                is_stored = is_canonical or b"P" + header.hash in peer.store
                 if not is_stored or not (self._is_pbft or record.knows_seal(header)):
                     raise StepBroken(f"{peer.name} shows block {header.height} before it is on disk")
             case wire.Votes(raw=raws) | wire.TradeResult(raw=raws):
