@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults hostile pbft-seeds state-years market-size lint bench bench-load lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -57,6 +57,9 @@ pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, 
 
 state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
+
+market-size: $(READY)  ## one period of 10 000 orders and trades and 20 000 readings over three chains: blocks, CPU and bytes
+	@for engine in pbft poca; do $(BIN)/python -m tests.support.market_size --orders 10000 --engine $$engine || exit 1; done
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

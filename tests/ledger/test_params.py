@@ -32,6 +32,7 @@ OTHER_VALUES = {
         "max_block_transactions": 1,
         "max_transaction_bytes": 8_192,
         "max_expiry_blocks": 1,
+        "max_block_relays": 1,
     },
     "consensus": {
         "eligibility": "work",
@@ -82,6 +83,7 @@ OTHER_VALUES = {
         "plausible_ppm": 1,
         "correction_ppm": 1,
         "merged_coins": 64,
+        "work_per_block": 64,
     },
 }
 OTHER_VALUES["scheduling"] = {
