@@ -69,7 +69,7 @@ class Corrected(NamedTuple):
 
 
 class Meter(NamedTuple):
-    """What is known of one meter of a period; `is_pending` where its reading has changed since it was settled."""
+    """All that is told of one meter of a period; `is_pending` where its reading has changed since it was settled."""
 
     owner: Address
     energy: _Energy | None
@@ -243,7 +243,7 @@ def get_readings(view: Overlay, period: int) -> list[Reading]:
 
 
 def get_meter(view: Overlay, period: int, owner: Address) -> Meter:
-    """What is known of one meter of a period."""
+    """One meter of a period, as far as it is known."""
     return _get(view, period, owner).describe(owner)
 
 

@@ -119,7 +119,7 @@ def spread(metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_w
 def spread_over(
     metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_wh: Sequence[int], places: Sequence[int]
 ) -> list[int]:
-    """What `spread` has in some places alone; only the readings of the parties there are needed."""
+    """The parts of `spread` in some places alone; only the readings of the parties there are needed."""
     wanted, found = set(places), {parties[place] for place in places}
     reached_wh = dict.fromkeys(found, 0)
     ends: dict[int, tuple[int, int]] = {}

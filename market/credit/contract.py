@@ -72,7 +72,7 @@ class Delivered(NamedTuple):
 
 
 class _Telling(NamedTuple):
-    """How far a snapshot has come: whose credit is next, and how many are there."""
+    """The place that a snapshot has come to: whose credit is next, and how many are put together."""
 
     period: int
     member: Address

@@ -220,7 +220,7 @@ def get_contracts(view: Overlay, period: int) -> list[BilateralContract]:
 
 
 def count_contracts(view: Overlay, period: int) -> int:
-    """How many there are."""
+    """The number of a period's contracts; 0 before its power-transaction block."""
     power = get_power_block(view, period)
     return 0 if power is None else power.contract_count
 

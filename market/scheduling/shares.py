@@ -37,7 +37,7 @@ Announce = Callable[[Sequence[TradeRecord], Sequence[Curtailment]], None]
 
 
 class _Check(NamedTuple):
-    """How far the check of a whole list has come."""
+    """The place that the check of a whole list has come to."""
 
     trades: int  # on the list
     is_judged: int = 0  # the verdict is given
@@ -111,7 +111,7 @@ def _add_contracts(
 
 
 class _Metering(NamedTuple):
-    """How far the end of a period's metering has come."""
+    """The place that the end of a period's metering has come to."""
 
     period: int
     owner: bytes | None  # whose meter is next; None once all have been put together, and told

@@ -43,10 +43,11 @@ _CLOSING = b"market/closing/"
 
 
 class _Progress(NamedTuple):
-    """How far a closing has come."""
+    """The place that a closing has come to."""
 
     taken: int = 0  # ids of orders that have been looked at
     weighed: int = 0  # orders taken off the book, in its list
+    trimmed: int = 0  # the list has what quotas leave of each
     matched: int | None = None  # pairs, in theirs; None before the book is matched
     recorded: int = 0  # of them
     replaced: int = 0  # of the weighed orders, those whose owners' reserves are for their trades now
@@ -116,8 +117,7 @@ def close_gate(view: Overlay, block: BlockContext, period: int) -> bool:
     where the block's share of work does not suffice: the next block is to go on.
     """
     closing = _Closing(view, block, period)
-    stages = (closing.take_orders, closing.match, closing.record, closing.replace_reserves, closing.finish)
-    if all(stage() for stage in stages):
+    if closing.go_on():
         return True
     view.put(_key(period), tuple(closing.progress))
     return False
@@ -132,6 +132,11 @@ class _Closing:
         self.progress = _Progress() if value is None else _Progress._make(value)
         self._book: list[_Weighed] | None = None
 
+    def go_on(self) -> bool:
+        """Go through the stages as far as the block's share of work allows; True once all are complete."""
+        stages = (self.take_orders, self.trim, self.match, self.record, self.replace_reserves, self.finish)
+        return all(stage() for stage in stages)
+
     # --- stages ----------------------------------------------------------------------------------
 
     def take_orders(self) -> bool:
@@ -143,28 +148,46 @@ class _Closing:
         self.progress = self.progress._replace(taken=ids.stop, weighed=weighed)
         return ids.stop == placed
 
-    def match(self) -> bool:
-        """Match the book, as far as quotas let it stand; weights decide where the chain's rule has it so.
+    def trim(self) -> bool:
+        """Find what quotas leave of each order; nothing is to be done where no chain sets any."""
+        if self.progress.trimmed or "scheduling" not in self._block.siblings:
+            return True
+        if not claim_whole(self._view, self._block, self.progress.weighed * MATCH):
+            return False
+        book, view, period = self._get_book(), self._view, self._period
+        orders = [row.order for row in book]
+        lines = {row.owner: row.position for row in book}
+        quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
+        context = self._make_context()
+        lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
+        kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
+        kept_wh = {order.order_id: order.volume_wh for order in kept}
+        for order in orders:
+            volume_wh = kept_wh.get(order.order_id, 0)
+            if volume_wh < order.volume_wh:
+                view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
+        append_rows(view, self._kept_name, 0, [(kept_wh.get(row.order_id, 0),) for row in book])
+        self.progress = self.progress._replace(trimmed=1)
+        return True
 
-        They are those of the whole book, before quotas trim it.
-        """
+    def match(self) -> bool:
+        """Match the book, as far as quotas let it stand."""
         if self.progress.matched is not None:
             return True
         if not claim_whole(self._view, self._block, self.progress.weighed * MATCH):
             return False
-        params, candidates = self._block.params.market, [row.candidate for row in self._get_book()]
-        orders = [candidate.order for candidate in candidates]
-        merits = {}
-        if is_by_merit(params.clearing_rule):
-            weights = weigh_book(candidates, params.weights)
-            merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
-        lottery = make_lottery(self._block.chain_id, self._period) if params.ties == "pro-rata" else None
-        context = ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery)
-        trades = get_rule(params.clearing_rule)(self._trim(orders, context), context)
-        places = {order.order_id: place for place, order in enumerate(orders)}
+        context, book = self._make_context(), self._get_book()
+        kept_wh = [volume_wh for (volume_wh,) in get_rows(self._view, self._kept_name, self._count_kept())]
+        orders = [row.order for row in book]
+        if kept_wh:
+            trimmed = [order._replace(volume_wh=wh) for order, wh in zip(orders, kept_wh, strict=True)]
+            orders = [order for order in trimmed if order.volume_wh]
+        places = {row.order_id: place for place, row in enumerate(book)}
+        trades = get_rule(self._block.params.market.clearing_rule)(orders, context)
         pairs = [_Pair(places[trade.bid_id], places[trade.offer_id], *trade[4:]) for trade in trades]
         append_rows(self._view, self._pairs_name, 0, pairs)
-        self.progress = self.progress._replace(matched=len(pairs), scales=_measure(candidates))
+        scales = _measure([row.candidate for row in book])
+        self.progress = self.progress._replace(matched=len(pairs), scales=scales)
         return True
 
     def record(self) -> bool:
@@ -211,6 +234,7 @@ class _Closing:
         drop_book(view, period)
         drop_rows(view, self._book_name, progress.weighed)
         drop_rows(view, self._pairs_name, progress.matched or 0)
+        drop_rows(view, self._kept_name, self._count_kept())
         view.delete(_key(period))
         gate = Gate(block.height, compute_frontier_root(progress.frontier), progress.recorded)
         put_gate(view, period, gate)
@@ -233,6 +257,23 @@ class _Closing:
     def _pairs_name(self) -> bytes:
         return b"pairs/" + self._period.to_bytes(8, "big")
 
+    @property
+    def _kept_name(self) -> bytes:
+        return b"kept/" + self._period.to_bytes(8, "big")
+
+    def _count_kept(self) -> int:
+        return self.progress.weighed if self.progress.trimmed else 0
+
+    def _make_context(self) -> ClearingContext:
+        """The context of the chain's rule; weights, where merit decides, are those of the whole book."""
+        params = self._block.params.market
+        merits = {}
+        if is_by_merit(params.clearing_rule):
+            weights = weigh_book([row.candidate for row in self._get_book()], params.weights)
+            merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
+        lottery = make_lottery(self._block.chain_id, self._period) if params.ties == "pro-rata" else None
+        return ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery)
+
     def _get_book(self) -> list[_Weighed]:
         if self._book is None:
             rows = get_rows(self._view, self._book_name, self.progress.weighed)
@@ -241,22 +282,6 @@ class _Closing:
 
     def _get_pairs(self) -> list[_Pair]:
         return list(map(_Pair._make, get_rows(self._view, self._pairs_name, self.progress.matched or 0)))
-
-    def _trim(self, orders: Sequence[Order], context: ClearingContext) -> Sequence[Order]:
-        """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
-        view, period = self._view, self._period
-        if "scheduling" not in self._block.siblings:
-            return orders
-        lines = {row.owner: row.position for row in self._get_book()}
-        quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
-        lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
-        kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
-        kept_wh = {order.order_id: order.volume_wh for order in kept}
-        for order in orders:
-            volume_wh = kept_wh.get(order.order_id, 0)
-            if volume_wh < order.volume_wh:
-                view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
-        return kept
 
     def _describe(self, pairs: Sequence[_Pair], *, first: int) -> list[TradeRecord]:
         book, weights = self._get_book(), self._block.params.market.weights

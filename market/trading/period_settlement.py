@@ -81,7 +81,7 @@ NOTHING = PeriodSettlement((), ())
 
 
 class _Progress(NamedTuple):
-    """How far a settlement has come: the trades first, then what the meters show beside them, the last heard first."""
+    """The place that a settlement has come to: trades first, then what meters show beside them, the last heard first."""
 
     trades: int = 0
     owner: Address | None = None  # whose meter is next, empty after all of them; None while trades are left

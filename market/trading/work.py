@@ -33,7 +33,7 @@ def is_limited(block: BlockContext) -> bool:
 
 
 def get_room(view: Overlay, block: BlockContext, *, cost: int = 1) -> int | None:
-    """How many records at so much each this block may still process; None where there is no limit."""
+    """The number of records at so much each that this block may still process; None where there is no limit."""
     limit = block.params.market.work_per_block
     return max(0, limit - _get_spent(view, block)) // cost if limit else None
 

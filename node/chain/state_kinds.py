@@ -266,7 +266,7 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
         "offences": _count_offences(genesis),
         "kinds heard": len([route for route in routes_of(params.kind) if route[0] in by_kind]),
         "messages": _count_messages(params, by_kind),
-        "lists": 1 + 5 * periods,
+        "lists": 1 + 7 * periods,
         "pages": -(-max(members, orders) // PAGE_ROWS),
         "parts": min(MAX_PARTS, -(-rows // ROWS_PER_PART)),
     }
