@@ -51,7 +51,8 @@ def keep_list_part(
 ) -> None:
     """Keep one part of a trade list, with its members' lines; the next block begins to check it once it is whole."""
     rows = [(*trade[2:6], place.seller_line, place.buyer_line) for trade, place in zip(trades, listed, strict=True)]
-    put_page(view, _list_name(delivery.number), delivery.part, rows)
+    if rows:
+        put_page(view, _list_name(delivery.number), delivery.part, rows)
     count = count_part(view, delivery)
     if count is not None:
         view.put(_check_key(delivery.number), tuple(_Check(count)))

@@ -81,7 +81,7 @@ NOTHING = PeriodSettlement((), ())
 
 
 class _Progress(NamedTuple):
-    """The place that a settlement has come to: trades first, then what meters show beside them, the last heard first."""
+    """The place that a settlement has come to: trades first, then what meters show beside them, last heard first."""
 
     trades: int = 0
     owner: Address | None = None  # whose meter is next, empty after all of them; None while trades are left

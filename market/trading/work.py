@@ -14,7 +14,7 @@ from ledger.overlay import Overlay
 _SPENT = b"market/work"
 
 # What one record costs, in units of some 5 µs.
-ORDER = 5  # taken off the book, with what it is weighed by
+ORDER = 8  # taken off the book, with what it is weighed by
 MATCH = 4  # an order in its place in the book
 RECORD = 6  # a trade, with what made it
 RESERVE = 3  # an order whose owner's reserve is replaced

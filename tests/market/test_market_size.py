@@ -8,16 +8,14 @@ from ledger.accounts import get_account
 from market.scheduling import views
 from market.trading.views import get_settlement, get_trades
 from simulation.world.networks import key_of
-from tests.support.market_size import LEDGER, MARKET, PERIOD, SizedMarket
+from tests.support.market_size import PERIOD, SizedMarket
 
 ORDERS, WORK, RELAYS = 300, 400, 3
 PAGE_BYTES = 29_500
 
 
 def run(engine: str, *, work: int, relays: int) -> SizedMarket:
-    market = MARKET.model_copy(update={"work_per_block": work})
-    ledger = LEDGER.model_copy(update={"max_block_relays": relays})
-    sized = SizedMarket(ORDERS, engine=engine, market=market, ledger=ledger)
+    sized = SizedMarket(ORDERS, engine=engine, work=work, relays=relays)
     sized.trade()
     sized.deliver()
     sized.tell_credit()

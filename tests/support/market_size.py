@@ -17,7 +17,8 @@ from dataclasses import dataclass
 from random import Random
 from time import process_time
 
-from consensus.relays import Relay
+from consensus.relays import Relay, is_wanted
+from gridmerit.network.parameters import load_params_set
 from ledger.accounts import get_account
 from ledger.codec import Value, encode
 from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
@@ -27,6 +28,7 @@ from market.scheduling.contract import compute_scheduling_times
 from market.trading.gates import ACCEPTED, SETTLED
 from market.trading.times import compute_times
 from market.trading.views import get_completion, get_gate, get_settlement, get_trades
+from node.chain.contracts import routes_of
 from node.chain.state_kinds import find_kind
 from simulation.world.networks import key_of
 from tests.support.contract_chains import ContractChain
@@ -54,7 +56,7 @@ MARKET = MarketParams(
     merged_coins=512,
 )
 LEDGER = LedgerParams(period_ms=PERIOD_MS, max_transaction_bytes=65_536)
-WORK_PER_BLOCK, BLOCK_RELAYS = 24_000, 48
+PACKAGED = {chain.kind: chain for chain in load_params_set()}  # whose limits are those of new networks
 BUSY_MS = 5.0  # an idle block takes less
 
 
@@ -66,8 +68,9 @@ class TimedChain(ContractChain):
     block_bytes = 0
 
     def make_block(self, now_ms: int) -> list[Relay]:
-        limit = self.params.ledger.max_block_relays or len(self.heard)
-        self.heard, later = self.heard[:limit], self.heard[limit:]
+        wanted = [relay for relay in self.heard if is_wanted(self.view, relay.name, routes_of(self.params.kind))]
+        limit = self.params.ledger.max_block_relays or len(wanted)
+        self.heard, later = wanted[:limit], wanted[limit:]
         begin_s = process_time()
         said = super().make_block(now_ms)
         self.said_ms = (process_time() - begin_s) * 1_000 - self.execute_ms
@@ -114,8 +117,8 @@ class SizedMarket:
         orders: int,
         *,
         engine: str = "pbft",
-        market: MarketParams = MARKET,
-        ledger: LedgerParams = LEDGER,
+        work: int | None = None,
+        relays: int | None = None,
         seed: int = 1,
     ) -> None:
         self.random = Random(seed)
@@ -124,7 +127,7 @@ class SizedMarket:
         self.others = [f"o{index}" for index in range(orders)]
         names = (*self.bidders, *self.sellers, *self.others)
         self.keys = {name: key_of(name) for name in (*names, *(f"{name}/meter" for name in names))}
-        self.genesis = self._make_genesis(make_params(engine, market, ledger), names)
+        self.genesis = self._make_genesis(make_params(engine, work, relays), names)
         sealers = [key_of(name) for name in SEALERS]
         self.chains = {
             params.kind: TimedChain(self.genesis.open(params.name), sealers[0], sealers)
@@ -307,7 +310,8 @@ class SizedMarket:
         return "\n".join(rows)
 
 
-def make_params(engine: str, market: MarketParams, ledger: LedgerParams) -> tuple[ChainParams, ...]:
+def make_params(engine: str, work: int | None, relays: int | None) -> tuple[ChainParams, ...]:
+    """Three chains with the packaged set's limits on blocks, where no others are given."""
     if engine == "pbft":
         consensus = ConsensusParams(engine="pbft", block_interval_ms=INTERVAL_MS, max_ahead_ms=5_000)
     else:
@@ -320,24 +324,36 @@ def make_params(engine: str, market: MarketParams, ledger: LedgerParams) -> tupl
         areas=(Area(name="all", wheeling_uyuan_per_kwh=20_000),),
         lines=lines,
     )
-    common = {"ledger": ledger, "consensus": consensus, "market": market}
-    return (
-        ChainParams(name="jy1", **common),
-        ChainParams(name="du1", kind="scheduling", scheduling=scheduling, **common),
-        ChainParams(name="lh1", kind="credit", **common),
-    )
+    sections: dict[str, SchedulingParams] = {"scheduling": scheduling}
+    chains = []
+    for name, kind in (("jy1", "trading"), ("du1", "scheduling"), ("lh1", "credit")):
+        packaged = PACKAGED[kind]
+        limits = {
+            "max_block_relays": packaged.ledger.max_block_relays if relays is None else relays,
+            "max_block_transactions": packaged.ledger.max_block_transactions,
+        }
+        market = MARKET.model_copy(update={"work_per_block": packaged.market.work_per_block if work is None else work})
+        chains.append(
+            ChainParams(
+                name=name,
+                kind=kind,
+                ledger=LEDGER.model_copy(update=limits),
+                consensus=consensus,
+                market=market,
+                scheduling=sections.get(kind, SchedulingParams()),
+            )
+        )
+    return tuple(chains)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--orders", type=int, default=10_000)
     parser.add_argument("--engine", choices=("pbft", "poca"), default="pbft")
-    parser.add_argument("--work", type=int, default=WORK_PER_BLOCK, help="units of work a block; 0: all at once")
-    parser.add_argument("--relays", type=int, default=BLOCK_RELAYS, help="relays a block; 0: as many as fit")
+    parser.add_argument("--work", type=int, help="units of work a block; 0: all at once; the packaged set's by default")
+    parser.add_argument("--relays", type=int, help="relays a block; 0: as many as fit; the packaged set's by default")
     options = parser.parse_args(arguments)
-    market = MARKET.model_copy(update={"work_per_block": options.work})
-    ledger = LEDGER.model_copy(update={"max_block_relays": options.relays})
-    sized = SizedMarket(options.orders, engine=options.engine, market=market, ledger=ledger)
+    sized = SizedMarket(options.orders, engine=options.engine, work=options.work, relays=options.relays)
     for _ in range(50):
         _spin()
     sized.trade()
