@@ -202,14 +202,16 @@ def test_orders_and_cancellations_are_refused_while_a_gate_closes(by_shares):
     assert [receipt.code for receipt in execution.receipts] == ["GateClosed", "GateClosed"]
 
 
-def test_a_deadline_that_passes_meanwhile_waits_for_the_gate(by_shares, at_once):
-    """As of a chain that stood still from before the gate until after the deadline."""
+@pytest.mark.parametrize("instant", ["deadline", "settle"])
+def test_what_is_due_meanwhile_waits_for_the_gate(by_shares, at_once, instant):
+    """As of a chain that stood still from before the gate until after the deadline, or even the time of settlement."""
     for market in (by_shares, at_once):
         market.make_block(
             *[(one.owner, "intention", market.intention(one.owner, one.side, one.price, one.volume)) for one in BOOK]
         )
-        market.go("deadline", late_ms=1)
+        market.go(instant, late_ms=1)
         work_through(market, is_closing)
+        work_through(market, is_settling)
         assert (market.gate().status, market.reserved()) == ("void", 0)
     assert outcome(by_shares) == outcome(at_once)
 
