@@ -12,7 +12,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years lint bench bench-load idle lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -68,6 +68,9 @@ state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind 
 years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours
 	@$(BIN)/python -m tests.support.years --players 100 --days 730
 	@$(BIN)/python -m tests.support.years --players 1000 --days 30 --every 5
+
+market-size: $(READY)  ## one period of 10 000 orders and trades and 20 000 readings over three chains: blocks, CPU and bytes
+	@for engine in pbft poca; do $(BIN)/python -m tests.support.market_size --orders 10000 --engine $$engine || exit 1; done
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .

@@ -16,14 +16,14 @@ from ledger.block import Header
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.contract import BlockContext, Handler
 from ledger.errors import WrongChain, WrongShape
+from ledger.inbox import RELAY as RELAY
 from ledger.inbox import InboundMessage, Routes, is_received, read_part, receive
-from ledger.outbox import MAX_PARTS, iterate_parts, outbox_key
+from ledger.outbox import MAX_PARTS, PartName, list_parts, outbox_key
 from ledger.overlay import Overlay
 from ledger.siblings import Sibling, get_sibling
 from ledger.state import State, StateProof, verify_state_proof
 from ledger.transaction import Transaction
 
-RELAY = "relay"
 _MAX_VALUE_BYTES = 1_000_000
 
 RelayName: TypeAlias = tuple[bytes, str, int, int]  # source chain, kind, number, part
@@ -76,19 +76,20 @@ class Relay:
 
 def make_relays(certificate: QuorumCertificate, header: Header, state: State, *, above_height: int = 0) -> list[Relay]:
     """A relay for every part in the outbox of a certified checkpoint that was posted above a height."""
+    names = list_parts(state, above_height=above_height)
+    return [make_relay(certificate, header, state, name) for name in names]
+
+
+def make_relay(certificate: QuorumCertificate, header: Header, state: State, name: PartName) -> Relay:
+    """A relay for one part in the outbox of a certified checkpoint."""
     assert certificate.statement.block_hash == header.hash, "the certificate is of another block"
-    return [
-        Relay(
-            certificate=certificate,
-            header=header,
-            kind=kind,
-            number=number,
-            part=part,
-            raw=raw,
-            proof=state.prove(outbox_key(kind, number, part)),
-        )
-        for kind, number, part, raw in iterate_parts(state, above_height=above_height)
-    ]
+    key = outbox_key(*name)
+    raw = state.get(key)
+    assert raw is not None, name
+    kind, number, part = name
+    return Relay(
+        certificate=certificate, header=header, kind=kind, number=number, part=part, raw=raw, proof=state.prove(key)
+    )
 
 
 def check_relay(relay: Relay, source: Sibling) -> None:

@@ -32,6 +32,7 @@ from ledger.errors import (
     WrongStateRoot,
     WrongTransactionRoot,
 )
+from ledger.inbox import RELAY
 from ledger.membership import require_active
 from ledger.merkle import merkle_root
 from ledger.overlay import Delta, Event, Overlay
@@ -219,17 +220,20 @@ def select_transactions(
     begin_block(view, block, contracts)
     taken: list[Transaction] = []
     receipts: list[Receipt] = []
-    room, limits = max_bytes, block.params.ledger
+    room, limits, relays = max_bytes, block.params.ledger, 0
     for candidate in candidates:
         if len(candidate.raw) > room or len(taken) >= limits.max_block_transactions:
             break
         if len(candidate.raw) > limits.max_transaction_bytes:
+            continue
+        if candidate.kind == RELAY and relays == (limits.max_block_relays or None):
             continue
         try:
             receipts.append(apply_transaction(view, block, candidate, contracts))
         except GridmeritError:
             continue
         taken.append(candidate)
+        relays += candidate.kind == RELAY
         room -= len(candidate.raw)
     after, delta = view.finish()
     root = compute_receipt_root(receipts)
@@ -244,7 +248,9 @@ def check_bounds(block: Block, params: LedgerParams) -> None:
     A rule of the chain and not only of the decoder: a body may also be put together from pending transactions.
     """
     sizes = [len(transaction.raw) for transaction in block.transactions]
+    relays = sum(transaction.kind == RELAY for transaction in block.transactions)
     for what, actual, limit in (
+        ("relays", relays, params.max_block_relays or relays),
         ("transactions", len(sizes), params.max_block_transactions),
         ("bytes in one transaction", max(sizes, default=0), params.max_transaction_bytes),
         ("bytes of transactions", sum(sizes), params.max_block_bytes),

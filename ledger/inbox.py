@@ -12,6 +12,7 @@ from ledger.errors import AlreadyRelayed, RelayTooOld, WrongShape
 from ledger.outbox import MAX_PARTS, ROWS_PER_PART
 from ledger.overlay import Overlay
 
+RELAY = "relay"  # the kind of transaction that brings a part of a message
 REMEMBERED = 256  # numbers of one kind; no chain keeps more in its outbox
 _INBOX = b"i/"
 _NUMBERS = b"inbox/"

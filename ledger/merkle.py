@@ -5,7 +5,7 @@ Leaves are raw data; a proof is a tuple of 32-byte hashes, nearest the leaf firs
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from hashlib import sha256
 
 from ledger.errors import InvalidProof
@@ -26,6 +26,31 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 def merkle_root(leaves: Sequence[bytes]) -> bytes:
     """The Merkle tree hash MTH of `leaves`; an empty tree hashes to SHA-256 of the empty string."""
     return _root([sha256(b"\x00" + leaf).digest() for leaf in leaves])
+
+
+def extend_frontier(frontier: Sequence[bytes], count: int, leaves: Iterable[bytes]) -> tuple[bytes, ...]:
+    """The frontier of a tree of `count` leaves and then these: what is needed of it to go on.
+
+    It has the roots of the full subtrees from left to right, one for each bit of the count.
+    """
+    roots = list(frontier)
+    for leaf in leaves:
+        root, below = leaf_hash(leaf), count
+        while below & 1:
+            root, below = node_hash(roots.pop(), root), below >> 1
+        roots.append(root)
+        count += 1
+    return tuple(roots)
+
+
+def compute_frontier_root(frontier: Sequence[bytes]) -> bytes:
+    """The root of the tree that has this frontier: what `merkle_root` makes of its leaves."""
+    if not frontier:
+        return EMPTY_ROOT
+    root = frontier[-1]
+    for left in reversed(frontier[:-1]):
+        root = node_hash(left, root)
+    return root
 
 
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> tuple[bytes, ...]:

@@ -114,6 +114,7 @@ class LedgerParams(Section):
     max_block_transactions: Annotated[int, Field(ge=1, le=8_000)] = 2_000  # an announcement holds 8 192 ids
     max_transaction_bytes: Annotated[int, Field(ge=1_024, lt=2**31)] = 16_384  # evidence takes up to some 900
     max_expiry_blocks: Positive = 10_000
+    max_block_relays: Natural = 0  # parts of other chains' messages that a block takes in; 0: as many as fit
 
     @model_validator(mode="after")
     def _check(self) -> LedgerParams:
@@ -204,6 +205,9 @@ class MarketParams(Section):
 
     Once a credit snapshot is taken, a member's credit coins of one colour become one (decision 42): a block spends at
     most `merged_coins` of them, and the next goes on. With 0 every coin stays as it was made.
+
+    A period's gate, settlement and corrections take as many blocks as they need, each of which does `work_per_block` of
+    it (decision 48); with 0 each is one block's affair.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -233,6 +237,7 @@ class MarketParams(Section):
     plausible_ppm: Annotated[int, Field(ge=0, le=10_000_000)] = 1_200_000
     correction_ppm: Natural = 0  # 0: what came in time is final
     merged_coins: Annotated[int, Field(ge=0, le=4_096, multiple_of=64)] = 0
+    work_per_block: Annotated[int, Field(ge=0, le=1_000_000)] = 0
 
     @property
     def allowance_ppm(self) -> int:
@@ -245,6 +250,8 @@ class MarketParams(Section):
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
         if self.gate_ppm - self.deadline_ppm > 32 * 1_000_000:
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
+        if 0 < self.work_per_block < 64:
+            raise ValueError("work_per_block is 0 or at least 64, or a period would never be done")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:

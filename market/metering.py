@@ -11,7 +11,7 @@ grows. A trading chain beside a scheduling chain hears no devices, but what that
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
 from ledger.accounts import Member, require_member
@@ -68,6 +68,19 @@ class Corrected(NamedTuple):
         return cls(expect_int(period, "period"), *reading, expect_int(revision, "revision"))
 
 
+class Meter(NamedTuple):
+    """All that is told of one meter of a period; `is_pending` where its reading has changed since it was settled."""
+
+    owner: Address
+    energy: _Energy | None
+    revision: int
+    is_pending: bool
+
+    @property
+    def reading(self) -> Reading | None:
+        return None if self.energy is None else Reading(self.owner, *self.energy)
+
+
 class _Record(NamedTuple):
     """All that is known from one meter of one period."""
 
@@ -77,6 +90,9 @@ class _Record(NamedTuple):
     revision: int = 0  # how often the reading has changed
     is_pending: int = 0  # it has changed since the difference was last settled
     previous: Address = b""  # the owner whose meter was heard before
+
+    def describe(self, owner: Address) -> Meter:
+        return Meter(owner, self.reading, self.revision, bool(self.is_pending))
 
 
 class Clock(NamedTuple):
@@ -226,16 +242,51 @@ def get_readings(view: Overlay, period: int) -> list[Reading]:
     return found
 
 
+def get_meter(view: Overlay, period: int, owner: Address) -> Meter:
+    """One meter of a period, as far as it is known."""
+    return _get(view, period, owner).describe(owner)
+
+
+def get_reading(view: Overlay, period: int, owner: Address) -> Reading | None:
+    """One meter's reading of a period; None where it was not heard."""
+    return get_meter(view, period, owner).reading
+
+
+def has_reading(view: Overlay, period: int) -> bool:
+    """Return True if any reading came of the period."""
+    return any(record.reading for _, record in _iterate(view, period))
+
+
+def get_last_meter(view: Overlay, period: int) -> Address:
+    """The owner of the meter heard last, empty where none was; the others follow in `walk_meters`."""
+    return cast(bytes, view.get(_last_key(period)) or b"")
+
+
+def walk_meters(view: Overlay, period: int, owner: Address, limit: int | None) -> tuple[list[Meter], Address]:
+    """Up to `limit` meters from this one on, each heard before the one ahead of it; and whose comes next."""
+    found: list[Meter] = []
+    while owner and (limit is None or len(found) < limit):
+        record = _get(view, period, owner)
+        found.append(record.describe(owner))
+        owner = record.previous
+    return found, owner
+
+
 def is_heard(view: Overlay, period: int) -> bool:
     """Return True if any meter was heard of the period."""
     return view.get(_last_key(period)) is not None
 
 
-def drop_readings(view: Overlay, period: int) -> None:
-    """Forget what was said of a period; nothing where no meter was heard."""
-    for owner, _ in list(_iterate(view, period)):
-        view.delete(_reading_key(period, owner))
-    view.delete(_last_key(period))
+def drop_readings(view: Overlay, period: int, limit: int | None = None) -> int:
+    """Forget what was said of a period, of up to `limit` meters; of how many it was."""
+    meters, owner = walk_meters(view, period, get_last_meter(view, period), limit)
+    for meter in meters:
+        view.delete(_reading_key(period, meter.owner))
+    if owner:
+        view.put(_last_key(period), owner)
+    else:
+        view.delete(_last_key(period))
+    return len(meters)
 
 
 # --- what has changed since it was settled -------------------------------------------------------
@@ -244,7 +295,7 @@ def drop_readings(view: Overlay, period: int) -> None:
 def mark_corrected(view: Overlay, period: int, owner: Address) -> None:
     """Remember that a reading changed after its period was closed."""
     _put(view, period, owner, _get(view, period, owner)._replace(is_pending=1))
-    periods = _get_corrected(view)
+    periods = get_corrected_periods(view)
     if period not in periods:
         view.put(_CORRECTED, tuple(sorted((*periods, period))))
 
@@ -252,24 +303,41 @@ def mark_corrected(view: Overlay, period: int, owner: Address) -> None:
 def take_corrected(view: Overlay) -> dict[int, list[Corrected]]:
     """Take the readings marked since the last call, by period; none of them is marked any more."""
     found = {}
-    for period in _get_corrected(view):
-        found[period] = [
-            Corrected(period, owner, *record.reading, record.revision)
-            for owner, record in list(_iterate(view, period))
-            if record.is_pending and record.reading
-        ]
-        for row in found[period]:
-            _put(view, period, row.owner, _get(view, period, row.owner)._replace(is_pending=0))
+    for period in get_corrected_periods(view):
+        meters, _ = walk_meters(view, period, get_last_meter(view, period), None)
+        found[period] = take_marked(view, period, meters)
     if found:
         view.delete(_CORRECTED)
     return found
 
 
-# --- in the state --------------------------------------------------------------------------------
+def take_marked(view: Overlay, period: int, meters: Iterable[Meter]) -> list[Corrected]:
+    """The readings of those that are marked, in their order; none of them is marked any more."""
+    found = [
+        Corrected(period, meter.owner, *meter.energy, meter.revision)
+        for meter in meters
+        if meter.is_pending and meter.energy
+    ]
+    for row in found:
+        _put(view, period, row.owner, _get(view, period, row.owner)._replace(is_pending=0))
+    return found
 
 
-def _get_corrected(view: Overlay) -> tuple[int, ...]:
+def get_corrected_periods(view: Overlay) -> tuple[int, ...]:
+    """The periods of which a reading is marked, ascending."""
     return cast(tuple[int, ...], view.get(_CORRECTED) or ())
+
+
+def drop_corrected_period(view: Overlay, period: int) -> None:
+    """Take a period off that list."""
+    left = tuple([other for other in get_corrected_periods(view) if other != period])
+    if left:
+        view.put(_CORRECTED, left)
+    else:
+        view.delete(_CORRECTED)
+
+
+# --- in the state --------------------------------------------------------------------------------
 
 
 def _iterate(view: Overlay, period: int) -> Iterator[tuple[Address, _Record]]:

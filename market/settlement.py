@@ -116,6 +116,27 @@ def spread(metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_w
     return parts_wh
 
 
+def spread_over(
+    metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_wh: Sequence[int], places: Sequence[int]
+) -> list[int]:
+    """The parts of `spread` in some places alone; only the readings of the parties there are needed."""
+    wanted, found = set(places), {parties[place] for place in places}
+    reached_wh = dict.fromkeys(found, 0)
+    ends: dict[int, tuple[int, int]] = {}
+    for place, party in enumerate(parties):
+        if party in found:
+            start_wh = reached_wh[party]
+            reached_wh[party] = end_wh = start_wh + agreed_wh[place]
+            if place in wanted:
+                ends[place] = start_wh, end_wh
+    parts_wh = []
+    for place in places:
+        party = parties[place]
+        actual_wh, total_wh, (start_wh, end_wh) = metered_wh.get(party, 0), reached_wh[party], ends[place]
+        parts_wh.append(actual_wh * end_wh // total_wh - actual_wh * start_wh // total_wh)
+    return parts_wh
+
+
 def _close(owed: int, earned: int, traded_wh: int) -> Settlement:
     """Round the two numerators (Wh · µ¥/kWh) once each; the grid's leg is the remainder."""
     buyer_pays = divide_half_up(owed, WH_PER_KWH)

@@ -32,6 +32,8 @@ from market.credit.merging import find_next_due, merge_due_coins
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
 from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
 from market.orders import Side
+from market.trading.pages import PAGE_ROWS, append_rows, drop_rows, get_rows
+from market.trading.work import MEMBER, TELL, claim_whole, get_room, is_limited, spend
 
 RETAINED_DIGESTS = 64  # numbers of one kind from one chain
 
@@ -42,6 +44,7 @@ _OFFENCE = b"credit/offence/"
 _DIGEST = b"credit/digest/"
 _DIGESTED = b"credit/digested/"
 _APPLIED = b"credit/applied"
+_TELLING = b"credit/telling"
 
 
 class Delivered(NamedTuple):
@@ -68,6 +71,14 @@ class Delivered(NamedTuple):
         )
 
 
+class _Telling(NamedTuple):
+    """The place that a snapshot has come to: whose credit is next, and how many are put together."""
+
+    period: int
+    member: Address
+    members: int
+
+
 class Digest(NamedTuple):
     """LH1's digest of a message: the certified block of the source that proved it, and 32 bytes of its content."""
 
@@ -88,7 +99,7 @@ def credit_hooks() -> tuple[Hook, ...]:
 
 def credit_next_due() -> tuple[NextDue, ...]:
     """The times at which LH1's hooks have something to do."""
-    return (find_next_due,)
+    return (find_next_due, _find_snapshot_due)
 
 
 def credit_routes() -> Routes:
@@ -217,16 +228,53 @@ def post_snapshot(view: Overlay, block: BlockContext) -> None:
     The ledger's own snapshot is taken just before, so that LH1's difficulty follows the same numbers. A member that LH1
     itself has punished is a sealer with a penalty: evidence is the ledger's affair, which does not know of the index.
     """
+    if block.is_first_of_period:
+        for key in get_sealers(view):
+            address = address_of(key)
+            if get_account(view, address).penalty_upt:
+                _add_member(view, address)
+    if is_limited(block):
+        _post_by_shares(view, block)
+        return
     if not block.is_first_of_period:
         return
-    for key in get_sealers(view):
-        address = address_of(key)
-        if get_account(view, address).penalty_upt:
-            _add_member(view, address)
     rows: list[Value] = [(address, get_account(view, address).credit_upt) for address in get_indexed(view)]
     if rows:
         post(view, CREDIT, block.period, rows, height=block.height)
         view.emit("credit-snapshot", block.period, len(rows))
+
+
+def _post_by_shares(view: Overlay, block: BlockContext) -> None:
+    """Begin to put the credits together at a period's first block, and post them with the one that has the last."""
+    value = cast(tuple[int, bytes, int] | None, view.get(_TELLING))
+    telling = None if value is None else _Telling._make(value)
+    if block.is_first_of_period:
+        if telling is not None:
+            drop_rows(view, _credits_name(), telling.members)
+        telling = _Telling(block.period, cast(bytes, view.get(_LAST_MEMBER) or b""), 0)
+    if telling is None:
+        return
+    period, member, count = telling
+    while member and (room := get_room(view, block, cost=MEMBER)):
+        rows: list[tuple[Address, int]] = []
+        while member and len(rows) < min(room, PAGE_ROWS):
+            rows.append((member, get_account(view, member).credit_upt))
+            member = cast(bytes, view.get(_MEMBER + member))
+        spend(view, block, len(rows), cost=MEMBER)
+        count = append_rows(view, _credits_name(), count, rows)
+    if member or not claim_whole(view, block, count * TELL):
+        view.put(_TELLING, (period, member, count))
+        return
+    view.delete(_TELLING)
+    if count:
+        post(view, CREDIT, period, get_rows(view, _credits_name(), count), height=block.height)
+        view.emit("credit-snapshot", period, count)
+    drop_rows(view, _credits_name(), count)
+
+
+def _find_snapshot_due(view: Overlay, _block: BlockContext) -> int | None:
+    """The time from which on a snapshot goes on: 0 while it has not been posted."""
+    return None if view.get(_TELLING) is None else 0
 
 
 def receive_credit(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
@@ -292,3 +340,7 @@ def _digest_rows(delivery: InboundMessage) -> bytes:
 
 def _digest_key(source: str, kind: str, number: int) -> bytes:
     return _DIGEST + source.encode() + b"/" + kind.encode() + b"/" + number.to_bytes(8, "big")
+
+
+def _credits_name() -> bytes:
+    return b"credits"

@@ -23,13 +23,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from ledger.accounts import get_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
 from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
-from ledger.inbox import InboundMessage, Routes
+from ledger.inbox import REMEMBERED, InboundMessage, Routes
 from ledger.outbox import RETAINED, ROWS_PER_PART, post
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
@@ -64,10 +65,22 @@ from market.scheduling import records as records
 from market.scheduling.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
 from market.scheduling.life import Action, Event, Row, State, find_row
 from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
+from market.scheduling.shares import (
+    begin_metering,
+    check_list,
+    drop_list,
+    end_meterings,
+    is_being_checked,
+    is_metering,
+    keep_list_part,
+)
 from market.settlement import spread
+from market.trading.corrections import find_corrections_due, take_share
+from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.times import count_periods
-from market.trading.trades import TradeRecord, curtail, decode_trade_leaf
+from market.trading.trades import Curtailment, TradeRecord, curtail, decode_trade_leaf
+from market.trading.work import is_limited
 
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
 
@@ -107,12 +120,12 @@ def scheduling_handlers() -> dict[str, Handler]:
 
 def scheduling_hooks() -> tuple[Hook, ...]:
     """The hooks of the scheduling chain at the start of every block."""
-    return (process_due_periods, post_corrections)
+    return (process_due_periods, post_corrections, drop_forgotten)
 
 
 def scheduling_next_due() -> tuple[NextDue, ...]:
     """The times at which the scheduling chain's hooks have something to do."""
-    return (find_next_due,)
+    return (find_next_due, find_corrections_due, find_forgotten_due)
 
 
 def scheduling_routes() -> Routes:
@@ -232,9 +245,14 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     """The hook at the start of every block: publish quotas and close meterings that are due, in ascending period order.
 
     Costs a lookup where nothing is live, however long ago the last block was. One block may take a period through all
-    of its stages.
+    of its stages, as far as its share of work goes; nothing else happens to a period while its list is being checked.
     """
+    end_meterings(view, block)
     for period, stage in records.get_live(view).items():
+        if is_being_checked(view, period):
+            check_list(view, block, period, _feeder(block), partial(_judge, view, block, period))
+            if is_being_checked(view, period):
+                continue
         due = _list_events(block, period)
         if block.timestamp_ms < min(due_ms for _, due_ms in due):
             break
@@ -247,10 +265,13 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
 
 
 def find_next_due(view: Overlay, block: BlockContext) -> int | None:
-    """The time from which on something is due for a live period."""
+    """The time from which on something is due for a live period; 0 where a block's share of work was not enough."""
+    live = records.get_live(view)
+    if is_metering(view) or any(is_being_checked(view, period) for period in live):
+        return 0
     due = (
         due_ms
-        for period, stage in records.get_live(view).items()
+        for period, stage in live.items()
         for event, due_ms in _list_events(block, period)
         if find_row(records.get_live_state(view, period, stage), event) is not None
     )
@@ -292,6 +313,11 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
     Where not a single reading came, no meter is said to have stood still: nothing is reported, and JY1 lets the trades
     lapse (decision 15). A period whose list was checked and found empty has an actual-transaction block all the same.
     """
+    if is_limited(block):
+        begin_metering(view, period)
+        end_meterings(view, block)
+        _close(view, block, period)
+        return
     readings = get_readings(view, period)
     contracts = records.get_contracts(view, period)
     if readings:
@@ -307,9 +333,20 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         if "credit" in block.siblings:
             post(view, ACTUAL, period, [(root, len(actuals), metered_wh)], height=block.height)
         view.emit("actual", period, len(actuals), metered_wh)
-    drop_parts(view, RESULT, period)
+    _close(view, block, period)
+
+
+def _close(view: Overlay, block: BlockContext, period: int) -> None:
+    """The period's metering is closed, and what is beyond those retained is forgotten."""
+    if is_limited(block):
+        drop_list(view, period)
+    else:
+        drop_parts(view, RESULT, period)
     for old in records.close_period(view, period):
-        drop_readings(view, old)
+        if is_limited(block):
+            forget_readings(view, old)
+        else:
+            drop_readings(view, old)
 
 
 _WHEN_DUE: Mapping[Action, Callable[[Overlay, BlockContext, int], None]] = {
@@ -325,11 +362,21 @@ def post_corrections(view: Overlay, block: BlockContext) -> None:
     They go together, so that as many as there may be take one message a period. The actual-transaction block stays as
     it was recorded: it says what was metered in time.
     """
+    if is_limited(block):
+        _post_share(view, block)
+        return
     if not block.is_first_of_period:
         return
     rows: list[Value] = [tuple(row) for corrected in take_corrected(view).values() for row in corrected]
     if rows:
         post(view, CORRECTED, block.period, rows, height=block.height)
+
+
+def _post_share(view: Overlay, block: BlockContext) -> None:
+    """The same by shares, in messages that are numbered by their blocks: there may be several in a period."""
+    rows: list[Value] = [tuple(row) for row in take_share(view, block)]
+    if rows:
+        post(view, CORRECTED, block.height, rows, height=block.height, retained=REMEMBERED)
 
 
 def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
@@ -368,7 +415,10 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
         raise _unexpected(period, "its verdict has been given" if is_given else "no quotas are out for it")
     if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
-    _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    trades = _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    if is_limited(block):
+        keep_list_part(view, delivery, trades, _locate(view, period, trades))
+        return
     rows = add_part(view, delivery)
     if rows is not None:
         _enter(view, period, Event.RESULT)
@@ -395,13 +445,35 @@ def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Seque
     root = records.compute_contracts_root(contracts)
     records.put_verdict(view, period, curtailments)
     records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
-    rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, VERDICT, period, rows, height=block.height, retained=_count_retained(block))
+    _announce_verdict(view, block, period, trades, curtailments)
     if "credit" in block.siblings:
         post(view, POWER, period, [(root, len(contracts), accepted_wh)], height=block.height)
+
+
+def _announce_verdict(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[TradeRecord],
+    curtailments: Sequence[Curtailment],
+) -> None:
+    rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
+    post(view, VERDICT, period, rows, height=block.height, retained=_count_retained(block))
+    accepted_wh = sum(trade.volume_wh for trade in curtail(trades, curtailments))
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)
+
+
+def _judge(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[TradeRecord],
+    curtailments: Sequence[Curtailment],
+) -> None:
+    _enter(view, period, Event.RESULT)
+    _announce_verdict(view, block, period, trades, curtailments)
 
 
 def _feeder(block: BlockContext) -> Feeder:

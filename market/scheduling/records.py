@@ -16,6 +16,7 @@ from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from market.scheduling.feeder import LinePlan, LineQuota
 from market.scheduling.life import State
+from market.trading.pages import append_rows, drop_rows, get_rows
 from market.trading.trades import Curtailment
 
 RETAINED = 64  # closed periods whose records stay
@@ -157,6 +158,9 @@ def close_period(view: Overlay, period: int) -> list[int]:
     gone = closed[:-RETAINED]
     for old in gone:
         for prefix in _RECORDS:
+            count = view.get(_key(prefix, old))
+            if isinstance(count, int):
+                drop_rows(view, _key(prefix, old), count)
             view.delete(_key(prefix, old))
     view.put(_CLOSED, tuple(closed[-RETAINED:]))
     return gone
@@ -215,6 +219,23 @@ def get_contracts(view: Overlay, period: int) -> list[BilateralContract]:
     return [BilateralContract(period, *row) for row in _get_rows(view, _CONTRACTS, period)]
 
 
+def count_contracts(view: Overlay, period: int) -> int:
+    """The number of a period's contracts; 0 before its power-transaction block."""
+    power = get_power_block(view, period)
+    return 0 if power is None else power.contract_count
+
+
+def add_contracts(view: Overlay, period: int, count: int, contracts: Sequence[BilateralContract]) -> None:
+    """Add to a period's `count` contracts, in pages."""
+    append_rows(view, _key(_CONTRACTS, period), count, [contract[1:] for contract in contracts])
+
+
+def put_power_paged(view: Overlay, period: int, power: PowerBlock) -> None:
+    """Record the power-transaction block whose contracts have been added."""
+    view.put(_key(_POWER, period), tuple(power))
+    view.put(_key(_CONTRACTS, period), power.contract_count)
+
+
 def put_power_block(view: Overlay, period: int, power: PowerBlock, contracts: Sequence[BilateralContract]) -> None:
     view.put(_key(_POWER, period), tuple(power))
     _put_rows(view, _CONTRACTS, period, [contract[1:] for contract in contracts])
@@ -235,8 +256,21 @@ def put_actual_block(view: Overlay, period: int, actual: ActualBlock, actuals: S
     _put_rows(view, _ACTUALS, period, [item[1:] for item in actuals])
 
 
-def _get_rows(view: Overlay, prefix: bytes, period: int) -> tuple[Any, ...]:
-    return cast(tuple[Any, ...], view.get(_key(prefix, period)) or ())
+def add_actuals(view: Overlay, period: int, count: int, actuals: Sequence[ActualTransaction]) -> None:
+    """Add to a period's `count` contracts as metered, in pages."""
+    append_rows(view, _key(_ACTUALS, period), count, [item[1:] for item in actuals])
+
+
+def put_actual_paged(view: Overlay, period: int, actual: ActualBlock) -> None:
+    """Record the actual-transaction block whose contracts have been added."""
+    view.put(_key(_ACTUAL, period), tuple(actual))
+    view.put(_key(_ACTUALS, period), actual.contract_count)
+
+
+def _get_rows(view: Overlay, prefix: bytes, period: int) -> Sequence[Any]:
+    """The rows of a list that is one value, or in pages, of which the value says how many rows they have."""
+    value = cast(tuple[Any, ...] | int, view.get(_key(prefix, period)) or ())
+    return get_rows(view, _key(prefix, period), value) if isinstance(value, int) else value
 
 
 def _put_rows(view: Overlay, prefix: bytes, period: int, rows: Iterable[tuple[Any, ...]]) -> None:

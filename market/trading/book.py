@@ -6,6 +6,7 @@ but read off the live orders (`views.get_best`): kept, a cancelled best order wo
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple, TypeAlias, cast
 
 from ledger.accounts import get_account, require_member
@@ -117,25 +118,42 @@ def get_candidates(view: Overlay, period: int) -> list[WeightedOrder]:
 
     That is the live credit and not the snapshot's: the snapshot knows sealing members only.
     """
-    owners: dict[Address, tuple[int, int, int, str, int]] = {}
-    found: list[WeightedOrder] = []
-    for order in get_orders(view, period):
-        if order.owner not in owners:
-            member, credit_upt = require_member(view, order.owner), get_account(view, order.owner).credit_upt
-            merits = member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
-            owners[order.owner] = (credit_upt, *merits)
-        found.append(WeightedOrder(order, *owners[order.owner]))
-    return found
+    return [candidate for candidate, _ in _describe(view, get_orders(view, period))]
 
 
-def close_book(view: Overlay, period: int) -> list[Order]:
-    """Take every live order off the book, by id. Their bids' reserves are the caller's to release."""
-    orders = get_orders(view, period)
+def count_placed(view: Overlay, period: int) -> int:
+    """The orders ever placed for the period, cancelled ones included: ids are below it."""
+    return _get_counts(view, period)[0]
+
+
+def take_orders(view: Overlay, period: int, ids: range) -> list[tuple[WeightedOrder, str]]:
+    """Take the live orders with these ids off a book that takes no more; each as `get_candidates` has it, with a role.
+
+    Their bids' reserves are the caller's to release.
+    """
+    found = (_get_order(view, period, order_id) for order_id in ids)
+    orders = [order for order in found if order is not None]
     for order in orders:
         view.delete(_order_key(period, order.order_id))
         view.delete(_standing_key(period, order.owner))
+    return list(_describe(view, orders))
+
+
+def drop_book(view: Overlay, period: int) -> None:
+    """Forget a book whose orders have all been taken off."""
     view.delete(_book_key(period))
-    return orders
+
+
+def _describe(view: Overlay, orders: Iterable[Order]) -> Iterator[tuple[WeightedOrder, str]]:
+    """Orders beside what they are weighed by, and their owners' roles."""
+    owners: dict[Address, tuple[tuple[int, int, int, str, int], str]] = {}
+    for order in orders:
+        if order.owner not in owners:
+            member, credit_upt = require_member(view, order.owner), get_account(view, order.owner).credit_upt
+            merits = credit_upt, member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
+            owners[order.owner] = merits, member.role
+        merits, role = owners[order.owner]
+        yield WeightedOrder(order, *merits), role
 
 
 def _get_order(view: Overlay, period: int, order_id: int) -> Order | None:

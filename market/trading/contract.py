@@ -22,7 +22,7 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
     corrected          period, owner, consumed, produced, revision: the same of a period that is closed
     correction-lapsed  period, owner: its trades have lapsed, or it is long over
     metered            period, meters read
-    imputed            period, member, consumption, output: its meter was not heard, so it is settled by these
+    imputed            period, member, consumption, output: its meter was not heard: it is settled by these here
     settlement         period, buyer, seller, buyer pays, seller receives, grid receives, traded
     credit             period, member, score of one delivery, credit after it (both in micro-points)
     grid-settlement    period, member, consumption, output, pays, receives
@@ -66,18 +66,21 @@ from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
 from market.trading.book import cancel_order, place_order
+from market.trading.corrections import find_corrections_due
+from market.trading.forgetting import drop_forgotten, find_forgotten_due
 from market.trading.gates import get_gate
 from market.trading.period import (
     can_correct,
     countersign,
     find_next_due,
+    is_over,
     process_corrections,
     process_due_periods,
     receive_corrected,
     receive_metered,
     receive_verdict,
 )
-from market.trading.period_index import add_live_period, is_closed
+from market.trading.period_index import add_live_period
 from market.trading.quotas import check_quota, get_completion, receive_quota, require_quota
 from market.trading.times import compute_orders_end, compute_times
 
@@ -129,12 +132,12 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
 
 def market_hooks() -> tuple[Hook, ...]:
     """The hooks of the market at the start of every block."""
-    return (process_due_periods, process_corrections)
+    return (process_due_periods, process_corrections, drop_forgotten)
 
 
 def market_next_due() -> tuple[NextDue, ...]:
     """The times at which the market's hooks have something to do."""
-    return (find_next_due,)
+    return (find_next_due, find_corrections_due, find_forgotten_due)
 
 
 def market_routes() -> Routes:
@@ -236,7 +239,7 @@ def process_register(view: Overlay, block: BlockContext, transaction: Transactio
     """
     rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
     period = announce_register(view, transaction)
-    if not _is_over(view, block, period):
+    if not is_over(view, block, period):
         add_live_period(view, period)
     _take_in(view, block, rows)
 
@@ -244,7 +247,7 @@ def process_register(view: Overlay, block: BlockContext, transaction: Transactio
 def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> None:
     """Tell of readings; those that came in time make their periods live."""
     for row in rows:
-        if _is_over(view, block, row.period):
+        if is_over(view, block, row.period):
             view.emit("corrected", *row)
         else:
             add_live_period(view, row.period)
@@ -270,7 +273,7 @@ def _check_in_time(view: Overlay, block: BlockContext, period: int) -> None:
 def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:
     return Clock(
         lambda period: _check_delivered(view, block, period, is_register=is_register),
-        lambda period: _is_over(view, block, period),
+        lambda period: is_over(view, block, period),
     )
 
 
@@ -279,11 +282,7 @@ def _check_delivered(view: Overlay, block: BlockContext, period: int, *, is_regi
     times = compute_times(period, block.params, block.genesis_time_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         raise ReadingTooEarly(period=period, ends=times.delivery_end_ms, now=block.timestamp_ms)
-    now_ms = max(block.timestamp_ms, times.settle_ms) if _is_over(view, block, period) else block.timestamp_ms
+    now_ms = max(block.timestamp_ms, times.settle_ms) if is_over(view, block, period) else block.timestamp_ms
     is_correctable = now_ms < times.final_ms and (is_register or can_correct(view, block, period))
     if now_ms >= times.settle_ms and not is_correctable:
         raise ReadingTooLate(period=period, settles=times.final_ms)
-
-
-def _is_over(view: Overlay, block: BlockContext, period: int) -> bool:
-    return is_closed(view, period, retained=block.params.market.retained_periods)

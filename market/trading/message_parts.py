@@ -10,6 +10,7 @@ from ledger.overlay import Overlay
 
 _PART = b"market/part/"
 _PARTS = b"market/parts/"
+_COUNT = b"market/rows/"
 
 
 def add_part(view: Overlay, delivery: InboundMessage) -> list[Value] | None:
@@ -25,6 +26,27 @@ def add_part(view: Overlay, delivery: InboundMessage) -> list[Value] | None:
         rows += cast(tuple[Value, ...], kept)
     drop_parts(view, kind, number)
     return rows
+
+
+def count_part(view: Overlay, delivery: InboundMessage) -> int | None:
+    """The rows of a message whose parts are kept elsewhere, once this is the last to come; until then None."""
+    key = _count_key(delivery.kind, delivery.number)
+    rows, _ = cast(tuple[int, int], view.get(key) or (0, 0))
+    rows += len(delivery.rows)
+    if delivery.is_complete:
+        view.delete(key)
+        return rows
+    view.put(key, (rows, delivery.parts))
+    return None
+
+
+def drop_count(view: Overlay, kind: str, number: int) -> int:
+    """Forget such a message that is not complete; how many parts it was to have, 0 where there is none."""
+    value = view.get(_count_key(kind, number))
+    if value is None:
+        return 0
+    view.delete(_count_key(kind, number))
+    return cast(tuple[int, int], value)[1]
 
 
 def drop_parts(view: Overlay, kind: str, number: int) -> None:
@@ -43,3 +65,7 @@ def _parts_key(kind: str, number: int) -> bytes:
 
 def _part_key(kind: str, number: int, part: int) -> bytes:
     return _PART + kind.encode() + b"/" + number.to_bytes(8, "big") + part.to_bytes(4, "big")
+
+
+def _count_key(kind: str, number: int) -> bytes:
+    return _COUNT + kind.encode() + b"/" + number.to_bytes(8, "big")

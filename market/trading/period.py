@@ -18,72 +18,71 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
-from ledger.accounts import get_member
 from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
 from ledger.contract import BlockContext
 from ledger.errors import WrongShape
-from ledger.inbox import InboundMessage
-from ledger.outbox import RETAINED, post
+from ledger.hashing import Address, show_address
+from ledger.inbox import REMEMBERED, InboundMessage
+from ledger.outbox import post
 from ledger.overlay import Overlay
-from ledger.results import Result, drop_result, put_result
+from ledger.results import drop_result
 from market.errors import (
     CountersignedAlready,
     CountersignedTooLate,
+    DuplicateReading,
     NoTradeList,
     RelayTooLate,
     UnexpectedRelay,
     WrongTradeList,
 )
-from market.messages import CORRECTED, METERED, REDELIVERED, RESULT, VERDICT
+from market.messages import CORRECTED, METERED, REDELIVERED, VERDICT
 from market.metering import (
     Corrected,
     Reading,
     add_reading,
     check_distinct,
     drop_readings,
-    get_readings,
+    get_meter,
+    has_reading,
     mark_corrected,
     parse_reading,
     take_corrected,
 )
-from market.orders import Order, Side
-from market.trading.book import close_book, get_candidates, has_book
-from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
+from market.trading.book import has_book
+from market.trading.closing import close_gate, is_closing
+from market.trading.corrections import take_share
+from market.trading.forgetting import forget_readings
 from market.trading.gates import Gate, drop_gate, gate_key, get_gate, put_gate
 from market.trading.life import Action, Event, Guard, Row, State, find_row, list_rows
-from market.trading.matching_weight import weigh_book
-from market.trading.message_parts import add_part, drop_parts
+from market.trading.message_parts import add_part, count_part, drop_count, drop_parts
 from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
 from market.trading.period_settlement import (
-    NOTHING,
     drop_settlement,
     has_settlement,
-    put_settlement,
+    is_settling,
+    put_nothing,
     resettle_period,
     settle_period,
 )
-from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_lines, get_wheeling, require_quota, trim_to_quotas
-from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
-from market.trading.ties import Lots, make_lottery
+from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_wheeling
+from market.trading.reserves import compute_trade_reserves, replace_reserves
 from market.trading.times import PeriodTimes as PeriodTimes
 from market.trading.times import compute_times as compute_times
-from market.trading.times import count_periods
 from market.trading.trades import (
     Curtailment,
-    Match,
-    Party,
     TradeRecord,
-    compute_result_root,
+    curtail,
     drop_trades,
-    get_binding_trades,
+    get_binding_terms,
     get_curtailments,
-    get_trades,
+    get_terms,
     put_curtailments,
-    put_trades,
 )
+from market.trading.work import is_limited
 
 _COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
+_METERED = b"market/due/"
 
 # --- steps of the table --------------------------------------------------------------------------
 
@@ -117,7 +116,7 @@ class _Case(NamedTuple):
     @property
     def is_unheard(self) -> bool:
         """True if there are trades to settle, and not a meter was read."""
-        return not get_readings(self.view, self.period) and bool(get_binding_trades(self.view, self.period))
+        return not has_reading(self.view, self.period) and bool(get_binding_terms(self.view, self.period))
 
     @property
     def is_unsigned(self) -> bool:
@@ -174,19 +173,29 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     """The hook at the start of every block: close, void and settle what is due, in ascending period order.
 
     Costs a lookup where nothing is live, however long ago the last block was. One block may take a period
-    through all of its stages.
+    through all of its stages, as far as its share of work goes.
     """
     for period in get_live_periods(view):
         _process_period(_Case.read(view, block, period))
 
 
 def _process_period(case: _Case) -> None:
-    """Bring one live period up to the block's time."""
-    *stages, (end, settle_ms) = _list_events(case)
+    """Bring one live period up to the block's time; nothing else happens to it while its gate closes, or it settles."""
+    view, block, period, _ = case
+    if is_settling(view, period):
+        (_settle if case.state == State.SETTLED else _settle_with_grid)(case)
+        return
+    (gate, gate_ms), *stages, (end, settle_ms) = _list_events(case)
+    if block.timestamp_ms >= gate_ms:
+        case = _happen_if(case, gate)
+    if is_closing(view, period):
+        return
     for event, due_ms in stages:
-        if case.block.timestamp_ms >= due_ms:
+        if block.timestamp_ms >= due_ms:
             case = _happen_if(case, event)
-    if case.block.timestamp_ms >= settle_ms:
+    if is_metered(view, period):
+        _happen(case, Event.METERED)
+    elif block.timestamp_ms >= settle_ms:
         _happen(case, end)
 
 
@@ -203,11 +212,17 @@ def _list_events(case: _Case) -> tuple[tuple[Event, int], ...]:
 
 
 def find_next_due(view: Overlay, block: BlockContext) -> int | None:
-    """The time from which on something is due for a live period; 0 where a gate has its certificate already."""
+    """The time from which on something is due for a live period.
+
+    0 where a gate has its certificate already, a period is metered, or a block's share of work was not enough.
+    """
     return min((_find_next_due(_Case.read(view, block, period)) for period in get_live_periods(view)), default=None)
 
 
 def _find_next_due(case: _Case) -> int:
+    view, _, period, _ = case
+    if is_settling(view, period) or is_closing(view, period) or is_metered(view, period):
+        return 0
     *stages, (_, settle_ms) = _list_events(case)
     return min([settle_ms, *(due_ms for event, due_ms in stages if _find(case, event) is not None)])
 
@@ -216,87 +231,8 @@ def _find_next_due(case: _Case) -> int:
 
 
 def _close_gate(case: _Case) -> None:
-    """Clear the book by the chain's rule, keep its trades and record the gate; a scheduling chain hears the result.
-
-    A book that yields no trade has its gate recorded too, over the empty tree: it is certified as any other.
-    """
-    view, block, period, _ = case
-    orders, trades = _clear_book(view, block, period)
-    bidders = [order.owner for order in orders if order.side == Side.BID]
-    wheeling = get_wheeling(view, block, period, bidders)
-    params = block.params.market
-    before, after = compute_bid_reserves(orders, wheeling, params), compute_trade_reserves(trades, wheeling, params)
-    replace_reserves(view, before, after)
-    put_trades(view, period, trades)
-    gate = Gate(height=block.height, result_root=compute_result_root(trades), trade_count=len(trades))
-    put_gate(view, period, gate)
-    put_result(view, Result(period, gate.trade_count, gate.result_root))
-    _announce_gate(view, period, gate, trades)
-    if case.is_scheduled:
-        retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
-        post(view, RESULT, period, [record.terms for record in trades], height=block.height, retained=retained)
-
-
-def _clear_book(view: Overlay, block: BlockContext, period: int) -> tuple[list[Order], list[TradeRecord]]:
-    """Take the orders off the book; them, and their trades with what made them.
-
-    Weights are those of the whole book, before quotas trim it, and computed whether or not merit decides.
-    """
-    params = block.params.market
-    candidates = {one.order.order_id: one for one in get_candidates(view, period)}
-    weights = weigh_book(candidates.values(), params.weights)
-    orders = close_book(view, period)
-    is_weighed = is_by_merit(params.clearing_rule)
-    context = ClearingContext(
-        k_ppm=params.k_ppm,
-        merits={order_id: weight.total_ppm for order_id, weight in weights.items()} if is_weighed else {},
-        lottery=make_lottery(block.chain_id, period) if params.ties == "pro-rata" else None,
-    )
-    trades = get_rule(params.clearing_rule)(_trim(view, block, period, orders, context), context)
-
-    def describe(order_id: int) -> Party:
-        candidate = candidates[order_id]
-        member = get_member(view, candidate.order.owner)
-        node_type = "" if member is None else member.role
-        return Party(order_id, node_type, candidate.credit_upt, candidate.position, weights[order_id].contributions)
-
-    return orders, [
-        TradeRecord(
-            period,
-            index,
-            trade.buyer,
-            trade.seller,
-            trade.price_uyuan_per_kwh,
-            trade.volume_wh,
-            Match(describe(trade.bid_id), describe(trade.offer_id)),
-        )
-        for index, trade in enumerate(trades)
-    ]
-
-
-def _trim(
-    view: Overlay, block: BlockContext, period: int, orders: Sequence[Order], context: ClearingContext
-) -> Sequence[Order]:
-    """The orders as far as the lines' quotas let them stand; all of them where no chain sets quotas."""
-    if "scheduling" not in block.siblings:
-        return orders
-    lines = get_lines(view, [order.owner for order in orders])
-    quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
-    lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
-    kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
-    kept_wh = {order.order_id: order.volume_wh for order in kept}
-    for order in orders:
-        volume_wh = kept_wh.get(order.order_id, 0)
-        if volume_wh < order.volume_wh:
-            view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
-    return kept
-
-
-def _announce_gate(view: Overlay, period: int, gate: Gate, trades: Sequence[TradeRecord]) -> None:
-    volume_wh = sum(record.volume_wh for record in trades)
-    view.emit("gate", period, gate.trade_count, volume_wh, gate.result_root)
-    for record in trades:
-        view.emit("trade", *record.terms)
+    """Close the gate, or go on with it: until it is recorded the period is as it was."""
+    close_gate(case.view, case.block, case.period)
 
 
 def _certify(case: _Case) -> None:
@@ -313,7 +249,7 @@ def _void(case: _Case) -> None:
 def _release(case: _Case) -> None:
     """Give buyers back what they have set aside: for the trades, as far as a verdict has let them stand."""
     view, block, period, _ = case
-    trades = get_binding_trades(view, period)
+    trades = get_binding_terms(view, period)
     wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
     replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
 
@@ -373,7 +309,7 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     if rows is None:
         return
     curtailments = sorted(map(_parse_curtailment, rows))
-    _check_curtailments(period, get_trades(view, period), curtailments)
+    _check_curtailments(period, get_terms(view, period), curtailments)
     put_curtailments(view, period, curtailments)
     _happen(case, Event.VERDICT)
 
@@ -381,10 +317,13 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
 def _accept(case: _Case) -> None:
     """Have the trades bind as the verdict that has been put down lets them stand."""
     view, block, period, _ = case
-    trades, accepted = get_trades(view, period), get_binding_trades(view, period)
-    curtailments = get_curtailments(view, period)
-    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
-    before, after = (compute_trade_reserves(records, wheeling, block.params.market) for records in (trades, accepted))
+    trades, curtailments = get_terms(view, period), get_curtailments(view, period)
+    accepted, buyers = curtail(trades, curtailments), {trades[item.trade_index].buyer for item in curtailments}
+    wheeling = get_wheeling(view, block, period, buyers)
+    before, after = (
+        compute_trade_reserves([record for record in records if record.buyer in buyers], wheeling, block.params.market)
+        for records in (trades, accepted)
+    )
     replace_reserves(view, before, after)
     view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
     for curtailment in curtailments:
@@ -425,23 +364,51 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage
     """
     period = delivery.number
     times = compute_times(period, block.params, block.genesis_time_ms)
-    is_over = is_closed(view, period, retained=block.params.market.retained_periods)
-    if block.timestamp_ms >= times.settle_ms or is_over:
+    if block.timestamp_ms >= times.settle_ms or is_over(view, block, period):
         raise RelayTooLate(kind=METERED, period=period, deadline=times.settle_ms, now=block.timestamp_ms)
     if block.timestamp_ms < times.delivery_end_ms:
         detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
         raise UnexpectedRelay(kind=METERED, period=period, detail=detail)
-    check_distinct([parse_reading(view, row) for row in delivery.rows], period)
-    rows = add_part(view, delivery)
-    if rows is None:
+    rows = [parse_reading(view, row) for row in delivery.rows]
+    check_distinct(rows, period)
+    if is_limited(block):
+        _take_metered_part(view, delivery, rows)
+        return
+    parts = add_part(view, delivery)
+    if parts is None:
         add_live_period(view, period)
         return
-    readings = [Reading._make(cast(tuple[bytes, int, int], row)) for row in rows]
+    readings = [Reading._make(cast(tuple[bytes, int, int], row)) for row in parts]
     check_distinct(readings, period)
     for reading in readings:
         add_reading(view, Corrected(period, *reading, revision=0))
     view.emit("metered", period, len(readings))
     _happen(_Case.read(view, block, period), Event.METERED)
+
+
+def _take_metered_part(view: Overlay, delivery: InboundMessage, readings: Sequence[Reading]) -> None:
+    """Keep the readings of one part; the next block begins to settle by them once they are all there."""
+    period = delivery.number
+    for reading in readings:
+        known = get_meter(view, period, reading.owner)
+        if known.energy is not None and not known.revision:
+            raise DuplicateReading(period=period, owner=show_address(reading.owner))
+        add_reading(view, Corrected(period, *reading, revision=0))
+    add_live_period(view, period)
+    count = count_part(view, delivery)
+    if count is not None:
+        view.put(_metered_key(period), count)
+        view.emit("metered", period, count)
+
+
+def is_metered(view: Overlay, period: int) -> bool:
+    """Return True if all readings have come of a period that waits for a block to settle it."""
+    return view.get(_metered_key(period)) is not None
+
+
+def is_over(view: Overlay, block: BlockContext, period: int) -> bool:
+    """Return True if a period is over, or its settlement has begun: what is read now is a correction."""
+    return is_settling(view, period) or is_closed(view, period, retained=block.params.market.retained_periods)
 
 
 def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
@@ -456,13 +423,13 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
         if block.timestamp_ms < times.delivery_end_ms:
             detail = f"its delivery ends at {times.delivery_end_ms} ms, the block is of {block.timestamp_ms} ms"
             raise UnexpectedRelay(kind=CORRECTED, period=row.period, detail=detail)
-        is_over = is_closed(view, row.period, retained=block.params.market.retained_periods)
-        if is_over and not can_correct(view, block, row.period):
+        is_late = is_over(view, block, row.period)
+        if is_late and not can_correct(view, block, row.period):
             view.emit("correction-lapsed", row.period, row.owner)
             continue
         if not add_reading(view, row):
             continue
-        if is_over:
+        if is_late:
             mark_corrected(view, row.period, row.owner)
         else:
             add_live_period(view, row.period)
@@ -470,8 +437,8 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
 
 
 def can_correct(view: Overlay, block: BlockContext, period: int) -> bool:
-    """Return True if a period has been settled by readings, so that others may take their place."""
-    return _find(_Case.read(view, block, period), Event.CORRECTION) is not None
+    """Return True if a period has been settled by readings, or is being so, and others may take their place."""
+    return is_settling(view, period) or _find(_Case.read(view, block, period), Event.CORRECTION) is not None
 
 
 def process_corrections(view: Overlay, block: BlockContext) -> None:
@@ -479,36 +446,54 @@ def process_corrections(view: Overlay, block: BlockContext) -> None:
 
     Costs a look-up where nothing was. A credit chain hears what has changed.
     """
+    if is_limited(block):
+        _correct_by_shares(view, block)
+        return
     if not block.is_first_of_period:
         return
     rows: list[Value] = []
-    for period in take_corrected(view):
-        case = _Case.read(view, block, period)
-        if _find(case, Event.CORRECTION) is not None:
-            rows += _resettle(case)
+    for period, corrected in take_corrected(view).items():
+        rows += _correct(view, block, period, corrected)
     if rows and "credit" in block.siblings:
         post(view, REDELIVERED, block.period, rows, height=block.height)
 
 
-def _resettle(case: _Case) -> list[Value]:
+def _correct_by_shares(view: Overlay, block: BlockContext) -> None:
+    """Settle a share anew. Messages are numbered by their blocks, as there may be several in a period."""
+    corrected = take_share(view, block, is_ready=lambda period: not is_settling(view, period))
+    rows = _correct(view, block, corrected[0].period, corrected) if corrected else []
+    if rows and "credit" in block.siblings:
+        post(view, REDELIVERED, block.height, rows, height=block.height, retained=REMEMBERED)
+
+
+def _correct(view: Overlay, block: BlockContext, period: int, corrected: Sequence[Corrected]) -> list[Value]:
+    """Take up readings that have changed, the last heard first; nothing is settled anew where trades have lapsed."""
+    case = _Case.read(view, block, period)
+    if _find(case, Event.CORRECTION) is None:
+        return []
+    return _resettle(case, [row.owner for row in reversed(corrected)])
+
+
+def _resettle(case: _Case, owners: Sequence[Address]) -> list[Value]:
     """Settle anew, as it was settled; what there is to tell of it: `redelivered` is said of all periods together."""
     view, block, period, _ = case
-    trades = get_binding_trades(view, period) if case.state == State.SETTLED else []
-    return resettle_period(view, block, period, trades, get_readings(view, period))
+    trades = get_binding_terms(view, period) if case.state == State.SETTLED else []
+    return resettle_period(view, block, period, trades, owners)
 
 
 def _settle(case: _Case) -> None:
-    """Settle the trades by what was metered, and with the grid company what they leave."""
-    view, block, period, _ = case
-    settle_period(view, block, period, get_binding_trades(view, period), get_readings(view, period))
-    _close(case)
+    """Settle the trades by what was metered, and with the grid company what they leave; or go on with it."""
+    _go_on_settling(case, get_binding_terms(case.view, case.period))
 
 
 def _settle_with_grid(case: _Case) -> None:
-    """Settle all that was metered with the grid company: no trade binds."""
-    view, block, period, _ = case
-    settle_period(view, block, period, [], get_readings(view, period))
-    _close(case)
+    """Settle all that was metered with the grid company, or go on with it: no trade binds."""
+    _go_on_settling(case, [])
+
+
+def _go_on_settling(case: _Case, trades: Sequence[TradeRecord]) -> None:
+    if settle_period(case.view, case.block, case.period, trades):
+        _close(case)
 
 
 def _lapse(case: _Case) -> None:
@@ -521,8 +506,9 @@ def _end_unmetered(case: _Case) -> None:
     """Put down that nothing is settled; of a period in which no member had an order there is nothing to tell."""
     view, _, period, gate = case
     drop_parts(view, METERED, period)
+    drop_count(view, METERED, period)
     if gate is not None:
-        put_settlement(view, period, NOTHING)
+        put_nothing(view, period)
         view.emit("unmetered", period)
     _close(case)
 
@@ -530,13 +516,17 @@ def _end_unmetered(case: _Case) -> None:
 def _close(case: _Case) -> None:
     """The period is over; so is the time for which records of the oldest closed one stay."""
     view, block, period, _ = case
+    view.delete(_metered_key(period))
     for old in close_period(view, period, retained=block.params.market.retained_periods):
         drop_quotas(view, old)
         drop_gate(view, old)
         view.delete(gate_key(old) + _COUNTERSIGNED)
         drop_trades(view, old)
-        drop_readings(view, old)
         drop_settlement(view, old)
+        if is_limited(block):
+            forget_readings(view, old)
+        else:
+            drop_readings(view, old)
 
 
 _ACTIONS: Mapping[Action, Callable[[_Case], None]] = {  # but `_resettle`, which has something to tell
@@ -550,3 +540,7 @@ _ACTIONS: Mapping[Action, Callable[[_Case], None]] = {  # but `_resettle`, which
     Action.LAPSE: _lapse,
     Action.END_UNMETERED: _end_unmetered,
 }
+
+
+def _metered_key(period: int) -> bytes:
+    return _METERED + period.to_bytes(8, "big")

@@ -12,26 +12,29 @@ which they came (decision 32).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import NamedTuple, cast
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any, NamedTuple, cast
 
 from ledger.accounts import Account, get_account, put_account
 from ledger.codec import Value
 from ledger.contract import BlockContext
 from ledger.genesis import get_grid_operator
 from ledger.hashing import Address
-from ledger.outbox import post
+from ledger.outbox import ROWS_PER_PART, count_parts, post, post_parts
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.score import add_score, assess_delivery, correct_score
 from market.messages import DELIVERED
-from market.metering import Reading
-from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread
+from market.metering import Reading, get_last_meter, get_reading, get_readings, walk_meters
+from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread_over
+from market.trading.pages import append_rows, as_value, drop_rows, get_rows
 from market.trading.quotas import get_wheeling
-from market.trading.reserves import compute_trade_reserves, set_aside
+from market.trading.reserves import compute_reserve_shares, set_aside
 from market.trading.trades import TradeRecord
+from market.trading.work import REST, SETTLEMENT, TELL, claim, claim_whole, get_room, is_limited, spend
 
 _SETTLEMENT = b"market/settlement/"
+_SETTLING = b"market/settling/"
 
 
 class SettledTrade(NamedTuple):
@@ -77,12 +80,22 @@ class PeriodSettlement(NamedTuple):
 NOTHING = PeriodSettlement((), ())
 
 
+class _Progress(NamedTuple):
+    """The place that a settlement has come to: trades first, then what meters show beside them, last heard first."""
+
+    trades: int = 0
+    owner: Address | None = None  # whose meter is next, empty after all of them; None while trades are left
+    grid: int = 0  # rows beside the trades
+
+
 def get_settlement(view: Overlay, period: int) -> PeriodSettlement | None:
     """The record of a period that is over; None before that, and once it is no longer kept."""
-    value = view.get(_settlement_key(period))
+    value = cast(tuple[Any, Any] | None, view.get(_settlement_key(period)))
     if value is None:
         return None
-    trades, grid = cast(tuple[tuple[tuple[object, ...], ...], ...], value)
+    trades, grid = value
+    if isinstance(trades, int):
+        trades, grid = get_rows(view, _trades_name(period), trades), get_rows(view, _grid_name(period), grid)
     return PeriodSettlement(
         trades=tuple([SettledTrade._make(row) for row in trades]),
         grid=tuple([SettledWithGrid._make(row) for row in grid]),
@@ -93,66 +106,150 @@ def has_settlement(view: Overlay, period: int) -> bool:
     return view.get(_settlement_key(period)) is not None
 
 
-def compute_settlement(
-    trades: Sequence[TradeRecord], readings: Sequence[Reading], wheeling: Mapping[Address, int], params: MarketParams
-) -> PeriodSettlement:
-    """Settle the trades that bind by the readings; `wheeling` is in µ¥ per kWh by buyer."""
-    return PeriodSettlement(
-        tuple(_settle_trades(trades, readings, wheeling, params)), tuple(_settle_rest(trades, readings, params))
-    )
+def is_settling(view: Overlay, period: int) -> bool:
+    """Return True if a period's settlement has begun and takes more blocks."""
+    return view.get(_progress_key(period)) is not None
 
 
-def settle_period(
-    view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], readings: Sequence[Reading]
-) -> None:
-    """Settle a period by its readings; `trades` are those that bind.
+# --- settlement ----------------------------------------------------------------------------------
 
-    The trades' reserves are released first, then money moves, and a balance may end in arrears. Both sides of
-    every trade are scored, by Eqs (1), (2) and (12) of text 000, or reported to the chain that does so.
+
+def settle_period(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> bool:
+    """Settle a period by its readings, or go on with it; `trades` are those that bind. True once it is done.
+
+    A trade's reserve is released as it is settled, then its money moves, and a balance may end in arrears. Both sides
+    of every trade are scored, by Eqs (1), (2) and (12) of text 000, or reported to the chain that does so.
     """
-    params = block.params.market
-    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
-    settlement = compute_settlement(trades, readings, wheeling, params)
-    is_scored_here = "credit" not in block.siblings
+    value = cast(tuple[int, bytes | None, int] | None, view.get(_progress_key(period)))
+    progress = _Progress() if value is None else _Progress._make(value)
     accounts = _Accounts(view, get_grid_operator(view))
-    accounts.release(compute_trade_reserves(trades, wheeling, params))
-    for member, consumed_wh, produced_wh in _list_imputed(settlement):
-        view.emit("imputed", period, member, consumed_wh, produced_wh)
-    for record, row in zip(trades, settlement.trades, strict=True):
+    if progress.owner is None:
+        progress = _settle_trades(view, block, period, trades, progress, accounts)
+    if progress.owner is not None:
+        progress = _settle_meters(view, block, period, trades, progress, accounts)
+    accounts.write()
+    is_done = progress.owner == b"" and claim_whole(view, block, len(trades) * TELL)
+    if not is_done:
+        view.put(_progress_key(period), tuple(progress))
+        return False
+    view.delete(_progress_key(period))
+    _finish(view, block, period, trades, progress)
+    return True
+
+
+def _settle_trades(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[TradeRecord],
+    progress: _Progress,
+    accounts: _Accounts,
+) -> _Progress:
+    params, first = block.params.market, progress.trades
+    places = range(first, first + claim(view, block, len(trades) - first, cost=SETTLEMENT))
+    wheeling = get_wheeling(view, block, period, [trades[place].buyer for place in places])
+    rows = _compute_rows(view, period, trades, places, wheeling, params)
+    accounts.release(compute_reserve_shares(trades, places, wheeling, params))
+    for member, consumed_wh in _list_imputed(rows).items():
+        view.emit("imputed", period, member, consumed_wh, 0)
+    is_scored_here = "credit" not in block.siblings
+    for record, row in zip(trades[places.start : places.stop], rows, strict=True):
         accounts.collect(row.buyer, row.buyer_pays_uyuan)
         accounts.collect(row.seller, -row.seller_receives_uyuan)
         view.emit("settlement", period, row.buyer, row.seller, *_get_legs(row))
         for address, score_upt in _score(record, row, params) if is_scored_here else ():
             credit_upt = accounts.add_score(address, score_upt, record.volume_wh, params)
             view.emit("credit", period, address, score_upt, credit_upt)
-    for rest in settlement.grid:
-        accounts.collect(rest.member, rest.pays_uyuan - rest.receives_uyuan)
-        view.emit("grid-settlement", period, *rest)
-    accounts.write()
-    put_settlement(view, period, settlement)
-    if trades and not is_scored_here:
-        post(view, DELIVERED, period, _report_deliveries(trades, settlement.trades), height=block.height)
+    append_rows(view, _trades_name(period), first, rows)
+    if trades and is_limited(block):
+        _tell(view, block, period, trades, places)
+    owner = get_last_meter(view, period) if places.stop == len(trades) else None
+    return progress._replace(trades=places.stop, owner=owner)
+
+
+def _tell(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], places: range) -> None:
+    """Tell the credit chain of those parts of `delivered` that are full with the trades in these places."""
+    parts = count_parts(len(trades))
+    first_part, last_part = places.start // ROWS_PER_PART, places.stop // ROWS_PER_PART
+    if places.stop == len(trades):
+        last_part = parts
+    if "credit" not in block.siblings or first_part == last_part:
+        return
+    begin, end = first_part * ROWS_PER_PART, min(last_part * ROWS_PER_PART, places.stop)
+    found = get_rows(view, _trades_name(period), end, first_page=first_part)[: end - begin]
+    rows = _report_deliveries(trades[begin:end], list(map(SettledTrade._make, found)))
+    post_parts(view, DELIVERED, period, rows, parts=parts, first=first_part, height=block.height)
+
+
+def _settle_meters(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[TradeRecord],
+    progress: _Progress,
+    accounts: _Accounts,
+) -> _Progress:
+    """Settle with the grid company what meters show beside the trades."""
+    assert progress.owner is not None
+    meters, owner = walk_meters(view, period, progress.owner, get_room(view, block, cost=REST))
+    spend(view, block, len(meters), cost=REST)
+    readings = [Reading(meter.owner, *meter.energy) for meter in reversed(meters) if meter.energy]
+    rows = _compute_rest(trades, readings, block.params.market)
+    for row in rows:
+        accounts.collect(row.member, row.pays_uyuan - row.receives_uyuan)
+        view.emit("grid-settlement", period, *row)
+    return progress._replace(owner=owner, grid=append_rows(view, _grid_name(period), progress.grid, rows))
+
+
+def _finish(
+    view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], progress: _Progress
+) -> None:
+    view.put(_settlement_key(period), (progress.trades, progress.grid))
+    rows, grid = get_settlement(view, period) or NOTHING
+    if not is_limited(block):
+        _put(view, block, period, rows, grid)
+        if trades and "credit" in block.siblings:
+            post(view, DELIVERED, period, _report_deliveries(trades, rows), height=block.height)
     view.emit("settled", period)
 
 
-def resettle_period(
-    view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], readings: Sequence[Reading]
-) -> list[Value]:
-    """Pay and score the difference to what a settled period was settled at; the rows of `redelivered` about it.
+def put_nothing(view: Overlay, period: int) -> None:
+    """Put down that nothing is settled of a period."""
+    view.put(_settlement_key(period), ((), ()))
 
-    Those are the trades of which another part was metered, with what was before and what is now; the chain that keeps
-    the credit scores them, where there is one.
+
+def drop_settlement(view: Overlay, period: int) -> None:
+    value = cast(tuple[Any, Any] | None, view.get(_settlement_key(period)))
+    if value is not None and isinstance(value[0], int):
+        drop_rows(view, _trades_name(period), value[0])
+        drop_rows(view, _grid_name(period), value[1])
+    view.delete(_settlement_key(period))
+
+
+# --- corrections ---------------------------------------------------------------------------------
+
+
+def resettle_period(
+    view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], owners: Sequence[Address]
+) -> list[Value]:
+    """Pay and score the difference to what a settled period was settled at, now that these meters' readings changed.
+
+    The rows of `redelivered` about it: the trades of which another part was metered, with what was before and what is
+    now; the chain that keeps the credit scores them, where there is one.
     """
-    params = block.params.market
+    params, changed_owners = block.params.market, set(owners)
     before = get_settlement(view, period)
     assert before is not None, period
-    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
-    after = compute_settlement(trades, readings, wheeling, params)
+    places = [place for place, record in enumerate(trades) if {record.buyer, record.seller} & changed_owners]
+    wheeling = get_wheeling(view, block, period, [trades[place].buyer for place in places])
+    rows = _compute_rows(view, period, trades, places, wheeling, params)
     accounts = _Accounts(view, get_grid_operator(view))
     changed = [
-        (record, old, new) for record, old, new in zip(trades, before.trades, after.trades, strict=True) if old != new
+        (place, trades[place], before.trades[place], new)
+        for place, new in zip(places, rows, strict=True)
+        if new != before.trades[place]
     ]
-    for record, old, new in changed:
+    for _, record, old, new in changed:
         accounts.collect(new.buyer, new.buyer_pays_uyuan - old.buyer_pays_uyuan)
         accounts.collect(new.seller, old.seller_receives_uyuan - new.seller_receives_uyuan)
         view.emit("resettlement", period, new.buyer, new.seller, *_get_legs(new))
@@ -164,55 +261,78 @@ def resettle_period(
             if new_upt != old_upt:
                 credit_upt = accounts.correct_score(address, new_upt - old_upt, record.volume_wh, params)
                 view.emit("credit-corrected", period, address, new_upt, credit_upt)
-    _resettle_rest(view, accounts, period, before.grid, after.grid)
+    settled = {place: new for place, _, _, new in changed}
+    after = [settled.get(place, old) for place, old in enumerate(before.trades)]
+    _put(view, block, period, after, _resettle_rest(view, block, period, trades, owners, before.grid, accounts))
     accounts.write()
-    put_settlement(view, period, after)
     view.emit("resettled", period)
     return [
         (period, *report, old.metered_consumption_wh, old.output_wh)
-        for (record, old, new) in changed
+        for _, record, old, new in changed
         for report in _report_deliveries([record], [new])
     ]
 
 
 def _resettle_rest(
     view: Overlay,
-    accounts: _Accounts,
+    block: BlockContext,
     period: int,
+    trades: Sequence[TradeRecord],
+    owners: Sequence[Address],
     before: Sequence[SettledWithGrid],
-    after: Sequence[SettledWithGrid],
-) -> None:
-    old, new = ({row.member: row for row in rows} for rows in (before, after))
-    for member in dict.fromkeys((*old, *new)):
+    accounts: _Accounts,
+) -> list[SettledWithGrid]:
+    """The rows beside the trades, once the difference is paid for these meters."""
+    grid = {row.member: row for row in before}
+    readings = [reading for owner in owners if (reading := get_reading(view, period, owner)) is not None]
+    fresh = {row.member: row for row in _compute_rest(trades, readings, block.params.market)}
+    for member in [
+        *(owner for owner in grid if owner in set(owners)),
+        *(owner for owner in owners if owner not in grid),
+    ]:
         nothing = SettledWithGrid(member, 0, 0, 0, 0)
-        was, now = old.get(member, nothing), new.get(member, nothing)
+        was, now = grid.pop(member, nothing), fresh.get(member, nothing)
         if was != now:
             accounts.collect(member, (now.pays_uyuan - now.receives_uyuan) - (was.pays_uyuan - was.receives_uyuan))
             view.emit("grid-resettlement", period, *now)
+    grid |= fresh
+    if is_limited(block):
+        return list(grid.values())
+    return [grid[reading.owner] for reading in get_readings(view, period) if reading.owner in grid]
+
+
+# --- what is kept --------------------------------------------------------------------------------
+
+
+def _put(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[SettledTrade],
+    grid: Sequence[SettledWithGrid],
+) -> None:
+    """Put down what a period is settled at: in pages where the chain spreads work over blocks, else as one value."""
+    drop_settlement(view, period)
+    if is_limited(block):
+        counts = append_rows(view, _trades_name(period), 0, trades), append_rows(view, _grid_name(period), 0, grid)
+        view.put(_settlement_key(period), counts)
+    else:
+        view.put(_settlement_key(period), (as_value(trades), as_value(grid)))
 
 
 def _get_legs(row: SettledTrade) -> tuple[int, ...]:
     return (row.buyer_pays_uyuan, row.seller_receives_uyuan, row.grid_receives_uyuan, row.traded_wh)
 
 
-def _list_imputed(settlement: PeriodSettlement) -> list[tuple[Address, int, int]]:
-    """Members with imputed readings, in the order of their trades: consumed and produced, Wh."""
+def _list_imputed(rows: Iterable[SettledTrade]) -> dict[Address, int]:
+    """Members with imputed readings, in the order of their trades: what they have consumed, Wh; none has made any."""
     consumed_wh: dict[Address, int] = {}
-    for row in settlement.trades:
+    for row in rows:
         if row.is_consumption_imputed:
             consumed_wh[row.buyer] = consumed_wh.get(row.buyer, 0) + row.consumption_wh
         if row.is_output_imputed:
             consumed_wh.setdefault(row.seller, 0)
-    return [(member, wh, 0) for member, wh in consumed_wh.items()]
-
-
-def put_settlement(view: Overlay, period: int, settlement: PeriodSettlement) -> None:
-    trades, grid = settlement
-    view.put(_settlement_key(period), (tuple(map(tuple, trades)), tuple(map(tuple, grid))))
-
-
-def drop_settlement(view: Overlay, period: int) -> None:
-    view.delete(_settlement_key(period))
+    return consumed_wh
 
 
 def _report_deliveries(trades: Sequence[TradeRecord], settled: Sequence[SettledTrade]) -> list[tuple[Value, ...]]:
@@ -223,16 +343,27 @@ def _report_deliveries(trades: Sequence[TradeRecord], settled: Sequence[SettledT
     ]
 
 
-def _settle_trades(
-    trades: Sequence[TradeRecord], readings: Sequence[Reading], wheeling: Mapping[Address, int], params: MarketParams
+def _compute_rows(
+    view: Overlay,
+    period: int,
+    trades: Sequence[TradeRecord],
+    places: Sequence[int],
+    wheeling: Mapping[Address, int],
+    params: MarketParams,
 ) -> list[SettledTrade]:
+    """Settle the trades in these places of the list by the readings; `wheeling` is in µ¥ per kWh by buyer."""
+    chosen = [trades[place] for place in places]
+    consumed_wh: dict[Address, int] = {}
+    produced_wh: dict[Address, int] = {}
+    for owner in {party for record in chosen for party in (record.buyer, record.seller)}:
+        reading = get_reading(view, period, owner)
+        if reading is not None:
+            consumed_wh[owner], produced_wh[owner] = reading.consumed_wh, reading.produced_wh
     volumes_wh = [record.volume_wh for record in trades]
-    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
-    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    consumption_wh = spread(consumed_wh, [record.buyer for record in trades], volumes_wh)
-    output_wh = spread(produced_wh, [record.seller for record in trades], volumes_wh)
+    consumption_wh = spread_over(consumed_wh, [record.buyer for record in trades], volumes_wh, places)
+    output_wh = spread_over(produced_wh, [record.seller for record in trades], volumes_wh, places)
     rows = []
-    for record, consumed, produced in zip(trades, consumption_wh, output_wh, strict=True):
+    for record, consumed, produced in zip(chosen, consumption_wh, output_wh, strict=True):
         is_imputed = record.buyer not in consumed_wh
         taken_wh = record.volume_wh if is_imputed else consumed
         legs = settle_trade(
@@ -263,7 +394,7 @@ def _settle_trades(
     return rows
 
 
-def _settle_rest(
+def _compute_rest(
     trades: Sequence[TradeRecord], readings: Sequence[Reading], params: MarketParams
 ) -> list[SettledWithGrid]:
     """The readings' remainder beside the trades; a member with nothing left has no row."""
@@ -340,3 +471,15 @@ class _Accounts:
 
 def _settlement_key(period: int) -> bytes:
     return _SETTLEMENT + period.to_bytes(8, "big")
+
+
+def _progress_key(period: int) -> bytes:
+    return _SETTLING + period.to_bytes(8, "big")
+
+
+def _trades_name(period: int) -> bytes:
+    return b"settled/" + period.to_bytes(8, "big")
+
+
+def _grid_name(period: int) -> bytes:
+    return b"with-grid/" + period.to_bytes(8, "big")

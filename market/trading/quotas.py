@@ -163,6 +163,8 @@ def trim_to_quotas(
     offer that no bid can take must not use up what its neighbours need. `lines` has the line of every owner. With
     `lots`, orders that only their place tells apart share what the quota leaves of them.
     """
+    if _are_roomy(orders, lines, quotas):
+        return list(orders)
     crossing = _find_crossing(orders)
     left_wh: dict[tuple[str, int], int] = {}
     kept_wh: dict[int, int] = {}
@@ -180,6 +182,15 @@ def trim_to_quotas(
         for group in equals.values():
             kept_wh |= share_group(group, sum(kept_wh[order.order_id] for order in group), lots)
     return [order._replace(volume_wh=kept_wh[order.order_id]) for order in orders if kept_wh[order.order_id]]
+
+
+def _are_roomy(orders: Iterable[Order], lines: Mapping[Address, str], quotas: Mapping[str, Quota]) -> bool:
+    """Return True if no quota is less than all that is wanted of it."""
+    wanted_wh: dict[tuple[str, int], int] = {}
+    for _, owner, side, _, volume_wh, _ in orders:
+        place = lines[owner], int(side)
+        wanted_wh[place] = wanted_wh.get(place, 0) + volume_wh
+    return all(wanted <= quotas[line].limit_wh(side) for (line, side), wanted in wanted_wh.items())
 
 
 def _rank(order: Order, merits: Mapping[int, int]) -> tuple[int, int, int, int]:

@@ -6,7 +6,7 @@ the agreed price may come to hold for, which is more than was agreed where the m
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 
 from ledger.accounts import Account, get_account, put_account
 from ledger.errors import InsufficientBalance
@@ -50,6 +50,28 @@ def compute_trade_reserves(
         cost = volume_wh * (record.price_uyuan_per_kwh + wheeling[record.buyer])
         costs[record.buyer] = costs.get(record.buyer, 0) + cost
     return {buyer: _round_up(cost) for buyer, cost in costs.items()}
+
+
+def compute_reserve_shares(
+    records: Sequence[TradeRecord], places: range, wheeling: Mapping[Address, int], params: MarketParams
+) -> dict[Address, int]:
+    """The part of what `compute_trade_reserves` has for all these records that falls on those in `places`.
+
+    A buyer's share is the difference of what its trades up to a place need, so that the shares of all of them are the
+    whole. `wheeling` has the buyers in `places`.
+    """
+    costs: dict[Address, int] = {}
+    before: dict[Address, int] = {}
+    for place, record in enumerate(records[: places.stop]):
+        buyer = record.buyer
+        if buyer not in wheeling:
+            continue
+        cost = costs.get(buyer, 0)
+        if place >= places.start:
+            before.setdefault(buyer, cost)
+        volume_wh = allow_over_delivery(record.volume_wh, params.allowance_ppm)
+        costs[buyer] = cost + volume_wh * (record.price_uyuan_per_kwh + wheeling[buyer])
+    return {buyer: _round_up(costs[buyer]) - _round_up(cost) for buyer, cost in before.items()}
 
 
 def hold_reserve(view: Overlay, address: Address, amount_uyuan: int) -> None:

@@ -20,10 +20,12 @@ from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from market.credit.score import PPM
 from market.trading.matching_weight import WeightInputs
+from market.trading.pages import PAGE_ROWS, append_rows, drop_rows, get_rows
 
 _TRADES = b"market/trades/"
 _CURTAILMENTS = b"market/curtailed/"
 _MAX_LEAF_BYTES = 1_024
+_new_tuple = tuple.__new__  # makes a record without its constructor
 
 
 class Party(NamedTuple):
@@ -141,10 +143,33 @@ def put_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> No
     view.put(_trades_key(period), tuple([record.to_value()[2:] for record in records]))
 
 
+def add_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> None:
+    """Store some more of a period's trades, in pages; their indexes go on from those before.
+
+    What made them has pages of its own, so that the terms are soon read.
+    """
+    count = cast(int, view.get(_trades_key(period)) or 0)
+    rows = [record.to_value()[2:] for record in records]
+    append_rows(view, _matches_name(period), count, [row[4:] for row in rows])
+    count = append_rows(view, _terms_name(period), count, [row[:4] for row in rows])
+    view.put(_trades_key(period), count)
+
+
 def get_trades(view: Overlay, period: int) -> list[TradeRecord]:
     """A period's trades by index, void ones included; none before its gate."""
-    rows = cast(tuple[tuple[Any, ...], ...], view.get(_trades_key(period)) or ())
+    rows: Iterable[tuple[Any, ...]] = _get_rows(view, period)
+    count = view.get(_trades_key(period))
+    if isinstance(count, int):
+        matches = get_rows(view, _matches_name(period), count)
+        rows = [(*terms, *match) for terms, match in zip(rows, matches, strict=True)]
     return [_read_row(period, index, row) for index, row in enumerate(rows)]
+
+
+def get_terms(view: Overlay, period: int, *, first_page: int = 0) -> list[TradeRecord]:
+    """The same without what made them; where they are in pages, from one of them on."""
+    rows = _get_rows(view, period, first_page)
+    first = first_page * PAGE_ROWS
+    return [_new_tuple(TradeRecord, (period, index, *row[:4], None)) for index, row in enumerate(rows, start=first)]
 
 
 def put_curtailments(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
@@ -173,10 +198,25 @@ def get_binding_trades(view: Overlay, period: int) -> list[TradeRecord]:
     return curtail(get_trades(view, period), get_curtailments(view, period))
 
 
+def get_binding_terms(view: Overlay, period: int) -> list[TradeRecord]:
+    """The same without what made them."""
+    return curtail(get_terms(view, period), get_curtailments(view, period))
+
+
 def drop_trades(view: Overlay, period: int) -> None:
     """Forget a period's trades, and what was cut off them."""
+    count = view.get(_trades_key(period))
+    if isinstance(count, int):
+        drop_rows(view, _terms_name(period), count)
+        drop_rows(view, _matches_name(period), count)
     view.delete(_trades_key(period))
     view.delete(_curtailments_key(period))
+
+
+def _get_rows(view: Overlay, period: int, first_page: int = 0) -> Sequence[tuple[Any, ...]]:
+    """The trades' rows: one value, or the terms alone, in pages, of which the value says how many there are."""
+    value = cast(tuple[tuple[Any, ...], ...] | int, view.get(_trades_key(period)) or ())
+    return get_rows(view, _terms_name(period), value, first_page=first_page) if isinstance(value, int) else value
 
 
 def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
@@ -191,6 +231,14 @@ def _parse_parameters(value: Value) -> WeightInputs:
 
 def _trades_key(period: int) -> bytes:
     return _TRADES + period.to_bytes(8, "big")
+
+
+def _terms_name(period: int) -> bytes:
+    return b"terms/" + period.to_bytes(8, "big")
+
+
+def _matches_name(period: int) -> bytes:
+    return b"matches/" + period.to_bytes(8, "big")
 
 
 def _curtailments_key(period: int) -> bytes:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import islice
+
 from consensus.engine import Proposal
 from consensus.relays import RELAY
 from ledger.signatures import SigningKey
@@ -41,7 +43,8 @@ class Filling:
         """Fill a block on the head; relays that it refused without being full are given up."""
         head = self._instance.chain.head
         rules = self._instance.rules_on(head)
-        relays = dict(self._relays.waiting.for_the_next_block(head.state))
+        most = rules.params.ledger.max_block_relays or None
+        relays = dict(islice(self._relays.waiting.for_the_next_block(head.state), most))
         candidate = build_candidate(
             key,
             proposal,

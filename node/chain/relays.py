@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 from consensus.errors import WrongVoters
 from consensus.quorum import QuorumCertificate
-from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relays
+from consensus.relays import RELAY, Relay, RelayName, accept_relay, is_stale, is_wanted, make_relay
 from ledger.chain import BlockNode
 from ledger.codec import Value, decode
 from ledger.contract import BlockContext
 from ledger.errors import GridmeritError, Rejected, StoreError
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
+from ledger.outbox import PartName, list_parts
 from ledger.overlay import Overlay
 from ledger.sealers import SEALERS
 from ledger.state import State
@@ -25,6 +26,7 @@ from node.chain.instance import Instance
 from node.chain.progress import Reaction, WorkPending
 
 _MAX_WAITING = 512
+_TURN_PARTS = 128  # told again at a time
 _KEPT_BLOCKS = 32  # how long a relay is at hand: a reorg may take off the block that held it
 
 
@@ -64,23 +66,31 @@ class Relays:
         return [Broadcast(message=wire.Relay(raw=raw), but=peer), WorkPending()] if is_news else []
 
     def repeat(self, now_ms: int) -> list[Action]:
-        """Offer other chains all they may still lack: they may have been down when it was news. Cause: a timer."""
+        """Offer other chains all they may still lack: they may have been down when it was news. Cause: a timer.
+
+        In turns of few parts, for an outbox may hold thousands; the next round begins after half a period, or a minute.
+        """
         if not self._instance.genesis.siblings:
             return []
         again_ms = min(60_000, max(500, self._instance.params.ledger.period_ms // 2))
-        again = SetTimer(name=REPEAT, at_ms=now_ms + again_ms)
-        return [again, *self._finality.set_changes.repeat(), *self.deliver_above(0)]
+        final = self._get_final()
+        actions = [] if final is None else self._outgoing.deliver_turn(*final)
+        again = SetTimer(name=REPEAT, at_ms=now_ms + max(500, again_ms // (1 + self._outgoing.turns_left)))
+        return [again, *self._finality.set_changes.repeat(), *actions]
 
     def deliver_above(self, height: int) -> list[Action]:
         """The relays of the final block for other chains, of what was posted above a height."""
+        final = self._get_final()
+        return [] if final is None else self._outgoing.deliver(*final, above_height=height)
+
+    def _get_final(self) -> tuple[QuorumCertificate, BlockNode] | None:
+        """The final block with its certificate; None where there is nothing to make relays of now."""
         chain, certificate = self._instance.chain, self._finality.final_certificate
         is_deep = chain.head.height - chain.final_height > MAX_FINAL_DEPTH  # its state would be rebuilt
         checkpoint = None if certificate is None or is_deep else chain.get(chain.final_hash)
         if certificate is None or checkpoint is None or self._gossip.is_syncing:
-            return []
-        if not height:
-            return self._outgoing.deliver_all(certificate, checkpoint)
-        return self._outgoing.deliver(certificate, checkpoint, above_height=height)
+            return None
+        return certificate, checkpoint
 
     def list_for(self, destination: bytes) -> list[tuple[str, int, int, bytes]]:
         """(kind, number, part, bytes) of every relay that this node can make for another chain."""
@@ -99,21 +109,33 @@ class Outgoing:
         self._destinations = {
             genesis.chain_id_of(sibling.name): routes_of(sibling.kind) for sibling in genesis.siblings
         }
-        self._all: tuple[bytes, list[Action]] = (b"", [])  # of the checkpoint with this hash: told again and again
+        self._turn: list[PartName] = []  # what is left of a round
 
-    def deliver_all(self, certificate: QuorumCertificate, checkpoint: BlockNode) -> list[Action]:
-        """All that was posted up to a checkpoint, encoded once for each."""
-        if self._all[0] != checkpoint.hash:
-            self._all = checkpoint.hash, self.deliver(certificate, checkpoint)
-        return self._all[1]
+    @property
+    def turns_left(self) -> int:
+        """The turns that are left until everything has been told again."""
+        return -(-len(self._turn) // _TURN_PARTS)
+
+    def deliver_turn(self, certificate: QuorumCertificate, checkpoint: BlockNode) -> list[Action]:
+        """Some of what was posted up to a checkpoint, so that in some turns it is all of it."""
+        posted = list_parts(checkpoint.state)
+        self._turn = self._turn or posted
+        names, self._turn = self._turn[:_TURN_PARTS], self._turn[_TURN_PARTS:]
+        there = set(posted)
+        return self._carry(certificate, checkpoint, [name for name in names if name in there])
 
     def deliver(self, certificate: QuorumCertificate, checkpoint: BlockNode, *, above_height: int = 0) -> list[Action]:
         """One action for every message part and chain that takes it in, of what was posted above a height."""
+        return self._carry(certificate, checkpoint, list_parts(checkpoint.state, above_height=above_height))
+
+    def _carry(self, certificate: QuorumCertificate, checkpoint: BlockNode, names: Sequence[PartName]) -> list[Action]:
         actions: list[Action] = []
-        for relay in make_relays(certificate, checkpoint.header, checkpoint.state, above_height=above_height):
-            takers = [chain_id for chain_id, routes in self._destinations.items() if (self._kind, relay.kind) in routes]
-            raw = relay.to_bytes() if takers else b""
-            actions += [ForwardRelay(chain_id=chain_id, name=relay.name, raw=raw) for chain_id in takers]
+        for name in names:
+            takers = [chain_id for chain_id, routes in self._destinations.items() if (self._kind, name[0]) in routes]
+            if takers:
+                relay = make_relay(certificate, checkpoint.header, checkpoint.state, name)
+                raw = relay.to_bytes()
+                actions += [ForwardRelay(chain_id=chain_id, name=relay.name, raw=raw) for chain_id in takers]
         return actions
 
 

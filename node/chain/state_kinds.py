@@ -20,6 +20,7 @@ from ledger.state import State
 from market.credit.score import FULL_CREDIT_UPT
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED as RETAINED_SCHEDULES
+from market.trading.pages import PAGE_ROWS
 from market.trading.times import count_periods
 from node.chain.contracts import routes_of
 
@@ -92,13 +93,27 @@ market/trading/book.py
 market/trading/quotas.py
     market/quotas/ | period | when quotas were complete | periods | 53
     market/quota/ | period, line | quota and wheeling price | periods × lines | 62
+market/trading/closing.py
+    market/closing/ | period | how far the closing of its gate has come | open periods | 1 200 + 100 × members
+market/trading/work.py
+    market/work | | the block that did some last, and how much of its share | 1 | 19
+market/trading/pages.py
+    market/page/ | list, period, page (4 bytes) | rows of a list that grows by shares | lists × pages | 29 500
+market/trading/corrections.py
+    market/correcting | | period whose corrections are being taken up, and the meter that is next | 1 | 31
+market/trading/forgetting.py
+    market/forgetting | | periods no longer kept whose readings are being dropped | 1 | 3 + 9 × periods
+market/trading/period.py
+    market/due/ | period | readings that have all come, until a block begins to settle by them | periods | 5
 market/trading/trades.py
     market/trades/ | period | trade records | periods | 5 + 460 × orders
     market/curtailed/ | period | what the verdict cut | periods | 5 + 53 × orders
 market/trading/message_parts.py
     market/part/ | kind, number, part | part of a message that is not complete | periods × 2 × parts | 7 100
+    market/rows/ | kind, number | the same of one whose parts are kept elsewhere, and its rows so far | periods × 2 | 7
     market/parts/ | kind, number | how many parts it has | periods × 2 | 5
 market/trading/period_settlement.py
+    market/settling/ | period | how far its settlement has come | periods | 40
     market/settlement/ | period | what was paid | periods | 11 + 106 × orders + 59 × members
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22
@@ -114,6 +129,9 @@ market/scheduling/records.py
     scheduling/contracts/ | period | its contracts | periods | 5 + 72 × orders
     scheduling/actual/ | period | actual-transaction block | periods | 62
     scheduling/actuals/ | period | its transactions | periods | 5 + 81 × orders
+market/scheduling/shares.py
+    scheduling/checking/ | period | how far the check of its list has come | periods | 600
+    scheduling/metering | | periods whose metering is ending, and how far that has come | 1 | 3 + 650 × periods
 market/credit/assets.py
     credit/coin/ | transaction id, output (2 bytes) | unspent coin and its neighbours | members × 2 × 2 048 | 150
     credit/issued/ | address | coins issued to it; where coins merge, all in its own colour | members | 92
@@ -126,6 +144,7 @@ market/credit/contract.py
     credit/offence/ | source, slot digest | height at which it cost credit | chains × members × offences | 9
     credit/digest/ | source, kind, number | digest of a message, and its block | kinds heard × 64 | 80
     credit/digested/ | source, kind | numbers that are kept | kinds heard | 3 + 9 × 64
+    credit/telling | | how far the snapshot of a period has come | 1 | 37
     credit/applied | | period of LH1's credits that are in use here | 1 | 9
 """
 
@@ -247,6 +266,8 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
         "offences": _count_offences(genesis),
         "kinds heard": len([route for route in routes_of(params.kind) if route[0] in by_kind]),
         "messages": _count_messages(params, by_kind),
+        "lists": 1 + 7 * periods,
+        "pages": -(-max(members, orders) // PAGE_ROWS),
         "parts": min(MAX_PARTS, -(-rows // ROWS_PER_PART)),
     }
 
@@ -278,14 +299,14 @@ def _count_periods(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> i
 def _count_messages(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> int:
     """The numbers of all kinds that stay in the outbox; of those said before delivery, for the periods planned.
 
-    Of offences as many stay as an inbox remembers.
+    Of offences as many stay as an inbox remembers, and so do those of `redelivered` that a block has its own of.
     """
     ahead = by_kind["trading"].market.gate_ppm
     if "scheduling" in by_kind:
         ahead = max(ahead, by_kind["scheduling"].scheduling.quota_ppm)
     others = [kind for kind in by_kind if kind != params.kind]
     said = {kind for other in others for source, kind in routes_of(by_kind[other].kind) if source == params.kind}
-    return len(said) * max(RETAINED, count_periods(ahead)) + REMEMBERED
+    return len(said) * max(RETAINED, count_periods(ahead)) + 2 * REMEMBERED
 
 
 def _count_offences(genesis: Genesis) -> int:

@@ -40,6 +40,7 @@ from ledger.execution import (
     ledger_handlers,
     select_transactions,
 )
+from ledger.inbox import RELAY
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams
@@ -397,6 +398,30 @@ def test_bounds_hold_for_a_body_put_together_from_the_pool_too(make_lab, limits,
     expected = actual or {"bytes of transactions": sum(sizes), "bytes in one transaction": max(sizes)}[what]
     assert caught.value.values == {"what": what, "actual": expected, "limit": limit}
     assert str(caught.value) == f"the block has {expected} {what}, at most {limit} allowed"
+
+
+def make_relaying(make_lab, limit):
+    handlers = {RELAY: lambda view, block, transaction: view.put(b"part", transaction.payload[0])}
+    return make_lab(ledger={"max_block_relays": limit}, contracts=Contracts(handlers={}, producer_handlers=handlers))
+
+
+def test_a_block_takes_in_so_many_relays_and_what_is_not_one_besides(make_lab):
+    lab = make_relaying(make_lab, 2)
+    relays = [lab.sign("anna", RELAY, number) for number in range(4)]
+    order = lab.transfer("anna", "bert", 5)
+    taken, _ = select(lab, *relays, order)
+    assert taken == (*relays[:2], order)
+    judge(lab, lab.build(lab.root, *taken)[0])
+    block, _ = lab.build(lab.root, *relays[:3])
+    with pytest.raises(OversizedBlock, match="the block has 3 relays, at most 2 allowed"):
+        judge(lab, block)
+
+
+def test_without_a_limit_it_takes_in_as_many_as_fit(make_lab):
+    lab = make_relaying(make_lab, 0)
+    relays = [lab.sign("anna", RELAY, number) for number in range(4)]
+    assert select(lab, *relays)[0] == tuple(relays)
+    judge(lab, lab.build(lab.root, *relays)[0])
 
 
 # --- choosing a body -------------------------------------------------------------------------------

@@ -4,10 +4,14 @@ from collections.abc import Iterator
 from hashlib import sha256
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from ledger.errors import InvalidProof
 from ledger.merkle import (
+    compute_frontier_root,
     consistency_proof,
+    extend_frontier,
     inclusion_proof,
     leaf_hash,
     merkle_root,
@@ -250,3 +254,15 @@ def test_asking_for_a_proof_outside_the_tree_is_our_bug() -> None:
     for old in (0, 4):
         with pytest.raises(AssertionError):
             consistency_proof(numbered(3), old)
+
+
+@given(st.lists(st.integers(0, 40), max_size=8))
+def test_a_tree_that_grows_by_shares_has_the_root_of_all_its_leaves(shares: list[int]) -> None:
+    leaves = numbered(sum(shares))
+    frontier: tuple[bytes, ...] = ()
+    count = 0
+    for share in shares:
+        frontier = extend_frontier(frontier, count, leaves[count : count + share])
+        count += share
+        assert len(frontier) == count.bit_count()
+        assert compute_frontier_root(frontier) == merkle_root(leaves[:count])

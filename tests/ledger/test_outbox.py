@@ -6,7 +6,17 @@ from hypothesis import strategies as st
 
 from ledger.codec import decode, encode
 from ledger.inbox import read_part
-from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART, OutboxEntry, get_entries, iterate_parts, outbox_key, post
+from ledger.outbox import (
+    MAX_PARTS,
+    RETAINED,
+    ROWS_PER_PART,
+    OutboxEntry,
+    get_entries,
+    iterate_parts,
+    outbox_key,
+    post,
+    post_parts,
+)
 from ledger.overlay import Overlay
 from ledger.state import State, verify_state_proof
 
@@ -113,3 +123,42 @@ def test_the_outbox_holds_the_latest_of_each_kind_and_no_other_key(moves):
         read.setdefault((kind, number), []).extend(read_part(raw)[1])
     assert read == {(kind, number): rows_of(count) for kind, number, count in expected}
     assert len(state) == len(parts_of(state)) + bool(sent)
+
+
+# --- by shares ---------------------------------------------------------------------------------------
+
+
+def share(state, rows, *, first, parts, height, number=5):
+    view = Overlay(state)
+    post_parts(view, "result", number, rows, parts=parts, first=first, height=height)
+    view.commit()
+    return view.finish()[0]
+
+
+def test_a_message_is_posted_by_shares_and_each_is_told_from_its_own_height_on():
+    rows = rows_of(150)
+    state = share(State.empty(), rows[:64], first=0, parts=3, height=4)
+    assert parts_of(state) == [("result", 5, 0)]
+    state = share(state, rows[64:], first=1, parts=3, height=6)
+    assert parts_of(state) == [("result", 5, part) for part in range(3)]
+    assert parts_of(state, above_height=4) == [("result", 5, 1), ("result", 5, 2)]
+    assert parts_of(state, above_height=6) == []
+    read = [read_part(raw) for _, _, _, raw in iterate_parts(state)]
+    assert [parts for parts, _ in read] == [3, 3, 3]
+    assert [row for _, piece in read for row in piece] == rows
+
+
+def test_all_shares_of_a_message_go_with_it():
+    state = share(State.empty(), rows_of(64), first=0, parts=2, height=1, number=1)
+    state = share(state, rows_of(1), first=1, parts=2, height=2, number=1)
+    for number in range(2, RETAINED + 2):
+        state = posted(("result", number, [1], number + 1), state=state)
+    assert [number for _, number, _ in parts_of(state)] == list(range(2, RETAINED + 2))
+    assert len(state) == RETAINED + 1
+
+
+def test_a_whole_message_is_posted_once():
+    view = Overlay(State.empty())
+    post(view, "result", 1, [1], height=1)
+    with pytest.raises(AssertionError, match="result 1 is posted twice"):
+        post(view, "result", 1, [1], height=2)

@@ -32,6 +32,7 @@ OTHER_VALUES = {
         "max_block_transactions": 1,
         "max_transaction_bytes": 8_192,
         "max_expiry_blocks": 1,
+        "max_block_relays": 1,
     },
     "consensus": {
         "eligibility": "work",
@@ -84,6 +85,7 @@ OTHER_VALUES = {
         "plausible_ppm": 1,
         "correction_ppm": 1,
         "merged_coins": 64,
+        "work_per_block": 64,
     },
 }
 OTHER_VALUES["scheduling"] = {
@@ -258,6 +260,7 @@ def test_a_chain_name_can_be_a_directory(name):
         ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
         ("market", {"gate_ppm": 32_000_001, "open_ppm": 40_000_000}, "may wait for its certificate for 32 periods"),
         ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
+        ("market", {"work_per_block": 63}, "work_per_block is 0 or at least 64"),
         ("market", {"retained_periods": 25, "correction_ppm": 24_000_001}, "retained_periods must reach back as far"),
         ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
         ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),

@@ -265,7 +265,7 @@ class Market:
     def posted(self, kind: str, number: int = PERIOD) -> list[Value] | None:
         """The rows of a message in the outbox, None where there is none."""
         view = Overlay(self.state)
-        for entry in get_entries(view):
+        for entry in reversed(get_entries(view)):  # the latest share of a message knows of all its parts
             if (entry.kind, entry.number) == (kind, number):
                 parts = [view.get(outbox_key(kind, number, part)) for part in range(entry.parts)]
                 return [row for _, rows in parts for row in rows]

@@ -89,7 +89,7 @@ class Outside:
     def broadcast(self, chain: ChainDriver, message: Message, but: PeerId | None) -> None:
         self._mark(chain)
 
-    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int, nonces_per_s: int) -> None:
         self._job = StartSealing(job=job, root=root, target=target)
 
     def stop_job(self, chain: str) -> None:

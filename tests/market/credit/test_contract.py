@@ -464,3 +464,50 @@ SNAPSHOTS = {
 def test_a_snapshot_of_another_shape_is_refused_whole(error, row):
     with pytest.raises(error):
         Node("JY1").receive("credit", "credit", 1, (address("carol"), POINT), row)
+
+
+# --- snapshots by shares -----------------------------------------------------------------------------
+
+
+def make_slow(members: int) -> Node:
+    """LH1 with so many who have been scored, of whom a block tells the credit of 32."""
+    names = tuple(f"player-{index}" for index in range(members))
+    lh1 = Node(traders=names)
+    params = lh1.genesis.params
+    market = params.market.model_copy(update={"work_per_block": 64})
+    lh1.genesis = lh1.genesis.model_copy(update={"params": params.model_copy(update={"market": market})})
+    for index in range(0, members, 2):
+        lh1.deliver(index + 1, trade(0, names[index], names[index + 1], 200, 100 + index, 180))
+    return lh1
+
+
+def tell(lh1: Node) -> dict[bytes, int]:
+    return dict(row for part in lh1.posted(lh1.period) for row in part)  # type: ignore[misc]
+
+
+def test_a_snapshot_takes_as_many_blocks_as_it_needs_and_tells_every_credit():
+    lh1 = make_slow(70)
+    for _ in range(2):
+        lh1.make_block()
+        blocks = 1
+        while not tell(lh1):
+            assert not [event for event in lh1.events if event[0] == "credit-snapshot"]
+            lh1.make_block(lh1.period)
+            blocks += 1
+        assert blocks == 4  # 32, 32 and 6 members, and then all are told
+        assert ("credit-snapshot", lh1.period, 70) in lh1.events
+        expected = {address(f"player-{index}"): lh1.account(f"player-{index}").credit_upt for index in range(70)}
+        assert tell(lh1) == expected
+    assert not [key for key, _ in lh1.state.items() if key.startswith((b"market/page", b"credit/telling"))]
+
+
+def test_a_snapshot_that_the_next_one_overtakes_is_given_up():
+    lh1 = make_slow(70)
+    lh1.make_block()
+    overtaken = lh1.period
+    lh1.make_block()
+    for _ in range(3):
+        lh1.make_block(lh1.period)
+    assert lh1.posted(overtaken) == []
+    assert len(tell(lh1)) == 70
+    assert not [key for key, _ in lh1.state.items() if key.startswith((b"market/page", b"credit/telling"))]

@@ -16,7 +16,8 @@ from .test_audit import countersign
 PERIOD = 10
 SCHEDULED = {"siblings": frozenset({"scheduling"})}
 AUDITED = {"audit": "required"}
-MARKETS = ({}, AUDITED, SCHEDULED, {**SCHEDULED, **AUDITED})
+SHARED = {"work_per_block": 64}
+MARKETS = ({}, AUDITED, SCHEDULED, {**SCHEDULED, **AUDITED}, SHARED, {**SCHEDULED, **SHARED})
 CHANGES = {(row.before, row.after) for row in LIFE}
 
 
@@ -113,9 +114,9 @@ def tell(monkeypatch, make_market, options, words):
         rows.append(row)
         return take(case, row)
 
-    def watch_resettle(case):
+    def watch_resettle(case, owners):
         rows.extend(row for row in LIFE if (row.before, row.event) == (case.state, Event.CORRECTION))
-        return resettle(case)
+        return resettle(case, owners)
 
     with monkeypatch.context() as patch:
         patch.setattr(Overlay, "put", watch_put)

@@ -335,4 +335,8 @@ def test_what_the_market_registers_depends_on_who_else_is_there():
         ("scheduling", "corrected"),
         ("credit", "credit"),
     }
-    assert [hook.__name__ for hook in market_hooks()] == ["process_due_periods", "process_corrections"]
+    assert [hook.__name__ for hook in market_hooks()] == [
+        "process_due_periods",
+        "process_corrections",
+        "drop_forgotten",
+    ]

@@ -303,3 +303,28 @@ def test_a_certificate_by_strangers_is_its_senders_fault(node):
     certificate = QuorumCertificate(statement=statement, signatures=signatures)
     (fault,) = tell(node, encode((certificate.to_value(), *relay.to_value()[1:])))
     assert fault.error.code == "UnknownSigner"
+
+
+# --- in turns ----------------------------------------------------------------------------------------
+
+
+def test_what_is_told_again_is_told_in_turns_until_it_is_all():
+    rows = [(f"line-{index}", 1, 1, 1) for index in range(relays._TURN_PARTS * 64 + 65)]
+    certificate, checkpoint = certify(DU1, ("quota", FIRST, rows), quota(FIRST + 1))
+    outgoing = Outgoing(DU1)
+    turns = [outgoing.deliver_turn(certificate, checkpoint)]
+    assert outgoing.turns_left == 1
+    turns.append(outgoing.deliver_turn(certificate, checkpoint))
+    assert outgoing.turns_left == 0
+    told = [action.name for turn in turns for action in turn]
+    assert [len(turn) for turn in turns] == [relays._TURN_PARTS, 3]
+    assert told == [action.name for action in outgoing.deliver(certificate, checkpoint)]
+    assert outgoing.deliver_turn(certificate, checkpoint) == turns[0]
+
+
+def test_a_part_that_is_gone_by_its_turn_is_left_out():
+    rows = [(f"line-{index}", 1, 1, 1) for index in range(relays._TURN_PARTS * 64 + 64)]
+    outgoing = Outgoing(DU1)
+    assert len(outgoing.deliver_turn(*certify(DU1, ("quota", FIRST, rows)))) == relays._TURN_PARTS
+    assert outgoing.deliver_turn(*certify(DU1, quota(FIRST + 1))) == []
+    assert len(outgoing.deliver_turn(*certify(DU1, quota(FIRST + 1)))) == 1

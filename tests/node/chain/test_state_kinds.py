@@ -34,7 +34,26 @@ def test_no_state_passes_its_bound_or_grows_once_all_that_is_retained_is_there()
         "credit/merging",  # of rounds that take more than a block
         "results",
         "rules",  # of which no others have been announced
+        *BY_SHARES,
     }
+
+
+BY_SHARES = {kind.key for kind in KINDS if kind.owner.endswith(("closing.py", "work.py", "pages.py", "shares.py"))}
+BY_SHARES |= {"market/correcting", "market/forgetting", "market/due/", "market/rows/", "market/settling/"}
+BY_SHARES |= {"credit/telling"}
+
+
+def test_where_work_is_spread_over_blocks_no_state_passes_its_bound_and_what_that_takes_does_not_grow():
+    years = MarketYears(market=MARKET.model_copy(update={"work_per_block": 100}))
+    years.run(60)
+    assert [line for line in years.find_breaches(after=40) if " grows" not in line] == []
+    assert years.settled > 50
+    names = [key.removeprefix(b"market/page/") for chain in years.chains.values() for key, _ in chain.state.items()]
+    passing = [name for name in names if name.startswith((b"book/", b"pairs/", b"kept/", b"list/", b"readings/"))]
+    assert {int.from_bytes(name[-12:-4], "big") for name in passing} <= set(range(years.period - 2, years.period + 6))
+    assert years.held_upt() == years.issued_upt > 0
+    seen = {row.key for _, _, rows in years.samples for row in rows}
+    assert {"market/page/", "market/work", "market/closing/"} <= seen
 
 
 # --- what it catches ----------------------------------------------------------------------------------

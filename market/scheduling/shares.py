@@ -1,0 +1,227 @@
+"""The long steps of a period on the scheduling chain, in shares of a block's work: the check, and the end of metering.
+
+A trade list is kept in pages as its parts come, beside its members' lines. Once it is whole it is checked in one piece,
+which gives the verdict; then its contracts are recorded under a root that grows with them. When metering ends, the
+readings are put together first, so that the trading chain hears them, then what they make of the contracts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, cast
+
+from ledger.codec import Value
+from ledger.contract import BlockContext
+from ledger.inbox import InboundMessage
+from ledger.merkle import compute_frontier_root, extend_frontier
+from ledger.outbox import post
+from ledger.overlay import Overlay
+from market.messages import ACTUAL, METERED, POWER, RESULT
+from market.metering import Reading, get_last_meter, walk_meters
+from market.scheduling import records
+from market.scheduling.feeder import Feeder, ListedTrade, check_executability
+from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
+from market.settlement import spread_over
+from market.trading.message_parts import count_part, drop_count
+from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
+from market.trading.trades import Curtailment, TradeRecord, curtail
+from market.trading.work import CONTRACT, MATCH, METER, TELL, claim, claim_whole, get_room, spend
+
+_CHECKING = b"scheduling/checking/"
+_METERING = b"scheduling/metering"
+
+Announce = Callable[[Sequence[TradeRecord], Sequence[Curtailment]], None]
+
+
+# --- the check -----------------------------------------------------------------------------------
+
+
+class _Check(NamedTuple):
+    """The place that the check of a whole list has come to."""
+
+    trades: int  # on the list
+    is_judged: int = 0  # the verdict is given
+    contracts: int = 0  # recorded
+    frontier: tuple[bytes, ...] = ()
+    accepted_wh: int = 0
+
+
+def keep_list_part(
+    view: Overlay, delivery: InboundMessage, trades: Sequence[TradeRecord], listed: Sequence[ListedTrade]
+) -> None:
+    """Keep one part of a trade list, with its members' lines; the next block begins to check it once it is whole."""
+    rows = [(*trade[2:6], place.seller_line, place.buyer_line) for trade, place in zip(trades, listed, strict=True)]
+    if rows:
+        put_page(view, _list_name(delivery.number), delivery.part, rows)
+    count = count_part(view, delivery)
+    if count is not None:
+        view.put(_check_key(delivery.number), tuple(_Check(count)))
+
+
+def drop_list(view: Overlay, period: int) -> None:
+    """Forget the parts of a list that has never become whole."""
+    drop_rows(view, _list_name(period), drop_count(view, RESULT, period) * PAGE_ROWS)
+
+
+def is_being_checked(view: Overlay, period: int) -> bool:
+    """Return True if a period's list is whole and its contracts are not all recorded."""
+    return view.get(_check_key(period)) is not None
+
+
+def check_list(view: Overlay, block: BlockContext, period: int, feeder: Feeder, announce: Announce) -> None:
+    """Go on with the check of a period's list; `announce` hears all trades and what is cut off them, as it is known."""
+    check = _Check._make(cast(Row, view.get(_check_key(period))))
+    if not check.is_judged and not claim_whole(view, block, check.trades * MATCH):
+        return
+    rows = get_rows(view, _list_name(period), check.trades)
+    trades = [TradeRecord(period, index, *row[:4]) for index, row in enumerate(rows)]
+    if not check.is_judged:
+        listed = [ListedTrade(index, row[4], row[5], row[3]) for index, row in enumerate(rows)]
+        curtailments = check_executability(feeder, listed)
+        announce(trades, curtailments)
+        records.put_verdict(view, period, curtailments)
+        check = check._replace(is_judged=1)
+    accepted = curtail(trades, records.get_verdict(view, period) or ())
+    check = _add_contracts(view, block, period, accepted, check)
+    if check.contracts < len(accepted):
+        view.put(_check_key(period), tuple(check))
+        return
+    drop_rows(view, _list_name(period), check.trades)
+    view.delete(_check_key(period))
+    root = compute_frontier_root(check.frontier)
+    records.put_power_paged(view, period, PowerBlock(block.height, root, check.contracts, check.accepted_wh))
+    if "credit" in block.siblings:
+        post(view, POWER, period, [(root, check.contracts, check.accepted_wh)], height=block.height)
+
+
+def _add_contracts(
+    view: Overlay, block: BlockContext, period: int, accepted: Sequence[TradeRecord], check: _Check
+) -> _Check:
+    first = check.contracts
+    count = claim(view, block, len(accepted) - first, cost=CONTRACT)
+    contracts = [BilateralContract(*trade[:6]) for trade in accepted[first : first + count]]
+    records.add_contracts(view, period, first, contracts)
+    return check._replace(
+        contracts=first + count,
+        frontier=extend_frontier(check.frontier, first, map(records.encode_contract_leaf, contracts)),
+        accepted_wh=check.accepted_wh + sum(contract.accepted_wh for contract in contracts),
+    )
+
+
+# --- the end of metering -------------------------------------------------------------------------
+
+
+class _Metering(NamedTuple):
+    """The place that the end of a period's metering has come to."""
+
+    period: int
+    owner: bytes | None  # whose meter is next; None once all have been put together, and told
+    readings: int = 0
+    contracts: int = 0  # metered
+    frontier: tuple[bytes, ...] = ()
+    metered_wh: int = 0
+
+
+def begin_metering(view: Overlay, period: int) -> None:
+    """Begin to end a period's metering: what is read from now on is late."""
+    _put_meterings(view, [*_get_meterings(view), _Metering(period, get_last_meter(view, period))])
+
+
+def is_metering(view: Overlay) -> bool:
+    """Return True if the metering of some period has begun to end, and has not ended."""
+    return bool(_get_meterings(view))
+
+
+def end_meterings(view: Overlay, block: BlockContext) -> None:
+    """Go on with all that have begun, in the order in which they did."""
+    meterings = _get_meterings(view)
+    if meterings:
+        after = [_go_on(view, block, metering) for metering in meterings]
+        _put_meterings(view, [metering for metering in after if metering is not None])
+
+
+def _go_on(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering | None:
+    """The metering after this block's share of it; None once it has ended."""
+    period = metering.period
+    if metering.owner is not None:
+        metering = _put_together(view, block, metering)
+        if metering.owner or not claim_whole(view, block, metering.readings * TELL):
+            return metering
+        rows: list[Value] = list(get_rows(view, _readings_name(period), metering.readings))
+        if rows:
+            post(view, METERED, period, rows, height=block.height)
+            view.emit("metered", period, len(rows))
+        elif records.count_contracts(view, period):
+            view.emit("unmetered", period)
+        metering = metering._replace(owner=None)
+    count = records.count_contracts(view, period)
+    if metering.readings or (count == 0 and records.get_power_block(view, period) is not None):
+        metering = _add_actuals(view, block, metering)
+        if metering.contracts < count:
+            return metering
+        root = compute_frontier_root(metering.frontier)
+        records.put_actual_paged(view, period, ActualBlock(block.height, root, count, metering.metered_wh))
+        if "credit" in block.siblings:
+            post(view, ACTUAL, period, [(root, count, metering.metered_wh)], height=block.height)
+        view.emit("actual", period, count, metering.metered_wh)
+    drop_rows(view, _readings_name(period), metering.readings)
+    return None
+
+
+def _put_together(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering:
+    """Put readings on the list of those that count, whatever is said later."""
+    assert metering.owner is not None
+    period = metering.period
+    meters, owner = walk_meters(view, period, metering.owner, get_room(view, block, cost=METER))
+    spend(view, block, len(meters), cost=METER)
+    rows = [(meter.owner, *meter.energy) for meter in meters if meter.energy]
+    count = append_rows(view, _readings_name(period), metering.readings, rows)
+    return metering._replace(owner=owner, readings=count)
+
+
+def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering:
+    period, first = metering.period, metering.contracts
+    count = claim(view, block, records.count_contracts(view, period) - first, cost=CONTRACT)
+    if not count:
+        return metering
+    readings = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
+    contracts, places = records.get_contracts(view, period), range(first, first + count)
+    agreed_wh = [contract.accepted_wh for contract in contracts]
+    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
+    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
+    consumption_wh = spread_over(consumed_wh, [contract.buyer for contract in contracts], agreed_wh, places)
+    output_wh = spread_over(produced_wh, [contract.seller for contract in contracts], agreed_wh, places)
+    actuals = [
+        ActualTransaction(*contracts[place][:4], agreed_wh[place], consumed, produced)
+        for place, consumed, produced in zip(places, consumption_wh, output_wh, strict=True)
+    ]
+    records.add_actuals(view, period, first, actuals)
+    metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
+    return metering._replace(
+        contracts=first + count,
+        frontier=extend_frontier(metering.frontier, first, map(records.encode_actual_leaf, actuals)),
+        metered_wh=metering.metered_wh + metered_wh,
+    )
+
+
+def _get_meterings(view: Overlay) -> list[_Metering]:
+    return [_Metering._make(row) for row in cast(tuple[Row, ...], view.get(_METERING) or ())]
+
+
+def _put_meterings(view: Overlay, meterings: Sequence[_Metering]) -> None:
+    if meterings:
+        view.put(_METERING, tuple(map(tuple, meterings)))
+    else:
+        view.delete(_METERING)
+
+
+def _list_name(period: int) -> bytes:
+    return b"list/" + period.to_bytes(8, "big")
+
+
+def _readings_name(period: int) -> bytes:
+    return b"readings/" + period.to_bytes(8, "big")
+
+
+def _check_key(period: int) -> bytes:
+    return _CHECKING + period.to_bytes(8, "big")

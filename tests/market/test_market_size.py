@@ -1,0 +1,65 @@
+"""Three hundred orders over three chains, the work spread over blocks: the short form of `make market-size`."""
+
+from __future__ import annotations
+
+import pytest
+
+from ledger.accounts import get_account
+from market.scheduling import views
+from market.trading.views import get_settlement, get_trades
+from simulation.world.networks import key_of
+from tests.support.market_size import PERIOD, SizedMarket
+
+ORDERS, WORK, RELAYS = 300, 400, 3
+PAGE_BYTES = 29_500
+
+
+def run(engine: str, *, work: int, relays: int) -> SizedMarket:
+    sized = SizedMarket(ORDERS, engine=engine, work=work, relays=relays)
+    sized.trade()
+    sized.deliver()
+    sized.tell_credit()
+    sized.correct()
+    return sized
+
+
+@pytest.fixture(scope="module")
+def at_once():
+    return run("pbft", work=0, relays=0)
+
+
+@pytest.fixture(scope="module", params=["pbft", "poca"])
+def by_shares(request):
+    return run(request.param, work=WORK, relays=RELAYS)
+
+
+def members_of(sized, chain):
+    names = (*sized.keys, "grid")
+    return {name: get_account(chain.view, key_of(name).address)._replace(sequence=0) for name in names}
+
+
+def test_by_shares_it_comes_to_what_it_comes_to_at_once(by_shares, at_once):
+    """Money and reserves, scores and credit, trades and what was paid for them, to the µ¥ and micro-point."""
+    assert by_shares.find_faults() == at_once.find_faults() == []
+    assert get_trades(by_shares.jy1.state, PERIOD) == get_trades(at_once.jy1.state, PERIOD)
+    paid, paid_at_once = (get_settlement(sized.jy1.state, PERIOD) for sized in (by_shares, at_once))
+    assert (paid.trades, sorted(paid.grid)) == (paid_at_once.trades, sorted(paid_at_once.grid))
+    for kind in ("trading", "credit"):
+        assert members_of(by_shares, by_shares.chains[kind]) == members_of(at_once, at_once.chains[kind])
+
+
+def test_every_stage_takes_several_blocks_and_no_value_is_larger_than_its_page(by_shares, at_once):
+    assert at_once.durations["gate"] == 1
+    assert min(by_shares.durations[stage] for stage in ("gate", "metering", "settlement")) > 3
+    assert max(len(value) for _, value in by_shares.jy1.state.items()) < PAGE_BYTES
+    assert max(len(value) for _, value in at_once.jy1.state.items()) > PAGE_BYTES
+
+
+def test_scheduling_records_are_the_same_too(by_shares, at_once):
+    for get in (views.get_contracts, views.get_actuals, views.get_verdict):
+        assert get(by_shares.du1.state, PERIOD) == get(at_once.du1.state, PERIOD)
+    roots = [
+        (views.get_power_block(sized.du1.state, PERIOD)[1:], views.get_actual_block(sized.du1.state, PERIOD)[1:])
+        for sized in (by_shares, at_once)
+    ]
+    assert roots[0] == roots[1]
