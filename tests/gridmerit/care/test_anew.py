@@ -84,7 +84,7 @@ def test_a_reset_says_first_what_it_would_delete_and_keeps_the_rest(gridmerit, h
     assert look(chain).height > 12
     code, out, _ = gridmerit("node", "reset", home, "--yes", "--json")
     assert (code, json.loads(out)["done"]) == (0, True)
-    assert sorted(path.name for path in chain.directory.iterdir()) == ["LOCK", "guard"]
+    assert sorted(path.name for path in chain.directory.iterdir()) == ["LOCK", "guard", "reserve"]
     assert (home / "node.toml").read_bytes() == kept
     assert record_of(chain) == record.after_restore()
     assert gridmerit("node", "reset", home, "--yes")[1] == "there is no ledger to delete\n"
@@ -109,7 +109,7 @@ def test_a_reset_that_is_killed_leaves_a_store_or_none_and_a_record(gridmerit, h
     else:
         assert record_of(chain).is_restored
     assert gridmerit("node", "reset", home, "--yes")[0] == 0
-    assert sorted(path.name for path in chain.directory.iterdir()) == ["LOCK", "guard"]
+    assert sorted(path.name for path in chain.directory.iterdir()) == ["LOCK", "guard", "reserve"]
 
 
 @pytest.mark.parametrize("command", [("reset",), ("rollback", "--chain", "jy1", "--blocks", "0")])

@@ -159,7 +159,7 @@ async def test_backups_of_a_node_that_runs_are_each_of_one_moment(make_local, tm
     home = make_home(tmp_path / "h0", local.configs[0])
     filler = [(b"z" + bytes([number]) * 8, bytes(200_000)) for number in range(30)]
     async with local.running(0, is_sure=True) as [n0]:
-        store = local.host(n0)._store
+        store = local.host(n0)._disk.store
         heights = []
         for number in range(4):
             await local.until(lambda number=number: local.height(n0) > 3 * (number + 1))
