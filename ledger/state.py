@@ -84,6 +84,26 @@ class State:
             elif len(node) == 4:
                 yield node[2], node[3]
 
+    def items_from(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The (key, value) of every key whose path is `path` or a later one, in the order of the paths."""
+        pending: list[Node] = []
+        node = self._root
+        for byte in path:
+            for right in _TURNS[byte]:
+                if len(node) != 3:
+                    break
+                if not right:
+                    pending.append(node[2])
+                node = node[2] if right else node[1]
+        if len(node) == 4 and node[1] >= path:
+            yield node[2], node[3]
+        while pending:
+            node = pending.pop()
+            if len(node) == 3:
+                pending += (node[2], node[1])
+            elif len(node) == 4:
+                yield node[2], node[3]
+
     def apply(self, changes: Mapping[bytes, bytes | None]) -> State:
         """The state after writing every value of `changes`, where None deletes its key (absent or not)."""
         if not changes:
@@ -94,7 +114,10 @@ class State:
 
     def prove(self, key: bytes) -> StateProof:
         """The proof of what `get(key)` answers, presence and absence alike."""
-        path = path_of(key)
+        return self.prove_path(path_of(key))
+
+    def prove_path(self, path: bytes) -> StateProof:
+        """The proof of what stands at a path, or in its place; of a key it is that of `path_of(key)`."""
         end, siblings = _descend(self._root, path)
         other = (end[1], value_hash_of(end[3])) if len(end) == 4 and end[1] != path else None
         return StateProof(siblings=siblings, other_leaf=other)
