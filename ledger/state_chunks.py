@@ -193,7 +193,7 @@ def _branch_hash(left: bytes, right: bytes) -> bytes:
 
 
 def find_rest(asked: Prefix, got: Prefix) -> tuple[Prefix, ...]:
-    """What is left of a prefix without a narrower one inside it, widest first."""
+    """The prefixes that make up one with a narrower one inside it, without that; widest first."""
     assert asked.contains(got)
     rest = []
     while asked.depth < got.depth:
