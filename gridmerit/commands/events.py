@@ -50,7 +50,8 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
     Kinds:
       blocks       head, reorg, block-refused, certificate, certified, relayed,
                    finality-conflict, late-block, result-differs,
-                   result-elsewhere, result-conflict
+                   result-elsewhere, result-conflict, snapshot-begun,
+                   snapshot-taken, snapshot-ended, snapshot-work-differs
       orders       order, cancelled, trimmed
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,
                    certified-result, verdict, accepted, curtailed, reading,

@@ -588,6 +588,10 @@ _CREDIT = ("period", "member", "score_upt", "credit_upt")
 EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "head": ("height", "hash", "producer"),
     "reorg": ("removed", "added"),
+    "snapshot-begun": ("height", "hash"),
+    "snapshot-taken": ("height", "hash", "entries"),
+    "snapshot-ended": ("height", "hash"),
+    "snapshot-work-differs": ("excess",),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
     "signing-waits": ("height", "silent_until"),
