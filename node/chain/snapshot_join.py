@@ -48,7 +48,7 @@ JOIN = "join"
 BEGUN, ENDED, TAKEN = "snapshot-begun", "snapshot-ended", "snapshot-taken"
 _TICK_MS = 100  # a peer is asked for one chunk at a time, and for no more than one in a tick: its share is bounded
 _ROUND_TICKS, _LEAST_TICKS, _MAX_ROUNDS = 50, 10, 6  # of asking what there is
-_TIMEOUT_TICKS, _IDLE_TICKS = 50, 300  # for one answer; without any chunk, after which the offer is given up
+_TIMEOUT_TICKS, _IDLE_TICKS = 50, 150  # for one answer; without any chunk, after which the offer is given up
 _MAX_PEERS = 16  # asked at one time
 _MAX_FAILURES = 3  # answers in a row that did not come
 _MAX_SHORT = 4  # answers, less the good ones, that told next to nothing
@@ -330,11 +330,13 @@ class SnapshotJoin:
         return reaction
 
     def _list_sources(self, offer: Offer) -> list[PeerId]:
-        """The peers to ask now: those that have nothing open, and answer, as far as is known."""
+        """The peers to ask now: those that have nothing open, first who answers best, then who has made the offer."""
         able = self._list_able(offer)
         fewest = min((self._failures[peer] for peer in able), default=0)
         limit = max(fewest, _MAX_FAILURES - 1)  # where none answers they are asked in turn, for all may come back
-        return [peer for peer in able[:_MAX_PEERS] if peer not in self._open and self._failures[peer] <= limit]
+        free = [peer for peer in able if peer not in self._open and self._failures[peer] <= limit]
+        free.sort(key=lambda peer: (self._failures[peer], not self._offers.has(peer, offer)))
+        return free[: _MAX_PEERS - len(self._open)]
 
     def _list_able(self, offer: Offer) -> list[PeerId]:
         """The peers that are as high as the block, and have not lied."""

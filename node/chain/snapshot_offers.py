@@ -148,6 +148,10 @@ class Offers:
         best = max(sound, key=lambda content: (len(groups[content]), offers[content].height, content), default=None)
         return None if best is None else offers[best]
 
+    def has(self, peer: PeerId, offer: Offer) -> bool:
+        """True where a peer makes that offer."""
+        return offer.header.hash in self._of.get(peer, {})
+
     def _is_borne_out(self, offer: Offer, peers: list[PeerId]) -> bool:
         """Tell if enough members say the same work; under PBFT it is the height."""
         own = self._instance
