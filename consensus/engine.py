@@ -53,6 +53,10 @@ class Engine(Protocol):
         """The work that a block adds to its branch."""
         ...
 
+    def find_work(self, header: Header) -> int | None:
+        """The work of a certified block's branch, where its header tells it."""
+        ...
+
     def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
         """The base N_diff of a certified block, from its header and those below it; None where they do not tell."""
         ...

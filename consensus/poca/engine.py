@@ -65,6 +65,10 @@ class PocaEngine:
         """See `Engine.work_of`."""
         return block_work(header.n_diff)
 
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return None
+
     def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
         """See `Engine.find_base`: relief doubles, and what it doubled so often is known, unless it was cut off."""
         elapsed_ms = header.timestamp_ms - self._begin_ms(header.producer, parent, chain)

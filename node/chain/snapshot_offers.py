@@ -153,10 +153,11 @@ class Offers:
         return offer.header.hash in self._of.get(peer, {})
 
     def _is_borne_out(self, offer: Offer, peers: list[PeerId]) -> bool:
-        """Tell if enough members say the same work; under PBFT it is the height."""
+        """Tell if the work is what the header tells, or where it does not, if enough members say so."""
         own = self._instance
-        if own.params.consensus.engine == "pbft":
-            return offer.work == offer.height
+        work = own.engine.find_work(offer.header)
+        if work is not None:
+            return offer.work == work
         sealers = CertifyingSets(own.genesis, self.handovers).get_voters(offer.certificate.statement.slot).sealers
         others = [sealer for sealer in sealers if not own.is_own(sealer)]
         needed = min(max_faulty(len(sealers)) + 1, len(others))

@@ -58,6 +58,10 @@ class SharedEngine:
         """See `Engine.work_of`."""
         return self._engine.work_of(header)
 
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return self._engine.find_work(header)
+
     def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
         """See `Engine.find_base`."""
         return self._engine.find_base(header, parent, chain)

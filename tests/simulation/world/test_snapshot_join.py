@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.errors import BrokenHandover, WrongVoters
 from consensus.signing_record import SigningRecord
 from ledger.codec import decode, encode
 from ledger.errors import InvalidProof, StoreError
@@ -14,10 +15,12 @@ from node.chain import messages as wire
 from node.chain import snapshots
 from node.chain.events import Send
 from node.chain.trusted_block import TrustedBlock
+from node.proofs.documents import verify_document
 from simulation.world.invariants import Invariants
 from simulation.world.networks import make_network
 from simulation.world.peer import Backup
 from simulation.world.world import World
+from tests.simulation.world.test_set_change_proofs import Town as ChangedTown
 
 PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=1_000)
 FRESH, DISTANCE = "n3", 40
@@ -234,6 +237,44 @@ def test_no_snapshot_is_taken_off_the_anchor(grown, height):
     town.world.run_for(50_000)
     assert town.fresh.chain.base_height == 0
     assert not town.events("snapshot-taken")
+
+
+# --- members that have changed -------------------------------------------------------------------------
+
+
+def drop_handovers(message, _):
+    return replace(message, handovers=()) if isinstance(message, wire.Snapshot) else message
+
+
+def drop_first_handover(message, _):
+    return replace(message, handovers=message.handovers[1:]) if isinstance(message, wire.Snapshot) else message
+
+
+@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
+@pytest.mark.parametrize("lie", [None, drop_handovers, drop_first_handover])
+def test_who_certifies_is_followed_from_the_genesis_on(consensus, lie):
+    """Founders, then with n4, then without n1: what the last of them certify is taken, with all handovers alone."""
+    town = ChangedTown(consensus)
+    world = town.world
+    world.crash(FRESH)
+    world.peers[FRESH].put_back(Backup(MemoryStore(), SigningRecord()))
+    if lie:
+        world.policies = {name: lambda node, random: Liar(node, lie) for name in ("n0", "n1", "n2", "n4")}
+        for name in world.policies:
+            world.crash(name)
+            world.start(name)
+    world.start(FRESH, snapshot_distance=10)
+    world.run_for(40_000)
+    fresh = world.node(FRESH)
+    if lie:
+        assert fresh.chain.base_height == 0
+        named = {type(error) for _, error in world.peers[FRESH].faults}
+        assert (WrongVoters in named or BrokenHandover in named) == (lie is drop_first_handover)
+        return
+    assert fresh.chain.base_height > 0
+    assert fresh.chain.hash_at(fresh.chain.final_height) == town.node().chain.hash_at(fresh.chain.final_height)
+    assert [one.name for one in fresh.handovers] == [one.name for one in town.node().handovers]
+    assert verify_document(town.document(FRESH), town.genesis).is_final
 
 
 # --- liars -----------------------------------------------------------------------------------------------
