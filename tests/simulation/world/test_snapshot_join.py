@@ -5,16 +5,19 @@ from dataclasses import replace
 import pytest
 
 from consensus.errors import BrokenHandover, WrongVoters
+from consensus.quorum import QuorumCertificate
 from consensus.signing_record import SigningRecord
 from ledger.codec import decode, encode
-from ledger.errors import InvalidProof, StoreError
+from ledger.errors import BelowHorizon, InvalidCertificate, InvalidProof, InvalidSignature, StoreError, WrongChain
 from ledger.params import ConsensusParams
-from ledger.state_chunks import StateChunk
+from ledger.state_chunks import StateChunk, cut_chunk
 from ledger.store import MemoryStore
 from node.chain import messages as wire
-from node.chain import snapshots
-from node.chain.events import Send
+from node.chain import snapshot_join, snapshots
+from node.chain.events import MessageReceived, PenalisePeer, Send
+from node.chain.snapshot_offers import Offers, read_offer
 from node.chain.trusted_block import TrustedBlock
+from node.errors import BrokenHeaders, ServedTooMuch, UnprovenHeaders
 from node.proofs.documents import verify_document
 from simulation.world.invariants import Invariants
 from simulation.world.networks import make_network
@@ -42,6 +45,7 @@ def grown(request):
 def small_chunks(monkeypatch):
     whole = snapshots.cut_chunk
     monkeypatch.setattr(snapshots, "cut_chunk", lambda state, asked: whole(state, asked, max_bytes=SMALL))
+    monkeypatch.setattr(snapshot_join, "_SHORT_BYTES", SMALL // 64)
 
 
 class Town:
@@ -297,6 +301,93 @@ def test_it_joins_beside_one_that_serves_half_or_lies(grown, lie):
     town.join()
     town.world.run_until(lambda: town.fresh.chain.lowest_height == 1, limit_ms=60_000)
     assert not town.events("snapshot-work-differs")
+
+
+def test_one_that_says_next_to_nothing_at_length_is_asked_no_more(grown):
+    def cut_narrow(message, _):
+        if not isinstance(message, wire.Chunk):
+            return message
+        (state,) = (kept.state for kept, _ in town.world.node("n1")._snapshots._kept if kept.hash == message.block_hash)
+        prefix = StateChunk.from_value(decode(message.raw, max_bytes=10**7)).prefix
+        while prefix.depth < 30:
+            prefix = prefix.halves[0]
+        return replace(message, raw=encode(cut_chunk(state, prefix).to_value()))
+
+    town = Town(grown, lies={"n1": cut_narrow})
+    town.start()
+    town.join()
+    assert town.fresh._joining._dropped == {town.world.peers["n1"].key.public_key}
+    assert not [error for name, error in town.peer.faults if name == "n1" and error.penalty > 10], "it has told no lie"
+
+
+def offered(town):
+    (*_, send) = town.world.node("n0")._snapshots.give_snapshots(town.peer.key.public_key, 0, town.world.now_ms)
+    return send.message
+
+
+def test_an_offer_that_proves_nothing_is_refused_by_name(grown):
+    town = Town(grown)
+    genesis, good = town.world.genesis, offered(town)
+    read_offer(good, genesis)
+    for headers in ((), good.headers[::-1], good.headers[-5:], (*good.headers[:50], *good.headers[51:])):
+        with pytest.raises(BrokenHeaders):
+            read_offer(replace(good, headers=headers), genesis)
+    for certificate in (b"", offered_earlier(town).certificate):
+        with pytest.raises(UnprovenHeaders):
+            read_offer(replace(good, certificate=certificate), genesis)
+    with pytest.raises(WrongChain):
+        read_offer(good, make_network(("other", "network")).genesis)
+    offers = Offers(town.world.node("n1")._instance)
+    forged = QuorumCertificate.from_bytes(good.certificate)
+    for signatures in (forged.signatures[:1], tuple((key, bytes(64)) for key, _ in forged.signatures)):
+        with pytest.raises(InvalidCertificate if len(signatures) == 1 else InvalidSignature):
+            offers.take(b"peer", replace(good, certificate=replace(forged, signatures=signatures).raw))
+    for work in (0, 1):
+        offers.take(b"peer", replace(good, work=work.to_bytes(40, "big")))
+        assert offers.choose((), 1) is None
+
+
+def offered_earlier(town):
+    before = offered(town)
+    town.world.run_until(lambda: offered(town).headers != before.headers, limit_ms=100_000)
+    return offered(town)
+
+
+# --- serving ---------------------------------------------------------------------------------------------
+
+
+def faults_of(node, peer, message, now_ms, times=1):
+    found = []
+    for _ in range(times):
+        actions = node.step(MessageReceived(peer=peer, message=message), now_ms)
+        found += [action.error for action in actions if isinstance(action, PenalisePeer)]
+    return {type(error) for error in found}
+
+
+def test_who_asks_too_much_is_refused(grown):
+    town = Town(grown)
+    node, peer, now_ms = town.world.node("n0"), town.peer.key.public_key, town.world.now_ms
+    head = node.chain.head.hash
+    for message in (
+        wire.GetSnapshot(known=0),
+        wire.GetChunk(block_hash=head, depth=0, path=bytes(32)),
+        wire.GetAncestors(block_hash=head),
+    ):
+        now_ms += 60_000
+        assert faults_of(node, peer, message, now_ms, times=20_000) == {ServedTooMuch}
+
+
+def test_of_what_lies_below_its_horizon_a_node_says_so(grown):
+    town = Town(grown)
+    town.start()
+    town.join()
+    chain, peer, now_ms = town.fresh.chain, town.world.peers["n0"].key.public_key, town.world.now_ms
+    assert chain.lowest_height > 1
+    lowest = chain.hash_at(chain.lowest_height)
+    assert chain.hash_at(chain.lowest_height - 1) is None
+    for message in (wire.GetHeaders(locator=(chain.hash_at(0),)), wire.GetAncestors(block_hash=lowest)):
+        assert faults_of(town.fresh, peer, message, now_ms) == {BelowHorizon}
+    assert BelowHorizon.penalty == 0
 
 
 def test_where_nothing_is_served_the_chain_is_replayed(grown):
