@@ -284,7 +284,20 @@ def test_who_certifies_is_followed_from_the_genesis_on(consensus, lie):
 # --- liars -----------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("lie", [change_chunk, lose_leaf])
+class RepeatChunk:
+    """The first chunk once more in the place of every other."""
+
+    def __init__(self):
+        self.first = None
+
+    def __call__(self, message, _):
+        if not isinstance(message, wire.Chunk):
+            return message
+        self.first = self.first or message
+        return self.first
+
+
+@pytest.mark.parametrize("lie", [change_chunk, lose_leaf, RepeatChunk()])
 def test_a_chunk_that_lies_is_found_and_its_sender_blamed(grown, lie):
     town = Town(grown, lies={"n1": lie})
     town.start()
@@ -342,7 +355,7 @@ def test_an_offer_that_proves_nothing_is_refused_by_name(grown):
     for signatures in (forged.signatures[:1], tuple((key, bytes(64)) for key, _ in forged.signatures)):
         with pytest.raises(InvalidCertificate if len(signatures) == 1 else InvalidSignature):
             offers.take(b"peer", replace(good, certificate=replace(forged, signatures=signatures).raw))
-    for work in (0, 1):
+    for work in (0, 1, int.from_bytes(good.work, "big") + 7):
         offers.take(b"peer", replace(good, work=work.to_bytes(40, "big")))
         assert offers.choose((), 1) is None
 
