@@ -6,12 +6,12 @@ The store holds the canonical chain only; moving the head, by one block or by a 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ledger import rows
 from ledger.block import Block, Header
-from ledger.errors import StoreCorrupt
+from ledger.errors import BelowHorizon, StoreCorrupt
 from ledger.execution import Execution, Receipt
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.overlay import Delta, Event
@@ -31,7 +31,7 @@ class BlockNode:
     header: Header
     work: int  # of the branch from genesis up to and including this block
     base_n_diff: int  # N_diff without stall relief, from which the next one is computed
-    state: State
+    state: State  # empty, and never asked for, of a block below the chain's base
     undo: dict[bytes, bytes | None]
     arrival: int  # order of arrival at this node, 0 for what was read from the store
     block: Block | None = None  # None, like its execution, while only the store holds it
@@ -44,6 +44,11 @@ class BlockNode:
     @property
     def height(self) -> int:
         return self.header.height
+
+
+def make_stateless(header: Header, *, work: int, base_n_diff: int) -> BlockNode:
+    """The entry of a block below the chain's base."""
+    return BlockNode(header=header, work=work, base_n_diff=base_n_diff, state=State.empty(), undo={}, arrival=0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -74,6 +79,8 @@ class Chain:
     A store of an older release is brought to this one's version first, and `StoreTooNew` is raised for a later one's:
     `versions` are the one that it had and the one that it has. Reading raises `StoreCorrupt` where the store
     contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store.
+    A chain that was taken up from a snapshot holds no state and no body of what lies below its *base*, and of that the
+    headers from `lowest_height` on.
     """
 
     def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
@@ -91,6 +98,7 @@ class Chain:
         if store.get(rows.GENESIS) != self.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.versions = migrate(store)
+        self.base_height, self.lowest_height = self._load_base()
         self.head = self._load()
         self.final_height, self.final_hash = self._load_final()
 
@@ -100,16 +108,20 @@ class Chain:
         """The entry of a block on any recent branch, or of any canonical block."""
         entry = self._entries.get(block_hash)
         if entry is None and (header := self._stored_header(block_hash)) is not None:
-            entry = self._extend_down_to(header)
+            is_below = header.height < self.base_height
+            entry = self._read_stateless(header) if is_below else self._extend_down_to(header)
         return entry
 
     def hash_at(self, height: int) -> bytes | None:
-        """Hash of the canonical block at a height. Raises `StoreCorrupt` where the store has lost it."""
+        """Hash of the canonical block at a height, None where it is not held.
+
+        Raises `StoreCorrupt` where the store has lost it.
+        """
         recent = self._recent.get(height)
         if recent is not None or not 0 <= height <= self.head.height:
             return recent
         stored = self._store.get(rows.height_key(height))
-        if stored is None:
+        if stored is None and height >= self.lowest_height:
             raise StoreCorrupt(detail=f"block {height} is missing")
         return stored
 
@@ -170,7 +182,8 @@ class Chain:
 
     def is_recent(self, block_hash: bytes) -> bool:
         """Return True if the block's state is in memory."""
-        return block_hash in self._entries
+        entry = self._entries.get(block_hash)
+        return entry is not None and entry.height >= self.base_height
 
     def fork_height(self, block_hash: bytes) -> int | None:
         """Height of the last canonical block on the branch that ends in a known block, found without its state."""
@@ -181,9 +194,9 @@ class Chain:
         return None if header is None else header.height  # the store holds the canonical chain only
 
     def locator(self) -> tuple[bytes, ...]:
-        """Canonical hashes from the head back to genesis, ever farther apart."""
+        """Canonical hashes from the head back to genesis, as far as they are held, ever farther apart."""
         hashes, height, step = [], self.head.height, 1
-        while height > 0:
+        while height > 0 and height >= self.lowest_height:
             hashes.append(self._canonical(height))
             if len(hashes) >= 8:
                 step *= 2
@@ -191,13 +204,18 @@ class Chain:
         return (*hashes, self._canonical(0))
 
     def heights_after(self, locator: tuple[bytes, ...], limit: int) -> range:
-        """Up to `limit` heights on the chain after the first locator hash that is canonical here."""
+        """Up to `limit` heights on the chain after the first locator hash that is canonical here.
+
+        Raises `BelowHorizon` where they begin below those whose headers are held.
+        """
         for block_hash in locator:
             header = self.get_header(block_hash)
             if header is not None and self.is_canonical(header):
                 break
         else:
             return range(0)
+        if header.height + 1 < self.lowest_height:
+            raise BelowHorizon(height=header.height + 1, lowest=self.lowest_height)
         return range(header.height + 1, min(header.height + limit, self.head.height) + 1)
 
     def get_raw_headers(self, heights: range) -> tuple[bytes, ...]:
@@ -205,9 +223,7 @@ class Chain:
         return tuple(map(self._raw_header_at, heights))
 
     def is_canonical(self, header: Header) -> bool:
-        if header.height > self.head.height:
-            return False
-        return self._canonical(header.height) == header.hash
+        return self.hash_at(header.height) == header.hash
 
     def best_descendant(self, entry: BlockNode, is_better: Callable[[BlockNode, BlockNode], bool]) -> BlockNode:
         """The best block in memory on a branch through `entry`, by the engine's fork choice."""
@@ -262,6 +278,32 @@ class Chain:
         assert entry.height >= self.final_height, "finality does not step back"
         self.final_height, self.final_hash = entry.height, entry.hash
         return [(rows.FINAL, rows.write_place(entry.hash, entry.height))]
+
+    def adopt(self, below: Sequence[BlockNode], base: BlockNode) -> Changes:
+        """Take the chain up from a final block whose state came from elsewhere, on the headers right below it.
+
+        What there was before is left behind. The returned batch must be persisted before anything else is told of it.
+        """
+        old, new = self.head.state, base.state
+        changes: Changes = [(rows.STATE + key, None) for key, _ in old.items() if new.get(key) is None]
+        changes += [(rows.STATE + key, value) for key, value in new.items()]
+        for entry in (*below, base):
+            changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
+        self._entries = {entry.hash: entry for entry in (*below, base)}
+        self._recent = {entry.height: entry.hash for entry in (*below, base)}
+        self.head, self.base_height, self.lowest_height = base, base.height, min(self._recent)
+        changes += [*rows.rows_without_undo(base.header), (rows.HEAD, base.hash)]
+        changes.append(rows.row_of_base(self.base_height, self.lowest_height))
+        return [*changes, *self.finalise(base)]
+
+    def extend_below(self, entries: Sequence[BlockNode]) -> Changes:
+        """Take in headers that lead up to the lowest one held, in their order. The batch must be persisted."""
+        assert entries[-1].height == self.lowest_height - 1, "without a gap"
+        self.lowest_height = entries[0].height
+        changes: Changes = []
+        for entry in entries:
+            changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
+        return [*changes, rows.row_of_base(self.base_height, self.lowest_height)]
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -387,12 +429,16 @@ class Chain:
         entry = self._entry_from_store(header, state)
         self._entries[entry.hash] = entry
         self._recent[entry.height] = entry.hash
-        floor = max(0, entry.height - self._window)
+        floor = max(self.base_height, entry.height - self._window)
         bottom = self._stored_header(self._store.get(rows.height_key(floor)) or b"")
         if bottom is None or bottom.height != floor:
             raise StoreCorrupt(detail=f"block {floor} is missing")
         self._extend_down_to(bottom)
         return entry
+
+    def _load_base(self) -> tuple[int, int]:
+        raw = self._store.get(rows.BASE)
+        return (0, 0) if raw is None else rows.read_base(raw)
 
     def _load_final(self) -> tuple[int, bytes]:
         raw = self._store.get(rows.FINAL)
@@ -405,7 +451,7 @@ class Chain:
 
     def _extend_down_to(self, header: Header) -> BlockNode:
         """Bring canonical blocks back into memory, from the lowest entry down to `header`, by undoing states."""
-        lowest = min(self._recent)
+        lowest = max(min(self._recent), self.base_height)
         entry = self._entries[self._recent[lowest]]
         while entry.height > header.height:
             parent = self._stored_header(entry.header.parent)
@@ -433,6 +479,13 @@ class Chain:
             undo=rows.read_undo(undo),
             arrival=0,
         )
+
+    def _read_stateless(self, header: Header) -> BlockNode:
+        """The entry of a canonical block below the base."""
+        record = self._store.get(rows.RECORD + header.hash)
+        assert record is not None, "its header was read from it"
+        _, work, base_n_diff = rows.read_record(record)
+        return make_stateless(header, work=work, base_n_diff=base_n_diff)
 
     def _stored_header(self, block_hash: bytes) -> Header | None:
         raw = self._store.get(rows.RECORD + block_hash)

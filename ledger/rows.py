@@ -21,7 +21,7 @@ T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
 STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
-HEAD, FINAL, GENESIS = b"H", b"F", b"G"
+HEAD, FINAL, GENESIS, BASE = b"H", b"F", b"G", b"B"
 
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
@@ -40,18 +40,35 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
     """Everything but the state that a canonical block has in the store."""
     block_hash = block.hash
     receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
-    record = (block.header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
     rows: list[Row] = [
         (BLOCK + block_hash, block.raw),
         (RECEIPTS + block_hash, encode(receipts)),
         (UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
-        (RECORD + block_hash, encode(record)),
-        (height_key(block.header.height), block_hash),
-        (header_key(block.header.height), encode((block.header.raw,))),
+        *rows_of_header(block.header, work=work, base_n_diff=base_n_diff),
     ]
     for index, transaction in enumerate(block.transactions):
         rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
     return rows
+
+
+def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
+    """The rows of a canonical block of which no more than the header is held."""
+    record = (header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
+    return [
+        (RECORD + header.hash, encode(record)),
+        (height_key(header.height), header.hash),
+        (header_key(header.height), encode((header.raw,))),
+    ]
+
+
+def rows_without_undo(header: Header) -> list[Row]:
+    """The row by which a block undoes nothing: a chain was taken up from it."""
+    return [(UNDO + header.hash, encode(()))]
+
+
+def row_of_base(height: int, lowest: int) -> Row:
+    """The height of the block that a chain was taken up from, and that from which on headers are held."""
+    return BASE, encode((height, lowest))
 
 
 def rows_to_delete(block: Block) -> list[Row]:
@@ -102,6 +119,11 @@ def read_receipts(raw: bytes) -> tuple[Receipt, ...]:
     return _read(raw, _receipts_from_value, "a block's receipts")
 
 
+def read_base(raw: bytes) -> tuple[int, int]:
+    """Height of the block that the chain was taken up from, and that from which on headers are held."""
+    return _read(raw, _base_from_value, "the chain's base")
+
+
 def read_place(raw: bytes) -> tuple[bytes, int]:
     return _read(raw, _place_from_value, "a place on the chain")
 
@@ -136,3 +158,8 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
 def _place_from_value(value: Value) -> tuple[bytes, int]:
     block_hash, number = expect_array(value, 2, "place")
     return expect_bytes(block_hash, "block hash", size=32), expect_int(number, "number")
+
+
+def _base_from_value(value: Value) -> tuple[int, int]:
+    height, lowest = expect_array(value, 2, "base")
+    return expect_int(height, "height"), expect_int(lowest, "lowest height")

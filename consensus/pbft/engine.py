@@ -34,7 +34,19 @@ class PbftEngine:
         if header.n_diff != _N_DIFF:
             raise WrongDifficulty(expected=_N_DIFF, actual=header.n_diff)
         check_producer_signature(header)
-        return Weighed(work=parent.work + 1, base_n_diff=_N_DIFF)
+        return Weighed(work=parent.work + self.work_of(header), base_n_diff=_N_DIFF)
+
+    def work_of(self, header: Header) -> int:
+        """See `Engine.work_of`."""
+        return 1
+
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return header.height
+
+    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+        """See `Engine.find_base`."""
+        return _N_DIFF
 
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`. Whether it is this producer's turn is not asked here."""

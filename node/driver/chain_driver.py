@@ -42,10 +42,12 @@ from node.chain.events import (
     StopSealing,
     TimerFired,
 )
+from node.chain.lower_headers import WORK_DIFFERS
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
 from node.chain.release_watch import CHAIN_HALTED, RELEASE_NEEDED
+from node.chain.snapshot_join import BEGUN, ENDED, TAKEN
 from node.chain.trusted_block import TrustedBlock
 from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
@@ -65,7 +67,8 @@ _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
     **dict.fromkeys(("void", VOTES_MISSING, "unmetered", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
-    **dict.fromkeys(("result-elsewhere", "upgrade"), logging.INFO),
+    **dict.fromkeys(("result-elsewhere", "upgrade", BEGUN, TAKEN, ENDED), logging.INFO),
+    WORK_DIFFERS: logging.WARNING,
     **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
     **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
@@ -121,6 +124,7 @@ class ChainDriver:
         subscribers: Subscribers,
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
+        snapshot_distance: int | None = None,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -153,6 +157,7 @@ class ChainDriver:
                 limits=mempool_limits,
                 anchor=anchor,
                 is_sure=is_sure or policy is not None,
+                snapshot_distance=snapshot_distance,
             )
             self._core: Steppable = self.node if policy is None else policy(self.node)
             self.members = FinalMembers(self.node)

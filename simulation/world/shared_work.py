@@ -54,6 +54,18 @@ class SharedEngine:
         key = (header.hash, header.signature)
         return self._checked.get(key, lambda: self._engine.check_header(header, parent, chain))
 
+    def work_of(self, header: Header) -> int:
+        """See `Engine.work_of`."""
+        return self._engine.work_of(header)
+
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return self._engine.find_work(header)
+
+    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+        """See `Engine.find_base`."""
+        return self._engine.find_base(header, parent, chain)
+
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""
         return self._engine.propose(producer, parent, chain, now_ms)

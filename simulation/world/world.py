@@ -333,7 +333,14 @@ class World:
 
     # --- what a test or a scenario does ----------------------------------------------------------
 
-    def start(self, name: str, *, anchor: TrustedBlock | None = None, is_sure: bool = False) -> None:
+    def start(
+        self,
+        name: str,
+        *,
+        anchor: TrustedBlock | None = None,
+        is_sure: bool = False,
+        snapshot_distance: int | None = None,
+    ) -> None:
         """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
@@ -348,6 +355,7 @@ class World:
             signing_record=peer.signing_record,
             anchor=anchor,
             is_sure=is_sure or name in self.policies,
+            snapshot_distance=snapshot_distance,
             engine=self._engine,
             executor=self._executor,
             rule_sets=self.rule_sets_of(name),
