@@ -490,6 +490,8 @@ class ChainNode:
         Cause: all of its chunks have come.
         """
         taken = self._joining.take()
+        if taken is None:
+            return self._joining.replay()
         changes = self.chain.adopt(taken.below, taken.base)
         changes += [*self._finality.adopt(taken.certificate, taken.handovers), *taken.changes]
         settled = self.acknowledgements.on_head((), ())
@@ -501,6 +503,7 @@ class ChainNode:
         events = [*settled.events, told, ("head", head.height, head.hash, head.header.producer_address)]
         reaction: list[Step] = [Persist(changes=[*changes, *settled.changes])]
         reaction += [Publish(event=event) for event in events]
+        reaction += self._release_watch.review()
         following = [*self._progress.on_final(taken.certificate, now_ms), *self._progress.on_head(now_ms)]
         return [*reaction, *following, CatchUp()]
 

@@ -170,10 +170,10 @@ class SnapshotJoin:
             reaction = self._ask_for_chunks(self._target)
         return [*reaction, SetTimer(name=JOIN, at_ms=now_ms + _TICK_MS)] if self.is_active else reaction
 
-    def take(self) -> Taken:
-        """The chain's new ground, from the chunks on disk. Raises `StoreCorrupt` where they are not what had come.
+    def take(self) -> Taken | None:
+        """The chain's new ground, from the chunks on disk; None where this release does not know its rules.
 
-        Cause: they cover every path.
+        Raises `StoreCorrupt` where the chunks are not what had come. Cause: they cover every path.
         """
         offer = self._target
         assert offer is not None, "its chunks have come"
@@ -181,6 +181,8 @@ class SnapshotJoin:
         state = State.from_items(item for raw in chunks for item in _read_row(raw))
         if state.root != offer.header.state_root:
             raise StoreCorrupt(detail=f"the chunks of a snapshot do not make the state of block {offer.height}")
+        if not self._instance.rules.is_known_at(state, offer.height):
+            return None
         entries = weigh(offer, self._instance.engine)
         assert entries is not None, "it was looked at before"
         changes, anchor = self._list_cleared(), self._trusted_branch.anchor
@@ -195,9 +197,16 @@ class SnapshotJoin:
             changes=changes,
         )
 
+    def replay(self) -> Reaction:
+        """Join by no snapshot: replay the chain, as far as its rules are known. Cause: nothing came of any."""
+        cleared = Persist(changes=self._list_cleared())
+        self._end()
+        return [cleared, Publish(event=(ENDED, 0, b"")), CatchUp()]
+
     @property
     def _is_fresh(self) -> bool:
-        return self._chain.base_height == 0 and self._chain.head.height < WINDOW
+        is_low = self._chain.base_height == 0 and self._chain.head.height < WINDOW
+        return is_low and not self._instance.is_halted
 
     def _end(self) -> None:
         self._is_over, self._is_asking, self._target, self._trail = True, False, None, None
@@ -225,8 +234,7 @@ class SnapshotJoin:
         if tick == 0:
             self._round += 1
             if self._round > _MAX_ROUNDS:
-                self._end()
-                return [Publish(event=(ENDED, 0, b"")), CatchUp()]
+                return self.replay()
             return [self._ask_for_offers(peer) for peer in self._list_ahead()]
         anchor = self._trusted_branch.anchor
         least = self._chain.head.height + 1 if anchor is None else max(self._chain.head.height + 1, anchor.height)
