@@ -11,7 +11,7 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults hostile pbft-seeds state-years lint bench bench-load lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -46,17 +46,27 @@ compose-test:  ## the cluster in containers: kill, pause, cut off and partition 
 compose-short:  ## the same with one container killed
 	@DOCKER_ENGINE="$(DOCKER_ENGINE)" $(PYTHON) -m tests.compose.drive --short
 
-faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause and cut off f of them, and lose nothing
+faults: $(READY)  ## PBFT networks of 4, 7 and 10 processes: kill, pause, cut off f of them, their clocks wrong, their disks full or read-only
 	@for nodes in 4 7 10; do $(BIN)/python -m tests.processes.pbft_faults --nodes $$nodes || exit 1; done
+
+torn: $(READY)  ## a node's directory after 10 000 crashes, at every write, sync and rename, and after failures of the disk
+	@$(BIN)/python -m tests.torn.torn_images
 
 hostile: $(READY)  ## real processes, and one liar of each sort among them in turn; clocks, disks, accomplices at the market; 40 min
 	@$(BIN)/python -m tests.processes.hostile
+
+hostile-seeds: $(READY)  ## 1 000 seeded worlds of each engine with a liar and failing reads: no step does what none may
+	@$(BIN)/python -m tests.node.chain.hostile_world --seeds 1000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
 state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
+
+years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours
+	@$(BIN)/python -m tests.support.years --players 100 --days 730
+	@$(BIN)/python -m tests.support.years --players 1000 --days 30 --every 5
 
 lint: $(READY)
 	@$(BIN)/ruff check --quiet .
@@ -68,6 +78,12 @@ bench: $(READY)  ## every benchmark, one table, and bench.json
 
 bench-load: $(READY)  ## four PBFT processes under rising load, and one of them killed: minutes, on two quiet cores
 	@$(BIN)/python benchmarks/pbft_load.py
+
+# A network namespace of its own, where this user may have one: else all that crosses the loopback counts.
+ALONE := $(shell unshare -rn true 2>/dev/null && echo unshare -rn)
+
+idle: $(READY)  ## what a member uses in a day, idle and with 100 players: CPU, traffic, disk; 10 min
+	@$(ALONE) sh -c 'ip link set lo up 2>/dev/null; exec $(BIN)/python benchmarks/idle.py'
 
 dist: $(READY)  ## a source archive, and from it a wheel, in dist/
 	@rm -rf dist

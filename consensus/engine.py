@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from ledger.block import Header
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,9 +35,7 @@ class Weighed:
 class Ancestry(Protocol):
     """The blocks below one: the tree, or the tree and headers on it that have been judged."""
 
-    def get(self, block_hash: bytes) -> BlockNode | None: ...
-
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
         """The entry, its parent, and so on to genesis."""
         ...
 
@@ -57,7 +55,7 @@ class Engine(Protocol):
         """The work of a certified block's branch, where its header tells it."""
         ...
 
-    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
         """The base N_diff of a certified block, from its header and those below it; None where they do not tell."""
         ...
 

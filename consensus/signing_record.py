@@ -18,6 +18,7 @@ from ledger.errors import WrongShape
 _KEPT = 256  # slots remembered; the chain moves on by far more than this before one could come back
 _MARGIN = 8  # heights by which the chain leaves a strange signature behind: another process with the key shows itself
 VOID = bytes(32)  # in the place of a statement's digest
+_UNKNOWN = 2**63 - 1  # in the place of a height: no number says how far the key has gone
 
 
 _NOTHING_AGREED = PbftRecord()
@@ -30,7 +31,7 @@ class SigningRecord:
     The height falls only where the head does; a store whose head is below it has been rolled back. A slot whose
     statement is `VOID` is never signed for again, and binds to nothing. Under PBFT the record of the agreement stands
     for all that. `silent_until` is the height that must be final before the key signs again: something has been seen
-    under it that this record does not know.
+    under it that this record does not know, or may be there, where the record was restored (`is_restored`).
     """
 
     height: int = 0
@@ -38,6 +39,16 @@ class SigningRecord:
     votes: tuple[tuple[int, bytes], ...] = ()
     agreement: PbftRecord = _NOTHING_AGREED
     silent_until: int = 0
+
+    @property
+    def is_restored(self) -> bool:
+        """True where it comes from a backup, or its ledger was thrown away: what was signed since, it cannot know."""
+        return self.silent_until == _UNKNOWN
+
+    @property
+    def signed_height(self) -> int:
+        """The height at which a chain must stand at least, for the key has signed there."""
+        return max(self.height, self.agreement.height - 1)
 
     def may_seal_on(self, parent: bytes) -> bool:
         return parent not in self.parents
@@ -87,6 +98,17 @@ class SigningRecord:
     def after_stranger(self, height: int) -> SigningRecord:
         """Something was signed elsewhere while the chain was at that height."""
         return replace(self, silent_until=max(self.silent_until, height + _MARGIN))
+
+    def after_restore(self) -> SigningRecord:
+        """The same, to be told from the newest one wherever it turns up."""
+        return replace(self, silent_until=_UNKNOWN)
+
+    def after_proof(self, height: int) -> SigningRecord:
+        """A quorum has certified, since the restored record was taken up, all that there was: the chain is at `height`.
+
+        It is left behind as a stranger's signature is, for a clock may have been ahead.
+        """
+        return replace(self, silent_until=height + _MARGIN)
 
     def to_value(self) -> Value:
         return (self.height, self.parents, self.votes, self.agreement.to_value(), self.silent_until)

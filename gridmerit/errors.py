@@ -76,8 +76,29 @@ class NetworkRunning(ConfigError):
     exit_code = 9
 
 
+class BackupDamaged(ConfigError):
+    message = "{file} is not as it was backed up: {detail}"
+    exit_code = 7
+
+
+class BackupFromLater(ConfigError):
+    message = "{file} is of format {actual}, this version reads {expected}"
+
+
+class NotABackup(ConfigError):
+    message = "{directory} is not a backup: {detail}"
+
+
+class BelowFinality(Rejected):
+    message = "height {actual} of {chain} lies below {final}, the final block: what is final is never left"
+
+
+class AboveHead(Rejected):
+    message = "{chain} ends at height {head}, it cannot go back to {actual}"
+
+
 class NoNetwork(ConfigError):
-    message = "{directory} is not a network: it has no network.json"
+    message = "{directory} is not a network: {detail}"
 
 
 class NoSuchNode(ConfigError):
@@ -86,7 +107,7 @@ class NoSuchNode(ConfigError):
 
 
 class NotANode(ConfigError):
-    message = "{directory} is not a node directory: it has no node.toml"
+    message = "{directory} is not a node directory: {detail}"
 
 
 class NodeFailed(GridmeritError):

@@ -30,6 +30,7 @@ COMMANDS = {
     "init": ("init", "Make a node directory that joins a network."),
     "start": ("start", "Run a node in the foreground."),
     "status": ("status", "What a node is doing: head, finality, peers, sealing."),
+    "node": ("node", "Back up, restore, check, mend and prune a node's directory."),
     "doctor": ("doctor", "Check this machine and a node directory, and say what to mend."),
     "key": ("key", "Make and look at keys."),
     "authority": ("authority", "The network's authority: its keys, and what they sign."),

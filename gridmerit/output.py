@@ -8,15 +8,21 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Mapping
+from pathlib import Path
 
 import click
 
-from gridmerit.text import format_kwh, show_moments
+from gridmerit.text import format_kwh, quote_path, show_moments
 from ledger.errors import GridmeritError
 from node.driver.outages import REMEDIES
 from node.queries.exact import show_exact
 
 _AS_JSON = "gridmerit.json"
+
+_MEND = (
+    "gridmerit node verify {directory} --chain {chain} --mend --from URL, of a node that is well; where that is not"
+    " enough, gridmerit node reset {directory} --chain {chain}"
+)
 
 HINTS: dict[str, str] = {
     **REMEDIES,
@@ -24,15 +30,20 @@ HINTS: dict[str, str] = {
     "AddressInUse": "stop what listens there, or give {setting} in node.toml another address",
     "ActNotEverywhere": "gridmerit authority submit FILE --node DIR, which leaves out the chains that have it",
     "ApplicationUsed": "gridmerit authority submit {act} --node DIR, or another application: gridmerit member apply",
+    "AboveHead": "gridmerit node inspect DIR, which shows how high it is",
+    "BackupDamaged": "another backup; this one must not be used",
+    "BackupFromLater": "the release that made it, which its backup.json names",
+    "BelowFinality": "gridmerit node reset DIR, which throws the whole ledger away and fetches it anew",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
     "BadApplication": "gridmerit member apply, which makes another",
-    "BadGenesis": "gridmerit init DIR --genesis FILE with the file that the chain's members share",
+    "BadHold": "the companion that wrote it; without the file nothing is held",
     "BadKeyFile": "gridmerit key new FILE",
     "BadOrders": "gridmerit market compare --help, which shows such a file",
     "BadParameters": "compare the file with configs/recommended/jy1.toml",
     "BadReplay": "gridmerit sim trial NAME --film FILE, which writes one",
     "BadSetting": "gridmerit sim show {scenario}",
+    "BlockPruned": "a node that keeps all, with --node or --api",
     "BusyDirectory": "gridmerit net status DIR, or another directory",
     "ChainOut": "gridmerit status, which says what to do; the node's other chains run",
     "ClusterUnusable": "dask scheduler, and on each machine: dask worker {address}",
@@ -50,6 +61,7 @@ HINTS: dict[str, str] = {
     "NodeFailed": "gridmerit doctor --node {directory}",
     "NeverRun": "gridmerit start DIR",
     "NetworkRunning": "gridmerit net down {directory}",
+    "NotABackup": "a directory that gridmerit node backup has made",
     "NotADevice": "--key meter-NAME, the key of the player's meter",
     "NotADispatcher": "--key dispatch, in a local network the dispatcher's",
     "NotASweep": "gridmerit sim run NAME --out {directory}",
@@ -61,10 +73,10 @@ HINTS: dict[str, str] = {
     "NoQuotas": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
     "NoSchedule": "gridmerit tx send plan --help",
     "NoOrders": "gridmerit market book for another --period; or, without a node, compare --profile-hour 20",
-    "NoNetwork": "gridmerit net new {directory}",
+    "NoNetwork": "{remedy}",
     "NobodyToAttack": "gridmerit net new --disposable DIR --nodes 4",
     "NoSuchNode": "gridmerit net status {directory}",
-    "NotANode": "gridmerit init DIR --genesis FILE, or --node DIR for another directory",
+    "NotANode": "{remedy}",
     "OverLineQuota": "gridmerit market quota {period}, and an order within it",
     "OverQuota": "gridmerit market quota {period}, and orders within it",
     "PlanTooLate": "gridmerit tx send plan with a later PERIOD; gridmerit grid shows what is planned",
@@ -73,10 +85,17 @@ HINTS: dict[str, str] = {
     "RepeatedPoint": "each value of --set once",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",
+    "RowMissing": _MEND,
+    "RowUnreadable": _MEND,
+    "RowWrong": _MEND,
+    "StateDiffers": "gridmerit node reset {directory} --chain {chain}: the state is fetched anew, with the chain",
+    "StoreBusy": "the same a moment later, or with the node stopped",
+    "StrayRows": "gridmerit node verify {directory} --chain {chain} --mend",
     "SweepChanged": "another --out; or go on with the settings, the seed and the code that it began with",
     "SweepExists": "the same with --resume, which adds what is missing, or another --out",
     "SweepRunning": "wait for it, or another --out",
     "SweepTooLarge": "fewer values or --reps, or several sweeps with other --seed",
+    "TransactionNotKept": "a node that keeps all, with --node or --api",
     "TrialsFailed": "{command}",
     "UnknownAttack": "gridmerit attack list",
     "UnknownChainName": "gridmerit status, which lists the node's chains, or another node: --node DIR or --api URL",
@@ -92,10 +111,11 @@ HINTS: dict[str, str] = {
     "Unreachable": "gridmerit net up DIR, or gridmerit start DIR; name another node with --node or --api",
     "UpgradeOutOfOrder": "gridmerit status --json, which says which rules hold now and which are announced",
     "UpgradeTooSoon": "the same with a greater HEIGHT",
-    "UnknownAccount": "gridmerit credit show, which lists the players",
-    "UnknownMember": "gridmerit credit show, which lists the players",
+    "UnknownAccount": "gridmerit member list, which has everybody",
+    "UnknownKind": "gridmerit tx send --help, which has the kinds",
+    "UnknownMember": "gridmerit member list, which has everybody",
     "WorkerLost": "the same with --resume, and fewer --jobs where memory is short",
-    "WrongPassphrase": "name the key's own passphrase file with --passphrase-file",
+    "WrongPassphrase": "the key's own passphrase file: --passphrase-file, or of a node passphrase_file in node.toml",
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
@@ -172,8 +192,20 @@ def error_document(code: str, message: str, values: Mapping[str, object], exit_c
     return {"error": code, "message": message, "values": plain, "exit_code": exit_code}
 
 
+def describe_error(error: GridmeritError) -> dict[str, object]:
+    """A fault that is one of several, with what to try."""
+    hint = HINTS.get(error.code)
+    plain = {key: None if value is None else str(value) for key, value in error.values.items()}
+    remedy = None if hint is None else hint.format_map(_Lenient(error.values))
+    return {"error": error.code, "message": str(error), "values": plain, "remedy": remedy}
+
+
 class _Lenient(dict[str, object]):
-    """Leaves a placeholder without a value as a word to fill in."""
+    """Leaves a placeholder without a value as a word to fill in; a path is a word of a command line."""
+
+    def __getitem__(self, key: str) -> object:
+        value = super().__getitem__(key)
+        return quote_path(value) if isinstance(value, Path) else value
 
     def __missing__(self, key: str) -> str:
         return key.upper()

@@ -6,7 +6,9 @@ Those of energy and money are written in `ledger/units.py`, and passed on from h
 from __future__ import annotations
 
 import re
+import shlex
 from datetime import UTC, datetime
+from pathlib import Path
 
 from ledger.units import format_kwh as format_kwh
 from ledger.units import format_scaled as format_scaled
@@ -61,6 +63,16 @@ def format_span(span_ms: int) -> str:
     if seconds < 172_800:
         return f"{seconds // 3_600} h {seconds // 60 % 60:02d} min"
     return f"{seconds // 86_400} d {seconds // 3_600 % 24} h"
+
+
+def format_megabytes(size_bytes: int) -> str:
+    """A size on disk in MB, of a million bytes."""
+    return format_scaled((size_bytes + 5_000) // 10_000, 2, least=2)
+
+
+def quote_path(path: Path) -> str:
+    """A path as it stands in a command line that is to be copied."""
+    return shlex.quote(str(path))
 
 
 def show_moments(message: str) -> str:

@@ -2,6 +2,10 @@
 
 Every block is executed on its parent's state when it arrives, on whatever branch, for states share their structure.
 The store holds the canonical chain only; moving the head, by one block or by a whole reorg, is one atomic batch.
+
+No state below the final block is ever needed, so what undid it goes with the batch that makes a block final; bodies,
+receipts and places of transactions of final blocks may go too (`prune`). Headers and their weights stay. A chain that
+was taken up from a block whose state came from elsewhere (`adopt`) is as one that has dropped all that is below.
 """
 
 from __future__ import annotations
@@ -22,20 +26,17 @@ from ledger.store_version import migrate, row_of_new_store
 Changes = list[rows.Row]
 
 WINDOW = 128  # blocks below the head whose entries stay in memory
+_MAX_UNDO_ROWS = 4_096  # dropped in one batch: finality that has lagged for long leaves the rest to the next
+_ALL = rows.Kept(undo=1, bodies=1)  # of the genesis block nothing is dropped
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockNode:
-    """A block in the tree: what its branch weighs, and the state it leaves behind."""
+class Ancestor:
+    """A block as the rules for those above it see it: its header, and what its branch weighs."""
 
     header: Header
     work: int  # of the branch from genesis up to and including this block
     base_n_diff: int  # N_diff without stall relief, from which the next one is computed
-    state: State  # empty, and never asked for, of a block below the chain's base
-    undo: dict[bytes, bytes | None]
-    arrival: int  # order of arrival at this node, 0 for what was read from the store
-    block: Block | None = None  # None, like its execution, while only the store holds it
-    execution: Execution | None = None
 
     @property
     def hash(self) -> bytes:
@@ -46,9 +47,15 @@ class BlockNode:
         return self.header.height
 
 
-def make_stateless(header: Header, *, work: int, base_n_diff: int) -> BlockNode:
-    """The entry of a block below the chain's base."""
-    return BlockNode(header=header, work=work, base_n_diff=base_n_diff, state=State.empty(), undo={}, arrival=0)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BlockNode(Ancestor):
+    """A block in the tree, with the state it leaves behind."""
+
+    state: State
+    undo: dict[bytes, bytes | None]  # empty for the final block where it was read from the store
+    arrival: int  # order of arrival at this node, 0 for what was read from the store
+    block: Block | None = None  # None, like its execution, while only the store holds it
+    execution: Execution | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,9 +85,8 @@ class Chain:
 
     A store of an older release is brought to this one's version first, and `StoreTooNew` is raised for a later one's:
     `versions` are the one that it had and the one that it has. Reading raises `StoreCorrupt` where the store
-    contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store.
-    A chain that was taken up from a snapshot holds no state and no body of what lies below its *base*, and of that the
-    headers from `lowest_height` on.
+    contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store:
+    down to the genesis block, or to the block at `lowest_height` while the headers below it are still to come.
     """
 
     def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
@@ -92,28 +98,30 @@ class Chain:
         self._window = window
         self._entries: dict[bytes, BlockNode] = {}
         self._recent: dict[int, bytes] = {}  # canonical hashes, ahead of the store by what is being persisted
+        self._below: dict[bytes, Ancestor] = {}  # recent headers without a state, ahead of the store by as much
         self._arrivals = 0
         if store.get(rows.HEAD) is None and store.get(rows.GENESIS) is None:
             store.write(self._first_batch())
         if store.get(rows.GENESIS) != self.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.versions = migrate(store)
-        self.base_height, self.lowest_height = self._load_base()
-        self.head = self._load()
+        self._kept = self._load_kept()
+        self.lowest_height = self._load_lowest()
+        self.head = self._load_head()
         self.final_height, self.final_hash = self._load_final()
+        self._load_window()
 
     # --- reading ---------------------------------------------------------------------------------
 
     def get(self, block_hash: bytes) -> BlockNode | None:
-        """The entry of a block on any recent branch, or of any canonical block."""
+        """The entry of a block on any recent branch, or of any canonical block from the final one on."""
         entry = self._entries.get(block_hash)
-        if entry is None and (header := self._stored_header(block_hash)) is not None:
-            is_below = header.height < self.base_height
-            entry = self._read_stateless(header) if is_below else self._extend_down_to(header)
+        if entry is None and (stored := self._stored(block_hash)) is not None and stored.height >= self.final_height:
+            entry = self._extend_down_to(stored)
         return entry
 
     def hash_at(self, height: int) -> bytes | None:
-        """Hash of the canonical block at a height, None where it is not held.
+        """Hash of the canonical block at a height, None below `lowest_height`.
 
         Raises `StoreCorrupt` where the store has lost it.
         """
@@ -130,7 +138,7 @@ class Chain:
         entry = self._entries.get(block_hash)
         if entry is not None and entry.block is not None:
             return entry.block
-        raw = self._store.get(rows.BLOCK + block_hash)
+        raw = self._stored_row(rows.block_key, block_hash)
         if raw is None:
             return None
         block = rows.read_block(raw, self._params)
@@ -141,37 +149,63 @@ class Chain:
     def get_raw_block(self, block_hash: bytes) -> bytes | None:
         """A block's bytes, which are not looked into."""
         entry = self._entries.get(block_hash)
-        return self._store.get(rows.BLOCK + block_hash) if entry is None or entry.block is None else entry.block.raw
+        if entry is not None and entry.block is not None:
+            return entry.block.raw
+        return self._stored_row(rows.block_key, block_hash)
+
+    def get_ancestor(self, block_hash: bytes) -> Ancestor | None:
+        """A block on any recent branch or any canonical one, without its state where that is not in memory."""
+        return self._entries.get(block_hash) or self._stored(block_hash)
 
     def get_header(self, block_hash: bytes) -> Header | None:
-        entry = self._entries.get(block_hash)
-        return entry.header if entry else self._stored_header(block_hash)
+        known = self.get_ancestor(block_hash)
+        return None if known is None else known.header
 
     def get_receipts(self, block_hash: bytes) -> tuple[Receipt, ...] | None:
         """Receipts of a canonical block, in the order of its transactions."""
-        raw = self._store.get(rows.RECEIPTS + block_hash)
+        raw = self._stored_row(rows.receipts_key, block_hash)
         return None if raw is None else rows.read_receipts(raw)
+
+    @property
+    def bodies_from(self) -> int:
+        """The height from which bodies, receipts and places of transactions are kept; the genesis block's are too."""
+        return self._kept.bodies
+
+    @property
+    def prunable_below(self) -> int:
+        """The height below which blocks are final and deep: no fork, no promise to a client looks for a body there."""
+        return min(self.final_height, self.head.height - self._window)
+
+    def is_pruned(self, height: int) -> bool:
+        """Return True if the body of the canonical block at a height was here and is no more."""
+        return 0 < height < self._kept.bodies
 
     def find_transaction(self, transaction_id: bytes) -> tuple[bytes, int] | None:
         """Canonical block hash and index of a transaction."""
         raw = self._store.get(rows.TRANSACTION + transaction_id)
         return None if raw is None else rows.read_place(raw)
 
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
-        """The entry, its parent, and so on to genesis."""
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
+        """The entry, its parent, and so on to the lowest; without their states those that are not in memory.
+
+        Raises `StoreCorrupt` where the store has lost one.
+        """
         yield entry
-        while entry.height:
-            entry = self._parent(entry)
+        while entry.height > self.lowest_height:
+            below = self.get_ancestor(entry.header.parent)
+            if below is None:
+                raise StoreCorrupt(detail=f"block {entry.height - 1} is missing")
+            entry = below
             yield entry
 
-    def ancestor_at(self, entry: BlockNode, height: int) -> BlockNode:
+    def ancestor_at(self, entry: Ancestor, height: int) -> Ancestor:
         """The block at `height` on the branch that ends in `entry`."""
         for ancestor in self.ancestors(entry):
             if ancestor.height == height:
                 return ancestor
         raise AssertionError("height above the entry")
 
-    def fork_point(self, entry: BlockNode) -> BlockNode:
+    def fork_point(self, entry: Ancestor) -> Ancestor:
         """The last canonical block on the branch that ends in `entry`."""
         return next(ancestor for ancestor in self.ancestors(entry) if self.is_canonical(ancestor.header))
 
@@ -182,16 +216,15 @@ class Chain:
 
     def is_recent(self, block_hash: bytes) -> bool:
         """Return True if the block's state is in memory."""
-        entry = self._entries.get(block_hash)
-        return entry is not None and entry.height >= self.base_height
+        return block_hash in self._entries
 
     def fork_height(self, block_hash: bytes) -> int | None:
         """Height of the last canonical block on the branch that ends in a known block, found without its state."""
         entry = self._entries.get(block_hash)
         if entry is not None:
             return self.fork_point(entry).height
-        header = self._stored_header(block_hash)
-        return None if header is None else header.height  # the store holds the canonical chain only
+        stored = self._stored(block_hash)
+        return None if stored is None else stored.height  # the store holds the canonical chain only
 
     def locator(self) -> tuple[bytes, ...]:
         """Canonical hashes from the head back to genesis, as far as they are held, ever farther apart."""
@@ -269,7 +302,7 @@ class Chain:
         for new in added:
             self._recent[new.height] = new.hash
         self.head = entry
-        self._prune()
+        self._forget_deep()
         return Reorg(removed=removed, added=added, changes=changes)
 
     def finalise(self, entry: BlockNode) -> Changes:
@@ -277,35 +310,86 @@ class Chain:
         assert self.is_canonical(entry.header)
         assert entry.height >= self.final_height, "finality does not step back"
         self.final_height, self.final_hash = entry.height, entry.hash
-        return [(rows.FINAL, rows.write_place(entry.hash, entry.height))]
+        undo = range(self._kept.undo, min(entry.height + 1, self._kept.undo + _MAX_UNDO_ROWS))
+        self._kept = self._kept._replace(undo=max(self._kept.undo, undo.stop))
+        dropped: Changes = [(rows.undo_key(height), None) for height in undo]
+        return [(rows.FINAL, rows.write_place(entry.hash, entry.height)), *dropped, self._kept_row]
 
-    def adopt(self, below: Sequence[BlockNode], base: BlockNode) -> Changes:
+    def prune(self, below: int, *, limit: int) -> Changes:
+        """Drop the lowest bodies below a height, block by block, until that is `limit` rows: nothing where it is done.
+
+        Never from `prunable_below` on. The returned batch must be persisted.
+        """
+        top = min(below, self.prunable_below)
+        height, batch = self._kept.bodies, list[rows.Row]()
+        while height < top and len(batch) < limit:
+            batch += self._rows_of_body(height)
+            height += 1
+        if not batch:
+            return []
+        self._kept = self._kept._replace(bodies=height)
+        return [*batch, self._kept_row]
+
+    def adopt(self, below: Sequence[Ancestor], base: BlockNode) -> Changes:
         """Take the chain up from a final block whose state came from elsewhere, on the headers right below it.
 
-        What there was before is left behind. The returned batch must be persisted before anything else is told of it.
+        What there was before goes, but for the genesis block. The returned batch must be persisted before anything else
+        is told of it.
         """
         old, new = self.head.state, base.state
-        changes: Changes = [(rows.STATE + key, None) for key, _ in old.items() if new.get(key) is None]
+        changes = self._rows_of_all_blocks()
+        changes += [(rows.STATE + key, None) for key, _ in old.items() if new.get(key) is None]
         changes += [(rows.STATE + key, value) for key, value in new.items()]
         for entry in (*below, base):
             changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
-        self._entries = {entry.hash: entry for entry in (*below, base)}
+        self._entries = {base.hash: base}
+        self._below = {entry.hash: entry for entry in below}
         self._recent = {entry.height: entry.hash for entry in (*below, base)}
-        self.head, self.base_height, self.lowest_height = base, base.height, min(self._recent)
-        changes += [*rows.rows_without_undo(base.header), (rows.HEAD, base.hash)]
-        changes.append(rows.row_of_base(self.base_height, self.lowest_height))
-        return [*changes, *self.finalise(base)]
+        self._kept = rows.Kept(undo=base.height + 1, bodies=base.height + 1)
+        self.head = base
+        return [*changes, (rows.HEAD, base.hash), self._descend_to(min(self._recent)), *self.finalise(base)]
 
-    def extend_below(self, entries: Sequence[BlockNode]) -> Changes:
+    def extend_below(self, entries: Sequence[Ancestor]) -> Changes:
         """Take in headers that lead up to the lowest one held, in their order. The batch must be persisted."""
         assert entries[-1].height == self.lowest_height - 1, "without a gap"
-        self.lowest_height = entries[0].height
         changes: Changes = []
         for entry in entries:
             changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
-        return [*changes, rows.row_of_base(self.base_height, self.lowest_height)]
+        return [*changes, self._descend_to(entries[0].height)]
 
     # --- inside ----------------------------------------------------------------------------------
+
+    def _descend_to(self, height: int) -> rows.Row:
+        """Note that headers are held from a height on: all of them where that is the first."""
+        self.lowest_height = height if height > 1 else 0
+        return rows.LOWEST, rows.write_lowest(self.lowest_height) if self.lowest_height else None
+
+    def _rows_of_all_blocks(self) -> Changes:
+        """The deletion of all that the store has of the blocks of a chain that has dropped none."""
+        assert self._kept.bodies == 1, "a chain is taken up from elsewhere once"
+        changes: Changes = []
+        for height in range(1, self.head.height + 1):
+            block = self.get_block(self._canonical(height))
+            if block is None:
+                raise StoreCorrupt(detail=f"block {height} is missing")
+            changes += rows.rows_to_delete(block)
+        return changes
+
+    @property
+    def _kept_row(self) -> rows.Row:
+        return rows.KEPT, rows.write_kept(self._kept)
+
+    def _rows_of_body(self, height: int) -> Changes:
+        """The deletion of a canonical block's body, receipts, and places of transactions that point to it."""
+        raw = self._store.get(rows.receipts_key(height))
+        if raw is None:
+            raise StoreCorrupt(detail=f"the receipts of block {height} are missing")
+        block_hash, batch = self._canonical(height), list[rows.Row]()
+        for receipt in rows.read_receipts(raw):
+            place = self.find_transaction(receipt.transaction_id)
+            if place is not None and place[0] == block_hash:  # it may stand in a later block once more
+                batch.append((rows.TRANSACTION + receipt.transaction_id, None))
+        return [*batch, (rows.block_key(height), None), (rows.receipts_key(height), None)]
 
     def _canonical(self, height: int) -> bytes:
         block_hash = self.hash_at(height)
@@ -335,7 +419,7 @@ class Chain:
 
     def _parent(self, entry: BlockNode) -> BlockNode:
         parent = self.get(entry.header.parent)
-        assert parent is not None, "every entry's parent is in the tree or in the store"
+        assert parent is not None, "no branch leaves the chain below the final block"
         return parent
 
     def _batch(self, removed: tuple[BlockNode, ...], added: tuple[BlockNode, ...]) -> Changes:
@@ -371,7 +455,7 @@ class Chain:
         )
         return replace(entry, block=block, execution=execution)
 
-    def _prune(self) -> None:
+    def _forget_deep(self) -> None:
         """Forget what lies deep below the head: the store has it, or it is an abandoned branch."""
         floor = self.head.height - self._window
         if floor <= 0 or floor not in self._recent:
@@ -383,7 +467,7 @@ class Chain:
             if entry.hash not in kept:
                 del self._entries[entry.hash]
         for height in [height for height in self._recent if height <= floor]:
-            del self._recent[height]
+            self._below.pop(self._recent.pop(height), None)
 
     def _branches_across(self, floor: int) -> set[bytes]:
         """Blocks at or below `floor` that are off the canonical chain and have descendants above it."""
@@ -414,31 +498,33 @@ class Chain:
             (rows.FINAL, rows.write_place(block.hash, 0)),
             (rows.GENESIS, self.chain_id),
             row_of_new_store(),
+            (rows.KEPT, rows.write_kept(_ALL)),
         ]
         return batch
 
-    def _load(self) -> BlockNode:
+    def _load_kept(self) -> rows.Kept:
+        raw = self._store.get(rows.KEPT)
+        if raw is None:
+            raise StoreCorrupt(detail="what is kept is not recorded")
+        return rows.read_kept(raw)
+
+    def _load_lowest(self) -> int:
+        raw = self._store.get(rows.LOWEST)
+        return 0 if raw is None else rows.read_lowest(raw)
+
+    def _load_head(self) -> BlockNode:
         head_hash = self._store.get(rows.HEAD)
-        header = self._stored_header(head_hash) if head_hash else None
-        if header is None:
+        stored = self._stored(head_hash) if head_hash else None
+        if stored is None:
             raise StoreCorrupt(detail="the head block is missing")
         skip = len(rows.STATE)
         state = State.from_items((key[skip:], value) for key, value in self._store.scan(rows.STATE))
-        if state.root != header.state_root:
-            raise StoreCorrupt(detail=f"the stored state does not match block {header.height}")
-        entry = self._entry_from_store(header, state)
+        if state.root != stored.header.state_root:
+            raise StoreCorrupt(detail=f"the stored state does not match block {stored.height}")
+        entry = self._entry_from_store(stored, state)
         self._entries[entry.hash] = entry
         self._recent[entry.height] = entry.hash
-        floor = max(self.base_height, entry.height - self._window)
-        bottom = self._stored_header(self._store.get(rows.height_key(floor)) or b"")
-        if bottom is None or bottom.height != floor:
-            raise StoreCorrupt(detail=f"block {floor} is missing")
-        self._extend_down_to(bottom)
         return entry
-
-    def _load_base(self) -> tuple[int, int]:
-        raw = self._store.get(rows.BASE)
-        return (0, 0) if raw is None else rows.read_base(raw)
 
     def _load_final(self) -> tuple[int, bytes]:
         raw = self._store.get(rows.FINAL)
@@ -449,49 +535,57 @@ class Chain:
             raise StoreCorrupt(detail=f"the final block, at height {height}, is not on the chain")
         return height, block_hash
 
-    def _extend_down_to(self, header: Header) -> BlockNode:
-        """Bring canonical blocks back into memory, from the lowest entry down to `header`, by undoing states."""
-        lowest = max(min(self._recent), self.base_height)
+    def _load_window(self) -> None:
+        """Bring back the blocks below the head, down to the final one at most."""
+        floor = max(self.final_height, self.head.height - self._window)
+        bottom = self._stored(self._store.get(rows.height_key(floor)) or b"")
+        if bottom is None or bottom.height != floor:
+            raise StoreCorrupt(detail=f"block {floor} is missing")
+        self._extend_down_to(bottom)
+
+    def _extend_down_to(self, bottom: Ancestor) -> BlockNode:
+        """Bring canonical blocks back into memory, from the lowest entry down to `bottom`, by undoing states."""
+        lowest = min(self._recent)
         entry = self._entries[self._recent[lowest]]
-        while entry.height > header.height:
-            parent = self._stored_header(entry.header.parent)
+        while entry.height > bottom.height:
+            parent = self._stored(entry.header.parent)
             if parent is None:
                 raise StoreCorrupt(detail=f"block {entry.height - 1} is missing")
             entry = self._entry_from_store(parent, entry.state.apply(entry.undo))
-            if entry.state.root != parent.state_root:
+            if entry.state.root != parent.header.state_root:
                 raise StoreCorrupt(detail=f"undoing block {parent.height + 1} gives a wrong state")
             self._entries[entry.hash] = entry
             self._recent[entry.height] = entry.hash
-        if entry.hash != header.hash:
-            raise StoreCorrupt(detail=f"two blocks at height {header.height}")
+        if entry.hash != bottom.hash:
+            raise StoreCorrupt(detail=f"two blocks at height {bottom.height}")
         return entry
 
-    def _entry_from_store(self, header: Header, state: State) -> BlockNode:
-        record, undo = self._store.get(rows.RECORD + header.hash), self._store.get(rows.UNDO + header.hash)
-        if record is None or undo is None:
-            raise StoreCorrupt(detail=f"the record of block {header.height} is missing")
-        _, work, base_n_diff = rows.read_record(record)
+    def _entry_from_store(self, stored: Ancestor, state: State) -> BlockNode:
+        undo = self._store.get(rows.undo_key(stored.height))
+        if undo is None and stored.height >= self._kept.undo:
+            raise StoreCorrupt(detail=f"what block {stored.height} undid is missing")
         return BlockNode(
-            header=header,
-            work=work,
-            base_n_diff=base_n_diff,
+            header=stored.header,
+            work=stored.work,
+            base_n_diff=stored.base_n_diff,
             state=state,
-            undo=rows.read_undo(undo),
+            undo={} if undo is None else rows.read_undo(undo),
             arrival=0,
         )
 
-    def _read_stateless(self, header: Header) -> BlockNode:
-        """The entry of a canonical block below the base."""
-        record = self._store.get(rows.RECORD + header.hash)
-        assert record is not None, "its header was read from it"
-        _, work, base_n_diff = rows.read_record(record)
-        return make_stateless(header, work=work, base_n_diff=base_n_diff)
-
-    def _stored_header(self, block_hash: bytes) -> Header | None:
+    def _stored(self, block_hash: bytes) -> Ancestor | None:
+        """A canonical block as far as its record goes."""
+        if block_hash in self._below:
+            return self._below[block_hash]
         raw = self._store.get(rows.RECORD + block_hash)
         if raw is None:
             return None
-        header = rows.read_record(raw)[0]
+        header, work, base_n_diff = rows.read_record(raw)
         if header.hash != block_hash:
             raise StoreCorrupt(detail=f"another record in the place of {block_hash.hex()[:16]}")
-        return header
+        return Ancestor(header=header, work=work, base_n_diff=base_n_diff)
+
+    def _stored_row(self, key: Callable[[int], bytes], block_hash: bytes) -> bytes | None:
+        """One of a canonical block's rows that stand by height."""
+        stored = self._stored(block_hash)
+        return None if stored is None else self._store.get(key(stored.height))

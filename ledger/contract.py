@@ -28,12 +28,17 @@ class BlockContext:
 
 Handler = Callable[[Overlay, BlockContext, Transaction], None]
 Hook = Callable[[Overlay, BlockContext], None]
+NextDue = Callable[[Overlay, BlockContext], int | None]
+"""The time in ms from which on a hook has something to do, None where it waits for none; 0 or the past: already.
+
+It is asked of a state as the hook would find it, and says the same of every block on that state."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contracts:
     """Handlers by transaction kind, and hooks in the order they run: `early_hooks` before the credit snapshot is taken.
 
+    `next_due` says of all hooks when there is something for them to do besides at the first block of a period.
     Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
     takes no effect cannot stand in a block.
     """
@@ -42,3 +47,4 @@ class Contracts:
     producer_handlers: Mapping[str, Handler] = field(default_factory=dict)
     hooks: tuple[Hook, ...] = ()
     early_hooks: tuple[Hook, ...] = ()
+    next_due: tuple[NextDue, ...] = ()

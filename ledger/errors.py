@@ -365,6 +365,12 @@ class StoreFailed(StoreError):
     message = "the store could not be read or written: {detail}"
 
 
+class StoreReadOnly(StoreFailed):
+    """The disk takes nothing for now: it is full, over its quota or mounted read-only. What is on it can be read."""
+
+    message = "the disk takes no writes: {detail}"
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 

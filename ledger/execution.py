@@ -109,15 +109,23 @@ def check_expiry(transaction: Transaction, *, height: int, max_expiry_blocks: in
         raise ExpiryTooFar(expiry=transaction.expiry_height, limit=height + max_expiry_blocks)
 
 
+def find_next_due(state: State, block: BlockContext, contracts: Contracts) -> int:
+    """The time, in ms, from which on a block on `state` without transactions does more than to move the clock on.
+
+    The next period's first block is always due: it admits, takes the credit snapshot and shows that the chain is alive.
+    `block` is any that could be built on `state`.
+    """
+    view = Overlay(state)
+    _update_checkpoints(view, block)
+    periods = block.period if block.is_first_of_period else block.period + 1
+    boundary_ms = block.genesis_time_ms + periods * block.params.ledger.period_ms
+    due = [next_due(view, block) for next_due in contracts.next_due]
+    return min([boundary_ms, *(due_ms for due_ms in due if due_ms is not None)])
+
+
 def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> None:
     """Run the hooks at the start of a block, before its transactions."""
-    update_checkpoints(
-        view,
-        block.params,
-        parent=block.parent,
-        height=block.height,
-        elapsed_ms=block.timestamp_ms - block.genesis_time_ms,
-    )
+    _update_checkpoints(view, block)
     view.put(_CLOCK, block.timestamp_ms)
     for hook in contracts.early_hooks:
         hook(view, block)
@@ -126,6 +134,11 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
     for hook in contracts.hooks:
         hook(view, block)
     view.commit()
+
+
+def _update_checkpoints(view: Overlay, block: BlockContext) -> None:
+    elapsed_ms = block.timestamp_ms - block.genesis_time_ms
+    update_checkpoints(view, block.params, parent=block.parent, height=block.height, elapsed_ms=elapsed_ms)
 
 
 def apply_transaction(view: Overlay, block: BlockContext, transaction: Transaction, contracts: Contracts) -> Receipt:

@@ -149,6 +149,13 @@ class ConsensusParams(Section):
     view_timeout_max_ms: Positive = 60_000  # … up to this
     empty_after_ms: Natural = 0  # pbft: a block without transactions after so long without any; 0: never
     gate_tolerance_ms: Natural = 0  # a block dated before a gate and seen so long after it is late; 0: none is
+    empty_blocks: Literal["always", "due"] = "always"  # pbft: every `empty_after_ms`, or only once something is due
+    interval_nonces: Natural = 0  # poca: what a member tries in a block_interval_ms, spread over it; 0: all it can
+
+    @property
+    def nonces_per_s(self) -> int:
+        """The nonces a second that a member's search keeps to, 0 where there is no limit (decision 49)."""
+        return max(1, self.interval_nonces * 1_000 // self.block_interval_ms) if self.interval_nonces else 0
 
     @model_validator(mode="after")
     def _check(self) -> ConsensusParams:

@@ -1,14 +1,14 @@
 """The rows of a chain in the store: the meaning of each key, and every value's bytes, written and read.
 
-By block hash: the block, its receipts, what it undid, and its record (header, work, base N_diff). By height: the
-canonical hash, and the header as peers are served it. By id: a transaction's place. The head's state stands under its
-own keys.
+By height, so that what is dropped first lies together: a canonical block, its receipts and what it undid; and its hash,
+and its header as peers are served it, which stay. By block hash: its record (header, work, base N_diff). By id: a
+transaction's place. The head's state stands under its own keys.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias, TypeVar
+from typing import NamedTuple, TypeAlias, TypeVar
 
 from ledger.block import Block, Header
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
@@ -20,39 +20,76 @@ Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
-STATE, TRANSACTION, _HEIGHT, _HEADER = b"s", b"t", b"h", b"n"
-HEAD, FINAL, GENESIS, BASE = b"H", b"F", b"G", b"B"
+STATE, TRANSACTION, HASH, HEADER = b"s", b"t", b"h", b"n"
+HEAD, FINAL, GENESIS, KEPT, LOWEST = b"H", b"F", b"G", b"p", b"B"
+SNAPSHOT, CHUNK = b"S", b"Y"  # that is being taken, and the chunks of its state
+
+KINDS = {
+    "blocks": BLOCK,
+    "receipts": RECEIPTS,
+    "undo": UNDO,
+    "records": RECORD,
+    "hashes": HASH,
+    "headers": HEADER,
+    "places": TRANSACTION,
+    "state": STATE,
+    "chunks": CHUNK,
+}  # of the rows that are many, for whoever measures them
+LAST = b"\xff" * 33  # behind a prefix: above every key with it
 
 _TRUSTED_BYTES = 1 << 30  # our own records: bounded when they were written
 
 
+class Kept(NamedTuple):
+    """The lowest heights of which rows are kept that do not stay for good: all below has been dropped."""
+
+    undo: int
+    bodies: int  # with receipts and the places of transactions; the genesis block's own stay
+
+
 def height_key(height: int) -> bytes:
     """The key of the canonical hash at a height."""
-    return _HEIGHT + height.to_bytes(8, "big")
+    return HASH + height.to_bytes(8, "big")
+
+
+def block_key(height: int) -> bytes:
+    """The key of the canonical block at a height."""
+    return BLOCK + height.to_bytes(8, "big")
+
+
+def receipts_key(height: int) -> bytes:
+    """The key of the receipts of the canonical block at a height."""
+    return RECEIPTS + height.to_bytes(8, "big")
+
+
+def undo_key(height: int) -> bytes:
+    """The key of what the canonical block at a height undid."""
+    return UNDO + height.to_bytes(8, "big")
 
 
 def header_key(height: int) -> bytes:
     """The key of the canonical header at a height, in its own bytes."""
-    return _HEADER + height.to_bytes(8, "big")
+    return HEADER + height.to_bytes(8, "big")
 
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
     """Everything but the state that a canonical block has in the store."""
-    block_hash = block.hash
+    block_hash, height = block.hash, block.header.height
     receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
     rows: list[Row] = [
-        (BLOCK + block_hash, block.raw),
-        (RECEIPTS + block_hash, encode(receipts)),
-        (UNDO + block_hash, encode(tuple(execution.delta.undo.items()))),
+        (block_key(height), block.raw),
+        (receipts_key(height), encode(receipts)),
         *rows_of_header(block.header, work=work, base_n_diff=base_n_diff),
     ]
+    if height:
+        rows.append((undo_key(height), encode(tuple(execution.delta.undo.items()))))
     for index, transaction in enumerate(block.transactions):
         rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
     return rows
 
 
 def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
-    """The rows of a canonical block of which no more than the header is held."""
+    """The rows of a canonical block that stay for good, or come alone."""
     record = (header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
     return [
         (RECORD + header.hash, encode(record)),
@@ -61,27 +98,31 @@ def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
     ]
 
 
-def rows_without_undo(header: Header) -> list[Row]:
-    """The row by which a block undoes nothing: a chain was taken up from it."""
-    return [(UNDO + header.hash, encode(()))]
-
-
-def row_of_base(height: int, lowest: int) -> Row:
-    """The height of the block that a chain was taken up from, and that from which on headers are held."""
-    return BASE, encode((height, lowest))
-
-
 def rows_to_delete(block: Block) -> list[Row]:
     """The deletion of all that `rows_of_block` wrote."""
     rows: list[Row] = [(TRANSACTION + transaction.id, None) for transaction in block.transactions]
-    rows += [(prefix + block.hash, None) for prefix in (BLOCK, RECEIPTS, UNDO, RECORD)]
-    rows += [(height_key(block.header.height), None), (header_key(block.header.height), None)]
+    rows.append((RECORD + block.hash, None))
+    rows += [(key(block.header.height), None) for key in (block_key, receipts_key, undo_key, height_key, header_key)]
     return rows
 
 
 def write_place(block_hash: bytes, number: int) -> bytes:
     """A block and a number: the index of a transaction in it, or its own height."""
     return encode((block_hash, number))
+
+
+def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
+    """The ranges of keys that hold blocks and receipts from one height up to, but not with, another."""
+    return ((block_key(first), block_key(end)), (receipts_key(first), receipts_key(end)))
+
+
+def write_lowest(height: int) -> bytes:
+    """The height from which on headers are held."""
+    return encode((height,))
+
+
+def write_kept(kept: Kept) -> bytes:
+    return encode(tuple(kept))
 
 
 # --- reading: each raises `StoreCorrupt` where the bytes cannot be ours ----------------------------
@@ -119,13 +160,16 @@ def read_receipts(raw: bytes) -> tuple[Receipt, ...]:
     return _read(raw, _receipts_from_value, "a block's receipts")
 
 
-def read_base(raw: bytes) -> tuple[int, int]:
-    """Height of the block that the chain was taken up from, and that from which on headers are held."""
-    return _read(raw, _base_from_value, "the chain's base")
-
-
 def read_place(raw: bytes) -> tuple[bytes, int]:
     return _read(raw, _place_from_value, "a place on the chain")
+
+
+def read_lowest(raw: bytes) -> int:
+    return _read(raw, _lowest_from_value, "from where headers are held")
+
+
+def read_kept(raw: bytes) -> Kept:
+    return _read(raw, _kept_from_value, "what is kept")
 
 
 def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
@@ -155,11 +199,16 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
     )
 
 
+def _kept_from_value(value: Value) -> Kept:
+    undo, bodies = expect_array(value, 2, "kept")
+    return Kept(undo=expect_int(undo, "height", low=1), bodies=expect_int(bodies, "height", low=1))
+
+
+def _lowest_from_value(value: Value) -> int:
+    (height,) = expect_array(value, 1, "lowest")
+    return expect_int(height, "height")
+
+
 def _place_from_value(value: Value) -> tuple[bytes, int]:
     block_hash, number = expect_array(value, 2, "place")
     return expect_bytes(block_hash, "block hash", size=32), expect_int(number, "number")
-
-
-def _base_from_value(value: Value) -> tuple[int, int]:
-    height, lowest = expect_array(value, 2, "base")
-    return expect_int(height, "height"), expect_int(lowest, "lowest height")

@@ -5,15 +5,18 @@ A write is one atomic batch. What is read has passed its checksum: damage raises
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
+import shutil
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
-from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked
+from ledger.errors import Malformed, StoreCorrupt, StoreError, StoreFailed, StoreLocked, StoreReadOnly
+from ledger.torn_tail import find_torn_tail
 
 if sys.version_info < (3, 13):
     import plyvel
@@ -23,7 +26,10 @@ else:
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
+_TABLES = (".ldb", ".sst")
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
+_COMPACTIONS = 2  # the first may push what was deleted down a level and keep it: leveldb issue 227
+_REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing, and may again
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
@@ -34,6 +40,12 @@ def as_stored(what: str) -> Iterator[None]:
         yield
     except Malformed as error:
         raise StoreCorrupt(detail=f"{what}: {error}") from error
+
+
+def name_disk_error(error: OSError) -> StoreFailed:
+    """Our name for the system's error: `StoreReadOnly` where the disk takes nothing, else `StoreFailed`."""
+    kind = StoreReadOnly if error.errno in _REFUSALS else StoreFailed
+    return kind(detail=str(error))
 
 
 class KeyValue(Protocol):
@@ -47,6 +59,15 @@ class KeyValue(Protocol):
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Every (key, value) whose key begins with `prefix`, sorted by key, as of this call."""
+
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Every (key, value) from a key on, sorted by key, as of this call; kept in no cache."""
+
+    def approximate_size(self, first: bytes, last: bytes) -> int:
+        """Bytes on disk of the entries from one key up to another, as far as they have left the log: found cheaply."""
+
+    def compact(self, first: bytes, last: bytes) -> None:
+        """Give back the space of what was deleted between two keys; from any thread, and others go on meanwhile."""
 
     def close(self) -> None:
         """Let go of the store; calling it again does nothing."""
@@ -71,6 +92,15 @@ class MemoryStore:
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(sorted([entry for entry in self._entries.items() if entry[0].startswith(prefix)]))
 
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return iter(sorted([entry for entry in self._entries.items() if entry[0] >= first]))
+
+    def approximate_size(self, first: bytes, last: bytes) -> int:
+        return sum(len(key) + len(value) for key, value in self._entries.items() if first <= key < last)
+
+    def compact(self, first: bytes, last: bytes) -> None:
+        pass
+
     def close(self) -> None:
         pass
 
@@ -78,18 +108,20 @@ class MemoryStore:
 class LevelStore:
     """A `KeyValue` in a LevelDB directory, made with its parents where missing; one process at a time.
 
-    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does; opening
-    also raises `StoreLocked`. A log damaged near its end may open without its last batches, as after a power
-    cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
+    Every method raises `StoreCorrupt` when a checksum fails and `StoreFailed` when the disk does, `StoreReadOnly` where
+    it takes nothing; opening also raises `StoreLocked`. After a write that failed the store must be opened anew: what
+    would follow it in LevelDB's log could not be read. A log damaged near its end may open without its last batches,
+    as after a power cut: a caller that must notice keeps its own record elsewhere (`RolledBack`).
     """
 
     def __init__(self, path: str | Path) -> None:
         directory = Path(path)
         try:
-            directory.mkdir(parents=True, exist_ok=True)
+            if not directory.exists():
+                _make(directory)
             self._owner = _own(directory)
         except OSError as error:
-            raise StoreFailed(detail=str(error)) from error
+            raise name_disk_error(error) from error
         try:
             self._db = _open(directory)
         except BaseException:
@@ -106,7 +138,7 @@ class LevelStore:
     def write(self, changes: Changes, *, sync: bool = True) -> None:
         try:
             with self._db.write_batch(transaction=True, sync=sync) as batch:
-                for key, value in changes:
+                for key, value in dict(changes).items():  # what is put and dropped at once is never written
                     if value is None:
                         batch.delete(key)
                     else:
@@ -115,16 +147,58 @@ class LevelStore:
             raise _named(error) from error
 
     def scan(self, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _read_from(self._open_cursor(fill_cache=True), prefix, prefix)
+
+    def scan_from(self, first: bytes) -> Iterator[tuple[bytes, bytes]]:
+        return _read_from(self._open_cursor(fill_cache=False), first, b"")
+
+    def _open_cursor(self, *, fill_cache: bool) -> Any:
         try:
-            cursor = self._db.raw_iterator(verify_checksums=True)
+            return self._db.raw_iterator(verify_checksums=True, fill_cache=fill_cache)
         except _ERRORS as error:
             raise _named(error) from error
-        return _read_from(cursor, prefix)
+
+    def approximate_size(self, first: bytes, last: bytes) -> int:
+        try:
+            size: int = self._db.approximate_size(first, last)
+        except _ERRORS as error:
+            raise _named(error) from error
+        return size
+
+    def compact(self, first: bytes, last: bytes) -> None:
+        try:
+            for _ in range(_COMPACTIONS):
+                self._db.compact_range(start=first, stop=last)
+        except _ERRORS as error:
+            raise _named(error) from error
 
     def close(self) -> None:
         if not self._db.closed:
             self._db.close()
             os.close(self._owner)
+
+
+def _make(directory: Path) -> None:
+    """Put an empty store where there is none, whole or not at all. Raises `OSError` and the `StoreError` family.
+
+    LevelDB names its first files before they are on disk: a crash just then leaves what it cannot open.
+    """
+    draft = directory.with_name(f"{directory.name}.new")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    _open(draft).close()
+    sync_path(draft)
+    draft.rename(directory)
+    sync_path(directory.parent)
+
+
+def sync_path(path: Path) -> None:
+    """Make a file's bytes, or a directory's names, durable. Raises `OSError`."""
+    descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def _own(directory: Path) -> int:
@@ -145,31 +219,68 @@ def _own(directory: Path) -> int:
 def _open(directory: Path) -> plyvel.DB:
     """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
     try:
-        has_data = any(file.suffix in (".ldb", ".sst", ".log") for file in directory.iterdir())
+        has_data = any(file.suffix in (*_TABLES, ".log") for file in directory.iterdir())
     except OSError as error:
-        raise StoreFailed(detail=str(error)) from error
+        raise name_disk_error(error) from error
     if has_data and not (directory / "CURRENT").exists():
         raise StoreCorrupt(detail=f"{directory} holds data but its CURRENT file is missing")
     try:
-        return plyvel.DB(
-            str(directory),
-            create_if_missing=True,
-            paranoid_checks=True,
-            bloom_filter_bits=10,
-            max_open_files=_MAX_TABLES,
-        )
+        return _open_whole(directory)
     except _ERRORS as error:
         raise _named(error) from error
 
 
-def _read_from(cursor: Any, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The cursor's entries under `prefix`.
+def repair(path: str | Path) -> None:
+    """Make a damaged store one that opens, out of all that can still be read; the rest is lost, and not in order.
+
+    Whether what is left belongs together is for the caller to see. Raises `StoreFailed`.
+    """
+    try:
+        plyvel.repair_db(str(path), paranoid_checks=False, bloom_filter_bits=10)
+    except _ERRORS as error:
+        raise _named(error) from error
+
+
+def _open_whole(directory: Path) -> plyvel.DB:
+    """The store, without the last record where a crash has torn it. Raises plyvel's errors."""
+    try:
+        return _open_as_is(directory)
+    except plyvel.CorruptionError:
+        if not _cut_torn_tail(directory):
+            raise
+    return _open_as_is(directory)
+
+
+def _open_as_is(directory: Path) -> plyvel.DB:
+    return plyvel.DB(
+        str(directory),
+        create_if_missing=True,
+        paranoid_checks=True,
+        bloom_filter_bits=10,
+        max_open_files=_MAX_TABLES,
+    )
+
+
+def _cut_torn_tail(directory: Path) -> bool:
+    """Mend the newest log, and tell whether there was something to mend. Raises `StoreFailed`."""
+    try:
+        newest = max(directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
+        if newest is None or (place := find_torn_tail(newest.read_bytes())) is None:
+            return False
+        os.truncate(newest, place)
+    except OSError as error:
+        raise name_disk_error(error) from error
+    return True
+
+
+def _read_from(cursor: Any, first: bytes, prefix: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The cursor's entries from `first` on, as far as they are under `prefix`.
 
     plyvel's ordinary iterator ends quietly, as after the last entry, where a block's checksum fails; a raw one
     raises.
     """
     try:
-        cursor.seek(prefix)
+        cursor.seek(first)
         while cursor.valid():
             entry: tuple[bytes, bytes] = cursor.item()
             if not entry[0].startswith(prefix):
@@ -188,4 +299,5 @@ def _named(error: Exception) -> StoreError:
     detail = reason.decode(errors="replace") if isinstance(reason, bytes) else str(reason)
     if isinstance(error, plyvel.CorruptionError):
         return StoreCorrupt(detail=detail)
-    return StoreFailed(detail=detail)
+    is_refusal = any(os.strerror(number) in detail for number in _REFUSALS)
+    return StoreReadOnly(detail=detail) if is_refusal else StoreFailed(detail=detail)

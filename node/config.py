@@ -29,6 +29,7 @@ from ledger.errors import InvalidKey, UnwritableFile
 from ledger.genesis import Authority, Genesis, GenesisMember
 from ledger.params import ChainParams, HexBytes, Natural, Positive, Ppm, Section
 from ledger.signatures import check_public_key
+from node.chain.pruning import ALL, Keep, parse_keep
 from node.chain.trusted_block import TrustedBlock, parse_anchor
 from node.errors import BadConfigFile, BadContact, ChainNotNamed, NoSuchChain
 from node.peer.records import check_url
@@ -72,6 +73,10 @@ def _read_anchor(value: object) -> object:
     return parse_anchor(value) if isinstance(value, str) else value
 
 
+def _read_keep(value: object) -> object:
+    return parse_keep(value) if isinstance(value, str) else value
+
+
 def _to_tuple(value: object) -> object:
     if not isinstance(value, list | tuple):
         raise ValueError("a list")
@@ -79,6 +84,7 @@ def _to_tuple(value: object) -> object:
 
 
 AnchorText = Annotated[TrustedBlock, BeforeValidator(_read_anchor), PlainSerializer(str)]
+KeepText = Annotated[Keep, BeforeValidator(_read_keep), PlainSerializer(str)]
 Listen = Annotated[ListenAddress, BeforeValidator(_read_listen)]
 FilePath = Annotated[Path, BeforeValidator(_resolve)]
 Url = Annotated[str, AfterValidator(_check_url)]
@@ -149,6 +155,16 @@ class Limits(_Settings):
     log_files: Positive = 5  # old ones that are kept
 
 
+class StorageConfig(_Settings):
+    """The past of a chain that stays on disk: `keep` is "all", as an archive node does, "96 periods" or "20 GB".
+
+    The bytes are those of blocks and receipts, a chain. Headers and certificates stay in any case, and the blocks of
+    periods that are not over for good.
+    """
+
+    keep: KeepText = ALL
+
+
 class TlsConfig(_Settings):
     """The certificate that a node shows to its peers, and the authority whose certificates it takes from them.
 
@@ -186,6 +202,7 @@ class NodeConfig(_Settings):
     sealing: SealingConfig = SealingConfig()
     sync: SyncConfig = SyncConfig()
     limits: Limits = Limits()
+    storage: StorageConfig = StorageConfig()
 
     def advertised_url(self, port: int) -> str | None:
         """The URL at which others reach this node's `port` for peers; None where that is not known."""

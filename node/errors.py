@@ -92,7 +92,7 @@ class BlocksWithheld(InvalidBlock):
 
 
 class ServedTooMuch(GridmeritError):
-    message = "a peer asks for more than its share of this chain's time: {limit} ms per second"
+    message = "a peer takes more than its share of this chain's time: {limit} ms per second"
     penalty = 2
 
 
@@ -104,9 +104,44 @@ class RolledBack(StoreError):
     exit_code = 6
 
 
+class StoreBusy(StoreError):
+    message = "the store {path} changes faster than it can be copied"
+
+
+class StoreDamage(StoreError):
+    """A fault of one row of a store, or of all of a kind."""
+
+    exit_code = 7
+
+
+class RowMissing(StoreDamage):
+    message = "{kind} {place}: the row is missing"
+
+
+class RowUnreadable(StoreDamage):
+    message = "{kind} {place}: the row cannot be read: {detail}"
+
+
+class RowWrong(StoreDamage):
+    message = "{kind} {place}: {detail}"
+
+
+class StateDiffers(StoreDamage):
+    message = "the stored state has the root {actual}, block {height} says {expected}"
+
+
+class StrayRows(StoreDamage):
+    message = "{count} rows of the kind {kind} belong to nothing on the chain"
+
+
 class AnchorContradicted(StoreError):
     message = "the store has another block at height {height} than the anchor in node.toml"
     exit_code = 6
+
+
+class BadHold(GridmeritError):
+    message = "nothing is pruned while the hold {path} cannot be read: {detail}"
+    exit_code = 3
 
 
 # --- requests to a node's API ----------------------------------------------------------------------
@@ -132,6 +167,14 @@ class UnknownBlock(NotFound):
 
 class UnknownTransaction(NotFound):
     message = "transaction {transaction_id} is neither on the chain nor pending"
+
+
+class BlockPruned(NotFound):
+    message = "block {height} has been pruned here: bodies are kept from block {bodies_from} on"
+
+
+class TransactionNotKept(NotFound):
+    message = "transaction {transaction_id} is in no block from {bodies_from} on; what is older has been pruned here"
 
 
 class UnknownAccount(NotFound):

@@ -41,6 +41,7 @@ from node.peer.discovery import Neighbours
 from node.peer.peer_clocks import ClockView, PeerClocks
 from node.peer.reputation import PeerBook
 from node.peer.server import PeerServer
+from node.queries.answers import DiskStatus
 from node.system.clock import ChainClock, now_ms, steady_ms
 from node.system.descriptors import count_open, first_reserved, get_limit, make_socket_factory, share_out
 from node.system.http_listener import MAX_AT_ONCE, MAX_CONNECTIONS, MAX_SILENT, Listener
@@ -283,6 +284,10 @@ class Runtime:
         """This node's clock beside its peers'; None where none of them has been heard of late."""
         return self._clocks.compare(now_ms(), steady_ms=steady_ms())
 
+    def disk_views(self) -> tuple[DiskStatus, ...]:
+        """The writes of each chain, and the time that they take."""
+        return tuple(host.disk_view() for host in self.chains.values())
+
     def sealing_view(self) -> SealingView:
         return self._sealer.view()
 
@@ -329,8 +334,8 @@ class Runtime:
                 if (outbox := self._links.find(host.name, peer)) is not None:
                     outbox.disconnect()
 
-    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
-        self._sealer.start_job(chain, job=job, root=root, target=target)
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int, nonces_per_s: int) -> None:
+        self._sealer.start_job(chain, job=job, root=root, target=target, nonces_per_s=nonces_per_s)
 
     def stop_job(self, chain: str) -> None:
         self._sealer.stop_job(chain)
@@ -385,6 +390,7 @@ class Runtime:
             anchor=anchor,
             is_sure=self._is_sure,
             snapshot_distance=self.config.sync.snapshot_distance or None,
+            keep=self.config.storage.keep,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )
 

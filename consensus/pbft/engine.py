@@ -7,7 +7,7 @@ from consensus.errors import WrongDifficulty
 from consensus.header_rules import HeaderRules
 from consensus.timestamps import check_timestamp
 from ledger.block import Header, check_producer_signature
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.genesis import Genesis
 from ledger.snapshot import get_snapshot
 
@@ -31,8 +31,7 @@ class PbftEngine:
         check_timestamp(header.timestamp_ms, [parent.header.timestamp_ms])
         self._rules.check_period(header, parent)
         self._rules.check_standing(header, get_snapshot(parent.state))
-        if header.n_diff != _N_DIFF:
-            raise WrongDifficulty(expected=_N_DIFF, actual=header.n_diff)
+        self.check_base(header, _N_DIFF, parent, chain)
         check_producer_signature(header)
         return Weighed(work=parent.work + self.work_of(header), base_n_diff=_N_DIFF)
 
@@ -44,9 +43,15 @@ class PbftEngine:
         """See `Engine.find_work`."""
         return header.height
 
-    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
         """See `Engine.find_base`."""
         return _N_DIFF
+
+    def check_base(self, header: Header, base_n_diff: int, _parent: Ancestor, _chain: Ancestry) -> None:
+        """Raise `WrongDifficulty` unless a header's N_diff and this base are what all have."""
+        for n_diff in (header.n_diff, base_n_diff):
+            if n_diff != _N_DIFF:
+                raise WrongDifficulty(expected=_N_DIFF, actual=n_diff)
 
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`. Whether it is this producer's turn is not asked here."""

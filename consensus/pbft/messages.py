@@ -69,6 +69,14 @@ class PreparedCertificate:
     block_hash: bytes
     signatures: Signatures
 
+    @property
+    def prepares(self) -> tuple[Prepare, ...]:
+        """The prepares that it was made of."""
+        return tuple(
+            Prepare(height=self.height, view=self.view, block_hash=self.block_hash, signer=signer, signature=signature)
+            for signer, signature in self.signatures
+        )
+
     def to_value(self) -> Value:
         return (self.height, self.view, self.block_hash, self.signatures)
 

@@ -60,6 +60,12 @@ class PbftRecord:
             case ViewChange():
                 return True  # to come to a view is what it says, and so does the record
 
+    def said_by(self, signer: bytes) -> tuple[Ballot, ...]:
+        """The ballots of another validator that stand in it as proof: they outlast a restart of all that heard them."""
+        prepares = () if self.prepared is None else self.prepared.prepares
+        ballots: tuple[Ballot, ...] = (*prepares, *(message.without_proof() for message in self.new_view))
+        return tuple(ballot for ballot in ballots if ballot.signer == signer)
+
     def at_height(self, height: int) -> PbftRecord:
         """The record to begin (or to go on) with at a height: never a lower one."""
         assert height >= self.height, (height, self.height)

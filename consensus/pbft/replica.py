@@ -179,8 +179,9 @@ class Pbft:
         return tuple(one for one in self._others() if one not in signers)
 
     def said_by(self, signer: bytes) -> tuple[Ballot, ...]:
-        """The ballots that this replica holds of a validator, of this height and those ahead."""
-        return (*self._ballots.said_by(signer), *self._ahead.said_by(signer))
+        """The ballots that this replica has heard of a validator, of this height and those ahead, or has on record."""
+        recorded = self._record.said_by(signer) if self._record.height == self._height else ()
+        return tuple(dict.fromkeys((*self._ballots.said_by(signer), *self._ahead.said_by(signer), *recorded)))
 
     # --- what happens ------------------------------------------------------------------------------
 

@@ -10,12 +10,12 @@ from itertools import islice
 from consensus.engine import Ancestry, Proposal, Weighed
 from consensus.errors import BadParameters, OverDiversityLimit, TargetMissed, WrongDifficulty
 from consensus.header_rules import HeaderRules
-from consensus.poca.credit_target import compute_n_diff_limit, compute_weight
+from consensus.poca.credit_target import compute_n_diff_limit, compute_target, compute_weight
 from consensus.poca.eligibility import eligibility_for
 from consensus.poca.retarget import MAX_N_DIFF, block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.genesis import Genesis
 from ledger.hashing import address_of, sha256
 from ledger.params import ChainParams
@@ -54,12 +54,14 @@ class PocaEngine:
         snapshot = self._snapshot_of(parent)
         standing = self._rules.check_standing(header, snapshot)
         base = self._next_base(parent, chain, snapshot)
-        n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
-        if header.n_diff != n_diff:
-            raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
+        self._check_relief(header, base, begin_ms)
         self._check_seal(header, standing)
         check_producer_signature(header)
         return Weighed(work=parent.work + self.work_of(header), base_n_diff=base)
+
+    def check_base(self, header: Header, base_n_diff: int, parent: Ancestor, chain: Ancestry) -> None:
+        """Raise `WrongDifficulty` unless a header's N_diff is this base, relieved by its own delay."""
+        self._check_relief(header, base_n_diff, self._begin_ms(header.producer, parent, chain))
 
     def work_of(self, header: Header) -> int:
         """See `Engine.work_of`."""
@@ -69,7 +71,7 @@ class PocaEngine:
         """See `Engine.find_work`."""
         return None
 
-    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
         """See `Engine.find_base`: relief doubles, and what it doubled so often is known, unless it was cut off."""
         elapsed_ms = header.timestamp_ms - self._begin_ms(header.producer, parent, chain)
         base = header.n_diff >> self._count_relief(elapsed_ms)
@@ -153,13 +155,17 @@ class PocaEngine:
         if value > target:
             raise TargetMissed(actual=value, target=target)
 
+    def _check_relief(self, header: Header, base: int, begin_ms: int) -> None:
+        n_diff = self._relieved(base, header.timestamp_ms - begin_ms)
+        if header.n_diff != n_diff:
+            raise WrongDifficulty(expected=n_diff, actual=header.n_diff)
+
     def _next_base(self, parent: BlockNode, chain: Ancestry, snapshot: Snapshot) -> int:
         """The base N_diff on top of `parent`, kept to the interval across a change of credits."""
         params = self._params
         if not parent.height:
             return parent.base_n_diff
-        grandparent = chain.get(parent.header.parent)
-        assert grandparent is not None, "the tree holds every ancestor"
+        _, grandparent = islice(chain.ancestors(parent), 2)
         base = compute_next_base(
             parent.base_n_diff,
             parent.header.timestamp_ms - self._begin_ms(parent.header.producer, grandparent, chain),
@@ -181,7 +187,7 @@ class PocaEngine:
     def _total_weight(self, members: dict[bytes, SealerSnapshot]) -> int:
         return sum(compute_weight(standing.credit_upt, self._params.tau_upt) for standing in members.values())
 
-    def _begin_ms(self, producer: bytes, parent: BlockNode, chain: Ancestry) -> int:
+    def _begin_ms(self, producer: bytes, parent: Ancestor, chain: Ancestry) -> int:
         """From when on a producer may seal on `parent`: at once, unless it has its share of the blocks below.
 
         Then it waits for the others until relief would set in, and its relief and its solve time count from there, so
@@ -219,7 +225,7 @@ class PocaEngine:
 def check_params(params: ChainParams) -> None:
     """Raise `BadParameters` where N_diff leaves no room for e^{100/τ}, so that credit would stop counting.
 
-    And where PBFT is to have another quorum than its own.
+    And where the nonces of an interval are too few for a block, or PBFT is to have another quorum than its own.
     """
     consensus = params.consensus
     if consensus.engine == "pbft" and consensus.checkpoint_m:
@@ -231,6 +237,13 @@ def check_params(params: ChainParams) -> None:
         raise BadParameters(
             detail=f"n_diff_max must be at most {limit:#x} for tau_upt {consensus.tau_upt}: "
             f"above it the target of a member with 100 points is cut off at 2^256 - 1"
+        )
+    easiest = compute_target(consensus.n_diff_max, params.market.initial_credit_upt, consensus.tau_upt)
+    least = -(-(2**256) // (easiest + 1))
+    if 0 < consensus.interval_nonces < least:
+        raise BadParameters(
+            detail=f"interval_nonces must be 0 or at least {least}: with fewer, a member alone with the initial credit "
+            "would not find a block per interval even at n_diff_max"
         )
 
 

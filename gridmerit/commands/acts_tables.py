@@ -9,7 +9,7 @@ from typing import Any
 from gridmerit.commands.acts import Brought, Outcome
 from gridmerit.network.enrolment import Act, describe_act
 from gridmerit.tables import facts, table
-from gridmerit.text import format_time
+from gridmerit.text import format_time, quote_path
 
 _LAST_MS = 253_402_300_799_000  # the year 9999
 
@@ -65,8 +65,8 @@ def render_unsigned(brought: Brought, certificate: Path | None = None) -> str:
     have, file = len(brought.act.signatures), brought.files[0]
     lines = [
         f"{have} of {brought.threshold} signatures: nothing has been sent yet",
-        f"next: gridmerit authority sign {file} --key FILE, by {brought.threshold - have} more; then",
-        f"      gridmerit authority submit {file} --node DIR",
+        f"next: gridmerit authority sign {quote_path(file)} --key FILE, by {brought.threshold - have} more; then",
+        f"      gridmerit authority submit {quote_path(file)} --node DIR",
     ]
     if certificate is not None:
         lines.append(f"the certificate to hand over then: {certificate}")

@@ -41,6 +41,7 @@ from gridmerit.network.enrolment import (
 )
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts
+from gridmerit.text import quote_path
 from ledger.errors import InvalidKey, WrongChain
 from ledger.signatures import SigningKey, check_public_key
 from ledger.upgrades import MAX_HEIGHT, MAX_RULES
@@ -135,7 +136,11 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None) -> None:
     key = load_key_file(key_file, passphrase_file)
     signed = sign_act(act, key)
     save_act(file, signed)
-    lines = [render_act(signed), "", f"next: gridmerit authority submit {file} --node DIR, or one more signature"]
+    lines = [
+        render_act(signed),
+        "",
+        f"next: gridmerit authority submit {quote_path(file)} --node DIR, or one more signature",
+    ]
     emit({"file": str(file), **describe_signed(signed)}, "\n".join(lines))
 
 
@@ -245,7 +250,7 @@ def upgrade(
 
     \b
     Example:
-      gridmerit authority upgrade 2 90000 --chain JY1 --node mynet
+      gridmerit authority upgrade 2 90000 --chain jy1 --node mynet
     """
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 

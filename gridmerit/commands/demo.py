@@ -7,12 +7,14 @@ from pathlib import Path
 
 import click
 
+from gridmerit.commands.chain_options import ChainChoice, chain_options
 from gridmerit.demo.checks import run_checks
+from gridmerit.demo.day import KINDS
 from gridmerit.demo.report import render_text
 from gridmerit.demo.run import DemoPlan, DemoResult, Progress, choose_period_ms, run_demo
 from gridmerit.errors import ChecksFailed
 from gridmerit.output import emit, format_error, json_option, note, stderr_is_terminal
-from gridmerit.text import format_count, format_kwh
+from gridmerit.text import format_count, format_kwh, quote_path
 
 _BAR = 24
 
@@ -32,10 +34,18 @@ _BAR = 24
     "--period-ms", type=click.IntRange(min=1_500), help="How long an hour takes.  [default: 2500, more from 5 peers on]"
 )
 @click.option("--keep", is_flag=True, help="Leave the nodes running.")
+@chain_options
 @json_option
 @click.pass_context
 def command(
-    ctx: click.Context, seed: int, hours: int, peers: int, out: Path, period_ms: int | None, keep: bool
+    ctx: click.Context,
+    seed: int,
+    hours: int,
+    peers: int,
+    out: Path,
+    period_ms: int | None,
+    keep: bool,
+    choice: ChainChoice,
 ) -> None:
     """Run a whole market day on this machine and check it.
 
@@ -51,13 +61,26 @@ def command(
     where it does not, hours are void and checks fail: give it a longer --period-ms. The exit code is 7 when a check
     fails.
 
+    --set, --rule, --alpha and --engine choose the market's rules as `gridmerit net new` does; only what the short
+    period asks for is the demo's own, such as its deadlines. DIR/network is a network like any other.
+
     \b
     Examples:
       gridmerit demo
       gridmerit demo --hours 6 --keep
+      gridmerit demo --hours 6 --set paper --out by-the-text
     """
+    params = choice.load()
+    if sorted(chain.kind for chain in params) != sorted(KINDS):
+        raise click.UsageError(f"--set {choice.params_set}: the day takes one chain of each kind, {', '.join(KINDS)}")
     plan = DemoPlan(
-        seed=seed, hours=hours, peers=peers, directory=out, keep=keep, period_ms=period_ms or choose_period_ms(peers)
+        params=params,
+        seed=seed,
+        hours=hours,
+        peers=peers,
+        directory=out,
+        keep=keep,
+        period_ms=period_ms or choose_period_ms(peers),
     )
     bar = _Bar()
     for number in (signal.SIGTERM, signal.SIGHUP):  # the nodes must not outlive us then either
@@ -88,11 +111,11 @@ def _render_next(result: DemoResult, *, keep: bool) -> str:
     lines = ["wrote", *(f"  {file}" for file in result.files)]
     proofs = [file for file in result.files if file.name.endswith("-proof.json")]
     if proofs:
-        genesis = home / "genesis.json"
+        genesis = quote_path(home / "genesis.json")
         lines += ["", "the proofs need no node:"]
-        lines += [f"  gridmerit proof verify {file} --genesis {genesis}" for file in proofs]
+        lines += [f"  gridmerit proof verify {quote_path(file)} --genesis {genesis}" for file in proofs]
     if keep:
-        network = result.network.directory
+        network = quote_path(result.network.directory)
         lines += [
             "",
             "the nodes are still running:",

@@ -10,7 +10,7 @@ from gridmerit.commands.target import run_async
 from gridmerit.network.doctor import examine
 from gridmerit.network.layout import get_home, is_network, is_node
 from gridmerit.output import emit, json_option
-from gridmerit.text import format_count
+from gridmerit.text import format_count, quote_path
 
 _MARKS = {"ok": "ok  ", "warn": "WARN", "fail": "FAIL"}
 CONFIGURATION = 3
@@ -33,7 +33,9 @@ def command(ctx: click.Context, directory: Path | None) -> None:
     if directory is None and is_node(Path()):
         directory = Path()
     if directory is not None and is_network(directory := get_home(directory)):
-        raise click.UsageError(f"{directory} is a network: name one of its nodes, --node {directory}/nodes/NAME")
+        raise click.UsageError(
+            f"{directory} is a network: name one of its nodes, --node {quote_path(directory)}/nodes/NAME"
+        )
     findings = run_async(examine(directory))
     lines = []
     for finding in findings:

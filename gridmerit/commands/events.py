@@ -67,8 +67,9 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of
       money        transfer
-      this node    not-executed, executable-again, equivocation, signing-waits,
-                   signing-record-behind, signing-signs
+      this node    not-executed, executable-again, equivocation,
+                   signing-restored, signing-waits, signing-record-behind,
+                   signing-read-only, signing-signs, bodies-missing
 
     Exit code 4 when the node cannot be reached at the start; 8 when --count events have not come in --timeout; 0 when
     they have, or after SIGTERM.

@@ -12,6 +12,7 @@ from gridmerit.network.joining import join_network
 from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
+from gridmerit.text import quote_path
 from node.config import load_genesis, load_network_document
 from node.system.addresses import parse_listen
 
@@ -103,7 +104,7 @@ def command(
         f'key = "{key.hex()}"',
         *([f"chains = {json.dumps(chosen)}"] if set(chosen) < set(known_chains) else []),
         "",
-        f"next: gridmerit doctor --node {directory}; then gridmerit start {directory}",
+        f"next: gridmerit doctor --node {quote_path(directory)}; then gridmerit start {quote_path(directory)}",
     ]
     emit(document, "\n".join(lines))
 

@@ -9,7 +9,7 @@ from gridmerit.commands.acts import Brought
 from gridmerit.commands.acts_tables import format_end, render_outcomes
 from gridmerit.network.enrolment import Application, Terms
 from gridmerit.tables import facts, table
-from gridmerit.text import format_kwh, format_percent
+from gridmerit.text import format_kwh, format_percent, quote_path
 from ledger.hashing import show_address
 from node.queries.answers import MemberInfo
 
@@ -23,7 +23,8 @@ def render_application(terms: Terms, application: Application, file: Path) -> st
         render_terms(terms),
         facts([("address", address), ("serial", application.serial), ("application", file)]),
         "",
-        f"next: hand {file} to the network's authority, which runs: gridmerit member admit {file} --node DIR",
+        f"next: hand {file} to the network's authority, which runs: "
+        f"gridmerit member admit {quote_path(file)} --node DIR",
     ]
     return "\n".join(lines)
 

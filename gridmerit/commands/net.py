@@ -9,13 +9,12 @@ from pathlib import Path
 
 import click
 
-from gridmerit.amounts import parse_names, parse_natural_factor
+from gridmerit.amounts import parse_names
 from gridmerit.commands import Group
+from gridmerit.commands.chain_options import ChainChoice, chain_options
 from gridmerit.commands.net_tables import (
-    describe_market,
-    describe_network,
+    describe_new,
     describe_state,
-    list_accounts,
     render_new,
     render_states,
 )
@@ -24,20 +23,12 @@ from gridmerit.network.compose import choose_cluster, choose_params, list_candid
 from gridmerit.network.compose import provision as fill_volumes
 from gridmerit.network.layout import Network, NodeEntry, load_network
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import (
-    PACKAGED,
-    choose_chains,
-    choose_market,
-    load_engine_params,
-    load_packaged_profile,
-    load_params_set,
-    scale_params,
-)
+from gridmerit.network.parameters import choose_chains, load_packaged_profile, scale_params
 from gridmerit.network.processes import look, start_network, stop_nodes
 from gridmerit.network.service import describe_service
 from gridmerit.output import emit, json_option, note
 from gridmerit.tables import table
-from ledger.params import ChainParams
+from gridmerit.text import quote_path
 from node.errors import ChainOut
 from node.system.log_files import follow, read_last_lines
 from simulation.attacks.registry import load_attack
@@ -45,29 +36,6 @@ from simulation.attacks.registry import load_attack
 _BASE_PORT = 9_100
 _USER = re.compile(r"[a-z_][a-z0-9_-]{0,30}")
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
-_SET_OPTION = click.option(
-    "--set",
-    "params_set",
-    metavar="NAME|PATH",
-    default="recommended",
-    show_default=True,
-    help="The chains' parameters: `recommended`, `paper` (text 000 to the letter), `bft`, or a directory with a TOML"
-    " file per chain, or one such file.",
-)
-_RULE_OPTION = click.option(
-    "--rule",
-    metavar="NAME",
-    help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
-)
-_ALPHA_OPTION = click.option(
-    "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"
-)
-_ENGINE_OPTION = click.option(
-    "--engine",
-    type=click.Choice(["poca", "pbft"]),
-    help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
-    " bft.  [default: PBFT on du1, poca on the others]",
-)
 
 
 def _check_user(_context: click.Context, _parameter: click.Parameter, value: str) -> str:
@@ -98,10 +66,7 @@ def command() -> None:
     metavar="NAME,…",
     help="Which chains of the parameters, such as `jy1` to trade without the other two.  [default: all of them]",
 )
-@_SET_OPTION
-@_RULE_OPTION
-@_ALPHA_OPTION
-@_ENGINE_OPTION
+@chain_options
 @click.option("--period-ms", type=click.IntRange(min=800), help="Length of a period; deadlines scale with it.")
 @click.option(
     "--base-port",
@@ -124,10 +89,7 @@ def new(
     directory: Path,
     nodes: int,
     chains: str | None,
-    params_set: str,
-    rule: str | None,
-    alpha: str | None,
-    engine: str | None,
+    choice: ChainChoice,
     period_ms: int | None,
     base_port: int,
     seed: int | None,
@@ -169,67 +131,36 @@ def new(
       gridmerit net new agreed-cluster --compose --nodes 4 --engine pbft
       gridmerit net new paper-cluster --compose --set paper
     """
-    if compose:
-        others = (chains, period_ms, seed)
-        if disposable or base_port != _BASE_PORT or any(option is not None for option in others):
-            raise click.UsageError("--compose goes with --nodes, --players, --set, --rule, --alpha and --engine alone")
-        _load_chains(params_set, engine, rule, alpha)
-        _write_compose(directory, nodes, players, _list_options(params_set, engine, rule, alpha))
-        return
-    if players:
+    alone = (chains, period_ms, seed)
+    if compose and (disposable or base_port != _BASE_PORT or any(option is not None for option in alone)):
+        raise click.UsageError("--compose goes with --nodes, --players, --set, --rule, --alpha and --engine alone")
+    if players and not compose:
         raise click.UsageError("--players goes with --compose")
-    params = _load_chains(params_set, engine, rule, alpha)
+    params = choice.load()
+    if compose:
+        _write_compose(directory, nodes, players, choice)
+        return
     if chains is not None:
-        params = choose_chains(params, parse_names(chains), params_set)
+        params = choose_chains(params, parse_names(chains), choice.params_set)
     if period_ms is not None:
         params = tuple(scale_params(chain, period_ms) for chain in params)
     if seed is not None:
         note("keys made from a seed are public knowledge: use this network for rehearsals only")
+    profile = load_packaged_profile()
     network = new_network(
-        directory,
-        nodes=nodes,
-        params=params,
-        profile=load_packaged_profile(),
-        seed=seed,
-        disposable=disposable,
-        base_port=base_port,
+        directory, nodes=nodes, params=params, profile=profile, seed=seed, disposable=disposable, base_port=base_port
     )
-    attack = f"\nor:   gridmerit attack equivocation {directory}" if disposable else ""
-    document = {
-        **describe_network(network),
-        "disposable": disposable,
-        "market": describe_market(params),
-        "accounts": list_accounts(network),
-    }
-    emit(document, render_new(network, params) + attack)
+    emit(describe_new(network, params, is_disposable=disposable), render_new(network, params, is_disposable=disposable))
 
 
-def _load_chains(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> tuple[ChainParams, ...]:
-    """The chains of a set, agreed on, cleared and scored as the options have it."""
-    factor_ppm = None if alpha is None else parse_natural_factor(alpha)
-    params = load_engine_params(engine) if params_set == "recommended" else load_params_set(params_set)
-    if engine is not None and any(chain.consensus.engine != engine for chain in params):
-        raise click.UsageError(f"--engine {engine}: the chains of {params_set} have another one")
-    return choose_market(params, rule=rule, natural_factor_ppm=factor_ppm)
-
-
-def _list_options(params_set: str, engine: str | None, rule: str | None, alpha: str | None) -> list[str]:
-    """The same options for `gridmerit net provision`, in a container that has the packaged sets and no other."""
-    if params_set not in PACKAGED:
-        raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
-    options = {"--set": params_set, "--rule": rule, "--alpha": alpha, "--engine": engine}
-    options |= {"--set": None} if params_set == "recommended" else {}
-    return [word for name, value in options.items() if value is not None for word in (name, value)]
-
-
-def _write_compose(directory: Path, nodes: int, players: int, options: Sequence[str]) -> None:
+def _write_compose(directory: Path, nodes: int, players: int, choice: ChainChoice) -> None:
     profile = load_packaged_profile()
     if nodes + players > (most := len(list_candidates(profile))):
         raise click.UsageError(f"--nodes and --players: there are {most} members for {nodes + players} containers")
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=True)
-    file = save_compose(directory, render_compose(cluster, options))
+    file = save_compose(directory, render_compose(cluster, choice.to_words()))
     rows = [(name, "all" if name in cluster.organisations else cluster.trading) for name in cluster.honest]
-    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {file} up -d"
+    text = f"{table(['service', 'chains'], rows, left=(0, 1))}\n\nnext: docker compose -f {quote_path(file)} up -d"
     emit({"file": str(file), "organisations": cluster.organisations, "players": cluster.players}, text)
 
 
@@ -240,10 +171,7 @@ def _write_compose(directory: Path, nodes: int, players: int, options: Sequence[
     "--players", type=click.IntRange(0, 8), default=0, help="Market players that host the trading chain alone."
 )
 @click.option("--period-ms", type=click.IntRange(min=800), required=True, help="Length of a period.")
-@_SET_OPTION
-@_RULE_OPTION
-@_ALPHA_OPTION
-@_ENGINE_OPTION
+@chain_options
 @click.option("--attack", metavar="NAME", help="Make a disposable network with one member more, which attacks so.")
 @json_option
 def provision(
@@ -251,10 +179,7 @@ def provision(
     nodes: int,
     players: int,
     period_ms: int,
-    params_set: str,
-    rule: str | None,
-    alpha: str | None,
-    engine: str | None,
+    choice: ChainChoice,
     attack: str | None,
 ) -> None:
     """Make keys, certificates and the genesis for containers, once: a directory per volume.
@@ -270,7 +195,7 @@ def provision(
         load_attack(attack)
     profile = load_packaged_profile()
     cluster = choose_cluster(profile, organisations=nodes, players=players, attacked=bool(attack))
-    params = choose_params(period_ms, _load_chains(params_set, engine, rule, alpha))
+    params = choose_params(period_ms, choice.load())
     is_new = fill_volumes(directory, cluster, params=params, profile=profile)
     text = f"{'made' if is_new else 'found'} a network of {', '.join(cluster.names)}"
     emit({"directory": str(directory), "made": is_new, "nodes": cluster.names}, text)
@@ -304,7 +229,7 @@ def _start(ctx: click.Context, network: Network, nodes: Sequence[NodeEntry]) -> 
     if already:
         lines.append(f"running already: {', '.join(already)}")
     lines += [f"{name} runs without {outage.chain}: {outage.message}" for name, outage in start.outages]
-    lines.append(f"next: gridmerit net status {network.directory}")
+    lines.append(f"next: gridmerit net status {quote_path(network.directory)}")
     out = [{"node": name, **to_plain(outage)} for name, outage in start.outages]
     emit({"started": start.started, "already_running": already, "out": out}, "\n".join(lines))
     if start.outages:

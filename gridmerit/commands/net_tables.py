@@ -12,7 +12,7 @@ from gridmerit.network.layout import Network
 from gridmerit.network.processes import NodeState
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.tables import facts, table
-from gridmerit.text import format_points, format_scaled, format_span, format_yuan
+from gridmerit.text import format_points, format_scaled, format_span, format_yuan, quote_path
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams
 from node.config import load_genesis
@@ -36,6 +36,16 @@ def describe_network(network: Network) -> dict[str, Any]:
     }
 
 
+def describe_new(network: Network, params: Sequence[ChainParams], *, is_disposable: bool) -> dict[str, Any]:
+    """A network that was just made, for --json."""
+    return {
+        **describe_network(network),
+        "disposable": is_disposable,
+        "market": describe_market(params),
+        "accounts": list_accounts(network),
+    }
+
+
 def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
     """The rule that clears the gates, and the α that scores deliveries: on the credit chain where there is one."""
     by_kind = {chain.kind: chain for chain in params}
@@ -46,7 +56,7 @@ def describe_market(params: Sequence[ChainParams]) -> dict[str, Any]:
     }
 
 
-def render_new(network: Network, params: Sequence[ChainParams]) -> str:
+def render_new(network: Network, params: Sequence[ChainParams], *, is_disposable: bool) -> str:
     rows = [(node.name, node.api_url, node.peer_url, network.directory_of(node)) for node in network.nodes]
     market = describe_market(params)
     lines = [
@@ -63,7 +73,10 @@ def render_new(network: Network, params: Sequence[ChainParams]) -> str:
         "",
     ]
     lines += [_render_players(network), "", _render_accounts(network), ""]
-    return "\n".join([*lines, *_tell_next(network, {chain.kind: chain for chain in params})])
+    lines += _tell_next(network, {chain.kind: chain for chain in params})
+    if is_disposable:
+        lines.append(f"or:   gridmerit attack equivocation {quote_path(network.directory)}")
+    return "\n".join(lines)
 
 
 def _render_players(network: Network) -> str:
@@ -133,9 +146,9 @@ def _tell_next(network: Network, by_kind: Mapping[str, ChainParams]) -> list[str
         buyer = next(positions[player.name] for player in network.players if player.role == "consumer")
         plan = [
             f"then: gridmerit tx send plan {period + 1} {seller}=0:500 {buyer}=100:0 "
-            f"--key {network.dispatcher.name} --node {network.directory}"
+            f"--key {network.dispatcher.name} --node {quote_path(network.directory)}"
         ]
-    return [*lines, "", f"next: gridmerit net up {network.directory}", *plan]
+    return [*lines, "", f"next: gridmerit net up {quote_path(network.directory)}", *plan]
 
 
 def _name_chains(network: Network) -> str:

@@ -15,6 +15,7 @@ from gridmerit.commands.hosted import connect_to, connect_to_any
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts, fit_columns
+from gridmerit.text import quote_path
 from ledger.errors import UnwritableFile
 from node.api.client import Client
 from node.config import load_genesis
@@ -74,8 +75,8 @@ def get(
     except OSError as error:
         raise UnwritableFile(file=output, detail=error.strerror) from None
     genesis = None if target.directory is None else target.directory / "genesis.json"
-    known = genesis if genesis is not None and genesis.is_file() else "FILE"
-    next_step = f"next: gridmerit proof verify {output} --genesis {known}"
+    known = quote_path(genesis) if genesis is not None and genesis.is_file() else "FILE"
+    next_step = f"next: gridmerit proof verify {quote_path(output)} --genesis {known}"
     emit({"kind": kind, "file": str(output)}, f"wrote {output}\n{next_step}")
 
 

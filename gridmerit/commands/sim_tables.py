@@ -9,7 +9,7 @@ from typing import Any
 
 from gridmerit.commands.settings_tables import list_settings, render_settings, show_value
 from gridmerit.tables import WIDTH, facts, fit_columns, table
-from gridmerit.text import format_span
+from gridmerit.text import format_span, quote_path
 from simulation.experiments.runner import Run
 from simulation.experiments.scenario import Scenario
 from simulation.experiments.sweep import Sweep
@@ -113,7 +113,7 @@ def render_run(sweep: Sweep, result: Run, estimated: Estimated | None) -> str:
         for name, source in list_sources(estimated.estimates)
     ]
     directory = result.directory
-    next_step = f"wrote {directory}; a report of it: gridmerit sim report {directory}"
+    next_step = f"wrote {directory}; a report of it: gridmerit sim report {quote_path(directory)}"
     lines = "\n".join([*theories, done, next_step])
     return f"{table(heads, rows, left=(heads.index('metric'),))}\n\n{lines}"
 

@@ -12,8 +12,7 @@ from pathlib import Path
 
 import click
 
-from gridmerit.errors import NotANode
-from gridmerit.network.layout import NODE_FILE, get_home
+from gridmerit.network.layout import find_node_file
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 from ledger.errors import GridmeritError
@@ -64,9 +63,7 @@ def run_node(directory: Path, policy: Policy | None = None, *, power: int = 1, i
     See `Runtime` for `is_sure`. A `policy` is an attack, and `power` multiplies the share of a core that sealing takes.
     Raises `NotANode` and what `Runtime` raises.
     """
-    file = get_home(directory) / NODE_FILE
-    if not file.is_file():
-        raise NotANode(directory=file.parent)
+    file = find_node_file(directory)
     config = load_config(file)
     raise_limit()
     limits = config.limits

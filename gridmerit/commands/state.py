@@ -10,8 +10,8 @@ import click
 from gridmerit.commands import Group
 from gridmerit.commands.hosted import list_hosted, open_clients
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
-from gridmerit.errors import NeverRun, NotANode
-from gridmerit.network.layout import NODE_FILE, is_node
+from gridmerit.errors import NeverRun
+from gridmerit.network.layout import find_node_file
 from gridmerit.output import emit, json_option
 from gridmerit.tables import table
 from ledger.chain import Chain
@@ -61,13 +61,11 @@ async def fetch_states(target: Target) -> list[StateInfo]:
 
 def read_states(target: Target) -> list[StateInfo]:
     """The same from a node's directory. Raises `NotANode`, `NoSuchChain`, `NeverRun` and what opening a store does."""
-    directory = target.directory or Path()
-    if not is_node(directory):
-        raise NotANode(directory=directory)
-    config = load_config(directory / NODE_FILE)
+    file = find_node_file(target.directory or Path())
+    config = load_config(file)
     chains = {genesis.params.name: genesis for genesis in load_chains(config)}
     if target.chain is not None and target.chain not in chains:
-        raise NoSuchChain(file=str(directory / NODE_FILE), name=target.chain, known=", ".join(chains))
+        raise NoSuchChain(file=str(file), name=target.chain, known=", ".join(chains))
     wanted = chains if target.chain is None else [target.chain]
     return [_read_state(chains[name], config.data_dir / name / "ledger") for name in wanted]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_span, format_time
+from node.errors import UnknownChainName
 from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus, UpgradeStatus
 
 
@@ -21,12 +23,29 @@ from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeSta
 def command(target: Target) -> None:
     """What a node is doing: head, finality, peers, sealing.
 
+    Of all its chains, or of the one that --chain names.
+
     \b
-    Example:
+    Examples:
       gridmerit status --node mynet/nodes/wind-122
+      gridmerit status --chain jy1 --node mynet
     """
     status = run_async(fetch_status(target.url))
+    if target.chain is not None:
+        status = choose_one(status, target.chain)
     emit(to_plain(status), render(status, target.url))
+
+
+def choose_one(status: NodeStatus, chain: str) -> NodeStatus:
+    """The same of one chain alone, which may be out. Raises `UnknownChainName`."""
+    known = [*(one.chain for one in status.chains), *(outage.chain for outage in status.outages)]
+    if chain not in known:
+        raise UnknownChainName(name=chain, known=", ".join(known))
+    return replace(
+        status,
+        chains=tuple(one for one in status.chains if one.chain == chain),
+        outages=tuple(outage for outage in status.outages if outage.chain == chain),
+    )
 
 
 def render(status: NodeStatus, url: str) -> str:

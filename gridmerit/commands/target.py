@@ -12,8 +12,8 @@ from typing import Any, TypeVar
 
 import click
 
-from gridmerit.errors import NotANode
-from gridmerit.network.layout import NODE_FILE, get_home, is_network, is_node, load_network
+from gridmerit.network.layout import NODE_FILE, find_node_file, get_home, is_network, is_node, load_network
+from gridmerit.text import quote_path
 from ledger.errors import UnreadableFile
 from ledger.signatures import SigningKey
 from node.config import load_config
@@ -80,9 +80,7 @@ def resolve_target(node: Path | None, api: str | None, chain: str | None) -> Tar
     if is_network(directory):
         network = load_network(directory)
         return Target(url=network.nodes[0].api_url, chain=chain, directory=directory)
-    if not is_node(directory):
-        raise NotANode(directory=directory)
-    return Target(url=load_config(directory / NODE_FILE).api_listen.nearest.url, chain=chain, directory=directory)
+    return Target(url=load_config(find_node_file(directory)).api_listen.nearest.url, chain=chain, directory=directory)
 
 
 def run_async(work: Coroutine[Any, Any, _T]) -> _T:
@@ -134,5 +132,5 @@ def _find_in_network(directory: Path, key: str | None) -> tuple[Path, Path]:
     if file.is_file():
         return file, directory / "keys" / "passphrase"
     raise UnreadableFile(
-        file=key, detail=f"neither a file nor a key of the network; gridmerit key list {directory} has them"
+        file=key, detail=f"neither a file nor a key of the network; gridmerit key list {quote_path(directory)} has them"
     )

@@ -95,7 +95,9 @@ def _check_settled(record: DayRecord) -> DayCheck:
     if not_settled or missing:
         return DayCheck(name, False, f"periods not settled: {', '.join(not_settled) or missing}")
     return DayCheck(
-        name, True, f"{len(record.hours)} hours certified on JY1, accepted by DU1, metered there, and settled"
+        name,
+        True,
+        f"{format_count(len(record.hours), 'hour')} certified on JY1, accepted by DU1, metered there, and settled",
     )
 
 

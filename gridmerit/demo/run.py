@@ -23,13 +23,13 @@ from gridmerit.demo.stage_times import Sighting, follow
 from gridmerit.errors import BusyDirectory, NetworkRunning, NodeFailed, NoNetwork
 from gridmerit.network.layout import Network, load_network, make_directory
 from gridmerit.network.make import new_network
-from gridmerit.network.parameters import load_packaged_profile, load_params_set, make_demo_params
+from gridmerit.network.parameters import load_packaged_profile, make_demo_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
-from ledger.params import Kind
+from ledger.params import ChainParams, Kind
 from market.messages import ACTUAL, DELIVERED
 from market.profile import Profile
 from node.api.client import Client
@@ -51,8 +51,9 @@ _FILES = ("report.md", "report.json", "day.png", *_PROOF_FILES.values(), "genesi
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DemoPlan:
-    """The user's choices."""
+    """The user's choices; `params` are of all three chains, as they were chosen and before they are quickened."""
 
+    params: tuple[ChainParams, ...]
     seed: int
     hours: int
     peers: int
@@ -103,7 +104,7 @@ def run_demo(plan: DemoPlan, on_progress: OnProgress) -> DemoResult:
     on_progress(Progress(stage="making the network", hours=plan.hours))
     profile = load_packaged_profile()
     network_directory = _clear(plan.directory)
-    params = make_demo_params(plan.period_ms, load_params_set())
+    params = make_demo_params(plan.period_ms, plan.params)
     network = new_network(network_directory, nodes=plan.peers, params=params, profile=profile, seed=plan.seed)
     is_done = False
     try:

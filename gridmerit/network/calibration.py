@@ -57,7 +57,8 @@ def _with_n_diff(params: ChainParams, n_diff: int) -> ChainParams:
 def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int, stake_uyuan: int = 0) -> int:
     """The N_diff at which `sealers` members with the initial credit, so fast each, find a block per interval.
 
-    From Eq. (10): sealers · rate · interval · N_diff · e^{C/τ} / 2^256 = 1, kept within the chain's bounds. Under
+    Where the chain limits the nonces of an interval (`interval_nonces`), none is faster than that. From Eq. (10):
+    sealers · rate · interval · N_diff · e^{C/τ} / 2^256 = 1, kept within the chain's bounds. Under
     `work` without e^{C/τ}; under `stake`, Eq. (9), each ms is one try of each member: interval · N_diff · Σ balance /
     2^256 = 1. Raises `BadParameters` where one of these two is out of the chain's bounds, or nobody has a balance.
     """
@@ -70,7 +71,8 @@ def compute_n_diff(params: ChainParams, *, sealers: int, nonces_per_s: int, stak
                 "ever seal; money is on the trading chain alone"
             )
     else:
-        attempts = max(1, sealers * nonces_per_s * consensus.block_interval_ms // 1_000)
+        pace = min(nonces_per_s, consensus.nonces_per_s or nonces_per_s)
+        attempts = max(1, sealers * pace * consensus.block_interval_ms // 1_000)
     n_diff = 2**256 // attempts
     if consensus.eligibility == "poca":
         n_diff = (n_diff << 64) // compute_weight(params.market.initial_credit_upt, consensus.tau_upt)

@@ -16,7 +16,8 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from urllib.parse import urlsplit
 
-from gridmerit.errors import BusyDirectory, NoNetwork, NoSuchNode, UnusableDirectory
+from gridmerit.errors import BusyDirectory, NoNetwork, NoSuchNode, NotANode, UnusableDirectory
+from gridmerit.text import quote_path
 from ledger.errors import GridmeritError
 from ledger.genesis import ALL_CHAINS
 from node.config import load_config
@@ -142,13 +143,44 @@ def get_home(path: Path) -> Path:
     return path.parent if path.name == NODE_FILE else path
 
 
+def find_node_file(path: Path) -> Path:
+    """The node.toml of a node's directory, however that was named. Raises `NotANode`."""
+    file = get_home(path) / NODE_FILE
+    if file.is_file():
+        return file
+    directory = file.parent
+    names = [found.parent.name for found in sorted(directory.glob(f"nodes/*/{NODE_FILE}"))]
+    if is_network(directory) and names:
+        detail, remedy = f"it is a network of {', '.join(names)}", quote_path(directory / "nodes" / names[0])
+        raise NotANode(directory=directory, detail=detail, remedy=f"the same with {remedy}")
+    raise NotANode(
+        directory=directory,
+        detail=_tell_lack(directory, NODE_FILE),
+        remedy="another directory; gridmerit init DIR --genesis FILE makes one that joins a network",
+    )
+
+
+def _no_network(directory: Path) -> NoNetwork:
+    """The error that says what the directory is instead, and what to do."""
+    home = next((parent for parent in directory.absolute().parents if is_network(parent)), None)
+    if is_node(directory):
+        remedy = "gridmerit status --node DIR" if home is None else f"the same with {quote_path(home)}"
+        return NoNetwork(directory=directory, detail="it is a node's", remedy=remedy)
+    remedy = f"gridmerit net new {quote_path(directory)}, or another directory"
+    return NoNetwork(directory=directory, detail=_tell_lack(directory, NETWORK_FILE), remedy=remedy)
+
+
+def _tell_lack(directory: Path, file: str) -> str:
+    return f"it has no {file}" if directory.is_dir() else "there is no such directory"
+
+
 def load_network(directory: Path) -> Network:
     """Read what `new_network` wrote. Raises `NoNetwork` or `BadConfigFile`."""
     file = directory / NETWORK_FILE
     try:
         document = json.loads(file.read_text(encoding="utf-8"))
     except (FileNotFoundError, NotADirectoryError):
-        raise NoNetwork(directory=directory) from None
+        raise _no_network(directory) from None
     except ValueError as error:
         raise BadConfigFile(file=str(file), problems=f"not a JSON document: {error}") from None
     try:

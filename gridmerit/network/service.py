@@ -8,8 +8,8 @@ import sys
 from dataclasses import dataclass
 from pathlib import Path
 
-from gridmerit.errors import NotANode, UnusableDirectory
-from gridmerit.network.layout import NODE_FILE, get_home, is_node
+from gridmerit.errors import UnusableDirectory
+from gridmerit.network.layout import NODE_FILE, find_node_file
 from node.config import load_config
 
 _NOT_IN_A_NAME = re.compile(r"[^A-Za-z0-9_.-]+")
@@ -86,9 +86,7 @@ def describe_service(path: Path, user: str) -> Service:
 
     Raises `NotANode`, `UnusableDirectory` or what its node.toml raises.
     """
-    directory = get_home(path).resolve()
-    if not is_node(directory):
-        raise NotANode(directory=directory)
+    directory = find_node_file(path).parent.resolve()
     if not str(directory).isprintable():
         raise UnusableDirectory(directory=repr(str(directory)), detail="a unit is lines of text")
     written = dict.fromkeys((directory, load_config(directory / NODE_FILE).data_dir.resolve()))

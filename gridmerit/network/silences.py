@@ -8,6 +8,7 @@ from node.errors import MembershipEnded
 from node.queries.answers import ChainStatus, NodeStatus
 
 _SURE = "stop it, then gridmerit start DIR --i-am-sure"
+_QUORUM = "start more members; where they cannot finish a block without it: gridmerit member apply, for a new key"
 
 
 class Silence(NamedTuple):
@@ -44,9 +45,15 @@ def find_exclusion(status: NodeStatus) -> Exclusion | None:
 def find_silence(chain: ChainStatus) -> Silence | None:
     """The silence of a chain, None where the node signs or never does."""
     match chain.signing:
+        case "read-only":
+            until = f"there is room again: {chain.refusal}"
+            return Silence("reads only", until, "make room on its disk, or mount it writable; it goes on by itself")
         case "waits":
             until = "others say which signatures of this key they hold"
             return Silence("waits to sign", until, f"start more members; where they stay away, {_SURE}")
+        case "restored":
+            until = "a block made since its start is final: it was restored, and others may hold what its record lacks"
+            return Silence("signs nothing", until, _QUORUM)
         case "record-behind":
             until = f"{chain.silent_until} is final: the key has signed what this node's record does not know"
             return Silence("signs nothing", until, f"where no other process has the key, {_SURE}")

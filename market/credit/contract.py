@@ -20,7 +20,7 @@ from typing import NamedTuple, cast
 
 from ledger.accounts import get_account, get_sealers, put_account, require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int
-from ledger.contract import BlockContext, Handler, Hook
+from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import AlreadyRecorded, WrongShape
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, tagged_hash
 from ledger.inbox import InboundMessage, Routes
@@ -28,7 +28,7 @@ from ledger.outbox import OFFENCE, post
 from ledger.overlay import Overlay
 from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
-from market.credit.merging import merge_due_coins
+from market.credit.merging import find_next_due, merge_due_coins
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
 from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
 from market.orders import Side
@@ -84,6 +84,11 @@ def credit_handlers() -> dict[str, Handler]:
 def credit_hooks() -> tuple[Hook, ...]:
     """The hooks of LH1 at the start of every block."""
     return (post_snapshot, merge_due_coins)
+
+
+def credit_next_due() -> tuple[NextDue, ...]:
+    """The times at which LH1's hooks have something to do."""
+    return (find_next_due,)
 
 
 def credit_routes() -> Routes:

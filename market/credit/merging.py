@@ -43,6 +43,11 @@ def merge_due_coins(view: Overlay, block: BlockContext) -> None:
         view.delete(_NEXT)
 
 
+def find_next_due(view: Overlay, block: BlockContext) -> int | None:
+    """At once while a round is at work."""
+    return None if view.get(_NEXT) is None else 0
+
+
 def _count_mergeable(view: Overlay, member: Address) -> int:
     """The coins to look at: none where no colour can have two."""
     own, others = count_coins(view, member)

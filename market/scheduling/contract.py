@@ -26,7 +26,7 @@ from dataclasses import dataclass
 
 from ledger.accounts import get_member, require_member
 from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
-from ledger.contract import BlockContext, Handler, Hook
+from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
 from ledger.inbox import InboundMessage, Routes
@@ -108,6 +108,11 @@ def scheduling_handlers() -> dict[str, Handler]:
 def scheduling_hooks() -> tuple[Hook, ...]:
     """The hooks of the scheduling chain at the start of every block."""
     return (process_due_periods, post_corrections)
+
+
+def scheduling_next_due() -> tuple[NextDue, ...]:
+    """The times at which the scheduling chain's hooks have something to do."""
+    return (find_next_due,)
 
 
 def scheduling_routes() -> Routes:
@@ -230,16 +235,32 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     of its stages.
     """
     for period, stage in records.get_live(view).items():
-        times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
-        if block.timestamp_ms < times.quota_ms:
+        due = _list_events(block, period)
+        if block.timestamp_ms < min(due_ms for _, due_ms in due):
             break
         state = records.get_live_state(view, period, stage)
-        due = ((Event.DEADLINE, times.verdict_ms), (Event.QUOTAS, times.quota_ms), (Event.METERING, times.meter_ms))
         for event in [event for event, due_ms in due if block.timestamp_ms >= due_ms]:
             if find_row(state, event) is not None:
                 row = _enter(view, period, event)
                 _WHEN_DUE[row.action](view, block, period)
                 state = row.after
+
+
+def find_next_due(view: Overlay, block: BlockContext) -> int | None:
+    """The time from which on something is due for a live period."""
+    due = (
+        due_ms
+        for period, stage in records.get_live(view).items()
+        for event, due_ms in _list_events(block, period)
+        if find_row(records.get_live_state(view, period, stage), event) is not None
+    )
+    return min(due, default=None)
+
+
+def _list_events(block: BlockContext, period: int) -> tuple[tuple[Event, int], ...]:
+    """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
+    times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
+    return (Event.DEADLINE, times.verdict_ms), (Event.QUOTAS, times.quota_ms), (Event.METERING, times.meter_ms)
 
 
 def _enter(view: Overlay, period: int, event: Event) -> Row:

@@ -1,6 +1,6 @@
 """The order book of each open period, in ledger state: live orders, and what each member has.
 
-Knows no clock: whether a period's book may change is asked in `contracts.py`. Best bid and ask are not kept
+Knows no clock: whether a period's book may change is asked in `contract.py`. Best bid and ask are not kept
 but read off the live orders (`views.get_best`): kept, a cancelled best order would force a walk over all.
 """
 

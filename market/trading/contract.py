@@ -44,7 +44,7 @@ from typing import NamedTuple
 
 from ledger.accounts import require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
-from ledger.contract import BlockContext, Handler, Hook
+from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.hashing import HASH_SIZE
 from ledger.inbox import Routes
 from ledger.membership import check_act
@@ -70,6 +70,7 @@ from market.trading.gates import get_gate
 from market.trading.period import (
     can_correct,
     countersign,
+    find_next_due,
     process_corrections,
     process_due_periods,
     receive_corrected,
@@ -129,6 +130,11 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
 def market_hooks() -> tuple[Hook, ...]:
     """The hooks of the market at the start of every block."""
     return (process_due_periods, process_corrections)
+
+
+def market_next_due() -> tuple[NextDue, ...]:
+    """The times at which the market's hooks have something to do."""
+    return (find_next_due,)
 
 
 def market_routes() -> Routes:

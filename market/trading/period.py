@@ -182,15 +182,34 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
 
 def _process_period(case: _Case) -> None:
     """Bring one live period up to the block's time."""
-    block = case.block
-    times = compute_times(case.period, block.params, block.genesis_time_ms)
-    if block.timestamp_ms >= times.gate_ms:
-        case = _happen_if(case, Event.GATE)
-    case = _happen_if(case, Event.CERTIFICATE)
-    if block.timestamp_ms >= times.deadline_ms:
-        case = _happen_if(case, Event.DEADLINE)
-    if block.timestamp_ms >= times.settle_ms:
-        _happen(case, Event.UNMETERED if case.is_scheduled else Event.METERED)
+    *stages, (end, settle_ms) = _list_events(case)
+    for event, due_ms in stages:
+        if case.block.timestamp_ms >= due_ms:
+            case = _happen_if(case, event)
+    if case.block.timestamp_ms >= settle_ms:
+        _happen(case, end)
+
+
+def _list_events(case: _Case) -> tuple[tuple[Event, int], ...]:
+    """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
+    times = compute_times(case.period, case.block.params, case.block.genesis_time_ms)
+    end = Event.UNMETERED if case.is_scheduled else Event.METERED
+    return (
+        (Event.GATE, times.gate_ms),
+        (Event.CERTIFICATE, 0),
+        (Event.DEADLINE, times.deadline_ms),
+        (end, times.settle_ms),
+    )
+
+
+def find_next_due(view: Overlay, block: BlockContext) -> int | None:
+    """The time from which on something is due for a live period; 0 where a gate has its certificate already."""
+    return min((_find_next_due(_Case.read(view, block, period)) for period in get_live_periods(view)), default=None)
+
+
+def _find_next_due(case: _Case) -> int:
+    *stages, (_, settle_ms) = _list_events(case)
+    return min([settle_ms, *(due_ms for event, due_ms in stages if _find(case, event) is not None)])
 
 
 # --- the gate ------------------------------------------------------------------------------------

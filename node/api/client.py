@@ -38,6 +38,8 @@ from node.queries.answers import (
     MemberInfo,
     NodeStatus,
     QuotaInfo,
+    RawBlock,
+    RawCertificate,
     RelayAccepted,
     RelayInfo,
     RelaysInfo,
@@ -118,6 +120,13 @@ class Client:
     async def state(self) -> StateInfo:
         """The entries that the chain keeps, by kind, beside how many there may be."""
         return await self._get(StateInfo, self._path("state"))
+
+    async def raw_block(self, height: int) -> RawBlock:
+        """A block and its outcomes in bytes: believe nothing of it that its header does not say."""
+        return await self._get(RawBlock, self._path("raw", "block", height))
+
+    async def raw_certificate(self, slot: int) -> RawCertificate:
+        return await self._get(RawCertificate, self._path("raw", "certificate", slot))
 
     async def certificate(self, slot: int) -> CertificateInfo:
         return await self._get(CertificateInfo, self._path("certificate", slot))

@@ -64,6 +64,7 @@ from node.queries.answers import (
     BlockSummary,
     ChainOutage,
     CreditInfo,
+    DiskStatus,
     MemberInfo,
     NodeStatus,
     RelayAccepted,
@@ -126,6 +127,7 @@ class RuntimeView(Protocol):
     def uptime_ms(self) -> int: ...
     def peer_views(self) -> Sequence[Any]: ...
     def clock_view(self) -> Any | None: ...
+    def disk_views(self) -> tuple[DiskStatus, ...]: ...
     def sealing_view(self) -> Any: ...
     def certificate_view(self) -> Any | None: ...
 
@@ -140,6 +142,10 @@ class Question(NamedTuple):
 _QUESTIONS: dict[str, Question] = {
     "status": Question(lambda chain, request, now: chain.get_status(now)),
     "block/{ref}": Question(lambda chain, request, now: chain.get_block(request.match_info["ref"])),
+    "raw/block/{ref}": Question(lambda chain, request, now: chain.get_raw_block(request.match_info["ref"])),
+    "raw/certificate/{slot}": Question(
+        lambda chain, request, now: chain.get_raw_certificate(_in_path(request, "slot"))
+    ),
     "tx/{id}": Question(lambda chain, request, now: chain.get_transaction(request.match_info["id"])),
     "account/{ref}": Question(lambda chain, request, now: chain.get_account(request.match_info["ref"])),
     "member/{ref}": Question(lambda chain, request, now: chain.get_member(request.match_info["ref"])),
@@ -230,6 +236,7 @@ class Api:
             outages=tuple(map(_describe_outage, runtime.outages.values())),
             certificate=None if certificate is None else _describe(certificate),
             loop=describe_turns(),
+            disks=runtime.disk_views(),
             clock=None if clock is None else _describe(clock),
         )
 
@@ -393,7 +400,7 @@ class Api:
     def _query(self, host: HostView) -> ChainQueries:
         """In the chain's thread."""
         query = self._queries.get(host.name)
-        if query is None:
+        if query is None or query.node is not host.node:  # which begins anew where its disk has taken nothing
             query = self._queries[host.name] = ChainQueries(host.node)
         return query
 

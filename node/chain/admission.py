@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from contextlib import suppress
-
 from ledger.accounts import get_account, put_account
 from ledger.chain import BlockNode
 from ledger.contract import BlockContext
-from ledger.errors import GridmeritError, ProducersOnly, TooLarge, UnknownKind
+from ledger.errors import GridmeritError, ProducersOnly, StoreError, TooLarge, UnknownKind
 from ledger.execution import EnvelopeCache, apply_transaction, begin_block, check_expiry
 from ledger.membership import require_active
 from ledger.mempool import Mempool
@@ -109,6 +107,10 @@ class MempoolAdmission:
         view = Overlay(head.state)
         begin_block(view, context, rules.contracts)
         for pending in self._pool.candidates(lambda sender: get_account(view, sender).sequence):
-            with suppress(GridmeritError):  # one that cannot stand in the next block is no fault of this client
+            try:
                 apply_transaction(view, context, pending, rules.contracts)
+            except StoreError:
+                raise
+            except GridmeritError:
+                continue  # one that cannot stand in the next block is no fault of this client
         return view

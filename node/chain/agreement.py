@@ -75,6 +75,9 @@ class Agreement:
         self._proposals: dict[bytes, Header] = {}  # undecided blocks
         self._announced = Announcements()
         self._height_began_ms = 0
+        self._rests = params.empty_blocks == "due"
+        self._leeway_ms = min(params.max_ahead_ms, params.empty_after_ms)  # by which a leader's clock may be behind
+        self._next_due = (b"", 0)  # by the head for which it was found
 
     @staticmethod
     def slot_of(head: BlockNode) -> int:
@@ -198,7 +201,8 @@ class Agreement:
         """Tell the replica whether the next block has anything to hold."""
         if self._gossip.is_syncing or self._instance.is_halted:
             return []
-        is_pending = self._is_empty_block_due(now_ms) or self._pool.has_executable()
+        is_pending = self._pool.has_executable() or self._is_empty_block_due(now_ms, self._leeway_ms)
+        is_pending = is_pending or (self._rests and self._filling.has_relay(now_ms))
         return [*_list_steps(self._pbft.wait_for(is_pending, now_ms)), TryToPropose()]
 
     def refresh(self, now_ms: int) -> Reaction:
@@ -307,6 +311,8 @@ class Agreement:
         assert key is not None, "only a validator is asked to propose"
         if self._gossip.is_syncing or not self._signing.may_sign or self._pbft.height != head.height + 1:
             return None
+        if self._rests and not self._has_anything(now_ms):
+            return None  # else an empty block would be built every few seconds, and left
         proposal = self._instance.engine.propose(key.public_key, head, self._chain, self._instance.date(now_ms))
         if proposal is None:
             return None
@@ -338,12 +344,28 @@ class Agreement:
         rows = [(_PROPOSAL_ROW + block_hash, None) for block_hash in gone]
         return Persist(changes=[*rows, (_PROPOSAL_ROW + block.hash, block.block.raw)])
 
-    def _is_empty_block_due(self, now_ms: int) -> bool:
-        """By the head's date or by how long it has been the head here: that may be dated ahead of a wrong clock."""
+    def _has_anything(self, now_ms: int) -> bool:
+        return self._pool.has_executable() or self._is_empty_block_due(now_ms) or self._filling.has_producers()
+
+    def _is_empty_block_due(self, now_ms: int, leeway_ms: int = 0) -> bool:
+        """By the head's date or by how long it has been the head here: that may be dated ahead of a wrong clock.
+
+        Where the chain rests in between, only once it has something to do by the wall clock, or where what is pending
+        has not come into a block for so long: it may be that it cannot.
+        """
         after_ms = self._instance.params.consensus.empty_after_ms
-        head_ms = self._chain.head.header.timestamp_ms
-        elapsed_ms = max(self._instance.date(now_ms) - head_ms, now_ms - self._height_began_ms)
-        return elapsed_ms >= after_ms > 0
+        date_ms = self._instance.date(now_ms)
+        elapsed_ms = max(date_ms - self._chain.head.header.timestamp_ms, now_ms - self._height_began_ms)
+        if not elapsed_ms >= after_ms > 0:
+            return False
+        return not self._rests or date_ms >= self._find_next_due(now_ms) + leeway_ms or self._pool.has_executable()
+
+    def _find_next_due(self, now_ms: int) -> int:
+        """From when on a block on the head has something to do, by the wall clock: found once for each head."""
+        head = self._chain.head
+        if self._next_due[0] != head.hash:
+            self._next_due = head.hash, self._instance.find_next_due(now_ms)
+        return self._next_due[1]
 
     # --- votes and what they prove ---------------------------------------------------------------
 

@@ -6,7 +6,7 @@ from consensus.errors import VoteTooFarAhead, WrongVoters
 from ledger.block import Header, read_header
 from ledger.errors import GridmeritError, StoreError
 from node.chain import messages as wire
-from node.chain.events import Action, PeerId, PenalisePeer, SetTimer
+from node.chain.events import Action, PeerId, PenalisePeer, Publish, SetTimer
 from node.chain.finality import Finality
 from node.chain.gossip import Gossip
 from node.chain.importer import Importer
@@ -27,6 +27,7 @@ from node.chain.trusted_block import TrustedBranch
 from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
 
 CATCH_UP = "catch-up"
+BODIES_MISSING = "bodies-missing"
 _STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
 _BEGIN = {was_syncing: ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, was_syncing) for was_syncing in (False, True)}
 
@@ -52,6 +53,7 @@ class CatchingUp:
         self._sync = gossip.sync
         self._finality = finality
         self._progress = progress
+        self._told_gap: int | None = None  # height of the head when no peer had the bodies that come next
 
     # --- what peers say --------------------------------------------------------------------------
 
@@ -96,7 +98,9 @@ class CatchingUp:
             return []
         if self._sync.is_out_of_place(peer, asked, headers):
             return []
-        if fork is not None and (self._gossip.is_stray(peer, fork) or self._is_beyond_rules(fork)):
+        if fork is not None and (
+            self._gossip.is_stray(peer, fork) or self._gossip.lacks_body(peer, fork) or self._is_beyond_rules(fork)
+        ):
             return []
         for header in headers:
             self._trusted_branch.check(header)
@@ -165,8 +169,17 @@ class CatchingUp:
         return [*reaction, Refresh()] if step.was_syncing and not self._gossip.is_syncing else reaction
 
     def look_ahead(self, now_ms: int) -> list[Action]:
-        """Without a skeleton that makes progress, ask a peer that says it is ahead, where there is a way to follow."""
-        return [] if self._sync.is_moving or self._instance.is_halted else self._gossip.ask_one_ahead(now_ms)
+        """Without a skeleton that makes progress, ask a peer that says it is ahead, or say that none has the bodies.
+
+        Where the rules that come next are not known here there is no way to follow.
+        """
+        if self._sync.is_moving or self._instance.is_halted:
+            return []
+        gap = self._gossip.find_gap()
+        if gap is None:
+            return self._gossip.ask_one_ahead(now_ms)
+        told, self._told_gap = self._told_gap, self._chain.head.height
+        return [] if told == self._told_gap else [Publish(event=(BODIES_MISSING, self._told_gap + 1, gap))]
 
     def give_up_stalled(self) -> list[Action]:
         """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat."""

@@ -6,7 +6,7 @@ from typing import assert_never, get_args
 
 from consensus.contracts import consensus_handlers
 from consensus.relays import RELAY, relay_handler
-from ledger.contract import Contracts, Handler, Hook
+from ledger.contract import Contracts, Handler, Hook, NextDue
 from ledger.execution import ledger_handlers
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
@@ -14,14 +14,20 @@ from ledger.membership import membership_handlers, membership_hooks
 from ledger.params import Kind
 from ledger.sealers import SEALERS, receive_sealers
 from ledger.upgrades import upgrade_handlers
-from market.credit.contract import credit_handlers, credit_hooks, credit_routes
-from market.scheduling.contract import scheduling_handlers, scheduling_hooks, scheduling_routes
-from market.trading.contract import market_handlers, market_hooks, market_routes
+from market.credit.contract import credit_handlers, credit_hooks, credit_next_due, credit_routes
+from market.scheduling.contract import (
+    scheduling_handlers,
+    scheduling_hooks,
+    scheduling_next_due,
+    scheduling_routes,
+)
+from market.trading.contract import market_handlers, market_hooks, market_next_due, market_routes
 
 
 def build_contracts(genesis: Genesis) -> Contracts:
     """Every contract of a chain."""
-    handlers, hooks = _parts_of(genesis.params.kind, frozenset(sibling.kind for sibling in genesis.siblings))
+    siblings = frozenset(sibling.kind for sibling in genesis.siblings)
+    handlers, hooks, next_due = _parts_of(genesis.params.kind, siblings)
     producer_handlers = consensus_handlers()
     if genesis.siblings:
         producer_handlers[RELAY] = relay_handler(routes_of(genesis.params.kind))
@@ -30,6 +36,7 @@ def build_contracts(genesis: Genesis) -> Contracts:
         producer_handlers=producer_handlers,
         hooks=hooks,
         early_hooks=membership_hooks(),
+        next_due=next_due,
     )
 
 
@@ -50,12 +57,12 @@ def _market_routes_of(kind: Kind) -> Routes:
     assert_never(kind)
 
 
-def _parts_of(kind: Kind, siblings: frozenset[str]) -> tuple[dict[str, Handler], tuple[Hook, ...]]:
+def _parts_of(kind: Kind, siblings: frozenset[str]) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[NextDue, ...]]:
     match kind:
         case "trading":
-            return {**ledger_handlers(), **market_handlers(siblings)}, market_hooks()
+            return {**ledger_handlers(), **market_handlers(siblings)}, market_hooks(), market_next_due()
         case "scheduling":
-            return scheduling_handlers(), scheduling_hooks()
+            return scheduling_handlers(), scheduling_hooks(), scheduling_next_due()
         case "credit":
-            return credit_handlers(), credit_hooks()
+            return credit_handlers(), credit_hooks(), credit_next_due()
     assert_never(kind)

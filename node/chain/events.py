@@ -8,7 +8,7 @@ from typing import TypeAlias
 from consensus.relays import RelayName
 from consensus.signing_record import SigningRecord
 from ledger.chain import Changes
-from ledger.errors import GridmeritError
+from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.overlay import Event as ChainEvent
 from ledger.transaction import Transaction
 from node.chain.messages import Message
@@ -18,9 +18,11 @@ PeerId: TypeAlias = bytes  # the peer's public key
 # --- events --------------------------------------------------------------------------------------
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Started:
-    """The driver is ready to perform actions."""
+    """The driver is ready to perform actions; with a `refusal`, which says why, none that writes to the disk."""
+
+    refusal: StoreReadOnly | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -73,6 +75,13 @@ class ClockSet:
     ahead_ms: int
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HoldsRead:
+    """The lowest height that a companion outside has still to read, as its owner says; None where none holds."""
+
+    held_from: int | None
+
+
 Event: TypeAlias = (
     Started
     | PeerConnected
@@ -83,6 +92,7 @@ Event: TypeAlias = (
     | SealFound
     | RelayOffered
     | ClockSet
+    | HoldsRead
 )
 
 # --- actions -------------------------------------------------------------------------------------
@@ -167,6 +177,13 @@ class ForwardRelay:
     raw: bytes
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Compact:
+    """Give back the space of what was deleted in these ranges of keys, beside all else and without haste."""
+
+    ranges: tuple[tuple[bytes, bytes], ...]
+
+
 Action: TypeAlias = (
     Persist
     | PersistSigningRecord
@@ -179,4 +196,5 @@ Action: TypeAlias = (
     | Acknowledge
     | Publish
     | ForwardRelay
+    | Compact
 )

@@ -26,6 +26,17 @@ class Filling:
         """The time after which a block that is being built is built anew, for time and pool move on."""
         return min(2_000, max(100, self._instance.params.consensus.block_interval_ms // 2))
 
+    def has_producers(self) -> bool:
+        """True where there is something to try that only a producer puts into a block."""
+        state = self._instance.chain.head.state
+        own = self._finality.checkpoints.for_the_next_block(state), self._relays.waiting.for_the_next_block(state)
+        return any(True for items in own for _ in items)
+
+    def has_relay(self, now_ms: int) -> bool:
+        """True where a relay waits that whoever leads must put into the next block."""
+        context = self._instance.make_next_context(now_ms)
+        return self._relays.waiting.has_acceptable(self._instance.chain.head, context)
+
     def fill(self, key: SigningKey, proposal: Proposal) -> Candidate:
         """Fill a block on the head; relays that it refused without being full are given up."""
         head = self._instance.chain.head

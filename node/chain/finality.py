@@ -44,6 +44,7 @@ from node.chain.signing import Signing, read_own_ballot
 from node.chain.trusted_block import TrustedBranch
 
 MAX_FINAL_DEPTH = 4 * WINDOW  # blocks below the head down to which a state is brought back
+_ROWS_PER_EVIDENCE = 50  # what it costs to check its two signatures, in rows of `node.chain.serving`
 _CERTIFICATE_ROW, _FINAL_CERTIFICATE_ROW = b"c", b"C"
 
 
@@ -243,9 +244,11 @@ class Finality:
             *progress.tell_certificate(certificate, peer),
             *self.results.review(statement.slot),
         ]
-        block = self._chain.get(statement.block_hash)
-        if block is None:
+        block, header = self._chain.get(statement.block_hash), self._chain.get_header(statement.block_hash)
+        if header is None:
             return [*reaction, *(self._gossip.ask_headers(peer, now_ms) if peer is not None else [])]
+        if block is None:
+            return [*reaction, Final(certificate)]  # it was final before the restart: nothing is left to compare
         if self._chain.fork_point(block).height < min(block.height, self._trusted_branch.settled_height):
             conflict = ("finality-conflict", statement.slot, statement.block_hash)
             # More than f members lied, or votes took longer than a deadline.
@@ -272,8 +275,14 @@ class Finality:
 
     # --- evidence --------------------------------------------------------------------------------
 
-    def on_evidence(self, peer: PeerId, message: wire.Evidence, progress: Progress) -> list[Action]:
-        """Cause: a peer accuses a member. Raises what is wrong with it."""
+    def on_evidence(self, peer: PeerId, message: wire.Evidence, now_ms: int, progress: Progress) -> list[Action]:
+        """Cause: a peer accuses a member. Raises what is wrong with it.
+
+        Of one offence there are as many proofs as its author makes, all of them good. They are paid for as answers are,
+        and beyond the peer's share raise `ServedTooMuch`.
+        """
+        self._gossip.serving.check(peer, now_ms)
+        self._gossip.serving.charge(peer, now_ms, rows=_ROWS_PER_EVIDENCE, size_bytes=len(message.raw))
         value = decode(message.raw, max_bytes=4 * MAX_HEADER_BYTES)
         evidence: Evidence
         if message.kind not in progress.offences:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable
+from dataclasses import replace
 
 from consensus.quorum import QuorumCertificate
 from ledger.block import Block, Header, compute_tx_root
@@ -11,11 +12,12 @@ from ledger.mempool import Mempool
 from ledger.transaction import Transaction
 from node.chain import messages as wire
 from node.chain.downloads import Downloads
-from node.chain.events import Action, Broadcast, PeerId, Send
+from node.chain.events import Action, Broadcast, PeerId, PenalisePeer, Send
 from node.chain.progress import BlockReceived, Reaction
 from node.chain.serving import Serving
 from node.chain.sync import MAX_SKELETON, Sync
 from node.chain.trusted_block import TrustedBranch
+from node.errors import BlockPruned
 
 _FETCH_TIMEOUT_MS = 2_000
 _MAX_WANTED_TRANSACTIONS = 20_000
@@ -84,11 +86,19 @@ class Gossip:
         self.sync.lost(peer)
 
     def note_status(self, peer: PeerId, status: wire.Status) -> None:
-        """Remember where a peer stands; one that has learnt of a certificate is no stray any more."""
+        """Remember where a peer stands; one that has learnt of a certificate is no stray any more.
+
+        What it has pruned it does not get back, and no skeleton of its is followed there.
+        """
         before = self.peers.get(peer)
+        if before is not None and before.bodies_from > status.bodies_from:
+            status = replace(status, bodies_from=before.bodies_from)
         self.peers[peer] = status
         if before is None or before.final_height != status.final_height:
             self._unfollowable.discard(peer)
+        skeleton = self.sync.skeleton
+        if skeleton is not None and skeleton.source == peer and self.lacks_body(peer, skeleton.first):
+            self.avoid(peer)
 
     def disbelieve(self, peer: PeerId) -> None:
         """Forget where a peer said that it stands: it has shown all that it has, and that was less."""
@@ -102,6 +112,7 @@ class Gossip:
             height=head.height,
             work=head.work.to_bytes(40, "big"),
             final_height=self._chain.final_height,
+            bodies_from=self._chain.bodies_from,
         )
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
@@ -195,6 +206,11 @@ class Gossip:
         self._unfollowable.add(peer)
         return True
 
+    def lacks_body(self, peer: PeerId, header: Header | None) -> bool:
+        """Return True if a peer says that it has pruned the body of a block."""
+        status = self.peers.get(peer)
+        return header is not None and status is not None and header.height < status.bodies_from
+
     def avoid(self, peer: PeerId) -> None:
         """Leave alone a peer with a branch that has turned out to be wrong, and drop what it has made us look for."""
         if self.sync.skeleton is not None and self.sync.skeleton.source == peer:
@@ -204,7 +220,8 @@ class Gossip:
 
     def want_bodies(self, now_ms: int) -> list[Action]:
         """Want the next bodies of the skeleton, and ask for what is wanted."""
-        self.sync.want_bodies({peer: status.height for peer, status in self.peers.items() if status is not None})
+        said = {peer: status for peer, status in self.peers.items() if status is not None}
+        self.sync.want_bodies({peer: range(one.bodies_from, one.height + 1) for peer, one in said.items()})
         return self.fetch(now_ms)
 
     def ask_one_ahead(self, now_ms: int) -> list[Action]:
@@ -214,13 +231,29 @@ class Gossip:
         """
         if not self.sync.may_look(now_ms):
             return []
-        ahead = [
-            peer for peer, status in self.peers.items() if peer not in self._unfollowable and self._is_ahead(status)
-        ]
+        ahead = [peer for peer in self._list_ahead() if not self._is_past(self.peers[peer])]
         if not ahead:
             return []
         self._turn += 1
         return self.ask_headers(ahead[self._turn % len(ahead)], now_ms)
+
+    def find_gap(self) -> int | None:
+        """The lowest height from which any peer that is ahead has bodies, where none has the next one of this chain.
+
+        No peer can bring such a node up: an archive node must, or a snapshot.
+        """
+        ahead = [status for peer in self._list_ahead() if (status := self.peers[peer]) is not None]
+        if not ahead or not all(map(self._is_past, ahead)):
+            return None
+        return min(status.bodies_from for status in ahead)
+
+    def _list_ahead(self) -> list[PeerId]:
+        followable = (one for one in self.peers.items() if one[0] not in self._unfollowable)
+        return [peer for peer, status in followable if self._is_ahead(status)]
+
+    def _is_past(self, status: wire.Status | None) -> bool:
+        """True where a peer has pruned what would come next on this chain."""
+        return status is not None and status.bodies_from > self._chain.head.height + 1
 
     def _claimed_work(self, peer: PeerId) -> int:
         return _work_of(self.peers.get(peer))
@@ -249,10 +282,18 @@ class Gossip:
         return [Send(peer=peer, message=wire.Headers(raw=headers, certificate=certificate))]
 
     def give_blocks(self, peer: PeerId, ids: tuple[bytes, ...], now_ms: int) -> list[Action]:
+        """Answer with what is held; a peer that asks for what has been pruned is told from where on it may ask."""
         self.serving.check(peer, now_ms)
-        found = _take_fitting(map(self._chain.get_raw_block, ids))
+        held = [(identity, self._chain.get_raw_block(identity)) for identity in ids]
+        found = _take_fitting(raw for _, raw in held)
         self._charge(peer, now_ms, len(ids), found)
-        return [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
+        given: list[Action] = [Send(peer=peer, message=wire.Blocks(raw=found))] if found else []
+        missing = [self._chain.get_header(identity) for identity, raw in held if raw is None]
+        pruned = [header.height for header in missing if header is not None and self._chain.is_pruned(header.height)]
+        if not pruned:
+            return given
+        refusal = BlockPruned(height=min(pruned), bodies_from=self._chain.bodies_from)
+        return [*given, Send(peer=peer, message=self.status()), PenalisePeer(peer=peer, error=refusal)]
 
     def give_signed(self, peer: PeerId, ballots: tuple[bytes, ...], now_ms: int) -> list[Action]:
         """Answer with this node's position, and the ballots it holds under the peer's key."""

@@ -6,7 +6,7 @@ from consensus.engine import Engine
 from consensus.poca.engine import check_params
 from ledger.chain import BlockNode, Chain
 from ledger.contract import BlockContext
-from ledger.execution import compute_period
+from ledger.execution import compute_period, find_next_due
 from ledger.genesis import Genesis
 from ledger.mempool import Mempool, MempoolLimits
 from ledger.signatures import SigningKey
@@ -87,3 +87,8 @@ class Instance:
             parent_period=head.header.period,
         )
         return self.make_context(head, bytes(20), timestamp_ms, period)
+
+    def find_next_due(self, now_ms: int) -> int:
+        """From when on a block on the head has something to do besides its transactions. Raises `RulesUnknown`."""
+        head = self.chain.head
+        return find_next_due(head.state, self.make_next_context(now_ms), self.rules_on(head).contracts)

@@ -7,7 +7,7 @@ genesis block it shows, too, whether the work that members gave the snapshot's b
 from __future__ import annotations
 
 from ledger.block import read_header
-from ledger.chain import BlockNode, make_stateless
+from ledger.chain import Ancestor
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, Persist, Publish, Send, SetTimer
 from node.chain.gossip import Gossip
@@ -34,7 +34,7 @@ class LowerHeaders:
     def on_beat(self) -> list[Action]:
         """Ask the next peer where the last one does not answer. Cause: a heartbeat."""
         self._beats += 1
-        if self._chain.lowest_height <= 1 or (self._asked is not None and self._beats < _PATIENCE_BEATS):
+        if not self._chain.lowest_height or (self._asked is not None and self._beats < _PATIENCE_BEATS):
             return []
         peers = [peer for peer, status in self._gossip.peers.items() if status is not None]
         if not peers:
@@ -44,22 +44,22 @@ class LowerHeaders:
 
     def on_timer(self) -> list[Action]:
         """Go on with the peer that has answered. Cause: a timer."""
-        return [] if self._asked is None or self._chain.lowest_height <= 1 else self._ask(self._asked)
+        return [] if self._asked is None or not self._chain.lowest_height else self._ask(self._asked)
 
     def on_ancestors(self, peer: PeerId, message: wire.Ancestors, now_ms: int) -> list[Action]:
         """Cause: a peer gives headers. Raises `BrokenHeaders` and the `Malformed` family."""
-        if peer != self._asked or not message.raw or self._chain.lowest_height <= 1:
+        if peer != self._asked or not message.raw or not self._chain.lowest_height:
             return []
         self._asked = None
-        lowest = self._chain.get(self._chain.hash_at(self._chain.lowest_height) or b"")
+        lowest = self._chain.get_ancestor(self._chain.hash_at(self._chain.lowest_height) or b"")
         assert lowest is not None, "its header is held"
-        entries: list[BlockNode] = []
+        entries: list[Ancestor] = []
         for raw in reversed(message.raw):
             header = read_header(raw)
             if header.hash != lowest.header.parent:
                 raise BrokenHeaders(detail=f"no link below height {lowest.height}")
             work = lowest.work - self._engine.work_of(lowest.header)
-            lowest = make_stateless(header, work=work, base_n_diff=header.n_diff)
+            lowest = Ancestor(header=header, work=work, base_n_diff=header.n_diff)
             entries.append(lowest)
         self._asked, self._beats = peer, 0
         kept = Persist(changes=self._chain.extend_below(entries[::-1]))

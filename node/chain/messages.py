@@ -41,13 +41,14 @@ _MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, w
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Status:
-    """A peer's position: its head, work and final height."""
+    """A peer's position: its head, work and final height, and the height from which it has the bodies of blocks."""
 
     code: ClassVar[int] = 0
     head: bytes
     height: int
     work: bytes  # 40 big-endian bytes
     final_height: int
+    bodies_from: int = 1  # at most the final height, for none but final blocks are pruned
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -309,12 +310,15 @@ def _blob(raw: bytes) -> bytes:
 
 
 def _read_status(raw: bytes) -> Status:
-    head, height, work, final_height = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 4, "status")
+    fields = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 5, "status")
+    head, height, work, final, bodies_from = fields
+    final_height = expect_int(final, "final height")
     return Status(
         head=expect_bytes(head, "head", size=32),
         height=expect_int(height, "height", high=_MAX_HEIGHT),
         work=expect_bytes(work, "work", size=40),
-        final_height=expect_int(final_height, "final height"),
+        final_height=final_height,
+        bodies_from=expect_int(bodies_from, "bodies from", low=1, high=final_height + 1),
     )
 
 

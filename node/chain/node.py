@@ -19,7 +19,7 @@ from consensus.relays import Relay, RelayName
 from consensus.signing_record import SigningRecord
 from ledger.block import read_header
 from ledger.chain import BlockNode, Changes
-from ledger.errors import GridmeritError, StoreError
+from ledger.errors import GridmeritError, StoreError, StoreReadOnly
 from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
@@ -30,10 +30,12 @@ from node.chain.acknowledgements import Acknowledgements
 from node.chain.admission import MempoolAdmission
 from node.chain.catching_up import CatchingUp
 from node.chain.events import (
+    Acknowledge,
     Action,
     Broadcast,
     ClockSet,
     Event,
+    HoldsRead,
     MessageReceived,
     PeerConnected,
     PeerId,
@@ -80,6 +82,7 @@ from node.chain.progress import (
     VotesReceived,
     WorkPending,
 )
+from node.chain.pruning import ALL, Keep, Pruner
 from node.chain.relays import Relays
 from node.chain.release_watch import ReleaseWatch
 from node.chain.results import Results, read_claims
@@ -92,6 +95,10 @@ from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import OffAnchor
 
 HEARTBEAT = "heartbeat"
+_QUESTIONS = (
+    *(wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords),
+    *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors),
+)
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 
 
@@ -103,9 +110,10 @@ class ChainNode:
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
     once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
     an `anchor` it follows no chain without that block. A fresh node whose peers are more than `snapshot_distance`
-    blocks ahead takes a state from them; without one it replays the chain. Rules that are announced and not among
-    `rule_sets` it stops before. A simulation may have an `engine` of its own in the place of that which the parameters
-    name, and an `executor` that shares its work.
+    blocks ahead takes a state from them; without a distance it replays the chain.
+    `keep` says which bodies it keeps. Rules that are announced and not among `rule_sets` it stops before. A simulation
+    may have an `engine` of its own in the place of that which the parameters name, and an `executor` that shares its
+    work.
     """
 
     def __init__(
@@ -119,6 +127,7 @@ class ChainNode:
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
         snapshot_distance: int | None = None,
+        keep: Keep = ALL,
         engine: Engine | None = None,
         executor: Executor = execute_block,
         rule_sets: RuleSets = RULE_SETS,
@@ -145,6 +154,7 @@ class ChainNode:
         self._pool = Pool(own, admission, self._gossip)
         self._gates = GateWatch(genesis)
         self._release_watch = ReleaseWatch(own)
+        self.pruner = Pruner(own.chain, store, own.params, keep)
         self._progress = rules.progress(
             Parts(
                 instance=own,
@@ -176,6 +186,8 @@ class ChainNode:
     def step(self, event: Event, now_ms: int) -> list[Action]:
         """The actions that `event` leads to, strictly in this order. Raises nothing but bugs and `StoreError`s.
 
+        Once started with a refusal of the disk, it answers questions, and none of its actions is a write.
+
         `now_ms` never jumps, and deadlines are in it; the wall clock may be ahead of it or behind (`ClockSet`).
         """
         actions = self._settle(self._hear(event, now_ms), now_ms)
@@ -199,9 +211,11 @@ class ChainNode:
 
     def _hear(self, event: Event, now_ms: int) -> Reaction:
         """Hand an event to the part that hears of it."""
+        if (refusal := self._signing.refusal) is not None:
+            return self._hear_reading(event, refusal, now_ms)
         match event:
-            case Started():
-                return self._on_started(now_ms)
+            case Started(refusal=refusal):
+                return self._on_started(refusal, now_ms)
             case MessageReceived(peer=peer, message=message):
                 return self._on_message(peer, message, now_ms)
             case TransactionsSubmitted(transactions=transactions):
@@ -222,8 +236,27 @@ class ChainNode:
             case ClockSet(ahead_ms=ahead_ms):
                 self._instance.wall_ahead_ms = ahead_ms
                 return [*self._import_deferred(now_ms), CatchUp(), Refresh()]
+            case HoldsRead(held_from=held_from):
+                self.pruner.held_from = held_from
+                return []
             case _:
                 assert_never(event)
+
+    def _hear_reading(self, event: Event, refusal: StoreReadOnly, now_ms: int) -> Reaction:
+        """The same where the disk takes nothing: questions are answered, and whatever would change the chain is not."""
+        match event:
+            case TransactionsSubmitted(transactions=transactions):
+                return [Acknowledge(outcomes=(refusal,) * len(transactions))]
+            case MessageReceived(peer=peer, message=message) if isinstance(message, _QUESTIONS):
+                answer = self._on_message(peer, message, now_ms)
+                return [step for step in answer if not isinstance(step, Followed)]  # what follows changes the chain
+            case TimerFired(name="heartbeat"):
+                return [self._beat(now_ms), Broadcast(message=self._gossip.status())]
+            case PeerConnected(peer=peer):
+                return [*self._gossip.connected(peer)]
+            case PeerLost(peer=peer):
+                self._gossip.lost(peer)
+        return []
 
     def _see_to(self, consequence: Consequence, now_ms: int) -> Reaction:
         """Hand a consequence to the part that sees to it."""
@@ -266,14 +299,18 @@ class ChainNode:
 
     # --- time ------------------------------------------------------------------------------------
 
-    def _on_started(self, now_ms: int) -> Reaction:
+    def _on_started(self, refusal: StoreReadOnly | None, now_ms: int) -> Reaction:
         """Take up what was left, and begin. Cause: the driver is ready."""
-        self._signing.begin(self._instance.date(now_ms))
-        self._gates.begin(self._instance.date(now_ms))
-        taken_up = [*self._release_watch.review(), *self.acknowledgements.open().actions, *self._progress.load()]
-        taken_up += self._joining.load(now_ms)
+        self._signing.begin(self._instance.date(now_ms), refusal)
+        acknowledged = self.acknowledgements.open()
         self._snapshots.on_final(self._finality.final_certificate)
-        return [*taken_up, self._beat(now_ms), *self._relays.repeat(now_ms), *self._progress.on_started(now_ms)]
+        if refusal is not None:
+            return [self._beat(now_ms)]
+        self._gates.begin(self._instance.date(now_ms))
+        taken_up = [*self._release_watch.review(), *acknowledged.actions, *self._progress.load()]
+        taken_up += self._joining.load(now_ms)
+        beginnings = [self._beat(now_ms), *self._relays.repeat(now_ms), *self.pruner.begin(now_ms)]
+        return [*taken_up, *beginnings, *self._progress.on_started(now_ms)]
 
     def _on_timer(self, name: str, now_ms: int) -> Reaction:
         """Cause: a timer that some part has set."""
@@ -292,6 +329,8 @@ class ChainNode:
                 return self._joining.on_tick(now_ms)
             case "lower-headers":
                 return self._lower_headers.on_timer()
+            case "prune":
+                return self.pruner.on_timer(now_ms)
         return self._progress.on_timer(name, now_ms)
 
     def _on_heartbeat(self, now_ms: int) -> Reaction:
@@ -357,7 +396,7 @@ class ChainNode:
             case wire.Certificate(raw=raw):
                 return self._finality.on_certificate(peer, raw, now_ms, self._progress)
             case wire.Evidence():
-                return self._finality.on_evidence(peer, message, self._progress)
+                return self._finality.on_evidence(peer, message, now_ms, self._progress)
             case wire.Relay(raw=raw):
                 return self._relays.on_relay(raw, peer, now_ms)
             case wire.Agreement():
@@ -587,6 +626,11 @@ class ChainNode:
         return self._signing.state
 
     @property
+    def refusal(self) -> StoreReadOnly | None:
+        """The reason why the disk takes nothing; None where it does."""
+        return self._signing.refusal
+
+    @property
     def silent_until(self) -> int:
         """The height that must be final before this node signs, 0 where there is none to wait for."""
         return self._signing.silent_until
@@ -605,6 +649,11 @@ class ChainNode:
     def is_syncing(self) -> bool:
         """True where the node is too far behind to seal or vote: so it is until it has come to its anchor."""
         return self._gossip.is_syncing
+
+    @property
+    def is_catching_up(self) -> bool:
+        """True while more than a few blocks that hold are known to be missing here, even if none comes just now."""
+        return self.is_syncing or self._gossip.sync.was_away
 
     @property
     def sync_target(self) -> int:

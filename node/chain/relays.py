@@ -152,6 +152,22 @@ class Waiting:
         for name in names:
             self._relays.pop(name, None)
 
+    def has_acceptable(self, head: BlockNode, context: BlockContext) -> bool:
+        """True where one would take effect in the next block; those that would not any more are forgotten."""
+        view = Overlay(head.state)
+        for name, (relay, _) in list(self._relays.items()):
+            if not is_wanted(view, name, self._routes):
+                continue
+            try:
+                accept_relay(Overlay(head.state), context, relay, self._routes)
+            except StoreError:
+                raise
+            except GridmeritError:
+                self.drop([name])
+            else:
+                return True
+        return False
+
     def on_head(self, height: int) -> None:
         """Forget what has been at hand for long. Cause: the head has moved."""
         old = [name for name, (_, since) in self._relays.items() if since + _KEPT_BLOCKS < height]

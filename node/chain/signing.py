@@ -5,6 +5,9 @@ start a member signs nothing before f + 1 others, at least one of them honest, h
 its own signatures they hold, and this chain has come to where they stand; or before a block made since the start is
 final, for then a quorum has seen all that there was. Whatever turns up under its key meanwhile, or later, that the
 record does not know keeps it silent until the chain has left that behind: see `SigningRecord.silent_until`.
+
+A record that is known to be old, for it was restored from a backup, is believed by nobody's word: others may have been
+shown less than the key has signed. It takes that final block, and some more, whatever the owner is sure of.
 """
 
 from __future__ import annotations
@@ -19,7 +22,7 @@ from consensus.signing_record import SigningRecord
 from ledger.accounts import get_sealers
 from ledger.block import Header
 from ledger.chain import Chain
-from ledger.errors import WrongShape
+from ledger.errors import StoreReadOnly, WrongShape
 from ledger.overlay import Overlay
 from ledger.signatures import SigningKey, verify
 from node.chain import messages as wire
@@ -27,7 +30,7 @@ from node.chain.events import Action, PeerId, PersistSigningRecord, Publish, Sen
 from node.chain.progress import Allowed, Reaction, Silenced, Step
 from node.errors import RolledBack
 
-SigningState: TypeAlias = Literal["observer", "waits", "record-behind", "signs"]
+SigningState: TypeAlias = Literal["read-only", "observer", "restored", "waits", "record-behind", "signs"]
 
 
 class PeerHead(NamedTuple):
@@ -41,34 +44,38 @@ class PeerHead(NamedTuple):
 class Signing:
     """The right of one key to sign on one chain since this start, and the record of what it has signed.
 
-    With `is_sure` its owner answers for the record. Raises `RolledBack` where the chain ends below what was signed.
+    With `is_sure` its owner answers for the record, but not for a restored one. Raises `RolledBack` where the chain
+    ends below what was signed, unless the record says itself that it was restored.
     """
 
     def __init__(self, chain: Chain, key: SigningKey | None, record: SigningRecord, *, is_sure: bool) -> None:
-        signed_height = max(record.height, record.agreement.height - 1)
-        if chain.head.height < signed_height:
-            raise RolledBack(expected=signed_height, actual=chain.head.height)
+        check_height(record, chain.head.height)
         self.record = record
-        self.is_sure = is_sure
+        self.is_sure = is_sure and not record.is_restored
+        self.refusal: StoreReadOnly | None = None  # why the disk takes no record, in this life of the node
         self.has_met_stranger = False  # since this start, a signature that the record did not know
         self._chain = chain
         self._key = None if key is None else key.public_key
         self._heads: dict[PeerId, PeerHead] = {}  # of each that has answered
-        self._is_confirmed = is_sure
+        self._is_confirmed = self.is_sure
         self._final_height = chain.final_height
         self._started_ms = 0
         self._told: SigningState | None = None
 
-    def begin(self, now_ms: int) -> None:
-        self._started_ms = now_ms
+    def begin(self, now_ms: int, refusal: StoreReadOnly | None) -> None:
+        self._started_ms, self.refusal = now_ms, refusal
 
     # --- the right -------------------------------------------------------------------------------
 
     @property
     def state(self) -> SigningState:
         """The state of the key: free to sign, or the reason why it may not."""
+        if self.refusal is not None:
+            return "read-only"
         if self._key is None:
             return "observer"
+        if self.record.is_restored:
+            return "restored"
         if not self.is_sure and self._chain.final_height < self.record.silent_until:
             return "record-behind"
         return "signs" if self._is_confirmed else "waits"
@@ -85,13 +92,17 @@ class Signing:
     @property
     def is_waiting(self) -> bool:
         """True while the answers of others are needed."""
-        return self._key is not None and not self._is_confirmed
+        return self._key is not None and not self._is_confirmed and self.refusal is None
 
     def review(self) -> Reaction:
         """Begin to sign where that has become possible, and say so; say so, too, where it no longer is."""
         reaction: list[Step] = []
-        if self._confirm() and self.has_met_stranger:  # a stranger may have seen all that the others have
-            reaction += self.fall_silent(0)
+        if self._confirm():
+            if self.record.is_restored:
+                self.record = self.record.after_proof(self._chain.head.height)
+                reaction.append(self.persist())
+            elif self.has_met_stranger:  # a stranger may have seen all that the others have
+                reaction += self.fall_silent(0)
         state = self.state
         if state == self._told or state == "observer":
             return reaction
@@ -138,12 +149,15 @@ class Signing:
 
         A head that is claimed and cannot be had counts for nothing, and against nothing either.
         """
-        if not self.is_waiting or not (self._is_fresh_block_final() or self._have_enough_told()):
+        if not self.is_waiting or not (self._is_fresh_block_final() or self._is_borne_out()):
             return False
         self._is_confirmed = True
         return True
 
-    def _have_enough_told(self) -> bool:
+    def _is_borne_out(self) -> bool:
+        """Tell whether enough others have said where they stand, and that is here; not enough for a restored record."""
+        if self.record.is_restored:
+            return False
         sealers = get_sealers(Overlay(self._chain.head.state))
         others = [sealer for sealer in sealers if sealer != self._key]
         needed = min(max_faulty(len(sealers)) + 1, len(others)) if sealers else 0
@@ -168,6 +182,12 @@ class Signing:
             return False
         final = self._chain.get_header(self._chain.final_hash)
         return final is not None and final.timestamp_ms >= self._started_ms
+
+
+def check_height(record: SigningRecord, height: int) -> None:
+    """Raise `RolledBack` where a chain of this height lacks what was signed, and the record does not say why."""
+    if height < record.signed_height and not record.is_restored:
+        raise RolledBack(expected=record.signed_height, actual=height)
 
 
 def read_own_ballot(raw: bytes, key: bytes, chain_id: bytes) -> Ballot:

@@ -15,7 +15,7 @@ from typing import TypeAlias
 from consensus.engine import Ancestry, Weighed
 from consensus.quorum import QuorumCertificate
 from ledger.block import Header
-from ledger.chain import BlockNode, Chain
+from ledger.chain import Ancestor, BlockNode, Chain
 from node.chain.events import PeerId
 from node.errors import BrokenHeaders
 
@@ -146,17 +146,11 @@ class Skeleton:
 
     # --- the tree as far as the headers go (`consensus.engine.Ancestry`) ---------------------------
 
-    def get(self, block_hash: bytes) -> BlockNode | None:
-        """A judged header as an entry, or a block of the tree."""
-        return self._judged.get(block_hash) or self._chain.get(block_hash)
-
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
         """The entry, its parent, and so on to genesis."""
         while entry.hash in self._judged:
             yield entry
-            below = self.get(entry.header.parent)
-            assert below is not None, "the block below the headers is in the tree"
-            entry = below
+            entry = self._judged.get(entry.header.parent) or self._base
         yield from self._chain.ancestors(entry)
 
     # --- inside ----------------------------------------------------------------------------------

@@ -18,7 +18,7 @@ from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay
 from ledger import rows
 from ledger.block import Header, read_header
-from ledger.chain import WINDOW, BlockNode, Changes
+from ledger.chain import WINDOW, Ancestor, BlockNode, Changes
 from ledger.codec import decode, encode
 from ledger.errors import GridmeritError, InvalidProof, StoreCorrupt
 from ledger.state import State
@@ -55,7 +55,6 @@ _MAX_SHORT = 4  # answers, less the good ones, that told next to nothing
 _SHORT_BYTES = CHUNK_BYTES // 64
 MAX_WANTED = 8_192
 _MAX_CHUNK_BYTES = 4_000_000
-_TARGET_ROW, _CHUNK_ROW = b"S", b"Y"
 _DEPTH_BYTES = 2
 
 
@@ -78,7 +77,7 @@ class _Trail:
 class Taken(NamedTuple):
     """All that a chain is taken up from, and the rows that go with it."""
 
-    below: tuple[BlockNode, ...]
+    below: tuple[Ancestor, ...]
     base: BlockNode
     certificate: QuorumCertificate
     handovers: tuple[Relay, ...]
@@ -127,12 +126,12 @@ class SnapshotJoin:
 
     def load(self, now_ms: int) -> list[Action]:
         """Go on where an earlier run was interrupted. Raises `StoreCorrupt`. Cause: the start."""
-        raw = self._instance.store.get(_TARGET_ROW)
+        raw = self._instance.store.get(rows.SNAPSHOT)
         if raw is None:
             return []
         with as_stored("a snapshot that is being taken"):
             offer, self._offers.handovers = read_kept(raw, self._instance.genesis)
-            covered = [_read_key(key) for key, _ in self._instance.store.scan(_CHUNK_ROW)]
+            covered = [_read_key(key) for key, _ in self._instance.store.scan(rows.CHUNK)]
         if self._is_over or not self._is_fresh or offer.height <= self._chain.head.height:
             return [Persist(changes=self._list_cleared())]
         self._target, self._wanted = offer, list(find_gaps(covered))
@@ -177,8 +176,8 @@ class SnapshotJoin:
         """
         offer = self._target
         assert offer is not None, "its chunks have come"
-        chunks = [raw for _, raw in self._instance.store.scan(_CHUNK_ROW)]
-        state = State.from_items(item for raw in chunks for item in _read_row(raw))
+        chunks = [raw for _, raw in self._instance.store.scan(rows.CHUNK)]
+        state = State.from_items(item for raw in chunks for item in read_leaves(raw))
         if state.root != offer.header.state_root:
             raise StoreCorrupt(detail=f"the chunks of a snapshot do not make the state of block {offer.height}")
         if not self._instance.rules.is_known_at(state, offer.height):
@@ -205,7 +204,7 @@ class SnapshotJoin:
 
     @property
     def _is_fresh(self) -> bool:
-        is_low = self._chain.base_height == 0 and self._chain.head.height < WINDOW
+        is_low = self._chain.bodies_from == 1 and self._chain.head.height < WINDOW
         return is_low and not self._instance.is_halted
 
     def _end(self) -> None:
@@ -224,7 +223,7 @@ class SnapshotJoin:
 
     def _list_cleared(self) -> Changes:
         """The deletion of all rows that are kept of a snapshot."""
-        return [*((key, None) for key, _ in self._instance.store.scan(_CHUNK_ROW)), (_TARGET_ROW, None)]
+        return [*((key, None) for key, _ in self._instance.store.scan(rows.CHUNK)), (rows.SNAPSHOT, None)]
 
     # --- offers ----------------------------------------------------------------------------------
 
@@ -257,7 +256,7 @@ class SnapshotJoin:
         self._failures.clear()
         self._tried.clear()
         raw = offer.to_bytes(self._offers.handovers)
-        kept = Persist(changes=[*self._list_cleared(), (_TARGET_ROW, raw)])
+        kept = Persist(changes=[*self._list_cleared(), (rows.SNAPSHOT, raw)])
         return [kept, Publish(event=(BEGUN, offer.height, offer.header.hash))]
 
     def _list_ahead(self) -> list[PeerId]:
@@ -402,14 +401,15 @@ def _step_up(tip: TrustedBlock, header: Header) -> TrustedBlock:
 
 
 def _key_of(prefix: Prefix) -> bytes:
-    return _CHUNK_ROW + prefix.depth.to_bytes(_DEPTH_BYTES, "big") + prefix.path
+    return rows.CHUNK + prefix.depth.to_bytes(_DEPTH_BYTES, "big") + prefix.path
 
 
 def _read_key(key: bytes) -> Prefix:
     return read_prefix(int.from_bytes(key[1 : 1 + _DEPTH_BYTES], "big"), key[1 + _DEPTH_BYTES :])
 
 
-def _read_row(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+def read_leaves(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
+    """The leaves of a chunk that is kept. Raises `StoreCorrupt`."""
     with as_stored("a chunk"):
         return iter(read_items(decode(raw, max_bytes=_MAX_CHUNK_BYTES, max_items=3 * MAX_CHUNK_LEAVES + 1)))
 

@@ -18,7 +18,7 @@ from consensus.relays import Relay
 from consensus.set_changes import MAX_HANDOVERS, CertifyingSets
 from consensus.timestamps import MEDIAN_SPAN
 from ledger.block import Header, read_header
-from ledger.chain import BlockNode, make_stateless
+from ledger.chain import Ancestor, BlockNode
 from ledger.codec import decode, encode, expect_array, expect_bytes, split
 from ledger.errors import WrongChain
 from ledger.genesis import Genesis
@@ -167,24 +167,24 @@ class Offers:
 # --- what the headers tell ---------------------------------------------------------------------------
 
 
-def weigh(offer: Offer, engine: Engine) -> tuple[BlockNode, ...] | None:
+def weigh(offer: Offer, engine: Engine) -> tuple[Ancestor, ...] | None:
     """The offered headers as entries without their states, each with its work, and the last with its base N_diff.
 
     None where the headers do not tell it: a block that came so late that its N_diff was cut off.
     """
-    work, entries = offer.work, list[BlockNode]()
+    work, entries = offer.work, list[Ancestor]()
     for header in reversed(offer.headers):
-        entries.append(make_stateless(header, work=work, base_n_diff=header.n_diff))
+        entries.append(Ancestor(header=header, work=work, base_n_diff=header.n_diff))
         work -= engine.work_of(header)
     entries.reverse()
     is_possible = work == 0 if offer.headers[0].height == 1 else work > 0
     if not is_possible or len(entries) == 1:
         return None
     base = engine.find_base(offer.header, entries[-2], _Entries(entries))
-    return None if base is None else (*entries[:-1], make_stateless(offer.header, work=offer.work, base_n_diff=base))
+    return None if base is None else (*entries[:-1], Ancestor(header=offer.header, work=offer.work, base_n_diff=base))
 
 
-def with_state(entry: BlockNode, state: State) -> BlockNode:
+def with_state(entry: Ancestor, state: State) -> BlockNode:
     return BlockNode(
         header=entry.header, work=entry.work, base_n_diff=entry.base_n_diff, state=state, undo={}, arrival=0
     )
@@ -193,15 +193,12 @@ def with_state(entry: BlockNode, state: State) -> BlockNode:
 class _Entries:
     """Headers as `consensus.engine.Ancestry`, as far down as they go."""
 
-    def __init__(self, entries: list[BlockNode]) -> None:
+    def __init__(self, entries: list[Ancestor]) -> None:
         self._entries = {entry.hash: entry for entry in entries}
 
-    def get(self, block_hash: bytes) -> BlockNode | None:
-        return self._entries.get(block_hash)
-
-    def ancestors(self, entry: BlockNode) -> Iterator[BlockNode]:
+    def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
         """The entry, its parent, and so on to the first of the headers."""
-        found: BlockNode | None = entry
+        found: Ancestor | None = entry
         while found is not None:
             yield found
-            found = self.get(found.header.parent)
+            found = self._entries.get(found.header.parent)

@@ -190,8 +190,8 @@ class Sync:
 
     # --- bodies ----------------------------------------------------------------------------------
 
-    def want_bodies(self, heights: dict[PeerId, int]) -> None:
-        """Offer the next bodies to the fetcher, each spread over all peers that say they are as high.
+    def want_bodies(self, held: dict[PeerId, range]) -> None:
+        """Offer the next bodies to the fetcher, each spread over all peers that say they have bodies of such heights.
 
         Of a branch that forks off below our head, over those alone that are as high as what holds of it: a peer no
         higher than we are may be on our own.
@@ -204,7 +204,11 @@ class Sync:
             if header.hash in self._held or header.hash in self._bodies:
                 continue
             least = header.height if header.height > own_height else sound[-1].height
-            sources = [peer for peer, height in heights.items() if height >= least or peer == skeleton.source]
+            sources = [
+                peer
+                for peer, heights in held.items()
+                if heights.start <= header.height and (least < heights.stop or peer == skeleton.source)
+            ]
             if skeleton.source in sources and not skeleton.was_asked_for:
                 skeleton.was_asked_for, self._beats = True, 0  # headers may have waited for the clock before that
             for turn in range(len(sources)):

@@ -1,7 +1,8 @@
 """One chain on one node: events in, one step at a time, and its actions performed strictly in order.
 
 A step is taken, and written to disk, in the chain's own thread; whatever it does outside, in the event loop's, which no
-step keeps waiting. What cannot be written ends the chain: nothing goes on as if it had been.
+step keeps waiting. Nothing goes on as if what could not be written had been: the chain ends, or, where the disk takes
+nothing for now, begins anew from what is on it, to answer questions alone until there is room.
 """
 
 from __future__ import annotations
@@ -10,26 +11,30 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Protocol, TypeAlias, TypeVar, assert_never
 
 from consensus.relays import RelayName
-from ledger.errors import GridmeritError, StoreFailed
+from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
 from ledger.overlay import Event as LedgerEvent
 from ledger.signatures import SigningKey
-from ledger.store import LevelStore
 from ledger.transaction import Transaction
 from node.chain.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
+from node.chain.catching_up import BODIES_MISSING
 from node.chain.events import (
     Acknowledge,
     Action,
     Broadcast,
     ClockSet,
+    Compact,
     Event,
     ForwardRelay,
+    HoldsRead,
     MessageReceived,
+    PeerConnected,
     PeerId,
     PenalisePeer,
     Persist,
@@ -46,15 +51,21 @@ from node.chain.lower_headers import WORK_DIFFERS
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
+from node.chain.pruning import ALL, PRUNE, Keep
 from node.chain.release_watch import CHAIN_HALTED, RELEASE_NEEDED
 from node.chain.snapshot_join import BEGUN, ENDED, TAKEN
 from node.chain.trusted_block import TrustedBlock
+from node.driver.chain_disk import ChainDisk
 from node.driver.chain_thread import ChainThread
 from node.driver.event_queue import MAX_GROUP, Inbox, Submission
-from node.driver.signing_file import SigningFile, sync_directory
+from node.driver.holds import read_holds
+from node.driver.outages import REMEDIES
+from node.driver.scrub import PERIOD_MS, Scrub
 from node.driver.subscribers import Subscribers, Subscription
-from node.errors import NodeStopping, NotDisposable
+from node.driver.write_times import WriteTimes
+from node.errors import BadHold, NodeStopping, NotDisposable
 from node.peer.active_members import FinalMembers
+from node.queries.answers import DiskStatus
 from node.queries.chain import describe_event
 from node.system.clock import ChainClock, thread_cpu_ns
 from node.system.logs import get_logger, log_event
@@ -62,6 +73,8 @@ from node.system.logs import get_logger, log_event
 T = TypeVar("T")
 _MAX_MESSAGES = 32  # of peers in one call of the chain's thread, as far as
 _MAX_WORK_US = 2_000  # go: a call costs more than a small message
+_DISK, _DISK_MS = "disk", 1_000  # between two tries to write again
+_SCRUB = "scrub"
 _TURN_S = 0.005  # how long a step's actions keep the event loop before all else has its turn
 _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
@@ -70,7 +83,8 @@ _LEVELS = {
     **dict.fromkeys(("result-elsewhere", "upgrade", BEGUN, TAKEN, ENDED), logging.INFO),
     WORK_DIFFERS: logging.WARNING,
     **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
-    **dict.fromkeys(("signing-waits", "signing-signs"), logging.INFO),
+    **dict.fromkeys((BODIES_MISSING,), logging.WARNING),
+    **dict.fromkeys(("signing-restored", "signing-waits", "signing-read-only", "signing-signs"), logging.INFO),
 }  # of events in the log; others are there for debugging
 
 
@@ -80,7 +94,7 @@ class DriverPort(Protocol):
     def send(self, chain: ChainDriver, peer: PeerId, message: Message) -> None: ...
     def broadcast(self, chain: ChainDriver, message: Message, but: PeerId | None) -> None: ...
     def penalise(self, chain: ChainDriver, peer: PeerId, error: GridmeritError) -> None: ...
-    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None: ...
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int, nonces_per_s: int) -> None: ...
     def stop_job(self, chain: str) -> None: ...
     def deliver(self, message: ForwardRelay) -> None: ...
 
@@ -125,6 +139,7 @@ class ChainDriver:
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
         snapshot_distance: int | None = None,
+        keep: Keep = ALL,
         policy: Policy | None = None,
     ) -> None:
         """Open the chain. Raises `BadParameters`, `NotDisposable` and the `StoreError` family."""
@@ -140,30 +155,27 @@ class ChainDriver:
         self._clock = ChainClock()
         self._stopping = False
         self._is_closed = False
-        self._signing_file = SigningFile(directory, self.chain_id)
+        self._directory = directory
+        self._write_times = WriteTimes(self._log)
+        self._disk = ChainDisk(directory, self.chain_id, self._write_times)
+        self._scrub = Scrub()
+        self._chores = {_DISK: self._look_for_room, _SCRUB: self._read_on}
+        self._policy = policy
+        self._make_node = partial(
+            ChainNode,
+            genesis,
+            key=key,
+            limits=mempool_limits,
+            anchor=anchor,
+            is_sure=is_sure or policy is not None,
+            snapshot_distance=snapshot_distance,
+            keep=keep,
+        )
         try:
-            record = self._signing_file.load(ledger_exists=(directory / "ledger" / "CURRENT").exists())
-            self._store = LevelStore(directory / "ledger")
-        except BaseException:
-            self._signing_file.close()
-            raise
-        try:
-            _sync(directory)
-            self.node = ChainNode(
-                genesis,
-                self._store,
-                key=key,
-                signing_record=record if key else None,
-                limits=mempool_limits,
-                anchor=anchor,
-                is_sure=is_sure or policy is not None,
-                snapshot_distance=snapshot_distance,
-            )
-            self._core: Steppable = self.node if policy is None else policy(self.node)
+            self._open_node()
             self.members = FinalMembers(self.node)
         except BaseException:
-            self._store.close()
-            self._signing_file.close()
+            self._disk.close()
             raise
         self._thread = ChainThread(self.name)
 
@@ -229,6 +241,11 @@ class ChainDriver:
         """Tell every reader that there is no more to come."""
         self._subscribers.close()
 
+    def disk_view(self) -> DiskStatus:
+        """The state of the disk; from any thread."""
+        scrub, writes = self._scrub, self._write_times.describe()
+        return DiskStatus(chain=self.name, writes=writes, passes=scrub.passes, damage=scrub.damage)
+
     # --- the worker ------------------------------------------------------------------------------
 
     async def run(self) -> None:
@@ -237,9 +254,12 @@ class ChainDriver:
         if before < version:
             log_event(self._log, logging.INFO, "store-migrated", of=before, to=version)
         log_event(self._log, logging.INFO, "chain-opened", **self._describe_head())
-        event: Event = Started()  # before anything that others have sent meanwhile
+        event: Event = Started(refusal=self._disk.refusal)  # before anything that others have sent meanwhile
         submissions: list[Submission] = []
         try:
+            self._set_timer(_SCRUB, self._clock.now_ms() + PERIOD_MS)
+            if self._disk.refusal is not None:
+                self._wait_for_room(self._disk.refusal)
             while not self._stopping:
                 async with self._thread.settled:
                     await self._handle(event, submissions)
@@ -263,35 +283,46 @@ class ChainDriver:
             self._is_closed = True
             self._outside.stop_job(self.name)
             self._thread.close()
-            self._store.close()
-            self._signing_file.close()
+            self._disk.close()
             log_event(self._log, logging.INFO, "chain-closed", **self._describe_head())
 
     def _refuse_waiting(self) -> None:
         self._stopping = True
         for submission in self._inbox.close():
-            _refuse(submission)
+            _refuse(submission, NodeStopping())
 
     async def _handle(self, event: Event, submissions: list[Submission]) -> None:
         if self._stopping or (isinstance(event, TimerFired) and event.name in self._timers):
             return  # in the second case it has been set anew since it fired
-        events: list[Event] = [event]
-        if isinstance(event, MessageReceived):
-            events += self._inbox.take_messages(_MAX_MESSAGES - 1)
         try:
-            if not isinstance(event, Started) and (ahead_ms := self._clock.find_step()) is not None:
-                events.insert(0, ClockSet(ahead_ms=ahead_ms))
-            work = await self._thread.run(lambda: self._step(events))
-            self._inbox.put_back(work.left)
-            for peer, spent_us in work.spent_us:
-                self._inbox.charge(peer, spent_us)
-            await self._perform_all(work.actions, submissions)
+            if isinstance(event, TimerFired) and event.name in self._chores:
+                await self._chores[event.name]()
+            else:
+                await self._take(event, submissions)
+        except StoreReadOnly as refusal:
+            for submission in submissions:
+                _refuse(submission, refusal)
+            await self._turn_to_reading(refusal)
         except BaseException:
             self._stopping = True
             raise
         finally:
             for submission in submissions:
-                _refuse(submission)
+                _refuse(submission, NodeStopping())
+
+    async def _take(self, event: Event, submissions: list[Submission]) -> None:
+        events: list[Event] = [event]
+        if isinstance(event, MessageReceived):
+            events += self._inbox.take_messages(_MAX_MESSAGES - 1)
+        if not isinstance(event, Started) and (ahead_ms := self._clock.find_step()) is not None:
+            events.insert(0, ClockSet(ahead_ms=ahead_ms))
+        if isinstance(event, TimerFired) and event.name == PRUNE:
+            events.insert(0, HoldsRead(held_from=self._read_holds()))
+        work = await self._thread.run(lambda: self._step(events))
+        self._inbox.put_back(work.left)
+        for peer, spent_us in work.spent_us:
+            self._inbox.charge(peer, spent_us)
+        await self._perform_all(work.actions, submissions)
 
     def _step(self, events: list[Event]) -> _Work:
         """In the chain's thread: steps and all their writes, as far as the first few milliseconds go."""
@@ -315,12 +346,70 @@ class ChainDriver:
         for action in join_writes(actions):
             match action:
                 case Persist(changes=changes):
-                    self._store.write(changes)
+                    self._disk.write(changes)
                 case PersistSigningRecord(record=record):
-                    self._signing_file.save(record)
+                    self._disk.write_record(record)
                 case _:
                     others.append(action)
         return others
+
+    # --- a disk that takes nothing ---------------------------------------------------------------
+
+    async def _turn_to_reading(self, refusal: StoreReadOnly) -> None:
+        """Forget the step whose writes the disk has not taken, none of which has left this machine, and only read."""
+        self._outside.stop_job(self.name)
+        self._wait_for_room(refusal)
+        await self._begin_anew(lambda: self._disk.turn_to_reading(refusal))
+
+    async def _look_for_room(self) -> None:
+        """Go on as after a start where the disk takes something again."""
+        if not await self._thread.run(self._disk.try_to_write_again):
+            self._set_timer(_DISK, self._clock.now_ms() + _DISK_MS)
+            return
+        log_event(self._log, logging.WARNING, "disk-takes-writes", **self._describe_head())
+        await self._begin_anew(lambda: None)
+
+    def _wait_for_room(self, refusal: StoreReadOnly) -> None:
+        fields = {
+            "detail": str(refusal),
+            "path": self._directory,
+            "remedy": REMEDIES[refusal.code].format(path=self._directory),
+        }
+        log_event(self._log, logging.CRITICAL, "disk-takes-nothing", **fields)
+        self._set_timer(_DISK, self._clock.now_ms() + _DISK_MS)
+
+    async def _read_on(self) -> None:
+        """Read the next rows of the store for their checksums, and tell a damage that nothing has stumbled upon."""
+        damage = await self._thread.run(lambda: self._scrub.read_slice(self._disk.store))
+        if damage is not None:
+            remedy = REMEDIES["StoreCorrupt"].format(chain=self.name, path=self._directory)
+            fields = {"detail": str(damage), "path": self._directory, "remedy": remedy}
+            log_event(self._log, logging.ERROR, "store-damaged", **fields)
+        self._set_timer(_SCRUB, self._clock.now_ms() + PERIOD_MS)
+
+    async def _begin_anew(self, turn: Callable[[], None]) -> None:
+        """Drive a node that knows what is on disk, and nothing else but its peers."""
+
+        def begin() -> _Work:
+            turn()
+            events: list[Event] = [Started(refusal=self._disk.refusal)]
+            events += [PeerConnected(peer=peer) for peer in self.node.peers]
+            self._open_node()
+            self.members.turn_to(self.node)
+            return self._step(events)
+
+        for name in self._timers.keys() - self._chores.keys():
+            self._timers.pop(name).cancel()
+        work = await self._thread.run(begin)
+        await self._perform_all(work.actions, [])
+
+    def _open_node(self) -> None:
+        """A node that knows what is on disk. Raises `BadParameters` and the `StoreError` family."""
+        disk = self._disk
+        self.node: ChainNode = self._make_node(store=disk.store, signing_record=disk.record)
+        self._core: Steppable = self.node if self._policy is None else self._policy(self.node)
+
+    # --- actions ---------------------------------------------------------------------------------
 
     async def _perform_all(self, actions: list[Action], submissions: list[Submission]) -> None:
         loop = asyncio.get_running_loop()
@@ -340,7 +429,8 @@ class ChainDriver:
             case SetTimer(name=name, at_ms=at_ms):
                 self._set_timer(name, at_ms)
             case StartSealing(job=job, root=root, target=target):
-                self._outside.start_job(self.name, job=job, root=root, target=target)
+                pace = self.node.params.consensus.nonces_per_s
+                self._outside.start_job(self.name, job=job, root=root, target=target, nonces_per_s=pace)
             case StopSealing():
                 self._outside.stop_job(self.name)
             case PenalisePeer(peer=peer, error=error):
@@ -354,10 +444,20 @@ class ChainDriver:
                 self._subscribers.publish(event)
             case ForwardRelay():
                 self._outside.deliver(action)
+            case Compact(ranges=ranges):
+                self._disk.compact(ranges)
             case Persist() | PersistSigningRecord():
                 raise AssertionError("a step's writes are done before its other actions")
             case _:
                 assert_never(action)
+
+    def _read_holds(self) -> int | None:
+        """The lowest height that a companion holds; all of them where it cannot be told."""
+        try:
+            return min(read_holds(self._directory).values(), default=None)
+        except BadHold as error:
+            log_event(self._log, logging.WARNING, "hold-unreadable", detail=str(error))
+            return 0
 
     def _set_timer(self, name: str, at_ms: int) -> None:
         if (old := self._timers.pop(name, None)) is not None:
@@ -404,18 +504,10 @@ def _answer(submissions: list[Submission], outcomes: tuple[GridmeritError | None
         start = end
 
 
-def _refuse(submission: Submission) -> None:
+def _refuse(submission: Submission, error: GridmeritError) -> None:
     if not submission.outcomes.done():
-        submission.outcomes.set_exception(NodeStopping())
+        submission.outcomes.set_exception(error)
 
 
 def _name_values(event: LedgerEvent) -> dict[str, object]:
     return {name: value for name, value in describe_event(event).items() if name != "event"}
-
-
-def _sync(directory: Path) -> None:
-    try:
-        sync_directory(directory)
-        sync_directory(directory.parent)
-    except OSError as error:
-        raise StoreFailed(detail=str(error)) from error

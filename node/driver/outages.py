@@ -13,18 +13,23 @@ if TYPE_CHECKING:
     from ledger.genesis import Genesis
     from ledger.params import Kind
 
-_LEDGER = "put another stopped node's `ledger` directory in place of that below {path}, keep `guard`, and start again"
+_LEDGER = (
+    "stop it, then gridmerit node verify DIR --mend, or gridmerit node reset DIR --chain {chain}; or put another"
+    " stopped node's `ledger` directory in place of that below {path}, keep `guard`, and start again"
+)
 _GUARD = (
     "restore `guard` from this machine's newest backup and start again; without one, have the authority admit a new"
     " key: gridmerit member apply"
 )
 REMEDIES: dict[str, str] = {
-    "AnchorContradicted": "gridmerit block {height} on a node that you trust; if it has the anchor, copy that `ledger`",
+    "AnchorContradicted": "gridmerit block show {height} on a node that you trust; if it has the anchor,"
+    " copy that `ledger`",
     "GuardCorrupt": _GUARD,
     "GuardMissing": _GUARD,
     "RolledBack": _LEDGER,
     "StoreCorrupt": _LEDGER,
     "StoreTooNew": "the release that wrote it, or a later one: none goes back (docs/upgrades.md); nothing was changed",
+    "StoreReadOnly": "make room on the disk of {path}, or mount it writable; the node goes on by itself",
     "StoreFailed": "see whether the disk is full or broken and who may write {path}, and start again",
 }
 

@@ -1,4 +1,7 @@
-"""The nonce search of a node: in slices, for all its chains in turn, and within its share of each thread's core."""
+"""The nonce search of a node: in slices, for all its chains in turn, and within its share of each thread's core.
+
+Where a chain's parameters limit the nonces that a member tries in an interval, the search for it rests in between.
+"""
 
 from __future__ import annotations
 
@@ -16,6 +19,8 @@ _MAX_CREDIT_NS = 4_000_000  # share not used that may be caught up on
 _FIRST_COUNT = 4_096
 _MIN_COUNT, _MAX_COUNT = 256, 1 << 28
 _NONCES = 1 << 64
+_PORTION_NS = 50_000_000  # of an allowance is used up in one go: a seal is found as evenly as it would be without
+_S_NS = 1_000_000_000
 _RATE_WINDOW_NS = 1_000_000_000
 _PPM = 1_000_000
 
@@ -41,6 +46,7 @@ class _Job:
     number: int
     root: bytes
     target: int
+    allowance: Allowance | None
     next_nonce: int = 0
     stop: bytearray = field(default_factory=lambda: bytearray(1))
 
@@ -57,6 +63,7 @@ class Sealer:
         self._on_found = on_found
         self._on_failure = on_failure
         self._jobs: dict[str, _Job] = {}  # in the order of their next turn
+        self._allowances: dict[str, Allowance] = {}  # of chains with a limit, whatever job they are at
         self._changed = threading.Condition()
         self._ended = False
         self._meter = _Meter()
@@ -76,11 +83,13 @@ class Sealer:
             )
         self._thread.start()
 
-    def start_job(self, chain: str, *, job: int, root: bytes, target: int) -> None:
-        """Search for a nonce with F(root, nonce) <= target."""
+    def start_job(self, chain: str, *, job: int, root: bytes, target: int, nonces_per_s: int = 0) -> None:
+        """Search for a nonce with F(root, nonce) <= target, at so many a second for the chain at most; 0: no limit."""
         with self._changed:
             self._drop(chain)
-            self._jobs[chain] = _Job(number=job, root=root, target=target)
+            if nonces_per_s and chain not in self._allowances:
+                self._allowances[chain] = Allowance(nonces_per_s, clock.monotonic_ns())
+            self._jobs[chain] = _Job(number=job, root=root, target=target, allowance=self._allowances.get(chain))
             self._changed.notify()
 
     def stop_job(self, chain: str) -> None:
@@ -127,21 +136,27 @@ class Sealer:
             self._pause(duty.compute_rest_ns(spent_ns, clock.monotonic_ns()))
 
     def _next_turn(self) -> tuple[str, _Job] | None:
-        """The chain whose turn it is, put to the end of the queue; None once the search has ended."""
+        """The chain whose turn it is, put to the end of the queue; None once the search has ended.
+
+        Waits while there is none, or none that may try a portion of its allowance yet.
+        """
         with self._changed:
-            while not self._jobs and not self._ended:
-                self._changed.wait()
-            if self._ended:
-                return None
-            chain = next(iter(self._jobs))
-            job = self._jobs[chain] = self._jobs.pop(chain)
-            return chain, job
+            while not self._ended:
+                rests_ns = {chain: _compute_rest_ns(job) for chain, job in self._jobs.items()}
+                if (chain := next((chain for chain, rest_ns in rests_ns.items() if not rest_ns), None)) is not None:
+                    job = self._jobs[chain] = self._jobs.pop(chain)
+                    return chain, job
+                self._changed.wait(min(rests_ns.values()) / _S_NS if rests_ns else None)
+            return None
 
     def _search_slice(self, chain: str, job: _Job, count: int) -> tuple[int, int]:
         """Search `count` nonces; returns how many to search next time, and the time each thread was busy in ns.
 
         For one thread that is CPU time, so that nodes that crowd one machine still search equally fast.
         """
+        wanted = count
+        if job.allowance is not None:
+            count = min(count, job.allowance.take(clock.monotonic_ns()))
         count = min(count, _NONCES - job.next_nonce)
         cpu_ns, wall_ns = clock.thread_cpu_ns(), clock.monotonic_ns()
         nonce = seal.search(
@@ -156,10 +171,9 @@ class Sealer:
             self._meter.note(tried, self._threads * spent_ns, now_ns)
         if nonce is not None:
             self._deliver(chain, job, nonce)
-        if was_cut or nonce is not None or spent_ns <= 0:
-            return count, spent_ns
-        wanted = count * _SLICE_NS // spent_ns
-        return max(_MIN_COUNT, min(_MAX_COUNT, 2 * count, wanted)), spent_ns
+        if was_cut or nonce is not None or spent_ns <= 0 or count < wanted:
+            return wanted, spent_ns
+        return max(_MIN_COUNT, min(_MAX_COUNT, 2 * count, count * _SLICE_NS // spent_ns)), spent_ns
 
     def _deliver(self, chain: str, job: _Job, nonce: int) -> None:
         with self._changed:
@@ -173,7 +187,7 @@ class Sealer:
         until_ns = clock.monotonic_ns() + duration_ns
         with self._changed:
             while not self._ended and (left_ns := until_ns - clock.monotonic_ns()) > 0:
-                self._changed.wait(left_ns / 1e9)
+                self._changed.wait(left_ns / _S_NS)
 
     def _drop(self, chain: str) -> None:
         job = self._jobs.pop(chain, None)
@@ -195,6 +209,36 @@ class DutyCycle:
         self._last_ns = now_ns
         self._debt_ns = max(-_MAX_CREDIT_NS, self._debt_ns + spent_ns - earned_ns)
         return max(0, self._debt_ns * _PPM // self._share_ppm)
+
+
+class Allowance:
+    """The nonces that may be tried so far, where there are so many a second: they are due as evenly as time passes.
+
+    What is not used within two portions' time is gone, so that nobody saves up for a sprint.
+    """
+
+    def __init__(self, nonces_per_s: int, now_ns: int) -> None:
+        self._per_s = nonces_per_s
+        self._portion = max(1, nonces_per_s * _PORTION_NS // _S_NS)
+        self._used_until_ns = now_ns  # what has been due up to here is used up
+
+    def compute_rest_ns(self, now_ns: int) -> int:
+        """The time until a portion may be tried, in ns; 0 where it may be now."""
+        return max(0, self._used_until_ns + self._span_ns(self._portion) - now_ns)
+
+    def take(self, now_ns: int) -> int:
+        """The nonces to try now; they are used up with that. None of them before `compute_rest_ns` says so."""
+        since_ns = max(self._used_until_ns, now_ns - 2 * self._span_ns(self._portion))
+        count = (now_ns - since_ns) * self._per_s // _S_NS
+        self._used_until_ns = since_ns + self._span_ns(count)
+        return count
+
+    def _span_ns(self, count: int) -> int:
+        return -(-count * _S_NS // self._per_s)
+
+
+def _compute_rest_ns(job: _Job) -> int:
+    return 0 if job.allowance is None else job.allowance.compute_rest_ns(clock.monotonic_ns())
 
 
 class _Meter:

@@ -46,8 +46,8 @@ class FinalMembers:
     """The members of one chain as its last final block leaves them.
 
     Where finality lags by very many blocks, one that many below the head stands in for the final one, another every
-    `WINDOW` blocks: each time states are brought back from the store. Looked at from any thread; `refresh` belongs to
-    the one that steps the node.
+    `WINDOW` blocks: each time states are brought back from the store. Looked at from any thread; `refresh` and
+    `turn_to` belong to the one that steps the node.
     """
 
     def __init__(self, node: ChainNode) -> None:
@@ -58,6 +58,11 @@ class FinalMembers:
         """Take up the block that counts now."""
         if self._get_hash() != self._basis.hash:
             self._basis = self._find_basis()
+
+    def turn_to(self, node: ChainNode) -> None:
+        """Go by another node of the same chain from now on."""
+        self._node = node
+        self._basis = self._find_basis()
 
     def find(self, certificate: MemberCertificate, now_ms: int) -> PeerId:
         """The chain key of the active member that a certificate belongs to.

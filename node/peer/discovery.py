@@ -25,7 +25,7 @@ from node.peer.connections import Links
 from node.peer.records import MAX_AHEAD_MS, MAX_CONTACTS, MIN_APART_MS, ContactBook, MemberStatus, PeerRecord, Settled
 from node.peer.reputation import PeerBook
 from node.system.clock import now_ms
-from node.system.files import read_file
+from node.system.files import read_file, replace_file
 from node.system.logs import get_logger, log_event
 
 _FILE = "contacts"
@@ -128,7 +128,7 @@ class Neighbours:
         own = [] if self._own is None else [self._own.to_bytes()]
         data = encode((*own, *(contact.to_bytes() for contact in self._contacts)))
         try:
-            await asyncio.to_thread(_write, self._file, data)
+            await asyncio.to_thread(replace_file, self._file, data)
         except OSError as error:
             log_event(self._log, logging.WARNING, "contacts-not-kept", detail=error.strerror or str(error))
 
@@ -203,10 +203,3 @@ class Neighbours:
         views = (Overlay(host.node.chain.head.state) for host in self._chains.values())
         members = (get_member(view, address) for view in views)
         return next((member.name for member in members if member is not None), key.hex()[:16])
-
-
-def _write(file: Path, data: bytes) -> None:
-    """All or nothing."""
-    draft = file.with_name(file.name + ".new")
-    draft.write_bytes(data)
-    draft.replace(file)

@@ -27,7 +27,7 @@ from market.trading import views
 from market.trading.gates import decode_gate, gate_key
 from market.trading.trades import Match, Party, decode_trade_leaf
 from node.chain.node import ChainNode
-from node.errors import NoCertificate, UnknownTransaction
+from node.errors import NoCertificate
 from node.proofs.light_client import (
     BlockEvidence,
     Claims,
@@ -42,6 +42,7 @@ from node.proofs.light_client import (
     get_final,
     include,
 )
+from node.queries.chain import refuse_unknown
 from node.queries.exact import show_exact
 
 MAX_PROOF_BYTES = 4_000_000
@@ -338,12 +339,12 @@ def prove_account(node: ChainNode, address: Address, *, at_final: bool = False) 
 
 
 def prove_transaction(node: ChainNode, transaction_id: bytes) -> TransactionProof:
-    """A transaction on the chain, and its receipt. Raises `UnknownTransaction`."""
+    """A transaction on the chain, and its receipt. Raises `UnknownTransaction`, or `TransactionNotKept`."""
     place = node.chain.find_transaction(transaction_id)
     block = None if place is None else node.chain.get_block(place[0])
     receipts = None if place is None else node.chain.get_receipts(place[0])
     if place is None or block is None or receipts is None:
-        raise UnknownTransaction(transaction_id=transaction_id.hex())
+        raise refuse_unknown(node.chain, transaction_id)
     _, index = place
     return TransactionProof(
         block=gather_evidence(node, block.header),

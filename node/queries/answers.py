@@ -103,6 +103,14 @@ class UpgradeStatus:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StoredRows:
+    """Bytes on disk, about, of one kind of row."""
+
+    kind: str
+    size_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -131,12 +139,15 @@ class ChainStatus:
     dissenters: tuple[str, ...] = ()  # signers of another result of a block that nothing certifies yet
     not_executed: int = 0  # acknowledged transactions that this node told to be so since it started
     waiting_for: tuple[str, ...] = ()  # under PBFT, members with a message lacking for half a view's time
-    signing: str = "observer"  # "waits" for others to bear out its record, "record-behind", "signs"
+    signing: str = "observer"  # "restored", "waits" for others, "record-behind", "read-only", "signs"
     silent_until: int = 0  # height that must be final before a node with a record that is behind signs again
+    refusal: str = ""  # why the disk takes nothing, while it does: the chain is read, and nothing is signed
     anchor: AnchorStatus | None = None
     failed_periods: tuple[FailedPeriod, ...] = ()  # of the last few with trades that should bind by now, newest last
     rules: int = 1  # the version of them that the head block has
     upgrade: UpgradeStatus | None = None  # announced on the chain, and yet to come
+    bodies_from_height: int = 1  # what is older has been pruned, but for its headers
+    stored: tuple[StoredRows, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,6 +161,32 @@ class ChainOutage:
     path: str
     remedy: str
     since_ms: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritesWithin:
+    limit_ms: int
+    writes: int  # that took no longer
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WritesStatus:
+    """The writes of a chain since the node started, each until it was on disk."""
+
+    writes: int
+    write_ms: int  # of all
+    longest_ms: int
+    within: tuple[WritesWithin, ...]  # ascending
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DiskStatus:
+    """The state of a chain's disk, as far as the node has used it since it started."""
+
+    chain: str
+    writes: WritesStatus
+    passes: int  # slow ones, through all rows of the store
+    damage: str  # found in this pass or the last one
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -180,6 +217,7 @@ class NodeStatus:
     outages: tuple[ChainOutage, ...] = ()
     certificate: dict[str, Any] | None = None  # that it shows to its peers: serial, its times, days_left
     loop: LoopStatus | None = None
+    disks: tuple[DiskStatus, ...] = ()  # one for each chain that runs
     clock: dict[str, Any] | None = None  # beside the median of its peers': offset_ms (ahead), peers (how many), is_off
 
 
@@ -193,7 +231,7 @@ class BlockSummary:
     producer: str
     producer_name: str | None
     timestamp_ms: int
-    tx_count: int
+    tx_count: int | None  # None of a block whose body has been pruned
     credit_upt: int
     n_diff: HexInt
     period: int
@@ -231,6 +269,21 @@ class BlockDetail:
     depth: int  # 1 for the head, 0 for a block off the current branch
     final: bool
     transactions: tuple[BlockTransaction, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawBlock:
+    """A block of the chain in its own bytes, in hex, and the outcomes of its transactions."""
+
+    block: str
+    codes: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RawCertificate:
+    """A certificate in its own bytes, in hex."""
+
+    certificate: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,6 +1,6 @@
 """Answers of any chain instance: read-only, from its head's state and its own store. No I/O beyond that.
 
-The answers' shapes are in `answers.py`; what `api.py` serves is these, encoded.
+The answers' shapes are in `answers.py`; what `node/api/server.py` serves is these, encoded.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ from consensus.contracts import compute_quorum
 from consensus.poca.credit_target import compute_shares
 from ledger.accounts import TRADERS, get_account, get_sealers
 from ledger.block import Block, Header
+from ledger.chain import Chain
 from ledger.codec import Value
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
@@ -29,7 +30,17 @@ from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
-from node.errors import BadRequest, NoCertificate, NoSettlement, NoTrades, UnknownBlock, UnknownTransaction
+from node.errors import (
+    BadRequest,
+    BlockPruned,
+    NoCertificate,
+    NoSettlement,
+    NotFound,
+    NoTrades,
+    TransactionNotKept,
+    UnknownBlock,
+    UnknownTransaction,
+)
 from node.queries.answers import (
     AccountInfo,
     AnchorStatus,
@@ -51,9 +62,12 @@ from node.queries.answers import (
     OrderInfo,
     PartyInfo,
     PeriodInfo,
+    RawBlock,
+    RawCertificate,
     SettledTradeInfo,
     SettlementInfo,
     SignatureInfo,
+    StoredRows,
     TradeInfo,
     TradesInfo,
     TransactionStatus,
@@ -75,7 +89,7 @@ class ChainQueries:
     """The questions that one chain instance answers. Raises the `NotFound` family and `BadRequest`."""
 
     def __init__(self, node: ChainNode) -> None:
-        self._node = node
+        self.node = self._node = node
         self._chain = node.chain
         self.members = MemberNames(node.genesis, lambda: self._chain.head.state)
         self.grid = GridQueries(node, self.members)
@@ -105,7 +119,7 @@ class ChainQueries:
             peers=len(node.peers),
             mempool_count=len(node.mempool),
             mempool_bytes=node.mempool.size_bytes,
-            syncing=node.is_syncing,
+            syncing=node.is_catching_up,
             sync_target=node.sync_target,
             forks=Forks(**asdict(chain.counters)),
             blocks_refused=node.blocks_refused,
@@ -116,9 +130,12 @@ class ChainQueries:
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
             signing=node.signing_state,
             silent_until=node.silent_until,
+            refusal="" if node.refusal is None else str(node.refusal),
             anchor=self._get_anchor(),
             rules=node.rules.get_schedule(head.state).at(head.height),
             upgrade=self._get_upgrade(),
+            bodies_from_height=chain.bodies_from,
+            stored=tuple(StoredRows(kind=kind, size_bytes=size) for kind, size in node.pruner.measure().items()),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
         )
 
@@ -194,7 +211,7 @@ class ChainQueries:
             producer=show_address(header.producer_address),
             producer_name=self.members.name_of(header.producer_address),
             timestamp_ms=header.timestamp_ms,
-            tx_count=len(self._get_codes(block_hash)),
+            tx_count=None if self._chain.is_pruned(height) else len(self._get_codes(block_hash)),
             credit_upt=header.credit_upt,
             n_diff=header.n_diff,
             period=header.period,
@@ -223,7 +240,7 @@ class ChainQueries:
     def _get_ending(self, identity: bytes) -> EndingInfo:
         ending = self._node.acknowledgements.get_ending(identity)
         if ending is None:
-            raise UnknownTransaction(transaction_id=identity.hex())
+            raise refuse_unknown(self._chain, identity)
         place = None if ending.by is None else self._chain.find_transaction(ending.by)
         header = None if place is None else self._chain.get_header(place[0])
         return EndingInfo(
@@ -500,6 +517,19 @@ class ChainQueries:
     def _view(self) -> Overlay:
         return Overlay(self._chain.head.state)
 
+    def get_raw_block(self, ref: str) -> RawBlock:
+        """The same block as it is hashed: whoever knows its header needs to believe nobody."""
+        block = self._find_block(ref)
+        codes = self._get_codes(block.hash) or ("",) * len(block.transactions)
+        return RawBlock(block=block.raw.hex(), codes=codes)
+
+    def get_raw_certificate(self, slot: int) -> RawCertificate:
+        """The certificate of a slot as it is stored."""
+        certificate = self._node.get_certificate(slot)
+        if certificate is None:
+            raise NoCertificate(what=f"slot {slot}")
+        return RawCertificate(certificate=certificate.raw.hex())
+
     def _find_block(self, ref: str) -> Block:
         chain = self._chain
         if ref == "head":
@@ -509,6 +539,9 @@ class ChainQueries:
         else:
             block_hash = parse_hash(ref, "block")
         block = None if block_hash is None else chain.get_block(block_hash)
+        header = None if block_hash is None or block is not None else chain.get_header(block_hash)
+        if header is not None and chain.is_pruned(header.height):
+            raise BlockPruned(height=header.height, bodies_from=chain.bodies_from)
         if block is None:
             raise UnknownBlock(ref=ref[:70])
         return block
@@ -526,6 +559,13 @@ class ChainQueries:
     def _depth_of(self, header: Header) -> int:
         chain = self._chain
         return chain.head.height - header.height + 1 if chain.is_canonical(header) else 0
+
+
+def refuse_unknown(chain: Chain, transaction_id: bytes) -> NotFound:
+    """The error that answers for a transaction which is not found: it may be older than all that is kept."""
+    if chain.bodies_from > 1:
+        return TransactionNotKept(transaction_id=transaction_id.hex(), bodies_from=chain.bodies_from)
+    return UnknownTransaction(transaction_id=transaction_id.hex())
 
 
 # --- showing values ------------------------------------------------------------------------------------
@@ -607,11 +647,14 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "snapshot-taken": ("height", "hash", "entries"),
     "snapshot-ended": ("height", "hash"),
     "snapshot-work-differs": ("excess",),
+    "bodies-missing": ("height", "bodies_from_height"),
     "block-refused": ("hash", "code"),
     "late-block": ("height", "hash", "producer"),
+    "signing-restored": ("height", "silent_until"),
     "signing-waits": ("height", "silent_until"),
     "signing-record-behind": ("height", "silent_until"),
     "signing-signs": ("height", "silent_until"),
+    "signing-read-only": ("height", "silent_until"),
     "equivocation": ("producer",),
     "not-executed": ("transaction", "sender", "code", "height", "by"),
     "executable-again": ("transaction",),

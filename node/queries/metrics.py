@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import NamedTuple
 
-from node.queries.answers import ChainStatus, LoopStatus, NodeStatus
+from node.queries.answers import ChainStatus, DiskStatus, LoopStatus, NodeStatus
 
 CONTENT_TYPE = "text/plain; version=0.0.4; charset=utf-8"
 
@@ -22,6 +22,12 @@ class Metric(NamedTuple):
 _OF_A_CHAIN = (
     Metric("chain_height", "gauge", "Height of the head block.", lambda chain: chain.height),
     Metric("chain_final_height", "gauge", "Height of the last final block.", lambda chain: chain.final_height),
+    Metric(
+        "chain_bodies_from_height",
+        "gauge",
+        "Height of the first block after the genesis that has not been pruned.",
+        lambda chain: chain.bodies_from_height,
+    ),
     Metric(
         "chain_head_timestamp_seconds",
         "gauge",
@@ -44,6 +50,12 @@ _OF_A_CHAIN = (
         "gauge",
         "1 while its key has signed what its record does not know: an old copy, or a second process.",
         lambda chain: int(chain.signing == "record-behind"),
+    ),
+    Metric(
+        "chain_read_only",
+        "gauge",
+        "1 while its disk takes nothing: the node answers, and neither seals nor votes.",
+        lambda chain: int(bool(chain.refusal)),
     ),
     Metric("blocks_refused_total", "counter", "Blocks that broke a rule.", lambda chain: chain.blocks_refused),
     Metric(
@@ -81,6 +93,7 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
         lines += _family("certificate_remaining_seconds", "gauge", text, [({}, left_s)])
     if status.loop is not None:
         lines += _describe_loop(status.loop)
+    lines += _describe_disks(status.disks)
     up = [({"chain": chain.chain}, 1) for chain in status.chains]
     up += [({"chain": outage.chain}, 0) for outage in status.outages]
     lines += _family("chain_up", "gauge", "0 where the chain's store has failed it.", up)
@@ -89,6 +102,10 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
     if status.clock is not None:
         text = "By how much the clock is ahead of the median of the peers' clocks."
         lines += _family("clock_offset_seconds", "gauge", text, [({}, status.clock["offset_ms"] / 1_000)])
+    stored = [
+        ({"chain": chain.chain, "kind": rows.kind}, rows.size_bytes) for chain in status.chains for rows in chain.stored
+    ]
+    lines += _family("store_bytes", "gauge", "On disk by kind of row, about.", stored)
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)
@@ -106,6 +123,26 @@ def _describe_loop(loop: LoopStatus) -> list[str]:
     lines += [f"gridmerit_{name}_sum {loop.cpu_ms / 1_000}", f"gridmerit_{name}_count {loop.turns}"]
     text = "The longest since the node listens."
     return lines + _family("loop_longest_turn_cpu_seconds", "gauge", text, [({}, loop.longest_ms / 1_000)])
+
+
+def _describe_disks(disks: Sequence[DiskStatus]) -> list[str]:
+    """Writes as a histogram for each chain, and what reading its store through has found."""
+    name, buckets, sums, counts = "disk_write_seconds", [], [], []
+    for disk in disks:
+        chain = {"chain": disk.chain}
+        writes = disk.writes
+        buckets += [({**chain, "le": str(item.limit_ms / 1_000)}, item.writes) for item in writes.within]
+        buckets.append(({**chain, "le": "+Inf"}, writes.writes))
+        sums.append(f"gridmerit_{name}_sum{_show_labels(chain)} {writes.write_ms / 1_000}")
+        counts.append(f"gridmerit_{name}_count{_show_labels(chain)} {writes.writes}")
+    text = "Until one write of a chain is on disk."
+    lines = [*_family(name, "histogram", text, buckets, suffix="_bucket"), *sums, *counts]
+    longest = [({"chain": disk.chain}, disk.writes.longest_ms / 1_000) for disk in disks]
+    lines += _family("disk_longest_write_seconds", "gauge", "The longest since the node started.", longest)
+    passes = [({"chain": disk.chain}, disk.passes) for disk in disks]
+    lines += _family("store_passes_total", "counter", "Slow ones through all rows, for their checksums.", passes)
+    damaged = [({"chain": disk.chain}, int(bool(disk.damage))) for disk in disks]
+    return lines + _family("store_damaged", "gauge", "1 where this pass or the last one has found damage.", damaged)
 
 
 def _family(

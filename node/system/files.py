@@ -1,4 +1,7 @@
-"""Reading a file whole, but never more of it than is asked for: what stands at a path is not ours to choose."""
+"""Files read whole, but never more of them than is asked for, and replaced whole: the old one or the new, never half.
+
+What stands at a path that is read is not ours to choose.
+"""
 
 from __future__ import annotations
 
@@ -8,6 +11,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from ledger.errors import UnreadableFile
+from ledger.store import sync_path
 
 
 def read_file(file: Path, max_bytes: int, *, check: Callable[[os.stat_result], None] | None = None) -> bytes:
@@ -45,3 +49,25 @@ def is_file_locked(file: Path) -> bool:
     except OSError:
         return False
     return False
+
+
+def replace_file(file: Path, data: bytes) -> None:
+    """Put a file of these bytes, for the owner alone, in the place of another; on disk when this returns.
+
+    Raises `OSError`; then the old one is there, or the new.
+    """
+    draft = file.with_name(f"{file.name}.new")
+    _write_synced(draft, data)
+    draft.replace(file)
+    sync_path(file.parent)
+
+
+def _write_synced(path: Path, raw: bytes) -> None:
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_CLOEXEC, 0o600)
+    try:
+        view = memoryview(raw)
+        while view:
+            view = view[os.write(descriptor, view) :]
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)

@@ -69,7 +69,8 @@ class DoubleSpend(PrivateChainAttacker):
         for entry in chain.ancestors(chain.head):
             if self.secret.chain.get_header(entry.hash) is not None:
                 return 0  # here the branches part, and it has not come
-            if entry.block is not None and any(tx.id == self.payment.id for tx in entry.block.transactions):
+            block = chain.get_block(entry.hash)
+            if block is not None and any(tx.id == self.payment.id for tx in block.transactions):
                 return chain.head.height - entry.height + 1
         return 0
 

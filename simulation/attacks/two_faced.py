@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from random import Random
 from typing import ClassVar
 
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.codec import encode
 from ledger.store import MemoryStore
 from node.chain import messages as wire
@@ -111,7 +111,7 @@ class PrivateChainAttacker(Policy):
         """Blocks by which the secret branch is longer than the public one."""
         return self.secret_head.height - self.public_head.height
 
-    def withheld(self) -> list[BlockNode]:
+    def withheld(self) -> list[Ancestor]:
         """Blocks of the secret branch that the public has not been shown, from the bottom."""
         entries = []
         for entry in self.secret.chain.ancestors(self.secret_head):
@@ -232,7 +232,7 @@ def _is_announcement(action: Action) -> bool:
     return isinstance(action, Broadcast | Send) and isinstance(action.message, wire.NewBlock)
 
 
-def announce(core: ChainNode, entry: BlockNode) -> wire.NewBlock:
+def announce(core: ChainNode, entry: Ancestor) -> wire.NewBlock:
     """A core's announcement of a block that it has."""
     block = core.chain.get_block(entry.hash)
     assert block is not None

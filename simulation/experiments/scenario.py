@@ -100,6 +100,7 @@ SCENARIOS: dict[str, str] = {
     "credit-coalition": "simulation.scenarios.credit_races:COALITION",
     "credit-fork": "simulation.scenarios.credit_forks:CREDIT_FORK",
     "credit-grinding": "simulation.scenarios.credit_races:GRINDING",
+    "sealing-pace": "simulation.scenarios.sealing_pace:SEALING_PACE",
     "new-keys": "simulation.scenarios.credit_market:NEW_KEYS",
     "wash-trading": "simulation.scenarios.credit_market:WASH_TRADING",
     "honest-day": "simulation.scenarios.days:HONEST_DAY",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from functools import partial
+from itertools import islice
 from typing import Literal, cast
 
 from pydantic import Field
@@ -82,8 +83,7 @@ class LinearEngine(DrawnEngine):
         params = self._params
         if not parent.height:
             return parent.base_n_diff
-        grandparent = chain.get(parent.header.parent)
-        assert grandparent is not None, "the tree holds every ancestor"
+        _, grandparent = islice(chain.ancestors(parent), 2)
         interval_ms = params.block_interval_ms
         solve_time_ms = parent.header.timestamp_ms - grandparent.header.timestamp_ms
         reach_ms = interval_ms * min(params.retarget_window, MAX_DEVIATION_INTERVALS)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import deque
 from dataclasses import dataclass, field
 
-from ledger.errors import StoreFailed
+from ledger.errors import StoreReadOnly
 from node.chain.events import Event
 
 MAX_WAITING = 20_000  # events that a machine keeps while it is paused or its disk is busy; what comes then is lost
@@ -19,9 +19,9 @@ class Disk:
     is_full: bool = False
 
     def check(self) -> None:
-        """Raises `StoreFailed`."""
+        """Raises `StoreReadOnly`."""
         if self.is_full:
-            raise StoreFailed(detail="no space left on the simulated disk")
+            raise StoreReadOnly(detail="no space left on the simulated disk")
 
 
 @dataclass(slots=True)

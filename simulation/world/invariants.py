@@ -146,7 +146,7 @@ class _Watch:
         if life == peer.life:
             if chain.final_height < height:
                 self._fail(AGREEMENT, peer.name, f"the final height fell from {height} to {chain.final_height}")
-            if chain.hash_at(height) != final:
+            if chain.hash_at(height) not in (final, None):  # None below what the chain was taken up from
                 self._fail(AGREEMENT, peer.name, f"the final block of height {height} has left the chain")
             if chain.final_height == height:
                 return
@@ -173,7 +173,7 @@ class _Watch:
             if entry.hash in self._judged or entry.height == 0:
                 break
             self._judged[entry.hash] = None
-            if entry.execution is not None:
+            if isinstance(entry, BlockNode) and entry.execution is not None:
                 self._check_money_of(name, entry)
                 self._check_energy_of(name, chain, entry)
 

@@ -135,9 +135,9 @@ class MarketScript:
             self._at(world.now_ms + self.retry_ms, task)
 
     def _find_peer(self, world: World, wanted: str) -> str | None:
-        """The peer that one would ask, or another where it does not answer."""
+        """The peer that one would ask, or another where it does not answer or one has none."""
         names = list(world.peers)
-        start = names.index(wanted)
+        start = names.index(wanted) if wanted in world.peers else 0
         return next((name for name in names[start:] + names[:start] if world.is_up(name)), None)
 
     def _send(self, world: World, peer: str, task: _Task) -> bool:

@@ -34,13 +34,13 @@ class Peer:
     store: MemoryStore = field(default_factory=MemoryStore)
     signing_record: SigningRecord = field(default_factory=SigningRecord)
     node: ChainNode | None = None
+    snapshot_distance: int | None = None  # of blocks, from which on it would take a state from others
     policy: Policy | None = None  # round the node, where it is an attacker's
     life: int = 0  # counts restarts, so that events for an earlier life are dropped
     timers: dict[str, int] = field(default_factory=dict)
     search: StartSealing | None = None
     searches: int = 0  # so far; a seal of an earlier one comes to nothing
     condition: Condition = field(default_factory=Condition)
-    failure: GridmeritError | None = None  # why it stopped by itself
     faults: list[tuple[str, GridmeritError]] = field(default_factory=list)
     refused: list[tuple[str, GridmeritError]] = field(default_factory=list)  # batches that came damaged
     published: list[tuple[object, ...]] = field(default_factory=list)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.contract import BlockContext, Contracts
 from ledger.execution import EnvelopeCache, Execution, execute_block
 from ledger.state import State
@@ -62,7 +62,7 @@ class SharedEngine:
         """See `Engine.find_work`."""
         return self._engine.find_work(header)
 
-    def find_base(self, header: Header, parent: BlockNode, chain: Ancestry) -> int | None:
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
         """See `Engine.find_base`."""
         return self._engine.find_base(header, parent, chain)
 

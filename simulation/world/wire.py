@@ -15,6 +15,7 @@ from ledger.signatures import SigningKey
 from node.chain.events import (
     ClockSet,
     Event,
+    HoldsRead,
     MessageReceived,
     PeerConnected,
     PeerLost,
@@ -105,5 +106,7 @@ def describe(event: Event) -> bytes:
             return b"relay " + sha256(raw).digest()
         case ClockSet(ahead_ms=ahead_ms):
             return b"clock %d" % ahead_ms
+        case HoldsRead(held_from=held_from):
+            return b"holds %d" % (-1 if held_from is None else held_from)
         case Started():
             return b"started"

@@ -7,14 +7,14 @@ one machine that hosts several chains, and carries what they say to each other. 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
 from random import Random
 from typing import Literal, TypeAlias
 
 from consensus.engine import Engine
 from consensus.pbft.engine import PbftEngine
-from ledger.errors import GridmeritError, StoreFailed
+from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.execution import Executor, execute_block
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey, remember_signatures
@@ -24,6 +24,7 @@ from node.chain.events import (
     Action,
     Broadcast,
     ClockSet,
+    Compact,
     Event,
     ForwardRelay,
     MessageReceived,
@@ -46,6 +47,7 @@ from node.chain.events import (
 )
 from node.chain.node import ChainNode
 from node.chain.progress import RESEAL
+from node.chain.pruning import ALL, Keep
 from node.chain.rule_sets import RULE_SETS, RuleSets
 from node.chain.trusted_block import TrustedBlock
 from simulation.attacks.policy import PolicyFactory
@@ -98,8 +100,9 @@ class World:
     that time is drawn instead: then a node renews its candidate just before it is sealed, and otherwise once per
     interval, for a search without memory loses nothing by starting anew. `neighbours` are those that each peer is
     connected to, by default all others. `pace_ms` holds back timers by name: a node's beats may come late. A world
-    `beside` another shares its time, and the peers of both are the same machines. `rule_sets` are of peers whose
-    release knows other rules than this one.
+    `beside` another shares its time, and the peers of both are the same machines. `keep` says which bodies peers keep
+    that do not keep all; `rule_sets` are of peers whose release knows other rules than this one; `hurried` ones search
+    faster than the chain's `interval_nonces` allow.
     """
 
     def __init__(
@@ -117,6 +120,8 @@ class World:
         pace_ms: Mapping[str, int] | None = None,
         beside: World | None = None,
         rule_sets: Mapping[str, RuleSets] | None = None,
+        keep: Mapping[str, Keep] | None = None,
+        hurried: Collection[str] = (),
     ) -> None:
         self.genesis = genesis
         self.chain_id = genesis.chain_id
@@ -124,6 +129,9 @@ class World:
         self.sealing: Sealing = sealing
         self.policies = dict(policies or {})
         self._rule_sets = dict(rule_sets or {})
+        self._keep = dict(keep or {})
+        self._hurried = frozenset(hurried)
+        self._pace = genesis.params.consensus.nonces_per_s
         self.time: VirtualTime = VirtualTime(genesis.time_ms) if beside is None else beside.time
         self._worlds: dict[bytes, World] = {} if beside is None else beside._worlds
         self._worlds[self.chain_id] = self
@@ -207,7 +215,7 @@ class World:
         self._step(peer, event, mark)
 
     def _step(self, peer: Peer, event: Event, mark: bytes | None = None) -> None:
-        """One step of a peer and all that it wants done; a disk that takes no more ends the machine."""
+        """One step of a peer and all that it wants done; where the disk takes nothing, all of it comes to nothing."""
         node, condition = peer.policy or peer.node, peer.condition
         assert node is not None
         self.time.log(b"%b %b %b" % (self.genesis.params.name.encode(), peer.name.encode(), mark or describe(event)))
@@ -215,8 +223,10 @@ class World:
         try:
             for action in actions:
                 self._perform(peer, action)
-        except StoreFailed as error:
-            self._stop(peer, error)
+        except StoreReadOnly as refusal:
+            if isinstance(event, TransactionsSubmitted):
+                peer.outcomes = (refusal,) * len(event.transactions)
+            self._begin_anew(peer, refusal)
             return
         if condition.busy_until_ms > self.now_ms:
             self.time.at(condition.busy_until_ms, self._wake, peer, peer.life)
@@ -263,11 +273,13 @@ class World:
                 peer.published.append(event)
             case Acknowledge(outcomes=outcomes):
                 peer.outcomes = outcomes
+            case Compact():
+                pass  # a store in memory has no space to give back
             case ForwardRelay():
                 self._hand_over(peer, action)
 
     def _use_disk(self, peer: Peer) -> None:
-        """Raises `StoreFailed`."""
+        """Raises `StoreReadOnly`."""
         condition = peer.condition
         condition.disk.check()
         if condition.disk.delay_ms:
@@ -315,7 +327,8 @@ class World:
         peer.searches += 1
         if job is None or not peer.hash_rate:
             return
-        found = plan_seal(job, hash_rate=peer.hash_rate, random=peer.random if self.sealing == "drawn" else None)
+        hash_rate = peer.hash_rate if peer.name in self._hurried else min(peer.hash_rate, self._pace or peer.hash_rate)
+        found = plan_seal(job, hash_rate=hash_rate, random=peer.random if self.sealing == "drawn" else None)
         if found is not None:
             begin_ms = max(self.now_ms, peer.condition.busy_until_ms)
             self.time.at(begin_ms + found.wait_ms, self._find_seal, peer, peer.life, peer.searches, found.nonce)
@@ -344,10 +357,20 @@ class World:
         """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
+        peer.condition.began_ms = peer.condition.skew_ms
+        peer.snapshot_distance = snapshot_distance
+        self._open_node(peer, anchor, is_sure=is_sure)
+        self._tell("start", name)
+        self._schedule(self.now_ms, peer, Started())
+        for other in self._neighbours[name]:
+            if other.node is not None and self.are_connected(name, other.name):
+                self._connect(peer, other)
+
+    def _open_node(self, peer: Peer, anchor: TrustedBlock | None, *, is_sure: bool) -> None:
+        """A node that knows what is on the peer's disk."""
+        name = peer.name
         peer.life += 1
         peer.timers.clear()
-        peer.failure = None
-        peer.condition.began_ms = peer.condition.skew_ms
         peer.node = ChainNode(
             self.genesis,
             peer.store,
@@ -355,18 +378,26 @@ class World:
             signing_record=peer.signing_record,
             anchor=anchor,
             is_sure=is_sure or name in self.policies,
-            snapshot_distance=snapshot_distance,
+            snapshot_distance=peer.snapshot_distance,
+            keep=self._keep.get(name, ALL),
             engine=self._engine,
             executor=self._executor,
             rule_sets=self.rule_sets_of(name),
         )
         if name in self.policies:
             peer.policy = self.policies[name](peer.node, self._seeded(f"policy/{name}/{peer.life}"))
-        self._tell("start", name)
-        self._schedule(self.now_ms, peer, Started())
-        for other in self._neighbours[name]:
-            if other.node is not None and self.are_connected(name, other.name):
-                self._connect(peer, other)
+
+    def _begin_anew(self, peer: Peer, refusal: StoreReadOnly | None) -> None:
+        """Go on as a driver does whose disk takes nothing, or something again: from what is on it."""
+        assert peer.node is not None
+        connected, anchor, is_sure = peer.node.peers, peer.node.trusted_branch.anchor, self._is_sparse
+        self._open_node(peer, anchor, is_sure=is_sure)
+        peer.condition.waiting.clear()
+        peer.condition.busy_until_ms = 0
+        self._start_search(peer, None)
+        self._schedule(self.now_ms, peer, Started(refusal=refusal))
+        for other in connected:
+            self._schedule(self.now_ms, peer, PeerConnected(peer=other))
 
     def rule_sets_of(self, name: str) -> RuleSets:
         """The versions of the rules that a peer's release knows."""
@@ -386,14 +417,6 @@ class World:
         for other in self._neighbours[name]:
             if other.node is not None:
                 self._schedule(self.now_ms, other, PeerLost(peer=peer.key.public_key))
-
-    def _stop(self, peer: Peer, error: StoreFailed) -> None:
-        """A machine that cannot write ends: no action follows, and its other chains would fail at their next write."""
-        for world in self._worlds.values():
-            here = world.peers.get(peer.name)
-            if here is not None and here.node is not None:
-                here.failure = error
-                world.crash(peer.name)
 
     def pause(self, name: str) -> None:
         """Halt a peer, as a signal does to a process; what comes waits for it, and it seals nothing."""
@@ -419,10 +442,13 @@ class World:
             self._schedule(self.now_ms, peer, ClockSet(ahead_ms=skew_ms - peer.condition.began_ms))
 
     def set_disk(self, name: str, *, delay_ms: int = 0, full: bool = False) -> None:
-        """From now on each write of a peer takes that long; with `full` the next one ends the machine."""
-        disk = self.peers[name].condition.disk
+        """From now on each write of a peer takes that long; with `full` none is taken, and it only reads."""
+        peer = self.peers[name]
+        disk = peer.condition.disk
         disk.delay_ms, disk.is_full = delay_ms, full
         self._tell("disk", f"{name} {delay_ms} {'full' if full else ''}".strip())
+        if not full and peer.node is not None and peer.node.refusal is not None:
+            self._begin_anew(peer, None)
 
     def partition(self, *groups: Iterable[str]) -> None:
         """Cut every link between peers of different groups; a peer in no group stands alone."""

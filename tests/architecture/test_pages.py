@@ -1,11 +1,14 @@
-"""All that the pages for newcomers name is there: files, links and make targets."""
+"""All that the pages for newcomers name is there: files, links and make targets; and the files that docstrings name."""
 
+import ast
 import re
 
 import pytest
 
 from .test_imports import ROOT
 
+FLOORS = ("ledger", "consensus", "market", "node", "simulation", "gridmerit")
+NAMED = re.compile(r"`((?:[\w-]+/)*[\w-]+\.py)`")
 PAGES = (
     "README.md",
     "CONTRIBUTING.md",
@@ -55,3 +58,19 @@ def test_every_make_target_that_a_page_names_is_there():
 def test_a_file_that_is_not_there_is_missed():
     assert find_missing("| a | `ledger/rows.py`, `store.py` |") == []
     assert find_missing("| a | `ledger/rows.py`, `shop.py` |\n| b | `store.py` |") == ["shop.py", "store.py"]
+
+
+def find_names_of_nothing(file, source):
+    """Files that docstrings of a module name and that are neither beside it nor below the root."""
+    kinds = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
+    docstrings = [ast.get_docstring(node) or "" for node in ast.walk(ast.parse(source)) if isinstance(node, kinds)]
+    named = [name for text in docstrings for name in NAMED.findall(text)]
+    return [name for name in named if not any((folder / name).is_file() for folder in (file.parent, ROOT))]
+
+
+def test_every_file_that_a_docstring_names_is_there():
+    files = [file for floor in FLOORS for file in sorted((ROOT / floor).rglob("*.py"))]
+    found = {str(file.relative_to(ROOT)): find_names_of_nothing(file, file.read_text("utf-8")) for file in files}
+    assert {file: names for file, names in found.items() if names} == {}
+    here = ROOT / "consensus" / "__init__.py"
+    assert find_names_of_nothing(here, '"""Start at `engine.py`, then `poca.py`."""') == ["poca.py"]

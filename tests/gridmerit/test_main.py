@@ -12,36 +12,46 @@ import sys
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import click
 import pytest
 
+import consensus.errors
 import gridmerit as gridmerit_package
+import gridmerit.errors
+import ledger.errors
+import market.errors
+import node.errors
+import simulation.errors
 from consensus.errors import WrongCredit, WrongHeight
 from gridmerit import main as cli
 from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
 from gridmerit.commands.open_periods import choose_for_order, choose_open
+from gridmerit.commands.status import choose_one
 from gridmerit.errors import NoPeriod
 from gridmerit.main import COMMANDS
 from gridmerit.network.layout import find_next_port, load_network
 from gridmerit.network.make import find_free_ports, new_network
 from gridmerit.network.parameters import load_chain_params, load_packaged_profile
-from gridmerit.output import format_error
+from gridmerit.output import HINTS, format_error
 from gridmerit.tables import table
 from gridmerit.text import format_count, format_kwh, format_points, format_scaled, format_span, format_yuan
-from ledger.errors import InsufficientBalance
+from ledger.errors import GridmeritError, InsufficientBalance
 from ledger.hashing import show_address
 from ledger.params import ChainParams
 from market.errors import OverQuota, PlanTooLate
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
 from node.driver.signing_file import SigningFile
-from node.errors import RemoteRejected
-from node.queries.answers import MarketPeriods, PeriodInfo
+from node.errors import RemoteRejected, UnknownChainName
+from node.queries.answers import MarketPeriods, NodeStatus, PeriodInfo
 from tests.support.patience import PATIENCE_S
 
 Run = Callable[..., tuple[int, str, str]]
 ROOT = Path(__file__).parents[2]
+ERRORS = (ledger.errors, consensus.errors, market.errors, node.errors, simulation.errors, gridmerit.errors)
 
 
 @pytest.fixture
@@ -89,6 +99,41 @@ def test_the_short_help_is_the_one_of_the_command() -> None:
     for name, command in _every_command():
         if name in COMMANDS:
             assert (command.help or "").splitlines()[0] == COMMANDS[name][1]
+
+
+def _find_untrue(code: str, hint: str) -> list[str]:
+    """What a hint names that is not there: its error, a command, an option."""
+    untrue = [] if any(hasattr(module, code) for module in ERRORS) else [code]
+    commands = dict(_every_command())
+    for name, rest in re.findall(r"gridmerit ([a-z]+)([^;,.:]*)", hint):
+        path = name
+        if isinstance(commands.get(name), click.Group) and (sub := re.match(r" ([a-z][a-z-]*)", rest)):
+            path = f"{name} {sub[1]}"
+        if path not in commands:
+            untrue.append(path)
+            continue
+        known = {"--help", *(option for parameter in commands[path].params for option in parameter.opts)}
+        untrue += [option for option in re.findall(r"--[a-z-]+", rest) if option not in known]
+    return untrue
+
+
+NO_COMMANDS = ("ForeignWorker", "RulesUnknown")  # "gridmerit on every worker", "on this node"
+
+
+def test_what_an_error_says_to_try_can_be_done() -> None:
+    untrue = {code: _find_untrue(code, hint) for code, hint in HINTS.items()}
+    assert {code: names for code, names in untrue.items() if names and code not in NO_COMMANDS} == {}
+    assert all(untrue[code] == ["on"] for code in NO_COMMANDS)
+
+
+def test_a_hint_that_leads_nowhere_is_seen() -> None:
+    assert _find_untrue("NoQuota", "gridmerit grid {period}, or gridmerit net new --nodes 4 DIR") == []
+    assert _find_untrue("NoGrid", "gridmerit grids; gridmerit net news; gridmerit net new --node 4") == [
+        "NoGrid",
+        "grids",
+        "net news",
+        "--node",
+    ]
 
 
 def test_whoever_names_no_command_gets_the_help(gridmerit: Run) -> None:
@@ -168,12 +213,80 @@ def test_2_usage(gridmerit: Run, args: list[str], message: str) -> None:
     assert "  try: gridmerit" in err
 
 
+def test_2_a_day_takes_a_chain_of_each_kind(gridmerit: Run, tmp_path: Path) -> None:
+    file = ROOT / "configs" / "paper" / "jy1.toml"
+    code, out, err = gridmerit("demo", "--set", file, "--out", tmp_path / "out")
+    assert (code, out) == (2, "")
+    assert f"--set {file}: the day takes one chain of each kind, trading, scheduling, credit" in err
+    assert not (tmp_path / "out").exists()
+
+
 def test_3_configuration(gridmerit: Run, tmp_path: Path) -> None:
     assert gridmerit("start", tmp_path)[0] == 3
     assert gridmerit("net", "up", tmp_path / "nowhere")[0] == 3
     code, _, err = gridmerit("net", "status", tmp_path)
     assert code == 3
-    assert err.splitlines()[1] == f"  try: gridmerit net new {tmp_path}"
+    assert err.splitlines()[1] == f"  try: gridmerit net new {tmp_path}, or another directory"
+
+
+def test_3_a_directory_of_another_sort_is_told_what_it_is(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    home = network / "nodes" / "pv-101"
+    for words in (("start",), ("status", "--node"), ("net", "unit"), ("state", "show", "--offline", "--node")):
+        code, _, err = gridmerit(*words, tmp_path / "no where")
+        assert (code, "it has no node.toml" in err, "there is no such directory" in err) == (3, False, True)
+    for words in (("start",), ("net", "unit"), ("state", "show", "--offline", "--node")):
+        assert gridmerit(*words, network)[2].splitlines() == [
+            f"error[NotANode] {network} is not a node directory: it is a network of pv-101",
+            f"  try: the same with {home}",
+        ]
+    assert "it has no node.toml" in gridmerit("start", tmp_path)[2]
+    assert gridmerit("net", "status", home)[2].splitlines() == [
+        f"error[NoNetwork] {home} is not a network: it is a node's",
+        f"  try: the same with {network}",
+    ]
+    assert "there is no such directory" in gridmerit("net", "up", tmp_path / "nowhere")[2]
+
+
+def test_a_status_is_of_all_chains_or_of_the_one_that_is_named() -> None:
+    rows: list[Any] = [SimpleNamespace(chain=name) for name in ("jy1", "du1", "lh1")]
+    status = NodeStatus(
+        version="1",
+        member=None,
+        address=None,
+        uptime_ms=0,
+        chains=tuple(rows[:2]),
+        outages=(rows[2],),
+        peers=(),
+        sealing={},
+    )
+    assert [(one.chains, one.outages) for one in (choose_one(status, "du1"), choose_one(status, "lh1"))] == [
+        ((rows[1],), ()),
+        ((), (rows[2],)),
+    ]
+    with pytest.raises(UnknownChainName, match="no chain 'JY1', it has jy1, du1, lh1"):
+        choose_one(status, "JY1")
+
+
+def test_a_command_to_copy_has_its_paths_quoted(gridmerit: Run, network: Path, tmp_path: Path) -> None:
+    home = tmp_path / "my net"
+    _, _, err = gridmerit("net", "up", home)
+    assert err.splitlines()[1] == f"  try: gridmerit net new '{home}', or another directory"
+    _, out, _ = gridmerit("net", "new", home, "--nodes", "1")
+    for line in (f"net up '{home}'", f"--key dispatch --node '{home}'"):
+        assert line in out
+    assert f"try: gridmerit net status '{home}'" in gridmerit("net", "logs", home, "pv-102")[2]
+    assert (
+        f"gridmerit key list '{home}'" in gridmerit("market", "cancel", 1, "--period=1", "--key=x", "--node", home)[2]
+    )
+
+
+def test_every_hint_is_of_an_error_that_there_is() -> None:
+    families, codes = [GridmeritError], set[str]()
+    while families:
+        family = families.pop()
+        codes.add(family.__name__)
+        families += family.__subclasses__()
+    assert set(HINTS) <= codes
 
 
 def test_3_an_unknown_chain_parameter_names_the_nearest(gridmerit: Run, tmp_path: Path) -> None:

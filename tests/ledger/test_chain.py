@@ -58,8 +58,11 @@ def test_a_store_is_opened_where_it_was_left(lab):
     assert (chain.final_height, chain.final_hash) == (1, a1.hash)
     assert chain.find_transaction(transfer.id) == (a1.hash, 0)
     assert chain.get_receipts(a1.hash) == (Receipt(transaction_id=transfer.id, code=""),)
-    assert [entry.state.root for entry in chain.ancestors(chain.head)] == [
-        entry.state.root for entry in (a3, a2, a1, lab.root)
+    assert [chain.get(entry.hash).state.root for entry in (a3, a2, a1)] == [entry.state.root for entry in (a3, a2, a1)]
+    assert chain.get(chain.hash_at(0)) is None, "no state below the final block is needed"
+    assert [entry.header for entry in chain.ancestors(chain.head)][-2:] == [
+        a1.header,
+        chain.get_header(chain.hash_at(0)),
     ]
 
 
@@ -307,10 +310,12 @@ class Model:
     blocks: dict[bytes, Block] = field(default_factory=dict)
     head: bytes = b""
     must_know: set[bytes] = field(default_factory=set)
+    final: bytes = b""
+    bodies_from: int = 1
 
     def __post_init__(self):
         genesis = build_genesis_block(self.lab.genesis, build_state(self.lab.genesis))
-        self.head = genesis.hash
+        self.head = self.final = genesis.hash
         self.blocks[genesis.hash] = genesis
         self.must_know.add(genesis.hash)
 
@@ -363,29 +368,48 @@ def check_against(model, chain):
     assert [chain.hash_at(height) for height in range(len(path) + 1)] == [*(block.hash for block in path), None]
     assert dict(chain.head.state.items()) == contents
     for known in model.must_know:
+        block, final = model.blocks[known], model.blocks[model.final]
+        if block in path and 0 < block.header.height < model.bodies_from:
+            assert chain.get_block(known) in (None, block)  # its header stays, a reader of it may still be at hand
+        else:
+            assert chain.get_block(known) == block
         entry = chain.get(known)
-        assert entry is not None
+        if entry is None:
+            assert block in path
+            assert block.header.height < final.header.height
+            assert chain.get_header(known) == block.header
+            continue
         assert entry.state.root == entry.header.state_root
-        assert chain.get_block(known) == model.blocks[known]
         fork = chain.fork_point(entry)
         common = [block.hash for block in model.path(known) if block in path]
         assert fork.hash == common[-1]
 
 
 def check_store(model, lab):
-    """The store holds the canonical chain, all of it and nothing else, and opens to the same head."""
-    path = model.path(model.head)
+    """The store holds the canonical chain, all of it but what has been dropped, and opens to the same head."""
+    path, final = model.path(model.head), model.blocks[model.final].header
     contents, receipts = model.execute(model.head)
+    kept = [block for block in path if not 0 < block.header.height < model.bodies_from]
     assert stored_state(lab.store) == contents
-    assert {key[1:]: lab.chain.get_receipts(key[1:]) for key, _ in lab.store.scan(rows.RECEIPTS)} == receipts
     assert {key[1:] for key, _ in lab.store.scan(rows.RECORD)} == {block.hash for block in path}
-    places = {tx.id: (block.hash, index) for block in path for index, tx in enumerate(block.transactions)}
+    assert {key: rows.read_block(raw, lab.params.ledger) for key, raw in lab.store.scan(rows.BLOCK)} == {
+        rows.block_key(block.header.height): block for block in kept
+    }
+    assert {key: rows.read_receipts(raw) for key, raw in lab.store.scan(rows.RECEIPTS)} == {
+        rows.receipts_key(block.header.height): receipts[block.hash] for block in kept
+    }
+    assert [key for key, _ in lab.store.scan(rows.UNDO)] == [
+        rows.undo_key(height) for height in range(final.height + 1, len(path))
+    ], "of blocks that may be left, and none else"
+    places = {tx.id: (block.hash, index) for block in kept for index, tx in enumerate(block.transactions)}
     assert {key[1:]: lab.chain.find_transaction(key[1:]) for key, _ in lab.store.scan(rows.TRANSACTION)} == places
     assert len(list(lab.store.scan(b"h"))) == len(path)
     opened = Chain(lab.genesis, copy_of(lab.store), window=lab.window)
     assert (opened.head.hash, opened.head.work) == (model.head, lab.chain.head.work)
     assert opened.head.state.root == lab.chain.head.state.root
-    assert dict(opened.get(path[0].hash).state.items()) == dict(build_state(lab.genesis).items())
+    assert opened.final_hash == model.final
+    assert opened.bodies_from == model.bodies_from
+    assert dict(opened.get(model.final).state.items()) == model.execute(model.final)[0]
 
 
 keys = st.sampled_from([b"k", b"l", b"m"])
@@ -394,6 +418,8 @@ operations = st.one_of(
     st.tuples(st.just("add"), st.integers(0, 99), writes),
     st.tuples(st.just("add"), st.just(0), writes),  # on the newest block: branches get long
     st.tuples(st.just("move"), st.lists(st.integers(0, 99), min_size=1, max_size=3), st.none()),
+    st.tuples(st.just("finalise"), st.integers(0, 3), st.none()),
+    st.tuples(st.just("prune"), st.integers(0, 6), st.none()),
     st.tuples(st.just("restart"), st.none(), st.none()),
 )
 
@@ -420,7 +446,7 @@ def run_against_model(lab, script):
             for pick in choice:
                 target = newest_first[pick % len(newest_first)]
                 entry = lab.chain.get(target)
-                if entry is None or target == model.head:
+                if entry is None or target == model.head or model.blocks[model.final] not in model.path(target):
                     continue
                 batches.append(lab.chain.move_head(entry).changes)
                 model.head = target
@@ -428,6 +454,18 @@ def run_against_model(lab, script):
                 check_against(model, lab.chain)
             for batch in batches:
                 lab.store.write(batch)
+            check_store(model, lab)
+        elif operation == "finalise":
+            height = max(model.blocks[model.final].header.height, lab.chain.head.height - choice)
+            model.final = lab.chain.hash_at(height)
+            lab.store.write(lab.chain.finalise(lab.chain.get(model.final)))
+            check_store(model, lab)
+        elif operation == "prune":
+            batch = lab.chain.prune(choice, limit=2)
+            lab.store.write(batch)
+            assert lab.chain.bodies_from >= model.bodies_from
+            assert lab.chain.bodies_from <= max(1, min(choice, model.blocks[model.final].header.height)) or not batch
+            model.bodies_from = lab.chain.bodies_from
             check_store(model, lab)
         else:
             lab.reopen()
@@ -456,17 +494,18 @@ def damaged(make_lab):
 
 
 def read_everything(lab, store):
-    """All that the chain can be asked for, as one comparable value."""
+    """All that the chain can be asked for, as one comparable value; of states, those from the final block on."""
     chain = Chain(lab.genesis, store, window=lab.window)
     answers = [chain.final_height, chain.final_hash, chain.head.state.root, chain.head.work]
     answers += chain.get_raw_headers(range(1, chain.head.height + 1))
     for height in range(chain.head.height, -1, -1):
         block_hash = chain.hash_at(height)
         block, entry = chain.get_block(block_hash), chain.get(block_hash)
-        if block is None or entry is None or chain.get_receipts(block_hash) is None:
+        if block is None or chain.get_receipts(block_hash) is None:
             raise StoreCorrupt(detail="a canonical block is missing")
-        answers += [block_hash, encode(block.to_value()), chain.get_receipts(block_hash), entry.work]
-        answers += [entry.base_n_diff, entry.state.root]
+        assert (entry is None) == (height < chain.final_height)
+        answers += [block_hash, encode(block.to_value()), chain.get_receipts(block_hash)]
+        answers += [entry.work, entry.base_n_diff, entry.state.root] if entry else []
         answers += [chain.find_transaction(transaction.id) for transaction in block.transactions]
     return answers
 
@@ -477,8 +516,8 @@ def is_spare(key):
     Nobody asks for the header of the genesis block.
     """
     if key.startswith(b"n"):
-        return key == rows.header_key(0) or key >= rows.header_key(3)
-    return key.startswith(b"h") and key > rows.height_key(3)
+        return key == rows.header_key(0) or key >= rows.header_key(4)
+    return key.startswith(b"h") and key > rows.height_key(4)
 
 
 @pytest.mark.parametrize("spoil", [lambda raw: None, lambda raw: raw[:-1], lambda raw: raw + b"\x00", lambda raw: b""])
@@ -487,8 +526,7 @@ def test_a_row_that_is_missing_or_of_the_wrong_length_is_noticed(damaged, spoil)
     for key, raw in damaged.store.scan(b""):
         store = copy_of(damaged.store)
         store.write([(key, spoil(raw))])
-        is_unversioned = key == b"V" and spoil(raw) is None  # as stores were before there was such a row
-        if is_spare(key) or is_unversioned:
+        if is_spare(key):
             assert read_everything(damaged, store) == sound
         elif spoil(raw) is not None or not key.startswith(rows.TRANSACTION):  # no place: no such transaction
             with pytest.raises(StoreCorrupt):

@@ -55,6 +55,8 @@ OTHER_VALUES = {
         "view_timeout_max_ms": 60_001,
         "empty_after_ms": 1,
         "gate_tolerance_ms": 1,
+        "empty_blocks": "due",
+        "interval_nonces": 1,
     },
     "market": {
         "open_ppm": 4_000_000,

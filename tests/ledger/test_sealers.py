@@ -1,6 +1,6 @@
 """How the right to certify passes on: announced at a boundary, in force once the set before has certified that."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -51,12 +51,7 @@ class Chain:
         view = Overlay(self.entry.state)
         change(view)
         view.commit()
-        self.entry = type(self.entry)(
-            **{
-                **{name: getattr(self.entry, name) for name in self.entry.__slots__},
-                "state": view.finish()[0],
-            }
-        )
+        self.entry = replace(self.entry, state=view.finish()[0])
 
     def want(self, keys=NEW):
         self.edit(lambda view: put_wanted_sealers(view, keys))

@@ -4,10 +4,9 @@ from itertools import count
 
 import pytest
 
-from ledger.chain import Chain
 from ledger.codec import encode
 from ledger.errors import StoreCorrupt, StoreFailed, StoreTooNew
-from ledger.store import LevelStore, MemoryStore
+from ledger.store import MemoryStore
 from ledger.store_version import STEPS, Step, compute_newest, migrate, read_version
 
 DATA = {bytes([number]): b"value %d" % number for number in range(5)}
@@ -143,19 +142,7 @@ def test_a_version_that_is_none_is_damage(raw):
 
 def test_a_new_chain_has_the_newest_version(lab):
     assert lab.chain.versions == (compute_newest(STEPS),) * 2
-    assert read_version(lab.store) == compute_newest(STEPS) == 2
-
-
-def test_a_chain_of_before_there_were_versions_is_brought_forward(lab, tmp_path):
-    lab.extend(lab.transfer("anna", "bert", 5))
-    store = LevelStore(tmp_path / "ledger")
-    store.write([(key, value) for key, value in lab.store.scan(b"") if key != b"V"])
-    chain = Chain(lab.genesis, store)
-    assert (chain.versions, chain.head.hash) == ((1, 2), lab.chain.head.hash)
-    store.close()
-    again = LevelStore(tmp_path / "ledger")
-    assert Chain(lab.genesis, again).versions == (2, 2)
-    again.close()
+    assert read_version(lab.store) == compute_newest(STEPS) == 3
 
 
 def test_a_chain_of_a_later_release_is_refused_as_its_own_fault(lab):

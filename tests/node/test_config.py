@@ -124,6 +124,20 @@ def test_a_peer_takes_part_in_every_chain_unless_it_says_which(write):
     assert (trader.hosts("jy1"), trader.hosts("lh1")) == (True, False)
 
 
+@pytest.mark.parametrize("keep", ["all", "96 periods", "20 GB"])
+def test_what_is_kept_is_written_as_it_is_read(write, tmp_path, keep):
+    config = load_config(write(MINIMAL + f'\n[storage]\nkeep = "{keep}"\n'))
+    assert str(config.storage.keep) == keep
+    save_config(config, tmp_path / "again.toml")
+    assert load_config(tmp_path / "again.toml") == config
+
+
+def test_another_choice_of_what_to_keep_is_refused(write):
+    problem = problem_of(write, MINIMAL + '\n[storage]\nkeep = "a year"\n')
+    wanted = '"all", a number of periods such as "96 periods", or of bytes such as "20 GB"'
+    assert problem == f"storage.keep: have 'a year', want {wanted}"
+
+
 def test_what_is_left_out_has_a_default(write):
     config = load_config(write(MINIMAL))
     assert config.key_file is None

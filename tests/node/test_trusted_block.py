@@ -39,7 +39,7 @@ async def test_a_node_starts_on_its_anchor_or_before_it_and_never_against_it(mak
     told = format_error(caught.value)
     assert "error[AnchorContradicted] chain jy1 in " in told
     assert "the store has another block at height 2" in told
-    assert "gridmerit block 2 on a node that you trust" in told
+    assert "gridmerit block show 2 on a node that you trust" in told
     save_config(wrong, tmp_path / "node.toml")
     findings = {finding.what: finding for finding in await examine(tmp_path)}
     assert "AnchorContradicted" in findings["store of jy1"].detail

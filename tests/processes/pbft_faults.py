@@ -2,7 +2,8 @@
 
     python -m tests.processes.pbft_faults [--nodes 4|7|10] [--seed N] [--seconds S] [--chains jy1]
 
-Peers reach each other through `tcp_links.Links` alone. `drive` raises `Lost` where something does not hold: with f down
+Their clocks are set wrong, too, and their disks full or read-only, where this machine lets its users mount some. Peers
+reach each other through `tcp_links.Links` alone. `drive` raises `Lost` where something does not hold: with f down
 the rest goes on, with f + 1 nothing is committed, whoever comes back catches up, and in the end all nodes have the same
 chain with everything in it that any node has ever acknowledged, once, and all the money.
 """
@@ -27,7 +28,7 @@ from itertools import count
 from pathlib import Path
 
 from gridmerit.network.layout import Network, load_network
-from gridmerit.network.processes import find_pid, start_node, stop_network
+from gridmerit.network.processes import find_pid, start_network, start_node, stop_network
 from ledger.errors import GridmeritError
 from ledger.hashing import show_address
 from ledger.transaction import Transaction
@@ -37,6 +38,8 @@ from node.queries.answers import BlockDetail
 from node.system.tasks import Tasks
 from tests.processes.payers import is_included, open_payers
 from tests.processes.tcp_links import Links
+from tests.processes.wall_clock import WallClock
+from tests.support.small_disk import fill, has_small_disks, make_room
 
 PERIOD_MS = 24_000  # blocks without transactions come every second, views time out after 1 s … 6 s
 GOES_ON_S = 30.0  # within so long the rest goes on with f down, and all do when f + 1 are back
@@ -45,7 +48,11 @@ STALLED_S = 5.0  # for so long nothing is committed with f + 1 down
 HOLD_S = 25.0  # how long a fault lasts at most, after each has been seen once: longer than any timeout of a connection
 FAULTS = ("kill", "pause", "partition")
 ONE_WAY = ("mute", "deaf")  # cut off one way: nobody hears it, or it hears nobody
+CLOCKS = ("clock",)  # set minutes wrong
+DISKS = ("full", "read-only")
 _POLL_S = 0.1
+_DISK_MB = 128
+_WRONG_MS = 600_000
 _HURRIED_S = 2.0  # what who pays waits for an answer before it tries the next node
 
 
@@ -107,6 +114,7 @@ class Faults:
         *self.payers, self.bidder, self.probe, receiver = open_payers(network, self.genesis, tally.acknowledged)
         self.receiver = receiver.address
         self.nodes = {node.name: node for node in network.nodes}
+        self.clocks = {node.name: WallClock(network.directory_of(node) / "clock") for node in network.nodes}
         self.names = list(self.nodes)
         self.faulty = (len(self.names) - 1) // 3
         self.leaders = [node.name for node in sorted(network.nodes, key=lambda node: node.key)]
@@ -132,14 +140,47 @@ class Faults:
             self.links.cut(victims, rest)
         if kind in ("partition", "deaf"):
             self.links.cut(rest, victims)
+        for name in victims:
+            if kind == "clock":
+                self.clocks[name].set(self.draw.choice((-_WRONG_MS, _WRONG_MS)))
+            if kind == "full":
+                fill(self.disk(name))
+
+    async def restart_read_only(self, victims: Sequence[str]) -> None:
+        """A disk with files that are open for writing cannot be mounted read-only."""
+        self.signal(victims, signal.SIGKILL)
+        for name in victims:
+            await self.gone(name)
+            await asyncio.to_thread(mount, "-o", "remount,ro", self.disk(name))
+            await self.start(name)
+
+    def disk(self, name: str) -> Path:
+        return self.network.directory_of(self.nodes[name]) / "data"
 
     async def mend(self, kind: str, victims: Sequence[str]) -> None:
         self.links.heal()
         if kind == "pause":
             self.signal(victims, signal.SIGCONT)
-        if kind == "kill":
-            for name in victims:
-                await asyncio.to_thread(start_node, self.network, self.nodes[name])
+        for name in victims:
+            match kind:
+                case "kill":
+                    await self.start(name)
+                case "clock":
+                    self.clocks[name].set(0)
+                case "full":
+                    make_room(self.disk(name))
+                case "read-only":
+                    await asyncio.to_thread(mount, "-o", "remount,rw", self.disk(name))
+
+    async def start(self, name: str) -> None:
+        with self.clocks[name].followed():
+            await asyncio.to_thread(start_node, self.network, self.nodes[name])
+
+    async def gone(self, name: str) -> None:
+        async def is_gone() -> bool:
+            return find_pid(self.network, self.nodes[name]) is None
+
+        await wait_for(f"{name} has ended", is_gone, GOES_ON_S)
 
     def signal(self, names: Sequence[str], number: int) -> None:
         for name in names:
@@ -152,6 +193,8 @@ class Faults:
         victims = await self.choose(self.faulty)
         rest = [name for name in self.names if name not in victims]
         self.hurt(kind, victims)
+        if kind == "read-only":
+            await self.restart_read_only(victims)
         begin = time.monotonic()
         probe = await self.send_probe(rest)
         went_on_s = await self.goes_on(rest, probe, begin)
@@ -292,8 +335,16 @@ def check_included(name: str, acknowledged: Collection[str], blocks: Sequence[Bl
 # --- a run ---------------------------------------------------------------------------------------
 
 
-async def drive(home: Path, *, nodes: int, seed: int = 0, seconds: float = 0.0, chains: str = "jy1") -> Tally:
-    """Every fault once, and then others until so many seconds have passed. Raises `Lost`."""
+async def drive(
+    home: Path,
+    *,
+    nodes: int,
+    seed: int = 0,
+    seconds: float = 0.0,
+    chains: str = "jy1",
+    kinds: Sequence[str] = FAULTS,
+) -> Tally:
+    """Every one of these kinds of faults once, and then others until so many seconds have passed. Raises `Lost`."""
     options = [] if chains == "all" else ["--chains", chains]
     await gridmerit(
         "net",
@@ -311,8 +362,11 @@ async def drive(home: Path, *, nodes: int, seed: int = 0, seconds: float = 0.0, 
     )
     network, links, tally = load_network(home), Links(), Tally()
     await reroute(network, links)
+    disks = [network.directory_of(node) / "data" for node in network.nodes] if set(DISKS) & set(kinds) else []
+    for disk in disks:
+        disk.mkdir(exist_ok=True)
+        mount("-t", "tmpfs", "-o", f"size={_DISK_MB}m", "small", disk)
     try:
-        await gridmerit("net", "up", str(home))
         async with AsyncExitStack() as stack:
             clients = {
                 (chain, node.name): await stack.enter_async_context(Client(node.api_url, chain))
@@ -323,13 +377,19 @@ async def drive(home: Path, *, nodes: int, seed: int = 0, seconds: float = 0.0, 
                 await stack.enter_async_context(Client(node.api_url, network.chain, timeout_s=_HURRIED_S))
                 for node in network.nodes
             ]
-            await harass(Faults(network, links, clients, tally, random.Random(seed)), hurried, seconds)
+            faults = Faults(network, links, clients, tally, random.Random(seed))
+            for node in network.nodes:
+                await faults.start(node.name)
+            await start_network(network)
+            await harass(faults, hurried, seconds, kinds)
     finally:
         for node in network.nodes:
             if (pid := find_pid(network, node)) is not None:
                 os.kill(pid, signal.SIGCONT)
         await asyncio.to_thread(stop_network, network)
         await links.close()
+        for disk in disks:
+            await asyncio.to_thread(subprocess.run, ["umount", disk], check=True)
     return tally
 
 
@@ -354,7 +414,11 @@ async def reroute(network: Network, links: Links) -> None:
         file.write_text(text, encoding="utf-8")
 
 
-async def harass(faults: Faults, clients: Sequence[Client], seconds: float) -> None:
+def mount(*words: str | Path) -> None:
+    subprocess.run(["mount", *words], check=True)
+
+
+async def harass(faults: Faults, clients: Sequence[Client], seconds: float, kinds: Sequence[str]) -> None:
     """Load by these clients, and one fault after the other."""
     failures: list[BaseException] = []
     paying = Tasks(failures.append)
@@ -365,14 +429,14 @@ async def harass(faults: Faults, clients: Sequence[Client], seconds: float) -> N
         paying.start(faults.bidder.bid(clients[0]), name=faults.bidder.name)
         await faults.goes_on(faults.names, await faults.send_probe(faults.names), time.monotonic())
         faults.say(f"{len(faults.names)} nodes commit under load")
-        for kind in faults.draw.sample(FAULTS, len(FAULTS)):
+        for kind in faults.draw.sample(kinds, len(kinds)):
             await faults.lose_f(kind)
         await faults.lose_more_than_f(faults.draw.choice(FAULTS))
         for turn in count(1):
             if time.monotonic() > faults.begin + seconds:
                 break
             if turn % 4:
-                await faults.lose_f(faults.draw.choice(FAULTS + ONE_WAY), faults.draw.uniform(0, HOLD_S))
+                await faults.lose_f(faults.draw.choice((*kinds, *ONE_WAY)), faults.draw.uniform(0, HOLD_S))
             else:
                 await faults.lose_more_than_f(faults.draw.choice(FAULTS))
     finally:
@@ -389,11 +453,23 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="who is hit, and in which order")
     parser.add_argument("--seconds", type=float, default=0.0, help="go on for so long; 0: every fault once")
     parser.add_argument("--chains", default="all", help="those that the nodes host; the load is on the trading chain")
+    parser.add_argument("--small-disks", action="store_true", help="mount one for each node, in a namespace of our own")
     options = parser.parse_args()
+    if has_small_disks() and not options.small_disks:
+        words = [sys.executable, "-m", "tests.processes.pbft_faults", *sys.argv[1:], "--small-disks"]
+        os.execvp("unshare", ["unshare", "--map-root-user", "--mount", *words])
+    kinds = FAULTS + CLOCKS + (DISKS if options.small_disks else ())
+    if not options.small_disks:
+        print("no user may mount a disk here: full and read-only ones are left out", file=sys.stderr)
     home = Path(tempfile.mkdtemp(prefix="gridmerit-faults-"))
     try:
         run = drive(
-            home / "net", nodes=options.nodes, seed=options.seed, seconds=options.seconds, chains=options.chains
+            home / "net",
+            nodes=options.nodes,
+            seed=options.seed,
+            seconds=options.seconds,
+            chains=options.chains,
+            kinds=kinds,
         )
         tally = asyncio.run(run)
     except Lost as failure:

@@ -29,10 +29,8 @@ class Clocks:
     def set(self, name, ahead_ms):
         self._clocks[name].set(ahead_ms)
 
-    def start(self, name, monkeypatch):
-        with monkeypatch.context() as patch:
-            for variable, value in self._clocks[name].environment.items():
-                patch.setenv(variable, value)
+    def start(self, name):
+        with self._clocks[name].followed():
             start_node(self.network, self.nodes[name])
 
     def stop(self, name):
@@ -118,30 +116,31 @@ class Clocks:
         for name in self.names:
             for peer in (await self.ask(name)).peers:
                 assert (peer["score"], peer["banned_until_ms"]) == (0, None), f"{name} blames {peer['name']}"
-            assert not [line for line in self.log(name) if line.get("points") or line["event"] == "peer-banned"]
+            blamed = [line for line in self.log(name) if line.get("points") or line["event"] == "peer-banned"]
+            assert not blamed, f"{name} blames: {blamed}"
 
 
 @pytest.fixture
-def clocks(tmp_path, monkeypatch):
+def clocks(tmp_path):
     params = [scale_params(ChainParams(name="jy1"), 24_000)]
     network = new_network(tmp_path / "net", nodes=4, params=params, profile=load_packaged_profile())
     clocks = Clocks(network)
     for name in clocks.names:
-        clocks.start(name, monkeypatch)
+        clocks.start(name)
     yield clocks
     stop_network(network)
 
 
 @pytest.mark.live
 @pytest.mark.alone
-async def test_whoever_has_a_wrong_clock_says_so_is_not_blamed_and_is_back_once_it_is_right(clocks, monkeypatch):
+async def test_whoever_has_a_wrong_clock_says_so_is_not_blamed_and_is_back_once_it_is_right(clocks):
     restarted, corrected, jumped, witness = clocks.names
     await clocks.until_healthy()
     await clocks.until_goes_on(witness)
 
     clocks.stop(restarted)
     clocks.set(restarted, -5 * MINUTE_MS)
-    clocks.start(restarted, monkeypatch)
+    clocks.start(restarted)
     await clocks.until_healthy()
     await clocks.until_told(restarted, -5 * MINUTE_MS)
     await clocks.until_goes_on(witness)

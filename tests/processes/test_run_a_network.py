@@ -1,80 +1,23 @@
-"""Pages with sessions: every command line parses, and that of docs/run-a-network.md runs from top to end."""
+"""The session of docs/run-a-network.md runs from top to end."""
 
 from __future__ import annotations
 
 import os
 import re
-import shlex
 import shutil
 import socket
 import subprocess
 import sys
 from pathlib import Path
 
-import click
 import pytest
 
-from gridmerit import main as cli
+from tests.support.command_lines import read_session
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "run-a-network.md"
-PAGES = (PAGE, ROOT / "README.md", ROOT / "docs" / "laboratory.md")
 _CLEAN = "stop() { kill $(jobs -p) 2> /dev/null || true; }; trap stop EXIT; trap 'stop; exit 1' TERM"
 PORTS = ("9109", "9209", "9119", "9219")
-
-
-def read_session(page: Path) -> list[str]:
-    """The indented lines, each with what goes on below it."""
-    text = page.read_text(encoding="utf-8")
-    return [line[4:] for line in re.sub(r"\\\n +", "", text).splitlines() if line.startswith("    ")]
-
-
-def read_commands(page: Path) -> list[str]:
-    """Command lines of gridmerit, of the session and in the text, without what the shell does with them."""
-    found = [part for line in read_session(page) for part in re.split(r" && |; |\(|\)", line)]
-    return [
-        part.removeprefix("until ").strip() for part in found if part.removeprefix("until ").startswith("gridmerit ")
-    ]
-
-
-def parse(line: str) -> None:
-    """As the shell and click take it, up to running it. Raises a usage error."""
-    words = shlex.split(line, comments=True)
-    for place, word in enumerate(words):
-        if word in (">", "&", "|"):
-            words = words[:place]
-            break
-    command: click.Command = cli.cli
-    context = click.Context(command, info_name="gridmerit")
-    words = words[1:]
-    while isinstance(command, click.Group):
-        name, found, words = command.resolve_command(context, words)
-        assert found is not None
-        command, context = found, click.Context(found, info_name=name, parent=context)
-        if not words and isinstance(command, click.Group):
-            return
-        if words[:1] == ["--help"]:
-            return
-    if "--help" not in words:
-        command.parse_args(context, words)
-
-
-@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
-def test_every_command_line_parses(page: Path) -> None:
-    commands = read_commands(page)
-    assert commands
-    for line in commands:
-        try:
-            parse(line)
-        except click.ClickException as error:
-            pytest.fail(f"{line}: {error.format_message()}")
-
-
-def test_a_line_that_would_not_run_is_found() -> None:
-    with pytest.raises(click.UsageError):
-        parse("gridmerit member admit --node mynet")
-    with pytest.raises(click.UsageError):
-        parse("gridmerit net upp mynet")
 
 
 def test_the_page_names_metrics_and_events_that_there_are() -> None:
@@ -93,7 +36,9 @@ def test_the_page_names_metrics_and_events_that_there_are() -> None:
 @pytest.mark.long
 def test_the_session_runs(tmp_path: Path) -> None:
     """On two nodes, each line as it stands; every line that fails ends it."""
-    script = "\n".join([_CLEAN, "set -em", *read_session(PAGE), "echo done"]).replace("--nodes 4", "--nodes 2")
+    script = "\n".join([_CLEAN, "set -em", *read_session(PAGE.read_text(encoding="utf-8")), "echo done"]).replace(
+        "--nodes 4", "--nodes 2"
+    )
     script = script.replace("--period-ms 60000", "--period-ms 12000")
     for port in PORTS:
         script = script.replace(f":{port}", f":{_find_free_port()}")

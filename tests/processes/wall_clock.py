@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import libfaketime
@@ -31,3 +34,14 @@ class WallClock:
             "FAKETIME_CACHE_DURATION": "1",  # s
             "FAKETIME_DONT_FAKE_MONOTONIC": "1",
         }
+
+    @contextmanager
+    def followed(self) -> Iterator[None]:
+        """Have processes that begin meanwhile follow it."""
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            yield
+        finally:
+            os.environ.clear()
+            os.environ.update(before)

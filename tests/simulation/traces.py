@@ -48,6 +48,7 @@ _SCENARIOS: tuple[tuple[str, dict[str, object]], ...] = (
     ("timestamps", {"blocks": 60, "direction": "forward"}),
     ("best-member-lost", {"patience": 200}),
     ("credit-fork", {"slot_blocks": 3}),
+    ("sealing-pace", {"blocks": 20}),
     ("new-keys", {"blocks": 20}),
     ("wash-trading", {"blocks": 20}),
 )

@@ -12,11 +12,11 @@ from collections.abc import Iterable
 from consensus.contracts import CERTIFICATE
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from consensus.relays import RELAY, Relay, is_wanted, make_relays
-from ledger.block import Header, compute_tx_root
+from ledger.block import Block, Header, compute_tx_root
 from ledger.checkpoints import get_certified_height, get_undecided
 from ledger.codec import Value
 from ledger.contract import BlockContext
-from ledger.execution import Receipt, compute_period, select_transactions
+from ledger.execution import Execution, Receipt, compute_period, select_transactions
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Event, Overlay
@@ -65,7 +65,7 @@ class ContractChain:
         for relay in self.heard:
             if is_wanted(self.view, relay.name, routes_of(self.params.kind)):
                 self.put_in(RELAY, relay.to_value())
-        self._execute(now_ms)
+        self.execute(now_ms)
         if self.params.consensus.engine == "pbft":
             before = self.header.height - 1
             certificate = self._sign_certificate(self.header.height, self.header.hash, NOTHING)
@@ -75,7 +75,8 @@ class ContractChain:
         self._blocks = {height: block for height, block in self._blocks.items() if height > header.height}
         return make_relays(certificate, header, state, above_height=before)
 
-    def _execute(self, now_ms: int) -> None:
+    def execute(self, now_ms: int) -> tuple[Block, Execution]:
+        """The next block, of all that waits."""
         block = self._context(now_ms)
         taken, execution = select_transactions(
             self.state, block, self._waiting, self.contracts, max_bytes=self.params.ledger.max_block_bytes
@@ -96,6 +97,7 @@ class ContractChain:
         )
         self._blocks[block.height] = self.header, self.state
         self._waiting, self.heard = [], []
+        return Block(header=self.header, transactions=tuple(taken)), execution
 
     def _certify_checkpoint(self) -> QuorumCertificate | None:
         """The certificate of the latest checkpoint whose hash is known; none under PBFT, which has no checkpoints."""

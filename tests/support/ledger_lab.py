@@ -109,7 +109,7 @@ class Lab:
     @property
     def root(self) -> BlockNode:
         """The genesis block's entry."""
-        return self.chain.ancestor_at(self.chain.head, 0)
+        return self.chain.get(self.chain.hash_at(0))
 
     def context(self, parent: BlockNode, *, producer: str = "anna", timestamp_ms: int | None = None) -> BlockContext:
         if timestamp_ms is None:

@@ -44,6 +44,7 @@ from node.config import ChainConfig, Limits, ListenAddress, NodeConfig
 from node.driver.outages import Outage
 from node.driver.subscribers import Subscribers, Subscription
 from node.peer.peer_clocks import ClockView
+from node.queries.answers import DiskStatus
 from tests.support.keys import key_of
 
 T = TypeVar("T")
@@ -311,6 +312,9 @@ class MemoryRuntime:
 
     def clock_view(self) -> ClockView:
         return ClockView(offset_ms=-1_500, peers=3, is_off=False)
+
+    def disk_views(self) -> tuple[DiskStatus, ...]:
+        return ()
 
     def sealing_view(self) -> SealingRow:
         return SealingRow(native=False, path="hashlib", rate_per_s=1_000)

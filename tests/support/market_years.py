@@ -12,7 +12,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from random import Random
 
 from consensus.contracts import DOUBLE_VOTE
@@ -60,9 +60,18 @@ TRANSFER = make_sequence(Label.TRANSFER, 0)
 class MarketYears:
     """Three chains, and all that happens on them."""
 
-    def __init__(self, *, seed: int = 1, engine: str = "poca", market: MarketParams = MARKET) -> None:
+    def __init__(
+        self,
+        *,
+        seed: int = 1,
+        engine: str = "poca",
+        market: MarketParams = MARKET,
+        names: Sequence[str] = NAMES,
+        make_chain: Callable[..., ContractChain] = ContractChain,
+    ) -> None:
+        self.names = tuple(names)
         self.network = make_network(
-            NAMES,
+            names,
             period_ms=PERIOD_MS,
             consensus=PBFT if engine == "pbft" else None,
             market=market,
@@ -74,7 +83,7 @@ class MarketYears:
         voters = [*self.network.keys.values(), LATE]
         producer = self.network.keys[SEALERS[0]]
         self.chains = {
-            params.kind: ContractChain(genesis.open(params.name), producer, voters) for params in genesis.chains
+            params.kind: make_chain(genesis.open(params.name), producer, voters) for params in genesis.chains
         }
         self.du1, self.jy1, self.lh1 = (self.chains[kind] for kind in ("scheduling", "trading", "credit"))
         self.random = Random(seed)
@@ -117,9 +126,9 @@ class MarketYears:
                 assert self.network.dispatcher is not None
                 plan = (("a", 100_000, 200_000), ("b", 80_000, 100_000))
                 self.du1.send(self.network.dispatcher, "plan", self.period + 5, plan)
-                self._read_meters(self.period - 1, NAMES[:-1])
+                self._read_meters(self.period - 1, self.names[:-1])
             case 1:
-                self._read_meters(self.period - 1, NAMES[-1:])
+                self._read_meters(self.period - 1, self.names[-1:])
                 self._pass_coins_on()
             case 2:
                 self._place_orders(self.period + 3)
@@ -128,15 +137,15 @@ class MarketYears:
                 self._come_and_go()
             case 3:
                 if self.period % 3 == 0:
-                    self._read_meters(self.period - 3, self.random.sample(NAMES, 2))
+                    self._read_meters(self.period - 3, self.random.sample(self.names, 2))
 
     def _place_orders(self, period: int) -> None:
-        for index, name in enumerate(NAMES):
+        for index, name in enumerate(self.names):
             side, price = index % 2, 400_000 + self.random.randrange(20) * 10_000
             volume_wh = 1_000 + self.random.randrange(30) * 1_000
             self.jy1.send(self.network.keys[name], "intention", side, period, price, volume_wh)
         if period % 5 == 0:
-            self.jy1.send(self.network.keys[NAMES[0]], "cancel", period, 0)
+            self.jy1.send(self.network.keys[self.names[0]], "cancel", period, 0)
 
     def _read_meters(self, period: int, names: Sequence[str]) -> None:
         for name in names if period > 0 else ():
@@ -145,9 +154,9 @@ class MarketYears:
 
     def _pass_coins_on(self) -> None:
         """Each member gives some of its newest coin to another."""
-        for name in NAMES:
+        for name in self.names:
             coins = get_coins(self.lh1.state, self.network.keys[name].address, limit=1)
-            receiver = self.network.keys[self.random.choice(NAMES)]
+            receiver = self.network.keys[self.random.choice(self.names)]
             for point, coin in coins:
                 part_upt = coin.credit_upt // self.random.randrange(2, 5)
                 if part_upt >= MIN_TRANSFER_UPT:

@@ -8,7 +8,10 @@ small integers, null and arrays are as in JSON, bytes are {"bytes": hex} and oth
 from __future__ import annotations
 
 import json
+from hashlib import sha512
 from typing import Any
+
+from nacl.bindings import crypto_core_ed25519_add
 
 from consensus.pbft.messages import (
     build_certificate,
@@ -31,9 +34,10 @@ from ledger.hashing import sha256, show_address
 from ledger.membership import Admission, compute_act_digest
 from ledger.merkle import inclusion_proof
 from ledger.results import Result, compute_digest, encode_results
-from ledger.signatures import FIELD_PRIME, GROUP_ORDER, SigningKey, check_public_key
-from ledger.state import State, path_of
+from ledger.signatures import FIELD_PRIME, GROUP_ORDER, SigningKey, check_public_key, verify
+from ledger.state import State
 from ledger.state_chunks import ALL_PATHS, Prefix, StateChunk, cut_chunk, find_rest
+from ledger.state_tree import path_of
 from ledger.transaction import Transaction, make_transaction
 from market.credit.assets import Assessment, coin_key
 from market.credit.colored_coin import (
@@ -62,6 +66,8 @@ MEMBERS = ("anna", "bert", "cleo", "dora")
 KEYS = {name: SigningKey(sha256(b"vectors/" + name.encode())) for name in (*MEMBERS, "anna/tls", "authority")}
 ANNA, BERT = KEYS["anna"], KEYS["bert"]
 CHAIN, NETWORK = sha256(b"vectors/chain"), sha256(b"vectors/network")
+IDENTITY = (1).to_bytes(32, "little")  # the neutral point
+OF_ORDER_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05")
 TIME_MS, PERIOD = 1_800_000_000_000, 7
 GATES = 4  # in the state: enough for a place in the tree where nothing is
 TAU_UPT, CREDIT_UPT, SCORE_UPT, N_DIFF = 10_000_000, 90_000_000, 95_000_000, 2**240
@@ -137,17 +143,46 @@ def make_refused_keys() -> list[str]:
     return [key.hex() for key in keys]
 
 
-def make_refused_signature() -> dict[str, Any]:
-    """The second half of a signature is below the group order; what is greater by it verifies in some libraries."""
+def make_refused_signatures() -> list[dict[str, Any]]:
+    """Signatures that hold in libraries which leave out one of three checks: of S, of R, and of the key.
+
+    S is below the group order. R is no point of small order, and no key has a part that is: under a key with one, some
+    verifiers take a signature that others refuse, and a chain would fall apart over it.
+    """
     digest = sha256(b"vectors/digest")
+    hashed = sha512(ANNA.seed).digest()
+    secret = int.from_bytes(hashed[:32], "little") & (1 << 254) - 8 | 1 << 254
     good = ANNA.sign(digest)
     scalar = int.from_bytes(good[32:], "little") + GROUP_ORDER
-    return {
-        "public_key": ANNA.public_key.hex(),
-        "digest": digest.hex(),
-        "signature": good.hex(),
-        "refused": (good[:32] + scalar.to_bytes(32, "little")).hex(),
-    }
+    mixed = crypto_core_ed25519_add(ANNA.public_key, OF_ORDER_8)
+
+    def answer(key: bytes, point: bytes, message: bytes) -> int:
+        return int.from_bytes(sha512(point + key + message).digest(), "little") % GROUP_ORDER
+
+    forged = answer(ANNA.public_key, IDENTITY, digest) * secret % GROUP_ORDER
+    lucky = next(  # the part of small order vanishes for one digest in eight
+        message
+        for message in (sha256(b"vectors/digest/%d" % number) for number in range(1_000))
+        if answer(mixed, ANNA.sign(message)[:32], message) % 8 == 0
+    )
+    point = ANNA.sign(lucky)[:32]
+    nonce = int.from_bytes(sha512(hashed[32:] + lucky).digest(), "little")
+    under_mixed = (nonce + answer(mixed, point, lucky) * secret) % GROUP_ORDER
+    return [
+        refuse("S is not below the group order", ANNA.public_key, digest, good[:32], scalar),
+        refuse("R is of small order", ANNA.public_key, digest, IDENTITY, forged),
+        refuse("the key has a part of small order", mixed, lucky, point, under_mixed),
+    ]
+
+
+def refuse(reason: str, key: bytes, digest: bytes, point: bytes, scalar: int) -> dict[str, Any]:
+    signature = point + scalar.to_bytes(32, "little")
+    try:
+        verify(key, digest, signature, what=reason)
+    except GridmeritError:
+        shown = {"signer": ANNA.public_key, "public_key": key, "digest": digest, "refused": signature}
+        return {"reason": reason, **{name: value.hex() for name, value in shown.items()}}
+    raise AssertionError(f"a signature is not refused though {reason}")
 
 
 def make_encodings() -> list[dict[str, Any]]:
@@ -497,7 +532,7 @@ def make_vectors() -> dict[str, Any]:
     return {
         "keys": make_keys(),
         "refused_keys": make_refused_keys(),
-        "refused_signatures": [make_refused_signature()],
+        "refused_signatures": make_refused_signatures(),
         "encodings": make_encodings(),
         "refused_encodings": make_refused_encodings(),
         "transactions": make_transactions(),

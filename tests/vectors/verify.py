@@ -3,6 +3,7 @@
 Whoever writes this protocol in another language can begin here.
 """
 
+import functools
 import hashlib
 import json
 import sys
@@ -14,6 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey,
 P, L = 2**255 - 19, 2**252 + 27742317777372353535851937790883648493
 Y8 = 0x05FC536D880238B13933C6D305ACDFD5F098EFF289F4C345B027B2C28F95E826  # of the points of order 8
 SMALL_ORDER = {(y | sign << 255).to_bytes(32, "little") for y in (0, 1, P - 1, Y8, P - Y8) for sign in (0, 1)}
+D = -121665 * pow(121666, -1, P) % P  # of the curve
 MAX_DEPTH = 8
 KEYS = {}  # private ones, by public key
 
@@ -178,8 +180,41 @@ def is_weak(point):
     return point in SMALL_ORDER or int.from_bytes(point, "little") % 2**255 >= P
 
 
+def number(raw):
+    return int.from_bytes(raw, "little")
+
+
+def point_of(raw):  # RFC 8032, section 5.1.3; None where no point has these bytes
+    y = number(raw) % 2**255
+    square = (y * y - 1) * pow(D * y * y + 1, -1, P) % P
+    x = pow(square, (P + 3) // 8, P)
+    if x * x % P != square:
+        x = x * pow(2, (P - 1) // 4, P) % P
+    if x * x % P == square:
+        return (x if x % 2 == raw[31] >> 7 else -x % P), y
+    return None
+
+
+def add(one, other):
+    (x1, y1), (x2, y2) = one, other
+    product = D * x1 * x2 * y1 * y2
+    return (x1 * y2 + x2 * y1) * pow(1 + product, -1, P) % P, (y1 * y2 + x1 * x2) * pow(1 - product, -1, P) % P
+
+
+@functools.cache
+def is_of_the_group(key):  # the subgroup of prime order L
+    point, total = point_of(key), (0, 1)
+    if point is None:
+        return False
+    for place in reversed(range(L.bit_length())):
+        total = add(total, total)
+        if L >> place & 1:
+            total = add(total, point)
+    return total == (0, 1)
+
+
 def accepts(key, digest, signature):
-    if is_weak(key) or is_weak(signature[:32]) or int.from_bytes(signature[32:], "little") >= L:
+    if is_weak(key) or is_weak(signature[:32]) or number(signature[32:]) >= L or not is_of_the_group(key):
         return False
     try:
         Ed25519PublicKey.from_public_bytes(key).verify(signature, digest)
@@ -213,10 +248,23 @@ def check_refused_key(it):
 
 
 def check_refused_signature(it):
-    key, digest, good, bad = (hexed(it[name]) for name in ("public_key", "digest", "signature", "refused"))
-    same(accepts(key, digest, good), True)
+    """What some libraries accept: made as its reason says, so that nothing else is wrong with it."""
+    signer, key, digest, bad = (hexed(it[name]) for name in ("signer", "public_key", "digest", "refused"))
     same(accepts(key, digest, bad), False)
-    same(bad, good[:32] + (int.from_bytes(good[32:], "little") + L).to_bytes(32, "little"))
+    hashed = hashlib.sha512(KEYS[signer].private_bytes_raw()).digest()
+    secret = number(hashed[:32]) & (1 << 254) - 8 | 1 << 254
+    nonce = number(hashlib.sha512(hashed[32:] + digest).digest())
+    answer = number(hashlib.sha512(bad[:32] + key + digest).digest()) % L
+    own, identity = KEYS[signer].sign(digest)[:32], (1).to_bytes(32, "little")
+    expected = {
+        "S is not below the group order": (signer, own, (nonce + answer * secret) % L + L),
+        "R is of small order": (signer, identity, answer * secret % L),
+        "the key has a part of small order": (key, own, (nonce + answer * secret) % L),
+    }
+    same((key, bad[:32], number(bad[32:])), expected[it["reason"]])
+    if key != signer:  # and for one digest in eight that part vanishes
+        same(point_of(key), add(point_of(signer), point_of(Y8.to_bytes(32, "little"))))
+        same(answer % 8, 0)
 
 
 def check_encoding(it):

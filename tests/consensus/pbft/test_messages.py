@@ -332,3 +332,16 @@ def test_anything_less_convicts_nobody():
 
 def test_the_view_of_a_certificate_is_the_one_it_was_decided_in():
     assert view_of(CERTIFICATE) == 0
+
+
+def test_a_record_tells_of_each_what_it_has_signed_of_what_stands_in_it():
+    """A block that a quorum prepared in view 0, taken over by the leader of view 1, and prepared there."""
+    before = build_prepared([prepare(member) for member in range(3)])
+    changes = [sign_view_change(key, CHAIN, height=HEIGHT, view=1, prepared=before) for key in KEYS[:3]]
+    record = PbftRecord(height=HEIGHT).after_view_change(1).after_prepare(1, A, build_new_view(changes))
+    again = [prepare(member, view=1) for member in range(4)]
+    told = record.after_commit(build_prepared(again))
+    assert told.said_by(KEYS[1].public_key) == (again[1], changes[1].without_proof())
+    assert told.said_by(KEYS[3].public_key) == (again[3],)
+    assert record.said_by(KEYS[3].public_key) == told.said_by(STRANGER.public_key) == ()
+    check_message(told.said_by(KEYS[2].public_key)[0], COMMITTEE)

@@ -24,7 +24,7 @@ from consensus.poca.retarget import block_work, compute_next_base, rescale
 from ledger.chain import BlockNode
 from ledger.errors import InvalidSignature, WrongChain
 from ledger.hashing import sha256
-from ledger.params import ChainParams, ConsensusParams
+from ledger.params import ChainParams, ConsensusParams, MarketParams
 from ledger.snapshot import get_snapshot
 
 POINT = 1_000_000
@@ -538,3 +538,17 @@ def test_where_credit_does_not_count_any_n_diff_will_do():
 def test_no_temperature_is_too_low_for_a_named_error():
     with pytest.raises(BadParameters):
         check_params(ChainParams(name="JY1", consensus=ConsensusParams(tau_upt=1)))
+
+
+def test_the_nonces_of_an_interval_must_do_for_a_block():
+    """A member alone, at the initial credit: 442 of them at e^{50/10} and 2^240."""
+    market = MarketParams(initial_credit_upt=50 * POINT)
+
+    def check(count):
+        check_params(ChainParams(name="JY1", market=market, consensus=ConsensusParams(interval_nonces=count)))
+
+    for count in (0, 442, 100_000):
+        check(count)
+    with pytest.raises(BadParameters) as caught:
+        check(441)
+    assert "interval_nonces must be 0 or at least 442: with fewer, a member alone" in str(caught.value)

@@ -141,6 +141,9 @@ class Node:
     def clock_view(self):
         return None
 
+    def disk_views(self):
+        return ()
+
     def sealing_view(self):
         return Sealing(native=True, path="native", rate_per_s=1_000)
 

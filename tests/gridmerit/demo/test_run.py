@@ -19,6 +19,7 @@ from gridmerit.network.parameters import load_packaged_profile, load_params_set,
 from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
+from node.config import load_genesis
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 
@@ -161,7 +162,7 @@ def test_a_network_that_is_still_running_is_not_overwritten(runs: dict[str, Run]
 def test_interrupted_it_stops_its_nodes(tmp_path: Path, number: signal.Signals) -> None:
     before = signal.signal(number, signal.SIG_DFL)  # it would be inherited where it is ignored, as under nohup
     try:
-        process = _spawn(tmp_path, "--hours", 1, "--peers", 1)
+        process = _spawn(tmp_path, "--hours", 1, "--peers", 1, "--set", "paper")
     finally:
         signal.signal(number, before)
     assert process.stderr is not None
@@ -172,6 +173,7 @@ def test_interrupted_it_stops_its_nodes(tmp_path: Path, number: signal.Signals) 
     assert process.returncode == 130
     network = load_network(tmp_path / "network")
     assert find_pid(network, network.nodes[0]) is None
+    assert load_genesis(network.genesis_path).params.market.clearing_rule == "credit-weighted", "of the set that it has"
 
 
 def test_files_of_others_are_left_alone(tmp_path: Path) -> None:

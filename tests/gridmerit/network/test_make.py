@@ -57,6 +57,16 @@ def test_no_search_is_shared_with_a_chain_that_is_not_searched() -> None:
     assert searched.consensus.n_diff_initial == alone
 
 
+def test_where_a_chain_limits_the_search_nobody_is_taken_to_be_faster() -> None:
+    lh1 = load_params_set()[2]
+    changed = lh1.consensus.model_copy(update={"interval_nonces": 10 * lh1.consensus.block_interval_ms})
+    limited = lh1.model_copy(update={"consensus": changed})
+    assert compute_n_diff(limited, sealers=4, nonces_per_s=3_000_000) == compute_n_diff(
+        lh1, sealers=4, nonces_per_s=10_000
+    )
+    assert compute_n_diff(limited, sealers=4, nonces_per_s=5_000) == compute_n_diff(lh1, sealers=4, nonces_per_s=5_000)
+
+
 def test_stakes_are_refused_where_no_member_that_seals_has_any(tmp_path: Path) -> None:
     lh1 = with_eligibility(load_params_set()[2], "stake")
     with pytest.raises(BadParameters, match='"stake" on lh1: no sealing member has a balance there'):

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from ledger.codec import decode
 from ledger.contract import BlockContext, Contracts
 from ledger.errors import InvalidProof
-from ledger.execution import execute_body
+from ledger.execution import execute_body, find_next_due
 from ledger.genesis import Genesis, GenesisMember, build_state
 from ledger.inbox import InboundMessage
 from ledger.merkle import inclusion_proof, merkle_root
@@ -43,7 +43,7 @@ from market.credit.colored_coin import (
     transfer,
     verify_origin,
 )
-from market.credit.contract import credit_handlers, credit_hooks, credit_routes
+from market.credit.contract import credit_handlers, credit_hooks, credit_next_due, credit_routes
 from market.messages import DELIVERED
 from market.orders import Side
 from tests.support.keys import address, key_of
@@ -54,6 +54,7 @@ MEMBERS = ("ann", "ben", "eve")
 SHARE = 64
 PERIOD_MS = 1_000
 PLAIN = make_sequence(Label.TRANSFER, 0)
+CONTRACTS = Contracts(handlers=credit_handlers(), hooks=credit_hooks(), next_due=credit_next_due())
 
 
 @cache
@@ -110,10 +111,12 @@ class Bank:
 
     def make_block(self, *transactions: object, is_first: bool = False) -> list[str]:
         self.height += 1
-        contracts = Contracts(handlers=credit_handlers(), hooks=credit_hooks())
-        execution = execute_body(self.state, self.context(is_first=is_first), transactions, contracts)  # type: ignore[arg-type]
+        execution = execute_body(self.state, self.context(is_first=is_first), transactions, CONTRACTS)  # type: ignore[arg-type]
         self.state, self.events = execution.state, execution.events
         return [receipt.code for receipt in execution.receipts]
+
+    def next_due(self) -> int:
+        return find_next_due(self.state, self.context(), CONTRACTS)
 
     def context(self, *, is_first: bool = False) -> BlockContext:
         return BlockContext(
@@ -336,6 +339,20 @@ def test_a_block_spends_its_share_and_the_next_goes_on():
     assert max(spent) <= SHARE
     assert len(spent) <= 8
     assert all(bank.credits(name) == [10 * POINT] for name in members)
+
+
+def test_the_next_block_is_due_at_once_while_a_round_is_at_work_and_else_with_the_next_period():
+    bank = Bank(members=30)
+    assert bank.next_due() == 2 * PERIOD_MS
+    for name in [f"m{index}" for index in range(30)]:
+        for _ in range(10):
+            bank.issue(name)
+    bank.begin_period()
+    assert bank.next_due() == 0
+    while bank.next_due() == 0:
+        bank.make_block()
+    assert bank.next_due() == 3 * PERIOD_MS
+    assert all(bank.credits(f"m{index}") == [10 * POINT] for index in range(30))
 
 
 def test_a_round_that_is_not_done_goes_on_through_the_next_snapshot():

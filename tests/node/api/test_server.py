@@ -481,7 +481,8 @@ def test_every_error_has_a_fitting_status():
     assert found["OverQuota"] == found["InsufficientBalance"] == found["InvalidSignature"] == 422
     assert found["TooLarge"] == 413
     assert found["RateLimited"] == 429
-    assert found["InboxFull"] == found["PoolFull"] == found["TooManySubscribers"] == found["StoreFailed"] == 503
+    assert found["InboxFull"] == found["PoolFull"] == found["TooManySubscribers"] == 503
+    assert found["StoreReadOnly"] == found["StoreCorrupt"] == 503
     assert {found[leaf.__name__] for leaf in leaves(NotFound)} == {404}
     assert {found[leaf.__name__] for leaf in leaves(Malformed)} <= {400, 413}
 

@@ -17,6 +17,7 @@ from node.chain import messages as wire
 from node.chain.candidate import build_candidate
 from node.chain.events import Broadcast, MessageReceived, PenalisePeer, Persist, SetTimer, TimerFired
 from node.chain.rule_sets import RuleBook
+from node.chain.serving import BURST_US
 from simulation.world.networks import key_of, make_network
 from simulation.world.world import World
 
@@ -348,6 +349,18 @@ def test_evidence_is_news_until_it_is_on_the_chain(world, network):
     world.start("n1")
     world.run_for(1)
     assert hear(world, liar, evidence) == []
+
+
+def test_evidence_without_end_is_refused_once_it_has_had_its_share_and_takes_nothing_from_others(world, network):
+    """Of one offence its author can make as many proofs as there are nonces, and none of them is a fault."""
+    liar, other = (network.keys[name].public_key for name in (LIAR, "n2"))
+    evidence = equivocation(world, network.keys["n3"])
+    hear(world, liar, evidence)  # then it is no news any more
+    told = (hear(world, liar, evidence) for _ in range(BURST_US // 100))
+    count, refused = next((count, actions) for count, actions in enumerate(told) if actions)
+    assert [action.error.code for action in refused] == ["ServedTooMuch"]
+    assert count > BURST_US // 1_000, "it is of some hundred µs"
+    assert hear(world, other, evidence) == []
 
 
 def test_votes_by_strangers_and_for_other_chains(world, network):

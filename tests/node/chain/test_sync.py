@@ -68,6 +68,11 @@ def grow_long(period_ms, count, seed=3):
     return network, [*chain.ancestors(chain.ancestor_at(chain.head, count))][::-1]
 
 
+def up_to(heights, *, bodies_from=1):
+    """What peers with heads at these heights have, by peer."""
+    return {peer: range(bodies_from, height + 1) for peer, height in heights.items()}
+
+
 @pytest.fixture(scope="module")
 def grown():
     return grow_long(PERIOD_MS, 110)
@@ -86,7 +91,7 @@ def forge(behind, header, key, **changes):
 
 def test_bodies_are_wanted_from_all_who_are_high_enough_and_imported_in_order(behind):
     assert behind.hear(A, behind.headers(1, 100)) == (behind.blocks[100].hash,)
-    behind.sync.want_bodies({A: 100, B: BODY_WINDOW, C: 10})
+    behind.sync.want_bodies(up_to({A: 100, B: BODY_WINDOW, C: 10}))
     asked = behind.bodies.requests(0)
     assert {identity for ids in asked.values() for identity in ids} == {
         entry.hash for entry in behind.blocks[1 : BODY_WINDOW + 1]
@@ -103,6 +108,17 @@ def test_bodies_are_wanted_from_all_who_are_high_enough_and_imported_in_order(be
     assert [behind.import_next() for _ in range(BODY_WINDOW)] == [*range(1, BODY_WINDOW + 1)]
     assert behind.import_next() is None
     assert behind.sync.target_height == 100
+
+
+def test_no_body_is_asked_of_a_peer_that_has_pruned_it_not_even_of_the_source(behind):
+    behind.hear(A, behind.headers(1, 40))
+    behind.sync.want_bodies({**up_to({A: 40}, bodies_from=20), **up_to({B: 40}), C: range(1, 11)})
+    asked = behind.bodies.requests(0)
+    heights = {entry.hash: entry.height for entry in behind.blocks}
+    wanted = {peer: sorted(heights[identity] for identity in ids) for peer, ids in asked.items()}
+    assert wanted[A][0] >= 20
+    assert wanted[C][-1] <= 10
+    assert sorted(height for of_peer in wanted.values() for height in of_peer) == [*range(1, 41)]
 
 
 def test_headers_that_do_not_link_are_a_fault(behind):
@@ -141,7 +157,7 @@ def test_a_header_is_judged_as_a_block_is(behind, grown):
 def test_a_lie_behind_good_headers_is_found_before_its_body_is_asked_for(behind, grown):
     lie = forge(behind, behind.blocks[JUDGED_AHEAD + 6].header, grown[0].keys["n3"], n_diff=2**256 - 1)
     behind.hear(A, (*behind.headers(1, JUDGED_AHEAD + 5), lie))
-    behind.sync.want_bodies({A: 10**9})
+    behind.sync.want_bodies(up_to({A: 10**9}))
     assert lie.hash not in behind.bodies
     for height in range(1, 6):
         assert behind.give(height)
@@ -203,7 +219,7 @@ def test_the_source_may_leave_the_branch_it_told_of_before(behind, grown):
 
 def test_only_more_sound_work_takes_the_place_of_a_skeleton(behind):
     behind.hear(A, behind.headers(1, 10))
-    behind.sync.want_bodies({A: 10})
+    behind.sync.want_bodies(up_to({A: 10}))
     assert behind.give(2, A)
     assert behind.hear(B, behind.headers(1, 8)) == ()
     assert behind.hear(B, behind.headers(1, 10)) == ()
@@ -217,7 +233,7 @@ def test_only_more_sound_work_takes_the_place_of_a_skeleton(behind):
 
 def test_a_longer_skeleton_on_the_same_next_block_leaves_a_node_catching_up(behind):
     behind.hear(A, behind.headers(1, 20))
-    behind.sync.want_bodies({A: 20})
+    behind.sync.want_bodies(up_to({A: 20}))
     assert behind.give(1, A)
     behind.import_next()
     assert behind.sync.is_far_behind
@@ -231,10 +247,10 @@ def test_a_longer_skeleton_on_the_same_next_block_leaves_a_node_catching_up(behi
 def test_another_skeleton_does_not_clear_who_withholds(behind):
     """Under PBFT the same chain with one block more takes its place each second: nobody would ever have failed."""
     behind.hear(A, behind.headers(1, 10))
-    behind.sync.want_bodies({A: 10})
+    behind.sync.want_bodies(up_to({A: 10}))
     behind.bodies.requests(0)
     behind.bodies.requests(200)  # none has come
-    behind.sync.want_bodies({A: 10})
+    behind.sync.want_bodies(up_to({A: 10}))
     behind.bodies.requests(200)
     behind.hear(B, behind.headers(1, 12))
     behind.sync.reset()
@@ -260,7 +276,7 @@ def test_each_peer_has_one_open_request_and_no_silence_keeps_others_from_being_a
 
 def test_what_arrived_by_another_way_is_skipped(behind):
     behind.hear(A, behind.headers(1, 3))
-    behind.sync.want_bodies({A: 3})
+    behind.sync.want_bodies(up_to({A: 3}))
     for height in (1, 2):
         behind.take(behind.blocks[height])
     behind.sync.skip_known()
@@ -272,7 +288,7 @@ def test_what_arrived_by_another_way_is_skipped(behind):
 
 def test_a_skeleton_without_progress_is_given_up_after_some_heartbeats(behind):
     behind.hear(A, behind.headers(1, 20))
-    behind.sync.want_bodies({A: 20})
+    behind.sync.want_bodies(up_to({A: 20}))
     assert behind.sync.on_beat() is None
     behind.give(1)
     behind.import_next()
@@ -296,11 +312,11 @@ def test_nor_is_one_whose_bodies_are_asked_for_in_their_turn(behind):
     """One that withholds would show another branch of its own whenever its time is nearly up."""
     _, others = grow_long(PERIOD_MS, 6, seed=4)
     behind.hear(A, behind.headers(1, 5))
-    behind.sync.want_bodies({A: 5})
+    behind.sync.want_bodies(up_to({A: 5}))
     assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
     behind.hear(A, tuple(entry.header for entry in others[1:]))
     assert behind.sync.skeleton.first.hash == others[1].hash
-    behind.sync.want_bodies({A: 6})
+    behind.sync.want_bodies(up_to({A: 6}))
     assert behind.sync.on_beat().source == A
 
 
@@ -334,7 +350,7 @@ def test_whoever_is_asked_late_has_all_the_time_that_others_have(behind):
     """Its headers were ahead of the clock, say, until that was set: the wait before was not for its blocks."""
     behind.hear(A, behind.headers(1, 3))
     assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
-    behind.sync.want_bodies({A: 3})
+    behind.sync.want_bodies(up_to({A: 3}))
     assert [behind.sync.on_beat() for _ in range(STALL_BEATS - 1)] == [None] * (STALL_BEATS - 1)
-    behind.sync.want_bodies({A: 3})
+    behind.sync.want_bodies(up_to({A: 3}))
     assert behind.sync.on_beat().source == A

@@ -2,6 +2,7 @@
 
 import asyncio
 import shutil
+import threading
 
 import pytest
 
@@ -9,9 +10,11 @@ from gridmerit.main import run
 from gridmerit.network.doctor import examine
 from ledger.errors import StoreCorrupt, StoreFailed, StoreLocked
 from node.api.client import Client
+from node.driver import write_times
 from node.driver.signing_file import SigningFile
 from node.errors import NodeStopping, RemoteFailed
 from node.runtime import Runtime
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
@@ -209,5 +212,40 @@ async def test_the_doctor_says_what_to_do_for_each(make_local, tmp_path):
     found = {finding.what: finding for finding in await examine(tmp_path)}
     assert found["store of jy1"].verdict == "ok"
     assert found["store of lh1"].detail.startswith("StoreCorrupt: chain lh1 in ")
-    assert "another stopped node's `ledger`" in found["store of lh1"].remedy
+    assert "gridmerit node reset DIR --chain lh1; or put another stopped node's" in found["store of lh1"].remedy
     assert "newest backup" in found["store of du1"].remedy
+
+
+async def test_a_disk_that_takes_seconds_for_one_chain_keeps_no_other_waiting(make_local, monkeypatch, caplog):
+    """Neither its blocks, nor its readers, nor its timers; and the log says once that it is slow."""
+    local = make_local(2, siblings=("lh1",))
+    async with local.running(0) as [node]:
+        await local.until(lambda: min(local.height(node, chain) for chain in ("jy1", "lh1")) >= 1)
+        slow, writing, go_on = node.chains["lh1"]._disk, threading.Event(), threading.Event()
+        write = slow.store.write
+
+        def take_long(changes):
+            writing.set()
+            assert go_on.wait(PATIENCE_S)
+            write(changes)
+
+        monkeypatch.setattr(write_times, "_LONG_NS", 0)
+        monkeypatch.setattr(slow.store, "write", take_long)
+        try:
+            await asyncio.to_thread(writing.wait, PATIENCE_S)
+            url, reached = f"http://127.0.0.1:{node.api_port}", node.chains["jy1"].node.chain.head.height
+            async with (
+                asyncio.timeout(PATIENCE_S),
+                Client(url, "jy1") as client,
+                node.chains["jy1"].subscribe() as news,
+            ):
+                while (await client.status()).height < reached + 3:
+                    await news.take()
+            assert not go_on.is_set()
+        finally:
+            go_on.set()
+        monkeypatch.setattr(slow.store, "write", write)
+        await local.until(lambda: local.height(node, "lh1") > 1)
+        assert 'gridmerit_disk_longest_write_seconds{chain="lh1"}' in await fetch(url)
+        said = [record.name for record in caplog.records if record.getMessage() == "disk-slow"]
+        assert said.count("gridmerit.lh1") == 1

@@ -58,10 +58,10 @@ def open_world(network, **options):
     return world
 
 
-def claim(world, network, name="n0", **changes):
-    """A header on a node's head that claims what it may, by a member that did no work for it."""
+def claim(world, network, name="n0", on=None, **changes):
+    """A header on a node's head, or another block, that claims what it may, by a member that did no work for it."""
     node, key = world.node(name), network.keys[LIAR]
-    head = node.chain.head
+    head = on or node.chain.head
     proposal = node.engine.propose(key.public_key, head, node.chain, world.now_ms)
     fields = {
         "height": head.height + 1,
@@ -170,6 +170,18 @@ def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_
     assert node._gossip.ask_one_ahead(world.now_ms) == []
 
 
+def test_nor_whoever_has_shown_headers_that_hold_and_lead_to_less(network):
+    world = open_world(network, sealing="drawn")
+    node, liar = world.node("n0"), network.keys[LIAR].public_key
+    below = node.chain.ancestor_at(node.chain.head, node.chain.head.height - 2)
+    claimed = wire.Status(head=bytes(32), height=10_000, work=(2**200).to_bytes(40, "big"), final_height=0)
+    node.step(MessageReceived(peer=liar, message=claimed), world.now_ms)
+    lighter = wire.Headers(raw=(claim(world, network, on=below)(1).raw,))
+    actions = node.step(MessageReceived(peer=liar, message=lighter), world.now_ms)
+    assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["FalseHead"]
+    assert node._gossip.ask_one_ahead(world.now_ms) == []
+
+
 # --- catching up, told as it is --------------------------------------------------------------------
 
 
@@ -206,6 +218,24 @@ def test_a_node_that_catches_up_says_how_far_it_is_and_counts_no_forks(consensus
     assert status.forks.side_blocks <= 2 + mine
     assert status.forks.deepest_reorg <= 2
     assert [error.code for _, error in world.peers[LIAR].faults if error.penalty] == []
+
+
+@pytest.mark.parametrize("consensus", [PBFT, None], ids=["pbft", "poca"])
+def test_a_node_whose_peers_are_gone_while_it_catches_up_does_not_say_that_it_has(consensus):
+    """It may seal again, for what does not come must keep nobody from it."""
+    network = make_network(consensus=consensus, period_ms=600_000)
+    world = World(network.genesis, network.keys, seed=8)
+    world.crash(LIAR)
+    world.run_until(lambda: world.node("n0").chain.head.height > 150, limit_ms=900_000)
+    target = world.node("n0").chain.head.height
+    world.start(LIAR)
+    node = world.node(LIAR)
+    world.run_until(lambda: 30 < node.chain.head.height < target - 30, limit_ms=60_000)
+    world.partition({LIAR}, {"n0", "n1", "n2"})
+    world.run_until(lambda: not node.is_syncing, limit_ms=10_000)
+    status = ChainQueries(node).get_status(world.now_ms)
+    assert status.syncing
+    assert status.height < target - 2 * FAR_BEHIND < status.sync_target
 
 
 class Withholder(Policy):

@@ -8,19 +8,22 @@ import pytest
 
 from consensus.errors import TargetMissed, TimestampTooFarAhead, WrongCredit, WrongDifficulty
 from consensus.poca.engine import PocaEngine
-from ledger.errors import StoreFailed
+from ledger.errors import StoreReadOnly
 from ledger.execution import execute_block
 from ledger.params import ConsensusParams
-from node.chain.events import Broadcast, Send
+from ledger.transaction import make_transaction
+from node.chain.events import Broadcast, Persist, PersistSigningRecord, Send, StartSealing
+from node.chain.messages import GetHeaders, Headers, Status
 from simulation.attacks.policy import Policy
 from simulation.theory.binomial import compute_band
 from simulation.world.links import Constant, Links
-from simulation.world.market_script import CLOCK, GRID
 from simulation.world.networks import make_network
 from simulation.world.sealing import DrawnEngine, draw_exponential, draw_race_ms, draw_wait_ms
-from simulation.world.world import World, open_worlds
+from simulation.world.world import World
 
 NAMES = ("n0", "n1", "n2", "n3")
+PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=1_000)
+WRITES = (Persist, PersistSigningRecord, StartSealing)
 
 
 @pytest.fixture(scope="module")
@@ -38,6 +41,25 @@ def height(world, name):
 
 def agree(world, *, limit_ms=30_000):
     world.run_until(lambda: len(world.heads()) == 1, limit_ms=limit_ms)
+
+
+def make_transfer(network, *, sequence=0):
+    """One µ¥ from n3 to the grid company."""
+    return make_transaction(
+        network.keys["n3"],
+        chain_id=network.genesis.chain_id,
+        sequence=sequence,
+        expiry_height=9_000,
+        kind="transfer",
+        payload=(network.grid.address, 1),
+    )
+
+
+def has_sealed(world, key, *, above):
+    """Whether n0 has a block by this key above a height."""
+    chain = world.node("n0").chain
+    heights = range(max(above, chain.head.height - 100) + 1, chain.head.height + 1)
+    return any(chain.get_header(chain.hash_at(height)).producer == key for height in heights)
 
 
 def shares_of(world, name):
@@ -108,28 +130,47 @@ def test_a_slow_disk_delays_what_a_peer_says_and_hears(network):
     assert times[300] >= 310 + 300, "block and guard are on disk before a word of it leaves"
 
 
-def test_a_full_disk_ends_the_machine_and_all_its_chains_and_it_comes_back():
-    network = make_network(scheduling=GRID, market=CLOCK, period_ms=60_000)
-    worlds = open_worlds(network.genesis, network.keys, sealing="drawn")
-    trading = worlds["JY1"]
-    trading.run_for(10_000)
-    before = trading.peers["n3"].store
-    trading.set_disk("n3", full=True)
-    trading.run_for(5_000)
-    for world in worlds.values():
-        assert world.peers["n3"].node is None
-        assert isinstance(world.peers["n3"].failure, StoreFailed)
-    stored = dict(before.scan(b""))
-    trading.run_for(10_000)
-    assert dict(before.scan(b"")) == stored, "nothing is written after the failure"
-    trading.set_disk("n3")
-    for world in worlds.values():
-        world.start("n3")
-    trading.run_for(20_000)
-    for world in worlds.values():
-        agree(world)
-        assert world.peers["n3"].failure is None
-    assert [peer.faults for world in worlds.values() for peer in world.peers.values()] == [[]] * 12
+@pytest.mark.parametrize("engine", ["poca", "pbft"])
+def test_a_peer_whose_disk_is_full_answers_and_adds_nothing_until_there_is_room(engine):
+    network = make_network(consensus=PBFT if engine == "pbft" else None)
+    world = open_world(network, seed=3)
+    world.run_for(10_000)
+    victim, own = world.peers["n3"], world.peers["n3"].key.public_key
+    client = make_transfer(network)
+    assert world.submit("n3", client) == (None,)
+    world.set_disk("n3", full=True)
+    world.run_until(lambda: world.node("n3").refusal is not None, limit_ms=30_000)
+    stored, record, left = dict(victim.store.scan(b"")), victim.signing_record, world.node("n3").chain.head
+    said = []
+    world.watch(lambda now_ms, name, event, actions: said.extend((name, action) for action in actions))
+    world.run_for(20_000)
+    assert height(world, "n0") > left.height + 5, "the others go on"
+    assert [action for name, action in said if name == "n3" and isinstance(action, WRITES)] == []
+    assert {type(action.message) for name, action in said if name == "n3" and isinstance(action, Broadcast)} == {Status}
+    assert (dict(victim.store.scan(b"")), victim.signing_record) == (stored, record)
+    assert world.node("n3").chain.head.hash == left.hash
+    assert world.node("n3").signing_state == "read-only"
+    assert client.id in world.node("n3").mempool or world.node("n3").chain.find_transaction(client.id)
+    (refused,) = world.submit("n3", make_transfer(network, sequence=1))
+    assert isinstance(refused, StoreReadOnly)
+    world.inject("n3", world.peers["n1"].key.public_key, GetHeaders(locator=(world.node("n3").chain.hash_at(0),)))
+    answers = [action.message for name, action in said if name == "n3" and isinstance(action, Send)]
+    assert any(isinstance(answer, Headers) for answer in answers)
+    world.set_disk("n3")
+    world.run_until(lambda: has_sealed(world, own, above=left.height + 5), limit_ms=200_000)
+    agree(world)
+    assert world.node("n0").chain.find_transaction(client.id) is not None
+    assert not any(error.penalty for peer in world.peers.values() for _, error in peer.faults)
+
+
+def test_a_disk_that_fills_up_again_at_once_is_no_end(network):
+    world = open_world(network, seed=3)
+    for _ in range(3):
+        world.set_disk("n3", full=True)
+        world.run_until(lambda: world.node("n3").refusal is not None, limit_ms=60_000)
+        world.set_disk("n3")
+        world.run_for(50)
+    agree(world, limit_ms=60_000)
 
 
 # --- links -------------------------------------------------------------------------------------------

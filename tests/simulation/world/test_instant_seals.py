@@ -109,7 +109,6 @@ def test_a_world_goes_on_where_every_seal_is_found_at_once(eligibility: str, sea
     network = make_network(("solo",), period_ms=3_600_000, consensus=make_easy(eligibility))
     world = World(network.genesis, network.keys, seed=3, hash_rate=1_000_000, sealing=sealing)
     world.run_until(lambda: world.node("solo").chain.head.height >= BLOCKS, limit_ms=60_000)
-    assert world.peers["solo"].failure is None
 
 
 def test_members_with_stakes_share_the_blocks_of_a_world_by_balance() -> None:

@@ -168,10 +168,14 @@ def test_finality_goes_on_while_one_is_admitted_and_another_revoked(changed):
     check_calm(world)
 
 
-@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
-def test_one_that_slept_through_the_changes_catches_up(consensus):
+@pytest.mark.parametrize(
+    ("consensus", "seed"),
+    [(None, 4), (PBFT, 4), (PBFT, 0), (PBFT, 8)],
+    ids=["poca", "pbft", "pbft-0", "pbft-8"],
+)
+def test_one_that_slept_through_the_changes_catches_up(consensus, seed):
     genesis = make_genesis(consensus=consensus)
-    world = World(genesis, KEYS, seed=4)
+    world = World(genesis, KEYS, seed=seed)
     elapsed_to(world, 0.5)
     world.crash("n3")
     change_members([world], genesis)
@@ -180,6 +184,9 @@ def test_one_that_slept_through_the_changes_catches_up(consensus):
     world.run_for(PERIOD_MS // 2)
     assert world.node("n3").chain.final_height >= world.node("n0").chain.final_height - 10
     assert set(get_sealers(Overlay(state(world, "n3")))) == sealers(world)
+    learnt = [[one.name for one in world.node(name).handovers] for name in ("n0", "n3")]
+    assert learnt[0] == learnt[1]
+    assert len(learnt[0]) == 2
     check_calm(world)
 
 

@@ -327,8 +327,8 @@ def test_the_leader_crashes_with_a_proposal_half_sent(receivers):
     town.check()
 
 
-def test_all_crash_with_a_block_prepared_and_it_is_the_one_decided():
-    town = Town()
+def crash_with_a_block_prepared(town, transfer):
+    """All have prepared a block with a transfer, and nobody has heard a commit to it. Its hash."""
     prepared = set()
 
     def watch(peer, action):
@@ -337,21 +337,54 @@ def test_all_crash_with_a_block_prepared_and_it_is_the_one_decided():
         message = action.message if isinstance(action, Broadcast) else None
         return not (type(message) is wire.Agreement and type(decode_message(message.raw)) is Vote)
 
-    perform = town.world._perform
+    perform, height = town.world._perform, town.height()
     tap(town.world, watch)  # no commit leaves
-    transfer = town.pay("n0")
     town.world.run_for(500)
     assert {name for name, _ in prepared} == set(NAMES)
     (block_hash,) = {block_hash for _, block_hash in prepared}
-    assert town.height() == 0
+    assert town.height() == height
+    assert not town.has_all(transfer)
     for name in NAMES:
         town.world.crash(name)
     town.world._perform = perform
     town.world.run_for(5_000)
+    return block_hash
+
+
+def test_all_crash_with_a_block_prepared_and_it_is_the_one_decided():
+    town = Town()
+    transfer = town.pay("n0")
+    block_hash = crash_with_a_block_prepared(town, transfer)
     for name in NAMES:
         town.world.start(name)
     town.world.run_until(lambda: town.has_all(transfer), limit_ms=30_000)
     assert town.chains()[0].hash_at(1) == block_hash
+    town.check()
+
+
+@pytest.mark.parametrize("is_leader", [True, False])
+def test_an_old_directory_is_found_out_by_what_peers_have_on_record_though_all_have_ended_since(is_leader):
+    """Of what they had heard nothing is left, but for the prepares of the block that they have committed to."""
+    town = Town()
+    town.pay_and_wait("n0")
+    leader = town.leader(2)
+    old = leader if is_leader else next(name for name in NAMES if name != leader)
+    payer = next(name for name in NAMES if name != old)
+    backup = town.world.peers[old].back_up()
+    transfer = town.pay(payer)
+    block_hash = crash_with_a_block_prepared(town, transfer)
+    town.world.peers[old].put_back(backup)
+    for name in NAMES:
+        town.world.start(name)
+    town.world.run_until(lambda: town.has_all(transfer), limit_ms=30_000)
+    assert town.chains()[0].hash_at(2) == block_hash
+    assert {name: town.world.node(name).signing_state for name in NAMES} == {
+        **dict.fromkeys(NAMES, "signs"),
+        old: "record-behind",
+    }
+    while town.world.node(old).signing_state != "signs":
+        assert town.height() < town.world.node(old).silent_until
+        town.pay_and_wait(payer)
     town.check()
 
 

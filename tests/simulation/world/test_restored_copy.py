@@ -9,6 +9,7 @@ from ledger.params import ConsensusParams
 from ledger.store import MemoryStore
 from node.chain import messages as wire
 from node.chain.events import MessageReceived, PersistSigningRecord, Send, StartSealing
+from node.errors import RolledBack
 from simulation.attacks.policy import Policy
 from simulation.world.networks import make_network
 from simulation.world.peer import Backup
@@ -104,8 +105,10 @@ def test_a_copy_from_long_ago_says_so_and_waits_until_the_chain_has_left_it_behi
     world.crash("n0")
     world.start("n0")
     assert state(world) == "record-behind"
+    chain, looks = world.node("n0").chain, []
+    world.watch(lambda *_: looks.append((chain.final_height >= until, signs(world))))
     world.run_until(lambda: signs(world), limit_ms=200_000)
-    assert world.node("n0").chain.final_height >= until
+    assert set(looks) == {(False, False), (True, True)}, "neither sooner nor later"
     assert told(world)[-1] == "signing-signs"
 
 
@@ -229,3 +232,59 @@ def test_a_ballot_that_nobody_has_signed_with_this_key_is_a_peers_fault(network)
     )
     assert [error.code for _, error in world.peers["n0"].faults][-1:] == ["WrongShape"]
     assert state(world) == "waits"
+
+
+# --- restored from a backup, and marked as such ----------------------------------------------------
+
+
+def restore(world, backup, name="n0", **options):
+    world.crash(name)
+    world.peers[name].put_back(Backup(backup.store, backup.signing_record.after_restore()))
+    world.start(name, **options)
+
+
+@pytest.mark.parametrize(("away_ms", "is_sure"), [(300, True), (60_000, False)], ids=["sure", "asks"])
+def test_a_restored_backup_signs_once_the_chain_is_final_above_all_that_its_key_has_signed(network, away_ms, is_sure):
+    world = open_world(network, 0)
+    backup, before = world.peers["n0"].back_up(), credit(world)
+    world.run_for(away_ms)
+    signed_height = height(world)
+    restore(world, backup, is_sure=is_sure)
+    assert state(world) == "restored"
+    world.run_until(lambda: state(world) != "restored", limit_ms=200_000)
+    until = world.node("n0").signing_record.silent_until
+    assert until > signed_height
+    world.run_until(lambda: signs(world), limit_ms=200_000)
+    assert world.node("n0").chain.final_height >= until > signed_height
+    world.run_until(lambda: takes_part(world, until), limit_ms=200_000)
+    assert offences(world) == []
+    assert credit(world) == before
+
+
+def test_a_restored_backup_is_not_let_off_by_what_others_say(network):
+    """Two of three others answer that they hold nothing: enough for a copy, but no block has been final since."""
+    world = open_world(network, 1)
+    backup = world.peers["n0"].back_up()
+    world.crash("n3")  # no quorum is left without n0
+    restore(world, backup, is_sure=True)
+    world.run_for(60_000)
+    assert state(world) == "restored"
+    assert world.peers["n0"].signing_record.is_restored, "it holds beyond another restart"
+    world.start("n3")
+    world.run_until(lambda: signs(world), limit_ms=400_000)
+    assert offences(world) == []
+
+
+def test_a_store_thrown_away_keeps_its_record_and_is_told_from_one_that_lost_blocks(network):
+    world = open_world(network, 2)
+    record = world.peers["n0"].back_up().signing_record
+    world.crash("n0")
+    world.peers["n0"].put_back(Backup(MemoryStore(), record))
+    with pytest.raises(RolledBack):
+        world.start("n0")
+    world.peers["n0"].put_back(Backup(MemoryStore(), record.after_restore()))
+    world.start("n0")
+    world.run_until(lambda: signs(world), limit_ms=400_000)
+    since = height(world, "n1")
+    world.run_until(lambda: takes_part(world, since), limit_ms=200_000)
+    assert offences(world) == []

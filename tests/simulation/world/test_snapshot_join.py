@@ -1,12 +1,14 @@
 """A fresh node joins by a snapshot: beside liars, peers that serve half, and crashes at every write."""
 
 from dataclasses import replace
+from functools import cache
 
 import pytest
 
 from consensus.errors import BrokenHandover, WrongVoters
 from consensus.quorum import QuorumCertificate
 from consensus.signing_record import SigningRecord
+from ledger import rows
 from ledger.codec import decode, encode
 from ledger.errors import BelowHorizon, InvalidCertificate, InvalidProof, InvalidSignature, StoreError, WrongChain
 from ledger.params import ConsensusParams
@@ -19,6 +21,7 @@ from node.chain.snapshot_offers import Offers, read_offer
 from node.chain.trusted_block import TrustedBlock
 from node.errors import BrokenHeaders, ServedTooMuch, UnprovenHeaders
 from node.proofs.documents import verify_document
+from node.proofs.store_audit import audit_store
 from simulation.world.invariants import Invariants
 from simulation.world.networks import make_network
 from simulation.world.peer import Backup
@@ -31,14 +34,24 @@ OLD_HEIGHT = 150  # so that headers with an offer do not reach down to the genes
 SMALL = 600  # bytes in a chunk: some ten of them make the state
 
 
-@pytest.fixture(scope="module", params=[PBFT, None], ids=["pbft", "poca"])
-def grown(request):
-    """The stores and records of a network that has run for a while without n3."""
-    network = make_network(consensus=request.param)
+ENGINES = {"pbft": PBFT, "poca": None}
+with_both = pytest.mark.parametrize("grown", ENGINES, indirect=True)
+with_poca = pytest.mark.parametrize("grown", ["poca"], indirect=True)
+
+
+@cache
+def grow(engine):
+    network = make_network(consensus=ENGINES[engine])
     world = World(network.genesis, network.keys, seed=11)
     world.crash(FRESH)
     world.run_until(lambda: world.node("n0").chain.final_height > OLD_HEIGHT, limit_ms=900_000)
     return network, world.now_ms, {name: peer.back_up() for name, peer in world.peers.items() if name != FRESH}
+
+
+@pytest.fixture
+def grown(request):
+    """The stores and records of a network that has run for a while without n3: under PBFT, if nothing else is said."""
+    return grow(getattr(request, "param", "pbft"))
 
 
 @pytest.fixture(autouse=True)
@@ -76,6 +89,15 @@ class Town:
     def peer(self):
         return self.world.peers[FRESH]
 
+    @property
+    def faults(self):
+        return [(name, type(error)) for name, error in self.peer.faults]
+
+    def state_of(self, name, block_hash):
+        """A state that a peer hands out."""
+        (state,) = (kept.state for kept, _ in self.world.node(name)._snapshots._kept if kept.hash == block_hash)
+        return state
+
     def start(self, **options):
         self.world.start(FRESH, **{"snapshot_distance": DISTANCE, **options})
 
@@ -83,7 +105,7 @@ class Town:
         return [event for event in self.peer.published if event[0] == name]
 
     def join(self, limit_ms=90_000):
-        self.world.run_until(lambda: self.fresh.chain.base_height > 0, limit_ms=limit_ms)
+        self.world.run_until(lambda: self.fresh.chain.bodies_from > 1, limit_ms=limit_ms)
 
     def check_it_follows_and_signs(self):
         """It comes to the others' head, signs, and knows the headers down to the genesis block."""
@@ -91,8 +113,8 @@ class Town:
         self.world.run_until(
             lambda: (
                 self.fresh.signing_state == "signs"
-                and self.fresh.chain.final_height > self.fresh.chain.base_height + 8
-                and self.fresh.chain.lowest_height == 1
+                and self.fresh.chain.final_height > self.fresh.chain.bodies_from + 7
+                and self.fresh.chain.lowest_height == 0
             ),
             limit_ms=200_000,
         )
@@ -162,13 +184,14 @@ def skip_headers(message, _):
 # --- joining -------------------------------------------------------------------------------------------
 
 
+@with_both
 def test_a_fresh_node_joins_follows_and_signs(grown):
     town = Town(grown)
     town.start()
     town.join()
     (taken,) = town.events("snapshot-taken")
     assert taken[1] > OLD_HEIGHT - 60
-    assert taken[3] == len(town.world.node("n0").chain.get(taken[2]).state)
+    assert taken[3] == len(town.fresh.chain.get(taken[2]).state)
     assert not [key for key, _ in town.peer.store.scan(b"") if key[:1] in (b"S", b"Y")]
     assert town.fresh.chain.get_block(town.fresh.chain.hash_at(0)) is not None
     assert town.fresh.chain.get_block(taken[2]) is None, "bodies below the snapshot are not held"
@@ -199,16 +222,16 @@ def test_one_that_has_joined_hands_it_on_and_opens_again(grown):
     town.start()
     town.join()
     town.check_it_follows_and_signs()
-    base = town.fresh.chain.base_height
+    bodies_from = town.fresh.chain.bodies_from
     town.world.crash(FRESH)
     town.start()
-    assert (town.fresh.chain.base_height, town.fresh.chain.lowest_height) == (base, 1)
+    assert (town.fresh.chain.bodies_from, town.fresh.chain.lowest_height) == (bodies_from, 0)
     town.world.run_for(30_000)
     assert town.fresh.chain.head.height >= town.world.node("n0").chain.head.height - 2
     town.world.crash("n2")
     town.world.peers["n2"].put_back(Backup(MemoryStore(), SigningRecord()))
     town.world.start("n2", snapshot_distance=DISTANCE)
-    town.world.run_until(lambda: town.world.node("n2").chain.base_height > base, limit_ms=120_000)
+    town.world.run_until(lambda: town.world.node("n2").chain.bodies_from > bodies_from, limit_ms=120_000)
 
 
 def test_without_a_distance_or_with_a_greater_one_the_chain_is_replayed(grown):
@@ -216,7 +239,59 @@ def test_without_a_distance_or_with_a_greater_one_the_chain_is_replayed(grown):
         town = Town(grown)
         town.start(snapshot_distance=distance)
         town.world.run_until(lambda town=town: town.fresh.chain.head.height > OLD_HEIGHT, limit_ms=90_000)
-        assert town.fresh.chain.base_height == 0
+        assert town.fresh.chain.bodies_from == 1
+
+
+@with_poca
+def test_of_what_was_replayed_before_no_row_stays(grown):
+    town = Town(grown)
+    town.start(snapshot_distance=None)
+    town.world.run_until(lambda: town.fresh.chain.head.height > 0, limit_ms=60_000)
+    town.world.crash(FRESH)
+    replayed = {key for key, _ in town.peer.store.scan(b"")}
+    assert town.peer.store.get(rows.block_key(1)) is not None
+    town.start()
+    town.join()
+    base = town.fresh.chain.bodies_from - 1
+    by_height = {key: int.from_bytes(key[1:], "big") for key, _ in town.peer.store.scan(b"") if key[:1] in b"bru"}
+    assert [key for key, height in by_height.items() if 0 < height <= base] == []
+    assert not [key for key, _ in town.peer.store.scan(rows.TRANSACTION) if key in replayed]
+    town.check_it_follows_and_signs()
+
+
+@with_both
+def test_the_audit_of_a_store_knows_what_a_snapshot_leaves_there(grown):
+    """While it is taken, once it is taken, and once all headers have come."""
+    town = Town(grown)
+
+    def find_damage(changed=()):
+        store = MemoryStore()
+        store.write([*town.peer.store.scan(b""), *changed])
+        return [damage.values["kind"] for damage in audit_store(town.world.genesis, store).damage]
+
+    town.start()
+    town.world.run_until(lambda: len(list(town.peer.store.scan(rows.CHUNK))) > 2, limit_ms=60_000)
+    assert find_damage() == []
+    key, raw = next(iter(town.peer.store.scan(rows.CHUNK)))
+    assert find_damage([(key, raw[:-1])]) == ["chunk"]
+    assert find_damage([(rows.SNAPSHOT, b"\x90")]) == ["snapshot"]
+    town.join()
+    assert town.fresh.chain.lowest_height > 1
+    assert find_damage() == []
+    assert "lowest header" in find_damage([(rows.LOWEST, b"\x90")])
+    assert set(find_damage([(rows.LOWEST, None)])) == {"hash", "header"}
+    town.world.run_until(lambda: town.fresh.chain.lowest_height == 0, limit_ms=60_000)
+    assert town.peer.store.get(rows.LOWEST) is None
+    assert find_damage() == []
+
+
+@with_poca
+def test_one_that_is_sure_of_its_record_seals_at_once_on_what_it_takes_up(grown):
+    """In the same step: nothing of the headers below has come to the disk."""
+    town = Town(grown)
+    town.start(is_sure=True)
+    town.join()
+    assert town.peer.search is not None
 
 
 # --- an anchor -----------------------------------------------------------------------------------------
@@ -239,7 +314,7 @@ def test_no_snapshot_is_taken_off_the_anchor(grown, height):
     town = Town(grown)
     town.start(anchor=TrustedBlock(height, b"\x05" * 32))
     town.world.run_for(50_000)
-    assert town.fresh.chain.base_height == 0
+    assert town.fresh.chain.bodies_from == 1
     assert not town.events("snapshot-taken")
 
 
@@ -254,11 +329,13 @@ def drop_first_handover(message, _):
     return replace(message, handovers=message.handovers[1:]) if isinstance(message, wire.Snapshot) else message
 
 
-@pytest.mark.parametrize("consensus", [None, PBFT], ids=["poca", "pbft"])
-@pytest.mark.parametrize("lie", [None, drop_handovers, drop_first_handover])
-def test_who_certifies_is_followed_from_the_genesis_on(consensus, lie):
+LIES_ABOUT_MEMBERS = [("pbft", drop_handovers), ("pbft", drop_first_handover)]
+
+
+@pytest.mark.parametrize(("engine", "lie"), [*[(engine, None) for engine in ENGINES], *LIES_ABOUT_MEMBERS])
+def test_who_certifies_is_followed_from_the_genesis_on(engine, lie):
     """Founders, then with n4, then without n1: what the last of them certify is taken, with all handovers alone."""
-    town = ChangedTown(consensus)
+    town = ChangedTown(ENGINES[engine])
     world = town.world
     world.crash(FRESH)
     world.peers[FRESH].put_back(Backup(MemoryStore(), SigningRecord()))
@@ -268,14 +345,14 @@ def test_who_certifies_is_followed_from_the_genesis_on(consensus, lie):
             world.crash(name)
             world.start(name)
     world.start(FRESH, snapshot_distance=10)
-    world.run_for(40_000)
     fresh = world.node(FRESH)
     if lie:
-        assert fresh.chain.base_height == 0
+        world.run_for(8_000)  # all have been asked, and then asked once more
+        assert fresh.chain.bodies_from == 1
         named = {type(error) for _, error in world.peers[FRESH].faults}
         assert (WrongVoters in named or BrokenHandover in named) == (lie is drop_first_handover)
         return
-    assert fresh.chain.base_height > 0
+    world.run_until(lambda: fresh.chain.final_height >= fresh.chain.bodies_from > 1, limit_ms=60_000)
     assert fresh.chain.hash_at(fresh.chain.final_height) == town.node().chain.hash_at(fresh.chain.final_height)
     assert [one.name for one in fresh.handovers] == [one.name for one in town.node().handovers]
     assert verify_document(town.document(FRESH), town.genesis).is_final
@@ -299,17 +376,27 @@ def test_a_chunk_that_lies_is_found_and_its_sender_blamed(grown, lie):
     town = Town(grown, lies={"n1": lie})
     town.start()
     town.join()
-    assert ("n1", InvalidProof) in [(name, type(error)) for name, error in town.peer.faults]
+    assert ("n1", InvalidProof) in town.faults
     assert {name for name, error in town.peer.faults if error.penalty == 100} == {"n1"}
     town.check_it_follows_and_signs()
 
 
-@pytest.mark.parametrize("lie", [withhold_half, withhold_all, claim_work, offer_junk, skip_headers])
+@pytest.mark.parametrize(
+    ("grown", "lie"),
+    [
+        ("pbft", withhold_half),
+        ("pbft", withhold_all),
+        ("poca", claim_work),
+        ("pbft", offer_junk),
+        ("pbft", skip_headers),
+    ],
+    indirect=["grown"],
+)
 def test_it_joins_beside_one_that_serves_half_or_lies(grown, lie):
     town = Town(grown, lies={"n1": lie})
     town.start()
     town.join()
-    town.world.run_until(lambda: town.fresh.chain.lowest_height == 1, limit_ms=60_000)
+    town.world.run_until(lambda: town.fresh.chain.lowest_height == 0, limit_ms=60_000)
     assert not town.events("snapshot-work-differs")
 
 
@@ -317,7 +404,7 @@ def test_one_that_says_next_to_nothing_at_length_is_asked_no_more(grown):
     def cut_narrow(message, _):
         if not isinstance(message, wire.Chunk):
             return message
-        (state,) = (kept.state for kept, _ in town.world.node("n1")._snapshots._kept if kept.hash == message.block_hash)
+        state = town.state_of("n1", message.block_hash)
         prefix = StateChunk.from_value(decode(message.raw, max_bytes=10**7)).prefix
         while prefix.depth < 30:
             prefix = prefix.halves[0]
@@ -335,6 +422,7 @@ def offered(town):
     return send.message
 
 
+@with_poca
 def test_an_offer_that_proves_nothing_is_refused_by_name(grown):
     town = Town(grown)
     genesis, good = town.world.genesis, offered(town)
@@ -367,11 +455,12 @@ def offered_earlier(town):
 
 
 def faults_of(node, peer, message, now_ms, times=1):
-    found = []
+    """The kinds of the first faults that a peer is charged with for saying a message so many times at once."""
     for _ in range(times):
         actions = node.step(MessageReceived(peer=peer, message=message), now_ms)
-        found += [action.error for action in actions if isinstance(action, PenalisePeer)]
-    return {type(error) for error in found}
+        if found := {type(action.error) for action in actions if isinstance(action, PenalisePeer)}:
+            return found
+    return set()
 
 
 def test_who_asks_too_much_is_refused(grown):
@@ -404,7 +493,7 @@ def test_where_nothing_is_served_the_chain_is_replayed(grown):
     town = Town(grown, lies=dict.fromkeys(("n0", "n1", "n2"), lambda message, count: None))
     town.start()
     town.world.run_until(lambda: town.fresh.chain.head.height > OLD_HEIGHT, limit_ms=200_000)
-    assert town.fresh.chain.base_height == 0
+    assert town.fresh.chain.bodies_from == 1
     assert town.events("snapshot-ended") == [("snapshot-ended", 0, b"")]
 
 
@@ -425,19 +514,20 @@ class Fuse(MemoryStore):
             super().write(changes, sync=sync)
 
 
+@with_both
 def test_after_a_crash_at_each_write_it_goes_on_where_it_was(grown):
     """From the first chunk to the batch that takes the chain up: one write more a life."""
     town = Town(grown)
     chunks = []
     town.world.watch(lambda now_ms, name, event, actions: chunks.extend(_keys_of_chunks(name, actions)))
-    lives, base = 0, 0
-    while not base or town.peer.store.is_blown:
+    lives, bodies_from = 0, 1
+    while bodies_from == 1 or town.peer.store.is_blown:
         rows = list(town.peer.store.scan(b""))
         town.peer.store = Fuse(2)
         town.peer.store.write(rows)
         town.start()
-        town.world.run_until(lambda: town.peer.store.is_blown or town.fresh.chain.base_height > 0, limit_ms=90_000)
-        base = town.fresh.chain.base_height
+        town.world.run_until(lambda: town.peer.store.is_blown or town.fresh.chain.bodies_from > 1, limit_ms=90_000)
+        bodies_from = town.fresh.chain.bodies_from
         town.world.crash(FRESH)
         lives += 1
     assert lives > 5

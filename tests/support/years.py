@@ -1,0 +1,213 @@
+"""The cost of years: in virtual time a market on the disk of one node that prunes, and its figures month by month.
+
+    python -m tests.support.years --players 100 --days 730      # some hours
+    python -m tests.support.years --players 1000 --days 30
+
+The contracts of three chains run as in `market_years`, in periods of 15 minutes. Each block is final at once and is
+kept as a node keeps it: in LevelDB, without undo rows, bodies of two weeks. Members' signatures are made, not checked;
+what checking them costs is in `benchmarks`. The store is opened from a copy, in a process of its own. Fails where a
+figure still grows after the first months.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+import tempfile
+from collections.abc import Iterable, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass, fields
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+from time import process_time
+
+from ledger.block import Block
+from ledger.chain import Chain
+from ledger.execution import Execution
+from ledger.genesis import Genesis
+from ledger.params import MarketParams
+from ledger.signatures import SigningKey
+from ledger.store import LevelStore
+from node.chain.events import Compact, Persist
+from node.chain.pruning import Keep, Pruner
+from node.system.store_copy import copied
+from tests.support.contract_chains import ContractChain
+from tests.support.market_years import MARKET, MarketYears
+
+PERIODS_A_DAY = 96
+KEEP = Keep("periods", 14 * PERIODS_A_DAY)
+MONTH_DAYS = 30
+GROWTH = 1.05  # of a figure from one half of the months, once all that is kept is there, to the other
+_MB = 1e6
+
+
+@dataclass(frozen=True, kw_only=True)
+class Month:
+    """The figures of three chains at the end of a month."""
+
+    day: int
+    entries: int  # of the states
+    stored_mb: float  # on disk
+    import_ms: float  # CPU of a period's blocks: executed and stored
+    open_s: float  # CPU of opening all stores
+    opened_mb: float  # memory of a process that has opened them
+    settled: int  # periods, since the month before
+
+
+HEADINGS = ("day", "entries", "disk, MB", "import, ms a period", "open, s", "opened, MB", "periods settled")
+
+
+class StoredChain(ContractChain):
+    """A chain by its contracts, kept as a node keeps it."""
+
+    def __init__(
+        self, genesis: Genesis, producer: SigningKey, voters: Iterable[SigningKey], *, home: Path, keep: Keep
+    ) -> None:
+        super().__init__(genesis, producer, voters)
+        self.directory = home / genesis.params.name
+        self.store = LevelStore(self.directory)
+        self.chain = Chain(genesis, self.store)
+        self.spent_s = 0.0
+        self._pruner = Pruner(self.chain, self.store, genesis.params, keep)
+
+    def execute(self, now_ms: int) -> tuple[Block, Execution]:
+        begin_s = process_time()
+        block, execution = super().execute(now_ms)
+        entry = self.chain.add(block, execution, work=block.header.height, base_n_diff=1)
+        moved = self.chain.move_head(entry)
+        self.store.write([*moved.changes, *self.chain.finalise(entry)], sync=False)
+        self.spent_s += process_time() - begin_s
+        if block.header.period > (self.chain.get_header(block.header.parent) or block.header).period:
+            self._prune()
+        return block, execution
+
+    def _prune(self) -> None:
+        has_more = True
+        while has_more:
+            has_more = False
+            for action in self._pruner.on_timer(0):
+                match action:
+                    case Persist(changes=changes):
+                        self.store.write(changes, sync=False)
+                        has_more = True
+                    case Compact(ranges=ranges):
+                        for first, last in ranges:
+                            self.store.compact(first, last)
+
+
+class Years:
+    """A market of so many players on disk."""
+
+    def __init__(self, home: Path, *, players: int, keep: Keep = KEEP, market: MarketParams = MARKET) -> None:
+        self.months: list[Month] = []
+        self._market = MarketYears(
+            engine="pbft",
+            market=market,
+            names=[f"n{number}" for number in range(players)],
+            make_chain=partial(StoredChain, home=home, keep=keep),
+        )
+        self._chains = [chain for chain in self._market.chains.values() if isinstance(chain, StoredChain)]
+        self._settled = 0
+
+    def run(self, days: int, *, periods_a_day: int = PERIODS_A_DAY, every: int = MONTH_DAYS) -> None:
+        """So many days more, with figures after every so many, and a word to standard error each day."""
+        spent_s, periods = self._spent_s(), 0
+        for day in range(1, days + 1):
+            self._market.run(periods_a_day, every=1 << 30)
+            periods += periods_a_day
+            if sys.stderr.isatty():
+                print(f"\rday {day} of {days}", end="", file=sys.stderr, flush=True)
+            if day % every == 0 or day == days:
+                self.months.append(self._measure(day, 1_000 * (self._spent_s() - spent_s) / periods))
+                print("".join(f"{cell:>20}" for cell in show(self.months[-1])), flush=True)
+                spent_s, periods = self._spent_s(), 0
+
+    def close(self) -> None:
+        for chain in self._chains:
+            chain.store.close()
+
+    def _spent_s(self) -> float:
+        return sum(chain.spent_s for chain in self._chains)
+
+    def _measure(self, day: int, import_ms: float) -> Month:
+        for chain in self._chains:
+            chain.store.compact(b"", b"\xff" * 40)
+        opened = [open_copy(chain.genesis, chain.directory) for chain in self._chains]
+        settled, self._settled = self._market.settled - self._settled, self._market.settled
+        return Month(
+            day=day,
+            entries=sum(len(chain.state) for chain in self._chains),
+            stored_mb=sum(size_of(chain.directory) for chain in self._chains) / _MB,
+            import_ms=import_ms,
+            open_s=sum(open_s for open_s, _ in opened),
+            opened_mb=sum(mb for _, mb in opened),
+            settled=settled,
+        )
+
+
+def size_of(directory: Path) -> int:
+    return sum(file.stat().st_size for file in directory.iterdir())
+
+
+def open_copy(genesis: Genesis, directory: Path) -> tuple[float, float]:
+    """CPU seconds that opening takes, and megabytes that it holds, in a process of its own."""
+    with copied(directory) as copy, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+        return pool.submit(_open, genesis, copy).result()
+
+
+def _open(genesis: Genesis, directory: Path) -> tuple[float, float]:
+    before_s, before_kb = process_time(), _held_kb()
+    with closing(LevelStore(directory)) as store:
+        chain = Chain(genesis, store)
+        held_kb = _held_kb() - before_kb
+        assert chain.head.height > 0
+    return process_time() - before_s, held_kb / 1e3
+
+
+def _held_kb() -> int:
+    """Memory of this process, without pages of files."""
+    status = Path("/proc/self/status").read_text(encoding="ascii")
+    return int(next(line for line in status.splitlines() if line.startswith("RssAnon")).split()[1])
+
+
+def show(month: Month) -> tuple[str, ...]:
+    values = [getattr(month, item.name) for item in fields(month)]
+    return tuple(f"{value:.2f}" if isinstance(value, float) else f"{value:,}" for value in values)
+
+
+def find_growth(months: Sequence[Month]) -> list[str]:
+    """Figures that are higher in the second half of the months than in the first, but for what stays in any case.
+
+    Headers, certificates and hashes of all blocks stay: what is on disk may grow by what that is a month.
+    """
+    settled = months[1:]
+    half = len(settled) // 2
+    found = []
+    for name in ("entries", "import_ms", "open_s", "opened_mb"):
+        before, after = (max(getattr(one, name) for one in part) for part in (settled[:half], settled[half:]))
+        if after > GROWTH * before:
+            found.append(f"{name} grows: {before:,.2f}, later {after:,.2f}")
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--players", type=int, default=100)
+    parser.add_argument("--days", type=int, default=730)
+    parser.add_argument("--every", type=int, default=MONTH_DAYS, help="days between two rows of figures")
+    options = parser.parse_args(arguments)
+    print("".join(f"{heading:>20}" for heading in HEADINGS), flush=True)
+    with (
+        tempfile.TemporaryDirectory(prefix="gridmerit-years-") as home,
+        closing(Years(Path(home), players=options.players)) as years,
+    ):
+        years.run(options.days, every=options.every)
+        growth = find_growth(years.months) if len(years.months) > 4 else []
+    print("\n".join(growth) or "nothing grows")
+    return int(bool(growth))
+
+
+if __name__ == "__main__":
+    sys.exit(main())
