@@ -56,7 +56,7 @@ class LowerHeaders:
         entries: list[Ancestor] = []
         for raw in reversed(message.raw):
             header = read_header(raw)
-            if header.hash != lowest.header.parent:
+            if header.hash != lowest.header.parent or header.height == 0:
                 raise BrokenHeaders(detail=f"no link below height {lowest.height}")
             work = lowest.work - self._engine.work_of(lowest.header)
             lowest = Ancestor(header=header, work=work, base_n_diff=header.n_diff)

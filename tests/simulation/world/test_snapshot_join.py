@@ -400,6 +400,24 @@ def test_it_joins_beside_one_that_serves_half_or_lies(grown, lie):
     assert not town.events("snapshot-work-differs")
 
 
+def test_the_genesis_block_is_no_ancestor_that_is_asked_for(grown):
+    def add_genesis(message, _):
+        if not isinstance(message, wire.Ancestors):
+            return message
+        chain = town.world.node("n1").chain
+        return replace(message, raw=(chain.get_header(chain.hash_at(0)).raw, *message.raw))
+
+    town = Town(grown, lies={"n1": add_genesis})
+    town.start()
+    town.join()
+    for name in ("n0", "n2"):
+        town.world.crash(name)
+    town.world.run_until(lambda: ("n1", BrokenHeaders) in town.faults, limit_ms=60_000)
+    town.world.start("n0", is_sure=True)
+    town.world.start("n2", is_sure=True)
+    town.check_it_follows_and_signs()
+
+
 def test_one_that_says_next_to_nothing_at_length_is_asked_no_more(grown):
     def cut_narrow(message, _):
         if not isinstance(message, wire.Chunk):
