@@ -133,6 +133,8 @@ class SealingConfig(_Settings):
 class SyncConfig(_Settings):
     """The way of a fresh node to its chains: by a snapshot where its peers are so many blocks ahead, else by replay.
 
+    By a snapshot, too, where no peer has kept the blocks that come next.
+
     With a distance of 0 it replays whatever there is, and so holds every block: an archive.
     """
 

@@ -110,7 +110,7 @@ class ChainNode:
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
     once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
     an `anchor` it follows no chain without that block. A fresh node whose peers are more than `snapshot_distance`
-    blocks ahead takes a state from them; without a distance it replays the chain.
+    blocks ahead, or have pruned what comes next, takes a state from them; without a distance it replays the chain.
     `keep` says which bodies it keeps. Rules that are announced and not among `rule_sets` it stops before. A simulation
     may have an `engine` of its own in the place of that which the parameters name, and an `executor` that shares its
     work.

@@ -260,9 +260,9 @@ class SnapshotJoin:
         return [kept, Publish(event=(BEGUN, offer.height, offer.header.hash))]
 
     def _list_ahead(self) -> list[PeerId]:
-        """The peers that say they are so far ahead that a snapshot is worth its while."""
+        """The peers that say they are so far ahead that a snapshot is worth its while, or that nothing else helps."""
         assert self._distance is not None, "else it was over before it began"
-        least = self._chain.head.height + self._distance
+        least = self._chain.head.height + (self._distance if self._gossip.find_gap() is None else 0)
         return [peer for peer, status in self._gossip.peers.items() if status and status.height > least][:_MAX_PEERS]
 
     # --- from the anchor to the block --------------------------------------------------------------

@@ -17,6 +17,7 @@ from ledger.store import MemoryStore
 from node.chain import messages as wire
 from node.chain import snapshot_join, snapshots
 from node.chain.events import MessageReceived, PenalisePeer, Send
+from node.chain.pruning import Keep
 from node.chain.snapshot_offers import Offers, read_offer
 from node.chain.trusted_block import TrustedBlock
 from node.errors import BrokenHeaders, ServedTooMuch, UnprovenHeaders
@@ -64,11 +65,11 @@ def small_chunks(monkeypatch):
 class Town:
     """That network again, on a fresh copy of its stores, and its liars: what they answer instead."""
 
-    def __init__(self, grown, *, seed=1, lies=None):
+    def __init__(self, grown, *, seed=1, lies=None, keep=None):
         network, now_ms, backups = grown
         self.lies = lies or {}
         policies = {name: lambda node, random, lie=lie: Liar(node, lie) for name, lie in self.lies.items()}
-        self.world = World(network.genesis, network.keys, seed=seed, policies=policies)
+        self.world = World(network.genesis, network.keys, seed=seed, policies=policies, keep=keep)
         for name in network.keys:
             self.world.crash(name)
         self.world.run_for(now_ms - self.world.now_ms)
@@ -240,6 +241,16 @@ def test_without_a_distance_or_with_a_greater_one_the_chain_is_replayed(grown):
         town.start(snapshot_distance=distance)
         town.world.run_until(lambda town=town: town.fresh.chain.head.height > OLD_HEIGHT, limit_ms=90_000)
         assert town.fresh.chain.bodies_from == 1
+
+
+def test_where_all_peers_have_pruned_what_comes_next_a_snapshot_is_taken_at_any_distance(grown):
+    town = Town(grown, keep=dict.fromkeys(("n0", "n1", "n2"), Keep("periods", 1)))
+    town.world.run_until(
+        lambda: all(town.world.node(f"n{one}").chain.bodies_from > 1 for one in range(3)), limit_ms=60_000
+    )
+    town.start(snapshot_distance=100_000)
+    town.join()
+    town.check_it_follows_and_signs()
 
 
 @with_poca
