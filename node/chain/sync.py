@@ -180,8 +180,9 @@ class Sync:
         self._follow(None)
 
     def hold(self) -> None:
-        """Follow nobody for now."""
+        """Follow nobody for now, whatever has been asked already."""
         self.reset()
+        self._asked.clear()
         self.is_held = True
 
     def go_on(self) -> None:
