@@ -47,6 +47,18 @@ class Engine(Protocol):
         """Check a header's rules on its parent, whose state gives the snapshot. Raises the `InvalidBlock` family."""
         ...
 
+    def work_of(self, header: Header) -> int:
+        """The work that a block adds to its branch."""
+        ...
+
+    def find_work(self, header: Header) -> int | None:
+        """The work of a certified block's branch, where its header tells it."""
+        ...
+
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
+        """The base N_diff of a certified block, from its header and those below it; None where they do not tell."""
+        ...
+
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """The proposal that `producer` (a public key) may build on `parent` now, None where it may not."""
         ...

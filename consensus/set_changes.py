@@ -7,14 +7,50 @@ whose state names the set after. The other chains of the network take in the sam
 from __future__ import annotations
 
 from collections.abc import Iterable
+from functools import lru_cache
 
+from consensus.contracts import least_quorum
 from consensus.errors import BrokenHandover
+from consensus.quorum import QuorumCertificate, verify_certificate
 from consensus.relays import Relay, check_relay
+from ledger.genesis import Genesis
 from ledger.inbox import read_part
 from ledger.sealers import SEALERS, read_sealers
 from ledger.siblings import Sibling
 
 MAX_HANDOVERS = 1_024  # parts of handovers that one proof may lead through
+
+
+class CertifyingSets:
+    """Every set of members that has certified a chain's blocks, from the genesis and the handovers alone."""
+
+    def __init__(self, genesis: Genesis, handovers: Iterable[Relay] = ()) -> None:
+        """Raises the `VerificationFailed` family where the handovers prove nothing."""
+        params = genesis.params
+        founders = Sibling(params.name, params.kind, params.consensus.checkpoint_m, 0, tuple(sorted(genesis.sealers)))
+        self.chain_id = genesis.chain_id
+        self.all = _follow(founders, genesis.chain_id, tuple(handovers))
+
+    def get_voters(self, slot: int) -> Sibling:
+        """The set that certifies a slot."""
+        return next(voters for voters in reversed(self.all) if voters.since_slot <= slot)
+
+    def check_certificate(self, certificate: QuorumCertificate) -> None:
+        """Raises as `verify_certificate` does."""
+        voters = self.get_voters(certificate.statement.slot)
+        quorum = quorum_of(voters)
+        verify_certificate(certificate, voters.sealers, quorum, since_slot=voters.since_slot, chain_id=self.chain_id)
+
+
+def quorum_of(voters: Sibling) -> int:
+    """The number of a set that must sign."""
+    return least_quorum(len(voters.sealers), voters.checkpoint_m)
+
+
+@lru_cache(maxsize=8)
+def _follow(founders: Sibling, chain_id: bytes, handovers: tuple[Relay, ...]) -> tuple[Sibling, ...]:
+    """Every proof that a node makes begins with the same handovers, and each of them takes a quorum of signatures."""
+    return follow_handovers(founders, chain_id, handovers)
 
 
 def follow_handovers(founders: Sibling, chain_id: bytes, handovers: Iterable[Relay]) -> tuple[Sibling, ...]:

@@ -4,17 +4,18 @@ Every block is executed on its parent's state when it arrives, on whatever branc
 The store holds the canonical chain only; moving the head, by one block or by a whole reorg, is one atomic batch.
 
 No state below the final block is ever needed, so what undid it goes with the batch that makes a block final; bodies,
-receipts and places of transactions of final blocks may go too (`prune`). Headers and their weights stay.
+receipts and places of transactions of final blocks may go too (`prune`). Headers and their weights stay. A chain that
+was taken up from a block whose state came from elsewhere (`adopt`) is as one that has dropped all that is below.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from ledger import rows
 from ledger.block import Block, Header
-from ledger.errors import StoreCorrupt
+from ledger.errors import BelowHorizon, StoreCorrupt
 from ledger.execution import Execution, Receipt
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.overlay import Delta, Event
@@ -84,7 +85,8 @@ class Chain:
 
     A store of an older release is brought to this one's version first, and `StoreTooNew` is raised for a later one's:
     `versions` are the one that it had and the one that it has. Reading raises `StoreCorrupt` where the store
-    contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store.
+    contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store:
+    down to the genesis block, or to the block at `lowest_height` while the headers below it are still to come.
     """
 
     def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
@@ -96,6 +98,7 @@ class Chain:
         self._window = window
         self._entries: dict[bytes, BlockNode] = {}
         self._recent: dict[int, bytes] = {}  # canonical hashes, ahead of the store by what is being persisted
+        self._below: dict[bytes, Ancestor] = {}  # recent headers without a state, ahead of the store by as much
         self._arrivals = 0
         if store.get(rows.HEAD) is None and store.get(rows.GENESIS) is None:
             store.write(self._first_batch())
@@ -103,6 +106,7 @@ class Chain:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.versions = migrate(store)
         self._kept = self._load_kept()
+        self.lowest_height = self._load_lowest()
         self.head = self._load_head()
         self.final_height, self.final_hash = self._load_final()
         self._load_window()
@@ -117,12 +121,15 @@ class Chain:
         return entry
 
     def hash_at(self, height: int) -> bytes | None:
-        """Hash of the canonical block at a height. Raises `StoreCorrupt` where the store has lost it."""
+        """Hash of the canonical block at a height, None below `lowest_height`.
+
+        Raises `StoreCorrupt` where the store has lost it.
+        """
         recent = self._recent.get(height)
         if recent is not None or not 0 <= height <= self.head.height:
             return recent
         stored = self._store.get(rows.height_key(height))
-        if stored is None:
+        if stored is None and height >= self.lowest_height:
             raise StoreCorrupt(detail=f"block {height} is missing")
         return stored
 
@@ -146,8 +153,12 @@ class Chain:
             return entry.block.raw
         return self._stored_row(rows.block_key, block_hash)
 
+    def get_ancestor(self, block_hash: bytes) -> Ancestor | None:
+        """A block on any recent branch or any canonical one, without its state where that is not in memory."""
+        return self._entries.get(block_hash) or self._stored(block_hash)
+
     def get_header(self, block_hash: bytes) -> Header | None:
-        known = self._entries.get(block_hash) or self._stored(block_hash)
+        known = self.get_ancestor(block_hash)
         return None if known is None else known.header
 
     def get_receipts(self, block_hash: bytes) -> tuple[Receipt, ...] | None:
@@ -175,13 +186,13 @@ class Chain:
         return None if raw is None else rows.read_place(raw)
 
     def ancestors(self, entry: Ancestor) -> Iterator[Ancestor]:
-        """The entry, its parent, and so on to genesis; without their states those that are not in memory.
+        """The entry, its parent, and so on to the lowest; without their states those that are not in memory.
 
         Raises `StoreCorrupt` where the store has lost one.
         """
         yield entry
-        while entry.height:
-            below = self._entries.get(entry.header.parent) or self._stored(entry.header.parent)
+        while entry.height > self.lowest_height:
+            below = self.get_ancestor(entry.header.parent)
             if below is None:
                 raise StoreCorrupt(detail=f"block {entry.height - 1} is missing")
             entry = below
@@ -216,9 +227,9 @@ class Chain:
         return None if stored is None else stored.height  # the store holds the canonical chain only
 
     def locator(self) -> tuple[bytes, ...]:
-        """Canonical hashes from the head back to genesis, ever farther apart."""
+        """Canonical hashes from the head back to genesis, as far as they are held, ever farther apart."""
         hashes, height, step = [], self.head.height, 1
-        while height > 0:
+        while height > 0 and height >= self.lowest_height:
             hashes.append(self._canonical(height))
             if len(hashes) >= 8:
                 step *= 2
@@ -226,13 +237,18 @@ class Chain:
         return (*hashes, self._canonical(0))
 
     def heights_after(self, locator: tuple[bytes, ...], limit: int) -> range:
-        """Up to `limit` heights on the chain after the first locator hash that is canonical here."""
+        """Up to `limit` heights on the chain after the first locator hash that is canonical here.
+
+        Raises `BelowHorizon` where they begin below those whose headers are held.
+        """
         for block_hash in locator:
             header = self.get_header(block_hash)
             if header is not None and self.is_canonical(header):
                 break
         else:
             return range(0)
+        if header.height + 1 < self.lowest_height:
+            raise BelowHorizon(height=header.height + 1, lowest=self.lowest_height)
         return range(header.height + 1, min(header.height + limit, self.head.height) + 1)
 
     def get_raw_headers(self, heights: range) -> tuple[bytes, ...]:
@@ -240,9 +256,7 @@ class Chain:
         return tuple(map(self._raw_header_at, heights))
 
     def is_canonical(self, header: Header) -> bool:
-        if header.height > self.head.height:
-            return False
-        return self._canonical(header.height) == header.hash
+        return self.hash_at(header.height) == header.hash
 
     def best_descendant(self, entry: BlockNode, is_better: Callable[[BlockNode, BlockNode], bool]) -> BlockNode:
         """The best block in memory on a branch through `entry`, by the engine's fork choice."""
@@ -316,7 +330,50 @@ class Chain:
         self._kept = self._kept._replace(bodies=height)
         return [*batch, self._kept_row]
 
+    def adopt(self, below: Sequence[Ancestor], base: BlockNode) -> Changes:
+        """Take the chain up from a final block whose state came from elsewhere, on the headers right below it.
+
+        What there was before goes, but for the genesis block. The returned batch must be persisted before anything else
+        is told of it.
+        """
+        old, new = self.head.state, base.state
+        changes = self._rows_of_all_blocks()
+        changes += [(rows.STATE + key, None) for key, _ in old.items() if new.get(key) is None]
+        changes += [(rows.STATE + key, value) for key, value in new.items()]
+        for entry in (*below, base):
+            changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
+        self._entries = {base.hash: base}
+        self._below = {entry.hash: entry for entry in below}
+        self._recent = {entry.height: entry.hash for entry in (*below, base)}
+        self._kept = rows.Kept(undo=base.height + 1, bodies=base.height + 1)
+        self.head = base
+        return [*changes, (rows.HEAD, base.hash), self._descend_to(min(self._recent)), *self.finalise(base)]
+
+    def extend_below(self, entries: Sequence[Ancestor]) -> Changes:
+        """Take in headers that lead up to the lowest one held, in their order. The batch must be persisted."""
+        assert entries[-1].height == self.lowest_height - 1, "without a gap"
+        changes: Changes = []
+        for entry in entries:
+            changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
+        return [*changes, self._descend_to(entries[0].height)]
+
     # --- inside ----------------------------------------------------------------------------------
+
+    def _descend_to(self, height: int) -> rows.Row:
+        """Note that headers are held from a height on: all of them where that is the first."""
+        self.lowest_height = height if height > 1 else 0
+        return rows.LOWEST, rows.write_lowest(self.lowest_height) if self.lowest_height else None
+
+    def _rows_of_all_blocks(self) -> Changes:
+        """The deletion of all that the store has of the blocks of a chain that has dropped none."""
+        assert self._kept.bodies == 1, "a chain is taken up from elsewhere once"
+        changes: Changes = []
+        for height in range(1, self.head.height + 1):
+            block = self.get_block(self._canonical(height))
+            if block is None:
+                raise StoreCorrupt(detail=f"block {height} is missing")
+            changes += rows.rows_to_delete(block)
+        return changes
 
     @property
     def _kept_row(self) -> rows.Row:
@@ -410,7 +467,7 @@ class Chain:
             if entry.hash not in kept:
                 del self._entries[entry.hash]
         for height in [height for height in self._recent if height <= floor]:
-            del self._recent[height]
+            self._below.pop(self._recent.pop(height), None)
 
     def _branches_across(self, floor: int) -> set[bytes]:
         """Blocks at or below `floor` that are off the canonical chain and have descendants above it."""
@@ -450,6 +507,10 @@ class Chain:
         if raw is None:
             raise StoreCorrupt(detail="what is kept is not recorded")
         return rows.read_kept(raw)
+
+    def _load_lowest(self) -> int:
+        raw = self._store.get(rows.LOWEST)
+        return 0 if raw is None else rows.read_lowest(raw)
 
     def _load_head(self) -> BlockNode:
         head_hash = self._store.get(rows.HEAD)
@@ -514,6 +575,8 @@ class Chain:
 
     def _stored(self, block_hash: bytes) -> Ancestor | None:
         """A canonical block as far as its record goes."""
+        if block_hash in self._below:
+            return self._below[block_hash]
         raw = self._store.get(rows.RECORD + block_hash)
         if raw is None:
             return None

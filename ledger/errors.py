@@ -323,6 +323,13 @@ class WrongStateRoot(InvalidBlock):
     message = "state root is {actual}, execution gives {expected}"
 
 
+# --- what is not held any more ---------------------------------------------------------------------
+
+
+class BelowHorizon(GridmeritError):
+    message = "block {height} is asked for, and of this chain no more is held here than what begins at height {lowest}"
+
+
 # --- the store -----------------------------------------------------------------------------------
 
 

@@ -21,7 +21,8 @@ T = TypeVar("T")
 
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
 STATE, TRANSACTION, HASH, HEADER = b"s", b"t", b"h", b"n"
-HEAD, FINAL, GENESIS, KEPT = b"H", b"F", b"G", b"p"
+HEAD, FINAL, GENESIS, KEPT, LOWEST = b"H", b"F", b"G", b"p", b"B"
+SNAPSHOT, CHUNK = b"S", b"Y"  # that is being taken, and the chunks of its state
 
 KINDS = {
     "blocks": BLOCK,
@@ -32,6 +33,7 @@ KINDS = {
     "headers": HEADER,
     "places": TRANSACTION,
     "state": STATE,
+    "chunks": CHUNK,
 }  # of the rows that are many, for whoever measures them
 LAST = b"\xff" * 33  # behind a prefix: above every key with it
 
@@ -74,19 +76,26 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
     """Everything but the state that a canonical block has in the store."""
     block_hash, height = block.hash, block.header.height
     receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
-    record = (block.header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
     rows: list[Row] = [
         (block_key(height), block.raw),
         (receipts_key(height), encode(receipts)),
-        (RECORD + block_hash, encode(record)),
-        (height_key(height), block_hash),
-        (header_key(height), encode((block.header.raw,))),
+        *rows_of_header(block.header, work=work, base_n_diff=base_n_diff),
     ]
     if height:
         rows.append((undo_key(height), encode(tuple(execution.delta.undo.items()))))
     for index, transaction in enumerate(block.transactions):
         rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
     return rows
+
+
+def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
+    """The rows of a canonical block that stay for good, or come alone."""
+    record = (header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
+    return [
+        (RECORD + header.hash, encode(record)),
+        (height_key(header.height), header.hash),
+        (header_key(header.height), encode((header.raw,))),
+    ]
 
 
 def rows_to_delete(block: Block) -> list[Row]:
@@ -105,6 +114,11 @@ def write_place(block_hash: bytes, number: int) -> bytes:
 def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
     """The ranges of keys that hold blocks and receipts from one height up to, but not with, another."""
     return ((block_key(first), block_key(end)), (receipts_key(first), receipts_key(end)))
+
+
+def write_lowest(height: int) -> bytes:
+    """The height from which on headers are held."""
+    return encode((height,))
 
 
 def write_kept(kept: Kept) -> bytes:
@@ -155,6 +169,10 @@ def read_place(raw: bytes) -> tuple[bytes, int]:
     return _read(raw, _place_from_value, "a place on the chain")
 
 
+def read_lowest(raw: bytes) -> int:
+    return _read(raw, _lowest_from_value, "from where headers are held")
+
+
 def read_kept(raw: bytes) -> Kept:
     return _read(raw, _kept_from_value, "what is kept")
 
@@ -194,6 +212,11 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
 def _kept_from_value(value: Value) -> Kept:
     undo, bodies = expect_array(value, 2, "kept")
     return Kept(undo=expect_int(undo, "height", low=1), bodies=expect_int(bodies, "height", low=1))
+
+
+def _lowest_from_value(value: Value) -> int:
+    (height,) = expect_array(value, 1, "lowest")
+    return expect_int(height, "height")
 
 
 def _place_from_value(value: Value) -> tuple[bytes, int]:

@@ -34,8 +34,9 @@ class Tree(Protocol):
     def __len__(self) -> int: ...
     def get(self, key: bytes, /) -> bytes | None: ...
     def items(self) -> Iterator[tuple[bytes, bytes]]: ...
+    def items_from(self, path: bytes, /) -> Iterator[tuple[bytes, bytes]]: ...
     def apply(self, changes: Iterable[tuple[bytes, bytes | None]], /) -> Tree: ...
-    def prove(self, key: bytes, /) -> tuple[tuple[bytes, ...], tuple[bytes, bytes] | None]: ...
+    def prove_path(self, path: bytes, /) -> tuple[tuple[bytes, ...], tuple[bytes, bytes] | None]: ...
 
 
 class State:
@@ -71,6 +72,13 @@ class State:
         """Every (key, value), in the order of the keys' paths."""
         return self._tree.items()
 
+    def items_from(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """The (key, value) of every key whose path is `path` or a later one, in the order of the paths.
+
+        Nothing is read before it is asked for. A path is 32 bytes, else `ValueError`.
+        """
+        return self._tree.items_from(path)
+
     def apply(self, changes: Mapping[bytes, bytes | None]) -> State:
         """The state after writing every value of `changes`, where None deletes its key (absent or not)."""
         tree = self._tree.apply(changes.items())
@@ -78,7 +86,14 @@ class State:
 
     def prove(self, key: bytes) -> StateProof:
         """The proof of what `get(key)` answers, presence and absence alike."""
-        siblings, other = self._tree.prove(key)
+        return self.prove_path(path_of(key))
+
+    def prove_path(self, path: bytes) -> StateProof:
+        """The proof of what stands at a path, or in its place; of a key it is that of `path_of(key)`.
+
+        A path is 32 bytes, else `ValueError`.
+        """
+        siblings, other = self._tree.prove_path(path)
         return StateProof(siblings=siblings, other_leaf=other)
 
 

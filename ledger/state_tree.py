@@ -64,13 +64,24 @@ class Tree:
 
     def items(self) -> Iterator[tuple[bytes, bytes]]:
         """Every (key, value), in the order of the keys' paths."""
-        pending: list[Node] = [self._root]
-        while pending:
-            node = pending.pop()
-            if len(node) == 3:
-                pending += (node[2], node[1])
-            elif len(node) == 4:
-                yield node[2], node[3]
+        return _walk([self._root])
+
+    def items_from(self, path: bytes) -> Iterator[tuple[bytes, bytes]]:
+        """Those of `items()` whose path is `path` or a later one; what is before it is not visited."""
+        _check_path(path)
+        pending: list[Node] = []
+        node = self._root
+        for depth in range(256):
+            if len(node) != 3:
+                break
+            if _TURNS[path[depth >> 3]][depth & 7]:
+                node = node[2]
+            else:
+                pending.append(node[2])
+                node = node[1]
+        if len(node) == 4 and node[1] >= path:
+            pending.append(node)
+        return _walk(pending)
 
     def apply(self, changes: Iterable[tuple[bytes, bytes | None]]) -> Tree:
         """The tree after the pairs, where None deletes; itself where nothing changes. Of a key the last pair counts."""
@@ -82,12 +93,12 @@ class Tree:
         tree._root, tree._size = root, self._size + update.growth
         return tree
 
-    def prove(self, key: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, bytes] | None]:
-        """The sibling hashes from the root down, and another key's leaf that stands where this key's would.
+    def prove_path(self, path: bytes) -> tuple[tuple[bytes, ...], tuple[bytes, bytes] | None]:
+        """The sibling hashes from the root down, and another path's leaf that stands where this path's would.
 
-        The leaf as (path, value hash); None where there is none or the key is present.
+        The leaf as (path, value hash); None where there is none or it is this path's own.
         """
-        path = path_of(key)
+        _check_path(path)
         end, siblings = _descend(self._root, path)
         return siblings, (end[1], value_hash_of(end[3])) if len(end) == 4 and end[1] != path else None
 
@@ -99,6 +110,23 @@ def path_of(key: bytes) -> bytes:
 
 def value_hash_of(value: bytes) -> bytes:
     return tagged_hash(VALUE_TAG, value)
+
+
+def _check_path(path: bytes) -> None:
+    if not isinstance(path, bytes):
+        raise TypeError("a path is bytes")
+    if len(path) != 32:
+        raise ValueError("a path is 32 bytes")
+
+
+def _walk(pending: list[Node]) -> Iterator[tuple[bytes, bytes]]:
+    """The (key, value) of every leaf below the nodes, the last node first."""
+    while pending:
+        node = pending.pop()
+        if len(node) == 3:
+            pending += (node[2], node[1])
+        elif len(node) == 4:
+            yield node[2], node[3]
 
 
 def _descend(node: Node, path: bytes) -> tuple[Empty | Leaf, tuple[bytes, ...]]:

@@ -130,6 +130,17 @@ class SealingConfig(_Settings):
     core_share_ppm: Ppm = 100_000
 
 
+class SyncConfig(_Settings):
+    """The way of a fresh node to its chains: by a snapshot where its peers are so many blocks ahead, else by replay.
+
+    By a snapshot, too, where no peer has kept the blocks that come next.
+
+    With a distance of 0 it replays whatever there is, and so holds every block: an archive.
+    """
+
+    snapshot_distance: Natural = 2_000
+
+
 class Limits(_Settings):
     """Bounds on what others may cost this node."""
 
@@ -191,6 +202,7 @@ class NodeConfig(_Settings):
     chains: Annotated[tuple[ChainConfig, ...], BeforeValidator(_to_tuple), Field(min_length=1)]
     peers: Annotated[tuple[PeerConfig, ...], BeforeValidator(_to_tuple)] = ()
     sealing: SealingConfig = SealingConfig()
+    sync: SyncConfig = SyncConfig()
     limits: Limits = Limits()
     storage: StorageConfig = StorageConfig()
 

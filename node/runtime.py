@@ -389,6 +389,7 @@ class Runtime:
             subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
             anchor=anchor,
             is_sure=self._is_sure,
+            snapshot_distance=self.config.sync.snapshot_distance or None,
             keep=self.config.storage.keep,
             policy=self._policy if genesis.params.kind == "trading" else None,
         )

@@ -33,7 +33,19 @@ class PbftEngine:
         self._rules.check_standing(header, get_snapshot(parent.state))
         self.check_base(header, _N_DIFF, parent, chain)
         check_producer_signature(header)
-        return Weighed(work=parent.work + 1, base_n_diff=_N_DIFF)
+        return Weighed(work=parent.work + self.work_of(header), base_n_diff=_N_DIFF)
+
+    def work_of(self, header: Header) -> int:
+        """See `Engine.work_of`."""
+        return 1
+
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return header.height
+
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
+        """See `Engine.find_base`."""
+        return _N_DIFF
 
     def check_base(self, header: Header, base_n_diff: int, _parent: Ancestor, _chain: Ancestry) -> None:
         """Raise `WrongDifficulty` unless a header's N_diff and this base are what all have."""

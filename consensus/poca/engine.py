@@ -12,7 +12,7 @@ from consensus.errors import BadParameters, OverDiversityLimit, TargetMissed, Wr
 from consensus.header_rules import HeaderRules
 from consensus.poca.credit_target import compute_n_diff_limit, compute_target, compute_weight
 from consensus.poca.eligibility import eligibility_for
-from consensus.poca.retarget import block_work, compute_next_base, relief_steps, relieved, rescale
+from consensus.poca.retarget import MAX_N_DIFF, block_work, compute_next_base, relief_steps, relieved, rescale
 from consensus.timestamps import MEDIAN_SPAN, check_timestamp, median_time_past
 from ledger.block import Header, check_producer_signature
 from ledger.chain import Ancestor, BlockNode
@@ -57,11 +57,25 @@ class PocaEngine:
         self._check_relief(header, base, begin_ms)
         self._check_seal(header, standing)
         check_producer_signature(header)
-        return Weighed(work=parent.work + block_work(header.n_diff), base_n_diff=base)
+        return Weighed(work=parent.work + self.work_of(header), base_n_diff=base)
 
     def check_base(self, header: Header, base_n_diff: int, parent: Ancestor, chain: Ancestry) -> None:
         """Raise `WrongDifficulty` unless a header's N_diff is this base, relieved by its own delay."""
         self._check_relief(header, base_n_diff, self._begin_ms(header.producer, parent, chain))
+
+    def work_of(self, header: Header) -> int:
+        """See `Engine.work_of`."""
+        return block_work(header.n_diff)
+
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return None
+
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
+        """See `Engine.find_base`: relief doubles, and what it doubled so often is known, unless it was cut off."""
+        elapsed_ms = header.timestamp_ms - self._begin_ms(header.producer, parent, chain)
+        base = header.n_diff >> self._count_relief(elapsed_ms)
+        return base if base and self._relieved(base, elapsed_ms) == header.n_diff < MAX_N_DIFF else None
 
     def is_better(self, candidate: BlockNode, head: BlockNode) -> bool:
         """More work wins; work is independent of credit, else credit would cancel out (design section 3).
@@ -202,12 +216,14 @@ class PocaEngine:
             )
 
     def _relieved(self, base: int, elapsed_ms: int) -> int:
-        steps = relief_steps(
+        return relieved(base, self._count_relief(elapsed_ms))
+
+    def _count_relief(self, elapsed_ms: int) -> int:
+        return relief_steps(
             elapsed_ms,
             interval_ms=self._params.block_interval_ms,
             relief_after=self._params.relief_after,
         )
-        return relieved(base, steps)
 
 
 def check_params(params: ChainParams) -> None:

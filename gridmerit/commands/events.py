@@ -51,6 +51,8 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
       blocks       head, reorg, block-refused, certificate, certified, relayed,
                    finality-conflict, late-block, result-differs,
                    result-elsewhere, result-conflict
+      joining      snapshot-begun, snapshot-taken, snapshot-ended,
+                   snapshot-work-differs
       upgrades     upgrade, release-needed, chain-halted
       orders       order, cancelled, trimmed
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,

@@ -1,6 +1,7 @@
 /* ledger._state_tree: the state tree for ledger/state.py, as ledger/state_tree.py specifies it. */
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
+#include <string.h>
 
 #include "tree.h"
 
@@ -61,6 +62,20 @@ static int read_key(PyObject *object, const uint8_t **key, size_t *size)
         PyErr_SetString(PyExc_OverflowError, "a key is shorter than 4 GiB");
         return -1;
     }
+    return 0;
+}
+
+static int read_path(PyObject *object, const uint8_t **path)
+{
+    if (!PyBytes_Check(object)) {
+        PyErr_SetString(PyExc_TypeError, "a path is bytes");
+        return -1;
+    }
+    if (PyBytes_Size(object) != SHA256_SIZE) {
+        PyErr_SetString(PyExc_ValueError, "a path is 32 bytes");
+        return -1;
+    }
+    *path = (const uint8_t *)PyBytes_AsString(object);
     return 0;
 }
 
@@ -164,29 +179,28 @@ static PyObject *get(PyObject *object, PyObject *key_object)
     return leaf && tree_has_key(leaf, key, size) ? value_of(leaf) : Py_NewRef(Py_None);
 }
 
-/* (path, value hash) of a leaf. */
-static PyObject *describe_leaf(const tree_leaf *leaf)
+/* (path, value hash) of a leaf at another path than this one, else None. */
+static PyObject *describe_other(const tree_leaf *leaf, const uint8_t path[SHA256_SIZE])
 {
-    uint8_t path[SHA256_SIZE], value_hash[SHA256_SIZE];
-    tree_path_of(leaf->bytes, leaf->node.key_size, path);
+    uint8_t own[SHA256_SIZE], value_hash[SHA256_SIZE];
+    tree_path_of(leaf->bytes, leaf->node.key_size, own);
+    if (memcmp(own, path, SHA256_SIZE) == 0)
+        return Py_NewRef(Py_None);
     tree_value_hash_of(tree_value(leaf), leaf->value_size, value_hash);
-    return Py_BuildValue("(y#y#)", path, (Py_ssize_t)SHA256_SIZE, value_hash, (Py_ssize_t)SHA256_SIZE);
+    return Py_BuildValue("(y#y#)", own, (Py_ssize_t)SHA256_SIZE, value_hash, (Py_ssize_t)SHA256_SIZE);
 }
 
-PyDoc_STRVAR(prove_doc, "prove($self, key, /)\n--\n\n"
-                        "The sibling hashes from the root down, and (path, value hash) of another key's leaf that\n"
-                        "stands where this key's would, else None.");
+PyDoc_STRVAR(prove_path_doc, "prove_path($self, path, /)\n--\n\n"
+                             "The sibling hashes from the root down, and (path, value hash) of another path's leaf\n"
+                             "that stands where this path's would, else None.");
 
-static PyObject *prove(PyObject *object, PyObject *key_object)
+static PyObject *prove_path(PyObject *object, PyObject *path_object)
 {
-    const uint8_t *key;
-    size_t size;
-    if (read_key(key_object, &key, &size) < 0)
+    const uint8_t *path;
+    if (read_path(path_object, &path) < 0)
         return NULL;
     static const uint8_t empty_hash[SHA256_SIZE];
     const uint8_t *hashes[TREE_DEPTH];
-    uint8_t path[SHA256_SIZE];
-    tree_path_of(key, size, path);
     const tree_node *node = ((Tree *)object)->root;
     unsigned depth = 0;
     for (; tree_is_branch(node); depth++) {
@@ -204,8 +218,7 @@ static PyObject *prove(PyObject *object, PyObject *key_object)
     }
     if (!siblings)
         return NULL;
-    const tree_leaf *leaf = (const tree_leaf *)node;
-    other = leaf && !tree_has_key(leaf, key, size) ? describe_leaf(leaf) : Py_NewRef(Py_None);
+    other = node ? describe_other((const tree_leaf *)node, path) : Py_NewRef(Py_None);
     if (!other) {
         Py_DECREF(siblings);
         return NULL;
@@ -233,16 +246,53 @@ static void push(Items *walk, const tree_node *node)
         walk->stack[walk->pending++] = node;
 }
 
+static Items *new_walk(PyObject *tree)
+{
+    const module_state *state = PyType_GetModuleState(Py_TYPE(tree));
+    Items *walk = state ? (Items *)new_object(state->items_type) : NULL;
+    if (walk)
+        walk->tree = Py_NewRef(tree);
+    return walk;
+}
+
+static bool is_before(const tree_leaf *leaf, const uint8_t path[SHA256_SIZE])
+{
+    uint8_t own[SHA256_SIZE];
+    tree_path_of(leaf->bytes, leaf->node.key_size, own);
+    return memcmp(own, path, SHA256_SIZE) < 0;
+}
+
 PyDoc_STRVAR(items_doc, "items($self, /)\n--\n\nAn iterator over every (key, value), in the order of the keys' paths.");
 
 static PyObject *items(PyObject *object, PyObject *Py_UNUSED(none))
 {
-    const module_state *state = PyType_GetModuleState(Py_TYPE(object));
-    Items *walk = state ? (Items *)new_object(state->items_type) : NULL;
+    Items *walk = new_walk(object);
+    if (walk)
+        push(walk, ((Tree *)object)->root);
+    return (PyObject *)walk;
+}
+
+PyDoc_STRVAR(items_from_doc, "items_from($self, path, /)\n--\n\n"
+                             "An iterator over those of items() whose path is this one or a later one; what is before\n"
+                             "it is not visited.");
+
+static PyObject *items_from(PyObject *object, PyObject *path_object)
+{
+    const uint8_t *path;
+    if (read_path(path_object, &path) < 0)
+        return NULL;
+    Items *walk = new_walk(object);
     if (!walk)
         return NULL;
-    walk->tree = Py_NewRef(object);
-    push(walk, ((Tree *)object)->root);
+    const tree_node *node = ((Tree *)object)->root;
+    for (unsigned depth = 0; tree_is_branch(node); depth++) {
+        int turn = tree_turn(path, depth);
+        if (!turn)
+            push(walk, tree_child(node, 1));
+        node = tree_child(node, turn);
+    }
+    if (node && !is_before((const tree_leaf *)node, path))
+        push(walk, node);
     return (PyObject *)walk;
 }
 
@@ -285,7 +335,8 @@ static PyMethodDef tree_methods[] = {
     {"apply", apply, METH_O, apply_doc},
     {"get", get, METH_O, get_doc},
     {"items", items, METH_NOARGS, items_doc},
-    {"prove", prove, METH_O, prove_doc},
+    {"items_from", items_from, METH_O, items_from_doc},
+    {"prove_path", prove_path, METH_O, prove_path_doc},
     {NULL, NULL, 0, NULL},
 };
 

@@ -5,7 +5,7 @@ A certificate makes its block final whatever the branch. Who must sign what, and
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from consensus.checkpoints import Checkpoints
 from consensus.contracts import (
@@ -22,6 +22,7 @@ from consensus.evidence import Equivocation, check_equivocation
 from consensus.pbft.messages import Ballot
 from consensus.pbft.validators import DoubleBallot
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, check_double_vote, read_vote
+from consensus.relays import Relay
 from ledger.block import MAX_HEADER_BYTES
 from ledger.chain import WINDOW, BlockNode, Changes
 from ledger.codec import decode, encode
@@ -102,6 +103,13 @@ class Finality:
             results = self.results.keep(certificate, block)
             rows = [*self._chain.finalise(block), (_FINAL_CERTIFICATE_ROW, certificate.raw), *changes, *results]
         return [*rows, certificate_row(certificate)]
+
+    def adopt(self, certificate: QuorumCertificate, handovers: Iterable[Relay]) -> Changes:
+        """Rows of what makes the block final that the chain is taken up from, all of it verified."""
+        self.final_certificate = certificate
+        self.checkpoints.keep_certificate(certificate)
+        kept = [(_FINAL_CERTIFICATE_ROW, certificate.raw), certificate_row(certificate)]
+        return [*kept, *self.set_changes.adopt(handovers)]
 
     def _load_certificate(self, row: bytes) -> QuorumCertificate | None:
         raw = self._instance.store.get(row)

@@ -69,7 +69,7 @@ class Gossip:
     @property
     def is_syncing(self) -> bool:
         """True while the node is too far behind to seal or vote: so it is until it has come to its anchor."""
-        return self.sync.is_far_behind or self._trusted_branch.is_awaited
+        return self.sync.is_held or self.sync.is_far_behind or self._trusted_branch.is_awaited
 
     # --- peers -----------------------------------------------------------------------------------
 

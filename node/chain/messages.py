@@ -14,6 +14,7 @@ from consensus.errors import UnknownMessage
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str, split
 from ledger.errors import TooLarge, WrongShape
 from ledger.signatures import SigningKey, signing_digest, verify
+from ledger.state_chunks import read_prefix
 from node.errors import NotForUs, OutOfStep
 
 MAX_ITEMS = 512  # identifiers, headers or transactions in one message
@@ -31,6 +32,9 @@ _MAX_PATH = 32  # hashes from a record to its root
 _MAX_RESULTS_BYTES = 8_192
 _MAX_RECORD_REQUEST_BYTES = 1_024
 _MAX_RECORDS_BYTES = 1_000_000
+MAX_OFFERED_HEADERS = 128  # with a snapshot: what the rules of the next block look at, and more
+MAX_HANDOVERS = 64  # in one message
+_MAX_CERTIFICATE_BYTES = 1_000_000
 SESSION_BYTES = 16
 _MAX_LEAP = 2**32  # between two batches of one sender: numbers last for ever, whatever a peer makes it skip
 
@@ -200,6 +204,63 @@ class TradeRecords:
     records: tuple[tuple[bytes, tuple[bytes, ...]], ...] = ()
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetSnapshot:
+    """Ask for the states that the receiver hands out, by one who knows so many parts of handovers already."""
+
+    code: ClassVar[int] = 20
+    known: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """A final block whose state the sender hands out: the headers up to it, what certifies it, and who may do so.
+
+    `work` is that of its branch; `handovers` are those that follow the ones known, bytes as in `consensus.relays`.
+    """
+
+    code: ClassVar[int] = 21
+    headers: tuple[bytes, ...]
+    certificate: bytes
+    work: bytes  # 40 big-endian bytes
+    handovers: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetChunk:
+    """Ask for the leaves of a block's state whose paths begin with the first `depth` bits of `path`."""
+
+    code: ClassVar[int] = 22
+    block_hash: bytes
+    depth: int
+    path: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chunk:
+    """A chunk of a block's state: bytes as in `ledger.state_chunks`, of what was asked for or its left edge."""
+
+    code: ClassVar[int] = 23
+    block_hash: bytes
+    raw: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetAncestors:
+    """Ask for the headers right below a block."""
+
+    code: ClassVar[int] = 24
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Ancestors:
+    """Headers in their order, the last one the parent of the block that was asked about."""
+
+    code: ClassVar[int] = 25
+    raw: tuple[bytes, ...]
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -221,11 +282,22 @@ Message: TypeAlias = (
     | TradeResult
     | GetTradeRecords
     | TradeRecords
+    | GetSnapshot
+    | Snapshot
+    | GetChunk
+    | Chunk
+    | GetAncestors
+    | Ancestors
 )
 
 
 def _hashes(raw: bytes, limit: int) -> tuple[bytes, ...]:
     return tuple(expect_bytes(item, "identifier", size=32) for item in split(raw, "identifiers", max_items=limit))
+
+
+def _hash(raw: bytes) -> bytes:
+    (item,) = expect_array(_hashes(raw, 1), 1, "message")
+    return expect_bytes(item, "identifier")
 
 
 def _blobs(raw: bytes, limit: int) -> tuple[bytes, ...]:
@@ -246,7 +318,7 @@ def _read_status(raw: bytes) -> Status:
         height=expect_int(height, "height", high=_MAX_HEIGHT),
         work=expect_bytes(work, "work", size=40),
         final_height=final_height,
-        bodies_from=expect_int(bodies_from, "bodies from", low=1, high=max(1, final_height)),
+        bodies_from=expect_int(bodies_from, "bodies from", low=1, high=final_height + 1),
     )
 
 
@@ -321,6 +393,35 @@ def _read_record(value: Value) -> tuple[bytes, tuple[bytes, ...]]:
     return expect_bytes(leaf, "leaf"), tuple(expect_bytes(item, "audit path", size=32) for item in hashes)
 
 
+def _read_get_snapshot(raw: bytes) -> GetSnapshot:
+    (known,) = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 1, "request for snapshots")
+    return GetSnapshot(known=expect_int(known, "known handovers"))
+
+
+def _read_snapshot(raw: bytes) -> Snapshot:
+    headers, certificate, work, handovers = expect_array(split(raw, "snapshot", max_items=4), 4, "snapshot")
+    return Snapshot(
+        headers=_blobs(expect_bytes(headers, "headers"), MAX_OFFERED_HEADERS),
+        certificate=expect_bytes(certificate, "certificate", max_size=_MAX_CERTIFICATE_BYTES),
+        work=expect_bytes(work, "work", size=40),
+        handovers=_blobs(expect_bytes(handovers, "handovers"), MAX_HANDOVERS),
+    )
+
+
+def _read_get_chunk(raw: bytes) -> GetChunk:
+    block_hash, depth, path = expect_array(decode(raw, max_bytes=_MAX_STATUS_BYTES), 3, "request for a chunk")
+    prefix = read_prefix(depth, path)
+    return GetChunk(block_hash=expect_bytes(block_hash, "block hash", size=32), depth=prefix.depth, path=prefix.path)
+
+
+def _read_chunk(raw: bytes) -> Chunk:
+    block_hash, chunk = expect_array(split(raw, "chunk", max_items=2), 2, "chunk")
+    return Chunk(
+        block_hash=expect_bytes(block_hash, "block hash", size=32),
+        raw=expect_bytes(chunk, "chunk", max_size=_MAX_ITEM_BYTES),
+    )
+
+
 _READERS: dict[int, Callable[[bytes], Message]] = {
     Status.code: _read_status,
     TransactionIds.code: lambda raw: TransactionIds(ids=_hashes(raw, MAX_ITEMS)),
@@ -342,6 +443,12 @@ _READERS: dict[int, Callable[[bytes], Message]] = {
     TradeResult.code: _read_trade_result,
     GetTradeRecords.code: _read_get_trade_records,
     TradeRecords.code: _read_trade_records,
+    GetSnapshot.code: _read_get_snapshot,
+    Snapshot.code: _read_snapshot,
+    GetChunk.code: _read_get_chunk,
+    Chunk.code: _read_chunk,
+    GetAncestors.code: lambda raw: GetAncestors(block_hash=_hash(raw)),
+    Ancestors.code: lambda raw: Ancestors(raw=_blobs(raw, MAX_ITEMS)),
 }
 
 
@@ -357,6 +464,8 @@ def message_to_bytes(message: Message) -> bytes:
             body = (encode((head, work, final_height)), encode(raw))
         case TradeResult(results=results, raw=raw):
             body = (results, encode(raw))
+        case Snapshot(headers=headers, certificate=certificate, work=work, handovers=handovers):
+            body = (encode(headers), certificate, work, encode(handovers))
         case _ if len(values) == 1 and isinstance(values[0], tuple):
             body = values[0]
         case _:

@@ -56,6 +56,7 @@ from node.chain.gossip import Gossip
 from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
+from node.chain.lower_headers import LowerHeaders
 from node.chain.missing_votes import MAX_PERIODS, MissingVotes
 from node.chain.parts import Parts
 from node.chain.pool import Pool
@@ -76,6 +77,7 @@ from node.chain.progress import (
     Reaction,
     Refresh,
     Silenced,
+    SnapshotHere,
     Step,
     VotesReceived,
     WorkPending,
@@ -87,11 +89,16 @@ from node.chain.results import Results, read_claims
 from node.chain.rule_sets import RULE_SETS, RuleBook, RuleSets
 from node.chain.rules import choose_rules
 from node.chain.signing import Signing, SigningState
+from node.chain.snapshot_join import TAKEN, SnapshotJoin
+from node.chain.snapshots import Snapshots
 from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import OffAnchor
 
 HEARTBEAT = "heartbeat"
-_QUESTIONS = (wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords)
+_QUESTIONS = (
+    *(wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords),
+    *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors),
+)
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 
 
@@ -102,9 +109,11 @@ class ChainNode:
 
     `key` is the member's; without one the node follows the chain, and seals and signs nothing. With one it begins to
     once others bear out its `signing_record` (`node.chain.signing`), or at once where its owner `is_sure` of it. With
-    an `anchor` it follows no chain without that block; `keep` says which bodies it keeps. Rules that are announced and
-    not among `rule_sets` it stops before. A simulation may have an `engine` of its own in the place of that which the
-    parameters name, and an `executor` that shares its work.
+    an `anchor` it follows no chain without that block. A fresh node whose peers are more than `snapshot_distance`
+    blocks ahead, or have pruned what comes next, takes a state from them; without a distance it replays the chain.
+    `keep` says which bodies it keeps. Rules that are announced and not among `rule_sets` it stops before. A simulation
+    may have an `engine` of its own in the place of that which the parameters name, and an `executor` that shares its
+    work.
     """
 
     def __init__(
@@ -117,6 +126,7 @@ class ChainNode:
         limits: MempoolLimits | None = None,
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
+        snapshot_distance: int | None = None,
         keep: Keep = ALL,
         engine: Engine | None = None,
         executor: Executor = execute_block,
@@ -167,6 +177,10 @@ class ChainNode:
             progress=self._progress,
         )
 
+        self._snapshots = Snapshots(own, self._gossip.serving, self._finality.set_changes)
+        self._joining = SnapshotJoin(own, self._gossip, self.trusted_branch, distance=snapshot_distance)
+        self._lower_headers = LowerHeaders(own, self._gossip)
+
     # --- the step --------------------------------------------------------------------------------
 
     def step(self, event: Event, now_ms: int) -> list[Action]:
@@ -216,6 +230,7 @@ class ChainNode:
                 return self._relays.on_offered(raw, now_ms)
             case PeerLost(peer=peer):
                 self._progress.on_peer_lost(peer)
+                self._joining.on_lost(peer)
                 self._gossip.lost(peer)
                 return self._gossip.fetch(now_ms)
             case ClockSet(ahead_ms=ahead_ms):
@@ -272,6 +287,8 @@ class ChainNode:
                 return self._progress.on_work(now_ms)
             case Refresh():
                 return self._progress.refresh(now_ms)
+            case SnapshotHere():
+                return self._take_up(now_ms)
             case Silenced():
                 self._progress.on_silenced()
                 return []
@@ -286,10 +303,12 @@ class ChainNode:
         """Take up what was left, and begin. Cause: the driver is ready."""
         self._signing.begin(self._instance.date(now_ms), refusal)
         acknowledged = self.acknowledgements.open()
+        self._snapshots.on_final(self._finality.final_certificate)
         if refusal is not None:
             return [self._beat(now_ms)]
         self._gates.begin(self._instance.date(now_ms))
         taken_up = [*self._release_watch.review(), *acknowledged.actions, *self._progress.load()]
+        taken_up += self._joining.load(now_ms)
         beginnings = [self._beat(now_ms), *self._relays.repeat(now_ms), *self.pruner.begin(now_ms)]
         return [*taken_up, *beginnings, *self._progress.on_started(now_ms)]
 
@@ -306,6 +325,10 @@ class ChainNode:
                 return [CatchUp()]
             case "pass-on":
                 return self._gossip.flush()
+            case "join":
+                return self._joining.on_tick(now_ms)
+            case "lower-headers":
+                return self._lower_headers.on_timer()
             case "prune":
                 return self.pruner.on_timer(now_ms)
         return self._progress.on_timer(name, now_ms)
@@ -314,7 +337,7 @@ class ChainNode:
         """Say again what others may have missed, and look for those that are ahead. Cause: a timer."""
         peers = tuple(self._gossip.peers)
         said = [Broadcast(message=self._gossip.status()), *self._finality.repeat_votes()]
-        asked = [*self._signing.ask(peers), *self.results.ask(peers)]
+        asked = [*self._signing.ask(peers), *self.results.ask(peers), *self._lower_headers.on_beat()]
         stalled = self._catching_up.give_up_stalled()
         reminders = self._pool.remind(self._progress.count_age(self._pool.count_beat()))
         return [self._beat(now_ms), *said, *asked, *reminders, *stalled, CatchUp()]
@@ -348,7 +371,7 @@ class ChainNode:
         """Hand a message to the part that hears of it."""
         match message:
             case wire.Status():
-                return self._catching_up.on_status(peer, message, now_ms)
+                return [*self._catching_up.on_status(peer, message, now_ms), *self._joining.on_status(now_ms)]
             case wire.TransactionIds(ids=ids):
                 self._gossip.want_transactions(peer, ids)
                 return self._gossip.fetch(now_ms)
@@ -360,6 +383,8 @@ class ChainNode:
                 return self._on_new_block(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
                 return self._catching_up.give_headers(peer, locator, now_ms)
+            case wire.Headers() if self._joining.awaits_headers(peer):
+                return self._joining.on_headers(peer, message)
             case wire.Headers():
                 return self._catching_up.on_headers(peer, message, now_ms)
             case wire.GetBlocks(ids=ids):
@@ -386,6 +411,18 @@ class ChainNode:
                 return self._give_records(peer, message, now_ms)
             case wire.TradeRecords():
                 return self._finality.on_records(peer, message)
+            case wire.GetSnapshot(known=known):
+                return self._snapshots.give_snapshots(peer, known, now_ms)
+            case wire.Snapshot():
+                return self._joining.on_snapshot(peer, message)
+            case wire.GetChunk():
+                return self._snapshots.give_chunk(peer, message, now_ms)
+            case wire.Chunk():
+                return self._joining.on_chunk(peer, message)
+            case wire.GetAncestors(block_hash=block_hash):
+                return self._snapshots.give_ancestors(peer, block_hash, now_ms)
+            case wire.Ancestors():
+                return self._lower_headers.on_ancestors(peer, message, now_ms)
             case wire.Contacts():
                 raise UnknownMessage(kind=message.code)  # the driver's to read
             case _:
@@ -483,7 +520,31 @@ class ChainNode:
         self._finality.on_head(block)
         if self.chain.final_height > final_before:
             reaction += self._relays.deliver_above(final_before)
+            self._snapshots.on_final(self._finality.final_certificate)
         return [*reaction, *self._progress.on_head(now_ms)]
+
+    def _take_up(self, now_ms: int) -> Reaction:
+        """Take the chain up from a snapshot: one batch on disk, and then as after any final block.
+
+        Cause: all of its chunks have come.
+        """
+        taken = self._joining.take()
+        if taken is None:
+            return self._joining.replay()
+        changes = self.chain.adopt(taken.below, taken.base)
+        changes += [*self._finality.adopt(taken.certificate, taken.handovers), *taken.changes]
+        settled = self.acknowledgements.on_head((), ())
+        head = self.chain.head
+        self._relays.waiting.on_head(head.height)
+        self._finality.on_head(head)
+        self._snapshots.on_final(taken.certificate)
+        told = (TAKEN, head.height, head.hash, len(head.state))
+        events = [*settled.events, told, ("head", head.height, head.hash, head.header.producer_address)]
+        reaction: list[Step] = [Persist(changes=[*changes, *settled.changes])]
+        reaction += [Publish(event=event) for event in events]
+        reaction += self._release_watch.review()
+        following = [*self._progress.on_final(taken.certificate, now_ms), *self._progress.on_head(now_ms)]
+        return [*reaction, *following, CatchUp()]
 
     def _on_final(self, certificate: QuorumCertificate, now_ms: int) -> Reaction:
         """Keep a certificate, and tell others what it makes final. Cause: its block is on the chain."""
@@ -493,6 +554,7 @@ class ChainNode:
         rows = self._finality.finalise(certificate)
         event = ("certificate", statement.slot, block.height, statement.block_hash, len(certificate.signatures))
         news = self._relays.deliver_above(final_before) if self.chain.final_height > final_before else []
+        self._snapshots.on_final(self._finality.final_certificate)
         following = self._progress.on_final(certificate, now_ms)
         return [Persist(changes=rows), Publish(event=event), *news, *following]
 
@@ -608,6 +670,7 @@ class ChainNode:
             **self._pool.get_usage(),
             **self._importer.get_usage(),
             **self._progress.get_usage(),
+            **self._joining.get_usage(),
             "void periods whose missing votes are known": (len(self.missing_votes), MAX_PERIODS),
             **self._gossip.get_usage(),
         }

@@ -123,6 +123,11 @@ class LookAhead(Followed):
     """Ask a peer that says it is ahead, where the skeleton makes no progress."""
 
 
+@dataclass(frozen=True, slots=True)
+class SnapshotHere(Followed):
+    """All chunks of a final block's state are on disk: take the chain up from there."""
+
+
 class AgreementFollowed(Followed):
     """Base of the consequences that only an agreement has: one check tells them from the others."""
 
@@ -171,6 +176,7 @@ Consequence: TypeAlias = (
     | CatchUp
     | ImportBodies
     | LookAhead
+    | SnapshotHere
     | Perform
     | TryToPropose
     | TakeUpProposals

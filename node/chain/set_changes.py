@@ -5,6 +5,8 @@ Those that certify now cannot prove it to a reader that knows only their predece
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay, make_relays
 from ledger.chain import BlockNode, Changes
@@ -46,11 +48,16 @@ class SetChanges:
             entry.kind == SEALERS and entry.height == height for entry in get_entries(Overlay(checkpoint.state))
         ):
             return []  # a change is certified by the certificate of the very block that announces it
-        fresh = {
-            _ROW + relay.number.to_bytes(8, "big") + relay.part.to_bytes(4, "big"): relay
+        fresh = [
+            relay
             for relay in make_relays(certificate, checkpoint.header, checkpoint.state, above_height=height - 1)
             if relay.kind == SEALERS
-        }
+        ]
+        return self.adopt(fresh)
+
+    def adopt(self, handovers: Iterable[Relay]) -> Changes:
+        """Rows that keep the proofs of changes, which have been verified."""
+        fresh = {_key_of(relay): relay for relay in handovers}
         self._relays |= fresh
         return [(key, relay.to_bytes()) for key, relay in fresh.items()]
 
@@ -66,3 +73,7 @@ class SetChanges:
         """The first few above a final height, for a peer that is there: without them it cannot judge what follows."""
         found = {relay.header.hash: relay.certificate for relay in self.all if relay.header.height > height}
         return list(found.values())[:_MAX_SHOWN]
+
+
+def _key_of(relay: Relay) -> bytes:
+    return _ROW + relay.number.to_bytes(8, "big") + relay.part.to_bytes(4, "big")

@@ -50,6 +50,7 @@ class Sync:
         self._skipped_to: dict[PeerId, int] = {}  # height up to which the headers of its round were known
         self._beats = 0  # without progress; another skeleton from the same peer is none
         self._has_moved = False  # whether blocks of the skeleton have become the head
+        self.is_held = False  # while the chain is taken up from a snapshot, nobody is followed
 
     # --- views -----------------------------------------------------------------------------------
 
@@ -84,7 +85,7 @@ class Sync:
         `claimed_work` is what the peer says its head has; `goes_on` says that its skeleton is to be continued.
         """
         asked = self._asked.get(peer)
-        if asked is not None and now_ms < asked.deadline_ms:
+        if self.is_held or (asked is not None and now_ms < asked.deadline_ms):
             return False
         self._asked[peer] = Asked(now_ms + HEADERS_TIMEOUT_MS, claimed_work, goes_on)
         return True
@@ -177,6 +178,16 @@ class Sync:
     def reset(self) -> None:
         """Give up the skeleton and everything held for it."""
         self._follow(None)
+
+    def hold(self) -> None:
+        """Follow nobody for now, whatever has been asked already."""
+        self.reset()
+        self._asked.clear()
+        self.is_held = True
+
+    def go_on(self) -> None:
+        """Follow others again."""
+        self.is_held = False
 
     # --- bodies ----------------------------------------------------------------------------------
 

@@ -47,11 +47,13 @@ from node.chain.events import (
     StopSealing,
     TimerFired,
 )
+from node.chain.lower_headers import WORK_DIFFERS
 from node.chain.messages import Message
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
 from node.chain.pruning import ALL, PRUNE, Keep
 from node.chain.release_watch import CHAIN_HALTED, RELEASE_NEEDED
+from node.chain.snapshot_join import BEGUN, ENDED, TAKEN
 from node.chain.trusted_block import TrustedBlock
 from node.driver.chain_disk import ChainDisk
 from node.driver.chain_thread import ChainThread
@@ -78,7 +80,8 @@ _LEVELS = {
     **dict.fromkeys((NOT_EXECUTED, "signing-record-behind", "equivocation", "finality-conflict"), logging.WARNING),
     **dict.fromkeys(("void", VOTES_MISSING, "unmetered", "result-differs", "result-conflict"), logging.WARNING),
     **dict.fromkeys(("block-refused", "late-block", "reorg", "certificate", EXECUTABLE_AGAIN), logging.INFO),
-    **dict.fromkeys(("result-elsewhere", "upgrade"), logging.INFO),
+    **dict.fromkeys(("result-elsewhere", "upgrade", BEGUN, TAKEN, ENDED), logging.INFO),
+    WORK_DIFFERS: logging.WARNING,
     **dict.fromkeys((RELEASE_NEEDED, CHAIN_HALTED), logging.ERROR),
     **dict.fromkeys((BODIES_MISSING,), logging.WARNING),
     **dict.fromkeys(("signing-restored", "signing-waits", "signing-read-only", "signing-signs"), logging.INFO),
@@ -135,6 +138,7 @@ class ChainDriver:
         subscribers: Subscribers,
         anchor: TrustedBlock | None = None,
         is_sure: bool = False,
+        snapshot_distance: int | None = None,
         keep: Keep = ALL,
         policy: Policy | None = None,
     ) -> None:
@@ -164,6 +168,7 @@ class ChainDriver:
             limits=mempool_limits,
             anchor=anchor,
             is_sure=is_sure or policy is not None,
+            snapshot_distance=snapshot_distance,
             keep=keep,
         )
         try:

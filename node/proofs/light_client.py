@@ -12,12 +12,11 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, TypeAlias
 
-from consensus.contracts import least_quorum
 from consensus.pbft.engine import PbftEngine
 from consensus.poca.engine import PocaEngine
-from consensus.quorum import QuorumCertificate, verify_certificate
+from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay
-from consensus.set_changes import MAX_HANDOVERS, follow_handovers
+from consensus.set_changes import MAX_HANDOVERS, CertifyingSets, quorum_of
 from ledger.accounts import Member, get_sealers, member_key
 from ledger.block import Header
 from ledger.chain import WINDOW, BlockNode
@@ -53,9 +52,8 @@ class TrustedState:
         self.chain_id = genesis.chain_id
         self.handovers = tuple(handovers)
         self.roster = roster
-        params = genesis.params
-        founders = Sibling(params.name, params.kind, params.consensus.checkpoint_m, 0, tuple(sorted(genesis.sealers)))
-        self.sets = _follow(founders, self.chain_id, self.handovers)
+        self._certifiers = CertifyingSets(genesis, self.handovers)
+        self.sets = self._certifiers.all
         self._last_change = self.handovers[-1].header.height if self.handovers else 0
         self._names = _name_founders(genesis)
         if roster is not None:
@@ -69,18 +67,11 @@ class TrustedState:
 
     def get_voters(self, slot: int) -> Sibling:
         """The validator set that certifies a slot."""
-        return next(voters for voters in reversed(self.sets) if voters.since_slot <= slot)
+        return self._certifiers.get_voters(slot)
 
     def check_certificate(self, certificate: QuorumCertificate) -> None:
         """Raises as `verify_certificate` does."""
-        voters = self.get_voters(certificate.statement.slot)
-        verify_certificate(
-            certificate,
-            voters.sealers,
-            _quorum_of(voters),
-            since_slot=voters.since_slot,
-            chain_id=self.chain_id,
-        )
+        self._certifiers.check_certificate(certificate)
 
     def check_header(self, header: Header) -> None:
         """A member with the sealing right sealed and signed it, by its own claims; block 0 is the genesis block itself.
@@ -98,26 +89,16 @@ class TrustedState:
 
     def describe_signers(self, certificate: QuorumCertificate) -> str:
         voters = self.get_voters(certificate.statement.slot)
-        text = f"{len(certificate.signatures)} of {len(voters.sealers)} sealers, quorum {_quorum_of(voters)}"
+        text = f"{len(certificate.signatures)} of {len(voters.sealers)} sealers, quorum {quorum_of(voters)}"
         changes = self.sets.index(voters)
         if not changes:
             return text
         return f"{text}, who follow from the founders by {changes} {'change' if changes == 1 else 'changes'} of members"
 
 
-@lru_cache(maxsize=8)
-def _follow(founders: Sibling, chain_id: bytes, handovers: tuple[Relay, ...]) -> tuple[Sibling, ...]:
-    """Every proof that a node makes begins with the same handovers, and each of them takes a quorum of signatures."""
-    return follow_handovers(founders, chain_id, handovers)
-
-
 @lru_cache(maxsize=16)
 def _name_founders(genesis: Genesis) -> dict[Address, str]:
     return {address_of(member.key): member.name for member in genesis.members}
-
-
-def _quorum_of(voters: Sibling) -> int:
-    return least_quorum(len(voters.sealers), voters.checkpoint_m)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

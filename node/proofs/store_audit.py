@@ -19,7 +19,6 @@ from consensus.engine import Weighed
 from consensus.errors import WrongVoters
 from consensus.pbft.engine import PbftEngine
 from consensus.poca.engine import PocaEngine
-from consensus.poca.retarget import block_work
 from consensus.quorum import QuorumCertificate, verify_signatures
 from consensus.relays import Relay
 from ledger import rows
@@ -37,6 +36,8 @@ from ledger.state import State
 from ledger.store import KeyValue
 from ledger.store_version import compute_newest, read_version
 from ledger.transaction import Transaction, check_envelope
+from node.chain.snapshot_join import read_leaves
+from node.chain.snapshot_offers import read_kept
 from node.errors import RowMissing, RowUnreadable, RowWrong, StateDiffers, StoreDamage, StrayRows
 from node.proofs.light_client import TrustedState
 
@@ -44,7 +45,8 @@ T = TypeVar("T")
 BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEADER = "block", "receipts", "undo", "record", "hash", "header"
 PLACE, STATE, CERTIFICATE, RESULTS, HANDOVER = "place", "state", "certificate", "results", "handover"
 PROPOSAL, PENDING, ENDING, HEAD, FINAL, CHAIN_ID = "proposal", "pending", "ending", "head", "final", "chain id"
-FINAL_CERTIFICATE, KEPT, VERSION = "final certificate", "kept", "version"
+FINAL_CERTIFICATE, KEPT, LOWEST, VERSION = "final certificate", "kept", "lowest header", "version"
+SNAPSHOT, CHUNK = "snapshot", "chunk"
 KINDS = {
     rows.BLOCK: BLOCK,
     rows.RECEIPTS: RECEIPTS,
@@ -65,6 +67,9 @@ KINDS = {
     rows.FINAL: FINAL,
     rows.GENESIS: CHAIN_ID,
     rows.KEPT: KEPT,
+    rows.LOWEST: LOWEST,
+    rows.SNAPSHOT: SNAPSHOT,
+    rows.CHUNK: CHUNK,
     b"V": VERSION,
 }  # by the first byte of the key, as docs/protocol.md has them
 _OF_BLOCKS = (BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEADER, PLACE)
@@ -133,6 +138,7 @@ class _Audit:
         self._uncounted: set[str] = set()  # kinds of which a row cannot be read
         self._sealers: frozenset[bytes] = frozenset()  # that ever were; none where that is not known
         self._kept = rows.Kept(undo=1, bodies=1)
+        self._lowest_height = 0  # of the headers, all of them, or of those of a chain that was taken up from a snapshot
         self.findings = Findings()
 
     def run(self) -> Findings:
@@ -216,6 +222,8 @@ class _Audit:
             self._note_wrong(VERSION, "", f"it is {version}, this release reads {newest}: start the node first")
             return None
         self._kept = self._read(KEPT, "", self._get(KEPT, "", b""), rows.read_kept) or self._kept
+        raw = self._find(LOWEST, "", b"") or None
+        self._lowest_height = self._read(LOWEST, "", raw, rows.read_lowest) or 0
         head = self._get(HEAD, "", b"")
         if head is None:
             return None
@@ -266,6 +274,10 @@ class _Audit:
         for height in range(head.height + 1):
             if height % STEP == 0:
                 self._tell(Progress("blocks", height, head.height + 1))
+            if 0 < height < self._lowest_height:
+                self._count_anchor(height)
+                parent = None
+                continue
             header = self._check_header(height, parent)
             if header is not None:
                 work = self._check_record(header, parent, work)
@@ -315,7 +327,7 @@ class _Audit:
             self._note_wrong(RECORD, height, "it is another block's")
         if not height and base_n_diff != header.n_diff:
             self._note_wrong(RECORD, height, "its base of N_diff is not the genesis block's")
-        added = 1 if self._is_pbft else block_work(header.n_diff)
+        added = self._engine.work_of(header)
         is_known = header.height == 0 or (parent is not None and (work_below or parent.height == 0))
         if is_known and work != (work_below + added if header.height else 0):
             self._note_wrong(RECORD, height, f"the work is {work}, the blocks have {work_below + added}")
@@ -338,6 +350,11 @@ class _Audit:
             if found is not None and found != rows.write_place(header.hash, index):
                 self._note_wrong(PLACE, height, f"that of transaction {index} leads elsewhere")
         self.findings.transactions += len(ids)
+
+    def _count_anchor(self, height: int) -> None:
+        """Count the hash of a block whose header is still to come, where it is known beforehand."""
+        with suppress(StoreError):
+            self._found[HASH] += self._store.get(rows.height_key(height)) is not None
 
     def _count_undo(self, height: int) -> None:
         """Count what a block undid, in silence: those that are needed have been looked at."""
@@ -366,6 +383,8 @@ class _Audit:
             self._read(RECORD, entry.height, b"", partial(self._check_rules, entry=entry, parent=parent, chain=chain))
 
     def _check_rules(self, _: bytes, entry: Ancestor, parent: Ancestor, chain: Chain) -> None:
+        if entry.height < self._kept.bodies and entry.base_n_diff == entry.header.n_diff:
+            return  # it may have come as a header below a snapshot, of which nobody needs the base
         if not isinstance(parent, BlockNode):
             self._engine.check_base(entry.header, entry.base_n_diff, parent, chain)
             return
@@ -446,7 +465,7 @@ class _Audit:
     # --- what waits, and what is left ------------------------------------------------------------------
 
     def _check_waiting(self) -> None:
-        """Transactions that were acknowledged, what became of them, and undecided blocks."""
+        """Transactions that were acknowledged, what became of them, undecided blocks, and a snapshot that is taken."""
         params = self._genesis.params.ledger
         for key, raw in self._scan(PENDING):
             place = key.hex()[:16]
@@ -457,6 +476,10 @@ class _Audit:
             block = self._read(PROPOSAL, key.hex()[:16], raw, partial(rows.read_block, params=params))
             if block is not None and block.hash != key:
                 self._note_wrong(PROPOSAL, key.hex()[:16], "it is another block")
+        target = self._find(SNAPSHOT, "", b"") or None
+        self._read(SNAPSHOT, "", target, lambda row: read_kept(row, self._genesis))
+        for key, raw in self._scan(CHUNK):
+            self._read(CHUNK, key.hex()[:20], raw, read_leaves)
         self._scan_all(ENDING)
         self._read(ENDING, "", b"", lambda _: sum(1 for _ in load_endings(self._store)))
 

@@ -146,14 +146,16 @@ class _Watch:
         if life == peer.life:
             if chain.final_height < height:
                 self._fail(AGREEMENT, peer.name, f"the final height fell from {height} to {chain.final_height}")
-            if chain.hash_at(height) != final:
+            if chain.hash_at(height) not in (final, None):  # None below what the chain was taken up from
                 self._fail(AGREEMENT, peer.name, f"the final block of height {height} has left the chain")
             if chain.final_height == height:
                 return
         self._finals[peer.name] = (peer.life, chain.final_height, chain.final_hash)
         while height <= chain.final_height:
             block_hash = chain.hash_at(height)
-            assert block_hash is not None
+            if block_hash is None:  # it lies below what the chain was taken up from
+                height = chain.lowest_height
+                continue
             agreed = self._agreed.setdefault(height, block_hash)
             if agreed != block_hash:
                 detail = f"block {block_hash.hex()[:16]} is final at height {height}, others hold {agreed.hex()[:16]}"

@@ -34,6 +34,7 @@ class Peer:
     store: MemoryStore = field(default_factory=MemoryStore)
     signing_record: SigningRecord = field(default_factory=SigningRecord)
     node: ChainNode | None = None
+    snapshot_distance: int | None = None  # of blocks, from which on it would take a state from others
     policy: Policy | None = None  # round the node, where it is an attacker's
     life: int = 0  # counts restarts, so that events for an earlier life are dropped
     timers: dict[str, int] = field(default_factory=dict)

@@ -11,7 +11,7 @@ from typing import Generic, TypeVar
 
 from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
-from ledger.chain import BlockNode
+from ledger.chain import Ancestor, BlockNode
 from ledger.contract import BlockContext, Contracts
 from ledger.execution import EnvelopeCache, Execution, execute_block
 from ledger.state import State
@@ -53,6 +53,18 @@ class SharedEngine:
         assert header.parent == parent.hash
         key = (header.hash, header.signature)
         return self._checked.get(key, lambda: self._engine.check_header(header, parent, chain))
+
+    def work_of(self, header: Header) -> int:
+        """See `Engine.work_of`."""
+        return self._engine.work_of(header)
+
+    def find_work(self, header: Header) -> int | None:
+        """See `Engine.find_work`."""
+        return self._engine.find_work(header)
+
+    def find_base(self, header: Header, parent: Ancestor, chain: Ancestry) -> int | None:
+        """See `Engine.find_base`."""
+        return self._engine.find_base(header, parent, chain)
 
     def propose(self, producer: bytes, parent: BlockNode, chain: Ancestry, now_ms: int) -> Proposal | None:
         """See `Engine.propose`."""

@@ -346,11 +346,19 @@ class World:
 
     # --- what a test or a scenario does ----------------------------------------------------------
 
-    def start(self, name: str, *, anchor: TrustedBlock | None = None, is_sure: bool = False) -> None:
+    def start(
+        self,
+        name: str,
+        *,
+        anchor: TrustedBlock | None = None,
+        is_sure: bool = False,
+        snapshot_distance: int | None = None,
+    ) -> None:
         """Start or restart a peer on its own store and guard. Attackers are always sure of what they sign."""
         peer = self.peers[name]
         assert peer.node is None, f"{name} is running"
         peer.condition.began_ms = peer.condition.skew_ms
+        peer.snapshot_distance = snapshot_distance
         self._open_node(peer, anchor, is_sure=is_sure)
         self._tell("start", name)
         self._schedule(self.now_ms, peer, Started())
@@ -370,6 +378,7 @@ class World:
             signing_record=peer.signing_record,
             anchor=anchor,
             is_sure=is_sure or name in self.policies,
+            snapshot_distance=peer.snapshot_distance,
             keep=self._keep.get(name, ALL),
             engine=self._engine,
             executor=self._executor,

@@ -129,6 +129,8 @@ ITEMS = {
     "TradeRecords": lambda count: wire.TradeRecords(
         period=0, certificate=b"", results=b"", records=((b"", ()),) * count
     ),
+    "Snapshot": lambda count: wire.Snapshot(headers=(b"",) * count, certificate=b"", work=bytes(40)),
+    "Ancestors": lambda count: wire.Ancestors(raw=(b"",) * count),
 }
 BYTES = {
     "Status": lambda size: wire.message_from_bytes(bytes([wire.Status.code]) + bytes(size)),
@@ -143,6 +145,10 @@ BYTES = {
     "TradeResult": lambda size: carry(wire.TradeResult(results=bytes(size), raw=())),
     "GetTradeRecords": lambda size: wire.message_from_bytes(bytes([wire.GetTradeRecords.code]) + bytes(size)),
     "TradeRecords": lambda size: wire.message_from_bytes(bytes([wire.TradeRecords.code]) + bytes(size)),
+    "GetSnapshot": lambda size: wire.message_from_bytes(bytes([wire.GetSnapshot.code]) + bytes(size)),
+    "Snapshot": lambda size: carry(wire.Snapshot(headers=(), certificate=bytes(size), work=bytes(40))),
+    "GetChunk": lambda size: wire.message_from_bytes(bytes([wire.GetChunk.code]) + bytes(size)),
+    "Chunk": lambda size: carry(wire.Chunk(block_hash=HASH, raw=bytes(size))),
 }
 OF_THE_CHAIN = ("Transactions", "Blocks")  # whose bytes the genesis bounds
 LONE = ("Certificate", "Evidence", "Relay", "Agreement")
@@ -244,6 +250,8 @@ def test_bounds_in_words_are_those_of_the_code():
         f"{BURIED_DEPTH} blocks are on top",
         f"{show(constant('MAX_ENDINGS'))} are newer",
         f"{constant('_MAX_PROPOSALS')} others are newer",
+        f"{wire.MAX_OFFERED_HEADERS} headers, {wire.MAX_HANDOVERS} handovers",
+        f"{show(constant('MAX_WANTED'))} chunks wanted",
     ):
         assert words in ON_ONE_LINE, words
     assert cell("Agreement", 7) == show(MAX_MESSAGE_BYTES)

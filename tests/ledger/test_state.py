@@ -15,6 +15,7 @@ from ledger.state import State, StateProof, path_of, value_hash_of, verify_state
 
 KEYS = st.integers(0, 30).map(lambda number: b"key %d" % number)
 CONTENTS = st.dictionaries(KEYS, st.binary(max_size=3), max_size=25)
+PATHS = st.binary(min_size=32, max_size=32) | KEYS.map(path_of)
 CHANGES = st.dictionaries(KEYS, st.none() | st.binary(max_size=3), max_size=25)
 
 
@@ -47,6 +48,18 @@ def find_neighbours(count: int = 3000) -> tuple[bytes, bytes]:
     """Two keys whose paths agree for some twenty bits: the deepest branch that chance gives cheaply."""
     keys = sorted((b"neighbour %d" % number for number in range(count)), key=path_of)
     return max(pairwise(keys), key=lambda pair: shared_bits(*pair))
+
+
+def naive_proof(contents: dict[bytes, bytes], path: bytes) -> StateProof:
+    """The definition: beside the path stands, at each depth, the root of what leaves it there; one key ends the way."""
+    siblings, depth, on_the_way = [], 0, contents
+    while len(on_the_way) > 1:
+        sides = [{k: v for k, v in on_the_way.items() if bit(path_of(k), depth) == side} for side in (0, 1)]
+        on_the_way, beside = sides if not bit(path, depth) else reversed(sides)
+        depth += 1
+        siblings.append(naive_root(beside, depth))
+    ends = [(path_of(key), value_hash_of(value)) for key, value in on_the_way.items() if path_of(key) != path]
+    return StateProof(siblings=tuple(siblings), other_leaf=ends[0] if ends else None)
 
 
 # --- the map -------------------------------------------------------------------------------------
@@ -123,6 +136,15 @@ def test_writing_what_is_there_changes_nothing(contents: dict[bytes, bytes]) -> 
     assert state.apply({}) is state
 
 
+@given(CONTENTS, PATHS)
+@settings(deadline=None)
+def test_from_a_path_on_come_the_keys_at_it_and_after_it(contents: dict[bytes, bytes], path: bytes) -> None:
+    walk = State.from_items(contents.items()).items_from(path)
+    assert list(walk) == sorted(
+        (item for item in contents.items() if path_of(item[0]) >= path), key=lambda item: path_of(item[0])
+    )
+
+
 def test_deleting_collapses_deep_branches_again() -> None:
     one, other = find_neighbours()
     assert shared_bits(one, other) >= 16
@@ -165,6 +187,15 @@ def test_of_a_repeated_key_the_last_value_counts() -> None:
 
 
 # --- proofs --------------------------------------------------------------------------------------
+
+
+@given(CONTENTS, PATHS)
+@settings(deadline=None)
+def test_the_proof_of_a_path_is_what_stands_beside_it_and_at_its_end(contents: dict[bytes, bytes], path: bytes) -> None:
+    state = State.from_items(contents.items())
+    assert state.prove_path(path) == naive_proof(contents, path)
+    for key in contents:
+        assert state.prove(key) == naive_proof(contents, path_of(key))
 
 
 def reread(proof: StateProof) -> StateProof:

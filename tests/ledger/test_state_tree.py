@@ -2,7 +2,10 @@
 
 import gc
 import importlib.util
+import os
+import subprocess
 import sys
+import tracemalloc
 from hashlib import sha256
 from pathlib import Path
 from threading import Thread
@@ -44,14 +47,14 @@ DEEP_HISTORIES = st.lists(
 )
 
 
-@pytest.fixture(scope="module")
-def deep(tmp_path_factory):
+def build_deep(folder, flags=()):
     """The extension built so that a key is its own path, and hashed in portable C whatever the processor has."""
-    folder = tmp_path_factory.mktemp("deep")
     extension = Extension(
         "_state_tree",
         sources=sorted(map(str, (ROOT / "ledger/native").glob("*.c"))),
         define_macros=[("Py_LIMITED_API", "0x030B0000"), ("TREE_PATH_IS_KEY", None), ("SHA256_PORTABLE_ONLY", None)],
+        extra_compile_args=flags,
+        extra_link_args=flags,
         py_limited_api=True,
     )
     build = Distribution({"ext_modules": [extension]}).get_command_obj("build_ext")
@@ -59,16 +62,30 @@ def deep(tmp_path_factory):
     build.ensure_finalized()
     build.run()
     (library,) = folder.glob("_state_tree*")
-    spec = importlib.util.spec_from_file_location("_state_tree", library)
+    return library
+
+
+@pytest.fixture(scope="module")
+def deep(tmp_path_factory):
+    spec = importlib.util.spec_from_file_location("_state_tree", build_deep(tmp_path_factory.mktemp("deep")))
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
+def list_beside(path):
+    """The path before this one, this one, and the path after it."""
+    number = int.from_bytes(path, "big")
+    return [max(0, min(number + step, 2**256 - 1)).to_bytes(32, "big") for step in (-1, 0, 1)]
+
+
 def check_history(tree, history):
-    """Every version is what the specification says of it: root, size, items, what is proved of each key."""
+    """Every version is what the specification says of it: root, size, items; at each key's place and beside it, what
+    is proved and what comes from there on.
+    """
     versions = [(tree, state_tree.Tree())]
     keys = {key for _, batch in history for key, _ in batch} | {bytes(32)}
+    paths = {beside for key in keys for beside in list_beside(state_tree.path_of(key))} | {bytes(32), b"\xff" * 32}
     for choice, batch in history:
         ours, theirs = versions[choice % len(versions)]
         versions.append((ours.apply(batch), theirs.apply(batch)))
@@ -76,7 +93,10 @@ def check_history(tree, history):
     for ours, theirs in versions:
         assert (ours.root, len(ours), list(ours.items())) == (theirs.root, len(theirs), list(theirs.items()))
         for key in keys:
-            assert (ours.get(key), ours.prove(key)) == (theirs.get(key), theirs.prove(key))
+            assert ours.get(key) == theirs.get(key)
+        for path in paths:
+            assert ours.prove_path(path) == theirs.prove_path(path)
+            assert list(ours.items_from(path)) == list(theirs.items_from(path))
 
 
 @given(HISTORIES)
@@ -111,7 +131,7 @@ def test_keys_and_values_of_every_length_are_hashed_right(deep, size):
     """The padding of a message takes another block from 56 bytes on."""
     data = bytes(size)
     assert native.Tree().apply([(data, data)]).root == state_tree.Tree().apply([(data, data)]).root
-    value_hash = deep.Tree().apply([(bytes(32), data)]).prove(b"\x01" * 32)[1][1]
+    value_hash = deep.Tree().apply([(bytes(32), data)]).prove_path(b"\x01" * 32)[1][1]
     assert value_hash == state_tree.value_hash_of(data)
 
 
@@ -157,9 +177,24 @@ def test_odd_changes_are_refused_and_change_nothing(pairs):
 @pytest.mark.parametrize("key", [None, 5, "key", bytearray(b"key"), memoryview(b"key")])
 def test_odd_keys_are_refused(key):
     tree = native.Tree().apply([(b"key", b"value")])
-    for ask in (tree.get, tree.prove):
-        with pytest.raises(TypeError, match="a key is bytes"):
-            ask(key)
+    with pytest.raises(TypeError, match="a key is bytes"):
+        tree.get(key)
+
+
+@pytest.mark.parametrize("form", [native, state_tree], ids=["native", "specification"])
+@pytest.mark.parametrize("ask", ["items_from", "prove_path"])
+@pytest.mark.parametrize(
+    ("path", "fault", "text"),
+    [
+        *[(path, TypeError, "a path is bytes") for path in (None, 5, "a" * 32, bytearray(32), memoryview(bytes(32)))],
+        *[(bytes(size), ValueError, "a path is 32 bytes") for size in (0, 1, 31, 33, 64)],
+    ],
+)
+def test_odd_paths_are_refused(form, ask, path, fault, text):
+    """At once, and not where the walk is first asked for more."""
+    tree = form.Tree().apply((b"%d" % number, b"") for number in range(10))
+    with pytest.raises(fault, match=text):
+        getattr(tree, ask)(path)
 
 
 def test_trees_are_made_by_trees():
@@ -190,13 +225,28 @@ def test_a_fault_of_the_caller_is_the_callers():
     assert len(tree) == 1
 
 
-def test_a_walk_outlives_its_tree():
-    walk = native.Tree().apply((b"%d" % number, b"") for number in range(100)).items()
+@pytest.mark.parametrize("begin", [lambda tree: tree.items(), lambda tree: tree.items_from(bytes(32))])
+def test_a_walk_outlives_its_tree(begin):
+    walk = begin(native.Tree().apply((b"%d" % number, b"") for number in range(100)))
     next(walk)
     gc.collect()
     assert iter(walk) is walk
     assert len(list(walk)) == 99
     assert list(walk) == []
+
+
+@pytest.mark.parametrize("form", [native, state_tree], ids=["native", "specification"])
+def test_a_walk_holds_a_way_down_and_no_items(form):
+    """Whoever wants a part of a state does not pay for the rest."""
+    tree = form.Tree().apply((b"%d" % number, bytes(100)) for number in range(5_000))
+    tracemalloc.start()
+    try:
+        walks = [tree.items_from(bytes([first]) + bytes(31)) for first in range(0, 256, 16)]
+        assert len({next(walk) for walk in walks}) == len(walks)
+        _, peak_bytes = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak_bytes < 5_000 * len(walks)
 
 
 def test_threads_may_share_versions():
@@ -248,8 +298,10 @@ def break_off(tree):
         pytest.param(refuse, id="refused"),
         pytest.param(break_off, id="broken off"),
         pytest.param(lambda tree: [tree.get(key) for key, _ in PAIRS], id="get"),
-        pytest.param(lambda tree: [tree.prove(b"%d" % number) for number in range(100)], id="prove"),
+        pytest.param(lambda tree: [tree.prove_path(bytes([number]) * 32) for number in range(100)], id="prove"),
         pytest.param(lambda tree: next(tree.items()), id="a walk begun"),
+        pytest.param(lambda tree: next(tree.items_from(bytes(32))), id="a walk begun at a path"),
+        pytest.param(lambda tree: list(tree.items_from(bytes(32))), id="a walk from a path"),
         pytest.param(lambda tree: list(tree.items()), id="a walk"),
     ],
 )
@@ -264,6 +316,30 @@ def test_nothing_is_kept_of_what_is_gone(act):
             before = held_bytes()
         act(native.Tree().apply(PAIRS))
     assert held_bytes() - before < 5_000_000
+
+
+def find_sanitizer():
+    """The library that must be loaded before all others, where the compiler has one."""
+    try:
+        told = subprocess.run(["cc", "-print-file-name=libasan.so"], capture_output=True, text=True, check=True).stdout
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return told.strip() if Path(told.strip()).is_absolute() else None
+
+
+@pytest.mark.skipif(find_sanitizer() is None, reason="the C compiler has no address sanitizer")
+def test_nothing_is_read_or_written_that_is_not_the_trees(tmp_path):
+    """Under the sanitizers of addresses and of undefined behaviour, with branches at every depth."""
+    build_deep(tmp_path, ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"])
+    environment = {
+        **os.environ,
+        "LD_PRELOAD": find_sanitizer(),
+        "ASAN_OPTIONS": "detect_leaks=0",  # the interpreter leaks; the trees' own leaks are looked for above
+        "PYTHONMALLOC": "malloc",  # every object in a block of its own, whose bounds the sanitizer knows
+    }
+    command = [sys.executable, Path(__file__).with_name("drive_tree.py"), tmp_path]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 # --- without the extension -----------------------------------------------------------------------

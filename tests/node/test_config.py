@@ -144,6 +144,7 @@ def test_what_is_left_out_has_a_default(write):
     assert config.peers == ()
     assert config.log_level == "info"
     assert (config.sealing.threads, config.sealing.core_share_ppm) == (1, 100_000)
+    assert config.sync.snapshot_distance == 2_000
     assert config.limits.mempool_transactions == 20_000
 
 

@@ -36,6 +36,8 @@ from ledger.merkle import inclusion_proof
 from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import FIELD_PRIME, GROUP_ORDER, SigningKey, check_public_key, verify
 from ledger.state import State
+from ledger.state_chunks import ALL_PATHS, Prefix, StateChunk, cut_chunk, find_rest
+from ledger.state_tree import path_of
 from ledger.transaction import Transaction, make_transaction
 from market.credit.assets import Assessment, coin_key
 from market.credit.colored_coin import (
@@ -285,7 +287,19 @@ def make_state_proofs() -> dict[str, Any]:
             }
             for key in (*present, beside, empty)
         ],
+        "chunks": [encode(chunk.to_value()).hex() for chunk in make_chunks(state)],
     }
+
+
+def make_chunks(state: State) -> list[StateChunk]:
+    """Chunks of a few leaves that are all of a state, and two of places that the tree does not reach down to."""
+    chunks, wanted = [], [ALL_PATHS]
+    while wanted:
+        chunks.append(cut_chunk(state, wanted[0], max_bytes=400))
+        wanted = [*wanted[1:], *find_rest(wanted[0], chunks[-1].prefix)]
+    leaf = path_of(account_key(ANNA.address))
+    deep = int.from_bytes(leaf, "big") >> 236
+    return [*chunks, *(cut_chunk(state, Prefix(20, (one << 236).to_bytes(32, "big"))) for one in (deep, deep ^ 1))]
 
 
 def list_trades() -> list[TradeRecord]:
@@ -435,6 +449,12 @@ def make_messages() -> list[dict[str, Any]]:
         wire.TradeResult(results=one, raw=(two,)),
         wire.GetTradeRecords(period=PERIOD, indexes=(0, 3)),
         wire.TradeRecords(period=PERIOD, certificate=one, results=two, records=((one, (two,)),)),
+        wire.GetSnapshot(known=2),
+        wire.Snapshot(headers=(one, two), certificate=one, work=work, handovers=(two,)),
+        wire.GetChunk(block_hash=one, depth=3, path=b"\xa0" + bytes(31)),
+        wire.Chunk(block_hash=one, raw=two),
+        wire.GetAncestors(block_hash=one),
+        wire.Ancestors(raw=(one, two)),
     )
     return [_show_message(message) for message in kinds]
 

@@ -75,6 +75,10 @@ def bit(path, depth):
     return path[depth // 8] >> (7 - depth % 8) & 1
 
 
+def top(path, depth):
+    return int.from_bytes(path, "big") >> 256 - depth
+
+
 def state_root(leaves, depth=0):  # of pairs of path and hash
     if len(leaves) < 2:
         return leaves[0][1] if leaves else bytes(32)
@@ -327,6 +331,21 @@ def check_state(it):
             computed = leaf_of(*other)
         for depth in reversed(range(len(siblings))):  # the first sibling is the root's child
             pair = (siblings[depth], computed) if bit(path, depth) else (computed, siblings[depth])
+            computed = node(*pair)
+        same(computed.hex(), it["root"])
+    for raw in it["chunks"]:
+        depth, first, items, (siblings, other) = decode(hexed(raw))
+        below = sorted(path for path in hashes if top(path, depth) == top(first, depth))
+        same([tagged("gridmerit/state/path", key) for key, _ in items], below)
+        same([value for _, value in items], [entries[key] for key, _ in items])
+        same(top(first, depth) << 256 - depth, int.from_bytes(first, "big"))
+        if other is None:
+            computed = state_root([(path, leaf_of(path, hashes[path])) for path in below], len(siblings))
+        else:  # the only leaf below the place where the siblings end
+            same((below, top(other[0], len(siblings))), ([], top(first, len(siblings))))
+            computed = leaf_of(*other)
+        for level in reversed(range(len(siblings))):
+            pair = (siblings[level], computed) if bit(first, level) else (computed, siblings[level])
             computed = node(*pair)
         same(computed.hex(), it["root"])
 

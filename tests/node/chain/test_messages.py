@@ -40,6 +40,12 @@ EVERY_KIND = (
     wire.TradeResult(results=b"results", raw=(b"vote", b"vote")),
     wire.GetTradeRecords(period=7, indexes=(0, 3)),
     wire.TradeRecords(period=7, certificate=b"one", results=b"two", records=((b"leaf", (HASH, HASH)), (b"", ()))),
+    wire.GetSnapshot(known=2),
+    wire.Snapshot(headers=(b"one", b"two"), certificate=b"it", work=bytes(40), handovers=(b"handover",)),
+    wire.GetChunk(block_hash=HASH, depth=3, path=b"\xa0" + bytes(31)),
+    wire.Chunk(block_hash=HASH, raw=b"chunk"),
+    wire.GetAncestors(block_hash=HASH),
+    wire.Ancestors(raw=(b"header",)),
 )
 
 
@@ -134,6 +140,13 @@ def test_no_byte_of_a_batch_can_be_changed():
         (b"\x0c" + encode(("relay",)), WrongShape),
         (b"\x0c" + encode((b"relay",)) + b"\x00", NonCanonical),
         (b"\x0c\x91\xc5\x00\x05relay", NonCanonical),
+        (b"\x14" + encode((-1,)), WrongShape),
+        (b"\x15" + encode((b"\x90", b"", bytes(39), b"\x90")), WrongShape),
+        (b"\x15" + encode((b"\x90", b"", bytes(40), encode((b"",) * 65))), TooLarge),
+        (b"\x16" + encode((HASH, 3, b"\x10" + bytes(31))), WrongShape),
+        (b"\x16" + encode((HASH, 257, bytes(32))), WrongShape),
+        (b"\x17" + encode((HASH, bytes(4_000_001))), TooLarge),
+        (b"\x18" + encode((HASH, HASH)), TooLarge),
     ],
 )
 def test_a_message_of_the_wrong_shape_or_size_is_refused(raw, error):

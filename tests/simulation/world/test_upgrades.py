@@ -4,11 +4,13 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.signing_record import SigningRecord
 from ledger.block import Block
 from ledger.errors import StoreTooNew
 from ledger.genesis import Authority
 from ledger.membership import sign_act
 from ledger.params import ConsensusParams
+from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from ledger.upgrades import Upgrade
 from node.chain import messages as wire
@@ -18,6 +20,7 @@ from node.errors import RulesUnknown
 from node.queries.chain import ChainQueries
 from simulation.world.invariants import Invariants
 from simulation.world.networks import key_of, make_network
+from simulation.world.peer import Backup
 from simulation.world.world import World
 
 CHAIR = key_of("chair")
@@ -82,6 +85,10 @@ class Network:
 
     def run_to(self, height, *names):
         self.world.run_until(lambda: all(self.chain(name).head.height >= height for name in names), limit_ms=900_000)
+
+    def handed_out(self, name):
+        """Height of the oldest state that a node hands out to those that join."""
+        return self.world.node(name)._snapshots._kept[0][0].height
 
     def status(self, name):
         return ChainQueries(self.world.node(name)).get_status(self.world.now_ms)
@@ -160,6 +167,25 @@ def test_the_new_rules_hold_from_that_height_on_and_not_before(consensus):
     network.run_to(height + 9, "n0", "n1", "n2", "n3")
     assert network.code_of(after) == ""
     network.invariants.check_deeply()
+
+
+def test_a_state_under_rules_that_are_not_known_is_not_taken():
+    """A fresh node of an old release replays the chain up to them instead, and does not try again."""
+    network = Network(later=("n0", "n1", "n2"), consensus=PBFT)
+    network.world.run_for(5_000)
+    network.world.crash("n3")
+    height = network.announce()
+    network.world.run_until(lambda: network.handed_out("n0") >= height, limit_ms=200_000)
+    network.world.peers["n3"].put_back(Backup(MemoryStore(), SigningRecord()))
+    for _ in range(2):
+        network.world.start("n3", snapshot_distance=10)
+        network.world.run_until(lambda: ("chain-halted", 2, height) in network.events("n3"), limit_ms=60_000)
+        network.world.run_for(10_000)
+        network.world.crash("n3")
+    told = [event for event in network.world.peers["n3"].published if event[0].startswith("snapshot")]
+    assert [event[0] for event in told] == ["snapshot-begun", "snapshot-ended"]
+    assert not list(network.world.peers["n3"].store.scan(b"Y"))
+    assert network.faults() == []
 
 
 def test_where_nobody_knows_the_rules_all_stop_and_go_on_with_the_release_that_does(consensus):
