@@ -270,6 +270,7 @@ def test_no_kind_of_batch_is_missing_above():
         wire.Contacts,  # for the machine, not for a chain: `tests/node/peer/test_records.py`
         wire.TradeResult,  # `test_what_came_before_a_bad_vote_for_a_result_is_done`
         wire.Signed,  # heard after a start alone: `tests/simulation/world/test_restored_copy.py`
+        wire.Ancestors,  # heard after a snapshot alone: `tests/simulation/world/test_snapshot_join.py`
     }
     assert batches - set(BATCHES) == {wire.Headers} | elsewhere
 
