@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import shutil
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
@@ -26,7 +26,7 @@ from ledger.store import KeyValue, LevelStore, repair
 from node.api.client import Client
 from node.chain.signing import check_height
 from node.config import load_config
-from node.errors import RowUnreadable, StoreDamage
+from node.errors import RemoteNotFound, RowUnreadable, StoreDamage
 from node.proofs import store_audit as audit
 from node.proofs.store_audit import audit_store, check_receipts, prefix_of, read_body
 from node.system.scratch import publish
@@ -137,16 +137,21 @@ class _Mender:
                     yield rows.TRANSACTION + transaction.id, rows.write_place(header.hash, index)
 
     async def fetch(self, damage: Sequence[StoreDamage], source: Source) -> Changes:
-        """Blocks, receipts and certificates, each held against what is here; one that does not hold is left out."""
+        """Blocks, receipts and certificates, each held against what is here.
+
+        One that does not hold, or that the source has not got, is left out.
+        """
         changes: Changes = []
         async with Client(source.url, self._genesis.params.name) as client:
             for height in _heights(damage, _FETCHED):
                 header = self.find_header(height)
                 if header is not None:
-                    changes += await self._fetch_block(client, header)
+                    with suppress(RemoteNotFound):
+                        changes += await self._fetch_block(client, header)
             for slot in sorted({int(str(one.values["slot"])) for one in damage if "slot" in one.values}):
-                raw = bytes.fromhex((await client.raw_certificate(slot)).certificate)
-                changes.append((prefix_of(audit.CERTIFICATE) + slot.to_bytes(8, "big"), raw))
+                with suppress(RemoteNotFound):
+                    raw = bytes.fromhex((await client.raw_certificate(slot)).certificate)
+                    changes.append((prefix_of(audit.CERTIFICATE) + slot.to_bytes(8, "big"), raw))
         return changes
 
     async def _fetch_block(self, client: Client, header: Header) -> Changes:
