@@ -66,7 +66,7 @@ class LowerHeaders:
         if lowest.height > 1:
             return [kept, SetTimer(name=LOWER_HEADERS, at_ms=now_ms + _PACE_MS)]
         excess = lowest.work - self._engine.work_of(lowest.header)
-        return [kept, *([Publish(event=(WORK_DIFFERS, excess))] if excess else [])]
+        return [kept, *([Publish(event=(WORK_DIFFERS, str(excess)))] if excess else [])]
 
     def _ask(self, peer: PeerId) -> list[Action]:
         self._asked, self._beats = peer, 0

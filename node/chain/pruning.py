@@ -23,7 +23,8 @@ STEP_ROWS = 512  # dropped in one step, and not much more: some milliseconds
 _PAUSE_MS = 100  # between two steps while there is more to drop
 _REST_MS = 60_000  # and at most so long between two looks
 _UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_SLICES = 256  # of the places of transactions, which stand by id: each period one is compacted
+_COMPACT_PERIODS = 96  # from one compaction to the next: it writes whole tables anew, however little was dropped
+_SLICES = 16  # of the places of transactions, which stand by id: each time one is compacted
 _MAX_DIGITS = 15
 
 
@@ -75,6 +76,8 @@ class Pruner:
         self._params = params
         self._keep = keep
         self._has_pruned = False  # since the last compaction
+        self._compactions = 0  # since the start
+        self._compact_from = 0  # the period from which on there may be another
 
     def begin(self, now_ms: int) -> list[Action]:
         """Cause: the node has started."""
@@ -87,10 +90,13 @@ class Pruner:
             self._has_pruned = True
             return [Persist(changes=changes), SetTimer(name=PRUNE, at_ms=now_ms + _PAUSE_MS)]
         again = SetTimer(name=PRUNE, at_ms=now_ms + min(_REST_MS, self._params.ledger.period_ms))
-        if not self._has_pruned:
+        period = self._period_at(self._chain.final_height)
+        if not self._has_pruned or period < self._compact_from:
             return [again]
-        self._has_pruned = False
-        return [Compact(ranges=self._list_ranges()), again]
+        self._has_pruned, self._compact_from = False, period + _COMPACT_PERIODS
+        ranges = self._list_ranges()
+        self._compactions += 1
+        return [Compact(ranges=ranges), again]
 
     def find_horizon(self) -> int:
         """The height below which bodies may go, as far as the chain, its members and companions need them no more."""
@@ -136,10 +142,11 @@ class Pruner:
     def _list_ranges(self) -> tuple[tuple[bytes, bytes], ...]:
         """The ranges of keys that hold what was dropped: those by height, and of those by id one slice at a time."""
         bodies_from = self._chain.bodies_from
-        turn = bytes([self._period_at(self._chain.final_height) % _SLICES])
+        width = 256 // _SLICES
+        first = self._compactions % _SLICES * width
         return (
             (rows.BLOCK, rows.block_key(bodies_from)),
             (rows.RECEIPTS, rows.receipts_key(bodies_from)),
             (rows.UNDO, rows.undo_key(self._chain.final_height)),
-            (rows.TRANSACTION + turn, rows.TRANSACTION + turn + rows.LAST),
+            (rows.TRANSACTION + bytes([first]), rows.TRANSACTION + bytes([first + width - 1]) + rows.LAST),
         )

@@ -180,19 +180,19 @@ def test_energy_that_was_metered_is_settled_once(network):
 
 
 def test_energy_out_of_nothing(network, monkeypatch):
-    settle = market.trading.period_settlement._settle_rest
+    settle = market.trading.period_settlement._compute_rest
 
     def settle_more(*arguments):
         return [row._replace(consumption_wh=row.consumption_wh + 1) for row in settle(*arguments)]
 
-    monkeypatch.setattr(market.trading.period_settlement, "_settle_rest", settle_more)
+    monkeypatch.setattr(market.trading.period_settlement, "_compute_rest", settle_more)
     with pytest.raises(InvariantBroken, match="settles 5001 and 300 Wh of a member metered") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
 
 
 def test_energy_that_vanishes(network, monkeypatch):
-    monkeypatch.setattr(market.trading.period_settlement, "_settle_rest", lambda *_: [])
+    monkeypatch.setattr(market.trading.period_settlement, "_compute_rest", lambda *_: [])
     with pytest.raises(InvariantBroken, match="was metered 5000 and 300 Wh of a member, and settles None") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
