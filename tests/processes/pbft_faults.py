@@ -114,7 +114,6 @@ class Faults:
         *self.payers, self.bidder, self.probe, receiver = open_payers(network, self.genesis, tally.acknowledged)
         self.receiver = receiver.address
         self.nodes = {node.name: node for node in network.nodes}
-        self.clocks = {node.name: WallClock(network.directory_of(node) / "clock") for node in network.nodes}
         self.names = list(self.nodes)
         self.faulty = (len(self.names) - 1) // 3
         self.leaders = [node.name for node in sorted(network.nodes, key=lambda node: node.key)]
@@ -140,19 +139,28 @@ class Faults:
             self.links.cut(victims, rest)
         if kind in ("partition", "deaf"):
             self.links.cut(rest, victims)
-        for name in victims:
-            if kind == "clock":
-                self.clocks[name].set(self.draw.choice((-_WRONG_MS, _WRONG_MS)))
-            if kind == "full":
+        if kind == "full":
+            for name in victims:
                 fill(self.disk(name))
 
-    async def restart_read_only(self, victims: Sequence[str]) -> None:
-        """A disk with files that are open for writing cannot be mounted read-only."""
+    async def restart(self, kind: str, victims: Sequence[str]) -> None:
+        """Kill them and start them under a fault, or without one.
+
+        A disk with files that are open for writing cannot be mounted read-only, and a process whose clock is not the
+        machine's is slower by much.
+        """
         self.signal(victims, signal.SIGKILL)
         for name in victims:
             await self.gone(name)
-            await asyncio.to_thread(mount, "-o", "remount,ro", self.disk(name))
-            await self.start(name)
+            if kind == "read-only":
+                await asyncio.to_thread(mount, "-o", "remount,ro", self.disk(name))
+            if kind == "clock":
+                clock = WallClock(self.network.directory_of(self.nodes[name]) / "clock")
+                clock.set(self.draw.choice((-_WRONG_MS, _WRONG_MS)))
+                with clock.followed():
+                    await self.start(name)
+            else:
+                await self.start(name)
 
     def disk(self, name: str) -> Path:
         return self.network.directory_of(self.nodes[name]) / "data"
@@ -166,15 +174,14 @@ class Faults:
                 case "kill":
                     await self.start(name)
                 case "clock":
-                    self.clocks[name].set(0)
+                    await self.restart("", [name])
                 case "full":
                     make_room(self.disk(name))
                 case "read-only":
                     await asyncio.to_thread(mount, "-o", "remount,rw", self.disk(name))
 
     async def start(self, name: str) -> None:
-        with self.clocks[name].followed():
-            await asyncio.to_thread(start_node, self.network, self.nodes[name])
+        await asyncio.to_thread(start_node, self.network, self.nodes[name])
 
     async def gone(self, name: str) -> None:
         async def is_gone() -> bool:
@@ -193,8 +200,8 @@ class Faults:
         victims = await self.choose(self.faulty)
         rest = [name for name in self.names if name not in victims]
         self.hurt(kind, victims)
-        if kind == "read-only":
-            await self.restart_read_only(victims)
+        if kind in ("read-only", "clock"):
+            await self.restart(kind, victims)
         begin = time.monotonic()
         probe = await self.send_probe(rest)
         went_on_s = await self.goes_on(rest, probe, begin)
