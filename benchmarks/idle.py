@@ -1,4 +1,4 @@
-"""What a member uses in a day where nobody trades, and where a hundred players do: CPU, traffic, and bytes on disk.
+"""The usage of a member in a day where nobody trades, and where a hundred players do: CPU, traffic, bytes on disk.
 
 Four real nodes with three chains at periods of a quarter of an hour, for a minute each way: sealing as fast as
 `core_share_ppm` lets it and an empty block every ten seconds, which is the baseline; sealing within `interval_nonces`,
@@ -47,7 +47,7 @@ _BASELINE = "sealing at a tenth of a core, blocks always"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """What a node used: CPU seconds, bytes that it sent, and bytes that it wrote or, in virtual time, had to write."""
+    """The usage of a node: CPU seconds, bytes that it sent, and bytes that it wrote or, in virtual time, had to write."""
 
     cpu_s: float
     sent_bytes: float
@@ -91,7 +91,7 @@ def choose_params(source: str, *, rests: bool) -> list[ChainParams]:
 
 
 def measure_day(params: Sequence[ChainParams], seconds: float) -> Usage:
-    """What one of four running nodes would use in a day, from so many seconds."""
+    """The usage of one of four running nodes in a day, from so many seconds."""
     directory = Path(tempfile.mkdtemp(prefix="idle-"))
     network = new_network(directory / "net", nodes=NODES, params=params, profile=load_packaged_profile())
     try:
@@ -149,7 +149,7 @@ class CountingWorld(World):
 
 
 def simulate(params: ChainParams, *, periods: int, traded: int) -> Usage:
-    """What one of four nodes uses for three chains by agreement over so many periods, of which some are traded."""
+    """The usage of one of four nodes for three chains by agreement over so many periods, of which some are traded."""
     names = [f"n{index}" for index in range(PLAYERS)]
     network = make_network(
         names, period_ms=PERIOD_MS, consensus=params.consensus, market=CLOCK, scheduling=GRID, sealers=names[:NODES]

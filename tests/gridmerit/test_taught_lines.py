@@ -22,7 +22,7 @@ IN_PROSE = re.compile(r"\bgridmerit ([a-z][^`'\",;:()\n]*)")
 
 
 def find_in_strings(source: str) -> Iterator[str]:
-    """What the texts of a module say of commands, up to where a sentence goes on."""
+    """The commands in the texts of a module, up to where a sentence goes on."""
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Constant) and isinstance(node.value, str):
             yield from (found for found in IN_PROSE.findall(node.value) if found.split()[0] in cli.COMMANDS)

@@ -237,7 +237,7 @@ def test_a_walk_outlives_its_tree(begin):
 
 @pytest.mark.parametrize("form", [native, state_tree], ids=["native", "specification"])
 def test_a_walk_holds_a_way_down_and_no_items(form):
-    """Whoever wants a part of a state does not pay for the rest."""
+    """A part of a state costs nothing of the rest."""
     tree = form.Tree().apply((b"%d" % number, bytes(100)) for number in range(5_000))
     tracemalloc.start()
     try:

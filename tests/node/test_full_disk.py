@@ -144,7 +144,7 @@ async def test_the_others_agree_without_a_validator_whose_disk_is_full_and_it_co
 
 
 async def examine(node, directory):
-    """What the doctor finds who sees the node's disk."""
+    """The findings of the doctor who sees the node's disk."""
     words = (sys.executable, "-m", "gridmerit", "doctor", "--node", directory, "--json")
     doctor = await asyncio.create_subprocess_exec(*beside(node.process.pid), *words, stdout=asyncio.subprocess.PIPE)
     out, _ = await doctor.communicate()

@@ -117,7 +117,7 @@ class Client:
         self._session = session
 
     async def count_answers(self, what):
-        """How many it gets before there is too much of something."""
+        """The number that it gets before there is too much of something."""
         for count in range(10_000):
             async with self._session.get(self._url) as answer:
                 if answer.status == 429:

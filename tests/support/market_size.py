@@ -100,7 +100,7 @@ def _spin() -> float:
 
 @dataclass(slots=True)
 class StageCost:
-    """What one stage took on one chain: blocks that did something, the longest, and the most bytes of transactions."""
+    """The cost of one stage on one chain: blocks that did something, the longest, and the most bytes of transactions."""
 
     blocks: int = 0
     longest_ms: float = 0
@@ -273,7 +273,7 @@ class SizedMarket:
     # --- what has come of it -----------------------------------------------------------------------
 
     def find_faults(self) -> list[str]:
-        """What does not come out: money made or lost, reserves that stay, trades that are not scored."""
+        """The faults of a run: money made or lost, reserves that stay, trades that are not scored."""
         found = []
         accounts = [get_account(self.jy1.view, key.address) for key in (*self.keys.values(), key_of("grid"))]
         have = sum(account.balance_uyuan + account.reserved_uyuan for account in accounts)

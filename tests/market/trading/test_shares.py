@@ -61,7 +61,7 @@ def work_through(market, is_going_on, *, between=lambda: None, limit=400):
 
 
 def close(market, orders):
-    """How many more blocks than one the gate takes."""
+    """The number of blocks that the gate takes beyond one."""
     market.make_block(
         *[(one.owner, "intention", market.intention(one.owner, one.side, one.price, one.volume)) for one in orders]
     )

@@ -1,4 +1,4 @@
-"""Whatever one member says, and whatever read of the disk fails, no step of the others does what none may.
+"""No step does what none may, whatever one member says, and whatever read of the disk fails.
 
 A few worlds of many: `make hostile-seeds` has a thousand.
 """

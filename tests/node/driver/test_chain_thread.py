@@ -40,7 +40,7 @@ def thread():
 
 
 async def step(thread):
-    """What the chain does between two readers."""
+    """The work of the chain between two readers."""
     async with thread.settled:
         await thread.run(lambda: None)
 

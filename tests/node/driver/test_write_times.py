@@ -1,4 +1,4 @@
-"""How long writes take is counted and told, and the log has a word when one takes long, not one for each."""
+"""Times of writes are counted and told, and the log has a word when one takes long, not one for each."""
 
 import logging
 

@@ -83,7 +83,7 @@ class Village:
 
 
 def find_leader(network, height):
-    """Who proposes first at a height."""
+    """The first to propose at a height."""
     sealers = sorted(key.public_key for key in network.keys.values())
     return next(name for name, key in network.keys.items() if key.public_key == sealers[height % len(sealers)])
 
