@@ -47,7 +47,7 @@ _BASELINE = "sealing at a tenth of a core, blocks always"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Usage:
-    """The usage of a node: CPU seconds, bytes that it sent, and bytes that it wrote or, in virtual time, had to write."""
+    """The usage of a node: CPU seconds, bytes sent, and bytes written or, in virtual time, to be written."""
 
     cpu_s: float
     sent_bytes: float

@@ -100,7 +100,7 @@ def _spin() -> float:
 
 @dataclass(slots=True)
 class StageCost:
-    """The cost of one stage on one chain: blocks that did something, the longest, and the most bytes of transactions."""
+    """The cost of a stage on one chain: blocks that did something, the longest, and the most bytes of transactions."""
 
     blocks: int = 0
     longest_ms: float = 0
