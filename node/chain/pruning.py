@@ -76,7 +76,6 @@ class Pruner:
         self._params = params
         self._keep = keep
         self._has_pruned = False  # since the last compaction
-        self._compactions = 0  # since the start
         self._compact_from = 0  # the period from which on there may be another
 
     def begin(self, now_ms: int) -> list[Action]:
@@ -94,9 +93,7 @@ class Pruner:
         if not self._has_pruned or period < self._compact_from:
             return [again]
         self._has_pruned, self._compact_from = False, period + _COMPACT_PERIODS
-        ranges = self._list_ranges()
-        self._compactions += 1
-        return [Compact(ranges=ranges), again]
+        return [Compact(ranges=self._list_ranges(period)), again]
 
     def find_horizon(self) -> int:
         """The height below which bodies may go, as far as the chain, its members and companions need them no more."""
@@ -139,11 +136,11 @@ class Pruner:
         spans = rows.spans_of_bodies(height, self._chain.head.height + 1)
         return sum(self._store.approximate_size(first, last) for first, last in spans)
 
-    def _list_ranges(self) -> tuple[tuple[bytes, bytes], ...]:
+    def _list_ranges(self, period: int) -> tuple[tuple[bytes, bytes], ...]:
         """The ranges of keys that hold what was dropped: those by height, and of those by id one slice at a time."""
         bodies_from = self._chain.bodies_from
         width = 256 // _SLICES
-        first = self._compactions % _SLICES * width
+        first = period // _COMPACT_PERIODS % _SLICES * width
         return (
             (rows.BLOCK, rows.block_key(bodies_from)),
             (rows.RECEIPTS, rows.receipts_key(bodies_from)),
