@@ -26,7 +26,7 @@ else:
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
-_TABLES = (".ldb", ".sst")
+TABLE_SUFFIXES = (".ldb", ".sst")
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
 _COMPACTIONS = 2  # the first may push what was deleted down a level and keep it: leveldb issue 227
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing, and may again
@@ -219,7 +219,7 @@ def _own(directory: Path) -> int:
 def _open(directory: Path) -> plyvel.DB:
     """LevelDB would take tables without a CURRENT file for an empty directory and start afresh over them."""
     try:
-        has_data = any(file.suffix in (*_TABLES, ".log") for file in directory.iterdir())
+        has_data = any(file.suffix in (*TABLE_SUFFIXES, ".log") for file in directory.iterdir())
     except OSError as error:
         raise name_disk_error(error) from error
     if has_data and not (directory / "CURRENT").exists():

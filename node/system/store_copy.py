@@ -15,12 +15,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
-from ledger.store import name_disk_error
+from ledger.store import TABLE_SUFFIXES, name_disk_error
 from node.errors import StoreBusy
 from node.system.scratch import scratch
 from node.system.store_manifest import LiveFiles, read_manifest
 
-_TABLES = (".ldb", ".sst")
 _PREFIX, _MANIFEST = ".copy-", "MANIFEST-"
 _TRIES, _PAUSE_S = 200, 0.02  # a compaction at work changes the manifest some times a second
 
@@ -83,7 +82,7 @@ def _read_version(ledger: Path) -> _Version | None:
 def _take(file: Path, target: Path, version: _Version | None) -> bool:
     """Take one file along where it counts; whether it was still there. Without a manifest any may, as it is."""
     try:
-        if file.suffix in _TABLES:
+        if file.suffix in TABLE_SUFFIXES:
             if version is None:
                 shutil.copyfile(file, target)
             elif file.stem.isdecimal() and int(file.stem) in version.files.tables:
