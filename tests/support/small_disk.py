@@ -56,7 +56,7 @@ def make_writable(process: int, place: Path) -> None:
 
 
 def look_in(process: int, place: Path) -> Path:
-    """Where others see what a process sees at `place`."""
+    """The path under which others see what a process sees at `place`."""
     return Path(f"/proc/{process}/root") / place.resolve().relative_to("/")
 
 

@@ -1,4 +1,4 @@
-"""What a disk may hold after a crash, given all that a process has asked of it up to then.
+"""The states that a disk may have after a crash, given all that a process has asked of it up to then.
 
 What was synced is there. Of what was written to a file since, nothing, all, the beginning or any of its sectors is; of
 the names made, replaced and removed in a directory since it was last made durable, some first ones have come to be, in
@@ -48,7 +48,7 @@ class File:
     pending: list[tuple[int, bytes | None]] = field(default_factory=list)  # (offset, written), (size, None): truncated
 
     def read(self, rule: str, random: Random) -> bytes:
-        """What is left of it by a rule."""
+        """The rest of it by a rule."""
         content = bytearray(self.durable)
         room = random.randrange(sum(len(data or b"") for _, data in self.pending) + 1)
         for offset, data in () if rule == "lost" else self.pending:
@@ -145,7 +145,7 @@ class Disk:
 
 
 def _split(offset: int, data: bytes) -> Iterator[tuple[int, bytes]]:
-    """What of a write comes to each sector, and where."""
+    """The part of a write that comes to each sector, and its place."""
     while data:
         room = SECTOR - offset % SECTOR
         yield offset, data[:room]

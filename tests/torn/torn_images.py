@@ -39,12 +39,12 @@ T = TypeVar("T")
 
 
 class Broken(AssertionError):
-    """What an image shows that must never be."""
+    """A thing that an image shows and that must never be."""
 
 
 @dataclass
 class Told:
-    """What others know of a node by some moment: the least that every image after it must have."""
+    """The knowledge that others have of a node by some moment: the least that every image after it must have."""
 
     height: int = 0
     signed: int = 0
@@ -68,7 +68,7 @@ def build_shim() -> Path:
 
 
 def record_life(home: Path, *, lives: int = 2, fail_at: int = 0, how: int = 0) -> list[Operation]:
-    """What the scenario asks of its disk, which is `home/disk`."""
+    """The operations that the scenario asks of its disk, which is `home/disk`."""
     (home / "disk").mkdir(parents=True, exist_ok=True)
     trace = home / "trace"
     trace.unlink(missing_ok=True)
