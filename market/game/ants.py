@@ -23,12 +23,14 @@ import numpy as np
 
 from market.game.hour import Hour, Prices
 from market.game.incomes import UsersMarket, earn_from_rest, earn_from_shortages
-from market.game.merit_order import Array, Market, Quotes
+from market.game.merit_order import Array, Market, Quotes, check_alike
 
 LOCAL_BELOW = 0.2  # p_0
 LOCAL_STEP = 0.1
 EVAPORATION_FALLS = 0.8
 LEAST_EVAPORATION = 0.1
+
+_HOURS_AT_ONCE = 24
 
 
 def solve(hour: Hour, *, seed: int, ants: int = 35, iterations: int = 200) -> Prices:
@@ -46,17 +48,22 @@ def solve_hours(
 ) -> list[Prices]:
     """The prices of each hour, the same for the same seed; `progress` hears the iteration, and how many there are.
 
-    The regret of what comes out says whether it is solved. Raises `NoSupplyMargin`, and `BadHour` where hours have not
-    equally many companies and bureaus.
+    A day at a time, whose arrays stay in a core's cache. The regret of what comes out says whether it is solved. Raises
+    `NoSupplyMargin`, and `BadHour` where hours have not equally many companies and bureaus.
     """
-    if not hours:
-        return []
-    colonies = _Colonies(Market.of(hours), seed, ants)
-    for iteration in range(iterations):
-        colonies.step(iteration / iterations)
-        if progress:
-            progress(iteration + 1, iterations)
-    return colonies.best_quotes().split(hours)
+    assert ants > 0, "a colony without ants finds nothing"
+    check_alike(hours)
+    found: list[Prices] = []
+    starts = range(0, len(hours), _HOURS_AT_ONCE)
+    for done, start in enumerate(starts):
+        some = hours[start : start + _HOURS_AT_ONCE]
+        colonies = _Colonies(Market.of(some), seed, ants)
+        for iteration in range(iterations):
+            colonies.step(iteration / iterations)
+            if progress:
+                progress(done * iterations + iteration + 1, len(starts) * iterations)
+        found += colonies.best_quotes().split(some)
+    return found
 
 
 class _Colonies:
@@ -79,6 +86,7 @@ class _Colonies:
         self._evaporation = np.ones_like(self._low)
         self._best = places[..., :1].copy()
         self._income = np.empty_like(self._both)
+        self._rows = np.ogrid[: places.shape[0], : places.shape[1], :1][:2]
 
     def _draw(self) -> Array:
         """Numbers in [-1, 1], the same for every hour."""
@@ -99,16 +107,16 @@ class _Colonies:
         self._follow(places, np.maximum(here, there))
 
     def _follow(self, places: Array, income: Array) -> None:
-        best, worst = income.argmax(axis=-1)[..., None], income.argmin(axis=-1)[..., None]
-        top, least = (np.take_along_axis(income, place, axis=-1) for place in (best, worst))
+        best, worst = ((*self._rows, ant[..., None]) for ant in (income.argmax(axis=-1), income.argmin(axis=-1)))
+        top, least = income[best], income[worst]
         self._pheromone *= 1 - self._evaporation
         is_flat = top == least
         self._pheromone += (income - least + is_flat) / (top - least + is_flat)
-        found = np.take_along_axis(places, best, axis=-1)
+        found = places[best]
         fallen = np.maximum(EVAPORATION_FALLS * self._evaporation, LEAST_EVAPORATION)
         self._evaporation = np.where(found == self._best, fallen, self._evaporation)
         self._best = found
-        np.put_along_axis(places, worst, found, axis=-1)
+        places[worst] = found
 
     def _weigh(self) -> None:
         """Count what each place brings its player, all other prices at their best."""

@@ -31,6 +31,7 @@ from market.game.payoffs import Volumes
 Array: TypeAlias = npt.NDArray[np.float64]
 
 _RESIDUAL = 1e-14  # of what is demanded: both sides are equal when they differ by less
+_SMALL = 1e-8  # of x: after such a step the next one, its square, is none
 _MAX_STEPS = 200  # seven are the rule; supply that exceeds the firm demand by 10^-12 of it takes forty
 _DIGITS = 36  # e^-36 is 2e-16
 _TINY = 1e-300
@@ -102,8 +103,8 @@ class Market:
 
     @classmethod
     def of(cls, hours: Sequence[Hour]) -> Market:
-        """Raises `NoSupplyMargin`, or `BadHour` where one has other players than the first."""
-        _check_alike(hours)
+        """Raises as `check_alike`."""
+        check_alike(hours)
         surplus = _stack(hour.kwh("surplus_wh") for hour in hours)
         shortage = _stack(hour.kwh("shortage_wh") for hour in hours)
         capacity = np.concatenate([surplus, _stack(hour.kwh("bureau_capacity_wh") for hour in hours)])
@@ -189,24 +190,23 @@ def find_clearing(capacity: Array, scale: Array, load: Array, worth: Array, firm
     Were all prices and values equal to the lowest, x would be that times demand / (supply - firm): no more than it is.
     Works in place: this is where ants spend their time.
     """
-    demand, spare = firm + load.sum(axis=0), capacity.sum(axis=0) - firm
+    sellers, demand, spare = len(scale), firm + load.sum(axis=0), capacity.sum(axis=0) - firm
     floor = np.minimum(scale.min(axis=0, initial=np.inf), worth.min(axis=0, initial=np.inf))
     x: Array = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
-    capacity = np.ascontiguousarray(np.broadcast_to(capacity, scale.shape))
-    share, part, wanted = np.empty_like(scale), np.empty_like(scale), load * worth
-    choice = np.empty(np.broadcast_shapes(worth.shape, x.shape))
+    most, middle, share, part = (np.empty((sellers + len(worth), *x.shape)) for _ in range(4))
+    most[:sellers], most[sellers:] = capacity, load * worth
+    middle[:sellers], middle[sellers:] = scale, worth
     enough = _RESIDUAL * demand
     for _ in range(_MAX_STEPS):
-        np.divide(1.0, np.add(scale, x, out=share), out=share)
-        np.divide(1.0, np.add(worth, x, out=choice), out=choice)
-        chosen = wanted * choice
-        lack = firm + add_up(chosen) - x * add_up(np.multiply(capacity, share, out=part))
-        if (lack <= enough).all():
-            return x
+        np.divide(1.0, np.add(middle, x, out=share), out=share)
+        np.multiply(most, share, out=part)
+        lack = firm + add_up(part[sellers:]) - x * add_up(part[:sellers])
         part *= share
-        part *= scale
-        chosen *= choice
-        x += lack / (add_up(part) + add_up(chosen) + _TINY)
+        part[:sellers] *= scale
+        step = lack / (add_up(part) + _TINY)
+        x += step
+        if ((step <= _SMALL * x) | (lack <= enough)).all():
+            return x
     raise AssertionError("Newton's method climbs to the clearing price")
 
 
@@ -259,7 +259,8 @@ def _list_rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
 # --- hours as arrays -------------------------------------------------------------------------------
 
 
-def _check_alike(hours: Sequence[Hour]) -> None:
+def check_alike(hours: Sequence[Hour]) -> None:
+    """Raises `NoSupplyMargin`, or `BadHour` where one hour has other players than the first."""
     for hour in hours:
         hour.check_margin()
         if (hour.companies, hour.bureaus) != (hours[0].companies, hours[0].bureaus):
