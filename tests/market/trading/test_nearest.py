@@ -261,5 +261,11 @@ def test_a_tree_of_equal_points_serves_them_by_rank_and_no_search_is_long() -> N
         tree.remove(rank)
 
 
+def test_of_equally_near_offers_beyond_a_split_the_first_by_rank_is_found() -> None:
+    for points in ({0: (2,), 1: (0,)}, {0: (0,), 1: (2,)}):
+        tree = QuoteTree({rank: offer(rank, ANN, 50, 1) for rank in points}, points)
+        assert tree.find_nearest((1,), 50, BEN) == (1, 0)
+
+
 def test_an_empty_tree_has_nobody() -> None:
     assert QuoteTree({}, {}).find_nearest((1, 2), 1 << 40, ANN) is NOBODY
