@@ -74,7 +74,7 @@ def test_the_corner_is_the_only_equilibrium_of_the_printed_game() -> None:
     """And the paper's prices at 12:00 are none: somebody gains a tenth."""
     volumes = replace(trade(NOON, CORNER), c_to_g=((10.0,),))
     assert compute_printed_regret(NOON, CORNER, volumes) == 0
-    assert compute_printed_regret(NOON, PAPER, volumes) > 0.05
+    assert compute_printed_regret(NOON, PAPER, trade(NOON, PAPER)) == pytest.approx(0.1032, abs=1e-4)
     for direction in DIRECTIONS:
         assert compute_printed_regret(NOON, replace(CORNER, **{direction: 0.55}), volumes) > 0, direction
 
