@@ -20,6 +20,7 @@ NAMES = (
     "store",
     "matching",
     "credit_matching",
+    "game",
     "relays",
     "pbft_cluster",
     "simulation",

@@ -203,3 +203,25 @@ class BadProfile(ConfigError):
 
 class BadOrders(ConfigError):
     message = "{file}, line {line}: {what} cannot be read"
+
+
+# --- the game ------------------------------------------------------------------------------------
+
+
+class BadHour(ConfigError):
+    message = "an hour of the game with {field} {have}, want {want}"
+
+
+class PriceOutOfBounds(ConfigError):
+    message = "{direction} has {have} for a price, want yuan/kWh from {low:g} to {high:g}, one for each seller"
+
+
+class NoSupplyMargin(ConfigError):
+    message = "{have!k} are for sale to users who take {want!k} at any price: there must be more"
+
+
+class NotSettled(ConfigError):
+    message = (
+        "after {sweeps} sweeps of best response the prices of hour {index} still move by {step:.2g} yuan/kWh; "
+        "somebody gains {regret:.2g} of its income at the best that were found"
+    )

@@ -19,9 +19,9 @@ from market.orders import Order, Side, Trade
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH
 from market.trading.clearing import match_price_time
+from market.trading.nearest import Neighbourhood, match_nearest
+from market.trading.offer_queue import OfferQueue, serve_in_turn
 from market.trading.ties import Lots, clear_pro_rata, ration
-
-_NEVER = 1 << 63  # above every price
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,6 +34,8 @@ class ClearingContext:
     """Where a uniform price lies among those that clear the book: 0 is the sellers' end, 1 000 000 the buyers'."""
     lottery: bytes | None = None
     """Equals share pro rata, their lots drawn from this (`make_lottery`); None: the earlier is served first."""
+    neighbourhood: Neighbourhood | None = None
+    """The target that the nearest offers are found by, and what they are like; None: nobody has set one."""
 
 
 class ClearingRule(Protocol):
@@ -78,24 +80,14 @@ def _match_by_merit(orders: Iterable[Order], merits: Mapping[int, int]) -> list[
     bids, offers = _split(orders)
     bids.sort(key=lambda order: -merits.get(order.order_id, 0))  # stable: equal merits stay by price and time
     offers.sort(key=lambda order: -merits.get(order.order_id, 0))
-    queue = _OfferQueue(offers)
-    left = [offer.volume_wh for offer in offers]
-    trades: list[Trade] = []
-    for bid in bids:
-        wanted, limit = bid.volume_wh, bid.price_uyuan_per_kwh
-        while wanted:
-            place = queue.find_first(limit, bid.owner)
-            if place is None:
-                break
-            offer = offers[place]
-            volume = min(wanted, left[place])
-            price = (limit + offer.price_uyuan_per_kwh + 1) >> 1
-            trades.append(Trade(bid.order_id, offer.order_id, bid.owner, offer.owner, price, volume))
-            wanted -= volume
-            left[place] -= volume
-            if not left[place]:
-                queue.remove(place)
-    return trades
+    queue = OfferQueue(offers)
+    return serve_in_turn(
+        bids,
+        offers,
+        lambda bid: queue.find_first(bid.price_uyuan_per_kwh, bid.owner),
+        queue.remove,
+        lambda bid, offer: (bid.price_uyuan_per_kwh + offer.price_uyuan_per_kwh + 1) >> 1,
+    )
 
 
 def clear_uniform_price(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
@@ -126,6 +118,31 @@ def clear_pay_as_bid(orders: Sequence[Order], context: ClearingContext) -> list[
     """
     limits = {order.order_id: order.price_uyuan_per_kwh for order in orders if order.side == Side.BID}
     return [trade._replace(price_uyuan_per_kwh=limits[trade.bid_id]) for trade in clear_price_time(orders, context)]
+
+
+def clear_knn(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
+    """The nearest neighbour (text 001, step 8): by price and time, bids take the offers nearest to the target.
+
+    Prices let trade as ever: an offer that asks more than is bid is no neighbour, however near. The price is the
+    target's, but no lower than is asked and no higher than is bid. A book without a target clears by price and time.
+    """
+    near = context.neighbourhood
+    if near is None:
+        return clear_price_time(orders, context)
+
+    numbers = {features: number for number, features in enumerate(sorted(set(near.offers.values())))}
+
+    def match(book: Sequence[Order]) -> list[Trade]:
+        return match_nearest(*_split(book), near)
+
+    def rank(order: Order) -> tuple[int, ...]:
+        if order.side == Side.BID:
+            return (order.price_uyuan_per_kwh,)
+        features = near.offers[order.order_id]
+        nearness = numbers[features] if near.own_targets else near.compute_distance(features, near.target)
+        return order.price_uyuan_per_kwh, nearness
+
+    return match(orders) if context.lottery is None else clear_pro_rata(match, orders, rank, context.lottery)
 
 
 RULES: Mapping[str, ClearingRule] = MappingProxyType(
@@ -233,56 +250,6 @@ def _split(orders: Iterable[Order]) -> tuple[list[Order], list[Order]]:
     bids.sort(key=lambda order: (-order.price_uyuan_per_kwh, order.placed_at, order.order_id))
     offers.sort(key=lambda order: (order.price_uyuan_per_kwh, order.placed_at, order.order_id))
     return bids, offers
-
-
-class _OfferQueue:
-    """Offers in the order they are to be served, and the first of them that a bid can have.
-
-    A binary tree over the places in the queue; each node knows the lowest price below it, its owner, and the
-    lowest of any other owner. So a look-up costs a path through the tree, for any owners.
-    """
-
-    __slots__ = ("_leaves", "_lowest", "_others", "_owner")
-
-    def __init__(self, offers: Sequence[Order]) -> None:
-        self._leaves = 1 << max(0, len(offers) - 1).bit_length()
-        self._lowest = [_NEVER] * (2 * self._leaves)
-        self._owner: list[Address] = [b""] * (2 * self._leaves)
-        self._others = [_NEVER] * (2 * self._leaves)
-        for place, offer in enumerate(offers):
-            self._lowest[self._leaves + place] = offer.price_uyuan_per_kwh
-            self._owner[self._leaves + place] = offer.owner
-        for node in range(self._leaves - 1, 0, -1):
-            self._join(node)
-
-    def find_first(self, limit: int, buyer: Address) -> int | None:
-        """The first place whose offer is not the buyer's and asks at most `limit`."""
-        lowest, owner, others = self._lowest, self._owner, self._others
-        if (others if owner[1] == buyer else lowest)[1] > limit:
-            return None
-        node = 1
-        while node < self._leaves:
-            node *= 2
-            if (others if owner[node] == buyer else lowest)[node] > limit:
-                node += 1
-        return node - self._leaves
-
-    def remove(self, place: int) -> None:
-        node = self._leaves + place
-        self._lowest[node] = _NEVER
-        while node > 1:
-            node >>= 1
-            self._join(node)
-
-    def _join(self, node: int) -> None:
-        lowest, owner = self._lowest, self._owner
-        low, high = 2 * node, 2 * node + 1
-        if lowest[high] < lowest[low]:
-            low, high = high, low
-        lowest[node] = lowest[low]
-        owner[node] = owner[low]
-        rival = self._others[high] if owner[high] == owner[low] else lowest[high]
-        self._others[node] = min(self._others[low], rival)
 
 
 # --- one price -----------------------------------------------------------------------------------

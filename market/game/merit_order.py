@@ -1,0 +1,312 @@
+"""The merit order of an hour: who sells how much to whom at given prices, a smooth form of "the cheapest first".
+
+Each kWh demanded picks among the kWh on offer; a cheaper one is likelier, and none is sold twice. With σ(z) = 1/(1 +
+e^-z) and the clearing price λ
+
+    seller i has q_i = capacity_i · σ((λ - P_i)/μ) for users: of a company's surplus, of what a bureau can generate
+    user k takes d_k = D_k · [(1 - φ) + φ·σ((v_U - λ)/μ)], and λ makes both sides equal.
+
+A company offers the rest y to the bureaus by their shares: each buys σ((v_C - P_GC)/μ) of its part, the grid takes what
+is left at the feed-in tariff. A shortage is divided alike, and of each part (1 - φ) + φ·σ((v_G - P_CG)/μ) is bought.
+
+λ is found in x = e^(λ/μ). There σ((λ - P)/μ) is x/(x + b) with b = e^(P/μ), supply is concave and demand convex, so
+that Newton's method climbs from any x below the solution to it and never past it: no bracket, no clipping.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from functools import cached_property, reduce
+from math import ceil, hypot, log
+from typing import NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from market.errors import BadHour
+from market.game.hour import DIRECTIONS, Hour, Prices
+from market.game.payoffs import Volumes
+
+Array: TypeAlias = npt.NDArray[np.float64]
+
+_RESIDUAL = 1e-14  # of what is demanded: both sides are equal when they differ by less
+_SMALL = 1e-8  # of x: after such a step the next one, its square, is none
+_MAX_STEPS = 200  # seven are the rule; supply that exceeds the firm demand by 10^-12 of it takes forty
+_DIGITS = 36  # e^-36 is 2e-16
+_TINY = 1e-300
+
+
+class Quotes(NamedTuple):
+    """The prices of several hours, yuan/kWh, or their bounds: (companies, hours) and (bureaus, hours)."""
+
+    g_to_u: Array
+    g_to_c: Array
+    c_to_u: Array
+    c_to_g: Array
+
+    @classmethod
+    def of(cls, hours: Sequence[Hour], prices: Sequence[Prices]) -> Quotes:
+        """Raises `PriceOutOfBounds`."""
+        for hour, asked in zip(hours, prices, strict=True):
+            hour.check_prices(asked)
+        return cls(*(_stack(asked.of(name) for asked in prices) for name in DIRECTIONS))
+
+    def to_users(self) -> Array:
+        """Those of all sellers on the users' market: (sellers, hours)."""
+        return np.concatenate([self.g_to_u, self.c_to_u])
+
+    def split(self, hours: Sequence[Hour]) -> list[Prices]:
+        """Each hour's prices."""
+        return [
+            hour.make_prices(**{name: side[:, index].tolist() for name, side in zip(DIRECTIONS, self, strict=True)})
+            for index, hour in enumerate(hours)
+        ]
+
+
+class Cleared(NamedTuple):
+    """A users' market that has cleared: sellers along the first axis, hours and any candidates behind it."""
+
+    scale: Array  # e^(P/μ)
+    x: Array  # e^(λ/μ); 0 where users need nothing
+    sold: Array  # kWh
+
+    def at_own_prices(self, part: Array) -> Array:
+        """Of what each seller has in each deviation, what it has in its own."""
+        own: Array = np.einsum("ii...->i...", part)
+        return own
+
+
+@dataclass(frozen=True)
+class Market:
+    """Hours side by side, as arrays with the hours along the last axis: sellers are companies, then bureaus.
+
+    Hours of one market have equally many companies and bureaus. Users who value a kWh alike are one. A price at which
+    nothing is sold, whatever it is, has its lower bound for the upper one too.
+    """
+
+    companies: int
+    mu: Array  # (hours,)
+    phi: Array
+    subsidy: Array
+    feed_in: Array
+    capacity: Array  # (sellers, hours), kWh
+    user_load: Array  # (values, hours), kWh
+    user_value: Array
+    shortage: Array  # (companies, hours), kWh
+    value_company: Array
+    share: Array  # (bureaus, hours)
+    cost: Array
+    value_bureau: Array
+    low: Quotes
+    high: Quotes
+
+    @classmethod
+    def of(cls, hours: Sequence[Hour]) -> Market:
+        """Raises as `check_alike`."""
+        check_alike(hours)
+        surplus = _stack(hour.kwh("surplus_wh") for hour in hours)
+        shortage = _stack(hour.kwh("shortage_wh") for hour in hours)
+        capacity = np.concatenate([surplus, _stack(hour.kwh("bureau_capacity_wh") for hour in hours)])
+        loads, values = _stack_users(hours)
+        share = _stack(hour.shares() for hour in hours)
+        sells_to_users = (capacity > 0) & (loads.sum(axis=0) > 0)
+        has_volume = (
+            sells_to_users[: len(surplus)],
+            (surplus > 0) & (len(share) > 0),
+            sells_to_users[len(surplus) :],
+            share * shortage.sum(axis=0) > 0,
+        )
+        low, high = _stack_bounds(hours, 0), _stack_bounds(hours, 1)
+        return cls(
+            companies=len(surplus),
+            mu=np.array([hour.mu for hour in hours]),
+            phi=np.array([hour.phi for hour in hours]),
+            subsidy=np.array([hour.subsidy for hour in hours]),
+            feed_in=np.array([hour.feed_in for hour in hours]),
+            capacity=capacity,
+            user_load=loads,
+            user_value=values,
+            shortage=shortage,
+            value_company=_stack(hour.per_player("value_company") for hour in hours),
+            share=share,
+            cost=_stack(hour.per_player("bureau_cost") for hour in hours),
+            value_bureau=_stack(hour.per_player("value_bureau") for hour in hours),
+            low=low,
+            high=Quotes(
+                *(np.where(has, above, below) for has, above, below in zip(has_volume, high, low, strict=True))
+            ),
+        )
+
+    @cached_property
+    def demand(self) -> Array:
+        """The most that users take, kWh (hours,)."""
+        total: Array = self.user_load.sum(axis=0)
+        return total
+
+    @cached_property
+    def worth(self) -> Array:
+        """e^(v/μ) of each user's value."""
+        return np.exp(self.user_value / self.mu)
+
+    def clear(self, prices: Array) -> Cleared:
+        """Clear the users' markets at the sellers' prices (sellers, hours)."""
+        return self._clear(np.exp(prices / self.mu))
+
+    def deviate(self, prices: Array, own: Array) -> Cleared:
+        """Clear once for each candidate (sellers, hours, candidates) that one seller sets while the others stay.
+
+        The results have the axes sellers, who deviates, hours, candidates.
+        """
+        scale = np.empty((len(prices), *own.shape))
+        scale[:] = np.exp(prices / self.mu)[:, None, :, None]
+        np.einsum("ii...->i...", scale)[:] = np.exp(own / self.mu[:, None])
+        return self._clear(scale)
+
+    def _clear(self, scale: Array) -> Cleared:
+        """`scale` is e^(P/μ), with axes for deviations or without."""
+        capacity, load, worth, firm = self._shape(scale)
+        x = find_clearing(capacity, scale, load, worth, firm)
+        return Cleared(scale, x, capacity * (x / (scale + x)))
+
+    def _shape(self, scale: Array) -> tuple[Array, Array, Array, Array]:
+        """Capacities, the users' flexible loads and their worth, and the firm load, with the axes of the scale."""
+        parts = (self.capacity, self.phi * self.user_load, self.worth, ((1 - self.phi) * self.demand)[None])
+        capacity, load, worth, firm = (part[:, None, :, None] if scale.ndim > 2 else part for part in parts)
+        return capacity, load, worth, firm[0]
+
+    def differentiate(self, cleared: Cleared) -> tuple[Array, Array]:
+        """Compute capacity · σ'((λ - P)/μ), by which a seller sells more as λ rises, and dλ/dP of its own price."""
+        _, load, worth, _ = self._shape(cleared.scale)
+        slope = cleared.sold * (cleared.scale / (cleared.scale + cleared.x))
+        choice = 1 / (worth + cleared.x)
+        bend = add_up(slope) + cleared.x * add_up(load * worth * choice * choice)
+        return slope, np.divide(slope, bend, out=np.zeros_like(slope), where=bend > 0)
+
+
+def find_clearing(capacity: Array, scale: Array, load: Array, worth: Array, firm: Array) -> Array:
+    """The x at which Σ capacity·x/(x + scale) = firm + Σ load·worth/(worth + x), sums over the first axis.
+
+    Were all prices and values equal to the lowest, x would be that times demand / (supply - firm): no more than it is.
+    Works in place: this is where ants spend their time.
+    """
+    sellers, demand, spare = len(scale), firm + load.sum(axis=0), capacity.sum(axis=0) - firm
+    floor = np.minimum(scale.min(axis=0, initial=np.inf), worth.min(axis=0, initial=np.inf))
+    x: Array = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
+    most, middle, share, part = (np.empty((sellers + len(worth), *x.shape)) for _ in range(4))
+    most[:sellers], most[sellers:] = capacity, load * worth
+    middle[:sellers], middle[sellers:] = scale, worth
+    enough = _RESIDUAL * demand
+    for _ in range(_MAX_STEPS):
+        np.divide(1.0, np.add(middle, x, out=share), out=share)
+        np.multiply(most, share, out=part)
+        lack = firm + add_up(part[sellers:]) - x * add_up(part[:sellers])
+        part *= share
+        part[:sellers] *= scale
+        step = lack / (add_up(part) + _TINY)
+        x += step
+        if ((step <= _SMALL * x) | (lack <= enough)).all():
+            return x
+    raise AssertionError("Newton's method climbs to the clearing price")
+
+
+def add_up(parts: Array) -> Array:
+    """The sum over the first axis; of a few rows faster than `sum`, and of one the row itself."""
+    total: Array = reduce(np.add, parts) if 0 < len(parts) < 5 else parts.sum(axis=0)
+    return total
+
+
+def choose(gain: Array, mu: Array | float) -> Array:
+    """σ(gain/μ): how likely a kWh is taken that is worth so much more than it costs."""
+    chance: Array = 1 / (1 + np.exp(-gain / mu))
+    return chance
+
+
+# --- one hour, in full ---------------------------------------------------------------------------
+
+
+def trade(hour: Hour, prices: Prices) -> Volumes:
+    """The energy that is sold at these prices. Raises `PriceOutOfBounds` and `NoSupplyMargin`."""
+    quotes, market = Quotes.of([hour], [prices]), Market.of([hour])
+    cleared = market.clear(quotes.to_users())
+    x, sold, companies = float(cleared.x[0]), cleared.sold[:, 0], hour.companies
+    loads = np.array(hour.kwh("user_load_wh"))
+    worth = np.exp(np.array(hour.per_player("value_user")) / hour.mu)
+    flexible = hour.phi * loads * worth / (worth + x)
+    taken = (1 - hour.phi) * loads + flexible
+    parts = np.outer(sold, taken / (taken.sum() or 1.0))
+    share = market.share[:, 0]
+    rest = market.capacity[:companies, 0] - sold[:companies]
+    resold = np.outer(rest, share) * choose(market.value_bureau[:, 0] - quotes.g_to_c, hour.mu)
+    lacked = np.outer(share, market.shortage[:, 0])
+    bought = hour.phi * lacked * choose(market.value_company[:, 0] - quotes.c_to_g, hour.mu)
+    return Volumes(
+        clearing_price=hour.mu * log(x) if x else None,
+        g_to_u=_list_rows(parts[:companies]),
+        g_to_c=_list_rows(resold),
+        c_to_u=_list_rows(parts[companies:]),
+        c_to_g=_list_rows((1 - hour.phi) * lacked + bought),
+        feed_in=tuple(map(float, rest - resold.sum(axis=1))),
+        flexible_users=tuple(map(float, flexible)),
+        flexible_companies=tuple(map(float, bought.sum(axis=0))),
+    )
+
+
+def _list_rows(matrix: Array) -> tuple[tuple[float, ...], ...]:
+    return tuple(tuple(map(float, row)) for row in matrix)
+
+
+# --- hours as arrays -------------------------------------------------------------------------------
+
+
+def check_alike(hours: Sequence[Hour]) -> None:
+    """Raises `NoSupplyMargin`, or `BadHour` where one hour has other players than the first."""
+    for hour in hours:
+        hour.check_margin()
+        if (hour.companies, hour.bureaus) != (hours[0].companies, hours[0].bureaus):
+            have, want = (f"{one.companies} companies and {one.bureaus} bureaus" for one in (hour, hours[0]))
+            raise BadHour(field="players", have=have, want=f"{want}, as in the first hour")
+
+
+def _stack(rows: Iterable[Sequence[float]]) -> Array:
+    """Per-player values of every hour, players first."""
+    return np.array([*rows], dtype=np.float64).T
+
+
+def _stack_bounds(hours: Sequence[Hour], end: int) -> Quotes:
+    count = {"g": hours[0].companies, "c": hours[0].bureaus}
+    return Quotes(*(_stack([hour.bounds[name][end]] * count[name[0]] for hour in hours) for name in DIRECTIONS))
+
+
+def _stack_users(hours: Sequence[Hour]) -> tuple[Array, Array]:
+    """Loads and values, padded with users who need nothing to equally many in every hour."""
+    gathered = [gather_users(hour) for hour in hours]
+    most = max(len(loads) for loads, _ in gathered)
+    loads, values = np.zeros((most, len(hours))), np.ones((most, len(hours)))
+    for index, (load, value) in enumerate(gathered):
+        loads[: len(load), index] = load
+        values[: len(load), index] = value
+    return loads, values
+
+
+def gather_users(hour: Hour) -> tuple[Array, Array]:
+    """The loads of an hour's users by what they value a kWh at, in as few values as take the same energy at any price.
+
+    Users of one value are one. Many values are replaced by Chebyshev's points between them, and the loads shared out so
+    that polynomials are met exactly. σ is analytic up to ±iπμ, so that the error falls geometrically: to 2e-16 here.
+    """
+    values: Array
+    values, places = np.unique(np.array(hour.per_player("value_user"), dtype=np.float64), return_inverse=True)
+    loads = np.bincount(places, weights=np.array(hour.kwh("user_load_wh")), minlength=len(values)).astype(np.float64)
+    if len(values) < 3:
+        return loads, values
+    centre, radius = (values[0] + values[-1]) / 2, (values[-1] - values[0]) / 2
+    height = np.pi * hour.mu / radius
+    count = ceil(_DIGITS / log(height + hypot(1, height)))
+    if len(values) <= count:
+        return loads, values
+    points = np.polynomial.chebyshev.chebpts1(count)
+    moments = loads @ np.polynomial.chebyshev.chebvander((values - centre) / radius, count - 1)
+    moments[0] /= 2
+    shared = np.polynomial.chebyshev.chebvander(points, count - 1) @ moments * 2 / count
+    return shared, centre + radius * points
