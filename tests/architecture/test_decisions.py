@@ -4,9 +4,8 @@ import ast
 
 import pytest
 
-from .test_imports import ROOT, imports_of, is_below_path, read_modules
+from .test_imports import ROOT, imports_of, is_decided, read_modules
 
-DECIDES = ("ledger", "consensus", "market", "node/chain")
 NAMES_FILES = "ledger/store.py"  # by a slash, which is no division
 FLOATS = {"float", "complex"}
 FRACTIONAL = {"math", "cmath", "statistics", "numpy"}
@@ -47,7 +46,7 @@ def test_no_float_enters_a_decision():
 
 
 def is_decided_by(path):
-    return str(path) != NAMES_FILES and any(is_below_path(path, place) for place in DECIDES)
+    return str(path) != NAMES_FILES and is_decided(path)
 
 
 def test_one_module_of_the_core_asks_which_engine_runs():

@@ -19,6 +19,8 @@ FLOORS = {
     "gridmerit": {"ledger", "consensus", "market", "node", "simulation"},
 }
 SIMULATION_SEES = "node.chain"
+ADVICE = "market.game"  # reckons in floats what a player may do, so nothing that decides sees it
+DECIDES = ("ledger", "consensus", "market", "node/chain")
 PURE = (
     "ledger",
     "consensus",
@@ -46,6 +48,7 @@ ITS_OWN = {
     "ledger/overlay.py": {"msgpack"},
     "ledger/signatures.py": {"nacl"},
     "consensus/seal.py": {"concurrent"},  # the search for a nonce, which the driver starts and ends
+    "market/game": {"numpy"},
     "market/profile.py": {"datetime"},  # to read ISO 8601, not to ask the time
     "simulation": {"random"},  # seeded: the linter bans the ambient one
     "simulation/world/link_files.py": {"importlib"},
@@ -110,6 +113,8 @@ def find_breaches(root: Path) -> set[str]:
                 breaches.add(f"{name} looks up to {target}")
             if floor == "simulation" and top == "node" and target in modules and not is_below(target, SIMULATION_SEES):
                 breaches.add(f"{name} sees {target}")
+            if f"{target}.".startswith(f"{ADVICE}.") and is_decided(modules[name].relative_to(root)):
+                breaches.add(f"{name} decides and sees {target}")
             if name in pure and top not in FLOORS.keys() | COMPUTES | allowed_io:
                 breaches.add(f"{name} does I/O by {top}")
             if name in pure and floor == "node" and target in modules and target not in pure and not has_parts(target):
@@ -128,6 +133,10 @@ def is_below(module: str, package: str) -> bool:
 
 def is_pure(path: Path) -> bool:
     return any(is_below_path(path, pure) for pure in PURE)
+
+
+def is_decided(path: Path) -> bool:
+    return any(is_below_path(path, place) for place in DECIDES) and not is_below_path(path, ADVICE.replace(".", "/"))
 
 
 def is_below_path(path: Path, place: str) -> bool:
@@ -191,6 +200,11 @@ def test_every_package_says_what_it_owns():
 
 PLANTED = {
     "market looks up": ("market/a.py", "def late():\n    import node.runtime\n", "market.a looks up to node.runtime"),
+    "a contract takes advice": (
+        "market/a.py",
+        "from market.game import hour\n",
+        "market.a decides and sees market.game",
+    ),
     "siblings meet": ("consensus/a.py", "from market import b\n", "consensus.a looks up to market"),
     "node sees simulation": ("node/a.py", "from simulation import b\n", "node.a looks up to simulation"),
     "node sees the program": ("node/a.py", "import gridmerit\n", "node.a looks up to gridmerit"),
