@@ -360,7 +360,7 @@ class SnapshotJoin:
             return []
         self._put_back(peer)
         try:
-            chunk = _read_chunk(message.raw)
+            chunk = read_chunk(message.raw)
             if not asked.prefix.contains(chunk.prefix):
                 raise InvalidProof(detail="a chunk of another place than was asked for")
             check_chunk(offer.header.state_root, chunk)
@@ -414,7 +414,7 @@ def read_leaves(raw: bytes) -> Iterator[tuple[bytes, bytes]]:
         return iter(read_items(decode(raw, max_bytes=_MAX_CHUNK_BYTES, max_items=3 * MAX_CHUNK_LEAVES + 1)))
 
 
-def _read_chunk(raw: bytes) -> StateChunk:
+def read_chunk(raw: bytes) -> StateChunk:
     """Raises the `Malformed` family."""
     value = decode(raw, max_bytes=_MAX_CHUNK_BYTES, max_items=3 * MAX_CHUNK_LEAVES + 1_024)
     return StateChunk.from_value(value)

@@ -5,8 +5,9 @@
 
 The contracts of three chains run as in `market_years`, in periods of 15 minutes. Each block is final at once and is
 kept as a node keeps it: in LevelDB, without undo rows, bodies of two weeks. Members' signatures are made, not checked;
-what checking them costs is in `benchmarks`. The store is opened from a copy, in a process of its own. Fails where a
-figure still grows after the first months.
+what checking them costs is in `benchmarks`. The store is opened from a copy, in a process of its own; in another, a
+fresh node takes the snapshot, chunk by chunk. CPU is that of the cheapest day of a month and of the cheapest of three
+openings, since other work on the machine only adds to it. Fails where a figure still grows after the first months.
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -23,15 +24,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import process_time
 
+from ledger import rows
 from ledger.block import Block
 from ledger.chain import Chain
+from ledger.codec import encode
 from ledger.execution import Execution
 from ledger.genesis import Genesis
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
+from ledger.state import State
+from ledger.state_chunks import ALL_PATHS, StateChunk, check_chunk, cut_chunk, find_rest
 from ledger.store import LevelStore
 from node.chain.events import Compact, Persist
 from node.chain.pruning import Keep, Pruner
+from node.chain.snapshot_join import read_chunk, read_leaves
 from node.system.store_copy import copied
 from tests.support.contract_chains import ContractChain
 from tests.support.market_years import MARKET, MarketYears
@@ -40,6 +46,7 @@ PERIODS_A_DAY = 96
 KEEP = Keep("periods", 14 * PERIODS_A_DAY)
 MONTH_DAYS = 30
 GROWTH = 1.05  # of a figure from one half of the months, once all that is kept is there, to the other
+OPENINGS = 3  # of which the cheapest counts
 _MB = 1e6
 
 
@@ -53,10 +60,22 @@ class Month:
     import_ms: float  # CPU of a period's blocks: executed and stored
     open_s: float  # CPU of opening all stores
     opened_mb: float  # memory of a process that has opened them
+    snapshot_mb: float  # of the states, in chunks, as a fresh node takes them
+    join_s: float  # CPU of checking all chunks, writing them, and making the states of them
     settled: int  # periods, since the month before
 
 
-HEADINGS = ("day", "entries", "disk, MB", "import, ms a period", "open, s", "opened, MB", "periods settled")
+HEADINGS = (
+    "day",
+    "entries",
+    "disk, MB",
+    "import, ms a period",
+    "open, s",
+    "opened, MB",
+    "snapshot, MB",
+    "join, s",
+    "periods settled",
+)
 
 
 class StoredChain(ContractChain):
@@ -113,16 +132,17 @@ class Years:
 
     def run(self, days: int, *, periods_a_day: int = PERIODS_A_DAY, every: int = MONTH_DAYS) -> None:
         """So many days more, with figures after every so many, and a word to standard error each day."""
-        spent_s, periods = self._spent_s(), 0
+        days_s: list[float] = []
         for day in range(1, days + 1):
+            before_s = self._spent_s()
             self._market.run(periods_a_day, every=1 << 30)
-            periods += periods_a_day
+            days_s.append(self._spent_s() - before_s)
             if sys.stderr.isatty():
                 print(f"\rday {day} of {days}", end="", file=sys.stderr, flush=True)
             if day % every == 0 or day == days:
-                self.months.append(self._measure(day, 1_000 * (self._spent_s() - spent_s) / periods))
+                self.months.append(self._measure(day, 1_000 * min(days_s) / periods_a_day))
                 print("".join(f"{cell:>20}" for cell in show(self.months[-1])), flush=True)
-                spent_s, periods = self._spent_s(), 0
+                days_s = []
 
     def close(self) -> None:
         for chain in self._chains:
@@ -134,7 +154,8 @@ class Years:
     def _measure(self, day: int, import_ms: float) -> Month:
         for chain in self._chains:
             chain.store.compact(b"", b"\xff" * 40)
-        opened = [open_copy(chain.genesis, chain.directory) for chain in self._chains]
+        opened = [in_copy(_open, chain.genesis, chain.directory, times=OPENINGS) for chain in self._chains]
+        joined = [in_copy(_join, chain.genesis, chain.directory) for chain in self._chains]
         settled, self._settled = self._market.settled - self._settled, self._market.settled
         return Month(
             day=day,
@@ -143,6 +164,8 @@ class Years:
             import_ms=import_ms,
             open_s=sum(open_s for open_s, _ in opened),
             opened_mb=sum(mb for _, mb in opened),
+            snapshot_mb=sum(mb for _, mb in joined),
+            join_s=sum(join_s for join_s, _ in joined),
             settled=settled,
         )
 
@@ -151,19 +174,50 @@ def size_of(directory: Path) -> int:
     return sum(file.stat().st_size for file in directory.iterdir())
 
 
-def open_copy(genesis: Genesis, directory: Path) -> tuple[float, float]:
-    """CPU seconds that opening takes, and megabytes that it holds, in a process of its own."""
-    with copied(directory) as copy, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
-        return pool.submit(_open, genesis, copy).result()
+def in_copy(
+    look: Callable[[Genesis, Path], tuple[float, float]], genesis: Genesis, directory: Path, *, times: int = 1
+) -> tuple[float, float]:
+    """The least of some looks at a copy of a store, each in a process of its own: CPU seconds, and megabytes."""
+    seen = []
+    for _ in range(times):
+        with copied(directory) as copy, ProcessPoolExecutor(1, mp_context=get_context("spawn")) as pool:
+            seen.append(pool.submit(look, genesis, copy).result())
+    return min(seen)
 
 
 def _open(genesis: Genesis, directory: Path) -> tuple[float, float]:
+    """What opening takes, and the memory that it holds."""
     before_s, before_kb = process_time(), _held_kb()
     with closing(LevelStore(directory)) as store:
         chain = Chain(genesis, store)
         held_kb = _held_kb() - before_kb
         assert chain.head.height > 0
     return process_time() - before_s, held_kb / 1e3
+
+
+def _join(genesis: Genesis, directory: Path) -> tuple[float, float]:
+    """What taking the head's state by chunks costs a fresh node, and how much comes to it."""
+    with closing(LevelStore(directory)) as store:
+        state = Chain(genesis, store).head.state
+        raws = [encode(chunk.to_value()) for chunk in _cut_all(state)]
+    with closing(LevelStore(directory / "fresh")) as fresh:
+        begin_s = process_time()
+        for number, raw in enumerate(raws):
+            chunk = read_chunk(raw)
+            check_chunk(state.root, chunk)
+            fresh.write([(rows.CHUNK + number.to_bytes(4, "big"), encode(chunk.items))], sync=True)
+        leaves = (leaf for _, raw in fresh.scan(rows.CHUNK) for leaf in read_leaves(raw))
+        assert State.from_items(leaves).root == state.root
+        return process_time() - begin_s, sum(map(len, raws)) / _MB
+
+
+def _cut_all(state: State) -> Iterator[StateChunk]:
+    wanted = [ALL_PATHS]
+    while wanted:
+        asked = wanted.pop()
+        chunk = cut_chunk(state, asked)
+        wanted += find_rest(asked, chunk.prefix)
+        yield chunk
 
 
 def _held_kb() -> int:
@@ -185,7 +239,7 @@ def find_growth(months: Sequence[Month]) -> list[str]:
     settled = months[1:]
     half = len(settled) // 2
     found = []
-    for name in ("entries", "import_ms", "open_s", "opened_mb"):
+    for name in ("entries", "import_ms", "open_s", "opened_mb", "snapshot_mb", "join_s"):
         before, after = (max(getattr(one, name) for one in part) for part in (settled[:half], settled[half:]))
         if after > GROWTH * before:
             found.append(f"{name} grows: {before:,.2f}, later {after:,.2f}")

@@ -24,18 +24,28 @@ def test_a_node_keeps_its_horizon_and_its_store_opens(tmp_path):
 
 
 def month(**figures):
-    fixed = Month(day=1, entries=100, stored_mb=1.0, import_ms=10.0, open_s=1.0, opened_mb=5.0, settled=90)
+    fixed = Month(
+        day=1,
+        entries=100,
+        stored_mb=1.0,
+        import_ms=10.0,
+        open_s=1.0,
+        opened_mb=5.0,
+        snapshot_mb=2.0,
+        join_s=0.5,
+        settled=90,
+    )
     return replace(fixed, **figures)
 
 
 def test_a_figure_that_grows_is_found():
     flat = [month(day=day) for day in range(1, 8)]
     assert find_growth(flat) == []
-    for name in ("entries", "import_ms", "open_s", "opened_mb"):
+    for name in ("entries", "import_ms", "open_s", "opened_mb", "snapshot_mb", "join_s"):
         growing = [replace(one, **{name: getattr(one, name) * (1 + one.day / 10)}) for one in flat]
         assert [text.split()[0] for text in find_growth(growing)] == [name]
     assert find_growth([month(entries=1), *flat]) == [], "the first month fills what is kept"
 
 
 def test_a_months_figures_are_shown_in_their_order():
-    assert show(month(entries=12_345)) == ("1", "12,345", "1.00", "10.00", "1.00", "5.00", "90")
+    assert show(month(entries=12_345)) == ("1", "12,345", "1.00", "10.00", "1.00", "5.00", "2.00", "0.50", "90")
