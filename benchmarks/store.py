@@ -1,4 +1,4 @@
-"""The state of a chain at 10⁴ … 10⁷ entries: memory, opening, import and proofs, beside the Python map of the same run.
+"""The state of a chain at 10⁴ … 10⁷ entries: memory, opening, joining, import, proofs; beside the Python map, in the same run.
 
 Entries are as long as a coin on LH1: 46 bytes of key, 136 of value. A store is made block by block, then opened as a
 node does it, head, window and all. Each form of the map is measured in a process of its own; times are CPU seconds,
@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from ctypes import CDLL
@@ -29,10 +29,13 @@ from benchmarks.table import Row, print_table
 from ledger import rows, state, state_tree
 from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import WINDOW, Chain
+from ledger.codec import encode
 from ledger.execution import Execution, compute_receipt_root
 from ledger.overlay import Delta
 from ledger.state import State
+from ledger.state_chunks import check_chunk, cut_all
 from ledger.store import LevelStore
+from node.chain.snapshot_join import read_chunk
 
 SIZES, SHORT_SIZES, QUICK_SIZES = (10_000, 100_000, 1_000_000), (10_000, 100_000), (2_000,)
 MAX_PYTHON_SIZE = 1_000_000  # beyond, the Python map is taken to cost as much an entry as here
@@ -55,6 +58,7 @@ class Figures:
     import_s: float  # a changed key
     fork_bytes: float  # a changed key, while all versions are kept
     proof_s: float
+    join_s: float  # by a snapshot: every chunk checked, and the state made of them
 
 
 # --- a store of some size --------------------------------------------------------------------------
@@ -141,7 +145,10 @@ def measure(form: str, folder: Path, size: int) -> Figures:
     fork = held_memory() - before
     keys = [key_of(number % size) for number in range(PROOFS)]
     _, proof_s = timed(lambda: [versions[0].prove(key) for key in keys])
+    root, chunks = versions[0].root, [encode(chunk.to_value()) for chunk in cut_all(versions[0])]
     versions.clear()
+    joined, join_s = timed(lambda: join(root, chunks))
+    assert joined.root == root
     genesis = make_network(1).genesis
     with closing(LevelStore(folder)) as store:
         _, read_s = timed(lambda: sum(len(value) for _, value in store.scan(rows.STATE)))
@@ -154,7 +161,18 @@ def measure(form: str, folder: Path, size: int) -> Figures:
         import_s=import_s / changed,
         fork_bytes=fork / changed,
         proof_s=proof_s / PROOFS,
+        join_s=join_s,
     )
+
+
+def join(root: bytes, chunks: Iterable[bytes]) -> State:
+    """The state of a final block as a fresh node makes it, from chunks as they came."""
+    items: list[tuple[bytes, bytes]] = []
+    for raw in chunks:
+        chunk = read_chunk(raw)
+        check_chunk(root, chunk)
+        items += chunk.items
+    return State.from_items(items)
 
 
 def draw_batches(size: int) -> Iterator[Changes]:
@@ -205,6 +223,7 @@ def describe(size: int, ours: Figures, theirs: Figures, scale: float) -> list[Ro
         row(f"{size:,} entries held", ours.held_bytes, "bytes each", theirs.held_bytes / ours.held_bytes),
         row(f"{size:,} entries opened", ours.open_s, "s", their_open_s / ours.open_s),
         row("  of which reading rows", ours.read_s, "s", their_open_s / ours.read_s),
+        row(f"{size:,} entries joined by a snapshot", ours.join_s, "s", theirs.join_s * scale / ours.join_s),
         row(f"import of {changed}", 1 / ours.import_s, "keys/s", theirs.import_s / ours.import_s),
         row("  held of each version", ours.fork_bytes, "bytes/key", theirs.fork_bytes / ours.fork_bytes),
         row(f"proof from {size:,} entries", 1 / ours.proof_s, "proofs/s", theirs.proof_s / ours.proof_s),

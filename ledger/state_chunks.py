@@ -117,6 +117,16 @@ def cut_chunk(state: State, asked: Prefix, *, max_bytes: int = CHUNK_BYTES) -> S
     )
 
 
+def cut_all(state: State, *, max_bytes: int = CHUNK_BYTES) -> Iterator[StateChunk]:
+    """All chunks of a state, as they come to one who asks for all paths."""
+    wanted = [ALL_PATHS]
+    while wanted:
+        asked = wanted.pop(0)
+        chunk = cut_chunk(state, asked, max_bytes=max_bytes)
+        wanted += find_rest(asked, chunk.prefix)
+        yield chunk
+
+
 def _collect(state: State, prefix: Prefix, max_bytes: int) -> tuple[list[tuple[bytes, bytes, bytes]], bytes | None]:
     """(path, key, value) of the first leaves below a prefix, and the path of the first for which there was no room.
 

@@ -15,6 +15,7 @@ from ledger.state_chunks import (
     Prefix,
     StateChunk,
     check_chunk,
+    cut_all,
     cut_chunk,
     find_gaps,
     find_rest,
@@ -29,18 +30,6 @@ ROOM = st.integers(30, 400)
 def prefixes(draw, max_depth=12):
     depth = draw(st.integers(0, max_depth))
     return Prefix(depth, (draw(st.integers(0, (1 << depth) - 1)) << 256 - depth).to_bytes(32, "big"))
-
-
-def walk(state, max_bytes):
-    """All chunks, as one who asks for all paths gets them."""
-    chunks, wanted = [], [ALL_PATHS]
-    while wanted:
-        asked = wanted.pop(0)
-        chunk = cut_chunk(state, asked, max_bytes=max_bytes)
-        assert asked.contains(chunk.prefix)
-        wanted += find_rest(asked, chunk.prefix)
-        chunks.append(chunk)
-    return chunks
 
 
 def naive_items(state, prefix):
@@ -58,7 +47,7 @@ def refuse(root, chunk):
 
 @given(STATES, ROOM)
 def test_the_chunks_of_a_walk_hold_and_are_the_state(state, max_bytes):
-    chunks = walk(state, max_bytes)
+    chunks = [*cut_all(state, max_bytes=max_bytes)]
     for chunk in chunks:
         check_chunk(state.root, chunk)
         assert chunk.size_bytes <= max_bytes or len(chunk.items) == 1
@@ -111,7 +100,7 @@ def test_a_prefix_has_no_bits_beyond_its_depth():
 
 def test_one_leaf_is_never_too_many():
     state = State.from_items((b"key %d" % number, bytes(600)) for number in range(9))
-    assert {len(chunk.items) for chunk in walk(state, 1)} == {0, 1}
+    assert {len(chunk.items) for chunk in cut_all(state, max_bytes=1)} == {0, 1}
 
 
 # --- lies --------------------------------------------------------------------------------------------
@@ -119,7 +108,7 @@ def test_one_leaf_is_never_too_many():
 
 @given(STATES, ROOM, st.data())
 def test_every_lie_about_the_leaves_is_found(state, max_bytes, data):
-    chunk = data.draw(st.sampled_from(walk(state, max_bytes)))
+    chunk = data.draw(st.sampled_from([*cut_all(state, max_bytes=max_bytes)]))
     items = list(chunk.items)
     stranger = data.draw(st.sampled_from([b"stranger %d" % number for number in range(40)]))
     refuse(state.root, replace(chunk, items=tuple(sorted([*items, (stranger, b"")], key=lambda one: path_of(one[0])))))
@@ -137,7 +126,7 @@ def test_every_lie_about_the_leaves_is_found(state, max_bytes, data):
 @given(STATES, ROOM, st.data())
 def test_every_lie_about_the_place_is_found(state, max_bytes, data):
     """The leaves of one prefix under another's name, and siblings that are not the tree's."""
-    chunks = walk(state, max_bytes)
+    chunks = [*cut_all(state, max_bytes=max_bytes)]
     chunk = data.draw(st.sampled_from(chunks))
     for wrong in (data.draw(prefixes()), *(chunk.prefix.halves if chunk.prefix.depth < 256 else ())):
         if wrong != chunk.prefix and naive_items(state, wrong) != list(chunk.items):

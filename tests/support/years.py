@@ -15,7 +15,7 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, fields
@@ -33,7 +33,7 @@ from ledger.genesis import Genesis
 from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from ledger.state import State
-from ledger.state_chunks import ALL_PATHS, StateChunk, check_chunk, cut_chunk, find_rest
+from ledger.state_chunks import check_chunk, cut_all
 from ledger.store import LevelStore
 from node.chain.events import Compact, Persist
 from node.chain.pruning import Keep, Pruner
@@ -199,7 +199,7 @@ def _join(genesis: Genesis, directory: Path) -> tuple[float, float]:
     """What taking the head's state by chunks costs a fresh node, and how much comes to it."""
     with closing(LevelStore(directory)) as store:
         state = Chain(genesis, store).head.state
-        raws = [encode(chunk.to_value()) for chunk in _cut_all(state)]
+        raws = [encode(chunk.to_value()) for chunk in cut_all(state)]
     with closing(LevelStore(directory / "fresh")) as fresh:
         begin_s = process_time()
         for number, raw in enumerate(raws):
@@ -209,15 +209,6 @@ def _join(genesis: Genesis, directory: Path) -> tuple[float, float]:
         leaves = (leaf for _, raw in fresh.scan(rows.CHUNK) for leaf in read_leaves(raw))
         assert State.from_items(leaves).root == state.root
         return process_time() - begin_s, sum(map(len, raws)) / _MB
-
-
-def _cut_all(state: State) -> Iterator[StateChunk]:
-    wanted = [ALL_PATHS]
-    while wanted:
-        asked = wanted.pop()
-        chunk = cut_chunk(state, asked)
-        wanted += find_rest(asked, chunk.prefix)
-        yield chunk
 
 
 def _held_kb() -> int:

@@ -36,7 +36,7 @@ from ledger.merkle import inclusion_proof
 from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import FIELD_PRIME, GROUP_ORDER, SigningKey, check_public_key, verify
 from ledger.state import State
-from ledger.state_chunks import ALL_PATHS, Prefix, StateChunk, cut_chunk, find_rest
+from ledger.state_chunks import Prefix, StateChunk, cut_all, cut_chunk
 from ledger.state_tree import path_of
 from ledger.transaction import Transaction, make_transaction
 from market.credit.assets import Assessment, coin_key
@@ -293,13 +293,12 @@ def make_state_proofs() -> dict[str, Any]:
 
 def make_chunks(state: State) -> list[StateChunk]:
     """Chunks of a few leaves that are all of a state, and two of places that the tree does not reach down to."""
-    chunks, wanted = [], [ALL_PATHS]
-    while wanted:
-        chunks.append(cut_chunk(state, wanted[0], max_bytes=400))
-        wanted = [*wanted[1:], *find_rest(wanted[0], chunks[-1].prefix)]
     leaf = path_of(account_key(ANNA.address))
     deep = int.from_bytes(leaf, "big") >> 236
-    return [*chunks, *(cut_chunk(state, Prefix(20, (one << 236).to_bytes(32, "big"))) for one in (deep, deep ^ 1))]
+    return [
+        *cut_all(state, max_bytes=400),
+        *(cut_chunk(state, Prefix(20, (one << 236).to_bytes(32, "big"))) for one in (deep, deep ^ 1)),
+    ]
 
 
 def list_trades() -> list[TradeRecord]:
