@@ -1,4 +1,4 @@
-"""The state of a chain at 10⁴ … 10⁷ entries: memory, opening, joining, import, proofs; beside the Python map, in the same run.
+"""The state of a chain at 10⁴ … 10⁷ entries: memory, opening, joining, import and proofs, beside the Python map.
 
 Entries are as long as a coin on LH1: 46 bytes of key, 136 of value. A store is made block by block, then opened as a
 node does it, head, window and all. Each form of the map is measured in a process of its own; times are CPU seconds,
