@@ -7,6 +7,7 @@ A leaf's `message` is a format string over its values (`MessageFormatter` has th
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import ClassVar, Self
 
 from ledger.units import MessageFormatter
@@ -30,6 +31,16 @@ class GridmeritError(Exception):
     def code(self) -> str:
         """The leaf's name: stable, greppable, shown to users as `error[code]`."""
         return type(self).__name__
+
+    def __reduce__(self) -> tuple[Callable[..., GridmeritError], tuple[object, ...]]:
+        """So that it can leave a process: an exception is made anew from positions else."""
+        return _make_again, (type(self), self.args, self.__dict__)
+
+
+def _make_again(kind: type[GridmeritError], words: tuple[str], values: dict[str, object]) -> GridmeritError:
+    error = kind.__new__(kind, *words)
+    error.__dict__.update(values)
+    return error
 
 
 # --- bytes that do not mean anything -------------------------------------------------------------
