@@ -23,8 +23,8 @@ STEP_ROWS = 512  # dropped in one step, and not much more: some milliseconds
 _PAUSE_MS = 100  # between two steps while there is more to drop
 _REST_MS = 60_000  # and at most so long between two looks
 _UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
-_COMPACT_PERIODS = 96  # from one compaction to the next: it writes whole tables anew, however little was dropped
-_SLICES = 16  # of the places of transactions, which stand by id: each time one is compacted
+_LEAST_GARBAGE_BYTES = 1_000_000  # less is not worth a compaction
+_GARBAGE_SHARE = 8  # one part in so many of the store: a compaction writes nearly all of it anew
 _MAX_DIGITS = 15
 
 
@@ -75,8 +75,6 @@ class Pruner:
         self._store = store
         self._params = params
         self._keep = keep
-        self._has_pruned = False  # since the last compaction
-        self._compact_from = 0  # the period from which on there may be another
 
     def begin(self, now_ms: int) -> list[Action]:
         """Cause: the node has started."""
@@ -86,14 +84,19 @@ class Pruner:
         """Drop a step's rows, or have the space of all that was dropped given back. Cause: a timer."""
         changes = self._chain.prune(self.find_horizon(), limit=STEP_ROWS)
         if changes:
-            self._has_pruned = True
             return [Persist(changes=changes), SetTimer(name=PRUNE, at_ms=now_ms + _PAUSE_MS)]
         again = SetTimer(name=PRUNE, at_ms=now_ms + min(_REST_MS, self._params.ledger.period_ms))
-        period = self._period_at(self._chain.final_height)
-        if not self._has_pruned or period < self._compact_from:
-            return [again]
-        self._has_pruned, self._compact_from = False, period + _COMPACT_PERIODS
-        return [Compact(ranges=self._list_ranges(period)), again]
+        return [Compact(ranges=self._list_ranges()), again] if self._is_worth_compacting() else [again]
+
+    def _is_worth_compacting(self) -> bool:
+        """Tell if what was dropped fills enough of the disk.
+
+        A compaction of any range writes nearly the whole store anew, since new tables span it: so the work for each
+        byte that is dropped stays the same as a chain grows longer.
+        """
+        *by_height, _ = self._list_ranges()
+        garbage = sum(self._store.approximate_size(first, last) for first, last in by_height)
+        return garbage >= max(_LEAST_GARBAGE_BYTES, self._store.approximate_size(b"", rows.LAST) // _GARBAGE_SHARE)
 
     def find_horizon(self) -> int:
         """The height below which bodies may go, as far as the chain, its members and companions need them no more."""
@@ -136,14 +139,12 @@ class Pruner:
         spans = rows.spans_of_bodies(height, self._chain.head.height + 1)
         return sum(self._store.approximate_size(first, last) for first, last in spans)
 
-    def _list_ranges(self, period: int) -> tuple[tuple[bytes, bytes], ...]:
-        """The ranges of keys that hold what was dropped: those by height, and of those by id one slice at a time."""
+    def _list_ranges(self) -> tuple[tuple[bytes, bytes], ...]:
+        """The ranges of keys that hold what was dropped: those by height have nothing else, then those by id."""
         bodies_from = self._chain.bodies_from
-        width = 256 // _SLICES
-        first = period // _COMPACT_PERIODS % _SLICES * width
         return (
             (rows.BLOCK, rows.block_key(bodies_from)),
             (rows.RECEIPTS, rows.receipts_key(bodies_from)),
             (rows.UNDO, rows.undo_key(self._chain.final_height)),
-            (rows.TRANSACTION + bytes([first]), rows.TRANSACTION + bytes([first + width - 1]) + rows.LAST),
+            (rows.TRANSACTION, rows.TRANSACTION + rows.LAST),
         )

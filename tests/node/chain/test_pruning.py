@@ -90,7 +90,7 @@ def test_what_a_companion_holds_stays(lab, held_from):
     assert lab.chain.bodies_from == max(1, min(free, held_from))
 
 
-def test_steps_are_small_and_the_space_is_given_back_at_the_end(lab, monkeypatch):
+def test_steps_are_small(lab, monkeypatch):
     monkeypatch.setattr("node.chain.pruning.STEP_ROWS", 10)
     pruner = make_pruner(lab, Keep("periods", 1))
     assert pruner.begin(7) == [SetTimer(name=PRUNE, at_ms=7)]
@@ -100,9 +100,7 @@ def test_steps_are_small_and_the_space_is_given_back_at_the_end(lab, monkeypatch
         lab.store.write(first.changes)
         steps += 1
     assert steps > 10
-    assert isinstance(first, Compact)
-    assert (rows.BLOCK, rows.block_key(lab.chain.bodies_from)) in first.ranges
-    assert not any(isinstance(one, Compact) for one in pruner.on_timer(2_000)), "once"
+    assert pruner.on_timer(2_000) == [SetTimer(name=PRUNE, at_ms=2_000 + lab.params.ledger.period_ms)]
 
 
 def test_a_transaction_that_stands_in_a_later_block_too_is_still_found(lab):
@@ -117,7 +115,35 @@ def files_size(directory):
     return sum(file.stat().st_size for file in directory.iterdir())
 
 
-def test_a_directory_of_leveldb_shrinks_to_what_is_kept(lab, tmp_path):
+def prune(pruner, store):
+    """Drop all that may go: the actions of the step behind."""
+    while isinstance((actions := pruner.on_timer(0))[0], Persist):
+        store.write(actions[0].changes)
+    return actions
+
+
+@pytest.mark.parametrize(("periods", "is_compacted"), [(22, False), (1, True)])
+def test_space_is_given_back_once_garbage_is_a_share_of_the_store(lab, tmp_path, monkeypatch, periods, is_compacted):
+    monkeypatch.setattr("node.chain.pruning._LEAST_GARBAGE_BYTES", 1)
+    store = LevelStore(tmp_path / "ledger")
+    store.write(list(lab.store.scan(b"")))
+    store.compact(b"", rows.LAST)
+    pruner = Pruner(Chain(lab.genesis, store, window=2), store, lab.params, Keep("periods", periods))
+    assert any(isinstance(one, Compact) for one in prune(pruner, store)) == is_compacted
+    store.close()
+
+
+def test_little_garbage_is_left_where_it_is(lab, tmp_path):
+    store = LevelStore(tmp_path / "ledger")
+    store.write(list(lab.store.scan(b"")))
+    store.compact(b"", rows.LAST)
+    pruner = Pruner(Chain(lab.genesis, store, window=2), store, lab.params, Keep("periods", 1))
+    assert [type(one) for one in prune(pruner, store)] == [SetTimer]
+    store.close()
+
+
+def test_a_directory_of_leveldb_shrinks_to_what_is_kept(lab, tmp_path, monkeypatch):
+    monkeypatch.setattr("node.chain.pruning._LEAST_GARBAGE_BYTES", 1)
     path = tmp_path / "ledger"
     store = LevelStore(path)
     store.write(list(lab.store.scan(b"")))
@@ -127,10 +153,10 @@ def test_a_directory_of_leveldb_shrinks_to_what_is_kept(lab, tmp_path):
     pruner = Pruner(chain, store, lab.params, Keep("periods", 1))
     stored = pruner.measure()
     assert stored["blocks"] > 100 * PADDING * 9 // 10
-    while isinstance((action := pruner.on_timer(0)[0]), Persist):
-        store.write(action.changes)
-    for first, last in action.ranges:
+    compact, _ = prune(pruner, store)
+    for first, last in compact.ranges:
         store.compact(first, last)
+    assert [type(one) for one in pruner.on_timer(0)] == [SetTimer], "once"
     kept = (119 - chain.bodies_from) / 119
     assert kept < 0.7
     assert pruner.measure()["blocks"] < (kept + 0.1) * stored["blocks"]
