@@ -1,4 +1,4 @@
-"""What each player of an hour sells, buys and has of it: the selling and the purchase account of text 001 in one.
+"""The selling and the purchase account of text 001 in one: what a player of an hour sells, buys and has of it.
 
 What a player keeps is its payoff of the game: its money, less what a bureau's generation costs, with the values that
 the game gives to what a bureau buys and to the flexible part of a demand. The grid company is in every account: a
@@ -70,7 +70,7 @@ class Green(_Addable):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class HourAccounts:
-    """Everybody's account of an hour or of several, and where the green energy went."""
+    """All accounts of an hour or of several, and where the green energy went."""
 
     companies: tuple[Account, ...]
     bureaus: tuple[Account, ...]

@@ -50,7 +50,7 @@ class _Book:
             self.place(owner, Side.BID, min(RETAIL, max(0.0, value - mu * log(odds))), part_wh)
 
     def clear(self, players: int) -> list[Account]:
-        """Everybody's trades; equal orders share pro rata."""
+        """The trades of all players; equal orders share pro rata."""
         accounts = [Account()] * players
         for made in clear_price_time(self._orders, ClearingContext(lottery=bytes(HASH_SIZE))):
             kwh = made.volume_wh / WH_PER_KWH
@@ -136,7 +136,7 @@ def _trade_rest(hour: Hour, left_wh: list[int]) -> list[Account]:
 
 
 def _deal_with_grid(hour: Hour, seat: _Seat, traded: Account) -> Account:
-    """What the grid company takes of a company and sells to who needs it, and the worth of all that was traded."""
+    """Enter what the grid company takes of a company and sells to who needs it, and the worth of all that was traded."""
     if seat.is_bureau:
         return Account(worth=seat.value * traded.bought_kwh - seat.ask * traded.sold_kwh)
     firm = seat.firm_wh / WH_PER_KWH

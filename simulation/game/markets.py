@@ -57,7 +57,7 @@ def find_corner(hour: Hour) -> Prices:
 
 
 def trade_at(hour: Hour, prices: Prices, own_use_kwh: float) -> HourAccounts:
-    """What the merit order makes of an hour at these prices. Raises `PriceOutOfBounds` and `NoSupplyMargin`."""
+    """Trade an hour by the merit order at these prices. Raises `PriceOutOfBounds` and `NoSupplyMargin`."""
     volumes = trade(hour, prices)
     fed_in = sum(volumes.feed_in)
     return HourAccounts(
@@ -133,7 +133,7 @@ def _sum_columns(matrix: Matrix, count: int) -> list[float]:
 
 
 def trade_by_tariffs(hour: Hour, own_use_kwh: float) -> HourAccounts:
-    """What an hour comes to where everybody deals with the grid company alone."""
+    """Trade an hour in which everybody deals with the grid company alone."""
 
     def buy(needed: float, value: float) -> Account:
         flexible = hour.phi * needed / (1 + exp((RETAIL - value) / hour.mu))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import struct
 import sys
 from pathlib import Path
@@ -12,6 +13,7 @@ import pytest
 from gridmerit.main import run
 from gridmerit.network.parameters import load_packaged_profile
 
+PAGE = Path(__file__).parents[3] / "docs/game.md"
 FIGURES = [
     "figure-2-load.png",
     "figure-2-generation.png",
@@ -83,6 +85,14 @@ def test_the_packaged_day_is_the_default_and_is_solved(capsys: pytest.CaptureFix
     document = json.loads(capsys.readouterr().out)
     assert [hour["start_ms"] for hour in document["hours"]] == list(load_packaged_profile().hours_ms)
     assert document["settled"] == 24
+
+
+def test_the_page_shows_what_the_command_prints(capsys: pytest.CaptureFixture[str]) -> None:
+    assert run(["game"]) == 0
+    printed = {re.sub(r"\s+", " ", line.strip()) for line in capsys.readouterr().out.splitlines()}
+    shown = "".join(re.findall(r"```text\n(.*?)```", PAGE.read_text(), re.DOTALL)).splitlines()
+    assert len(shown) > 20
+    assert [line for line in shown if re.sub(r"\s+", " ", line.strip()) not in printed] == []
 
 
 # --- what cannot be played -------------------------------------------------------------------------
