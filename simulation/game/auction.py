@@ -136,7 +136,7 @@ def _trade_rest(hour: Hour, left_wh: list[int]) -> list[Account]:
 
 
 def _deal_with_grid(hour: Hour, seat: _Seat, traded: Account) -> Account:
-    """Enter what the grid company takes of a company and sells to who needs it, and the worth of all that was traded."""
+    """Enter what the grid company takes and sells to who needs it, and the worth of all that was traded."""
     if seat.is_bureau:
         return Account(worth=seat.value * traded.bought_kwh - seat.ask * traded.sold_kwh)
     firm = seat.firm_wh / WH_PER_KWH
