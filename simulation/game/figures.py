@@ -131,7 +131,7 @@ def _draw_prices(axes: Axes, experiment: Experiment, *, only_traded: bool) -> No
             prices = [one.mean_price(direction) for one in hours]
             axes.plot(middles, prices, **line, **mark, markerfacecolor="white")
             line["linestyle"] = "none"
-        label = LABELS[direction] + (": none" if all(map(isnan, traded)) else "")
+        label = LABELS[direction] + (": not sold" if all(map(isnan, traded)) else "")
         axes.plot(middles, traded, **line, **mark, label=label)
     for index, one in enumerate(hours):
         if not one.is_settled:
