@@ -11,7 +11,7 @@ from simulation.experiments.runner import OnProgress
 
 
 @contextmanager
-def show_progress(total: int) -> Iterator[OnProgress]:
+def show_progress(total: int, unit: str = "trial") -> Iterator[OnProgress]:
     """On stderr: a bar with the time to go where that is a terminal, else a line for each twentieth, as in a file.
 
     Raises `MissingExtra` without tqdm, which is imported here as it belongs to an extra.
@@ -19,7 +19,7 @@ def show_progress(total: int) -> Iterator[OnProgress]:
     try:
         from tqdm import tqdm
     except ImportError:
-        raise MissingExtra(what="progress of trials", package="tqdm", extra="lab") from None
+        raise MissingExtra(what=f"progress of {unit}s", package="tqdm", extra="lab") from None
 
     if not stderr_is_terminal():
         twentieths = -1
@@ -28,11 +28,11 @@ def show_progress(total: int) -> Iterator[OnProgress]:
             nonlocal twentieths
             if 20 * done // total > twentieths:
                 twentieths = 20 * done // total
-                note(f"{done:,} of {total:,} trials")
+                note(f"{done:,} of {total:,} {unit}s")
 
         yield on_line
         return
-    with tqdm(total=total, unit="trial", dynamic_ncols=True) as bar:
+    with tqdm(total=total, unit=unit, dynamic_ncols=True) as bar:
         has_begun = False
 
         def on_progress(done: int, _total: int) -> None:

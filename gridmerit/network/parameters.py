@@ -19,6 +19,7 @@ from market.scheduling.records import RETAINED
 from market.trading.clearing_rules import get_rule
 from node.config import section_at
 from node.errors import NoSuchChain
+from node.system.files import read_text
 
 PACKAGED = ("recommended", "paper", "bft")  # sets of parameters that come with the package
 _PPM = 1_000_000
@@ -27,6 +28,7 @@ _SHORTEST_VIEW_MS = 1_000
 _WINDOW_INTERVALS = 8
 _BLOCKS_PER_PERIOD = 24  # a message takes a checkpoint and its certificate from one chain to the next
 _DEMO_BLOCKS_PER_PERIOD = 8
+_MAX_PROFILE_BYTES = 8_000_000  # a year of ten players is half of it
 
 
 def load_chain_params(path: Path) -> ChainParams:
@@ -126,6 +128,11 @@ def load_packaged_profile() -> Profile:
     """The day of ten players that comes with the package."""
     text = (resources.files("configs") / "profiles" / "rts_gmlc_day.csv").read_text(encoding="utf-8")
     return parse_profile(text)
+
+
+def load_profile(path: Path) -> Profile:
+    """A profile of one's own. Raises `UnreadableFile` or `BadProfile`."""
+    return parse_profile(read_text(path, _MAX_PROFILE_BYTES))
 
 
 def scale_params(params: ChainParams, period_ms: int) -> ChainParams:

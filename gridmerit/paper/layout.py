@@ -5,12 +5,14 @@ Knows nothing of what is reported; the other modules here put the simulation's r
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from html import escape
 from textwrap import fill
 from typing import TypeAlias
 
 from gridmerit.tables import WIDTH, fit_columns, table
+from simulation.report.document import render_figure, render_page, render_table
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,6 +68,15 @@ def render_markdown(report: PaperReport, *, has_plots: bool) -> str:
     return "\n\n".join(blocks) + "\n"
 
 
+def render_html(report: PaperReport, images: Mapping[str, bytes]) -> str:
+    """The report as one HTML page with its images inside, by file name; without those that are not there."""
+    parts = [f"<h1>{escape(report.title)}</h1>", f"<p>{escape(report.introduction)}</p>"]
+    for part in report.parts:
+        parts.append(f"<h2>{escape(part.title)}</h2>")
+        parts += [_to_html(block, images) for block in part.blocks]
+    return render_page(report.title, parts)
+
+
 def render_text(report: PaperReport) -> str:
     """The report for a terminal."""
     parts = [fill(report.introduction, fit_columns(WIDTH))]
@@ -85,6 +96,17 @@ def _to_markdown(block: Block) -> str:
         case Image(alt=alt, file=file):
             return f"![{alt}]({file})"
     return block
+
+
+def _to_html(block: Block, images: Mapping[str, bytes]) -> str:
+    match block:
+        case Table(heads=heads, rows=rows, left=left):
+            return render_table(heads, [[str(cell) for cell in row] for row in rows], left=left)
+        case Bullets(items=items):
+            return f"<ul>{''.join(f'<li>{escape(item)}</li>' for item in items)}</ul>"
+        case Image(alt=alt, file=file):
+            return render_figure((file, alt, images[file])) if file in images else ""
+    return f"<p>{escape(block)}</p>"
 
 
 def _to_text(block: str | Table | Bullets) -> str:

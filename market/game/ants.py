@@ -30,7 +30,7 @@ LOCAL_STEP = 0.1
 EVAPORATION_FALLS = 0.8
 LEAST_EVAPORATION = 0.1
 
-_HOURS_AT_ONCE = 24
+_HOURS_AT_ONCE = 168
 
 
 def solve(hour: Hour, *, seed: int, ants: int = 35, iterations: int = 200) -> Prices:
@@ -48,8 +48,8 @@ def solve_hours(
 ) -> list[Prices]:
     """The prices of each hour, the same for the same seed; `progress` hears the iteration, and how many there are.
 
-    A day at a time, whose arrays stay in a core's cache. The regret of what comes out says whether it is solved. Raises
-    `NoSupplyMargin`, and `BadHour` where hours have not equally many companies and bureaus.
+    A week at a time, so that what a call costs is shared out. The regret of what comes out says whether it is solved.
+    Raises `NoSupplyMargin`, and `BadHour` where hours have not equally many companies and bureaus.
     """
     assert ants > 0, "a colony without ants finds nothing"
     check_alike(hours)

@@ -6,6 +6,7 @@ The prices G→C and C→G depend on nobody else's and are found once. That an e
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from typing import NamedTuple
 
 import numpy as np
 
@@ -20,6 +21,14 @@ _MAX_SWEEPS = 200  # 40 are the rule
 _LAST_LOOKED_AT = 20  # sweeps: a cycle is shorter
 
 
+class Found(NamedTuple):
+    """Prices of an hour, by how much the last sweep moved them in yuan/kWh, and their regret."""
+
+    prices: Prices
+    step: float
+    regret: float
+
+
 def solve(hour: Hour) -> Prices:
     """The equilibrium of one hour. Raises as `solve_hours`."""
     return solve_hours([hour])[0]
@@ -31,6 +40,16 @@ def solve_hours(hours: Sequence[Hour], *, progress: Callable[[int, int], None] |
     Hours do not see each other: each gets the prices that it would get alone. Raises `NotSettled`, `NoSupplyMargin`,
     and `BadHour` where they have not equally many companies and bureaus.
     """
+    found = search_hours(hours, progress=progress)
+    moves = [one.step for one in found]
+    if max(moves, default=0.0) > PRECISION:
+        index = moves.index(max(moves))
+        raise NotSettled(index=index, sweeps=_MAX_SWEEPS, step=moves[index], regret=found[index].regret)
+    return [one.prices for one in found]
+
+
+def search_hours(hours: Sequence[Hour], *, progress: Callable[[int, int], None] | None = None) -> list[Found]:
+    """The same, but where an hour does not settle, the prices of least regret that were found. Else raises as above."""
     if not hours:
         return []
     market = Market.of(hours)
@@ -45,10 +64,16 @@ def solve_hours(hours: Sequence[Hour], *, progress: Callable[[int, int], None] |
         if progress:
             progress(int((moves <= PRECISION).sum()), len(hours))
         if (moves <= PRECISION).all():
-            return _join(market, best, rest, shortages).split(hours)
-    regrets = np.array([compute_gains(market, _join(market, prices, rest, shortages)).regret() for prices in trail])
-    index = int(moves.argmax())
-    raise NotSettled(index=index, sweeps=_MAX_SWEEPS, step=moves[index], regret=regrets[:, index].min())
+            trail = [best]
+            break
+    quotes = [_join(market, prices, rest, shortages) for prices in trail]
+    regrets = np.array([compute_gains(market, one).regret() for one in quotes])
+    least = np.where(moves <= PRECISION, len(trail) - 1, regrets.argmin(axis=0))
+    prices = [one.split(hours) for one in quotes]
+    return [
+        Found(prices[place][index], float(moves[index]), float(regrets[place, index]))
+        for index, place in enumerate(least)
+    ]
 
 
 def _join(market: Market, to_users: Array, rest: Array, shortages: Array) -> Quotes:

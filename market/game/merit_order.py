@@ -16,8 +16,8 @@ that Newton's method climbs from any x below the solution to it and never past i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from functools import cached_property, reduce
+from dataclasses import dataclass, field
+from functools import cached_property
 from math import ceil, hypot, log
 from typing import NamedTuple, TypeAlias
 
@@ -64,6 +64,20 @@ class Quotes(NamedTuple):
         ]
 
 
+class Scratch:
+    """Arrays that are used again: what is large and new each time costs more in pages of memory than in arithmetic."""
+
+    def __init__(self) -> None:
+        self._arrays: dict[str, Array] = {}
+
+    def take(self, name: str, *shape: int) -> Array:
+        """An array of this name and shape, with anything in it."""
+        array = self._arrays.get(name)
+        if array is None or array.shape != shape:
+            array = self._arrays[name] = np.empty(shape)
+        return array
+
+
 class Cleared(NamedTuple):
     """A users' market that has cleared: sellers along the first axis, hours and any candidates behind it."""
 
@@ -100,6 +114,7 @@ class Market:
     value_bureau: Array
     low: Quotes
     high: Quotes
+    _scratch: Scratch = field(default_factory=Scratch, compare=False, repr=False)
 
     @classmethod
     def of(cls, hours: Sequence[Hour]) -> Market:
@@ -166,7 +181,7 @@ class Market:
     def _clear(self, scale: Array) -> Cleared:
         """`scale` is e^(P/μ), with axes for deviations or without."""
         capacity, load, worth, firm = self._shape(scale)
-        x = find_clearing(capacity, scale, load, worth, firm)
+        x = find_clearing(capacity, scale, load, worth, firm, self._scratch)
         return Cleared(scale, x, capacity * (x / (scale + x)))
 
     def _shape(self, scale: Array) -> tuple[Array, Array, Array, Array]:
@@ -184,7 +199,9 @@ class Market:
         return slope, np.divide(slope, bend, out=np.zeros_like(slope), where=bend > 0)
 
 
-def find_clearing(capacity: Array, scale: Array, load: Array, worth: Array, firm: Array) -> Array:
+def find_clearing(
+    capacity: Array, scale: Array, load: Array, worth: Array, firm: Array, scratch: Scratch | None = None
+) -> Array:
     """The x at which Σ capacity·x/(x + scale) = firm + Σ load·worth/(worth + x), sums over the first axis.
 
     Were all prices and values equal to the lowest, x would be that times demand / (supply - firm): no more than it is.
@@ -193,27 +210,39 @@ def find_clearing(capacity: Array, scale: Array, load: Array, worth: Array, firm
     sellers, demand, spare = len(scale), firm + load.sum(axis=0), capacity.sum(axis=0) - firm
     floor = np.minimum(scale.min(axis=0, initial=np.inf), worth.min(axis=0, initial=np.inf))
     x: Array = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
-    most, middle, share, part = (np.empty((sellers + len(worth), *x.shape)) for _ in range(4))
+    take = (scratch or Scratch()).take
+    most, middle, share, part = (
+        take(name, sellers + len(worth), *x.shape) for name in ("most", "middle", "share", "part")
+    )
+    lack, step = take("lack", *x.shape), take("step", *x.shape)
     most[:sellers], most[sellers:] = capacity, load * worth
     middle[:sellers], middle[sellers:] = scale, worth
     enough = _RESIDUAL * demand
     for _ in range(_MAX_STEPS):
         np.divide(1.0, np.add(middle, x, out=share), out=share)
         np.multiply(most, share, out=part)
-        lack = firm + add_up(part[sellers:]) - x * add_up(part[:sellers])
+        np.multiply(x, add_up(part[:sellers], out=lack), out=lack)
+        np.subtract(add_up(part[sellers:], out=step), lack, out=lack)
+        lack += firm
         part *= share
         part[:sellers] *= scale
-        step = lack / (add_up(part) + _TINY)
+        np.divide(lack, np.add(add_up(part, out=step), _TINY, out=step), out=step)
         x += step
-        if ((step <= _SMALL * x) | (lack <= enough)).all():
+        if ((step <= np.multiply(x, _SMALL, out=part[0])) | (lack <= enough)).all():
             return x
     raise AssertionError("Newton's method climbs to the clearing price")
 
 
-def add_up(parts: Array) -> Array:
-    """The sum over the first axis; of a few rows faster than `sum`, and of one the row itself."""
-    total: Array = reduce(np.add, parts) if 0 < len(parts) < 5 else parts.sum(axis=0)
-    return total
+def add_up(parts: Array, *, out: Array | None = None) -> Array:
+    """The sum over the first axis; of a few rows faster than `sum`."""
+    if not 0 < len(parts) < 5:
+        return np.asarray(parts.sum(axis=0, out=out))
+    if out is None:
+        out = np.empty_like(parts[0])
+    np.copyto(out, parts[0])
+    for part in parts[1:]:
+        out += part
+    return out
 
 
 def choose(gain: Array, mu: Array | float) -> Array:

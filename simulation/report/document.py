@@ -201,7 +201,7 @@ def render_html(report: LaboratoryReport) -> str:
     parts += [f'<p class="warning">{escape(warning)}</p>' for warning in list_warnings(report)]
     parts += ["<h2>Results</h2>", _render_table(report)]
     parts += [f"<p>{escape(summarise_agreement(report))}</p>", f"<p>{escape(_method())}</p>"]
-    parts += [_render_figure(figure) for figure in report.figures]
+    parts += [render_figure(figure) for figure in report.figures]
     if sources := list_sources(report.estimates):
         items = "".join(f"<li><code>{escape(name)}</code>: {escape(source)}</li>" for name, source in sources)
         parts += ["<h2>Theory</h2>", f"<ul>{items}</ul>"]
@@ -209,7 +209,7 @@ def render_html(report: LaboratoryReport) -> str:
         parts += ["<h2>Film</h2>", render_viewer(report.film)]
     facts = "".join(f"<dt>{escape(name)}</dt><dd>{escape(value)}</dd>" for name, value in list_facts(report))
     parts += ["<h2>Doing it again</h2>", f"<dl>{facts}</dl>"]
-    return _render_page(report.manifest.scenario, parts)
+    return render_page(report.manifest.scenario, parts)
 
 
 def render_film_page(film: FilmedTrial) -> str:
@@ -217,7 +217,7 @@ def render_film_page(film: FilmedTrial) -> str:
     replay = film.replay
     settings = show_all(replay.settings)
     parts = [f"<h1>{escape(replay.scenario)}</h1>", f"<p>{escape(settings)}</p>", render_viewer(film)]
-    return _render_page(replay.scenario, parts)
+    return render_page(replay.scenario, parts)
 
 
 def show_all(settings: Mapping[str, Value]) -> str:
@@ -258,22 +258,32 @@ peer's bar has the colour of its head's producer. Repeat it with <code>{escape(f
 
 def _render_table(report: LaboratoryReport) -> str:
     heads, rows = make_rows(report.sweep, report.estimates)
-    kinds = [' class="text"' if head in _TEXT_COLUMNS else "" for head in heads]
+    left = [index for index, head in enumerate(heads) if head in _TEXT_COLUMNS]
+    return render_table(heads, rows, left=left, off=[estimate.agrees is False for estimate in report.estimates])
+
+
+def render_table(
+    heads: Sequence[str], rows: Sequence[Sequence[str]], *, left: Sequence[int], off: Sequence[bool] | None = None
+) -> str:
+    """A table as HTML: columns not in `left` are aligned to the right, rows that are `off` stand out."""
+    kinds = [' class="text"' if index in left else "" for index in range(len(heads))]
     top = "".join(f"<th{kind}>{escape(head)}</th>" for kind, head in zip(kinds, heads, strict=True))
     lines = []
-    for estimate, row in zip(report.estimates, rows, strict=True):
+    for is_off, row in zip(off or [False] * len(rows), rows, strict=True):
         cells = "".join(f"<td{kind}>{escape(item)}</td>" for kind, item in zip(kinds, row, strict=True))
-        lines.append(f"<tr{' class=off' if estimate.agrees is False else ''}>{cells}</tr>")
+        lines.append(f"<tr{' class=off' if is_off else ''}>{cells}</tr>")
     return f'<div class="wide"><table><thead><tr>{top}</tr></thead><tbody>{"".join(lines)}</tbody></table></div>'
 
 
-def _render_figure(figure: Figure) -> str:
+def render_figure(figure: Figure) -> str:
+    """A figure and its caption as HTML, the picture inside."""
     name, caption, png = figure
     source = f"data:image/png;base64,{b64encode(png).decode()}"
     return f'<figure><img alt="{escape(name)}" src="{source}"><figcaption>{escape(caption)}</figcaption></figure>'
 
 
-def _render_page(title: str, parts: Sequence[str]) -> str:
+def render_page(title: str, parts: Sequence[str]) -> str:
+    """A page of these parts that needs nothing beside it, and may load nothing."""
     style = (files("simulation") / "page" / "style.css").read_text(encoding="utf-8")
     head = f"""<!doctype html>
 <html lang="en"><head><meta charset="utf-8"><meta name="viewport" content="width=device-width, initial-scale=1">

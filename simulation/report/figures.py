@@ -72,7 +72,7 @@ def draw_counts(name: str, caption: str, counts: Mapping[int, int], label: str) 
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.yaxis.get_major_locator().set_params(integer=True)
 
-    return _draw(name, caption, draw)
+    return draw_plot(name, caption, draw)
 
 
 # --- estimates -----------------------------------------------------------------------------------
@@ -116,7 +116,7 @@ def _draw_metric(sweep: Sweep, axis: str, estimates: Sequence[Estimate], about: 
     bounds = " Where trials were cut off they are lower bounds." if any(each.cut_off for each in estimates) else ""
     caption = f"{metric.name} over {axis}: estimates with 95 % intervals{circles}.{bounds}{left_out}"
     words = metric.name.lower().replace("'", "")
-    return _draw(f"estimate-{re.sub(r'[^a-z0-9]+', '-', words)}", caption, draw)
+    return draw_plot(f"estimate-{re.sub(r'[^a-z0-9]+', '-', words)}", caption, draw)
 
 
 def _draw_line(axes: Axes, points: Sequence[tuple[float, Estimate]], label: str, colour: str) -> None:
@@ -183,7 +183,7 @@ def _draw_tree(summary: Summary) -> Figure:
 
     part = f" Heights {blocks[0].height} to {blocks[-1].height}." if len(blocks) < len(summary.blocks) else ""
     count = len(summary.blocks)
-    return _draw(
+    return draw_plot(
         "fork-tree",
         f"The filmed trial's {count} blocks, {summary.stale} of them stale.{part}",
         draw,
@@ -223,7 +223,7 @@ def _draw_spread(summary: Summary) -> Figure:
         axes.legend(frameon=False, fontsize=8, loc="lower right")
 
     scale = " Beyond the median, time is on a logarithmic scale." if is_skew else ""
-    return _draw("propagation", f"How the filmed trial's blocks spread.{scale}", draw)
+    return draw_plot("propagation", f"How the filmed trial's blocks spread.{scale}", draw)
 
 
 def _draw_intervals(summary: Summary) -> Figure:
@@ -235,7 +235,7 @@ def _draw_intervals(summary: Summary) -> Figure:
         axes.set(xlabel="height, blocks", ylabel="interval, s", ylim=(0, None))
         axes.legend(frameon=False, fontsize=8)
 
-    return _draw("intervals", "Time between the filmed trial's canonical blocks.", draw)
+    return draw_plot("intervals", "Time between the filmed trial's canonical blocks.", draw)
 
 
 def _draw_targets(summary: Summary) -> Figure:
@@ -245,10 +245,10 @@ def _draw_targets(summary: Summary) -> Figure:
         axes.step([height for height, _ in summary.targets], ratios, color=COLOURS[0], where="post")
         axes.set(xlabel="height, blocks", ylabel="N_diff, of the first one's", ylim=(0, None))
 
-    return _draw("targets", "The filmed trial's N_diff along the canonical chain; the higher, the easier.", draw)
+    return draw_plot("targets", "The filmed trial's N_diff along the canonical chain; the higher, the easier.", draw)
 
 
-def _draw(name: str, caption: str, draw: Callable[[Axes], None], *, tall: float = 3.2) -> Figure:
+def draw_plot(name: str, caption: str, draw: Callable[[Axes], None], *, tall: float = 3.2) -> Figure:
     """A figure of one plot, `tall` inches high. The same data gives the same bytes. Raises `MissingExtra`."""
     try:
         from matplotlib.backends.backend_agg import FigureCanvasAgg

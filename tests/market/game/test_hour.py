@@ -12,7 +12,7 @@ import pytest
 
 from market.errors import BadHour, BadProfile, NoSupplyMargin, PriceOutOfBounds
 from market.game import ants, best_response
-from market.game.day import make_hours
+from market.game.day import Roles, cast, make_hours
 from market.game.hour import Hour, Prices
 from market.game.merit_order import trade
 from market.game.regret import compute_regret, compute_regrets
@@ -148,6 +148,26 @@ def test_a_profile_without_an_hour_or_a_player_is_refused() -> None:
     with pytest.raises(BadProfile, match="a gap between the hours"):
         parse_profile(gap)
     profile = parse_profile(text)
-    for settings in ({"own_load": ["homes-9"]}, {"users": [["homes-3", "pv-101"]]}):
+    for roles in (Roles(("homes-9",), ()), Roles((), (("homes-3", "pv-101"),))):
         with pytest.raises(BadHour, match=r"with player '(homes-9|pv-101)', want a consumer of the profile"):
-            make_hours(profile, "actual", **settings)
+            make_hours(profile, "actual", roles=roles)
+
+
+@pytest.mark.parametrize(
+    ("players", "message"),
+    [
+        ("sun,producer anna,consumer bert,consumer", "with players 2 consumers, want 3: two users and an own load"),
+        ("anna,consumer bert,consumer carl,consumer", "with players no producer, want one, the company's plant"),
+    ],
+)
+def test_a_profile_that_is_too_small_for_the_game_is_refused(players: str, message: str) -> None:
+    lines = [f"2020-07-15T00:00:00Z,{player},5,5" for player in players.split()]
+    profile = parse_profile("\n".join(["hour,player,role,forecast_wh,actual_wh", *lines]))
+    with pytest.raises(BadHour, match=message):
+        make_hours(profile, "actual")
+
+
+def test_a_quarter_of_the_consumers_is_the_companys_load_and_the_rest_two_users() -> None:
+    assert cast(parse_profile(PROFILE.read_text())) == Roles(
+        ("homes-1", "homes-2"), (("homes-3", "homes-4", "homes-5"), ("homes-6", "homes-7", "homes-8"))
+    )

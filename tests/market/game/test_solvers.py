@@ -150,4 +150,9 @@ def test_a_game_without_an_equilibrium_says_so_with_the_least_regret() -> None:
         best_response.solve_hours([NOON, hour])
     assert 1e-3 < raised.value.values["regret"] < 0.05
     assert compute_regret(hour, ants.solve(hour, seed=1)) > 1e-3, "nor do ants find one"
+    settled, other = best_response.search_hours([NOON, hour])
+    assert settled.prices.of("g_to_u") == pytest.approx(best_response.solve(NOON).of("g_to_u"), abs=1e-9)
+    assert (settled.step, settled.regret) == (0, pytest.approx(0, abs=1e-12))
+    assert other.step > best_response.PRECISION
+    assert other.regret == raised.value.values["regret"] == pytest.approx(compute_regret(hour, other.prices))
     assert compute_regret(replace(hour, mu=0.03), best_response.solve(replace(hour, mu=0.03))) < 1e-12
