@@ -14,16 +14,16 @@ from ledger.overlay import Overlay
 _SPENT = b"market/work"
 
 # What one record costs, in units of some 2.5 µs.
-ORDER = 5  # taken off the book, with what it is weighed by
+ORDER = 7  # taken off the book, with what it is weighed by
 TRIM = 2  # an order held against its line's quota, or a trade against the lines
 MATCH = 4  # an order in its place in the book
-RECORD = 7  # a trade, with what made it
+RECORD = 10  # a trade, with what made it
 RESERVE = 2  # an order whose owner's reserve is replaced
 TELL = 1  # a trade or a reading in a message
 HEAR = 5  # the same, taken in
-SETTLEMENT = 12  # a trade
+SETTLEMENT = 11  # a trade
 CORRECTION = 40  # a reading that has changed
-REST = 5  # a meter beside the trades
+REST = 4  # a meter beside the trades
 METER = 2  # looked at
 MEMBER = 2  # whose credit is told
 CONTRACT = 3  # a trade that is recorded as accepted, or as metered

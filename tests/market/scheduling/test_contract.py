@@ -397,7 +397,7 @@ def test_a_list_that_the_lines_carry_is_accepted_whole(planned):
     assert [contract.accepted_wh for contract in get_contracts(planned.state, PERIOD)] == [15 * KWH, 30 * KWH]
 
 
-@pytest.mark.parametrize(("trades", "is_at_once"), [(3, True), (13, False)])
+@pytest.mark.parametrize(("trades", "is_at_once"), [(3, True), (12, False)])
 def test_by_shares_the_block_that_completes_a_list_gives_the_verdict_if_it_has_work_left(trades, is_at_once):
     grid = Grid(JY1, LH1, market=MarketParams(work_per_block=64))
     assert grid.plan() == ""

@@ -26,7 +26,7 @@ PERIOD = 10
 KWH = 1_000
 SCHEDULING = frozenset({"scheduling"})
 BUYERS, SELLERS = ("carol", "chen", "rosa"), ("paul", "pia", "rosa")
-SMALLEST = 64  # units of work a block: four trades settled
+SMALLEST = 64  # units of work a block: five trades settled
 TERMS = {"over_delivery_ppm": 250_000, "correction_ppm": 50_000_000}
 
 

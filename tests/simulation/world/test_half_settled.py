@@ -8,6 +8,7 @@ from ledger.params import MarketParams
 from ledger.transaction import make_transaction
 from market.trading.period_settlement import is_settling
 from market.trading.views import get_settlement, get_trades
+from market.trading.work import SETTLEMENT
 from simulation.world.networks import make_network
 from simulation.world.world import World
 
@@ -15,7 +16,7 @@ PERIOD = 3
 NAMES = ("n0", "n1", "n2", "n3")
 HALVES = ("n0", "n1"), ("n2", "n3")
 ORDERS = 16  # of each member: half of them buy, half of them sell
-SMALLEST = 64  # units of work a block: six trades settled
+SMALLEST = 64  # units of work a block: five trades settled
 DELIVERED_MS, SETTLED_MS = 81_000, 100_000  # after genesis
 
 
@@ -70,7 +71,7 @@ class Market:
 def straight():
     market = Market()
     market.run_until(market.is_settled)
-    assert len(get_trades(market.state("n0"), PERIOD)) > 5 * (SMALLEST // 10), "as many as five blocks settle"
+    assert len(get_trades(market.state("n0"), PERIOD)) > 5 * (SMALLEST // SETTLEMENT), "more than five blocks settle"
     return market.outcome("n0")
 
 
