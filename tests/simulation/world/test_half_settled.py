@@ -16,7 +16,7 @@ PERIOD = 3
 NAMES = ("n0", "n1", "n2", "n3")
 HALVES = ("n0", "n1"), ("n2", "n3")
 ORDERS = 16  # of each member: half of them buy, half of them sell
-SMALLEST = 64  # units of work a block: five trades settled
+SMALLEST = 64  # units of work a block: four trades settled
 DELIVERED_MS, SETTLED_MS = 81_000, 100_000  # after genesis
 
 
