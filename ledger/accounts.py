@@ -91,6 +91,12 @@ def require_member(view: Overlay, address: bytes) -> Member:
     return member
 
 
+def check_member(view: Overlay, address: bytes) -> None:
+    """Raise `UnknownMember` unless it is one: for where nothing is asked of it."""
+    if view.get(_MEMBER + address) is None:
+        raise UnknownMember(address="0x" + address.hex())
+
+
 def get_sealers(view: Overlay) -> tuple[bytes, ...]:
     """Public keys of those whose votes certify what is built now, sorted. How the set changes: `ledger.sealers`."""
     return cast(tuple[bytes, ...], view.get(_SEALERS) or ())

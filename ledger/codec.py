@@ -168,9 +168,11 @@ def _check_complete(data: bytes) -> None:
 
 def _kinds(value: object, max_depth: int) -> set[type] | None:
     """The exact types found in `value`, itself included, or None when arrays nest deeper than `max_depth`."""
-    found: set[type] = set()
-    level: list[Any] = [(value,)]  # the arrays at one depth
-    for _ in range(max_depth + 1):
+    found: set[type] = {type(value)}
+    if tuple not in found and list not in found:
+        return found
+    level: list[Any] = [value]  # the arrays at one depth
+    for _ in range(max_depth):
         kinds = set(map(type, chain.from_iterable(level)))
         found |= kinds
         if tuple not in kinds and list not in kinds:

@@ -12,6 +12,8 @@ from ledger.state import State
 
 Event = tuple[Value, ...]
 
+_REMEMBERED = 100_000  # reads, from which on absent keys are not remembered, of which there is no end
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Delta:
@@ -28,26 +30,29 @@ class Overlay:
 
     def __init__(self, state: State) -> None:
         self._state = state
-        self._read: dict[bytes, Value] = {}  # what has been found in the state, decoded
-        self._block: dict[bytes, bytes | None] = {}
-        self._transaction: dict[bytes, bytes | None] = {}
+        self._read: dict[bytes, tuple[bytes | None, Value]] = {}  # what the state has under a key, and that decoded
+        self._block: dict[bytes, Value] = {}  # None where it is deleted; encoded once, by `finish`
+        self._transaction: dict[bytes, Value] = {}
         self._events: list[Event] = []
         self._kept = 0
 
     def get(self, key: bytes) -> Value:
-        """The decoded value under `key`, None where there is none."""
+        """The value under `key`, None where there is none."""
         for layer in (self._transaction, self._block):
             if key in layer:
-                return _decode(layer[key])
-        value = self._read.get(key)
-        if value is None:
-            value = _decode(self._state.get(key))
-            if value is not None:  # of absent keys there is no end
-                self._read[key] = value
-        return value
+                return layer[key]
+        found = self._read.get(key)
+        if found is None:
+            raw = self._state.get(key)
+            found = raw, _decode(raw)
+            if raw is not None or len(self._read) < _REMEMBERED:
+                self._read[key] = found
+        return found[1]
 
     def put(self, key: bytes, value: Value) -> None:
-        self._transaction[key] = encode(value)
+        """Write a value that is not None. What has no canonical encoding is our bug, which `finish` shows."""
+        assert value is not None, key
+        self._transaction[key] = value
 
     def delete(self, key: bytes) -> None:
         self._transaction[key] = None
@@ -74,9 +79,10 @@ class Overlay:
     def finish(self) -> tuple[State, Delta]:
         """The state with everything committed, and the delta that leads there and back."""
         assert not self._transaction, "finish() with an open transaction"
-        state = self._state
-        undo = {key: state.get(key) for key in self._block}
-        changes = {key: value for key, value in self._block.items() if value != undo[key]}
+        state, read = self._state, self._read
+        undo = {key: read[key][0] if key in read else state.get(key) for key in self._block}
+        after = {key: None if value is None else encode(value) for key, value in self._block.items()}
+        changes = {key: raw for key, raw in after.items() if raw != undo[key]}
         undo = {key: undo[key] for key in changes}
         return state.apply(changes), Delta(changes=changes, undo=undo)
 

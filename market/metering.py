@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import NamedTuple, TypeAlias, cast
 
-from ledger.accounts import Member, require_member
+from ledger.accounts import Member, check_member, require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.hashing import ADDRESS_SIZE, Address, show_address
 from ledger.overlay import Overlay
@@ -41,6 +41,7 @@ _READING = b"market/reading/"
 _CORRECTED = b"market/corrected"
 
 _Energy: TypeAlias = tuple[int, int]  # consumed and produced, Wh
+_Row: TypeAlias = tuple[_Energy | None, _Energy | None, int, int, int, bytes]  # a `_Record` in the state
 
 
 class Reading(NamedTuple):
@@ -205,12 +206,32 @@ def parse_reading(view: Overlay, row: Value) -> Reading:
     """A row (owner address, consumed_wh, produced_wh) of `metered`. Raises `WrongShape` or `UnknownMember`."""
     owner, consumed, produced = expect_array(row, 3, "metered row")
     address = expect_bytes(owner, "meter's owner", size=ADDRESS_SIZE)
-    require_member(view, address)
+    check_member(view, address)
     return Reading(
         address,
         expect_int(consumed, "consumption", high=MAX_ENERGY_WH),
         expect_int(produced, "output", high=MAX_ENERGY_WH),
     )
+
+
+def take_part(view: Overlay, period: int, readings: Iterable[Reading]) -> None:
+    """Keep readings that are told of a period for the first time, as `add_reading` does, and in their order.
+
+    A meter of which a later word has come stays as it is. Raises `DuplicateReading` for one that was told before.
+    """
+    last = previous = get_last_meter(view, period)
+    for owner, consumed_wh, produced_wh in readings:
+        key = _reading_key(period, owner)
+        if view.get(key) is None:
+            view.put(key, ((consumed_wh, produced_wh), None, 0, 0, 0, previous))
+            previous = owner
+            continue
+        known = _get(view, period, owner)
+        if known.reading is not None and not known.revision:
+            raise DuplicateReading(period=period, owner=show_address(owner))
+        add_reading(view, Corrected(period, owner, consumed_wh, produced_wh, revision=0))
+    if previous != last:
+        view.put(_last_key(period), previous)
 
 
 def check_distinct(readings: Sequence[Reading], period: int) -> None:
@@ -257,6 +278,12 @@ def has_reading(view: Overlay, period: int) -> bool:
     return any(record.reading for _, record in _iterate(view, period))
 
 
+def get_energy(view: Overlay, period: int, owner: Address) -> _Energy | None:
+    """The Wh that one meter's reading of a period says were consumed and produced; None where it was not heard."""
+    value = view.get(_reading_key(period, owner))
+    return None if value is None else cast(_Row, value)[0]
+
+
 def get_last_meter(view: Overlay, period: int) -> Address:
     """The owner of the meter heard last, empty where none was; the others follow in `walk_meters`."""
     return cast(bytes, view.get(_last_key(period)) or b"")
@@ -270,6 +297,20 @@ def walk_meters(view: Overlay, period: int, owner: Address, limit: int | None) -
         found.append(record.describe(owner))
         owner = record.previous
     return found, owner
+
+
+def walk_energy(view: Overlay, period: int, owner: Address, limit: int | None) -> tuple[int, list[Reading], Address]:
+    """Up to `limit` meters as `walk_meters` has them: how many they are, the readings of those that have one, the next.
+
+    For where they are many, and nothing else is asked of them.
+    """
+    count, found = 0, []
+    while owner and count != limit:
+        energy, _, _, _, _, previous = cast(_Row, view.get(_reading_key(period, owner)))
+        if energy is not None:
+            found.append(Reading(owner, *energy))
+        owner, count = previous, count + 1
+    return count, found, owner
 
 
 def is_heard(view: Overlay, period: int) -> bool:
@@ -351,7 +392,7 @@ def _iterate(view: Overlay, period: int) -> Iterator[tuple[Address, _Record]]:
 
 def _get(view: Overlay, period: int, owner: Address) -> _Record:
     value = view.get(_reading_key(period, owner))
-    return _Record() if value is None else _Record._make(cast(tuple[_Energy, _Energy, int, int, int, bytes], value))
+    return _Record() if value is None else _Record._make(cast(_Row, value))
 
 
 def _put(view: Overlay, period: int, owner: Address, record: _Record) -> None:

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
-from dataclasses import dataclass
-from typing import Literal, TypeVar
+from typing import Literal, NamedTuple, TypeVar
 
 from market.credit.score import PPM
 from market.rounding import divide_half_up
@@ -14,8 +13,7 @@ WH_PER_KWH = 1000
 _Party = TypeVar("_Party", bound=Hashable)
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Settlement:
+class Settlement(NamedTuple):
     """Three legs in µ¥ that sum to zero: what the buyer pays, the seller and the grid company receive."""
 
     buyer_pays_uyuan: int
@@ -141,9 +139,4 @@ def _close(owed: int, earned: int, traded_wh: int) -> Settlement:
     """Round the two numerators (Wh · µ¥/kWh) once each; the grid's leg is the remainder."""
     buyer_pays = divide_half_up(owed, WH_PER_KWH)
     seller_receives = divide_half_up(earned, WH_PER_KWH)
-    return Settlement(
-        buyer_pays_uyuan=buyer_pays,
-        seller_receives_uyuan=seller_receives,
-        grid_receives_uyuan=buyer_pays - seller_receives,
-        traded_wh=traded_wh,
-    )
+    return Settlement(buyer_pays, seller_receives, buyer_pays - seller_receives, traded_wh)

@@ -25,7 +25,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from itertools import chain, groupby, islice
-from typing import NamedTuple, cast
+from typing import NamedTuple, TypeAlias, cast
 
 from ledger.accounts import require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list
@@ -51,6 +51,8 @@ _ISSUED = b"credit/issued/"
 _MOVED = b"credit/moved/"
 _MAX_INDEX = 2**16 - 1
 _MAX_SEQUENCE = 2**32 - 1
+
+_Row: TypeAlias = tuple[tuple[bytes, int, int, bytes], tuple[bytes, bytes]]  # a coin and its `_Place` in the state
 
 
 class Assessment(NamedTuple):
@@ -111,12 +113,11 @@ def issue_assessment(
         return
     transaction_id = assessment.id
     colour = merit_colour(owner) if is_merging else transaction_id
-    for point, coin in issue(transaction_id, owner, credit_upt, colour=colour).made:
-        if view.get(coin_key(point)) is not None:
-            raise AlreadyRecorded(what="assessment")
-        _add_coin(view, point, coin)
+    ((point, coin),) = issue(transaction_id, owner, credit_upt, colour=colour).made
+    if view.get(coin_key(point)) is not None:
+        raise AlreadyRecorded(what="assessment")
+    issued = _add_coin(view, point, coin)
     view.emit("coin-issued", transaction_id, owner, credit_upt)
-    issued = _get_chain(view, _ISSUED, owner)
     if issued.coins <= MAX_ISSUED:
         return
     if is_merging:
@@ -247,15 +248,17 @@ def _iterate_coins(view: Overlay, prefix: bytes, owner: Address) -> Iterator[tup
         name = place.older
 
 
-def _add_coin(view: Overlay, point: OutPoint, coin: CoinOutput) -> None:
-    """Put a coin at the newer end of its chain."""
+def _add_coin(view: Overlay, point: OutPoint, coin: CoinOutput) -> _Chain:
+    """Put a coin at the newer end of its chain; the chain then."""
     name, prefix = _name_of(point), _prefix_of(point, coin)
     own = _get_chain(view, prefix, coin.owner)
     if own.newest:
-        _link(view, own.newest, newer=name)
+        newest, (older, _) = cast(_Row, view.get(_COIN + own.newest))
+        view.put(_COIN + own.newest, (newest, (older, name)))
     _put_coin(view, name, coin, _Place(older=own.newest, newer=b""))
     longer = _Chain(own.coins + 1, own.credit_upt + coin.credit_upt, newest=name, oldest=own.oldest or name)
     _put_chain(view, prefix, coin.owner, longer)
+    return longer
 
 
 def _remove_coin(view: Overlay, point: OutPoint) -> None:
@@ -293,7 +296,7 @@ def _put_coin(view: Overlay, name: bytes, coin: CoinOutput, place: _Place) -> No
 
 
 def _decode(value: Value) -> tuple[CoinOutput, _Place]:
-    coin, place = cast(tuple[tuple[bytes, int, int, bytes], tuple[bytes, bytes]], value)
+    coin, place = cast(_Row, value)
     return CoinOutput._make(coin), _Place._make(place)
 
 
@@ -302,7 +305,8 @@ def _prefix_of(point: OutPoint, coin: CoinOutput) -> bytes:
 
     Where a chain merges coins, it is of its owner's colour.
     """
-    return _ISSUED if coin.colour in (point.transaction_id, merit_colour(coin.owner)) else _MOVED
+    is_issued = coin.colour == point.transaction_id or coin.colour == merit_colour(coin.owner)
+    return _ISSUED if is_issued else _MOVED
 
 
 def _get_chains(view: Overlay, owner: Address) -> tuple[_Chain, _Chain]:

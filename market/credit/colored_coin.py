@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from functools import lru_cache
 from typing import NamedTuple
 
 from ledger.codec import encode
@@ -45,6 +46,7 @@ class Label(IntEnum):
     TRANSFER = 0x33
 
 
+_LABELS = frozenset(Label)
 _EITHER = f"{Label.GENESIS:#x} or {Label.TRANSFER:#x}"
 
 
@@ -76,7 +78,7 @@ def make_sequence(kind: int, padding_code: int) -> int:
     to set bit 32 (BIP 68: no relative lock time), since the low bits would count as blocks to wait; EPOBC is older
     than that and writes version 1, and here nothing reads a sequence number as a lock time.
     """
-    if kind not in tuple(Label):
+    if kind not in _LABELS:
         raise UnknownLabel(actual=kind, expected=_EITHER)
     assert 0 <= padding_code <= MAX_PADDING_CODE, "a padding code has six bits"
     return kind | padding_code << _PADDING_SHIFT
@@ -93,7 +95,7 @@ def count_received(value_sat: int, sequence: int) -> int:
 
     Raises `UnknownLabel`, and `OutputBelowPadding` where nothing is left.
     """
-    if label(sequence) not in tuple(Label):
+    if label(sequence) not in _LABELS:
         raise UnknownLabel(actual=label(sequence), expected=_EITHER)
     return _count_coins(0, value_sat, padding(sequence))
 
@@ -234,6 +236,7 @@ class Merger(NamedTuple):
         return OutPoint(tagged_hash(_MERGER_TAG, encode(tuple(self))), 0)
 
 
+@lru_cache(maxsize=1_024)
 def merit_colour(owner: Address) -> bytes:
     """The colour of all credit that a member has earned, on a chain that merges coins."""
     return tagged_hash(_MERIT_TAG, owner)

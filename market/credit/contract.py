@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, cast
 
-from ledger.accounts import get_account, get_sealers, put_account, require_member
+from ledger.accounts import check_member, get_account, get_sealers, put_account, require_member
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int
 from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import AlreadyRecorded, WrongShape
@@ -206,7 +206,7 @@ def receive_block_digest(view: Overlay, block: BlockContext, delivery: InboundMe
 def _add_score(
     view: Overlay, block: BlockContext, period: int, member: Address, score_upt: int, agreed_wh: int
 ) -> None:
-    require_member(view, member)
+    check_member(view, member)
     account = add_score(get_account(view, member), score_upt, agreed_wh=agreed_wh, params=block.params.market)
     put_account(view, member, account)
     _add_member(view, member)

@@ -75,10 +75,7 @@ class CreditRecord:
     @property
     def credit_upt(self) -> int:
         """The weighted mean of initial credit and scores in micro-points, half up; the former where there are none."""
-        if not self.score_weight:
-            return self.initial_upt
-        total_upt = self.initial_upt * self.initial_weight + self.score_sum_upt
-        return divide_half_up(total_upt, self.initial_weight + self.score_weight)
+        return _compute_mean(self.initial_upt, self.initial_weight, self.score_sum_upt, self.score_weight)
 
 
 def add_score(account: Account, score_upt: int, *, agreed_wh: int, params: MarketParams) -> Account:
@@ -86,8 +83,9 @@ def add_score(account: Account, score_upt: int, *, agreed_wh: int, params: Marke
 
     Its credit is the mean of its scores less its penalties, and never below 0.
     """
-    record = _get_record(account, params).add(score_upt, weigh_delivery(agreed_wh, params.score_unit_wh))
-    return _with_record(account, record)
+    assert 0 <= score_upt <= FULL_CREDIT_UPT, "a score is 0 … 100 points"
+    weight = weigh_delivery(agreed_wh, params.score_unit_wh)
+    return _count(account, score_upt * weight, 1, weight, params)
 
 
 def correct_score(account: Account, change_upt: int, *, agreed_wh: int, params: MarketParams) -> Account:
@@ -95,28 +93,31 @@ def correct_score(account: Account, change_upt: int, *, agreed_wh: int, params: 
 
     It does not matter which of the two comes first.
     """
-    record = _get_record(account, params)
-    weight = weigh_delivery(agreed_wh, params.score_unit_wh)
-    return _with_record(account, replace(record, score_sum_upt=record.score_sum_upt + change_upt * weight))
+    return _count(account, change_upt * weigh_delivery(agreed_wh, params.score_unit_wh), 0, 0, params)
 
 
-def _get_record(account: Account, params: MarketParams) -> CreditRecord:
-    return CreditRecord(
-        initial_upt=params.initial_credit_upt,
-        initial_weight=params.initial_weight,
-        score_sum_upt=account.score_sum_upt,
-        score_count=account.score_count,
-        score_weight=account.score_weight,
+def _count(account: Account, sum_upt: int, count: int, weight: int, params: MarketParams) -> Account:
+    """The account with so much more in its record: it is made for every score, so it is made at once."""
+    balance_uyuan, _, sequence, reserved_uyuan, score_sum_upt, score_count, penalty_upt, score_weight = account
+    score_sum_upt, score_weight = score_sum_upt + sum_upt, score_weight + weight
+    mean_upt = _compute_mean(params.initial_credit_upt, params.initial_weight, score_sum_upt, score_weight)
+    credit_upt = min(FULL_CREDIT_UPT, max(0, mean_upt - penalty_upt))
+    return Account(
+        balance_uyuan,
+        credit_upt,
+        sequence,
+        reserved_uyuan,
+        score_sum_upt,
+        score_count + count,
+        penalty_upt,
+        score_weight,
     )
 
 
-def _with_record(account: Account, record: CreditRecord) -> Account:
-    return account._replace(
-        credit_upt=min(FULL_CREDIT_UPT, max(0, record.credit_upt - account.penalty_upt)),
-        score_sum_upt=record.score_sum_upt,
-        score_count=record.score_count,
-        score_weight=record.score_weight,
-    )
+def _compute_mean(initial_upt: int, initial_weight: int, score_sum_upt: int, score_weight: int) -> int:
+    if not score_weight:
+        return initial_upt
+    return divide_half_up(initial_upt * initial_weight + score_sum_upt, initial_weight + score_weight)
 
 
 def add_penalty(account: Account, cost_upt: int) -> Account:

@@ -80,7 +80,7 @@ from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.times import count_periods
 from market.trading.trades import Curtailment, TradeRecord, curtail, decode_trade_leaf
-from market.trading.work import is_limited
+from market.trading.work import HEAR, is_limited, spend
 
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
 
@@ -250,7 +250,7 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     end_meterings(view, block)
     for period, stage in records.get_live(view).items():
         if is_being_checked(view, period):
-            check_list(view, block, period, _feeder(block), partial(_judge, view, block, period))
+            _check(view, block, period)
             if is_being_checked(view, period):
                 continue
         due = _list_events(block, period)
@@ -417,7 +417,10 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
     trades = _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
     if is_limited(block):
+        spend(view, block, len(trades), cost=HEAR)
         keep_list_part(view, delivery, trades, _locate(view, period, trades))
+        if is_being_checked(view, period):
+            _check(view, block, period)
         return
     rows = add_part(view, delivery)
     if rows is not None:
@@ -463,6 +466,11 @@ def _announce_verdict(
     view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
         view.emit("curtailed", period, *curtailment)
+
+
+def _check(view: Overlay, block: BlockContext, period: int) -> None:
+    """Check a list that is whole, or go on with it, as far as the block's share of work allows."""
+    check_list(view, block, period, _feeder(block), partial(_judge, view, block, period))
 
 
 def _judge(

@@ -17,7 +17,7 @@ from ledger.merkle import compute_frontier_root, extend_frontier
 from ledger.outbox import post
 from ledger.overlay import Overlay
 from market.messages import ACTUAL, METERED, POWER, RESULT
-from market.metering import Reading, get_last_meter, walk_meters
+from market.metering import Reading, get_last_meter, walk_energy
 from market.scheduling import records
 from market.scheduling.feeder import Feeder, ListedTrade, check_executability
 from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
@@ -25,7 +25,7 @@ from market.settlement import spread_over
 from market.trading.message_parts import count_part, drop_count
 from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
 from market.trading.trades import Curtailment, TradeRecord, curtail
-from market.trading.work import CONTRACT, MATCH, METER, TELL, claim, claim_whole, get_room, spend
+from market.trading.work import CONTRACT, METER, TELL, TRIM, claim, claim_whole, get_room, spend
 
 _CHECKING = b"scheduling/checking/"
 _METERING = b"scheduling/metering"
@@ -49,7 +49,7 @@ class _Check(NamedTuple):
 def keep_list_part(
     view: Overlay, delivery: InboundMessage, trades: Sequence[TradeRecord], listed: Sequence[ListedTrade]
 ) -> None:
-    """Keep one part of a trade list, with its members' lines; the next block begins to check it once it is whole."""
+    """Keep one part of a trade list, with its members' lines: `is_being_checked` once it is whole."""
     rows = [(*trade[2:6], place.seller_line, place.buyer_line) for trade, place in zip(trades, listed, strict=True)]
     if rows:
         put_page(view, _list_name(delivery.number), delivery.part, rows)
@@ -71,7 +71,7 @@ def is_being_checked(view: Overlay, period: int) -> bool:
 def check_list(view: Overlay, block: BlockContext, period: int, feeder: Feeder, announce: Announce) -> None:
     """Go on with the check of a period's list; `announce` hears all trades and what is cut off them, as it is known."""
     check = _Check._make(cast(Row, view.get(_check_key(period))))
-    if not check.is_judged and not claim_whole(view, block, check.trades * MATCH):
+    if not check.is_judged and not claim_whole(view, block, check.trades * TRIM):
         return
     rows = get_rows(view, _list_name(period), check.trades)
     trades = [TradeRecord(period, index, *row[:4]) for index, row in enumerate(rows)]
@@ -172,10 +172,9 @@ def _put_together(view: Overlay, block: BlockContext, metering: _Metering) -> _M
     """Put readings on the list of those that count, whatever is said later."""
     assert metering.owner is not None
     period = metering.period
-    meters, owner = walk_meters(view, period, metering.owner, get_room(view, block, cost=METER))
-    spend(view, block, len(meters), cost=METER)
-    rows = [(meter.owner, *meter.energy) for meter in meters if meter.energy]
-    count = append_rows(view, _readings_name(period), metering.readings, rows)
+    meters, readings, owner = walk_energy(view, period, metering.owner, get_room(view, block, cost=METER))
+    spend(view, block, meters, cost=METER)
+    count = append_rows(view, _readings_name(period), metering.readings, readings)
     return metering._replace(owner=owner, readings=count)
 
 

@@ -22,9 +22,9 @@ from market.orders import Order, Side
 from market.trading.book import count_placed, drop_book, take_orders
 from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
 from market.trading.gates import Gate, put_gate
-from market.trading.matching_weight import Scale, WeightedOrder, compute_weight, measure, weigh_book
-from market.trading.pages import Row, append_rows, drop_rows, get_rows
-from market.trading.quotas import get_wheeling, require_quota, trim_to_quotas
+from market.trading.matching_weight import Scale, WeightedOrder, compute_weights, measure, weigh_book
+from market.trading.pages import Row, append_rows, drop_rows, get_rows, get_slice
+from market.trading.quotas import get_wheeling_on, require_quota, trim_to_quotas
 from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
 from market.trading.ties import Lots, make_lottery
 from market.trading.times import count_periods
@@ -37,7 +37,7 @@ from market.trading.trades import (
     get_terms,
     put_trades,
 )
-from market.trading.work import MATCH, ORDER, RECORD, RESERVE, TELL, claim, claim_whole, is_limited
+from market.trading.work import MATCH, ORDER, RECORD, RESERVE, TELL, TRIM, claim, claim_whole, is_limited
 
 _CLOSING = b"market/closing/"
 
@@ -72,20 +72,7 @@ class _Weighed(NamedTuple):
 
     @classmethod
     def make(cls, candidate: WeightedOrder, role: str) -> _Weighed:
-        order = candidate.order
-        return cls(
-            order.order_id,
-            order.owner,
-            int(order.side),
-            order.price_uyuan_per_kwh,
-            order.volume_wh,
-            candidate.credit_upt,
-            candidate.capacity_wh,
-            candidate.renewable_ppm,
-            candidate.position,
-            candidate.stability_ppm,
-            role,
-        )
+        return cls(*candidate.order[:5], *candidate[1:], role)
 
     @property
     def order(self) -> Order:
@@ -152,7 +139,7 @@ class _Closing:
         """Find what quotas leave of each order; nothing is to be done where no chain sets any."""
         if self.progress.trimmed or "scheduling" not in self._block.siblings:
             return True
-        if not claim_whole(self._view, self._block, self.progress.weighed * MATCH):
+        if not claim_whole(self._view, self._block, self.progress.weighed * TRIM):
             return False
         book, view, period = self._get_book(), self._view, self._period
         orders = [row.order for row in book]
@@ -194,7 +181,7 @@ class _Closing:
         """Record trades, with what made them."""
         matched, recorded = self.progress.matched or 0, self.progress.recorded
         count = claim(self._view, self._block, matched - recorded, cost=RECORD)
-        records = self._describe(self._get_pairs()[recorded : recorded + count], first=recorded) if count else []
+        records = self._describe(self._get_pairs(range(recorded, recorded + count)), first=recorded) if count else []
         if is_limited(self._block):
             add_trades(self._view, self._period, records)
         elif count == matched:
@@ -217,10 +204,11 @@ class _Closing:
             bids = [row.order for row in book if row.side == Side.BID and row.owner in buyers]
             trades = [
                 self._make_terms(pair, index)
-                for index, pair in enumerate(self._get_pairs())
+                for index, pair in enumerate(self._get_pairs(range(self.progress.matched or 0)))
                 if book[pair.bid].owner in buyers
             ]
-            wheeling = get_wheeling(self._view, self._block, self._period, (bid.owner for bid in bids))
+            lines = {owner: row.position for row in book if (owner := row.owner) in buyers}
+            wheeling = get_wheeling_on(self._view, self._block, self._period, lines)
             before = compute_bid_reserves(bids, wheeling, params)
             replace_reserves(self._view, before, compute_trade_reserves(trades, wheeling, params))
         self.progress = self.progress._replace(replaced=replaced + count)
@@ -280,20 +268,24 @@ class _Closing:
             self._book = list(map(_Weighed._make, rows))
         return self._book
 
-    def _get_pairs(self) -> list[_Pair]:
-        return list(map(_Pair._make, get_rows(self._view, self._pairs_name, self.progress.matched or 0)))
+    def _get_pairs(self, places: range) -> list[_Pair]:
+        return list(map(_Pair._make, get_slice(self._view, self._pairs_name, places)))
 
     def _describe(self, pairs: Sequence[_Pair], *, first: int) -> list[TradeRecord]:
         book, weights = self._get_book(), self._block.params.market.weights
-        scales = {Side.BID: _read_scale(self.progress.scales[0]), Side.OFFER: _read_scale(self.progress.scales[1])}
         parties: dict[int, Party] = {}
-        for place in {place for pair in pairs for place in pair[:2]}:
-            row = book[place]
-            weight = compute_weight(row.candidate, scales[Side(row.side)], weights)
-            parties[place] = Party(row.order_id, row.role, row.credit_upt, row.position, weight.contributions)
+        for side, scale in enumerate(self.progress.scales):
+            places = list({pair[side] for pair in pairs})
+            found = compute_weights([book[place].candidate for place in places], _read_scale(scale), weights)
+            for place, (_, contributions) in zip(places, found, strict=True):
+                row = book[place]
+                parties[place] = Party(row.order_id, row.role, row.credit_upt, row.position, contributions)
         return [
-            self._make_terms(pair, index)._replace(match=Match(parties[pair.bid], parties[pair.offer]))
-            for index, pair in enumerate(pairs, start=first)
+            TradeRecord(
+                *(self._period, index, book[bid].owner, book[offer].owner, price, volume_wh),
+                Match(parties[bid], parties[offer]),
+            )
+            for index, (bid, offer, price, volume_wh) in enumerate(pairs, start=first)
         ]
 
     def _tell(self, first: int, end: int) -> None:

@@ -128,7 +128,7 @@ def compute_weight(candidate: WeightedOrder, scale: Scale, weights: MatchingWeig
     Each product is rounded half up, so that the contributions add up to the weight exactly. With Table 1, a weight is
     at most 4 000 000.
     """
-    return _weigh_all([candidate], scale, weights)[0]
+    return compute_weights([candidate], scale, weights)[0]
 
 
 def rank(
@@ -141,7 +141,7 @@ def rank(
     if not candidates:
         return []
     scale = measure(candidates, counterparts)
-    ranked = list(map(Ranked, candidates, _weigh_all(candidates, scale, weights)))
+    ranked = list(map(Ranked, candidates, compute_weights(candidates, scale, weights)))
     ranked.sort(key=_get_place)
     return ranked
 
@@ -154,7 +154,7 @@ def weigh_book(book: Iterable[WeightedOrder], weights: MatchingWeights = TABLE_1
     found: dict[int, Breakdown] = {}
     for side, others in ((Side.BID, Side.OFFER), (Side.OFFER, Side.BID)):
         if sides[side]:
-            breakdowns = _weigh_all(sides[side], measure(sides[side], sides[others]), weights)
+            breakdowns = compute_weights(sides[side], measure(sides[side], sides[others]), weights)
             found |= {one.order.order_id: weight for one, weight in zip(sides[side], breakdowns, strict=True)}
     return found
 
@@ -164,8 +164,9 @@ def compute_merits(book: Iterable[WeightedOrder], weights: MatchingWeights = TAB
     return {order_id: weight.total_ppm for order_id, weight in weigh_book(book, weights).items()}
 
 
-def _weigh_all(candidates: Iterable[WeightedOrder], scale: Scale, weights: MatchingWeights) -> list[Breakdown]:
-    """`divide_half_up` by a million is written out, as it is in `_share`: a ranking spends most of its time here."""
+def compute_weights(candidates: Iterable[WeightedOrder], scale: Scale, weights: MatchingWeights) -> list[Breakdown]:
+    """The `compute_weight` of each of these candidates of one side, in their order."""
+    # `divide_half_up` by a million is written out, as it is in `_share`: a ranking spends most of its time here.
     basic = (
         weights.capacity_ppm,
         weights.credit_ppm,

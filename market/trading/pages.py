@@ -38,6 +38,13 @@ def get_rows(view: Overlay, name: bytes, count: int, *, first_page: int = 0) -> 
     return rows
 
 
+def get_slice(view: Overlay, name: bytes, places: range) -> list[Row]:
+    """The rows of a list in these places, which it has."""
+    first_page = places.start // PAGE_ROWS
+    rows = get_rows(view, name, places.stop, first_page=first_page)
+    return rows[places.start - first_page * PAGE_ROWS : places.stop - first_page * PAGE_ROWS]
+
+
 def drop_rows(view: Overlay, name: bytes, count: int) -> None:
     """Forget a list of so many rows."""
     for page in range(_count_pages(count)):

@@ -22,7 +22,7 @@ from ledger.checkpoints import get_certified_height
 from ledger.codec import Value, expect_array, expect_int, expect_str
 from ledger.contract import BlockContext
 from ledger.errors import WrongShape
-from ledger.hashing import Address, show_address
+from ledger.hashing import Address
 from ledger.inbox import REMEMBERED, InboundMessage
 from ledger.outbox import post
 from ledger.overlay import Overlay
@@ -30,7 +30,6 @@ from ledger.results import drop_result
 from market.errors import (
     CountersignedAlready,
     CountersignedTooLate,
-    DuplicateReading,
     NoTradeList,
     RelayTooLate,
     UnexpectedRelay,
@@ -43,11 +42,11 @@ from market.metering import (
     add_reading,
     check_distinct,
     drop_readings,
-    get_meter,
     has_reading,
     mark_corrected,
     parse_reading,
     take_corrected,
+    take_part,
 )
 from market.trading.book import has_book
 from market.trading.closing import close_gate, is_closing
@@ -79,7 +78,7 @@ from market.trading.trades import (
     get_terms,
     put_curtailments,
 )
-from market.trading.work import is_limited
+from market.trading.work import HEAR, is_limited, spend
 
 _COUNTERSIGNED = b"/countersigned"  # after a gate's key: the height at which it was
 _METERED = b"market/due/"
@@ -372,7 +371,7 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage
     rows = [parse_reading(view, row) for row in delivery.rows]
     check_distinct(rows, period)
     if is_limited(block):
-        _take_metered_part(view, delivery, rows)
+        _take_metered_part(view, block, delivery, rows)
         return
     parts = add_part(view, delivery)
     if parts is None:
@@ -386,19 +385,22 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage
     _happen(_Case.read(view, block, period), Event.METERED)
 
 
-def _take_metered_part(view: Overlay, delivery: InboundMessage, readings: Sequence[Reading]) -> None:
-    """Keep the readings of one part; the next block begins to settle by them once they are all there."""
+def _take_metered_part(
+    view: Overlay, block: BlockContext, delivery: InboundMessage, readings: Sequence[Reading]
+) -> None:
+    """Keep the readings of one part; once they are all there the block begins to settle by them, with what it has left.
+
+    Taking them in is work too, so that the block does not do both in full.
+    """
     period = delivery.number
-    for reading in readings:
-        known = get_meter(view, period, reading.owner)
-        if known.energy is not None and not known.revision:
-            raise DuplicateReading(period=period, owner=show_address(reading.owner))
-        add_reading(view, Corrected(period, *reading, revision=0))
+    spend(view, block, len(readings), cost=HEAR)
+    take_part(view, period, readings)
     add_live_period(view, period)
     count = count_part(view, delivery)
     if count is not None:
         view.put(_metered_key(period), count)
         view.emit("metered", period, count)
+        _process_period(_Case.read(view, block, period))
 
 
 def is_metered(view: Overlay, period: int) -> bool:

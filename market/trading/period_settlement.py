@@ -25,13 +25,13 @@ from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.score import add_score, assess_delivery, correct_score
 from market.messages import DELIVERED
-from market.metering import Reading, get_last_meter, get_reading, get_readings, walk_meters
+from market.metering import Reading, get_energy, get_last_meter, get_reading, get_readings, walk_energy
 from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread_over
-from market.trading.pages import append_rows, as_value, drop_rows, get_rows
+from market.trading.pages import append_rows, as_value, drop_rows, get_rows, get_slice
 from market.trading.quotas import get_wheeling
 from market.trading.reserves import compute_reserve_shares, set_aside
 from market.trading.trades import TradeRecord
-from market.trading.work import REST, SETTLEMENT, TELL, claim, claim_whole, get_room, is_limited, spend
+from market.trading.work import REST, SETTLEMENT, claim, get_room, is_limited, spend
 
 _SETTLEMENT = b"market/settlement/"
 _SETTLING = b"market/settling/"
@@ -128,8 +128,7 @@ def settle_period(view: Overlay, block: BlockContext, period: int, trades: Seque
     if progress.owner is not None:
         progress = _settle_meters(view, block, period, trades, progress, accounts)
     accounts.write()
-    is_done = progress.owner == b"" and claim_whole(view, block, len(trades) * TELL)
-    if not is_done:
+    if progress.owner != b"":
         view.put(_progress_key(period), tuple(progress))
         return False
     view.delete(_progress_key(period))
@@ -176,7 +175,7 @@ def _tell(view: Overlay, block: BlockContext, period: int, trades: Sequence[Trad
     if "credit" not in block.siblings or first_part == last_part:
         return
     begin, end = first_part * ROWS_PER_PART, min(last_part * ROWS_PER_PART, places.stop)
-    found = get_rows(view, _trades_name(period), end, first_page=first_part)[: end - begin]
+    found = get_slice(view, _trades_name(period), range(begin, end))
     rows = _report_deliveries(trades[begin:end], list(map(SettledTrade._make, found)))
     post_parts(view, DELIVERED, period, rows, parts=parts, first=first_part, height=block.height)
 
@@ -191,10 +190,9 @@ def _settle_meters(
 ) -> _Progress:
     """Settle with the grid company what meters show beside the trades."""
     assert progress.owner is not None
-    meters, owner = walk_meters(view, period, progress.owner, get_room(view, block, cost=REST))
-    spend(view, block, len(meters), cost=REST)
-    readings = [Reading(meter.owner, *meter.energy) for meter in reversed(meters) if meter.energy]
-    rows = _compute_rest(trades, readings, block.params.market)
+    count, readings, owner = walk_energy(view, period, progress.owner, get_room(view, block, cost=REST))
+    spend(view, block, count, cost=REST)
+    rows = _compute_rest(trades, readings[::-1], block.params.market)
     for row in rows:
         accounts.collect(row.member, row.pays_uyuan - row.receives_uyuan)
         view.emit("grid-settlement", period, *row)
@@ -205,8 +203,8 @@ def _finish(
     view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], progress: _Progress
 ) -> None:
     view.put(_settlement_key(period), (progress.trades, progress.grid))
-    rows, grid = get_settlement(view, period) or NOTHING
     if not is_limited(block):
+        rows, grid = get_settlement(view, period) or NOTHING
         _put(view, block, period, rows, grid)
         if trades and "credit" in block.siblings:
             post(view, DELIVERED, period, _report_deliveries(trades, rows), height=block.height)
@@ -356,9 +354,9 @@ def _compute_rows(
     consumed_wh: dict[Address, int] = {}
     produced_wh: dict[Address, int] = {}
     for owner in {party for record in chosen for party in (record.buyer, record.seller)}:
-        reading = get_reading(view, period, owner)
-        if reading is not None:
-            consumed_wh[owner], produced_wh[owner] = reading.consumed_wh, reading.produced_wh
+        energy = get_energy(view, period, owner)
+        if energy is not None:
+            consumed_wh[owner], produced_wh[owner] = energy
     volumes_wh = [record.volume_wh for record in trades]
     consumption_wh = spread_over(consumed_wh, [record.buyer for record in trades], volumes_wh, places)
     output_wh = spread_over(produced_wh, [record.seller for record in trades], volumes_wh, places)
@@ -376,21 +374,9 @@ def _compute_rows(
             limit_wh=get_price_limit(record.volume_wh, params.over_delivery_ppm),
             is_imputed=is_imputed,
         )
-        rows.append(
-            SettledTrade(
-                trade_index=record.trade_index,
-                buyer=record.buyer,
-                seller=record.seller,
-                consumption_wh=taken_wh,
-                output_wh=produced,
-                buyer_pays_uyuan=legs.buyer_pays_uyuan,
-                seller_receives_uyuan=legs.seller_receives_uyuan,
-                grid_receives_uyuan=legs.grid_receives_uyuan,
-                traded_wh=legs.traded_wh,
-                is_consumption_imputed=int(is_imputed),
-                is_output_imputed=int(record.seller not in produced_wh),
-            )
-        )
+        parties = record.trade_index, record.buyer, record.seller
+        is_silent = int(is_imputed), int(record.seller not in produced_wh)
+        rows.append(SettledTrade(*parties, taken_wh, produced, *legs, *is_silent))
     return rows
 
 
@@ -433,7 +419,7 @@ class _Accounts:
         self._view = view
         self._operator = operator
         self._accounts: dict[Address, Account] = {}
-        self._collected_uyuan = 0
+        self._owed_uyuan: dict[Address, int] = {}
 
     def release(self, reserves_uyuan: Mapping[Address, int]) -> None:
         for address, reserve_uyuan in reserves_uyuan.items():
@@ -441,9 +427,7 @@ class _Accounts:
 
     def collect(self, address: Address, amount_uyuan: int) -> None:
         """Move money from the account to the grid company, or the other way where it is negative."""
-        account = self._get(address)
-        self._accounts[address] = account._replace(balance_uyuan=account.balance_uyuan - amount_uyuan)
-        self._collected_uyuan += amount_uyuan
+        self._owed_uyuan[address] = self._owed_uyuan.get(address, 0) + amount_uyuan
 
     def add_score(self, address: Address, score_upt: int, agreed_wh: int, params: MarketParams) -> int:
         """Count one more delivery; the account's new credit."""
@@ -458,11 +442,12 @@ class _Accounts:
         return account.credit_upt
 
     def write(self) -> None:
-        operator = self._get(self._operator)
-        balance_uyuan = operator.balance_uyuan + self._collected_uyuan
-        self._accounts[self._operator] = operator._replace(balance_uyuan=balance_uyuan)
-        for address, account in self._accounts.items():
-            put_account(self._view, address, account)
+        owed_uyuan = self._owed_uyuan
+        owed_uyuan[self._operator] = owed_uyuan.get(self._operator, 0) - sum(owed_uyuan.values())
+        for address in {**self._accounts, **owed_uyuan}:
+            account = self._get(address)
+            balance_uyuan = account.balance_uyuan - owed_uyuan.get(address, 0)
+            put_account(self._view, address, account._replace(balance_uyuan=balance_uyuan))
 
     def _get(self, address: Address) -> Account:
         account = self._accounts.get(address)

@@ -136,8 +136,17 @@ def get_wheeling(view: Overlay, block: BlockContext, period: int, buyers: Iterab
     """
     if "scheduling" not in block.siblings:
         return dict.fromkeys(buyers, block.params.market.wheeling_uyuan_per_kwh)
-    lines = get_lines(view, buyers)
-    return {buyer: require_quota(view, period, line).wheeling_uyuan_per_kwh for buyer, line in lines.items()}
+    return get_wheeling_on(view, block, period, get_lines(view, buyers))
+
+
+def get_wheeling_on(
+    view: Overlay, block: BlockContext, period: int, lines: Mapping[Address, str]
+) -> dict[Address, int]:
+    """The same of buyers whose lines are known."""
+    if "scheduling" not in block.siblings:
+        return dict.fromkeys(lines, block.params.market.wheeling_uyuan_per_kwh)
+    prices = {line: require_quota(view, period, line).wheeling_uyuan_per_kwh for line in dict.fromkeys(lines.values())}
+    return {buyer: prices[line] for buyer, line in lines.items()}
 
 
 def get_lines(view: Overlay, owners: Iterable[Address]) -> dict[Address, str]:

@@ -13,18 +13,20 @@ from ledger.overlay import Overlay
 
 _SPENT = b"market/work"
 
-# What one record costs, in units of some 5 µs.
-ORDER = 8  # taken off the book, with what it is weighed by
+# What one record costs, in units of some 2.5 µs.
+ORDER = 7  # taken off the book, with what it is weighed by
+TRIM = 2  # an order held against its line's quota, or a trade against the lines
 MATCH = 4  # an order in its place in the book
-RECORD = 6  # a trade, with what made it
-RESERVE = 3  # an order whose owner's reserve is replaced
+RECORD = 10  # a trade, with what made it
+RESERVE = 2  # an order whose owner's reserve is replaced
 TELL = 1  # a trade or a reading in a message
-SETTLEMENT = 14  # a trade
+HEAR = 5  # the same, taken in
+SETTLEMENT = 13  # a trade
 CORRECTION = 40  # a reading that has changed
-REST = 6  # a meter beside the trades
+REST = 4  # a meter beside the trades
 METER = 2  # looked at
 MEMBER = 2  # whose credit is told
-CONTRACT = 4  # a trade checked or metered
+CONTRACT = 3  # a trade that is recorded as accepted, or as metered
 
 
 def is_limited(block: BlockContext) -> bool:

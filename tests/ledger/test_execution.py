@@ -560,5 +560,22 @@ def test_an_overlay_is_a_dictionary_and_its_delta_leads_there_and_back(contents,
     }
 
 
+@pytest.mark.parametrize("value", [1.5, 2**64, [1.5], (1, {}), True])
+def test_what_has_no_canonical_encoding_never_gets_into_a_state(value):
+    view = Overlay(State.empty())
+    view.put(b"a", value)
+    view.rollback()
+    assert view.finish()[1].changes == {}
+    view.put(b"a", value)
+    view.commit()
+    with pytest.raises(TypeError):
+        view.finish()
+
+
+def test_an_absent_value_is_not_put():
+    with pytest.raises(AssertionError):
+        Overlay(State.empty()).put(b"a", None)
+
+
 def keys_of(*mappings):
     return {key for mapping in mappings for key in mapping}

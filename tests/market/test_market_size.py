@@ -55,6 +55,12 @@ def test_every_stage_takes_several_blocks_and_no_value_is_larger_than_its_page(b
     assert max(len(value) for _, value in at_once.jy1.state.items()) > PAGE_BYTES
 
 
+def test_a_stage_is_told_with_the_cpu_of_its_blocks(by_shares):
+    for kind, stage in (("trading", "gate"), ("scheduling", "verdict"), ("credit", "settlement")):
+        cost = by_shares.stages[stage][kind]
+        assert cost.total_ms >= cost.longest_ms > 0
+
+
 def test_scheduling_records_are_the_same_too(by_shares, at_once):
     for get in (views.get_contracts, views.get_actuals, views.get_verdict):
         assert get(by_shares.du1.state, PERIOD) == get(at_once.du1.state, PERIOD)

@@ -397,6 +397,18 @@ def test_a_list_that_the_lines_carry_is_accepted_whole(planned):
     assert [contract.accepted_wh for contract in get_contracts(planned.state, PERIOD)] == [15 * KWH, 30 * KWH]
 
 
+@pytest.mark.parametrize(("trades", "is_at_once"), [(3, True), (12, False)])
+def test_by_shares_the_block_that_completes_a_list_gives_the_verdict_if_it_has_work_left(trades, is_at_once):
+    grid = Grid(JY1, LH1, market=MarketParams(work_per_block=64))
+    assert grid.plan() == ""
+    grid.go("quota")
+    assert grid.report(*[trade(index, "chen", "carol", 1) for index in range(trades)]) == ""
+    assert (get_verdict(grid.state, PERIOD) is not None) == is_at_once
+    grid.make_block()
+    assert get_verdict(grid.state, PERIOD) == []
+    assert len(get_contracts(grid.state, PERIOD)) == trades
+
+
 def test_a_trade_over_line_capacity_is_curtailed_with_the_line_as_reason(planned):
     rows = (trade(0, "paul", "carol", 15), trade(1, "paul", "rosa", 8), trade(2, "paul", "chen", 5))
     execution = planned.make_block(("grid", "hand-over", ("trading", "result", PERIOD, 0, 1, rows)))

@@ -14,10 +14,12 @@ from market.settlement import spread
 from market.trading import period_settlement
 from market.trading.closing import is_closing
 from market.trading.gates import SETTLED
+from market.trading.pages import append_rows, get_slice
 from market.trading.period import is_over
 from market.trading.period_settlement import is_settling
 from market.trading.reserves import compute_trade_reserves
 from market.trading.views import get_book, get_settlement, get_trades, prove_trade
+from market.trading.work import HEAR, SETTLEMENT
 from tests.support.market_lab import TRADERS
 
 PERIOD = 10
@@ -337,6 +339,26 @@ def test_curtailed_trades_and_metered_parts_come_to_the_same(make_market, cuts):
         assert (market.money(), market.reserved()) == (money, 0)
     assert outcome(markets[0]) == outcome(markets[1])
     assert markets[0].posted("result") == markets[1].posted("result")
+
+
+def test_the_block_that_brings_the_last_reading_begins_to_settle_with_what_it_has_left(make_market):
+    """To take readings in is work too: of 64 units three of them leave room for three trades, not for four."""
+    market = make_market(siblings=SCHEDULING, work_per_block=SMALLEST, **TERMS)
+    accept(market)
+    rows = [(market.address(one.owner), one.consumed, one.produced if one.owner in SELLERS else 0) for one in METERS]
+    assert market.relay("metered", *rows[:2], part=0, parts=2) == ""
+    assert not is_settling(Overlay(market.state), PERIOD)
+    assert market.relay("metered", *rows[2:], part=1, parts=2) == ""
+    assert is_settling(Overlay(market.state), PERIOD)
+    settled = [event for event in market.relayed if event[0] == "settlement"]
+    assert len(settled) == (SMALLEST - HEAR * len(rows[2:])) // SETTLEMENT < SMALLEST // SETTLEMENT
+
+
+@pytest.mark.parametrize(("start", "stop"), [(0, 0), (0, 64), (3, 64), (63, 65), (70, 150), (149, 150)])
+def test_a_slice_of_a_list_in_pages(make_market, start, stop):
+    view, rows = Overlay(make_market().state), [(number, b"row") for number in range(150)]
+    append_rows(view, b"some", 0, rows)
+    assert get_slice(view, b"some", range(start, stop)) == rows[start:stop]
 
 
 def test_a_meter_that_is_in_two_parts_is_refused(make_market):
