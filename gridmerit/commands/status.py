@@ -10,10 +10,10 @@ import click
 from gridmerit.commands.hosted import fetch_status
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, json_option
+from gridmerit.output import HINTS, emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_span, format_time
-from node.errors import UnknownChainName
+from node.errors import OtherWireVersion, UnknownChainName
 from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus, UpgradeStatus
 
 
@@ -78,6 +78,9 @@ def render(status: NodeStatus, url: str) -> str:
             for peer in status.peers
         ]
         parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
+    if apart := [peer for peer in status.peers if peer.get("refusal") == OtherWireVersion.__name__]:
+        said = [(f"refused by {peer['name']}", peer["refusal_detail"]) for peer in apart]
+        parts.append(facts([*said, ("try", HINTS[OtherWireVersion.__name__])]))
     return "\n\n".join(parts)
 
 
