@@ -102,6 +102,12 @@ def _describe_sealing(status: NodeStatus) -> str:
     return f"{sealing['rate_per_s']:,} nonces/s ({how})"
 
 
+def _describe_rest(chain: ChainStatus) -> str:
+    """A head that is old for want of anything to do, not of members."""
+    since, until = format_time(chain.head_time_ms), format_time(chain.rests_until_ms)
+    return f"since {since} UTC, nothing is due before {until} UTC"
+
+
 def _describe_anchor(anchor: AnchorStatus) -> str:
     where = f"{anchor.height}  {anchor.hash}"
     if anchor.reached:
@@ -135,6 +141,7 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         ("chain", f"{chain.chain}, {chain.kind} ({chain.chain_id[:16]}…)"),
         ("head", f"{chain.height}  {chain.head}"),
         ("head's age", f"{format_span(max(0, behind))}, sealed {format_time(chain.head_time_ms)} UTC"),
+        *([("rests", _describe_rest(chain))] if chain.rests_until_ms else []),
         ("final", f"{chain.final_height}  {chain.final_hash}"),
         ("state root", chain.state_root),
         ("period", f"{chain.period} (of {format_span(chain.period_ms)})"),
