@@ -259,4 +259,4 @@ async def test_the_status_names_peers_of_another_version_and_says_what_to_do(mak
             text = render(await client.node_status(), url)
     refused, remedy = text.splitlines()[-2:]
     assert re.fullmatch(r"refused by n1 +the peer speaks version '3.0' .*, this node version 2.0", refused)
-    assert re.fullmatch(r"try +the newest release of gridmerit on the node of the lower version .*", remedy)
+    assert re.fullmatch(r"try +the newest release, on the node that speaks the lower version .*", remedy)
