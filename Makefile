@@ -86,7 +86,7 @@ bench-load: $(READY)  ## four PBFT processes under rising load, and one of them 
 # A network namespace of its own, where this user may have one: else all that crosses the loopback counts.
 ALONE := $(shell unshare -rn true 2>/dev/null && echo unshare -rn)
 
-idle: $(READY)  ## what a member uses in a day, idle and with 100 players: CPU, traffic, disk; 10 min
+idle: $(READY)  ## what a member uses in a day, idle and with 100 players: CPU, traffic, disk, watts of a Raspberry Pi; 10 min
 	@$(ALONE) sh -c 'ip link set lo up 2>/dev/null; exec $(BIN)/python benchmarks/idle.py'
 
 dist: $(READY)  ## a source archive, and from it a wheel, in dist/

@@ -109,6 +109,7 @@ HINTS: dict[str, str] = {
     "UnknownTheory": "gridmerit sim theory",
     "UnusableDirectory": "another path, whose parents are directories that you may write to",
     "RulesUnknown": "the newest release of gridmerit on this node, on the same directory (docs/upgrades.md)",
+    "OtherWireVersion": "the newest release, on the node that speaks the lower version (docs/upgrades.md)",
     "SignedAlready": "gridmerit authority submit FILE --node DIR where enough have signed",
     "TooFewDescriptors": "ulimit -n {want} before it starts; LimitNOFILE= of a service, ulimits: nofile of a container",
     "TooFewSignatures": "gridmerit authority sign FILE --key KEY, by another key of the authority",

@@ -10,10 +10,10 @@ import click
 from gridmerit.commands.hosted import fetch_status
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.network.silences import find_exclusion, find_silence
-from gridmerit.output import emit, json_option
+from gridmerit.output import HINTS, emit, json_option
 from gridmerit.tables import facts, table
 from gridmerit.text import format_count, format_span, format_time
-from node.errors import UnknownChainName
+from node.errors import OtherWireVersion, UnknownChainName
 from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeStatus, UpgradeStatus
 
 
@@ -78,6 +78,9 @@ def render(status: NodeStatus, url: str) -> str:
             for peer in status.peers
         ]
         parts.append(table(["peer", "connected", "on", "height", "score"], rows, left=(0, 1, 2)))
+    if apart := [peer for peer in status.peers if peer.get("refusal") == OtherWireVersion.__name__]:
+        said = [(f"refused by {peer['name']}", peer["refusal_detail"]) for peer in apart]
+        parts.append(facts([*said, ("try", HINTS[OtherWireVersion.__name__])]))
     return "\n\n".join(parts)
 
 
@@ -97,6 +100,12 @@ def _describe_sealing(status: NodeStatus) -> str:
         return "no nonce to search for"
     how = f"{'native' if sealing['native'] else 'no native module: slow'}, path {sealing['path']}"
     return f"{sealing['rate_per_s']:,} nonces/s ({how})"
+
+
+def _describe_rest(chain: ChainStatus) -> str:
+    """A head that is old for want of anything to do, not of members."""
+    since, until = format_time(chain.head_time_ms), format_time(chain.rests_until_ms)
+    return f"since {since} UTC, nothing is due before {until} UTC"
 
 
 def _describe_anchor(anchor: AnchorStatus) -> str:
@@ -132,6 +141,7 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         ("chain", f"{chain.chain}, {chain.kind} ({chain.chain_id[:16]}…)"),
         ("head", f"{chain.height}  {chain.head}"),
         ("head's age", f"{format_span(max(0, behind))}, sealed {format_time(chain.head_time_ms)} UTC"),
+        *([("rests", _describe_rest(chain))] if chain.rests_until_ms else []),
         ("final", f"{chain.final_height}  {chain.final_hash}"),
         ("state root", chain.state_root),
         ("period", f"{chain.period} (of {format_span(chain.period_ms)})"),

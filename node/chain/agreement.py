@@ -411,6 +411,13 @@ class Agreement:
     def waiting_for(self) -> tuple[bytes, ...]:
         return self._pbft.waiting_for()
 
+    def rests_until(self, wall_ms: int) -> int:
+        now_ms = wall_ms - self._instance.wall_ahead_ms
+        if not self._rests or self._gossip.is_syncing or self._instance.is_halted or self._has_anything(now_ms):
+            return 0
+        due_ms = self._find_next_due(now_ms)
+        return due_ms if due_ms > wall_ms else 0
+
     def get_usage(self) -> dict[str, tuple[int, int]]:
         return {
             "announced proposals": (len(self._announced), self._announced.limit),

@@ -294,6 +294,9 @@ class ForkChoice:
     def waiting_for(self) -> tuple[bytes, ...]:
         return ()
 
+    def rests_until(self, wall_ms: int) -> int:
+        return 0  # there is always a nonce to search for
+
     def get_usage(self) -> dict[str, tuple[int, int]]:
         peers = max(1, len(self._gossip.peers))
         return {"unproven certificates": (len(self.list_unproven()), _MAX_UNPROVEN * peers)}

@@ -664,6 +664,10 @@ class ChainNode:
         """The members whose message the current step of an agreement has lacked for half a view's time."""
         return self._progress.waiting_for()
 
+    def rests_until(self, wall_ms: int) -> int:
+        """The time at which something is due on a chain that has nothing to do, in ms; 0 where it does not rest."""
+        return self._progress.rests_until(wall_ms)
+
     def get_usage(self) -> dict[str, tuple[int, int]]:
         """The amounts of all that peers can make this node hold, and the most that may be, by what it is."""
         return {

@@ -342,6 +342,10 @@ class Progress(Protocol):
         """The members whose message the current step has lacked for longer than it should."""
         ...
 
+    def rests_until(self, wall_ms: int) -> int:
+        """The time at which the chain, which has nothing to do, makes its next block; 0 where it does not rest."""
+        ...
+
     def get_usage(self) -> dict[str, tuple[int, int]]:
         """The amounts of what peers can make this part hold, and the most that may be."""
         ...

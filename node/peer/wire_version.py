@@ -25,7 +25,8 @@ class WireVersion(NamedTuple):
         return f"{self.major}.{self.minor}"
 
 
-OURS = WireVersion(1, 0)
+OURS = WireVersion(2, 0)
+_UNNAMED = "1.0"
 
 
 def check_version(text: str | None) -> WireVersion:
@@ -33,7 +34,8 @@ def check_version(text: str | None) -> WireVersion:
 
     Raises `OtherWireVersion` where the two would not understand each other.
     """
-    found = _FORM.fullmatch("1.0" if text is None else text)
+    named = _UNNAMED if text is None else text
+    found = _FORM.fullmatch(named)
     if found is None or int(found[1]) != OURS.major:
-        raise OtherWireVersion(actual=(text or "")[:16], expected=str(OURS))
+        raise OtherWireVersion(actual=named[:16], expected=str(OURS))
     return WireVersion(int(found[1]), int(found[2]))

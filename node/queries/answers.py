@@ -148,6 +148,7 @@ class ChainStatus:
     upgrade: UpgradeStatus | None = None  # announced on the chain, and yet to come
     bodies_from_height: int = 1  # what is older has been pruned, but for its headers
     stored: tuple[StoredRows, ...] = ()
+    rests_until_ms: int = 0  # while an agreement has nothing to do (`empty_blocks`): when something is due
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -128,6 +128,7 @@ class ChainQueries:
             dissenters=tuple(self._name_of_key(key) for key in node.results.dissenters()),
             not_executed=node.acknowledgements.told,
             waiting_for=tuple(self._name_of_key(key) for key in node.waiting_for()),
+            rests_until_ms=node.rests_until(now_ms),
             signing=node.signing_state,
             silent_until=node.silent_until,
             refusal="" if node.refusal is None else str(node.refusal),

@@ -18,6 +18,7 @@ from node.chain.messages import MAX_BATCH_MESSAGES, MAX_ITEMS, GetHeaders, GetTr
 from node.chain.node import ChainNode
 from node.chain.progress import RESEAL
 from node.driver.signing_file import SigningFile
+from tests.support.local_network import PEER_HEAD
 
 BLOCKS = 600
 STEP_MS = 1_000
@@ -108,7 +109,7 @@ class Speaker:
 def request(port, method, path, body):
     connection = HTTPConnection("127.0.0.1", port, timeout=60)
     try:
-        connection.request(method, path, body)
+        connection.request(method, path, body, headers=PEER_HEAD)
         answer = connection.getresponse()
         return answer.status, answer.read()
     finally:

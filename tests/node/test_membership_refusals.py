@@ -21,6 +21,7 @@ from node.errors import RemoteRejected, RolledBack
 from node.queries.chain import ChainQueries
 from node.runtime import Runtime
 from node.system.clock import now_ms
+from tests.support.local_network import PEER_HEAD
 from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
@@ -81,7 +82,9 @@ class Caller:
         url = f"https://127.0.0.1:{node.peer_port}/p2p/{self._local.genesis.chain_id.hex()}"
         async with (
             aiohttp.ClientSession(connector=aiohttp.TCPConnector(ssl=self._context)) as session,
-            session.post(url, data=batch, server_hostname=name_of_key(self._local.keys[0].public_key)) as answer,
+            session.post(
+                url, data=batch, headers=PEER_HEAD, server_hostname=name_of_key(self._local.keys[0].public_key)
+            ) as answer,
         ):
             if answer.status == 409:
                 self._batches.go_on((await answer.json())["values"])

@@ -17,6 +17,7 @@ from node.config import Limits
 from node.errors import BlocksWithheld, ServedTooMuch
 from node.peer.peer_clocks import ClockView
 from node.system.clock import now_ms
+from tests.support.local_network import PEER_HEAD
 
 MINUTE_MS, HOUR_MS, DAY_MS = 60_000, 3_600_000, 86_400_000
 SET_BY_MS = (DAY_MS, -DAY_MS)
@@ -59,7 +60,7 @@ class Speaker:
 
     async def say(self):
         """Send a batch of nothing; the name of the error in the answer, if any."""
-        async with self._session.post(self._url, data=self._batches.seal()) as answer:
+        async with self._session.post(self._url, data=self._batches.seal(), headers=PEER_HEAD) as answer:
             said = await answer.read()
         if answer.status == 409:  # the first time, it learns the session
             self._batches.go_on(json.loads(said)["values"])

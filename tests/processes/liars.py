@@ -49,6 +49,7 @@ from node.system.http_listener import Listener
 from node.system.logs import get_logger
 from node.system.ports import take_port
 from tests.processes.stage import CHAIN, Program, Stage, run_script
+from tests.support.local_network import PEER_HEAD
 
 READY = "ready"  # its first line
 ELSEWHERE = "127.0.0.2"  # another host than that of honest clients
@@ -109,7 +110,7 @@ async def flood(network: Network, *batches: Sequence[Message]) -> Counter[str]:
     await listener.start()
     connector = aiohttp.TCPConnector(ssl=make_client_context(config.tls, passphrase))
     try:
-        async with aiohttp.ClientSession(connector=connector, trace_configs=[trace]) as session:
+        async with aiohttp.ClientSession(connector=connector, headers=PEER_HEAD, trace_configs=[trace]) as session:
             key, queue = bytes.fromhex(target.key), Always(batches)
             async with asyncio.TaskGroup() as group:
                 for _ in range(_LINES):

@@ -39,7 +39,7 @@ _FEW_FILES, _STREAMS = 64, 80
 _CATCH_UP_BLOCKS_PER_S = 40  # of a window, grown beforehand
 _STEPS, _SIDE_BLOCKS = 10, 2
 _ANSWER_MS, _PAGE = 100, 49
-_SPOILT = "lh1"
+_SPOILT, _IDLE_PERIOD_MS = "lh1", 6_000  # in which a chain without load makes one block
 
 
 async def until(condition: Callable[[], Awaitable[bool]], within_s: float, *, poll_s: float = _POLL_S) -> bool:
@@ -314,7 +314,7 @@ async def run_out_of_files(home: Path, seconds: float) -> Report:
 
 async def damage_one_chain(home: Path, seconds: float) -> Report:
     """A node of three chains whose credit chain has one bit flipped on disk."""
-    params = [scale_params(chain, 24_000) for chain in load_engine_params("pbft")]
+    params = [scale_params(chain, _IDLE_PERIOD_MS) for chain in load_engine_params("pbft")]
     network = new_network(home, nodes=[Host(name=HONEST[0])], params=params, profile=load_packaged_profile())
     (node,) = network.nodes
     directory = network.directory_of(node)

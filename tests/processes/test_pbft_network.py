@@ -74,6 +74,8 @@ def test_nodes_that_are_too_few_say_whom_they_wait_for(agreed: Path, capsys: pyt
     lost = network.nodes[2:]
     for victim in lost:
         os.kill(find_pid(network, victim), signal.SIGKILL)
+    code, _ = ask(agreed, capsys, "tx", "send", "transfer", "homes-3", "1", "--key", "homes-4", "--no-wait")
+    assert code == 0, "a chain that rests waits for nobody"
     deadline = time.monotonic() + PATIENCE_S
     while set(ask(agreed, capsys, "status")[1]["chains"][0]["waiting_for"]) != {node.name for node in lost}:
         assert time.monotonic() < deadline
@@ -91,6 +93,7 @@ def test_the_genesis_says_pbft(agreed: Path) -> None:
     assert consensus.engine == "pbft"
     assert consensus.n_diff_initial == load_params_set("bft")[1].consensus.n_diff_initial, "nothing is calibrated"
     assert consensus.empty_after_ms == consensus.block_interval_ms == 1_000
+    assert consensus.empty_blocks == "due"
 
 
 def test_an_engine_that_the_parameters_do_not_have_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -31,6 +31,7 @@ from node.credentials.keystore import load_key, load_passphrase
 from node.credentials.tls import make_client_context
 from node.errors import Unreachable
 from node.peer.reputation import PeerLimits
+from tests.support.local_network import PEER_HEAD
 from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
@@ -161,12 +162,12 @@ class Flooder:
 
             async def post(body):
                 try:
-                    async with session.post(url, data=body, server_hostname=name) as answer:
+                    async with session.post(url, data=body, headers=PEER_HEAD, server_hostname=name) as answer:
                         self.answers[answer.status] += 1
                 except aiohttp.ClientError:
                     self.answers["cut off"] += 1
 
-            async with session.post(url, data=self._seal(()), server_hostname=name) as answer:
+            async with session.post(url, data=self._seal(()), headers=PEER_HEAD, server_hostname=name) as answer:
                 self._session = bytes.fromhex((await answer.json())["values"]["session"])
             async with asyncio.TaskGroup() as group:
                 for count in itertools.count():

@@ -27,6 +27,7 @@ from node.config import NodeConfig, save_genesis
 from node.credentials.certificates import DAY_MS, Subject, issue, make_ca
 from node.credentials.keystore import save_key, save_passphrase
 from node.driver.chain_driver import ChainDriver
+from node.peer.wire_version import HEADER, OURS
 from node.runtime import Runtime
 from node.system.addresses import ListenAddress
 from node.system.clock import now_ms
@@ -45,6 +46,7 @@ SIBLINGS = {
     "lh1": ChainParams(name="lh1", kind="credit"),
 }
 CORE_SHARE_PPM = 50_000
+PEER_HEAD = {HEADER: str(OURS)}  # of every request of a real peer
 PASSPHRASE = b"0" * 64  # as if generated, so that opening a key costs little
 
 

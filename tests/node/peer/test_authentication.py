@@ -26,6 +26,7 @@ from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES
 from node.credentials.certificates import DAY_MS, make_ca, name_of_key
 from node.system.clock import now_ms
 from node.system.logs import get_logger
+from tests.support.local_network import PEER_HEAD
 from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
@@ -107,7 +108,7 @@ class Line:
 
     async def ask(self, path, body, **headers):
         """Status and error code of the answer, or `CLOSED`."""
-        lines = {"Host": "n0", "Content_Length": len(body), **headers}
+        lines = {"Host": "n0", "Content_Length": len(body), **PEER_HEAD, **headers}
         head = "".join(f"{name.replace('_', '-')}: {value}\r\n" for name, value in lines.items())
         try:
             self.writer.write(f"POST {path} HTTP/1.1\r\n{head}\r\n".encode() + body)
@@ -178,8 +179,9 @@ class Peers:
         def talk():
             with socket.create_connection(("127.0.0.1", self.runtime.peer_port), timeout=PATIENCE_S) as plain:
                 secured = context.wrap_socket(plain, server_hostname="n0", session=session)
-                head = f"POST {self.path} HTTP/1.1\r\nHost: n0\r\nContent-Length: {len(batch)}\r\n\r\n"
-                secured.sendall(head.encode() + batch)
+                lines = {"Host": "n0", "Content-Length": len(batch), **PEER_HEAD}
+                head = "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+                secured.sendall(f"POST {self.path} HTTP/1.1\r\n{head}\r\n".encode() + batch)
                 return int(secured.recv(100).split()[1]), secured.session, secured.session_reused
 
         return await asyncio.to_thread(talk)

@@ -4,12 +4,15 @@ Only n0 runs, and searches no seal. The test speaks for n1, with its key, and fo
 """
 
 import asyncio
+import re
 
 import aiohttp
 import pytest
 
+from gridmerit.commands.status import render
 from ledger.codec import encode
 from ledger.signatures import SigningKey
+from node.api.client import Client
 from node.chain.messages import (
     MAX_BATCH_BYTES,
     MAX_BATCH_MESSAGES,
@@ -23,6 +26,7 @@ from node.chain.messages import (
 )
 from node.peer import connections
 from node.peer.wire_version import HEADER, OURS, WireVersion, check_version
+from tests.support.local_network import PEER_HEAD
 
 STRANGER = SigningKey(b"\x77" * 32)
 
@@ -36,10 +40,10 @@ class Speaker:
         self.seal, self.seal_body = self.batches.seal, self.batches.seal_body
         self.chain_id = local.genesis.chain_id
 
-    async def post(self, body, *, path=None, **options):
+    async def post(self, body, *, path=None, headers=PEER_HEAD):
         """Status and error code of the answer; what it says beyond that stays in `answer`."""
         url = f"http://127.0.0.1:{self.runtime.peer_port}{path or '/p2p/' + self.chain_id.hex()}"
-        async with self.session.post(url, data=body, **options) as answer:
+        async with self.session.post(url, data=body, headers=headers) as answer:
             self.answer = {} if answer.status == 204 else await answer.json()
             return answer.status, self.answer.get("error")
 
@@ -161,7 +165,7 @@ async def test_a_batch_must_say_how_long_it_is(speaker):
 
 async def test_a_compressed_body_is_refused_unread(speaker):
     for encoding in ("gzip", "deflate", "br"):
-        headers = {"Content-Encoding": encoding}
+        headers = {**PEER_HEAD, "Content-Encoding": encoding}
         assert await speaker.post(bytes(1_000_000), headers=headers) == (415, "CompressedBody")
 
 
@@ -211,32 +215,48 @@ async def test_each_record_of_where_a_node_is_counts_as_a_message(speaker):
 # --- versions ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("version", ["2.0", "0.9", "1", "1.0.1", "01.0", "1.-1", "", "one", "1.0x", "9" * 100])
+@pytest.mark.parametrize("version", ["1.0", "1.9", "3.0", "2", "2.0.1", "02.0", "2.-1", "", "one", "2.0x", "9" * 100])
 async def test_a_peer_of_another_major_version_is_refused_by_name_and_held_against_nobody(speaker, version):
     assert await speaker.post(speaker.seal(), headers={HEADER: version}) == (426, "OtherWireVersion")
-    assert speaker.answer["values"]["expected"] == "1.0"
+    assert speaker.answer["values"]["expected"] == "2.0"
     assert speaker.standing.score == 0
 
 
-async def test_a_request_that_names_no_version_is_of_the_first(speaker):
-    assert check_version(None) == OURS == (1, 0)
-    assert await speaker.post(speaker.seal(), headers={HEADER: "1.0"}) == (204, None)
+async def test_a_request_that_names_no_version_is_of_the_first_and_refused(speaker):
+    assert await speaker.post(speaker.seal(), headers={}) == (426, "OtherWireVersion")
+    assert speaker.answer["values"] == {"actual": "1.0", "expected": "2.0"}
+    assert speaker.standing.score == 0
+    assert check_version("2.0") == OURS
+    assert await speaker.post(speaker.seal(), headers={HEADER: "2.0"}) == (204, None)
 
 
 async def test_of_a_later_minor_version_what_is_not_known_is_left_out(speaker):
     body = encode((b"\x63", message_to_bytes(TransactionIds(ids=(bytes(32),))), b"\x63new"))
-    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "1.7"}) == (204, None)
+    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "2.7"}) == (204, None)
     assert speaker.standing.score == 0
-    assert await speaker.post(speaker.seal_body(encode((b"",))), headers={HEADER: "1.7"}) == (400, "WrongShape")
-    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "1.0"}) == (400, "UnknownMessage")
+    assert await speaker.post(speaker.seal_body(encode((b"",))), headers={HEADER: "2.7"}) == (400, "WrongShape")
+    assert await speaker.post(speaker.seal_body(body), headers={HEADER: "2.0"}) == (400, "UnknownMessage")
 
 
 async def test_two_nodes_of_different_major_versions_name_the_reason_to_their_owners(make_local, monkeypatch):
     """Both speak as the later version and hear as the earlier one, so each refuses the other."""
-    monkeypatch.setattr(connections, "OURS", WireVersion(2, 0))
+    monkeypatch.setattr(connections, "OURS", WireVersion(3, 0))
     local = make_local(2, seals=False)
     async with local.running(0, 1) as runtimes:
         await local.until(lambda: all(runtime.peer_views()[0].refusal for runtime in runtimes))
         views = [runtime.peer_views()[0] for runtime in runtimes]
     assert [(view.refusal, view.connected, view.score) for view in views] == [("OtherWireVersion", False, 0)] * 2
-    assert "speaks version '2.0' of the protocol between peers, this node version 1.0" in views[0].refusal_detail
+    assert "speaks version '3.0' of the protocol between peers, this node version 2.0" in views[0].refusal_detail
+
+
+async def test_the_status_names_peers_of_another_version_and_says_what_to_do(make_local, monkeypatch):
+    monkeypatch.setattr(connections, "OURS", WireVersion(3, 0))
+    local = make_local(2, seals=False)
+    async with local.running(0, 1) as [runtime, _]:
+        await local.until(lambda: runtime.peer_views()[0].refusal)
+        url = f"http://127.0.0.1:{runtime.api_port}"
+        async with Client(url, "jy1") as client:
+            text = render(await client.node_status(), url)
+    refused, remedy = text.splitlines()[-2:]
+    assert re.fullmatch(r"refused by n1 +the peer speaks version '3.0' .*, this node version 2.0", refused)
+    assert re.fullmatch(r"try +the newest release, on the node that speaks the lower version .*", remedy)

@@ -1,8 +1,11 @@
 """A chain that rests in between: empty blocks only where it has something to do, and nothing waits for others."""
 
+import re
+
 import pytest
 
 from consensus.pbft.messages import ViewChange, decode_message
+from gridmerit.commands.status import _render_chain
 from ledger.execution import execute_body, find_next_due
 from ledger.genesis import Authority, Genesis
 from ledger.membership import sign_act
@@ -11,6 +14,7 @@ from ledger.transaction import make_transaction
 from market.trading.life import State
 from node.chain import messages as wire
 from node.chain.events import Broadcast
+from node.queries.chain import ChainQueries
 from simulation.world.networks import key_of, make_network
 from simulation.world.world import World, open_worlds
 from tests.simulation.world.test_three_chains import MARKET, PBFT, PLAN, SCHEDULING, Market
@@ -70,6 +74,9 @@ class Village:
     def height(self, name="n0"):
         return self.world.node(name).chain.head.height
 
+    def status(self):
+        return ChainQueries(self.world.node("n0")).get_status(self.world.now_ms)
+
     def leader(self, height):
         return find_leader(self.network, height)
 
@@ -80,6 +87,10 @@ class Village:
     def run_to(self, elapsed_ms):
         """Until so long after genesis."""
         self.world.run_for(self.network.genesis.time_ms + elapsed_ms - self.world.now_ms)
+
+
+def render_lines(status):
+    return _render_chain(status, is_excluded=False).splitlines()
 
 
 def find_leader(network, height):
@@ -97,6 +108,34 @@ def test_an_idle_hour_costs_one_block_a_period_and_no_view_change():
     assert all(0 <= at_ms % PERIOD_MS < 2_000 for at_ms in since), "as the period begins"
     assert len(set(village.world.heads())) == 1
     assert not any(peer.faults for peer in village.world.peers.values())
+
+
+def test_a_resting_chain_says_since_when_and_until_when():
+    village = Village()
+    status = village.status()
+    assert re.search(
+        r"^rests +since .* UTC, nothing is due before .* UTC$", _render_chain(status, is_excluded=False), re.MULTILINE
+    )
+    assert status.rests_until_ms == village.network.genesis.time_ms + PERIOD_MS, "as the next period begins"
+    village.run_to(PERIOD_MS + 2_000)
+    assert village.status().rests_until_ms == status.rests_until_ms + PERIOD_MS
+    village.pay("n0")
+    assert not village.status().rests_until_ms, "while there is anything to do"
+    assert not any(line.startswith("rests ") for line in render_lines(village.status()))
+
+
+def test_a_chain_that_waits_for_the_others_does_not_rest():
+    village = Village()
+    for name in NAMES[1:]:
+        village.world.crash(name)
+    village.run_to(PERIOD_MS + 2_000)
+    assert not village.status().rests_until_ms
+
+
+def test_a_chain_that_never_rests_does_not_say_so():
+    village = Village(consensus=ALWAYS)
+    village.run_to(PERIOD_MS // 2)
+    assert not village.status().rests_until_ms
 
 
 def test_a_transfer_after_an_idle_half_hour_is_final_as_soon_as_ever():
