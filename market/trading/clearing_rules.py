@@ -151,6 +151,7 @@ RULES: Mapping[str, ClearingRule] = MappingProxyType(
         "credit-weighted": clear_credit_weighted,
         "uniform-price": clear_uniform_price,
         "pay-as-bid": clear_pay_as_bid,
+        "knn": clear_knn,
     }
 )
 
@@ -158,6 +159,11 @@ RULES: Mapping[str, ClearingRule] = MappingProxyType(
 def is_by_merit(name: str) -> bool:
     """Return True if the rule asks for merits."""
     return RULES.get(name) is clear_credit_weighted
+
+
+def is_by_target(name: str) -> bool:
+    """Return True if the rule asks for a target."""
+    return RULES.get(name) is clear_knn
 
 
 def get_rule(name: str) -> ClearingRule:

@@ -7,7 +7,7 @@ sorted once. Where bids have their own, they stand in k-d trees (`quote_tree`).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -189,3 +189,30 @@ class Scale(NamedTuple):
         like = features or Features(price=0, volume=STEPS, credit=STEPS, renewable=STEPS)
         price = count_steps(price_uyuan_per_kwh, self.low_price, self.high_price)
         return Target(price_uyuan_per_kwh, like._replace(price=price))
+
+
+def look_around(
+    book: Iterable[WeightedOrder], price_uyuan_per_kwh: int, factors: Factors, areas: Mapping[str, str]
+) -> Neighbourhood | None:
+    """What bids of a book find when they look for offers at this price; None where nothing is offered.
+
+    Where places count each bid looks around its own, and so has a target of its own. `areas` is by line.
+    """
+    sides: tuple[list[WeightedOrder], list[WeightedOrder]] = ([], [])
+    for quote in book:
+        sides[quote.order.side].append(quote)
+    bids, offers = sides
+    if not offers:
+        return None
+    scale = Scale.measure([quote.order for quote in offers])
+    target, own_targets = scale.aim(price_uyuan_per_kwh), dict[int, Target]()
+    if factors.position:
+        for quote in bids:
+            place = Place(quote.position, areas.get(quote.position, ""))
+            own_targets[quote.order.order_id] = target._replace(features=target.features._replace(place=place))
+    return Neighbourhood(
+        target=target,
+        offers={quote.order.order_id: scale.describe(quote, areas) for quote in offers},
+        factors=factors,
+        own_targets=own_targets,
+    )
