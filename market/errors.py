@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.errors import ConfigError, Rejected
+from ledger.errors import ConfigError, Recorded, Rejected
 
 # --- transactions that the rules refuse ----------------------------------------------------------
 
@@ -69,7 +69,7 @@ class TargetTooEarly(Rejected):
     message = "period {period} is too far ahead for a target, period {last} is the last one now"
 
 
-class TargetTwice(Rejected):
+class TargetTwice(Recorded):
     message = "period {period} has a target, and no other takes its place; this one is on record as a violation"
 
 

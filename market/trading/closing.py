@@ -278,7 +278,7 @@ class _Closing:
         return ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery, neighbourhood=near)
 
     def _look_around(self) -> Neighbourhood | None:
-        """What the period's target is compared with; None where it has none."""
+        """The offers around the period's target; None where it has none."""
         target = get_target(self._view, self._period)
         if target is None:
             return None

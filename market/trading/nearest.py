@@ -194,7 +194,7 @@ class Scale(NamedTuple):
 def look_around(
     book: Iterable[WeightedOrder], price_uyuan_per_kwh: int, factors: Factors, areas: Mapping[str, str]
 ) -> Neighbourhood | None:
-    """What bids of a book find when they look for offers at this price; None where nothing is offered.
+    """The neighbourhood of a book whose bids look for offers at this price; None where nothing is offered.
 
     Where places count each bid looks around its own, and so has a target of its own. `areas` is by line.
     """

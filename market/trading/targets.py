@@ -65,7 +65,6 @@ def commit_target(view: Overlay, block: BlockContext, period: int, sender: Addre
     _check_bounds(prices, block.params.market)
     if get_target(view, period) is not None:
         view.emit("second-target", period, sender)
-        view.commit()
         raise TargetTwice(period=period)
     view.put(_key(period), (block.height, sender, *prices))
     add_live_period(view, period)  # so that it is forgotten, whether or not anybody has an order
@@ -84,7 +83,7 @@ def drop_target(view: Overlay, period: int) -> None:
 
 
 def _check_bounds(prices: GamePrices, market: MarketParams) -> None:
-    """What the grid company pays and asks: nobody sells for less or buys for more, so no price of the game lies beyond.
+    """Check that prices lie between what the grid company pays and asks: nobody sells for less or buys for more.
 
     Raises `TargetOutOfBounds`.
     """
