@@ -139,7 +139,7 @@ def clear_knn(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
         if order.side == Side.BID:
             return (order.price_uyuan_per_kwh,)
         features = near.offers[order.order_id]
-        nearness = numbers[features] if near.own_targets else near.compute_distance(features, near.target)
+        nearness = near.compute_distance(features, near.target) if near.is_one else numbers[features]
         return order.price_uyuan_per_kwh, nearness
 
     return match(orders) if context.lottery is None else clear_pro_rata(match, orders, rank, context.lottery)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -10,11 +12,10 @@ from ledger.codec import encode
 from ledger.overlay import Overlay
 from ledger.params import NearnessFactors
 from market.errors import TargetNotAllowed, TargetOutOfBounds, TargetTooEarly, TargetTooLate, TargetTwice
-from market.orders import Side
-from market.trading.clearing import match_price_time
+from market.orders import Order, Side
 from market.trading.clearing_rules import ClearingContext, clear_knn
 from market.trading.matching_weight import WeightedOrder
-from market.trading.nearest import Factors, look_around
+from market.trading.nearest import Factors, Place, look_around
 from market.trading.period_index import get_closed_periods, get_live_periods
 from market.trading.targets import TARGETED_AHEAD, Commitment, GamePrices, get_target
 from market.trading.views import get_book, get_trades
@@ -245,26 +246,38 @@ quotes = st.lists(
 
 
 def make_quotes(rows):
-    from market.orders import Order
-
     return [
         WeightedOrder(Order(index, owner.encode() * 20, side, price, volume, index), credit, 1, 500_000, place, 500_000)
         for index, (owner, side, price, volume, credit, place) in enumerate(rows)
     ]
 
 
-@settings(max_examples=80, deadline=None)
-@given(rows=quotes, price=st.integers(410_000, 615_000), factors=st.tuples(*[st.integers(0, 8)] * 4))
-def test_on_one_line_tree_and_sort_trade_alike(rows, price, factors):
-    """Places that count but are all one give each bid a tree to search, and the trades of one sort."""
-    book = make_quotes([(*row[:5], "hill-1") for row in rows])
+@settings(max_examples=150, deadline=None)
+@given(
+    rows=quotes,
+    price=st.integers(410_000, 615_000),
+    factors=st.tuples(*[st.integers(0, 8)] * 5),
+    lottery=st.sampled_from([None, bytes(32)]),
+)
+def test_lists_by_place_and_trees_and_one_sort_trade_alike(rows, price, factors, lottery):
+    """Trees, with the target of each bid at its own place, are the measure; one sort where places do not count."""
+    book = make_quotes(rows)
     orders = [quote.order for quote in book]
-    sorted_once = look_around(book, price, Factors(*factors, position=0), AREAS)
-    own = look_around(book, price, Factors(*factors, position=8), AREAS)
-    trades = [clear_knn(orders, ClearingContext(neighbourhood=near)) for near in (sorted_once, own)]
-    assert trades[0] == trades[1]
-    if sorted_once is None:
-        assert trades[0] == match_price_time(orders) == []
+    near = look_around(book, price, Factors(*factors), AREAS)
+    if near is None:
+        assert all(order.side == Side.BID for order in orders)
+        return
+    targets = {
+        quote.order.order_id: near.target._replace(
+            features=near.target.features._replace(place=Place(quote.position, AREAS.get(quote.position, "")))
+        )
+        for quote in book
+        if quote.order.side == Side.BID
+    }
+    by_trees = replace(near, places={}, own_targets=targets)
+    trades = clear_knn(orders, ClearingContext(neighbourhood=near, lottery=lottery))
+    if lottery is None or factors[4]:
+        assert trades == clear_knn(orders, ClearingContext(neighbourhood=by_trees, lottery=lottery))
 
 
 @settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.too_slow])
