@@ -229,6 +229,16 @@ def test_an_area_is_nearer_than_the_rest(make_market):
     assert clear(market)[0][1] == "paul"
 
 
+def test_offers_that_only_their_places_tell_apart_are_no_equals():
+    rows = [("a", Side.BID, 560_000, 10, 0, "hill-1")]
+    rows += [(owner, Side.OFFER, 500_000, 10, 0, line) for owner, line in (("b", "dale-1"), ("c", "hill-1"))]
+    book = make_quotes(rows)
+    near = look_around(book, 500_000, Factors(1, position=1), AREAS)
+    context = ClearingContext(neighbourhood=near, lottery=bytes(32))
+    trades = clear_knn([quote.order for quote in book], context)
+    assert [(trade.offer_id, trade.volume_wh) for trade in trades] == [(2, 10)]
+
+
 PLACES = ("hill-1", "hill-2", "dale-1", "")
 quotes = st.lists(
     st.builds(
