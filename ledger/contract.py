@@ -24,6 +24,7 @@ class BlockContext:
     period: int
     is_first_of_period: bool
     siblings: frozenset[str] = frozenset()  # kinds of the network's other chains
+    areas: Mapping[str, str] = field(default_factory=dict)  # of the network's lines, by line
 
 
 Handler = Callable[[Overlay, BlockContext, Transaction], None]

@@ -118,6 +118,10 @@ class Rejected(GridmeritError):
     exit_code = 6
 
 
+class Recorded(Rejected):
+    """A refusal that is put on record: its transaction stands in a block, and what its handler wrote before stays."""
+
+
 class UnknownMember(Rejected):
     message = "{address} is not a member of this chain"
 

@@ -2,8 +2,8 @@
 
 A contract is a set of handlers by transaction kind and of hooks that run at the start of every block. A member's
 transaction that a contract refuses stays in its block with a receipt that names the error; only its sequence number is
-spent. A stranger's cannot stand in a block at all, or it would leave an account behind, and neither can that of one
-whose membership is over.
+spent, but for what a `Recorded` refusal has put down. A stranger's cannot stand in a block at all, or it would leave an
+account behind, and neither can that of one whose membership is over.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from ledger.errors import (
     InvalidBody,
     OversizedBlock,
     ProducersOnly,
+    Recorded,
     SequenceTooLow,
     UnknownKind,
     WrongReceiptRoot,
@@ -158,16 +159,19 @@ def apply_transaction(view: Overlay, block: BlockContext, transaction: Transacti
         raise error(expected=account.sequence, actual=transaction.sequence)
     put_account(view, transaction.sender, account._replace(sequence=account.sequence + 1))
     view.commit()
+    code = OK
     try:
         handler = contracts.handlers.get(transaction.kind)
         if handler is None:
             raise UnknownKind(kind=transaction.kind)
         handler(view, block, transaction)
+    except Recorded as error:
+        code = error.code
     except GridmeritError as error:
+        code = error.code
         view.rollback()
-        return Receipt(transaction_id=transaction.id, code=error.code)
     view.commit()
-    return Receipt(transaction_id=transaction.id, code=OK)
+    return Receipt(transaction_id=transaction.id, code=code)
 
 
 def _apply_producers(view: Overlay, block: BlockContext, transaction: Transaction, handler: Handler) -> Receipt:

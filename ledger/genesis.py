@@ -201,6 +201,11 @@ class Genesis(Section):
         return tuple(sorted((self.params, *self.siblings), key=lambda chain: chain.name))
 
     @property
+    def areas(self) -> dict[str, str]:
+        """The area of each line of the network's grid."""
+        return {line.name: line.area for chain in self.chains for line in chain.scheduling.lines}
+
+    @property
     def sealers(self) -> tuple[bytes, ...]:
         """Public keys of the founders with the sealing right on this chain, sorted."""
         return self.sealers_of(self.params.name)

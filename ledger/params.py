@@ -59,6 +59,7 @@ Uyuan = Annotated[
 ]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
+Factor = Annotated[int, Field(ge=0, le=8)]  # so that a squared distance is below 2^31
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 Place = Annotated[str, AfterValidator(_normalise), Field(max_length=32)]
 Kind = Literal["trading", "scheduling", "credit"]
@@ -185,18 +186,34 @@ class MatchingWeights(Section):
     stability_ppm: Ppm = 600_000
 
 
+class NearnessFactors(Section):
+    """The weight of a step of each feature by which a quote is near a target (text 001, step 8); 0: it does not count.
+
+    A price and a volume lie between the least and the most that is offered, the place is 0 on the bid's own line, half
+    in its area and else all of 1 000 steps (`market.trading.nearest`).
+    """
+
+    founding_fields: ClassVar[int] = 5
+
+    price: Factor = 1
+    volume: Factor = 0
+    credit: Factor = 0
+    renewable: Factor = 0
+    position: Factor = 0
+
+
 class MarketParams(Section):
     """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
     For a delivery period starting at D: orders from D - `open_ppm`, gate closure at D - `gate_ppm`, void without a
     certificate and the scheduling chain's verdict at D - `deadline_ppm`, readings until D + `settle_ppm`, when the
-    period is settled. The rules are in `market.trading.clearing_rules`; `k_ppm` counts for "uniform-price" alone and
-    `weights` for "credit-weighted" alone. Where not all of equal orders can be served, `ties` says whether the earlier
-    is, or all in proportion to their volumes (`market.trading.ties`). `wheeling_uyuan_per_kwh` counts where no
-    scheduling chain says each area's price. Of the periods that are over, the records of the latest `retained_periods`
-    stay in the state. With `audit` "required" a trade list binds only if the authority has countersigned it before the
-    deadline. Orders are taken for `intention_ppm` once what they answer to is there, in blocks of that time: the period
-    is open and its quotas are complete (text 000, §4.2, step 3); 0: until the gate.
+    period is settled. The rules are in `market.trading.clearing_rules`; `k_ppm` counts for "uniform-price" alone,
+    `weights` for "credit-weighted" and `nearness` for "knn". Where not all of equal orders can be served, `ties` says
+    whether the earlier is, or all in proportion to their volumes (`market.trading.ties`). `wheeling_uyuan_per_kwh`
+    counts where no scheduling chain says each area's price. Of the periods that are over, the records of the latest
+    `retained_periods` stay in the state. With `audit` "required" a trade list binds only if the authority has
+    countersigned it before the deadline. Orders are taken for `intention_ppm` once what they answer to is there, in
+    blocks of that time: the period is open and its quotas are complete (text 000, §4.2, step 3); 0: until the gate.
 
     The agreed price of a trade holds for what was agreed and `over_delivery_ppm` more of it; what is metered beyond
     settles with the grid company. A meter shows at most `plausible_ppm` of its owner's registered capacity in a period.
@@ -226,7 +243,7 @@ class MarketParams(Section):
     max_orders_per_member: Positive = 16
     max_orders_per_period: Positive = 100_000
     retained_periods: Positive = 168
-    clearing_rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = "price-time"
+    clearing_rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn"] = "price-time"
     k_ppm: Ppm = 500_000
     weights: MatchingWeights = MatchingWeights()
     audit: Literal["required", "none"] = "none"
@@ -238,6 +255,7 @@ class MarketParams(Section):
     correction_ppm: Natural = 0  # 0: what came in time is final
     merged_coins: Annotated[int, Field(ge=0, le=4_096, multiple_of=64)] = 0
     work_per_block: Annotated[int, Field(ge=0, le=1_000_000)] = 0
+    nearness: NearnessFactors = NearnessFactors()
 
     @property
     def allowance_ppm(self) -> int:

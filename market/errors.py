@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ledger.errors import ConfigError, Rejected
+from ledger.errors import ConfigError, Recorded, Rejected
 
 # --- transactions that the rules refuse ----------------------------------------------------------
 
@@ -55,6 +55,28 @@ class IntentionTooLate(Rejected):
 
 class PriceTooHigh(Rejected):
     message = "an order at {actual!y} per kWh, this market takes none above {limit!y}"
+
+
+class TargetNotAllowed(Rejected):
+    message = "only a dispatcher commits a target, this member has the role {role}"
+
+
+class TargetTooLate(Rejected):
+    message = "a target of period {period} had to come before its book opened at {opened} ms, the block is of {now} ms"
+
+
+class TargetTooEarly(Rejected):
+    message = "period {period} is too far ahead for a target, period {last} is the last one now"
+
+
+class TargetTwice(Recorded):
+    message = "period {period} has a target, and no other takes its place; this one is on record as a violation"
+
+
+class TargetOutOfBounds(Rejected):
+    message = (
+        "{direction} is {actual!y} per kWh, and the grid company pays {low!y} and asks {high!y}: no target lies beyond"
+    )
 
 
 class OverQuota(Rejected):

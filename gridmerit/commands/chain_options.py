@@ -61,7 +61,8 @@ def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
     @click.option(
         "--rule",
         metavar="NAME",
-        help="How gates clear: price-time, credit-weighted, uniform-price or pay-as-bid.  [default: as --set has it]",
+        help="How gates clear: price-time, credit-weighted, uniform-price, pay-as-bid or knn."
+        "  [default: as --set has it]",
     )
     @click.option(
         "--alpha", metavar="0…0.3", help="α of Eq. (12), by which sellers are spared.  [default: as --set has it]"

@@ -8,6 +8,7 @@ from typing import Literal
 
 import click
 
+from gridmerit.amounts import parse_price
 from gridmerit.commands.compare_tables import render_comparison
 from gridmerit.commands.hosted import connect_to
 from gridmerit.commands.open_periods import choose_open
@@ -36,6 +37,7 @@ from ledger.params import MarketParams
     metavar="TOML",
     help="Tariffs, k and weights without a node.  [default: recommended]",
 )
+@click.option("--target", "towards", metavar="YUAN", help="The price that knn looks for.  [default: the period's]")
 @click.option("--ties", type=click.Choice(["time", "pro-rata"]), help="Between equal orders.  [default: the chain's]")
 @node_options
 @json_option
@@ -45,6 +47,7 @@ def command(
     profile_hour: int | None,
     seed: int | None,
     chain_params: Path | None,
+    towards: str | None,
     ties: Literal["time", "pro-rata"] | None,
     target: Target,
 ) -> None:
@@ -64,11 +67,14 @@ def command(
     Where there is not enough for equal orders, the earlier one is served first (time), or all are in proportion to
     their volumes (pro-rata).
 
+    knn serves bids with the offers nearest to a target, the price that a dispatcher has committed for the period, or
+    --target; without one it is price-time. Near is not cheap: it trades more for less welfare.
+
     Welfare is what buyers would have paid at most, less what sellers would have asked at least, over all that trades.
 
     \b
     Examples:
-      gridmerit market compare --profile-hour 20
+      gridmerit market compare --profile-hour 20 --target 0.52
       gridmerit market compare --file orders.csv --ties time
       gridmerit market compare --node mynet
     """
@@ -86,6 +92,8 @@ def command(
     book = _choose_book(period, file, profile_hour, seed, chain_params, target)
     if ties is not None:
         book = replace(book, market=book.market.model_copy(update={"ties": ties}))
+    if towards is not None:
+        book = replace(book, target_uyuan_per_kwh=parse_price(towards))
     outcomes = compare_book(book)
     emit(make_document(book, outcomes), render_comparison(book, outcomes))
 

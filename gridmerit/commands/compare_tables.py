@@ -26,9 +26,16 @@ def render_comparison(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:
     legend = (
         "Welfare and gains are in yuan, prices in yuan per kWh, their mean by volume.\n"
         f"* is the rule in the chain's parameters, where k = {book.market.k_ppm / 1_000_000:g} (uniform-price).\n"
+        + _tell_target(book)
         + _TIES[book.market.ties]
     )
     return "\n\n".join([head, _render_outcomes(book, outcomes), legend, _render_players(book, outcomes)])
+
+
+def _tell_target(book: SampleBook) -> str:
+    if book.target_uyuan_per_kwh is None:
+        return "knn has no target, and clears as price-time does.\n"
+    return f"knn looks for offers near {format_yuan(book.target_uyuan_per_kwh)} yuan per kWh.\n"
 
 
 def _render_outcomes(book: SampleBook, outcomes: Sequence[RuleOutcome]) -> str:

@@ -6,7 +6,16 @@ from dataclasses import asdict
 
 from gridmerit.tables import table
 from gridmerit.text import format_count, format_kwh, format_span, format_weight, format_yuan
-from node.queries.answers import BookInfo, GateInfo, MarketPeriods, QuotaInfo, ResultInfo, SettlementInfo, TradesInfo
+from node.queries.answers import (
+    BookInfo,
+    GateInfo,
+    MarketPeriods,
+    QuotaInfo,
+    ResultInfo,
+    SettlementInfo,
+    TargetInfo,
+    TradesInfo,
+)
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:
@@ -22,7 +31,7 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
     ]
     parts = [table(["period", "phase", "gate", "delivery", "result"], rows, left=(1, 4))] if rows else []
     parts += [f"period {entry.period}{why}" for entry in periods.periods if (why := tell_failure(entry.gate))]
-    parts.append(f"book of period {book.period}")
+    parts.append(f"book of period {book.period}{_tell_target(book.target)}")
     orders = [("offer", order) for order in reversed(book.offers)] + [("bid", order) for order in book.bids]
     if orders:
         parts.append(
@@ -44,6 +53,17 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
     else:
         parts.append("no orders")
     return "\n\n".join(parts)
+
+
+def _tell_target(target: TargetInfo | None) -> str:
+    if target is None:
+        return ""
+    prices = (target.g_to_u, target.g_to_c, target.c_to_u, target.c_to_g)
+    g_to_u, g_to_c, c_to_u, c_to_g = map(format_yuan, prices)
+    return (
+        f"\ntarget {g_to_u} yuan per kWh, committed by {target.sender_name or target.sender} in block {target.height}; "
+        f"the game's others: G→C {g_to_c}, C→U {c_to_u}, C→G {c_to_g}"
+    )
 
 
 def tell_failure(gate: GateInfo | None) -> str:

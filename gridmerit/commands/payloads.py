@@ -8,17 +8,20 @@ from typing import Any
 
 import click
 
-from gridmerit.amounts import parse_kwh, parse_points, parse_yuan
+from gridmerit.amounts import parse_kwh, parse_points, parse_price, parse_yuan
 from gridmerit.errors import NoSuchCoin, NotEnoughCredit
 from gridmerit.text import format_scaled
 from ledger.hashing import Address
 from market.credit.colored_coin import Label, choose_padding_code, make_sequence, padding
+from market.trading.clearing_rules import is_by_target
+from market.trading.targets import GamePrices
 from node.api.client import Client
 from node.queries.answers import AssetsInfo, CoinInfo
 
 _FORMS = {
     "transfer": "TO YUAN",
     "plan": "PERIOD LINE=LOAD_KWH:OUTPUT_KWH …",
+    "game-target": "PERIOD G_TO_U G_TO_C C_TO_U C_TO_G",
     "reading": "PERIOD CONSUMED_KWH MADE_KWH",
     "register": "PERIOD CONSUMED_KWH MADE_KWH",
     "coin-transfer": "COIN … TO=POINTS …",
@@ -38,9 +41,11 @@ async def make_payload(client: Client, kind: str, values: Sequence[str], sender:
             return (_parse_int(period), parse_kwh(consumed), parse_kwh(made))
         case "plan", (period, line, *more) if not line.startswith("["):
             return await _make_plan(client, period, [line, *more])
+        case "game-target", (period, *prices) if len(prices) == len(GamePrices._fields):
+            return await _make_target(client, period, prices)
         case "coin-transfer", (first, *_) if not first.startswith("["):
             return await _make_coin_transfer(client, values, sender)
-        case ("plan", (_, _)) | ("coin-transfer", (_, _, _)):
+        case ("plan", (_, _)) | ("game-target", (_, _)) | ("coin-transfer", (_, _, _)):
             pass  # as JSON
         case (form, _) if form in _FORMS:
             raise click.UsageError(f"{kind} takes {_FORMS[kind]}; see gridmerit tx send --help")
@@ -71,6 +76,13 @@ def _parse_line(text: str) -> tuple[str, int, int]:
     if not (name and colon):
         raise click.UsageError(f"{text!r} is not LINE=LOAD_KWH:OUTPUT_KWH, such as hill-1=70:800")
     return name, parse_kwh(load), parse_kwh(output)
+
+
+async def _make_target(client: Client, period: str, prices: Sequence[str]) -> tuple[Any, ...]:
+    rule = (await client.genesis()).params.market.clearing_rule
+    if not is_by_target(rule):
+        raise click.UsageError(f"{client.chain} clears by {rule}, and only knn looks for a target")
+    return (_parse_int(period), tuple(parse_price(price) for price in prices))
 
 
 # --- credit assets -------------------------------------------------------------------------------

@@ -52,6 +52,8 @@ def send(
     \b
       transfer TO YUAN                        TO is a member's name or 0x… address
       plan PERIOD LINE=LOAD_KWH:OUTPUT_KWH …  the dispatcher's, of what lines do
+      game-target PERIOD G_TO_U G_TO_C C_TO_U C_TO_G
+                                              the dispatcher's, in yuan per kWh
       reading PERIOD CONSUMED_KWH MADE_KWH    a meter's, of its member
       register PERIOD CONSUMED_KWH MADE_KWH   a meter's, of its counters
       coin-transfer COIN … TO=POINTS …        credit of your coins to others
@@ -61,6 +63,11 @@ def send(
     recommended parameters (quota_ppm), so that it is for the fourth period after the running one or a later one. The
     quotas follow from it when it is due, and without them the market takes no orders. A later plan replaces the lines
     that it names.
+
+    A target is for a market that clears by knn (net new --rule knn): the game's prices of company to user and to
+    bureau, of bureau to user and to company. Bids look for offers near the first. It comes before the period's book
+    opens, once, within the grid company's tariffs; without one the period clears as price-time does. A second one is
+    refused and on record. `gridmerit agents` computes and commits it.
 
     A reading is taken once its period is over, and for half a period then (meter_ppm). Two registers, of one period and
     of the one before, make a reading. Where any meter of the period was heard in time, others may come late, and each
@@ -78,6 +85,7 @@ def send(
     Examples:
       gridmerit tx send transfer homes-3 12.50 --key homes-1 --node mynet
       gridmerit tx send plan 7 hill-1=70:800 village-1=120:0 --key dispatch --node mynet
+      gridmerit tx send game-target 9 0.52 0.45 0.5 0.41 --key dispatch --node mynet
       gridmerit tx send reading 7 12.5 0 --key meter-homes-3 --node mynet
       gridmerit tx send coin-transfer 5d0f3a homes-3=12.5 --key homes-1 --node mynet
     """

@@ -27,11 +27,13 @@ from gridmerit.network.parameters import load_packaged_profile, make_demo_params
 from gridmerit.network.processes import find_pid, read_log_tail, start_network, stop_network
 from gridmerit.output import to_json
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, order_clients, run_all
+from gridmerit.players.game_target import Forecaster, load_solver
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.params import ChainParams, Kind
 from market.messages import ACTUAL, DELIVERED
 from market.profile import Profile
+from market.trading.clearing_rules import is_by_target
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
@@ -184,7 +186,12 @@ def _make_participants(network: Network, day: Day, clients: Clients) -> list[Par
         )
         for player in network.players
     ]
-    return [Dispatcher(name=dispatcher.name, day=day, sender=sender), *agents]
+    planners: list[Participant] = [Dispatcher(name=dispatcher.name, day=day, sender=sender)]
+    if is_by_target(day.genesis.params.market.clearing_rule):
+        to_market = make_sender(dispatcher.key_file, dispatcher.passphrase_file, first, day.genesis)
+        client = clients["trading"][first]
+        planners.append(Forecaster(name=dispatcher.name, day=day, sender=to_market, client=client, solve=load_solver()))
+    return [*planners, *agents]
 
 
 class _Watch:

@@ -14,12 +14,14 @@ from dataclasses import dataclass, replace
 from typing import TypeVar
 
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
+from gridmerit.players.game_target import Forecaster, load_solver
 from gridmerit.text import format_count, format_yuan
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
+from market.trading.clearing_rules import is_by_target
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -30,6 +32,7 @@ _T = TypeVar("_T")
 
 PLANS, ORDERS, READINGS = "plans", "orders", "readings"
 DUTIES = (PLANS, ORDERS, READINGS)
+TARGETS = "targets"  # whoever plans commits them, where the trading chain's rule looks for one
 _AHEAD_PPM = 3_500_000  # of a period: a round begins so long before its plan is due
 _POLL_PPM = 100_000
 _DUTY_OF_ROLE = {"dispatcher": PLANS, "device": READINGS}
@@ -188,6 +191,12 @@ class Rounds:
         self._trading_clients = list(clients[genesis.params.name].values())
         self._scheduling_clients = list(clients[scheduling].values())
         self._senders = {post.member.name: self._make_sender(post, clients) for post in posts}
+        is_targeted = is_by_target(genesis.params.market.clearing_rule)
+        planners = [post for post in posts if post.duty == PLANS and is_targeted]
+        self._solve = load_solver() if planners else None
+        self._targeters = {
+            post.member.name: self._make_sender(replace(post, duty=TARGETS), clients) for post in planners
+        }
         self._orders: dict[int, int] = {}
 
     async def run(self) -> None:
@@ -222,6 +231,7 @@ class Rounds:
         participants = [self._make_participant(post, day) for post in self._posts]
         if await self._is_planned(period):
             participants = [item for item in participants if not isinstance(item, Dispatcher)]
+        participants += [self._make_forecaster(name, day) for name in self._targeters]
         await asyncio.gather(self._tell(period, day), *(self._run_one(item) for item in participants))
 
     async def _run_one(self, participant: Participant) -> None:
@@ -232,7 +242,8 @@ class Rounds:
         for problem in participant.problems:
             self._listeners.on_progress(f"problem: {problem}")
         if participant.problems:
-            for sender in (self._senders.get(participant.name), self._senders.get(f"meter-{participant.name}")):
+            name = participant.name
+            for sender in (self._senders.get(name), self._senders.get(f"meter-{name}"), self._targeters.get(name)):
                 if sender is not None:
                     sender.forget()
 
@@ -283,8 +294,13 @@ class Rounds:
         name = post.member.name if post.duty == ORDERS else post.member.owner
         return kind(name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender)
 
+    def _make_forecaster(self, name: str, day: Day) -> Forecaster:
+        assert self._solve is not None, "there are forecasters"
+        client, sender = self._trading_clients[0], self._targeters[name]
+        return Forecaster(name=name, day=day, sender=sender, client=client, solve=self._solve)
+
     def _make_sender(self, post: Assignment, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
-        genesis = self._genesis if post.duty == ORDERS else self._scheduling
+        genesis = self._genesis if post.duty in (ORDERS, TARGETS) else self._scheduling
         own = clients[genesis.params.name]
         names = sorted(own, key=lambda name: post.prefers.index(name) if name in post.prefers else len(post.prefers))
         return QueuedSender(post, genesis.params.name, [own[name] for name in names], genesis.chain_id, self._listeners)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from market.orders import Order, Side
 from market.profile import Profile
 from market.trading.clearing_rules import ClearingContext, RuleOutcome, compare_rules
 from market.trading.matching_weight import WeightedOrder, compute_merits
+from market.trading.nearest import Factors, Neighbourhood, look_around
 from market.trading.order_list import parse_orders
 from market.trading.ties import make_lottery
 from node.queries.answers import BookInfo, OrderInfo
@@ -34,6 +35,8 @@ class SampleBook:
     names: Mapping[Address, str]
     market: MarketParams
     lottery: bytes = make_lottery(bytes(HASH_SIZE), 0)  # of which chain and period; a sample is of none
+    target_uyuan_per_kwh: int | None = None
+    areas: Mapping[str, str] = field(default_factory=dict)  # by line
 
     def sum_volume_wh(self, side: Side) -> int:
         return sum(order.volume_wh for order, *_ in self.candidates if order.side == side)
@@ -85,6 +88,8 @@ def convert_book(book: BookInfo, genesis: Genesis) -> SampleBook:
         names={parse_address(row.owner): row.owner_name or row.owner for _, row in rows},
         market=genesis.params.market,
         lottery=make_lottery(genesis.chain_id, book.period),
+        target_uyuan_per_kwh=None if book.target is None else book.target.g_to_u,
+        areas=genesis.areas,
     )
 
 
@@ -106,8 +111,15 @@ def compare_book(book: SampleBook) -> list[RuleOutcome]:
         raise NoOrders(source=book.source)
     merits = compute_merits(book.candidates, book.market.weights)
     lottery = book.lottery if book.market.ties == "pro-rata" else None
-    context = ClearingContext(merits=merits, k_ppm=book.market.k_ppm, lottery=lottery)
+    context = ClearingContext(merits=merits, k_ppm=book.market.k_ppm, lottery=lottery, neighbourhood=_look_around(book))
     return compare_rules([candidate.order for candidate in book.candidates], context)
+
+
+def _look_around(book: SampleBook) -> Neighbourhood | None:
+    if book.target_uyuan_per_kwh is None:
+        return None
+    factors = Factors(**book.market.nearness.model_dump())
+    return look_around(book.candidates, book.target_uyuan_per_kwh, factors, book.areas)
 
 
 def make_document(book: SampleBook, outcomes: list[RuleOutcome]) -> dict[str, Any]:
@@ -125,6 +137,8 @@ def make_document(book: SampleBook, outcomes: list[RuleOutcome]) -> dict[str, An
         "chain_rule": book.market.clearing_rule,
         "k_ppm": book.market.k_ppm,
         "ties": book.market.ties,
+        "target_uyuan_per_kwh": book.target_uyuan_per_kwh,
+        "nearness": book.market.nearness.model_dump(),
         "weights": book.market.weights.model_dump(),
         "rules": [
             {**asdict(outcome), "bought_wh": by_name(outcome.bought_wh), "sold_wh": by_name(outcome.sold_wh)}

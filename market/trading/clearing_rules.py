@@ -139,7 +139,7 @@ def clear_knn(orders: Sequence[Order], context: ClearingContext) -> list[Trade]:
         if order.side == Side.BID:
             return (order.price_uyuan_per_kwh,)
         features = near.offers[order.order_id]
-        nearness = numbers[features] if near.own_targets else near.compute_distance(features, near.target)
+        nearness = near.compute_distance(features, near.target) if near.is_one else numbers[features]
         return order.price_uyuan_per_kwh, nearness
 
     return match(orders) if context.lottery is None else clear_pro_rata(match, orders, rank, context.lottery)
@@ -151,6 +151,7 @@ RULES: Mapping[str, ClearingRule] = MappingProxyType(
         "credit-weighted": clear_credit_weighted,
         "uniform-price": clear_uniform_price,
         "pay-as-bid": clear_pay_as_bid,
+        "knn": clear_knn,
     }
 )
 
@@ -158,6 +159,11 @@ RULES: Mapping[str, ClearingRule] = MappingProxyType(
 def is_by_merit(name: str) -> bool:
     """Return True if the rule asks for merits."""
     return RULES.get(name) is clear_credit_weighted
+
+
+def is_by_target(name: str) -> bool:
+    """Return True if the rule asks for a target."""
+    return RULES.get(name) is clear_knn
 
 
 def get_rule(name: str) -> ClearingRule:

@@ -20,12 +20,14 @@ from ledger.results import Result, put_result
 from market.messages import RESULT
 from market.orders import Order, Side
 from market.trading.book import count_placed, drop_book, take_orders
-from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit
+from market.trading.clearing_rules import ClearingContext, get_rule, is_by_merit, is_by_target
 from market.trading.gates import Gate, put_gate
 from market.trading.matching_weight import Scale, WeightedOrder, compute_weights, measure, weigh_book
+from market.trading.nearest import Factors, Neighbourhood, look_around
 from market.trading.pages import Row, append_rows, drop_rows, get_rows, get_slice
 from market.trading.quotas import get_wheeling_on, require_quota, trim_to_quotas
 from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
+from market.trading.targets import get_target
 from market.trading.ties import Lots, make_lottery
 from market.trading.times import count_periods
 from market.trading.trades import (
@@ -260,7 +262,17 @@ class _Closing:
             weights = weigh_book([row.candidate for row in self._get_book()], params.weights)
             merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
         lottery = make_lottery(self._block.chain_id, self._period) if params.ties == "pro-rata" else None
-        return ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery)
+        near = self._look_around() if is_by_target(params.clearing_rule) else None
+        return ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery, neighbourhood=near)
+
+    def _look_around(self) -> Neighbourhood | None:
+        """The offers around the period's target; None where it has none."""
+        target = get_target(self._view, self._period)
+        if target is None:
+            return None
+        factors = Factors(**self._block.params.market.nearness.model_dump())
+        book = [row.candidate for row in self._get_book()]
+        return look_around(book, target.target_uyuan_per_kwh, factors, self._block.areas)
 
     def _get_book(self) -> list[_Weighed]:
         if self._book is None:

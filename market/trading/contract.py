@@ -31,6 +31,8 @@ What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a 
                        as settlement, credit and grid-settlement: what takes their place now that a reading has changed
     resettled          period
     unmetered          period: not a meter was read, its trades lapse
+    game-target        period, sender, the four prices of the game, which a book that is cleared by `knn` has
+    second-target      period, sender: a target that was refused, since the period has one
 
 Beside a scheduling chain `quota`, `trimmed`, `accepted`, `curtailed`, `metered` and `correction-lapsed` are heard, and
 neither `register` nor `reading`; beside a credit chain `credit-applied` (see `market.credit.contract`), and neither
@@ -60,12 +62,14 @@ from market.errors import (
     ReadingTooEarly,
     ReadingTooLate,
     SideNotAllowed,
+    TargetNotAllowed,
 )
 from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
 from market.trading.book import cancel_order, place_order
+from market.trading.clearing_rules import is_by_target
 from market.trading.corrections import find_corrections_due
 from market.trading.forgetting import drop_forgotten, find_forgotten_due
 from market.trading.gates import get_gate
@@ -82,11 +86,14 @@ from market.trading.period import (
 )
 from market.trading.period_index import add_live_period
 from market.trading.quotas import check_quota, get_completion, receive_quota, require_quota
+from market.trading.targets import commit_target, parse_prices
 from market.trading.times import compute_orders_end, compute_times
 
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 COUNTERSIGN = "countersign"
+GAME_TARGET = "game-target"
 
+_FORECASTERS = ("dispatcher", "grid-operator")
 _ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
 
 
@@ -118,8 +125,8 @@ class TradeIntention(NamedTuple):
         )
 
 
-def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
-    """The market's transaction kinds, given the kinds of the network's other chains."""
+def market_handlers(siblings: frozenset[str], rule: str = "price-time") -> dict[str, Handler]:
+    """The market's transaction kinds, given the kinds of the network's other chains and the rule of its gates."""
     handlers: dict[str, Handler] = {
         "intention": process_intention,
         "cancel": process_cancel,
@@ -127,6 +134,8 @@ def market_handlers(siblings: frozenset[str]) -> dict[str, Handler]:
     }
     if "scheduling" not in siblings:
         handlers |= {"reading": process_reading, "register": process_register}
+    if is_by_target(rule):
+        handlers |= {GAME_TARGET: process_game_target}
     return handlers
 
 
@@ -220,6 +229,18 @@ def process_countersign(view: Overlay, block: BlockContext, transaction: Transac
         raise NoAudit()
     check_act(view, (COUNTERSIGN, block.chain_id, period, result_root), signatures)
     countersign(view, block, period, result_root)
+
+
+def process_game_target(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
+    """`game-target [period, [g_to_u, g_to_c, c_to_u, c_to_g]]`, µ¥ per kWh: the prices that a period is cleared by.
+
+    Raises `WrongShape`, `TooLarge`, `TargetNotAllowed`, and what `commit_target` does.
+    """
+    number, prices = expect_array(transaction.payload, 2, GAME_TARGET)
+    member = require_member(view, transaction.sender)
+    if member.role not in _FORECASTERS:
+        raise TargetNotAllowed(role=member.role)
+    commit_target(view, block, expect_int(number, "period"), transaction.sender, parse_prices(prices))
 
 
 def process_reading(view: Overlay, block: BlockContext, transaction: Transaction) -> None:

@@ -2,12 +2,13 @@
 
 A quote is described by features of 0 … 1000. Each counts by a factor, the squares add up to a distance, and nearer
 offers are served first; at one distance the cheaper, then the earlier. Where all bids look for one target, offers are
-sorted once. Where bids have their own, they stand in k-d trees (`quote_tree`).
+sorted once; where each looks for it around its own place, once for each line and area. Where bids have targets of their
+own, offers stand in k-d trees (`quote_tree`).
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
@@ -16,7 +17,7 @@ from market.credit.score import FULL_CREDIT_UPT, PPM
 from market.orders import Order, Trade
 from market.trading.matching_weight import WeightedOrder
 from market.trading.offer_queue import OfferQueue, serve_in_turn
-from market.trading.quote_tree import NOBODY, Point, QuoteTree
+from market.trading.quote_tree import NOBODY, Neighbour, Point, QuoteTree
 
 STEPS = 1_000
 MAX_FACTOR = 8
@@ -76,6 +77,13 @@ class Neighbourhood:
     factors: Factors = PRICE_ALONE
     own_targets: Mapping[int, Target] = field(default_factory=dict)
     """By the order id of a bid that looks for something else."""
+    places: Mapping[int, Place] = field(default_factory=dict)
+    """By the order id of a bid, of all or none: each looks for the target, but around its own place."""
+
+    @property
+    def is_one(self) -> bool:
+        """True where an offer is as near to every bid."""
+        return not (self.own_targets or self.places)
 
     def find_target(self, bid: Order) -> Target:
         """The target that a bid looks for."""
@@ -108,14 +116,58 @@ def match_nearest(bids: Sequence[Order], offers: Sequence[Order], near: Neighbou
         target = near.find_target(bid).price_uyuan_per_kwh
         return min(max(target, offer.price_uyuan_per_kwh), bid.price_uyuan_per_kwh)
 
-    if near.own_targets:
-        grove = _Grove(offers, near)
-        return serve_in_turn(bids, offers, grove.find, grove.remove, clamp)
+    if not near.is_one:
+        lookup = _Districts(offers, near) if near.places else _Grove(offers, near)
+        return serve_in_turn(bids, offers, lookup.find, lookup.remove, clamp)
     ranked = sorted(offers, key=lambda offer: near.compute_distance(near.offers[offer.order_id], near.target))
     queue = OfferQueue(ranked)
     return serve_in_turn(
         bids, ranked, lambda bid: queue.find_first(bid.price_uyuan_per_kwh, bid.owner), queue.remove, clamp
     )
+
+
+class _Districts:
+    """The offers of each line, of each area and of all, in the order of their distance but for the way.
+
+    A bid looks at the first of its line, of its area and of all. That the last two may stand nearer than they are taken
+    for does no harm: they come first where they are.
+    """
+
+    def __init__(self, offers: Sequence[Order], near: Neighbourhood) -> None:
+        self._near = near
+        features = [near.offers[offer.order_id] for offer in offers]
+        self._squares = [near.compute_distance(each._replace(place=Place()), near.target) for each in features]
+        self._members: dict[Place | None, list[int]] = {}
+        self._spots: list[list[tuple[Place | None, int]]] = [[] for _ in offers]
+        for index in sorted(range(len(offers)), key=self._squares.__getitem__):
+            for district in self._name_districts(features[index].place):
+                members = self._members.setdefault(district, [])
+                self._spots[index].append((district, len(members)))
+                members.append(index)
+        self._queues = {name: OfferQueue([offers[index] for index in found]) for name, found in self._members.items()}
+
+    @staticmethod
+    def _name_districts(place: Place) -> list[Place | None]:
+        """A place's line, its area and all there is, the narrowest first; what is unknown has no name."""
+        known = (Place(line=place.line), Place(area=place.area))
+        return [*(district for district in known if any(district)), None]
+
+    def find(self, bid: Order) -> int | None:
+        """The nearest offer that a bid can have."""
+        place, best = self._near.places[bid.order_id], NOBODY
+        for district in self._name_districts(place):
+            queue = self._queues.get(district)
+            spot = None if queue is None else queue.find_first(bid.price_uyuan_per_kwh, bid.owner)
+            if spot is not None:
+                index = self._members[district][spot]
+                way = self._near.compute_way(place, district or Place())
+                best = min(best, Neighbour(self._squares[index] + way, index))
+        return None if best is NOBODY else best.rank
+
+    def remove(self, index: int) -> None:
+        """Take an offer out."""
+        for district, spot in self._spots[index]:
+            self._queues[district].remove(spot)
 
 
 class _Grove:
@@ -189,3 +241,27 @@ class Scale(NamedTuple):
         like = features or Features(price=0, volume=STEPS, credit=STEPS, renewable=STEPS)
         price = count_steps(price_uyuan_per_kwh, self.low_price, self.high_price)
         return Target(price_uyuan_per_kwh, like._replace(price=price))
+
+
+def look_around(
+    book: Iterable[WeightedOrder], price_uyuan_per_kwh: int, factors: Factors, areas: Mapping[str, str]
+) -> Neighbourhood | None:
+    """The neighbourhood of a book whose bids look for offers at this price; None where nothing is offered.
+
+    Where places count each bid looks around its own. `areas` is by line.
+    """
+    sides: tuple[list[WeightedOrder], list[WeightedOrder]] = ([], [])
+    for quote in book:
+        sides[quote.order.side].append(quote)
+    bids, offers = sides
+    if not offers:
+        return None
+    scale, places = Scale.measure([quote.order for quote in offers]), dict[int, Place]()
+    if factors.position:
+        places = {bid.order.order_id: Place(bid.position, areas.get(bid.position, "")) for bid in bids}
+    return Neighbourhood(
+        target=scale.aim(price_uyuan_per_kwh),
+        offers={quote.order.order_id: scale.describe(quote, areas) for quote in offers},
+        factors=factors,
+        places=places,
+    )

@@ -66,6 +66,7 @@ from market.trading.period_settlement import (
 )
 from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_wheeling
 from market.trading.reserves import compute_trade_reserves, replace_reserves
+from market.trading.targets import drop_target
 from market.trading.times import PeriodTimes as PeriodTimes
 from market.trading.times import compute_times as compute_times
 from market.trading.trades import (
@@ -525,6 +526,7 @@ def _close(case: _Case) -> None:
         view.delete(gate_key(old) + _COUNTERSIGNED)
         drop_trades(view, old)
         drop_settlement(view, old)
+        drop_target(view, old)
         if is_limited(block):
             forget_readings(view, old)
         else:

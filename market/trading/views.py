@@ -11,7 +11,7 @@ from ledger.overlay import Overlay
 from ledger.state import State
 from market.errors import UnknownTrade
 from market.orders import Order
-from market.trading import book, gates, quotas, trades
+from market.trading import book, gates, quotas, targets, trades
 from market.trading import period_settlement as delivery
 from market.trading.book import get_orders
 from market.trading.clearing import best_prices
@@ -20,6 +20,7 @@ from market.trading.matching_weight import WeightedOrder
 from market.trading.period_index import get_closed_periods, get_live_periods
 from market.trading.period_settlement import PeriodSettlement
 from market.trading.quotas import Quota
+from market.trading.targets import Commitment
 from market.trading.times import compute_orders_end, compute_times
 from market.trading.trades import Curtailment, TradeRecord, encode_trade_leaf
 
@@ -47,6 +48,11 @@ def get_trades(state: State, period: int) -> list[TradeRecord]:
 def get_gate(state: State, period: int) -> Gate | None:
     """The record of a period's gate and its fate; None before it has closed, and once it is no longer kept."""
     return gates.get_gate(Overlay(state), period)
+
+
+def get_target(state: State, period: int) -> Commitment | None:
+    """The prices that a period is cleared by; None where none are committed, and once they are no longer kept."""
+    return targets.get_target(Overlay(state), period)
 
 
 def get_quota(state: State, period: int) -> dict[str, Quota] | None:

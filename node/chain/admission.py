@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+
 from ledger.accounts import get_account, put_account
 from ledger.chain import BlockNode
 from ledger.contract import BlockContext
-from ledger.errors import GridmeritError, ProducersOnly, StoreError, TooLarge, UnknownKind
+from ledger.errors import GridmeritError, ProducersOnly, Recorded, StoreError, TooLarge, UnknownKind
 from ledger.execution import EnvelopeCache, apply_transaction, begin_block, check_expiry
 from ledger.membership import require_active
 from ledger.mempool import Mempool
@@ -68,7 +70,8 @@ class MempoolAdmission:
         try:
             require_active(view, transaction.sender, transaction.kind, context.timestamp_ms)
             if is_next:
-                rules.contracts.handlers[transaction.kind](view, context, transaction)
+                with suppress(Recorded):  # a block is to hold it
+                    rules.contracts.handlers[transaction.kind](view, context, transaction)
             self._add(transaction, head)
         except GridmeritError:
             view.rollback()

@@ -54,6 +54,7 @@ def make_context(
         period=period,
         is_first_of_period=period > parent.header.period,
         siblings=frozenset(sibling.kind for sibling in genesis.siblings),
+        areas=genesis.areas,
     )
 
 

@@ -11,7 +11,7 @@ from ledger.execution import ledger_handlers
 from ledger.genesis import Genesis
 from ledger.inbox import Routes
 from ledger.membership import membership_handlers, membership_hooks
-from ledger.params import Kind
+from ledger.params import ChainParams, Kind
 from ledger.sealers import SEALERS, receive_sealers
 from ledger.upgrades import upgrade_handlers
 from market.credit.contract import credit_handlers, credit_hooks, credit_next_due, credit_routes
@@ -27,7 +27,7 @@ from market.trading.contract import market_handlers, market_hooks, market_next_d
 def build_contracts(genesis: Genesis) -> Contracts:
     """Every contract of a chain."""
     siblings = frozenset(sibling.kind for sibling in genesis.siblings)
-    handlers, hooks, next_due = _parts_of(genesis.params.kind, siblings)
+    handlers, hooks, next_due = _parts_of(genesis.params, siblings)
     producer_handlers = consensus_handlers()
     if genesis.siblings:
         producer_handlers[RELAY] = relay_handler(routes_of(genesis.params.kind))
@@ -57,12 +57,15 @@ def _market_routes_of(kind: Kind) -> Routes:
     assert_never(kind)
 
 
-def _parts_of(kind: Kind, siblings: frozenset[str]) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[NextDue, ...]]:
-    match kind:
+def _parts_of(
+    params: ChainParams, siblings: frozenset[str]
+) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[NextDue, ...]]:
+    match params.kind:
         case "trading":
-            return {**ledger_handlers(), **market_handlers(siblings)}, market_hooks(), market_next_due()
+            handlers = market_handlers(siblings, params.market.clearing_rule)
+            return {**ledger_handlers(), **handlers}, market_hooks(), market_next_due()
         case "scheduling":
             return scheduling_handlers(), scheduling_hooks(), scheduling_next_due()
         case "credit":
             return credit_handlers(), credit_hooks(), credit_next_due()
-    assert_never(kind)
+    assert_never(params.kind)

@@ -20,7 +20,9 @@ from ledger.state import State
 from market.credit.score import FULL_CREDIT_UPT
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED as RETAINED_SCHEDULES
+from market.trading.clearing_rules import is_by_target
 from market.trading.pages import PAGE_ROWS
+from market.trading.targets import TARGETED_AHEAD
 from market.trading.times import count_periods
 from node.chain.contracts import routes_of
 
@@ -90,6 +92,8 @@ market/trading/book.py
     market/book/ | period | orders on the book, counted | open periods | 19
     market/order/ | period, order id | order | open periods × orders | 42
     market/standing/ | period, address | what a member has on the book | open periods × members | 28
+market/trading/targets.py
+    market/target/ | period | prices that the book is cleared by | periods | 52
 market/trading/quotas.py
     market/quotas/ | period | when quotas were complete | periods | 53
     market/quota/ | period, line | quota and wheeling price | periods × lines | 62
@@ -293,7 +297,13 @@ def _count_periods(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> i
     if params.kind == "scheduling":
         return ahead + PLANNED_AHEAD + count_periods(params.scheduling.meter_ppm) + RETAINED_SCHEDULES + 2
     market = params.market
-    return max(ahead, count_periods(market.open_ppm)) + count_periods(market.settle_ppm) + market.retained_periods + 2
+    targeted = TARGETED_AHEAD if is_by_target(market.clearing_rule) else 0
+    return (
+        max(ahead, count_periods(market.open_ppm) + targeted)
+        + count_periods(market.settle_ppm)
+        + market.retained_periods
+        + 2
+    )
 
 
 def _count_messages(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> int:

@@ -472,14 +472,28 @@ class OrderInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class TargetInfo:
+    """The prices of the game that a period is cleared by under `knn`, µ¥ per kWh; bids look for `g_to_u`."""
+
+    height: int
+    sender: str
+    sender_name: str | None
+    g_to_u: int
+    g_to_c: int
+    c_to_u: int
+    c_to_g: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class BookInfo:
-    """The live orders, best first on both sides."""
+    """The live orders, best first on both sides; `target` is None where no dispatcher has committed one."""
 
     period: int
     best_bid: int | None
     best_ask: int | None
     bids: tuple[OrderInfo, ...]
     offers: tuple[OrderInfo, ...]
+    target: TargetInfo | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

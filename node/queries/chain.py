@@ -28,6 +28,7 @@ from market.trading.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
 from market.trading.matching_weight import WeightedOrder
 from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.targets import Commitment
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
 from node.errors import (
@@ -68,6 +69,7 @@ from node.queries.answers import (
     SettlementInfo,
     SignatureInfo,
     StoredRows,
+    TargetInfo,
     TradeInfo,
     TradesInfo,
     TransactionStatus,
@@ -381,7 +383,14 @@ class ChainQueries:
             best_ask=best_ask,
             bids=tuple(map(self._describe_order, bids)),
             offers=tuple(map(self._describe_order, offers)),
+            target=self._describe_target(views.get_target(self._state, period)),
         )
+
+    def _describe_target(self, target: Commitment | None) -> TargetInfo | None:
+        if target is None:
+            return None
+        sender, name = show_address(target.sender), self.members.name_of(target.sender)
+        return TargetInfo(height=target.height, sender=sender, sender_name=name, **target.prices._asdict())
 
     def get_trades(self, period: int) -> TradesInfo:
         gate = get_gate(self._view, period)
@@ -688,6 +697,8 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "votes-missing": ("period", "members"),
     "countersigned": ("period", "result_root"),
     "unmetered": ("period",),
+    "game-target": ("period", "sender", "g_to_u", "g_to_c", "c_to_u", "c_to_g"),
+    "second-target": ("period", "sender"),
     "metered": ("period", "meters"),
     "plan": ("period", "sender", "lines", "load_wh", "output_wh"),
     "plan-lapsed": ("period",),

@@ -352,6 +352,7 @@ def execute_again(genesis: Genesis, chain: Chain, height: int, state: State, rul
         period=header.period,
         is_first_of_period=header.period > parent.period,
         siblings=frozenset(sibling.kind for sibling in genesis.siblings),
+        areas=genesis.areas,
     )
     return execute_block(state, block, context, rules.contracts, EnvelopeCache()).state
 

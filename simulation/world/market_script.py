@@ -16,6 +16,7 @@ from ledger.errors import AlreadyKnown
 from ledger.params import Area, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
 from ledger.transaction import make_transaction
+from market.trading.clearing_rules import is_by_target
 from market.trading.gates import SETTLED
 from market.trading.views import get_gate
 from simulation.world.networks import SmallNetwork
@@ -73,6 +74,8 @@ class MarketScript:
         for period in self._periods:
             chosen = self._random.sample(names, 2 * traders)
             self._plan(period)
+            if is_by_target(network.genesis.params.market.clearing_rule):
+                self._commit_target(period)
             self._trade(period, chosen[:traders], chosen[traders:])
             self._meter(period, chosen[:traders], chosen[traders:])
 
@@ -99,6 +102,14 @@ class MarketScript:
         until_ms = self._time_ms(period, -GRID.quota_ppm)
         task = _Task("DU1", first, "dispatch", self._network.dispatcher, "plan", (period, plan), until_ms)
         self._at(self._time_ms(period, -GRID.quota_ppm - PPM), task)
+
+    def _commit_target(self, period: int) -> None:
+        assert self._network.dispatcher is not None
+        prices = (470_000 + period % 7 * 10_000, *[CLOCK.feed_in_uyuan_per_kwh] * 3)
+        last = next(reversed(self._network.keys))
+        payload, until_ms = (period, prices), self._time_ms(period, -CLOCK.open_ppm)
+        task = _Task("JY1", last, "dispatch", self._network.dispatcher, "game-target", payload, until_ms)
+        self._at(self._time_ms(period, -CLOCK.open_ppm - PPM), task)
 
     def _trade(self, period: int, sellers: Sequence[str], buyers: Sequence[str]) -> None:
         until_ms = self._time_ms(period, -CLOCK.gate_ppm) - self.retry_ms

@@ -16,6 +16,7 @@ from ledger.params import (
     Line,
     MarketParams,
     MatchingWeights,
+    NearnessFactors,
     SchedulingParams,
     Section,
 )
@@ -86,6 +87,7 @@ OTHER_VALUES = {
         "correction_ppm": 1,
         "merged_coins": 64,
         "work_per_block": 64,
+        "nearness": NearnessFactors(position=1),
     },
 }
 OTHER_VALUES["scheduling"] = {

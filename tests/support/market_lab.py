@@ -41,10 +41,10 @@ CHAIRS = ("chair-1", "chair-2", "chair-3")  # whose keys are the authority's
 WIDE_WH = 10**9  # a line quota that is never in the way
 
 
-def make_contracts(siblings: frozenset[str]) -> Contracts:
+def make_contracts(siblings: frozenset[str], rule: str) -> Contracts:
     """The market's, and `relay`: a message of another chain whose proof has been checked."""
     return Contracts(
-        handlers=market_handlers(siblings), producer_handlers={"relay": _process_relay}, hooks=market_hooks()
+        handlers=market_handlers(siblings, rule), producer_handlers={"relay": _process_relay}, hooks=market_hooks()
     )
 
 
@@ -98,11 +98,12 @@ class Market:
         capacity_wh: int = CAPACITY_WH,
         positions: Mapping[str, str] = MappingProxyType({}),
         registered: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
+        areas: Mapping[str, str] = MappingProxyType({}),
         **market: int | str,
     ) -> None:
-        self.siblings, self.positions = siblings, positions
-        self.contracts = make_contracts(siblings)
+        self.siblings, self.positions, self.areas = siblings, positions, areas
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
+        self.contracts = make_contracts(siblings, self.params.market.clearing_rule)
         authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
         self.members = _founders(capacity_wh, positions, registered)
         genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority)
@@ -162,6 +163,7 @@ class Market:
             period=period,
             is_first_of_period=period > self.period,
             siblings=self.siblings,
+            areas=self.areas,
         )
 
     def submit(self, sender: str, kind: str, payload: tuple[object, ...]) -> str:

@@ -23,6 +23,7 @@ from ledger.membership import sign_act
 from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingParams
 from market.credit.assets import MIN_TRANSFER_UPT, get_coins, get_holding
 from market.credit.colored_coin import Label, make_sequence
+from market.trading.clearing_rules import is_by_target
 from node.chain.state_kinds import UNKNOWN, KindCount, count_kinds
 from simulation.world.networks import GENESIS_TIME_MS, key_of, make_network
 from tests.support.contract_chains import ContractChain
@@ -126,6 +127,9 @@ class MarketYears:
                 assert self.network.dispatcher is not None
                 plan = (("a", 100_000, 200_000), ("b", 80_000, 100_000))
                 self.du1.send(self.network.dispatcher, "plan", self.period + 5, plan)
+                if is_by_target(self.jy1.params.market.clearing_rule):
+                    prices = (480_000, 500_000, 520_000, 540_000)
+                    self.jy1.send(self.network.dispatcher, "game-target", self.period + 6, prices)
                 self._read_meters(self.period - 1, self.names[:-1])
             case 1:
                 self._read_meters(self.period - 1, self.names[-1:])

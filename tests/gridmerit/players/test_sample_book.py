@@ -65,6 +65,23 @@ def test_an_hour_as_a_table(gridmerit: Run) -> None:
     assert gridmerit("market", "compare", "--profile-hour", 20, "--seed", 2)[1] != out
 
 
+def test_knn_looks_for_a_price_that_is_given_and_else_clears_as_price_time_does(gridmerit: Run, tmp_path: Path) -> None:
+    file = tmp_path / "orders.csv"
+    file.write_text(f"{HEAD}\nann,bid,0.56,10\neve,offer,0.45,10\npia,offer,0.53,10\n")
+    *_, knn = json.loads(gridmerit("market", "compare", "--file", file, "--json")[1])["rules"]
+    assert (knn["rule"], knn["mean_price"], knn["sold_wh"]) == ("knn", 505_000, {"eve": 10_000})
+    document = json.loads(gridmerit("market", "compare", "--file", file, "--target", "0.52", "--json")[1])
+    assert document["target_uyuan_per_kwh"] == 520_000
+    assert document["nearness"] == {"price": 1, "volume": 0, "credit": 0, "renewable": 0, "position": 0}
+    *_, knn = document["rules"]
+    assert (knn["mean_price"], knn["sold_wh"]) == (530_000, {"pia": 10_000})
+    assert knn["welfare_uyuan"] == "300000", "near is not cheap: eve asks less"
+    says = "knn looks for offers near 0.52 yuan per kWh."
+    assert says in gridmerit("market", "compare", "--file", file, "--target", "0.52")[1]
+    assert "knn has no target, and clears as price-time does." in gridmerit("market", "compare", "--file", file)[1]
+    assert gridmerit("market", "compare", "--file", file, "--target", "x")[0] == 2
+
+
 def test_a_file_as_a_document(gridmerit: Run, orders: Path) -> None:
     code, out, _ = gridmerit("market", "compare", "--file", orders, "--json")
     assert code == 0

@@ -43,7 +43,7 @@ BOOK = [bid(1, ANN, 60, 10), bid(2, BEN, 50, 10), bid(3, CLEO, 44, 10), offer(4,
 
 
 def test_the_rules_by_name():
-    assert tuple(RULES) == ("price-time", "credit-weighted", "uniform-price", "pay-as-bid")
+    assert tuple(RULES) == ("price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn")
     with pytest.raises(UnknownRule, match=r"called 'lottery', there are price-time, credit-weighted"):
         get_rule("lottery")
 

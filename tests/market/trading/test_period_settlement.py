@@ -328,6 +328,7 @@ def test_what_the_market_registers_depends_on_who_else_is_there():
     assert set(market_handlers(frozenset())) == {"intention", "cancel", "countersign", "reading", "register"}
     assert set(market_handlers(CREDIT)) == {"intention", "cancel", "countersign", "reading", "register"}
     assert set(market_handlers(SCHEDULING)) == {"intention", "cancel", "countersign"}
+    assert set(market_handlers(SCHEDULING, "knn")) == {"intention", "cancel", "countersign", "game-target"}
     assert set(market_routes()) == {
         ("scheduling", "quota"),
         ("scheduling", "verdict"),

@@ -234,7 +234,7 @@ def test_where_merit_decides_it_decides_who_has_the_quota(make_market):
     assert named(events, "trimmed") == [(PERIOD, 0, market.address("rosa"), 1, 40 * KWH)]
 
 
-@pytest.mark.parametrize("rule", ["price-time", "credit-weighted", "uniform-price", "pay-as-bid"])
+@pytest.mark.parametrize("rule", ["price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn"])
 def test_a_line_without_any_quota_left_trades_nothing_by_any_rule(make_market, rule):
     market = make_market(siblings=SCHEDULING, clearing_rule=rule, positions=POSITIONS)
     market.quota(("north", 10, 0, 0), ("south", 0, 10, 0))

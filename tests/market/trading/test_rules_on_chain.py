@@ -9,7 +9,7 @@ from ledger.errors import Malformed
 from ledger.merkle import verify_inclusion
 from ledger.params import MarketParams, MatchingWeights
 from market.orders import Order, Side
-from market.trading.clearing_rules import RULES, is_by_merit
+from market.trading.clearing_rules import RULES, is_by_merit, is_by_target
 from market.trading.gates import SETTLED
 from market.trading.matching_weight import WeightedOrder, WeightInputs, weigh_book
 from market.trading.trades import Match, Party, TradeRecord, decode_trade_leaf, encode_trade_leaf
@@ -54,6 +54,7 @@ def test_every_rule_is_a_parameter_and_every_parameter_a_rule():
     assert get_args(get_type_hints(MarketParams)["clearing_rule"]) == tuple(RULES)
     assert MarketParams().clearing_rule == "price-time"
     assert [name for name in RULES if is_by_merit(name)] == ["credit-weighted"]
+    assert [name for name in RULES if is_by_target(name)] == ["knn"]
 
 
 # --- a whole period ------------------------------------------------------------------------------

@@ -28,7 +28,7 @@ verdicts = st.lists(shares, min_size=20, max_size=20)
 energy = st.integers(0, 3 * ORDER_WH)
 meters = st.dictionaries(st.sampled_from(sorted(POSITIONS)), st.tuples(energy, energy))
 siblings = st.sampled_from([SCHEDULING, SCHEDULING | {"credit"}])
-rules = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-as-bid"])
+rules = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn"])
 
 
 @settings(max_examples=150, deadline=None)

@@ -133,7 +133,7 @@ readings = st.lists(
     unique_by=lambda reading: reading.owner,
     max_size=5,
 )
-RULES = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-as-bid"])
+RULES = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn"])
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.too_slow])

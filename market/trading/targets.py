@@ -1,0 +1,97 @@
+"""The prices that a period's book is cleared by where the rule is `knn`: committed before it opens (text 001, step 8).
+
+They are those of the game (`market.game`), one for each direction of trade. On the book members sell what they generate
+to those who use it, so what bids look for is the price of a company to its users; the others say what the bureau would
+take and give. A target binds whoever has an order, and so it comes before the first of them, once.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple, cast
+
+from ledger.codec import Value, expect_array, expect_int
+from ledger.contract import BlockContext
+from ledger.hashing import Address
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
+from market.errors import TargetOutOfBounds, TargetTooEarly, TargetTooLate, TargetTwice
+from market.trading.period_index import add_live_period
+from market.trading.times import compute_times, count_periods
+
+TARGETED_AHEAD = 24  # periods, a day of hours: how long before its book opens a target may come
+
+_TARGET = b"market/target/"
+
+
+class GamePrices(NamedTuple):
+    """The four prices of a period, µ¥ per kWh: company to user and to bureau, bureau to user and to company."""
+
+    g_to_u: int
+    g_to_c: int
+    c_to_u: int
+    c_to_g: int
+
+
+class Commitment(NamedTuple):
+    """A period's prices, who has committed them, and the height of the block."""
+
+    height: int
+    sender: Address
+    prices: GamePrices
+
+    @property
+    def target_uyuan_per_kwh(self) -> int:
+        """The price that bids look for."""
+        return self.prices.g_to_u
+
+
+def parse_prices(value: Value) -> GamePrices:
+    """Raises `WrongShape` or `TooLarge`."""
+    fields = expect_array(value, len(GamePrices._fields), "game prices")
+    return GamePrices._make([expect_int(price, name) for name, price in zip(GamePrices._fields, fields, strict=True)])
+
+
+def commit_target(view: Overlay, block: BlockContext, period: int, sender: Address, prices: GamePrices) -> None:
+    """Put a period's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
+
+    That somebody would have had another one stays on record, though it is refused.
+    """
+    opened_ms = compute_times(period, block.params, block.genesis_time_ms).open_ms
+    if block.timestamp_ms >= opened_ms:
+        raise TargetTooLate(period=period, opened=opened_ms, now=block.timestamp_ms)
+    last = block.period + count_periods(block.params.market.open_ppm) + TARGETED_AHEAD
+    if period > last:
+        raise TargetTooEarly(period=period, last=last)
+    _check_bounds(prices, block.params.market)
+    if get_target(view, period) is not None:
+        view.emit("second-target", period, sender)
+        raise TargetTwice(period=period)
+    view.put(_key(period), (block.height, sender, *prices))
+    add_live_period(view, period)  # so that it is forgotten, whether or not anybody has an order
+    view.emit("game-target", period, sender, *prices)
+
+
+def get_target(view: Overlay, period: int) -> Commitment | None:
+    """A period's target; None where there is none, and once it is no longer kept."""
+    value = cast(tuple[int, bytes, int, int, int, int] | None, view.get(_key(period)))
+    return None if value is None else Commitment(value[0], value[1], GamePrices._make(value[2:]))
+
+
+def drop_target(view: Overlay, period: int) -> None:
+    """Forget a period's target; nothing where there is none."""
+    view.delete(_key(period))
+
+
+def _check_bounds(prices: GamePrices, market: MarketParams) -> None:
+    """Check that prices lie between what the grid company pays and asks: nobody sells for less or buys for more.
+
+    Raises `TargetOutOfBounds`.
+    """
+    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh
+    for direction, price in zip(GamePrices._fields, prices, strict=True):
+        if not low <= price <= high:
+            raise TargetOutOfBounds(direction=direction, actual=price, low=low, high=high)
+
+
+def _key(period: int) -> bytes:
+    return _TARGET + period.to_bytes(8, "big")
