@@ -30,7 +30,8 @@ class StorageArbitrage(Truthful):
 
     def answer(self, view: View, random: Random) -> Sequence[Act]:
         prices, storage, tariffs = sorted(view.prices), view.storage, view.tariffs
-        if storage is None or len(prices) < _LEAST_PRICES:
+        has_room = tariffs.feed_in_uyuan_per_kwh < tariffs.ceiling_uyuan_per_kwh
+        if storage is None or len(prices) < _LEAST_PRICES or not has_room:
             return super().answer(view, random)
         cheap, dear = prices[len(prices) // 4], prices[-1 - len(prices) // 4]
         worth = dear * storage.efficiency_ppm // _PPM  # of a kWh that is yet to be drawn
@@ -38,7 +39,7 @@ class StorageArbitrage(Truthful):
             return super().answer(view, random)
         is_seller = view.surplus_wh > 0 or (not view.shortage_wh and 2 * storage.charge_wh > storage.capacity_wh)
         side = Side.OFFER if is_seller else Side.BID
-        plain = draw_worth(random, side, tariffs, place=view.place, players=view.players)
+        plain = tariffs.clamp(draw_worth(random, side, tariffs, place=view.place, players=view.players))
         if is_seller:
             kept_wh = min(view.surplus_wh, storage.room_wh)
             return [

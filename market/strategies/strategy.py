@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from collections.abc import Iterable, Sequence
 from random import Random
 from typing import ClassVar, NamedTuple, TypeAlias
@@ -35,7 +34,7 @@ class Cancel(NamedTuple):
 Act: TypeAlias = Quote | Cancel
 
 
-class Strategy(ABC):
+class Strategy:
     """A player's way to trade. Made without arguments, one for each player that uses it.
 
     The same view and the same numbers give the same answer: a strategy keeps nothing between calls, reads no clock, and
@@ -49,9 +48,9 @@ class Strategy(ABC):
     storage: ClassVar[Storage | None] = None
     """The battery that comes with it, empty at first; it is run so that its owner keeps what was agreed."""
 
-    @abstractmethod
     def answer(self, view: View, random: Random) -> Sequence[Act]:
         """The orders to place and to cancel for a period, before its gate; none are fine, too."""
+        raise NotImplementedError
 
 
 def ask(strategy: Strategy, view: View, random: Random) -> tuple[Act, ...]:
@@ -73,7 +72,9 @@ def ask(strategy: Strategy, view: View, random: Random) -> tuple[Act, ...]:
 
 
 def describe_class_fault(kind: type[Strategy]) -> str:
-    """What is wrong with a strategy's settings; nothing where they are fine."""
+    """What is wrong with a class of strategies; nothing where it can play."""
+    if kind.answer is Strategy.answer:
+        return "it has no method `answer`"
     for name, low, high in (("looks_back", 0, MAX_LOOK_BACK), ("looks", 1, MAX_LOOKS)):
         if not _is_whole(getattr(kind, name), low, high):
             return f"{name} is {getattr(kind, name)!r}, want a whole number from {low} to {high}"

@@ -19,6 +19,8 @@ class Truthful(Strategy):
     def answer(self, view: View, random: Random) -> Sequence[Act]:
         side = Side.OFFER if view.surplus_wh else Side.BID
         price = draw_worth(random, side, view.tariffs, place=view.place, players=view.players)
+        if not view.tariffs.feed_in_uyuan_per_kwh < price < view.tariffs.ceiling_uyuan_per_kwh:
+            return []  # there is no room between the tariffs for a price each
         return [Quote(side, price, view.surplus_wh or view.shortage_wh)]
 
 
