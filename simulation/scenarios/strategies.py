@@ -34,7 +34,7 @@ from simulation.world.trader_script import make_clock
 OWN = "own"  # the name under which strategies that are not built in are counted
 _NAMES = (*BUILT_IN, OWN)
 _FIRST = 2  # the first period that is traded in: it opens with the chain
-_DAY = 24
+_DAY, _MORNING = 24, 8  # the hour at which the first period begins
 _PPM = 1_000_000
 # What a day looks like hour by hour, in thousandths of its peak.
 _SUN = (0, 0, 0, 0, 0, 20, 120, 300, 500, 700, 870, 970, 1000, 970, 870, 700, 500, 300, 120, 20, 0, 0, 0, 0)
@@ -53,7 +53,7 @@ class StrategiesWorld(Settings):
         description="strategies dealt to the players in turn: names, or FILE.py:CLASS, joined by +",
     )
     players: int = Field(default=8, ge=2, le=100, description="players")
-    periods: int = Field(default=48, ge=1, le=1_000, description="periods in a trial, each an hour of a day of 24")
+    periods: int = Field(default=48, ge=1, le=1_000, description="periods in a trial, hours from 8 in the morning on")
     rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = Field(
         default="price-time", description="clearing_rule of the chain"
     )
@@ -318,8 +318,8 @@ def _count_as(reference: str) -> str:
 def _draw_energy(random: Random, place: int, hour: int, settings: StrategiesWorld) -> _Energy:
     """A cloud and a mood for each player and hour, and how far each forecast is off."""
     kind, error = place % 2, settings.error_ppm
-    sun_wh = _SUN_WH[kind] * _SUN[hour % _DAY] // 1_000 * random.randrange(600_000, 1_000_001) // _PPM
-    load_wh = _LOAD_WH[kind] * _LOAD[hour % _DAY] // 1_000 * random.randrange(800_000, 1_200_001) // _PPM
+    sun_wh = _SUN_WH[kind] * _SUN[(hour + _MORNING) % _DAY] // 1_000 * random.randrange(600_000, 1_000_001) // _PPM
+    load_wh = _LOAD_WH[kind] * _LOAD[(hour + _MORNING) % _DAY] // 1_000 * random.randrange(800_000, 1_200_001) // _PPM
     off = [_PPM + random.randrange(-error, error + 1) for _ in range(2)]
     return _Energy(sun_wh, load_wh, sun_wh * off[0] // _PPM, load_wh * off[1] // _PPM)
 
