@@ -65,8 +65,8 @@ def test_strategies_order_at_a_node_and_one_that_raises_costs_its_player_alone(h
     placed = _ask(home, "tx", "wait", mine[0])
     assert placed["code"] == ""
     (row,) = [row for row in _ask(home, "block", "show", str(placed["height"]))["transactions"] if row["id"] == mine[0]]
-    side, _, *terms = row["payload"]
-    assert (side, terms) == (0, [555_555, 1_000])
+    side, _, price, volume_wh = map(int, row["payload"])
+    assert (side, price, volume_wh) == (0, 555_555, 1_000)
 
 
 def _wait_for_orders(process: subprocess.Popen[str], names: set[str]) -> list[tuple[str, str]]:

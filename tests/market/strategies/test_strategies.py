@@ -69,7 +69,8 @@ def test_the_whole_forecast_is_ordered_on_its_side(name: str, view) -> None:
 @pytest.mark.parametrize("wheeling", [190_000, 204_999, 205_000, 300_000])
 def test_where_tariffs_leave_no_room_nothing_is_quoted_beyond_them(name: str, wheeling: int) -> None:
     tariffs = Tariffs(615_000, 410_000, wheeling)
-    view = make_view(tariffs=tariffs, earlier=DAY, storage=StorageArbitrage.storage)
+    wild = tuple(outcome._replace(price_uyuan_per_kwh=10**5 + 5 * 10**6 * (outcome.period % 2)) for outcome in DAY)
+    view = make_view(tariffs=tariffs, earlier=wild, storage=StorageArbitrage.storage)
     for act in ask(BUILT_IN[name](), view, Random(1)):
         assert tariffs.feed_in_uyuan_per_kwh <= act.price_uyuan_per_kwh <= tariffs.ceiling_uyuan_per_kwh
 
