@@ -294,7 +294,7 @@ class Agent(Participant):
             await self._deliver(self.meter, "reading", period, payload, times.meter_ms)
 
     async def _measure(self, period: int, actual_wh: int) -> int:
-        """What the meter shows of what was made or used."""
+        """The reading of what was made or used."""
         return actual_wh
 
 

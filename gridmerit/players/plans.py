@@ -54,7 +54,7 @@ def plan_orders(
 
 
 def make_draws(seed: int, player: str, hour: int, look: int = 0) -> random.Random:
-    """What a player's prices of an hour are drawn from; seeding with text hashes it the same way everywhere."""
+    """The draws of a player's prices of an hour; seeding with text hashes it the same way everywhere."""
     return random.Random(f"{seed}/{player}/{hour}" + (f"/{look}" if look else ""))
 
 

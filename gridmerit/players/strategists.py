@@ -1,4 +1,4 @@
-"""What a player with a strategy keeps from period to period, and what a strategy is shown of a live network.
+"""The desk of a player with a strategy, kept from period to period, and its view of a live network.
 
 A battery is known to this process alone: after a new start it is empty.
 """
@@ -55,7 +55,7 @@ class PublicRecord:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """What nodes say of a period and a player before its gate; None where they said nothing."""
+    """The words of nodes on a period and a player before its gate; None where they said nothing."""
 
     quota: QuotaInfo
     book: BookInfo | None
@@ -81,7 +81,7 @@ class Desk:
 
     @property
     def look_back(self) -> int:
-        """How many earlier gates it has to know."""
+        """The number of earlier gates that it has to know."""
         return max(self.strategy.looks_back, 0 if self.storage is None else _UNDER_WAY)
 
     @property
@@ -116,7 +116,7 @@ class Desk:
         )
 
     def meter(self, period: int, actual_wh: int, trades: TradesInfo | None) -> int:
-        """What the meter shows with the battery behind it, which goes on by this period; Wh made, or used.
+        """The reading with the battery behind the meter, which goes on by this period; Wh made, or used.
 
         A meter neither turns round nor shows more than its owner is registered with.
         """
@@ -131,7 +131,7 @@ class Desk:
         return actual_wh + sign * (flow.given_wh - flow.drawn_wh)
 
     def _forecast(self, period: int) -> int:
-        """What is expected of an hour, Wh; below 0 what is used."""
+        """The forecast of an hour, Wh; below 0 where it is used."""
         hour_ms = self.profile.hours_ms[period % len(self.profile.hours_ms)]
         forecast_wh = self.profile.readings[self.member.name, hour_ms].forecast_wh
         return forecast_wh if self.is_producer else -forecast_wh
@@ -154,7 +154,7 @@ class Desk:
         return storage
 
     def _agree(self, trades: TradesInfo) -> int:
-        """What the player has bought for a period, less what it has sold, Wh: of a void one, nothing."""
+        """The purchases for a period, less the sales, Wh: of a void one, nothing."""
         if trades.gate.status in (VOID, LAPSED):
             return 0
         cut_wh = {cut.index: cut.accepted_wh for cut in trades.curtailments}

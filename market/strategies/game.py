@@ -50,7 +50,7 @@ def make_hour(view: View) -> Hour:
 
 
 def _expect(view: View, side: Side) -> int:
-    """What the others will trade on a side, Wh."""
+    """The others' trade on a side, as expected, Wh."""
     own_wh = sum(trade.volume_wh for trade in view.own_trades if trade.side == side)
     all_wh = sum(outcome.volume_wh for outcome in view.earlier)
     usual_wh = max(0, all_wh - own_wh) // len(view.earlier) if view.earlier else 0

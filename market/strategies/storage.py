@@ -8,7 +8,7 @@ _PPM = 1_000_000
 
 
 class Flow(NamedTuple):
-    """What a battery took in and gave out at the meter in a period, and what was lost on the way, Wh."""
+    """The energy that a battery took in and gave out at the meter in a period, and lost on the way, Wh."""
 
     drawn_wh: int = 0
     given_wh: int = 0

@@ -72,7 +72,7 @@ def ask(strategy: Strategy, view: View, random: Random) -> tuple[Act, ...]:
 
 
 def describe_class_fault(kind: type[Strategy]) -> str:
-    """What is wrong with a class of strategies; nothing where it can play."""
+    """The fault of a class of strategies; nothing where it can play."""
     if kind.answer is Strategy.answer:
         return "it has no method `answer`"
     for name, low, high in (("looks_back", 0, MAX_LOOK_BACK), ("looks", 1, MAX_LOOKS)):
@@ -89,7 +89,7 @@ def describe_class_fault(kind: type[Strategy]) -> str:
 
 
 def _find_fault(acts: object, view: View) -> str:
-    """What is wrong with an answer; nothing where it can be done."""
+    """The fault of an answer; nothing where it can be done."""
     if not isinstance(acts, tuple):
         return f"{acts!r} instead of a list"
     if len(acts) > MAX_ORDERS:

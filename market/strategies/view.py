@@ -1,4 +1,4 @@
-"""What a player sees when it is asked about a period: its own affairs, and what the market has made public.
+"""A player's view of a period that it is asked about: its own affairs, and what the market has made public.
 
 Energy in Wh, prices in µ¥ per kWh, money in µ¥, all whole numbers. Nothing of it is another player's secret.
 """
@@ -97,12 +97,12 @@ class View:
 
     @property
     def surplus_wh(self) -> int:
-        """What is left of one's own generation."""
+        """The rest of one's own generation."""
         return max(0, self.generation_wh - self.load_wh)
 
     @property
     def shortage_wh(self) -> int:
-        """What one's own generation lacks."""
+        """The part of one's load that it does not cover."""
         return max(0, self.load_wh - self.generation_wh)
 
     @property

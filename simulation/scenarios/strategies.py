@@ -49,15 +49,17 @@ class StrategiesWorld(Settings):
     """Some players, the strategies among them, and the rule by which gates clear."""
 
     mix: str = Field(
-        default="truthful+zero-intelligence+best-response+storage-arbitrage",
-        description="strategies dealt to the players in turn: names, or FILE.py:CLASS, joined by +",
+        default="truthful+storage-arbitrage",
+        description="strategies dealt in turn: names, or FILE.py:CLASS, joined by +",
     )
     players: int = Field(default=8, ge=2, le=100, description="players")
     periods: int = Field(default=48, ge=1, le=1_000, description="periods in a trial, hours from 8 in the morning on")
     rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = Field(
         default="price-time", description="clearing_rule of the chain"
     )
-    error_ppm: int = Field(default=100_000, ge=0, le=500_000, description="how far a forecast may be off either way")
+    error_ppm: int = Field(
+        default=100_000, ge=0, le=500_000, description="how far a forecast may be off either way, ppm"
+    )
 
     @field_validator("mix")
     @classmethod
@@ -89,7 +91,7 @@ class _Energy(NamedTuple):
 
 
 class _Account(NamedTuple):
-    """What a player's periods came to, µ¥, and what they would have come to with the grid company alone."""
+    """The money of a player's periods, µ¥, and what it would have been with the grid company alone."""
 
     income_uyuan: int = 0
     cost_uyuan: int = 0
@@ -158,7 +160,7 @@ class _Trial:
     # --- before delivery ---------------------------------------------------------------------------
 
     def _hear(self, period: int) -> None:
-        """What the gate of a period has made public."""
+        """Take in what the gate of a period has made public."""
         if not self._is_played(period):
             return
         trades = self._trades[period] = get_trades(self._market.state, period)
@@ -223,7 +225,7 @@ class _Trial:
         return storage
 
     def _agree(self, player: _Player, period: int) -> int:
-        """What a player has bought for a period, less what it has sold, Wh."""
+        """The purchases of a player for a period, less its sales, Wh."""
         own = _list_own(self._trades[period], self._network.keys[player.name].address)
         return sum(trade.volume_wh if trade.side == Side.BID else -trade.volume_wh for trade in own)
 
@@ -303,7 +305,7 @@ class _Trial:
         return row
 
     def _count_tradable(self) -> int:
-        """What all could have traded by their forecasts: the shorter side of each period."""
+        """The energy that all could have traded by their forecasts: the shorter side of each period."""
         total_wh = 0
         for hour in range(self._settings.periods):
             nets = [player.energy[hour].generation_wh - player.energy[hour].load_wh for player in self._players]
