@@ -20,13 +20,23 @@ from simulation.strategies import load_strategy
 from simulation.world.networks import INITIAL_BALANCE_UYUAN
 
 MINE = """
-from gridmerit.players import Quote, Side, Strategy
+from gridmerit.players import Cancel, Quote, Side, Strategy
 
 class Mine(Strategy):
     def answer(self, view, random):
         if not view.surplus_wh:
             return [Quote(Side.BID, view.tariffs.ceiling_uyuan_per_kwh, view.shortage_wh)]
         return [Quote(Side.OFFER, view.offers.best_uyuan_per_kwh or 500_000, view.surplus_wh)]
+
+class Patient(Strategy):
+    looks = 2
+    def answer(self, view, random):
+        if view.shortage_wh:
+            return [] if view.own_orders else [Quote(Side.BID, 590_000, view.shortage_wh)]
+        if view.own_orders:
+            best = view.bids.best_uyuan_per_kwh
+            return [Cancel(view.own_orders[0].order_id), Quote(Side.OFFER, best, view.surplus_wh)]
+        return [Quote(Side.OFFER, 594_000, view.surplus_wh)]
 
 class Raises(Strategy):
     def answer(self, view, random):
@@ -117,6 +127,12 @@ def test_a_strategy_in_a_file_plays_and_is_counted_as_one_s_own(mine: Path) -> N
     row = run(mix=f"truthful+{mine}:Mine", players=4, periods=3)
     assert row["cost/own"] + row["income/own"] > 0
     assert row["gain/own"] != 0
+
+
+def test_who_looks_twice_sees_the_whole_book_and_may_take_an_order_back(mine: Path) -> None:
+    row = run(mix=f"{mine}:Patient", players=4, periods=2, error_ppm=0)
+    assert row["price"] == 590_000, "what was asked at first is off the book"
+    assert row["traded"] == 1
 
 
 def test_a_strategy_of_an_installed_package_is_found_by_its_name(
