@@ -43,6 +43,10 @@ class UnusableDirectory(ConfigError):
     message = "cannot make the directory {directory}: {detail}"
 
 
+class NotAPlayer(ConfigError):
+    message = "{player} places no orders here; who does: {known}"
+
+
 class BadApplication(ConfigError):
     message = "{file} is no application that can be used: {detail}"
 

@@ -247,3 +247,14 @@ class NotSettled(ConfigError):
         "after {sweeps} sweeps of best response the prices of hour {index} still move by {step:.2g} yuan/kWh; "
         "somebody gains {regret:.2g} of its income at the best that were found"
     )
+
+
+# --- strategies ----------------------------------------------------------------------------------
+
+
+class StrategyFailed(ConfigError):
+    message = "{player} has no orders in period {period}: its strategy {strategy} raised {detail}"
+
+
+class BadStrategyAnswer(ConfigError):
+    message = "{player} has no orders in period {period}: its strategy {strategy} answered {detail}"

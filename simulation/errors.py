@@ -11,6 +11,14 @@ class MissingExtra(ConfigError):
     message = "{what} needs {package}, which is not installed"
 
 
+class UnknownStrategy(ConfigError):
+    message = "no strategy is called {name}; there are: {known}"
+
+
+class NotAStrategy(ConfigError):
+    message = "{reference} is no strategy that can play: {detail}"
+
+
 # --- the laboratory ------------------------------------------------------------------------------
 
 

@@ -14,7 +14,7 @@ import click
 
 from gridmerit.amounts import parse_names
 from gridmerit.commands.hosted import choose_chain, list_hosted
-from gridmerit.errors import KindNotHosted
+from gridmerit.errors import KindNotHosted, NotAPlayer
 from gridmerit.network.layout import load_network
 from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.output import json_option, note, wants_json
@@ -22,9 +22,12 @@ from gridmerit.players.round_the_clock import Acknowledged, Listeners, Rounds, f
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
+from market.strategies.built_in import BUILT_IN
+from market.strategies.strategy import Strategy
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
+from simulation.strategies import load_strategy
 
 _DUTIES = ("plans", "orders", "readings")
 _PATIENCE_S = 3.0
@@ -46,6 +49,13 @@ _PATIENCE_S = 3.0
     "--only", metavar="WHAT,…", help=f"Some of {', '.join(_DUTIES)}; `--only plans` leaves the market to you."
 )
 @click.option("--but", default="", metavar="NAME,…", help="Players to place no orders for, because you do.")
+@click.option(
+    "--strategy",
+    "chosen",
+    multiple=True,
+    metavar="NAME=STRATEGY",
+    help=f"How a player orders: {', '.join(BUILT_IN)}, FILE.py:CLASS or an entry point; repeat it.",
+)
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="What prices are drawn from.")
 @click.option("--alive", type=click.Path(path_type=Path, dir_okay=False), help="Touch this file while a node answers.")
 @json_option
@@ -55,6 +65,7 @@ def command(
     keys: tuple[Path, ...],
     only: str | None,
     but: str,
+    chosen: tuple[str, ...],
     seed: int,
     alive: Path | None,
 ) -> None:
@@ -70,13 +81,27 @@ def command(
       gridmerit agents mynet
       gridmerit agents mynet --only plans
       gridmerit agents mynet --but homes-3
+      gridmerit agents mynet --strategy homes-1=best-response --strategy pv-101=my.py:Mine
       gridmerit agents --api http://127.0.0.1:9200 --key keys/homes-1.pem --key keys/meter-homes-1.pem
     """
     if (directory is None) == (not apis) or bool(apis) != bool(keys):
         raise click.UsageError("name a network's DIRECTORY, or nodes and keys by --api and --key")
     duties = _DUTIES if only is None else _parse_duties(only)
     left_out = parse_names(but) if but else []
-    asyncio.run(_run(directory, apis, keys, duties, left_out, seed, alive))
+    strategies = _load_strategies(chosen)
+    asyncio.run(_run(directory, apis, keys, duties, left_out, strategies, seed, alive))
+
+
+def _load_strategies(chosen: Sequence[str]) -> dict[str, Strategy]:
+    strategies: dict[str, Strategy] = {}
+    for text in chosen:
+        player, equals, reference = text.partition("=")
+        if not (player and equals and reference):
+            raise click.UsageError(f"--strategy: want NAME=STRATEGY, have {text}")
+        if player in strategies:
+            raise click.UsageError(f"--strategy: {player} has two")
+        strategies[player] = load_strategy(reference)
+    return strategies
 
 
 def _parse_duties(only: str) -> tuple[str, ...]:
@@ -102,6 +127,7 @@ async def _run(
     keys: Sequence[Path],
     duties: Sequence[str],
     left_out: Sequence[str],
+    strategies: Mapping[str, Strategy],
     seed: int,
     alive: Path | None,
 ) -> None:
@@ -118,10 +144,15 @@ async def _run(
     ]
     if not posts:
         raise click.UsageError(f"none of the keys is good for {', '.join(duties)} of the packaged day")
+    ordering = sorted(post.member.name for post in posts if post.duty == "orders")
+    for player in strategies:
+        if player not in ordering:
+            raise NotAPlayer(player=player, known=", ".join(ordering) or "nobody")
     note(f"playing {', '.join(sorted(post.member.name for post in posts))} at {', '.join(setting.nodes)}")
     async with AsyncExitStack() as stack:
         clients = await _connect(stack, setting)
-        rounds = Rounds(setting.genesis, profile, posts, clients, seed=seed, listeners=_make_listeners(alive))
+        listeners = _make_listeners(alive)
+        rounds = Rounds(setting.genesis, profile, posts, clients, seed=seed, listeners=listeners, strategies=strategies)
         await _run_until_signal(rounds.run())
 
 

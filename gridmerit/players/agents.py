@@ -219,7 +219,7 @@ class Participant(ABC):
             if transaction is None:
                 return
             self.sent.append(Sent(player=self.name, kind=kind, period=period, transaction_id=transaction.id.hex()))
-            await _sleep_until(begin_ms + (until_ms - begin_ms) * _LOOK_AGAIN_PPM // _PPM)
+            await sleep_until(begin_ms + (until_ms - begin_ms) * _LOOK_AGAIN_PPM // _PPM)
             if not await sender.is_included(transaction):
                 await sender.offer_again(transaction)
         except GridmeritError as error:
@@ -238,7 +238,7 @@ class Dispatcher(Participant):
     async def run(self) -> None:
         for hour in range(self.day.hours):
             period, due_ms = self.day.first_period + hour, self.day.scheduling_times_of(hour).quota_ms
-            await _sleep_until(due_ms - self.day.share_of_period(_PLAN_AHEAD_PPM))
+            await sleep_until(due_ms - self.day.share_of_period(_PLAN_AHEAD_PPM))
             payload = (period, plan_lines(self.day.profile, self.day.positions, hour))
             await self._deliver(self.sender, "plan", period, payload, due_ms)
 
@@ -259,7 +259,7 @@ class Agent(Participant):
         for order in self.day.plan_orders(self.name):
             times, period = self.day.times_of(order.hour), self.day.first_period + order.hour
             window_ppm = self.day.genesis.params.market.intention_ppm
-            await _sleep_until(times.open_ms + self.day.stagger_ms(self.name, order.hour, window_ppm))
+            await sleep_until(times.open_ms + self.day.stagger_ms(self.name, order.hour, window_ppm))
             quota = await self._wait_for_quota(period, times.gate_ms)
             if quota is None:
                 self._complain("intention", period, "its quota had not come when the gate closed")
@@ -286,12 +286,16 @@ class Agent(Participant):
     async def _read_meter(self) -> None:
         is_producer = next(player for player in self.day.profile.players if player.name == self.name).role == "producer"
         for hour in range(self.day.hours):
-            actual_wh = self.day.profile.readings[self.name, self.day.profile.hours_ms[hour]].actual_wh
-            consumed_wh, produced_wh = (0, actual_wh) if is_producer else (actual_wh, 0)
             times, period = self.day.scheduling_times_of(hour), self.day.first_period + hour
-            await _sleep_until(times.delivery_end_ms + self.day.stagger_ms(self.name, hour))
-            payload = (period, consumed_wh, produced_wh)
+            await sleep_until(times.delivery_end_ms + self.day.stagger_ms(self.name, hour))
+            actual_wh = self.day.profile.readings[self.name, self.day.profile.hours_ms[hour]].actual_wh
+            metered_wh = await self._measure(period, actual_wh)
+            payload = (period, 0, metered_wh) if is_producer else (period, metered_wh, 0)
             await self._deliver(self.meter, "reading", period, payload, times.meter_ms)
+
+    async def _measure(self, period: int, actual_wh: int) -> int:
+        """The reading of what was made or used."""
+        return actual_wh
 
 
 async def run_all(participants: Sequence[Participant]) -> None:
@@ -308,5 +312,5 @@ def order_clients(own: str, clients: Mapping[str, Client]) -> list[Client]:
     return [clients[own], *(client for name, client in clients.items() if name != own)]
 
 
-async def _sleep_until(time_ms: int) -> None:
+async def sleep_until(time_ms: int) -> None:
     await asyncio.sleep(max(0, time_ms - now_ms()) / 1_000)

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from ledger.params import MarketParams
 from market.orders import Side
 from market.profile import Profile
+from market.strategies.truthful import draw_worth
+from market.strategies.view import Tariffs
 from node.queries.answers import QuotaInfo
 
 
@@ -34,29 +36,32 @@ def plan_orders(
     *,
     wheeling_uyuan_per_kwh: int | None = None,
 ) -> list[PlannedOrder]:
-    """One order per hour with a forecast. Prices in µ¥ per kWh, in both parties' interest.
+    """One order per hour with a forecast, as the strategy `truthful` has it; wheeling is the market's if none is given.
 
-    A seller gains above the feed-in price, a buyer below retail less wheeling (the market's, where none is given):
-    offers are drawn from the lower two thirds of that span and bids from the upper two. Drawn from (seed, player,
-    hour), and apart by player.
+    Prices are drawn from (seed, player, hour).
     """
     names = [entry.name for entry in profile.players]
     index, count = names.index(player), len(names)
-    is_seller = profile.players[index].role == "producer"
-    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
-    low, high = market.feed_in_uyuan_per_kwh, market.retail_uyuan_per_kwh - wheeling
-    third = (high - low) // (3 * count) * count
-    first = low if is_seller else low + third
+    side = Side.OFFER if profile.players[index].role == "producer" else Side.BID
+    tariffs = get_tariffs(market, wheeling_uyuan_per_kwh)
     plan = []
     for hour in range(hours):
         volume_wh = profile.readings[player, profile.hours_ms[hour]].forecast_wh
-        # Seeding with text hashes it the same way everywhere; the draw leaves room for the player's own last digits.
-        draw = random.Random(f"{seed}/{player}/{hour}").randrange(1, 2 * third // count)
         if volume_wh:
-            side = Side.OFFER if is_seller else Side.BID
-            price = first + draw * count + index
+            price = draw_worth(make_draws(seed, player, hour), side, tariffs, place=index, players=count)
             plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
     return plan
+
+
+def make_draws(seed: int, player: str, hour: int, look: int = 0) -> random.Random:
+    """The draws of a player's prices of an hour; seeding with text hashes it the same way everywhere."""
+    return random.Random(f"{seed}/{player}/{hour}" + (f"/{look}" if look else ""))
+
+
+def get_tariffs(market: MarketParams, wheeling_uyuan_per_kwh: int | None = None) -> Tariffs:
+    """The grid company's prices, with the market's wheeling where none is given."""
+    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
+    return Tariffs(market.retail_uyuan_per_kwh, market.feed_in_uyuan_per_kwh, wheeling)
 
 
 def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tuple[tuple[str, int, int], ...]:

@@ -11,17 +11,23 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from types import MappingProxyType
 from typing import TypeVar
 
-from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
+from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, sleep_until
 from gridmerit.players.game_target import Forecaster, load_solver
+from gridmerit.players.plans import make_draws
+from gridmerit.players.strategists import Answers, Desk, PublicRecord
 from gridmerit.text import format_count, format_yuan
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
+from market.strategies.strategy import Act, Cancel, Strategy, ask
+from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
+from market.trading.contract import TradeIntention
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -165,6 +171,46 @@ class _Trader(Agent):
         return None
 
 
+@dataclass(slots=True, kw_only=True)
+class _Strategist(_Trader):
+    """One player's orders of one period, as its strategy has them."""
+
+    desk: Desk
+
+    async def _trade(self) -> None:
+        day, period, strategy = self.day, self.day.first_period, self.desk.strategy
+        times, window_ppm = day.times_of(0), day.genesis.params.market.intention_ppm
+        await sleep_until(times.open_ms + day.stagger_ms(self.name, 0, window_ppm))
+        quota = await self._wait_for_quota(period, times.gate_ms)
+        if quota is None:
+            self._complain("intention", period, "its quota had not come when the gate closed")
+            return
+        begin_ms = now_ms()
+        for look in range(strategy.looks):
+            await sleep_until(begin_ms + (quota.orders_until_ms - begin_ms) * look // strategy.looks)
+            view = await self._look(quota)
+            acts = await asyncio.to_thread(ask, strategy, view, make_draws(day.seed, self.name, 0, look))
+            await asyncio.gather(*(self._do(act, period, quota.orders_until_ms) for act in acts))
+
+    async def _look(self, quota: QuotaInfo) -> View:
+        assert isinstance(self.trader, QueuedSender)
+        period, desk = self.day.first_period, self.desk
+        answers = Answers(
+            quota=quota,
+            book=await self.trader.ask(lambda client: client.book(period)),
+            account=await self.trader.ask(lambda client: client.account(self.name)),
+            earlier=await desk.record.get_earlier(period, desk.look_back),
+        )
+        return desk.make_view(self.day.genesis, period, self.day.wheeling_uyuan_per_kwh, answers)
+
+    async def _do(self, act: Act, period: int, until_ms: int) -> None:
+        if isinstance(act, Cancel):
+            await self._deliver(self.trader, "cancel", period, (period, act.order_id), until_ms)
+        else:
+            intention = TradeIntention(act.side, period, act.price_uyuan_per_kwh, act.volume_wh)
+            await self._deliver(self.trader, "intention", period, intention.to_payload(), until_ms)
+
+
 class _Meter(Agent):
     """One player's reading of one period; one that is there already is no problem."""
 
@@ -172,8 +218,26 @@ class _Meter(Agent):
         await self._read_meter()
 
 
+@dataclass(slots=True, kw_only=True)
+class _BatteryMeter(_Meter):
+    """A reading with the strategy's battery behind the meter; one that was due before it was there is left alone."""
+
+    desk: Desk
+
+    async def run(self) -> None:
+        due_ms = self.day.scheduling_times_of(0).delivery_end_ms + self.day.stagger_ms(self.name, 0)
+        if due_ms >= self.desk.started_ms:
+            await self._read_meter()
+
+    async def _measure(self, period: int, actual_wh: int) -> int:
+        return self.desk.meter(period, actual_wh, await self.desk.record.get_final(period))
+
+
 class Rounds:
-    """All posts, period after period. `clients` by chain name and node name; `genesis` is the trading chain's."""
+    """All posts, period after period. `clients` by chain name and node name; `genesis` is the trading chain's.
+
+    Players that `strategies` does not name are truthful.
+    """
 
     def __init__(
         self,
@@ -184,6 +248,7 @@ class Rounds:
         *,
         seed: int,
         listeners: Listeners,
+        strategies: Mapping[str, Strategy] = MappingProxyType({}),
     ) -> None:
         scheduling = next(chain.name for chain in genesis.chains if chain.kind == "scheduling")
         self._genesis, self._scheduling = genesis, genesis.open(scheduling)
@@ -198,6 +263,7 @@ class Rounds:
             post.member.name: self._make_sender(replace(post, duty=TARGETS), clients) for post in planners
         }
         self._orders: dict[int, int] = {}
+        self._desks = self._set_up_desks(strategies)
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that should not."""
@@ -292,12 +358,36 @@ class Rounds:
             return Dispatcher(name=post.member.name, day=day, sender=sender)
         kind = _Trader if post.duty == ORDERS else _Meter
         name = post.member.name if post.duty == ORDERS else post.member.owner
+        desk = self._desks.get(name)
+        if desk is not None and post.duty == ORDERS:
+            return _Strategist(
+                name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender, desk=desk
+            )
+        if desk is not None and desk.storage is not None:
+            return _BatteryMeter(
+                name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender, desk=desk
+            )
         return kind(name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender)
 
     def _make_forecaster(self, name: str, day: Day) -> Forecaster:
         assert self._solve is not None, "there are forecasters"
         client, sender = self._trading_clients[0], self._targeters[name]
         return Forecaster(name=name, day=day, sender=sender, client=client, solve=self._solve)
+
+    def _set_up_desks(self, strategies: Mapping[str, Strategy]) -> dict[str, Desk]:
+        """The desk of each player with a strategy; all read one public record."""
+        period_ms = self._genesis.params.ledger.period_ms
+        record = PublicRecord(
+            lambda period: ask_any(self._trading_clients, lambda client: client.trades(period)),
+            lambda period: now_ms() >= self._genesis.time_ms + period * period_ms,
+        )
+        members = {member.name: member for member in self._genesis.members}
+        return {
+            name: Desk(
+                member=members[name], strategy=strategy, record=record, profile=self._profile, started_ms=now_ms()
+            )
+            for name, strategy in strategies.items()
+        }
 
     def _make_sender(self, post: Assignment, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
         genesis = self._genesis if post.duty in (ORDERS, TARGETS) else self._scheduling

@@ -56,7 +56,7 @@ class Estimate:
 
 
 def make_estimates(scenario: Scenario, sweep: Sweep, columns: Columns) -> list[Estimate]:
-    """All metrics of all points that have trials, point by point. Raises `BadSweep` where a column is missing."""
+    """All metrics that apply, point by point where there are trials. Raises `BadSweep` where a column is missing."""
     for metric in scenario.metrics:
         for name in (metric.column, metric.out_of, metric.cut_off):
             if name and name not in columns:
@@ -68,6 +68,7 @@ def make_estimates(scenario: Scenario, sweep: Sweep, columns: Columns) -> list[E
         _estimate(scenario, sweep.points[point], metric, point, columns, rows[point])
         for point in sorted(rows)
         for metric in scenario.metrics
+        if metric.applies(parse_settings(scenario, sweep.points[point]))
     ]
 
 

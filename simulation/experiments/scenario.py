@@ -69,6 +69,7 @@ class Metric:
     theory: Callable[[Settings], Theory | None] | None = None
     cut_off: str = ""
     limit: str = ""
+    applies: Callable[[Settings], bool] = lambda settings: True  # where it does not, there is no estimate
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,6 +104,7 @@ SCENARIOS: dict[str, str] = {
     "sealing-pace": "simulation.scenarios.sealing_pace:SEALING_PACE",
     "new-keys": "simulation.scenarios.credit_market:NEW_KEYS",
     "wash-trading": "simulation.scenarios.credit_market:WASH_TRADING",
+    "strategies": "simulation.scenarios.strategies:STRATEGIES",
     "honest-day": "simulation.scenarios.days:HONEST_DAY",
     "faulty-day": "simulation.scenarios.days:FAULTY_DAY",
     "gossip-stale": "simulation.scenarios.gossip:GOSSIP_STALE",

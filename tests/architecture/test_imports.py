@@ -19,7 +19,7 @@ FLOORS = {
     "gridmerit": {"ledger", "consensus", "market", "node", "simulation"},
 }
 SIMULATION_SEES = "node.chain"
-ADVICE = "market.game"  # reckons in floats what a player may do, so nothing that decides sees it
+ADVICE = ("market.game", "market.strategies")  # what a player may do, so nothing that decides sees it
 DECIDES = ("ledger", "consensus", "market", "node/chain")
 PURE = (
     "ledger",
@@ -49,10 +49,12 @@ ITS_OWN = {
     "ledger/signatures.py": {"nacl"},
     "consensus/seal.py": {"concurrent"},  # the search for a nonce, which the driver starts and ends
     "market/game": {"numpy"},
+    "market/strategies": {"random"},  # only to draw from the one that a strategy is given
     "market/profile.py": {"datetime"},  # to read ISO 8601, not to ask the time
     "simulation": {"random"},  # seeded: the linter bans the ambient one
     "simulation/world/link_files.py": {"importlib"},
     "simulation/scenarios/races.py": {"importlib"},
+    "simulation/strategies.py": {"importlib", "pathlib"},
     "simulation/theory/montecarlo.py": {"numpy"},
     "simulation/theory/registry.py": {"inspect"},
     "simulation/experiments/scenario.py": {"importlib"},  # the drivers of the laboratory
@@ -113,7 +115,8 @@ def find_breaches(root: Path) -> set[str]:
                 breaches.add(f"{name} looks up to {target}")
             if floor == "simulation" and top == "node" and target in modules and not is_below(target, SIMULATION_SEES):
                 breaches.add(f"{name} sees {target}")
-            if f"{target}.".startswith(f"{ADVICE}.") and is_decided(modules[name].relative_to(root)):
+            is_advice = any(f"{target}.".startswith(f"{package}.") for package in ADVICE)
+            if is_advice and is_decided(modules[name].relative_to(root)):
                 breaches.add(f"{name} decides and sees {target}")
             if name in pure and top not in FLOORS.keys() | COMPUTES | allowed_io:
                 breaches.add(f"{name} does I/O by {top}")
@@ -136,7 +139,8 @@ def is_pure(path: Path) -> bool:
 
 
 def is_decided(path: Path) -> bool:
-    return any(is_below_path(path, place) for place in DECIDES) and not is_below_path(path, ADVICE.replace(".", "/"))
+    is_advice = any(is_below_path(path, package.replace(".", "/")) for package in ADVICE)
+    return any(is_below_path(path, place) for place in DECIDES) and not is_advice
 
 
 def is_below_path(path: Path, place: str) -> bool:
@@ -204,6 +208,11 @@ PLANTED = {
         "market/a.py",
         "from market.game import hour\n",
         "market.a decides and sees market.game",
+    ),
+    "a contract asks a strategy": (
+        "node/chain/a.py",
+        "from market.strategies.truthful import Truthful\n",
+        "node.chain.a decides and sees market.strategies.truthful",
     ),
     "siblings meet": ("consensus/a.py", "from market import b\n", "consensus.a looks up to market"),
     "node sees simulation": ("node/a.py", "from simulation import b\n", "node.a looks up to simulation"),

@@ -51,6 +51,7 @@ _SCENARIOS: tuple[tuple[str, dict[str, object]], ...] = (
     ("sealing-pace", {"blocks": 20}),
     ("new-keys", {"blocks": 20}),
     ("wash-trading", {"blocks": 20}),
+    ("strategies", {"mix": "truthful+storage-arbitrage", "periods": 12}),
 )
 _DAYS = ("honest-day", "faulty-day")
 _DAY_SEEDS = 20  # they take as long as all the rest

@@ -1,0 +1,191 @@
+"""The desk of a player with a strategy, kept from period to period, and its view of a live network.
+
+A battery is known to this process alone: after a new start it is empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+
+from gridmerit.players.plans import get_tariffs
+from ledger.genesis import Genesis, GenesisMember
+from market.orders import Side
+from market.profile import Profile
+from market.strategies.storage import Storage
+from market.strategies.strategy import MAX_LOOK_BACK, Strategy
+from market.strategies.view import NO_ORDERS, Depth, Outcome, OwnOrder, OwnTrade, View
+from market.trading.gates import LAPSED, VOID
+from node.queries.answers import AccountInfo, BookInfo, OrderInfo, QuotaInfo, TradesInfo
+
+_UNDER_WAY = 4  # periods: what a battery does in these, before one that is ordered for, is not metered yet
+
+AskTrades = Callable[[int], Awaitable[TradesInfo | None]]
+
+
+class PublicRecord:
+    """The trades of earlier gates, asked for once; of a gate that no node told of before `is_too_late` there are none.
+
+    It keeps what strategies may look back on.
+    """
+
+    def __init__(self, ask: AskTrades, is_too_late: Callable[[int], bool]) -> None:
+        self._ask = ask
+        self._is_too_late = is_too_late
+        self._known: dict[int, TradesInfo | None] = {}
+
+    async def get_earlier(self, period: int, count: int) -> list[TradesInfo]:
+        """The latest of so many periods before this one, as far as they are known, oldest first."""
+        return [found for each in range(max(1, period - count), period) if (found := await self._get(each)) is not None]
+
+    async def get_final(self, period: int) -> TradesInfo | None:
+        """A gate with what has become of it since."""
+        return await self._ask(period)
+
+    async def _get(self, period: int) -> TradesInfo | None:
+        if period not in self._known:
+            is_too_late = self._is_too_late(period)
+            found = await self._ask(period)
+            if found is None and not is_too_late:
+                return None
+            self._known = {each: kept for each, kept in self._known.items() if each > period - 2 * MAX_LOOK_BACK}
+            self._known[period] = found
+        return self._known[period]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answers:
+    """The words of nodes on a period and a player before its gate; None where they said nothing."""
+
+    quota: QuotaInfo
+    book: BookInfo | None
+    account: AccountInfo | None
+    earlier: list[TradesInfo]
+
+
+@dataclass(slots=True, kw_only=True)
+class Desk:
+    """A player's strategy and its battery; `profile` has all hours of the day, `started_ms` is when it was set up."""
+
+    member: GenesisMember
+    strategy: Strategy
+    record: PublicRecord
+    profile: Profile
+    started_ms: int
+    storage: Storage | None = None
+    metered: int = 0
+    """The latest period that the battery has been through."""
+
+    def __post_init__(self) -> None:
+        self.storage = self.strategy.storage
+
+    @property
+    def look_back(self) -> int:
+        """The number of earlier gates that it has to know."""
+        return max(self.strategy.looks_back, 0 if self.storage is None else _UNDER_WAY)
+
+    @property
+    def is_producer(self) -> bool:
+        return next(player for player in self.profile.players if player.name == self.member.name).role == "producer"
+
+    def make_view(self, genesis: Genesis, period: int, wheeling_uyuan_per_kwh: int, answers: Answers) -> View:
+        """The view of a period; `genesis` is the trading chain's."""
+        names = [player.name for player in self.profile.players]
+        forecast_wh = self._forecast(period)
+        bid_limit_wh, offer_limit_wh = self._find_limits(answers.quota)
+        book, account = answers.book, answers.account
+        earlier = answers.earlier[-self.strategy.looks_back :] if self.strategy.looks_back else []
+        return View(
+            player=self.member.name,
+            period=period,
+            generation_wh=max(0, forecast_wh),
+            load_wh=max(0, -forecast_wh),
+            tariffs=get_tariffs(genesis.params.market, wheeling_uyuan_per_kwh),
+            bid_limit_wh=bid_limit_wh,
+            offer_limit_wh=offer_limit_wh,
+            place=names.index(self.member.name),
+            players=len(names),
+            balance_uyuan=int(account.balance_uyuan) if account else 0,
+            credit_upt=account.credit_upt if account else 0,
+            storage=self._foresee(period, answers.earlier),
+            bids=_measure(book.best_bid, book.bids) if book else NO_ORDERS,
+            offers=_measure(book.best_ask, book.offers) if book else NO_ORDERS,
+            earlier=tuple(map(_sum_up, earlier)),
+            own_orders=self._list_orders(book) if book else (),
+            own_trades=tuple(trade for trades in earlier for trade in self._list_trades(trades)),
+        )
+
+    def meter(self, period: int, actual_wh: int, trades: TradesInfo | None) -> int:
+        """The reading with the battery behind the meter, which goes on by this period; Wh made, or used.
+
+        A meter neither turns round nor shows more than its owner is registered with.
+        """
+        if self.storage is None or trades is None:
+            return actual_wh
+        sign = 1 if self.is_producer else -1
+        excess_wh = sign * actual_wh + self._agree(trades)
+        room_wh = max(0, self.member.capacity_wh - actual_wh)
+        least_wh, most_wh = (-room_wh, actual_wh) if self.is_producer else (-actual_wh, room_wh)
+        self.storage, flow = self.storage.balance(max(least_wh, min(excess_wh, most_wh)))
+        self.metered = period
+        return actual_wh + sign * (flow.given_wh - flow.drawn_wh)
+
+    def _forecast(self, period: int) -> int:
+        """The forecast of an hour, Wh; below 0 where it is used."""
+        hour_ms = self.profile.hours_ms[period % len(self.profile.hours_ms)]
+        forecast_wh = self.profile.readings[self.member.name, hour_ms].forecast_wh
+        return forecast_wh if self.is_producer else -forecast_wh
+
+    def _find_limits(self, quota: QuotaInfo) -> tuple[int, int]:
+        """The most to buy and to sell, by role, line and registration, Wh."""
+        for row in quota.lines:
+            if row.line == self.member.position:
+                demand_wh, supply_wh = (min(wh, self.member.capacity_wh) for wh in (row.demand_wh, row.supply_wh))
+                role = self.member.role
+                return demand_wh if role != "producer" else 0, supply_wh if role != "consumer" else 0
+        return 0, 0
+
+    def _foresee(self, period: int, earlier: list[TradesInfo]) -> Storage | None:
+        """The battery as it will be, if the periods under way go as forecast."""
+        storage = self.storage
+        for trades in earlier:
+            if storage is not None and trades.period > max(self.metered, period - 1 - _UNDER_WAY):
+                storage = storage.balance(self._forecast(trades.period) + self._agree(trades))[0]
+        return storage
+
+    def _agree(self, trades: TradesInfo) -> int:
+        """The purchases for a period, less the sales, Wh: of a void one, nothing."""
+        if trades.gate.status in (VOID, LAPSED):
+            return 0
+        cut_wh = {cut.index: cut.accepted_wh for cut in trades.curtailments}
+        agreed_wh = 0
+        for trade in trades.trades:
+            volume_wh = cut_wh.get(trade.index, trade.volume_wh)
+            agreed_wh += volume_wh * ((trade.buyer_name == self.member.name) - (trade.seller_name == self.member.name))
+        return agreed_wh
+
+    def _list_trades(self, trades: TradesInfo) -> list[OwnTrade]:
+        own = []
+        for trade in trades.trades:
+            for side, party in ((Side.BID, trade.buyer_name), (Side.OFFER, trade.seller_name)):
+                if party == self.member.name:
+                    own.append(OwnTrade(trades.period, side, trade.price_uyuan_per_kwh, trade.volume_wh))
+        return own
+
+    def _list_orders(self, book: BookInfo) -> tuple[OwnOrder, ...]:
+        return tuple(
+            OwnOrder(order.order_id, side, order.price_uyuan_per_kwh, order.volume_wh)
+            for side, orders in ((Side.BID, book.bids), (Side.OFFER, book.offers))
+            for order in orders
+            if order.owner_name == self.member.name
+        )
+
+
+def _measure(best_uyuan_per_kwh: int | None, orders: tuple[OrderInfo, ...]) -> Depth:
+    return Depth(best_uyuan_per_kwh, sum(order.volume_wh for order in orders))
+
+
+def _sum_up(trades: TradesInfo) -> Outcome:
+    volume_wh = sum(trade.volume_wh for trade in trades.trades)
+    value = sum(trade.price_uyuan_per_kwh * trade.volume_wh for trade in trades.trades)
+    return Outcome(trades.period, value // volume_wh if volume_wh else None, volume_wh)

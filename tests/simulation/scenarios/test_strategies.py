@@ -1,0 +1,210 @@
+"""The scenario `strategies`: players meet under the market's contracts, and what they earn adds up."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from ledger.accounts import get_account
+from ledger.errors import UnreadableFile
+from ledger.overlay import Overlay
+from market.errors import BadStrategyAnswer, StrategyFailed
+from market.strategies.built_in import BUILT_IN
+from simulation.errors import BadSetting, MissingExtra, NotAStrategy, UnknownStrategy
+from simulation.experiments.estimates import make_estimates
+from simulation.experiments.scenario import load_scenario, parse_settings
+from simulation.experiments.sweep import make_sweep
+from simulation.scenarios.strategies import STRATEGIES, StrategiesWorld, _Trial
+from simulation.strategies import load_strategy
+from simulation.world.networks import INITIAL_BALANCE_UYUAN
+
+MINE = """
+from gridmerit.players import Cancel, Quote, Side, Strategy
+
+class Mine(Strategy):
+    def answer(self, view, random):
+        if not view.surplus_wh:
+            return [Quote(Side.BID, view.tariffs.ceiling_uyuan_per_kwh, view.shortage_wh)]
+        return [Quote(Side.OFFER, view.offers.best_uyuan_per_kwh or 500_000, view.surplus_wh)]
+
+class Patient(Strategy):
+    looks = 2
+    def answer(self, view, random):
+        if view.shortage_wh:
+            return [] if view.own_orders else [Quote(Side.BID, 590_000, view.shortage_wh)]
+        if view.own_orders:
+            best = view.bids.best_uyuan_per_kwh
+            return [Cancel(view.own_orders[0].order_id), Quote(Side.OFFER, best, view.surplus_wh)]
+        return [Quote(Side.OFFER, 594_000, view.surplus_wh)]
+
+class Raises(Strategy):
+    def answer(self, view, random):
+        return 1 // view.place - 1 // 0
+
+class Nonsense(Strategy):
+    def answer(self, view, random):
+        return ["buy"]
+
+class Unmade(Strategy):
+    def __init__(self, wanted): pass
+    answer = Mine.answer
+
+class Mute(Strategy): pass
+
+class Hasty(Mine):
+    looks = 9
+
+answer = 42
+"""
+
+
+@pytest.fixture
+def mine(tmp_path: Path) -> Path:
+    file = tmp_path / "mine.py"
+    file.write_text(MINE)
+    return file
+
+
+def run(seed: int = 1, **given: object) -> dict:
+    scenario = load_scenario("strategies")
+    return dict(scenario.run(parse_settings(scenario, given), seed).row)
+
+
+def test_a_trial_follows_from_its_seed() -> None:
+    mix = "truthful+zero-intelligence+storage-arbitrage"
+    first, again, other = (run(seed, mix=mix, players=6, periods=4) for seed in (1, 1, 2))
+    assert first == again != other
+
+
+def test_what_players_gain_is_what_their_accounts_on_chain_say() -> None:
+    settings = StrategiesWorld(mix="truthful+storage-arbitrage", players=6, periods=5)
+    trial = _Trial(settings, 1)
+    for period in range(2 + settings.periods + 2):
+        trial.play(period)
+    state = Overlay(trial._market.state)
+    for player in trial._players:
+        account = get_account(state, trial._network.keys[player.name].address)
+        earned = player.account.income_uyuan - player.account.cost_uyuan
+        assert account.balance_uyuan == INITIAL_BALANCE_UYUAN + earned
+        assert earned != 0
+    assert any(player.storage.charge_wh for player in trial._players if player.storage)
+    row = trial.make_row()
+    assert row["welfare_uyuan"] * settings.periods == sum(player.account.gain_uyuan for player in trial._players)
+
+
+def test_metrics_are_those_of_the_strategies_that_play() -> None:
+    settings = {"mix": ["truthful", "truthful+zero-intelligence"], "players": [4], "periods": [3]}
+    sweep = make_sweep(STRATEGIES, settings, reps=2, seed=1)
+    rows = [
+        STRATEGIES.run(parse_settings(STRATEGIES, sweep.points[task.point]), task.seed).row for task in sweep.tasks()
+    ]
+    columns = {name: [row[name] for row in rows] for name in rows[0]}
+    columns["point"] = [task.point for task in sweep.tasks()]
+    found = make_estimates(STRATEGIES, sweep, columns)
+    names = {point: [each.metric.name for each in found if each.point == point] for point in (0, 1)}
+    market = ["welfare per period", "mean price", "traded, of what could be"]
+    truthful, zero = ([f"{name}: {what}" for what in ("gain", "income", "cost")] for name in list(BUILT_IN)[:2])
+    assert names == {0: [*market, *truthful], 1: [*market, *truthful, *zero]}
+
+
+@pytest.mark.parametrize("rule", ["uniform-price", "pay-as-bid", "credit-weighted"])
+def test_they_meet_under_every_rule(rule: str) -> None:
+    row = run(mix="truthful", players=4, periods=2, rule=rule, error_ppm=0)
+    assert 410_000 < row["price"] < 595_000
+    assert row["gain/truthful"] > 0
+
+
+def test_the_game_is_played(mine: Path) -> None:
+    row = run(mix="best-response+ants", players=4, periods=1)
+    assert row["cost/best-response"] + row["income/best-response"] > 0
+
+
+# --- one's own -------------------------------------------------------------------------------------
+
+
+def test_a_strategy_in_a_file_plays_and_is_counted_as_one_s_own(mine: Path) -> None:
+    row = run(mix=f"truthful+{mine}:Mine", players=4, periods=3)
+    assert row["cost/own"] + row["income/own"] > 0
+    assert row["gain/own"] != 0
+
+
+def test_who_looks_twice_sees_the_whole_book_and_may_take_an_order_back(mine: Path) -> None:
+    row = run(mix=f"{mine}:Patient", players=4, periods=2, error_ppm=0)
+    assert row["price"] == 590_000, "what was asked at first is off the book"
+    assert row["traded"] == 1
+
+
+def test_a_strategy_of_an_installed_package_is_found_by_its_name(
+    mine: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "mine_too.py").write_text(MINE)
+    facts = tmp_path / "mine-1.0.dist-info"
+    facts.mkdir()
+    (facts / "METADATA").write_text("Metadata-Version: 2.1\nName: mine\nVersion: 1.0\n")
+    (facts / "entry_points.txt").write_text(
+        "[gridmerit.strategies]\nmine = mine_too:Mine\nbroken = mine_too:Nowhere\ngone = no_such_module:Mine\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    assert type(load_strategy("mine")).__name__ == "Mine"
+    with pytest.raises(
+        UnknownStrategy, match=r"no strategy is called other; there are: truthful, .*, broken, gone, mine"
+    ):
+        load_strategy("other")
+    for name in ("broken", "gone"):
+        with pytest.raises(NotAStrategy, match=f"{name} is no strategy that can play: (Attribute|ModuleNotFound)Error"):
+            load_strategy(name)
+
+
+@pytest.mark.parametrize(
+    ("name", "detail"),
+    [
+        ("answer", "42 is no class derived from gridmerit.players.Strategy"),
+        ("Path", "has no Path"),
+        ("Quote", "is no class derived from gridmerit.players.Strategy"),
+        ("Mute", "it has no method `answer`"),
+        ("Hasty", "looks is 9, want a whole number from 1 to 4"),
+        ("Unmade", "TypeError: Unmade.__init__() missing 1 required positional argument: 'wanted'"),
+    ],
+)
+def test_what_is_no_strategy_is_named(mine: Path, name: str, detail: str) -> None:
+    with pytest.raises(NotAStrategy) as caught:
+        load_strategy(f"{mine}:{name}")
+    assert str(caught.value).startswith(f"{mine}:{name} is no strategy that can play: ")
+    assert str(caught.value).endswith(detail)
+
+
+@pytest.mark.parametrize("text", ["1 / 0", "import sys; sys.exit(3)", "class Mine(:"])
+def test_a_file_that_fails_is_named(tmp_path: Path, text: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    with pytest.raises(NotAStrategy, match=r"bad.py:Mine is no strategy that can play: (ZeroDiv|System|Syntax)"):
+        load_strategy(f"{file}:Mine")
+
+
+def test_a_file_that_is_not_there_is_named(tmp_path: Path) -> None:
+    with pytest.raises(UnreadableFile, match=r"none.py"):
+        load_strategy(f"{tmp_path / 'none.py'}:Mine")
+
+
+def test_without_numpy_the_game_is_not_played(monkeypatch: pytest.MonkeyPatch) -> None:
+    import sys
+
+    for name in [each for each in sys.modules if each.startswith("market.game.")]:
+        monkeypatch.delitem(sys.modules, name)
+    monkeypatch.delattr("market.game.best_response", raising=False)
+    monkeypatch.setitem(sys.modules, "numpy", None)
+    with pytest.raises(MissingExtra, match="strategy best-response needs numpy, which is not installed"):
+        load_strategy("best-response")
+    assert load_strategy("truthful") is not None
+
+
+def test_a_mix_that_cannot_play_is_a_bad_setting(mine: Path) -> None:
+    with pytest.raises(
+        BadSetting, match=r"scenario strategies, setting mix: no strategy is called truthfull; there are"
+    ):
+        run(mix="truthful+truthfull")
+    with pytest.raises(StrategyFailed, match=r"p. has no orders in period 2: its strategy Raises raised ZeroDivision"):
+        run(mix=f"{mine}:Raises", players=2, periods=1)
+    with pytest.raises(BadStrategyAnswer, match=r"its strategy Nonsense answered 'buy', want a Quote or a Cancel"):
+        run(mix=f"{mine}:Nonsense", players=2, periods=1)
