@@ -118,6 +118,8 @@ class Importer:
         try:
             for transaction in unchecked[:STEP_SIGNATURES]:
                 self._envelopes.check(transaction, self._instance.chain_id)
+        except StoreError:
+            raise
         except GridmeritError:
             return True
         return not unchecked

@@ -9,7 +9,7 @@ import pytest
 from ledger.mempool import MempoolLimits
 from node.chain import messages as wire
 from node.chain.catching_up import CATCH_UP, STEP_BYTES
-from node.chain.events import PeerConnected, TimerFired
+from node.chain.events import MessageReceived, PeerConnected, TimerFired
 from node.driver.chain_driver import ChainDriver
 from node.driver.subscribers import Subscribers
 from node.system.tasks import Tasks
@@ -37,13 +37,16 @@ class OnePeer(Nowhere):
 
 
 class Gate(Policy):
-    """Takes the first step of catching up from a height on only while somebody waits to ask."""
+    """Takes the first step of catching up from a height on only while somebody waits to ask; notes what each reads."""
 
     def __init__(self, node, ask):
         super().__init__(node, Random(1))
         self._ask = ask
+        self.read = []
 
     def step(self, event, now_ms):
+        if isinstance(event, MessageReceived) and isinstance(event.message, wire.Blocks):
+            self.read.append(event.message.raw)
         if event == TimerFired(name=CATCH_UP) and self.node.chain.head.height == ASKED_AT:
             self._ask()
         return self.node.step(event, now_ms)
@@ -88,3 +91,6 @@ async def test_a_question_that_comes_during_a_step_is_answered_before_the_next_l
         await tasks.stop()
     assert len(ahead.entry(ASKED_AT + 1).block.raw) > STEP_BYTES
     assert answers == [ASKED_AT]
+    read = [raw for raws in driver._core.read for raw in raws]
+    assert len(read) == ahead.height
+    assert all(len(raw) == 1 or sum(map(len, raw)) <= STEP_BYTES for raw in driver._core.read), "one by one"
