@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from consensus.errors import VoteTooFarAhead, WrongVoters
-from ledger.block import Header, read_header
+from ledger.block import Block, Header, read_header
+from ledger.chain import BlockNode
 from ledger.errors import GridmeritError, StoreError
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PenalisePeer, Publish, SetTimer
@@ -28,8 +29,9 @@ from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
 
 CATCH_UP = "catch-up"
 BODIES_MISSING = "bodies-missing"
-_STEP_BLOCKS, _STEP_TRANSACTIONS = 8, 256  # imported in one step of catching up, and not much more
-_BEGIN = {was_syncing: ImportBodies(_STEP_BLOCKS, _STEP_TRANSACTIONS, was_syncing) for was_syncing in (False, True)}
+STEP_BLOCKS = 8  # imported in one step of catching up, which share a write, and fewer
+STEP_BYTES = 1 << 16  # where they have more in their bodies and in what they change of the state: then at least one
+_BEGIN = {was_syncing: ImportBodies(STEP_BLOCKS, STEP_BYTES, was_syncing) for was_syncing in (False, True)}
 
 
 class CatchingUp:
@@ -121,7 +123,7 @@ class CatchingUp:
         more = [] if is_all else self._gossip.ask_more_headers(peer, after, now_ms)
         return [*more, self.begin_step()]
 
-    def on_blocks(self, peer: PeerId, raw: tuple[bytes, ...]) -> Reaction:
+    def on_blocks(self, peer: PeerId, raw: tuple[bytes, ...], now_ms: int) -> Reaction:
         """Cause: a peer gives blocks."""
         reaction: list[Step] = []
         for item in raw:
@@ -132,7 +134,8 @@ class CatchingUp:
             except GridmeritError as error:
                 reaction.append(PenalisePeer(peer=peer, error=error))  # what came before it has been done
                 break
-        return [*reaction, CatchUp()]
+        is_much = sum(map(len, raw)) > STEP_BYTES  # to read them was a step's work
+        return [*reaction, SetTimer(name=CATCH_UP, at_ms=now_ms) if is_much else CatchUp()]
 
     def on_body(self, body: BodyReceived) -> Reaction:
         """Hold a block until its turn, or have it judged at once. Cause: a peer gave it."""
@@ -154,17 +157,23 @@ class CatchingUp:
     def go_on(self, step: ImportBodies, now_ms: int) -> Reaction:
         """Import the next body whose turn has come; when there is none, or room for none, ask for more.
 
-        Seal again once the skeleton is done. Causes: headers, bodies, a heartbeat, the end of the step before.
+        A large one has a step to itself, and those before it to check its signatures. Seal again once the skeleton is
+        done. Causes: headers, bodies, a heartbeat, the end of the step before.
         """
         self._sync.skip_known()
         skeleton = self._sync.skeleton
         if skeleton is not None and not self._instance.knows_rules_on(skeleton.base):
             self._sync.reset()
-        has_room = step.blocks > 0 and step.transactions > 0
-        if has_room and (ready := self._sync.next_block()) is not None:
-            left = ImportBodies(step.blocks - 1, step.transactions - len(ready[0].transactions), step.was_syncing)
-            return [BlockReceived(*ready), left]
-        reaction: list[Step] = [] if has_room else [SetTimer(name=CATCH_UP, at_ms=now_ms)]
+        room_bytes = self._find_room(step)
+        is_over = room_bytes <= 0
+        ready = None if is_over else self._sync.peek_block()
+        if ready is not None:
+            left = ImportBodies(step.blocks - 1, room_bytes - _size_of(ready[0]), step.was_syncing)
+            if left.room_bytes >= 0 or (_is_first(step) and self._importer.prepare(ready[0])):
+                self._sync.next_block()
+                return [BlockReceived(*ready), left]
+            is_over = True
+        reaction: list[Step] = [SetTimer(name=CATCH_UP, at_ms=now_ms)] if is_over else []
         reaction += [*self._judge_skeleton(now_ms), *self._gossip.want_bodies(now_ms)]
         return [*reaction, Refresh()] if step.was_syncing and not self._gossip.is_syncing else reaction
 
@@ -190,6 +199,12 @@ class CatchingUp:
             SyncStalled(imported=stalled.imported) if stalled.imported else BlocksWithheld(count=stalled.sound_count)
         )
         return [PenalisePeer(peer=stalled.source, error=error)]
+
+    def _find_room(self, step: ImportBodies) -> int:
+        """The bytes that a step may still import: what the block before has changed in the state is known by now."""
+        skeleton = self._sync.skeleton
+        written = 0 if _is_first(step) or skeleton is None else _count_written(skeleton.base)
+        return step.room_bytes - written if step.blocks else 0
 
     def _is_beyond_rules(self, header: Header) -> bool:
         """Tell if a header follows a block on which this release knows no rules."""
@@ -229,3 +244,18 @@ class CatchingUp:
             return True
         certified = (*self._finality.checkpoints.certified, *self._progress.list_unproven())
         return any(block_hash in skeleton for block_hash in certified)
+
+
+def _is_first(step: ImportBodies) -> bool:
+    """Tell if nothing has been imported in this step yet."""
+    return step.blocks == STEP_BLOCKS
+
+
+def _size_of(block: Block) -> int:
+    return sum(len(transaction.raw) for transaction in block.transactions)
+
+
+def _count_written(entry: BlockNode) -> int:
+    """Bytes of the state's entries that a block has changed; 0 where it was not executed here."""
+    changes = {} if entry.execution is None else entry.execution.delta.changes
+    return sum(len(key) + len(value or b"") for key, value in changes.items())

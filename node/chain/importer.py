@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 from consensus.engine import Ancestry, Weighed
 from consensus.timestamps import Ahead, compare_with_clock
-from ledger.block import MAX_HEADER_BYTES, Block, Header
+from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root
 from ledger.chain import BlockNode
 from ledger.errors import GridmeritError, StoreError
 from ledger.execution import EnvelopeCache, Executor
@@ -20,6 +20,7 @@ from node.errors import LeavesCheckpoint
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_DEFERRED_PER_PRODUCER = 4
 _MAX_BAD = 1_024  # hashes of invalid blocks
+STEP_SIGNATURES = 512  # of a large body, checked in one step: some 25 ms
 DEFERRED = "deferred"
 
 
@@ -106,6 +107,23 @@ class Importer:
             max_transaction_bytes=limits.max_transaction_bytes,
         )
 
+    def prepare(self, block: Block) -> bool:
+        """Check the next signatures of a large body, so that they are no work of the step that executes it.
+
+        True where none is left, or the body does not hold: what is wrong with it, `judge` says.
+        """
+        if compute_tx_root(block.transactions) != block.header.tx_root:
+            return True
+        unchecked = [transaction for transaction in block.transactions if transaction not in self._envelopes]
+        try:
+            for transaction in unchecked[:STEP_SIGNATURES]:
+                self._envelopes.check(transaction, self._instance.chain_id)
+        except StoreError:
+            raise
+        except GridmeritError:
+            return True
+        return not unchecked
+
     def judge(self, block: Block, peer: PeerId, now_ms: int, *, is_due: bool) -> Outcome:
         """Check, execute and place a block; `is_due` where a quorum's clocks have said so, whatever ours says."""
         header = block.header
@@ -145,14 +163,14 @@ class Importer:
         weighed = self._instance.engine.check_header(block.header, parent, self._chain)
         return self._chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
-    def take_due(self, now_ms: int) -> tuple[list[tuple[Block, PeerId]], list[SetTimer]]:
-        """Deferred blocks whose time has come, lowest first, and the timer for the rest."""
+    def take_due(self, now_ms: int) -> tuple[tuple[Block, PeerId] | None, list[SetTimer]]:
+        """The lowest deferred block whose time has come, if any, and the timer for the rest: each has its own step."""
         date_ms = self._instance.date(now_ms)
-        due = [pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= date_ms]
-        for block, _ in due:
-            del self._deferred[block.hash]
-        timers = [self._make_timer()] if self._deferred else []
-        return sorted(due, key=lambda pair: (pair[0].header.height, pair[0].hash)), timers
+        due = (pair for pair in self._deferred.values() if pair[0].header.timestamp_ms <= date_ms)
+        lowest = min(due, key=lambda pair: (pair[0].header.height, pair[0].hash), default=None)
+        if lowest is not None:
+            del self._deferred[lowest[0].hash]
+        return lowest, [self._make_timer()] if self._deferred else []
 
     def get_usage(self) -> dict[str, tuple[int, int]]:
         """The amounts that are held, and the most that may be."""

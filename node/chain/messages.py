@@ -291,6 +291,21 @@ Message: TypeAlias = (
 )
 
 
+def split_blocks(message: Message, max_bytes: int) -> list[Message]:
+    """The same blocks in messages of so many bytes, or of one block, each to be read in a step; others stay whole."""
+    if not isinstance(message, Blocks):
+        return [message]
+    parts: list[list[bytes]] = [[]]
+    room = max_bytes
+    for raw in message.raw:
+        room -= len(raw)
+        if room < 0 and parts[-1]:
+            parts.append([])
+            room = max_bytes - len(raw)
+        parts[-1].append(raw)
+    return [Blocks(raw=tuple(part)) for part in parts]
+
+
 def _hashes(raw: bytes, limit: int) -> tuple[bytes, ...]:
     return tuple(expect_bytes(item, "identifier", size=32) for item in split(raw, "identifiers", max_items=limit))
 

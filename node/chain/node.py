@@ -352,7 +352,7 @@ class ChainNode:
     def _import_deferred(self, now_ms: int) -> Reaction:
         """Causes: the time of a block has come, the clock was set."""
         due, timers = self._importer.take_due(now_ms)
-        return [*(BlockReceived(block, peer) for block, peer in due), *timers]
+        return timers if due is None else [BlockReceived(*due), *timers]
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -390,7 +390,7 @@ class ChainNode:
             case wire.GetBlocks(ids=ids):
                 return self._gossip.give_blocks(peer, ids, now_ms)
             case wire.Blocks(raw=raw):
-                return self._catching_up.on_blocks(peer, raw)
+                return self._catching_up.on_blocks(peer, raw, now_ms)
             case wire.Votes():
                 return self._progress.on_votes(peer, message, now_ms)
             case wire.Certificate(raw=raw):

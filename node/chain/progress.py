@@ -111,10 +111,10 @@ class CatchUp(Followed):
 
 @dataclass(frozen=True, slots=True)
 class ImportBodies(Followed):
-    """Import the bodies of the skeleton whose turn has come, at most so many blocks and transactions in this step."""
+    """Import the bodies of the skeleton whose turn has come, at most so many and for so many bytes in this step."""
 
     blocks: int
-    transactions: int
+    room_bytes: int
     was_syncing: bool
 
 

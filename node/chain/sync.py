@@ -222,6 +222,11 @@ class Sync:
         self._held[block.hash] = (block, peer)
         return True
 
+    def peek_block(self) -> tuple[Block, PeerId] | None:
+        """The next body to import, which stays held."""
+        first = None if self._skeleton is None else self._skeleton.first
+        return None if first is None else self._held.get(first.hash)
+
     def next_block(self) -> tuple[Block, PeerId] | None:
         """The next body to import, in the order of the chain; `skip_known` must follow."""
         first = None if self._skeleton is None else self._skeleton.first

@@ -23,7 +23,7 @@ from ledger.overlay import Event as LedgerEvent
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from node.chain.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
-from node.chain.catching_up import BODIES_MISSING
+from node.chain.catching_up import BODIES_MISSING, STEP_BYTES
 from node.chain.events import (
     Acknowledge,
     Action,
@@ -48,7 +48,7 @@ from node.chain.events import (
     TimerFired,
 )
 from node.chain.lower_headers import WORK_DIFFERS
-from node.chain.messages import Message
+from node.chain.messages import Message, split_blocks
 from node.chain.missing_votes import VOTES_MISSING
 from node.chain.node import ChainNode
 from node.chain.pruning import ALL, PRUNE, Keep
@@ -187,10 +187,11 @@ class ChainDriver:
             self._inbox.put_event(event)
 
     def receive(self, peer: PeerId, messages: tuple[Message, ...], size_bytes: int) -> None:
-        """Hand over a peer's batch. Raises `InboxFull` or `NodeStopping`."""
+        """Hand over a peer's batch; many blocks in it are as many messages. Raises `InboxFull` or `NodeStopping`."""
         if self._stopping:
             raise NodeStopping
-        self._inbox.put_batch(peer, messages, size_bytes)
+        parts = [part for message in messages for part in split_blocks(message, STEP_BYTES)]
+        self._inbox.put_batch(peer, tuple(parts), size_bytes)
 
     def offer_relay(self, raw: bytes) -> None:
         """Hand over a relay from another chain, from any sender. Raises `InboxFull` or `NodeStopping`."""

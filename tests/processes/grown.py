@@ -1,4 +1,7 @@
-"""A network of processes whose chain was grown in virtual time: hundreds of full blocks that nobody has waited for."""
+"""A network of processes whose chain was grown in virtual time: hundreds of blocks that nobody has waited for.
+
+Most hold a few payments, some as many as the packaged limits allow.
+"""
 
 from __future__ import annotations
 
@@ -19,7 +22,7 @@ from simulation.world.peer import Peer
 from simulation.world.world import World
 from tests.processes.stage import CHAIN, build_network
 
-_PAYMENTS = 5  # in a block
+_PAYMENTS, _MANY = 5, 1_500  # in a block, and in every hundredth
 
 
 def build_grown_network(directory: Path, *, honest: int, blocks: int) -> Network:
@@ -39,21 +42,26 @@ def build_grown_network(directory: Path, *, honest: int, blocks: int) -> Network
 def _grow(genesis: Genesis, keys: dict[str, SigningKey], blocks: int) -> World:
     world = World(genesis, keys, seed=1, sealing="drawn")
     world.run_for(1_000)
-    (payer, receiver, *_), sequences = keys, count()
+    (payer, *_), sequences = keys, {name: count() for name in keys}
     node = world.node(payer)
-    while node.chain.head.height < blocks:
-        payments = [
-            make_transaction(
-                keys[payer],
-                chain_id=genesis.chain_id,
-                sequence=next(sequences),
-                expiry_height=2 * blocks,
-                kind="transfer",
-                payload=(keys[receiver].address, 1),
-            )
-            for _ in range(_PAYMENTS)
-        ]
-        assert set(world.submit(payer, *payments)) == {None}
+    for number in count():
+        if node.chain.head.height >= blocks:
+            break
+        payers = keys if number % 100 == 50 else [payer]
+        size = _MANY // len(keys) if number % 100 == 50 else _PAYMENTS
+        for name in payers:
+            payments = [
+                make_transaction(
+                    keys[name],
+                    chain_id=genesis.chain_id,
+                    sequence=next(sequences[name]),
+                    expiry_height=2 * blocks,
+                    kind="transfer",
+                    payload=(keys[payer].address, 1),
+                )
+                for _ in range(size)
+            ]
+            assert set(world.submit(name, *payments)) == {None}
         world.run_for(1_000)
     world.run_until(lambda: len(world.heads()) == 1, limit_ms=10_000)
     return world

@@ -241,6 +241,10 @@ async def _watch_catching_up(
             took[what].append((read_cpu_ns(pid) - begin_ns) // 1_000_000)
             return answer
 
+        async def is_open() -> bool:
+            await client.node_status()
+            return True
+
         async def has_arrived() -> bool:
             told.append(await ask("status", client.node_status()))
             height = told[-1].chains[0].height
@@ -248,6 +252,7 @@ async def _watch_catching_up(
             await ask("blocks", client.blocks(max(0, height - _PAGE), height))
             return height >= target
 
+        await until(is_open, _WITHIN_S, poll_s=0)  # what it takes to open the node is not the first answer's
         await until(has_arrived, _WITHIN_S, poll_s=0)
     return told, took
 

@@ -15,7 +15,7 @@ from node.system.tasks import Tasks
 from tests.support.patience import PATIENCE_S
 
 
-class _Nowhere:
+class Nowhere:
     """A driver's outside that reaches nobody."""
 
     def __getattr__(self, _name):
@@ -38,7 +38,7 @@ async def running(lab, directory, keep=ALL):
         lab.genesis,
         directory,
         key=None,
-        outside=_Nowhere(),
+        outside=Nowhere(),
         mempool_limits=MempoolLimits(),
         subscribers=Subscribers(max_subscribers=1, max_bytes=1_000),
         keep=keep,

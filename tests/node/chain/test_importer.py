@@ -68,6 +68,21 @@ def test_a_block_dated_ahead_waits_for_its_time_unless_a_quorum_has_said_that_it
     waiting = node._importer.judge(first, b"peer", early_ms, is_due=False)
     assert isinstance(waiting, Deferred)
     assert waiting.timer.at_ms == first.header.timestamp_ms
-    assert node._importer.take_due(early_ms) == ([], [waiting.timer])
-    assert node._importer.take_due(first.header.timestamp_ms) == ([(first, b"peer")], [])
+    assert node._importer.take_due(early_ms) == (None, [waiting.timer])
+    assert node._importer.take_due(first.header.timestamp_ms) == ((first, b"peer"), [])
     assert isinstance(node._importer.judge(first, b"peer", early_ms, is_due=True), Placed)
+
+
+def test_of_blocks_that_have_waited_each_has_a_step_of_its_own(world):
+    first, node = fresh_blocks(world)[0], world.node("n3")
+    producer = next(key for key in world.peers.values() if key.key.public_key == first.header.producer).key
+    later = replace(first, header=replace(first.header, timestamp_ms=first.header.timestamp_ms + 1).sealed(1, producer))
+    for block in (later, first):
+        assert isinstance(node._importer.judge(block, b"peer", first.header.timestamp_ms - 500, is_due=False), Deferred)
+    due_ms = later.header.timestamp_ms
+    taken, timers = [], [None]
+    while timers:
+        block, timers = node._importer.take_due(due_ms)
+        taken.append(block)
+    assert {block.hash for block, _ in taken} == {first.hash, later.hash}
+    assert len(taken) == 2

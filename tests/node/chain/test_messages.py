@@ -1,6 +1,7 @@
 """Messages and signed batches: every kind survives the wire, and nothing else gets through."""
 
 from contextlib import suppress
+from itertools import pairwise
 from time import process_time
 
 import pytest
@@ -208,3 +209,17 @@ def test_opening_a_batch_looks_at_no_more_than_may_be_in_it(bomb):
         with pytest.raises(GridmeritError):
             open_(raw)
         assert process_time() - started < decoding_s / 4
+
+
+@given(st.lists(st.binary(max_size=40), max_size=wire.MAX_BLOCKS), st.integers(1, 60))
+def test_many_blocks_are_as_many_messages_each_of_so_many_bytes_or_of_one_block(raw, max_bytes):
+    parts = wire.split_blocks(wire.Blocks(raw=tuple(raw)), max_bytes)
+    assert [item for part in parts for item in part.raw] == raw
+    assert all(len(part.raw) == 1 or sum(map(len, part.raw)) <= max_bytes for part in parts)
+    for part, following in pairwise(parts):
+        assert sum(map(len, part.raw)) + len(following.raw[0]) > max_bytes, "not more messages than that takes"
+
+
+def test_other_messages_stay_whole():
+    headers = wire.Headers(raw=(bytes(100),) * 3)
+    assert wire.split_blocks(headers, 10) == [headers]
