@@ -134,7 +134,6 @@ def clocks(tmp_path):
 
 
 @pytest.mark.live
-@pytest.mark.alone
 async def test_whoever_has_a_wrong_clock_says_so_is_not_blamed_and_is_back_once_it_is_right(clocks):
     restarted, corrected, jumped, witness = clocks.names
     await clocks.until_healthy()
