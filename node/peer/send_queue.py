@@ -276,12 +276,6 @@ class Outbox:
         if not self.is_connected:
             self._heard.set()
 
-    def on_anew(self) -> None:
-        """The peer has started anew: the connection that is known leads to what it was, and where it was."""
-        if self.is_connected:
-            self._failure = "it has started anew"
-            self.disconnect()
-
     async def run(self) -> None:
         pause_ms = _FIRST_PAUSE_MS
         batch: tuple[Message, ...] = ()
@@ -291,8 +285,7 @@ class Outbox:
                     pause_ms = _FIRST_PAUSE_MS
                     self._connect()
                     batch = await self._next_batch()
-                    if self.is_connected:
-                        continue
+                    continue
                 case _Outcome.FAILED:
                     self._disconnect()
                     self._urls.rotate()
