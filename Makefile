@@ -29,7 +29,7 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 
 test: $(READY) lint  ## lint, types and every test
 	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
-	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 2 --dist loadgroup $(LIVE)
+	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 3 --dist loadgroup $(LIVE)
 	@$(BIN)/python -m pytest -m "alone and not long" $(LIVE)
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own

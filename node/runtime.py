@@ -116,42 +116,9 @@ class Runtime:
         self._network = documents[0].network_id
         self._tls = self._open_tls()
         self._ports = self._take_ports(documents)
-        try:
-            for genesis, chain in zip(documents, config.chains, strict=True):
-                self._open_chain(genesis, chain.anchor)
-            if not self.chains:
-                raise next(iter(self.outages.values())).error
-        except BaseException:
-            for host in self.chains.values():
-                host.close()
-            self._ports.close()
-            raise
+        self._open_chains(documents)
         self._clocks = PeerClocks(_compute_clock_limit_ms(documents))
-        self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in config.peers})
-        self._first_reserved = first_reserved(get_limit(), chains=len(self.chains))
-        self._links = Links(
-            key=self._identity.peer_key,
-            chains=self.chains,
-            book=self._book,
-            tls=self._tls,
-            tasks=self._tasks,
-            max_waiting_bytes=config.limits.peer_queue_bytes,
-            may_talk=self._may_talk,
-            has_ended=lambda chain, peer: (chain, peer) in self._gone,
-            greet=lambda peer: self._neighbours.greet(peer),
-            check=self._authenticator.check_reached,
-            make_socket=make_socket_factory(self._first_reserved),
-        )
-        self._neighbours = Neighbours(
-            config,
-            key=self._identity.peer_key,
-            network=self._network,
-            chains=self.chains,
-            members=self._members,
-            book=self._book,
-            links=self._links,
-            on_fault=self.penalise,
-        )
+        self._make_peer_side()
 
     # --- life ------------------------------------------------------------------------------------
 
@@ -360,6 +327,47 @@ class Runtime:
                 if is_locked(directory):
                     raise StoreLocked(path=directory).of(chain=name, path=directory) from None
             raise
+
+    def _open_chains(self, documents: Sequence[Genesis]) -> None:
+        """Open all chains that can be. Raises what the first failed with where none can; then nothing stays open."""
+        try:
+            for genesis, chain in zip(documents, self.config.chains, strict=True):
+                self._open_chain(genesis, chain.anchor)
+            if not self.chains:
+                raise next(iter(self.outages.values())).error
+        except BaseException:
+            for host in self.chains.values():
+                host.close()
+            self._ports.close()
+            raise
+
+    def _make_peer_side(self) -> None:
+        """Make what sends to peers, and what finds them, on the chains that are open."""
+        self._authenticator = Authenticator(self._network, self._members, {peer.key for peer in self.config.peers})
+        self._first_reserved = first_reserved(get_limit(), chains=len(self.chains))
+        self._links = Links(
+            key=self._identity.peer_key,
+            chains=self.chains,
+            book=self._book,
+            tls=self._tls,
+            tasks=self._tasks,
+            max_waiting_bytes=self.config.limits.peer_queue_bytes,
+            may_talk=self._may_talk,
+            has_ended=lambda chain, peer: (chain, peer) in self._gone,
+            greet=lambda peer: self._neighbours.greet(peer),
+            check=self._authenticator.check_reached,
+            make_socket=make_socket_factory(self._first_reserved),
+        )
+        self._neighbours = Neighbours(
+            self.config,
+            key=self._identity.peer_key,
+            network=self._network,
+            chains=self.chains,
+            members=self._members,
+            book=self._book,
+            links=self._links,
+            on_fault=self.penalise,
+        )
 
     def _open_chain(self, genesis: Genesis, anchor: TrustedBlock | None) -> None:
         name = genesis.params.name

@@ -112,7 +112,7 @@ async def start_network(
 
 
 async def _wait_until_healthy(network: Network, nodes: Sequence[NodeEntry], deadline_ms: int) -> list[NodeState]:
-    connected: set[str] = set()
+    """The states at the one look at which all of them are connected: what an earlier one saw may be over."""
     while True:
         seen = [await get_state(network, node) for node in network.nodes]
         states = [state for state in seen if state.entry in nodes]
@@ -121,8 +121,7 @@ async def _wait_until_healthy(network: Network, nodes: Sequence[NodeEntry], dead
             raise _failed(network, ended[0].entry, "ended before it was healthy")
         impaired = {state.entry.key for state in seen if state.status and state.status.outages}
         impaired |= {state.entry.key for state in seen if state.status is None and state.entry not in nodes}
-        connected |= {state.entry.name for state in states if is_healthy(network, state, but=impaired)}
-        waiting = [state for state in states if state.entry.name not in connected]
+        waiting = [state for state in states if not is_healthy(network, state, but=impaired)]
         if not waiting:
             return states
         if steady_ms() > deadline_ms:

@@ -191,9 +191,15 @@ class CatchingUp:
         return [] if told == self._told_gap else [Publish(event=(BODIES_MISSING, self._told_gap + 1, gap))]
 
     def give_up_stalled(self) -> list[Action]:
-        """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat."""
+        """Drop a skeleton that made no progress for too many heartbeats, and blame its source. Cause: a heartbeat.
+
+        Not where what is left waits for the clock: none of its blocks has been asked for, and it may be ours that is
+        wrong.
+        """
         stalled = self._sync.on_beat()
-        if stalled is None or not stalled.was_asked_for or stalled.source not in self._gossip.peers:
+        if stalled is None or not (stalled.was_asked_for and stalled.sound_count):
+            return []
+        if stalled.source not in self._gossip.peers:
             return []
         error = (
             SyncStalled(imported=stalled.imported) if stalled.imported else BlocksWithheld(count=stalled.sound_count)

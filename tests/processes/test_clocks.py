@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from contextlib import nullcontext
 
 import pytest
 
@@ -11,26 +12,27 @@ from gridmerit.network.processes import get_state, is_healthy, start_node, stop_
 from ledger.params import ChainParams
 from node.api.client import Client
 from tests.processes.wall_clock import WallClock
+from tests.support.patience import PATIENCE_S
 
 MINUTE_MS, DAY_MS = 60_000, 86_400_000
-WITHIN_S = 90.0  # before the test has failed, not how long anything takes
 GOES_ON_BLOCKS = 8
 
 
 class Clocks:
-    """A network each of whose nodes has a wall clock of its own."""
+    """A network each of whose nodes but the last has a wall clock of its own."""
 
     def __init__(self, network):
         self.network = network
         self.nodes = {node.name: node for node in network.nodes}
         self.names = list(self.nodes)
-        self._clocks = {node.name: WallClock(network.directory_of(node) / "clock") for node in network.nodes}
+        self._clocks = {name: WallClock(network.directory_of(self.nodes[name]) / "clock") for name in self.names[:-1]}
 
     def set(self, name, ahead_ms):
         self._clocks[name].set(ahead_ms)
 
     def start(self, name):
-        with self._clocks[name].followed():
+        """Start a node, by its own clock where that is to be set: such a process is many times slower."""
+        with self._clocks[name].followed() if name in self._clocks else nullcontext():
             start_node(self.network, self.nodes[name])
 
     def stop(self, name):
@@ -56,11 +58,11 @@ class Clocks:
     async def until(self, what, condition):
         """Wait for a condition."""
         try:
-            async with asyncio.timeout(WITHIN_S):
+            async with asyncio.timeout(PATIENCE_S):
                 while not await condition():  # noqa: ASYNC110 - of other processes
                     await asyncio.sleep(0.05)
         except TimeoutError:
-            raise AssertionError(f"not within {WITHIN_S} s: {what}") from None
+            raise AssertionError(f"not within {PATIENCE_S} s: {what}") from None
 
     async def until_healthy(self):
         for name, node in self.nodes.items():
@@ -132,7 +134,6 @@ def clocks(tmp_path):
 
 
 @pytest.mark.live
-@pytest.mark.alone
 async def test_whoever_has_a_wrong_clock_says_so_is_not_blamed_and_is_back_once_it_is_right(clocks):
     restarted, corrected, jumped, witness = clocks.names
     await clocks.until_healthy()

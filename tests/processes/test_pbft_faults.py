@@ -9,7 +9,6 @@ from tests.processes.pbft_faults import FAULTS, Links, Lost, check_included, dri
 
 
 @pytest.mark.live
-@pytest.mark.alone
 async def test_four_nodes_lose_one_in_every_way_and_nothing_that_they_acknowledged(tmp_path):
     tally = await drive(tmp_path / "net", nodes=4, seed=4)
     assert set(tally.faults) == set(FAULTS)

@@ -20,7 +20,7 @@ from market.trading.contract import TradeIntention
 from node.config import save_config
 from tests.support.patience import PATIENCE_S
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 KILLS = 100
 SEED = 20_261_120

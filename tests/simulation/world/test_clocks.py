@@ -69,3 +69,22 @@ def test_a_timer_set_while_the_clock_was_a_day_ahead_fires_in_its_time(network):
         assert max(second - first for first, second in zip([world_ms, *beats], beats, strict=False)) < 2_500
         assert len(beats) < 2_000
         assert all(due_ms < world.now_ms + MINUTE_MS for due_ms in world.peers["n0"].timers.values())
+
+
+def test_a_branch_of_which_the_rest_waits_for_the_clock_is_given_up_and_held_against_nobody():
+    """n0 seals most, alone: some blocks before its clock is set a day ahead, and some after that."""
+    network = make_network(period_ms=MINUTE_MS)
+    rates = {"n0": 20_000, **dict.fromkeys(NAMES[1:], 500)}
+    world = World(network.genesis, network.keys, seed=11, sealing="drawn", hash_rate=rates)
+    world.run_for(2_000)
+    world.partition({"n0"}, {"n1", "n2"}, {"n3"})  # where no quorum is
+    world.run_until(lambda: height(world, "n0") > height(world) + 5, limit_ms=MINUTE_MS)
+    common = height(world, "n0")
+    world.set_skew("n0", DAY_MS)
+    world.run_until(lambda: height(world, "n0") > common + 3, limit_ms=MINUTE_MS)
+    world.heal()
+    world.run_until(
+        lambda: world.node("n1").chain.get_header(world.node("n0").chain.hash_at(common)), limit_ms=MINUTE_MS
+    )
+    world.run_for(MINUTE_MS)
+    assert not sum(error.penalty for peer in world.peers.values() for _, error in peer.faults), "of nobody's"

@@ -56,6 +56,7 @@ class Market:
     last: int = 7
     consensus: ConsensusParams | None = None
     market: MarketParams = MARKET
+    sealing: str = "real"
     silent_until_ppm: int = 1_000_000  # how long after a delivery began n2's meter says nothing
     done: set = field(default_factory=set)
     sequences: dict = field(default_factory=dict)
@@ -65,7 +66,7 @@ class Market:
         self.network = make_network(
             scheduling=SCHEDULING, market=self.market, period_ms=PERIOD_MS, consensus=self.consensus
         )
-        self.worlds = open_worlds(self.network.genesis, self.network.keys, seed=self.seed)
+        self.worlds = open_worlds(self.network.genesis, self.network.keys, seed=self.seed, sealing=self.sealing)
         self.jy1, self.du1, self.lh1 = (self.worlds[name] for name in ("JY1", "DU1", "LH1"))
 
     # --- time ----------------------------------------------------------------------------------------
@@ -236,7 +237,7 @@ def test_a_trade_over_line_capacity_is_cut_back_to_it():
 
 @pytest.mark.parametrize("name", ["DU1", "JY1", "LH1"])
 def test_a_chain_stops_for_two_periods_and_comes_back(name):
-    market = Market(first=5, last=14, seed=2)
+    market = Market(first=5, last=14, seed=2, sealing="drawn")
     stopped = market.worlds[name]
     market.run_until(6, 0)
     heights = {world: world.node("n3").chain.head.height for world in market.worlds.values() if world is not stopped}
