@@ -448,6 +448,7 @@ class Runtime:
             is_peer=lambda chain, peer: self._neighbours.takes_part(chain.name, peer),
             identify=self._identify,
             on_heard=self._on_heard,
+            on_anew=self._on_anew,
             on_time=lambda peer, sent_ms, at_ms: self._clocks.note(peer, sent_ms=sent_ms, steady_ms=at_ms),
             on_contacts=self._neighbours.take,
             on_fault=self.penalise,
@@ -572,6 +573,10 @@ class Runtime:
         if (outbox := self._links.find(chain.name, peer)) is not None and not outbox.is_connected:
             self._neighbours.on_heard(peer)
             outbox.on_heard()
+
+    def _on_anew(self, chain: ChainDriver, peer: PeerId) -> None:
+        if (outbox := self._links.find(chain.name, peer)) is not None:
+            outbox.on_anew()
 
     def _on_found(self, chain: str, job: int, nonce: int) -> None:
         """In the sealing thread."""

@@ -112,7 +112,12 @@ async def start_network(
 
 
 async def _wait_until_healthy(network: Network, nodes: Sequence[NodeEntry], deadline_ms: int) -> list[NodeState]:
-    """The states at the one look at which all of them are connected: what an earlier one saw may be over."""
+    """The states once all of them are connected at one look, and at the next one.
+
+    What an earlier look saw may be over, and a look is not an instant: a node that is asked first may not have heard
+    yet that another, asked last, has started anew.
+    """
+    was_healthy = False
     while True:
         seen = [await get_state(network, node) for node in network.nodes]
         states = [state for state in seen if state.entry in nodes]
@@ -122,9 +127,10 @@ async def _wait_until_healthy(network: Network, nodes: Sequence[NodeEntry], dead
         impaired = {state.entry.key for state in seen if state.status and state.status.outages}
         impaired |= {state.entry.key for state in seen if state.status is None and state.entry not in nodes}
         waiting = [state for state in states if not is_healthy(network, state, but=impaired)]
-        if not waiting:
+        if not waiting and was_healthy:
             return states
-        if steady_ms() > deadline_ms:
+        was_healthy = not waiting
+        if waiting and steady_ms() > deadline_ms:
             raise _failed(network, waiting[0].entry, f"is not healthy in time ({waiting[0].problem})")
         await asyncio.sleep(_POLL_S)
 

@@ -567,6 +567,11 @@ def open_batch(
     return Batch(sender=sender, number=number, sent_ms=int.from_bytes(sent, "big"), messages=messages)
 
 
+def begins_anew(raw: bytes) -> bool:
+    """True where the sender of a batch, which has been opened before, knows no session of its receiver."""
+    return expect_bytes(split(raw, "batch", max_items=7)[2], "batch") == bytes(SESSION_BYTES)
+
+
 def is_next(number: int, last: int) -> bool:
     """True where a batch may have that number after one that had `last`."""
     return last < number <= last + _MAX_LEAP

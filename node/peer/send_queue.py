@@ -241,6 +241,7 @@ class Outbox:
         self._ready = asyncio.Event()
         self._patience: asyncio.TimerHandle | None = None
         self._heard = asyncio.Event()
+        self._is_in_doubt = False
         self._step = _Step(session=bytes(SESSION_BYTES), number=0)
         self._failure = ""  # of the last attempt, so that only news is logged
 
@@ -276,6 +277,12 @@ class Outbox:
         if not self.is_connected:
             self._heard.set()
 
+    def on_anew(self) -> None:
+        """The peer says that it has started anew: an empty batch tells if it is still where it was reached."""
+        if self.is_connected:
+            self._is_in_doubt = True
+            self._ready.set()
+
     async def run(self) -> None:
         pause_ms = _FIRST_PAUSE_MS
         batch: tuple[Message, ...] = ()
@@ -300,9 +307,10 @@ class Outbox:
         self._ready.set()
 
     async def _next_batch(self) -> tuple[Message, ...]:
-        while self.is_connected and not (self.queue and self._ready.is_set()):
+        while self.is_connected and not self._is_in_doubt and not (self.queue and self._ready.is_set()):
             self._ready.clear()
             await self._ready.wait()
+        self._is_in_doubt = False
         batch = self.queue.take()
         if self.queue:
             return batch

@@ -18,7 +18,7 @@ from aiohttp import web
 
 from ledger.errors import GridmeritError, Malformed, TooLarge, VerificationFailed, WrongShape
 from node.chain.events import PeerId
-from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, is_next, open_batch
+from node.chain.messages import MAX_BATCH_BYTES, SESSION_BYTES, Batch, Contacts, begins_anew, is_next, open_batch
 from node.driver.chain_driver import ChainDriver
 from node.errors import (
     CertificateRefused,
@@ -76,6 +76,7 @@ class PeerServer:
         is_peer: Callable[[ChainDriver, PeerId], bool],
         identify: Callable[[ChainDriver, web.Request], PeerId | None],
         on_heard: Callable[[ChainDriver, PeerId], None],
+        on_anew: Callable[[ChainDriver, PeerId], None],
         on_time: Callable[[PeerId, int, int], None],
         on_contacts: Callable[[ChainDriver, PeerId, tuple[bytes, ...]], None],
         on_fault: Callable[[ChainDriver, PeerId, GridmeritError], None],
@@ -85,7 +86,8 @@ class PeerServer:
         `identify` gives the key of the active member that a connection proves, None where peers are insecure, and
         raises `CertificateRefused` for any other.
         `on_heard`, `on_contacts` and `on_fault` tell of what is proven to come from the peer, `on_time` what its clock
-        showed and when, by `clock`, that came.
+        showed and when, by `clock`, that came. `on_anew` tells of a peer, proven by its connection, that has been heard
+        before and has started anew since.
         """
         self._hosts = hosts
         self._receiver = receiver
@@ -94,6 +96,7 @@ class PeerServer:
         self._is_peer = is_peer
         self._identify = identify
         self._on_heard = on_heard
+        self._on_anew = on_anew
         self._on_time = on_time
         self._on_contacts = on_contacts
         self._on_fault = on_fault
@@ -195,8 +198,10 @@ class PeerServer:
             else:
                 batch = await asyncio.to_thread(self._open, host, raw, proven, is_newer)
                 self._check_number(host, batch)  # another may have been opened meanwhile
-        except OutOfStep:
-            raise  # an overheard batch can be sent again: it says nothing about the peer
+        except OutOfStep as error:
+            if is_charged and error.values["last"] and begins_anew(raw):
+                self._on_anew(host, proven[0])
+            raise  # an overheard batch can be sent again: without TLS it says nothing about the peer
         except GridmeritError as error:
             if proven:
                 self._on_fault(host, proven[0], error)

@@ -1,4 +1,4 @@
-"""When a network counts as up: at one look, every node answers and is connected with all others."""
+"""When a network counts as up: at two looks running, every node answers and is connected with all others."""
 
 from __future__ import annotations
 
@@ -54,9 +54,16 @@ def looks(monkeypatch: pytest.MonkeyPatch) -> Callable[..., list[tuple[bool | No
 
 async def test_a_connection_seen_at_an_earlier_look_does_not_count(looks):
     """wind-122 first believes in that to the process of before, which has been stopped."""
-    left = looks((None, True), (True, False), (False, True), (True, True), (False, False))
+    left = looks((None, True), (True, False), (False, True), (True, True), (True, True), (False, False))
     await start_network(NETWORK)
-    assert left == [(False, False)], "up at the fourth look, and not before"
+    assert left == [(False, False)], "up at the fourth look and the fifth, and not before"
+
+
+async def test_one_look_is_not_enough_for_it_is_no_instant(looks):
+    """pv-101 is asked before it hears that wind-122 has started anew, wind-122 once it has reached pv-101."""
+    left = looks((True, True), (False, True), (True, True), (True, True), (False, False))
+    await start_network(NETWORK)
+    assert left == [(False, False)]
 
 
 async def test_who_is_connected_now_and_then_but_never_with_the_other_is_not_up(looks):

@@ -85,6 +85,22 @@ async def test_a_seed_that_has_moved_is_found_by_its_own_word_also_after_a_resta
             await moved.stop()
 
 
+async def test_one_that_starts_anew_has_its_connection_looked_at(make_local, monkeypatch):
+    local = make_local(2, seals=False)
+    async with local.running() as nodes:
+        await local.until(lambda: [known(node) for node in nodes] == [{"n1"}, {"n0"}])
+        outbox, looked = nodes[0]._links.find("jy1", local.keys[1].public_key), []
+        monkeypatch.setattr(outbox, "on_anew", lambda: looked.append("looked"))
+        await nodes[1].stop()
+        assert not looked, "while it lived it never said so"
+        again = Runtime(local.configs[1], is_sure=True)
+        await again.start()
+        try:
+            await local.until(lambda: looked and known(again) == {"n0"})
+        finally:
+            await again.stop()
+
+
 @pytest.mark.parametrize("is_seed", [True, False])
 async def test_one_that_is_far_behind_takes_its_seeds_at_their_certificates_word(make_local, is_seed):
     """n0 has a TLS key by now of which n1, whose ledger ends long ago, has not heard; it is new to whom it reaches."""

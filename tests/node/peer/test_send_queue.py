@@ -295,3 +295,43 @@ async def test_a_peer_is_looked_for_in_turns_where_it_was_to_be_and_where_it_say
     assert outbox.next_urls == [one, two, one]
     outbox.look_also_at(three)
     assert list(outbox._urls) == [three, one], "its last word, and that of this node's owner"
+
+
+# --- a peer that has started anew ----------------------------------------------------------------
+
+
+async def reach_one_that_starts_anew(*, is_there):
+    """An outbox with nothing to send, whose peer says that it has started anew; and the batches that came to it."""
+    posts = asyncio.Queue()
+
+    async def answer(_request):
+        posts.put_nowait("a batch")
+        return web.Response(status=204)
+
+    app = web.Application()
+    app.router.add_post("/p2p/{chain}", answer)
+    async with TestServer(app) as server, aiohttp.ClientSession() as session, asyncio.timeout(60):
+        outbox, is_reached = Refused(str(server.make_url("")).rstrip("/"), session, tries=1), asyncio.Event()
+        outbox._on_connected = is_reached.set
+        outbox.on_anew()  # which says nothing while the peer is not reached
+        async with asyncio.TaskGroup() as tasks:
+            task = tasks.create_task(outbox.run())
+            await is_reached.wait()
+            await posts.get()
+            if not is_there:
+                await server.close()
+            outbox.on_anew()
+            await (posts.get() if is_there else outbox.is_done.wait())
+            task.cancel()
+    return outbox, posts
+
+
+async def test_one_that_has_gone_is_missed_before_there_is_anything_to_send():
+    outbox, _ = await reach_one_that_starts_anew(is_there=False)
+    assert not outbox.is_connected
+
+
+async def test_one_that_is_still_there_is_asked_once_and_stays_connected():
+    outbox, posts = await reach_one_that_starts_anew(is_there=True)
+    assert outbox.is_connected, "as where two run under one key"
+    assert posts.empty()
