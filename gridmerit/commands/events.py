@@ -54,7 +54,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
       joining      snapshot-begun, snapshot-taken, snapshot-ended,
                    snapshot-work-differs
       upgrades     upgrade, release-needed, chain-halted
-      orders       order, cancelled, trimmed
+      orders       order, cancelled, trimmed, game-target, second-target
       a period     plan, plan-lapsed, quota, gate, trade, countersigned,
                    certified-result, verdict, accepted, curtailed, reading,
                    register, metered, unmetered, imputed, settlement,

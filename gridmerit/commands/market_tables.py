@@ -58,7 +58,12 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
 def _tell_target(target: TargetInfo | None) -> str:
     if target is None:
         return ""
-    prices = (target.g_to_u, target.g_to_c, target.c_to_u, target.c_to_g)
+    prices = (
+        target.g_to_u_uyuan_per_kwh,
+        target.g_to_c_uyuan_per_kwh,
+        target.c_to_u_uyuan_per_kwh,
+        target.c_to_g_uyuan_per_kwh,
+    )
     g_to_u, g_to_c, c_to_u, c_to_g = map(format_yuan, prices)
     return (
         f"\ntarget {g_to_u} yuan per kWh, committed by {target.sender_name or target.sender} in block {target.height}; "

@@ -88,7 +88,7 @@ def convert_book(book: BookInfo, genesis: Genesis) -> SampleBook:
         names={parse_address(row.owner): row.owner_name or row.owner for _, row in rows},
         market=genesis.params.market,
         lottery=make_lottery(genesis.chain_id, book.period),
-        target_uyuan_per_kwh=None if book.target is None else book.target.g_to_u,
+        target_uyuan_per_kwh=None if book.target is None else book.target.g_to_u_uyuan_per_kwh,
         areas=genesis.areas,
     )
 

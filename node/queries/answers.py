@@ -473,15 +473,15 @@ class OrderInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TargetInfo:
-    """The prices of the game that a period is cleared by under `knn`, µ¥ per kWh; bids look for `g_to_u`."""
+    """The prices of the game that a period is cleared by under `knn`, µ¥ per kWh; bids look for the first."""
 
     height: int
     sender: str
     sender_name: str | None
-    g_to_u: int
-    g_to_c: int
-    c_to_u: int
-    c_to_g: int
+    g_to_u_uyuan_per_kwh: int
+    g_to_c_uyuan_per_kwh: int
+    c_to_u_uyuan_per_kwh: int
+    c_to_g_uyuan_per_kwh: int
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

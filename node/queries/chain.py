@@ -390,7 +390,16 @@ class ChainQueries:
         if target is None:
             return None
         sender, name = show_address(target.sender), self.members.name_of(target.sender)
-        return TargetInfo(height=target.height, sender=sender, sender_name=name, **target.prices._asdict())
+        prices = target.prices
+        return TargetInfo(
+            height=target.height,
+            sender=sender,
+            sender_name=name,
+            g_to_u_uyuan_per_kwh=prices.g_to_u,
+            g_to_c_uyuan_per_kwh=prices.g_to_c,
+            c_to_u_uyuan_per_kwh=prices.c_to_u,
+            c_to_g_uyuan_per_kwh=prices.c_to_g,
+        )
 
     def get_trades(self, period: int) -> TradesInfo:
         gate = get_gate(self._view, period)
@@ -697,7 +706,10 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "votes-missing": ("period", "members"),
     "countersigned": ("period", "result_root"),
     "unmetered": ("period",),
-    "game-target": ("period", "sender", "g_to_u", "g_to_c", "c_to_u", "c_to_g"),
+    "game-target": (
+        *("period", "sender", "g_to_u_uyuan_per_kwh", "g_to_c_uyuan_per_kwh"),
+        *("c_to_u_uyuan_per_kwh", "c_to_g_uyuan_per_kwh"),
+    ),
     "second-target": ("period", "sender"),
     "metered": ("period", "meters"),
     "plan": ("period", "sender", "lines", "load_wh", "output_wh"),

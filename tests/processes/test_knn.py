@@ -89,6 +89,6 @@ def test_6_a_second_target_is_refused_and_heard_of(ask) -> None:
     code, again = ask(*send, "0.51", "0.45", "0.5", "0.42", "--key", "dispatch")
     assert (code, again["error"]) == (6, "TargetTwice")
     assert "stands in block" in again["message"], "so that it is on record"
-    assert ask("market", "book", "--period", period)[1]["book"]["target"]["g_to_u"] == 500_000
+    assert ask("market", "book", "--period", period)[1]["book"]["target"]["g_to_u_uyuan_per_kwh"] == 500_000
     code, refused = ask(*send, "0.5", "0.45", "0.5", "0.42", "--key", "homes-3")
     assert (code, refused["error"]) == (6, "TargetNotAllowed")

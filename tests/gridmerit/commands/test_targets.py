@@ -39,10 +39,10 @@ async def test_the_book_of_a_period_has_its_target(client: Client) -> None:
         height=1,
         sender=show_address(address("grid")),
         sender_name="grid",
-        g_to_u=500_000,
-        g_to_c=510_000,
-        c_to_u=520_000,
-        c_to_g=530_000,
+        g_to_u_uyuan_per_kwh=500_000,
+        g_to_c_uyuan_per_kwh=510_000,
+        c_to_u_uyuan_per_kwh=520_000,
+        c_to_g_uyuan_per_kwh=530_000,
     )
     assert (await client.book(PERIOD + 1)).target is None
     assert render_book(MarketPeriods(time_ms=0, periods=()), found) == (
@@ -103,6 +103,6 @@ async def test_2_a_target_where_no_rule_looks_for_one() -> None:
 def test_subscribers_hear_of_both_kinds_by_name() -> None:
     told = describe_event(("game-target", PERIOD, address("grid"), *PRICES))
     assert (told["period"], told["sender"]) == (PERIOD, show_address(address("grid")))
-    assert (told["g_to_u"], told["g_to_c"], told["c_to_u"], told["c_to_g"]) == PRICES
+    assert tuple(told[f"{way}_uyuan_per_kwh"] for way in ("g_to_u", "g_to_c", "c_to_u", "c_to_g")) == PRICES
     again = describe_event(("second-target", PERIOD, address("grid")))
     assert again == {"event": "second-target", "period": PERIOD, "sender": show_address(address("grid"))}

@@ -83,4 +83,4 @@ async def test_a_nodes_open_book_is_compared_with_its_credits_and_statements(mak
         ("pv-101", 90_000_000, 50_000, "feeder-1"),
         ("homes-2", 90_000_000, 50_000, "feeder-1"),
     ]
-    assert [outcome.volume_wh for outcome in compare_book(book)] == [10_000] * 4
+    assert [outcome.volume_wh for outcome in compare_book(book)] == [10_000] * 5
