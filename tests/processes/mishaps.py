@@ -201,10 +201,11 @@ async def catch_up(home: Path, seconds: float) -> Report:
         await asyncio.to_thread(stop_nodes, network, [victim])
         shutil.rmtree(network.directory_of(victim) / "data")
         await asyncio.to_thread(start_node, network, victim)
-        told, took = await _watch_catching_up(network, victim, (await witness.status()).height)
+        begin = (await witness.status()).height
+        told, took = await _watch_catching_up(network, victim, begin)
         if not told or told[-1].loop is None:
             return Report(seen="", faults=("it does not answer", *stage.check_processes()))
-        faults = _judge_progress([status.chains[0] for status in told]) + stage.check_processes()
+        faults = _judge_progress([status.chains[0] for status in told], begin) + stage.check_processes()
         turn_ms = told[-1].loop.longest_ms
         if turn_ms > _ANSWER_MS:
             faults.append(f"stall of {turn_ms} ms")
@@ -262,8 +263,8 @@ def read_cpu_ns(pid: int) -> int:
     return time.clock_gettime_ns((~pid << 3) | 2)  # as clock_getcpuclockid(3) names its clock
 
 
-def _judge_progress(told: Sequence[ChainStatus]) -> list[str]:
-    """What was untrue in what a node said while it caught up with the last height."""
+def _judge_progress(told: Sequence[ChainStatus], begin: int) -> list[str]:
+    """What was untrue in what a node said while it caught up with the last height; others had one to begin with."""
     heights = [chain.height for chain in told]
     begun = next((index for index, chain in enumerate(told) if chain.syncing), None)
     if begun is None:
@@ -275,7 +276,8 @@ def _judge_progress(told: Sequence[ChainStatus]) -> list[str]:
         faults.append("its height fell")
     if len({chain.height for chain in midway}) < _STEPS:
         faults.append("its height does not show how far it is")
-    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < target]:
+    least = min(target, begin - FAR_BEHIND)
+    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < least]:
         faults.append(
             f"at {untrue[0].height} of {target} it said: syncing {untrue[0].syncing}, to {untrue[0].sync_target}"
         )
