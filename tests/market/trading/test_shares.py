@@ -342,7 +342,7 @@ def test_curtailed_trades_and_metered_parts_come_to_the_same(make_market, cuts):
 
 
 def test_the_block_that_brings_the_last_reading_begins_to_settle_with_what_it_has_left(make_market):
-    """To take readings in is work too: of 64 units three of them leave room for three trades, not for four."""
+    """To take readings in is work too: of 64 units three of them leave room for two trades, not for three."""
     market = make_market(siblings=SCHEDULING, work_per_block=SMALLEST, **TERMS)
     accept(market)
     rows = [(market.address(one.owner), one.consumed, one.produced if one.owner in SELLERS else 0) for one in METERS]
