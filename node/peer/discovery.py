@@ -27,6 +27,7 @@ from node.peer.reputation import PeerBook
 from node.system.clock import now_ms
 from node.system.files import read_file, replace_file
 from node.system.logs import get_logger, log_event
+from node.system.tasks import finish
 
 _FILE = "contacts"
 _LONGEST_PAUSE_MS = 30_000  # between two tries to reach a peer heard of: any member names a place, and will call itself
@@ -128,7 +129,7 @@ class Neighbours:
         own = [] if self._own is None else [self._own.to_bytes()]
         data = encode((*own, *(contact.to_bytes() for contact in self._contacts)))
         try:
-            await asyncio.to_thread(replace_file, self._file, data)
+            await finish(asyncio.to_thread(replace_file, self._file, data))
         except OSError as error:
             log_event(self._log, logging.WARNING, "contacts-not-kept", detail=error.strerror or str(error))
 

@@ -276,8 +276,8 @@ def _judge_progress(told: Sequence[ChainStatus], begin: int) -> list[str]:
         faults.append("its height fell")
     if len({chain.height for chain in midway}) < _STEPS:
         faults.append("its height does not show how far it is")
-    least = min(target, begin - FAR_BEHIND)
-    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < least]:
+    least = min(target, begin - FAR_BEHIND)  # once blocks come; before, the headers come, and count as they are checked
+    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < (least if chain.height else 1)]:
         faults.append(
             f"at {untrue[0].height} of {target} it said: syncing {untrue[0].syncing}, to {untrue[0].sync_target}"
         )

@@ -20,8 +20,10 @@ ROOT = Path(__file__).parents[3]
 
 
 def make_home(directory: Path, config) -> Path:
-    """A directory of its own for a node of a local network, whose files lie elsewhere."""
+    """A directory of its own for a node of a local network, whose files lie elsewhere; any ports are its own."""
     directory.mkdir(parents=True, exist_ok=True)
+    ports = {name: getattr(config, name)._replace(port=0) for name in ("peer_listen", "api_listen")}
+    config = config.model_copy(update=ports)
     save_config(config, directory / "node.toml")
     return directory
 
