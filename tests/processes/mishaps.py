@@ -22,6 +22,7 @@ from gridmerit.network.parameters import load_engine_params, load_packaged_profi
 from gridmerit.network.processes import find_pid, read_log_tail, start_node, stop_nodes
 from ledger.errors import GridmeritError
 from node.api.client import Client
+from node.chain.messages import MAX_ITEMS
 from node.chain.sync import FAR_BEHIND
 from node.queries.answers import ChainStatus, NodeStatus
 from tests.processes.grown import build_grown_network
@@ -276,14 +277,19 @@ def _judge_progress(told: Sequence[ChainStatus], begin: int) -> list[str]:
         faults.append("its height fell")
     if len({chain.height for chain in midway}) < _STEPS:
         faults.append("its height does not show how far it is")
-    least = min(target, begin - FAR_BEHIND)  # once blocks come; before, the headers come, and count as they are checked
-    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < (least if chain.height else 1)]:
+    least = min(target, begin - FAR_BEHIND)
+    if untrue := [chain for chain in midway if not chain.syncing or chain.sync_target < _find_target(chain, least)]:
         faults.append(
             f"at {untrue[0].height} of {target} it said: syncing {untrue[0].syncing}, to {untrue[0].sync_target}"
         )
     if told[-1].forks.side_blocks > _SIDE_BLOCKS:
         faults.append(f"{told[-1].forks.side_blocks} side blocks")
     return faults
+
+
+def _find_target(chain: ChainStatus, least: int) -> int:
+    """The lowest target that is true: as far as headers have been checked, of which one message brings so many."""
+    return least if chain.height >= MAX_ITEMS else chain.height + 1
 
 
 # --- few file descriptors ------------------------------------------------------------------------

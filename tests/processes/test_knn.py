@@ -65,7 +65,7 @@ def test_trades_are_priced_by_the_target_that_the_dispatcher_has_committed(day, 
     target = ask("market", "book", "--period", period)[1]["book"]["target"]
     computed = compute_target(profile, 0, market, load_solver())
     assert target["sender_name"] == "dispatch"
-    assert {way: target[way] for way in computed._fields} == computed._asdict()
+    assert {way: target[f"{way}_uyuan_per_kwh"] for way in computed._fields} == computed._asdict()
 
     areas = find_chain(network, "scheduling").params.scheduling.areas
     wheeling = max(area.wheeling_uyuan_per_kwh for area in areas)
@@ -80,7 +80,7 @@ def test_trades_are_priced_by_the_target_that_the_dispatcher_has_committed(day, 
         assert trade["price_uyuan_per_kwh"] == min(max(computed.g_to_u, ask_price), bid_price)
 
 
-def test_6_a_second_target_is_refused_and_heard_of(ask) -> None:
+def test_a_second_target_is_refused_and_heard_of(ask) -> None:
     """A period far enough ahead that its book has not opened, however long it takes to get here."""
     period = max(entry["period"] for entry in ask("market", "book")[1]["periods"]["periods"]) + 20
     send = ("tx", "send", "game-target", period)
