@@ -18,7 +18,7 @@ from gridmerit.players.plans import plan_orders
 from ledger.genesis import Genesis
 from node.config import load_genesis
 
-pytestmark = [pytest.mark.live, pytest.mark.alone]
+pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[2]
 SEED = 1
