@@ -101,7 +101,7 @@ class PlainAnts:
         row[incomes.index(least)] = found
 
     def make_incomes(self, best: Sequence[float]) -> list[Callable[[float], float]]:
-        """What each of the four prices brings, the others at their best."""
+        """The income that each of the four prices brings, the others at their best."""
         hour = self.hour
         g_to_u, g_to_c, c_to_u, _ = best
         (value_company,), (value_bureau,) = hour.per_player("value_company"), hour.per_player("value_bureau")

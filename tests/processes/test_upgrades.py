@@ -85,7 +85,7 @@ def _is(client: Client, condition: Callable[[ChainStatus], bool]) -> Callable[[]
 
 
 def _says(client: Client, words: str) -> Callable[[], Awaitable[bool]]:
-    """What `gridmerit status` prints of the node."""
+    """The words of `gridmerit status` about the node."""
 
     async def says() -> bool:
         return words in render(await client.node_status(), "its API")

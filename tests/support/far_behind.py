@@ -48,7 +48,7 @@ class FarAhead:
         return self._blocks[height]
 
     def answer(self, message: wire.Message) -> list[wire.Message]:
-        """What the node says to one that asks."""
+        """The messages that the node gives to one that asks."""
         actions = self.node.step(MessageReceived(peer=ASKER, message=message), self.now_ms)
         return [action.message for action in actions if isinstance(action, Send)]
 

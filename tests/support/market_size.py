@@ -112,7 +112,7 @@ class TimedChain(ContractChain):
 
 
 def _list_rows(block: Block, execution: Execution) -> list[rows.Row]:
-    """What a node writes of a block that extends its chain."""
+    """The rows that a node writes of a block that extends its chain."""
     changes = [(rows.STATE + key, value) for key, value in execution.delta.changes.items()]
     return [*rows.rows_of_block(block, execution, work=1, base_n_diff=1), *changes]
 

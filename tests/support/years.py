@@ -189,7 +189,7 @@ def in_copy(
 
 
 def _open(genesis: Genesis, directory: Path) -> tuple[float, float]:
-    """What opening takes, and the memory that it holds."""
+    """Open a store: the CPU it takes, and the memory that it holds."""
     before_s, before_kb = process_time(), _held_kb()
     with closing(LevelStore(directory)) as store:
         chain = Chain(genesis, store)
@@ -199,7 +199,7 @@ def _open(genesis: Genesis, directory: Path) -> tuple[float, float]:
 
 
 def _join(genesis: Genesis, directory: Path) -> tuple[float, float]:
-    """What taking the head's state by chunks costs a fresh node, and how much comes to it."""
+    """Take the head's state by chunks as a fresh node does: the CPU it takes, and how much comes to it."""
     with closing(LevelStore(directory)) as store:
         state = Chain(genesis, store).head.state
         raws = [encode(chunk.to_value()) for chunk in cut_all(state)]

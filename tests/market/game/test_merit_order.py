@@ -19,7 +19,7 @@ WIDE = {"g_to_u": (0, 2), "g_to_c": (0, 2), "c_to_u": (0, 2), "c_to_g": (0, 2)}
 
 
 def meet(surplus_kwh: int, load_kwh: int, *, ratio: float = 1.0) -> float:
-    """What a company sells to users of a firm load beside a bureau that could serve them: `ratio` e^((C - G)/μ)."""
+    """The kWh that a company sells to users of a firm load beside a bureau that has as much: `ratio` e^((C - G)/μ)."""
     mu = 0.05
     hour = Hour(surplus_wh=surplus_kwh * 1000, shortage_wh=0, user_load_wh=[load_kwh * 1000], mu=mu, phi=0, bounds=WIDE)
     return trade(hour, Prices(g_to_u=1.0, g_to_c=1.0, c_to_u=1.0 + mu * log(ratio), c_to_g=1.0)).g_to_u[0][0]

@@ -1,4 +1,4 @@
-"""What a thread does goes on when its task is cancelled: whoever stops waits for it."""
+"""A thread goes on when its task is cancelled: whoever stops waits for it."""
 
 import asyncio
 import threading
