@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from gridmerit.main import run
+from tests.processes.test_joining import until
 from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
@@ -52,6 +53,7 @@ def test_strategies_order_at_a_node_and_one_that_raises_costs_its_player_alone(h
     with subprocess.Popen(agents, stdout=subprocess.PIPE, stderr=said, text=True) as process:
         try:
             sent = _wait_for_orders(process, {"homes-1", "homes-3", "homes-4", "homes-5", "wind-122"})
+            until(lambda: "ZeroDivisionError" in (tmp_path / "said").read_text())
         finally:
             process.terminate()
             code = process.wait(PATIENCE_S)
