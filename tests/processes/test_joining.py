@@ -6,8 +6,7 @@ import json
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 from urllib.request import urlopen
@@ -17,7 +16,7 @@ import pytest
 from gridmerit.main import run
 from gridmerit.network.layout import load_network
 from gridmerit.network.make import find_free_ports
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import until
 
 pytestmark = pytest.mark.live
 
@@ -65,13 +64,6 @@ def producers(api_url: str) -> set[str | None]:
         height = json.load(answer)["height"]
     with urlopen(f"{api_url}/v1/jy1/blocks?from={max(0, height - 50)}&to={height}", timeout=10) as answer:
         return {block["producer_name"] for block in json.load(answer)}
-
-
-def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_a_newcomer_with_one_peer_entry_is_found_by_all_seals_and_is_let_go(

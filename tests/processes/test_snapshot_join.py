@@ -11,8 +11,9 @@ import pytest
 
 from gridmerit.network.layout import load_network
 from gridmerit.network.make import find_free_ports
-from tests.processes.test_joining import Cli, until
+from tests.processes.test_joining import Cli
 from tests.processes.test_joining import running as running
+from tests.support.patience import until
 
 pytestmark = pytest.mark.live
 

@@ -12,8 +12,7 @@ from typing import Any
 import pytest
 
 from gridmerit.main import run
-from tests.processes.test_joining import until
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.live
 

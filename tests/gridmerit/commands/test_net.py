@@ -8,7 +8,6 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -22,18 +21,11 @@ from gridmerit.network.parameters import load_packaged_profile, scale_params
 from gridmerit.network.processes import find_pid
 from ledger.params import ChainParams
 from node.config import load_config
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.live
 
 ROOT = Path(__file__).parents[3]
-
-
-def until(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def gridmerit(*words: object, cwd: Path, output: Path) -> subprocess.Popen[bytes]:
