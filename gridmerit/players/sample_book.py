@@ -118,7 +118,7 @@ def compare_book(book: SampleBook) -> list[RuleOutcome]:
 def _look_around(book: SampleBook) -> Neighbourhood | None:
     if book.target_uyuan_per_kwh is None:
         return None
-    factors = Factors(**book.market.nearness.model_dump())
+    factors = Factors.of(book.market.nearness)
     return look_around(book.candidates, book.target_uyuan_per_kwh, factors, book.areas)
 
 

@@ -270,7 +270,7 @@ class _Closing:
         target = get_target(self._view, self._period)
         if target is None:
             return None
-        factors = Factors(**self._block.params.market.nearness.model_dump())
+        factors = Factors.of(self._block.params.market.nearness)
         book = [row.candidate for row in self._get_book()]
         return look_around(book, target.target_uyuan_per_kwh, factors, self._block.areas)
 

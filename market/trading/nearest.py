@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import NamedTuple
 
+from ledger.params import NearnessFactors
 from market.credit.score import FULL_CREDIT_UPT, PPM
 from market.orders import Order, Trade
 from market.trading.matching_weight import WeightedOrder
@@ -56,6 +57,11 @@ class Factors(NamedTuple):
     credit: int = 0
     renewable: int = 0
     position: int = 0
+
+    @classmethod
+    def of(cls, nearness: NearnessFactors) -> Factors:
+        """Those of a chain's parameters."""
+        return cls(**nearness.model_dump())
 
 
 PRICE_ALONE = Factors()
