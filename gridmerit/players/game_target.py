@@ -6,12 +6,11 @@ serve them all. So its tariffs are the bounds of every price: nobody sells for l
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass
 
-from gridmerit.players.agents import Participant, Sender
+from gridmerit.players.agents import Participant, Sender, sleep_until
 from ledger.errors import GridmeritError
 from ledger.params import MarketParams
 from market.game.hour import DIRECTIONS, Hour, Prices
@@ -77,7 +76,7 @@ class Forecaster(Participant):
         for hour in range(self.day.hours):
             period, open_ms = self.day.first_period + hour, self.day.times_of(hour).open_ms
             begin_ms = open_ms - self.day.share_of_period(_AHEAD_PPM)
-            await asyncio.sleep(max(0, begin_ms - now_ms()) / 1_000)
+            await sleep_until(begin_ms)
             if now_ms() < open_ms and not await self._has_target(period):
                 await self._commit(period, hour, open_ms)
 

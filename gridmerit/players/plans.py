@@ -43,7 +43,7 @@ def plan_orders(
     names = [entry.name for entry in profile.players]
     index, count = names.index(player), len(names)
     side = Side.OFFER if profile.players[index].role == "producer" else Side.BID
-    tariffs = get_tariffs(market, wheeling_uyuan_per_kwh)
+    tariffs = Tariffs.of(market, wheeling_uyuan_per_kwh)
     plan = []
     for hour in range(hours):
         volume_wh = profile.readings[player, profile.hours_ms[hour]].forecast_wh
@@ -56,12 +56,6 @@ def plan_orders(
 def make_draws(seed: int, player: str, hour: int, look: int = 0) -> random.Random:
     """The draws of a player's prices of an hour; seeding with text hashes it the same way everywhere."""
     return random.Random(f"{seed}/{player}/{hour}" + (f"/{look}" if look else ""))
-
-
-def get_tariffs(market: MarketParams, wheeling_uyuan_per_kwh: int | None = None) -> Tariffs:
-    """The grid company's prices, with the market's wheeling where none is given."""
-    wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
-    return Tariffs(market.retail_uyuan_per_kwh, market.feed_in_uyuan_per_kwh, wheeling)
 
 
 def plan_lines(profile: Profile, positions: Mapping[str, str], hour: int) -> tuple[tuple[str, int, int], ...]:

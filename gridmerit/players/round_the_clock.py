@@ -24,10 +24,9 @@ from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
-from market.strategies.strategy import Act, Cancel, Strategy, ask
+from market.strategies.strategy import Act, Strategy, ask, make_call
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
-from market.trading.contract import TradeIntention
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -204,11 +203,8 @@ class _Strategist(_Trader):
         return desk.make_view(self.day.genesis, period, self.day.wheeling_uyuan_per_kwh, answers)
 
     async def _do(self, act: Act, period: int, until_ms: int) -> None:
-        if isinstance(act, Cancel):
-            await self._deliver(self.trader, "cancel", period, (period, act.order_id), until_ms)
-        else:
-            intention = TradeIntention(act.side, period, act.price_uyuan_per_kwh, act.volume_wh)
-            await self._deliver(self.trader, "intention", period, intention.to_payload(), until_ms)
+        kind, payload = make_call(act, period)
+        await self._deliver(self.trader, kind, period, payload, until_ms)
 
 
 class _Meter(Agent):

@@ -8,13 +8,21 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
-from gridmerit.players.plans import get_tariffs
 from ledger.genesis import Genesis, GenesisMember
 from market.orders import Side
 from market.profile import Profile
 from market.strategies.storage import Storage
 from market.strategies.strategy import MAX_LOOK_BACK, Strategy
-from market.strategies.view import NO_ORDERS, Depth, Outcome, OwnOrder, OwnTrade, View
+from market.strategies.view import (
+    NO_ORDERS,
+    Depth,
+    Outcome,
+    OwnOrder,
+    PublicTrade,
+    Tariffs,
+    View,
+    list_own_trades,
+)
 from market.trading.gates import LAPSED, VOID
 from node.queries.answers import AccountInfo, BookInfo, OrderInfo, QuotaInfo, TradesInfo
 
@@ -100,7 +108,7 @@ class Desk:
             period=period,
             generation_wh=max(0, forecast_wh),
             load_wh=max(0, -forecast_wh),
-            tariffs=get_tariffs(genesis.params.market, wheeling_uyuan_per_kwh),
+            tariffs=Tariffs.of(genesis.params.market, wheeling_uyuan_per_kwh),
             bid_limit_wh=bid_limit_wh,
             offer_limit_wh=offer_limit_wh,
             place=names.index(self.member.name),
@@ -110,9 +118,13 @@ class Desk:
             storage=self._foresee(period, answers.earlier),
             bids=_measure(book.best_bid, book.bids) if book else NO_ORDERS,
             offers=_measure(book.best_ask, book.offers) if book else NO_ORDERS,
-            earlier=tuple(map(_sum_up, earlier)),
+            earlier=tuple(Outcome.of(trades.period, _publish(trades)) for trades in earlier),
             own_orders=self._list_orders(book) if book else (),
-            own_trades=tuple(trade for trades in earlier for trade in self._list_trades(trades)),
+            own_trades=tuple(
+                trade
+                for trades in earlier
+                for trade in list_own_trades(trades.period, _publish(trades), self.member.name)
+            ),
         )
 
     def meter(self, period: int, actual_wh: int, trades: TradesInfo | None) -> int:
@@ -164,14 +176,6 @@ class Desk:
             agreed_wh += volume_wh * ((trade.buyer_name == self.member.name) - (trade.seller_name == self.member.name))
         return agreed_wh
 
-    def _list_trades(self, trades: TradesInfo) -> list[OwnTrade]:
-        own = []
-        for trade in trades.trades:
-            for side, party in ((Side.BID, trade.buyer_name), (Side.OFFER, trade.seller_name)):
-                if party == self.member.name:
-                    own.append(OwnTrade(trades.period, side, trade.price_uyuan_per_kwh, trade.volume_wh))
-        return own
-
     def _list_orders(self, book: BookInfo) -> tuple[OwnOrder, ...]:
         return tuple(
             OwnOrder(order.order_id, side, order.price_uyuan_per_kwh, order.volume_wh)
@@ -185,7 +189,8 @@ def _measure(best_uyuan_per_kwh: int | None, orders: tuple[OrderInfo, ...]) -> D
     return Depth(best_uyuan_per_kwh, sum(order.volume_wh for order in orders))
 
 
-def _sum_up(trades: TradesInfo) -> Outcome:
-    volume_wh = sum(trade.volume_wh for trade in trades.trades)
-    value = sum(trade.price_uyuan_per_kwh * trade.volume_wh for trade in trades.trades)
-    return Outcome(trades.period, value // volume_wh if volume_wh else None, volume_wh)
+def _publish(trades: TradesInfo) -> list[PublicTrade]:
+    return [
+        PublicTrade(trade.buyer_name, trade.seller_name, trade.price_uyuan_per_kwh, trade.volume_wh)
+        for trade in trades.trades
+    ]

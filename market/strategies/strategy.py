@@ -6,11 +6,12 @@ from collections.abc import Iterable, Sequence
 from random import Random
 from typing import ClassVar, NamedTuple, TypeAlias
 
+from ledger.codec import Value
 from market.errors import BadStrategyAnswer, StrategyFailed
 from market.orders import Side
 from market.strategies.storage import Storage
 from market.strategies.view import View
-from market.trading.contract import MAX_PRICE_UYUAN_PER_KWH
+from market.trading.contract import MAX_PRICE_UYUAN_PER_KWH, TradeIntention
 
 MAX_ORDERS = 16  # of one answer: as many as a chain takes from a member
 MAX_LOOKS = 4
@@ -32,6 +33,13 @@ class Cancel(NamedTuple):
 
 
 Act: TypeAlias = Quote | Cancel
+
+
+def make_call(act: Act, period: int) -> tuple[str, tuple[Value, ...]]:
+    """The kind and the payload of the transaction that does it."""
+    if isinstance(act, Cancel):
+        return "cancel", (period, act.order_id)
+    return "intention", TradeIntention(act.side, period, act.price_uyuan_per_kwh, act.volume_wh).to_payload()
 
 
 class Strategy:

@@ -5,9 +5,11 @@ Energy in Wh, prices in µ¥ per kWh, money in µ¥, all whole numbers. Nothing 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ledger.params import MarketParams
 from market.orders import Side
 from market.strategies.storage import Storage
 
@@ -19,6 +21,12 @@ class Tariffs(NamedTuple):
     feed_in_uyuan_per_kwh: int
     wheeling_uyuan_per_kwh: int
 
+    @classmethod
+    def of(cls, market: MarketParams, wheeling_uyuan_per_kwh: int | None = None) -> Tariffs:
+        """Those of a chain, with its own wheeling where none is given."""
+        wheeling = market.wheeling_uyuan_per_kwh if wheeling_uyuan_per_kwh is None else wheeling_uyuan_per_kwh
+        return cls(market.retail_uyuan_per_kwh, market.feed_in_uyuan_per_kwh, wheeling)
+
     @property
     def ceiling_uyuan_per_kwh(self) -> int:
         """The price above which a buyer is better off with the grid company."""
@@ -29,12 +37,30 @@ class Tariffs(NamedTuple):
         return max(self.feed_in_uyuan_per_kwh, min(price_uyuan_per_kwh, self.ceiling_uyuan_per_kwh))
 
 
+class PublicTrade(NamedTuple):
+    """A trade as all know it; its parties are addresses or names."""
+
+    buyer: bytes | str | None
+    seller: bytes | str | None
+    price_uyuan_per_kwh: int
+    volume_wh: int
+
+
 class Outcome(NamedTuple):
     """The public outcome of an earlier gate: its mean price by volume, None without trades, and its volume."""
 
     period: int
     price_uyuan_per_kwh: int | None
     volume_wh: int
+
+    @classmethod
+    def of(cls, period: int, trades: Iterable[PublicTrade]) -> Outcome:
+        """The outcome of these trades; the mean is rounded down."""
+        value = volume_wh = 0
+        for trade in trades:
+            value += trade.price_uyuan_per_kwh * trade.volume_wh
+            volume_wh += trade.volume_wh
+        return cls(period, value // volume_wh if volume_wh else None, volume_wh)
 
 
 class OwnOrder(NamedTuple):
@@ -53,6 +79,16 @@ class OwnTrade(NamedTuple):
     side: Side
     price_uyuan_per_kwh: int
     volume_wh: int
+
+
+def list_own_trades(period: int, trades: Iterable[PublicTrade], player: bytes | str) -> list[OwnTrade]:
+    """The trades of one party, a purchase before a sale where it is both."""
+    return [
+        OwnTrade(period, side, trade.price_uyuan_per_kwh, trade.volume_wh)
+        for trade in trades
+        for side, party in ((Side.BID, trade.buyer), (Side.OFFER, trade.seller))
+        if party == player
+    ]
 
 
 class Depth(NamedTuple):

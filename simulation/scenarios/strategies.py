@@ -13,16 +13,14 @@ from typing import Literal, NamedTuple, cast
 
 from pydantic import Field, field_validator
 
-from ledger.codec import Value as Wire
 from ledger.errors import GridmeritError
 from ledger.hashing import Address
 from market.orders import Order, Side
 from market.settlement import settle_with_grid
 from market.strategies.built_in import BUILT_IN
 from market.strategies.storage import Storage
-from market.strategies.strategy import Cancel, Quote, Strategy, ask
-from market.strategies.view import Depth, Outcome, OwnOrder, OwnTrade, Tariffs, View
-from market.trading.contract import TradeIntention
+from market.strategies.strategy import Strategy, ask, make_call
+from market.strategies.view import Depth, Outcome, OwnOrder, PublicTrade, Tariffs, View, list_own_trades
 from market.trading.trades import TradeRecord
 from market.trading.views import get_binding_trades, get_book, get_settlement, get_trades
 from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, Value
@@ -141,10 +139,7 @@ class _Trial:
         ]
         self._outcomes: list[Outcome] = []
         self._trades: dict[int, list[TradeRecord]] = {}
-        market = self._network.genesis.params.market
-        self._tariffs = Tariffs(
-            market.retail_uyuan_per_kwh, market.feed_in_uyuan_per_kwh, market.wheeling_uyuan_per_kwh
-        )
+        self._tariffs = Tariffs.of(self._network.genesis.params.market)
 
     def play(self, period: int) -> None:
         """The start of a period, and all that people do then."""
@@ -164,9 +159,7 @@ class _Trial:
         if not self._is_played(period):
             return
         trades = self._trades[period] = get_trades(self._market.state, period)
-        volume_wh = sum(trade.volume_wh for trade in trades)
-        value = sum(trade.price_uyuan_per_kwh * trade.volume_wh for trade in trades)
-        self._outcomes.append(Outcome(period, value // volume_wh if volume_wh else None, volume_wh))
+        self._outcomes.append(Outcome.of(period, _publish(trades)))
 
     def _order(self, period: int) -> None:
         """All are asked, in an order that is drawn anew; who comes later sees more of the book."""
@@ -177,9 +170,8 @@ class _Trial:
             Random(f"{self._seed}/{period}/{look}/turns").shuffle(turns)
             for player in turns:
                 random = Random(f"{self._seed}/{player.name}/{period}/{look}")
-                calls = []
-                for act in ask(player.strategy, self._show(player, period), random):
-                    calls.append(_make_call(player.name, period, act))
+                acts = ask(player.strategy, self._show(player, period), random)
+                calls = [(player.name, *make_call(act, period)) for act in acts]
                 if calls:
                     self._market.make_block(*calls)
 
@@ -210,7 +202,9 @@ class _Trial:
                 if order.owner == address
             ),
             own_trades=tuple(
-                trade for outcome in earlier for trade in _list_own(self._trades[outcome.period], address)
+                trade
+                for outcome in earlier
+                for trade in list_own_trades(outcome.period, _publish(self._trades[outcome.period]), address)
             ),
         )
 
@@ -226,7 +220,7 @@ class _Trial:
 
     def _agree(self, player: _Player, period: int) -> int:
         """The purchases of a player for a period, less its sales, Wh."""
-        own = _list_own(self._trades[period], self._network.keys[player.name].address)
+        own = list_own_trades(period, _publish(self._trades[period]), self._network.keys[player.name].address)
         return sum(trade.volume_wh if trade.side == Side.BID else -trade.volume_wh for trade in own)
 
     # --- delivery ----------------------------------------------------------------------------------
@@ -332,20 +326,8 @@ def _measure(book: Sequence[Order], side: Side) -> Depth:
     return Depth(best, sum(order.volume_wh for order in book if order.side == side))
 
 
-def _list_own(trades: Iterable[TradeRecord], address: Address) -> list[OwnTrade]:
-    own = []
-    for trade in trades:
-        for side, party in ((Side.BID, trade.buyer), (Side.OFFER, trade.seller)):
-            if party == address:
-                own.append(OwnTrade(trade.period, side, trade.price_uyuan_per_kwh, trade.volume_wh))
-    return own
-
-
-def _make_call(name: str, period: int, act: Quote | Cancel) -> tuple[str, str, tuple[Wire, ...]]:
-    if isinstance(act, Cancel):
-        return name, "cancel", (period, act.order_id)
-    intention = TradeIntention(act.side, period, act.price_uyuan_per_kwh, act.volume_wh)
-    return name, "intention", intention.to_payload()
+def _publish(trades: Iterable[TradeRecord]) -> list[PublicTrade]:
+    return [PublicTrade(trade.buyer, trade.seller, trade.price_uyuan_per_kwh, trade.volume_wh) for trade in trades]
 
 
 def _make_metrics(name: str) -> tuple[Metric, ...]:
