@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import NamedTuple, cast
+from typing import Any, NamedTuple, cast
 
 from ledger.codec import Value, expect_int
 from ledger.errors import InsufficientBalance, UnknownMember, WrongShape
@@ -12,6 +12,7 @@ from ledger.transaction import Transaction
 _ACCOUNT = b"a/"
 _MEMBER = b"m/"
 _SEALERS = b"sealers"
+_new_tuple = tuple.__new__  # makes a record of the state without its constructor
 
 TRADERS = ("producer", "prosumer", "consumer")
 MAX_SEALERS = 1_024  # as many signatures fit a certificate
@@ -33,6 +34,13 @@ class Account(NamedTuple):
     score_count: int = 0
     penalty_upt: int = 0
     score_weight: int = 0
+
+    def pay(self, amount_uyuan: int) -> Account:
+        """The account with so much less money, or more where the amount is negative; it may be in arrears."""
+        return _new_tuple(Account, (self[0] - amount_uyuan, *self[1:]))
+
+
+_NO_ACCOUNT = Account()
 
 
 class Member(NamedTuple):
@@ -67,16 +75,16 @@ def get_account(view: Overlay, address: bytes) -> Account:
 
 
 def decode_account(value: Value) -> Account:
-    return Account() if value is None else Account._make(cast(tuple[int, ...], value))
+    return _NO_ACCOUNT if value is None else _new_tuple(Account, cast(tuple[int, ...], value))
 
 
 def put_account(view: Overlay, address: bytes, account: Account) -> None:
-    view.put(_ACCOUNT + address, tuple(account))
+    view.put(_ACCOUNT + address, account[:])
 
 
 def get_member(view: Overlay, address: bytes) -> Member | None:
     value = view.get(_MEMBER + address)
-    return None if value is None else Member(*cast(tuple[str, str, bytes, int, str, bytes, int, int], value))
+    return None if value is None else _new_tuple(Member, cast(tuple[Any, ...], value))
 
 
 def put_member(view: Overlay, address: bytes, member: Member) -> None:
@@ -93,7 +101,7 @@ def require_member(view: Overlay, address: bytes) -> Member:
 
 def check_member(view: Overlay, address: bytes) -> None:
     """Raise `UnknownMember` unless it is one: for where nothing is asked of it."""
-    if view.get(_MEMBER + address) is None:
+    if not view.has(_MEMBER + address):
         raise UnknownMember(address="0x" + address.hex())
 
 
@@ -111,8 +119,8 @@ def pay(view: Overlay, source: bytes, destination: bytes, amount_uyuan: int) -> 
     if source == destination:
         return
     payer, payee = get_account(view, source), get_account(view, destination)
-    put_account(view, source, payer._replace(balance_uyuan=payer.balance_uyuan - amount_uyuan))
-    put_account(view, destination, payee._replace(balance_uyuan=payee.balance_uyuan + amount_uyuan))
+    put_account(view, source, payer.pay(amount_uyuan))
+    put_account(view, destination, payee.pay(-amount_uyuan))
 
 
 def process_transfer(view: Overlay, transaction: Transaction) -> None:

@@ -35,8 +35,7 @@ def encode(value: Value | list[Any]) -> bytes:
     Anything but 64-bit integers, bytes, text, None and arrays of these, `MAX_DEPTH` deep, is our bug:
     `TypeError`.
     """
-    is_flat = type(value) is tuple and _FLAT_TYPES.issuperset(map(type, value))
-    if not is_flat:
+    if type(value) is not tuple or not _FLAT_TYPES.issuperset(map(type, value)):
         _check_encodable(value)
     try:
         packed: bytes = _packer.pack(value)
@@ -46,11 +45,15 @@ def encode(value: Value | list[Any]) -> bytes:
 
 
 def _check_encodable(value: Value | list[Any]) -> None:
-    kinds = _kinds(value, MAX_DEPTH)
-    if kinds is None:
-        raise TypeError(f"nested deeper than {MAX_DEPTH}")
-    if not kinds <= _ENCODED_TYPES:
-        raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
+    level: Any = value if type(value) is tuple or type(value) is list else (value,)  # what is inside so many arrays
+    for _ in range(MAX_DEPTH):
+        kinds = set(map(type, level))
+        if kinds <= _FLAT_TYPES:
+            return
+        if not kinds <= _ENCODED_TYPES:
+            raise TypeError(f"no canonical encoding for {_names(kinds - _ENCODED_TYPES)}")
+        level = list(chain.from_iterable([item for item in level if type(item) is tuple or type(item) is list]))
+    raise TypeError(f"nested deeper than {MAX_DEPTH}")
 
 
 def decode(

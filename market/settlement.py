@@ -6,7 +6,6 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from market.credit.score import PPM
-from market.rounding import divide_half_up
 
 WH_PER_KWH = 1000
 
@@ -137,6 +136,6 @@ def spread_over(
 
 def _close(owed: int, earned: int, traded_wh: int) -> Settlement:
     """Round the two numerators (Wh · µ¥/kWh) once each; the grid's leg is the remainder."""
-    buyer_pays = divide_half_up(owed, WH_PER_KWH)
-    seller_receives = divide_half_up(earned, WH_PER_KWH)
+    buyer_pays = (2 * owed + WH_PER_KWH) // (2 * WH_PER_KWH)  # `divide_half_up`, written out: of every row two
+    seller_receives = (2 * earned + WH_PER_KWH) // (2 * WH_PER_KWH)
     return Settlement(buyer_pays, seller_receives, buyer_pays - seller_receives, traded_wh)

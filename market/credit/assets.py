@@ -50,6 +50,7 @@ _COIN = b"credit/coin/"
 _ISSUED = b"credit/issued/"
 _MOVED = b"credit/moved/"
 _MAX_INDEX = 2**16 - 1
+_new_tuple = tuple.__new__  # makes a record without its constructor
 _MAX_SEQUENCE = 2**32 - 1
 
 _Row: TypeAlias = tuple[tuple[bytes, int, int, bytes], tuple[bytes, bytes]]  # a coin and its `_Place` in the state
@@ -86,6 +87,9 @@ class _Chain(NamedTuple):
     oldest: bytes = b""
 
 
+_NO_CHAIN = _Chain()
+
+
 class _Place(NamedTuple):
     """A coin's neighbours in its chain, by name; empty at either end."""
 
@@ -114,7 +118,7 @@ def issue_assessment(
     transaction_id = assessment.id
     colour = merit_colour(owner) if is_merging else transaction_id
     ((point, coin),) = issue(transaction_id, owner, credit_upt, colour=colour).made
-    if view.get(coin_key(point)) is not None:
+    if view.has(coin_key(point)):
         raise AlreadyRecorded(what="assessment")
     issued = _add_coin(view, point, coin)
     view.emit("coin-issued", transaction_id, owner, credit_upt)
@@ -292,7 +296,7 @@ def _get_coin(view: Overlay, name: bytes) -> tuple[CoinOutput, _Place]:
 
 
 def _put_coin(view: Overlay, name: bytes, coin: CoinOutput, place: _Place) -> None:
-    view.put(_COIN + name, (tuple(coin), tuple(place)))
+    view.put(_COIN + name, (coin[:], place[:]))
 
 
 def _decode(value: Value) -> tuple[CoinOutput, _Place]:
@@ -316,12 +320,12 @@ def _get_chains(view: Overlay, owner: Address) -> tuple[_Chain, _Chain]:
 
 def _get_chain(view: Overlay, prefix: bytes, owner: Address) -> _Chain:
     value = view.get(prefix + owner)
-    return _Chain() if value is None else _Chain._make(cast(tuple[int, int, bytes, bytes], value))
+    return _NO_CHAIN if value is None else _new_tuple(_Chain, cast(tuple[int, int, bytes, bytes], value))
 
 
 def _put_chain(view: Overlay, prefix: bytes, owner: Address, own: _Chain) -> None:
     if own.coins:
-        view.put(prefix + owner, tuple(own))
+        view.put(prefix + owner, own[:])
     else:
         view.delete(prefix + owner)
 

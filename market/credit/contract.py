@@ -62,12 +62,12 @@ class Delivered(NamedTuple):
         """Raises `WrongShape` or `TooLarge`."""
         trade_index, buyer, seller, agreed_wh, consumption_wh, output_wh = expect_array(value, 6, "delivered trade")
         return cls(
-            trade_index=expect_int(trade_index, "trade index"),
-            buyer=expect_bytes(buyer, "buyer", size=ADDRESS_SIZE),
-            seller=expect_bytes(seller, "seller", size=ADDRESS_SIZE),
-            agreed_wh=expect_int(agreed_wh, "agreed volume", low=1),
-            consumption_wh=expect_int(consumption_wh, "consumption"),
-            output_wh=expect_int(output_wh, "output"),
+            expect_int(trade_index, "trade index"),
+            expect_bytes(buyer, "buyer", size=ADDRESS_SIZE),
+            expect_bytes(seller, "seller", size=ADDRESS_SIZE),
+            expect_int(agreed_wh, "agreed volume", low=1),
+            expect_int(consumption_wh, "consumption"),
+            expect_int(output_wh, "output"),
         )
 
 
@@ -306,7 +306,7 @@ def get_indexed(view: Overlay) -> list[Address]:
 
 def _add_member(view: Overlay, address: Address) -> None:
     """Put a member into the index, a chain in which each names the one before it."""
-    if view.get(_MEMBER + address) is None:
+    if not view.has(_MEMBER + address):
         view.put(_MEMBER + address, view.get(_LAST_MEMBER) or b"")
         view.put(_LAST_MEMBER, address)
 

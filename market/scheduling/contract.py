@@ -26,7 +26,7 @@ from dataclasses import dataclass
 from functools import partial
 
 from ledger.accounts import get_member, require_member
-from ledger.codec import Value, encode, expect_array, expect_int, expect_list, expect_str
+from ledger.codec import Value, expect_array, expect_int, expect_list, expect_str
 from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
@@ -79,7 +79,7 @@ from market.trading.corrections import find_corrections_due, take_share
 from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
 from market.trading.times import count_periods
-from market.trading.trades import Curtailment, TradeRecord, curtail, decode_trade_leaf
+from market.trading.trades import Curtailment, TradeRecord, curtail, read_trade
 from market.trading.work import HEAR, is_limited, spend
 
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
@@ -432,7 +432,7 @@ def _parse_trades(period: int, rows: Sequence[Value], *, first: int = 0) -> list
     """Trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
     trades = []
     for index, row in enumerate(rows, start=first):
-        trade = decode_trade_leaf(encode(row))
+        trade = read_trade(row)
         if trade[:2] != (period, index):
             raise _unexpected(period, f"trade {trade.trade_index} of period {trade.period} stands in place {index}")
         expect_int(trade.volume_wh, "trade volume", low=1, high=MAX_ENERGY_WH)

@@ -21,6 +21,7 @@ from market.trading.reserves import compute_bid_reserve, hold_reserve, release_r
 _BOOK = b"market/book/"
 _ORDER = b"market/order/"
 _STANDING = b"market/standing/"
+_new_tuple = tuple.__new__  # makes a record without its constructor
 
 _Row: TypeAlias = tuple[bytes, int, int, int]  # an order without its id, which is its place
 
@@ -153,12 +154,12 @@ def _describe(view: Overlay, orders: Iterable[Order]) -> Iterator[tuple[Weighted
             merits = credit_upt, member.capacity_wh, member.renewable_ppm, member.position, member.stability_ppm
             owners[order.owner] = merits, member.role
         merits, role = owners[order.owner]
-        yield WeightedOrder(order, *merits), role
+        yield _new_tuple(WeightedOrder, (order, *merits)), role
 
 
 def _get_order(view: Overlay, period: int, order_id: int) -> Order | None:
     row = cast(_Row | None, view.get(_order_key(period, order_id)))
-    return None if row is None else Order(order_id, *row, placed_at=order_id)
+    return None if row is None else _new_tuple(Order, (order_id, *row, order_id))
 
 
 def _get_counts(view: Overlay, period: int) -> tuple[int, int]:

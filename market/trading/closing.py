@@ -28,7 +28,7 @@ from market.trading.pages import Row, append_rows, drop_rows, get_rows, get_slic
 from market.trading.quotas import get_wheeling_on, require_quota, trim_to_quotas
 from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
 from market.trading.targets import get_target
-from market.trading.ties import Lots, make_lottery
+from market.trading.ties import make_lottery
 from market.trading.times import count_periods
 from market.trading.trades import (
     Match,
@@ -42,6 +42,7 @@ from market.trading.trades import (
 from market.trading.work import MATCH, ORDER, RECORD, RESERVE, TELL, TRIM, claim, claim_whole, is_limited
 
 _CLOSING = b"market/closing/"
+_new_tuple = tuple.__new__  # makes a record without its constructor: of each order and trade there are several
 
 
 class _Progress(NamedTuple):
@@ -74,15 +75,15 @@ class _Weighed(NamedTuple):
 
     @classmethod
     def make(cls, candidate: WeightedOrder, role: str) -> _Weighed:
-        return cls(*candidate.order[:5], *candidate[1:], role)
+        return _new_tuple(cls, (*candidate.order[:5], *candidate[1:], role))
 
     @property
     def order(self) -> Order:
-        return Order(*self[:5], placed_at=self.order_id)
+        return _new_tuple(Order, (*self[:5], self.order_id))
 
     @property
     def candidate(self) -> WeightedOrder:
-        return WeightedOrder(self.order, *self[5:10])
+        return _new_tuple(WeightedOrder, (self.order, *self[5:10]))
 
 
 class _Pair(NamedTuple):
@@ -148,8 +149,7 @@ class _Closing:
         lines = {row.owner: row.position for row in book}
         quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
         context = self._make_context()
-        lots = None if context.lottery is None else Lots.draw(context.lottery, lines)
-        kept = trim_to_quotas(orders, lines, quotas, context.merits, lots)
+        kept = trim_to_quotas(orders, lines, quotas, context.merits, context.lottery)
         kept_wh = {order.order_id: order.volume_wh for order in kept}
         for order in orders:
             volume_wh = kept_wh.get(order.order_id, 0)
@@ -277,11 +277,11 @@ class _Closing:
     def _get_book(self) -> list[_Weighed]:
         if self._book is None:
             rows = get_rows(self._view, self._book_name, self.progress.weighed)
-            self._book = list(map(_Weighed._make, rows))
+            self._book = [_new_tuple(_Weighed, row) for row in rows]
         return self._book
 
     def _get_pairs(self, places: range) -> list[_Pair]:
-        return list(map(_Pair._make, get_slice(self._view, self._pairs_name, places)))
+        return [_new_tuple(_Pair, row) for row in get_slice(self._view, self._pairs_name, places)]
 
     def _describe(self, pairs: Sequence[_Pair], *, first: int) -> list[TradeRecord]:
         book, weights = self._get_book(), self._block.params.market.weights

@@ -16,6 +16,7 @@ from market.orders import Order, Side
 TABLE_1 = MatchingWeights()
 
 _HALF_PPM = PPM // 2
+_new_tuple = tuple.__new__  # makes a record without its constructor
 
 
 class WeightedOrder(NamedTuple):
@@ -112,13 +113,13 @@ def normalise(candidate: WeightedOrder, scale: Scale) -> WeightInputs:
     better_by = gap if scale.side == Side.BID else scale.high_price - order.price_uyuan_per_kwh
     spread = scale.high_price - scale.low_price
     return WeightInputs(
-        capacity_ppm=_share(candidate.capacity_wh, scale.max_capacity_wh),
-        credit_ppm=_share(candidate.credit_upt, FULL_CREDIT_UPT),
-        renewable_ppm=candidate.renewable_ppm,
-        position_ppm=_share(scale.wanted_at_wh.get(candidate.position, 0), scale.wanted_wh),
-        price_ppm=_share(better_by, spread) if spread else PPM,
-        volume_ppm=_share(order.volume_wh, scale.max_volume_wh),
-        stability_ppm=candidate.stability_ppm,
+        _share(candidate.capacity_wh, scale.max_capacity_wh),
+        _share(candidate.credit_upt, FULL_CREDIT_UPT),
+        candidate.renewable_ppm,
+        _share(scale.wanted_at_wh.get(candidate.position, 0), scale.wanted_wh),
+        _share(better_by, spread) if spread else PPM,
+        _share(order.volume_wh, scale.max_volume_wh),
+        candidate.stability_ppm,
     )
 
 
@@ -179,7 +180,7 @@ def compute_weights(candidates: Iterable[WeightedOrder], scale: Scale, weights: 
     found = []
     for candidate in candidates:
         products = map(mul, normalise(candidate, scale), basic)
-        contributions = WeightInputs._make([(product + _HALF_PPM) // PPM for product in products])
+        contributions = _new_tuple(WeightInputs, [(product + _HALF_PPM) // PPM for product in products])
         found.append(Breakdown(sum(contributions), contributions))
     return found
 

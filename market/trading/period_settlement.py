@@ -360,23 +360,25 @@ def _compute_rows(
     volumes_wh = [record.volume_wh for record in trades]
     consumption_wh = spread_over(consumed_wh, [record.buyer for record in trades], volumes_wh, places)
     output_wh = spread_over(produced_wh, [record.seller for record in trades], volumes_wh, places)
+    retail, feed_in = params.retail_uyuan_per_kwh, params.feed_in_uyuan_per_kwh
+    over_delivery_ppm = params.over_delivery_ppm
     rows = []
     for record, consumed, produced in zip(chosen, consumption_wh, output_wh, strict=True):
-        is_imputed = record.buyer not in consumed_wh
-        taken_wh = record.volume_wh if is_imputed else consumed
+        _, index, buyer, seller, price, volume_wh, _ = record
+        is_imputed = buyer not in consumed_wh
+        taken_wh = volume_wh if is_imputed else consumed
         legs = settle_trade(
-            price_uyuan_per_kwh=record.price_uyuan_per_kwh,
-            wheeling_uyuan_per_kwh=wheeling[record.buyer],
+            price_uyuan_per_kwh=price,
+            wheeling_uyuan_per_kwh=wheeling[buyer],
             consumption_wh=taken_wh,
             output_wh=produced,
-            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
-            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
-            limit_wh=get_price_limit(record.volume_wh, params.over_delivery_ppm),
+            retail_uyuan_per_kwh=retail,
+            feed_in_uyuan_per_kwh=feed_in,
+            limit_wh=get_price_limit(volume_wh, over_delivery_ppm),
             is_imputed=is_imputed,
         )
-        parties = record.trade_index, record.buyer, record.seller
-        is_silent = int(is_imputed), int(record.seller not in produced_wh)
-        rows.append(SettledTrade(*parties, taken_wh, produced, *legs, *is_silent))
+        is_silent = int(is_imputed), int(seller not in produced_wh)
+        rows.append(SettledTrade(index, buyer, seller, taken_wh, produced, *legs, *is_silent))
     return rows
 
 
@@ -386,6 +388,7 @@ def _compute_rest(
     """The readings' remainder beside the trades; a member with nothing left has no row."""
     buyers = {record.buyer for record in trades}
     sellers = {record.seller for record in trades}
+    retail, feed_in = params.retail_uyuan_per_kwh, params.feed_in_uyuan_per_kwh
     rows = []
     for owner, consumed_wh, produced_wh in readings:
         consumption_wh = 0 if owner in buyers else consumed_wh
@@ -395,11 +398,10 @@ def _compute_rest(
         legs = settle_with_grid(
             consumption_wh=consumption_wh,
             output_wh=output_wh,
-            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
-            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
+            retail_uyuan_per_kwh=retail,
+            feed_in_uyuan_per_kwh=feed_in,
         )
-        row = SettledWithGrid(owner, consumption_wh, output_wh, legs.buyer_pays_uyuan, legs.seller_receives_uyuan)
-        rows.append(row)
+        rows.append(SettledWithGrid(owner, consumption_wh, output_wh, *legs[:2]))
     return rows
 
 
@@ -442,16 +444,13 @@ class _Accounts:
         return account.credit_upt
 
     def write(self) -> None:
-        owed_uyuan = self._owed_uyuan
+        view, owed_uyuan = self._view, self._owed_uyuan
         owed_uyuan[self._operator] = owed_uyuan.get(self._operator, 0) - sum(owed_uyuan.values())
         for address in {**self._accounts, **owed_uyuan}:
-            account = self._get(address)
-            balance_uyuan = account.balance_uyuan - owed_uyuan.get(address, 0)
-            put_account(self._view, address, account._replace(balance_uyuan=balance_uyuan))
+            put_account(view, address, self._get(address).pay(owed_uyuan.get(address, 0)))
 
     def _get(self, address: Address) -> Account:
-        account = self._accounts.get(address)
-        return get_account(self._view, address) if account is None else account
+        return self._accounts.get(address) or get_account(self._view, address)
 
 
 def _settlement_key(period: int) -> bytes:

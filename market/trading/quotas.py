@@ -162,15 +162,15 @@ def trim_to_quotas(
     lines: Mapping[Address, str],
     quotas: Mapping[str, Quota],
     merits: Mapping[int, int] | None = None,
-    lots: Lots | None = None,
+    lottery: bytes | None = None,
 ) -> list[Order]:
     """The orders, in the order given, as far as quotas let them stand.
 
     On each line and side they are served best first until the line's quota is used up; the one it ends in is cut, and
     those after it are left out. Best is the best price, then the earlier order. Where merit decides, `merits` by order
     id come before both, as they do in the clearing rule. Orders that no order of another owner crosses come last: an
-    offer that no bid can take must not use up what its neighbours need. `lines` has the line of every owner. With
-    `lots`, orders that only their place tells apart share what the quota leaves of them.
+    offer that no bid can take must not use up what its neighbours need. `lines` has the line of every owner. With a
+    `lottery`, orders that only their place tells apart share what the quota leaves of them.
     """
     if _are_roomy(orders, lines, quotas):
         return list(orders)
@@ -183,7 +183,8 @@ def trim_to_quotas(
         left = left_wh.get(place, quotas[line].limit_wh(order.side))
         kept_wh[order.order_id] = min(order.volume_wh, left)
         left_wh[place] = left - kept_wh[order.order_id]
-    if lots is not None:
+    if lottery is not None:
+        lots = Lots.draw(lottery, lines)
         equals: dict[tuple[object, ...], list[Order]] = {}
         for order in orders:
             rank = _rank(order, merits or {})[:2]

@@ -98,7 +98,7 @@ def set_aside(account: Account, amount_uyuan: int) -> Account:
     """The account with that much more in reserve; less where the amount is negative."""
     reserved_uyuan = account.reserved_uyuan + amount_uyuan
     assert reserved_uyuan >= 0, "more is released than was set aside"
-    return account._replace(balance_uyuan=account.balance_uyuan - amount_uyuan, reserved_uyuan=reserved_uyuan)
+    return Account(account[0] - amount_uyuan, *account[1:3], reserved_uyuan, *account[4:])
 
 
 def _round_up(cost: int) -> int:

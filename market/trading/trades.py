@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple, cast
 
 from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
-from ledger.errors import WrongShape
+from ledger.errors import TooLarge, WrongShape
 from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
@@ -42,7 +42,7 @@ class Party(NamedTuple):
         return sum(self.contributions)
 
     def to_value(self) -> Value:
-        return (*self[:4], tuple(self.contributions))
+        return (*self[:4], self.contributions[:])
 
     @classmethod
     def from_value(cls, value: Value) -> Party:
@@ -99,7 +99,24 @@ class TradeRecord(NamedTuple):
         return self[:6]
 
     def to_value(self) -> tuple[Value, ...]:
-        return self.terms if self.match is None else (*self.terms, self.match.to_value())
+        return self[:6] if self.match is None else (*self[:6], self.match.to_value())
+
+    @classmethod
+    def from_value(cls, value: Value) -> TradeRecord:
+        """Raises `WrongShape`."""
+        fields = expect_array(value, None, "trade leaf")
+        if len(fields) not in (6, 7):
+            raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
+        period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
+        return cls(
+            period=expect_int(period, "trade period"),
+            trade_index=expect_int(trade_index, "trade index"),
+            buyer=expect_bytes(buyer, "trade buyer", size=ADDRESS_SIZE),
+            seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
+            price_uyuan_per_kwh=expect_int(price_uyuan_per_kwh, "trade price"),
+            volume_wh=expect_int(volume_wh, "trade volume"),
+            match=Match.from_value(match[0]) if match else None,
+        )
 
 
 class Curtailment(NamedTuple):
@@ -117,19 +134,15 @@ def encode_trade_leaf(record: TradeRecord) -> bytes:
 
 def decode_trade_leaf(raw: bytes) -> TradeRecord:
     """Read what `encode_trade_leaf` wrote. Raises the `Malformed` family."""
-    fields = expect_array(decode(raw, max_bytes=_MAX_LEAF_BYTES), None, "trade leaf")
-    if len(fields) not in (6, 7):
-        raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
-    period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
-    return TradeRecord(
-        period=expect_int(period, "trade period"),
-        trade_index=expect_int(trade_index, "trade index"),
-        buyer=expect_bytes(buyer, "trade buyer", size=ADDRESS_SIZE),
-        seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
-        price_uyuan_per_kwh=expect_int(price_uyuan_per_kwh, "trade price"),
-        volume_wh=expect_int(volume_wh, "trade volume"),
-        match=Match.from_value(match[0]) if match else None,
-    )
+    return TradeRecord.from_value(decode(raw, max_bytes=_MAX_LEAF_BYTES))
+
+
+def read_trade(value: Value) -> TradeRecord:
+    """Read a trade that a message brings, no larger than its leaf may be. Raises `TooLarge` or `WrongShape`."""
+    size = len(encode(value))
+    if size > _MAX_LEAF_BYTES:
+        raise TooLarge(what="trade leaf", actual=size, limit=_MAX_LEAF_BYTES)
+    return TradeRecord.from_value(value)
 
 
 def compute_result_root(records: Sequence[TradeRecord]) -> bytes:

@@ -12,6 +12,11 @@ from tests.support.market_size import PERIOD, SizedMarket
 
 ORDERS, WORK, RELAYS = 300, 400, 3
 PAGE_BYTES = 29_500
+ROOTS = {  # how its states end, by chain: whatever is made faster, they stay
+    "at once": {"scheduling": "a59b281a07265233", "trading": "51be0c7e663a0f61", "credit": "33ed22a62c4929ee"},
+    "pbft": {"scheduling": "3e02e55f56b1fbc4", "trading": "49fd35a490ee356d", "credit": "1b67847e28cf683c"},
+    "poca": {"scheduling": "d77cf5404826aa29", "trading": "dbb12bd12ef5cb00", "credit": "ec2ce7c396b8599a"},
+}
 
 
 def run(engine: str, *, work: int, relays: int) -> SizedMarket:
@@ -46,6 +51,12 @@ def test_by_shares_it_comes_to_what_it_comes_to_at_once(by_shares, at_once):
     assert (paid.trades, sorted(paid.grid)) == (paid_at_once.trades, sorted(paid_at_once.grid))
     for kind in ("trading", "credit"):
         assert members_of(by_shares, by_shares.chains[kind]) == members_of(at_once, at_once.chains[kind])
+
+
+def test_the_states_are_those_of_before(by_shares, at_once):
+    engine = by_shares.jy1.params.consensus.engine
+    for name, sized in (("at once", at_once), (engine, by_shares)):
+        assert {kind: chain.state.root.hex()[:16] for kind, chain in sized.chains.items()} == ROOTS[name]
 
 
 def test_every_stage_takes_several_blocks_and_no_value_is_larger_than_its_page(by_shares, at_once):

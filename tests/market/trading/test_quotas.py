@@ -9,7 +9,6 @@ from hypothesis import strategies as st
 from ledger.params import MatchingWeights
 from market.orders import Order, Side
 from market.trading.quotas import MAX_WHEELING_UYUAN_PER_KWH, Quota, trim_to_quotas
-from market.trading.ties import Lots
 from market.trading.views import get_book, get_quota, get_trades, live_periods
 
 PERIOD = 10
@@ -362,8 +361,7 @@ def test_with_lots_equal_orders_share_what_their_lines_quota_leaves():
     ]
     lines = {one: "a", two: "a", buyer: "b"}
     quotas = {"a": Quota(0, 40, 0), "b": Quota(99, 0, 0)}
-    lots = Lots.draw(b"", lines)
     for book in (orders, [orders[1]._replace(order_id=0), orders[0]._replace(order_id=1), orders[2]]):
-        kept = {order.owner: order.volume_wh for order in trim_to_quotas(book, lines, quotas, None, lots)}
+        kept = {order.owner: order.volume_wh for order in trim_to_quotas(book, lines, quotas, None, b"")}
         assert kept == {one: 30, two: 10, buyer: 99}
     assert [order.volume_wh for order in trim_to_quotas(orders, lines, quotas)] == [40, 99]
