@@ -116,6 +116,7 @@ class Desk:
             balance_uyuan=int(account.balance_uyuan) if account else 0,
             credit_upt=account.credit_upt if account else 0,
             storage=self._foresee(period, answers.earlier),
+            target_uyuan_per_kwh=book.target.g_to_u_uyuan_per_kwh if book and book.target else None,
             bids=_measure(book.best_bid, book.bids) if book else NO_ORDERS,
             offers=_measure(book.best_ask, book.offers) if book else NO_ORDERS,
             earlier=tuple(Outcome.of(trades.period, _publish(trades)) for trades in earlier),

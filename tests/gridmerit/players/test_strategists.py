@@ -89,7 +89,7 @@ def test_a_strategy_is_shown_its_own_affairs_and_what_is_public(genesis: Genesis
     view = _show(
         desk,
         genesis,
-        book=Some(best_bid=510_000, best_ask=450_000, bids=(other, order), offers=(ask_,)),
+        book=Some(best_bid=510_000, best_ask=450_000, bids=(other, order), offers=(ask_,), target=None),
         account=Some(balance_uyuan=7, credit_upt=8),
         earlier=[_trades(28), _trades(29, *rows)],
         quota=_quota(genesis, demand_wh=9, supply_wh=9),
@@ -103,6 +103,13 @@ def test_a_strategy_is_shown_its_own_affairs_and_what_is_public(genesis: Genesis
     assert view.own_trades == (OwnTrade(29, Side.BID, 500_000, 30),)
     assert view.own_orders == (OwnOrder(4, Side.BID, 500_000, 70),)
     assert view.tariffs == (615_000, 410_000, WHEELING)
+
+
+def test_a_committed_target_is_shown(genesis: Genesis) -> None:
+    target = Some(g_to_u_uyuan_per_kwh=512_000, g_to_c_uyuan_per_kwh=1, c_to_u_uyuan_per_kwh=2, c_to_g_uyuan_per_kwh=3)
+    book = Some(best_bid=None, best_ask=None, bids=(), offers=(), target=target)
+    view = _show(_make_desk(genesis, "homes-1", BUILT_IN["truthful"]()), genesis, book=book)
+    assert view.target_uyuan_per_kwh == 512_000
 
 
 def test_who_looks_back_on_nothing_is_shown_nothing(genesis: Genesis) -> None:

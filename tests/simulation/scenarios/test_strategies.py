@@ -9,8 +9,12 @@ import pytest
 from ledger.accounts import get_account
 from ledger.errors import UnreadableFile
 from ledger.overlay import Overlay
-from market.errors import BadStrategyAnswer, StrategyFailed
+from market.errors import BadStrategyAnswer, NotSettled, StrategyFailed
+from market.game import best_response
+from market.game.target import Expected, compute_target
 from market.strategies.built_in import BUILT_IN
+from market.trading.times import compute_times
+from market.trading.views import get_target
 from simulation.errors import BadSetting, MissingExtra, NotAStrategy, UnknownStrategy
 from simulation.experiments.estimates import make_estimates
 from simulation.experiments.scenario import load_scenario, parse_settings
@@ -37,6 +41,11 @@ class Patient(Strategy):
             best = view.bids.best_uyuan_per_kwh
             return [Cancel(view.own_orders[0].order_id), Quote(Side.OFFER, best, view.surplus_wh)]
         return [Quote(Side.OFFER, 594_000, view.surplus_wh)]
+
+class Aims(Strategy):
+    def answer(self, view, random):
+        side = Side.OFFER if view.surplus_wh else Side.BID
+        return [Quote(side, view.target_uyuan_per_kwh, view.surplus_wh or view.shortage_wh)]
 
 class Raises(Strategy):
     def answer(self, view, random):
@@ -108,11 +117,35 @@ def test_metrics_are_those_of_the_strategies_that_play() -> None:
     assert names == {0: [*market, *truthful], 1: [*market, *truthful, *zero]}
 
 
-@pytest.mark.parametrize("rule", ["uniform-price", "pay-as-bid", "credit-weighted"])
+@pytest.mark.parametrize("rule", ["uniform-price", "pay-as-bid", "credit-weighted", "knn"])
 def test_they_meet_under_every_rule(rule: str) -> None:
     row = run(mix="truthful", players=4, periods=2, rule=rule, error_ppm=0)
     assert 410_000 < row["price"] < 595_000
     assert row["gain/truthful"] > 0
+
+
+def test_the_target_is_committed_before_the_book_opens_seen_and_traded_at(mine: Path) -> None:
+    settings = StrategiesWorld(mix=f"{mine}:Aims", players=4, periods=1, rule="knn")
+    trial, period = _Trial(settings, 1), settings.first_period
+    trial.play(0)
+    nets_wh = [energy.generation_wh - energy.load_wh for player in trial._players for energy in player.energy]
+    expected = Expected(sum(max(0, net) for net in nets_wh), tuple(-net for net in nets_wh if net < 0))
+    params = trial._network.genesis.params
+    prices = compute_target(expected, params.market, best_response.solve)
+    assert expected.surplus_wh
+    assert get_target(trial._market.state, period).prices == prices
+    assert trial._market.now_ms < compute_times(period, params, trial._network.genesis.time_ms).open_ms
+    for later in range(1, period + 3):
+        trial.play(later)
+    assert trial.make_row()["price"] == prices.g_to_u
+
+
+def test_a_period_whose_game_does_not_settle_has_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(hour: object) -> None:
+        raise NotSettled(index=0, sweeps=1, step=0.1, regret=0.1)
+
+    monkeypatch.setattr(best_response, "solve", fail)
+    assert run(mix="truthful", players=4, periods=1, rule="knn")["price"] > 0
 
 
 def test_the_game_is_played(mine: Path) -> None:
