@@ -29,6 +29,7 @@ from market.trading.contract import GAME_TARGET
 from market.trading.trades import TradeRecord
 from market.trading.views import get_binding_trades, get_book, get_settlement, get_target, get_trades
 from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, Value
+from simulation.seclusion import open_strategy
 from simulation.strategies import load_strategy
 from simulation.world.lone_market import LoneMarket
 from simulation.world.networks import CAPACITY_WH, make_network
@@ -117,7 +118,7 @@ class _Player:
     def __init__(self, name: str, place: int, reference: str, seed: int, settings: StrategiesWorld) -> None:
         self.name, self.place = name, place
         self.counted_as = _count_as(reference)
-        self.strategy: Strategy = load_strategy(reference)
+        self.strategy: Strategy = open_strategy(reference)
         self.storage: Storage | None = self.strategy.storage
         self.account = _Account()
         random = Random(f"{seed}/{place}/energy")

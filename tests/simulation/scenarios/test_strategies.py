@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from pathlib import Path
+from random import Random
 
 import pytest
 
@@ -13,15 +16,20 @@ from market.errors import BadStrategyAnswer, NotSettled, StrategyFailed
 from market.game import best_response
 from market.game.target import Expected, compute_target
 from market.strategies.built_in import BUILT_IN
+from market.strategies.strategy import ask
 from market.trading.times import compute_times
 from market.trading.views import get_target
-from simulation.errors import BadSetting, MissingExtra, NotAStrategy, UnknownStrategy
+from simulation import seclusion
+from simulation.errors import BadSetting, MissingExtra, NotAStrategy, StrategyOverdue, UnknownStrategy
 from simulation.experiments.estimates import make_estimates
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.experiments.sweep import make_sweep
 from simulation.scenarios.strategies import STRATEGIES, StrategiesWorld, _Trial
+from simulation.seclusion import open_strategy
 from simulation.strategies import load_strategy
 from simulation.world.networks import INITIAL_BALANCE_UYUAN
+from tests.support.patience import PATIENCE_S
+from tests.support.player_views import make_view
 
 MINE = """
 from gridmerit.players import Cancel, Quote, Side, Strategy
@@ -54,6 +62,31 @@ class Raises(Strategy):
 class Nonsense(Strategy):
     def answer(self, view, random):
         return ["buy"]
+
+class Sleeps(Strategy):
+    def answer(self, view, random):
+        import time
+        time.sleep(1_000_000)
+
+class Loops(Strategy):
+    def answer(self, view, random):
+        try:
+            while True: pass
+        finally:
+            return self.answer(view, random)
+
+class Holds(Strategy):
+    def answer(self, view, random):
+        return 9 ** 9 ** 9  # in C: no other thread of its process goes on
+
+class Quits(Strategy):
+    def answer(self, view, random):
+        import os
+        os._exit(7)
+
+class Endless(Strategy):
+    def answer(self, view, random):
+        while True: yield Quote(Side.BID, 500_000, 1)
 
 class Unmade(Strategy):
     def __init__(self, wanted): pass
@@ -241,3 +274,39 @@ def test_a_mix_that_cannot_play_is_a_bad_setting(mine: Path) -> None:
         run(mix=f"{mine}:Raises", players=2, periods=1)
     with pytest.raises(BadStrategyAnswer, match=r"its strategy Nonsense answered 'buy', want a Quote or a Cancel"):
         run(mix=f"{mine}:Nonsense", players=2, periods=1)
+
+
+@pytest.mark.parametrize("name", ["Sleeps", "Loops", "Holds"])
+def test_one_that_never_returns_is_ended_and_named(mine: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(seclusion, "ANSWER_WITHIN_S", 0.5)
+    with pytest.raises(StrategyOverdue) as caught:
+        run(mix=f"{mine}:{name}", players=2, periods=1)
+    assert re.fullmatch(
+        rf"p. has no orders in period 2: its strategy {name} did not answer within 0.5 s", str(caught.value)
+    )
+
+
+def test_one_that_fails_is_asked_again_in_a_new_process(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy, view = open_strategy(f"{mine}:Quits"), make_view()
+    for _ in range(2):
+        with pytest.raises(StrategyFailed, match="its strategy Quits raised an end of its process, exit code 7"):
+            ask(strategy, view, Random(1))
+    with pytest.raises(BadStrategyAnswer, match="its strategy Endless answered more than 16 orders"):
+        ask(open_strategy(f"{mine}:Endless"), view, Random(1))
+
+
+def test_one_s_own_answers_from_its_process_as_it_does_here(mine: Path) -> None:
+    strategy, view = open_strategy(f"{mine}:Patient"), make_view()
+    assert (strategy.looks, strategy.looks_back, type(strategy).__name__) == (2, 24, "Patient")
+    answers = [ask(one, view, Random(1)) for one in (strategy, load_strategy(f"{mine}:Patient"))]
+    assert answers[0] == answers[1] != ()
+
+
+def test_nobody_is_left_when_a_strategy_is_not_needed_any_more(mine: Path) -> None:
+    strategy = open_strategy(f"{mine}:Patient")
+    ask(strategy, make_view(), Random(1))
+    process = strategy._process
+    assert process.is_alive()
+    del strategy
+    process.join(PATIENCE_S)
+    assert process.exitcode == -signal.SIGKILL
