@@ -24,10 +24,13 @@ from market.game.day import make_hours
 from market.game.hour import Hour, Prices
 from market.orders import Order, Side
 from market.profile import parse_profile
+from market.trading.clearing_rules import ClearingContext, clear_knn
+from market.trading.matching_weight import WeightedOrder
+from market.trading.nearest import Factors, look_around
 from market.trading.quote_tree import Point, QuoteTree
 
 PROFILE = Path(__file__).parents[1] / "configs/profiles/rts_gmlc_day.csv"
-QUOTES, QUICK_QUOTES = 100_000, 2_000
+QUOTES, QUICK_QUOTES, BOOK = 100_000, 2_000, 10_000
 AXES = 4
 BUYER = bytes(20)
 
@@ -271,8 +274,44 @@ def run_tree(quick: bool) -> list[Row]:
     return [Row(name, ours, "matches/s", baseline, ours / rate) for baseline, rate in baselines.items()]
 
 
+def make_book(count: int) -> tuple[list[WeightedOrder], dict[str, str]]:
+    """Orders of five hundred members on twenty lines, and the area of each line."""
+    rng = Random(1)
+    owners, areas = [rng.randbytes(20) for _ in range(500)], {f"line-{number}": f"{number % 4}" for number in range(20)}
+    book = []
+    for number in range(count):
+        side = Side(number % 2)
+        price = rng.randrange(100_000) + (430_000 if side == Side.OFFER else 480_000)
+        order = Order(number, rng.choice(owners), side, price, rng.randrange(1_000, 50_000), number)
+        book.append(
+            WeightedOrder(
+                order=order,
+                credit_upt=rng.randrange(10**8),
+                capacity_wh=10**6,
+                renewable_ppm=rng.randrange(10**6),
+                position=rng.choice([*areas]),
+                stability_ppm=0,
+            )
+        )
+    return book, areas
+
+
+def run_places(quick: bool) -> list[Row]:
+    count = QUICK_QUOTES if quick else BOOK
+    book, areas = make_book(count)
+    orders = [quote.order for quote in book]
+
+    def clear(factors: Factors) -> None:
+        near = look_around(book, 500_000, factors, areas)
+        clear_knn(orders, ClearingContext(neighbourhood=near))
+
+    by_place = 1 / measure(lambda: clear(Factors(position=1)), 5)
+    by_price = 1 / measure(lambda: clear(Factors()), 5)
+    return [Row(f"knn by place, {count:,} orders", by_place, "books/s", "knn by price", by_place / by_price)]
+
+
 def run(quick: bool = False) -> list[Row]:
-    return run_ants(quick) + run_tree(quick)
+    return run_ants(quick) + run_tree(quick) + run_places(quick)
 
 
 if __name__ == "__main__":

@@ -252,9 +252,13 @@ class NotSettled(ConfigError):
 # --- strategies ----------------------------------------------------------------------------------
 
 
-class StrategyFailed(ConfigError):
+class StrategyFault(ConfigError):
+    """A strategy without orders that could be placed: its player sits the period out."""
+
+
+class StrategyFailed(StrategyFault):
     message = "{player} has no orders in period {period}: its strategy {strategy} raised {detail}"
 
 
-class BadStrategyAnswer(ConfigError):
+class BadStrategyAnswer(StrategyFault):
     message = "{player} has no orders in period {period}: its strategy {strategy} answered {detail}"

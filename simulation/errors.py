@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from ledger.errors import ConfigError, LaboratoryError
+from market.errors import StrategyFault
 
 # --- configuration -------------------------------------------------------------------------------
 
@@ -17,6 +18,10 @@ class UnknownStrategy(ConfigError):
 
 class NotAStrategy(ConfigError):
     message = "{reference} is no strategy that can play: {detail}"
+
+
+class StrategyOverdue(StrategyFault):
+    message = "{player} has no orders in period {period}: its strategy {strategy} did not answer within {seconds:g} s"
 
 
 # --- the laboratory ------------------------------------------------------------------------------

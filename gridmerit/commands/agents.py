@@ -27,7 +27,7 @@ from market.strategies.strategy import Strategy
 from node.api.client import Client
 from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
-from simulation.strategies import load_strategy
+from simulation.seclusion import open_strategy
 
 _DUTIES = ("plans", "orders", "readings")
 _PATIENCE_S = 3.0
@@ -100,7 +100,7 @@ def _load_strategies(chosen: Sequence[str]) -> dict[str, Strategy]:
             raise click.UsageError(f"--strategy: want NAME=STRATEGY, have {text}")
         if player in strategies:
             raise click.UsageError(f"--strategy: {player} has two")
-        strategies[player] = load_strategy(reference)
+        strategies[player] = open_strategy(reference)
     return strategies
 
 
@@ -152,7 +152,16 @@ async def _run(
     async with AsyncExitStack() as stack:
         clients = await _connect(stack, setting)
         listeners = _make_listeners(alive)
-        rounds = Rounds(setting.genesis, profile, posts, clients, seed=seed, listeners=listeners, strategies=strategies)
+        rounds = Rounds(
+            setting.genesis,
+            profile,
+            posts,
+            clients,
+            seed=seed,
+            listeners=listeners,
+            strategies=strategies,
+            batteries=(directory or keys[0].parent) / "batteries",
+        )
         await _run_until_signal(rounds.run())
 
 

@@ -11,10 +11,13 @@ import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from functools import partial
+from pathlib import Path
 from types import MappingProxyType
 from typing import TypeVar
 
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, sleep_until
+from gridmerit.players.batteries import load_battery, save_battery
 from gridmerit.players.game_target import Forecaster, load_solver
 from gridmerit.players.plans import make_draws
 from gridmerit.players.strategists import Answers, Desk, PublicRecord
@@ -24,7 +27,7 @@ from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
-from market.strategies.strategy import Act, Strategy, ask, make_call
+from market.strategies.strategy import Act, Strategy, make_call
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
 from node.api.client import Client
@@ -188,7 +191,8 @@ class _Strategist(_Trader):
         for look in range(strategy.looks):
             await sleep_until(begin_ms + (quota.orders_until_ms - begin_ms) * look // strategy.looks)
             view = await self._look(quota)
-            acts = await asyncio.to_thread(ask, strategy, view, make_draws(day.seed, self.name, 0, look))
+            left_s = max(0, quota.orders_until_ms - now_ms()) / 1_000
+            acts = await self.desk.ask(view, make_draws(day.seed, self.name, 0, look), within_s=left_s)
             await asyncio.gather(*(self._do(act, period, quota.orders_until_ms) for act in acts))
 
     async def _look(self, quota: QuotaInfo) -> View:
@@ -216,23 +220,21 @@ class _Meter(Agent):
 
 @dataclass(slots=True, kw_only=True)
 class _BatteryMeter(_Meter):
-    """A reading with the strategy's battery behind the meter; one that was due before it was there is left alone."""
+    """A reading with the strategy's battery behind the meter, which stands still while nobody runs it."""
 
     desk: Desk
 
-    async def run(self) -> None:
-        due_ms = self.day.scheduling_times_of(0).delivery_end_ms + self.day.stagger_ms(self.name, 0)
-        if due_ms >= self.desk.started_ms:
-            await self._read_meter()
-
     async def _measure(self, period: int, actual_wh: int) -> int:
-        return self.desk.meter(period, actual_wh, await self.desk.record.get_final(period))
+        due_ms = self.day.scheduling_times_of(0).delivery_end_ms + self.day.stagger_ms(self.name, 0)
+        trades = await self.desk.record.get_final(period) if due_ms >= self.desk.started_ms else None
+        return self.desk.meter(period, actual_wh, trades)
 
 
 class Rounds:
     """All posts, period after period. `clients` by chain name and node name; `genesis` is the trading chain's.
 
-    Players that `strategies` does not name are truthful.
+    Players that `strategies` does not name are truthful. Batteries are kept in the directory `batteries`, if there is
+    one. Raises `UnreadableFile` where one of them cannot be read.
     """
 
     def __init__(
@@ -245,6 +247,7 @@ class Rounds:
         seed: int,
         listeners: Listeners,
         strategies: Mapping[str, Strategy] = MappingProxyType({}),
+        batteries: Path | None = None,
     ) -> None:
         scheduling = next(chain.name for chain in genesis.chains if chain.kind == "scheduling")
         self._genesis, self._scheduling = genesis, genesis.open(scheduling)
@@ -259,7 +262,7 @@ class Rounds:
             post.member.name: self._make_sender(replace(post, duty=TARGETS), clients) for post in planners
         }
         self._orders: dict[int, int] = {}
-        self._desks = self._set_up_desks(strategies)
+        self._desks = self._set_up_desks(strategies, batteries)
 
     async def run(self) -> None:
         """Until cancelled, or until something fails that should not."""
@@ -280,6 +283,8 @@ class Rounds:
                 tasks.start(self._play(period, must_be_planned=period < soonest), name=f"period {period}")
                 period += 1
         finally:
+            for desk in self._desks.values():
+                desk.close()
             await tasks.stop()
         raise failures[0]
 
@@ -370,7 +375,7 @@ class Rounds:
         client, sender = self._trading_clients[0], self._targeters[name]
         return Forecaster(name=name, day=day, sender=sender, client=client, solve=self._solve)
 
-    def _set_up_desks(self, strategies: Mapping[str, Strategy]) -> dict[str, Desk]:
+    def _set_up_desks(self, strategies: Mapping[str, Strategy], batteries: Path | None) -> dict[str, Desk]:
         """The desk of each player with a strategy; all read one public record."""
         period_ms = self._genesis.params.ledger.period_ms
         record = PublicRecord(
@@ -378,12 +383,15 @@ class Rounds:
             lambda period: now_ms() >= self._genesis.time_ms + period * period_ms,
         )
         members = {member.name: member for member in self._genesis.members}
-        return {
-            name: Desk(
+        desks = {}
+        for name, strategy in strategies.items():
+            desk = desks[name] = Desk(
                 member=members[name], strategy=strategy, record=record, profile=self._profile, started_ms=now_ms()
             )
-            for name, strategy in strategies.items()
-        }
+            if batteries is not None and desk.storage is not None:
+                file, chain_id = batteries / f"{name}.json", self._genesis.chain_id
+                desk.battery, desk.keep = load_battery(file, chain_id), partial(save_battery, file, chain_id)
+        return desks
 
     def _make_sender(self, post: Assignment, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
         genesis = self._genesis if post.duty in (ORDERS, TARGETS) else self._scheduling

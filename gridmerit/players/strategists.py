@@ -1,18 +1,19 @@
-"""The desk of a player with a strategy, kept from period to period, and its view of a live network.
-
-A battery is known to this process alone: after a new start it is empty.
-"""
+"""The desk of a player with a strategy, kept from period to period, and its view of a live network."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field
+from random import Random
 
+from gridmerit.players.batteries import Battery
 from ledger.genesis import Genesis, GenesisMember
 from market.orders import Side
 from market.profile import Profile
 from market.strategies.storage import Storage
-from market.strategies.strategy import MAX_LOOK_BACK, Strategy
+from market.strategies.strategy import MAX_LOOK_BACK, Act, Strategy, ask
 from market.strategies.view import (
     NO_ORDERS,
     Depth,
@@ -25,6 +26,8 @@ from market.strategies.view import (
 )
 from market.trading.gates import LAPSED, VOID
 from node.queries.answers import AccountInfo, BookInfo, OrderInfo, QuotaInfo, TradesInfo
+from simulation.errors import StrategyOverdue
+from simulation.seclusion import Secluded
 
 _UNDER_WAY = 4  # periods: what a battery does in these, before one that is ordered for, is not metered yet
 
@@ -73,19 +76,25 @@ class Answers:
 
 @dataclass(slots=True, kw_only=True)
 class Desk:
-    """A player's strategy and its battery; `profile` has all hours of the day, `started_ms` is when it was set up."""
+    """A player's strategy and its battery; `profile` has all hours of the day, `started_ms` is when it was set up.
+
+    `battery` is as it was left, and `keep` hears how it goes on.
+    """
 
     member: GenesisMember
     strategy: Strategy
     record: PublicRecord
     profile: Profile
     started_ms: int
-    storage: Storage | None = None
-    metered: int = 0
-    """The latest period that the battery has been through."""
+    battery: Battery = field(default_factory=Battery)
+    keep: Callable[[Battery], None] = lambda battery: None
+    _turns: ThreadPoolExecutor = field(default_factory=lambda: ThreadPoolExecutor(1))
 
-    def __post_init__(self) -> None:
-        self.storage = self.strategy.storage
+    @property
+    def storage(self) -> Storage | None:
+        """The battery as charged when the last metered period was over; None where the strategy has none."""
+        storage = self.strategy.storage
+        return storage and storage._replace(charge_wh=min(self.battery.charge_wh, storage.capacity_wh))
 
     @property
     def look_back(self) -> int:
@@ -95,6 +104,24 @@ class Desk:
     @property
     def is_producer(self) -> bool:
         return next(player for player in self.profile.players if player.name == self.member.name).role == "producer"
+
+    async def ask(self, view: View, random: Random, *, within_s: float) -> tuple[Act, ...]:
+        """The strategy's answer, one view at a time, in a thread that waits for nobody else's.
+
+        Raises `StrategyFailed`, `BadStrategyAnswer`, or `StrategyOverdue`.
+        """
+        answer = asyncio.get_running_loop().run_in_executor(self._turns, ask, self.strategy, view, random)
+        try:
+            return await asyncio.wait_for(answer, within_s)
+        except TimeoutError:
+            name = type(self.strategy).__name__
+            raise StrategyOverdue(player=view.player, strategy=name, period=view.period, seconds=within_s) from None
+
+    def close(self) -> None:
+        """Ask no more, and wait for no answer."""
+        self._turns.shutdown(wait=False, cancel_futures=True)
+        if isinstance(self.strategy, Secluded):
+            self.strategy.close()
 
     def make_view(self, genesis: Genesis, period: int, wheeling_uyuan_per_kwh: int, answers: Answers) -> View:
         """The view of a period; `genesis` is the trading chain's."""
@@ -116,6 +143,7 @@ class Desk:
             balance_uyuan=int(account.balance_uyuan) if account else 0,
             credit_upt=account.credit_upt if account else 0,
             storage=self._foresee(period, answers.earlier),
+            target_uyuan_per_kwh=book.target.g_to_u_uyuan_per_kwh if book and book.target else None,
             bids=_measure(book.best_bid, book.bids) if book else NO_ORDERS,
             offers=_measure(book.best_ask, book.offers) if book else NO_ORDERS,
             earlier=tuple(Outcome.of(trades.period, _publish(trades)) for trades in earlier),
@@ -130,17 +158,24 @@ class Desk:
     def meter(self, period: int, actual_wh: int, trades: TradesInfo | None) -> int:
         """The reading with the battery behind the meter, which goes on by this period; Wh made, or used.
 
-        A meter neither turns round nor shows more than its owner is registered with.
+        A meter neither turns round nor shows more than its owner is registered with. What has been read is read alike;
+        in a period before the last one, or one without a word on its trades, the battery stands still.
         """
-        if self.storage is None or trades is None:
+        read = dict(self.battery.readings)
+        if period in read:
+            return read[period]
+        storage = self.storage
+        if storage is None or trades is None or period <= self.battery.metered:
             return actual_wh
         sign = 1 if self.is_producer else -1
         excess_wh = sign * actual_wh + self._agree(trades)
         room_wh = max(0, self.member.capacity_wh - actual_wh)
         least_wh, most_wh = (-room_wh, actual_wh) if self.is_producer else (-actual_wh, room_wh)
-        self.storage, flow = self.storage.balance(max(least_wh, min(excess_wh, most_wh)))
-        self.metered = period
-        return actual_wh + sign * (flow.given_wh - flow.drawn_wh)
+        storage, flow = storage.balance(max(least_wh, min(excess_wh, most_wh)))
+        reading_wh = actual_wh + sign * (flow.given_wh - flow.drawn_wh)
+        self.battery = self.battery.go_on(storage.charge_wh, period, reading_wh)
+        self.keep(self.battery)
+        return reading_wh
 
     def _forecast(self, period: int) -> int:
         """The forecast of an hour, Wh; below 0 where it is used."""
@@ -161,7 +196,7 @@ class Desk:
         """The battery as it will be, if the periods under way go as forecast."""
         storage = self.storage
         for trades in earlier:
-            if storage is not None and trades.period > max(self.metered, period - 1 - _UNDER_WAY):
+            if storage is not None and trades.period > max(self.battery.metered, period - 1 - _UNDER_WAY):
                 storage = storage.balance(self._forecast(trades.period) + self._agree(trades))[0]
         return storage
 

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from random import Random
 from typing import ClassVar, NamedTuple, TypeAlias
 
 from ledger.codec import Value
-from market.errors import BadStrategyAnswer, StrategyFailed
+from market.errors import BadStrategyAnswer, StrategyFailed, StrategyFault
 from market.orders import Side
 from market.strategies.storage import Storage
 from market.strategies.view import View
@@ -64,18 +65,20 @@ class Strategy:
 def ask(strategy: Strategy, view: View, random: Random) -> tuple[Act, ...]:
     """A strategy's answer, checked, and cut to what the player may trade.
 
-    Raises `StrategyFailed` where the strategy raises, and `BadStrategyAnswer`.
+    Raises `StrategyFailed` where the strategy raises, `BadStrategyAnswer`, or the `StrategyFault` that it raises.
     """
     name = type(strategy).__name__
     try:
         answer = strategy.answer(view, random)
-        acts = tuple(answer) if isinstance(answer, Iterable) else answer
-    except (Exception, SystemExit) as error:  # it is a stranger's code
+        acts = tuple(islice(answer, MAX_ORDERS + 1)) if isinstance(answer, Iterable) else answer
+        fault = _find_fault(acts, view)
+    except StrategyFault:
+        raise
+    except (Exception, SystemExit) as error:  # it is a stranger's code, and so is what it answers with
         detail = f"{type(error).__name__}: {error}"
         raise StrategyFailed(player=view.player, strategy=name, period=view.period, detail=detail) from error
-    detail = _find_fault(acts, view)
-    if detail:
-        raise BadStrategyAnswer(player=view.player, strategy=name, period=view.period, detail=detail)
+    if fault:
+        raise BadStrategyAnswer(player=view.player, strategy=name, period=view.period, detail=fault)
     return _fit(acts, view)
 
 
@@ -91,37 +94,37 @@ def describe_class_fault(kind: type[Strategy]) -> str:
         return ""
     if not isinstance(storage, Storage) or not all(_is_whole(one, 0, 10**12) for one in storage):
         return f"storage is {storage!r}, want a Storage in whole Wh"
-    if not 0 < storage.efficiency_ppm <= 1_000_000 or storage.charge_wh > storage.capacity_wh:
-        return f"storage is {storage!r}, want an efficiency of 1 to 1000000 ppm, and a charge that fits"
+    if not 0 < storage.efficiency_ppm <= 1_000_000 or storage.charge_wh:
+        return f"storage is {storage!r}, want an efficiency of 1 to 1000000 ppm, and no charge yet"
     return ""
 
 
 def _find_fault(acts: object, view: View) -> str:
     """The fault of an answer; nothing where it can be done."""
     if not isinstance(acts, tuple):
-        return f"{acts!r} instead of a list"
+        return f"{acts!r:.200} instead of a list"
     if len(acts) > MAX_ORDERS:
-        return f"{len(acts)} orders and cancels, at most {MAX_ORDERS} are allowed"
+        return f"more than {MAX_ORDERS} orders and cancels"
     known = {order.order_id for order in view.own_orders}
     for act in acts:
         match act:
             case Quote(side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh):
                 if not isinstance(side, Side):
-                    return f"{side!r} for a side, want Side.BID or Side.OFFER"
+                    return f"{side!r:.200} for a side, want Side.BID or Side.OFFER"
                 if not _is_whole(price, 1, MAX_PRICE_UYUAN_PER_KWH):
-                    return f"{price!r} for a price, want whole µ¥ per kWh from 1 to {MAX_PRICE_UYUAN_PER_KWH}"
+                    return f"{price!r:.200} for a price, want whole µ¥ per kWh from 1 to {MAX_PRICE_UYUAN_PER_KWH}"
                 if not _is_whole(volume_wh, 0, 10**15):
-                    return f"{volume_wh!r} for a volume, want whole Wh"
+                    return f"{volume_wh!r:.200} for a volume, want whole Wh"
             case Cancel(order_id=order_id):
                 if not _is_whole(order_id, 0, 10**15) or order_id not in known:
-                    return f"a cancel of {order_id!r}, which is no order of this player on the book"
+                    return f"a cancel of {order_id!r:.200}, which is no order of this player on the book"
             case _:
-                return f"{act!r}, want a Quote or a Cancel"
+                return f"{act!r:.200}, want a Quote or a Cancel"
     return ""
 
 
 def _is_whole(value: object, low: int, high: int) -> bool:
-    return isinstance(value, int) and not isinstance(value, bool) and low <= value <= high
+    return type(value) is int and low <= value <= high
 
 
 def _fit(acts: Iterable[Act], view: View) -> tuple[Act, ...]:

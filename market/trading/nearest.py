@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import lru_cache
 from types import MappingProxyType
 from typing import NamedTuple
 
@@ -146,34 +147,44 @@ class _Districts:
         self._members: dict[Place | None, list[int]] = {}
         self._spots: list[list[tuple[Place | None, int]]] = [[] for _ in offers]
         for index in sorted(range(len(offers)), key=self._squares.__getitem__):
-            for district in self._name_districts(features[index].place):
+            for district in _name_districts(features[index].place):
                 members = self._members.setdefault(district, [])
                 self._spots[index].append((district, len(members)))
                 members.append(index)
         self._queues = {name: OfferQueue([offers[index] for index in found]) for name, found in self._members.items()}
-
-    @staticmethod
-    def _name_districts(place: Place) -> list[Place | None]:
-        """A place's line, its area and all there is, the narrowest first; what is unknown has no name."""
-        known = (Place(line=place.line), Place(area=place.area))
-        return [*(district for district in known if any(district)), None]
+        self._around: dict[Place, list[tuple[OfferQueue, list[int], int]]] = {}
 
     def find(self, bid: Order) -> int | None:
         """The nearest offer that a bid can have."""
-        place, best = self._near.places[bid.order_id], NOBODY
-        for district in self._name_districts(place):
-            queue = self._queues.get(district)
-            spot = None if queue is None else queue.find_first(bid.price_uyuan_per_kwh, bid.owner)
+        best = NOBODY
+        for queue, members, way in self._look_around(self._near.places[bid.order_id]):
+            spot = queue.find_first(bid.price_uyuan_per_kwh, bid.owner)
             if spot is not None:
-                index = self._members[district][spot]
-                way = self._near.compute_way(place, district or Place())
+                index = members[spot]
                 best = min(best, Neighbour(self._squares[index] + way, index))
         return None if best is NOBODY else best.rank
+
+    def _look_around(self, place: Place) -> list[tuple[OfferQueue, list[int], int]]:
+        """The queue, the offers and the way of each district around a place; places are few."""
+        if place not in self._around:
+            self._around[place] = [
+                (self._queues[name], self._members[name], self._near.compute_way(place, name or Place()))
+                for name in _name_districts(place)
+                if name in self._queues
+            ]
+        return self._around[place]
 
     def remove(self, index: int) -> None:
         """Take an offer out."""
         for district, spot in self._spots[index]:
             self._queues[district].remove(spot)
+
+
+@lru_cache(maxsize=1_024)
+def _name_districts(place: Place) -> tuple[Place | None, ...]:
+    """A place's line, its area and all there is, the narrowest first; what is unknown has no name."""
+    known = (Place(line=place.line), Place(area=place.area))
+    return *(district for district in known if any(district)), None
 
 
 class _Grove:

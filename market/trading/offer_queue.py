@@ -53,19 +53,23 @@ class OfferQueue:
         """Take an offer out."""
         node = self._leaves + place
         self._lowest[node] = _NEVER
-        while node > 1:
+        while node > 1 and self._join(node >> 1):
             node >>= 1
-            self._join(node)
 
-    def _join(self, node: int) -> None:
-        lowest, owner = self._lowest, self._owner
+    def _join(self, node: int) -> bool:
+        """Put together what is known of both halves below a node; False where that changes nothing."""
+        lowest, owners, others = self._lowest, self._owner, self._others
         low, high = 2 * node, 2 * node + 1
         if lowest[high] < lowest[low]:
             low, high = high, low
-        lowest[node] = lowest[low]
-        owner[node] = owner[low]
-        rival = self._others[high] if owner[high] == owner[low] else lowest[high]
-        self._others[node] = min(self._others[low], rival)
+        price, owner, other = lowest[low], owners[low], others[low]
+        rival = others[high] if owners[high] == owner else lowest[high]
+        if rival < other:
+            other = rival
+        if price == lowest[node] and other == others[node] and owner == owners[node]:
+            return False
+        lowest[node], owners[node], others[node] = price, owner, other
+        return True
 
 
 def serve_in_turn(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
+from contextlib import suppress
 from random import Random
 from typing import Literal, NamedTuple, cast
 
@@ -15,15 +16,20 @@ from pydantic import Field, field_validator
 
 from ledger.errors import GridmeritError
 from ledger.hashing import Address
+from market.errors import NotSettled
+from market.game.target import Expected, compute_target
 from market.orders import Order, Side
 from market.settlement import settle_with_grid
 from market.strategies.built_in import BUILT_IN
 from market.strategies.storage import Storage
 from market.strategies.strategy import Strategy, ask, make_call
 from market.strategies.view import Depth, Outcome, OwnOrder, PublicTrade, Tariffs, View, list_own_trades
+from market.trading.clearing_rules import is_by_target
+from market.trading.contract import GAME_TARGET
 from market.trading.trades import TradeRecord
-from market.trading.views import get_binding_trades, get_book, get_settlement, get_trades
+from market.trading.views import get_binding_trades, get_book, get_settlement, get_target, get_trades
 from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, Value
+from simulation.seclusion import open_strategy
 from simulation.strategies import load_strategy
 from simulation.world.lone_market import LoneMarket
 from simulation.world.networks import CAPACITY_WH, make_network
@@ -31,7 +37,7 @@ from simulation.world.trader_script import make_clock
 
 OWN = "own"  # the name under which strategies that are not built in are counted
 _NAMES = (*BUILT_IN, OWN)
-_FIRST = 2  # the first period that is traded in: it opens with the chain
+_FIRST = 2  # the first period whose book can be traded in: it opens with the chain
 _DAY, _MORNING = 24, 8  # the hour at which the first period begins
 _PPM = 1_000_000
 # What a day looks like hour by hour, in thousandths of its peak.
@@ -52,7 +58,7 @@ class StrategiesWorld(Settings):
     )
     players: int = Field(default=8, ge=2, le=100, description="players")
     periods: int = Field(default=48, ge=1, le=1_000, description="periods in a trial, hours from 8 in the morning on")
-    rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid"] = Field(
+    rule: Literal["price-time", "credit-weighted", "uniform-price", "pay-as-bid", "knn"] = Field(
         default="price-time", description="clearing_rule of the chain"
     )
     error_ppm: int = Field(
@@ -72,6 +78,11 @@ class StrategiesWorld(Settings):
     @property
     def references(self) -> tuple[str, ...]:
         return tuple(self.mix.split("+"))
+
+    @property
+    def first_period(self) -> int:
+        """The first that is traded in: by target, the one whose book opens after there can be one."""
+        return _FIRST + is_by_target(self.rule)
 
     @property
     def names(self) -> frozenset[str]:
@@ -107,7 +118,7 @@ class _Player:
     def __init__(self, name: str, place: int, reference: str, seed: int, settings: StrategiesWorld) -> None:
         self.name, self.place = name, place
         self.counted_as = _count_as(reference)
-        self.strategy: Strategy = load_strategy(reference)
+        self.strategy: Strategy = open_strategy(reference)
         self.storage: Storage | None = self.strategy.storage
         self.account = _Account()
         random = Random(f"{seed}/{place}/energy")
@@ -118,7 +129,7 @@ def run(given: Settings, seed: int) -> Trial:
     """So many periods, each from its orders to its settlement."""
     settings = cast(StrategiesWorld, given)
     trial = _Trial(settings, seed)
-    for period in range(_FIRST + settings.periods + 2):
+    for period in range(settings.first_period + settings.periods + 2):
         trial.play(period)
     return Trial(row=trial.make_row())
 
@@ -148,11 +159,28 @@ class _Trial:
         self._hear(period + 1)
         self._read_meters(period - 1)
         self._order(period + 2)
+        self._commit_target(period + 3)
 
     def _is_played(self, period: int) -> bool:
-        return _FIRST <= period < _FIRST + self._settings.periods
+        return self._settings.first_period <= period < self._settings.first_period + self._settings.periods
+
+    def _energy_of(self, player: _Player, period: int) -> _Energy:
+        return player.energy[period - self._settings.first_period]
 
     # --- before delivery ---------------------------------------------------------------------------
+
+    def _commit_target(self, period: int) -> None:
+        """The game's prices by all forecasts, before the book opens; no target where none settle."""
+        if not (is_by_target(self._settings.rule) and self._is_played(period)):
+            return
+        from market.game.best_response import solve  # numpy is an extra, and other rules need none
+
+        energy = [self._energy_of(player, period) for player in self._players]
+        nets_wh = [one.generation_wh - one.load_wh for one in energy]
+        expected = Expected(sum(max(0, net) for net in nets_wh), tuple(-net for net in nets_wh if net < 0))
+        with suppress(NotSettled):
+            prices = compute_target(expected, self._network.genesis.params.market, solve)
+            self._market.make_block(("grid", GAME_TARGET, (period, tuple(prices))))
 
     def _hear(self, period: int) -> None:
         """Take in what the gate of a period has made public."""
@@ -177,8 +205,8 @@ class _Trial:
 
     def _show(self, player: _Player, period: int) -> View:
         address, account = self._network.keys[player.name].address, self._market.account(player.name)
-        book = get_book(self._market.state, period)
-        strategy, energy = player.strategy, player.energy[period - _FIRST]
+        book, target = get_book(self._market.state, period), get_target(self._market.state, period)
+        strategy, energy = player.strategy, self._energy_of(player, period)
         earlier = tuple(self._outcomes[-strategy.looks_back :]) if strategy.looks_back else ()
         return View(
             player=player.name,
@@ -193,6 +221,7 @@ class _Trial:
             balance_uyuan=account.balance_uyuan,
             credit_upt=account.credit_upt,
             storage=self._foresee(player, period),
+            target_uyuan_per_kwh=None if target is None else target.target_uyuan_per_kwh,
             bids=_measure(book, Side.BID),
             offers=_measure(book, Side.OFFER),
             earlier=earlier,
@@ -211,9 +240,9 @@ class _Trial:
     def _foresee(self, player: _Player, period: int) -> Storage | None:
         """The battery as it will be, if the periods under way go as forecast."""
         storage = player.storage
-        for before in range(max(_FIRST, period - 3), period):
+        for before in range(max(0, period - 3), period):
             if storage is not None and before in self._trades:
-                energy = player.energy[before - _FIRST]
+                energy = self._energy_of(player, before)
                 excess_wh = energy.generation_wh - energy.load_wh + self._agree(player, before)
                 storage = storage.balance(excess_wh)[0]
         return storage
@@ -231,7 +260,7 @@ class _Trial:
             return
         calls = []
         for player in self._players:
-            energy = player.energy[period - _FIRST]
+            energy = self._energy_of(player, period)
             balance_wh = energy.actual_generation_wh - energy.actual_load_wh
             self._count_alone(player, balance_wh)
             if player.storage is not None:

@@ -20,7 +20,6 @@ from ledger.transaction import make_transaction
 from market.trading.contract import market_handlers, market_hooks, market_next_due
 from simulation.world.networks import SmallNetwork
 
-_CONTRACTS = Contracts(handlers=market_handlers(frozenset()), hooks=market_hooks(), next_due=market_next_due())
 _LIFETIME_BLOCKS = 100
 
 
@@ -31,7 +30,13 @@ class LoneMarket:
         self.genesis = network.genesis
         self.state: State = build_state(network.genesis)
         self.now_ms = network.genesis.time_ms
-        self._keys = {**network.keys, **{f"{name}/meter": key for name, key in network.devices.items()}}
+        meters = {f"{name}/meter": key for name, key in network.devices.items()}
+        self._keys = {**network.keys, **meters, "grid": network.grid}
+        self._contracts = Contracts(
+            handlers=market_handlers(frozenset(), network.genesis.params.market.clearing_rule),
+            hooks=market_hooks(),
+            next_due=market_next_due(),
+        )
         self._producer = network.grid.address
         self._sequences: Counter[str] = Counter()
         self._height = 0
@@ -48,7 +53,7 @@ class LoneMarket:
         self.make_block()
 
     def make_block(self, *calls: tuple[str, str, tuple[Value, ...]]) -> None:
-        """A block of transactions (account, kind, payload); a meter's account is `name/meter`."""
+        """A block of transactions (account, kind, payload); accounts are names, `name/meter` of meters, and `grid`."""
         context = self._make_context()
         transactions = []
         for account, kind, payload in calls:
@@ -62,7 +67,7 @@ class LoneMarket:
             )
             self._sequences[account] += 1
             transactions.append(transaction)
-        execution = execute_body(self.state, context, transactions, _CONTRACTS)
+        execution = execute_body(self.state, context, transactions, self._contracts)
         refused = [
             (call, receipt.code) for call, receipt in zip(calls, execution.receipts, strict=True) if receipt.code
         ]

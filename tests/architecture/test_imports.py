@@ -55,6 +55,7 @@ ITS_OWN = {
     "simulation/world/link_files.py": {"importlib"},
     "simulation/scenarios/races.py": {"importlib"},
     "simulation/strategies.py": {"importlib", "pathlib"},
+    "simulation/seclusion.py": {"multiprocessing", "signal"},
     "simulation/theory/montecarlo.py": {"numpy"},
     "simulation/theory/registry.py": {"inspect"},
     "simulation/experiments/scenario.py": {"importlib"},  # the drivers of the laboratory

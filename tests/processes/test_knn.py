@@ -13,9 +13,10 @@ import pytest
 
 from gridmerit.main import run
 from gridmerit.network.parameters import load_packaged_profile
-from gridmerit.players.game_target import compute_target, load_solver
+from gridmerit.players.game_target import expect, load_solver
 from gridmerit.players.plans import plan_orders
 from ledger.genesis import Genesis
+from market.game.target import compute_target
 from node.config import load_genesis
 
 pytestmark = pytest.mark.live
@@ -63,7 +64,7 @@ def test_trades_are_priced_by_the_target_that_the_dispatcher_has_committed(day, 
     assert market.clearing_rule == "knn"
 
     target = ask("market", "book", "--period", period)[1]["book"]["target"]
-    computed = compute_target(profile, 0, market, load_solver())
+    computed = compute_target(expect(profile, 0), market, load_solver())
     assert target["sender_name"] == "dispatch"
     assert {way: target[f"{way}_uyuan_per_kwh"] for way in computed._fields} == computed._asdict()
 

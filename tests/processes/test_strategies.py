@@ -6,19 +6,22 @@ import json
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, redirect_stdout
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from gridmerit.main import run
+from gridmerit.network.parameters import load_packaged_profile
 from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.live
 
 PERIOD_MS = 10_000
 MINE = """
-from gridmerit.players import Quote, Side, Strategy
+from gridmerit.players import Quote, Side, Storage, Strategy
 
 class Mine(Strategy):
     def answer(self, view, random):
@@ -27,14 +30,29 @@ class Mine(Strategy):
 class Raises(Strategy):
     def answer(self, view, random):
         return [Quote(Side.BID, 1 // 0, 1_000)]
+
+class Loops(Strategy):
+    def answer(self, view, random):
+        while True: pass
+
+class Aims(Strategy):
+    def answer(self, view, random):
+        return [Quote(Side.BID, view.target_uyuan_per_kwh, 1_000)] if view.target_uyuan_per_kwh else []
+
+class Shifts(Strategy):
+    storage = Storage(capacity_wh=10**6, power_wh=10**6, efficiency_ppm=900_000)
+    def answer(self, view, random):
+        more_wh = 5_000 if view.storage.charge_wh < 10_000 else -2_000
+        return [Quote(Side.BID, view.tariffs.ceiling_uyuan_per_kwh, max(1, view.load_wh + more_wh))]
 """
 
 
-@pytest.fixture
-def home(tmp_path: Path) -> Iterator[Path]:
-    """A network of one node that hosts all three chains."""
-    home = tmp_path / "net"
-    assert run(["net", "new", str(home), "--base-port", "0", "--nodes", "1", "--period-ms", str(PERIOD_MS)]) == 0
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A network of one node that hosts all three chains, and clears by knn."""
+    home = tmp_path_factory.mktemp("strategies") / "net"
+    options = ["--base-port", "0", "--nodes", "1", "--period-ms", str(PERIOD_MS), "--rule", "knn"]
+    assert run(["net", "new", str(home), *options]) == 0
     try:
         assert run(["net", "up", str(home)]) == 0
         yield home
@@ -42,32 +60,102 @@ def home(tmp_path: Path) -> Iterator[Path]:
         run(["net", "down", str(home)])
 
 
-def test_strategies_order_at_a_node_and_one_that_raises_costs_its_player_alone(home: Path, tmp_path: Path) -> None:
-    (tmp_path / "mine.py").write_text(MINE)
-    chosen = {"homes-1": f"{tmp_path / 'mine.py'}:Mine", "homes-2": f"{tmp_path / 'mine.py'}:Raises"}
-    chosen |= {"wind-122": "best-response", "homes-4": "storage-arbitrage", "homes-5": "truthful"}
-    options = [word for name, what in chosen.items() for word in ("--strategy", f"{name}={what}")]
+@contextmanager
+def play(home: Path, out: Path, chosen: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    """The agents with these strategies, built in or of `MINE`; what they say on stderr is in `out/said`."""
+    (out / "mine.py").write_text(MINE)
+    named = {name: what if what.islower() else f"{out / 'mine.py'}:{what}" for name, what in chosen.items()}
+    options = [word for name, what in named.items() for word in ("--strategy", f"{name}={what}")]
     agents = [sys.executable, "-P", "-m", "gridmerit", "agents", str(home), "--json", *options]
-    said = (tmp_path / "said").open("w+")
-    with subprocess.Popen(agents, stdout=subprocess.PIPE, stderr=said, text=True) as process:
+    with (
+        (out / "said").open("w") as said,
+        subprocess.Popen(agents, stdout=subprocess.PIPE, stderr=said, text=True) as process,
+    ):
         try:
-            sent = _wait_for_orders(process, {"homes-1", "homes-3", "homes-4", "homes-5", "wind-122"})
-            until(lambda: "ZeroDivisionError" in (tmp_path / "said").read_text())
+            yield process
         finally:
             process.terminate()
-            code = process.wait(PATIENCE_S)
-    said.seek(0)
-    err = said.read()
+            process.wait(PATIENCE_S)
+
+
+def test_strategies_order_at_a_node_and_one_that_fails_costs_its_player_alone(home: Path, tmp_path: Path) -> None:
+    chosen = {"homes-1": "Mine", "homes-2": "Raises", "homes-6": "Loops", "homes-7": "Aims"}
+    chosen |= {"wind-122": "best-response", "homes-4": "storage-arbitrage", "homes-5": "truthful"}
+    others = set(chosen) - {"homes-2", "homes-6"} | {"homes-3"}
+    with play(home, tmp_path, chosen) as process:
+        sent = _wait_for_orders(process, others)
+        until(lambda: "ZeroDivisionError" in (tmp_path / "said").read_text())
+        until(lambda: "StrategyOverdue" in (tmp_path / "said").read_text())
+        sent += _wait_for_orders(process, others)  # and they go on
+    err, code = (tmp_path / "said").read_text(), process.returncode
     assert "problem: homes-2: StrategyFailed: homes-2 has no orders in period" in err
     assert "its strategy Raises raised ZeroDivisionError" in err
+    overdue = [line for line in err.splitlines() if "StrategyOverdue" in line]
+    assert all(
+        line.startswith("problem: homes-6: StrategyOverdue: homes-6 has no orders in period") for line in overdue
+    )
+    assert len(overdue) == len(set(overdue)), "it is said once"
     assert (code, err.splitlines()[-1]) == (0, "stopped")
-    assert "homes-2" not in {name for name, _ in sent}
-    mine = [identity for name, identity in sent if name == "homes-1"]
-    placed = _ask(home, "tx", "wait", mine[0])
+    assert not {name for name, _ in sent} & {"homes-2", "homes-6"}
+    for name, wanted in (
+        ("homes-1", (0, 555_555, 1_000)),
+        ("homes-7", (0, _find_target(home, sent, "homes-7"), 1_000)),
+    ):
+        side, _, price, volume_wh = _show_order(home, sent, name)
+        assert (side, price, volume_wh) == wanted
+
+
+def test_a_battery_keeps_its_owner_at_what_was_agreed_across_a_restart(home: Path, tmp_path: Path) -> None:
+    file = home / "batteries" / "homes-3.json"
+
+    def read() -> dict[str, Any]:
+        return json.loads(file.read_text()) if file.exists() else {"readings": [], "metered": 0}
+
+    with play(home, tmp_path, {"homes-3": "Shifts"}) as process:
+        until(lambda: len(read()["readings"]) >= 2)
+        process.kill()
+    left = read()
+    with play(home, tmp_path, {"homes-3": "Shifts"}) as process:
+        until(lambda: len([period for period, _ in read()["readings"] if period > left["metered"]]) >= 2)
+        kept = read()
+        until(lambda: _ask(home, "market", "settlement")["period"] >= kept["metered"])
+    assert kept["readings"][: len(left["readings"])] == left["readings"]
+    profile = load_packaged_profile()
+    charge_wh = 0
+    for period, reading_wh in kept["readings"]:
+        actual_wh = profile.readings["homes-3", profile.hours_ms[period % 24]].actual_wh
+        more_wh = reading_wh - actual_wh
+        charge_wh += more_wh * 9 // 10 if more_wh > 0 else more_wh
+        settled = _ask(home, "market", "settlement", "--period", str(period))["trades"]
+        delivered_wh = sum(trade["consumption_wh"] for trade in settled if trade["buyer_name"] == "homes-3")
+        agreed_wh = _find_agreed(home, period, "homes-3")
+        assert delivered_wh == reading_wh
+        assert agreed_wh > 0
+        assert abs(delivered_wh - agreed_wh) <= agreed_wh // 100, (period, kept)
+    assert charge_wh == kept["charge_wh"] > 0, "nothing is had for nothing"
+
+
+def _show_order(home: Path, sent: list[tuple[str, str]], name: str) -> list[int]:
+    """Side, period, price and volume of a player's first order, as a block has it."""
+    identity = next(identity for player, identity in sent if player == name)
+    placed = _ask(home, "tx", "wait", identity)
     assert placed["code"] == ""
-    (row,) = [row for row in _ask(home, "block", "show", str(placed["height"]))["transactions"] if row["id"] == mine[0]]
-    side, _, price, volume_wh = map(int, row["payload"])
-    assert (side, price, volume_wh) == (0, 555_555, 1_000)
+    rows = _ask(home, "block", "show", str(placed["height"]))["transactions"]
+    return [int(part) for row in rows if row["id"] == identity for part in row["payload"]]
+
+
+def _find_target(home: Path, sent: list[tuple[str, str]], name: str) -> int:
+    """The target of the period that a player's first order is for."""
+    _, period, *_ = _show_order(home, sent, name)
+    return int(_ask(home, "market", "book", "--period", str(period))["book"]["target"]["g_to_u_uyuan_per_kwh"])
+
+
+def _find_agreed(home: Path, period: int, buyer: str) -> int:
+    """The purchases of a buyer that bind, Wh."""
+    found = _ask(home, "market", "trades", "--period", str(period))
+    cut_wh = {cut["index"]: cut["accepted_wh"] for cut in found["curtailments"]}
+    own = [trade for trade in found["trades"] if trade["buyer_name"] == buyer]
+    return sum(cut_wh.get(trade["index"], trade["volume_wh"]) for trade in own)
 
 
 def _wait_for_orders(process: subprocess.Popen[str], names: set[str]) -> list[tuple[str, str]]:
@@ -84,5 +172,8 @@ def _wait_for_orders(process: subprocess.Popen[str], names: set[str]) -> list[tu
 
 
 def _ask(home: Path, *words: str) -> Any:
-    command = [sys.executable, "-P", "-m", "gridmerit", *words, "--node", str(home), "--json"]
-    return json.loads(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    """The one document that a command prints."""
+    printed = StringIO()
+    with redirect_stdout(printed):
+        assert run([*words, "--node", str(home), "--json"]) == 0
+    return json.loads(printed.getvalue())

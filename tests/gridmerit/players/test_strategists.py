@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from random import Random
+from threading import Event
 from types import SimpleNamespace as Some
 from typing import Any
 
@@ -15,15 +16,21 @@ from gridmerit.network.layout import Network
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import load_packaged_profile
 from gridmerit.players import Cancel, Quote, Side, Strategy
+from gridmerit.players.batteries import Battery, load_battery, save_battery
 from gridmerit.players.plans import make_draws, plan_orders
+from gridmerit.players.round_the_clock import Listeners, Rounds
 from gridmerit.players.strategists import Answers, Desk, PublicRecord
+from ledger.errors import UnreadableFile
 from ledger.genesis import Genesis
 from market.strategies.built_in import BUILT_IN
 from market.strategies.storage import Storage
 from market.strategies.strategy import ask
 from market.strategies.view import Depth, Outcome, OwnOrder, OwnTrade
+from node.api.client import Client
 from node.config import load_genesis
 from node.queries.answers import LineQuotaInfo, QuotaInfo
+from simulation.errors import StrategyOverdue
+from tests.support.patience import PATIENCE_S
 
 PROFILE = load_packaged_profile()
 WHEELING = 30_000
@@ -89,7 +96,7 @@ def test_a_strategy_is_shown_its_own_affairs_and_what_is_public(genesis: Genesis
     view = _show(
         desk,
         genesis,
-        book=Some(best_bid=510_000, best_ask=450_000, bids=(other, order), offers=(ask_,)),
+        book=Some(best_bid=510_000, best_ask=450_000, bids=(other, order), offers=(ask_,), target=None),
         account=Some(balance_uyuan=7, credit_upt=8),
         earlier=[_trades(28), _trades(29, *rows)],
         quota=_quota(genesis, demand_wh=9, supply_wh=9),
@@ -103,6 +110,13 @@ def test_a_strategy_is_shown_its_own_affairs_and_what_is_public(genesis: Genesis
     assert view.own_trades == (OwnTrade(29, Side.BID, 500_000, 30),)
     assert view.own_orders == (OwnOrder(4, Side.BID, 500_000, 70),)
     assert view.tariffs == (615_000, 410_000, WHEELING)
+
+
+def test_a_committed_target_is_shown(genesis: Genesis) -> None:
+    target = Some(g_to_u_uyuan_per_kwh=512_000, g_to_c_uyuan_per_kwh=1, c_to_u_uyuan_per_kwh=2, c_to_g_uyuan_per_kwh=3)
+    book = Some(best_bid=None, best_ask=None, bids=(), offers=(), target=target)
+    view = _show(_make_desk(genesis, "homes-1", BUILT_IN["truthful"]()), genesis, book=book)
+    assert view.target_uyuan_per_kwh == 512_000
 
 
 def test_who_looks_back_on_nothing_is_shown_nothing(genesis: Genesis) -> None:
@@ -129,6 +143,33 @@ async def test_earlier_gates_are_asked_for_once_and_given_up_when_their_delivery
     assert await record.get_earlier(1, 5) == []
 
 
+# --- one that does not answer -----------------------------------------------------------------------
+
+
+class Slow(Strategy):
+    def answer(self, view: Any, random: Random) -> list[Quote | Cancel]:
+        self.asked = getattr(self, "asked", 0) + 1
+        ENOUGH.wait(PATIENCE_S)
+        return []
+
+
+ENOUGH = Event()
+
+
+async def test_who_does_not_answer_in_time_is_named_and_holds_up_nobody_else(genesis: Genesis) -> None:
+    slow, other = _make_desk(genesis, "homes-1", Slow()), _make_desk(genesis, "pv-101", BUILT_IN["truthful"]())
+    view = _show(other, genesis)
+    for _ in range(2):  # the second waits behind the first, and is not asked any more
+        with pytest.raises(StrategyOverdue) as caught:
+            await slow.ask(_show(slow, genesis), Random(1), within_s=0.05)
+        text = "homes-1 has no orders in period 30: its strategy Slow did not answer within 0.05 s"
+        assert str(caught.value) == text
+    assert await other.ask(view, Random(1), within_s=PATIENCE_S) == ask(other.strategy, view, Random(1))
+    slow.close()
+    ENOUGH.set()
+    assert slow.strategy.asked == 1
+
+
 # --- the battery -----------------------------------------------------------------------------------
 
 
@@ -143,7 +184,7 @@ class Stored(Strategy):
 def test_a_battery_keeps_a_home_at_what_it_bought(genesis: Genesis) -> None:
     desk = _make_desk(genesis, "homes-1", Stored())
     assert desk.meter(1, 8_000, _trades(1, ("homes-1", "pv-101", 1, 12_000))) == 12_000
-    assert (desk.storage.charge_wh, desk.metered) == (2_000, 1)
+    assert (desk.storage.charge_wh, desk.battery.metered) == (2_000, 1)
     assert desk.meter(2, 8_000, _trades(2, ("homes-1", "pv-101", 1, 7_500))) == 7_500
     assert desk.meter(3, 8_000, _trades(3)) == 8_000 - 1_500
     assert desk.storage.charge_wh == 0
@@ -164,7 +205,7 @@ def test_a_battery_keeps_a_plant_at_what_it_sold(genesis: Genesis) -> None:
 def test_without_a_word_on_the_trades_the_battery_stands_still(genesis: Genesis) -> None:
     desk = _make_desk(genesis, "homes-1", Stored())
     assert desk.meter(1, 8_000, None) == 8_000
-    assert (desk.storage, desk.metered) == (Stored.storage, 0)
+    assert (desk.storage, desk.battery.metered) == (Stored.storage, 0)
 
 
 def test_the_battery_is_shown_as_it_will_be(genesis: Genesis) -> None:
@@ -172,8 +213,69 @@ def test_the_battery_is_shown_as_it_will_be(genesis: Genesis) -> None:
     forecast = PROFILE.readings["homes-1", PROFILE.hours_ms[29 % 24]].forecast_wh
     under_way = _trades(29, ("homes-1", "pv-101", 1, forecast + 4_000))
     assert _show(desk, genesis, earlier=[under_way]).storage.charge_wh == 2_000
-    desk.metered = 29
+    desk.battery = Battery(metered=29)
     assert _show(desk, genesis, earlier=[under_way]).storage.charge_wh == 0
+
+
+def test_what_has_been_read_is_read_alike_and_the_battery_does_not_go_back(genesis: Genesis) -> None:
+    desk, kept = _make_desk(genesis, "homes-1", Stored()), list[Battery]()
+    desk.keep = kept.append
+    buys = ("homes-1", "pv-101", 1, 12_000)
+    assert [desk.meter(period, 8_000, _trades(period, buys)) for period in (5, 7)] == [12_000, 12_000]
+    assert [desk.meter(period, 1_000, _trades(period, buys)) for period in (5, 6, 7)] == [12_000, 1_000, 12_000]
+    assert kept == [Battery(2_000, 5, ((5, 12_000),)), Battery(4_000, 7, ((5, 12_000), (7, 12_000)))]
+    assert desk.battery == kept[-1]
+    for period in range(8, 20):
+        desk.meter(period, 0, _trades(period))
+    assert [period for period, _ in desk.battery.readings] == list(range(12, 20)), "no more than may be on its way"
+
+
+def test_a_new_start_goes_on_with_the_battery_as_it_was_left(
+    network: Network, genesis: Genesis, tmp_path: Path
+) -> None:
+    def start() -> Desk:
+        clients = {
+            chain: {node.name: Client(node.api_url, chain) for node in network.nodes} for chain in network.chains
+        }
+        listeners = Listeners(on_taken=print, on_progress=print, on_alive=print)
+        rounds = Rounds(
+            genesis,
+            PROFILE,
+            [],
+            clients,
+            seed=1,
+            listeners=listeners,
+            strategies={"homes-1": Stored(), "homes-2": BUILT_IN["truthful"]()},
+            batteries=tmp_path / "batteries",
+        )
+        return rounds._desks["homes-1"]
+
+    first = start()
+    assert first.storage == Stored.storage
+    first.meter(3, 8_000, _trades(3, ("homes-1", "pv-101", 1, 12_000)))
+    again = start()
+    assert again.storage.charge_wh == 2_000
+    assert again.meter(3, 8_000, None) == 12_000, "it may not have been sent"
+    assert again.meter(4, 8_000, _trades(4, ("homes-1", "pv-101", 1, 7_000))) == 7_000
+    assert start().storage.charge_wh == 1_000
+    assert [file.name for file in (tmp_path / "batteries").iterdir()] == ["homes-1.json"]
+
+
+def test_a_battery_of_another_chain_is_none_and_one_that_cannot_be_read_is_named(tmp_path: Path) -> None:
+    file, battery = tmp_path / "homes-1.json", Battery(99, 3, ((3, 5),))
+    save_battery(file, b"here", battery)
+    assert load_battery(file, b"here") == battery
+    assert load_battery(file, b"else") == load_battery(tmp_path / "none.json", b"here") == Battery()
+    for bad in (
+        file.read_text()[:-9],
+        "[]",
+        file.read_text().replace("99", "-9"),
+        file.read_text().replace("99", "1e9"),
+    ):
+        file.write_text(bad)
+        with pytest.raises(UnreadableFile, match=r"cannot read .*homes-1.json"):
+            load_battery(file, b"here")
+        save_battery(file, b"here", battery)
 
 
 # --- the command -----------------------------------------------------------------------------------

@@ -2,22 +2,34 @@
 
 from __future__ import annotations
 
+import re
+import signal
 from pathlib import Path
+from random import Random
 
 import pytest
 
 from ledger.accounts import get_account
 from ledger.errors import UnreadableFile
 from ledger.overlay import Overlay
-from market.errors import BadStrategyAnswer, StrategyFailed
+from market.errors import BadStrategyAnswer, NotSettled, StrategyFailed
+from market.game import best_response
+from market.game.target import Expected, compute_target
 from market.strategies.built_in import BUILT_IN
-from simulation.errors import BadSetting, MissingExtra, NotAStrategy, UnknownStrategy
+from market.strategies.strategy import ask
+from market.trading.times import compute_times
+from market.trading.views import get_target
+from simulation import seclusion
+from simulation.errors import BadSetting, MissingExtra, NotAStrategy, StrategyOverdue, UnknownStrategy
 from simulation.experiments.estimates import make_estimates
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.experiments.sweep import make_sweep
 from simulation.scenarios.strategies import STRATEGIES, StrategiesWorld, _Trial
+from simulation.seclusion import open_strategy
 from simulation.strategies import load_strategy
 from simulation.world.networks import INITIAL_BALANCE_UYUAN
+from tests.support.patience import PATIENCE_S
+from tests.support.player_views import make_view
 
 MINE = """
 from gridmerit.players import Cancel, Quote, Side, Strategy
@@ -38,6 +50,11 @@ class Patient(Strategy):
             return [Cancel(view.own_orders[0].order_id), Quote(Side.OFFER, best, view.surplus_wh)]
         return [Quote(Side.OFFER, 594_000, view.surplus_wh)]
 
+class Aims(Strategy):
+    def answer(self, view, random):
+        side = Side.OFFER if view.surplus_wh else Side.BID
+        return [Quote(side, view.target_uyuan_per_kwh, view.surplus_wh or view.shortage_wh)]
+
 class Raises(Strategy):
     def answer(self, view, random):
         return 1 // view.place - 1 // 0
@@ -45,6 +62,31 @@ class Raises(Strategy):
 class Nonsense(Strategy):
     def answer(self, view, random):
         return ["buy"]
+
+class Sleeps(Strategy):
+    def answer(self, view, random):
+        import time
+        time.sleep(1_000_000)
+
+class Loops(Strategy):
+    def answer(self, view, random):
+        try:
+            while True: pass
+        finally:
+            return self.answer(view, random)
+
+class Holds(Strategy):
+    def answer(self, view, random):
+        return 9 ** 9 ** 9  # in C: no other thread of its process goes on
+
+class Quits(Strategy):
+    def answer(self, view, random):
+        import os
+        os._exit(7)
+
+class Endless(Strategy):
+    def answer(self, view, random):
+        while True: yield Quote(Side.BID, 500_000, 1)
 
 class Unmade(Strategy):
     def __init__(self, wanted): pass
@@ -108,11 +150,35 @@ def test_metrics_are_those_of_the_strategies_that_play() -> None:
     assert names == {0: [*market, *truthful], 1: [*market, *truthful, *zero]}
 
 
-@pytest.mark.parametrize("rule", ["uniform-price", "pay-as-bid", "credit-weighted"])
+@pytest.mark.parametrize("rule", ["uniform-price", "pay-as-bid", "credit-weighted", "knn"])
 def test_they_meet_under_every_rule(rule: str) -> None:
     row = run(mix="truthful", players=4, periods=2, rule=rule, error_ppm=0)
     assert 410_000 < row["price"] < 595_000
     assert row["gain/truthful"] > 0
+
+
+def test_the_target_is_committed_before_the_book_opens_seen_and_traded_at(mine: Path) -> None:
+    settings = StrategiesWorld(mix=f"{mine}:Aims", players=4, periods=1, rule="knn")
+    trial, period = _Trial(settings, 1), settings.first_period
+    trial.play(0)
+    nets_wh = [energy.generation_wh - energy.load_wh for player in trial._players for energy in player.energy]
+    expected = Expected(sum(max(0, net) for net in nets_wh), tuple(-net for net in nets_wh if net < 0))
+    params = trial._network.genesis.params
+    prices = compute_target(expected, params.market, best_response.solve)
+    assert expected.surplus_wh
+    assert get_target(trial._market.state, period).prices == prices
+    assert trial._market.now_ms < compute_times(period, params, trial._network.genesis.time_ms).open_ms
+    for later in range(1, period + 3):
+        trial.play(later)
+    assert trial.make_row()["price"] == prices.g_to_u
+
+
+def test_a_period_whose_game_does_not_settle_has_no_target(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(hour: object) -> None:
+        raise NotSettled(index=0, sweeps=1, step=0.1, regret=0.1)
+
+    monkeypatch.setattr(best_response, "solve", fail)
+    assert run(mix="truthful", players=4, periods=1, rule="knn")["price"] > 0
 
 
 def test_the_game_is_played(mine: Path) -> None:
@@ -208,3 +274,39 @@ def test_a_mix_that_cannot_play_is_a_bad_setting(mine: Path) -> None:
         run(mix=f"{mine}:Raises", players=2, periods=1)
     with pytest.raises(BadStrategyAnswer, match=r"its strategy Nonsense answered 'buy', want a Quote or a Cancel"):
         run(mix=f"{mine}:Nonsense", players=2, periods=1)
+
+
+@pytest.mark.parametrize("name", ["Sleeps", "Loops", "Holds"])
+def test_one_that_never_returns_is_ended_and_named(mine: Path, monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(seclusion, "ANSWER_WITHIN_S", 0.5)
+    with pytest.raises(StrategyOverdue) as caught:
+        run(mix=f"{mine}:{name}", players=2, periods=1)
+    assert re.fullmatch(
+        rf"p. has no orders in period 2: its strategy {name} did not answer within 0.5 s", str(caught.value)
+    )
+
+
+def test_one_that_fails_is_asked_again_in_a_new_process(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    strategy, view = open_strategy(f"{mine}:Quits"), make_view()
+    for _ in range(2):
+        with pytest.raises(StrategyFailed, match="its strategy Quits raised an end of its process, exit code 7"):
+            ask(strategy, view, Random(1))
+    with pytest.raises(BadStrategyAnswer, match="its strategy Endless answered more than 16 orders"):
+        ask(open_strategy(f"{mine}:Endless"), view, Random(1))
+
+
+def test_one_s_own_answers_from_its_process_as_it_does_here(mine: Path) -> None:
+    strategy, view = open_strategy(f"{mine}:Patient"), make_view()
+    assert (strategy.looks, strategy.looks_back, type(strategy).__name__) == (2, 24, "Patient")
+    answers = [ask(one, view, Random(1)) for one in (strategy, load_strategy(f"{mine}:Patient"))]
+    assert answers[0] == answers[1] != ()
+
+
+def test_nobody_is_left_when_a_strategy_is_not_needed_any_more(mine: Path) -> None:
+    strategy = open_strategy(f"{mine}:Patient")
+    ask(strategy, make_view(), Random(1))
+    process = strategy._process
+    assert process.is_alive()
+    del strategy
+    process.join(PATIENCE_S)
+    assert process.exitcode == -signal.SIGKILL
