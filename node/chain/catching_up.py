@@ -23,7 +23,7 @@ from node.chain.progress import (
     Refresh,
     Step,
 )
-from node.chain.skeleton import Skeleton
+from node.chain.skeleton import NO_CLAIM, Claim, Skeleton
 from node.chain.trusted_block import TrustedBranch
 from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
 
@@ -94,9 +94,8 @@ class CatchingUp:
         is_all = self._progress.are_all(len(headers))
         fork = next((header for header in headers if not self._chain.is_canonical(header)), None)
         if fork is None and len(headers) < wire.MAX_ITEMS:
-            if is_all and asked.claimed_work > self._chain.head.work:
-                self._gossip.disbelieve(peer)
-                raise FalseHead(claimed=asked.claimed_work, actual=self._chain.head.work)
+            if is_all:
+                self._check_claim(peer, asked.claim, self._chain.head.work)
             return []
         if self._sync.is_out_of_place(peer, asked, headers):
             return []
@@ -118,7 +117,7 @@ class CatchingUp:
             self._instance.date(now_ms),
             check=self._importer.check_header,
             certificate=certificate,
-            claimed_work=asked.claimed_work if is_all else 0,
+            claim=asked.claim if is_all else NO_CLAIM,
         )
         more = [] if is_all else self._gossip.ask_more_headers(peer, after, now_ms)
         return [*more, self.begin_step()]
@@ -232,15 +231,24 @@ class CatchingUp:
             if self._is_worth_following(skeleton):
                 return []
             self._sync.reset()
-            if skeleton.claimed_work > skeleton.work:
-                self._gossip.disbelieve(skeleton.source)
-                raise FalseHead(claimed=skeleton.claimed_work, actual=skeleton.work)
+            self._check_claim(skeleton.source, skeleton.claim, skeleton.work)
         except StoreError:
             raise
         except GridmeritError as error:
             self._sync.reset()
             return [PenalisePeer(peer=skeleton.source, error=error)]
         return []
+
+    def _check_claim(self, peer: PeerId, claim: Claim, work: int) -> None:
+        """Forget what a peer has said of its head where its headers lead to less.
+
+        Raises `FalseHead`; not where more is final here than the peer knew of then: it may have left its head for that.
+        """
+        if claim.work <= work:
+            return
+        self._gossip.disbelieve(peer)
+        if claim.final_height >= self._chain.final_height:
+            raise FalseHead(claimed=claim.work, actual=work)
 
     def _is_worth_following(self, skeleton: Skeleton) -> bool:
         """Tell if a skeleton has more work than our head, or may have, or holds the anchor or what is certified."""

@@ -15,6 +15,7 @@ from node.chain.downloads import Downloads
 from node.chain.events import Action, Broadcast, PeerId, PenalisePeer, Send
 from node.chain.progress import BlockReceived, Reaction
 from node.chain.serving import Serving
+from node.chain.skeleton import NO_CLAIM, Claim
 from node.chain.sync import MAX_SKELETON, Sync
 from node.chain.trusted_block import TrustedBranch
 from node.errors import BlockPruned
@@ -186,14 +187,14 @@ class Gossip:
 
     def ask_headers(self, peer: PeerId, now_ms: int) -> list[Action]:
         """Ask a peer for headers from where our chain and its may part, unless such a request is open."""
-        if not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer)):
+        if not self.sync.may_ask(peer, now_ms, claim=self._claim_of(peer)):
             return []
         self.sync.begin_round(peer)
         return [Send(peer=peer, message=wire.GetHeaders(locator=self._chain.locator()))]
 
     def ask_more_headers(self, peer: PeerId, after: tuple[bytes, ...], now_ms: int) -> list[Action]:
         """Ask a peer to go on after a header of its own."""
-        if not after or not self.sync.may_ask(peer, now_ms, claimed_work=self._claimed_work(peer), goes_on=True):
+        if not after or not self.sync.may_ask(peer, now_ms, claim=self._claim_of(peer), goes_on=True):
             return []
         return [Send(peer=peer, message=wire.GetHeaders(locator=after))]
 
@@ -255,11 +256,13 @@ class Gossip:
         """True where a peer has pruned what would come next on this chain."""
         return status is not None and status.bodies_from > self._chain.head.height + 1
 
-    def _claimed_work(self, peer: PeerId) -> int:
-        return _work_of(self.peers.get(peer))
+    def _claim_of(self, peer: PeerId) -> Claim:
+        status = self.peers.get(peer)
+        return NO_CLAIM if status is None else Claim(work=_work_of(status), final_height=status.final_height)
 
     def _is_ahead(self, status: wire.Status | None) -> bool:
-        if status is None:
+        """True of a peer with a better head, once it knows what is final here: it might leave its head for that."""
+        if status is None or status.final_height < self._chain.final_height:
             return False
         is_heavier = _work_of(status) > self._chain.head.work
         return (is_heavier or self._trusted_branch.may_be_at(status.height)) and not self._is_known(status.head)
@@ -320,9 +323,9 @@ class Gossip:
         self.serving.charge(peer, now_ms, rows=rows, size_bytes=sum(map(len, found)))
 
 
-def _work_of(status: wire.Status | None) -> int:
-    """The work that a peer says its head has; 0 of one that has said nothing yet."""
-    return 0 if status is None else int.from_bytes(status.work, "big")
+def _work_of(status: wire.Status) -> int:
+    """The work that a peer says its head has."""
+    return int.from_bytes(status.work, "big")
 
 
 def _take_fitting(items: Iterable[bytes | None]) -> tuple[bytes, ...]:

@@ -10,7 +10,7 @@ costs, or a quorum stands behind it; one that does not is a peer's word.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from consensus.engine import Ancestry, Weighed
 from consensus.quorum import QuorumCertificate
@@ -24,13 +24,23 @@ JUDGED_AHEAD = 64  # headers judged ahead of the next block to import
 HeaderCheck: TypeAlias = Callable[[Header, BlockNode, Ancestry], Weighed]
 
 
+class Claim(NamedTuple):
+    """A peer's word on its head: the work of its branch, and up to which height it knew what is final."""
+
+    work: int
+    final_height: int
+
+
+NO_CLAIM = Claim(work=0, final_height=0)
+
+
 class Skeleton:
     """Headers in the order of the chain; those that hold come first. The block below them is in the tree."""
 
     def __init__(self, source: PeerId, base: BlockNode, chain: Chain) -> None:
         self.source = source
         self.was_asked_for = False  # whether its bodies have been asked for
-        self.claimed_work = 0  # what its source says its head has, where the headers are all that lead there
+        self.claim = NO_CLAIM  # of its source, where the headers are all that lead there
         self.imported = 0  # how many of its blocks are in the tree
         self._base = base
         self._chain = chain

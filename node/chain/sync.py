@@ -14,7 +14,7 @@ from ledger.block import Block, Header
 from ledger.chain import Chain
 from node.chain.downloads import Downloads
 from node.chain.events import PeerId
-from node.chain.skeleton import HeaderCheck, Skeleton
+from node.chain.skeleton import NO_CLAIM, Claim, HeaderCheck, Skeleton
 from node.errors import BrokenHeaders
 
 FAR_BEHIND = 6  # blocks; a node that lags by no more than a few goes on sealing and voting
@@ -29,7 +29,7 @@ class Asked(NamedTuple):
     """A request for headers: until when a peer is in time to answer it, and what is known of what it was asked."""
 
     deadline_ms: int
-    claimed_work: int  # of its head, as it said before
+    claim: Claim  # as it said before
     goes_on: bool  # where its skeleton ended, which may have been given up meanwhile
 
 
@@ -79,15 +79,15 @@ class Sync:
 
     # --- asking for headers ----------------------------------------------------------------------
 
-    def may_ask(self, peer: PeerId, now_ms: int, *, claimed_work: int = 0, goes_on: bool = False) -> bool:
+    def may_ask(self, peer: PeerId, now_ms: int, *, claim: Claim = NO_CLAIM, goes_on: bool = False) -> bool:
         """Claim the one header request that a peer may have open; not while it is still in time to answer another.
 
-        `claimed_work` is what the peer says its head has; `goes_on` says that its skeleton is to be continued.
+        `claim` is what the peer says of its head; `goes_on` says that its skeleton is to be continued.
         """
         asked = self._asked.get(peer)
         if self.is_held or (asked is not None and now_ms < asked.deadline_ms):
             return False
-        self._asked[peer] = Asked(now_ms + HEADERS_TIMEOUT_MS, claimed_work, goes_on)
+        self._asked[peer] = Asked(now_ms + HEADERS_TIMEOUT_MS, claim, goes_on)
         return True
 
     def may_look(self, now_ms: int) -> bool:
@@ -121,12 +121,12 @@ class Sync:
         *,
         check: HeaderCheck,
         certificate: QuorumCertificate | None = None,
-        claimed_work: int = 0,
+        claim: Claim = NO_CLAIM,
     ) -> tuple[bytes, ...]:
         """Take in one or more headers; the hash to continue after, or nothing.
 
-        `certificate` is that of the last one, `claimed_work` what they should lead to, where they are all that the peer
-        has. Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
+        `certificate` is that of the last one, `claim` what they should lead to, where they are all that the peer has.
+        Where all are known already, the fork lies further up: continue there, as long as that leads up. Raises
         `BrokenHeaders` where they do not link to each other and to a known block, and what `check` raises.
         Cause: a peer answers with headers.
         """
@@ -146,7 +146,7 @@ class Sync:
         if len(candidate) + len(fresh) > MAX_SKELETON:
             return ()
         candidate.extend(fresh)
-        candidate.claimed_work = claimed_work
+        candidate.claim = claim
         if certificate is not None:
             candidate.certify(certificate, headers[-1].height)
         candidate.judge(check, date_ms)

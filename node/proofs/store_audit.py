@@ -136,6 +136,9 @@ class _Audit:
         self._engine = (PbftEngine if self._is_pbft else PocaEngine)(genesis)
         self._found: Counter[str] = Counter()  # rows that the blocks of the chain have led to
         self._uncounted: set[str] = set()  # kinds of which a row cannot be read
+        self._unread: set[bytes] = (
+            set()
+        )  # blocks of the chain that are lost or damaged: nobody knows their transactions
         self._sealers: frozenset[bytes] = frozenset()  # that ever were; none where that is not known
         self._kept = rows.Kept(undo=1, bodies=1)
         self._lowest_height = 0  # of the headers, all of them, or of those of a chain that was taken up from a snapshot
@@ -335,6 +338,7 @@ class _Audit:
         raw, receipts = self._get(BLOCK, height, key), self._get(RECEIPTS, height, key)
         block = self._read(BLOCK, height, raw, lambda row: self._read_body(row, header))
         if block is None:
+            self._unread.add(header.hash)
             return
         ids = [transaction.id for transaction in block.transactions]
         self._read(RECEIPTS, height, receipts, lambda row: check_receipts(row, header, ids))
@@ -501,8 +505,16 @@ class _Audit:
     def _find_strays(self) -> None:
         for kind in _OF_BLOCKS:
             tally = self.findings.rows.get(kind, Tally())
+            if kind == PLACE and self._unread:
+                self._found[PLACE] += self._count_places(self._unread)
             if kind not in self._uncounted and (count := tally.count - self._found[kind]) > 0:
                 self.findings.note(StrayRows(kind=kind, count=count))
+
+    def _count_places(self, blocks: set[bytes]) -> int:
+        """The places that lead to some blocks."""
+        with suppress(StoreError):
+            return sum(rows.read_place(raw)[0] in blocks for _, raw in self._store.scan(rows.TRANSACTION))
+        return 0
 
 
 def prefix_of(kind: str) -> bytes:

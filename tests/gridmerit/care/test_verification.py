@@ -186,7 +186,7 @@ def test_strays_are_swept_away(gridmerit, home, chain):
 async def test_blocks_receipts_and_certificates_are_fetched_and_nothing_is_believed(grown, home, chain, tmp_path):
     before = rows_of(chain)
     with closing(LevelStore(grown.configs[1].data_dir / chain.name / "ledger")) as store:
-        common = [key for key in before if store.get(key) is not None]
+        common = [key for key in before if store.get(key) == before[key] or (key[:1] == b"c" and store.get(key))]
     with closing(LevelStore(chain.ledger)) as store:
         for prefix in (rows.BLOCK, rows.RECEIPTS, b"c"):
             key = max(key for key in common if key[:1] == prefix)

@@ -10,7 +10,7 @@ from consensus.quorum import QuorumCertificate, Statement
 from ledger.chain import Chain
 from ledger.store import MemoryStore
 from node.chain.downloads import Downloads
-from node.chain.skeleton import JUDGED_AHEAD
+from node.chain.skeleton import JUDGED_AHEAD, Claim
 from node.chain.sync import BODY_WINDOW, FAR_BEHIND, HEADERS_TIMEOUT_MS, Sync
 from node.errors import BrokenHeaders
 from simulation.world.networks import make_network
@@ -261,14 +261,14 @@ def test_another_skeleton_does_not_clear_who_withholds(behind):
 
 def test_each_peer_has_one_open_request_and_no_silence_keeps_others_from_being_asked(behind):
     sync = behind.sync
-    assert sync.may_ask(A, 0, claimed_work=5)
+    assert sync.may_ask(A, 0, claim=Claim(5, 0))
     assert not sync.may_ask(A, HEADERS_TIMEOUT_MS - 1)
     assert sync.may_look(0)
     assert sync.may_ask(B, 0)
     assert not sync.may_look(0), "two at a time"
     assert sync.may_ask(C, 0), "who shows a block with an unknown parent"
     assert sync.may_look(HEADERS_TIMEOUT_MS)
-    assert sync.answered(A).claimed_work == 5
+    assert sync.answered(A).claim == Claim(5, 0)
     assert sync.answered(A) is None
     sync.lost(B)
     assert sync.answered(B) is None

@@ -144,6 +144,22 @@ def test_rows_that_belong_to_nothing_are_counted(grown):
         assert (damage.code, damage.values["count"]) == ("StrayRows", 1)
 
 
+@pytest.mark.parametrize(
+    "spoil", [lambda raw: None, lambda raw: raw[:-1] + bytes([raw[-1] ^ 1])], ids=["lost", "wrong"]
+)
+def test_the_places_of_a_damaged_blocks_transactions_are_no_strays(grown, spoil):
+    network, found = grown
+    place = found[rows.TRANSACTION + transfer(network, 0).id]
+    height = rows.read_record(found[rows.RECORD + rows.read_place(place)[0]])[0].height
+    spoilt = {**found, rows.block_key(height): spoil(found[rows.block_key(height)])}
+    stray = {rows.TRANSACTION + bytes(32): rows.write_place(bytes(32), 0)}
+    for rest, expected in (({}, []), (stray, ["place"])):
+        left = {key: raw for key, raw in {**spoilt, **rest}.items() if raw is not None}
+        first, *others = audit_store(network.genesis, store_of(left)).damage
+        assert first.values["kind"] == "block"
+        assert [damage.values["kind"] for damage in others if damage.code == "StrayRows"] == expected
+
+
 def test_a_pruned_store_is_sound_and_what_it_should_have_dropped_is_not(grown):
     network, found = grown
     store = store_of(found)

@@ -14,11 +14,13 @@ from node.chain.sync import FAR_BEHIND
 from node.queries.chain import ChainQueries
 from simulation.attacks.policy import Policy
 from simulation.scenarios.false_head import FalseHeadWorld, run
-from simulation.world.networks import make_network
+from simulation.world.links import Constant, Links
+from simulation.world.networks import make_consensus, make_network
 from simulation.world.world import World
 
 KINDS = ("headers", "silence", "parents", "certificates", "dated-ahead", "proposals")
 LIAR = "n3"
+SLOW_SEED = 6  # of a world in which honest nodes called one another liars
 
 
 @pytest.fixture(scope="module")
@@ -168,6 +170,41 @@ def test_whoever_has_shown_less_than_it_claimed_is_not_asked_again_for_the_same_
     actions = node.step(MessageReceived(peer=liar, message=known), world.now_ms)
     assert [one.error.code for one in actions if isinstance(one, PenalisePeer)] == ["FalseHead"]
     assert node._gossip.ask_one_ahead(world.now_ms) == []
+
+
+def test_whoever_may_have_left_its_head_for_what_is_final_by_now_is_no_liar(network):
+    world = open_world(network)
+    node, peer = world.node("n0"), network.keys[LIAR].public_key
+    before = node.chain.final_height
+    said = wire.Status(head=bytes(32), height=10_000, work=(2**200).to_bytes(40, "big"), final_height=before)
+    assert node.step(MessageReceived(peer=peer, message=said), world.now_ms), "it is asked"
+    world.run_until(lambda: node.chain.final_height > before, limit_ms=60_000)
+    known = wire.Headers(raw=(node.chain.head.header.raw,))
+    assert node.step(MessageReceived(peer=peer, message=known), world.now_ms) == []
+    assert node.peers[peer] is None, "it is not believed either"
+
+
+def test_whoever_does_not_know_yet_what_is_final_is_shown_it_and_not_asked_for_its_head(network):
+    world = open_world(network)
+    node, peer = world.node("n0"), network.keys[LIAR].public_key
+    world.run_until(lambda: node.chain.final_height > 0, limit_ms=60_000)
+    said = wire.Status(head=bytes(32), height=10_000, work=(2**200).to_bytes(40, "big"), final_height=0)
+    actions = node.step(MessageReceived(peer=peer, message=said), world.now_ms)
+    assert [type(one.message) for one in actions] == [wire.Certificate]
+
+
+def test_honest_nodes_that_leave_their_heads_for_a_certified_branch_call_nobody_a_liar():
+    """A network too slow for its blocks: each node seals on a branch of its own, often up to a checkpoint."""
+    consensus = make_consensus(4_000, 50_000_000)  # as for members of less credit than they have
+    hasty = consensus.model_copy(update={"checkpoint_depth": 1})
+    network = make_network(period_ms=8_000, consensus=hasty)
+    links = Links(latency=Constant(300))  # one after the other, as a connection keeps them
+    world = World(network.genesis, network.keys, seed=SLOW_SEED, sealing="drawn", links=links)
+    world.run_for(60_000)
+    faults = {error.code for peer in world.peers.values() for _, error in peer.faults}
+    assert faults <= {"LeavesCheckpoint"}, "which costs nothing"
+    assert all(world.node(name).chain.counters.reorgs > 10 for name in world.peers)
+    assert all(world.node(name).chain.final_height > 20 for name in world.peers)
 
 
 def test_nor_whoever_has_shown_headers_that_hold_and_lead_to_less(network):

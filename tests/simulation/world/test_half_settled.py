@@ -2,13 +2,17 @@
 
 import pytest
 
+from ledger import rows
 from ledger.accounts import get_account
+from ledger.codec import encode
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
+from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from market.trading.period_settlement import is_settling
 from market.trading.views import get_settlement, get_trades
 from market.trading.work import SETTLEMENT
+from node.proofs.store_audit import audit_store
 from simulation.world.networks import make_network
 from simulation.world.world import World
 
@@ -61,6 +65,18 @@ class Market:
     def is_settled(self):
         return all(get_settlement(self.state(name), PERIOD) is not None for name in NAMES)
 
+    def list_damage(self, name):
+        """What is wrong with a store: the rows of the state, and those that undo it, must lead to what headers say."""
+        return audit_store(self.network.genesis, self.world.peers[name].store).damage
+
+    def list_damage_without_a_key(self, name, height):
+        """The same of a copy in which what the block at a height undid leaves a key out."""
+        found = dict(self.world.peers[name].store.scan(b""))
+        *undo, _ = rows.read_undo(found[rows.undo_key(height)]).items()
+        store = MemoryStore()
+        store.write([*found.items(), (rows.undo_key(height), encode(tuple(undo)))])
+        return [(type(one).__name__, one.values) for one in audit_store(self.network.genesis, store).damage]
+
     def outcome(self, name):
         """All that has come of the period, to the µ¥ and micro-point."""
         view, keys = Overlay(self.state(name)), (*self.network.keys.values(), self.network.grid)
@@ -88,6 +104,10 @@ def test_both_branches_of_a_half_settled_period_come_to_what_a_straight_run_come
         chain = market.world.node(name).chain
         assert fork in [entry.hash for entry in chain.ancestors(end)], "it went on from there"
         assert market.outcome(name) == straight
+        assert market.list_damage(name) == []
+        for height in (chain.get_header(fork).height + 1, end.height):
+            ((error, values),) = market.list_damage_without_a_key(name, height)
+            assert (error, values["kind"], values["height"]) == ("RowWrong", "undo", height)
     assert ends[0].hash != ends[1].hash
 
     market.world.heal()
@@ -96,4 +116,5 @@ def test_both_branches_of_a_half_settled_period_come_to_what_a_straight_run_come
     assert sorted(kept) == [False, True], "one half has taken its blocks off"
     for name in NAMES:
         assert market.outcome(name) == straight
+        assert market.list_damage(name) == []
         assert market.world.peers[name].faults == []
