@@ -33,18 +33,19 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 
 test: $(READY)  ## lint, types and every test
 	@$(MAKE) --no-print-directory --jobs 3 lint computing living
+	@$(BIN)/python -m pytest -m quiet $(LIVE)
 
 # What waits, for clocks and for other processes, comes first, and what computes takes the rest of the machine. Whole
 # lines, each with its part's name; `pipefail`, for it is the exit code of pytest that counts.
-YIELDING := nice
+YIELDING := nice -n 15
 computing living: SHELL := bash
 
 computing: $(READY)
 	@set -o pipefail; $(YIELDING) $(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal | sed -u 's/^/computing  /'
 
 living: $(READY)
-	@set -o pipefail; ($(BIN)/python -m pytest -m "live and not alone and not long" -n 3 --dist loadgroup $(LIVE) && \
-	$(BIN)/python -m pytest -m "alone and not long" $(LIVE)) | sed -u 's/^/living     /'
+	@set -o pipefail; ($(BIN)/python -m pytest -m "live and not (alone or quiet or long)" -n 3 --dist loadgroup $(LIVE) && \
+	$(BIN)/python -m pytest -m alone $(LIVE)) | sed -u 's/^/living     /'
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
 	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/processes/test_run_a_network.py
