@@ -12,7 +12,10 @@ DOCKER_ENGINE ?=
 # An image to build containers on, where the one that the Dockerfile names cannot be had.
 BASE ?=
 
-.PHONY: demo dist dist-test test quick walk faults torn hostile hostile-seeds pbft-seeds state-years years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
+# A container may forbid it in its environment: then each process of a node would compile this project anew.
+unexport PYTHONDONTWRITEBYTECODE
+
+.PHONY: demo dist dist-test test computing living quick walk faults torn hostile hostile-seeds pbft-seeds state-years years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -20,17 +23,29 @@ help:  ## show this list
 $(READY): requirements/dev.lock pyproject.toml setup.py $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@echo "installing locked dependencies and building the nonce search and the state tree ..." >&2
-	@$(BIN)/pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.lock
+	@$(BIN)/pip install --quiet --disable-pip-version-check --no-compile --require-hashes -r requirements/dev.lock
+	@$(BIN)/python -m compileall -qq -j 0 $(VENV)/lib  # pip would compile on one core
 	@$(BIN)/pip install --quiet --disable-pip-version-check --no-build-isolation --no-deps --editable .
 	@touch $@
 
 demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a real day
 	@$(BIN)/gridmerit demo
 
-test: $(READY) lint  ## lint, types and every test
-	@$(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal
-	@$(BIN)/python -m pytest -m "live and not alone and not long" -n 3 --dist loadgroup $(LIVE)
-	@$(BIN)/python -m pytest -m "alone and not long" $(LIVE)
+test: $(READY)  ## lint, types and every test
+	@$(MAKE) --no-print-directory --jobs 3 lint computing living
+	@$(BIN)/python -m pytest -m quiet $(LIVE)
+
+# What waits, for clocks and for other processes, comes first, and what computes takes the rest of the machine. Whole
+# lines, each with its part's name; `pipefail`, for it is the exit code of pytest that counts.
+YIELDING := nice -n 15
+computing living: SHELL := bash
+
+computing: $(READY)
+	@set -o pipefail; $(YIELDING) $(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal | sed -u 's/^/computing  /'
+
+living: $(READY)
+	@set -o pipefail; ($(BIN)/python -m pytest -m "live and not (alone or quiet or long)" -n 3 --dist loadgroup $(LIVE) && \
+	$(BIN)/python -m pytest -m alone $(LIVE)) | sed -u 's/^/living     /'
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
 	@$(BIN)/python -m pytest -o faulthandler_timeout=0 -m long tests/processes/test_run_a_network.py
@@ -73,9 +88,9 @@ market-size: $(READY)  ## one period of 10 000 orders and trades and 20 000 read
 	@for engine in pbft poca; do $(BIN)/python -m tests.support.market_size --orders 10000 --engine $$engine || exit 1; done
 
 lint: $(READY)
-	@$(BIN)/ruff check --quiet .
-	@$(BIN)/ruff format --quiet --check .
-	@$(BIN)/mypy
+	@$(YIELDING) $(BIN)/ruff check --quiet .
+	@$(YIELDING) $(BIN)/ruff format --quiet --check .
+	@$(YIELDING) $(BIN)/mypy
 
 bench: $(READY)  ## every benchmark, one table, and bench.json
 	@$(BIN)/python -m benchmarks

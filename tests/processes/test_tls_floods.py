@@ -85,7 +85,7 @@ async def live_silently(number, port, *, is_half_open):
     return loop.time() - begin
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     ("is_spread", "is_half_open"), [(True, True), (False, False)], ids=["half open, of many hosts", "silent, of one"]
 )
@@ -225,7 +225,7 @@ def network(tmp_path_factory):
     stop_network(network)
 
 
-@pytest.mark.alone
+@pytest.mark.quiet
 @pytest.mark.parametrize(
     ("seat", "message"), [*enumerate(FLOODS, len(SEALING))], ids=[type(message).__name__ for message in FLOODS]
 )
