@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple, cast
 
-from ledger.codec import Value, expect_int
+from ledger.codec import Value, expect_array, expect_int
 from ledger.errors import InsufficientBalance, UnknownMember, WrongShape
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
@@ -12,6 +12,7 @@ from ledger.transaction import Transaction
 _ACCOUNT = b"a/"
 _MEMBER = b"m/"
 _SEALERS = b"sealers"
+_FIELDS_WITHOUT_COLUMNS = 8
 _new_tuple = tuple.__new__  # makes a record of the state without its constructor
 
 TRADERS = ("producer", "prosumer", "consumer")
@@ -24,6 +25,10 @@ class Account(NamedTuple):
 
     `reserved_uyuan` covers open bids and is not part of `balance_uyuan`. The credit is the running mean
     `score_sum_upt / score_weight` less the penalties; `market.credit.score` says how the initial credit counts in it.
+
+    The last two are the sales and the purchase account of text 001: all that settlements have paid the member, and
+    all that they have had it pay (`income_and_cost` among a chain's parameters). Balance and reserve are what was paid
+    in or passed on between members, and income less cost.
     """
 
     balance_uyuan: int = 0
@@ -34,10 +39,17 @@ class Account(NamedTuple):
     score_count: int = 0
     penalty_upt: int = 0
     score_weight: int = 0
+    income_uyuan: int = 0
+    cost_uyuan: int = 0
 
     def pay(self, amount_uyuan: int) -> Account:
         """The account with so much less money, or more where the amount is negative; it may be in arrears."""
         return _new_tuple(Account, (self[0] - amount_uyuan, *self[1:]))
+
+    def book(self, income_uyuan: int, cost_uyuan: int) -> Account:
+        """The account with so much more in its two columns, which its balance knows nothing of."""
+        columns = self.income_uyuan + income_uyuan, self.cost_uyuan + cost_uyuan
+        return _new_tuple(Account, (*self[:_FIELDS_WITHOUT_COLUMNS], *columns))
 
 
 _NO_ACCOUNT = Account()
@@ -75,11 +87,34 @@ def get_account(view: Overlay, address: bytes) -> Account:
 
 
 def decode_account(value: Value) -> Account:
-    return _NO_ACCOUNT if value is None else _new_tuple(Account, cast(tuple[int, ...], value))
+    if value is None:
+        return _NO_ACCOUNT
+    fields = cast(tuple[int, ...], value)
+    return _new_tuple(Account, fields if len(fields) > _FIELDS_WITHOUT_COLUMNS else (*fields, 0, 0))
 
 
 def put_account(view: Overlay, address: bytes, account: Account) -> None:
-    view.put(_ACCOUNT + address, account[:])
+    view.put(_ACCOUNT + address, account_to_value(account))
+
+
+def account_to_value(account: Account) -> tuple[int, ...]:
+    """An account as it stands in the state: income and cost only where there is either."""
+    is_short = not (account.income_uyuan or account.cost_uyuan)
+    return account[:_FIELDS_WITHOUT_COLUMNS] if is_short else account[:]
+
+
+def describe_account(account: Account) -> dict[str, int]:
+    """The fields of an account that stand in the state, by name."""
+    return dict(zip(Account._fields, account_to_value(account), strict=False))
+
+
+def read_account(value: Value) -> Account:
+    """An account that somebody else says stands in a state. Raises `WrongShape`."""
+    fields = expect_array(value, None, "account")
+    if len(fields) not in (_FIELDS_WITHOUT_COLUMNS, len(Account._fields)):
+        lengths = f"{_FIELDS_WITHOUT_COLUMNS} or {len(Account._fields)}"
+        raise WrongShape(what="account", detail=f"expected an array of {lengths}, got one of {len(fields)}")
+    return Account(*[expect_int(field, "account", low=-(2**63)) for field in fields])
 
 
 def get_member(view: Overlay, address: bytes) -> Member | None:

@@ -164,9 +164,11 @@ class Genesis(Section):
             raise ValueError(f"a member seals on a chain that is not there: {', '.join(sorted(unknown))}")
         if len({(chain.ledger.period_ms, chain.market.initial_credit_upt) for chain in self.chains}) > 1:
             raise ValueError("the chains differ in period_ms or initial_credit_upt")
-        scheduling, trading = by_kind.get("scheduling"), by_kind.get("trading")
+        scheduling, trading, credit = by_kind.get("scheduling"), by_kind.get("trading"), by_kind.get("credit")
         if trading is None:
             raise ValueError("no chain is of the kind trading")
+        if credit is not None and credit.market.recorded_violations != trading.market.recorded_violations:
+            raise ValueError("the trading and the credit chain differ in recorded_violations")
         if self.siblings and trading.market.max_orders_per_period > ROWS_PER_PART * MAX_PARTS:
             raise ValueError(f"max_orders_per_period is above {ROWS_PER_PART * MAX_PARTS}, too many for one message")
         if scheduling is not None:

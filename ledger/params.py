@@ -225,6 +225,11 @@ class MarketParams(Section):
 
     A period's gate, settlement and corrections take as many blocks as they need, each of which does `work_per_block` of
     it (decision 48); with 0 each is one block's affair.
+
+    With `income_and_cost` "kept" each account has what settlements paid its member and what they had it pay, in two
+    columns beside the balance (decision 55). A credit chain reports each member's violations of what was agreed, where
+    `recorded_violations` is not 0: counts for good and so many of the newest, the same number on the trading chain. A
+    delivery is one that is more than the credit chain's `tolerance_ppm` of the agreed volume above or below it.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -256,6 +261,9 @@ class MarketParams(Section):
     merged_coins: Annotated[int, Field(ge=0, le=4_096, multiple_of=64)] = 0
     work_per_block: Annotated[int, Field(ge=0, le=1_000_000)] = 0
     nearness: NearnessFactors = NearnessFactors()
+    income_and_cost: Literal["none", "kept"] = "none"
+    recorded_violations: Annotated[int, Field(ge=0, le=64)] = 0
+    tolerance_ppm: Ppm = 0
 
     @property
     def allowance_ppm(self) -> int:

@@ -13,4 +13,5 @@ CORRECTED = "corrected"  # DU1 to JY1: what they read late, or anew
 ACTUAL = "actual"  # DU1 to LH1: the digest of the actual-transaction block
 DELIVERED = "delivered"  # JY1 to LH1: what was delivered of each trade
 REDELIVERED = "redelivered"  # JY1 to LH1: the same, where a correction has changed it
+SECOND_TARGET = "second-target"  # JY1 to LH1: who has committed a target for a period that had one
 CREDIT = "credit"  # LH1 to the others: the credit of all who were ever scored

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
+
 import click
 
 from gridmerit.commands import Group
@@ -10,8 +12,8 @@ from gridmerit.commands.payloads import name_coin
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts, table
-from gridmerit.text import format_count, format_percent, format_points, format_scaled
-from node.queries.answers import AssetsInfo, CreditInfo, DigestsInfo
+from gridmerit.text import format_count, format_kwh, format_percent, format_points, format_scaled, format_time
+from node.queries.answers import AssetsInfo, CreditInfo, CreditReport, DigestsInfo, ViolationInfo
 
 
 @click.group("credit", cls=Group)
@@ -19,7 +21,8 @@ def command() -> None:
     """Every player's credit and share of the blocks.
 
     Where the node hosts a credit chain, credit is what stands on that one: it scores the deliveries, and the other
-    chains take over its snapshots. It also keeps digests of their blocks, and credit as assets that can be passed on.
+    chains take over its snapshots. It reports who did otherwise than agreed, and keeps digests of their blocks, and
+    credit as assets that can be passed on.
     """
 
 
@@ -50,6 +53,43 @@ async def fetch_credits(target: Target, member: str | None = None) -> list[Credi
         if member is not None:
             await client.account(member)  # says by itself whom it does not know
         return [entry for entry in await client.credit() if member in (None, entry.name, entry.address)]
+
+
+@command.command("report")
+@click.argument("player")
+@node_options
+@json_option
+def report(player: str, target: Target) -> None:
+    """A player's credit report, by name or 0x… address: what it did otherwise than agreed, and when.
+
+    From the node's credit chain, live. A violation is found by contract: it is of one side of one trade, or a target.
+
+    \b
+      over-delivery    its part of the meter is above the volume agreed by more
+                       than the tolerance (tolerance_ppm among the parameters)
+      under-delivery   the same, below it
+      missing-reading  its meter was not heard in time
+      second-target    it committed a target for a period that had one
+                       (a dispatcher, where the rule is knn)
+
+    Each kind is counted for good; the newest of all are listed, with the block of the credit chain that has put them
+    down. A correction that puts a delivery within tolerance takes it off the count, and its line says `withdrawn`.
+    What a delivery costs in credit does not depend on the tolerance: `gridmerit credit show`.
+
+    \b
+    Examples:
+      gridmerit credit report homes-1 --node mynet
+      gridmerit credit report homes-1 --json --node mynet
+    """
+
+    found = run_async(fetch_report(target, player))
+    emit(to_plain(found), render_report(found))
+
+
+async def fetch_report(target: Target, player: str) -> CreditReport:
+    """The credit chain's report of a member."""
+    async with connect_to(target, "credit") as client:
+        return await client.credit_report(player)
 
 
 @command.command("digests")
@@ -116,6 +156,48 @@ def _render(entries: list[CreditInfo]) -> str:
         share = "–" if entry.share_ppm is None else format_percent(entry.share_ppm)
         rows.append((entry.name, format_points(entry.credit_upt), active, share, entry.score_count))
     return table(["player", "credit", "active", "share", "deliveries"], rows)
+
+
+def render_report(found: CreditReport) -> str:
+    scores = format_count(found.score_count, "delivery score")
+    lines = [f"{found.name or found.address}: {format_points(found.credit_upt)} points from {scores}"]
+    if found.penalty_upt:
+        lines[0] += f", {format_points(found.penalty_upt)} points of penalties taken off"
+    if not found.listed:
+        lines.append("this chain records no violations: recorded_violations among its parameters is 0")
+        return "\n".join(lines)
+    counts = asdict(found.counts)
+    tolerance = format_percent(found.tolerance_ppm)
+    if not any(counts.values()):
+        lines.append(f"no violations: all it delivered was within {tolerance} of what was agreed, and metered")
+    else:
+        told = ", ".join(f"{name.replace('_', '-')} {count:,}" for name, count in counts.items())
+        lines.append(f"violations, at a tolerance of {tolerance}: {told}")
+    if not found.newest:
+        return "\n".join(lines)
+    heads = ["period", "trade", "as", "violation", "agreed kWh", "metered kWh", "off by", "block", "time", ""]
+    rows = [_show_violation(violation) for violation in found.newest]
+    return "\n".join(lines) + "\n\n" + table(heads, rows, left=(2, 3, 8, 9), spare=(8, 7))
+
+
+def _show_violation(violation: ViolationInfo) -> tuple[object, ...]:
+    agreed_wh, metered_wh = violation.agreed_wh, violation.metered_wh
+    off = "–"
+    if agreed_wh and metered_wh is not None:
+        off_ppm = (metered_wh - agreed_wh) * 1_000_000 // agreed_wh
+        off = ("+" if off_ppm > 0 else "") + format_percent(off_ppm)
+    return (
+        violation.period,
+        "–" if violation.index is None else violation.index,
+        {"bid": "buyer", "offer": "seller"}.get(violation.side or "", "–"),
+        violation.kind,
+        "–" if agreed_wh is None else format_kwh(agreed_wh),
+        "–" if metered_wh is None else format_kwh(metered_wh),
+        off,
+        violation.height,
+        format_time(violation.time_ms),
+        "withdrawn" if violation.withdrawn else "corrected" if violation.corrected else "",
+    )
 
 
 def _render_digests(found: DigestsInfo) -> str:

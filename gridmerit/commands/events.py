@@ -62,7 +62,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    resettlement, grid-resettlement, resettled, actual, void,
                    votes-missing
       credit       credit, credit-corrected, credit-snapshot, credit-applied,
-                   digest, punished,
+                   digest, punished, violation, violation-withdrawn,
                    coin-issued, coin-expired, coins-moved, coins-merged
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of

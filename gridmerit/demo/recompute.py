@@ -60,11 +60,11 @@ def compute_credits(record: DayRecord) -> CreditHistory:
     )
 
 
-def _score(consumption_wh: int, output_wh: int, agreed_wh: int, factor_ppm: int) -> tuple[int, int]:
-    """The buyer's score and the seller's, who is allowed for the weather."""
+def _score(consumption_wh: int | None, output_wh: int | None, agreed_wh: int, factor_ppm: int) -> tuple[int, int]:
+    """The buyer's score and the seller's, who is allowed for the weather; None is of a meter that was not heard."""
     return (
-        assess_delivery(consumption_wh, agreed_wh),
-        assess_delivery(output_wh, agreed_wh, natural_factor_ppm=factor_ppm),
+        assess_delivery(consumption_wh or 0, agreed_wh),
+        assess_delivery(output_wh or 0, agreed_wh, natural_factor_ppm=factor_ppm),
     )
 
 

@@ -9,6 +9,10 @@ What subscribers hear, credit in micro-points, addresses as bytes; `market.credi
     credit             period of delivery, member, score of one delivery, credit after it
     credit-corrected   the same, of a delivery whose score has changed
     punished           member, credit after it
+    violation          period, trade index, member, kind, volume agreed, volume metered of it: a new one, or what has
+                       become of one by a correction
+    violation-withdrawn
+                       period, trade index, member, kind: a correction has put the delivery within tolerance
     digest             source chain, kind of message, number, digest
     credit-snapshot    period, members in it
     credit-applied     period of the snapshot, members in this part of it (on the chains that receive it)
@@ -30,7 +34,14 @@ from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
 from market.credit.merging import find_next_due, merge_due_coins
 from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
-from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED
+from market.credit.violations import (
+    Delivery,
+    correct_delivery,
+    is_recording,
+    record_delivery,
+    record_second_target,
+)
+from market.messages import ACTUAL, CREDIT, DELIVERED, POWER, REDELIVERED, SECOND_TARGET
 from market.orders import Side
 from market.trading.pages import PAGE_ROWS, append_rows, drop_rows, get_rows
 from market.trading.work import MEMBER, TELL, claim_whole, get_room, is_limited, spend
@@ -48,17 +59,20 @@ _TELLING = b"credit/telling"
 
 
 class Delivered(NamedTuple):
-    """One trade of a settled period as JY1 tells of it: energy agreed, and the parts of both meters that fall on it."""
+    """One trade of a settled period as JY1 tells of it: energy agreed, and the parts of both meters that fall on it.
+
+    Where violations are recorded None stands for a meter that was not heard, and else 0.
+    """
 
     trade_index: int
     buyer: Address
     seller: Address
     agreed_wh: int
-    consumption_wh: int
-    output_wh: int
+    consumption_wh: int | None
+    output_wh: int | None
 
     @classmethod
-    def from_value(cls, value: Value) -> Delivered:
+    def from_value(cls, value: Value, block: BlockContext) -> Delivered:
         """Raises `WrongShape` or `TooLarge`."""
         trade_index, buyer, seller, agreed_wh, consumption_wh, output_wh = expect_array(value, 6, "delivered trade")
         return cls(
@@ -66,8 +80,16 @@ class Delivered(NamedTuple):
             expect_bytes(buyer, "buyer", size=ADDRESS_SIZE),
             expect_bytes(seller, "seller", size=ADDRESS_SIZE),
             expect_int(agreed_wh, "agreed volume", low=1),
-            expect_int(consumption_wh, "consumption"),
-            expect_int(output_wh, "output"),
+            _expect_energy(consumption_wh, "consumption", block),
+            _expect_energy(output_wh, "output", block),
+        )
+
+    def list_sides(self, period: int) -> tuple[Delivery, Delivery]:
+        """The buyer's delivery and the seller's."""
+        index, _, _, agreed_wh, consumption_wh, output_wh = self
+        return (
+            Delivery(period, index, Side.BID, agreed_wh, consumption_wh),
+            Delivery(period, index, Side.OFFER, agreed_wh, output_wh),
         )
 
 
@@ -107,6 +129,7 @@ def credit_routes() -> Routes:
     return {
         ("trading", DELIVERED): receive_delivered,
         ("trading", REDELIVERED): receive_redelivered,
+        ("trading", SECOND_TARGET): receive_second_target,
         ("trading", OFFENCE): receive_offence,
         ("scheduling", OFFENCE): receive_offence,
         ("scheduling", POWER): receive_block_digest,
@@ -124,7 +147,7 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: InboundMessa
     """
     last_index = -1
     for row in delivery.rows:
-        trade = Delivered.from_value(row)
+        trade = Delivered.from_value(row, block)
         if trade.trade_index <= last_index:
             detail = f"trade {trade.trade_index} comes after trade {last_index}"
             raise WrongShape(what=delivery.kind, detail=detail)
@@ -134,6 +157,8 @@ def receive_delivered(view: Overlay, block: BlockContext, delivery: InboundMessa
             _add_score(view, block, delivery.number, member, score_upt, trade.agreed_wh)
             name = Assessment(delivery.source, delivery.kind, delivery.number, trade.trade_index, side)
             issue_assessment(view, name, member, score_upt, is_merging=block.params.market.merged_coins > 0)
+        for member, side_of_it in zip((trade.buyer, trade.seller), trade.list_sides(delivery.number), strict=True):
+            record_delivery(view, block, member, side_of_it)
     _record_digest(view, delivery, _digest_rows(delivery))
 
 
@@ -146,9 +171,10 @@ def receive_redelivered(view: Overlay, block: BlockContext, delivery: InboundMes
     factor_ppm = block.params.market.natural_factor_ppm
     for row in delivery.rows:
         number, *fields, consumed, produced = expect_array(row, 9, "redelivered trade")
-        period, trade = expect_int(number, "period"), Delivered.from_value(tuple(fields))
+        period, trade = expect_int(number, "period"), Delivered.from_value(tuple(fields), block)
         before = trade._replace(
-            consumption_wh=expect_int(consumed, "consumption before"), output_wh=expect_int(produced, "output before")
+            consumption_wh=_expect_energy(consumed, "consumption before", block),
+            output_wh=_expect_energy(produced, "output before", block),
         )
         old, new = (_assess(item, factor_ppm) for item in (before, trade))
         for member, old_upt, new_upt in zip((trade.buyer, trade.seller), old, new, strict=True):
@@ -161,15 +187,35 @@ def receive_redelivered(view: Overlay, block: BlockContext, delivery: InboundMes
             put_account(view, member, account)
             _add_member(view, member)
             view.emit("credit-corrected", period, member, new_upt, account.credit_upt)
+        sides = zip((trade.buyer, trade.seller), before.list_sides(period), trade.list_sides(period), strict=True)
+        for member, was, now in sides:
+            correct_delivery(view, block, member, was, now, revision=delivery.number + 1)
     _record_digest(view, delivery, _digest_rows(delivery))
 
 
 def _assess(trade: Delivered, factor_ppm: int) -> tuple[int, int]:
     """The scores of buyer and seller, in micro-points; Eq. (12) makes allowance for the seller's weather."""
     return (
-        assess_delivery(trade.consumption_wh, trade.agreed_wh),
-        assess_delivery(trade.output_wh, trade.agreed_wh, natural_factor_ppm=factor_ppm),
+        assess_delivery(trade.consumption_wh or 0, trade.agreed_wh),
+        assess_delivery(trade.output_wh or 0, trade.agreed_wh, natural_factor_ppm=factor_ppm),
     )
+
+
+def _expect_energy(value: Value, what: str, block: BlockContext) -> int | None:
+    """Energy in Wh; nil where violations are recorded and the meter was not heard. Raises `WrongShape`."""
+    return None if value is None and is_recording(block) else expect_int(value, what)
+
+
+def receive_second_target(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
+    """`second-target`, one row (period, sender): a member has committed a target for a period that had one.
+
+    Raises `WrongShape`, `TooLarge` or `UnknownMember`.
+    """
+    period, sender = expect_array(_only_row(delivery), 2, delivery.kind)
+    member = expect_bytes(sender, "sender", size=ADDRESS_SIZE)
+    check_member(view, member)
+    record_second_target(view, block, member, expect_int(period, "period"))
+    _record_digest(view, delivery, _digest_rows(delivery))
 
 
 def receive_offence(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:

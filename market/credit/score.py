@@ -98,7 +98,7 @@ def correct_score(account: Account, change_upt: int, *, agreed_wh: int, params: 
 
 def _count(account: Account, sum_upt: int, count: int, weight: int, params: MarketParams) -> Account:
     """The account with so much more in its record: it is made for every score, so it is made at once."""
-    balance_uyuan, _, sequence, reserved_uyuan, score_sum_upt, score_count, penalty_upt, score_weight = account
+    balance_uyuan, _, sequence, reserved_uyuan, score_sum_upt, score_count, penalty_upt, score_weight, *money = account
     score_sum_upt, score_weight = score_sum_upt + sum_upt, score_weight + weight
     mean_upt = _compute_mean(params.initial_credit_upt, params.initial_weight, score_sum_upt, score_weight)
     credit_upt = min(FULL_CREDIT_UPT, max(0, mean_upt - penalty_upt))
@@ -111,6 +111,7 @@ def _count(account: Account, sum_upt: int, count: int, weight: int, params: Mark
         score_count + count,
         penalty_upt,
         score_weight,
+        *money,
     )
 
 

@@ -122,7 +122,7 @@ def settle_period(view: Overlay, block: BlockContext, period: int, trades: Seque
     """
     value = cast(tuple[int, bytes | None, int] | None, view.get(_progress_key(period)))
     progress = _Progress() if value is None else _Progress._make(value)
-    accounts = _Accounts(view, get_grid_operator(view))
+    accounts = _Accounts(view, block)
     if progress.owner is None:
         progress = _settle_trades(view, block, period, trades, progress, accounts)
     if progress.owner is not None:
@@ -153,8 +153,7 @@ def _settle_trades(
         view.emit("imputed", period, member, consumed_wh, 0)
     is_scored_here = "credit" not in block.siblings
     for record, row in zip(trades[places.start : places.stop], rows, strict=True):
-        accounts.collect(row.buyer, row.buyer_pays_uyuan)
-        accounts.collect(row.seller, -row.seller_receives_uyuan)
+        accounts.move_trade(row)
         view.emit("settlement", period, row.buyer, row.seller, *_get_legs(row))
         for address, score_upt in _score(record, row, params) if is_scored_here else ():
             credit_upt = accounts.add_score(address, score_upt, record.volume_wh, params)
@@ -176,7 +175,7 @@ def _tell(view: Overlay, block: BlockContext, period: int, trades: Sequence[Trad
         return
     begin, end = first_part * ROWS_PER_PART, min(last_part * ROWS_PER_PART, places.stop)
     found = get_slice(view, _trades_name(period), range(begin, end))
-    rows = _report_deliveries(trades[begin:end], list(map(SettledTrade._make, found)))
+    rows = _report_deliveries(block, trades[begin:end], list(map(SettledTrade._make, found)))
     post_parts(view, DELIVERED, period, rows, parts=parts, first=first_part, height=block.height)
 
 
@@ -194,7 +193,7 @@ def _settle_meters(
     spend(view, block, count, cost=REST)
     rows = _compute_rest(trades, readings[::-1], block.params.market)
     for row in rows:
-        accounts.collect(row.member, row.pays_uyuan - row.receives_uyuan)
+        accounts.move_rest(row)
         view.emit("grid-settlement", period, *row)
     return progress._replace(owner=owner, grid=append_rows(view, _grid_name(period), progress.grid, rows))
 
@@ -207,7 +206,7 @@ def _finish(
         rows, grid = get_settlement(view, period) or NOTHING
         _put(view, block, period, rows, grid)
         if trades and "credit" in block.siblings:
-            post(view, DELIVERED, period, _report_deliveries(trades, rows), height=block.height)
+            post(view, DELIVERED, period, _report_deliveries(block, trades, rows), height=block.height)
     view.emit("settled", period)
 
 
@@ -241,15 +240,15 @@ def resettle_period(
     places = [place for place, record in enumerate(trades) if {record.buyer, record.seller} & changed_owners]
     wheeling = get_wheeling(view, block, period, [trades[place].buyer for place in places])
     rows = _compute_rows(view, period, trades, places, wheeling, params)
-    accounts = _Accounts(view, get_grid_operator(view))
+    accounts = _Accounts(view, block)
     changed = [
         (place, trades[place], before.trades[place], new)
         for place, new in zip(places, rows, strict=True)
         if new != before.trades[place]
     ]
     for _, record, old, new in changed:
-        accounts.collect(new.buyer, new.buyer_pays_uyuan - old.buyer_pays_uyuan)
-        accounts.collect(new.seller, old.seller_receives_uyuan - new.seller_receives_uyuan)
+        accounts.move_trade(old, sign=-1)
+        accounts.move_trade(new)
         view.emit("resettlement", period, new.buyer, new.seller, *_get_legs(new))
         if "credit" in block.siblings:
             continue
@@ -265,9 +264,9 @@ def resettle_period(
     accounts.write()
     view.emit("resettled", period)
     return [
-        (period, *report, old.metered_consumption_wh, old.output_wh)
+        (period, *report, *_get_metered(block, old))
         for _, record, old, new in changed
-        for report in _report_deliveries([record], [new])
+        for report in _report_deliveries(block, [record], [new])
     ]
 
 
@@ -291,7 +290,8 @@ def _resettle_rest(
         nothing = SettledWithGrid(member, 0, 0, 0, 0)
         was, now = grid.pop(member, nothing), fresh.get(member, nothing)
         if was != now:
-            accounts.collect(member, (now.pays_uyuan - now.receives_uyuan) - (was.pays_uyuan - was.receives_uyuan))
+            accounts.move_rest(was, sign=-1)
+            accounts.move_rest(now)
             view.emit("grid-resettlement", period, *now)
     grid |= fresh
     if is_limited(block):
@@ -333,12 +333,22 @@ def _list_imputed(rows: Iterable[SettledTrade]) -> dict[Address, int]:
     return consumed_wh
 
 
-def _report_deliveries(trades: Sequence[TradeRecord], settled: Sequence[SettledTrade]) -> list[tuple[Value, ...]]:
+def _report_deliveries(
+    block: BlockContext, trades: Sequence[TradeRecord], settled: Sequence[SettledTrade]
+) -> list[tuple[Value, ...]]:
     """The rows of `delivered`: what was agreed of each trade, and what was metered of it."""
     return [
-        (row.trade_index, row.buyer, row.seller, record.volume_wh, row.metered_consumption_wh, row.output_wh)
+        (row.trade_index, row.buyer, row.seller, record.volume_wh, *_get_metered(block, row))
         for record, row in zip(trades, settled, strict=True)
     ]
+
+
+def _get_metered(block: BlockContext, row: SettledTrade) -> tuple[int | None, int | None]:
+    """Consumption and output as they are told: None for a meter that was not heard, where violations are recorded."""
+    if not block.params.market.recorded_violations:
+        return row.metered_consumption_wh, row.output_wh
+    consumption_wh = None if row.is_consumption_imputed else row.consumption_wh
+    return consumption_wh, None if row.is_output_imputed else row.output_wh
 
 
 def _compute_rows(
@@ -415,21 +425,40 @@ def _score(record: TradeRecord, row: SettledTrade, params: MarketParams) -> tupl
 
 
 class _Accounts:
-    """The accounts that one settlement touches, each read and written once; the grid company is the payee."""
+    """The accounts that one settlement touches, each read and written once.
 
-    def __init__(self, view: Overlay, operator: Address) -> None:
+    Every leg of a row is income of whom it comes to and cost of whom it comes from, and what a balance changes by is
+    the one less the other. A payment between two members is of neither kind, and no affair of a settlement.
+    """
+
+    def __init__(self, view: Overlay, block: BlockContext) -> None:
         self._view = view
-        self._operator = operator
+        self._operator = get_grid_operator(view)
+        self._has_columns = block.params.market.income_and_cost == "kept"
         self._accounts: dict[Address, Account] = {}
-        self._owed_uyuan: dict[Address, int] = {}
+        self._income_uyuan: dict[Address, int] = {}
+        self._cost_uyuan: dict[Address, int] = {}
 
     def release(self, reserves_uyuan: Mapping[Address, int]) -> None:
         for address, reserve_uyuan in reserves_uyuan.items():
             self._accounts[address] = set_aside(self._get(address), -reserve_uyuan)
 
-    def collect(self, address: Address, amount_uyuan: int) -> None:
-        """Move money from the account to the grid company, or the other way where it is negative."""
-        self._owed_uyuan[address] = self._owed_uyuan.get(address, 0) + amount_uyuan
+    def move_trade(self, row: SettledTrade, *, sign: int = 1) -> None:
+        """Move a trade's legs, back again where `sign` is -1; the grid company's is income or cost, as it falls."""
+        _add(self._cost_uyuan, row.buyer, sign * row.buyer_pays_uyuan)
+        _add(self._income_uyuan, row.seller, sign * row.seller_receives_uyuan)
+        rest_uyuan = row.grid_receives_uyuan
+        column = self._income_uyuan if rest_uyuan >= 0 else self._cost_uyuan
+        _add(column, self._operator, sign * abs(rest_uyuan))
+
+    def move_rest(self, row: SettledWithGrid, *, sign: int = 1) -> None:
+        """Move what a member pays the grid company and receives from it, which are not netted."""
+        for payer, payee, amount_uyuan in (
+            (row.member, self._operator, row.pays_uyuan),
+            (self._operator, row.member, row.receives_uyuan),
+        ):
+            _add(self._cost_uyuan, payer, sign * amount_uyuan)
+            _add(self._income_uyuan, payee, sign * amount_uyuan)
 
     def add_score(self, address: Address, score_upt: int, agreed_wh: int, params: MarketParams) -> int:
         """Count one more delivery; the account's new credit."""
@@ -444,13 +473,19 @@ class _Accounts:
         return account.credit_upt
 
     def write(self) -> None:
-        view, owed_uyuan = self._view, self._owed_uyuan
-        owed_uyuan[self._operator] = owed_uyuan.get(self._operator, 0) - sum(owed_uyuan.values())
-        for address in {**self._accounts, **owed_uyuan}:
-            put_account(view, address, self._get(address).pay(owed_uyuan.get(address, 0)))
+        for address in {**self._accounts, **self._cost_uyuan, **self._income_uyuan}:
+            income_uyuan, cost_uyuan = self._income_uyuan.get(address, 0), self._cost_uyuan.get(address, 0)
+            account = self._get(address).pay(cost_uyuan - income_uyuan)
+            if self._has_columns:
+                account = account.book(income_uyuan, cost_uyuan)
+            put_account(self._view, address, account)
 
     def _get(self, address: Address) -> Account:
         return self._accounts.get(address) or get_account(self._view, address)
+
+
+def _add(amounts_uyuan: dict[Address, int], address: Address, amount_uyuan: int) -> None:
+    amounts_uyuan[address] = amounts_uyuan.get(address, 0) + amount_uyuan
 
 
 def _settlement_key(period: int) -> bytes:

@@ -12,15 +12,20 @@ from typing import NamedTuple, cast
 from ledger.codec import Value, expect_array, expect_int
 from ledger.contract import BlockContext
 from ledger.hashing import Address
+from ledger.inbox import REMEMBERED
+from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.errors import TargetOutOfBounds, TargetTooEarly, TargetTooLate, TargetTwice
+from market.messages import SECOND_TARGET
 from market.trading.period_index import add_live_period
 from market.trading.times import compute_times, count_periods
 
 TARGETED_AHEAD = 24  # periods, a day of hours: how long before its book opens a target may come
 
 _TARGET = b"market/target/"
+_SECOND = b"market/second-target/"
+_TOLD = b"market/second-targets"
 
 
 class GamePrices(NamedTuple):
@@ -54,7 +59,7 @@ def parse_prices(value: Value) -> GamePrices:
 def commit_target(view: Overlay, block: BlockContext, period: int, sender: Address, prices: GamePrices) -> None:
     """Put a period's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
 
-    That somebody would have had another one stays on record, though it is refused.
+    That somebody would have had another one stays on record, though it is refused, and a credit chain hears of it.
     """
     opened_ms = compute_times(period, block.params, block.genesis_time_ms).open_ms
     if block.timestamp_ms >= opened_ms:
@@ -65,10 +70,24 @@ def commit_target(view: Overlay, block: BlockContext, period: int, sender: Addre
     _check_bounds(prices, block.params.market)
     if get_target(view, period) is not None:
         view.emit("second-target", period, sender)
+        _report(view, block, period, sender)
         raise TargetTwice(period=period)
     view.put(_key(period), (block.height, sender, *prices))
     add_live_period(view, period)  # so that it is forgotten, whether or not anybody has an order
     view.emit("game-target", period, sender, *prices)
+
+
+def _report(view: Overlay, block: BlockContext, period: int, sender: Address) -> None:
+    """Tell the credit chain of a second target, once for each period and sender, where it records violations."""
+    if "credit" not in block.siblings or not block.params.market.recorded_violations:
+        return
+    reported = cast(tuple[bytes, ...], view.get(_second_key(period)) or ())
+    if sender in reported:
+        return
+    view.put(_second_key(period), (*reported, sender))
+    number = cast(int, view.get(_TOLD) or 0)
+    view.put(_TOLD, number + 1)
+    post(view, SECOND_TARGET, number, [(period, sender)], height=block.height, retained=REMEMBERED)
 
 
 def get_target(view: Overlay, period: int) -> Commitment | None:
@@ -78,8 +97,9 @@ def get_target(view: Overlay, period: int) -> Commitment | None:
 
 
 def drop_target(view: Overlay, period: int) -> None:
-    """Forget a period's target; nothing where there is none."""
+    """Forget a period's target, and who would have had another one; nothing where there is none."""
     view.delete(_key(period))
+    view.delete(_second_key(period))
 
 
 def _check_bounds(prices: GamePrices, market: MarketParams) -> None:
@@ -95,3 +115,7 @@ def _check_bounds(prices: GamePrices, market: MarketParams) -> None:
 
 def _key(period: int) -> bytes:
     return _TARGET + period.to_bytes(8, "big")
+
+
+def _second_key(period: int) -> bytes:
+    return _SECOND + period.to_bytes(8, "big")

@@ -32,6 +32,7 @@ from node.queries.answers import (
     CertificateInfo,
     ChainStatus,
     CreditInfo,
+    CreditReport,
     DigestsInfo,
     EndingInfo,
     MarketPeriods,
@@ -144,6 +145,10 @@ class Client:
     async def digests(self, period: int) -> DigestsInfo:
         """The credit chain's digests of the other chains' blocks of a period."""
         return await self._get(DigestsInfo, self._path("digests", period))
+
+    async def credit_report(self, ref: str | bytes) -> CreditReport:
+        """A member's credit and its violations; on the credit chain."""
+        return await self._get(CreditReport, self._path("credit", "report", _show_ref(ref)))
 
     async def assets(self, ref: str | bytes) -> AssetsInfo:
         """A member's credit assets; on the credit chain."""

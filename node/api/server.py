@@ -159,6 +159,7 @@ _QUESTIONS: dict[str, Question] = {
     "market/quota": Question(lambda chain, request, now: chain.grid.get_quota(_in_query(request, "period"))),
     "scheduling/{period}": Question(lambda chain, request, now: chain.grid.get_scheduling(_in_path(request, "period"))),
     "digests/{period}": Question(lambda chain, request, now: chain.index.get_digests(_in_path(request, "period"))),
+    "credit/report/{ref}": Question(lambda chain, request, now: chain.index.get_report(request.match_info["ref"])),
     "assets/{ref}": Question(lambda chain, request, now: chain.index.get_assets(request.match_info["ref"])),
 }
 

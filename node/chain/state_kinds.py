@@ -42,7 +42,7 @@ class StateKind(NamedTuple):
 
 _TABLE = """
 ledger/accounts.py
-    a/ | address | account: Eq. (7) of text 000 | members | 73
+    a/ | address | account: Eq. (7) of text 000; income and cost, where something was settled | members | 91
     m/ | address | member | members | 260
     sealers | | keys that seal and certify | 1 | 3 + 34 × sealers
 ledger/checkpoints.py
@@ -94,6 +94,8 @@ market/trading/book.py
     market/standing/ | period, address | what a member has on the book | open periods × members | 28
 market/trading/targets.py
     market/target/ | period | prices that the book is cleared by | periods | 52
+    market/second-target/ | period | who would have had another target | periods | 3 + 22 × members
+    market/second-targets | | how many were told to LH1 | 1 | 9
 market/trading/quotas.py
     market/quotas/ | period | when quotas were complete | periods | 53
     market/quota/ | period, line | quota and wheeling price | periods × lines | 62
@@ -140,6 +142,8 @@ market/credit/assets.py
     credit/coin/ | transaction id, output (2 bytes) | unspent coin and its neighbours | members × 2 × 2 048 | 150
     credit/issued/ | address | coins issued to it; where coins merge, all in its own colour | members | 92
     credit/moved/ | address | coins transferred to it; where coins merge, all in others' colours | members | 92
+market/credit/violations.py
+    credit/violations/ | address | counts of violations, and the newest | members | 45 + 67 × violations
 market/credit/merging.py
     credit/merging | | whose coins are merged next | 1 | 22
 market/credit/contract.py
@@ -273,6 +277,7 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
         "lists": 1 + 7 * periods,
         "pages": -(-max(members, orders) // PAGE_ROWS),
         "parts": min(MAX_PARTS, -(-rows // ROWS_PER_PART)),
+        "violations": params.market.recorded_violations,
     }
 
 
@@ -309,14 +314,15 @@ def _count_periods(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> i
 def _count_messages(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> int:
     """The numbers of all kinds that stay in the outbox; of those said before delivery, for the periods planned.
 
-    Of offences as many stay as an inbox remembers, and so do those of `redelivered` that a block has its own of.
+    Of offences and second targets as many stay as an inbox remembers, and so do those of `redelivered` that a block has
+    its own of.
     """
     ahead = by_kind["trading"].market.gate_ppm
     if "scheduling" in by_kind:
         ahead = max(ahead, by_kind["scheduling"].scheduling.quota_ppm)
     others = [kind for kind in by_kind if kind != params.kind]
     said = {kind for other in others for source, kind in routes_of(by_kind[other].kind) if source == params.kind}
-    return len(said) * max(RETAINED, count_periods(ahead)) + 2 * REMEMBERED
+    return len(said) * max(RETAINED, count_periods(ahead)) + 3 * REMEMBERED
 
 
 def _count_offences(genesis: Genesis) -> int:

@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any, ClassVar, TypeAlias
 
-from ledger.accounts import Account, account_key
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
+from ledger.accounts import Account, account_key, describe_account, read_account
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_str
 from ledger.errors import InvalidBlock, InvalidProof, Malformed, VerificationFailed
 from ledger.genesis import Genesis
 from ledger.hashing import Address, show_address
@@ -181,7 +181,7 @@ class AccountProof:
             "address": show_address(self.address),
             "name": trust.name_of(self.address),
             **self.block.claims(),
-            "account": None if account is None else show_exact(account._asdict()),
+            "account": None if account is None else show_exact(describe_account(account)),
         }
 
     def describe(self, trust: TrustedState) -> str:
@@ -196,6 +196,11 @@ class AccountProof:
                     f"has {_decimal(account.balance_uyuan, _UYUAN_PER_YUAN)} yuan free, "
                     f"{_decimal(account.reserved_uyuan, _UYUAN_PER_YUAN)} yuan reserved "
                     f"and {_decimal(account.credit_upt, _UPT_PER_POINT)} points of credit"
+                )
+            if account.income_uyuan or account.cost_uyuan:
+                holding += (
+                    f", by settlements {_decimal(account.income_uyuan, _UYUAN_PER_YUAN)} yuan of income "
+                    f"and {_decimal(account.cost_uyuan, _UYUAN_PER_YUAN)} yuan of cost,"
                 )
         return f"{name} {holding} after block {header.height}: {self.block.describe(trust)}"
 
@@ -428,8 +433,7 @@ def _describe_match(match: Match) -> Claims:
 
 
 def _read_account(raw: bytes) -> Account:
-    fields = expect_array(decode(raw, max_bytes=256), len(Account._fields), "account")
-    return Account._make(expect_int(field, "account", low=-(2**63)) for field in fields)
+    return read_account(decode(raw, max_bytes=256))
 
 
 def _decimal(amount: int, unit: int) -> str:

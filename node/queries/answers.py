@@ -391,6 +391,8 @@ class AccountInfo:
     penalty_upt: int
     capacity_wh: int
     position: str
+    income_uyuan: Decimal | None = None  # all that settlements have paid it; None where the chain does not keep that
+    cost_uyuan: Decimal | None = None  # all that they have had it pay
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -787,3 +789,45 @@ class AssetsInfo:
     coins: int
     credit_upt: int
     newest: tuple[CoinInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViolationCounts:
+    """Violations that stand, of each kind, since the chain began."""
+
+    over_delivery: int
+    under_delivery: int
+    missing_reading: int
+    second_target: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ViolationInfo:
+    """One violation; `index`, `side` and the volumes are None of a second target, which is no delivery."""
+
+    period: int
+    index: int | None  # of the trade
+    side: str | None  # "bid" of a buyer, "offer" of a seller
+    kind: str  # as in `ViolationCounts`, with hyphens
+    agreed_wh: int | None
+    metered_wh: int | None  # its part of the meter; None where that was not heard
+    height: int  # of the credit chain's block that has put it down as it is
+    time_ms: int
+    corrected: bool  # a correction has changed it since it was first told of
+    withdrawn: bool  # … and put it within tolerance
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CreditReport:
+    """A member's credit after the block at `height`, and its violations: all counted, the newest with what and when."""
+
+    height: int
+    address: str
+    name: str | None
+    credit_upt: int
+    score_count: int
+    penalty_upt: int
+    tolerance_ppm: int  # of the volume agreed, above or below it
+    listed: int  # the most that are kept; 0: the chain records none
+    counts: ViolationCounts
+    newest: tuple[ViolationInfo, ...]

@@ -279,6 +279,8 @@ class ChainQueries:
         view = self._view
         account, member = get_account(view, address), self.members.get_member(address)
         assert member is not None, "nobody else is found"
+        params = self._node.params
+        has_columns = params.kind == "trading" and params.market.income_and_cost == "kept"
         return AccountInfo(
             height=self._chain.head.height,
             address=show_address(address),
@@ -293,6 +295,8 @@ class ChainQueries:
             penalty_upt=account.penalty_upt,
             capacity_wh=member.capacity_wh,
             position=member.position,
+            income_uyuan=account.income_uyuan if has_columns else None,
+            cost_uyuan=account.cost_uyuan if has_columns else None,
         )
 
     def get_members(self) -> tuple[MemberInfo, ...]:
@@ -718,6 +722,8 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "verdict": ("period", "trades", "curtailed", "accepted_wh"),
     "actual": ("period", "contracts", "metered_wh"),
     "digest": ("source", "kind", "number", "digest"),
+    "violation": ("period", "index", "member", "kind", "agreed_wh", "metered_wh"),
+    "violation-withdrawn": ("period", "index", "member", "kind"),
     "credit-snapshot": ("period", "members"),
     "credit-applied": ("period", "members"),
     "coin-issued": ("transaction", "owner", "credit_upt"),

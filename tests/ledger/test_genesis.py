@@ -232,6 +232,10 @@ def test_chains_of_one_network_start_with_states_of_their_own():
             {"siblings": (LH1.model_copy(update={"market": MarketParams(initial_credit_upt=1)}),)},
             "the chains differ in period_ms or initial_credit_upt",
         ),
+        (
+            {"siblings": (LH1.model_copy(update={"market": MarketParams(recorded_violations=1)}),)},
+            "the trading and the credit chain differ in recorded_violations",
+        ),
         ({"siblings": (scheduling_chain(quota_ppm=2_000_000),)}, "want quota_ppm above gate_ppm above verdict_ppm"),
         ({"siblings": (scheduling_chain(verdict_ppm=2_000_000),)}, "want quota_ppm above gate_ppm above verdict_ppm"),
         (

@@ -88,6 +88,9 @@ OTHER_VALUES = {
         "merged_coins": 64,
         "work_per_block": 64,
         "nearness": NearnessFactors(position=1),
+        "income_and_cost": "kept",
+        "recorded_violations": 1,
+        "tolerance_ppm": 1,
     },
 }
 OTHER_VALUES["scheduling"] = {
@@ -238,6 +241,9 @@ def test_a_number_is_a_positive_integer_and_nothing_like_one(bad):
         ("scheduling", {"areas": [HILL]}),
         ("market", {"natural_factor_ppm": 300_001}),
         ("market", {"initial_credit_upt": 100_000_001}),
+        ("market", {"income_and_cost": "lost"}),
+        ("market", {"recorded_violations": 65}),
+        ("market", {"tolerance_ppm": 1_000_001}),
     ],
 )
 def test_out_of_range_is_refused(section, fields):

@@ -18,6 +18,7 @@ from gridmerit.players.plans import plan_orders
 from ledger.genesis import Genesis
 from market.game.target import compute_target
 from node.config import load_genesis
+from tests.support.patience import until
 
 pytestmark = pytest.mark.live
 
@@ -91,5 +92,8 @@ def test_a_second_target_is_refused_and_heard_of(ask) -> None:
     assert (code, again["error"]) == (6, "TargetTwice")
     assert "stands in block" in again["message"], "so that it is on record"
     assert ask("market", "book", "--period", period)[1]["book"]["target"]["g_to_u_uyuan_per_kwh"] == 500_000
+    until(lambda: ask("credit", "report", "dispatch")[1]["counts"]["second_target"])
+    newest = ask("credit", "report", "dispatch")[1]["newest"]
+    assert [(item["period"], item["index"], item["kind"]) for item in newest] == [(period, None, "second-target")]
     code, refused = ask(*send, "0.5", "0.45", "0.5", "0.42", "--key", "homes-3")
     assert (code, refused["error"]) == (6, "TargetNotAllowed")

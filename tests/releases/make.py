@@ -13,7 +13,7 @@ import tempfile
 from pathlib import Path
 
 from gridmerit.commands.version import find_version
-from ledger.accounts import get_account
+from ledger.accounts import describe_account, get_account
 from ledger.genesis import Authority
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
@@ -64,7 +64,7 @@ def describe(network: SmallNetwork, worlds: dict[str, World]) -> dict[str, objec
     for name, world in worlds.items():
         chain = world.node("n0").chain
         accounts = {
-            member.name: get_account(Overlay(chain.head.state), address_of(member.key))._asdict()
+            member.name: describe_account(get_account(Overlay(chain.head.state), address_of(member.key)))
             for member in genesis.members
         }
         chains[name] = {

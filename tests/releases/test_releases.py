@@ -8,7 +8,7 @@ import pytest
 
 from consensus.checkpoints import compute_quorum
 from consensus.quorum import QuorumCertificate, verify_certificate
-from ledger.accounts import get_account
+from ledger.accounts import describe_account, get_account
 from ledger.chain import Chain
 from ledger.genesis import build_state
 from ledger.hashing import address_of
@@ -77,7 +77,9 @@ def test_its_chains_open_where_they_ended_and_say_what_they_said(release):
             ]
             assert chain.final_height == said["final_height"]
             view = Overlay(chain.head.state)
-            accounts = {member.name: get_account(view, address_of(member.key))._asdict() for member in genesis.members}
+            accounts = {
+                member.name: describe_account(get_account(view, address_of(member.key))) for member in genesis.members
+            }
             assert accounts == said["accounts"]
         store.close()
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from types import MappingProxyType
 
-from ledger.accounts import Account, account_key, get_account, put_account
+from ledger.accounts import Account, account_key, account_to_value, get_account, put_account
 from ledger.checkpoints import Checkpoint, mark_certified
 from ledger.codec import Value, encode
 from ledger.contract import BlockContext, Contracts
@@ -177,7 +177,7 @@ class Market:
         execution = self.make_block((sender, kind, payload))
         code = execution.receipts[0].code
         if code:
-            spent = encode(tuple(before._replace(sequence=before.sequence + 1)))
+            spent = encode(account_to_value(before._replace(sequence=before.sequence + 1)))
             assert execution.delta.changes == {account_key(address(sender)): spent}
             assert execution.events == ()
         return code

@@ -59,6 +59,9 @@ MARKET = MarketParams(
     score_unit_wh=100,
     ties="pro-rata",
     merged_coins=512,
+    income_and_cost="kept",
+    recorded_violations=16,
+    tolerance_ppm=100_000,
 )
 LEDGER = LedgerParams(period_ms=PERIOD_MS, max_transaction_bytes=65_536)
 PACKAGED = {chain.kind: chain for chain in load_params_set()}  # whose limits are those of new networks

@@ -25,7 +25,7 @@ from consensus.poca.credit_target import compute_target
 from consensus.quorum import Statement, max_faulty, pbft_quorum, sign_statement
 from consensus.seal import search
 from gridmerit.network.enrolment import Keys, Terms, make_application
-from ledger.accounts import Account, account_key
+from ledger.accounts import Account, account_key, account_to_value
 from ledger.block import Block, Header, compute_tx_root
 from ledger.codec import Value, decode, encode
 from ledger.errors import GridmeritError
@@ -262,7 +262,7 @@ def make_state() -> State:
     account = Account(balance_uyuan=1_000_000_000, credit_upt=CREDIT_UPT, sequence=3)
     return State.from_items(
         [
-            *((account_key(key.address), encode(tuple(account))) for key in KEYS.values()),
+            *((account_key(key.address), encode(account_to_value(account))) for key in KEYS.values()),
             *((gate_key(period), encode(make_gate().to_value())) for period in range(PERIOD, PERIOD + GATES)),
             (coin_key(point), encode((tuple(coin), (b"", b"")))),
         ]

@@ -12,7 +12,7 @@ import json
 import re
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from threading import Thread
 
@@ -21,6 +21,7 @@ from aiohttp import web
 from hypothesis import given
 from hypothesis import strategies as st
 
+from gridmerit.commands.credit import render_report
 from gridmerit.commands.hosted import choose_chain
 from gridmerit.commands.payloads import lay_out
 from gridmerit.errors import AmbiguousChain, NotEnoughCredit
@@ -36,12 +37,21 @@ from node.chain.state_kinds import UNKNOWN
 from node.config import ChainConfig, Limits, ListenAddress, NodeConfig, load_chains, save_config, save_genesis
 from node.credentials.keystore import save_key, save_passphrase
 from node.queries import state as node_state
+from node.queries.answers import CreditReport, ViolationCounts, ViolationInfo
 from node.queries.chain import ChainQueries
 from simulation.world.networks import make_network
 from simulation.world.world import open_worlds
 
 PERIOD, PERIOD_MS = 5, 24_000
-MARKET = MarketParams(open_ppm=4_000_000, gate_ppm=2_000_000, deadline_ppm=0, settle_ppm=3_000_000)
+MARKET = MarketParams(
+    open_ppm=4_000_000,
+    gate_ppm=2_000_000,
+    deadline_ppm=0,
+    settle_ppm=3_000_000,
+    income_and_cost="kept",
+    recorded_violations=2,
+    tolerance_ppm=100_000,
+)
 SCHEDULING = SchedulingParams(
     quota_ppm=4_000_000,
     verdict_ppm=500_000,
@@ -455,6 +465,101 @@ def test_an_account_shows_the_credit_of_the_credit_chain(ask, served):
     )
     assert "at genesis" in ask("account", "show", "n3", "--chain", "LH1", text=True)[1]
     assert ask("account", "show", "n3", api=served.household)[1]["credit_index"] is None
+
+
+def test_an_account_has_two_columns_and_a_bill_has_a_periods_part_of_them(ask):
+    columns = {}
+    for name in ("grid", "n0", "n1", "n2", "n3"):
+        account, bill = ask("account", "show", name)[1], ask("account", "bill", name, "--period", PERIOD)[1]
+        columns[name] = int(account["income_uyuan"]), int(account["cost_uyuan"])
+        assert columns[name] == (int(bill["income_uyuan"]), int(bill["cost_uyuan"])), "one period is settled so far"
+        for column in ("income_uyuan", "cost_uyuan"):
+            assert int(bill[column]) == sum(int(line[column]) for line in bill["lines"])
+    assert sum(income for income, _ in columns.values()) == sum(cost for _, cost in columns.values()) > 0
+    assert columns["n1"] == (0, 0)
+    assert {line["what"] for line in ask("account", "bill", "grid")[1]["lines"]} >= {"carried"}
+    text = ask("account", "show", "n0", text=True)[1]
+    assert re.search(r"income +\d[\d.]* yuan for what it sold\n", text)
+    assert re.search(r"besides +1,000\.00 yuan paid in", text)
+    text = ask("account", "bill", "n0", text=True)[1]
+    assert text.startswith(f"period {PERIOD}, n0, in yuan: income less cost ")
+    assert cells(text, "in all")[1:] == cells(text, "in all")[-2:], "the sums of both columns"
+    assert ask("account", "bill", "n1", text=True)[1] == f"period {PERIOD}: n1 was paid nothing, and has paid nothing\n"
+    assert ask("account", "bill", "nobody")[1]["error"] == "UnknownAccount"
+    assert ask("account", "bill", "n0", "--period", 4)[1]["error"] == "NoSettlement"
+    assert ask("account", "show", "n0", "--chain", "LH1")[1]["income_uyuan"] is None
+
+
+def test_a_credit_report_says_what_was_done_otherwise_than_agreed(ask, served):
+    # n0 made 120 of the 150 kWh of its two trades, n3 used 40 of 50, and n2 all of its 100.
+    code, found = ask("credit", "report", "n3")
+    assert (code, found["name"], found["credit_upt"], found["listed"]) == (0, "n3", 80_000_000, 2)
+    assert found["counts"] == {"over_delivery": 0, "under_delivery": 1, "missing_reading": 0, "second_target": 0}
+    (violation,) = found["newest"]
+    assert (violation["period"], violation["side"], violation["kind"]) == (PERIOD, "bid", "under-delivery")
+    assert (violation["agreed_wh"], violation["metered_wh"]) == (50_000, 40_000)
+    assert (violation["corrected"], violation["withdrawn"]) == (False, False)
+    lh1 = served.story.node("LH1").chain
+    assert lh1.get_header(lh1.hash_at(violation["height"])).timestamp_ms == violation["time_ms"]
+    assert ask("credit", "report", "n0")[1]["counts"]["under_delivery"] == 2
+
+    text = ask("credit", "report", "n3", text=True)[1]
+    assert text.startswith("n3: 80.000 points from 1 delivery score\nviolations, at a tolerance of 10.00 %: ")
+    assert cells(text, "     5")[2:7] == ["buyer", "under-delivery", "50.000", "40.000", "-20.00 %"]
+    text = ask("credit", "report", "n1", text=True)[1]
+    assert "\nno violations: all it delivered was within 10.00 % of what was agreed, and metered\n" in text
+    assert ask("credit", "report", "nobody")[1]["error"] == "UnknownAccount"
+    assert ask("credit", "report", "n3", api=served.household)[1]["error"] == "KindNotHosted"
+    assert ask("credit", "report", "n3", api=served.alone)[1]["error"] == "KindMissing"
+    assert ask("credit", "report", "n3", "--chain", "JY1")[1]["error"] == "WrongKind"
+
+
+def test_a_credit_report_marks_what_a_correction_has_changed_and_says_where_none_is_kept():
+    second = ViolationInfo(
+        period=7,
+        index=None,
+        side=None,
+        kind="second-target",
+        agreed_wh=None,
+        metered_wh=None,
+        height=12,
+        time_ms=1_800_000_000_000,
+        corrected=False,
+        withdrawn=False,
+    )
+    delivery = {"index": 3, "side": "offer", "agreed_wh": 50_000, "corrected": True}
+    newest = (
+        second,
+        replace(second, period=6, kind="missing-reading", metered_wh=52_000, withdrawn=True, **delivery),
+        replace(second, period=6, kind="over-delivery", metered_wh=60_000, **delivery),
+        replace(second, period=5, kind="missing-reading", **{**delivery, "corrected": False}),
+    )
+    report = CreditReport(
+        height=20,
+        address="0x00",
+        name="homes-1",
+        credit_upt=61_500_000,
+        score_count=24,
+        penalty_upt=20_000_000,
+        tolerance_ppm=100_000,
+        listed=16,
+        counts=ViolationCounts(over_delivery=1, under_delivery=0, missing_reading=1_204, second_target=1),
+        newest=newest,
+    )
+    assert render_report(report).splitlines()[:3] == [
+        "homes-1: 61.500 points from 24 delivery scores, 20.000 points of penalties taken off",
+        "violations, at a tolerance of 10.00 %: "
+        "over-delivery 1, under-delivery 0, missing-reading 1,204, second-target 1",
+        "",
+    ]
+    lines = [re.split(r"\s{2,}", line.strip()) for line in render_report(report).splitlines()[5:]]
+    assert lines[0][:8] == ["7", "–", "–", "second-target", "–", "–", "–", "12"]
+    assert lines[1][4:7] + lines[1][-1:] == ["50.000", "52.000", "+4.00 %", "withdrawn"]
+    assert lines[2][4:7] + lines[2][-1:] == ["50.000", "60.000", "+20.00 %", "corrected"]
+    assert lines[3][4:7] == ["50.000", "–", "–"]
+    assert render_report(replace(report, listed=0, newest=())).splitlines()[1] == (
+        "this chain records no violations: recorded_violations among its parameters is 0"
+    )
 
 
 def test_digests_of_the_other_chains_blocks(ask):

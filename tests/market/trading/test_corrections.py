@@ -372,6 +372,17 @@ def test_a_credit_chain_hears_what_was_metered_and_what_has_changed(make_market)
     assert {market.account(name).score_count for name in ("carol", "paul")} == {0}
 
 
+def test_where_violations_are_recorded_it_hears_which_meters_were_silent(make_market):
+    market = accept(make_market(siblings=SCHEDULING | CREDIT, recorded_violations=1, **WINDOW))
+    market.metered(("rosa", 0, 0))
+    carol, paul = market.address("carol"), market.address("paul")
+    assert market.posted("delivered") == [(0, carol, paul, 20 * KWH, None, None)]
+    market.corrected(("carol", 15 * KWH, 0, 0), number=13)
+    market.go_on()
+    rows = market.posted("redelivered", market.period)
+    assert rows == [(PERIOD, 0, carol, paul, 20 * KWH, 15 * KWH, None, None, None)]
+
+
 # --- whatever comes, in whatever order -----------------------------------------------------------
 
 readings = st.tuples(

@@ -114,6 +114,34 @@ def test_a_second_target_is_refused_and_on_record_as_an_event(early):
     assert commit(early, period=PERIOD + 1) == ""
 
 
+def test_a_credit_chain_hears_once_of_each_who_would_have_had_a_second_target(make_market):
+    market = make_market(siblings=frozenset({"credit"}), clearing_rule="knn", recorded_violations=1)
+    market.now_ms = market.times(PERIOD - 1).open_ms
+    assert commit(market) == commit(market, period=PERIOD + 1) == ""
+    assert market.posted("second-target", 0) is None
+    for period in (PERIOD, PERIOD, PERIOD + 1, PERIOD):
+        execution = market.make_block(("grid", "game-target", (period, PRICES)))
+        assert execution.receipts[0].code == "TargetTwice"
+    grid = market.address("grid")
+    assert [market.posted("second-target", number) for number in range(3)] == [
+        [(PERIOD, grid)],
+        [(PERIOD + 1, grid)],
+        None,
+    ]
+    row = market.state.get(b"market/second-target/" + PERIOD.to_bytes(8, "big"))
+    assert len(row) <= 3 + 22, "for one member"
+
+
+@pytest.mark.parametrize("terms", [{"recorded_violations": 1}, {"siblings": frozenset({"credit"})}])
+def test_nobody_is_told_of_a_second_target_where_nobody_would_record_it(make_market, terms):
+    market = make_market(clearing_rule="knn", **terms)
+    market.now_ms = market.times(PERIOD - 1).open_ms
+    assert commit(market) == ""
+    before = {key for key, _ in market.state.items()}
+    market.make_block(("grid", "game-target", (PERIOD, PRICES)))
+    assert {key for key, _ in market.state.items()} == before
+
+
 def test_other_rules_know_no_target(make_market):
     market = make_market()
     market.now_ms = market.times(PERIOD - 1).open_ms
@@ -143,10 +171,12 @@ def test_every_refusal_says_what_is_wanted():
 
 @pytest.mark.parametrize("siblings", [frozenset(), SCHEDULING])
 def test_a_target_is_forgotten_with_its_period_though_nobody_had_an_order(make_market, siblings):
-    market = make_market(siblings=siblings, clearing_rule="knn", retained_periods=3)
+    siblings |= {"credit"}
+    market = make_market(siblings=siblings, clearing_rule="knn", retained_periods=3, recorded_violations=1)
     market.now_ms = market.times(PERIOD - 1).open_ms
     for period in range(PERIOD, PERIOD + 5):
         assert commit(market, period=period) == ""
+        market.make_block(("grid", "game-target", (period, PRICES)))
     assert len(encode((2**62, bytes(20), *(10**8,) * 4))) <= 52
     for period in range(PERIOD, PERIOD + 5):
         market.go("settle", period)
@@ -154,6 +184,8 @@ def test_a_target_is_forgotten_with_its_period_though_nobody_had_an_order(make_m
     assert get_live_periods(Overlay(market.state)) == ()
     assert get_closed_periods(Overlay(market.state)) == (12, 13, 14)
     assert [period for period in range(PERIOD, PERIOD + 5) if recall(market, period)] == [12, 13, 14]
+    seconds = [key for key, _ in market.state.items() if key.startswith(b"market/second-target/")]
+    assert sorted(int.from_bytes(key[-8:], "big") for key in seconds) == [12, 13, 14]
 
 
 # --- clearing --------------------------------------------------------------------------------------

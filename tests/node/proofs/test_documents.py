@@ -10,11 +10,14 @@ from hypothesis import strategies as st
 
 from consensus.errors import ShortCertificate, UnknownSigner
 from consensus.quorum import sign_statement
+from ledger.accounts import get_account
 from ledger.block import Header
 from ledger.codec import decode, encode
 from ledger.errors import DuplicateSigner, GridmeritError, InvalidProof, InvalidSignature, VerificationFailed
 from ledger.hashing import address_of
 from ledger.merkle import inclusion_proof, merkle_root
+from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from ledger.signatures import SigningKey
 from market.errors import UnknownTrade
 from market.orders import Side
@@ -32,6 +35,7 @@ from node.proofs.documents import (
     verify_document,
 )
 from node.proofs.light_client import BlockEvidence, Finality, Inclusion, TrustedState
+from tests.support.market_nodes import tell_story
 
 PERIOD = 4
 KINDS = ("trade", "account", "final account", "absence", "genesis account", "transaction", "refused transaction")
@@ -125,6 +129,25 @@ def test_the_claims_of_an_account_are_eq_7(story, documents, genesis):
     assert claims["name"] == "pv-101"
     assert claims["account"]["credit_upt"] == 91_680_000
     assert set(claims["account"]) >= {"balance_uyuan", "reserved_uyuan", "credit_upt", "sequence"}
+
+
+def test_the_columns_of_an_account_are_proved_with_it():
+    world, _ = tell_story(4, MarketParams(income_and_cost="kept"))
+    seller = address_of(next(member.key for member in world.genesis.members if member.name == "pv-101"))
+    proof = prove_account(world.node, seller)
+    document = make_document(proof, TrustedState(world.genesis))
+    verdict = verify_document(document, world.genesis)
+    account, held = verdict.claims["account"], get_account(Overlay(world.node.chain.head.state), seller)
+    assert (int(account["income_uyuan"]), int(account["cost_uyuan"])) == (held.income_uyuan, held.cost_uyuan)
+    assert held.income_uyuan > 0 == held.cost_uyuan
+    assert f"by settlements {held.income_uyuan / 10**6:.6g} yuan of income and 0 yuan of cost," in verdict.statement
+    lie = {**account, "income_uyuan": str(held.income_uyuan + 1)}
+    with pytest.raises(InvalidProof):
+        verify_document({**document, "account": lie}, world.genesis)
+
+
+def test_the_columns_are_no_claim_where_a_chain_does_not_keep_them(documents):
+    assert not {"income_uyuan", "cost_uyuan"} & set(documents["account"]["account"])
 
 
 def test_absence_is_proved(documents, genesis):
