@@ -83,9 +83,13 @@ class _Colonies:
         places = self._low + (self._high - self._low) * (self._draw() + 1) / 2
         self._both = np.concatenate([places, places], axis=-1)
         self._pheromone = np.zeros_like(places)
+        self._quality = np.empty_like(places)
         self._evaporation = np.ones_like(self._low)
         self._best = places[..., :1].copy()
         self._income = np.empty_like(self._both)
+        self._weigh_apart(places, self._income[..., :ants])
+        self._sellers = [*range(companies), *range(2 * companies, 2 * companies + bureaus)]
+        self._near: Array | None = None  # where users' markets cleared when ants were weighed last
         self._rows = np.ogrid[: places.shape[0], : places.shape[1], :1][:2]
 
     def _draw(self) -> Array:
@@ -101,32 +105,43 @@ class _Colonies:
         np.multiply(np.where(is_local, LOCAL_STEP * (1 - elapsed) ** 3 * width, 0.5 * width), self._draw(), out=tried)
         tried += places
         np.maximum(np.minimum(tried, self._high, out=tried), self._low, out=tried)
-        self._weigh()
+        self._weigh(tried)
         here, there = self._income[..., : self._ants], self._income[..., self._ants :]
         np.copyto(places, tried, where=there > here)
-        self._follow(places, np.maximum(here, there))
+        np.maximum(here, there, out=here)
+        self._follow(places, here)
 
     def _follow(self, places: Array, income: Array) -> None:
         best, worst = ((*self._rows, ant[..., None]) for ant in (income.argmax(axis=-1), income.argmin(axis=-1)))
         top, least = income[best], income[worst]
         self._pheromone *= 1 - self._evaporation
-        is_flat = top == least
-        self._pheromone += (income - least + is_flat) / (top - least + is_flat)
+        flat = (top == least).astype(float)
+        quality = np.subtract(income, least, out=self._quality)
+        quality += flat
+        quality /= top - least + flat
+        self._pheromone += quality
         found = places[best]
         fallen = np.maximum(EVAPORATION_FALLS * self._evaporation, LEAST_EVAPORATION)
         self._evaporation = np.where(found == self._best, fallen, self._evaporation)
         self._best = found
-        places[worst] = found
+        places[worst], income[worst] = found, top
 
-    def _weigh(self) -> None:
-        """Count what each place brings its player, all other prices at their best."""
+    def _weigh(self, tried: Array) -> None:
+        """Count what each place on the users' market, and each step tried, brings, all other prices at their best."""
         market, best = self._market, self.best_quotes()
-        g_to_u, g_to_c, c_to_u, c_to_g = self._sides
-        own = np.concatenate([self._both[g_to_u], self._both[c_to_u]])
-        to_users = UsersMarket.of(market, best.g_to_c).weigh(best.to_users(), own)
+        g_to_u, _, c_to_u, _ = self._sides
+        sellers = UsersMarket.of(market, best.g_to_c)
+        to_users, near = sellers.weigh(best.to_users(), self._both[self._sellers], self._near)
+        near[..., self._ants :] = near[..., : self._ants]
+        self._near = near
         self._income[g_to_u], self._income[c_to_u] = to_users[: market.companies], to_users[market.companies :]
-        self._income[g_to_c] = earn_from_rest(market, self._both[g_to_c])[0]
-        self._income[c_to_g] = earn_from_shortages(market, self._both[c_to_g])[0]
+        self._weigh_apart(tried, self._income[..., self._ants :])
+
+    def _weigh_apart(self, places: Array, income: Array) -> None:
+        """The same for the prices that depend on nobody else's: what a place brings does not change."""
+        _, g_to_c, _, c_to_g = self._sides
+        income[g_to_c] = earn_from_rest(self._market, places[g_to_c])[0]
+        income[c_to_g] = earn_from_shortages(self._market, places[c_to_g])[0]
 
     def best_quotes(self) -> Quotes:
         """The best prices found."""

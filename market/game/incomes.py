@@ -80,9 +80,10 @@ class UsersMarket:
             spill=market.share * gain * choose(gain, market.mu),
         )
 
-    def weigh(self, prices: Array, own: Array) -> Array:
-        """Each seller's income by its own candidates (sellers, hours, candidates)."""
-        return self._count(own, self.market.deviate(prices, own))
+    def weigh(self, prices: Array, own: Array, near: Array | None) -> tuple[Array, Array]:
+        """Each seller's income by its own candidates (sellers, hours, candidates), and the x at which it clears."""
+        cleared = self.market.deviate(prices, own, near)
+        return self._count(own, cleared), cleared.x
 
     def earn(self, prices: Array, own: Array) -> tuple[Array, Array]:
         """The same, and the derivative by the seller's own price."""

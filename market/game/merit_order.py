@@ -168,20 +168,20 @@ class Market:
         """Clear the users' markets at the sellers' prices (sellers, hours)."""
         return self._clear(np.exp(prices / self.mu))
 
-    def deviate(self, prices: Array, own: Array) -> Cleared:
+    def deviate(self, prices: Array, own: Array, near: Array | None = None) -> Cleared:
         """Clear once for each candidate (sellers, hours, candidates) that one seller sets while the others stay.
 
-        The results have the axes sellers, who deviates, hours, candidates.
+        The results have the axes sellers, who deviates, hours, candidates; `near` is where x may be, if that is known.
         """
         scale = np.empty((len(prices), *own.shape))
         scale[:] = np.exp(prices / self.mu)[:, None, :, None]
         np.einsum("ii...->i...", scale)[:] = np.exp(own / self.mu[:, None])
-        return self._clear(scale)
+        return self._clear(scale, near)
 
-    def _clear(self, scale: Array) -> Cleared:
+    def _clear(self, scale: Array, near: Array | None = None) -> Cleared:
         """`scale` is e^(P/μ), with axes for deviations or without."""
         capacity, load, worth, firm = self._shape(scale)
-        x = find_clearing(capacity, scale, load, worth, firm, self._scratch)
+        x = find_clearing(capacity, scale, load, worth, firm, near, self._scratch)
         return Cleared(scale, x, capacity * (x / (scale + x)))
 
     def _shape(self, scale: Array) -> tuple[Array, Array, Array, Array]:
@@ -200,25 +200,34 @@ class Market:
 
 
 def find_clearing(
-    capacity: Array, scale: Array, load: Array, worth: Array, firm: Array, scratch: Scratch | None = None
+    capacity: Array,
+    scale: Array,
+    load: Array,
+    worth: Array,
+    firm: Array,
+    near: Array | None = None,
+    scratch: Scratch | None = None,
 ) -> Array:
     """The x at which Σ capacity·x/(x + scale) = firm + Σ load·worth/(worth + x), sums over the first axis.
 
     Were all prices and values equal to the lowest, x would be that times demand / (supply - firm): no more than it is.
+    From there Newton's method climbs; from `near` it may step back once, and climbs then. It solves 1/g = 1/spare,
+    where g = spare + lack is a sum of a/(s + x): 1/g is concave and nearly a line, so that its steps are fewer.
     Works in place: this is where ants spend their time.
     """
     sellers, demand, spare = len(scale), firm + load.sum(axis=0), capacity.sum(axis=0) - firm
     floor = np.minimum(scale.min(axis=0, initial=np.inf), worth.min(axis=0, initial=np.inf))
-    x: Array = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
+    least = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
+    per_spare = np.divide(1.0, spare, out=np.zeros_like(spare), where=spare > 0)
+    x: Array = least.copy() if near is None else np.maximum(near, least)
     take = (scratch or Scratch()).take
-    most, middle, share, part = (
-        take(name, sellers + len(worth), *x.shape) for name in ("most", "middle", "share", "part")
-    )
-    lack, step = take("lack", *x.shape), take("step", *x.shape)
+    most, middle = (take(name, sellers + len(worth), *x.shape) for name in ("most", "middle"))
     most[:sellers], most[sellers:] = capacity, load * worth
     middle[:sellers], middle[sellers:] = scale, worth
+    share, part = (take(name, *most.shape) for name in ("share", "part"))
+    lack, step, more = (take(name, *x.shape) for name in ("lack", "step", "more"))
     enough = _RESIDUAL * demand
-    for _ in range(_MAX_STEPS):
+    for count in range(_MAX_STEPS):
         np.divide(1.0, np.add(middle, x, out=share), out=share)
         np.multiply(most, share, out=part)
         np.multiply(x, add_up(part[:sellers], out=lack), out=lack)
@@ -227,8 +236,13 @@ def find_clearing(
         part *= share
         part[:sellers] *= scale
         np.divide(lack, np.add(add_up(part, out=step), _TINY, out=step), out=step)
+        np.multiply(lack, per_spare, out=more)
+        more += 1
+        step *= more
         x += step
-        if ((step <= np.multiply(x, _SMALL, out=part[0])) | (lack <= enough)).all():
+        if not count:
+            np.maximum(x, least, out=x)
+        elif count > 1 and not ((step > np.multiply(x, _SMALL, out=more)) & (lack > enough)).any():
             return x
     raise AssertionError("Newton's method climbs to the clearing price")
 
@@ -239,8 +253,11 @@ def add_up(parts: Array, *, out: Array | None = None) -> Array:
         return np.asarray(parts.sum(axis=0, out=out))
     if out is None:
         out = np.empty_like(parts[0])
-    np.copyto(out, parts[0])
-    for part in parts[1:]:
+    if len(parts) == 1:
+        np.copyto(out, parts[0])
+        return out
+    np.add(parts[0], parts[1], out=out)
+    for part in parts[2:]:
         out += part
     return out
 
