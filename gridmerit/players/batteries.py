@@ -16,7 +16,7 @@ _READINGS_KEPT = 8  # of so many periods, which may be on their way yet
 
 
 class Battery(NamedTuple):
-    """What is kept: the charge, the latest period that it has been through, and the readings of the latest ones."""
+    """A battery as it is kept: its charge, the latest period that it has been through, and the latest readings."""
 
     charge_wh: int = 0
     metered: int = 0

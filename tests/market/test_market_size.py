@@ -13,9 +13,9 @@ from tests.support.market_size import PERIOD, SizedMarket
 ORDERS, WORK, RELAYS = 300, 400, 3
 PAGE_BYTES = 29_500
 ROOTS = {  # how its states end, by chain: whatever is made faster, they stay
-    "at once": {"scheduling": "a59b281a07265233", "trading": "51be0c7e663a0f61", "credit": "33ed22a62c4929ee"},
-    "pbft": {"scheduling": "3e02e55f56b1fbc4", "trading": "49fd35a490ee356d", "credit": "1b67847e28cf683c"},
-    "poca": {"scheduling": "d77cf5404826aa29", "trading": "dbb12bd12ef5cb00", "credit": "ec2ce7c396b8599a"},
+    "at once": {"scheduling": "97c23b39c12df984", "trading": "4fa5f3060427bfb7", "credit": "8a7eccdd19bd84a0"},
+    "pbft": {"scheduling": "c03f6fb8b3eeda09", "trading": "34beb1633caf2e1f", "credit": "929bf7940ebd752d"},
+    "poca": {"scheduling": "1ba46294a29fd679", "trading": "173ad107f8713114", "credit": "803167d7068a8e16"},
 }
 
 
