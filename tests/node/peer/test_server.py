@@ -218,15 +218,15 @@ async def test_each_record_of_where_a_node_is_counts_as_a_message(speaker):
 @pytest.mark.parametrize("version", ["1.0", "1.9", "3.0", "2", "2.0.1", "02.0", "2.-1", "", "one", "2.0x", "9" * 100])
 async def test_a_peer_of_another_major_version_is_refused_by_name_and_held_against_nobody(speaker, version):
     assert await speaker.post(speaker.seal(), headers={HEADER: version}) == (426, "OtherWireVersion")
-    assert speaker.answer["values"]["expected"] == "2.0"
+    assert speaker.answer["values"]["expected"] == "2.1"
     assert speaker.standing.score == 0
 
 
 async def test_a_request_that_names_no_version_is_of_the_first_and_refused(speaker):
     assert await speaker.post(speaker.seal(), headers={}) == (426, "OtherWireVersion")
-    assert speaker.answer["values"] == {"actual": "1.0", "expected": "2.0"}
+    assert speaker.answer["values"] == {"actual": "1.0", "expected": "2.1"}
     assert speaker.standing.score == 0
-    assert check_version("2.0") == OURS
+    assert check_version("2.1") == OURS
     assert await speaker.post(speaker.seal(), headers={HEADER: "2.0"}) == (204, None)
 
 
