@@ -86,7 +86,8 @@ class Chain:
     A store of an older release is brought to this one's version first, and `StoreTooNew` is raised for a later one's:
     `versions` are the one that it had and the one that it has. Reading raises `StoreCorrupt` where the store
     contradicts itself. Every block in the tree has its ancestors in the tree or, if they are canonical, in the store:
-    down to the genesis block, or to the block at `lowest_height` while the headers below it are still to come.
+    down to the genesis block, or to the block at `lowest_height` while the headers below it are still to come. It was
+    `taken_from` the snapshot of a height, or of none (0).
     """
 
     def __init__(self, genesis: Genesis, store: KeyValue, *, window: int = WINDOW) -> None:
@@ -107,6 +108,7 @@ class Chain:
         self.versions = migrate(store)
         self._kept = self._load_kept()
         self.lowest_height = self._load_lowest()
+        self.taken_from = self._load_taken()
         self.head = self._load_head()
         self.final_height, self.final_hash = self._load_final()
         self._load_window()
@@ -347,7 +349,9 @@ class Chain:
         self._recent = {entry.height: entry.hash for entry in (*below, base)}
         self._kept = rows.Kept(undo=base.height + 1, bodies=base.height + 1)
         self.head = base
-        return [*changes, (rows.HEAD, base.hash), self._descend_to(min(self._recent)), *self.finalise(base)]
+        self.taken_from = base.height
+        changes += [(rows.HEAD, base.hash), (rows.TAKEN, rows.write_lowest(base.height))]
+        return [*changes, self._descend_to(min(self._recent)), *self.finalise(base)]
 
     def extend_below(self, entries: Sequence[Ancestor]) -> Changes:
         """Take in headers that lead up to the lowest one held, in their order. The batch must be persisted."""
@@ -356,6 +360,20 @@ class Chain:
         for entry in entries:
             changes += rows.rows_of_header(entry.header, work=entry.work, base_n_diff=entry.base_n_diff)
         return [*changes, self._descend_to(entries[0].height)]
+
+    def extend_bodies(self, bodies: Sequence[tuple[Block, Sequence[Receipt]]]) -> Changes:
+        """Take in bodies and receipts right below the lowest ones held, downwards, as their headers bear them out.
+
+        The batch must be persisted.
+        """
+        changes: dict[bytes, bytes | None] = {}
+        for block, receipts in bodies:
+            assert block.hash == self.hash_at(self._kept.bodies - 1), "without a gap"
+            self._kept = self._kept._replace(bodies=block.header.height)
+            for key, value in rows.rows_of_body(block, receipts):
+                if self._store.get(key) is None:  # a transaction may stand in a later block once more
+                    changes.setdefault(key, value)
+        return [*changes.items(), self._kept_row]
 
     # --- inside ----------------------------------------------------------------------------------
 
@@ -510,6 +528,10 @@ class Chain:
 
     def _load_lowest(self) -> int:
         raw = self._store.get(rows.LOWEST)
+        return 0 if raw is None else rows.read_lowest(raw)
+
+    def _load_taken(self) -> int:
+        raw = self._store.get(rows.TAKEN)
         return 0 if raw is None else rows.read_lowest(raw)
 
     def _load_head(self) -> BlockNode:

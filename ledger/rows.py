@@ -8,7 +8,7 @@ head's state stands under its own keys.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import NamedTuple, TypeAlias, TypeVar
 
 from ledger.block import Block, Header, read_header
@@ -23,6 +23,7 @@ T = TypeVar("T")
 BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"w"
 STATE, TRANSACTION, HASH, HEIGHT = b"s", b"t", b"h", b"i"
 HEAD, FINAL, GENESIS, KEPT, LOWEST = b"H", b"F", b"G", b"p", b"B"
+TAKEN = b"D"  # the height of the snapshot that the chain was taken up from
 SNAPSHOT, CHUNK = b"S", b"Y"  # that is being taken, and the chunks of its state
 
 KINDS = {
@@ -75,17 +76,23 @@ def record_key(height: int) -> bytes:
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
     """Everything but the state that a canonical block has in the store."""
-    block_hash, height = block.hash, block.header.height
-    receipts = tuple((receipt.transaction_id, receipt.code) for receipt in execution.receipts)
+    height = block.header.height
     rows: list[Row] = [
-        (block_key(height), block.raw),
-        (receipts_key(height), encode(receipts)),
+        *rows_of_body(block, execution.receipts),
         *rows_of_header(block.header, work=work, base_n_diff=base_n_diff),
     ]
     if height:
         rows.append((undo_key(height), encode(tuple(execution.delta.undo.items()))))
+    return rows
+
+
+def rows_of_body(block: Block, receipts: Iterable[Receipt]) -> list[Row]:
+    """What of a canonical block may be dropped, and may come later: itself, its receipts, its transactions' places."""
+    height = block.header.height
+    outcomes = tuple((receipt.transaction_id, receipt.code) for receipt in receipts)
+    rows: list[Row] = [(block_key(height), block.raw), (receipts_key(height), encode(outcomes))]
     for index, transaction in enumerate(block.transactions):
-        rows.append((TRANSACTION + transaction.id, write_place(block_hash, index)))
+        rows.append((TRANSACTION + transaction.id, write_place(block.hash, index)))
     return rows
 
 
@@ -119,7 +126,7 @@ def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
 
 
 def write_lowest(height: int) -> bytes:
-    """The height from which on headers are held."""
+    """The height from which on headers are held, or that of a snapshot."""
     return encode((height,))
 
 

@@ -261,6 +261,22 @@ class Ancestors:
     raw: tuple[bytes, ...]
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GetBodies:
+    """Ask for a block and those below it, with what became of their transactions."""
+
+    code: ClassVar[int] = 26
+    block_hash: bytes
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Bodies:
+    """Blocks downwards, each the parent of the one before, and each followed by the codes of its receipts."""
+
+    code: ClassVar[int] = 27
+    raw: tuple[bytes, ...]
+
+
 Message: TypeAlias = (
     Status
     | TransactionIds
@@ -288,6 +304,8 @@ Message: TypeAlias = (
     | Chunk
     | GetAncestors
     | Ancestors
+    | GetBodies
+    | Bodies
 )
 
 
@@ -437,6 +455,13 @@ def _read_chunk(raw: bytes) -> Chunk:
     )
 
 
+def _read_bodies(raw: bytes) -> Message:
+    blobs = _blobs(raw, 2 * MAX_BLOCKS)
+    if len(blobs) % 2:
+        raise WrongShape(what="bodies", detail="expected codes after each block")
+    return Bodies(raw=blobs)
+
+
 _READERS: dict[int, Callable[[bytes], Message]] = {
     Status.code: _read_status,
     TransactionIds.code: lambda raw: TransactionIds(ids=_hashes(raw, MAX_ITEMS)),
@@ -464,6 +489,8 @@ _READERS: dict[int, Callable[[bytes], Message]] = {
     Chunk.code: _read_chunk,
     GetAncestors.code: lambda raw: GetAncestors(block_hash=_hash(raw)),
     Ancestors.code: lambda raw: Ancestors(raw=_blobs(raw, MAX_ITEMS)),
+    GetBodies.code: lambda raw: GetBodies(block_hash=_hash(raw)),
+    Bodies.code: _read_bodies,
 }
 
 

@@ -56,6 +56,7 @@ from node.chain.gossip import Gossip
 from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
+from node.chain.lower_bodies import LowerBodies
 from node.chain.lower_headers import LowerHeaders
 from node.chain.missing_votes import MAX_PERIODS, MissingVotes
 from node.chain.parts import Parts
@@ -97,7 +98,7 @@ from node.errors import OffAnchor
 HEARTBEAT = "heartbeat"
 _QUESTIONS = (
     *(wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords),
-    *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors),
+    *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors, wire.GetBodies),
 )
 _STALL_MS, _MIN_STALL_BEATS = 15_000, 3  # a skeleton without progress for so long was made up, or its peers are gone
 
@@ -180,6 +181,7 @@ class ChainNode:
         self._snapshots = Snapshots(own, self._gossip.serving, self._finality.set_changes)
         self._joining = SnapshotJoin(own, self._gossip, self.trusted_branch, distance=snapshot_distance)
         self._lower_headers = LowerHeaders(own, self._gossip)
+        self._lower_bodies = LowerBodies(own, self._gossip, self._importer, self.pruner)
 
     # --- the step --------------------------------------------------------------------------------
 
@@ -329,6 +331,8 @@ class ChainNode:
                 return self._joining.on_tick(now_ms)
             case "lower-headers":
                 return self._lower_headers.on_timer()
+            case "lower-bodies":
+                return self._lower_bodies.on_timer()
             case "prune":
                 return self.pruner.on_timer(now_ms)
         return self._progress.on_timer(name, now_ms)
@@ -337,7 +341,8 @@ class ChainNode:
         """Say again what others may have missed, and look for those that are ahead. Cause: a timer."""
         peers = tuple(self._gossip.peers)
         said = [Broadcast(message=self._gossip.status()), *self._finality.repeat_votes()]
-        asked = [*self._signing.ask(peers), *self.results.ask(peers), *self._lower_headers.on_beat()]
+        asked = [*self._signing.ask(peers), *self.results.ask(peers)]
+        asked += [*self._lower_headers.on_beat(), *self._lower_bodies.on_beat()]
         stalled = self._catching_up.give_up_stalled()
         reminders = self._pool.remind(self._progress.count_age(self._pool.count_beat()))
         return [self._beat(now_ms), *said, *asked, *reminders, *stalled, CatchUp()]
@@ -423,6 +428,10 @@ class ChainNode:
                 return self._snapshots.give_ancestors(peer, block_hash, now_ms)
             case wire.Ancestors():
                 return self._lower_headers.on_ancestors(peer, message, now_ms)
+            case wire.GetBodies(block_hash=block_hash):
+                return self._lower_bodies.give(peer, block_hash, now_ms)
+            case wire.Bodies():
+                return self._lower_bodies.on_bodies(peer, message, now_ms)
             case wire.Contacts():
                 raise UnknownMessage(kind=message.code)  # the driver's to read
             case _:

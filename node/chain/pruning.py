@@ -26,6 +26,7 @@ _UNITS = {"bytes": 1, "kB": 10**3, "MB": 10**6, "GB": 10**9, "TB": 10**12}
 _LEAST_GARBAGE_BYTES = 1_000_000  # less is not worth a compaction
 _GARBAGE_SHARE = 8  # one part in so many of the store: a compaction writes nearly all of it anew
 _MAX_DIGITS = 15
+_FILLED, _OF = 7, 8  # of the bytes to keep that older bodies are fetched for: new blocks drop none of them at once
 
 
 class Keep(NamedTuple):
@@ -109,6 +110,19 @@ class Pruner:
             horizon = min(horizon, self._find_bytes(self._keep.amount))
         horizon = min(horizon, self._chain.prunable_below)
         return horizon if self.held_from is None else min(horizon, self.held_from)
+
+    def wants(self, height: int) -> bool:
+        """Tell if the body right below the lowest one held is one to keep: pruning will not drop it at once."""
+        if self._keep == ALL or height >= self._chain.prunable_below:
+            return True
+        periods = compute_least_periods(self._params)
+        if self._keep.what == "periods":
+            periods = max(periods, self._keep.amount)
+        elif self._size_from(self._chain.bodies_from) <= self._keep.amount * _FILLED // _OF:
+            return True
+        final = self._chain.get_header(self._chain.final_hash)
+        assert final is not None, "it is on the chain"
+        return self._period_at(height) > final.period - periods
 
     def measure(self) -> dict[str, int]:
         """Bytes on disk by kind of row, about: what was written last is still in the log, what was deleted may stay."""

@@ -25,7 +25,7 @@ class WireVersion(NamedTuple):
         return f"{self.major}.{self.minor}"
 
 
-OURS = WireVersion(2, 0)
+OURS = WireVersion(2, 1)
 _UNNAMED = "1.0"
 
 

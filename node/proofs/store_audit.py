@@ -46,7 +46,7 @@ BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEIGHT = "block", "receipts", "undo", "reco
 PLACE, STATE, CERTIFICATE, RESULTS, HANDOVER = "place", "state", "certificate", "results", "handover"
 PROPOSAL, PENDING, ENDING, HEAD, FINAL, CHAIN_ID = "proposal", "pending", "ending", "head", "final", "chain id"
 FINAL_CERTIFICATE, KEPT, LOWEST, VERSION = "final certificate", "kept", "lowest header", "version"
-SNAPSHOT, CHUNK = "snapshot", "chunk"
+SNAPSHOT, CHUNK, TAKEN_FROM = "snapshot", "chunk", "taken from"
 KINDS = {
     rows.BLOCK: BLOCK,
     rows.RECEIPTS: RECEIPTS,
@@ -70,6 +70,7 @@ KINDS = {
     rows.LOWEST: LOWEST,
     rows.SNAPSHOT: SNAPSHOT,
     rows.CHUNK: CHUNK,
+    rows.TAKEN: TAKEN_FROM,
     b"V": VERSION,
 }  # by the first byte of the key, as docs/protocol.md has them
 _OF_BLOCKS = (BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEIGHT, PLACE)
@@ -142,6 +143,7 @@ class _Audit:
         self._sealers: frozenset[bytes] = frozenset()  # that ever were; none where that is not known
         self._kept = rows.Kept(undo=1, bodies=1)
         self._lowest_height = 0  # of the headers, all of them, or of those of a chain that was taken up from a snapshot
+        self._taken_from = 0  # the height of that snapshot
         self.findings = Findings()
 
     def run(self) -> Findings:
@@ -227,6 +229,8 @@ class _Audit:
         self._kept = self._read(KEPT, "", self._get(KEPT, "", b""), rows.read_kept) or self._kept
         raw = self._find(LOWEST, "", b"") or None
         self._lowest_height = self._read(LOWEST, "", raw, rows.read_lowest) or 0
+        raw = self._find(TAKEN_FROM, "", b"") or None
+        self._taken_from = self._read(TAKEN_FROM, "", raw, rows.read_lowest) or 0
         head = self._get(HEAD, "", b"")
         if head is None:
             return None
@@ -380,7 +384,7 @@ class _Audit:
             self._read(RECORD, entry.height, b"", partial(self._check_rules, entry=entry, parent=parent, chain=chain))
 
     def _check_rules(self, _: bytes, entry: Ancestor, parent: Ancestor, chain: Chain) -> None:
-        if entry.height < self._kept.bodies and entry.base_n_diff == entry.header.n_diff:
+        if entry.height < max(self._kept.bodies, self._taken_from + 1) and entry.base_n_diff == entry.header.n_diff:
             return  # it may have come as a header below a snapshot, of which nobody needs the base
         if not isinstance(parent, BlockNode):
             self._engine.check_base(entry.header, entry.base_n_diff, parent, chain)

@@ -132,6 +132,7 @@ ITEMS = {
     ),
     "Snapshot": lambda count: wire.Snapshot(headers=(b"",) * count, certificate=b"", work=bytes(40)),
     "Ancestors": lambda count: wire.Ancestors(raw=(b"",) * count),
+    "Bodies": lambda count: wire.Bodies(raw=(b"",) * count),
 }
 BYTES = {
     "Status": lambda size: wire.message_from_bytes(bytes([wire.Status.code]) + bytes(size)),

@@ -454,6 +454,8 @@ def make_messages() -> list[dict[str, Any]]:
         wire.Chunk(block_hash=one, raw=two),
         wire.GetAncestors(block_hash=one),
         wire.Ancestors(raw=(one, two)),
+        wire.GetBodies(block_hash=one),
+        wire.Bodies(raw=(one, two)),
     )
     return [_show_message(message) for message in kinds]
 

@@ -271,6 +271,7 @@ def test_no_kind_of_batch_is_missing_above():
         wire.TradeResult,  # `test_what_came_before_a_bad_vote_for_a_result_is_done`
         wire.Signed,  # heard after a start alone: `tests/simulation/world/test_restored_copy.py`
         wire.Ancestors,  # heard after a snapshot alone: `tests/simulation/world/test_snapshot_join.py`
+        wire.Bodies,  # the same: `tests/simulation/world/test_lower_bodies.py`
     }
     assert batches - set(BATCHES) == {wire.Headers} | elsewhere
 

@@ -47,6 +47,8 @@ EVERY_KIND = (
     wire.Chunk(block_hash=HASH, raw=b"chunk"),
     wire.GetAncestors(block_hash=HASH),
     wire.Ancestors(raw=(b"header",)),
+    wire.GetBodies(block_hash=HASH),
+    wire.Bodies(raw=(b"block", b"codes")),
 )
 
 

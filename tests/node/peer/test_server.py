@@ -218,15 +218,15 @@ async def test_each_record_of_where_a_node_is_counts_as_a_message(speaker):
 @pytest.mark.parametrize("version", ["1.0", "1.9", "3.0", "2", "2.0.1", "02.0", "2.-1", "", "one", "2.0x", "9" * 100])
 async def test_a_peer_of_another_major_version_is_refused_by_name_and_held_against_nobody(speaker, version):
     assert await speaker.post(speaker.seal(), headers={HEADER: version}) == (426, "OtherWireVersion")
-    assert speaker.answer["values"]["expected"] == "2.0"
+    assert speaker.answer["values"]["expected"] == "2.1"
     assert speaker.standing.score == 0
 
 
 async def test_a_request_that_names_no_version_is_of_the_first_and_refused(speaker):
     assert await speaker.post(speaker.seal(), headers={}) == (426, "OtherWireVersion")
-    assert speaker.answer["values"] == {"actual": "1.0", "expected": "2.0"}
+    assert speaker.answer["values"] == {"actual": "1.0", "expected": "2.1"}
     assert speaker.standing.score == 0
-    assert check_version("2.0") == OURS
+    assert check_version("2.1") == OURS
     assert await speaker.post(speaker.seal(), headers={HEADER: "2.0"}) == (204, None)
 
 
@@ -246,7 +246,7 @@ async def test_two_nodes_of_different_major_versions_name_the_reason_to_their_ow
         await local.until(lambda: all(runtime.peer_views()[0].refusal for runtime in runtimes))
         views = [runtime.peer_views()[0] for runtime in runtimes]
     assert [(view.refusal, view.connected, view.score) for view in views] == [("OtherWireVersion", False, 0)] * 2
-    assert "speaks version '3.0' of the protocol between peers, this node version 2.0" in views[0].refusal_detail
+    assert "speaks version '3.0' of the protocol between peers, this node version 2.1" in views[0].refusal_detail
 
 
 async def test_the_status_names_peers_of_another_version_and_says_what_to_do(make_local, monkeypatch):
@@ -258,5 +258,5 @@ async def test_the_status_names_peers_of_another_version_and_says_what_to_do(mak
         async with Client(url, "jy1") as client:
             text = render(await client.node_status(), url)
     refused, remedy = text.splitlines()[-2:]
-    assert re.fullmatch(r"refused by n1 +the peer speaks version '3.0' .*, this node version 2.0", refused)
+    assert re.fullmatch(r"refused by n1 +the peer speaks version '3.0' .*, this node version 2.1", refused)
     assert re.fullmatch(r"try +the newest release, on the node that speaks the lower version .*", remedy)

@@ -150,7 +150,7 @@ def test_rows_that_belong_to_nothing_are_counted(grown):
 def test_the_places_of_a_damaged_blocks_transactions_are_no_strays(grown, spoil):
     network, found = grown
     place = found[rows.TRANSACTION + transfer(network, 0).id]
-    height = rows.read_record(found[rows.RECORD + rows.read_place(place)[0]])[0].height
+    height = rows.read_height(found[rows.HEIGHT + rows.read_place(place)[0]])
     spoilt = {**found, rows.block_key(height): spoil(found[rows.block_key(height)])}
     stray = {rows.TRANSACTION + bytes(32): rows.write_place(bytes(32), 0)}
     for rest, expected in (({}, []), (stray, ["place"])):

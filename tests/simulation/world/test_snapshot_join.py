@@ -133,6 +133,9 @@ class Town:
         assert not self.events("snapshot-work-differs")
 
 
+ANSWERS = wire.Chunk | wire.Snapshot | wire.Ancestors | wire.Bodies
+
+
 class Liar:
     """A node that serves something else than it should in the place of some answers; None for nothing at all."""
 
@@ -142,7 +145,7 @@ class Liar:
     def step(self, event, now_ms):
         actions = []
         for action in self.node.step(event, now_ms):
-            if isinstance(action, Send) and isinstance(action.message, wire.Chunk | wire.Snapshot | wire.Ancestors):
+            if isinstance(action, Send) and isinstance(action.message, ANSWERS):
                 self._count += 1
                 message = self._lie(action.message, self._count)
                 action = None if message is None else replace(action, message=message)
