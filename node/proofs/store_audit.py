@@ -288,11 +288,13 @@ class _Audit:
                 parent = None
                 continue
             record = self._check_record(height, parent, work)
-            if record is not None:
-                header, work = record
-                self._check_names(header)
-                self._check_body(header)
-            parent = None if record is None else header
+            if record is None:
+                self._count_unread(height)
+                parent = None
+                continue
+            parent, work = record
+            self._check_names(parent)
+            self._check_body(parent)
         self._tell(Progress("blocks", head.height + 1, head.height + 1))
         if parent is not None and parent.hash != head.hash:
             self._note_wrong(HEAD, "", "another block is the last by its height")
@@ -356,6 +358,18 @@ class _Audit:
         """Count the hash of a block whose header is still to come, where it is known beforehand."""
         with suppress(StoreError):
             self._found[HASH] += self._store.get(rows.height_key(height)) is not None
+
+    def _count_unread(self, height: int) -> None:
+        """Count the rows of a block of which no header is left, in silence but for its hash: they are no strays."""
+        block_hash = self._get(HASH, height, _key_of(height))
+        self._count_undo(height)
+        with suppress(StoreError):
+            if block_hash is not None:
+                self._unread.add(block_hash)
+                self._found[HEIGHT] += self._store.get(rows.HEIGHT + block_hash) is not None
+            if not 0 < height < self._kept.bodies:
+                self._found[BLOCK] += self._store.get(rows.block_key(height)) is not None
+                self._found[RECEIPTS] += self._store.get(rows.receipts_key(height)) is not None
 
     def _count_undo(self, height: int) -> None:
         """Count what a block undid, in silence: those that are needed have been looked at."""

@@ -160,6 +160,16 @@ def test_the_places_of_a_damaged_blocks_transactions_are_no_strays(grown, spoil)
         assert [damage.values["kind"] for damage in others if damage.code == "StrayRows"] == expected
 
 
+@pytest.mark.parametrize("spoil", [lambda raw: None, lambda raw: raw[:-1]], ids=["lost", "wrong"])
+def test_the_rows_of_a_block_whose_record_is_damaged_are_no_strays(grown, spoil):
+    network, found = grown
+    spoilt = {**found, rows.record_key(5): spoil(found[rows.record_key(5)])}
+    findings = audit_store(network.genesis, store_of({key: raw for key, raw in spoilt.items() if raw is not None}))
+    first, *others = findings.damage
+    assert (first.values["kind"], first.values["height"]) == ("record", 5)
+    assert [damage.values["kind"] for damage in others if damage.code == "StrayRows"] == []
+
+
 def test_a_pruned_store_is_sound_and_what_it_should_have_dropped_is_not(grown):
     network, found = grown
     store = store_of(found)

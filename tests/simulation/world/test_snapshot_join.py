@@ -308,7 +308,7 @@ def test_the_audit_of_a_store_knows_what_a_snapshot_leaves_there(grown):
     assert town.fresh.chain.lowest_height > 1
     assert find_damage() == []
     assert "lowest header" in find_damage([(rows.LOWEST, b"\x90")])
-    assert set(find_damage([(rows.LOWEST, None)])) == {"hash", "header"}
+    assert set(find_damage([(rows.LOWEST, None)])) == {"hash", "record"}
     town.world.run_until(lambda: town.fresh.chain.lowest_height == 0, limit_ms=60_000)
     assert town.peer.store.get(rows.LOWEST) is None
     assert find_damage() == []
