@@ -87,7 +87,7 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
 
 
 def rows_of_body(block: Block, receipts: Iterable[Receipt]) -> list[Row]:
-    """What of a canonical block may be dropped, and may come later: itself, its receipts, its transactions' places."""
+    """The rows of a canonical block that may be dropped, and may come later: itself, its receipts, its places."""
     height = block.header.height
     outcomes = tuple((receipt.transaction_id, receipt.code) for receipt in receipts)
     rows: list[Row] = [(block_key(height), block.raw), (receipts_key(height), encode(outcomes))]
