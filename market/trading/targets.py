@@ -16,7 +16,8 @@ from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.errors import TargetOutOfBounds, TargetTooEarly, TargetTooLate, TargetTwice
 from market.trading.period_index import add_live_period
-from market.trading.times import compute_times, count_periods
+from market.trading.sessions import get_period
+from market.trading.times import compute_gate_times, count_periods
 
 TARGETED_AHEAD = 24  # periods, a day of hours: how long before its book opens a target may come
 
@@ -51,24 +52,25 @@ def parse_prices(value: Value) -> GamePrices:
     return GamePrices._make([expect_int(price, name) for name, price in zip(GamePrices._fields, fields, strict=True)])
 
 
-def commit_target(view: Overlay, block: BlockContext, period: int, sender: Address, prices: GamePrices) -> None:
-    """Put a period's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
+def commit_target(view: Overlay, block: BlockContext, number: int, sender: Address, prices: GamePrices) -> None:
+    """Put a gate's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
 
     That somebody would have had another one stays on record, though it is refused.
     """
-    opened_ms = compute_times(period, block.params, block.genesis_time_ms).open_ms
+    period = get_period(block.params.market, number)
+    opened_ms = compute_gate_times(number, block.params, block.genesis_time_ms).open_ms
     if block.timestamp_ms >= opened_ms:
         raise TargetTooLate(period=period, opened=opened_ms, now=block.timestamp_ms)
     last = block.period + count_periods(block.params.market.open_ppm) + TARGETED_AHEAD
     if period > last:
         raise TargetTooEarly(period=period, last=last)
     _check_bounds(prices, block.params.market)
-    if get_target(view, period) is not None:
-        view.emit("second-target", period, sender)
+    if get_target(view, number) is not None:
+        view.emit("second-target", number, sender)
         raise TargetTwice(period=period)
-    view.put(_key(period), (block.height, sender, *prices))
+    view.put(_key(number), (block.height, sender, *prices))
     add_live_period(view, period)  # so that it is forgotten, whether or not anybody has an order
-    view.emit("game-target", period, sender, *prices)
+    view.emit("game-target", number, sender, *prices)
 
 
 def get_target(view: Overlay, period: int) -> Commitment | None:

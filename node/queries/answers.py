@@ -86,10 +86,11 @@ class GateInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPeriod:
-    """A period whose trades came to nothing."""
+    """A period whose trades came to nothing, of one session where there are two."""
 
     period: int
     gate: GateInfo
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -427,7 +428,7 @@ class CreditInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodInfo:
-    """A delivery period that is open by the node's clock or not settled yet.
+    """A delivery period that is open by the node's clock or not settled yet; one for each session where there are two.
 
     `phase` is by the clock: "coming", "open", "gate-closed", "delivering", "metering" or "past".
     """
@@ -444,6 +445,7 @@ class PeriodInfo:
     final_ms: int  # until then readings may be corrected; where another chain reads the meters, by that chain's clock
     live: bool  # orders, trades or readings that are not settled
     gate: GateInfo | None
+    session: str = "day-ahead"  # or "intraday"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -453,6 +455,7 @@ class MarketPeriods:
     time_ms: int
     periods: tuple[PeriodInfo, ...]
     closed: tuple[int, ...] = ()
+    sessions: int = 1  # so often each period is traded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -494,6 +497,7 @@ class BookInfo:
     bids: tuple[OrderInfo, ...]
     offers: tuple[OrderInfo, ...]
     target: TargetInfo | None = None
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -599,6 +603,7 @@ class TradesInfo:
     result: ResultInfo
     trades: tuple[TradeInfo, ...]
     curtailments: tuple[CurtailmentInfo, ...] = ()
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -637,6 +642,28 @@ class SettlementInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PositionInfo:
+    """What a member has bought and sold in a session, wheeling paid; in "real-time", beyond what it had traded."""
+
+    member: str
+    member_name: str | None
+    session: str  # "day-ahead", "intraday" or "real-time"
+    bought_wh: int
+    sold_wh: int
+    pays_uyuan: Decimal
+    receives_uyuan: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsInfo:
+    """Positions by member, each in the order of the sessions; those in real time once the period is settled."""
+
+    period: int
+    settled: bool
+    positions: tuple[PositionInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureInfo:
     key: str
     name: str | None
@@ -671,6 +698,7 @@ class QuotaInfo:
     lines: tuple[LineQuotaInfo, ...]
     complete_ms: int
     orders_until_ms: int
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -716,6 +744,7 @@ class SchedulingInfo:
     contracts: tuple[ContractInfo, ...]
     power: DigestInfo | None
     actual: DigestInfo | None
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
