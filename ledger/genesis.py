@@ -176,6 +176,8 @@ class Genesis(Section):
             intraday = [(item.intraday_open_ppm, item.intraday_gate_ppm) for item in (market, scheduling.market)]
             if intraday[0] != intraday[1]:
                 raise ValueError("the trading and the scheduling chain differ in their intraday session")
+            if (market.sessions > 1) != bool(clock.intraday_quota_ppm):
+                raise ValueError("an intraday session and intraday_quota_ppm go together")
             if market.sessions > 1 and not (
                 market.gate_ppm > clock.intraday_quota_ppm >= market.intraday_open_ppm
                 and market.intraday_gate_ppm > clock.verdict_ppm

@@ -339,7 +339,7 @@ class SchedulingParams(Section):
     @model_validator(mode="after")
     def _check(self) -> SchedulingParams:
         if self.intraday_quota_ppm and not self.quota_ppm > self.intraday_quota_ppm > self.verdict_ppm:
-            raise ValueError("intraday quotas must come after those of the day before, and before verdicts")
+            raise ValueError("intraday quotas must come after the day-ahead ones, and before verdicts")
         if self.quota_ppm <= self.verdict_ppm:
             raise ValueError("quotas must come before verdicts: quota_ppm above verdict_ppm")
         if self.meter_ppm <= 1_000_000:
@@ -379,6 +379,4 @@ class ChainParams(Section):
     def _check(self) -> ChainParams:
         if (self.kind == "scheduling") != bool(self.scheduling.lines):
             raise ValueError("a scheduling chain, and only such a chain, has lines")
-        if self.kind == "scheduling" and (self.market.sessions > 1) != bool(self.scheduling.intraday_quota_ppm):
-            raise ValueError("a scheduling chain has an intraday_quota_ppm where its market has an intraday session")
         return self

@@ -25,7 +25,7 @@ class Balance(NamedTuple):
 
 
 def list_deliveries(balances: Iterable[Balance]) -> list[NetDelivery]:
-    """Who was to deliver to whom, netted, and what was metered of it."""
+    """The deliveries that were due once all is netted, and what was metered of them."""
     balances = list(balances)
     return compute_deliveries(
         {item.member: item.position_wh for item in balances},

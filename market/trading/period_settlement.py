@@ -530,7 +530,7 @@ def _settle_firm(record: TradeRecord, wheeling_uyuan_per_kwh: int) -> SettledTra
 
 
 def _compute_deviations(balances: Iterable[Balance], params: MarketParams) -> list[SettledWithGrid]:
-    """What meters say beyond what was agreed: of a shortage the consumption, of a surplus the output."""
+    """The rest of meters beyond what was agreed: a shortage as consumption, a surplus as output."""
     rows = []
     for member, position_wh, metered_wh in balances:
         beyond_wh = (max(0, position_wh) if metered_wh is None else metered_wh) - position_wh

@@ -114,7 +114,7 @@ def kept_gates(state: State, market: MarketParams) -> list[int]:
 
 
 def get_positions(state: State, market: MarketParams, period: int) -> dict[int, dict[Address, Position]]:
-    """What each member has bought and sold by trades that bind, or have, by the number of the session's gate."""
+    """Positions of all members by trades that bind, or have, by the number of the session's gate."""
     view, positions = Overlay(state), {}
     for number in list_gates(market, period):
         gate = gates.get_gate(view, number)

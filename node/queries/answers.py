@@ -643,7 +643,7 @@ class SettlementInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PositionInfo:
-    """What a member has bought and sold in a session, wheeling paid; in "real-time", beyond what it had traded."""
+    """A member's purchases and sales in a session, wheeling paid; in "real-time" they are beyond what it had traded."""
 
     member: str
     member_name: str | None

@@ -56,7 +56,7 @@ class GridQueries:
         )
 
     def get_scheduling(self, number: int) -> SchedulingInfo:
-        """What there is of a gate, by its number, and of its period."""
+        """All that there is of a gate, by its number, and of its period."""
         self._require("scheduling")
         state, market = self._node.chain.head.state, self._node.params.market
         period, session = get_period(market, number), get_session(market, number)

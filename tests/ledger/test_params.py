@@ -97,6 +97,7 @@ OTHER_VALUES["scheduling"] = {
     "quota_ppm": 4_000_000,
     "verdict_ppm": 1,
     "meter_ppm": 1_600_000,
+    "intraday_quota_ppm": 2_000_000,
     "areas": (HILL, TOWN.model_copy(update={"wheeling_uyuan_per_kwh": 20_001})),
     "lines": (FEEDER, BRANCH.model_copy(update={"capacity_wh": 4_001})),
 }
@@ -280,6 +281,8 @@ def test_a_chain_name_can_be_a_directory(name):
         ("market", {"work_per_block": 63}, "work_per_block is 0 or at least 64"),
         ("market", {"retained_periods": 25, "correction_ppm": 24_000_001}, "retained_periods must reach back as far"),
         ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
+        ("scheduling", {"intraday_quota_ppm": 3_000_000}, "intraday quotas must come after the day-ahead ones"),
+        ("scheduling", {"intraday_quota_ppm": 1_000_000}, "and before verdicts"),
         ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),
         ("scheduling", {"areas": (HILL, HILL)}, "two areas share a name"),
         ("scheduling", {**GRID, "lines": (FEEDER, FEEDER)}, "two lines are called feeder"),
