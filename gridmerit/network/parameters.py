@@ -231,6 +231,7 @@ def make_demo_params(period_ms: int, chains: Sequence[ChainParams]) -> tuple[Cha
     everything that waits for a message gets more time: quotas follow 7.5 Δt before delivery instead of 3.25, orders
     open 6 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
     instead of 1 before, readings are taken until 3.5 Δt after it instead of 1.5, and lapse 6.5 after it instead of 2.5.
+    Where each period is traded twice, that is the intraday session's, and the day-ahead one is 6 Δt before it.
 
     Blocks come eight times per Δt: more would fork the chains more often than it speeds them up. Members sign a
     checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals, and no block is
@@ -252,12 +253,19 @@ def _quicken(params: ChainParams) -> ChainParams:
             "gate_tolerance_ms": 0,
         }
     }
+    sessions = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000}
+    quotas = {"quota_ppm": 7_500_000}
+    if params.market.sessions > 1:
+        sessions = {f"intraday_{name}": ppm for name, ppm in sessions.items()}
+        sessions |= {"open_ppm": 12_000_000, "gate_ppm": 9_500_000}
+        quotas = {"quota_ppm": 13_500_000, "intraday_quota_ppm": 7_500_000}
+        changes["market"] = sessions
     match params.kind:
         case "trading":
-            clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
-            changes["market"] = clock | _scale_window(params.market, params.ledger.period_ms, interval_ms)
+            window = _scale_window(params.market, params.ledger.period_ms, interval_ms)
+            changes["market"] = {**sessions, "deadline_ppm": 0, "settle_ppm": 6_500_000, **window}
         case "scheduling":
-            changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
+            changes["scheduling"] = {**quotas, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
         case "credit":
             pass
     sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}

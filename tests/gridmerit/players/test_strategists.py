@@ -22,6 +22,7 @@ from market.strategies.built_in import BUILT_IN
 from market.strategies.storage import Storage
 from market.strategies.strategy import ask
 from market.strategies.view import Depth, Outcome, OwnOrder, OwnTrade
+from market.trading.sessions import Session
 from node.config import load_genesis
 from node.queries.answers import LineQuotaInfo, QuotaInfo
 
@@ -103,6 +104,29 @@ def test_a_strategy_is_shown_its_own_affairs_and_what_is_public(genesis: Genesis
     assert view.own_trades == (OwnTrade(29, Side.BID, 500_000, 30),)
     assert view.own_orders == (OwnOrder(4, Side.BID, 500_000, 70),)
     assert view.tariffs == (615_000, 410_000, WHEELING)
+
+
+def test_intraday_a_player_sees_what_it_holds_and_is_left_with_the_change(genesis: Genesis) -> None:
+    reading = PROFILE.readings["homes-1", PROFILE.hours_ms[30 % 24]]
+    fresh_wh = (reading.forecast_wh + reading.actual_wh) // 2
+    desk = _make_desk(genesis, "homes-1", BUILT_IN["truthful"]())
+
+    def look(position_wh: int) -> Any:
+        answers = Answers(quota=_quota(genesis), book=None, account=None, earlier=[], position_wh=position_wh)
+        return desk.make_view(genesis, 30, WHEELING, answers, Session.INTRADAY)
+
+    held = look(fresh_wh - 70)
+    assert (held.load_wh, held.position_wh, held.shortage_wh, held.surplus_wh) == (fresh_wh, fresh_wh - 70, 70, 0)
+    assert held.bid_limit_wh == desk.member.capacity_wh - held.position_wh
+    too_much = look(fresh_wh + 70)
+    assert (too_much.shortage_wh, too_much.surplus_wh, too_much.offer_limit_wh) == (0, 70, fresh_wh + 70)
+    [sold] = ask(desk.strategy, too_much, make_draws(5, "homes-1", 30))
+    assert isinstance(sold, Quote)
+    assert (sold.side, sold.volume_wh) == (Side.OFFER, 70)
+    [bought] = ask(desk.strategy, held, make_draws(5, "homes-1", 30))
+    assert isinstance(bought, Quote)
+    assert (bought.side, bought.volume_wh) == (Side.BID, 70)
+    assert list(ask(desk.strategy, look(fresh_wh), make_draws(5, "homes-1", 30))) == [], "nothing has changed"
 
 
 def test_who_looks_back_on_nothing_is_shown_nothing(genesis: Genesis) -> None:

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import pytest
 
+from gridmerit.commands.market_tables import render_positions
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.contract import get_digest
 from market.scheduling import views as scheduling_views
 from market.trading.gates import ACCEPTED, SETTLED, get_gate
 from market.trading.views import get_positions, get_settlement
+from node.queries.answers import PositionsInfo, from_json, to_json
+from node.queries.chain import ChainQueries
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world.world import open_worlds
 
@@ -96,6 +99,20 @@ def test_a_period_is_traded_twice_and_settled_once_on_three_chains(make_twice, c
     market.check_money()
     beyond = [(row.member, row.consumption_wh, row.output_wh) for row in get_settlement(state_of(market), PERIOD).grid]
     assert beyond == [(addresses["n2"], 5 * KWH, 0)]
+    told = ChainQueries(market.jy1.node("n3")).positions.get_positions(PERIOD)
+    assert [(row.member_name, row.session, row.bought_wh // KWH, row.sold_wh // KWH) for row in told.positions] == [
+        ("n0", "day-ahead", 0, 150),
+        ("n2", "day-ahead", 150, 0),
+        ("n2", "intraday", 0, 40),
+        ("n2", "real-time", 5, 0),
+        ("n3", "intraday", 40, 0),
+    ]
+    for name in ("n0", "n2", "n3"):
+        own = [row.receives_uyuan - row.pays_uyuan for row in told.positions if row.member_name == name]
+        assert sum(own) == CHANGES_UYUAN[name]
+    assert from_json(PositionsInfo, to_json(told)) == told
+    (in_all,) = [line for line in render_positions(told).splitlines() if line.startswith("n2") and "in all" in line]
+    assert in_all.split()[3:5] == ["115.000", "0.000"], "as metered"
 
     # LH1 has scored what is left of both sessions: n0 delivers 110 kWh to n2 and 40 to n3; DU1 recorded the same.
     credits = {name: market.account(market.lh1, name).credit_upt for name in NAMES}
