@@ -400,7 +400,7 @@ class Chain:
         recent = self._recent.get(height)
         if recent is not None:
             return self._entries[recent].header.raw
-        raw = self._store.get(rows.header_key(height))
+        raw = self._store.get(rows.record_key(height))
         if raw is None:
             raise StoreCorrupt(detail=f"block {height} is missing")
         return rows.read_raw_header(raw)
@@ -577,9 +577,12 @@ class Chain:
         """A canonical block as far as its record goes."""
         if block_hash in self._below:
             return self._below[block_hash]
-        raw = self._store.get(rows.RECORD + block_hash)
-        if raw is None:
+        height = self._stored_height(block_hash)
+        if height is None:
             return None
+        raw = self._store.get(rows.record_key(height))
+        if raw is None:
+            raise StoreCorrupt(detail=f"block {height} is missing")
         header, work, base_n_diff = rows.read_record(raw)
         if header.hash != block_hash:
             raise StoreCorrupt(detail=f"another record in the place of {block_hash.hex()[:16]}")
@@ -587,5 +590,9 @@ class Chain:
 
     def _stored_row(self, key: Callable[[int], bytes], block_hash: bytes) -> bytes | None:
         """One of a canonical block's rows that stand by height."""
-        record = self._store.get(rows.RECORD + block_hash)
-        return None if record is None else self._store.get(key(rows.read_height(record)))
+        height = self._stored_height(block_hash)
+        return None if height is None else self._store.get(key(height))
+
+    def _stored_height(self, block_hash: bytes) -> int | None:
+        raw = self._store.get(rows.HEIGHT + block_hash)
+        return None if raw is None else rows.read_height(raw)

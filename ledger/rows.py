@@ -1,8 +1,9 @@
 """The rows of a chain in the store: the meaning of each key, and every value's bytes, written and read.
 
-By height, so that what is dropped first lies together: a canonical block, its receipts and what it undid; and its hash,
-and its header as peers are served it, which stay. By block hash: its record (header, work, base N_diff). By id: a
-transaction's place. The head's state stands under its own keys.
+By height, so that what is dropped first lies together: a canonical block, its receipts and what it undid; and its hash
+and its record (header, work, base N_diff), which stay. By block hash, its height alone: such a key falls anywhere among
+the others, so all that stands under it is written anew wherever LevelDB merges. By id: a transaction's place. The
+head's state stands under its own keys.
 """
 
 from __future__ import annotations
@@ -10,8 +11,8 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import NamedTuple, TypeAlias, TypeVar
 
-from ledger.block import Block, Header
-from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str, split
+from ledger.block import Block, Header, read_header
+from ledger.codec import Value, decode, encode, expect_array, expect_bytes, expect_int, expect_str
 from ledger.execution import Execution, Receipt
 from ledger.params import LedgerParams
 from ledger.store import as_stored
@@ -19,8 +20,8 @@ from ledger.store import as_stored
 Row: TypeAlias = tuple[bytes, bytes | None]
 T = TypeVar("T")
 
-BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"e"
-STATE, TRANSACTION, HASH, HEADER = b"s", b"t", b"h", b"n"
+BLOCK, RECEIPTS, UNDO, RECORD = b"b", b"r", b"u", b"w"
+STATE, TRANSACTION, HASH, HEIGHT = b"s", b"t", b"h", b"i"
 HEAD, FINAL, GENESIS, KEPT, LOWEST = b"H", b"F", b"G", b"p", b"B"
 SNAPSHOT, CHUNK = b"S", b"Y"  # that is being taken, and the chunks of its state
 
@@ -30,7 +31,7 @@ KINDS = {
     "undo": UNDO,
     "records": RECORD,
     "hashes": HASH,
-    "headers": HEADER,
+    "heights": HEIGHT,
     "places": TRANSACTION,
     "state": STATE,
     "chunks": CHUNK,
@@ -67,9 +68,9 @@ def undo_key(height: int) -> bytes:
     return UNDO + height.to_bytes(8, "big")
 
 
-def header_key(height: int) -> bytes:
-    """The key of the canonical header at a height, in its own bytes."""
-    return HEADER + height.to_bytes(8, "big")
+def record_key(height: int) -> bytes:
+    """The key of the record of the canonical block at a height."""
+    return RECORD + height.to_bytes(8, "big")
 
 
 def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff: int) -> list[Row]:
@@ -90,19 +91,20 @@ def rows_of_block(block: Block, execution: Execution, *, work: int, base_n_diff:
 
 def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
     """The rows of a canonical block that stay for good, or come alone."""
-    record = (header.to_value(), work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big"))
-    return [
-        (RECORD + header.hash, encode(record)),
-        (height_key(header.height), header.hash),
-        (header_key(header.height), encode((header.raw,))),
-    ]
+    record = encode((header.raw, work.to_bytes(40, "big"), base_n_diff.to_bytes(32, "big")))
+    return [*rows_of_place(header), (record_key(header.height), record)]
+
+
+def rows_of_place(header: Header) -> list[Row]:
+    """The hash of a canonical block by its height, and the height by its hash."""
+    return [(HEIGHT + header.hash, encode((header.height,))), (height_key(header.height), header.hash)]
 
 
 def rows_to_delete(block: Block) -> list[Row]:
     """The deletion of all that `rows_of_block` wrote."""
     rows: list[Row] = [(TRANSACTION + transaction.id, None) for transaction in block.transactions]
-    rows.append((RECORD + block.hash, None))
-    rows += [(key(block.header.height), None) for key in (block_key, receipts_key, undo_key, height_key, header_key)]
+    rows.append((HEIGHT + block.hash, None))
+    rows += [(key(block.header.height), None) for key in (block_key, receipts_key, undo_key, height_key, record_key)]
     return rows
 
 
@@ -141,10 +143,9 @@ def read_block(raw: bytes, params: LedgerParams) -> Block:
 
 
 def read_raw_header(raw: bytes) -> bytes:
-    """A header's bytes, which are not looked into."""
-    with as_stored("a header"):
-        (header,) = expect_array(split(raw, "header", max_items=1), 1, "header")
-        return expect_bytes(header, "header")
+    """The header's bytes in a block's record; nothing is looked into."""
+    with as_stored("a block's record"):
+        return expect_bytes(expect_array(decode(raw, max_bytes=_TRUSTED_BYTES), 3, "record")[0], "header")
 
 
 def read_record(raw: bytes) -> tuple[Header, int, int]:
@@ -153,8 +154,8 @@ def read_record(raw: bytes) -> tuple[Header, int, int]:
 
 
 def read_height(raw: bytes) -> int:
-    """The height in a block's record; the rest is not looked into."""
-    return _read(raw, _height_from_value, "a block's record")
+    """A block's height, by its hash."""
+    return _read(raw, _height_from_value, "a block's height")
 
 
 def read_undo(raw: bytes) -> dict[bytes, bytes | None]:
@@ -170,7 +171,7 @@ def read_place(raw: bytes) -> tuple[bytes, int]:
 
 
 def read_lowest(raw: bytes) -> int:
-    return _read(raw, _lowest_from_value, "from where headers are held")
+    return _read(raw, _height_from_value, "from where headers are held")
 
 
 def read_kept(raw: bytes) -> Kept:
@@ -185,15 +186,15 @@ def _read(raw: bytes, from_value: Callable[[Value], T], what: str) -> T:
 def _record_from_value(value: Value) -> tuple[Header, int, int]:
     header, work, base_n_diff = expect_array(value, 3, "record")
     return (
-        Header.from_value(header),
+        read_header(expect_bytes(header, "header")),
         int.from_bytes(expect_bytes(work, "work", size=40), "big"),
         int.from_bytes(expect_bytes(base_n_diff, "base N_diff", size=32), "big"),
     )
 
 
 def _height_from_value(value: Value) -> int:
-    core, _, _ = expect_array(expect_array(value, 3, "record")[0], 3, "header")
-    return expect_int(expect_array(core, None, "header core")[2], "height")
+    (height,) = expect_array(value, 1, "height")
+    return expect_int(height, "height")
 
 
 def _undo_from_value(value: Value) -> dict[bytes, bytes | None]:
@@ -212,11 +213,6 @@ def _receipts_from_value(value: Value) -> tuple[Receipt, ...]:
 def _kept_from_value(value: Value) -> Kept:
     undo, bodies = expect_array(value, 2, "kept")
     return Kept(undo=expect_int(undo, "height", low=1), bodies=expect_int(bodies, "height", low=1))
-
-
-def _lowest_from_value(value: Value) -> int:
-    (height,) = expect_array(value, 1, "lowest")
-    return expect_int(height, "height")
 
 
 def _place_from_value(value: Value) -> tuple[bytes, int]:

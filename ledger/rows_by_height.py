@@ -6,14 +6,13 @@ Undo rows of final blocks, which nothing reads, are not carried over; a row says
 from __future__ import annotations
 
 from collections.abc import Iterator
-from itertools import chain, islice
+from itertools import chain
 
 from ledger import rows
 from ledger.errors import StoreCorrupt
 from ledger.hashing import HASH_SIZE
-from ledger.store import Changes, KeyValue
+from ledger.store import Changes, KeyValue, in_batches
 
-_BATCH = 1_000  # rows that one write makes or deletes
 _PREFIXES = (rows.BLOCK, rows.RECEIPTS, rows.UNDO)
 
 
@@ -24,14 +23,14 @@ def build(store: KeyValue) -> Iterator[Changes]:
     new = chain.from_iterable(
         _by_height(store, block_hash, height, is_final=height <= final) for height, block_hash in enumerate(hashes)
     )
-    yield from _in_batches(new)
+    yield from in_batches(new)
     yield [(rows.KEPT, rows.write_kept(rows.Kept(undo=final + 1, bodies=1)))]
 
 
 def clear(store: KeyValue) -> Iterator[Changes]:
     """Delete the rows by block hash."""
     old = (key for prefix in _PREFIXES for key, _ in store.scan(prefix) if len(key) == len(prefix) + HASH_SIZE)
-    yield from _in_batches((key, None) for key in old)
+    yield from in_batches((key, None) for key in old)
 
 
 def _read_final_height(store: KeyValue) -> int:
@@ -50,8 +49,3 @@ def _by_height(store: KeyValue, block_hash: bytes, height: int, *, is_final: boo
         if value is None:
             raise StoreCorrupt(detail=f"block {height} is missing")
         yield key, value
-
-
-def _in_batches(changes: Iterator[rows.Row]) -> Iterator[Changes]:
-    while batch := list(islice(changes, _BATCH)):
-        yield batch

@@ -10,8 +10,9 @@ import fcntl
 import os
 import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -30,6 +31,7 @@ TABLE_SUFFIXES = (".ldb", ".sst")
 _ERRORS = (plyvel.Error, RuntimeError)  # the second of a store that has been closed
 _COMPACTIONS = 2  # the first may push what was deleted down a level and keep it: leveldb issue 227
 _REFUSALS = (errno.ENOSPC, errno.EDQUOT, errno.EROFS)  # of a disk that takes nothing, and may again
+_BATCH = 1_000  # rows that one of many writes makes or deletes
 _MAX_TABLES = 200  # LevelDB maps the first 1 000 of a process into memory; the files of others would stay open
 
 
@@ -40,6 +42,13 @@ def as_stored(what: str) -> Iterator[None]:
         yield
     except Malformed as error:
         raise StoreCorrupt(detail=f"{what}: {error}") from error
+
+
+def in_batches(changes: Iterable[tuple[bytes, bytes | None]]) -> Iterator[Changes]:
+    """Split what is too much for one write."""
+    rows = iter(changes)
+    while batch := list(islice(rows, _BATCH)):
+        yield batch
 
 
 def name_disk_error(error: OSError) -> StoreFailed:

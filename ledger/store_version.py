@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import NamedTuple
 
-from ledger import rows_by_height
+from ledger import records_by_height, rows_by_height
 from ledger.codec import decode, encode, expect_array, expect_int
 from ledger.errors import StoreTooNew
 from ledger.store import Changes, KeyValue, as_stored
@@ -40,6 +40,7 @@ def _do_nothing(_store: KeyValue) -> Iterator[Changes]:
 STEPS: Mapping[int, Step] = {
     _UNNAMED: Step(build=_do_nothing, clear=_do_nothing),
     2: Step(build=rows_by_height.build, clear=rows_by_height.clear),
+    3: Step(build=records_by_height.build, clear=records_by_height.clear),
 }
 """The step from each version to the next: the version of this release is the one after the last."""
 

@@ -61,10 +61,10 @@ def _read_place(store: KeyValue, inspection: Inspection) -> None:
     findings = inspection.report.findings
     with _noted(inspection):
         head = store.get(rows.HEAD)
-        record = None if head is None else store.get(rows.RECORD + head)
-        if head is None or record is None:
+        height = None if head is None else store.get(rows.HEIGHT + head)
+        if head is None or height is None:
             raise StoreCorrupt(detail="the head block is missing")
-        findings.height, findings.head = rows.read_record(record)[0].height, head
+        findings.height, findings.head = rows.read_height(height), head
     with _noted(inspection):
         final = store.get(rows.FINAL)
         if final is None:

@@ -17,7 +17,7 @@ from gridmerit.care.places import ChainPlace, locked
 from gridmerit.care.verification import ChainReport, Tell
 from gridmerit.network.layout import NODE_FILE, get_home
 from ledger import rows
-from ledger.block import Header, read_header
+from ledger.block import Header
 from ledger.chain import Changes
 from ledger.codec import encode
 from ledger.errors import GridmeritError, StoreCorrupt, StoreError, StoreFailed
@@ -33,7 +33,7 @@ from node.system.scratch import publish
 from node.system.store_copy import copied
 
 DAMAGED = "ledger.damaged"
-_OF_HEIGHT = frozenset({audit.HASH, audit.HEADER})
+_OF_HEIGHT = frozenset({audit.HASH, audit.HEIGHT})
 _FETCHED = frozenset({audit.BLOCK, audit.RECEIPTS})
 
 
@@ -119,12 +119,11 @@ class _Mender:
         self._store = store
 
     def write_what_follows(self, damage: Iterable[StoreDamage]) -> Iterator[rows.Row]:
-        """Hashes and headers by height, from one another and from the records."""
+        """Hashes by height and heights by hash, from the records."""
         for height in _heights(damage, _OF_HEIGHT):
             header = self.find_header(height)
             if header is not None:
-                yield rows.height_key(height), header.hash
-                yield rows.header_key(height), encode((header.raw,))
+                yield from rows.rows_of_place(header)
 
     def write_places(self, damage: Iterable[StoreDamage]) -> Iterator[rows.Row]:
         """The places of transactions, from their blocks."""
@@ -166,37 +165,28 @@ class _Mender:
         return [(rows.block_key(header.height), raw), (rows.receipts_key(header.height), receipts)]
 
     def find_header(self, height: int) -> Header | None:
-        """The header at a height, from whichever rows have it and agree with the one above."""
-        above = self._read_served(height + 1)
-        for block_hash in (None if above is None else above.parent, self._store.get(rows.height_key(height))):
-            raw = None if block_hash is None else self._store.get(rows.RECORD + block_hash)
-            if raw is not None and block_hash is not None:
-                header = rows.read_record(raw)[0]
-                if header.hash == block_hash and header.height == height:
-                    return header
-        return self._read_served(height)
-
-    def _read_served(self, height: int) -> Header | None:
-        raw = self._store.get(rows.header_key(height))
+        """The header in the record at a height."""
+        raw = self._store.get(rows.record_key(height))
         try:
-            return None if raw is None else read_header(rows.read_raw_header(raw))
-        except GridmeritError:
+            header = None if raw is None else rows.read_record(raw)[0]
+        except StoreError:
             return None
+        return header if header is not None and header.height == height else None
 
     def drop_strays(self) -> Iterator[rows.Row]:
         """Delete the rows of blocks, and of their transactions, that are not on the chain or below what is kept."""
         head, kept = self._store.get(rows.HEAD), self._store.get(rows.KEPT)
-        record = None if head is None else self._store.get(rows.RECORD + head)
-        if record is None or kept is None:
+        raw_height = None if head is None else self._store.get(rows.HEIGHT + head)
+        if raw_height is None or kept is None:
             return
-        top, floors = rows.read_record(record)[0].height, rows.read_kept(kept)
+        top, floors = rows.read_height(raw_height), rows.read_kept(kept)
         lowest = {rows.BLOCK: floors.bodies, rows.RECEIPTS: floors.bodies, rows.UNDO: floors.undo}
-        for prefix in (*lowest, rows.HASH, rows.HEADER):
+        for prefix in (*lowest, rows.HASH, rows.RECORD):
             for key, _ in self._store.scan(prefix):
                 height = int.from_bytes(key[1:], "big")
                 if height > top or 0 < height < lowest.get(prefix, 0):
                     yield key, None
-        for key, _ in self._store.scan(rows.RECORD):
+        for key, _ in self._store.scan(rows.HEIGHT):
             if self._find_height(key[1:]) is None:
                 yield key, None
         for key, raw in self._store.scan(rows.TRANSACTION):
@@ -206,10 +196,10 @@ class _Mender:
 
     def _find_height(self, block_hash: bytes) -> int | None:
         """The height of a block that is on the chain."""
-        raw = self._store.get(rows.RECORD + block_hash)
+        raw = self._store.get(rows.HEIGHT + block_hash)
         if raw is None:
             return None
-        height = rows.read_record(raw)[0].height
+        height = rows.read_height(raw)
         return height if self._store.get(rows.height_key(height)) == block_hash else None
 
 

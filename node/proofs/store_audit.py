@@ -22,7 +22,7 @@ from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, verify_signatures
 from consensus.relays import Relay
 from ledger import rows
-from ledger.block import Block, Header, compute_tx_root, read_header
+from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import WINDOW, Ancestor, BlockNode, Chain
 from ledger.codec import decode
 from ledger.errors import GridmeritError, InvalidProof, StoreError, WrongReceiptRoot, WrongTransactionRoot
@@ -42,7 +42,7 @@ from node.errors import RowMissing, RowUnreadable, RowWrong, StateDiffers, Store
 from node.proofs.light_client import TrustedState
 
 T = TypeVar("T")
-BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEADER = "block", "receipts", "undo", "record", "hash", "header"
+BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEIGHT = "block", "receipts", "undo", "record", "hash", "height"
 PLACE, STATE, CERTIFICATE, RESULTS, HANDOVER = "place", "state", "certificate", "results", "handover"
 PROPOSAL, PENDING, ENDING, HEAD, FINAL, CHAIN_ID = "proposal", "pending", "ending", "head", "final", "chain id"
 FINAL_CERTIFICATE, KEPT, LOWEST, VERSION = "final certificate", "kept", "lowest header", "version"
@@ -53,7 +53,7 @@ KINDS = {
     rows.UNDO: UNDO,
     rows.RECORD: RECORD,
     rows.HASH: HASH,
-    rows.HEADER: HEADER,
+    rows.HEIGHT: HEIGHT,
     rows.TRANSACTION: PLACE,
     rows.STATE: STATE,
     b"c": CERTIFICATE,
@@ -72,7 +72,7 @@ KINDS = {
     rows.CHUNK: CHUNK,
     b"V": VERSION,
 }  # by the first byte of the key, as docs/protocol.md has them
-_OF_BLOCKS = (BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEADER, PLACE)
+_OF_BLOCKS = (BLOCK, RECEIPTS, UNDO, RECORD, HASH, HEIGHT, PLACE)
 _PREFIXES = {kind: prefix for prefix, kind in KINDS.items()}
 _MAX_BYTES = 1 << 30  # our own rows: bounded when they were written
 _MAX_TOLD = 1_000  # damages that are listed; all are counted
@@ -228,12 +228,13 @@ class _Audit:
         if head is None:
             return None
         place = f"of the head {head.hex()[:16]}"
-        raw = self._get(RECORD, place, head)
-        record = self._read(RECORD, place, raw, rows.read_record)
-        self._found[RECORD] = 0  # the walk through the blocks counts it
+        height = self._read(HEIGHT, place, self._get(HEIGHT, place, head), rows.read_height)
+        if height is None:
+            return None
+        record = self._read(RECORD, height, self._get(RECORD, height, _key_of(height)), rows.read_record)
         if record is None:
             return None
-        self.findings.height, self.findings.head = record[0].height, head
+        self.findings.height, self.findings.head = height, head
         return record[0]
 
     def _check_state(self, head: Header, trust: TrustedState) -> None:
@@ -259,9 +260,10 @@ class _Audit:
             head = below
 
     def _find_header(self, block_hash: bytes) -> Header | None:
-        """A header by its record, in silence: the walk through the blocks says what is wrong with it."""
+        """A header by its hash, in silence: the walk through the blocks says what is wrong with it."""
         try:
-            raw = self._store.get(rows.RECORD + block_hash)
+            height = self._store.get(rows.HEIGHT + block_hash)
+            raw = None if height is None else self._store.get(rows.record_key(rows.read_height(height)))
             return None if raw is None else rows.read_record(raw)[0]
         except StoreError:
             return None
@@ -278,34 +280,33 @@ class _Audit:
                 self._count_anchor(height)
                 parent = None
                 continue
-            header = self._check_header(height, parent)
-            if header is not None:
-                work = self._check_record(header, parent, work)
+            record = self._check_record(height, parent, work)
+            if record is not None:
+                header, work = record
+                self._check_names(header)
                 self._check_body(header)
-            parent = header
+            parent = None if record is None else header
         self._tell(Progress("blocks", head.height + 1, head.height + 1))
         if parent is not None and parent.hash != head.hash:
             self._note_wrong(HEAD, "", "another block is the last by its height")
 
-    def _check_header(self, height: int, parent: Header | None) -> Header | None:
-        """The header at a height that follows its parent, sealed and signed, however many of its rows have it."""
-        key = _key_of(height)
-        block_hash, raw = self._get(HASH, height, key), self._get(HEADER, height, key)
-        served = self._read(HEADER, height, raw, lambda row: read_header(rows.read_raw_header(row)))
-        found = served if served is not None and _follows(served, height, parent) else None
-        if found is None and block_hash is not None:
-            recorded = self._find_header(block_hash)
-            found = recorded if recorded is not None and _follows(recorded, height, parent) else None
-        if found is None:
-            if served is not None:
-                self._note_wrong(HEADER, height, "it does not follow the block below")
+    def _check_record(self, height: int, parent: Header | None, work_below: int) -> tuple[Header, int] | None:
+        """The header at a height, sealed and signed, and the work of the branch; None where it is not the parent's."""
+        record = self._read(RECORD, height, self._get(RECORD, height, _key_of(height)), rows.read_record)
+        if record is None:
             return None
-        if served is not None and served != found:
-            self._note_wrong(HEADER, height, "it is another block's")
-        if block_hash is not None and block_hash != found.hash:
-            self._note_wrong(HASH, height, "it is another block's")
-        self._read(HEADER, height, found.raw, lambda _: self._check_seal(found))
-        return found
+        header, work, base_n_diff = record
+        if not _follows(header, height, parent):
+            self._note_wrong(RECORD, height, "it does not follow the block below")
+            return None
+        self._read(RECORD, height, header.raw, lambda _: self._check_seal(header))
+        if not height and base_n_diff != header.n_diff:
+            self._note_wrong(RECORD, height, "its base of N_diff is not the genesis block's")
+        added = self._engine.work_of(header)
+        is_known = height == 0 or (parent is not None and (work_below or parent.height == 0))
+        if is_known and work != (work_below + added if height else 0):
+            self._note_wrong(RECORD, height, f"the work is {work}, the blocks have {work_below + added}")
+        return header, work
 
     def _check_seal(self, header: Header) -> None:
         """Raises as `screen_header` does, and `RowWrong` for another genesis."""
@@ -313,25 +314,17 @@ class _Audit:
             self._engine.screen_header(header, self._sealers or frozenset((header.producer,)))
             self.findings.signatures += 1
         elif header != build_genesis_block(self._genesis, build_state(self._genesis)).header:
-            raise RowWrong(kind=HEADER, place="at height 0", detail="it is not the genesis block's")
+            raise RowWrong(kind=RECORD, place="at height 0", detail="it is not the genesis block's")
 
-    def _check_record(self, header: Header, parent: Header | None, work_below: int) -> int:
-        """The work of the branch as the record has it; 0 where nobody knows."""
+    def _check_names(self, header: Header) -> None:
+        """The hash by the height, and the height by the hash."""
         height = header.height
-        raw = self._get(RECORD, height, header.hash)
-        record = self._read(RECORD, height, raw, rows.read_record)
-        if record is None:
-            return 0
-        own, work, base_n_diff = record
-        if own != header:
-            self._note_wrong(RECORD, height, "it is another block's")
-        if not height and base_n_diff != header.n_diff:
-            self._note_wrong(RECORD, height, "its base of N_diff is not the genesis block's")
-        added = self._engine.work_of(header)
-        is_known = header.height == 0 or (parent is not None and (work_below or parent.height == 0))
-        if is_known and work != (work_below + added if header.height else 0):
-            self._note_wrong(RECORD, height, f"the work is {work}, the blocks have {work_below + added}")
-        return work
+        block_hash = self._get(HASH, height, _key_of(height))
+        if block_hash is not None and block_hash != header.hash:
+            self._note_wrong(HASH, height, "it is another block's")
+        found = self._read(HEIGHT, height, self._get(HEIGHT, height, header.hash), rows.read_height)
+        if found is not None and found != height:
+            self._note_wrong(HEIGHT, height, f"it says {found}")
 
     def _check_body(self, header: Header) -> None:
         """The block, its receipts, and the places of its transactions, where they have not been pruned."""

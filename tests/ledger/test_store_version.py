@@ -142,7 +142,7 @@ def test_a_version_that_is_none_is_damage(raw):
 
 def test_a_new_chain_has_the_newest_version(lab):
     assert lab.chain.versions == (compute_newest(STEPS),) * 2
-    assert read_version(lab.store) == compute_newest(STEPS) == 3
+    assert read_version(lab.store) == compute_newest(STEPS) == 4
 
 
 def test_a_chain_of_a_later_release_is_refused_as_its_own_fault(lab):

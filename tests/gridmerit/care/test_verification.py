@@ -158,7 +158,7 @@ def rows_of(place):
         return dict(store.scan(b""))
 
 
-FOLLOWS = (rows.HASH, rows.HEADER, rows.TRANSACTION)
+FOLLOWS = (rows.HASH, rows.HEIGHT, rows.TRANSACTION)
 
 
 @pytest.mark.parametrize("prefix", FOLLOWS, ids=["hash", "header", "place"])
