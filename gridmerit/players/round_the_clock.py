@@ -163,10 +163,10 @@ class _Trader(Agent):
         book = await self.trader.ask(lambda client: client.book(self.day.number_of(0, session)))
         return book is not None and any(order.owner_name == self.name for order in (*book.bids, *book.offers))
 
-    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
+    async def _wait_for_quota(self, number: int, until_ms: int) -> QuotaInfo | None:
         assert isinstance(self.trader, QueuedSender)
         while now_ms() < until_ms:
-            found = await self.trader.ask(lambda client: client.quota(period))
+            found = await self.trader.ask(lambda client: client.quota(number))
             if found is not None:
                 return found
             await asyncio.sleep(2 * self.day.poll_ms / 1_000)
@@ -330,7 +330,8 @@ class Rounds:
                     sender.forget()
 
     async def _is_planned(self, period: int) -> bool:
-        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(period))
+        number = get_gate_number(self._genesis.params.market, period)
+        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(number))
         return found is not None and bool(found.plan)
 
     async def _tell(self, period: int, day: Day) -> None:
