@@ -33,6 +33,7 @@ HINTS: dict[str, str] = {
     "AboveHead": "gridmerit node inspect DIR, which shows how high it is",
     "BackupDamaged": "another backup; this one must not be used",
     "BackupFromLater": "the release that made it, which its backup.json names",
+    "BeyondPosition": "gridmerit market positions PERIOD, and no more than that the other way",
     "BelowFinality": "gridmerit node reset DIR, which throws the whole ledger away and fetches it anew",
     "BadActFile": "gridmerit authority show FILE; acts are made by gridmerit member admit, renew and revoke",
     "BadAttackSetting": "gridmerit attack show {attack}",
@@ -76,6 +77,8 @@ HINTS: dict[str, str] = {
     "NotThisAuthority": "--authority DIR with the authority's keys",
     "NoCertificate": "the same a moment later; gridmerit net status shows which height is final",
     "NoPeriod": "gridmerit market book, which shows how far each period is; plans come by gridmerit tx send plan",
+    "NoSession": "the same without --session",
+    "OneSession": "gridmerit market trades --period {period}",
     "NoQuota": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
     "NoQuotas": "gridmerit grid {period}; where nothing is planned, gridmerit tx send plan --help",
     "NoSchedule": "gridmerit tx send plan --help",
@@ -135,7 +138,7 @@ HINTS: dict[str, str] = {
 }
 _WANT_KEYS = ("want", "expected", "limit")
 _HAVE_KEYS = ("have", "actual")
-_IN_KWH = frozenset({"ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
+_IN_KWH = frozenset({"BeyondPosition", "ImplausibleReading", "OutputNotAllowed", "OverQuota", "RegisterTurnedBack"})
 
 
 # --- results -------------------------------------------------------------------------------------

@@ -175,9 +175,22 @@ class Genesis(Section):
             clock, market = scheduling.scheduling, trading.market
             if not clock.quota_ppm > market.gate_ppm > clock.verdict_ppm >= market.deadline_ppm:
                 raise ValueError("want quota_ppm above gate_ppm above verdict_ppm, and deadline_ppm not above that")
+            intraday = [(item.intraday_open_ppm, item.intraday_gate_ppm) for item in (market, scheduling.market)]
+            if intraday[0] != intraday[1]:
+                raise ValueError("the trading and the scheduling chain differ in their intraday session")
+            if (market.sessions > 1) != bool(clock.intraday_quota_ppm):
+                raise ValueError("an intraday session and intraday_quota_ppm go together")
+            if market.sessions > 1 and not (
+                market.gate_ppm > clock.intraday_quota_ppm >= market.intraday_open_ppm
+                and market.intraday_gate_ppm > clock.verdict_ppm
+            ):
+                raise ValueError(
+                    "want gate_ppm above intraday_quota_ppm, intraday_open_ppm not above that, "
+                    "and intraday_gate_ppm above verdict_ppm"
+                )
             if clock.meter_ppm >= market.settle_ppm:
                 raise ValueError("meter_ppm must come before settle_ppm, or metered energy arrives too late")
-            if clock.quota_ppm > REMEMBERED * 1_000_000:
+            if clock.quota_ppm * market.sessions > REMEMBERED * 1_000_000:
                 raise ValueError(f"quota_ppm is above {REMEMBERED} periods, so many messages of a kind are remembered")
             terms = [
                 (item.over_delivery_ppm, item.plausible_ppm, item.correction_ppm)

@@ -230,6 +230,11 @@ class MarketParams(Section):
     columns beside the balance (decision 55). A credit chain reports each member's violations of what was agreed, where
     `recorded_violations` is not 0: counts for good and so many of the newest, the same number on the trading chain. A
     delivery is one that is more than the credit chain's `tolerance_ppm` of the agreed volume above or below it.
+
+    With `intraday_open_ppm` a period is traded twice (decision 54): what the day-ahead gate has made must bind by the
+    time at which the intraday session opens, D - `intraday_open_ppm`; that session's gate closes at
+    D - `intraday_gate_ppm`. Trades are then paid as agreed, and what a meter says beyond its owner's position settles
+    with the grid company. 0: there is one session.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -264,6 +269,13 @@ class MarketParams(Section):
     income_and_cost: Literal["none", "kept"] = "none"
     recorded_violations: Annotated[int, Field(ge=0, le=64)] = 0
     tolerance_ppm: Ppm = 0
+    intraday_open_ppm: Natural = 0
+    intraday_gate_ppm: Natural = 0
+
+    @property
+    def sessions(self) -> int:
+        """The times that a delivery period is traded: day-ahead, and intraday where there is such a session."""
+        return 2 if self.intraday_open_ppm else 1
 
     @property
     def allowance_ppm(self) -> int:
@@ -274,6 +286,12 @@ class MarketParams(Section):
     def _check(self) -> MarketParams:
         if not self.open_ppm > self.gate_ppm > self.deadline_ppm:
             raise ValueError("a period must open before its gate, and its gate come before its deadline")
+        if self.sessions > 1 and not self.gate_ppm > self.intraday_open_ppm > self.intraday_gate_ppm:
+            raise ValueError("an intraday session must open after the day-ahead gate, and before its own")
+        if self.sessions > 1 and self.intraday_gate_ppm <= self.deadline_ppm:
+            raise ValueError("the intraday gate must come before the deadline")
+        if self.sessions == 1 and self.intraday_gate_ppm:
+            raise ValueError("intraday_gate_ppm needs intraday_open_ppm: without it there is no such session")
         if self.gate_ppm - self.deadline_ppm > 32 * 1_000_000:
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
         if 0 < self.work_per_block < 64:
@@ -313,7 +331,8 @@ class SchedulingParams(Section):
     """DU1's grid, and its clock in parts per million of a period.
 
     For a delivery period starting at D: plans until D - `quota_ppm`, when quotas follow from them; trade lists until
-    D - `verdict_ppm`; readings until D + `meter_ppm`.
+    D - `verdict_ppm`; readings until D + `meter_ppm`. Where the market has an intraday session, the day-ahead list must
+    come until D - `intraday_quota_ppm`, when the intraday quotas follow from what it leaves of the lines; else it is 0.
     """
 
     founding_fields: ClassVar[int] = 5
@@ -323,9 +342,12 @@ class SchedulingParams(Section):
     meter_ppm: Positive = 1_500_000
     areas: tuple[Area, ...] = ()
     lines: tuple[Line, ...] = ()
+    intraday_quota_ppm: Natural = 0
 
     @model_validator(mode="after")
     def _check(self) -> SchedulingParams:
+        if self.intraday_quota_ppm and not self.quota_ppm > self.intraday_quota_ppm > self.verdict_ppm:
+            raise ValueError("intraday quotas must come after the day-ahead ones, and before verdicts")
         if self.quota_ppm <= self.verdict_ppm:
             raise ValueError("quotas must come before verdicts: quota_ppm above verdict_ppm")
         if self.meter_ppm <= 1_000_000:

@@ -83,6 +83,13 @@ class OverQuota(Rejected):
     message = "{have!k} are on the book and {want!k} more are wanted, the member's quota is {limit!k}"
 
 
+class BeyondPosition(Rejected):
+    message = (
+        "{have!k} are on the book and {want!k} more are wanted, but the {role} has {traded} {limit!k} before, and "
+        "trades back no more"
+    )
+
+
 class TooManyOrders(Rejected):
     message = "this member has {limit} live orders for the period, the most allowed"
 

@@ -55,6 +55,13 @@ def settle_trade(
     return _close(owed, earned, traded_wh)
 
 
+def settle_firm(*, price_uyuan_per_kwh: int, wheeling_uyuan_per_kwh: int, volume_wh: int) -> Settlement:
+    """Settle one trade as agreed, whatever the meters say (text 001): the grid company receives the wheeling charge."""
+    assert min(price_uyuan_per_kwh, wheeling_uyuan_per_kwh, volume_wh) >= 0
+    agreed_uyuan_per_kwh = price_uyuan_per_kwh + wheeling_uyuan_per_kwh
+    return _close(volume_wh * agreed_uyuan_per_kwh, volume_wh * price_uyuan_per_kwh, volume_wh)
+
+
 def settle_with_grid(
     *, consumption_wh: int, output_wh: int, retail_uyuan_per_kwh: int, feed_in_uyuan_per_kwh: int
 ) -> Settlement:

@@ -185,6 +185,10 @@ class NoTrades(NotFound):
     message = "period {period} has no trades: {detail}"
 
 
+class OneSession(NotFound):
+    message = "{name} trades each period once: the positions of period {period} are its trades"
+
+
 class NoQuotas(NotFound):
     message = "no quotas of period {period} have come from the scheduling chain"
 

@@ -27,6 +27,7 @@ from gridmerit.commands.acts_tables import (
     render_outcomes,
 )
 from gridmerit.commands.hosted import connect_to, connect_to_any
+from gridmerit.commands.open_periods import find_number, session_option
 from gridmerit.commands.target import Target, key_options, load_key_file, node_options, run_async
 from gridmerit.network.enrolment import (
     Act,
@@ -195,12 +196,18 @@ async def submit_act(target: Target, act: Act, sponsor: SigningKey) -> tuple[lis
 
 @command.command("countersign")
 @click.argument("period", type=click.IntRange(min=0))
+@session_option
 @authority_option
 @key_options
 @node_options
 @json_option
 def countersign(
-    period: int, authority: Path | None, key: str | None, passphrase_file: Path | None, target: Target
+    period: int,
+    session: str | None,
+    authority: Path | None,
+    key: str | None,
+    passphrase_file: Path | None,
+    target: Target,
 ) -> None:
     """Countersign the trades of a period, on a chain that asks for an audit.
 
@@ -213,17 +220,21 @@ def countersign(
     """
     directory, sponsor = find_authority(target, authority), resolve_sponsor(target, key, passphrase_file)
 
-    chain, brought = run_async(countersign_trades(target, period, directory, sponsor))
+    chain, brought = run_async(countersign_trades(target, period, directory, sponsor, session))
     emit(describe_kept(chain, brought), render_brought(brought))
 
 
-async def countersign_trades(target: Target, period: int, authority: Path, sponsor: SigningKey) -> tuple[str, Brought]:
+async def countersign_trades(
+    target: Target, period: int, authority: Path, sponsor: SigningKey, session: str | None = None
+) -> tuple[str, Brought]:
     """The trading chain's name, and what became of the countersignature. Raises `WrongTradeList`, too."""
     async with connect_to(target, "trading") as market:
-        chain, found = market.chain, await market.trades(period)
+        number = await find_number(market, period, session)
+        chain, found = market.chain, await market.trades(number)
     async with open_chains(replace(target, chain=chain)) as chains:
         genesis = chains.genesis
-        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), period, check_root(found))
+        root = check_root(found, number)
+        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), number, root)
         return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
@@ -270,8 +281,12 @@ async def announce_rules(
         return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
-def check_root(found: TradesInfo) -> bytes:
-    """The root of the trades that a node lists. Raises `WrongTradeList` where the node says another."""
+def check_root(found: TradesInfo, number: int | None = None) -> bytes:
+    """The root of the trades that a node lists, of the gate with this number; None: the period's.
+
+    Raises `WrongTradeList` where the node says another.
+    """
+    gate = found.period if number is None else number
 
     def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
         parameters = WeightInputs(**asdict(contributions))
@@ -281,7 +296,7 @@ def check_root(found: TradesInfo) -> bytes:
         buyer, seller = (bytes.fromhex(address.removeprefix("0x")) for address in (trade.buyer, trade.seller))
         match = Match(read_party(trade.bid, trade.weights.bid), read_party(trade.offer, trade.weights.offer))
         price_uyuan, volume_wh = trade.price_uyuan_per_kwh, trade.volume_wh
-        return TradeRecord(found.period, trade.index, buyer, seller, price_uyuan, volume_wh, match)
+        return TradeRecord(gate, trade.index, buyer, seller, price_uyuan, volume_wh, match)
 
     root = compute_result_root([read(trade) for trade in found.trades])
     if root.hex() != found.gate.result_root:

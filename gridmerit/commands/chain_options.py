@@ -24,6 +24,7 @@ class ChainChoice:
     rule: str | None = None
     alpha: str | None = None
     engine: str | None = None
+    is_intraday: bool = False
 
     def load(self) -> tuple[ChainParams, ...]:
         """The chains of the set, agreed on, cleared and scored as the options have it.
@@ -35,7 +36,7 @@ class ChainChoice:
         params = load_engine_params(self.engine) if is_recommended else load_params_set(self.params_set)
         if self.engine is not None and any(chain.consensus.engine != self.engine for chain in params):
             raise click.UsageError(f"--engine {self.engine}: the chains of {self.params_set} have another one")
-        return choose_market(params, rule=self.rule, natural_factor_ppm=factor_ppm)
+        return choose_market(params, rule=self.rule, natural_factor_ppm=factor_ppm, is_intraday=self.is_intraday)
 
     def to_words(self) -> list[str]:
         """The same options for a command in a container, which has the packaged sets alone. Raises a usage error."""
@@ -43,11 +44,12 @@ class ChainChoice:
             raise click.UsageError(f"--compose takes a packaged set of parameters, one of {', '.join(PACKAGED)}")
         named = None if self.params_set == _RECOMMENDED else self.params_set
         options = {"--set": named, "--rule": self.rule, "--alpha": self.alpha, "--engine": self.engine}
-        return [word for name, value in options.items() if value is not None for word in (name, value)]
+        words = [word for name, value in options.items() if value is not None for word in (name, value)]
+        return [*words, "--intraday"] if self.is_intraday else words
 
 
 def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options --set, --rule, --alpha and --engine; the command gets them as one `choice`."""
+    """The options --set, --rule, --alpha, --engine and --intraday; the command gets them as one `choice`."""
 
     @click.option(
         "--set",
@@ -73,11 +75,23 @@ def chain_options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="How blocks are agreed on, on every chain: by proof of credit assessment, or by PBFT, which is --set"
         " bft.  [default: PBFT on du1, poca on the others]",
     )
+    @click.option(
+        "--intraday",
+        "is_intraday",
+        is_flag=True,
+        help="Trade each period twice, day-ahead and intraday; what a meter says beyond settles with the grid company.",
+    )
     @functools.wraps(command)
     def wrapped(
-        *args: Any, params_set: str, rule: str | None, alpha: str | None, engine: str | None, **kwargs: Any
+        *args: Any,
+        params_set: str,
+        rule: str | None,
+        alpha: str | None,
+        engine: str | None,
+        is_intraday: bool,
+        **kwargs: Any,
     ) -> Any:
-        choice = ChainChoice(params_set=params_set, rule=rule, alpha=alpha, engine=engine)
+        choice = ChainChoice(params_set=params_set, rule=rule, alpha=alpha, engine=engine, is_intraday=is_intraday)
         return command(*args, choice=choice, **kwargs)
 
     return wrapped

@@ -71,6 +71,8 @@ def command(
       gridmerit demo --hours 6 --set paper --out by-the-text
     """
     params = choice.load()
+    if any(chain.market.sessions > 1 for chain in params):
+        raise click.UsageError("the demo trades each period once: gridmerit net new --intraday, and gridmerit agents")
     if sorted(chain.kind for chain in params) != sorted(KINDS):
         raise click.UsageError(f"--set {choice.params_set}: the day takes one chain of each kind, {', '.join(KINDS)}")
     plan = DemoPlan(

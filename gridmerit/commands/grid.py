@@ -7,6 +7,7 @@ from collections.abc import Iterator
 import click
 
 from gridmerit.commands.hosted import connect_to
+from gridmerit.commands.open_periods import find_number, session_option
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.errors import NoPeriod
 from gridmerit.output import emit, json_option
@@ -16,6 +17,7 @@ from ledger.genesis import Genesis
 from market.credit.score import PPM
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED
+from market.trading.sessions import Session, get_gate_number
 from market.trading.times import compute_times
 from node.api.client import Client
 from node.errors import RemoteNotFound
@@ -26,9 +28,10 @@ _NONE = "–"
 
 @click.command("grid")
 @click.argument("period", type=click.IntRange(min=0), required=False)
+@session_option
 @node_options
 @json_option
-def command(period: int | None, target: Target) -> None:
+def command(period: int | None, session: str | None, target: Target) -> None:
     """What the grid allows in a period: plan, quotas, verdict, contracts, metering.
 
     The answer comes from the node's scheduling chain; --chain need not name it. Without PERIOD it is the delivery
@@ -47,14 +50,18 @@ def command(period: int | None, target: Target) -> None:
       gridmerit grid 118 --node mynet
     """
 
-    chain, found = run_async(fetch_scheduling(target, period))
+    chain, found = run_async(fetch_scheduling(target, period, session))
     emit({"chain": chain, **to_plain(found)}, _render(chain, found))
 
 
-async def fetch_scheduling(target: Target, period: int | None = None) -> tuple[str, SchedulingInfo]:
+async def fetch_scheduling(
+    target: Target, period: int | None = None, session: str | None = None
+) -> tuple[str, SchedulingInfo]:
     """The scheduling chain's name, and what it holds of a period, by default the current one. Raises `NoPeriod`."""
     async with connect_to(target, "scheduling") as client:
-        return client.chain, await (_find_current(client) if period is None else client.scheduling(period))
+        if period is None:
+            return client.chain, await _find_current(client)
+        return client.chain, await client.scheduling(await find_number(client, period, session))
 
 
 async def _find_current(client: Client) -> SchedulingInfo:
@@ -62,7 +69,7 @@ async def _find_current(client: Client) -> SchedulingInfo:
     genesis, now_ms = await client.genesis(), (await client.status()).time_ms
     for period in _list_candidates(genesis, now_ms):
         try:
-            return await client.scheduling(period)
+            return await client.scheduling(get_gate_number(genesis.params.market, period))
         except RemoteNotFound as error:
             if error.code != "NoSchedule":
                 raise
@@ -82,7 +89,8 @@ def _list_candidates(genesis: Genesis, now_ms: int) -> Iterator[int]:
 
 
 def _render(chain: str, found: SchedulingInfo) -> str:
-    parts = [f"period {found.period} on {chain}", _render_lines(found), _render_verdict(found)]
+    session = f", {found.session}" if found.session == Session.INTRADAY.title else ""
+    parts = [f"period {found.period}{session} on {chain}", _render_lines(found), _render_verdict(found)]
     if found.contracts:
         parts.append(_render_contracts(found.contracts))
     digests = [("power-transaction block", found.power), ("actual-transaction block", found.actual)]

@@ -4,15 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, cast
 
 import click
 
 from gridmerit.amounts import parse_kwh, parse_price
 from gridmerit.commands import Group, compare
 from gridmerit.commands.hosted import connect_to, list_chains
-from gridmerit.commands.market_tables import render_book, render_quota, render_settlement, render_trades, render_weights
-from gridmerit.commands.open_periods import choose_open, find_last, list_open, wait_for_open
+from gridmerit.commands.market_tables import (
+    render_book,
+    render_positions,
+    render_quota,
+    render_settlement,
+    render_trades,
+    render_weights,
+)
+from gridmerit.commands.open_periods import (
+    choose_open,
+    find_last,
+    find_number,
+    list_open,
+    session_option,
+    wait_for_open,
+)
 from gridmerit.commands.outcomes import show_outcome
 from gridmerit.commands.target import Target, key_options, node_options, resolve_key, run_async, to_plain
 from gridmerit.errors import KindMissing
@@ -24,7 +38,15 @@ from market.orders import Side
 from market.trading.contract import TradeIntention
 from node.api.client import Client
 from node.errors import RemoteNotFound
-from node.queries.answers import BookInfo, MarketPeriods, QuotaInfo, SettlementInfo, TradesInfo, TransactionStatus
+from node.queries.answers import (
+    BookInfo,
+    MarketPeriods,
+    PositionsInfo,
+    QuotaInfo,
+    SettlementInfo,
+    TradesInfo,
+    TransactionStatus,
+)
 
 _PERIOD = click.IntRange(min=0)
 
@@ -34,7 +56,7 @@ def command() -> None:
     """The order book, trades and settlements; place and cancel orders.
 
     Energy is in kWh, prices in yuan per kWh. A period is named by its number: how many periods after genesis its
-    delivery starts.
+    delivery starts. Where periods are traded twice, --session says in which session.
     """
 
 
@@ -43,9 +65,10 @@ command.add_command(compare.command)
 
 @command.command("book")
 @click.option("--period", type=_PERIOD, help="[default: the one whose gate closes next]")
+@session_option
 @node_options
 @json_option
-def book(period: int | None, target: Target) -> None:
+def book(period: int | None, session: str | None, target: Target) -> None:
     """The live orders of a period, and which periods are open.
 
     `result` is what has become of a period's trades: see `gridmerit market trades --help`. Beside a scheduling chain a
@@ -56,7 +79,7 @@ def book(period: int | None, target: Target) -> None:
       gridmerit market book --node mynet
     """
 
-    periods, found = run_async(fetch_book(target, period))
+    periods, found = run_async(fetch_book(target, period, session))
     emit({"periods": to_plain(periods), "book": to_plain(found)}, render_book(periods, found))
 
 
@@ -65,6 +88,7 @@ def book(period: int | None, target: Target) -> None:
 @click.option("--price", required=True, metavar="YUAN", help="Limit, in yuan per kWh.")
 @click.option("--volume", required=True, metavar="KWH", help="Energy, in kWh.")
 @click.option("--period", type=_PERIOD, help="[default: the one whose gate closes next]")
+@session_option
 @key_options
 @node_options
 @json_option
@@ -73,6 +97,7 @@ def place(
     price: str,
     volume: str,
     period: int | None,
+    session: str | None,
     key: str | None,
     passphrase_file: Path | None,
     target: Target,
@@ -94,17 +119,20 @@ def place(
     """
     signer = resolve_key(target, key, passphrase_file)
     terms = OrderTerms(Side[side.upper()], parse_price(price), parse_kwh(volume, least=1))
-    placed = run_async(place_order(target, signer, terms, period))
+    placed = run_async(place_order(target, signer, terms, period, session))
     show_outcome(placed.outcome, period=placed.period, order_id=placed.order_id)
 
 
 @command.command("cancel")
 @click.argument("order_id", type=click.IntRange(min=0))
 @click.option("--period", type=_PERIOD, required=True, help="The order's delivery period.")
+@session_option
 @key_options
 @node_options
 @json_option
-def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | None, target: Target) -> None:
+def cancel(
+    order_id: int, period: int, session: str | None, key: str | None, passphrase_file: Path | None, target: Target
+) -> None:
     """Take your own order off the book before its gate, and wait for the block.
 
     \b
@@ -112,14 +140,15 @@ def cancel(order_id: int, period: int, key: str | None, passphrase_file: Path | 
       gridmerit market cancel 4 --period 118 --key homes-3 --node mynet
     """
     signer = resolve_key(target, key, passphrase_file)
-    show_outcome(run_async(cancel_order(target, signer, period, order_id)))
+    show_outcome(run_async(cancel_order(target, signer, period, order_id, session)))
 
 
 @command.command("quota")
 @click.argument("period", type=_PERIOD, required=False)
+@session_option
 @node_options
 @json_option
-def quota(period: int | None, target: Target) -> None:
+def quota(period: int | None, session: str | None, target: Target) -> None:
     """What the members on each line may buy and sell in a period, as the scheduling chain has it.
 
     At the gate the orders on a line are trimmed to its quota. Buyers pay the wheeling price on top of a trade's price.
@@ -130,16 +159,17 @@ def quota(period: int | None, target: Target) -> None:
       gridmerit market quota 118 --node mynet
     """
 
-    found = run_async(fetch_quota(target, period))
+    found = run_async(fetch_quota(target, period, session))
     emit(to_plain(found), render_quota(found))
 
 
 @command.command("trades")
 @click.option("--period", type=_PERIOD, help="[default: the last one whose gate closed]")
+@session_option
 @click.option("--weights", is_flag=True, help="Show the matching weights and their parts; JSON has them anyway.")
 @node_options
 @json_option
-def trades(period: int | None, weights: bool, target: Target) -> None:
+def trades(period: int | None, session: str | None, weights: bool, target: Target) -> None:
     """What a period's gate closure matched, and what the grid accepts of it.
 
     The word after the count says what has become of the trades:
@@ -171,7 +201,7 @@ def trades(period: int | None, weights: bool, target: Target) -> None:
       gridmerit market trades --weights --node mynet
     """
 
-    found = run_async(fetch_trades(target, period))
+    found = run_async(fetch_trades(target, period, session))
     emit(to_plain(found), render_trades(found) + (f"\n\n{render_weights(found)}" if weights else ""))
 
 
@@ -191,14 +221,42 @@ def settlement(period: int | None, target: Target) -> None:
     emit(to_plain(found), render_settlement(found))
 
 
+@command.command("positions")
+@click.argument("period", type=_PERIOD)
+@node_options
+@json_option
+def positions(period: int, target: Target) -> None:
+    """What each member has bought and sold of a period that is traded twice, and what its meter says beyond.
+
+    Each session's trades are paid as agreed, wheeling included. A member's bought energy less what it has sold, in all
+    sessions and in real time, is what its meter shows. What is bought in real time is the grid company's at retail,
+    what is sold goes to it at feed-in.
+
+    \b
+    Example:
+      gridmerit market positions 112 --node mynet
+    """
+
+    found = run_async(fetch_positions(target, period))
+    emit(to_plain(found), render_positions(found))
+
+
 # --- what the commands do ------------------------------------------------------------------------
 
 
-async def fetch_book(target: Target, period: int | None = None) -> tuple[MarketPeriods, BookInfo]:
+async def fetch_book(
+    target: Target, period: int | None = None, session: str | None = None
+) -> tuple[MarketPeriods, BookInfo]:
     """The periods, and the book of one: by default of that whose gate closes next. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
         periods = await client.periods()
-        return periods, await client.book(choose_open(periods) if period is None else period)
+        number = choose_open(periods) if period is None else await find_number(client, period, session)
+        return periods, await client.book(number)
+
+
+async def fetch_positions(target: Target, period: int) -> PositionsInfo:
+    async with connect_to(target, "trading") as client:
+        return await client.positions(period)
 
 
 class OrderTerms(NamedTuple):
@@ -217,14 +275,16 @@ class Placed(NamedTuple):
     outcome: TransactionStatus
 
 
-async def place_order(target: Target, signer: SigningKey, terms: OrderTerms, period: int | None = None) -> Placed:
+async def place_order(
+    target: Target, signer: SigningKey, terms: OrderTerms, period: int | None = None, session: str | None = None
+) -> Placed:
     """Send a TradeIntention, by default for the first period that takes it, and wait for its block."""
     async with connect_to(target, "trading") as client:
         member = await client.account(signer.address)
         remark = remark_on_price(await client.genesis(), terms.side, member.position, terms.price_uyuan_per_kwh)
         if remark is not None:
             note(f"warning: {remark}")
-        chosen = await wait_for_open(client) if period is None else period
+        chosen = await wait_for_open(client) if period is None else await find_number(client, period, session)
         intention = TradeIntention(
             side=terms.side,
             period=chosen,
@@ -233,25 +293,33 @@ async def place_order(target: Target, signer: SigningKey, terms: OrderTerms, per
         )
         identity = await client.send(signer, "intention", intention.to_payload())
         outcome = await client.wait_for(identity)
-        return Placed(chosen, _find_order(await client.book(chosen), signer.address, intention), outcome)
+        book = await client.book(chosen)
+        return Placed(book.period, _find_order(book, signer.address, intention), outcome)
 
 
-async def cancel_order(target: Target, signer: SigningKey, period: int, order_id: int) -> TransactionStatus:
+async def cancel_order(
+    target: Target, signer: SigningKey, period: int, order_id: int, session: str | None = None
+) -> TransactionStatus:
     """Take the signer's order off the book, and wait for the block."""
     async with connect_to(target, "trading") as client:
-        return await client.wait_for(await client.send(signer, "cancel", (period, order_id)))
+        number = await find_number(client, period, session)
+        return await client.wait_for(await client.send(signer, "cancel", (number, order_id)))
 
 
-async def fetch_quota(target: Target, period: int | None = None) -> QuotaInfo:
+async def fetch_quota(target: Target, period: int | None = None, session: str | None = None) -> QuotaInfo:
     """The quotas of a period, by default of the first open one that has some. Raises as `_find_quota`."""
     async with connect_to(target, "trading") as client:
-        return await _find_quota(client, list_open(await client.periods()) if period is None else [period])
+        if period is None:
+            return await _find_quota(client, list_open(await client.periods()))
+        return await _find_quota(client, [await find_number(client, period, session)])
 
 
-async def fetch_trades(target: Target, period: int | None = None) -> TradesInfo:
+async def fetch_trades(target: Target, period: int | None = None, session: str | None = None) -> TradesInfo:
     """The trades of a period, by default of the last one whose gate closed. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
-        return await (client.trades(period) if period is not None else find_last(client, "trades"))
+        if period is None:
+            return cast(TradesInfo, await find_last(client, "trades"))
+        return await client.trades(await find_number(client, period, session))
 
 
 async def fetch_settlement(target: Target, period: int | None = None) -> SettlementInfo:
@@ -260,11 +328,11 @@ async def fetch_settlement(target: Target, period: int | None = None) -> Settlem
         return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
 
 
-async def _find_quota(client: Client, periods: Sequence[int]) -> QuotaInfo:
-    """The quotas of the first of these periods that has some. Raises `RemoteNotFound` or `KindMissing`."""
-    for period in periods:
+async def _find_quota(client: Client, numbers: Sequence[int]) -> QuotaInfo:
+    """The quotas of the first of these gates that has some. Raises `RemoteNotFound` or `KindMissing`."""
+    for number in numbers:
         try:
-            return await client.quota(period)
+            return await client.quota(number)
         except RemoteNotFound as error:
             last = error
     chains = {chain.name: chain.kind for chain in (await client.genesis()).chains}

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from dataclasses import asdict
+from itertools import groupby
 
 from gridmerit.tables import table
 from gridmerit.text import format_count, format_kwh, format_span, format_weight, format_yuan
+from market.trading.sessions import Session
 from node.queries.answers import (
     BookInfo,
     GateInfo,
     MarketPeriods,
+    PeriodInfo,
+    PositionInfo,
+    PositionsInfo,
     QuotaInfo,
     ResultInfo,
     SettlementInfo,
@@ -19,9 +24,11 @@ from node.queries.answers import (
 
 
 def render_book(periods: MarketPeriods, book: BookInfo) -> str:
+    is_twice = periods.sessions > 1
     rows = [
         (
             entry.period,
+            *([entry.session] if is_twice else []),
             entry.phase,
             _in(entry.gate_ms - periods.time_ms),
             _in(entry.delivery_start_ms - periods.time_ms),
@@ -29,9 +36,10 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
         )
         for entry in periods.periods
     ]
-    parts = [table(["period", "phase", "gate", "delivery", "result"], rows, left=(1, 4))] if rows else []
-    parts += [f"period {entry.period}{why}" for entry in periods.periods if (why := tell_failure(entry.gate))]
-    parts.append(f"book of period {book.period}{_tell_target(book.target)}")
+    heads = ["period", *(["session"] if is_twice else []), "phase", "gate", "delivery", "result"]
+    parts = [table(heads, rows, left=(1, 2, 5) if is_twice else (1, 4))] if rows else []
+    parts += [f"{_name(entry)}{why}" for entry in periods.periods if (why := tell_failure(entry.gate))]
+    parts.append(f"book of {_name(book)}{_tell_target(book.target)}")
     orders = [("offer", order) for order in reversed(book.offers)] + [("bid", order) for order in book.bids]
     if orders:
         parts.append(
@@ -53,6 +61,10 @@ def render_book(periods: MarketPeriods, book: BookInfo) -> str:
     else:
         parts.append("no orders")
     return "\n\n".join(parts)
+
+
+def _name(found: PeriodInfo | BookInfo | QuotaInfo | TradesInfo) -> str:
+    return f"period {found.period}{', intraday' if found.session == Session.INTRADAY.title else ''}"
 
 
 def _tell_target(target: TargetInfo | None) -> str:
@@ -91,12 +103,12 @@ def render_quota(found: QuotaInfo) -> str:
         for line in found.lines
     ]
     heads = ["line", "may buy kWh", "may sell kWh", "wheeling yuan/kWh"]
-    return f"quotas of period {found.period}\n\n{table(heads, rows)}"
+    return f"quotas of {_name(found)}\n\n{table(heads, rows)}"
 
 
 def render_trades(found: TradesInfo) -> str:
     count = format_count(len(found.trades), "trade")
-    head = f"period {found.period}: {count}, {found.gate.status}, gate block {found.gate.height}"
+    head = f"{_name(found)}: {count}, {found.gate.status}, gate block {found.gate.height}"
     if why := tell_failure(found.gate):
         head += f"\nit{why}"
     head += f"\n{render_result(found.gate, found.result)}"
@@ -188,6 +200,33 @@ def render_settlement(found: SettlementInfo) -> str:
         body += "\n\n~ imputed: that meter was not heard. A buyer took what it agreed to; a seller made nothing."
     why = f"\nit{failure}" if (failure := tell_failure(found.gate)) else ""
     return f"period {found.period}, in yuan{why}\n\n{body}"
+
+
+def render_positions(found: PositionsInfo) -> str:
+    """A line for each session of a member, and one for what they sum to, which is its meter once it is settled."""
+    rows: list[tuple[object, ...]] = []
+    for member, own in groupby(found.positions, key=lambda position: position.member_name or position.member):
+        positions = list(own)
+        rows += [(member, position.session, *_show(position)) for position in positions]
+        bought_wh, sold_wh = sum(item.bought_wh for item in positions), sum(item.sold_wh for item in positions)
+        pays = sum(item.pays_uyuan for item in positions)
+        receives = sum(item.receives_uyuan for item in positions)
+        net_wh = bought_wh - sold_wh
+        net = max(0, net_wh), max(0, -net_wh)
+        rows.append((member, "in all", *map(format_kwh, net), *_show_money(pays, receives)))
+    heads = ["member", "session", "bought kWh", "sold kWh", "pays", "receives"]
+    body = table(heads, rows, left=(0, 1)) if rows else "no trades bind"
+    what = "as metered" if found.settled else "not settled yet"
+    return f"positions of period {found.period}, {what}, in yuan\n\n{body}"
+
+
+def _show(position: PositionInfo) -> tuple[str, ...]:
+    money = _show_money(position.pays_uyuan, position.receives_uyuan)
+    return (format_kwh(position.bought_wh), format_kwh(position.sold_wh), *money)
+
+
+def _show_money(pays_uyuan: int, receives_uyuan: int) -> tuple[str, str]:
+    return format_yuan(pays_uyuan, aligned=True), format_yuan(receives_uyuan, aligned=True)
 
 
 def _mark(energy_wh: int, is_imputed: bool) -> str:

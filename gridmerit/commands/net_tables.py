@@ -15,6 +15,7 @@ from gridmerit.tables import facts, table
 from gridmerit.text import format_points, format_scaled, format_span, format_yuan, quote_path
 from ledger.hashing import address_of, show_address
 from ledger.params import ChainParams
+from market.trading.sessions import Session
 from node.config import load_genesis
 from node.queries.answers import ChainStatus, GateInfo, NodeStatus
 
@@ -198,15 +199,16 @@ def render_states(states: list[NodeState], credits_upt: dict[tuple[str, str], in
 
 def render_failures(states: Sequence[NodeState]) -> list[str]:
     """The periods that came to nothing of late, as told by the node that knows most of each."""
-    told: dict[tuple[str, int], GateInfo] = {}
+    told: dict[tuple[str, int, str], GateInfo] = {}
     for chain in (chain for state in states if state.status is not None for chain in state.status.chains):
         for failed in chain.failed_periods:
-            known = told.get((chain.chain, failed.period))
+            place = chain.chain, failed.period, failed.session
+            known = told.get(place)
             if known is None or len(failed.gate.missing) > len(known.missing):
-                told[chain.chain, failed.period] = failed.gate
+                told[place] = failed.gate
     return [
-        f"\nperiod {period} of {chain}{tell_failure(gate)}"
-        for (chain, period), gate in sorted(told.items(), key=itemgetter(0))
+        f"\nperiod {period} of {chain}{', intraday' if session == Session.INTRADAY.title else ''}{tell_failure(gate)}"
+        for (chain, period, session), gate in sorted(told.items(), key=itemgetter(0))
     ]
 
 

@@ -23,6 +23,7 @@ from node.system.files import read_text
 
 PACKAGED = ("recommended", "paper", "bft")  # sets of parameters that come with the package
 _PPM = 1_000_000
+_SESSION_PPM = 2_000_000  # of a period: so long before the intraday session comes the day-ahead one
 _SHORTEST_INTERVAL_MS = 200
 _SHORTEST_VIEW_MS = 1_000
 _WINDOW_INTERVALS = 8
@@ -105,11 +106,11 @@ def choose_chains(params: Sequence[ChainParams], names: Sequence[str], source: s
 
 
 def choose_market(
-    params: Sequence[ChainParams], *, rule: str | None, natural_factor_ppm: int | None
+    params: Sequence[ChainParams], *, rule: str | None, natural_factor_ppm: int | None, is_intraday: bool = False
 ) -> tuple[ChainParams, ...]:
     """The same chains with another rule on the trading chain, and another α of Eq. (12) wherever deliveries are scored.
 
-    Raises `UnknownRule`.
+    Where it `is_intraday`, each period is traded twice. Raises `UnknownRule`.
     """
     if rule is not None:
         get_rule(rule)
@@ -121,6 +122,30 @@ def choose_market(
         if natural_factor_ppm is not None and chain.kind != "scheduling":
             changes["natural_factor_ppm"] = natural_factor_ppm
         changed.append(chain.model_copy(update={"market": chain.market.model_copy(update=changes)}))
+    return _add_intraday(changed) if is_intraday else tuple(changed)
+
+
+def _add_intraday(params: Sequence[ChainParams]) -> tuple[ChainParams, ...]:
+    """The session that there is becomes the intraday one, and one before it the day-ahead one."""
+    market = next(chain.market for chain in params if chain.kind == "trading")
+    if market.sessions > 1:
+        return tuple(params)
+    clock = {
+        "open_ppm": market.open_ppm + _SESSION_PPM,
+        "gate_ppm": market.gate_ppm + _SESSION_PPM,
+        "intraday_open_ppm": market.open_ppm,
+        "intraday_gate_ppm": market.gate_ppm,
+    }
+    changed = []
+    for chain in params:
+        update: dict[str, object] = {}
+        if chain.kind != "credit":
+            update["market"] = chain.market.model_copy(update=clock)
+        if chain.kind == "scheduling":
+            quota_ppm = chain.scheduling.quota_ppm
+            later = {"quota_ppm": quota_ppm + _SESSION_PPM, "intraday_quota_ppm": quota_ppm}
+            update["scheduling"] = chain.scheduling.model_copy(update=later)
+        changed.append(ChainParams.model_validate(chain.model_copy(update=update).model_dump()))
     return tuple(changed)
 
 
@@ -206,6 +231,7 @@ def make_demo_params(period_ms: int, chains: Sequence[ChainParams]) -> tuple[Cha
     everything that waits for a message gets more time: quotas follow 7.5 Δt before delivery instead of 3.25, orders
     open 6 before instead of 3 and close 3.5 before instead of 2, the trades bind at the start of delivery at the latest
     instead of 1 before, readings are taken until 3.5 Δt after it instead of 1.5, and lapse 6.5 after it instead of 2.5.
+    Where each period is traded twice, that is the intraday session's, and the day-ahead one is 6 Δt before it.
 
     Blocks come eight times per Δt: more would fork the chains more often than it speeds them up. Members sign a
     checkpoint one block deep, and stop trying two slots later. A stall is relieved after 6 intervals, and no block is
@@ -227,12 +253,19 @@ def _quicken(params: ChainParams) -> ChainParams:
             "gate_tolerance_ms": 0,
         }
     }
+    sessions = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000}
+    quotas = {"quota_ppm": 7_500_000}
+    if params.market.sessions > 1:
+        sessions = {f"intraday_{name}": ppm for name, ppm in sessions.items()}
+        sessions |= {"open_ppm": 12_000_000, "gate_ppm": 9_500_000}
+        quotas = {"quota_ppm": 13_500_000, "intraday_quota_ppm": 7_500_000}
+        changes["market"] = sessions
     match params.kind:
         case "trading":
-            clock = {"open_ppm": 6_000_000, "gate_ppm": 3_500_000, "deadline_ppm": 0, "settle_ppm": 6_500_000}
-            changes["market"] = clock | _scale_window(params.market, params.ledger.period_ms, interval_ms)
+            window = _scale_window(params.market, params.ledger.period_ms, interval_ms)
+            changes["market"] = {**sessions, "deadline_ppm": 0, "settle_ppm": 6_500_000, **window}
         case "scheduling":
-            changes["scheduling"] = {"quota_ppm": 7_500_000, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
+            changes["scheduling"] = {**quotas, "verdict_ppm": 1_000_000, "meter_ppm": 3_500_000}
         case "credit":
             pass
     sections = {name: getattr(params, name).model_copy(update=update) for name, update in changes.items()}

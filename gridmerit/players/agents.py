@@ -20,6 +20,7 @@ from ledger.transaction import Transaction, make_transaction
 from market.profile import Profile
 from market.scheduling.contract import SchedulingTimes, compute_scheduling_times
 from market.trading.contract import TradeIntention
+from market.trading.sessions import Session, get_gate_number
 from market.trading.times import PeriodTimes, compute_times
 from node.api.client import Client
 from node.errors import RemoteFailed, RemoteNotFound, RemoteRejected, Unreachable
@@ -166,8 +167,17 @@ class Day:
         """The highest price of all areas: who bids so that it pays there, need not ask where the energy comes from."""
         return max(area.wheeling_uyuan_per_kwh for area in self.scheduling.params.scheduling.areas)
 
-    def times_of(self, hour: int) -> PeriodTimes:
-        return compute_times(self.first_period + hour, self.genesis.params, self.genesis.time_ms)
+    @property
+    def sessions(self) -> tuple[Session, ...]:
+        """The sessions in which each period is traded."""
+        return tuple(Session)[: self.genesis.params.market.sessions]
+
+    def times_of(self, hour: int, session: Session = Session.DAY_AHEAD) -> PeriodTimes:
+        return compute_times(self.first_period + hour, self.genesis.params, self.genesis.time_ms, session)
+
+    def number_of(self, hour: int, session: Session = Session.DAY_AHEAD) -> int:
+        """The number of a session's gate."""
+        return get_gate_number(self.genesis.params.market, self.first_period + hour, session)
 
     def scheduling_times_of(self, hour: int) -> SchedulingTimes:
         return compute_scheduling_times(self.first_period + hour, self.scheduling.params, self.scheduling.time_ms)
@@ -275,11 +285,11 @@ class Agent(Participant):
             )
             await self._deliver(self.trader, "intention", period, intention.to_payload(), quota.orders_until_ms)
 
-    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
-        """The period's quotas as soon as they have come to the player's node; None where that is too late."""
+    async def _wait_for_quota(self, number: int, until_ms: int) -> QuotaInfo | None:
+        """A gate's quotas as soon as they have come to the player's node; None where that is too late."""
         while now_ms() < until_ms:
             with suppress(RemoteNotFound, RemoteFailed, Unreachable):
-                return await self.client.quota(period)
+                return await self.client.quota(number)
             await asyncio.sleep(self.day.poll_ms / 1_000)
         return None
 

@@ -48,13 +48,13 @@ class Forecaster(Participant):
             period, open_ms = self.day.first_period + hour, self.day.times_of(hour).open_ms
             begin_ms = open_ms - self.day.share_of_period(_AHEAD_PPM)
             await sleep_until(begin_ms)
-            if now_ms() < open_ms and not await self._has_target(period):
+            if now_ms() < open_ms and not await self._has_target(self.day.number_of(hour)):
                 await self._commit(period, hour, open_ms)
 
-    async def _has_target(self, period: int) -> bool:
+    async def _has_target(self, number: int) -> bool:
         """Return True if an earlier start, or another dispatcher, has committed one: a second is a violation."""
         with suppress(RemoteNotFound, RemoteFailed, Unreachable):
-            return (await self.client.book(period)).target is not None
+            return (await self.client.book(number)).target is not None
         return False
 
     async def _commit(self, period: int, hour: int, until_ms: int) -> None:
@@ -63,4 +63,5 @@ class Forecaster(Participant):
         except GridmeritError as error:
             self._complain(GAME_TARGET, period, f"{error.code}: {error}")
             return
-        await self._deliver(self.sender, GAME_TARGET, period, (period, tuple(prices)), until_ms)
+        payload = self.day.number_of(hour), tuple(prices)
+        await self._deliver(self.sender, GAME_TARGET, period, payload, until_ms)

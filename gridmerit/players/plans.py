@@ -11,7 +11,7 @@ from dataclasses import dataclass
 
 from ledger.params import MarketParams
 from market.orders import Side
-from market.profile import Profile
+from market.profile import Profile, Reading
 from market.strategies.truthful import draw_worth
 from market.strategies.view import Tariffs
 from node.queries.answers import QuotaInfo
@@ -51,6 +51,14 @@ def plan_orders(
             price = draw_worth(make_draws(seed, player, hour), side, tariffs, place=index, players=count)
             plan.append(PlannedOrder(hour=hour, side=side, price_uyuan_per_kwh=price, volume_wh=volume_wh))
     return plan
+
+
+def refresh_forecast(reading: Reading) -> int:
+    """The forecast of an hour that is known when it is traded intraday, Wh: half of what the first one missed is seen.
+
+    The packaged day has one forecast an hour, and this is made of it.
+    """
+    return (reading.forecast_wh + reading.actual_wh) // 2
 
 
 def make_draws(seed: int, player: str, hour: int, look: int = 0) -> random.Random:

@@ -28,8 +28,10 @@ from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from market.profile import Profile
 from market.strategies.strategy import Act, Strategy, make_call
+from market.strategies.truthful import Truthful
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
+from market.trading.sessions import Session, get_gate_number
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -155,18 +157,18 @@ class _Trader(Agent):
         if now_ms() < self.day.times_of(0).gate_ms and not await self._has_ordered():
             await self._trade()
 
-    async def _has_ordered(self) -> bool:
+    async def _has_ordered(self, session: Session = Session.DAY_AHEAD) -> bool:
         """Return True if the book holds an order of an earlier start."""
-        if now_ms() < self.day.times_of(0).open_ms:
+        if now_ms() < self.day.times_of(0, session).open_ms:
             return False
         assert isinstance(self.trader, QueuedSender)
-        book = await self.trader.ask(lambda client: client.book(self.day.first_period))
+        book = await self.trader.ask(lambda client: client.book(self.day.number_of(0, session)))
         return book is not None and any(order.owner_name == self.name for order in (*book.bids, *book.offers))
 
-    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
+    async def _wait_for_quota(self, number: int, until_ms: int) -> QuotaInfo | None:
         assert isinstance(self.trader, QueuedSender)
         while now_ms() < until_ms:
-            found = await self.trader.ask(lambda client: client.quota(period))
+            found = await self.trader.ask(lambda client: client.quota(number))
             if found is not None:
                 return found
             await asyncio.sleep(2 * self.day.poll_ms / 1_000)
@@ -179,36 +181,51 @@ class _Strategist(_Trader):
 
     desk: Desk
 
-    async def _trade(self) -> None:
+    async def run(self) -> None:
+        for session in self.day.sessions:
+            if now_ms() < self.day.times_of(0, session).gate_ms and not await self._has_ordered(session):
+                await self._trade_in(session)
+
+    async def _trade_in(self, session: Session) -> None:
         day, period, strategy = self.day, self.day.first_period, self.desk.strategy
-        times, window_ppm = day.times_of(0), day.genesis.params.market.intention_ppm
+        times, window_ppm = day.times_of(0, session), day.genesis.params.market.intention_ppm
+        number = day.number_of(0, session)
         await sleep_until(times.open_ms + day.stagger_ms(self.name, 0, window_ppm))
-        quota = await self._wait_for_quota(period, times.gate_ms)
+        quota = await self._wait_for_quota(number, times.gate_ms)
         if quota is None:
             self._complain("intention", period, "its quota had not come when the gate closed")
             return
         begin_ms = now_ms()
         for look in range(strategy.looks):
             await sleep_until(begin_ms + (quota.orders_until_ms - begin_ms) * look // strategy.looks)
-            view = await self._look(quota)
+            view = await self._look(quota, session)
+            draws = make_draws(day.seed, self.name, 0, look + strategy.looks * session)
             left_s = max(0, quota.orders_until_ms - now_ms()) / 1_000
-            acts = await self.desk.ask(view, make_draws(day.seed, self.name, 0, look), within_s=left_s)
-            await asyncio.gather(*(self._do(act, period, quota.orders_until_ms) for act in acts))
+            acts = await self.desk.ask(view, draws, within_s=left_s)
+            await asyncio.gather(*(self._do(act, number, quota.orders_until_ms) for act in acts))
 
-    async def _look(self, quota: QuotaInfo) -> View:
+    async def _look(self, quota: QuotaInfo, session: Session) -> View:
         assert isinstance(self.trader, QueuedSender)
-        period, desk = self.day.first_period, self.desk
+        period, number, desk = self.day.first_period, self.day.number_of(0, session), self.desk
         answers = Answers(
             quota=quota,
-            book=await self.trader.ask(lambda client: client.book(period)),
+            book=await self.trader.ask(lambda client: client.book(number)),
             account=await self.trader.ask(lambda client: client.account(self.name)),
             earlier=await desk.record.get_earlier(period, desk.look_back),
+            position_wh=await self._find_position() if session == Session.INTRADAY else 0,
         )
-        return desk.make_view(self.day.genesis, period, self.day.wheeling_uyuan_per_kwh, answers)
+        return desk.make_view(self.day.genesis, period, self.day.wheeling_uyuan_per_kwh, answers, session)
 
-    async def _do(self, act: Act, period: int, until_ms: int) -> None:
-        kind, payload = make_call(act, period)
-        await self._deliver(self.trader, kind, period, payload, until_ms)
+    async def _find_position(self) -> int:
+        """The Wh that the player has bought less those it has sold in the period so far."""
+        assert isinstance(self.trader, QueuedSender)
+        found = await self.trader.ask(lambda client: client.positions(self.day.first_period))
+        own = [position for position in found.positions if position.member_name == self.name] if found else []
+        return sum(position.bought_wh - position.sold_wh for position in own)
+
+    async def _do(self, act: Act, number: int, until_ms: int) -> None:
+        kind, payload = make_call(act, number)
+        await self._deliver(self.trader, kind, self.day.first_period, payload, until_ms)
 
 
 class _Meter(Agent):
@@ -226,8 +243,11 @@ class _BatteryMeter(_Meter):
 
     async def _measure(self, period: int, actual_wh: int) -> int:
         due_ms = self.day.scheduling_times_of(0).delivery_end_ms + self.day.stagger_ms(self.name, 0)
-        trades = await self.desk.record.get_final(period) if due_ms >= self.desk.started_ms else None
-        return self.desk.meter(period, actual_wh, trades)
+        if due_ms < self.desk.started_ms:
+            return self.desk.meter(period, actual_wh)
+        later = [partial(_ask_trades, self.day.number_of(0, session)) for session in self.day.sessions[1:]]
+        changes = [await ask_any([self.client], question) for question in later]
+        return self.desk.meter(period, actual_wh, await self.desk.record.get_final(period), *changes)
 
 
 class Rounds:
@@ -315,17 +335,24 @@ class Rounds:
                     sender.forget()
 
     async def _is_planned(self, period: int) -> bool:
-        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(period))
+        number = get_gate_number(self._genesis.params.market, period)
+        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(number))
         return found is not None and bool(found.plan)
 
     async def _tell(self, period: int, day: Day) -> None:
         """Say what came of a period: its trades, and what was settled."""
         times, hour = day.times_of(0), f"period {period}, hour {period % len(self._profile.hours_ms)} of the day"
-        trades = await self._wait_for(lambda client: client.trades(period), times.gate_ms, times.delivery_start_ms)
+        until_ms = times.delivery_start_ms
+        trades = await self._wait_for(lambda client: client.trades(day.number_of(0)), times.gate_ms, until_ms)
         if trades is None:
             self._listeners.on_progress(f"{hour}: no trades known by the start of delivery")
             return
         self._listeners.on_progress(f"{hour}: {_describe_trades(trades)}")
+        for session in day.sessions[1:]:
+            number, gate_ms = day.number_of(0, session), day.times_of(0, session).gate_ms
+            changes = await self._wait_for(partial(_ask_trades, number), gate_ms, until_ms)
+            what = "no trades" if changes is None else _describe_trades(changes)
+            self._listeners.on_progress(f"{hour}, {session.title}: {what}")
         until_ms = times.settle_ms + day.share_of_period(2_000_000)
         settlement = await self._wait_for(lambda client: client.settlement(period), times.delivery_end_ms, until_ms)
         what = "not settled in time" if settlement is None else _describe_settlement(settlement)
@@ -378,11 +405,17 @@ class Rounds:
     def _set_up_desks(self, strategies: Mapping[str, Strategy], batteries: Path | None) -> dict[str, Desk]:
         """The desk of each player with a strategy; all read one public record."""
         period_ms = self._genesis.params.ledger.period_ms
+        market = self._genesis.params.market
         record = PublicRecord(
-            lambda period: ask_any(self._trading_clients, lambda client: client.trades(period)),
+            lambda period: ask_any(
+                self._trading_clients, lambda client: client.trades(get_gate_number(market, period))
+            ),
             lambda period: now_ms() >= self._genesis.time_ms + period * period_ms,
         )
         members = {member.name: member for member in self._genesis.members}
+        if market.sessions > 1:  # whoever trades twice needs a view of what it holds
+            players = [post.member.name for post in self._posts if post.duty == ORDERS]
+            strategies = {**{name: Truthful() for name in players}, **strategies}
         desks = {}
         for name, strategy in strategies.items():
             desk = desks[name] = Desk(
@@ -419,6 +452,10 @@ class Rounds:
             if await ask_any(self._trading_clients, lambda client: client.status()) is not None:
                 self._listeners.on_alive()
             await asyncio.sleep(_BEAT_S)
+
+
+async def _ask_trades(number: int, client: Client) -> TradesInfo:
+    return await client.trades(number)
 
 
 def _describe_trades(trades: TradesInfo) -> str:

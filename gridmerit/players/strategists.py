@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from random import Random
 
 from gridmerit.players.batteries import Battery
+from gridmerit.players.plans import refresh_forecast
 from ledger.genesis import Genesis, GenesisMember
 from market.orders import Side
 from market.profile import Profile
@@ -25,6 +26,7 @@ from market.strategies.view import (
     list_own_trades,
 )
 from market.trading.gates import LAPSED, VOID
+from market.trading.sessions import Session
 from node.queries.answers import AccountInfo, BookInfo, OrderInfo, QuotaInfo, TradesInfo
 from simulation.errors import StrategyOverdue
 from simulation.seclusion import Secluded
@@ -35,7 +37,7 @@ AskTrades = Callable[[int], Awaitable[TradesInfo | None]]
 
 
 class PublicRecord:
-    """The trades of earlier gates, asked for once; of a gate that no node told of before `is_too_late` there are none.
+    """The trades of earlier day-ahead gates, asked for once; of one that no node told of before `is_too_late` none.
 
     It keeps what strategies may look back on.
     """
@@ -72,6 +74,7 @@ class Answers:
     book: BookInfo | None
     account: AccountInfo | None
     earlier: list[TradesInfo]
+    position_wh: int = 0  # bought less sold in an earlier session
 
 
 @dataclass(slots=True, kw_only=True)
@@ -123,11 +126,18 @@ class Desk:
         if isinstance(self.strategy, Secluded):
             self.strategy.close()
 
-    def make_view(self, genesis: Genesis, period: int, wheeling_uyuan_per_kwh: int, answers: Answers) -> View:
-        """The view of a period; `genesis` is the trading chain's."""
+    def make_view(
+        self,
+        genesis: Genesis,
+        period: int,
+        wheeling_uyuan_per_kwh: int,
+        answers: Answers,
+        session: Session = Session.DAY_AHEAD,
+    ) -> View:
+        """The view of a period's session; `genesis` is the trading chain's."""
         names = [player.name for player in self.profile.players]
-        forecast_wh = self._forecast(period)
-        bid_limit_wh, offer_limit_wh = self._find_limits(answers.quota)
+        forecast_wh = self._forecast(period, is_fresh=session == Session.INTRADAY)
+        bid_limit_wh, offer_limit_wh = self._find_limits(answers.quota, answers.position_wh)
         book, account = answers.book, answers.account
         earlier = answers.earlier[-self.strategy.looks_back :] if self.strategy.looks_back else []
         return View(
@@ -140,6 +150,7 @@ class Desk:
             offer_limit_wh=offer_limit_wh,
             place=names.index(self.member.name),
             players=len(names),
+            position_wh=answers.position_wh,
             balance_uyuan=int(account.balance_uyuan) if account else 0,
             credit_upt=account.credit_upt if account else 0,
             storage=self._foresee(period, answers.earlier),
@@ -155,20 +166,21 @@ class Desk:
             ),
         )
 
-    def meter(self, period: int, actual_wh: int, trades: TradesInfo | None) -> int:
+    def meter(self, period: int, actual_wh: int, *trades: TradesInfo | None) -> int:
         """The reading with the battery behind the meter, which goes on by this period; Wh made, or used.
 
-        A meter neither turns round nor shows more than its owner is registered with. What has been read is read alike;
-        in a period before the last one, or one without a word on its trades, the battery stands still.
+        `trades` are those of each of its sessions, as far as they are known. A meter neither turns round nor shows more
+        than its owner is registered with. What has been read is read alike; in a period before the last one, or one
+        without a word on its trades, the battery stands still.
         """
         read = dict(self.battery.readings)
         if period in read:
             return read[period]
-        storage = self.storage
-        if storage is None or trades is None or period <= self.battery.metered:
+        storage, known = self.storage, [gate for gate in trades if gate is not None]
+        if storage is None or not known or period <= self.battery.metered:
             return actual_wh
         sign = 1 if self.is_producer else -1
-        excess_wh = sign * actual_wh + self._agree(trades)
+        excess_wh = sign * actual_wh + sum(map(self._agree, known))
         room_wh = max(0, self.member.capacity_wh - actual_wh)
         least_wh, most_wh = (-room_wh, actual_wh) if self.is_producer else (-actual_wh, room_wh)
         storage, flow = storage.balance(max(least_wh, min(excess_wh, most_wh)))
@@ -177,19 +189,21 @@ class Desk:
         self.keep(self.battery)
         return reading_wh
 
-    def _forecast(self, period: int) -> int:
+    def _forecast(self, period: int, *, is_fresh: bool = False) -> int:
         """The forecast of an hour, Wh; below 0 where it is used."""
         hour_ms = self.profile.hours_ms[period % len(self.profile.hours_ms)]
-        forecast_wh = self.profile.readings[self.member.name, hour_ms].forecast_wh
+        reading = self.profile.readings[self.member.name, hour_ms]
+        forecast_wh = refresh_forecast(reading) if is_fresh else reading.forecast_wh
         return forecast_wh if self.is_producer else -forecast_wh
 
-    def _find_limits(self, quota: QuotaInfo) -> tuple[int, int]:
-        """The most to buy and to sell, by role, line and registration, Wh."""
+    def _find_limits(self, quota: QuotaInfo, position_wh: int) -> tuple[int, int]:
+        """The most to buy and to sell, by role, line, registration and position, Wh."""
         for row in quota.lines:
             if row.line == self.member.position:
-                demand_wh, supply_wh = (min(wh, self.member.capacity_wh) for wh in (row.demand_wh, row.supply_wh))
-                role = self.member.role
-                return demand_wh if role != "producer" else 0, supply_wh if role != "consumer" else 0
+                role, capacity_wh = self.member.role, self.member.capacity_wh
+                most_wh = (capacity_wh if role != "producer" else 0) - position_wh
+                least_wh = (capacity_wh if role != "consumer" else 0) + position_wh
+                return max(0, min(row.demand_wh, most_wh)), max(0, min(row.supply_wh, least_wh))
         return 0, 0
 
     def _foresee(self, period: int, earlier: list[TradesInfo]) -> Storage | None:

@@ -31,9 +31,9 @@ from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.errors import WrongShape
 from ledger.hashing import Address, show_address
 from ledger.inbox import REMEMBERED, InboundMessage, Routes
-from ledger.outbox import RETAINED, ROWS_PER_PART, post
+from ledger.outbox import ROWS_PER_PART, post
 from ledger.overlay import Overlay
-from ledger.params import ChainParams
+from ledger.params import ChainParams, MarketParams
 from ledger.transaction import Transaction
 from market.credit.contract import receive_credit
 from market.credit.score import PPM
@@ -47,7 +47,7 @@ from market.errors import (
     UnexpectedRelay,
     UnknownLine,
 )
-from market.messages import ACTUAL, CORRECTED, CREDIT, METERED, POWER, QUOTA, RESULT, VERDICT
+from market.messages import ACTUAL, CORRECTED, CREDIT, METERED, QUOTA, RESULT, VERDICT
 from market.metering import (
     MAX_ENERGY_WH,
     Clock,
@@ -62,23 +62,37 @@ from market.metering import (
     take_corrected,
 )
 from market.scheduling import records as records
-from market.scheduling.feeder import Feeder, LinePlan, ListedTrade, check_executability, derive_quotas
+from market.scheduling.feeder import (
+    Feeder,
+    Hop,
+    LinePlan,
+    LineQuota,
+    ListedTrade,
+    check_executability,
+    compute_flows,
+    derive_left,
+    derive_quotas,
+)
 from market.scheduling.life import Action, Event, Row, State, find_row
 from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
 from market.scheduling.shares import (
     begin_metering,
     check_list,
+    count_retained,
     drop_list,
     end_meterings,
     is_being_checked,
     is_metering,
     keep_list_part,
+    list_agreed,
+    list_metered,
+    post_power,
 )
 from market.settlement import spread
 from market.trading.corrections import find_corrections_due, take_share
 from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
-from market.trading.times import count_periods
+from market.trading.sessions import Session, get_gate_number, get_period, get_session, list_gates
 from market.trading.trades import Curtailment, TradeRecord, curtail, read_trade
 from market.trading.work import HEAR, is_limited, spend
 
@@ -92,6 +106,7 @@ class SchedulingTimes:
     """The instants of one delivery period, in ms since the epoch; each holds from that instant on."""
 
     quota_ms: int
+    intraday_quota_ms: int  # where there is such a session; the day-ahead verdict's deadline
     verdict_ms: int
     delivery_start_ms: int
     delivery_end_ms: int
@@ -105,6 +120,7 @@ def compute_scheduling_times(period: int, params: ChainParams, genesis_time_ms: 
     start_ms = genesis_time_ms + period * period_ms
     return SchedulingTimes(
         quota_ms=start_ms - clock.quota_ppm * period_ms // PPM,
+        intraday_quota_ms=start_ms - clock.intraday_quota_ppm * period_ms // PPM,
         verdict_ms=start_ms - clock.verdict_ppm * period_ms // PPM,
         delivery_start_ms=start_ms,
         delivery_end_ms=start_ms + period_ms,
@@ -150,7 +166,7 @@ def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -
         if line not in feeder:
             raise UnknownLine(line=line)
     _check_plannable(view, block, period)
-    _enter(view, period, Event.PLAN)
+    _enter(view, block.params.market, period, Event.PLAN)
     _keep_plan(view, transaction.sender, period, plans)
 
 
@@ -166,7 +182,7 @@ def process_reading(view: Overlay, block: BlockContext, transaction: Transaction
     Raises `ReadingTooEarly`, `ReadingTooLate`, and what `read_meter` does.
     """
     clock = _get_clock(view, block, is_register=False)
-    _take_in(view, read_meter(view, transaction, block.params.market, clock))
+    _take_in(view, block, read_meter(view, transaction, block.params.market, clock))
 
 
 def process_register(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -177,14 +193,14 @@ def process_register(view: Overlay, block: BlockContext, transaction: Transactio
     """
     rows = read_register(view, transaction, block.params.market, _get_clock(view, block, is_register=True))
     period = announce_register(view, transaction)
-    _enter(view, period, Event.READING)
-    _take_in(view, rows)
+    _enter(view, block.params.market, period, Event.READING)
+    _take_in(view, block, rows)
 
 
-def _take_in(view: Overlay, rows: Sequence[Corrected]) -> None:
+def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> None:
     """Tell of readings; those that came in time make their periods live."""
     for row in rows:
-        if _enter(view, row.period, Event.READING).after == State.CLOSED:
+        if _enter(view, block.params.market, row.period, Event.READING).after == State.CLOSED:
             view.emit("corrected", *row)
         else:
             view.emit("reading", *row[:4])
@@ -218,7 +234,7 @@ def _parse_plan(payload: Value, *, max_lines: int) -> tuple[int, dict[str, LineP
 
 def _check_plannable(view: Overlay, block: BlockContext, period: int) -> None:
     due_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).quota_ms
-    is_past = find_row(records.get_state(view, period), Event.PLAN) is None
+    is_past = find_row(records.get_state(view, block.params.market, period), Event.PLAN) is None
     if block.timestamp_ms >= due_ms or is_past:
         raise PlanTooLate(period=period, deadline=due_ms, now=block.timestamp_ms)
     last = block.period + block.params.scheduling.quota_ppm // PPM + PLANNED_AHEAD
@@ -248,32 +264,33 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     of its stages, as far as its share of work goes; nothing else happens to a period while its list is being checked.
     """
     end_meterings(view, block)
+    market = block.params.market
     for period, stage in records.get_live(view).items():
-        if is_being_checked(view, period):
-            _check(view, block, period)
-            if is_being_checked(view, period):
-                continue
+        for number in _list_being_checked(view, block, period):
+            _check(view, block, number)
+        if _list_being_checked(view, block, period):
+            continue
         due = _list_events(block, period)
         if block.timestamp_ms < min(due_ms for _, due_ms in due):
             break
-        state = records.get_live_state(view, period, stage)
+        state = records.get_live_state(view, market, period, stage)
         for event in [event for event, due_ms in due if block.timestamp_ms >= due_ms]:
             if find_row(state, event) is not None:
-                row = _enter(view, period, event)
+                row = _enter(view, market, period, event)
                 _WHEN_DUE[row.action](view, block, period)
                 state = row.after
 
 
 def find_next_due(view: Overlay, block: BlockContext) -> int | None:
     """The time from which on something is due for a live period; 0 where a block's share of work was not enough."""
-    live = records.get_live(view)
-    if is_metering(view) or any(is_being_checked(view, period) for period in live):
+    live, market = records.get_live(view), block.params.market
+    if is_metering(view) or any(_list_being_checked(view, block, period) for period in live):
         return 0
     due = (
         due_ms
         for period, stage in live.items()
         for event, due_ms in _list_events(block, period)
-        if find_row(records.get_live_state(view, period, stage), event) is not None
+        if find_row(records.get_live_state(view, market, period, stage), event) is not None
     )
     return min(due, default=None)
 
@@ -281,12 +298,23 @@ def find_next_due(view: Overlay, block: BlockContext) -> int | None:
 def _list_events(block: BlockContext, period: int) -> tuple[tuple[Event, int], ...]:
     """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
     times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
-    return (Event.DEADLINE, times.verdict_ms), (Event.QUOTAS, times.quota_ms), (Event.METERING, times.meter_ms)
+    intraday = [(Event.INTRADAY, times.intraday_quota_ms)] if block.params.market.sessions > 1 else []
+    return (
+        (Event.DEADLINE, times.verdict_ms),
+        (Event.QUOTAS, times.quota_ms),
+        *intraday,
+        (Event.METERING, times.meter_ms),
+    )
 
 
-def _enter(view: Overlay, period: int, event: Event) -> Row:
+def _list_being_checked(view: Overlay, block: BlockContext, period: int) -> list[int]:
+    """The gates of a period whose lists are whole, and their contracts not all recorded."""
+    return [number for number in list_gates(block.params.market, period) if is_being_checked(view, number)]
+
+
+def _enter(view: Overlay, market: MarketParams, period: int, event: Event) -> Row:
     """Take the step that the table has for an event, which must be one: what is left to do is the row's action."""
-    state = records.get_state(view, period)
+    state = records.get_state(view, market, period)
     row = find_row(state, event)
     assert row is not None, f"nothing is to happen to a period that is {state} on {event}"
     records.enter(view, period, row.after)
@@ -300,11 +328,34 @@ def _lapse_plan(view: Overlay, block: BlockContext, period: int) -> None:
 
 def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
     quotas = derive_quotas(_feeder(block), records.get_plan(view, period))
-    records.put_quotas(view, period, quotas)
+    _put_quotas(view, block, get_gate_number(block.params.market, period), quotas)
+
+
+def _publish_intraday(view: Overlay, block: BlockContext, period: int) -> None:
+    """Publish what the day-ahead contracts leave of the lines; it is all theirs where no list came."""
+    number = get_gate_number(block.params.market, period, Session.INTRADAY)
+    _put_quotas(view, block, number, derive_left(_feeder(block), _find_carried(view, block, number)))
+
+
+def _put_quotas(view: Overlay, block: BlockContext, number: int, quotas: Sequence[LineQuota]) -> None:
+    records.put_quotas(view, number, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
-    post(view, QUOTA, period, rows, height=block.height, retained=_count_retained(block))
+    post(view, QUOTA, number, rows, height=block.height, retained=count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
-    view.emit("quota", period, len(quotas), demand_wh, supply_wh)
+    view.emit("quota", number, len(quotas), demand_wh, supply_wh)
+
+
+def _find_carried(view: Overlay, block: BlockContext, number: int) -> dict[Hop, int]:
+    """The flows over the lines of all that is agreed in the sessions before this one of a period."""
+    market = block.params.market
+    period = get_period(market, number)
+    agreed = [
+        TradeRecord(*contract)
+        for earlier in list_gates(market, period)
+        if earlier < number
+        for contract in records.get_contracts(view, earlier)
+    ]
+    return compute_flows(_feeder(block), _locate(view, period, agreed)) if agreed else {}
 
 
 def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
@@ -318,15 +369,17 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         end_meterings(view, block)
         _close(view, block, period)
         return
-    readings = get_readings(view, period)
-    contracts = records.get_contracts(view, period)
+    readings, market = get_readings(view, period), block.params.market
+    numbers = list_gates(market, period)
+    contracts = [contract for number in numbers for contract in records.get_contracts(view, number)]
     if readings:
         post(view, METERED, period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
     elif contracts:
         view.emit("unmetered", period)
-    if readings or (records.get_power_block(view, period) is not None and not contracts):
-        actuals = compute_actuals(contracts, readings)
+    is_listed = any(records.get_power_block(view, number) is not None for number in numbers)
+    if readings or (is_listed and not contracts):
+        actuals = compute_actuals(list_agreed(market, period, contracts), list_metered(market, readings))
         metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
         root = records.compute_actual_root(actuals)
         records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
@@ -338,11 +391,12 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
 
 def _close(view: Overlay, block: BlockContext, period: int) -> None:
     """The period's metering is closed, and what is beyond those retained is forgotten."""
-    if is_limited(block):
-        drop_list(view, period)
-    else:
-        drop_parts(view, RESULT, period)
-    for old in records.close_period(view, period):
+    for number in list_gates(block.params.market, period):
+        if is_limited(block):
+            drop_list(view, number)
+        else:
+            drop_parts(view, RESULT, number)
+    for old in records.close_period(view, block.params.market, period):
         if is_limited(block):
             forget_readings(view, old)
         else:
@@ -351,6 +405,7 @@ def _close(view: Overlay, block: BlockContext, period: int) -> None:
 
 _WHEN_DUE: Mapping[Action, Callable[[Overlay, BlockContext, int], None]] = {
     Action.PUBLISH_QUOTAS: _publish_quotas,
+    Action.PUBLISH_INTRADAY: _publish_intraday,
     Action.LAPSE_PLAN: _lapse_plan,
     Action.CLOSE_METERING: _close_metering,
 }
@@ -405,92 +460,101 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
     Raises `RelayTooLate`, `UnexpectedRelay` or the `Malformed` family; the last two only where JY1's members certified
     what no honest one signs, or a list for which no quotas are out.
     """
-    period = delivery.number
-    deadline_ms = compute_scheduling_times(period, block.params, block.genesis_time_ms).verdict_ms
+    number, market = delivery.number, block.params.market
+    period, session = get_period(market, number), get_session(market, number)
+    times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
+    is_last = session == market.sessions - 1
+    deadline_ms = times.verdict_ms if is_last else times.intraday_quota_ms
     if block.timestamp_ms >= deadline_ms:
         raise RelayTooLate(kind=RESULT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    state = records.get_state(view, period)
-    if find_row(state, Event.RESULT) is None:
-        is_given = state == State.CHECKED
+    state = records.get_state(view, market, period)
+    if find_row(state, Event.RESULT) is None or state != _AWAITED[session]:
+        is_given = records.get_verdict(view, number) is not None
         raise _unexpected(period, "its verdict has been given" if is_given else "no quotas are out for it")
     if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
-    trades = _parse_trades(period, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    trades = _parse_trades(number, delivery.rows, first=delivery.part * ROWS_PER_PART)
     if is_limited(block):
         spend(view, block, len(trades), cost=HEAR)
         keep_list_part(view, delivery, trades, _locate(view, period, trades))
-        if is_being_checked(view, period):
-            _check(view, block, period)
+        if is_being_checked(view, number):
+            _check(view, block, number)
         return
     rows = add_part(view, delivery)
     if rows is not None:
-        _enter(view, period, Event.RESULT)
-        _give_verdict(view, block, period, _parse_trades(period, rows))
+        _enter(view, block.params.market, period, Event.RESULT)
+        _give_verdict(view, block, number, _parse_trades(number, rows))
 
 
-def _parse_trades(period: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
-    """Trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
+_AWAITED = {Session.DAY_AHEAD: State.QUOTED, Session.INTRADAY: State.REQUOTED}  # the state in which a list may come
+
+
+def _parse_trades(number: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
+    """A gate's trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
     trades = []
     for index, row in enumerate(rows, start=first):
         trade = read_trade(row)
-        if trade[:2] != (period, index):
-            raise _unexpected(period, f"trade {trade.trade_index} of period {trade.period} stands in place {index}")
+        if trade[:2] != (number, index):
+            raise _unexpected(number, f"trade {trade.trade_index} of period {trade.period} stands in place {index}")
         expect_int(trade.volume_wh, "trade volume", low=1, high=MAX_ENERGY_WH)
         trades.append(trade)
     return trades
 
 
-def _give_verdict(view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord]) -> None:
+def _give_verdict(view: Overlay, block: BlockContext, number: int, trades: Sequence[TradeRecord]) -> None:
     """Check the list against the lines, and record the power-transaction block with what is accepted."""
-    curtailments = check_executability(_feeder(block), _locate(view, period, trades))
+    listed, carried = _locate(view, number, trades), _find_carried(view, block, number)
+    curtailments = check_executability(_feeder(block), listed, carried)
     contracts = [BilateralContract(*trade[:6]) for trade in curtail(trades, curtailments)]
     accepted_wh = sum(contract.accepted_wh for contract in contracts)
     root = records.compute_contracts_root(contracts)
-    records.put_verdict(view, period, curtailments)
-    records.put_power_block(view, period, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
-    _announce_verdict(view, block, period, trades, curtailments)
+    records.put_verdict(view, number, curtailments)
+    records.put_power_block(view, number, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
+    _announce_verdict(view, block, number, trades, curtailments)
     if "credit" in block.siblings:
-        post(view, POWER, period, [(root, len(contracts), accepted_wh)], height=block.height)
+        post_power(view, block, number, (root, len(contracts), accepted_wh))
 
 
 def _announce_verdict(
     view: Overlay,
     block: BlockContext,
-    period: int,
+    number: int,
     trades: Sequence[TradeRecord],
     curtailments: Sequence[Curtailment],
 ) -> None:
     rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, VERDICT, period, rows, height=block.height, retained=_count_retained(block))
+    post(view, VERDICT, number, rows, height=block.height, retained=count_retained(block))
     accepted_wh = sum(trade.volume_wh for trade in curtail(trades, curtailments))
-    view.emit("verdict", period, len(trades), len(curtailments), accepted_wh)
+    view.emit("verdict", number, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
-        view.emit("curtailed", period, *curtailment)
+        view.emit("curtailed", number, *curtailment)
 
 
-def _check(view: Overlay, block: BlockContext, period: int) -> None:
+def _check(view: Overlay, block: BlockContext, number: int) -> None:
     """Check a list that is whole, or go on with it, as far as the block's share of work allows."""
-    check_list(view, block, period, _feeder(block), partial(_judge, view, block, period))
+    check_list(
+        view,
+        block,
+        number,
+        _feeder(block),
+        find_carried=partial(_find_carried, view, block, number),
+        announce=partial(_judge, view, block, number),
+    )
 
 
 def _judge(
     view: Overlay,
     block: BlockContext,
-    period: int,
+    number: int,
     trades: Sequence[TradeRecord],
     curtailments: Sequence[Curtailment],
 ) -> None:
-    _enter(view, period, Event.RESULT)
-    _announce_verdict(view, block, period, trades, curtailments)
+    _enter(view, block.params.market, get_period(block.params.market, number), Event.RESULT)
+    _announce_verdict(view, block, number, trades, curtailments)
 
 
 def _feeder(block: BlockContext) -> Feeder:
     return Feeder(block.params.scheduling, block.params.market.allowance_ppm)
-
-
-def _count_retained(block: BlockContext) -> int:
-    """For how many periods what is said before their delivery stays in the outbox: all that are being planned."""
-    return max(RETAINED, count_periods(block.params.scheduling.quota_ppm))
 
 
 def _locate(view: Overlay, period: int, trades: Sequence[TradeRecord]) -> list[ListedTrade]:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from enum import IntEnum
+from types import MappingProxyType
 from typing import NamedTuple
 
 from ledger.params import SchedulingParams
@@ -101,11 +102,14 @@ def compute_flows(feeder: Feeder, trades: Sequence[ListedTrade]) -> dict[Hop, in
     return flows
 
 
-def check_executability(feeder: Feeder, trades: Sequence[ListedTrade]) -> list[Curtailment]:
+def check_executability(
+    feeder: Feeder, trades: Sequence[ListedTrade], carried: Mapping[Hop, int] = MappingProxyType({})
+) -> list[Curtailment]:
     """The trades that cannot be carried whole, in ascending place on the list: step 3 of text 000, §3.
 
-    A line takes its `capacity_wh` in each direction, and flows against each other are not netted: a counter-flow that
-    is then not delivered must not overload a line, so whatever part of the accepted list is delivered can be carried.
+    A line takes its `capacity_wh` in each direction, of which `carried` is taken already, and flows against each other
+    are not netted: a counter-flow that is then not delivered must not overload a line, so whatever part of the accepted
+    list is delivered can be carried.
 
     From the latest trade backwards, each that passes an overloaded line is cut by the largest excess on its path, or
     whole. One pass is enough: whatever still overloads a line after a trade's turn, that trade is no longer part of it.
@@ -114,11 +118,11 @@ def check_executability(feeder: Feeder, trades: Sequence[ListedTrade]) -> list[C
     a member whose position is no line is cut whole, with that position as the reason, and loads nothing.
     """
     cuts = [_find_stranded(feeder, trade) for trade in trades]
-    carried = [(place, trade) for place, trade in enumerate(trades) if cuts[place] is None]
-    flows = compute_flows(feeder, [trade for _, trade in carried])
-    excess_wh = {hop: flow_wh - feeder.capacity_wh[hop.line] for hop, flow_wh in flows.items()}
+    connected = [(place, trade) for place, trade in enumerate(trades) if cuts[place] is None]
+    flows = compute_flows(feeder, [trade for _, trade in connected])
+    excess_wh = {hop: flow_wh + carried.get(hop, 0) - feeder.capacity_wh[hop.line] for hop, flow_wh in flows.items()}
     overloaded = sum(excess > 0 for excess in excess_wh.values())
-    for place, trade in reversed(carried):
+    for place, trade in reversed(connected):
         if not overloaded:
             break
         path = feeder.path(trade.seller_line, trade.buyer_line)
@@ -144,6 +148,19 @@ def derive_quotas(feeder: Feeder, planned: Mapping[str, LinePlan]) -> list[LineQ
         plan, capacity_wh = planned.get(line, LinePlan(line, 0, 0)), feeder.capacity_wh[line]
         demand_wh, supply_wh = min(plan.load_wh, capacity_wh), min(plan.output_wh, capacity_wh)
         quotas.append(LineQuota(line, demand_wh, supply_wh, feeder.wheeling_uyuan_per_kwh[line]))
+    return quotas
+
+
+def derive_left(feeder: Feeder, carried: Mapping[Hop, int]) -> list[LineQuota]:
+    """The quotas of what is left of each line's capacity, either way, by line in the feeder's order.
+
+    What the way to it has left is for the verdict to say: flows against each other are not netted here either.
+    """
+    quotas = []
+    for line in feeder.lines:
+        left_wh = {way: feeder.capacity_wh[line] - carried.get(Hop(line, way), 0) for way in Direction}
+        price = feeder.wheeling_uyuan_per_kwh[line]
+        quotas.append(LineQuota(line, left_wh[Direction.DOWN], left_wh[Direction.UP], price))
     return quotas
 
 

@@ -17,6 +17,8 @@ class State(StrEnum):
     PLANNED = "planned"  # a plan has come, its quotas are not due yet
     QUOTED = "quoted"  # its quotas are out
     CHECKED = "checked"  # the verdict on its trades is given, its contracts stand
+    REQUOTED = "requoted"  # its intraday quotas are out
+    RECHECKED = "rechecked"  # the verdict on its intraday trades is given
     UNPLANNED = "unplanned"  # it never had quotas, but a meter was read
     CLOSED = "closed"  # its metering is closed, and may only be corrected
 
@@ -27,7 +29,8 @@ class Event(StrEnum):
 
     PLAN = "plan"  # a dispatcher's or the grid operator's, before quotas are due
     QUOTAS = "quotas"  # the time at which quotas are due
-    RESULT = "result"  # all parts of the trading chain's list are there, before the deadline
+    RESULT = "result"  # all parts of the trading chain's list are there, before the deadline of its session
+    INTRADAY = "intraday"  # the time at which intraday quotas are due, where there is such a session
     DEADLINE = "deadline"  # the time by which the verdict must be given
     READING = "reading"  # a meter's, or its register's, after delivery
     METERING = "metering"  # the time at which the metering closes
@@ -39,6 +42,7 @@ class Action(StrEnum):
 
     KEEP_PLAN = "keep_plan"
     PUBLISH_QUOTAS = "publish_quotas"
+    PUBLISH_INTRADAY = "publish_intraday"
     LAPSE_PLAN = "lapse_plan"
     GIVE_VERDICT = "give_verdict"
     TAKE_IN = "take_in"
@@ -60,14 +64,21 @@ LIFE: tuple[Row, ...] = (
     Row(State.PLANNED, Event.QUOTAS, State.QUOTED, Action.PUBLISH_QUOTAS),
     Row(State.PLANNED, Event.DEADLINE, State.NEW, Action.LAPSE_PLAN),
     Row(State.QUOTED, Event.RESULT, State.CHECKED, Action.GIVE_VERDICT),
+    Row(State.QUOTED, Event.INTRADAY, State.REQUOTED, Action.PUBLISH_INTRADAY),
+    Row(State.CHECKED, Event.INTRADAY, State.REQUOTED, Action.PUBLISH_INTRADAY),
+    Row(State.REQUOTED, Event.RESULT, State.RECHECKED, Action.GIVE_VERDICT),
     Row(State.NEW, Event.READING, State.UNPLANNED, Action.TAKE_IN),
     Row(State.UNPLANNED, Event.READING, State.UNPLANNED, Action.TAKE_IN),
     Row(State.QUOTED, Event.READING, State.QUOTED, Action.TAKE_IN),
     Row(State.CHECKED, Event.READING, State.CHECKED, Action.TAKE_IN),
+    Row(State.REQUOTED, Event.READING, State.REQUOTED, Action.TAKE_IN),
+    Row(State.RECHECKED, Event.READING, State.RECHECKED, Action.TAKE_IN),
     Row(State.CLOSED, Event.READING, State.CLOSED, Action.TAKE_IN),
     Row(State.UNPLANNED, Event.METERING, State.CLOSED, Action.CLOSE_METERING),
     Row(State.QUOTED, Event.METERING, State.CLOSED, Action.CLOSE_METERING),
     Row(State.CHECKED, Event.METERING, State.CLOSED, Action.CLOSE_METERING),
+    Row(State.REQUOTED, Event.METERING, State.CLOSED, Action.CLOSE_METERING),
+    Row(State.RECHECKED, Event.METERING, State.CLOSED, Action.CLOSE_METERING),
 )
 
 _BY_CAUSE = {(row.before, row.event): row for row in LIFE}

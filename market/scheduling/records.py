@@ -14,9 +14,11 @@ from ledger.codec import encode
 from ledger.hashing import Address
 from ledger.merkle import merkle_root
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from market.scheduling.feeder import LinePlan, LineQuota
 from market.scheduling.life import State
 from market.trading.pages import append_rows, drop_rows, get_rows
+from market.trading.sessions import Session, get_session, list_gates
 from market.trading.trades import Curtailment
 
 RETAINED = 64  # closed periods whose records stay
@@ -31,7 +33,8 @@ _CONTRACTS = b"scheduling/contracts/"
 _ACTUAL = b"scheduling/actual/"
 _ACTUALS = b"scheduling/actuals/"
 
-_RECORDS = (_PLAN, _QUOTAS, _VERDICT, _POWER, _CONTRACTS, _ACTUAL, _ACTUALS)
+_RECORDS = (_PLAN, _ACTUAL, _ACTUALS)  # of a period
+_RECORDS_OF_GATE = (_QUOTAS, _VERDICT, _POWER, _CONTRACTS)
 
 
 class Stage(IntEnum):
@@ -46,8 +49,16 @@ _STAGES = {
     State.PLANNED: Stage.PLANNED,
     State.QUOTED: Stage.OPEN,
     State.CHECKED: Stage.OPEN,
+    State.REQUOTED: Stage.OPEN,
+    State.RECHECKED: Stage.OPEN,
     State.UNPLANNED: Stage.OPEN,
 }  # of live states
+
+
+_STATES_OF_SESSION = {
+    Session.DAY_AHEAD: (State.QUOTED, State.CHECKED),
+    Session.INTRADAY: (State.REQUOTED, State.RECHECKED),
+}  # with quotas, and with a verdict
 
 
 class BilateralContract(NamedTuple):
@@ -120,20 +131,24 @@ def get_live(view: Overlay) -> dict[int, Stage]:
     return {period: _BY_NUMBER[stage] for period, stage in rows}
 
 
-def get_state(view: Overlay, period: int) -> State:
+def get_state(view: Overlay, market: MarketParams, period: int) -> State:
     stage = get_live(view).get(period)
     if stage is None:
         return State.CLOSED if is_closed(view, period) else State.NEW
-    return get_live_state(view, period, stage)
+    return get_live_state(view, market, period, stage)
 
 
-def get_live_state(view: Overlay, period: int, stage: Stage) -> State:
+def get_live_state(view: Overlay, market: MarketParams, period: int, stage: Stage) -> State:
     """The state of a period that is live in this stage."""
     if stage == Stage.PLANNED:
         return State.PLANNED
-    if view.get(_key(_VERDICT, period)) is not None:
-        return State.CHECKED
-    return State.QUOTED if view.get(_key(_QUOTAS, period)) else State.UNPLANNED
+    for number in reversed(list_gates(market, period)):
+        quoted, checked = _STATES_OF_SESSION[get_session(market, number)]
+        if view.get(_key(_VERDICT, number)) is not None:
+            return checked
+        if view.get(_key(_QUOTAS, number)):
+            return quoted
+    return State.UNPLANNED
 
 
 def enter(view: Overlay, period: int, state: State) -> None:
@@ -152,16 +167,18 @@ def is_closed(view: Overlay, period: int) -> bool:
     return period in closed or (len(closed) >= RETAINED and period < closed[0])
 
 
-def close_period(view: Overlay, period: int) -> list[int]:
+def close_period(view: Overlay, market: MarketParams, period: int) -> list[int]:
     """Remember that the period's metering is closed; the periods beyond `RETAINED`, whose records are forgotten."""
     closed = sorted((*_get_closed(view), period))
     gone = closed[:-RETAINED]
     for old in gone:
-        for prefix in _RECORDS:
-            count = view.get(_key(prefix, old))
+        names = [(prefix, old) for prefix in _RECORDS]
+        names += [(prefix, number) for number in list_gates(market, old) for prefix in _RECORDS_OF_GATE]
+        for prefix, number in names:
+            count = view.get(_key(prefix, number))
             if isinstance(count, int):
-                drop_rows(view, _key(prefix, old), count)
-            view.delete(_key(prefix, old))
+                drop_rows(view, _key(prefix, number), count)
+            view.delete(_key(prefix, number))
     view.put(_CLOSED, tuple(closed[-RETAINED:]))
     return gone
 

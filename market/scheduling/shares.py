@@ -7,23 +7,27 @@ readings are put together first, so that the trading chain hears them, then what
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple, cast
 
 from ledger.codec import Value
 from ledger.contract import BlockContext
 from ledger.inbox import InboundMessage
 from ledger.merkle import compute_frontier_root, extend_frontier
-from ledger.outbox import post
+from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from market.messages import ACTUAL, METERED, POWER, RESULT
 from market.metering import Reading, get_last_meter, walk_energy
+from market.netting import net, pair
 from market.scheduling import records
-from market.scheduling.feeder import Feeder, ListedTrade, check_executability
+from market.scheduling.feeder import Feeder, Hop, ListedTrade, check_executability
 from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
 from market.settlement import spread_over
 from market.trading.message_parts import count_part, drop_count
 from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
+from market.trading.sessions import is_firm, list_gates
+from market.trading.times import count_periods
 from market.trading.trades import Curtailment, TradeRecord, curtail
 from market.trading.work import CONTRACT, METER, TELL, TRIM, claim, claim_whole, get_room, spend
 
@@ -68,30 +72,53 @@ def is_being_checked(view: Overlay, period: int) -> bool:
     return view.get(_check_key(period)) is not None
 
 
-def check_list(view: Overlay, block: BlockContext, period: int, feeder: Feeder, announce: Announce) -> None:
-    """Go on with the check of a period's list; `announce` hears all trades and what is cut off them, as it is known."""
-    check = _Check._make(cast(Row, view.get(_check_key(period))))
+def check_list(
+    view: Overlay,
+    block: BlockContext,
+    number: int,
+    feeder: Feeder,
+    *,
+    find_carried: Callable[[], Mapping[Hop, int]],
+    announce: Announce,
+) -> None:
+    """Go on with the check of a gate's list, on lines that carry what was agreed before.
+
+    `announce` hears all trades and what is cut off them, as it is known.
+    """
+    check = _Check._make(cast(Row, view.get(_check_key(number))))
     if not check.is_judged and not claim_whole(view, block, check.trades * TRIM):
         return
-    rows = get_rows(view, _list_name(period), check.trades)
-    trades = [TradeRecord(period, index, *row[:4]) for index, row in enumerate(rows)]
+    rows = get_rows(view, _list_name(number), check.trades)
+    trades = [TradeRecord(number, index, *row[:4]) for index, row in enumerate(rows)]
     if not check.is_judged:
         listed = [ListedTrade(index, row[4], row[5], row[3]) for index, row in enumerate(rows)]
-        curtailments = check_executability(feeder, listed)
+        curtailments = check_executability(feeder, listed, find_carried())
         announce(trades, curtailments)
-        records.put_verdict(view, period, curtailments)
+        records.put_verdict(view, number, curtailments)
         check = check._replace(is_judged=1)
-    accepted = curtail(trades, records.get_verdict(view, period) or ())
-    check = _add_contracts(view, block, period, accepted, check)
+    accepted = curtail(trades, records.get_verdict(view, number) or ())
+    check = _add_contracts(view, block, number, accepted, check)
     if check.contracts < len(accepted):
-        view.put(_check_key(period), tuple(check))
+        view.put(_check_key(number), tuple(check))
         return
-    drop_rows(view, _list_name(period), check.trades)
-    view.delete(_check_key(period))
+    drop_rows(view, _list_name(number), check.trades)
+    view.delete(_check_key(number))
     root = compute_frontier_root(check.frontier)
-    records.put_power_paged(view, period, PowerBlock(block.height, root, check.contracts, check.accepted_wh))
+    records.put_power_paged(view, number, PowerBlock(block.height, root, check.contracts, check.accepted_wh))
     if "credit" in block.siblings:
-        post(view, POWER, period, [(root, check.contracts, check.accepted_wh)], height=block.height)
+        post_power(view, block, number, (root, check.contracts, check.accepted_wh))
+
+
+def post_power(view: Overlay, block: BlockContext, number: int, row: tuple[bytes, int, int]) -> None:
+    """Tell the credit chain of a power-transaction block."""
+    retained = count_retained(block) if block.params.market.sessions > 1 else RETAINED
+    post(view, POWER, number, [row], height=block.height, retained=retained)
+
+
+def count_retained(block: BlockContext) -> int:
+    """The numbers of what is said before delivery that stay in the outbox: of all periods that are being planned."""
+    sessions, planned = block.params.market.sessions, count_periods(block.params.scheduling.quota_ppm)
+    return max(RETAINED, planned) if sessions == 1 else sessions * (RETAINED + planned)
 
 
 def _add_contracts(
@@ -109,6 +136,27 @@ def _add_contracts(
 
 
 # --- the end of metering -------------------------------------------------------------------------
+
+
+def list_agreed(
+    market: MarketParams, period: int, contracts: Sequence[BilateralContract]
+) -> Sequence[BilateralContract]:
+    """The contracts that a period's meters are held against: as they are, or what is left of all sessions' netted."""
+    if not is_firm(market):
+        return contracts
+    positions_wh = net((contract.buyer, contract.seller, contract.accepted_wh) for contract in contracts)
+    return [
+        BilateralContract(period, index, buyer, seller, 0, volume_wh)
+        for index, (buyer, seller, volume_wh) in enumerate(pair(positions_wh))
+    ]
+
+
+def list_metered(market: MarketParams, readings: Sequence[Reading]) -> Sequence[Reading]:
+    """The readings that they are held against: netted, too, where contracts are."""
+    if not is_firm(market):
+        return readings
+    nets_wh = [(owner, consumed_wh - produced_wh) for owner, consumed_wh, produced_wh in readings]
+    return [Reading(owner, max(0, wh), max(0, -wh)) for owner, wh in nets_wh]
 
 
 class _Metering(NamedTuple):
@@ -142,7 +190,7 @@ def end_meterings(view: Overlay, block: BlockContext) -> None:
 
 def _go_on(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering | None:
     """The metering after this block's share of it; None once it has ended."""
-    period = metering.period
+    period, market = metering.period, block.params.market
     if metering.owner is not None:
         metering = _put_together(view, block, metering)
         if metering.owner or not claim_whole(view, block, metering.readings * TELL):
@@ -151,12 +199,14 @@ def _go_on(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering
         if rows:
             post(view, METERED, period, rows, height=block.height)
             view.emit("metered", period, len(rows))
-        elif records.count_contracts(view, period):
+        elif any(records.count_contracts(view, number) for number in list_gates(market, period)):
             view.emit("unmetered", period)
         metering = metering._replace(owner=None)
-    count = records.count_contracts(view, period)
-    if metering.readings or (count == 0 and records.get_power_block(view, period) is not None):
-        metering = _add_actuals(view, block, metering)
+    numbers = list_gates(market, period)
+    is_listed = any(records.get_power_block(view, number) is not None for number in numbers)
+    is_empty = not any(records.count_contracts(view, number) for number in numbers)
+    if metering.readings or (is_empty and is_listed):
+        metering, count = _add_actuals(view, block, metering)
         if metering.contracts < count:
             return metering
         root = compute_frontier_root(metering.frontier)
@@ -178,13 +228,21 @@ def _put_together(view: Overlay, block: BlockContext, metering: _Metering) -> _M
     return metering._replace(owner=owner, readings=count)
 
 
-def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering:
-    period, first = metering.period, metering.contracts
-    count = claim(view, block, records.count_contracts(view, period) - first, cost=CONTRACT)
+def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> tuple[_Metering, int]:
+    """Add what meters make of some more contracts; of how many it is to be in all."""
+    period, first, market = metering.period, metering.contracts, block.params.market
+    total = sum(records.count_contracts(view, number) for number in list_gates(market, period))
+    contracts: Sequence[BilateralContract] | None = None
+    if is_firm(market):
+        contracts = _list_agreed(view, market, period)
+        total = len(contracts)
+    count = claim(view, block, total - first, cost=CONTRACT)
     if not count:
-        return metering
-    readings = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
-    contracts, places = records.get_contracts(view, period), range(first, first + count)
+        return metering, total
+    rows = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
+    readings = list_metered(market, rows)
+    contracts = _list_agreed(view, market, period) if contracts is None else contracts
+    places = range(first, first + count)
     agreed_wh = [contract.accepted_wh for contract in contracts]
     consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
     produced_wh = {reading.owner: reading.produced_wh for reading in readings}
@@ -196,11 +254,17 @@ def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> _Me
     ]
     records.add_actuals(view, period, first, actuals)
     metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
-    return metering._replace(
+    metering = metering._replace(
         contracts=first + count,
         frontier=extend_frontier(metering.frontier, first, map(records.encode_actual_leaf, actuals)),
         metered_wh=metering.metered_wh + metered_wh,
     )
+    return metering, total
+
+
+def _list_agreed(view: Overlay, market: MarketParams, period: int) -> Sequence[BilateralContract]:
+    numbers = list_gates(market, period)
+    return list_agreed(market, period, [item for number in numbers for item in records.get_contracts(view, number)])
 
 
 def _get_meterings(view: Overlay) -> list[_Metering]:

@@ -117,6 +117,8 @@ class View:
     place: int
     """One's own place among the players, from 0, and their number: who orders by it has a price of its own."""
     players: int
+    position_wh: int = 0
+    """The Wh that one has bought less those one has sold in an earlier session of the period."""
     balance_uyuan: int = 0
     credit_upt: int = 0
     storage: Storage | None = None
@@ -133,13 +135,13 @@ class View:
 
     @property
     def surplus_wh(self) -> int:
-        """The rest of one's own generation."""
-        return max(0, self.generation_wh - self.load_wh)
+        """The rest of one's own generation, and of what one has bought."""
+        return max(0, self.generation_wh - self.load_wh + self.position_wh)
 
     @property
     def shortage_wh(self) -> int:
-        """The part of one's load that it does not cover."""
-        return max(0, self.load_wh - self.generation_wh)
+        """The part of one's load, and of what one has sold, that it does not cover."""
+        return max(0, self.load_wh - self.generation_wh - self.position_wh)
 
     @property
     def prices(self) -> tuple[int, ...]:

@@ -33,6 +33,9 @@ class _Standing(NamedTuple):
     bid_wh: int = 0
     offer_wh: int = 0
 
+    def sum_wh(self, side: Side) -> int:
+        return self.bid_wh if side == Side.BID else self.offer_wh
+
     def add(self, side: Side | int, volume_wh: int, *, orders: int) -> _Standing:
         if side == Side.BID:
             return _Standing(self.orders + orders, self.bid_wh + volume_wh, self.offer_wh)
@@ -67,7 +70,7 @@ def place_order(
     standing = _get_standing(view, period, owner)
     if standing.orders >= params.max_orders_per_member:
         raise TooManyOrders(limit=params.max_orders_per_member)
-    have = standing.bid_wh if side == Side.BID else standing.offer_wh
+    have = standing.sum_wh(side)
     if have + volume_wh > quota_wh:
         raise OverQuota(have=have, want=volume_wh, limit=quota_wh)
     order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
@@ -120,6 +123,11 @@ def get_candidates(view: Overlay, period: int) -> list[WeightedOrder]:
     That is the live credit and not the snapshot's: the snapshot knows sealing members only.
     """
     return [candidate for candidate, _ in _describe(view, get_orders(view, period))]
+
+
+def get_standing_wh(view: Overlay, period: int, owner: Address, side: Side) -> int:
+    """The sum of a member's live orders on one side of a book, in Wh."""
+    return _get_standing(view, period, owner).sum_wh(side)
 
 
 def count_placed(view: Overlay, period: int) -> int:

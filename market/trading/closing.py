@@ -25,8 +25,10 @@ from market.trading.gates import Gate, put_gate
 from market.trading.matching_weight import Scale, WeightedOrder, compute_weights, measure, weigh_book
 from market.trading.nearest import Factors, Neighbourhood, look_around
 from market.trading.pages import Row, append_rows, drop_rows, get_rows, get_slice
+from market.trading.positions import add_positions
 from market.trading.quotas import get_wheeling_on, require_quota, trim_to_quotas
 from market.trading.reserves import compute_bid_reserves, compute_trade_reserves, replace_reserves
+from market.trading.sessions import is_firm
 from market.trading.targets import get_target
 from market.trading.ties import make_lottery
 from market.trading.times import count_periods
@@ -188,6 +190,8 @@ class _Closing:
             add_trades(self._view, self._period, records)
         elif count == matched:
             put_trades(self._view, self._period, records)
+        if is_firm(self._block.params.market):
+            add_positions(self._view, self._period, records)
         frontier = extend_frontier(self.progress.frontier, recorded, map(encode_trade_leaf, records))
         if is_limited(self._block):
             self._tell(recorded, recorded + count)
@@ -317,7 +321,9 @@ class _Closing:
         block = self._block
         if "scheduling" not in block.siblings:
             return
-        retained = max(RETAINED, count_periods(block.params.market.gate_ppm))  # gates may close long before delivery
+        market = block.params.market
+        waiting = count_periods(market.gate_ppm)  # gates may close long before delivery
+        retained = max(RETAINED, waiting) if market.sessions == 1 else market.sessions * (RETAINED + waiting)
         parts = count_parts(self.progress.matched or 0)
         post_parts(
             self._view, RESULT, self._period, rows, parts=parts, first=first, height=block.height, retained=retained

@@ -5,7 +5,9 @@ the order book and the meters. Registered with the chain by `market_handlers` an
 
 What it hears from other chains comes to the receivers in `market_routes`.
 
-What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer:
+What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer. Where a period is
+traded twice, what happens to a gate names the gate's number (`market.trading.sessions`) instead of the period, and
+`settlement` and `grid-settlement` are what was agreed and what a meter says beyond it:
 
     quota              period, lines, demand, supply: how much all lines together may buy and sell
     order, cancelled   period, order id, owner, side, price, volume
@@ -44,16 +46,17 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger.accounts import require_member
+from ledger.accounts import TRADERS, Member, require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.contract import BlockContext, Handler, Hook, NextDue
-from ledger.hashing import HASH_SIZE
+from ledger.hashing import HASH_SIZE, Address
 from ledger.inbox import Routes
 from ledger.membership import check_act
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from market.credit.contract import receive_credit
 from market.errors import (
+    BeyondPosition,
     GateClosed,
     IntentionTooLate,
     MarketNotOpen,
@@ -68,7 +71,7 @@ from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
-from market.trading.book import cancel_order, place_order
+from market.trading.book import cancel_order, get_standing_wh, place_order
 from market.trading.clearing_rules import is_by_target
 from market.trading.corrections import find_corrections_due
 from market.trading.forgetting import drop_forgotten, find_forgotten_due
@@ -85,9 +88,11 @@ from market.trading.period import (
     receive_verdict,
 )
 from market.trading.period_index import add_live_period
+from market.trading.positions import get_position_before
 from market.trading.quotas import check_quota, get_completion, receive_quota, require_quota
+from market.trading.sessions import Session, get_period, get_session
 from market.trading.targets import commit_target, parse_prices
-from market.trading.times import compute_orders_end, compute_times
+from market.trading.times import PeriodTimes, compute_gate_times, compute_orders_end, compute_times
 
 MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 COUNTERSIGN = "countersign"
@@ -105,7 +110,7 @@ class TradeIntention(NamedTuple):
     """
 
     side: Side
-    period: int  # of delivery
+    period: int  # of delivery; where it is traded twice, the number of the session's gate
     price_uyuan_per_kwh: int
     volume_wh: int
 
@@ -164,14 +169,14 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
     """`intention`, a `TradeIntention`: put an order on the book of a period that is open.
 
     Raises `WrongShape`, `TooLarge`, `SideNotAllowed`, `MarketNotOpen`, `GateClosed`, `IntentionTooLate`,
-    `PriceTooHigh`, what `place_order` raises, and beside a scheduling chain `NoQuota`, `UnknownLine` or
-    `OverLineQuota`.
+    `PriceTooHigh`, in an intraday session `BeyondPosition`, what `place_order` raises, and beside a scheduling chain
+    `NoQuota`, `UnknownLine` or `OverLineQuota`.
     """
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)
-    if member.role not in _ROLES_OF_SIDE[intention.side]:
-        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
+    _check_side(block, member, intention)
     _check_open(view, block, intention.period)
+    limit_wh = _find_limit(view, block, transaction.sender, member, intention)
     if intention.price_uyuan_per_kwh > block.params.market.max_price_uyuan_per_kwh:
         limit = block.params.market.max_price_uyuan_per_kwh
         raise PriceTooHigh(actual=intention.price_uyuan_per_kwh, limit=limit)
@@ -188,18 +193,46 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         side=intention.side,
         price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
         volume_wh=intention.volume_wh,
-        quota_wh=member.capacity_wh,
+        quota_wh=limit_wh,
         wheeling_uyuan_per_kwh=wheeling,
         params=block.params.market,
     )
     if order.order_id == 0:
-        add_live_period(view, intention.period)
+        add_live_period(view, get_period(block.params.market, intention.period))
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
     view.emit("order", intention.period, order.order_id, order.owner, int(order.side), price, volume_wh)
 
 
+def _check_side(block: BlockContext, member: Member, intention: TradeIntention) -> None:
+    """Raise `SideNotAllowed`: consumers buy and producers sell, and intraday each may trade back what it has traded."""
+    is_allowed = member.role in _ROLES_OF_SIDE[intention.side]
+    if get_session(block.params.market, intention.period) == Session.INTRADAY:
+        is_allowed = member.role in TRADERS
+    if not is_allowed:
+        raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
+
+
+def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Member, intention: TradeIntention) -> int:
+    """The Wh that a member's orders of this side may sum to: its position stays what it can take or make.
+
+    Between its capacity and nothing, or as much the other way of a prosumer. Raises `BeyondPosition`.
+    """
+    number, side = intention.period, intention.side
+    bought_wh = get_position_before(view, block.params.market, number, owner)
+    back_wh = bought_wh if side == Side.OFFER else -bought_wh
+    if member.role in _ROLES_OF_SIDE[side]:
+        return max(0, member.capacity_wh + back_wh)
+    have = get_standing_wh(view, number, owner, side)
+    if have + intention.volume_wh > back_wh:
+        traded = "bought" if side == Side.OFFER else "sold"
+        raise BeyondPosition(
+            have=have, want=intention.volume_wh, limit=max(0, back_wh), role=member.role, traded=traded
+        )
+    return back_wh
+
+
 def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`cancel [period, order_id]`: take one's own order off the book before its gate.
+    """`cancel [period or gate, order_id]`: take one's own order off the book before its gate.
 
     Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`, and beside a scheduling chain
     `NoQuota` or `UnknownLine`.
@@ -218,9 +251,9 @@ def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction)
 
 
 def process_countersign(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`countersign [period, result_root, signatures]`: the authority has audited a period's trade list.
+    """`countersign [period or gate, result_root, signatures]`: the authority has audited a trade list.
 
-    It signs `["countersign", chain_id, period, result_root]` as it signs an act. Raises `NoAudit`, and what
+    It signs `["countersign", chain_id, period or gate, result_root]` as it signs an act. Raises `NoAudit`, and what
     `check_act` and `countersign` raise.
     """
     number, root, signatures = expect_array(transaction.payload, 3, COUNTERSIGN)
@@ -232,7 +265,7 @@ def process_countersign(view: Overlay, block: BlockContext, transaction: Transac
 
 
 def process_game_target(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`game-target [period, [g_to_u, g_to_c, c_to_u, c_to_g]]`, µ¥ per kWh: the prices that a period is cleared by.
+    """`game-target [period or gate, [g_to_u, g_to_c, c_to_u, c_to_g]]`, µ¥ per kWh: the prices that a book clears by.
 
     Raises `WrongShape`, `TooLarge`, `TargetNotAllowed`, and what `commit_target` does.
     """
@@ -275,20 +308,26 @@ def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> N
             view.emit("reading", *row[:4])
 
 
-def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
-    times = compute_times(period, block.params, block.genesis_time_ms)
+def _check_open(view: Overlay, block: BlockContext, number: int) -> None:
+    period, times = _get_session_times(block, number)
     if block.timestamp_ms < times.open_ms:
         raise MarketNotOpen(period=period, opens=times.open_ms, now=block.timestamp_ms)
-    if block.timestamp_ms >= times.gate_ms or get_gate(view, period) is not None:
+    if block.timestamp_ms >= times.gate_ms or get_gate(view, number) is not None:
         raise GateClosed(period=period, closed=times.gate_ms)
 
 
-def _check_in_time(view: Overlay, block: BlockContext, period: int) -> None:
+def _check_in_time(view: Overlay, block: BlockContext, number: int) -> None:
     """Step 3 of credit matching: an intention answers to what its sender has been told, within so much of a period."""
-    times = compute_times(period, block.params, block.genesis_time_ms)
-    end_ms = compute_orders_end(times, block.params, get_completion(view, period))
+    period, times = _get_session_times(block, number)
+    end_ms = compute_orders_end(times, block.params, get_completion(view, number))
     if block.timestamp_ms >= end_ms:
         raise IntentionTooLate(period=period, ended=end_ms, now=block.timestamp_ms)
+
+
+def _get_session_times(block: BlockContext, number: int) -> tuple[int, PeriodTimes]:
+    """The period of a gate, and the clock of its session."""
+    times = compute_gate_times(number, block.params, block.genesis_time_ms)
+    return get_period(block.params.market, number), times
 
 
 def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:

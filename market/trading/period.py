@@ -4,6 +4,9 @@ A chain that trades alone has its trades bind when they are certified, and settl
 scheduling chain the trades bind as far as that chain's verdict accepts them, and its metering settles them. Where the
 market asks for an audit, they bind only once the authority has countersigned them too.
 
+A period that is traded twice has a gate for each session, and each has a life of its own until its trades bind or are
+void; delivery ends both at once, and all that binds is settled together (decision 54).
+
 Where not a single meter was read, whoever was to read them, the trades lapse: reserves return, nobody pays and nobody
 is scored. It looks like an outage, and in one nobody is to blame. So all members of a period who keep their meters
 silent together go unscored, and one of them that does not spoils it for the others (decision 15): of the silent ones
@@ -26,6 +29,7 @@ from ledger.hashing import Address
 from ledger.inbox import REMEMBERED, InboundMessage
 from ledger.outbox import post
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from ledger.results import drop_result
 from market.errors import (
     CountersignedAlready,
@@ -48,6 +52,7 @@ from market.metering import (
     take_corrected,
     take_part,
 )
+from market.trading.balances import drop_balances
 from market.trading.book import has_book
 from market.trading.closing import close_gate, is_closing
 from market.trading.corrections import take_share
@@ -64,10 +69,13 @@ from market.trading.period_settlement import (
     resettle_period,
     settle_period,
 )
+from market.trading.positions import add_positions, drop_positions
 from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_wheeling
 from market.trading.reserves import compute_trade_reserves, replace_reserves
+from market.trading.sessions import get_period, is_firm, list_gates
 from market.trading.targets import drop_target
 from market.trading.times import PeriodTimes as PeriodTimes
+from market.trading.times import compute_gate_times
 from market.trading.times import compute_times as compute_times
 from market.trading.trades import (
     Curtailment,
@@ -88,16 +96,20 @@ _METERED = b"market/due/"
 
 
 class _Case(NamedTuple):
-    """A period as a block finds it."""
+    """A gate of a period as a block finds it, by its number."""
 
     view: Overlay
     block: BlockContext
-    period: int
+    number: int
     gate: Gate | None
 
     @classmethod
-    def read(cls, view: Overlay, block: BlockContext, period: int) -> _Case:
-        return cls(view, block, period, get_gate(view, period))
+    def read(cls, view: Overlay, block: BlockContext, number: int) -> _Case:
+        return cls(view, block, number, get_gate(view, number))
+
+    @property
+    def period(self) -> int:
+        return get_period(self.block.params.market, self.number)
 
     @property
     def state(self) -> State:
@@ -105,8 +117,8 @@ class _Case(NamedTuple):
 
     @property
     def closed(self) -> Gate:
-        """The gate of a period whose gate is closed."""
-        assert self.gate is not None, self.period
+        """The record of a gate that is closed."""
+        assert self.gate is not None, self.number
         return self.gate
 
     @property
@@ -115,17 +127,22 @@ class _Case(NamedTuple):
 
     @property
     def is_unheard(self) -> bool:
-        """True if there are trades to settle, and not a meter was read."""
-        return not has_reading(self.view, self.period) and bool(get_binding_terms(self.view, self.period))
+        """True if there are trades to settle in any session of the period, and not a meter was read."""
+        if has_reading(self.view, self.period):
+            return False
+        siblings = _read_all(self.view, self.block, self.period)
+        return any(case.state in _BINDING and get_binding_terms(self.view, case.number) for case in siblings)
 
     @property
     def is_unsigned(self) -> bool:
         is_required = self.block.params.market.audit == "required"
-        return is_required and not is_countersigned(self.view, self.period)
+        return is_required and not is_countersigned(self.view, self.number)
 
+
+_BINDING = (State.CERTIFIED, State.ACCEPTED)  # once its deadline has passed
 
 _GUARDS: Mapping[Guard, Callable[[_Case], bool]] = {
-    Guard.HAS_BOOK: lambda case: has_book(case.view, case.period),
+    Guard.HAS_BOOK: lambda case: has_book(case.view, case.number),
     Guard.IS_CERTIFIED: lambda case: case.closed.height <= get_certified_height(case.view),
     Guard.ALONE: lambda case: not case.is_scheduled,
     Guard.SCHEDULED: lambda case: case.is_scheduled,
@@ -148,6 +165,19 @@ def _happen(case: _Case, event: Event) -> _Case:
     return _take(case, row)
 
 
+def _end(view: Overlay, block: BlockContext, period: int, event: Event) -> None:
+    """Take the step that the end of a period brings to each of its gates; what is to be done is done once for all."""
+    steps = [(case, _find(case, event)) for case in _read_all(view, block, period)]
+    taken = []
+    for case, row in steps:
+        assert row is not None, f"nothing is to happen to a period that is {case.state} on {event}"
+        taken.append((case, row))
+    *others, last = sorted(taken, key=lambda step: -_ENDINGS.index(step[1].action))
+    for case, row in others:
+        _enter(case, row)
+    _take(*last)
+
+
 def _happen_if(case: _Case, event: Event) -> _Case:
     """Take the step that the table has for an event, if any; the period after it."""
     row = _find(case, event)
@@ -156,14 +186,24 @@ def _happen_if(case: _Case, event: Event) -> _Case:
 
 def _take(case: _Case, row: Row) -> _Case:
     """Enter the row's state, then do what it says: an action may be what forgets the period."""
-    view, block, period, gate = case
-    if gate is not None and row.after != row.before:
-        if row.before == State.OPEN:
-            drop_result(view, period)
-        case = case._replace(gate=gate._replace(status=row.after, reason=row.reason))
-        put_gate(view, period, case.closed)
-    _ACTIONS[row.action](case)
-    return _Case.read(view, block, period)
+    _ACTIONS[row.action](_enter(case, row))
+    return _Case.read(case.view, case.block, case.number)
+
+
+def _enter(case: _Case, row: Row) -> _Case:
+    view, _, number, gate = case
+    if gate is None or row.after == row.before:
+        return case
+    if row.before == State.OPEN:
+        drop_result(view, number)
+    case = case._replace(gate=gate._replace(status=row.after, reason=row.reason))
+    put_gate(view, number, case.closed)
+    return case
+
+
+def _read_all(view: Overlay, block: BlockContext, period: int) -> list[_Case]:
+    """The gates of a period, in the order of its sessions."""
+    return [_Case.read(view, block, number) for number in list_gates(block.params.market, period)]
 
 
 # --- what is due ---------------------------------------------------------------------------------
@@ -176,39 +216,47 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     through all of its stages, as far as its share of work goes.
     """
     for period in get_live_periods(view):
-        _process_period(_Case.read(view, block, period))
+        _process_period(view, block, period)
 
 
-def _process_period(case: _Case) -> None:
-    """Bring one live period up to the block's time; nothing else happens to it while its gate closes, or it settles."""
-    view, block, period, _ = case
+def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
+    """Bring one live period up to the block's time; nothing else happens to it while a gate closes, or it settles."""
+    cases = _read_all(view, block, period)
     if is_settling(view, period):
-        (_settle if case.state == State.SETTLED else _settle_with_grid)(case)
+        _go_on_settling(cases[0])
         return
-    (gate, gate_ms), *stages, (end, settle_ms) = _list_events(case)
-    if block.timestamp_ms >= gate_ms:
-        case = _happen_if(case, gate)
-    if is_closing(view, period):
+    if not all(map(_process_gate, cases)):
         return
-    for event, due_ms in stages:
-        if block.timestamp_ms >= due_ms:
-            case = _happen_if(case, event)
+    end, settle_ms = _find_end(view, block, period)
     if is_metered(view, period):
-        _happen(case, Event.METERED)
+        _end(view, block, period, Event.METERED)
     elif block.timestamp_ms >= settle_ms:
-        _happen(case, end)
+        _end(view, block, period, end)
+
+
+def _process_gate(case: _Case) -> bool:
+    """Bring a gate up to the block's time; False while it is being closed."""
+    (gate, gate_ms), *stages = _list_events(case)
+    if case.block.timestamp_ms >= gate_ms:
+        case = _happen_if(case, gate)
+    if is_closing(case.view, case.number):
+        return False
+    for event, due_ms in stages:
+        if case.block.timestamp_ms >= due_ms:
+            case = _happen_if(case, event)
+    return True
 
 
 def _list_events(case: _Case) -> tuple[tuple[Event, int], ...]:
-    """The events that time brings to a period, in the order in which a block takes them, and from when on, in ms."""
-    times = compute_times(case.period, case.block.params, case.block.genesis_time_ms)
-    end = Event.UNMETERED if case.is_scheduled else Event.METERED
-    return (
-        (Event.GATE, times.gate_ms),
-        (Event.CERTIFICATE, 0),
-        (Event.DEADLINE, times.deadline_ms),
-        (end, times.settle_ms),
-    )
+    """The events that time brings to a gate, in the order in which a block takes them, and from when on, in ms."""
+    times = compute_gate_times(case.number, case.block.params, case.block.genesis_time_ms)
+    return (Event.GATE, times.gate_ms), (Event.CERTIFICATE, 0), (Event.DEADLINE, times.deadline_ms)
+
+
+def _find_end(view: Overlay, block: BlockContext, period: int) -> tuple[Event, int]:
+    """The event that time brings to all gates of a period after that, and from when on, in ms."""
+    settle_ms = compute_times(period, block.params, block.genesis_time_ms).settle_ms
+    return Event.UNMETERED if "scheduling" in block.siblings else Event.METERED, settle_ms
 
 
 def find_next_due(view: Overlay, block: BlockContext) -> int | None:
@@ -216,15 +264,15 @@ def find_next_due(view: Overlay, block: BlockContext) -> int | None:
 
     0 where a gate has its certificate already, a period is metered, or a block's share of work was not enough.
     """
-    return min((_find_next_due(_Case.read(view, block, period)) for period in get_live_periods(view)), default=None)
+    return min((_find_next_due(view, block, period) for period in get_live_periods(view)), default=None)
 
 
-def _find_next_due(case: _Case) -> int:
-    view, _, period, _ = case
-    if is_settling(view, period) or is_closing(view, period) or is_metered(view, period):
+def _find_next_due(view: Overlay, block: BlockContext, period: int) -> int:
+    cases = _read_all(view, block, period)
+    if is_settling(view, period) or is_metered(view, period) or any(is_closing(view, case.number) for case in cases):
         return 0
-    *stages, (_, settle_ms) = _list_events(case)
-    return min([settle_ms, *(due_ms for event, due_ms in stages if _find(case, event) is not None)])
+    stages = (due_ms for case in cases for event, due_ms in _list_events(case) if _find(case, event) is not None)
+    return min([_find_end(view, block, period)[1], *stages])
 
 
 # --- the gate ------------------------------------------------------------------------------------
@@ -232,38 +280,39 @@ def _find_next_due(case: _Case) -> int:
 
 def _close_gate(case: _Case) -> None:
     """Close the gate, or go on with it: until it is recorded the period is as it was."""
-    close_gate(case.view, case.block, case.period)
+    close_gate(case.view, case.block, case.number)
 
 
 def _certify(case: _Case) -> None:
-    case.view.emit("certified-result", case.period)
+    case.view.emit("certified-result", case.number)
 
 
 def _void(case: _Case) -> None:
     """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
-    drop_parts(case.view, VERDICT, case.period)
+    drop_parts(case.view, VERDICT, case.number)
     _release(case)
-    case.view.emit("void", case.period, case.closed.reason.value)
+    case.view.emit("void", case.number, case.closed.reason.value)
 
 
 def _release(case: _Case) -> None:
     """Give buyers back what they have set aside: for the trades, as far as a verdict has let them stand."""
-    view, block, period, _ = case
-    trades = get_binding_terms(view, period)
-    wheeling = get_wheeling(view, block, period, [record.buyer for record in trades])
+    view, block, number, _ = case
+    trades = get_binding_terms(view, number)
+    wheeling = get_wheeling(view, block, number, [record.buyer for record in trades])
     replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
 
 
 # --- the audit -----------------------------------------------------------------------------------
 
 
-def countersign(view: Overlay, block: BlockContext, period: int, result_root: bytes) -> None:
-    """Record that the authority has countersigned a period's trade list; its signatures have been checked.
+def countersign(view: Overlay, block: BlockContext, number: int, result_root: bytes) -> None:
+    """Record that the authority has countersigned a gate's trade list; its signatures have been checked.
 
     Raises `NoTradeList`, `CountersignedTooLate`, `WrongTradeList` or `CountersignedAlready`.
     """
-    case = _Case.read(view, block, period)
-    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    case = _Case.read(view, block, number)
+    deadline_ms = compute_gate_times(number, block.params, block.genesis_time_ms).deadline_ms
+    period = case.period
     if block.timestamp_ms >= deadline_ms:
         raise CountersignedTooLate(period=period, deadline=deadline_ms, now=block.timestamp_ms)
     if case.gate is None or _find(case, Event.COUNTERSIGNATURE) is None:
@@ -271,18 +320,18 @@ def countersign(view: Overlay, block: BlockContext, period: int, result_root: by
         raise NoTradeList(period=period, detail=detail)
     if result_root != case.gate.result_root:
         raise WrongTradeList(period=period, expected=case.gate.result_root.hex()[:16], actual=result_root.hex()[:16])
-    if is_countersigned(view, period):
+    if is_countersigned(view, number):
         raise CountersignedAlready(period=period)
     _happen(case, Event.COUNTERSIGNATURE)
 
 
-def is_countersigned(view: Overlay, period: int) -> bool:
-    return view.get(gate_key(period) + _COUNTERSIGNED) is not None
+def is_countersigned(view: Overlay, number: int) -> bool:
+    return view.get(gate_key(number) + _COUNTERSIGNED) is not None
 
 
 def _mark_countersigned(case: _Case) -> None:
-    case.view.put(gate_key(case.period) + _COUNTERSIGNED, case.block.height)
-    case.view.emit("countersigned", case.period, case.closed.result_root)
+    case.view.put(gate_key(case.number) + _COUNTERSIGNED, case.block.height)
+    case.view.emit("countersigned", case.number, case.closed.result_root)
 
 
 # --- the verdict ---------------------------------------------------------------------------------
@@ -295,11 +344,11 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     implies a certificate, as the scheduling chain takes no result without one. Raises `WrongShape`, `TooLarge`,
     `RelayTooLate` or `UnexpectedRelay`.
     """
-    period = delivery.number
-    deadline_ms = compute_times(period, block.params, block.genesis_time_ms).deadline_ms
+    case = _Case.read(view, block, delivery.number)
+    deadline_ms = compute_gate_times(case.number, block.params, block.genesis_time_ms).deadline_ms
+    period = case.period
     if block.timestamp_ms >= deadline_ms:
         raise RelayTooLate(kind=VERDICT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    case = _Case.read(view, block, period)
     if _find(case, Event.VERDICT) is None:
         detail = "its gate is not closed" if case.gate is None else f"its trades are {case.state}"
         raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
@@ -309,25 +358,28 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     if rows is None:
         return
     curtailments = sorted(map(_parse_curtailment, rows))
-    _check_curtailments(period, get_terms(view, period), curtailments)
-    put_curtailments(view, period, curtailments)
+    _check_curtailments(period, get_terms(view, case.number), curtailments)
+    put_curtailments(view, case.number, curtailments)
     _happen(case, Event.VERDICT)
 
 
 def _accept(case: _Case) -> None:
     """Have the trades bind as the verdict that has been put down lets them stand."""
-    view, block, period, _ = case
-    trades, curtailments = get_terms(view, period), get_curtailments(view, period)
+    view, block, number, _ = case
+    trades, curtailments = get_terms(view, number), get_curtailments(view, number)
     accepted, buyers = curtail(trades, curtailments), {trades[item.trade_index].buyer for item in curtailments}
-    wheeling = get_wheeling(view, block, period, buyers)
+    wheeling = get_wheeling(view, block, number, buyers)
     before, after = (
         compute_trade_reserves([record for record in records if record.buyer in buyers], wheeling, block.params.market)
         for records in (trades, accepted)
     )
     replace_reserves(view, before, after)
-    view.emit("accepted", period, len(curtailments), sum(record.volume_wh for record in accepted))
+    if is_firm(block.params.market):
+        cuts = [(trades[index], accepted_wh) for index, accepted_wh, _ in curtailments]
+        add_positions(view, number, [trade._replace(volume_wh=wh - trade.volume_wh) for trade, wh in cuts])
+    view.emit("accepted", number, len(curtailments), sum(record.volume_wh for record in accepted))
     for curtailment in curtailments:
-        view.emit("curtailed", period, *curtailment)
+        view.emit("curtailed", number, *curtailment)
 
 
 def _parse_curtailment(row: Value) -> Curtailment:
@@ -383,7 +435,7 @@ def receive_metered(view: Overlay, block: BlockContext, delivery: InboundMessage
     for reading in readings:
         add_reading(view, Corrected(period, *reading, revision=0))
     view.emit("metered", period, len(readings))
-    _happen(_Case.read(view, block, period), Event.METERED)
+    _end(view, block, period, Event.METERED)
 
 
 def _take_metered_part(
@@ -401,7 +453,7 @@ def _take_metered_part(
     if count is not None:
         view.put(_metered_key(period), count)
         view.emit("metered", period, count)
-        _process_period(_Case.read(view, block, period))
+        _process_period(view, block, period)
 
 
 def is_metered(view: Overlay, period: int) -> bool:
@@ -441,7 +493,11 @@ def receive_corrected(view: Overlay, block: BlockContext, delivery: InboundMessa
 
 def can_correct(view: Overlay, block: BlockContext, period: int) -> bool:
     """Return True if a period has been settled by readings, or is being so, and others may take their place."""
-    return is_settling(view, period) or _find(_Case.read(view, block, period), Event.CORRECTION) is not None
+    return is_settling(view, period) or _is_correctable(view, block, period)
+
+
+def _is_correctable(view: Overlay, block: BlockContext, period: int) -> bool:
+    return all(_find(case, Event.CORRECTION) is not None for case in _read_all(view, block, period))
 
 
 def process_corrections(view: Overlay, block: BlockContext) -> None:
@@ -471,46 +527,52 @@ def _correct_by_shares(view: Overlay, block: BlockContext) -> None:
 
 def _correct(view: Overlay, block: BlockContext, period: int, corrected: Sequence[Corrected]) -> list[Value]:
     """Take up readings that have changed, the last heard first; nothing is settled anew where trades have lapsed."""
-    case = _Case.read(view, block, period)
-    if _find(case, Event.CORRECTION) is None:
+    if not _is_correctable(view, block, period):
         return []
-    return _resettle(case, [row.owner for row in reversed(corrected)])
+    return _resettle(_read_all(view, block, period)[0], [row.owner for row in reversed(corrected)])
 
 
 def _resettle(case: _Case, owners: Sequence[Address]) -> list[Value]:
     """Settle anew, as it was settled; what there is to tell of it: `redelivered` is said of all periods together."""
-    view, block, period, _ = case
-    trades = get_binding_terms(view, period) if case.state == State.SETTLED else []
-    return resettle_period(view, block, period, trades, owners)
+    return resettle_period(case.view, case.block, case.period, _list_settled(case), owners)
 
 
 def _settle(case: _Case) -> None:
     """Settle the trades by what was metered, and with the grid company what they leave; or go on with it."""
-    _go_on_settling(case, get_binding_terms(case.view, case.period))
+    _go_on_settling(case)
 
 
 def _settle_with_grid(case: _Case) -> None:
     """Settle all that was metered with the grid company, or go on with it: no trade binds."""
-    _go_on_settling(case, [])
+    _go_on_settling(case)
 
 
-def _go_on_settling(case: _Case, trades: Sequence[TradeRecord]) -> None:
-    if settle_period(case.view, case.block, case.period, trades):
+def _go_on_settling(case: _Case) -> None:
+    if settle_period(case.view, case.block, case.period, _list_settled(case)):
         _close(case)
+
+
+def _list_settled(case: _Case) -> list[TradeRecord]:
+    """The trades that bind of all sessions of a period that is being settled, or is."""
+    view = case.view
+    settled = [item for item in _read_all(view, case.block, case.period) if item.state == State.SETTLED]
+    return [record for item in settled for record in get_binding_terms(view, item.number)]
 
 
 def _lapse(case: _Case) -> None:
     """Let a period lapse that was not metered in time: free its reserves; no member pays and none is scored."""
-    _release(case)
+    for item in _read_all(case.view, case.block, case.period):
+        if item.state == State.LAPSED:
+            _release(item)
     _end_unmetered(case)
 
 
 def _end_unmetered(case: _Case) -> None:
     """Put down that nothing is settled; of a period in which no member had an order there is nothing to tell."""
-    view, _, period, gate = case
+    view, period = case.view, case.period
     drop_parts(view, METERED, period)
     drop_count(view, METERED, period)
-    if gate is not None:
+    if any(item.gate is not None for item in _read_all(view, case.block, period)):
         put_nothing(view, period)
         view.emit("unmetered", period)
     _close(case)
@@ -518,20 +580,32 @@ def _end_unmetered(case: _Case) -> None:
 
 def _close(case: _Case) -> None:
     """The period is over; so is the time for which records of the oldest closed one stay."""
-    view, block, period, _ = case
+    view, block, period = case.view, case.block, case.period
+    market = block.params.market
     view.delete(_metered_key(period))
-    for old in close_period(view, period, retained=block.params.market.retained_periods):
-        drop_quotas(view, old)
-        drop_gate(view, old)
-        view.delete(gate_key(old) + _COUNTERSIGNED)
-        drop_trades(view, old)
+    for old in close_period(view, period, retained=market.retained_periods):
+        for number in list_gates(market, old):
+            _drop_session(view, market, number)
         drop_settlement(view, old)
-        drop_target(view, old)
+        drop_balances(view, old)
         if is_limited(block):
             forget_readings(view, old)
         else:
             drop_readings(view, old)
 
+
+def _drop_session(view: Overlay, market: MarketParams, number: int) -> None:
+    """Forget all that is kept of a session."""
+    drop_quotas(view, number)
+    drop_gate(view, number)
+    view.delete(gate_key(number) + _COUNTERSIGNED)
+    if is_firm(market):
+        drop_positions(view, number, get_terms(view, number))
+    drop_trades(view, number)
+    drop_target(view, number)
+
+
+_ENDINGS = (Action.SETTLE, Action.LAPSE, Action.SETTLE_WITH_GRID, Action.END_UNMETERED)  # which is done, of several
 
 _ACTIONS: Mapping[Action, Callable[[_Case], None]] = {  # but `_resettle`, which has something to tell
     Action.CLOSE_GATE: _close_gate,

@@ -8,11 +8,17 @@ Of a meter that was not heard the record holds what is imputed: a buyer has take
 company, and a seller has made nothing. Neither has delivered, so it scores nothing. Once readings change, the
 period is settled anew from all of them, and the difference is paid: what it comes to does not depend on the order in
 which they came (decision 32).
+
+Where a period is traded twice its trades are firm (decision 54): they are paid as agreed, whatever is metered, and what
+a meter says beyond its owner's position settles with the grid company. A seller that was not heard has made nothing, a
+buyer has taken its position. Who has delivered is assessed by what is left of all trades once they are netted.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby
+from operator import attrgetter
 from typing import Any, NamedTuple, cast
 
 from ledger.accounts import Account, get_account, put_account
@@ -26,12 +32,15 @@ from ledger.params import MarketParams
 from market.credit.score import add_score, assess_delivery, correct_score
 from market.messages import DELIVERED
 from market.metering import Reading, get_energy, get_last_meter, get_reading, get_readings, walk_energy
-from market.settlement import get_price_limit, settle_trade, settle_with_grid, spread_over
+from market.netting import NetDelivery, net
+from market.settlement import get_price_limit, settle_firm, settle_trade, settle_with_grid, spread_over
+from market.trading.balances import Balance, get_balances, list_deliveries, put_balances
 from market.trading.pages import append_rows, as_value, drop_rows, get_rows, get_slice
 from market.trading.quotas import get_wheeling
 from market.trading.reserves import compute_reserve_shares, set_aside
+from market.trading.sessions import is_firm
 from market.trading.trades import TradeRecord
-from market.trading.work import REST, SETTLEMENT, claim, get_room, is_limited, spend
+from market.trading.work import REST, SETTLEMENT, TELL, claim, claim_whole, get_room, is_limited, spend
 
 _SETTLEMENT = b"market/settlement/"
 _SETTLING = b"market/settling/"
@@ -126,7 +135,8 @@ def settle_period(view: Overlay, block: BlockContext, period: int, trades: Seque
     if progress.owner is None:
         progress = _settle_trades(view, block, period, trades, progress, accounts)
     if progress.owner is not None:
-        progress = _settle_meters(view, block, period, trades, progress, accounts)
+        settle_rest = _settle_balances if is_firm(block.params.market) else _settle_meters
+        progress = settle_rest(view, block, period, trades, progress, accounts)
     accounts.write()
     if progress.owner != b"":
         view.put(_progress_key(period), tuple(progress))
@@ -146,20 +156,22 @@ def _settle_trades(
 ) -> _Progress:
     params, first = block.params.market, progress.trades
     places = range(first, first + claim(view, block, len(trades) - first, cost=SETTLEMENT))
-    wheeling = get_wheeling(view, block, period, [trades[place].buyer for place in places])
-    rows = _compute_rows(view, period, trades, places, wheeling, params)
-    accounts.release(compute_reserve_shares(trades, places, wheeling, params))
+    rows: list[SettledTrade] = []
+    for number, own, part in _split_by_gate(period, trades, places, params):
+        wheeling = get_wheeling(view, block, number, [own[place].buyer for place in part])
+        rows += _compute_rows(view, period, own, part, wheeling, params)
+        accounts.release(compute_reserve_shares(own, part, wheeling, params))
     for member, consumed_wh in _list_imputed(rows).items():
         view.emit("imputed", period, member, consumed_wh, 0)
-    is_scored_here = "credit" not in block.siblings
+    is_scored_here = "credit" not in block.siblings and not is_firm(params)
     for record, row in zip(trades[places.start : places.stop], rows, strict=True):
         accounts.move_trade(row)
-        view.emit("settlement", period, row.buyer, row.seller, *_get_legs(row))
+        view.emit("settlement", record.period, row.buyer, row.seller, *_get_legs(row))
         for address, score_upt in _score(record, row, params) if is_scored_here else ():
             credit_upt = accounts.add_score(address, score_upt, record.volume_wh, params)
             view.emit("credit", period, address, score_upt, credit_upt)
     append_rows(view, _trades_name(period), first, rows)
-    if trades and is_limited(block):
+    if trades and is_limited(block) and not is_firm(params):
         _tell(view, block, period, trades, places)
     owner = get_last_meter(view, period) if places.stop == len(trades) else None
     return progress._replace(trades=places.stop, owner=owner)
@@ -198,6 +210,49 @@ def _settle_meters(
     return progress._replace(owner=owner, grid=append_rows(view, _grid_name(period), progress.grid, rows))
 
 
+def _settle_balances(
+    view: Overlay,
+    block: BlockContext,
+    period: int,
+    trades: Sequence[TradeRecord],
+    progress: _Progress,
+    accounts: _Accounts,
+) -> _Progress:
+    """Settle what meters say beyond all that was agreed with the grid company, and assess who has delivered.
+
+    In one piece: where this block has no room for it, the next one begins with it.
+    """
+    params = block.params.market
+    positions_wh = net((record.buyer, record.seller, record.volume_wh) for record in trades)
+    readings = get_readings(view, period)
+    work = len(trades) * TELL + len(positions_wh) * SETTLEMENT + len(readings) * REST
+    if not claim_whole(view, block, work):
+        return progress._replace(owner=None)
+    metered_wh = {owner: consumed_wh - produced_wh for owner, consumed_wh, produced_wh in readings}
+    balances = [Balance(owner, wh, metered_wh.get(owner)) for owner, wh in sorted(positions_wh.items())]
+    others = [Balance(owner, 0, wh) for owner, wh in metered_wh.items() if owner not in positions_wh]
+    for member, position_wh, metered in balances:
+        if metered is None:
+            view.emit("imputed", period, member, max(0, position_wh), 0)
+    rows = _compute_deviations([*balances, *others], params)
+    for row in rows:
+        accounts.move_rest(row)
+        view.emit("grid-settlement", period, *row)
+    put_balances(view, period, balances)
+    deliveries = list_deliveries(balances)
+    if "credit" in block.siblings:
+        if deliveries:
+            metered = _list_net_metered(block, deliveries, balances)
+            told = [(*item[:4], *wh) for item, wh in zip(deliveries, metered, strict=True)]
+            post(view, DELIVERED, period, told, height=block.height)
+    else:
+        for delivery in deliveries:
+            for address, score_upt in _score_delivery(delivery, params):
+                credit_upt = accounts.add_score(address, score_upt, delivery.agreed_wh, params)
+                view.emit("credit", period, address, score_upt, credit_upt)
+    return progress._replace(owner=b"", grid=append_rows(view, _grid_name(period), progress.grid, rows))
+
+
 def _finish(
     view: Overlay, block: BlockContext, period: int, trades: Sequence[TradeRecord], progress: _Progress
 ) -> None:
@@ -205,7 +260,7 @@ def _finish(
     if not is_limited(block):
         rows, grid = get_settlement(view, period) or NOTHING
         _put(view, block, period, rows, grid)
-        if trades and "credit" in block.siblings:
+        if trades and "credit" in block.siblings and not is_firm(block.params.market):
             post(view, DELIVERED, period, _report_deliveries(block, trades, rows), height=block.height)
     view.emit("settled", period)
 
@@ -237,6 +292,8 @@ def resettle_period(
     params, changed_owners = block.params.market, set(owners)
     before = get_settlement(view, period)
     assert before is not None, period
+    if is_firm(params):
+        return _rebalance(view, block, period, before, owners)
     places = [place for place, record in enumerate(trades) if {record.buyer, record.seller} & changed_owners]
     wheeling = get_wheeling(view, block, period, [trades[place].buyer for place in places])
     rows = _compute_rows(view, period, trades, places, wheeling, params)
@@ -270,6 +327,38 @@ def resettle_period(
     ]
 
 
+def _rebalance(
+    view: Overlay, block: BlockContext, period: int, before: PeriodSettlement, owners: Sequence[Address]
+) -> list[Value]:
+    """The same where trades are firm: what they cost stays, what these meters say beyond them has changed."""
+    params, accounts = block.params.market, _Accounts(view, block)
+    old = get_balances(view, period)
+    found = {item.member: item for item in old}
+    energy = {owner: get_energy(view, period, owner) for owner in owners}
+    metered_wh = {owner: now[0] - now[1] for owner, now in energy.items() if now is not None}
+    changed = [found.get(owner, Balance(owner, 0, None))._replace(metered_wh=wh) for owner, wh in metered_wh.items()]
+    fresh = {row.member: row for row in _compute_deviations(changed, params)}
+    grid = _pay_difference(view, period, before.grid, list(metered_wh), fresh, accounts)
+    _put(view, block, period, before.trades, list(grid.values()))
+    new = [item._replace(metered_wh=metered_wh.get(item.member, item.metered_wh)) for item in old]
+    put_balances(view, period, new)
+    rows: list[Value] = []
+    due = list_deliveries(old), list_deliveries(new)
+    told = [_list_net_metered(block, items, of) for items, of in zip(due, (old, new), strict=True)]
+    for was, now, metered_before, metered in zip(*due, *told, strict=True):
+        if (was, metered_before) == (now, metered):
+            continue
+        rows.append((period, *now[:4], *metered, *metered_before))
+        scores = zip(_score_delivery(now, params), _score_delivery(was, params), strict=True)
+        for (address, new_upt), (_, old_upt) in scores if "credit" not in block.siblings else ():
+            if new_upt != old_upt:
+                credit_upt = accounts.correct_score(address, new_upt - old_upt, now.agreed_wh, params)
+                view.emit("credit-corrected", period, address, new_upt, credit_upt)
+    accounts.write()
+    view.emit("resettled", period)
+    return rows
+
+
 def _resettle_rest(
     view: Overlay,
     block: BlockContext,
@@ -280,9 +369,24 @@ def _resettle_rest(
     accounts: _Accounts,
 ) -> list[SettledWithGrid]:
     """The rows beside the trades, once the difference is paid for these meters."""
-    grid = {row.member: row for row in before}
     readings = [reading for owner in owners if (reading := get_reading(view, period, owner)) is not None]
     fresh = {row.member: row for row in _compute_rest(trades, readings, block.params.market)}
+    grid = _pay_difference(view, period, before, owners, fresh, accounts)
+    if is_limited(block):
+        return list(grid.values())
+    return [grid[reading.owner] for reading in get_readings(view, period) if reading.owner in grid]
+
+
+def _pay_difference(
+    view: Overlay,
+    period: int,
+    before: Sequence[SettledWithGrid],
+    owners: Sequence[Address],
+    fresh: Mapping[Address, SettledWithGrid],
+    accounts: _Accounts,
+) -> dict[Address, SettledWithGrid]:
+    """Pay the difference that the fresh rows of these meters make; all rows beside the trades after that."""
+    grid = {row.member: row for row in before}
     for member in [
         *(owner for owner in grid if owner in set(owners)),
         *(owner for owner in owners if owner not in grid),
@@ -293,10 +397,7 @@ def _resettle_rest(
             accounts.move_rest(was, sign=-1)
             accounts.move_rest(now)
             view.emit("grid-resettlement", period, *now)
-    grid |= fresh
-    if is_limited(block):
-        return list(grid.values())
-    return [grid[reading.owner] for reading in get_readings(view, period) if reading.owner in grid]
+    return {**grid, **fresh}
 
 
 # --- what is kept --------------------------------------------------------------------------------
@@ -351,6 +452,34 @@ def _get_metered(block: BlockContext, row: SettledTrade) -> tuple[int | None, in
     return consumption_wh, None if row.is_output_imputed else row.output_wh
 
 
+def _list_net_metered(
+    block: BlockContext, deliveries: Sequence[NetDelivery], balances: Sequence[Balance]
+) -> list[tuple[int | None, int | None]]:
+    """The same of what is left of all trades once they are netted."""
+    is_told = not block.params.market.recorded_violations
+    heard = {item.member for item in balances if is_told or item.metered_wh is not None}
+    return [
+        (item.consumption_wh if item.buyer in heard else None, item.output_wh if item.seller in heard else None)
+        for item in deliveries
+    ]
+
+
+def _split_by_gate(
+    period: int, trades: Sequence[TradeRecord], places: range, params: MarketParams
+) -> Iterator[tuple[int, Sequence[TradeRecord], range]]:
+    """The number of each gate that has trades in these places, all of its trades, and the places in their list."""
+    if not is_firm(params):
+        yield period, trades, places
+        return
+    first = 0
+    for number, group in groupby(trades, key=attrgetter("period")):
+        own = list(group)
+        part = range(max(places.start - first, 0), min(places.stop - first, len(own)))
+        if part:
+            yield number, own, part
+        first += len(own)
+
+
 def _compute_rows(
     view: Overlay,
     period: int,
@@ -361,6 +490,8 @@ def _compute_rows(
 ) -> list[SettledTrade]:
     """Settle the trades in these places of the list by the readings; `wheeling` is in µ¥ per kWh by buyer."""
     chosen = [trades[place] for place in places]
+    if is_firm(params):
+        return [_settle_firm(record, wheeling[record.buyer]) for record in chosen]
     consumed_wh: dict[Address, int] = {}
     produced_wh: dict[Address, int] = {}
     for owner in {party for record in chosen for party in (record.buyer, record.seller)}:
@@ -413,6 +544,44 @@ def _compute_rest(
         )
         rows.append(SettledWithGrid(owner, consumption_wh, output_wh, *legs[:2]))
     return rows
+
+
+def _settle_firm(record: TradeRecord, wheeling_uyuan_per_kwh: int) -> SettledTrade:
+    """A trade as agreed, whatever is metered."""
+    legs = settle_firm(
+        price_uyuan_per_kwh=record.price_uyuan_per_kwh,
+        wheeling_uyuan_per_kwh=wheeling_uyuan_per_kwh,
+        volume_wh=record.volume_wh,
+    )
+    volumes = record.volume_wh, record.volume_wh
+    return SettledTrade(record.trade_index, record.buyer, record.seller, *volumes, *legs)
+
+
+def _compute_deviations(balances: Iterable[Balance], params: MarketParams) -> list[SettledWithGrid]:
+    """The rest of meters beyond what was agreed: a shortage as consumption, a surplus as output."""
+    rows = []
+    for member, position_wh, metered_wh in balances:
+        beyond_wh = (max(0, position_wh) if metered_wh is None else metered_wh) - position_wh
+        if not beyond_wh:
+            continue
+        parts = max(0, beyond_wh), max(0, -beyond_wh)
+        legs = settle_with_grid(
+            consumption_wh=parts[0],
+            output_wh=parts[1],
+            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
+            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
+        )
+        rows.append(SettledWithGrid(member, *parts, legs.buyer_pays_uyuan, legs.seller_receives_uyuan))
+    return rows
+
+
+def _score_delivery(delivery: NetDelivery, params: MarketParams) -> tuple[tuple[Address, int], ...]:
+    """As `_score`, of what is left of all trades once they are netted."""
+    agreed_wh, factor_ppm = delivery.agreed_wh, params.natural_factor_ppm
+    return (
+        (delivery.buyer, assess_delivery(delivery.consumption_wh, agreed_wh)),
+        (delivery.seller, assess_delivery(delivery.output_wh, agreed_wh, natural_factor_ppm=factor_ppm)),
+    )
 
 
 def _score(record: TradeRecord, row: SettledTrade, params: MarketParams) -> tuple[tuple[Address, int], ...]:

@@ -24,8 +24,9 @@ from market.messages import QUOTA
 from market.orders import Order, Side
 from market.trading.gates import get_gate
 from market.trading.period_index import add_live_period
+from market.trading.sessions import get_period
 from market.trading.ties import Lots, share_group
-from market.trading.times import compute_times
+from market.trading.times import compute_gate_times
 
 MAX_WHEELING_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh, as for prices: amounts of money stay far below 2**63
 MAX_LINE_BYTES = 32
@@ -64,33 +65,34 @@ def receive_quota(view: Overlay, block: BlockContext, delivery: InboundMessage) 
 
     It counts once all of its parts are there. Raises `WrongShape`, `TooLarge`, `RelayTooLate` or `UnexpectedRelay`.
     """
-    period = delivery.number
-    gate_ms = compute_times(period, block.params, block.genesis_time_ms).gate_ms
-    if block.timestamp_ms >= gate_ms or get_gate(view, period) is not None:
+    number = delivery.number
+    period = get_period(block.params.market, number)
+    gate_ms = compute_gate_times(number, block.params, block.genesis_time_ms).gate_ms
+    if block.timestamp_ms >= gate_ms or get_gate(view, number) is not None:
         raise RelayTooLate(kind=QUOTA, period=period, deadline=gate_ms, now=block.timestamp_ms)
-    header = _get_header(view, period)
+    header = _get_header(view, number)
     if header.complete_ms:
         raise UnexpectedRelay(kind=QUOTA, period=period, detail="it is complete already")
     for row in delivery.rows:
         name, demand, supply, wheeling = expect_array(row, 4, "line quota")
         line = expect_str(name, "line", max_size=MAX_LINE_BYTES)
-        if view.get(_line_key(period, line)) is not None:
+        if view.get(_line_key(number, line)) is not None:
             raise WrongShape(what=QUOTA, detail=f"line {line!r} is in it twice")
         quota = Quota(
             expect_int(demand, "demand quota"),
             expect_int(supply, "supply quota"),
             expect_int(wheeling, "wheeling price", high=MAX_WHEELING_UYUAN_PER_KWH),
         )
-        view.put(_line_key(period, line), (*quota, header.last_line))
+        view.put(_line_key(number, line), (*quota, header.last_line))
         header = header._replace(last_line=line, lines=header.lines + 1)
     if delivery.is_complete:
         header = header._replace(complete_ms=block.timestamp_ms)
-    view.put(_header_key(period), tuple(header))
+    view.put(_header_key(number), tuple(header))
     add_live_period(view, period)
     if delivery.is_complete:
-        quotas = [quota for _, quota in _iterate(view, period)]
+        quotas = [quota for _, quota in _iterate(view, number)]
         demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
-        view.emit("quota", period, len(quotas), demand_wh, supply_wh)
+        view.emit("quota", number, len(quotas), demand_wh, supply_wh)
 
 
 def get_quotas(view: Overlay, period: int) -> dict[str, Quota] | None:

@@ -19,7 +19,8 @@ from ledger.params import MarketParams
 from market.errors import TargetOutOfBounds, TargetTooEarly, TargetTooLate, TargetTwice
 from market.messages import SECOND_TARGET
 from market.trading.period_index import add_live_period
-from market.trading.times import compute_times, count_periods
+from market.trading.sessions import get_period
+from market.trading.times import compute_gate_times, count_periods
 
 TARGETED_AHEAD = 24  # periods, a day of hours: how long before its book opens a target may come
 
@@ -56,38 +57,39 @@ def parse_prices(value: Value) -> GamePrices:
     return GamePrices._make([expect_int(price, name) for name, price in zip(GamePrices._fields, fields, strict=True)])
 
 
-def commit_target(view: Overlay, block: BlockContext, period: int, sender: Address, prices: GamePrices) -> None:
-    """Put a period's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
+def commit_target(view: Overlay, block: BlockContext, number: int, sender: Address, prices: GamePrices) -> None:
+    """Put a gate's target down. Raises `TargetTooLate`, `TargetTooEarly`, `TargetOutOfBounds` or `TargetTwice`.
 
     That somebody would have had another one stays on record, though it is refused, and a credit chain hears of it.
     """
-    opened_ms = compute_times(period, block.params, block.genesis_time_ms).open_ms
+    period = get_period(block.params.market, number)
+    opened_ms = compute_gate_times(number, block.params, block.genesis_time_ms).open_ms
     if block.timestamp_ms >= opened_ms:
         raise TargetTooLate(period=period, opened=opened_ms, now=block.timestamp_ms)
     last = block.period + count_periods(block.params.market.open_ppm) + TARGETED_AHEAD
     if period > last:
         raise TargetTooEarly(period=period, last=last)
     _check_bounds(prices, block.params.market)
-    if get_target(view, period) is not None:
-        view.emit("second-target", period, sender)
-        _report(view, block, period, sender)
+    if get_target(view, number) is not None:
+        view.emit("second-target", number, sender)
+        _report(view, block, number, sender)
         raise TargetTwice(period=period)
-    view.put(_key(period), (block.height, sender, *prices))
+    view.put(_key(number), (block.height, sender, *prices))
     add_live_period(view, period)  # so that it is forgotten, whether or not anybody has an order
-    view.emit("game-target", period, sender, *prices)
+    view.emit("game-target", number, sender, *prices)
 
 
-def _report(view: Overlay, block: BlockContext, period: int, sender: Address) -> None:
-    """Tell the credit chain of a second target, once for each period and sender, where it records violations."""
+def _report(view: Overlay, block: BlockContext, number: int, sender: Address) -> None:
+    """Tell the credit chain of a second target, once for each gate and sender, where it records violations."""
     if "credit" not in block.siblings or not block.params.market.recorded_violations:
         return
-    reported = cast(tuple[bytes, ...], view.get(_second_key(period)) or ())
+    reported = cast(tuple[bytes, ...], view.get(_second_key(number)) or ())
     if sender in reported:
         return
-    view.put(_second_key(period), (*reported, sender))
-    number = cast(int, view.get(_TOLD) or 0)
-    view.put(_TOLD, number + 1)
-    post(view, SECOND_TARGET, number, [(period, sender)], height=block.height, retained=REMEMBERED)
+    view.put(_second_key(number), (*reported, sender))
+    told, period = cast(int, view.get(_TOLD) or 0), get_period(block.params.market, number)
+    view.put(_TOLD, told + 1)
+    post(view, SECOND_TARGET, told, [(period, sender)], height=block.height, retained=REMEMBERED)
 
 
 def get_target(view: Overlay, period: int) -> Commitment | None:

@@ -6,11 +6,15 @@ from dataclasses import dataclass
 
 from ledger.params import ChainParams
 from market.credit.score import PPM
+from market.trading.sessions import Session, get_period, get_session
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodTimes:
-    """The instants of one delivery period, in ms since the epoch; each holds from that instant on."""
+    """The instants of one delivery period, in ms since the epoch; each holds from that instant on.
+
+    The first three are those of a session: trades of one must bind before the next opens.
+    """
 
     open_ms: int
     gate_ms: int
@@ -26,19 +30,32 @@ def count_periods(duration_ppm: int) -> int:
     return -(-duration_ppm // PPM)
 
 
-def compute_times(period: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
+def compute_times(
+    period: int, params: ChainParams, genesis_time_ms: int, session: Session = Session.DAY_AHEAD
+) -> PeriodTimes:
     """The clock of the period whose delivery starts `period` periods after genesis, in whole ms."""
     period_ms, market = params.ledger.period_ms, params.market
     start_ms = genesis_time_ms + period * period_ms
+    open_ppm, gate_ppm, deadline_ppm = market.open_ppm, market.gate_ppm, market.deadline_ppm
+    if session == Session.INTRADAY:
+        open_ppm, gate_ppm = market.intraday_open_ppm, market.intraday_gate_ppm
+    elif market.sessions > 1:
+        deadline_ppm = market.intraday_open_ppm
     return PeriodTimes(
-        open_ms=start_ms - market.open_ppm * period_ms // PPM,
-        gate_ms=start_ms - market.gate_ppm * period_ms // PPM,
-        deadline_ms=start_ms - market.deadline_ppm * period_ms // PPM,
+        open_ms=start_ms - open_ppm * period_ms // PPM,
+        gate_ms=start_ms - gate_ppm * period_ms // PPM,
+        deadline_ms=start_ms - deadline_ppm * period_ms // PPM,
         delivery_start_ms=start_ms,
         delivery_end_ms=start_ms + period_ms,
         settle_ms=start_ms + market.settle_ppm * period_ms // PPM,
         final_ms=start_ms + (market.settle_ppm + market.correction_ppm) * period_ms // PPM,
     )
+
+
+def compute_gate_times(number: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
+    """The clock of the session that ends with this gate."""
+    period, session = get_period(params.market, number), get_session(params.market, number)
+    return compute_times(period, params, genesis_time_ms, session)
 
 
 def compute_orders_end(times: PeriodTimes, params: ChainParams, known_ms: int) -> int:

@@ -6,22 +6,27 @@ Of a period that is long over, and whose records are no longer kept, they know a
 from __future__ import annotations
 
 from ledger.genesis import Genesis
+from ledger.hashing import Address
 from ledger.merkle import inclusion_proof
 from ledger.overlay import Overlay
+from ledger.params import MarketParams
 from ledger.state import State
 from market.errors import UnknownTrade
 from market.orders import Order
-from market.trading import book, gates, quotas, targets, trades
+from market.trading import balances, book, gates, quotas, targets, trades
 from market.trading import period_settlement as delivery
+from market.trading.balances import Balance
 from market.trading.book import get_orders
 from market.trading.clearing import best_prices
 from market.trading.gates import Gate
 from market.trading.matching_weight import WeightedOrder
 from market.trading.period_index import get_closed_periods, get_live_periods
 from market.trading.period_settlement import PeriodSettlement
+from market.trading.positions import Position, sum_up
 from market.trading.quotas import Quota
+from market.trading.sessions import list_gates
 from market.trading.targets import Commitment
-from market.trading.times import compute_orders_end, compute_times
+from market.trading.times import compute_gate_times, compute_orders_end
 from market.trading.trades import Curtailment, TradeRecord, encode_trade_leaf
 
 
@@ -65,9 +70,9 @@ def get_completion(state: State, period: int) -> int:
     return quotas.get_completion(Overlay(state), period)
 
 
-def get_orders_end(state: State, period: int, genesis: Genesis) -> int:
-    """From when on orders for a period come too late, as far as that is known: quotas may be yet to come."""
-    times, complete_ms = compute_times(period, genesis.params, genesis.time_ms), get_completion(state, period)
+def get_orders_end(state: State, number: int, genesis: Genesis) -> int:
+    """From when on orders for a gate come too late, as far as that is known: quotas may be yet to come."""
+    times, complete_ms = compute_gate_times(number, genesis.params, genesis.time_ms), get_completion(state, number)
     if not complete_ms and any(sibling.kind == "scheduling" for sibling in genesis.siblings):
         return times.gate_ms
     return compute_orders_end(times, genesis.params, complete_ms)
@@ -101,6 +106,26 @@ def closed_periods(state: State) -> tuple[int, ...]:
 def kept_periods(state: State) -> tuple[int, ...]:
     """Live periods, and those closed ones whose records stay, ascending."""
     return tuple(sorted({*live_periods(state), *closed_periods(state)}))
+
+
+def kept_gates(state: State, market: MarketParams) -> list[int]:
+    """The numbers of the gates of those periods, ascending."""
+    return [number for period in kept_periods(state) for number in list_gates(market, period)]
+
+
+def get_positions(state: State, market: MarketParams, period: int) -> dict[int, dict[Address, Position]]:
+    """Positions of all members by trades that bind, or have, by the number of the session's gate."""
+    view, positions = Overlay(state), {}
+    for number in list_gates(market, period):
+        gate = gates.get_gate(view, number)
+        is_bound = gate is not None and gate.status not in (gates.OPEN, gates.VOID)
+        positions[number] = sum_up(get_binding_trades(state, number)) if is_bound else {}
+    return positions
+
+
+def get_balances(state: State, period: int) -> list[Balance]:
+    """Every trader's position beside its meter in a period that is settled and was traded twice."""
+    return balances.get_balances(Overlay(state), period)
 
 
 def prove_trade(state: State, period: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:

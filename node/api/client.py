@@ -38,6 +38,7 @@ from node.queries.answers import (
     MarketPeriods,
     MemberInfo,
     NodeStatus,
+    PositionsInfo,
     QuotaInfo,
     RawBlock,
     RawCertificate,
@@ -174,11 +175,16 @@ class Client:
     async def periods(self) -> MarketPeriods:
         return await self._get(MarketPeriods, self._path("market/periods"))
 
-    async def book(self, period: int) -> BookInfo:
-        return await self._get(BookInfo, self._path("market/book"), {"period": period})
+    async def book(self, number: int) -> BookInfo:
+        """The book of a gate: its number is the period's, where that is traded once."""
+        return await self._get(BookInfo, self._path("market/book"), {"period": number})
 
-    async def trades(self, period: int) -> TradesInfo:
-        return await self._get(TradesInfo, self._path("market/trades"), {"period": period})
+    async def trades(self, number: int) -> TradesInfo:
+        """The trades of a gate, by its number."""
+        return await self._get(TradesInfo, self._path("market/trades"), {"period": number})
+
+    async def positions(self, period: int) -> PositionsInfo:
+        return await self._get(PositionsInfo, self._path("market/positions"), {"period": period})
 
     async def settlement(self, period: int) -> SettlementInfo:
         return await self._get(SettlementInfo, self._path("market/settlement"), {"period": period})

@@ -156,6 +156,9 @@ _QUESTIONS: dict[str, Question] = {
     "market/book": Question(lambda chain, request, now: chain.get_book(_in_query(request, "period"))),
     "market/trades": Question(lambda chain, request, now: chain.get_trades(_in_query(request, "period"))),
     "market/settlement": Question(lambda chain, request, now: chain.get_settlement(_in_query(request, "period"))),
+    "market/positions": Question(
+        lambda chain, request, now: chain.positions.get_positions(_in_query(request, "period"))
+    ),
     "market/quota": Question(lambda chain, request, now: chain.grid.get_quota(_in_query(request, "period"))),
     "scheduling/{period}": Question(lambda chain, request, now: chain.grid.get_scheduling(_in_path(request, "period"))),
     "digests/{period}": Question(lambda chain, request, now: chain.index.get_digests(_in_path(request, "period"))),

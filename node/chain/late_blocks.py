@@ -9,7 +9,8 @@ from __future__ import annotations
 
 from ledger.block import Header
 from ledger.genesis import Genesis
-from market.credit.score import PPM
+from market.trading.sessions import Session
+from market.trading.times import compute_times
 
 _KEPT = 64
 
@@ -21,17 +22,25 @@ class GateWatch:
         params = genesis.params
         self._tolerance_ms = params.consensus.gate_tolerance_ms if params.kind == "trading" else 0
         self._period_ms = params.ledger.period_ms
-        self._first_ms = genesis.time_ms - params.market.gate_ppm * self._period_ms // PPM  # a gate; one each period
-        self._open_ms = (params.market.gate_ppm - params.market.deadline_ppm) * self._period_ms // PPM
+        self._sessions: list[tuple[int, int]] = []  # a gate of each, which has one each period, and how long it waits
+        for session in range(params.market.sessions):
+            times = compute_times(0, params, genesis.time_ms, Session(session))
+            self._sessions.append((times.gate_ms, times.deadline_ms - times.gate_ms))
         self._since_ms = 0
         self._announced: dict[tuple[bytes, bytes], tuple[bytes, int]] = {}  # hash and date, by parent and producer
         self._late: dict[bytes, tuple[int, int]] = {}  # by hash: height, and when its period's deadline is
 
     def find_next_ms(self, time_ms: int) -> int | None:
         """The first gate after a time; None where none matters."""
-        if not self._tolerance_ms:
-            return None
-        return time_ms + self._period_ms - (time_ms - self._first_ms) % self._period_ms
+        return self._find_next(time_ms)[0] if self._tolerance_ms else None
+
+    def _find_next(self, time_ms: int) -> tuple[int, int]:
+        """The first gate after a time, and the deadline of its trades."""
+        period_ms = self._period_ms
+        found = (
+            (time_ms + period_ms - (time_ms - gate_ms) % period_ms, open_ms) for gate_ms, open_ms in self._sessions
+        )
+        return min((gate_ms, gate_ms + open_ms) for gate_ms, open_ms in found)
 
     def begin(self, date_ms: int) -> None:
         """This node looks from now on: whatever was shown at a gate before, it was not there to see."""
@@ -51,10 +60,9 @@ class GateWatch:
         """True for a block that comes too late at `date_ms`, as its announcement did; then it is remembered."""
         announced, announced_ms = self._announced.get((header.parent, header.producer), (header.hash, date_ms))
         seen_ms = min(date_ms, announced_ms) if announced == header.hash else date_ms
-        gate_ms = self.find_next_ms(header.timestamp_ms)
-        if gate_ms is None or gate_ms < self._since_ms or seen_ms <= gate_ms + self._tolerance_ms:
+        gate_ms, until_ms = self._find_next(header.timestamp_ms)
+        if not self._tolerance_ms or gate_ms < self._since_ms or seen_ms <= gate_ms + self._tolerance_ms:
             return False
-        until_ms = gate_ms + self._open_ms
         if date_ms >= until_ms:
             return False
         self._late[header.hash] = header.height, until_ms

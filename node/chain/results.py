@@ -234,9 +234,9 @@ class Results:
         """Ask for the certificate of a result that this node has caught up without: each peer in turn for each."""
         state = self._chain.head.state
         decided = [
-            period
-            for period in views.kept_periods(state)
-            if (gate := views.get_gate(state, period)) is not None and gate.status not in (OPEN, VOID)
+            number
+            for number in views.kept_gates(state, self._chain.genesis.params.market)
+            if (gate := views.get_gate(state, number)) is not None and gate.status not in (OPEN, VOID)
         ]
         lacking = [period for period in decided if self._store.get(_row_key(period)) is None]
         self._asked.clear()

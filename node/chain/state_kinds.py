@@ -118,6 +118,10 @@ market/trading/message_parts.py
     market/part/ | kind, number, part | part of a message that is not complete | periods × 2 × parts | 7 100
     market/rows/ | kind, number | the same of one whose parts are kept elsewhere, and its rows so far | periods × 2 | 7
     market/parts/ | kind, number | how many parts it has | periods × 2 | 5
+market/trading/positions.py
+    market/position/ | gate, address | what a member has bought and sold in a session | periods × members | 21
+market/trading/balances.py
+    market/balances/ | period | how many members' positions were held against their meters | periods | 5
 market/trading/period_settlement.py
     market/settling/ | period | how far its settlement has come | periods | 40
     market/settlement/ | period | what was paid | periods | 11 + 106 × orders + 59 × members
@@ -257,7 +261,8 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
     members, address = 0, get_newest(view)
     while address:
         members, address = members + 1, get_admitted_before(view, address)
-    periods = _count_periods(params, by_kind)
+    sessions = params.market.sessions  # what is of a gate is there for each
+    periods = _count_periods(params, by_kind) * sessions
     orders = min(trading.max_orders_per_period, members * trading.max_orders_per_member)
     sealers = get_authority(view).max_sealers
     rows = max(periods * max(members, orders), lines, sealers)
@@ -268,7 +273,7 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
         "chains": len(genesis.chains),
         "lines": lines,
         "periods": periods,
-        "open periods": count_periods(trading.open_ppm) + 1,
+        "open periods": (count_periods(trading.open_ppm) + 1) * sessions,
         "orders": orders,
         "slots": params.consensus.checkpoint_lifetime + 1,
         "offences": _count_offences(genesis),
@@ -322,7 +327,10 @@ def _count_messages(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> 
         ahead = max(ahead, by_kind["scheduling"].scheduling.quota_ppm)
     others = [kind for kind in by_kind if kind != params.kind]
     said = {kind for other in others for source, kind in routes_of(by_kind[other].kind) if source == params.kind}
-    return len(said) * max(RETAINED, count_periods(ahead)) + 3 * REMEMBERED
+    retained = max(RETAINED, count_periods(ahead))
+    if params.market.sessions > 1:
+        retained = params.market.sessions * (RETAINED + count_periods(ahead))
+    return len(said) * retained + 3 * REMEMBERED
 
 
 def _count_offences(genesis: Genesis) -> int:

@@ -86,10 +86,11 @@ class GateInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FailedPeriod:
-    """A period whose trades came to nothing."""
+    """A period whose trades came to nothing, of one session where there are two."""
 
     period: int
     gate: GateInfo
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -429,7 +430,7 @@ class CreditInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PeriodInfo:
-    """A delivery period that is open by the node's clock or not settled yet.
+    """A delivery period that is open by the node's clock or not settled yet; one for each session where there are two.
 
     `phase` is by the clock: "coming", "open", "gate-closed", "delivering", "metering" or "past".
     """
@@ -446,6 +447,7 @@ class PeriodInfo:
     final_ms: int  # until then readings may be corrected; where another chain reads the meters, by that chain's clock
     live: bool  # orders, trades or readings that are not settled
     gate: GateInfo | None
+    session: str = "day-ahead"  # or "intraday"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -455,6 +457,7 @@ class MarketPeriods:
     time_ms: int
     periods: tuple[PeriodInfo, ...]
     closed: tuple[int, ...] = ()
+    sessions: int = 1  # so often each period is traded
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -496,6 +499,7 @@ class BookInfo:
     bids: tuple[OrderInfo, ...]
     offers: tuple[OrderInfo, ...]
     target: TargetInfo | None = None
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -601,6 +605,7 @@ class TradesInfo:
     result: ResultInfo
     trades: tuple[TradeInfo, ...]
     curtailments: tuple[CurtailmentInfo, ...] = ()
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -639,6 +644,28 @@ class SettlementInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PositionInfo:
+    """A member's purchases and sales in a session, wheeling paid; in "real-time" they are beyond what it had traded."""
+
+    member: str
+    member_name: str | None
+    session: str  # "day-ahead", "intraday" or "real-time"
+    bought_wh: int
+    sold_wh: int
+    pays_uyuan: Decimal
+    receives_uyuan: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PositionsInfo:
+    """Positions by member, each in the order of the sessions; those in real time once the period is settled."""
+
+    period: int
+    settled: bool
+    positions: tuple[PositionInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SignatureInfo:
     key: str
     name: str | None
@@ -673,6 +700,7 @@ class QuotaInfo:
     lines: tuple[LineQuotaInfo, ...]
     complete_ms: int
     orders_until_ms: int
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -718,6 +746,7 @@ class SchedulingInfo:
     contracts: tuple[ContractInfo, ...]
     power: DigestInfo | None
     actual: DigestInfo | None
+    session: str = "day-ahead"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

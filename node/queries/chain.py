@@ -19,6 +19,7 @@ from ledger.codec import Value
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, address_of, show_address
 from ledger.membership import PENDING, UNLIMITED_MS, Listing, get_credential
 from ledger.overlay import Event, Overlay
+from ledger.params import MarketParams
 from ledger.snapshot import SealerSnapshot, get_snapshot
 from ledger.state import State
 from market.credit.score import PPM
@@ -26,9 +27,10 @@ from market.orders import Side
 from market.trading import views
 from market.trading.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
 from market.trading.matching_weight import WeightedOrder
-from market.trading.period import PeriodTimes, compute_times
 from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.sessions import get_period, get_session, list_gates
 from market.trading.targets import Commitment
+from market.trading.times import PeriodTimes, compute_gate_times
 from market.trading.trades import Match, Party, TradeRecord
 from node.chain.node import ChainNode
 from node.errors import (
@@ -81,6 +83,7 @@ from node.queries.exact import show_exact
 from node.queries.grid import GridQueries, describe_curtailment
 from node.queries.member_names import MemberNames
 from node.queries.period_failures import describe_failure
+from node.queries.positions import PositionQueries
 from node.queries.results import ResultQueries
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
@@ -97,6 +100,7 @@ class ChainQueries:
         self.grid = GridQueries(node, self.members)
         self.index = CreditQueries(node, self.members)
         self.results = ResultQueries(node, self.members)
+        self.positions = PositionQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
@@ -371,23 +375,30 @@ class ChainQueries:
         """Every delivery period that is open by the clock or live in the state, ascending, and which are over."""
         live = views.live_periods(self._state)
         due = self._periods_by_clock(now_ms)
-        periods = tuple(self._describe_period(period, now_ms, period in live) for period in sorted({*live, *due}))
-        return MarketPeriods(time_ms=now_ms, periods=periods, closed=views.closed_periods(self._state))
+        periods = tuple(
+            self._describe_period(number, now_ms, period in live)
+            for period in sorted({*live, *due})
+            for number in list_gates(self._market, period)
+        )
+        closed = views.closed_periods(self._state)
+        return MarketPeriods(time_ms=now_ms, periods=periods, closed=closed, sessions=self._market.sessions)
 
-    def get_book(self, period: int) -> BookInfo:
-        book = views.get_candidates(self._state, period)
-        best_bid, best_ask = views.get_best(self._state, period)
+    def get_book(self, number: int) -> BookInfo:
+        """The book of a gate, by its number."""
+        book = views.get_candidates(self._state, number)
+        best_bid, best_ask = views.get_best(self._state, number)
         bids = [candidate for candidate in book if candidate.order.side == Side.BID]
         offers = [candidate for candidate in book if candidate.order.side != Side.BID]
         bids.sort(key=lambda candidate: -candidate.order.price_uyuan_per_kwh)
         offers.sort(key=lambda candidate: candidate.order.price_uyuan_per_kwh)
         return BookInfo(
-            period=period,
+            period=get_period(self._market, number),
+            session=get_session(self._market, number).title,
             best_bid=best_bid,
             best_ask=best_ask,
             bids=tuple(map(self._describe_order, bids)),
             offers=tuple(map(self._describe_order, offers)),
-            target=self._describe_target(views.get_target(self._state, period)),
+            target=self._describe_target(views.get_target(self._state, number)),
         )
 
     def _describe_target(self, target: Commitment | None) -> TargetInfo | None:
@@ -405,19 +416,21 @@ class ChainQueries:
             c_to_g_uyuan_per_kwh=prices.c_to_g,
         )
 
-    def get_trades(self, period: int) -> TradesInfo:
-        gate = get_gate(self._view, period)
+    def get_trades(self, number: int) -> TradesInfo:
+        """The trades of a gate, by its number."""
+        gate, period = get_gate(self._view, number), get_period(self._market, number)
         if gate is None:
-            gate_ms = compute_times(period, self._node.params, self._node.genesis.time_ms).gate_ms
+            gate_ms = compute_gate_times(number, self._node.params, self._node.genesis.time_ms).gate_ms
             is_past = self._node.chain.head.header.timestamp_ms >= gate_ms
             detail = "it had no orders" if is_past else "its gate is not closed yet"
             raise NoTrades(period=period, detail=detail)
-        trades = tuple(map(self._describe_trade, views.get_trades(self._state, period)))
-        cuts = tuple(map(describe_curtailment, views.get_curtailments(self._state, period)))
+        trades = tuple(map(self._describe_trade, views.get_trades(self._state, number)))
+        cuts = tuple(map(describe_curtailment, views.get_curtailments(self._state, number)))
         return TradesInfo(
             period=period,
-            gate=self._describe_gate(period, gate),
-            result=self.results.get_result(period),
+            session=get_session(self._market, number).title,
+            gate=self._describe_gate(number, gate),
+            result=self.results.get_result(number),
             trades=trades,
             curtailments=cuts,
         )
@@ -426,12 +439,14 @@ class ChainQueries:
         settled = views.get_settlement(self._state, period)
         if settled is None:
             raise NoSettlement(period=period)
-        gate = get_gate(self._view, period)
+        gates = [(number, get_gate(self._view, number)) for number in list_gates(self._market, period)]
+        closed = [(number, gate) for number, gate in gates if gate is not None]
+        number, gate = closed[-1] if closed else (period, None)
         return SettlementInfo(
             period=period,
             trades=tuple(map(self._describe_settled, settled.trades)),
             grid=tuple(map(self._describe_with_grid, settled.grid)),
-            gate=None if gate is None else self._describe_gate(period, gate),
+            gate=None if gate is None else self._describe_gate(number, gate),
         )
 
     def _periods_by_clock(self, now_ms: int) -> Iterable[int]:
@@ -441,15 +456,16 @@ class ChainQueries:
         first = max(0, (since_ms - params.market.settle_ppm * period_ms // PPM) // period_ms + 1)
         return range(first, min(last, first + MAX_PERIODS) + 1)
 
-    def _describe_period(self, period: int, now_ms: int, is_live: bool) -> PeriodInfo:
-        times = compute_times(period, self._node.params, self._node.genesis.time_ms)
-        gate = get_gate(self._view, period)
+    def _describe_period(self, number: int, now_ms: int, is_live: bool) -> PeriodInfo:
+        times = compute_gate_times(number, self._node.params, self._node.genesis.time_ms)
+        gate = get_gate(self._view, number)
         return PeriodInfo(
-            period=period,
+            period=get_period(self._market, number),
+            session=get_session(self._market, number).title,
             phase=_phase_at(times, now_ms),
             live=is_live,
-            gate=None if gate is None else self._describe_gate(period, gate),
-            orders_until_ms=views.get_orders_end(self._state, period, self._node.genesis),
+            gate=None if gate is None else self._describe_gate(number, gate),
+            orders_until_ms=views.get_orders_end(self._state, number, self._node.genesis),
             **asdict(times),
         )
 
@@ -460,15 +476,16 @@ class ChainQueries:
         last = (since_ms * PPM // params.ledger.period_ms + params.market.deadline_ppm) // PPM
         view, failed = self._view, []
         for period in range(max(0, last - _LOOK_BACK_PERIODS + 1), last + 1):
-            gate = get_gate(view, period)
-            if gate is not None and (gate.status == VOID or (gate.status == LAPSED and gate.trade_count)):
-                failed.append(FailedPeriod(period=period, gate=self._describe_gate(period, gate)))
+            for number in list_gates(self._market, period):
+                gate, session = get_gate(view, number), get_session(self._market, number).title
+                if gate is not None and (gate.status == VOID or (gate.status == LAPSED and gate.trade_count)):
+                    failed.append(FailedPeriod(period=period, gate=self._describe_gate(number, gate), session=session))
         return tuple(failed)
 
-    def _describe_gate(self, period: int, gate: Gate) -> GateInfo:
-        keys = self._node.missing_votes.get(period) if gate.reason == NO_CERTIFICATE else ()
+    def _describe_gate(self, number: int, gate: Gate) -> GateInfo:
+        keys = self._node.missing_votes.get(number) if gate.reason == NO_CERTIFICATE else ()
         missing = tuple(map(self._name_of_key, keys))
-        failure = describe_failure(period, gate.reason, missing)
+        failure = describe_failure(get_period(self._market, number), gate.reason, missing)
         return GateInfo(
             height=gate.height,
             block=(self._chain.hash_at(gate.height) or b"").hex(),
@@ -535,6 +552,10 @@ class ChainQueries:
     @property
     def _state(self) -> State:
         return self._chain.head.state
+
+    @property
+    def _market(self) -> MarketParams:
+        return self._node.params.market
 
     @property
     def _view(self) -> Overlay:

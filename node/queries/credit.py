@@ -9,6 +9,7 @@ from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
 from market.credit.violations import Kind, Violation, get_report
 from market.messages import ACTUAL, DELIVERED, POWER
+from market.trading.sessions import list_gates
 from node.chain.node import ChainNode
 from node.errors import WrongKind
 from node.queries.answers import (
@@ -38,8 +39,10 @@ class CreditQueries:
         self._require()
         state, digests = self._node.chain.head.state, list[RecordedDigest]()
         for sibling in self._node.genesis.siblings:
-            for kind in _DIGESTED:
-                found = get_digest(state, sibling.name, kind, period)
+            gates = list_gates(sibling.market, period)
+            names = [(kind, number) for kind in _DIGESTED for number in (gates if kind == POWER else (period,))]
+            for kind, number in names:
+                found = get_digest(state, sibling.name, kind, number)
                 if found is not None:
                     row = RecordedDigest(
                         source=sibling.name,

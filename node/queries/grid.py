@@ -6,6 +6,7 @@ from ledger.hashing import show_address
 from market.scheduling import views as scheduling_views
 from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.trading import views
+from market.trading.sessions import get_period, get_session, is_firm
 from market.trading.trades import Curtailment
 from node.chain.node import ChainNode
 from node.errors import NoQuotas, NoSchedule, WrongKind
@@ -39,44 +40,49 @@ class GridQueries:
         self._node = node
         self._members = members
 
-    def get_quota(self, period: int) -> QuotaInfo:
+    def get_quota(self, number: int) -> QuotaInfo:
+        """The quotas of a gate, by its number."""
         self._require("trading")
-        state = self._node.chain.head.state
-        quotas = views.get_quota(state, period)
+        state, market = self._node.chain.head.state, self._node.params.market
+        quotas = views.get_quota(state, number)
         if quotas is None:
-            raise NoQuotas(period=period)
+            raise NoQuotas(period=get_period(market, number))
         return QuotaInfo(
-            period=period,
+            period=get_period(market, number),
+            session=get_session(market, number).title,
             lines=tuple(LineQuotaInfo(line=line, **quota._asdict()) for line, quota in quotas.items()),
-            complete_ms=views.get_completion(state, period),
-            orders_until_ms=views.get_orders_end(state, period, self._node.genesis),
+            complete_ms=views.get_completion(state, number),
+            orders_until_ms=views.get_orders_end(state, number, self._node.genesis),
         )
 
-    def get_scheduling(self, period: int) -> SchedulingInfo:
+    def get_scheduling(self, number: int) -> SchedulingInfo:
+        """All that there is of a gate, by its number, and of its period."""
         self._require("scheduling")
-        state = self._node.chain.head.state
-        plan, quotas = scheduling_views.get_plan(state, period), scheduling_views.get_quotas(state, period)
+        state, market = self._node.chain.head.state, self._node.params.market
+        period, session = get_period(market, number), get_session(market, number)
+        plan, quotas = scheduling_views.get_plan(state, period), scheduling_views.get_quotas(state, number)
         if not plan and not quotas:
             raise NoSchedule(period=period)
-        verdict = scheduling_views.get_verdict(state, period)
+        verdict = scheduling_views.get_verdict(state, number)
         return SchedulingInfo(
             period=period,
+            session=session.title,
             plan=tuple(LinePlanInfo(**line._asdict()) for line in plan),
             quotas=tuple(LineQuotaInfo(**quota._asdict()) for quota in quotas),
             curtailments=None if verdict is None else tuple(map(describe_curtailment, verdict)),
-            contracts=self._describe_contracts(period),
-            power=_describe_digest(scheduling_views.get_power_block(state, period)),
+            contracts=self._describe_contracts(number),
+            power=_describe_digest(scheduling_views.get_power_block(state, number)),
             actual=_describe_digest(scheduling_views.get_actual_block(state, period)),
         )
 
-    def _describe_contracts(self, period: int) -> tuple[ContractInfo, ...]:
-        state = self._node.chain.head.state
-        metered = {
-            row.trade_index: (row.consumption_wh, row.output_wh) for row in scheduling_views.get_actuals(state, period)
-        }
+    def _describe_contracts(self, number: int) -> tuple[ContractInfo, ...]:
+        """A gate's contracts, each as metered; not where they are netted, for then none has a meter of its own."""
+        state, market = self._node.chain.head.state, self._node.params.market
+        actuals = () if is_firm(market) else scheduling_views.get_actuals(state, get_period(market, number))
+        metered = {row.trade_index: (row.consumption_wh, row.output_wh) for row in actuals}
         return tuple(
             self._describe_contract(contract, metered.get(contract.trade_index))
-            for contract in scheduling_views.get_contracts(state, period)
+            for contract in scheduling_views.get_contracts(state, number)
         )
 
     def _describe_contract(self, contract: BilateralContract, metered: tuple[int, int] | None) -> ContractInfo:

@@ -59,6 +59,20 @@ def scheduling_chain(name="DU1", ledger=None, market=None, consensus=None, **fie
 DU1, LH1 = scheduling_chain(), ChainParams(name="LH1", kind="credit")
 
 
+TWICE = {
+    "open_ppm": 5_000_000,
+    "gate_ppm": 4_000_000,
+    "intraday_open_ppm": 3_000_000,
+    "intraday_gate_ppm": 2_000_000,
+}
+
+
+def traded_twice(market=TWICE, **clock):
+    """The siblings of a market with an intraday session, and that market."""
+    clock = {"quota_ppm": 5_500_000, "intraday_quota_ppm": 3_500_000, "verdict_ppm": 1_500_000, **clock}
+    return {"siblings": (scheduling_chain(market=market, **clock),), "market": TWICE}
+
+
 AUTHORITY = Authority(keys=(key("chair"), key("clerk")))
 
 
@@ -248,6 +262,17 @@ def test_chains_of_one_network_start_with_states_of_their_own():
             {"siblings": (scheduling_chain(meter_ppm=1_500_000),), "market": {"settle_ppm": 9_500_001}},
             "settle_ppm is over 8 periods after meter_ppm",
         ),
+        (traded_twice({**TWICE, "intraday_gate_ppm": 2_000_001}), "differ in their intraday session"),
+        (traded_twice({}), "differ in their intraday session"),
+        (traded_twice(intraday_quota_ppm=0), "an intraday session and intraday_quota_ppm go together"),
+        (
+            {"siblings": (scheduling_chain(intraday_quota_ppm=2_000_000),)},
+            "an intraday session and intraday_quota_ppm go together",
+        ),
+        (traded_twice(intraday_quota_ppm=4_000_000), "want gate_ppm above intraday_quota_ppm"),
+        (traded_twice(intraday_quota_ppm=2_999_999), "intraday_open_ppm not above that"),
+        (traded_twice(verdict_ppm=2_000_000), "and intraday_gate_ppm above verdict_ppm"),
+        (traded_twice(quota_ppm=128_000_001), "quota_ppm is above 256 periods"),
         ({"siblings": (LH1,), "market": {"max_orders_per_period": 262_145}}, "too many for one message"),
         (
             {"siblings": (LH1.model_copy(update={"consensus": ConsensusParams(checkpoint_m=1)}),)},
@@ -264,6 +289,7 @@ def test_chains_that_just_fit_together_are_not():
     clock = scheduling_chain(quota_ppm=2_000_001, verdict_ppm=1_999_999, meter_ppm=1_999_999)
     make(siblings=(clock,), market={"deadline_ppm": 1_999_999})
     make(siblings=(scheduling_chain(quota_ppm=256_000_000, meter_ppm=1_500_000),), market={"settle_ppm": 9_500_000})
+    make(**traded_twice(intraday_quota_ppm=3_000_000, verdict_ppm=1_999_999, quota_ppm=128_000_000))
 
 
 def test_a_network_has_a_trading_chain():

@@ -91,12 +91,16 @@ OTHER_VALUES = {
         "income_and_cost": "kept",
         "recorded_violations": 1,
         "tolerance_ppm": 1,
+        "intraday_open_ppm": 1_500_000,
+        "intraday_gate_ppm": 600_000,
     },
 }
+INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}
 OTHER_VALUES["scheduling"] = {
     "quota_ppm": 4_000_000,
     "verdict_ppm": 1,
     "meter_ppm": 1_600_000,
+    "intraday_quota_ppm": 2_000_000,
     "areas": (HILL, TOWN.model_copy(update={"wheeling_uyuan_per_kwh": 20_001})),
     "lines": (FEEDER, BRANCH.model_copy(update={"capacity_wh": 4_001})),
 }
@@ -120,7 +124,7 @@ def test_every_parameter_reaches_the_canonical_bytes(section, name):
     if (section, name) in ONLY_VALUE:
         assert getattr(SECTIONS[section](), name) in canonical(ChainParams(name="JY1")).decode("latin-1")
         return
-    base = GRID if section == "scheduling" else {}
+    base = GRID if section == "scheduling" else INTRADAY if name in INTRADAY else {}
     kind = "scheduling" if section == "scheduling" else "trading"
     usual, changed = (SECTIONS[section](**{**base, **change}) for change in ({}, {name: OTHER_VALUES[section][name]}))
     assert getattr(changed, name) != getattr(usual, name)
@@ -268,9 +272,23 @@ def test_a_chain_name_can_be_a_directory(name):
         ("market", {"deadline_ppm": 2_000_000}, "its gate come before its deadline"),
         ("market", {"gate_ppm": 32_000_001, "open_ppm": 40_000_000}, "may wait for its certificate for 32 periods"),
         ("market", {"settle_ppm": 1_000_000}, "settle_ppm counts from the start of delivery"),
+        (
+            "market",
+            {**INTRADAY, "intraday_open_ppm": 2_000_000},
+            "must open after the day-ahead gate, and before its own",
+        ),
+        (
+            "market",
+            {**INTRADAY, "intraday_gate_ppm": 1_000_000},
+            "must open after the day-ahead gate, and before its own",
+        ),
+        ("market", {**INTRADAY, "deadline_ppm": 500_000}, "the intraday gate must come before the deadline"),
+        ("market", {"intraday_gate_ppm": 1}, "intraday_gate_ppm needs intraday_open_ppm"),
         ("market", {"work_per_block": 63}, "work_per_block is 0 or at least 64"),
         ("market", {"retained_periods": 25, "correction_ppm": 24_000_001}, "retained_periods must reach back as far"),
         ("scheduling", {"quota_ppm": 1_000_000}, "quotas must come before verdicts: quota_ppm above verdict_ppm"),
+        ("scheduling", {"intraday_quota_ppm": 3_000_000}, "intraday quotas must come after the day-ahead ones"),
+        ("scheduling", {"intraday_quota_ppm": 1_000_000}, "and before verdicts"),
         ("scheduling", {"meter_ppm": 1_000_000}, "meter_ppm counts from the start of delivery"),
         ("scheduling", {"areas": (HILL, HILL)}, "two areas share a name"),
         ("scheduling", {**GRID, "lines": (FEEDER, FEEDER)}, "two lines are called feeder"),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import pytest
@@ -13,13 +13,16 @@ from gridmerit.network.calibration import calibrate, compute_n_diff
 from gridmerit.network.layout import Host
 from gridmerit.network.make import new_network
 from gridmerit.network.parameters import (
+    PACKAGED,
     choose_market,
     get_packaged_params,
     load_chain_params,
     load_packaged_profile,
     load_params_set,
+    make_demo_params,
     scale_params,
 )
+from ledger.genesis import Genesis, GenesisMember
 from ledger.params import ChainParams
 from market.errors import UnknownRule
 from market.trading.clearing_rules import RULES
@@ -97,6 +100,28 @@ def test_the_paper_set_is_the_text() -> None:
         assert chain.market.initial_weight == chain.market.score_unit_wh == 0, "Eqs (1) and (2): unweighted"
         assert chain.market.natural_factor_ppm == 0, "Eq. (2), unless an α is given: Eq. (12)"
         assert chain.consensus.tau_upt == 1_000_000, "Eq. (10): e^C, C in points"
+
+
+def test_intraday_puts_a_session_before_the_one_there_is_and_the_clocks_fit() -> None:
+    for name in PACKAGED:
+        before = {chain.kind: chain for chain in load_params_set(name)}
+        chains = choose_market(load_params_set(name), rule=None, natural_factor_ppm=None, is_intraday=True)
+        assert choose_market(chains, rule=None, natural_factor_ppm=None, is_intraday=True) == chains
+        after = {chain.kind: chain for chain in chains}
+        was, now = before["trading"].market, after["trading"].market
+        assert (now.intraday_open_ppm, now.intraday_gate_ppm) == (was.open_ppm, was.gate_ppm)
+        assert now.gate_ppm > after["scheduling"].scheduling.intraday_quota_ppm >= now.intraday_open_ppm
+        assert after["credit"] == before["credit"]
+        for quick in (chains, make_demo_params(3_000, chains)):
+            found_network(quick)
+
+
+def found_network(chains: Sequence[ChainParams]) -> Genesis:
+    """Raises where clocks do not fit together."""
+    params = next(chain for chain in chains if chain.kind == "trading")
+    siblings = tuple(chain for chain in chains if chain.kind != "trading")
+    grid = GenesisMember(name="grid", role="grid-operator", key=bytes(31) + b"1", seals=("*",))
+    return Genesis(params=params, siblings=siblings, time_ms=0, members=(grid,))
 
 
 def test_rule_and_alpha_go_where_they_count() -> None:

@@ -26,6 +26,7 @@ from market.strategies.built_in import BUILT_IN
 from market.strategies.storage import Storage
 from market.strategies.strategy import ask
 from market.strategies.view import Depth, Outcome, OwnOrder, OwnTrade
+from market.trading.sessions import Session
 from node.api.client import Client
 from node.config import load_genesis
 from node.queries.answers import LineQuotaInfo, QuotaInfo
@@ -117,6 +118,29 @@ def test_a_committed_target_is_shown(genesis: Genesis) -> None:
     book = Some(best_bid=None, best_ask=None, bids=(), offers=(), target=target)
     view = _show(_make_desk(genesis, "homes-1", BUILT_IN["truthful"]()), genesis, book=book)
     assert view.target_uyuan_per_kwh == 512_000
+
+
+def test_intraday_a_player_sees_what_it_holds_and_is_left_with_the_change(genesis: Genesis) -> None:
+    reading = PROFILE.readings["homes-1", PROFILE.hours_ms[30 % 24]]
+    fresh_wh = (reading.forecast_wh + reading.actual_wh) // 2
+    desk = _make_desk(genesis, "homes-1", BUILT_IN["truthful"]())
+
+    def look(position_wh: int) -> Any:
+        answers = Answers(quota=_quota(genesis), book=None, account=None, earlier=[], position_wh=position_wh)
+        return desk.make_view(genesis, 30, WHEELING, answers, Session.INTRADAY)
+
+    held = look(fresh_wh - 70)
+    assert (held.load_wh, held.position_wh, held.shortage_wh, held.surplus_wh) == (fresh_wh, fresh_wh - 70, 70, 0)
+    assert held.bid_limit_wh == desk.member.capacity_wh - held.position_wh
+    too_much = look(fresh_wh + 70)
+    assert (too_much.shortage_wh, too_much.surplus_wh, too_much.offer_limit_wh) == (0, 70, fresh_wh + 70)
+    [sold] = ask(desk.strategy, too_much, make_draws(5, "homes-1", 30))
+    assert isinstance(sold, Quote)
+    assert (sold.side, sold.volume_wh) == (Side.OFFER, 70)
+    [bought] = ask(desk.strategy, held, make_draws(5, "homes-1", 30))
+    assert isinstance(bought, Quote)
+    assert (bought.side, bought.volume_wh) == (Side.BID, 70)
+    assert list(ask(desk.strategy, look(fresh_wh), make_draws(5, "homes-1", 30))) == [], "nothing has changed"
 
 
 def test_who_looks_back_on_nothing_is_shown_nothing(genesis: Genesis) -> None:

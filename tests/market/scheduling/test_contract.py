@@ -84,6 +84,12 @@ JY1 = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS))
 LH1 = ChainParams(name="LH1", kind="credit", ledger=LedgerParams(period_ms=PERIOD_MS))
 
 
+MARKET_TWICE = MarketParams(
+    open_ppm=4_000_000, gate_ppm=3_000_000, intraday_open_ppm=2_000_000, intraday_gate_ppm=1_000_000
+)
+CLOCK_TWICE = {"quota_ppm": 3_500_000, "intraday_quota_ppm": 2_500_000, "verdict_ppm": 500_000}
+
+
 def found_members() -> tuple[GenesisMember, ...]:
     staff = [("grid", "grid-operator"), ("dispatch", "dispatcher"), ("audit", "auditor")]
     return (
@@ -823,3 +829,95 @@ def test_every_period_is_done_with_once_whatever_comes_and_whenever(story):
     read = {event[1] for event in events if event[0] == "reading"}
     kept = {int.from_bytes(key[15:23], "big") for key, _ in grid.state.items() if key.startswith(b"market/")}
     assert kept == read  # what meters said stays with the period's other records, and nothing else
+
+
+# --- a period that is traded twice --------------------------------------------------------------------
+
+
+@pytest.fixture(params=[0, 64], ids=["at once", "by shares"])
+def twice(request) -> Grid:
+    """DU1 with the quotas of day-ahead gate 20 out; its period's intraday gate is 21."""
+    market = MARKET_TWICE.model_copy(update={"work_per_block": request.param})
+    grid = Grid(JY1.model_copy(update={"market": market}), LH1, market=market, **CLOCK_TWICE)
+    assert grid.plan() == ""
+    grid.go("quota")
+    return grid
+
+
+def drain(grid: Grid) -> None:
+    for _ in range(20):
+        grid.make_block()
+
+
+def test_intraday_quotas_are_what_the_day_ahead_contracts_leave_of_the_lines(twice):
+    assert twice.posted("quota", 20) is not None
+    day_ahead = trade(0, "paul", "carol", 15, period=20), trade(1, "chen", "carol", 20, period=20)
+    assert twice.report(trade(0, "rosa", "chen", 1, period=21), period=21) == "UnexpectedRelay"
+    assert twice.report(*day_ahead, period=20) == ""
+    drain(twice)
+    assert twice.posted("verdict", 20) == []
+    twice.go("intraday_quota")
+    left = {line: (demand, supply) for line, demand, supply, _ in twice.posted("quota", 21)}
+    assert left == {
+        "north": (80 * KWH, 100 * KWH),
+        "mill": (15 * KWH, 50 * KWH),
+        "farm": (40 * KWH, 25 * KWH),
+        "barn": (20 * KWH, 5 * KWH),
+        "south": (80 * KWH, 60 * KWH),
+    }
+
+
+def test_an_intraday_trade_is_cut_where_earlier_ones_have_taken_the_line(twice):
+    assert twice.report(trade(0, "paul", "carol", 15, period=20), period=20) == ""
+    drain(twice)
+    twice.go("intraday_quota")
+    assert twice.report(trade(0, "paul", "chen", 8, period=21), period=21) == ""
+    drain(twice)
+    assert twice.posted("verdict", 21) == [(0, 5 * KWH, "barn")]
+    assert [row[2] for number in (20, 21) for row in twice.posted("power", number)] == [15 * KWH, 5 * KWH]
+
+
+def test_meters_are_held_against_what_is_left_of_both_sessions(twice):
+    """Carol buys 15 kWh and sells 5 of them to chen: paul delivers 10 to her and 5 to him."""
+    assert twice.report(trade(0, "paul", "carol", 15, period=20), period=20) == ""
+    drain(twice)
+    twice.go("intraday_quota")
+    assert twice.report(trade(0, "carol", "chen", 5, period=21), period=21) == ""
+    drain(twice)
+    twice.go("delivery_end")
+    for name, consumed, produced in (("carol", 9, 0), ("chen", 7, 2), ("paul", 1, 16)):
+        assert twice.read(name, consumed=consumed * KWH, produced=produced * KWH) == ""
+    twice.go("meter")
+    drain(twice)
+    parts = {(row.buyer, row.seller): row[4:] for row in get_actuals(twice.state, PERIOD)}
+    assert parts == {
+        (address("carol"), address("paul")): (10 * KWH, 9 * KWH, 10 * KWH),
+        (address("chen"), address("paul")): (5 * KWH, 5 * KWH, 5 * KWH),
+    }
+    assert get_actual_block(twice.state, PERIOD).metered_wh == 14 * KWH
+    assert twice.posted("metered") is not None
+
+
+def test_without_a_day_ahead_list_the_lines_are_free_intraday(twice):
+    twice.go("intraday_quota")
+    assert {line: (demand, supply) for line, demand, supply, _ in twice.posted("quota", 21)}["mill"] == (
+        50 * KWH,
+        50 * KWH,
+    )
+    assert twice.report(trade(0, "paul", "carol", 1, period=20), period=20) == "RelayTooLate"
+    assert twice.report(trade(0, "paul", "carol", 5, period=21), period=21) == ""
+
+
+def test_nothing_of_either_session_stays_for_good(twice):
+    assert twice.report(trade(0, "paul", "carol", 15, period=20), period=20) == ""
+    drain(twice)
+    twice.go("intraday_quota")
+    assert twice.report(trade(0, "carol", "chen", 5, period=21), period=21) == ""
+    for period in range(PERIOD, PERIOD + RETAINED + 1):
+        twice.go("delivery_end", period)
+        assert twice.read("rosa", consumed=1, period=period) == ""
+        twice.go("meter", period)
+        drain(twice)
+    for number in (20, 21):
+        assert get_quotas(twice.state, number) == get_contracts(twice.state, number) == []
+        assert get_verdict(twice.state, number) is get_power_block(twice.state, number) is None

@@ -41,7 +41,8 @@ BOUNDED = {
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
     results_differing results_elsewhere revision slot quorum sealers contracts output coins best_bid best_ask status
-    closed entries max_entries bytes writes passes over_delivery under_delivery missing_reading second_target listed
+    closed entries max_entries bytes writes passes sessions over_delivery under_delivery missing_reading second_target
+    listed
 """
 # Texts, bytes, lists, and counts that a block's size bounds.
 NO_LARGE_INTEGERS = """
