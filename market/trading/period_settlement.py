@@ -242,8 +242,8 @@ def _settle_balances(
     deliveries = list_deliveries(balances)
     if "credit" in block.siblings:
         if deliveries:
-            metered = _list_net_metered(block, deliveries, balances)
-            told = [(*item[:4], *wh) for item, wh in zip(deliveries, metered, strict=True)]
+            energy = _list_net_metered(block, deliveries, balances)
+            told = [(*item[:4], *wh) for item, wh in zip(deliveries, energy, strict=True)]
             post(view, DELIVERED, period, told, height=block.height)
     else:
         for delivery in deliveries:
