@@ -125,6 +125,7 @@ def new(
       gridmerit net new plain --chains jy1
       gridmerit net new paper --set paper --alpha 0.15
       gridmerit net new merit --rule credit-weighted
+      gridmerit net new twice --intraday --period-ms 60000
       gridmerit net new agreed --engine pbft --nodes 4
       gridmerit net new victims --disposable --chains jy1
       gridmerit net new cluster --compose --nodes 4 --players 3
