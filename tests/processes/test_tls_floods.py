@@ -185,8 +185,8 @@ class Payer:
     async def pay(self):
         """Send all, and return how many of them the chain took up, a few blocks after the last at most."""
         chain_id = (await self._client.genesis()).chain_id
-        before, status = await self._client.account(self._ref), await self._client.status()
-        sequence = before.next_sequence
+        status = await self._client.status()
+        first = sequence = (await self._client.account(self._ref)).next_sequence  # above what is still on its way
         for _ in range(STEPS):
             transfers = [
                 make_transaction(
@@ -208,7 +208,7 @@ class Payer:
                 height = (await self._client.status()).height
                 committed = (await self._client.account(self._ref)).sequence
                 if committed == sequence or height >= last_height:
-                    return committed - before.sequence
+                    return committed - first
                 await asyncio.sleep(STEP_S)
 
 
