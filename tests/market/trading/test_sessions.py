@@ -63,7 +63,7 @@ class Twice:
         return events
 
     def deliver(self, **net_wh: int):
-        """What meters say, consumption above and output below zero; what the settlement told."""
+        """The period with these meters read, consumption above and output below zero; what its settlement told."""
         self.go(DAY_AHEAD, "delivery_end")
         for owner, wh in net_wh.items():
             assert self.market.read(owner, consumed=max(0, wh), produced=max(0, -wh), period=PERIOD) == ""
