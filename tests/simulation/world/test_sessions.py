@@ -8,6 +8,7 @@ from gridmerit.commands.market_tables import render_positions
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.contract import get_digest
+from market.credit.violations import Kind, get_report
 from market.scheduling import views as scheduling_views
 from market.trading.gates import ACCEPTED, SETTLED, get_gate
 from market.trading.views import get_positions, get_settlement
@@ -31,6 +32,7 @@ MARKET = MarketParams(
 )
 GRID = SCHEDULING.model_copy(update={"quota_ppm": 5_500_000, "intraday_quota_ppm": 3_000_000})
 METERED_KWH = {"n0": -150, "n2": 115, "n3": 40}
+SOME_METERED_KWH = {"n0": -150, "n2": 220}
 # n2 buys 150 kWh of n0 at 0.53, sells 40 of them to n3 at 0.53, and takes 5 more than its 110; wheeling is 0.025 for
 # n2, 0.02 for n3.
 CHANGES_UYUAN = {
@@ -43,6 +45,8 @@ CHANGES_UYUAN = {
 
 class Twice(Market):
     """Day-ahead n0 sells to n2, intraday n2 sells a part of it on to n3."""
+
+    metered_kwh = METERED_KWH
 
     def __post_init__(self):
         self.network = make_network(scheduling=GRID, market=self.market, period_ms=PERIOD_MS, consensus=self.consensus)
@@ -60,7 +64,7 @@ class Twice(Market):
             self.once(self.jy1, keys["n2"], "intention", 1, 2 * period + 1, 500_000, 40 * KWH)
             self.once(self.jy1, keys["n3"], "intention", 0, 2 * period + 1, 560_000, 40 * KWH)
         if 1_000_000 <= now < 1_500_000:
-            for name, kwh in METERED_KWH.items():
+            for name, kwh in self.metered_kwh.items():
                 reading = period, max(0, kwh) * KWH, max(0, -kwh) * KWH
                 self.once(self.du1, self.network.devices[name], "reading", *reading)
 
@@ -129,6 +133,27 @@ def test_a_period_is_traded_twice_and_settled_once_on_three_chains(make_twice, c
     ):
         digest = get_digest(lh1, source, kind, number)
         assert market.worlds[source].node("n3").chain.hash_at(digest.height) == digest.block_hash
+    assert market.faults() == []
+
+
+class Silent(Twice):
+    """The same, but n2 uses twice of what it is left with, and n3's meter is not heard."""
+
+    metered_kwh = SOME_METERED_KWH
+
+
+def test_what_is_done_otherwise_than_agreed_is_reported_of_what_is_left_of_both_sessions():
+    terms = {"income_and_cost": "kept", "recorded_violations": 16, "tolerance_ppm": 100_000}
+    market = Silent(first=PERIOD, last=PERIOD, market=MARKET.model_copy(update=terms), sealing="drawn")
+    market.run_until(PERIOD, 3_500_000)
+    market.check_money()
+    lh1, found = Overlay(market.state(market.lh1)), {}
+    for name in NAMES:
+        counts = get_report(lh1, market.network.keys[name].address).counts
+        found[name] = {kind: count for kind, count in zip(Kind, counts, strict=True) if count}
+    assert found == {"n0": {}, "n1": {}, "n2": {Kind.OVER_DELIVERY: 1}, "n3": {Kind.MISSING_READING: 1}}
+    accounts = {name: market.account(market.jy1, name) for name in NAMES}
+    assert {name: own.income_uyuan - own.cost_uyuan for name, own in accounts.items()} == market.changes_uyuan()
     assert market.faults() == []
 
 
