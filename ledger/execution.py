@@ -246,6 +246,19 @@ def select_transactions(
     )
 
 
+def check_tx_root(header: Header, transactions: Sequence[Transaction]) -> None:
+    """Raise `WrongTransactionRoot` unless these are a header's transactions."""
+    root = compute_tx_root(transactions)
+    if root != header.tx_root:
+        raise WrongTransactionRoot(expected=root.hex(), actual=header.tx_root.hex())
+
+
+def check_receipt_root(header: Header, root: bytes) -> None:
+    """Raise `WrongReceiptRoot` unless the receipts with this root are a header's."""
+    if root != header.receipt_root:
+        raise WrongReceiptRoot(expected=root.hex(), actual=header.receipt_root.hex())
+
+
 def check_bounds(block: Block, params: LedgerParams) -> None:
     """Raise `OversizedBlock` unless the body keeps to the chain's bounds.
 
@@ -275,9 +288,7 @@ def execute_block(
     The header itself is consensus's to judge. Raises the `InvalidBlock` family, or what `check_envelope` raises.
     """
     header: Header = block.header
-    tx_root = compute_tx_root(block.transactions)
-    if tx_root != header.tx_root:
-        raise WrongTransactionRoot(expected=tx_root.hex(), actual=header.tx_root.hex())
+    check_tx_root(header, block.transactions)
     check_bounds(block, context.params.ledger)
     for transaction in block.transactions:
         envelopes.check(transaction, context.chain_id)
@@ -285,8 +296,7 @@ def execute_block(
         execution = execute_body(state, context, block.transactions, contracts)
     except GridmeritError as error:
         raise InvalidBody(code=error.code, detail=str(error)) from error
-    if execution.receipt_root != header.receipt_root:
-        raise WrongReceiptRoot(expected=execution.receipt_root.hex(), actual=header.receipt_root.hex())
+    check_receipt_root(header, execution.receipt_root)
     if execution.state.root != header.state_root:
         raise WrongStateRoot(expected=execution.state.root.hex(), actual=header.state_root.hex())
     return execution

@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from ledger.block import Block, Header, compute_tx_root
+from ledger.block import Block, Header
 from ledger.codec import decode, encode, expect_list, expect_str
-from ledger.errors import WrongReceiptRoot, WrongTransactionRoot
-from ledger.execution import Receipt, compute_receipt_root
+from ledger.execution import Receipt, check_receipt_root, check_tx_root, compute_receipt_root
 from node.chain import messages as wire
 from node.chain.catching_up import STEP_BYTES
 from node.chain.events import Action, PeerId, Persist, Send, SetTimer
@@ -96,16 +95,14 @@ class LowerBodies:
         block = self._importer.read_block(raw)
         if block.header != header:
             raise BrokenHeaders(detail=f"another block in the place of that at height {header.height}")
-        if (root := compute_tx_root(block.transactions)) != header.tx_root:
-            raise WrongTransactionRoot(expected=root.hex(), actual=header.tx_root.hex())
+        check_tx_root(header, block.transactions)
         count = len(block.transactions)
         value = decode(raw_codes, max_bytes=_MAX_CODES_BYTES, max_items=count + 1)
-        codes = [expect_str(code, "code") for code in expect_list(value, "codes", max_items=count)]
-        ids = [transaction.id for transaction in block.transactions]
-        receipts = [Receipt(transaction_id=one, code=code) for one, code in zip(ids, codes, strict=False)]
-        root = compute_receipt_root(receipts)
-        if len(codes) != count or root != header.receipt_root:
-            raise WrongReceiptRoot(expected=root.hex(), actual=header.receipt_root.hex())
+        receipts = [  # where codes are missing, receipts are, and their root is another one
+            Receipt(transaction_id=transaction.id, code=expect_str(code, "code"))
+            for transaction, code in zip(block.transactions, expect_list(value, "codes", max_items=count), strict=False)
+        ]
+        check_receipt_root(header, compute_receipt_root(receipts))
         return block, receipts
 
     def _header_at(self, height: int) -> Header:

@@ -22,11 +22,11 @@ from consensus.poca.engine import PocaEngine
 from consensus.quorum import QuorumCertificate, verify_signatures
 from consensus.relays import Relay
 from ledger import rows
-from ledger.block import Block, Header, compute_tx_root
+from ledger.block import Block, Header
 from ledger.chain import WINDOW, Ancestor, BlockNode, Chain
 from ledger.codec import decode
-from ledger.errors import GridmeritError, InvalidProof, StoreError, WrongReceiptRoot, WrongTransactionRoot
-from ledger.execution import compute_receipt_root
+from ledger.errors import GridmeritError, InvalidProof, StoreError
+from ledger.execution import check_receipt_root, check_tx_root, compute_receipt_root
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.journal import load_endings
 from ledger.overlay import Overlay
@@ -548,9 +548,7 @@ def read_body(raw: bytes, header: Header, genesis: Genesis) -> Block:
     block = rows.read_block(raw, genesis.params.ledger)
     if block.header != header:
         raise RowWrong(kind=BLOCK, place=f"at height {header.height}", detail="it is another one")
-    root = compute_tx_root(block.transactions)
-    if root != header.tx_root:
-        raise WrongTransactionRoot(expected=root.hex(), actual=header.tx_root.hex())
+    check_tx_root(header, block.transactions)
     return block
 
 
@@ -559,9 +557,7 @@ def check_receipts(raw: bytes, header: Header, ids: Sequence[bytes]) -> None:
     receipts = rows.read_receipts(raw)
     if [receipt.transaction_id for receipt in receipts] != list(ids):
         raise RowWrong(kind=RECEIPTS, place=f"at height {header.height}", detail="they are of other transactions")
-    root = compute_receipt_root(receipts)
-    if root != header.receipt_root:
-        raise WrongReceiptRoot(expected=root.hex(), actual=header.receipt_root.hex())
+    check_receipt_root(header, compute_receipt_root(receipts))
 
 
 def _key_of(height: int) -> bytes:
