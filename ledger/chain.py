@@ -107,8 +107,8 @@ class Chain:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
         self.versions = migrate(store)
         self._kept = self._load_kept()
-        self.lowest_height = self._load_lowest()
-        self.taken_from = self._load_taken()
+        self.lowest_height = self._load_height(rows.LOWEST)
+        self.taken_from = self._load_height(rows.TAKEN)
         self.head = self._load_head()
         self.final_height, self.final_hash = self._load_final()
         self._load_window()
@@ -350,7 +350,7 @@ class Chain:
         self._kept = rows.Kept(undo=base.height + 1, bodies=base.height + 1)
         self.head = base
         self.taken_from = base.height
-        changes += [(rows.HEAD, base.hash), (rows.TAKEN, rows.write_lowest(base.height))]
+        changes += [(rows.HEAD, base.hash), (rows.TAKEN, rows.write_height(base.height))]
         return [*changes, self._descend_to(min(self._recent)), *self.finalise(base)]
 
     def extend_below(self, entries: Sequence[Ancestor]) -> Changes:
@@ -380,7 +380,7 @@ class Chain:
     def _descend_to(self, height: int) -> rows.Row:
         """Note that headers are held from a height on: all of them where that is the first."""
         self.lowest_height = height if height > 1 else 0
-        return rows.LOWEST, rows.write_lowest(self.lowest_height) if self.lowest_height else None
+        return rows.LOWEST, rows.write_height(self.lowest_height) if self.lowest_height else None
 
     def _rows_of_all_blocks(self) -> Changes:
         """The deletion of all that the store has of the blocks of a chain that has dropped none."""
@@ -526,13 +526,9 @@ class Chain:
             raise StoreCorrupt(detail="what is kept is not recorded")
         return rows.read_kept(raw)
 
-    def _load_lowest(self) -> int:
-        raw = self._store.get(rows.LOWEST)
-        return 0 if raw is None else rows.read_lowest(raw)
-
-    def _load_taken(self) -> int:
-        raw = self._store.get(rows.TAKEN)
-        return 0 if raw is None else rows.read_lowest(raw)
+    def _load_height(self, key: bytes) -> int:
+        raw = self._store.get(key)
+        return 0 if raw is None else rows.read_height(raw)
 
     def _load_head(self) -> BlockNode:
         head_hash = self._store.get(rows.HEAD)

@@ -104,7 +104,7 @@ def rows_of_header(header: Header, *, work: int, base_n_diff: int) -> list[Row]:
 
 def rows_of_place(header: Header) -> list[Row]:
     """The hash of a canonical block by its height, and the height by its hash."""
-    return [(HEIGHT + header.hash, encode((header.height,))), (height_key(header.height), header.hash)]
+    return [(HEIGHT + header.hash, write_height(header.height)), (height_key(header.height), header.hash)]
 
 
 def rows_to_delete(block: Block) -> list[Row]:
@@ -125,8 +125,8 @@ def spans_of_bodies(first: int, end: int) -> tuple[tuple[bytes, bytes], ...]:
     return ((block_key(first), block_key(end)), (receipts_key(first), receipts_key(end)))
 
 
-def write_lowest(height: int) -> bytes:
-    """The height from which on headers are held, or that of a snapshot."""
+def write_height(height: int) -> bytes:
+    """A height that stands alone: a block's, a snapshot's, or the one from which on headers are held."""
     return encode((height,))
 
 
@@ -161,8 +161,8 @@ def read_record(raw: bytes) -> tuple[Header, int, int]:
 
 
 def read_height(raw: bytes) -> int:
-    """A block's height, by its hash."""
-    return _read(raw, _height_from_value, "a block's height")
+    """A height that stands alone."""
+    return _read(raw, _height_from_value, "a height")
 
 
 def read_undo(raw: bytes) -> dict[bytes, bytes | None]:
@@ -175,10 +175,6 @@ def read_receipts(raw: bytes) -> tuple[Receipt, ...]:
 
 def read_place(raw: bytes) -> tuple[bytes, int]:
     return _read(raw, _place_from_value, "a place on the chain")
-
-
-def read_lowest(raw: bytes) -> int:
-    return _read(raw, _height_from_value, "from where headers are held")
 
 
 def read_kept(raw: bytes) -> Kept:

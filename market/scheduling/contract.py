@@ -78,7 +78,6 @@ from market.scheduling.records import ActualBlock, ActualTransaction, BilateralC
 from market.scheduling.shares import (
     begin_metering,
     check_list,
-    count_retained,
     drop_list,
     end_meterings,
     is_being_checked,
@@ -92,7 +91,8 @@ from market.settlement import spread
 from market.trading.corrections import find_corrections_due, take_share
 from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
-from market.trading.sessions import Session, get_gate_number, get_period, get_session, list_gates
+from market.trading.sessions import Session, get_gate_number, get_period, get_session, list_earlier_gates, list_gates
+from market.trading.times import count_retained
 from market.trading.trades import Curtailment, TradeRecord, curtail, read_trade
 from market.trading.work import HEAR, is_limited, spend
 
@@ -340,9 +340,13 @@ def _publish_intraday(view: Overlay, block: BlockContext, period: int) -> None:
 def _put_quotas(view: Overlay, block: BlockContext, number: int, quotas: Sequence[LineQuota]) -> None:
     records.put_quotas(view, number, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
-    post(view, QUOTA, number, rows, height=block.height, retained=count_retained(block))
+    post(view, QUOTA, number, rows, height=block.height, retained=_count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
     view.emit("quota", number, len(quotas), demand_wh, supply_wh)
+
+
+def _count_retained(block: BlockContext) -> int:
+    return count_retained(block.params.market, block.params.scheduling.quota_ppm)
 
 
 def _find_carried(view: Overlay, block: BlockContext, number: int) -> dict[Hop, int]:
@@ -351,8 +355,7 @@ def _find_carried(view: Overlay, block: BlockContext, number: int) -> dict[Hop, 
     period = get_period(market, number)
     agreed = [
         TradeRecord(*contract)
-        for earlier in list_gates(market, period)
-        if earlier < number
+        for earlier in list_earlier_gates(market, number)
         for contract in records.get_contracts(view, earlier)
     ]
     return compute_flows(_feeder(block), _locate(view, period, agreed)) if agreed else {}
@@ -523,7 +526,7 @@ def _announce_verdict(
     curtailments: Sequence[Curtailment],
 ) -> None:
     rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, VERDICT, number, rows, height=block.height, retained=count_retained(block))
+    post(view, VERDICT, number, rows, height=block.height, retained=_count_retained(block))
     accepted_wh = sum(trade.volume_wh for trade in curtail(trades, curtailments))
     view.emit("verdict", number, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:

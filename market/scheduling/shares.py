@@ -27,7 +27,7 @@ from market.settlement import spread_over
 from market.trading.message_parts import count_part, drop_count
 from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
 from market.trading.sessions import is_firm, list_gates
-from market.trading.times import count_periods
+from market.trading.times import count_retained
 from market.trading.trades import Curtailment, TradeRecord, curtail
 from market.trading.work import CONTRACT, METER, TELL, TRIM, claim, claim_whole, get_room, spend
 
@@ -111,14 +111,9 @@ def check_list(
 
 def post_power(view: Overlay, block: BlockContext, number: int, row: tuple[bytes, int, int]) -> None:
     """Tell the credit chain of a power-transaction block."""
-    retained = count_retained(block) if block.params.market.sessions > 1 else RETAINED
+    market, quota_ppm = block.params.market, block.params.scheduling.quota_ppm
+    retained = count_retained(market, quota_ppm) if market.sessions > 1 else RETAINED
     post(view, POWER, number, [row], height=block.height, retained=retained)
-
-
-def count_retained(block: BlockContext) -> int:
-    """The numbers of what is said before delivery that stay in the outbox: of all periods that are being planned."""
-    sessions, planned = block.params.market.sessions, count_periods(block.params.scheduling.quota_ppm)
-    return max(RETAINED, planned) if sessions == 1 else sessions * (RETAINED + planned)
 
 
 def _add_contracts(

@@ -42,6 +42,11 @@ class Gate(NamedTuple):
     status: State = OPEN
     reason: Lack = Lack.NOTHING
 
+    @property
+    def binds(self) -> bool:
+        """True from when its trades bind, also once they are settled or have lapsed."""
+        return self.status not in (OPEN, VOID)
+
     def to_value(self) -> Value:
         return (self.height, self.result_root, self.trade_count, self.status.value, self.reason.value)
 

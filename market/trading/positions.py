@@ -11,8 +11,8 @@ from typing import NamedTuple, cast
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.trading.gates import OPEN, VOID, get_gate
-from market.trading.sessions import get_period, list_gates
+from market.trading.gates import get_gate
+from market.trading.sessions import list_earlier_gates
 from market.trading.trades import TradeRecord
 
 _POSITION = b"market/position/"
@@ -55,7 +55,7 @@ def get_position(view: Overlay, number: int, member: Address) -> Position:
 
 def get_position_before(view: Overlay, market: MarketParams, number: int, member: Address) -> int:
     """The Wh that bind a member by the sessions before this one of a period: bought less sold."""
-    earlier = [other for other in list_gates(market, get_period(market, number)) if other < number]
+    earlier = list_earlier_gates(market, number)
     return sum(get_position(view, other, member).net_wh for other in earlier if _binds(view, other))
 
 
@@ -72,4 +72,4 @@ def position_key(number: int, member: Address) -> bytes:
 
 def _binds(view: Overlay, number: int) -> bool:
     gate = get_gate(view, number)
-    return gate is not None and gate.status not in (OPEN, VOID)
+    return gate is not None and gate.binds

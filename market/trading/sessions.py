@@ -33,6 +33,11 @@ def list_gates(market: MarketParams, period: int) -> range:
     return range(period * market.sessions, (period + 1) * market.sessions)
 
 
+def list_earlier_gates(market: MarketParams, number: int) -> range:
+    """The numbers of the gates before this one that its period has."""
+    return range(number - number % market.sessions, number)
+
+
 def get_gate_number(market: MarketParams, period: int, session: Session = Session.DAY_AHEAD) -> int:
     """The number of a session's gate, of a session that the market has."""
     assert session < market.sessions, session

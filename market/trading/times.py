@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from ledger.params import ChainParams
+from ledger.outbox import RETAINED
+from ledger.params import ChainParams, MarketParams
 from market.credit.score import PPM
 from market.trading.sessions import Session, get_period, get_session
 
@@ -28,6 +29,12 @@ class PeriodTimes:
 def count_periods(duration_ppm: int) -> int:
     """The most periods that can begin within a time of so many ppm of a period."""
     return -(-duration_ppm // PPM)
+
+
+def count_retained(market: MarketParams, ahead_ppm: int) -> int:
+    """The numbers of what is said so long before delivery that stay in an outbox: of all periods that are planned."""
+    planned = count_periods(ahead_ppm)
+    return max(RETAINED, planned) if market.sessions == 1 else market.sessions * (RETAINED + planned)
 
 
 def compute_times(

@@ -21,7 +21,6 @@ from ledger.overlay import Overlay
 from ledger.results import Result, compute_digest, decode_results, encode_results, get_results
 from ledger.store import KeyValue, as_stored
 from market.trading import views
-from market.trading.gates import OPEN, VOID
 from market.trading.trades import encode_trade_leaf
 from node.chain import messages as wire
 from node.chain.events import Action, Broadcast, PeerId, Publish, Send
@@ -236,7 +235,7 @@ class Results:
         decided = [
             number
             for number in views.kept_gates(state, self._chain.genesis.params.market)
-            if (gate := views.get_gate(state, number)) is not None and gate.status not in (OPEN, VOID)
+            if (gate := views.get_gate(state, number)) is not None and gate.binds
         ]
         lacking = [period for period in decided if self._store.get(_row_key(period)) is None]
         self._asked.clear()

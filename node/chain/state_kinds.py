@@ -23,7 +23,7 @@ from market.scheduling.records import RETAINED as RETAINED_SCHEDULES
 from market.trading.clearing_rules import is_by_target
 from market.trading.pages import PAGE_ROWS
 from market.trading.targets import TARGETED_AHEAD
-from market.trading.times import count_periods
+from market.trading.times import count_periods, count_retained
 from node.chain.contracts import routes_of
 
 UNKNOWN = "unknown"  # the kind of a key that is in no row of the table
@@ -327,10 +327,7 @@ def _count_messages(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> 
         ahead = max(ahead, by_kind["scheduling"].scheduling.quota_ppm)
     others = [kind for kind in by_kind if kind != params.kind]
     said = {kind for other in others for source, kind in routes_of(by_kind[other].kind) if source == params.kind}
-    retained = max(RETAINED, count_periods(ahead))
-    if params.market.sessions > 1:
-        retained = params.market.sessions * (RETAINED + count_periods(ahead))
-    return len(said) * retained + 3 * REMEMBERED
+    return len(said) * count_retained(params.market, ahead) + 3 * REMEMBERED
 
 
 def _count_offences(genesis: Genesis) -> int:

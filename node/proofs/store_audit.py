@@ -228,9 +228,9 @@ class _Audit:
             return None
         self._kept = self._read(KEPT, "", self._get(KEPT, "", b""), rows.read_kept) or self._kept
         raw = self._find(LOWEST, "", b"") or None
-        self._lowest_height = self._read(LOWEST, "", raw, rows.read_lowest) or 0
+        self._lowest_height = self._read(LOWEST, "", raw, rows.read_height) or 0
         raw = self._find(TAKEN_FROM, "", b"") or None
-        self._taken_from = self._read(TAKEN_FROM, "", raw, rows.read_lowest) or 0
+        self._taken_from = self._read(TAKEN_FROM, "", raw, rows.read_height) or 0
         head = self._get(HEAD, "", b"")
         if head is None:
             return None

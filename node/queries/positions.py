@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 
 from ledger.hashing import Address, show_address
 from market.settlement import settle_firm
 from market.trading import views
-from market.trading.gates import OPEN, VOID
+from market.trading.quotas import Quota
 from market.trading.sessions import get_session, is_firm, list_gates
 from market.trading.trades import TradeRecord
 from node.chain.node import ChainNode
@@ -33,7 +33,7 @@ class PositionQueries:
         rows: dict[tuple[Address, str], PositionInfo] = {}
         for number in list_gates(market, period):
             gate = views.get_gate(state, number)
-            if gate is None or gate.status in (OPEN, VOID):
+            if gate is None or not gate.binds:
                 continue
             session = get_session(market, number).title
             for member, bought_wh, sold_wh, pays, receives in self._list_legs(number):
@@ -58,17 +58,17 @@ class PositionQueries:
     def _list_legs(self, number: int) -> Iterator[tuple[Address, int, int, int, int]]:
         """(Member, bought, sold, pays, receives) of either side of each trade that a gate has made, in Wh and µ¥."""
         state = self._node.chain.head.state
+        quotas = views.get_quota(state, number)
         for record in views.get_binding_trades(state, number):
             legs = settle_firm(
                 price_uyuan_per_kwh=record.price_uyuan_per_kwh,
-                wheeling_uyuan_per_kwh=self._find_wheeling(number, record),
+                wheeling_uyuan_per_kwh=self._find_wheeling(quotas, record),
                 volume_wh=record.volume_wh,
             )
             yield record.buyer, record.volume_wh, 0, legs.buyer_pays_uyuan, 0
             yield record.seller, 0, record.volume_wh, 0, legs.seller_receives_uyuan
 
-    def _find_wheeling(self, number: int, record: TradeRecord) -> int:
-        quotas = views.get_quota(self._node.chain.head.state, number)
+    def _find_wheeling(self, quotas: Mapping[str, Quota] | None, record: TradeRecord) -> int:
         buyer = self._members.get_member(record.buyer)
         if quotas is None or buyer is None:
             return self._node.params.market.wheeling_uyuan_per_kwh

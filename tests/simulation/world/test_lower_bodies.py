@@ -173,6 +173,6 @@ def test_the_row_of_the_snapshot_is_audited(grown):
     town = Town(grown)
     town.start()
     town.join()
-    assert town.fresh.chain.taken_from == rows.read_lowest(town.peer.store.get(rows.TAKEN)) > DISTANCE
+    assert town.fresh.chain.taken_from == rows.read_height(town.peer.store.get(rows.TAKEN)) > DISTANCE
     town.peer.store.write([(rows.TAKEN, b"\x90")])
     assert [damage.values["kind"] for damage in find_damage(town)] == ["taken from"]
