@@ -33,7 +33,7 @@ from ledger.overlay import Overlay
 from ledger.state import State
 from market.credit.assets import Assessment, coin_handlers, issue_assessment
 from market.credit.merging import find_next_due, merge_due_coins
-from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_delivery, correct_score
+from market.credit.score import FULL_CREDIT_UPT, add_penalty, add_score, assess_sides, correct_score
 from market.credit.violations import (
     Delivery,
     correct_delivery,
@@ -194,11 +194,9 @@ def receive_redelivered(view: Overlay, block: BlockContext, delivery: InboundMes
 
 
 def _assess(trade: Delivered, factor_ppm: int) -> tuple[int, int]:
-    """The scores of buyer and seller, in micro-points; Eq. (12) makes allowance for the seller's weather."""
-    return (
-        assess_delivery(trade.consumption_wh or 0, trade.agreed_wh),
-        assess_delivery(trade.output_wh or 0, trade.agreed_wh, natural_factor_ppm=factor_ppm),
-    )
+    """The scores of buyer and seller; a meter that was not heard counts as 0."""
+    energy_wh = trade.consumption_wh or 0, trade.output_wh or 0
+    return assess_sides(trade.agreed_wh, *energy_wh, natural_factor_ppm=factor_ppm)
 
 
 def _expect_energy(value: Value, what: str, block: BlockContext) -> int | None:

@@ -31,6 +31,14 @@ def assess_delivery(actual_wh: int, agreed_wh: int, *, natural_factor_ppm: int =
     return min(FULL_CREDIT_UPT, score_upt)
 
 
+def assess_sides(agreed_wh: int, consumption_wh: int, output_wh: int, *, natural_factor_ppm: int) -> tuple[int, int]:
+    """The scores of a trade's buyer and seller, in micro-points; Eq. (12) makes allowance for the seller's weather."""
+    return (
+        assess_delivery(consumption_wh, agreed_wh),
+        assess_delivery(output_wh, agreed_wh, natural_factor_ppm=natural_factor_ppm),
+    )
+
+
 def running_credit(scores_upt: Iterable[int]) -> int:
     """C_n of Eqs (1) and (2): the mean of these scores (at least one), in micro-points, rounded half up.
 

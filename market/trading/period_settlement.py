@@ -29,7 +29,7 @@ from ledger.hashing import Address
 from ledger.outbox import ROWS_PER_PART, count_parts, post, post_parts
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.credit.score import add_score, assess_delivery, correct_score
+from market.credit.score import add_score, assess_sides, correct_score
 from market.messages import DELIVERED
 from market.metering import Reading, get_energy, get_last_meter, get_reading, get_readings, walk_energy
 from market.netting import NetDelivery, net
@@ -529,20 +529,13 @@ def _compute_rest(
     """The readings' remainder beside the trades; a member with nothing left has no row."""
     buyers = {record.buyer for record in trades}
     sellers = {record.seller for record in trades}
-    retail, feed_in = params.retail_uyuan_per_kwh, params.feed_in_uyuan_per_kwh
     rows = []
     for owner, consumed_wh, produced_wh in readings:
         consumption_wh = 0 if owner in buyers else consumed_wh
         output_wh = 0 if owner in sellers else produced_wh
         if not consumption_wh and not output_wh:
             continue
-        legs = settle_with_grid(
-            consumption_wh=consumption_wh,
-            output_wh=output_wh,
-            retail_uyuan_per_kwh=retail,
-            feed_in_uyuan_per_kwh=feed_in,
-        )
-        rows.append(SettledWithGrid(owner, consumption_wh, output_wh, *legs[:2]))
+        rows.append(_settle_rest(owner, consumption_wh, output_wh, params))
     return rows
 
 
@@ -562,35 +555,33 @@ def _compute_deviations(balances: Iterable[Balance], params: MarketParams) -> li
     rows = []
     for member, position_wh, metered_wh in balances:
         beyond_wh = (max(0, position_wh) if metered_wh is None else metered_wh) - position_wh
-        if not beyond_wh:
-            continue
-        parts = max(0, beyond_wh), max(0, -beyond_wh)
-        legs = settle_with_grid(
-            consumption_wh=parts[0],
-            output_wh=parts[1],
-            retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
-            feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
-        )
-        rows.append(SettledWithGrid(member, *parts, legs.buyer_pays_uyuan, legs.seller_receives_uyuan))
+        if beyond_wh:
+            rows.append(_settle_rest(member, max(0, beyond_wh), max(0, -beyond_wh), params))
     return rows
+
+
+def _settle_rest(member: Address, consumption_wh: int, output_wh: int, params: MarketParams) -> SettledWithGrid:
+    legs = settle_with_grid(
+        consumption_wh=consumption_wh,
+        output_wh=output_wh,
+        retail_uyuan_per_kwh=params.retail_uyuan_per_kwh,
+        feed_in_uyuan_per_kwh=params.feed_in_uyuan_per_kwh,
+    )
+    return SettledWithGrid(member, consumption_wh, output_wh, legs.buyer_pays_uyuan, legs.seller_receives_uyuan)
 
 
 def _score_delivery(delivery: NetDelivery, params: MarketParams) -> tuple[tuple[Address, int], ...]:
     """As `_score`, of what is left of all trades once they are netted."""
-    agreed_wh, factor_ppm = delivery.agreed_wh, params.natural_factor_ppm
-    return (
-        (delivery.buyer, assess_delivery(delivery.consumption_wh, agreed_wh)),
-        (delivery.seller, assess_delivery(delivery.output_wh, agreed_wh, natural_factor_ppm=factor_ppm)),
-    )
+    _, buyer, seller, *energy_wh = delivery
+    scores = assess_sides(*energy_wh, natural_factor_ppm=params.natural_factor_ppm)
+    return tuple(zip((buyer, seller), scores, strict=True))
 
 
 def _score(record: TradeRecord, row: SettledTrade, params: MarketParams) -> tuple[tuple[Address, int], ...]:
-    """Scores of buyer and seller in micro-points; Eq. (12) makes allowance for the seller's weather."""
-    factor_ppm = params.natural_factor_ppm
-    return (
-        (record.buyer, assess_delivery(row.metered_consumption_wh, record.volume_wh)),
-        (record.seller, assess_delivery(row.output_wh, record.volume_wh, natural_factor_ppm=factor_ppm)),
-    )
+    """Buyer and seller with their scores, in micro-points."""
+    energy_wh = record.volume_wh, row.metered_consumption_wh, row.output_wh
+    scores = assess_sides(*energy_wh, natural_factor_ppm=params.natural_factor_ppm)
+    return tuple(zip((record.buyer, record.seller), scores, strict=True))
 
 
 class _Accounts:
