@@ -106,33 +106,57 @@ def test_strategies_order_at_a_node_and_one_that_fails_costs_its_player_alone(ho
 
 
 def test_a_battery_keeps_its_owner_at_what_was_agreed_across_a_restart(home: Path, tmp_path: Path) -> None:
-    file = home / "batteries" / "homes-3.json"
-
-    def read() -> dict[str, Any]:
-        return json.loads(file.read_text()) if file.exists() else {"readings": [], "metered": 0}
-
+    kept = _Kept(home / "batteries" / "homes-3.json")
     with play(home, tmp_path, {"homes-3": "Shifts"}) as process:
-        until(lambda: len(read()["readings"]) >= 2)
+        until(lambda: len(kept.read()) >= 2)
         process.kill()
-    left = read()
-    with play(home, tmp_path, {"homes-3": "Shifts"}) as process:
-        until(lambda: len([period for period, _ in read()["readings"] if period > left["metered"]]) >= 2)
-        kept = read()
-        until(lambda: _ask(home, "market", "settlement")["period"] >= kept["metered"])
-    assert kept["readings"][: len(left["readings"])] == left["readings"]
+    left = [*kept.read()]
+    with play(home, tmp_path, {"homes-3": "Shifts"}):
+        until(lambda: sum(_is_settled_by_reading(home, period) for period in kept.read() if period not in left) >= 2)
     profile = load_packaged_profile()
     charge_wh = 0
-    for period, reading_wh in kept["readings"]:
+    for period, reading_wh in kept.read().items():
         actual_wh = profile.readings["homes-3", profile.hours_ms[period % 24]].actual_wh
         more_wh = reading_wh - actual_wh
         charge_wh += more_wh * 9 // 10 if more_wh > 0 else more_wh
-        settled = _ask(home, "market", "settlement", "--period", str(period))["trades"]
-        delivered_wh = sum(trade["consumption_wh"] for trade in settled if trade["buyer_name"] == "homes-3")
-        agreed_wh = _find_agreed(home, period, "homes-3")
-        assert delivered_wh == reading_wh
-        assert agreed_wh > 0
-        assert abs(delivered_wh - agreed_wh) <= agreed_wh // 100, (period, kept)
-    assert charge_wh == kept["charge_wh"] > 0, "nothing is had for nothing"
+        if _is_settled_by_reading(home, period):
+            delivered_wh = sum(trade["consumption_wh"] for trade in _list_purchases(home, period))
+            agreed_wh = _find_agreed(home, period, "homes-3")
+            assert delivered_wh == reading_wh
+            assert agreed_wh > 0
+            assert abs(delivered_wh - agreed_wh) <= agreed_wh // 100, (period, kept.read())
+    assert charge_wh == kept.charge_wh > 0, "nothing is had for nothing"
+
+
+class _Kept:
+    """What the file of a battery has said so far: it holds the latest readings alone."""
+
+    def __init__(self, file: Path) -> None:
+        self._file = file
+        self._reading_wh: dict[int, int] = {}
+        self.charge_wh = 0
+
+    def read(self) -> dict[int, int]:
+        """The readings (Wh) by period; none that was there is ever another."""
+        found = json.loads(self._file.read_text()) if self._file.exists() else {"readings": [], "charge_wh": 0}
+        self.charge_wh = found["charge_wh"]
+        for period, reading_wh in found["readings"]:
+            assert self._reading_wh.setdefault(period, reading_wh) == reading_wh
+        return self._reading_wh
+
+
+def _is_settled_by_reading(home: Path, period: int) -> bool:
+    """On a busy machine an order may miss its gate, so that nothing was agreed, and a reading the metering's end."""
+    purchases = _list_purchases(home, period)
+    return bool(purchases) and not any(trade["is_consumption_imputed"] for trade in purchases)
+
+
+def _list_purchases(home: Path, period: int) -> list[dict[str, Any]]:
+    """The purchases of homes-3 that are settled."""
+    if _ask(home, "market", "settlement")["period"] < period:
+        return []
+    settled = _ask(home, "market", "settlement", "--period", str(period))["trades"]
+    return [trade for trade in settled if trade["buyer_name"] == "homes-3"]
 
 
 def _show_order(home: Path, sent: list[tuple[str, str]], name: str) -> list[int]:
