@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
+from functools import partial
 from pathlib import Path
 
 import pytest
 
 from gridmerit.commands.status import render
 from gridmerit.main import run
-from gridmerit.network.layout import load_network
-from gridmerit.network.processes import stop_nodes
+from gridmerit.network.layout import Network, load_network
+from gridmerit.network.processes import read_log_tail, stop_nodes
 from ledger.upgrades import NOTICE_BLOCKS
 from node.api.client import Client
 from node.chain.rule_sets import RULE_SETS
@@ -40,6 +41,7 @@ async def test_who_misses_an_upgrade_stops_before_it_with_a_word_and_catches_up_
     assert await asyncio.to_thread(run, ["net", "new", str(home), "--base-port", "0", *options]) == 0
     network = load_network(home)
     *knowing, missing = network.nodes
+    reach = partial(_reach, network)
     try:
         for node in knowing:
             NEXT_RELEASE.start(network, node)
@@ -51,16 +53,16 @@ async def test_who_misses_an_upgrade_stops_before_it_with_a_word_and_catches_up_
             height = (await witness.status()).height + NOTICE_BLOCKS + BEYOND
             announce = ["authority", "upgrade", f"{NEW_RULES}", f"{height}", "--node", str(home)]
             assert await asyncio.to_thread(run, announce) == 0
-            assert await until(_says(behind, "this node will stop before it"), PATIENCE_S), "in time to do something"
+            await reach("it is told in time to do something", _says(behind, "this node will stop before it"))
 
             *_, payer, other = open_payers(network, load_genesis(network.genesis_path), {})
             async with _paying(payer, witness, other.address):
-                assert await until(_is(witness, lambda status: status.final_height >= height + BEYOND), PATIENCE_S)
+                await reach("the others go on", _is(witness, lambda status: status.final_height >= height + BEYOND))
                 told = await witness.status()
                 assert (told.rules, told.upgrade) == (NEW_RULES, None)
 
                 remedy = f"HALTED before it, it needs a release that knows rules {NEW_RULES} (docs/upgrades.md)"
-                assert await until(_says(behind, remedy), PATIENCE_S)
+                await reach("it stops with a word", _says(behind, remedy))
                 halted = await behind.status()
                 assert (halted.height, halted.rules) == (height - 1, 1)
                 log = (network.directory_of(missing) / "node.log").read_text(encoding="utf-8")
@@ -70,11 +72,17 @@ async def test_who_misses_an_upgrade_stops_before_it_with_a_word_and_catches_up_
                 await asyncio.to_thread(stop_nodes, network, [missing])
                 NEXT_RELEASE.start(network, missing)
                 reached = (await witness.status()).height
-                assert await until(_is(behind, lambda status: status.final_height >= reached), PATIENCE_S)
+                await reach("it catches up", _is(behind, lambda status: status.final_height >= reached))
             assert (await behind.status()).rules == NEW_RULES
             assert (await behind.block(reached)).hash == (await witness.block(reached)).hash
     finally:
         await asyncio.to_thread(run, ["net", "down", str(home)])
+
+
+async def _reach(network: Network, what: str, condition: Callable[[], Awaitable[bool]]) -> None:
+    if not await until(condition, PATIENCE_S):
+        logs = [f"{node.name}: {read_log_tail(network.directory_of(node))}" for node in network.nodes]
+        raise AssertionError("\n".join([f"not in time: {what}", *logs]))
 
 
 def _is(client: Client, condition: Callable[[ChainStatus], bool]) -> Callable[[], Awaitable[bool]]:
