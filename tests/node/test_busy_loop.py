@@ -19,6 +19,7 @@ from node.chain.node import ChainNode
 from node.chain.progress import RESEAL
 from node.driver.signing_file import SigningFile
 from tests.support.local_network import PEER_HEAD
+from tests.support.patience import PATIENCE_S
 
 BLOCKS = 600
 STEP_MS = 1_000
@@ -107,7 +108,7 @@ class Speaker:
 
 
 def request(port, method, path, body):
-    connection = HTTPConnection("127.0.0.1", port, timeout=60)
+    connection = HTTPConnection("127.0.0.1", port, timeout=PATIENCE_S)
     try:
         connection.request(method, path, body, headers=PEER_HEAD)
         answer = connection.getresponse()

@@ -151,7 +151,7 @@ async def test_subscribers_are_bounded_in_number_and_told_of_the_end(make_local)
         opened = [host.subscribe() for _ in range(node.config.limits.api_subscribers)]
         with pytest.raises(TooManySubscribers):
             host.subscribe()
-    async with asyncio.timeout(10):
+    async with asyncio.timeout(PATIENCE_S):
         while await opened[0].take():
             pass  # what has happened comes before the end
 
@@ -290,7 +290,7 @@ async def test_a_node_that_cannot_write_its_guard_stops(make_local):
     (node.config.data_dir / "jy1" / "guard.new").mkdir()
     await node.start()
     with pytest.raises(StoreFailed):
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(PATIENCE_S):
             await node.run_until_signal()
     assert isinstance(node.failure, StoreFailed)
     with pytest.raises(NodeStopping):
@@ -320,7 +320,7 @@ async def test_a_node_whose_disk_is_full_stops_and_finds_its_chain_intact(make_l
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-c", _DISK_FILLS_UP, tmp_path / "node.toml", stderr=asyncio.subprocess.PIPE
     )
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         _, stderr = await process.communicate()
     assert process.returncode == 1
     assert b"StoreFailed" in stderr.splitlines()[-1]

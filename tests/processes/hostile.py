@@ -48,7 +48,7 @@ class Form:
 
 
 LONG = Form(before_s=15, during_s=20, after_s=15, scored_within_s=40, stall_ms=100, is_strict=True)
-SHORT = Form(before_s=3, during_s=5, after_s=3, scored_within_s=15, stall_ms=500, is_strict=False)
+SHORT = Form(before_s=3, during_s=5, after_s=3, scored_within_s=90, stall_ms=500, is_strict=False)
 
 
 @dataclass(frozen=True, kw_only=True)

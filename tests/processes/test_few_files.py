@@ -15,6 +15,7 @@ import pytest
 
 from node.api.client import Client
 from node.config import save_config
+from tests.support.patience import PATIENCE_S
 
 pytestmark = pytest.mark.live
 
@@ -45,7 +46,7 @@ async def starting(config, directory, limit):
 
 async def test_a_node_that_could_answer_nobody_says_so(make_local, tmp_path):
     local = make_local(2, siblings=("du1", "lh1"))
-    async with starting(local.configs[0], tmp_path / "home", 44) as process, asyncio.timeout(60):
+    async with starting(local.configs[0], tmp_path / "home", 44) as process, asyncio.timeout(PATIENCE_S):
         _, said = await process.communicate()
     assert process.returncode == 3
     assert b"error[TooFewDescriptors] this process may have 44 files open, and this node needs" in said
@@ -70,7 +71,7 @@ async def test_streams_and_silent_connections_take_no_file_that_the_guard_needs(
         Client(url, "jy1") as client,
         aiohttp.ClientSession(connector=aiohttp.TCPConnector(limit=0)) as session,
     ):
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(PATIENCE_S):
             await process.stdout.readuntil(b"}")
         await local.until(lambda: all(view.connected for view in other.peer_views()))
         guard = local.configs[0].data_dir / "jy1" / "guard"
@@ -84,7 +85,7 @@ async def test_streams_and_silent_connections_take_no_file_that_the_guard_needs(
         silent = [connect(port) for port in ports for _ in range(SILENT)]
         for _ in range(5):  # while all these hold what they can
             before, height = guard.read_bytes(), (await client.status()).height
-            async with asyncio.timeout(60):
+            async with asyncio.timeout(PATIENCE_S):
                 while guard.read_bytes() == before or (await client.status()).height == height:  # noqa: ASYNC110
                     await asyncio.sleep(0.01)
         await local.until(lambda: all(view.connected for view in other.peer_views()))

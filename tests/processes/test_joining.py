@@ -16,7 +16,7 @@ import pytest
 from gridmerit.main import run
 from gridmerit.network.layout import load_network
 from gridmerit.network.make import find_free_ports
-from tests.support.patience import until
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.live
 
@@ -60,9 +60,9 @@ class Cli:
 
 def producers(api_url: str) -> set[str | None]:
     """Names of those who have sealed the latest blocks of the trading chain."""
-    with urlopen(f"{api_url}/v1/jy1/status", timeout=10) as answer:
+    with urlopen(f"{api_url}/v1/jy1/status", timeout=PATIENCE_S) as answer:
         height = json.load(answer)["height"]
-    with urlopen(f"{api_url}/v1/jy1/blocks?from={max(0, height - 50)}&to={height}", timeout=10) as answer:
+    with urlopen(f"{api_url}/v1/jy1/blocks?from={max(0, height - 50)}&to={height}", timeout=PATIENCE_S) as answer:
         return {block["producer_name"] for block in json.load(answer)}
 
 

@@ -49,7 +49,7 @@ async def nursery(config_file, diary_file):
 
 
 async def read_line(process):
-    async with asyncio.timeout(60):
+    async with asyncio.timeout(PATIENCE_S):
         return (await process.stdout.readline()).decode().strip()
 
 

@@ -85,7 +85,9 @@ def test_four_processes_agree_on_a_result(
             assert (trade["bid"]["position"], trade["offer"]["node_type"]) != ("", "")
 
         assert len(prove_trade(capsys, nodes[0], period, tmp_path / "trade.json")["result"]["signers"]) >= 3
-        metrics = urllib.request.urlopen(f"{load_network(home).nodes[0].api_url}/metrics", timeout=20).read().decode()
+        metrics = (
+            urllib.request.urlopen(f"{load_network(home).nodes[0].api_url}/metrics", timeout=PATIENCE_S).read().decode()
+        )
         assert 'gridmerit_results_differing_total{chain="jy1"} 0' in metrics
     finally:
         run(["net", "down", str(home)])

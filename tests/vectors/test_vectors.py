@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.patience import PATIENCE_S
+
 from . import make, verify
 
 FILE = Path(__file__).parents[2] / "docs" / "vectors.json"
@@ -20,7 +22,7 @@ STRIDE = 16  # bytes from one flipped bit of a long string to the next
 def run(file):
     """The other program, on its own, as somebody would run it who has nothing of ours installed."""
     command = [sys.executable, "-I", verify.__file__, str(file)]
-    return subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    return subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE_S, check=False)
 
 
 def places_of(value):

@@ -23,6 +23,7 @@ from node.api import following
 from node.api.following import Told, follow
 from node.errors import RemoteNotFound, Unreachable
 from node.queries.chain import EVENT_FIELDS, describe_event
+from tests.support.patience import PATIENCE_S
 
 ROOT = Path(__file__).parents[3]
 
@@ -57,7 +58,7 @@ async def told_by(*streams: tuple[dict[str, Any], ...]) -> AsyncIterator[str]:
 
 async def take(url: str, count: int) -> list[Told]:
     found: list[Told] = []
-    async with asyncio.timeout(20), aclosing(follow(url, ["jy1"])) as stream:
+    async with asyncio.timeout(PATIENCE_S), aclosing(follow(url, ["jy1"])) as stream:
         async for told in stream:
             found.append(told)
             if len(found) == count:
@@ -117,14 +118,14 @@ async def test_events_are_lines_with_names_and_units(world: Any, runtime_of: Any
         await _until(lambda: "following" in capsys.readouterr().err)
         world.send("homes-2", "transfer", world.keys["grid"].address, 12_500_000)
         world.make_block()
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             await printing
     (line,) = capsys.readouterr().out.splitlines()
     assert re.fullmatch(r"\d\d:\d\d:\d\d  jy1  transfer      sender homes-2, receiver grid, amount 12.50 yuan", line)
 
 
 async def _until(condition: Callable[[], bool]) -> None:
-    async with asyncio.timeout(20):
+    async with asyncio.timeout(PATIENCE_S):
         while not condition():  # noqa: ASYNC110
             await asyncio.sleep(0.02)
 
@@ -168,7 +169,7 @@ async def test_0_or_130_when_it_is_told_to_end(runtime_of: Any, number: int, cod
     async with runtime_of().serve() as url, _running(url) as process:
         await process.stdout.readline()  # type: ignore[union-attr]
         process.send_signal(number)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(PATIENCE_S):
             assert await process.wait() == code
 
 

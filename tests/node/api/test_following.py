@@ -11,6 +11,7 @@ import pytest
 from node.api import server as api
 from node.api.client import Client
 from node.config import Limits
+from tests.support.patience import PATIENCE_S
 
 STALLED = 20
 BACKLOG_BYTES = 250_000  # more than the events of one block, less than those of all
@@ -29,7 +30,7 @@ class Stalled:
     def __init__(self, port):
         self._socket = socket.socket()
         self._socket.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-        self._socket.settimeout(30)
+        self._socket.settimeout(PATIENCE_S)
         self._socket.connect(("127.0.0.1", port))
         self._socket.sendall(b"GET /v1/jy1/events HTTP/1.1\r\nHost: localhost\r\n\r\n")
         self._answer = HTTPResponse(self._socket)

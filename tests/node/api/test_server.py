@@ -18,6 +18,7 @@ from node.config import NetworkDocument
 from node.driver.outages import make_outage
 from node.errors import InboxFull, NodeStopping, NotFound, RateLimited
 from node.proofs.documents import verify_document
+from tests.support.patience import PATIENCE_S
 
 PERIOD = 4
 
@@ -492,7 +493,7 @@ def test_every_error_has_a_fitting_status():
 
 async def read_line(response):
     """The next line that says something."""
-    async with asyncio.timeout(5):
+    async with asyncio.timeout(PATIENCE_S):
         while not (line := (await response.content.readline()).strip()):
             pass
     return json.loads(line)
@@ -543,7 +544,7 @@ async def test_who_leaves_makes_room(world, make_runtime):
         async with ask.session.get("/v1/jy1/events") as response:
             assert (await read_line(response))["event"] == "subscribed"
             response.close()
-        async with asyncio.timeout(5):
+        async with asyncio.timeout(PATIENCE_S):
             while True:
                 world.make_block()  # the broken connection shows when the next event is written
                 await asyncio.sleep(0.01)

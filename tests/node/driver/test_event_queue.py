@@ -20,6 +20,7 @@ from node.driver.event_queue import (
     Submission,
 )
 from node.errors import InboxFull
+from tests.support.patience import PATIENCE_S
 
 A, B = b"a" * 32, b"b" * 32
 TRANSACTION = make_transaction(
@@ -41,7 +42,7 @@ def submission(count):
 
 
 async def take(inbox, count=1):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         return [await inbox.take() for _ in range(count)]
 
 

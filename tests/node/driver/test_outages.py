@@ -173,7 +173,7 @@ async def test_a_chain_that_cannot_write_is_stopped_alone_until_none_is_left(mak
         (directory / "lh1" / "guard.new").rmdir()
         block_guard(directory / "jy1")
         with pytest.raises(StoreFailed) as caught:
-            async with asyncio.timeout(30):
+            async with asyncio.timeout(PATIENCE_S):
                 await running
         assert caught.value.values["chain"] == "jy1"
     (directory / "jy1" / "guard.new").rmdir()

@@ -8,6 +8,7 @@ import pytest
 from node.driver import subscribers as module
 from node.driver.subscribers import Subscribers
 from node.errors import SlowSubscriber, TooManySubscribers
+from tests.support.patience import PATIENCE_S
 
 LINE_BYTES = len(b'{"event":"tick","values":[0]}\n')
 
@@ -24,7 +25,7 @@ def publish(subscribers, *numbers):
 
 
 async def read(subscription):
-    async with asyncio.timeout(30):
+    async with asyncio.timeout(PATIENCE_S):
         return [json.loads(line)["values"][0] for line in (await subscription.take()).splitlines()]
 
 

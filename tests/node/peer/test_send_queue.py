@@ -40,6 +40,7 @@ from node.peer.send_queue import (
     measure,
 )
 from node.system.clock import now_ms
+from tests.support.patience import PATIENCE_S
 
 
 def ids(count, first=0):
@@ -172,7 +173,7 @@ async def test_a_session_that_is_closed_while_a_host_is_looked_up_ends_no_outbox
         jitter=Random(1),
         log=logging.getLogger("outbox"),
     )
-    async with asyncio.timeout(30), asyncio.TaskGroup() as tasks:
+    async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
         task = tasks.create_task(outbox.run())
         for _ in range(3):
             assert await resolver.asked.get() == "node.example"
@@ -242,7 +243,7 @@ class Refused(Outbox):
             await asyncio.Event().wait()
 
     async def run_till_done(self):
-        async with asyncio.timeout(60), asyncio.TaskGroup() as tasks:
+        async with asyncio.timeout(PATIENCE_S), asyncio.TaskGroup() as tasks:
             task = tasks.create_task(self.run())
             await self.is_done.wait()
             task.cancel()
@@ -310,7 +311,7 @@ async def reach_one_that_starts_anew(*, is_there):
 
     app = web.Application()
     app.router.add_post("/p2p/{chain}", answer)
-    async with TestServer(app) as server, aiohttp.ClientSession() as session, asyncio.timeout(60):
+    async with TestServer(app) as server, aiohttp.ClientSession() as session, asyncio.timeout(PATIENCE_S):
         outbox, is_reached = Refused(str(server.make_url("")).rstrip("/"), session, tries=1), asyncio.Event()
         outbox._on_connected = is_reached.set
         outbox.on_anew()  # which says nothing while the peer is not reached

@@ -27,6 +27,7 @@ from node.chain.messages import (
 from node.peer import connections
 from node.peer.wire_version import HEADER, OURS, WireVersion, check_version
 from tests.support.local_network import PEER_HEAD
+from tests.support.patience import PATIENCE_S
 
 STRANGER = SigningKey(b"\x77" * 32)
 
@@ -66,7 +67,7 @@ async def speaker(make_local):
         await speaker.greet()
         yield speaker
         if speaker.standing.banned_until_ms is None:
-            async with asyncio.timeout(10):
+            async with asyncio.timeout(PATIENCE_S):
                 while (answer := await speaker.post(speaker.seal())) == (429, "RateLimited"):  # noqa: ASYNC110 - it must wait
                     await asyncio.sleep(0.05)
             assert answer == (204, None)
