@@ -417,7 +417,7 @@ class Chain:
     def _raw_header_at(self, height: int) -> bytes:
         recent = self._recent.get(height)
         if recent is not None:
-            return self._entries[recent].header.raw
+            return (self._entries.get(recent) or self._below[recent]).header.raw
         raw = self._store.get(rows.record_key(height))
         if raw is None:
             raise StoreCorrupt(detail=f"block {height} is missing")

@@ -13,6 +13,7 @@ from contextlib import closing
 from pathlib import Path
 from typing import NamedTuple
 
+from gridmerit.care.heads import find_head
 from gridmerit.care.manifest import (
     ChainEntry,
     FileEntry,
@@ -149,17 +150,16 @@ def _read_facts(chain: ChainPlace, copy: Path, tell: OnRows) -> _StoreFacts:
     with closing(LevelStore(copy)) as store:
         if store.get(rows.GENESIS) != chain.genesis.chain_id:
             raise StoreCorrupt(detail="the store belongs to another chain; check the genesis file")
-        head, final = store.get(rows.HEAD), store.get(rows.FINAL)
-        height = None if head is None else store.get(rows.HEIGHT + head)
-        if head is None or height is None or final is None:
+        place, final = find_head(store), store.get(rows.FINAL)
+        if place is None or final is None:
             raise StoreCorrupt(detail="the head block is missing")
         count = 0
         for count, _ in enumerate(store.scan(b""), 1):
             if count % _STEP == 0:
                 tell(chain.name, count)
         tell(chain.name, count)
-        final_height = rows.read_place(final)[1]
-        return _StoreFacts(height=rows.read_height(height), head=head, final_height=final_height, rows=count)
+        height, head = place
+        return _StoreFacts(height=height, head=head, final_height=rows.read_place(final)[1], rows=count)
 
 
 def _copy_settings(

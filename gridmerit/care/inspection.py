@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from consensus.quorum import QuorumCertificate
+from gridmerit.care.heads import find_head
 from gridmerit.care.places import ChainPlace
 from gridmerit.care.verification import ChainReport, check_guard, check_heights, name_fault
 from ledger import rows
@@ -60,11 +61,10 @@ def _read_place(store: KeyValue, inspection: Inspection) -> None:
     """Head, final block and its certificate, as far as they can be read."""
     findings = inspection.report.findings
     with _noted(inspection):
-        head = store.get(rows.HEAD)
-        height = None if head is None else store.get(rows.HEIGHT + head)
-        if head is None or height is None:
+        head = find_head(store)
+        if head is None:
             raise StoreCorrupt(detail="the head block is missing")
-        findings.height, findings.head = rows.read_height(height), head
+        findings.height, findings.head = head
     with _noted(inspection):
         final = store.get(rows.FINAL)
         if final is None:

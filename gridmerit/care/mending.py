@@ -13,6 +13,7 @@ from contextlib import closing, suppress
 from pathlib import Path
 from typing import NamedTuple
 
+from gridmerit.care.heads import find_head
 from gridmerit.care.places import ChainPlace, locked
 from gridmerit.care.verification import ChainReport, Tell
 from gridmerit.network.layout import NODE_FILE, get_home
@@ -175,11 +176,10 @@ class _Mender:
 
     def drop_strays(self) -> Iterator[rows.Row]:
         """Delete the rows of blocks, and of their transactions, that are not on the chain or below what is kept."""
-        head, kept = self._store.get(rows.HEAD), self._store.get(rows.KEPT)
-        raw_height = None if head is None else self._store.get(rows.HEIGHT + head)
-        if raw_height is None or kept is None:
+        head, kept = find_head(self._store), self._store.get(rows.KEPT)
+        if head is None or kept is None:
             return
-        top, floors = rows.read_height(raw_height), rows.read_kept(kept)
+        top, floors = head[0], rows.read_kept(kept)
         lowest = {rows.BLOCK: floors.bodies, rows.RECEIPTS: floors.bodies, rows.UNDO: floors.undo}
         for prefix in (*lowest, rows.HASH, rows.RECORD):
             for key, _ in self._store.scan(prefix):

@@ -53,6 +53,7 @@ class Gossip:
         self._turn = 0
         self._to_pass_on: dict[bytes, PeerId] = {}  # transactions that came from a peer, to be announced to the others
         self._unfollowable: set[PeerId] = set()  # peers on a branch that forks off below what is settled here
+        self._retracted: set[PeerId] = set()  # peers that dropped bodies from under a skeleton of theirs
         self._transactions = Downloads(
             timeout_ms=_FETCH_TIMEOUT_MS,
             max_wanted=_MAX_WANTED_TRANSACTIONS,
@@ -82,6 +83,7 @@ class Gossip:
     def lost(self, peer: PeerId) -> None:
         self.peers.pop(peer, None)
         self._unfollowable.discard(peer)
+        self._retracted.discard(peer)
         self._transactions.lost(peer)
         self._bodies.lost(peer)
         self.sync.lost(peer)
@@ -89,16 +91,18 @@ class Gossip:
     def note_status(self, peer: PeerId, status: wire.Status) -> None:
         """Remember where a peer stands; one that has learnt of a certificate is no stray any more.
 
-        What it has pruned it does not get back, and no skeleton of its is followed there.
+        A peer may come to hold older bodies than before. One that has dropped them from under a skeleton of its does
+        not get them back while it is connected: it could have us follow it, and begin anew, again and again.
         """
         before = self.peers.get(peer)
-        if before is not None and before.bodies_from > status.bodies_from:
+        if peer in self._retracted and before is not None and before.bodies_from > status.bodies_from:
             status = replace(status, bodies_from=before.bodies_from)
         self.peers[peer] = status
         if before is None or before.final_height != status.final_height:
             self._unfollowable.discard(peer)
         skeleton = self.sync.skeleton
         if skeleton is not None and skeleton.source == peer and self.lacks_body(peer, skeleton.first):
+            self._retracted.add(peer)
             self.avoid(peer)
 
     def disbelieve(self, peer: PeerId) -> None:

@@ -300,7 +300,7 @@ class _Audit:
             self._note_wrong(HEAD, "", "another block is the last by its height")
 
     def _check_record(self, height: int, parent: Header | None, work_below: int) -> tuple[Header, int] | None:
-        """The header at a height, sealed and signed, and the work of the branch; None where it is not the parent's."""
+        """The header at a height, and the work of the branch; None where it is not the parent's, sealed and signed."""
         record = self._read(RECORD, height, self._get(RECORD, height, _key_of(height)), rows.read_record)
         if record is None:
             return None
@@ -308,7 +308,8 @@ class _Audit:
         if not _follows(header, height, parent):
             self._note_wrong(RECORD, height, "it does not follow the block below")
             return None
-        self._read(RECORD, height, header.raw, lambda _: self._check_seal(header))
+        if self._read(RECORD, height, header.raw, lambda _: self._check_seal(header)) is None:
+            return None
         if not height and base_n_diff != header.n_diff:
             self._note_wrong(RECORD, height, "its base of N_diff is not the genesis block's")
         added = self._engine.work_of(header)
@@ -317,13 +318,14 @@ class _Audit:
             self._note_wrong(RECORD, height, f"the work is {work}, the blocks have {work_below + added}")
         return header, work
 
-    def _check_seal(self, header: Header) -> None:
-        """Raises as `screen_header` does, and `RowWrong` for another genesis."""
+    def _check_seal(self, header: Header) -> Header:
+        """The header. Raises as `screen_header` does, and `RowWrong` for another genesis."""
         if header.height:
             self._engine.screen_header(header, self._sealers or frozenset((header.producer,)))
             self.findings.signatures += 1
         elif header != build_genesis_block(self._genesis, build_state(self._genesis)).header:
             raise RowWrong(kind=RECORD, place="at height 0", detail="it is not the genesis block's")
+        return header
 
     def _check_names(self, header: Header) -> None:
         """The hash by the height, and the height by the hash."""

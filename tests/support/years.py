@@ -7,7 +7,10 @@ The contracts of three chains run as in `market_years`, in periods of 15 minutes
 kept as a node keeps it: in LevelDB, without undo rows, bodies of two weeks. Members' signatures are made, not checked;
 what checking them costs is in `benchmarks`. The store is opened from a copy, in a process of its own; in another, a
 fresh node takes the snapshot, chunk by chunk. CPU is that of the cheapest day of a month and of the cheapest of three
-openings, since other work on the machine only adds to it. Fails where a figure still grows after the first months.
+openings, since other work on the machine only adds to it.
+
+Fails where a figure still grows once all that is retained is there: where the later half of the months has a median
+above that of the earlier by 5 %, by more than months scatter, and by more than what is known to stay for good.
 """
 
 from __future__ import annotations
@@ -20,9 +23,13 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, fields
 from functools import partial
+from itertools import pairwise
+from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
+from statistics import mean, median
 from time import process_time
+from typing import NamedTuple
 
 from ledger import rows
 from ledger.block import Block
@@ -45,7 +52,13 @@ from tests.support.market_years import MARKET, MarketYears
 PERIODS_A_DAY = 96
 KEEP = Keep("periods", 14 * PERIODS_A_DAY)
 MONTH_DAYS = 30
-GROWTH = 1.05  # of a figure from one half of the months, once all that is kept is there, to the other
+LEAST_MONTHS = 5  # of which trends are told: the first, and two for each half
+GROWTH = 0.05  # of the earlier median: less is no growth that anybody would notice
+_SURE = 3  # standard errors: of a hundred runs of noise, one or two show a growth of some figure
+_OF_MEAN = 1.2533  # of normal noise: sigma by the mean deviation, and a median's standard error by that of the mean
+SKELETON = {"stored_mb": 12.0, "opened_mb": 0.03}
+"""What the headers, hashes and heights of all blocks add in a month on disk, and LevelDB's indexes of them in memory:
+some 350 bytes a block, by time and not by trade (decision 43)."""
 OPENINGS = 3  # of which the cheapest counts
 _MB = 1e6
 
@@ -225,19 +238,52 @@ def show(month: Month) -> tuple[str, ...]:
     return tuple(f"{value:.2f}" if isinstance(value, float) else f"{value:,}" for value in values)
 
 
-def find_growth(months: Sequence[Month]) -> list[str]:
-    """Figures that are higher in the second half of the months than in the first, but for what stays in any case.
+class Trend(NamedTuple):
+    """One figure's medians in the earlier and the later half of the months, and how far apart they may be."""
 
-    Headers, certificates and hashes of all blocks stay: what is on disk may grow by what that is a month.
+    name: str
+    before: float
+    after: float
+    days: float  # from the middle of one half to that of the other
+    lasting: float  # of the difference: by what stays for good
+    tolerance: float
+
+    @property
+    def grows(self) -> bool:
+        return self.after - self.before - self.lasting > self.tolerance
+
+    def __str__(self) -> str:
+        a_month = (self.after - self.before) * MONTH_DAYS / self.days
+        known = f"{self.lasting:,.2f} by headers that stay, " if self.lasting else ""
+        return (
+            f"{self.name} {'grows' if self.grows else 'is steady'}: {self.before:,.2f}, later {self.after:,.2f}, "
+            f"{a_month:+,.3f} a month; {known}{self.tolerance:,.2f} may be chance"
+        )
+
+
+def find_trends(months: Sequence[Month]) -> list[Trend]:
+    """The trend of each figure since all that is retained was there; none of too few months.
+
+    Medians, so that one month in which the machine was busy decides nothing. What is chance follows from the steps
+    from month to month, less their median: a growth that is the same in each does not pass for noise.
     """
-    settled = months[1:]
-    half = len(settled) // 2
-    found = []
-    for name in ("entries", "import_ms", "open_s", "opened_mb", "snapshot_mb", "join_s"):
-        before, after = (max(getattr(one, name) for one in part) for part in (settled[:half], settled[half:]))
-        if after > GROWTH * before:
-            found.append(f"{name} grows: {before:,.2f}, later {after:,.2f}")
-    return found
+    if len(months) < LEAST_MONTHS:
+        return []
+    kept = months[1:]
+    half = len(kept) // 2
+    early, late = kept[:half], kept[half:]
+    days = median(one.day for one in late) - median(one.day for one in early)
+    trends = []
+    for name in ("entries", "stored_mb", "import_ms", "open_s", "opened_mb", "snapshot_mb", "join_s"):
+        values = [getattr(one, name) for one in kept]
+        before, after = median(values[:half]), median(values[half:])
+        steps = [later - earlier for earlier, later in pairwise(values)]
+        usual = median(steps)
+        scatter = _OF_MEAN * mean(abs(step - usual) for step in steps) / sqrt(2)
+        error = _OF_MEAN * scatter * sqrt(1 / len(early) + 1 / len(late))
+        lasting = SKELETON.get(name, 0.0) * days / MONTH_DAYS
+        trends.append(Trend(name, before, after, days, lasting, max(GROWTH * before, _SURE * error)))
+    return trends
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -252,9 +298,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         closing(Years(Path(home), players=options.players)) as years,
     ):
         years.run(options.days, every=options.every)
-        growth = find_growth(years.months) if len(years.months) > 4 else []
-    print("\n".join(growth) or "nothing grows")
-    return int(bool(growth))
+        trends = find_trends(years.months)
+    print("\n".join(map(str, trends)) or f"{LEAST_MONTHS} rows of figures tell a trend, not fewer")
+    return int(any(trend.grows for trend in trends))
 
 
 if __name__ == "__main__":

@@ -160,13 +160,22 @@ def test_the_places_of_a_damaged_blocks_transactions_are_no_strays(grown, spoil)
         assert [damage.values["kind"] for damage in others if damage.code == "StrayRows"] == expected
 
 
-@pytest.mark.parametrize("spoil", [lambda raw: None, lambda raw: raw[:-1]], ids=["lost", "wrong"])
-def test_the_rows_of_a_block_whose_record_is_damaged_are_no_strays(grown, spoil):
+def flip_middle(raw):
+    """A bit of the header, which still reads as one."""
+    middle = len(raw) // 2
+    return raw[:middle] + bytes([raw[middle] ^ 1]) + raw[middle + 1 :]
+
+
+@pytest.mark.parametrize("spoil", [lambda raw: None, lambda raw: raw[:-1], flip_middle], ids=["lost", "cut", "flipped"])
+@pytest.mark.parametrize("has_transactions", [False, True])
+def test_the_rows_of_a_block_whose_record_is_damaged_are_no_strays(grown, spoil, has_transactions):
     network, found = grown
-    spoilt = {**found, rows.record_key(5): spoil(found[rows.record_key(5)])}
+    place = found[rows.TRANSACTION + transfer(network, 0).id]
+    height = rows.read_height(found[rows.HEIGHT + rows.read_place(place)[0]]) if has_transactions else 5
+    spoilt = {**found, rows.record_key(height): spoil(found[rows.record_key(height)])}
     findings = audit_store(network.genesis, store_of({key: raw for key, raw in spoilt.items() if raw is not None}))
     first, *others = findings.damage
-    assert (first.values["kind"], first.values["height"]) == ("record", 5)
+    assert (first.values["kind"], first.values["height"]) == ("record", height)
     assert [damage.values["kind"] for damage in others if damage.code == "StrayRows"] == []
 
 

@@ -4,6 +4,7 @@ from dataclasses import replace
 
 import pytest
 
+from consensus.signing_record import SigningRecord
 from ledger import rows
 from ledger.block import Block
 from ledger.codec import encode
@@ -14,6 +15,7 @@ from node.chain.events import MessageReceived, PenalisePeer, Send
 from node.chain.pruning import Keep
 from node.errors import BlockPruned, BrokenHeaders
 from node.proofs.store_audit import audit_store
+from simulation.world.peer import Backup
 from tests.simulation.world.test_snapshot_join import DISTANCE, FRESH, OTHERS, Town, grow, with_both
 
 
@@ -102,6 +104,26 @@ def test_it_ends_where_no_peer_has_more(grown):
     town.world.run_for(20_000)
     assert lowest <= town.fresh.chain.bodies_from <= max(town.world.node(name).chain.bodies_from for name in OTHERS)
     assert not [error for _, error in town.peer.faults if error.penalty > 10]
+
+
+def test_a_peer_that_was_connected_all_the_while_learns_what_it_has_come_to_hold(grown):
+    # n0 keeps all, n1 has pruned; n2 has lost its disk, replays, and hears n1 and the newcomer alone
+    town = Town(grown, keep={"n1": Keep("periods", 1)})
+    town.world.run_for(10_000)
+    assert town.world.node("n1").chain.bodies_from > 1
+    town.world.crash("n2")
+    town.world.peers["n2"].put_back(Backup(store=MemoryStore(), signing_record=SigningRecord()))
+    town.world.cut("n2", "n0")
+    town.world.start("n2")
+    town.start()
+    town.join()
+    base = town.fresh.chain.bodies_from - 1
+    heard = []
+    newcomer = town.peer.key.public_key
+    town.world.watch(lambda *_: heard.append(town.world.node("n2").peers[newcomer].bodies_from))
+    town.world.run_until(lambda: town.world.node("n2").chain.head.height > base, limit_ms=90_000)
+    assert (max(heard), heard[-1]) == (base + 1, 1)
+    assert not [error for _, error in town.world.peers["n2"].faults if error.penalty > 10]
 
 
 # --- liars -----------------------------------------------------------------------------------------------

@@ -1,5 +1,7 @@
 """Nodes that prune beside one that keeps all: one chain, one truth, and nobody is blamed for what he no longer has."""
 
+from dataclasses import replace
+
 import pytest
 
 from ledger import rows
@@ -10,7 +12,7 @@ from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from node.chain import messages as wire
 from node.chain.catching_up import BODIES_MISSING
-from node.chain.events import MessageReceived, PenalisePeer, Persist, Send
+from node.chain.events import MessageReceived, PeerConnected, PeerLost, PenalisePeer, Persist, Send
 from node.chain.messages import message_from_bytes, message_to_bytes
 from node.chain.pruning import STEP_ROWS, Keep, compute_least_periods
 from node.errors import BlockPruned, TransactionNotKept
@@ -19,6 +21,7 @@ from node.queries.chain import ChainQueries
 from simulation.world.invariants import Invariants
 from simulation.world.networks import key_of, make_network
 from simulation.world.world import World
+from tests.support.far_behind import PEER, Behind, FarAhead
 
 PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000, empty_after_ms=1_000)
 SHORT = MarketParams(open_ppm=1_500_000, gate_ppm=1_000_000, settle_ppm=1_500_000)
@@ -198,17 +201,29 @@ def test_a_peer_that_asks_for_what_is_pruned_is_told_from_where_it_may_ask():
     assert message_from_bytes(message_to_bytes(status.message)) == status.message
 
 
-def test_a_peer_does_not_get_back_what_it_said_it_has_pruned():
+def test_a_peer_may_come_to_hold_more_than_it_did():
     world = make_world(pruners=())
     world.run_for(30_000)
     node, peer = world.node("n0"), key_of("n1").public_key
-    said = node.peers[peer]
-    for bodies_from, known in ((3, 3), (2, 3), (4, 4)):
-        status = wire.Status(
-            head=said.head, height=said.height, work=said.work, final_height=9, bodies_from=bodies_from
-        )
+    for bodies_from in (3, 2, 4):
+        status = replace(node.peers[peer], final_height=9, bodies_from=bodies_from)
         node.step(MessageReceived(peer=peer, message=status), world.now_ms)
-        assert node.peers[peer].bodies_from == known
+        assert node.peers[peer].bodies_from == bodies_from
+
+
+def test_one_that_has_dropped_what_its_skeleton_needs_does_not_get_it_back():
+    behind = Behind(FarAhead((4, 4)))
+    node, status = behind.node, behind.ahead.greet()
+    (headers,) = [ask for ask in behind.hear(status) if isinstance(ask, wire.GetHeaders)]
+    behind.hear(*behind.ahead.answer(headers))
+    assert node.sync_target > 0
+    for bodies_from, known in ((2, 2), (1, 2), (3, 3)):
+        behind.hear(replace(status, bodies_from=bodies_from))
+        assert (node.peers[PEER].bodies_from, node.sync_target) == (known, 0), "nor is it followed again"
+    behind.step(PeerLost(peer=PEER))
+    behind.step(PeerConnected(peer=PEER))
+    behind.hear(status)
+    assert node.peers[PEER].bodies_from == 1, "once it meets anew, it is believed"
 
 
 def test_pruning_goes_on_after_a_crash_at_any_write(monkeypatch):

@@ -272,6 +272,18 @@ def test_where_all_peers_have_pruned_what_comes_next_a_snapshot_is_taken_at_any_
 
 
 @with_poca
+def test_it_answers_at_once_for_the_headers_right_below_its_snapshot(grown):
+    town = Town(grown)
+    town.start()
+    town.join()
+    base, asker = town.fresh.chain.bodies_from - 1, town.world.peers["n0"].key.public_key
+    wanted = wire.GetHeaders(locator=(town.fresh.chain.hash_at(base - 10),))
+    (answer,) = town.fresh.step(MessageReceived(peer=asker, message=wanted), town.world.now_ms)
+    heights = range(base - 9, town.fresh.chain.head.height + 1)
+    assert answer.message.raw == town.world.node("n0").chain.get_raw_headers(heights)
+
+
+@with_poca
 def test_of_what_was_replayed_before_no_row_stays(grown):
     town = Town(grown)
     town.start(snapshot_distance=None)
