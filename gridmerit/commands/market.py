@@ -287,7 +287,7 @@ async def place_order(
         chosen = await wait_for_open(client) if period is None else await find_number(client, period, session)
         intention = TradeIntention(
             side=terms.side,
-            period=chosen,
+            gate=chosen,
             price_uyuan_per_kwh=terms.price_uyuan_per_kwh,
             volume_wh=terms.volume_wh,
         )

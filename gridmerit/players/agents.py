@@ -279,7 +279,7 @@ class Agent(Participant):
                 continue
             intention = TradeIntention(
                 side=order.side,
-                period=period,
+                gate=period,
                 price_uyuan_per_kwh=order.price_uyuan_per_kwh,
                 volume_wh=volume_wh,
             )

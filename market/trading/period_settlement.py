@@ -157,8 +157,8 @@ def _settle_trades(
     params, first = block.params.market, progress.trades
     places = range(first, first + claim(view, block, len(trades) - first, cost=SETTLEMENT))
     rows: list[SettledTrade] = []
-    for number, own, part in _split_by_gate(period, trades, places, params):
-        wheeling = get_wheeling(view, block, number, [own[place].buyer for place in part])
+    for gate, own, part in _split_by_gate(period, trades, places, params):
+        wheeling = get_wheeling(view, block, gate, [own[place].buyer for place in part])
         rows += _compute_rows(view, period, own, part, wheeling, params)
         accounts.release(compute_reserve_shares(own, part, wheeling, params))
     for member, consumed_wh in _list_imputed(rows).items():
@@ -166,7 +166,7 @@ def _settle_trades(
     is_scored_here = "credit" not in block.siblings and not is_firm(params)
     for record, row in zip(trades[places.start : places.stop], rows, strict=True):
         accounts.move_trade(row)
-        view.emit("settlement", record.period, row.buyer, row.seller, *_get_legs(row))
+        view.emit("settlement", record.gate, row.buyer, row.seller, *_get_legs(row))
         for address, score_upt in _score(record, row, params) if is_scored_here else ():
             credit_upt = accounts.add_score(address, score_upt, record.volume_wh, params)
             view.emit("credit", period, address, score_upt, credit_upt)
@@ -472,11 +472,11 @@ def _split_by_gate(
         yield period, trades, places
         return
     first = 0
-    for number, group in groupby(trades, key=attrgetter("period")):
+    for gate, group in groupby(trades, key=attrgetter("gate")):
         own = list(group)
         part = range(max(places.start - first, 0), min(places.stop - first, len(own)))
         if part:
-            yield number, own, part
+            yield gate, own, part
         first += len(own)
 
 

@@ -93,17 +93,17 @@ class TradeProof:
     def check(self, trust: TrustedState) -> None:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         self.inclusion.check(gate.result_root, self.leaf)
-        verify_state_proof(self.block.header.state_root, gate_key(trade.period), self.gate, self.state_proof)
+        verify_state_proof(self.block.header.state_root, gate_key(trade.gate), self.gate, self.state_proof)
         if self.block.finality is None:
             raise InvalidProof(detail="no certificate stands behind the block")
         self.block.check(trust)
-        if self.result is not None and self.result.check(trust, trade.period) != gate.result_root:
+        if self.result is not None and self.result.check(trust, trade.gate) != gate.result_root:
             raise InvalidProof(detail="the certificate is of another result than the gate's")
 
     def claims(self, trust: TrustedState) -> Claims:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         claims = {
-            "period": trade.period,
+            "period": trade.gate,
             "index": trade.trade_index,
             "buyer": show_address(trade.buyer),
             "buyer_name": trust.name_of(trade.buyer),
@@ -122,7 +122,7 @@ class TradeProof:
         signers = "" if self.result is None else f"its result was signed by {self.result.describe(trust)}; "
         weight = "" if trade.match is None else f", matched with weight {_decimal(trade.match.w_ppm, PPM)}"
         return (
-            f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold "
+            f"trade {trade.trade_index} of period {trade.gate}: {trust.show(trade.seller)} sold "
             f"{format_kwh(trade.volume_wh)} kWh to {trust.show(trade.buyer)} at "
             f"{_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
             f"{signers}the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
