@@ -61,18 +61,13 @@ from market.trading.gates import Gate, drop_gate, gate_key, get_gate, put_gate
 from market.trading.life import Action, Event, Guard, Row, State, find_row, list_rows
 from market.trading.message_parts import add_part, count_part, drop_count, drop_parts
 from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
-from market.trading.period_settlement import (
-    drop_settlement,
-    has_settlement,
-    is_settling,
-    put_nothing,
-    resettle_period,
-    settle_period,
-)
+from market.trading.period_settlement import is_settling, settle_period
 from market.trading.positions import add_positions, drop_positions
 from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_wheeling
 from market.trading.reserves import compute_trade_reserves, replace_reserves
+from market.trading.resettlement import resettle_period
 from market.trading.sessions import get_period, is_firm, list_gates
+from market.trading.settlement_record import drop_settlement, has_settlement, put_nothing
 from market.trading.targets import drop_target
 from market.trading.times import PeriodTimes as PeriodTimes
 from market.trading.times import compute_gate_times

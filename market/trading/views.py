@@ -13,18 +13,17 @@ from ledger.params import MarketParams
 from ledger.state import State
 from market.errors import UnknownTrade
 from market.orders import Order
-from market.trading import balances, book, gates, quotas, targets, trades
-from market.trading import period_settlement as delivery
+from market.trading import balances, book, gates, quotas, settlement_record, targets, trades
 from market.trading.balances import Balance
 from market.trading.book import get_orders
 from market.trading.clearing import best_prices
 from market.trading.gates import Gate
 from market.trading.matching_weight import WeightedOrder
 from market.trading.period_index import get_closed_periods, get_live_periods
-from market.trading.period_settlement import PeriodSettlement
 from market.trading.positions import Position, sum_up
 from market.trading.quotas import Quota
 from market.trading.sessions import list_gates
+from market.trading.settlement_record import PeriodSettlement
 from market.trading.targets import Commitment
 from market.trading.times import compute_gate_times, compute_orders_end
 from market.trading.trades import Curtailment, TradeRecord, encode_trade_leaf
@@ -90,7 +89,7 @@ def get_binding_trades(state: State, gate: int) -> list[TradeRecord]:
 
 def get_settlement(state: State, period: int) -> PeriodSettlement | None:
     """The record of a period that is over; None before that, and once it is no longer kept."""
-    return delivery.get_settlement(Overlay(state), period)
+    return settlement_record.get_settlement(Overlay(state), period)
 
 
 def live_periods(state: State) -> tuple[int, ...]:

@@ -27,8 +27,8 @@ from market.orders import Side
 from market.trading import views
 from market.trading.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
 from market.trading.matching_weight import WeightedOrder
-from market.trading.period_settlement import SettledTrade, SettledWithGrid
 from market.trading.sessions import get_period, get_session, list_gates
+from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.targets import Commitment
 from market.trading.times import PeriodTimes, compute_gate_times
 from market.trading.trades import Match, Party, TradeRecord

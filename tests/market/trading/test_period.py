@@ -11,7 +11,7 @@ from ledger.overlay import Overlay
 from market.errors import UnknownTrade
 from market.trading.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
 from market.trading.period import compute_times
-from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.trades import TradeRecord, decode_trade_leaf
 from market.trading.views import get_book, get_settlement, get_trades, live_periods, prove_trade
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.overlay import Overlay
 from market.orders import Side
 from market.settlement import spread
-from market.trading import period_settlement
+from market.trading import period_settlement, settlement_rows
 from market.trading.closing import is_closing
 from market.trading.gates import SETTLED
 from market.trading.pages import append_rows, get_slice
@@ -426,5 +426,5 @@ def test_a_reading_that_is_spread_anew_in_each_share_is_seen(make_market, monkey
     def spread_alone(metered_wh, parties, agreed_wh, places):
         return spread(metered_wh, [parties[place] for place in places], [agreed_wh[place] for place in places])
 
-    monkeypatch.setattr(period_settlement, "spread_over", spread_alone)
+    monkeypatch.setattr(settlement_rows, "spread_over", spread_alone)
     assert differs(make_market)
