@@ -52,7 +52,6 @@ from market.metering import (
     MAX_ENERGY_WH,
     Clock,
     Corrected,
-    Reading,
     announce_register,
     drop_readings,
     get_readings,
@@ -62,6 +61,7 @@ from market.metering import (
     take_corrected,
 )
 from market.scheduling import records as records
+from market.scheduling.agreed import compute_actuals, count_contracts, has_actuals, list_agreed
 from market.scheduling.feeder import (
     Feeder,
     Hop,
@@ -74,7 +74,7 @@ from market.scheduling.feeder import (
     derive_quotas,
 )
 from market.scheduling.life import Action, Event, Row, State, find_row
-from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
+from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.scheduling.shares import (
     begin_metering,
     check_list,
@@ -83,11 +83,8 @@ from market.scheduling.shares import (
     is_being_checked,
     is_metering,
     keep_list_part,
-    list_agreed,
-    list_metered,
     post_power,
 )
-from market.settlement import spread
 from market.trading.corrections import find_corrections_due, take_share
 from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
@@ -373,16 +370,13 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         _close(view, block, period)
         return
     readings, market = get_readings(view, period), block.params.market
-    gates = list_gates(market, period)
-    contracts = [contract for gate in gates for contract in records.get_contracts(view, gate)]
     if readings:
         post(view, METERED, period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
-    elif contracts:
+    elif count_contracts(view, market, period):
         view.emit("unmetered", period)
-    is_listed = any(records.get_power_block(view, gate) is not None for gate in gates)
-    if readings or (is_listed and not contracts):
-        actuals = compute_actuals(list_agreed(market, period, contracts), list_metered(market, readings))
+    if has_actuals(view, market, period, readings=len(readings)):
+        actuals = compute_actuals(market, list_agreed(view, market, period), readings)
         metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
         root = records.compute_actual_root(actuals)
         records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
@@ -437,23 +431,6 @@ def _post_share(view: Overlay, block: BlockContext) -> None:
         post(view, CORRECTED, block.height, rows, height=block.height, retained=REMEMBERED)
 
 
-def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
-    """Every contract with the parts of both parties' readings that fall on it; a meter that was not read counts as 0.
-
-    A member's consumption is spread over all it bought and its output over all it sold, as `spread` does.
-    """
-    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
-    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    buyers, sellers = [contract.buyer for contract in contracts], [contract.seller for contract in contracts]
-    agreed_wh = [contract.accepted_wh for contract in contracts]
-    consumption_wh = spread(consumed_wh, buyers, agreed_wh)
-    output_wh = spread(produced_wh, sellers, agreed_wh)
-    return [
-        ActualTransaction(*contract[:4], agreed, consumed, produced)
-        for contract, agreed, consumed, produced in zip(contracts, agreed_wh, consumption_wh, output_wh, strict=True)
-    ]
-
-
 # --- what JY1 reports ----------------------------------------------------------------------------
 
 
@@ -476,7 +453,7 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
         raise _unexpected(period, "its verdict has been given" if is_given else "no quotas are out for it")
     if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
-    trades = _parse_trades(gate, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    trades = _parse_trades(market, gate, delivery.rows, first=delivery.part * ROWS_PER_PART)
     if is_limited(block):
         spend(view, block, len(trades), cost=HEAR)
         keep_list_part(view, delivery, trades, _locate(view, period, trades))
@@ -486,19 +463,21 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
     rows = add_part(view, delivery)
     if rows is not None:
         _enter(view, block.params.market, period, Event.RESULT)
-        _give_verdict(view, block, gate, _parse_trades(gate, rows))
+        _give_verdict(view, block, gate, _parse_trades(market, gate, rows))
 
 
 _AWAITED = {Session.DAY_AHEAD: State.QUOTED, Session.INTRADAY: State.REQUOTED}  # the state in which a list may come
 
 
-def _parse_trades(gate: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
+def _parse_trades(market: MarketParams, gate: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
     """A gate's trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
     trades = []
     for index, row in enumerate(rows, start=first):
         trade = read_trade(row)
         if trade[:2] != (gate, index):
-            raise _unexpected(gate, f"trade {trade.trade_index} of period {trade.gate} stands in place {index}")
+            period = get_period(market, trade.gate)
+            detail = f"trade {trade.trade_index} of period {period} stands in place {index}"
+            raise _unexpected(get_period(market, gate), detail)
         expect_int(trade.volume_wh, "trade volume", low=1, high=MAX_ENERGY_WH)
         trades.append(trade)
     return trades
@@ -506,7 +485,8 @@ def _parse_trades(gate: int, rows: Sequence[Value], *, first: int = 0) -> list[T
 
 def _give_verdict(view: Overlay, block: BlockContext, gate: int, trades: Sequence[TradeRecord]) -> None:
     """Check the list against the lines, and record the power-transaction block with what is accepted."""
-    listed, carried = _locate(view, gate, trades), _find_carried(view, block, gate)
+    period = get_period(block.params.market, gate)
+    listed, carried = _locate(view, period, trades), _find_carried(view, block, gate)
     curtailments = check_executability(_feeder(block), listed, carried)
     contracts = [BilateralContract(*trade[:6]) for trade in curtail(trades, curtailments)]
     accepted_wh = sum(contract.accepted_wh for contract in contracts)

@@ -16,17 +16,14 @@ from ledger.inbox import InboundMessage
 from ledger.merkle import compute_frontier_root, extend_frontier
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
-from ledger.params import MarketParams
 from market.messages import ACTUAL, METERED, POWER, RESULT
 from market.metering import Reading, get_last_meter, walk_energy
-from market.netting import net, pair
 from market.scheduling import records
+from market.scheduling.agreed import compute_actuals, count_agreed, count_contracts, has_actuals, list_agreed
 from market.scheduling.feeder import Feeder, Hop, ListedTrade, check_executability
-from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
-from market.settlement import spread_over
+from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.trading.message_parts import count_part, drop_count
 from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
-from market.trading.sessions import is_firm, list_gates
 from market.trading.times import count_retained
 from market.trading.trades import Curtailment, TradeRecord, curtail
 from market.trading.work import CONTRACT, METER, TELL, TRIM, claim, claim_whole, get_room, spend
@@ -133,27 +130,6 @@ def _add_contracts(
 # --- the end of metering -------------------------------------------------------------------------
 
 
-def list_agreed(
-    market: MarketParams, period: int, contracts: Sequence[BilateralContract]
-) -> Sequence[BilateralContract]:
-    """The contracts that a period's meters are held against: as they are, or what is left of all sessions' netted."""
-    if not is_firm(market):
-        return contracts
-    positions_wh = net((contract.buyer, contract.seller, contract.accepted_wh) for contract in contracts)
-    return [
-        BilateralContract(period, index, buyer, seller, 0, volume_wh)
-        for index, (buyer, seller, volume_wh) in enumerate(pair(positions_wh))
-    ]
-
-
-def list_metered(market: MarketParams, readings: Sequence[Reading]) -> Sequence[Reading]:
-    """The readings that they are held against: netted, too, where contracts are."""
-    if not is_firm(market):
-        return readings
-    nets_wh = [(owner, consumed_wh - produced_wh) for owner, consumed_wh, produced_wh in readings]
-    return [Reading(owner, max(0, wh), max(0, -wh)) for owner, wh in nets_wh]
-
-
 class _Metering(NamedTuple):
     """The place that the end of a period's metering has come to."""
 
@@ -194,13 +170,10 @@ def _go_on(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering
         if rows:
             post(view, METERED, period, rows, height=block.height)
             view.emit("metered", period, len(rows))
-        elif any(records.count_contracts(view, gate) for gate in list_gates(market, period)):
+        elif count_contracts(view, market, period):
             view.emit("unmetered", period)
         metering = metering._replace(owner=None)
-    gates = list_gates(market, period)
-    is_listed = any(records.get_power_block(view, gate) is not None for gate in gates)
-    is_empty = not any(records.count_contracts(view, gate) for gate in gates)
-    if metering.readings or (is_empty and is_listed):
+    if has_actuals(view, market, period, readings=metering.readings):
         metering, count = _add_actuals(view, block, metering)
         if metering.contracts < count:
             return metering
@@ -226,27 +199,13 @@ def _put_together(view: Overlay, block: BlockContext, metering: _Metering) -> _M
 def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> tuple[_Metering, int]:
     """Add what meters make of some more contracts; of how many it is to be in all."""
     period, first, market = metering.period, metering.contracts, block.params.market
-    total = sum(records.count_contracts(view, gate) for gate in list_gates(market, period))
-    contracts: Sequence[BilateralContract] | None = None
-    if is_firm(market):
-        contracts = _list_agreed(view, market, period)
-        total = len(contracts)
+    total = count_agreed(view, market, period)
     count = claim(view, block, total - first, cost=CONTRACT)
     if not count:
         return metering, total
-    rows = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
-    readings = list_metered(market, rows)
-    contracts = _list_agreed(view, market, period) if contracts is None else contracts
-    places = range(first, first + count)
-    agreed_wh = [contract.accepted_wh for contract in contracts]
-    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
-    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    consumption_wh = spread_over(consumed_wh, [contract.buyer for contract in contracts], agreed_wh, places)
-    output_wh = spread_over(produced_wh, [contract.seller for contract in contracts], agreed_wh, places)
-    actuals = [
-        ActualTransaction(*contracts[place][:4], agreed_wh[place], consumed, produced)
-        for place, consumed, produced in zip(places, consumption_wh, output_wh, strict=True)
-    ]
+    readings = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
+    agreed = list_agreed(view, market, period)
+    actuals = compute_actuals(market, agreed, readings, range(first, first + count))
     records.add_actuals(view, period, first, actuals)
     metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
     metering = metering._replace(
@@ -255,11 +214,6 @@ def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> tup
         metered_wh=metering.metered_wh + metered_wh,
     )
     return metering, total
-
-
-def _list_agreed(view: Overlay, market: MarketParams, period: int) -> Sequence[BilateralContract]:
-    gates = list_gates(market, period)
-    return list_agreed(market, period, [item for gate in gates for item in records.get_contracts(view, gate)])
 
 
 def _get_meterings(view: Overlay) -> list[_Metering]:
