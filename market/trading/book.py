@@ -17,6 +17,7 @@ from market.errors import BookFull, NotYourOrder, OverQuota, TooManyOrders, Unkn
 from market.orders import Order, Side
 from market.trading.matching_weight import WeightedOrder
 from market.trading.reserves import compute_bid_reserve, hold_reserve, release_reserve
+from market.trading.sessions import get_period
 
 _BOOK = b"market/book/"
 _ORDER = b"market/order/"
@@ -66,7 +67,7 @@ def place_order(
     """
     placed, live = _get_counts(view, gate)
     if live >= params.max_orders_per_period:
-        raise BookFull(period=gate, limit=params.max_orders_per_period)
+        raise BookFull(period=get_period(params, gate), limit=params.max_orders_per_period)
     standing = _get_standing(view, gate, owner)
     if standing.orders >= params.max_orders_per_member:
         raise TooManyOrders(limit=params.max_orders_per_member)
@@ -91,9 +92,10 @@ def cancel_order(
     """
     order = _get_order(view, gate, order_id)
     if order is None:
-        raise UnknownOrder(period=gate, order_id=order_id)
+        raise UnknownOrder(period=get_period(params, gate), order_id=order_id)
     if order.owner != owner:
-        raise NotYourOrder(period=gate, order_id=order_id, owner=show_address(order.owner))
+        period = get_period(params, gate)
+        raise NotYourOrder(period=period, order_id=order_id, owner=show_address(order.owner))
     if order.side == Side.BID:
         release_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
     view.delete(_order_key(gate, order_id))

@@ -149,7 +149,7 @@ class _Closing:
         book, view, gate = self._get_book(), self._view, self._gate
         orders = [row.order for row in book]
         lines = {row.owner: row.position for row in book}
-        quotas = {line: require_quota(view, gate, line) for line in dict.fromkeys(lines.values())}
+        quotas = {line: require_quota(view, self._block, gate, line) for line in dict.fromkeys(lines.values())}
         context = self._make_context()
         kept = trim_to_quotas(orders, lines, quotas, context.merits, context.lottery)
         kept_wh = {order.order_id: order.volume_wh for order in kept}

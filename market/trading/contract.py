@@ -6,8 +6,9 @@ the order book and the meters. Registered with the chain by `market_handlers` an
 What it hears from other chains comes to the receivers in `market_routes`.
 
 What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer. Where a period is
-traded twice, what happens to a gate names the gate's number (`market.trading.sessions`) instead of the period, and
-`settlement` and `grid-settlement` are what was agreed and what a meter says beyond it:
+traded twice, what happens to a gate has the gate's number (`market.trading.sessions`) for its period, which
+`describe_event` of `node/queries/chain.py` turns into period and session; `settlement` and `grid-settlement` are what
+was agreed and what a meter says beyond it:
 
     quota              period, lines, demand, supply: how much all lines together may buy and sell
     order, cancelled   period, order id, owner, side, price, volume
@@ -182,7 +183,7 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         raise PriceTooHigh(actual=intention.price_uyuan_per_kwh, limit=limit)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     if "scheduling" in block.siblings:
-        quota = require_quota(view, intention.gate, member.position)
+        quota = require_quota(view, block, intention.gate, member.position)
         check_quota(quota, member.position, intention.side, intention.volume_wh)
         wheeling = quota.wheeling_uyuan_per_kwh
     _check_in_time(view, block, intention.gate)
@@ -243,7 +244,7 @@ def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     if "scheduling" in block.siblings:
         member = require_member(view, transaction.sender)
-        wheeling = require_quota(view, gate, member.position).wheeling_uyuan_per_kwh
+        wheeling = require_quota(view, block, gate, member.position).wheeling_uyuan_per_kwh
     params = block.params.market
     order = cancel_order(view, gate, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling, params=params)
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh

@@ -105,10 +105,10 @@ def get_completion(view: Overlay, gate: int) -> int:
     return _get_header(view, gate).complete_ms
 
 
-def require_quota(view: Overlay, gate: int, line: str) -> Quota:
+def require_quota(view: Overlay, block: BlockContext, gate: int, line: str) -> Quota:
     """Raises `NoQuota` or `UnknownLine`."""
     if not get_completion(view, gate):
-        raise NoQuota(period=gate)
+        raise NoQuota(period=get_period(block.params.market, gate))
     found = _get_row(view, gate, line)
     if found is None:
         raise UnknownLine(line=line)
@@ -145,8 +145,8 @@ def get_wheeling_on(view: Overlay, block: BlockContext, gate: int, lines: Mappin
     """The same of buyers whose lines are known."""
     if "scheduling" not in block.siblings:
         return dict.fromkeys(lines, block.params.market.wheeling_uyuan_per_kwh)
-    prices = {line: require_quota(view, gate, line).wheeling_uyuan_per_kwh for line in dict.fromkeys(lines.values())}
-    return {buyer: prices[line] for buyer, line in lines.items()}
+    quotas = {line: require_quota(view, block, gate, line) for line in dict.fromkeys(lines.values())}
+    return {buyer: quotas[line].wheeling_uyuan_per_kwh for buyer, line in lines.items()}
 
 
 def get_lines(view: Overlay, owners: Iterable[Address]) -> dict[Address, str]:

@@ -23,6 +23,9 @@ class Session(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+SESSIONS = {session.title: session for session in Session}
+
+
 def is_firm(market: MarketParams) -> bool:
     """Return True if trades are paid as agreed: what is traded in two sessions has no delivery of its own."""
     return market.sessions > 1

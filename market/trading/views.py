@@ -22,7 +22,7 @@ from market.trading.matching_weight import WeightedOrder
 from market.trading.period_index import get_closed_periods, get_live_periods
 from market.trading.positions import Position, sum_up
 from market.trading.quotas import Quota
-from market.trading.sessions import list_gates
+from market.trading.sessions import get_period, list_gates
 from market.trading.settlement_record import PeriodSettlement
 from market.trading.targets import Commitment
 from market.trading.times import compute_gate_times, compute_orders_end
@@ -127,7 +127,7 @@ def get_balances(state: State, period: int) -> list[Balance]:
     return balances.get_balances(Overlay(state), period)
 
 
-def prove_trade(state: State, gate: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:
+def prove_trade(state: State, market: MarketParams, gate: int, index: int) -> tuple[bytes, tuple[bytes, ...], int]:
     """A trade's leaf, its inclusion proof under the gate's result root, and the number of leaves.
 
     `ledger.merkle.verify_inclusion` checks it and `market.trading.trades.decode_trade_leaf` reads the leaf. Raises
@@ -135,5 +135,5 @@ def prove_trade(state: State, gate: int, index: int) -> tuple[bytes, tuple[bytes
     """
     leaves = [encode_trade_leaf(record) for record in get_trades(state, gate)]
     if not 0 <= index < len(leaves):
-        raise UnknownTrade(period=gate, count=len(leaves), index=index)
+        raise UnknownTrade(period=get_period(market, gate), count=len(leaves), index=index)
     return leaves[index], inclusion_proof(leaves, index), len(leaves)

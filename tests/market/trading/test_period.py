@@ -209,13 +209,13 @@ def test_every_trade_is_provable_under_the_result_root(market):
     market.go("gate")
     root, trades = market.gate().result_root, get_trades(market.state, PERIOD)
     for trade in trades:
-        leaf, proof, count = prove_trade(market.state, PERIOD, trade.trade_index)
+        leaf, proof, count = prove_trade(market.state, market.params.market, PERIOD, trade.trade_index)
         verify_inclusion(root, leaf, trade.trade_index, count, proof)
         assert decode_trade_leaf(leaf) == trade
     with pytest.raises(InvalidProof):
         verify_inclusion(root, leaf, 0, count, proof)
     with pytest.raises(UnknownTrade):
-        prove_trade(market.state, PERIOD, len(trades))
+        prove_trade(market.state, market.params.market, PERIOD, len(trades))
 
 
 # --- void periods --------------------------------------------------------------------------------

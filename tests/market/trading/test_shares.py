@@ -189,7 +189,7 @@ def test_while_a_gate_closes_nothing_of_its_period_changes_but_by_its_shares(by_
     assert get_book(by_shares.state, PERIOD) == []
     trades = get_trades(by_shares.state, PERIOD)
     assert by_shares.gate().trade_count == len(trades) > 20
-    assert prove_trade(by_shares.state, PERIOD, 20)[2] == len(trades)
+    assert prove_trade(by_shares.state, by_shares.params.market, PERIOD, 20)[2] == len(trades)
 
 
 def test_orders_and_cancellations_are_refused_while_a_gate_closes(by_shares):
