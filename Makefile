@@ -77,7 +77,7 @@ hostile-seeds: $(READY)  ## 1 000 seeded worlds of each engine with a liar and f
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
-state-years: $(READY)  ## 2 000 periods of a market under both engines: no kind of state passes its bound, and none grows
+state-years: $(READY)  ## 2 000 periods of a market under both engines, and traded twice: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
 
 years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours

@@ -126,11 +126,6 @@ class ActNotEverywhere(GridmeritError):
     exit_code = 6
 
 
-class NoSession(GridmeritError):
-    message = "this market trades each period once, there is no {session} session"
-    exit_code = 5
-
-
 class NoPeriod(GridmeritError):
     message = "no period is {what} at this time"
     exit_code = 5

@@ -185,6 +185,10 @@ class NoTrades(NotFound):
     message = "period {period} has no trades: {detail}"
 
 
+class NoSession(NotFound):
+    message = "this market trades each period once, there is no {session} session"
+
+
 class OneSession(NotFound):
     message = "{name} trades each period once: the positions of period {period} are its trades"
 

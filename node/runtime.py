@@ -394,7 +394,11 @@ class Runtime:
                 max_bytes=limits.mempool_bytes,
                 max_per_sender=limits.mempool_per_sender,
             ),
-            subscribers=Subscribers(max_subscribers=limits.api_subscribers, max_bytes=limits.event_backlog_bytes),
+            subscribers=Subscribers(
+                max_subscribers=limits.api_subscribers,
+                max_bytes=limits.event_backlog_bytes,
+                market=genesis.params.market,
+            ),
             anchor=anchor,
             is_sure=self._is_sure,
             snapshot_distance=self.config.sync.snapshot_distance or None,

@@ -9,7 +9,7 @@ import click
 from gridmerit.commands import Group
 from gridmerit.commands.bills import Bill, make_bill, render_bill
 from gridmerit.commands.hosted import choose_chain, connect_to, connect_to_any, list_hosted
-from gridmerit.commands.open_periods import find_last
+from gridmerit.commands.open_periods import find_last_settlement
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
@@ -57,7 +57,9 @@ def bill(member: str, period: int | None, target: Target) -> None:
     """A member's bill of a delivered period, by name or by 0x… address: what it received and what it paid for what.
 
     By the period's settlement as it stands, corrections included. Of the grid company it has every row: `carried` is
-    what a trade leaves it, wheeling and what the two meters differ by.
+    what a trade leaves it, wheeling and what the two meters differ by. Where periods are traded twice, each line has
+    its session; in real time is what the meter says beyond all that was traded, bought from or sold to the grid
+    company.
 
     \b
     Examples:
@@ -72,7 +74,7 @@ async def fetch_bill(target: Target, member: str, period: int | None = None) -> 
     """A member's bill, by default of the last settled period. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
         account = await client.account(member)
-        settlement = await (client.settlement(period) if period is not None else find_last(client, "settlement"))
+        settlement = await (client.settlement(period) if period is not None else find_last_settlement(client))
     return make_bill(settlement, account.name, account.address, is_operator=account.role == "grid-operator")
 
 

@@ -27,7 +27,7 @@ from gridmerit.commands.acts_tables import (
     render_outcomes,
 )
 from gridmerit.commands.hosted import connect_to, connect_to_any
-from gridmerit.commands.open_periods import find_number, session_option
+from gridmerit.commands.open_periods import find_session, session_option
 from gridmerit.commands.target import Target, key_options, load_key_file, node_options, run_async
 from gridmerit.network.enrolment import (
     Act,
@@ -48,6 +48,7 @@ from ledger.signatures import SigningKey, check_public_key
 from ledger.upgrades import MAX_HEIGHT, MAX_RULES
 from market.errors import WrongTradeList
 from market.trading.matching_weight import WeightInputs
+from market.trading.sessions import get_gate_number
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root
 from node.queries.answers import ContributionsInfo, PartyInfo, TradeInfo, TradesInfo
 from node.system.clock import now_ms
@@ -229,12 +230,13 @@ async def countersign_trades(
 ) -> tuple[str, Brought]:
     """The trading chain's name, and what became of the countersignature. Raises `WrongTradeList`, too."""
     async with connect_to(target, "trading") as market:
-        number = await find_number(market, period, session)
-        chain, found = market.chain, await market.trades(number)
+        chosen = await find_session(market, session)
+        chain, found = market.chain, await market.trades(period, chosen)
     async with open_chains(replace(target, chain=chain)) as chains:
         genesis = chains.genesis
-        root = check_root(found, number)
-        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), number, root)
+        gate = get_gate_number(genesis.params.market, period, chosen)
+        root = check_root(found, gate)
+        act = make_countersignature(genesis.network_id, genesis.chain_id_of(chain), gate, root)
         return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
@@ -281,12 +283,11 @@ async def announce_rules(
         return chain, await sign_and_submit(chains, {chain: act}, load_authority(authority), chain, sponsor)
 
 
-def check_root(found: TradesInfo, number: int | None = None) -> bytes:
-    """The root of the trades that a node lists, of the gate with this number; None: the period's.
+def check_root(found: TradesInfo, gate: int) -> bytes:
+    """The root of the trades that a node lists, of the gate with this number.
 
     Raises `WrongTradeList` where the node says another.
     """
-    gate = found.period if number is None else number
 
     def read_party(party: PartyInfo, contributions: ContributionsInfo) -> Party:
         parameters = WeightInputs(**asdict(contributions))

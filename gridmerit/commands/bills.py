@@ -1,13 +1,16 @@
-"""A member's bill of a delivery period, by its settlement: what it received and what it paid, leg by leg."""
+"""A member's bill of a delivery period, by its settlement: what it received and what it paid, leg by leg.
+
+Where a period is traded twice each leg has its session, and what meters show beyond the trades is in real time.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from gridmerit.tables import table
 from gridmerit.text import format_kwh, format_yuan
-from node.queries.answers import Decimal, GridSettlementInfo, SettledTradeInfo, SettlementInfo
+from node.queries.answers import Decimal, GridSettlementInfo, SettledTradeInfo, SettlementInfo, WhereTwice
 
 _GRID_COMPANY = "(grid)"
 
@@ -23,6 +26,7 @@ class BillLine:
     income_uyuan: Decimal
     cost_uyuan: Decimal
     is_imputed: bool  # the meter was not heard
+    session: WhereTwice = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,8 +42,9 @@ class Bill:
 
 def make_bill(settlement: SettlementInfo, name: str, address: str, *, is_operator: bool) -> Bill:
     """The bill of one member; the grid company (`is_operator`) has a leg in every row."""
-    lines = [line for row in settlement.trades for line in _list_legs(row, address, is_operator)]
-    lines += [line for rest in settlement.grid for line in _list_rest(rest, address, is_operator)]
+    rows = [(row.session, _list_legs(row, address, is_operator)) for row in settlement.trades]
+    rows += [(rest.session, _list_rest(rest, address, is_operator)) for rest in settlement.grid]
+    lines = [replace(line, session=session) for session, legs in rows for line in legs]
     return Bill(
         period=settlement.period,
         member=name,
@@ -90,8 +95,10 @@ def render_bill(bill: Bill) -> str:
     """A bill as text, with its sums as the last row."""
     if not bill.lines:
         return f"period {bill.period}: {bill.member} was paid nothing, and has paid nothing"
+    is_twice = any(line.session for line in bill.lines)
     rows: list[tuple[object, ...]] = [
         (
+            *([line.session] if is_twice else []),
             line.what,
             line.partner,
             "–" if line.trade is None else line.trade,
@@ -101,10 +108,10 @@ def render_bill(bill: Bill) -> str:
         )
         for line in bill.lines
     ]
-    rows.append(
-        ("in all", "", "", "", format_yuan(bill.income_uyuan, aligned=True), format_yuan(bill.cost_uyuan, aligned=True))
-    )
-    body = table(["", "with", "trade", "kWh", "income", "cost"], rows, left=(0, 1))
+    sums = format_yuan(bill.income_uyuan, aligned=True), format_yuan(bill.cost_uyuan, aligned=True)
+    rows.append(("in all", *([""] if is_twice else []), "", "", "", *sums))
+    heads = [*(["session"] if is_twice else []), "", "with", "trade", "kWh", "income", "cost"]
+    body = table(heads, rows, left=(0, 1, 2) if is_twice else (0, 1))
     if any(line.is_imputed for line in bill.lines):
         body += "\n\n~ imputed: that meter was not heard"
     gain = format_yuan(bill.income_uyuan - bill.cost_uyuan)

@@ -11,7 +11,7 @@ import click
 from gridmerit.amounts import parse_price
 from gridmerit.commands.compare_tables import render_comparison
 from gridmerit.commands.hosted import connect_to
-from gridmerit.commands.open_periods import choose_open, find_number
+from gridmerit.commands.open_periods import Traded, choose_open
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.network.parameters import get_packaged_params, load_chain_params, load_packaged_profile
 from gridmerit.output import emit, json_option
@@ -120,5 +120,5 @@ def _load_market(chain_params: Path | None) -> MarketParams:
 
 async def _fetch_book(period: int | None, target: Target) -> SampleBook:
     async with connect_to(target, "trading") as client:
-        chosen = choose_open(await client.periods()) if period is None else await find_number(client, period, None)
-        return convert_book(await client.book(chosen), await client.genesis())
+        chosen = choose_open(await client.periods()) if period is None else Traded(period)
+        return convert_book(await client.book(*chosen), await client.genesis())

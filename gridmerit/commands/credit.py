@@ -206,7 +206,7 @@ def _render_digests(found: DigestsInfo) -> str:
     return f"period {found.period}\n\n" + "\n\n".join(
         facts(
             [
-                ("from", f"{row.source}, {row.kind}"),
+                ("from", ", ".join(filter(None, (row.source, row.kind, row.session)))),
                 ("block", f"{row.height}  {row.block}"),
                 ("digest", row.digest),
             ]

@@ -44,7 +44,7 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
     On all chains of the node, or on the one that --chain names, from now on, until Ctrl-C or SIGTERM. Where the
     connection breaks it is made again, and where events were missed, that is said: by the node how many, where they
     were read too slowly. --json prints a JSON document per line, `subscribed`, `dropped` and `disconnected` among them,
-    which are told on stderr otherwise.
+    which are told on stderr otherwise. Where periods are traded twice, what happens to a gate has its session, too.
 
     \b
     Kinds:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 import click
 
 from gridmerit.commands.hosted import connect_to
-from gridmerit.commands.open_periods import find_number, session_option
+from gridmerit.commands.open_periods import find_session, session_option
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
 from gridmerit.errors import NoPeriod
 from gridmerit.output import emit, json_option
@@ -17,7 +17,7 @@ from ledger.genesis import Genesis
 from market.credit.score import PPM
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED
-from market.trading.sessions import Session, get_gate_number
+from market.trading.sessions import Session
 from market.trading.times import compute_times
 from node.api.client import Client
 from node.errors import RemoteNotFound
@@ -60,16 +60,17 @@ async def fetch_scheduling(
     """The scheduling chain's name, and what it holds of a period, by default the current one. Raises `NoPeriod`."""
     async with connect_to(target, "scheduling") as client:
         if period is None:
-            return client.chain, await _find_current(client)
-        return client.chain, await client.scheduling(await find_number(client, period, session))
+            return client.chain, await _find_current(client, session)
+        return client.chain, await client.scheduling(period, await find_session(client, session))
 
 
-async def _find_current(client: Client) -> SchedulingInfo:
-    """The period that is open for orders, else the newest with a plan. Raises `NoPeriod`."""
+async def _find_current(client: Client, session: str | None) -> SchedulingInfo:
+    """The period that is open for orders, else the newest with a plan. Raises `NoPeriod` or `NoSession`."""
     genesis, now_ms = await client.genesis(), (await client.status()).time_ms
+    chosen = await find_session(client, session)
     for period in _list_candidates(genesis, now_ms):
         try:
-            return await client.scheduling(get_gate_number(genesis.params.market, period))
+            return await client.scheduling(period, chosen)
         except RemoteNotFound as error:
             if error.code != "NoSchedule":
                 raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import NamedTuple, cast
+from typing import NamedTuple
 
 import click
 
@@ -20,9 +20,11 @@ from gridmerit.commands.market_tables import (
     render_weights,
 )
 from gridmerit.commands.open_periods import (
+    Traded,
     choose_open,
-    find_last,
-    find_number,
+    find_last_settlement,
+    find_last_trades,
+    find_session,
     list_open,
     session_option,
     wait_for_open,
@@ -36,6 +38,7 @@ from ledger.hashing import Address, show_address
 from ledger.signatures import SigningKey
 from market.orders import Side
 from market.trading.contract import TradeIntention
+from market.trading.sessions import get_gate_number
 from node.api.client import Client
 from node.errors import RemoteNotFound
 from node.queries.answers import (
@@ -250,8 +253,9 @@ async def fetch_book(
     """The periods, and the book of one: by default of that whose gate closes next. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
         periods = await client.periods()
-        number = choose_open(periods) if period is None else await find_number(client, period, session)
-        return periods, await client.book(number)
+        if period is None:
+            return periods, await client.book(*choose_open(periods, session))
+        return periods, await client.book(period, await find_session(client, session))
 
 
 async def fetch_positions(target: Target, period: int) -> PositionsInfo:
@@ -281,19 +285,23 @@ async def place_order(
     """Send a TradeIntention, by default for the first period that takes it, and wait for its block."""
     async with connect_to(target, "trading") as client:
         member = await client.account(signer.address)
-        remark = remark_on_price(await client.genesis(), terms.side, member.position, terms.price_uyuan_per_kwh)
+        genesis = await client.genesis()
+        remark = remark_on_price(genesis, terms.side, member.position, terms.price_uyuan_per_kwh)
         if remark is not None:
             note(f"warning: {remark}")
-        chosen = await wait_for_open(client) if period is None else await find_number(client, period, session)
+        if period is None:
+            chosen = await wait_for_open(client, session)
+        else:
+            chosen = Traded(period, await find_session(client, session))
         intention = TradeIntention(
             side=terms.side,
-            period=chosen,
+            gate=get_gate_number(genesis.params.market, *chosen),
             price_uyuan_per_kwh=terms.price_uyuan_per_kwh,
             volume_wh=terms.volume_wh,
         )
         identity = await client.send(signer, "intention", intention.to_payload())
         outcome = await client.wait_for(identity)
-        book = await client.book(chosen)
+        book = await client.book(*chosen)
         return Placed(book.period, _find_order(book, signer.address, intention), outcome)
 
 
@@ -302,37 +310,38 @@ async def cancel_order(
 ) -> TransactionStatus:
     """Take the signer's order off the book, and wait for the block."""
     async with connect_to(target, "trading") as client:
-        number = await find_number(client, period, session)
-        return await client.wait_for(await client.send(signer, "cancel", (number, order_id)))
+        market, chosen = (await client.genesis()).params.market, await find_session(client, session)
+        gate = get_gate_number(market, period, chosen)
+        return await client.wait_for(await client.send(signer, "cancel", (gate, order_id)))
 
 
 async def fetch_quota(target: Target, period: int | None = None, session: str | None = None) -> QuotaInfo:
     """The quotas of a period, by default of the first open one that has some. Raises as `_find_quota`."""
     async with connect_to(target, "trading") as client:
         if period is None:
-            return await _find_quota(client, list_open(await client.periods()))
-        return await _find_quota(client, [await find_number(client, period, session)])
+            return await _find_quota(client, list_open(await client.periods(), session))
+        return await _find_quota(client, [Traded(period, await find_session(client, session))])
 
 
 async def fetch_trades(target: Target, period: int | None = None, session: str | None = None) -> TradesInfo:
     """The trades of a period, by default of the last one whose gate closed. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
         if period is None:
-            return cast(TradesInfo, await find_last(client, "trades"))
-        return await client.trades(await find_number(client, period, session))
+            return await find_last_trades(client, session)
+        return await client.trades(period, await find_session(client, session))
 
 
 async def fetch_settlement(target: Target, period: int | None = None) -> SettlementInfo:
     """The settlement of a period, by default of the last one that is settled. Raises `NoPeriod`."""
     async with connect_to(target, "trading") as client:
-        return await (client.settlement(period) if period is not None else find_last(client, "settlement"))
+        return await (client.settlement(period) if period is not None else find_last_settlement(client))
 
 
-async def _find_quota(client: Client, numbers: Sequence[int]) -> QuotaInfo:
+async def _find_quota(client: Client, gates: Sequence[Traded]) -> QuotaInfo:
     """The quotas of the first of these gates that has some. Raises `RemoteNotFound` or `KindMissing`."""
-    for number in numbers:
+    for gate in gates:
         try:
-            return await client.quota(number)
+            return await client.quota(*gate)
         except RemoteNotFound as error:
             last = error
     chains = {chain.name: chain.kind for chain in (await client.genesis()).chains}

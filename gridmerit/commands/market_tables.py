@@ -168,8 +168,10 @@ def render_weights(found: TradesInfo) -> str:
 
 
 def render_settlement(found: SettlementInfo) -> str:
+    is_twice = any(trade.session for trade in found.trades) or any(entry.session for entry in found.grid)
     rows: list[tuple[object, ...]] = [
         (
+            *([trade.session] if is_twice else []),
             trade.index,
             trade.buyer_name or trade.buyer,
             trade.seller_name or trade.seller,
@@ -183,6 +185,7 @@ def render_settlement(found: SettlementInfo) -> str:
     ]
     rows += [
         (
+            *([entry.session] if is_twice else []),
             "–",
             entry.member_name or entry.member,
             "(grid)",
@@ -195,7 +198,9 @@ def render_settlement(found: SettlementInfo) -> str:
         for entry in found.grid
     ]
     heads = ["trade", "buyer", "seller", "used kWh", "made kWh", "buyer pays", "seller gets", "grid gets"]
-    body = table(heads, rows, left=(1, 2)) if rows else "nothing was metered"
+    body = "nothing was metered"
+    if rows:
+        body = table(["session", *heads], rows, left=(0, 2, 3)) if is_twice else table(heads, rows, left=(1, 2))
     if any(trade.is_consumption_imputed or trade.is_output_imputed for trade in found.trades):
         body += "\n\n~ imputed: that meter was not heard. A buyer took what it agreed to; a seller made nothing."
     why = f"\nit{failure}" if (failure := tell_failure(found.gate)) else ""

@@ -110,6 +110,9 @@ def new(
     the grid company and, where there is a du1, a dispatcher. The first --nodes players run a node and seal; the others
     are their clients.
 
+    With --intraday each period is traded twice. What players forecast intraday is made up: the packaged day's data has
+    a day-ahead forecast and what was metered, and they take the middle of both.
+
     Under poca the starting difficulty follows from this machine's measured search rate, so that blocks come at their
     interval. Under pbft there is nothing to search: more than two thirds of the nodes agree on each block.
 

@@ -12,6 +12,7 @@ import click
 
 from gridmerit.commands import Group
 from gridmerit.commands.hosted import connect_to, connect_to_any
+from gridmerit.commands.open_periods import find_session, session_option
 from gridmerit.commands.target import Target, node_options, run_async
 from gridmerit.output import emit, json_option, to_json
 from gridmerit.tables import facts, fit_columns
@@ -42,12 +43,19 @@ def command() -> None:
 @click.argument("kind", type=click.Choice(list(_ARGUMENTS)))
 @click.argument("of", nargs=-1, required=True)
 @click.option("-o", "--output", type=click.Path(path_type=Path, dir_okay=False), help="Write it to a file.")
+@session_option
 @click.option("--final", "must_be_final", is_flag=True, help="Wait until a quorum stands behind the proof.")
 @click.option("--timeout", "timeout_s", type=click.FloatRange(min=0), default=60.0, show_default=True, help="Seconds.")
 @node_options
 @json_option
 def get(
-    kind: str, of: tuple[str, ...], output: Path | None, must_be_final: bool, timeout_s: float, target: Target
+    kind: str,
+    of: tuple[str, ...],
+    output: Path | None,
+    session: str | None,
+    must_be_final: bool,
+    timeout_s: float,
+    target: Target,
 ) -> None:
     """Fetch the proof of an account, of a trade (PERIOD INDEX) or of a transaction (ID).
 
@@ -66,7 +74,10 @@ def get(
       gridmerit proof get trade 118 0 -o trade.json --node mynet
     """
 
-    document = run_async(fetch_proof(target, kind, of, final_within_s=timeout_s if must_be_final else None))
+    if session is not None and kind != "trade":
+        raise click.UsageError("--session is for the proof of a trade")
+    final_within_s = timeout_s if must_be_final else None
+    document = run_async(fetch_proof(target, kind, of, session, final_within_s=final_within_s))
     if output is None:
         emit(document, to_json(document))
         return
@@ -81,7 +92,12 @@ def get(
 
 
 async def fetch_proof(
-    target: Target, kind: str, of: tuple[str, ...], *, final_within_s: float | None = None
+    target: Target,
+    kind: str,
+    of: tuple[str, ...],
+    session: str | None = None,
+    *,
+    final_within_s: float | None = None,
 ) -> dict[str, Any]:
     """The proof document of an account, a trade or a transaction, once it is final where a time is given for that.
 
@@ -89,29 +105,33 @@ async def fetch_proof(
     """
     async with connect_to(target, "trading") if kind == "trade" else connect_to_any(target, "trading") as client:
         if final_within_s is not None:
-            return await _wait_until_final(client, kind, of, final_within_s)
-        return await _fetch(client, kind, of)
+            return await _wait_until_final(client, kind, of, session, final_within_s)
+        return await _fetch(client, kind, of, session)
 
 
-async def _fetch(client: Client, kind: str, of: tuple[str, ...], *, at_final: bool = False) -> dict[str, Any]:
+async def _fetch(
+    client: Client, kind: str, of: tuple[str, ...], session: str | None, *, at_final: bool = False
+) -> dict[str, Any]:
     match kind, of:
         case "account", (name,):
             return await client.proof_account(name, at_final=at_final)
         case "trade", (period, index) if period.isdecimal() and index.isdecimal():
-            return await client.proof_trade(int(period), int(index))
+            return await client.proof_trade(int(period), int(index), await find_session(client, session))
         case "tx", (identity,):
             return await client.proof_transaction(identity)
     raise click.UsageError(f"proof get {kind} takes {_ARGUMENTS[kind]}")
 
 
-async def _wait_until_final(client: Client, kind: str, of: tuple[str, ...], timeout_s: float) -> dict[str, Any]:
+async def _wait_until_final(
+    client: Client, kind: str, of: tuple[str, ...], session: str | None, timeout_s: float
+) -> dict[str, Any]:
     """A final proof; an account's is of what the head block says now, or a later one. Raises `TimedOut`."""
     least_height = (await client.status()).height if kind == "account" else 0
     try:
         async with asyncio.timeout(timeout_s):
             while True:
                 try:
-                    document = await _fetch(client, kind, of, at_final=True)
+                    document = await _fetch(client, kind, of, session, at_final=True)
                     if document["final"] and document["height"] >= least_height:
                         return document
                 except RemoteNotFound as error:

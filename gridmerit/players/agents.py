@@ -279,17 +279,17 @@ class Agent(Participant):
                 continue
             intention = TradeIntention(
                 side=order.side,
-                period=period,
+                gate=period,
                 price_uyuan_per_kwh=order.price_uyuan_per_kwh,
                 volume_wh=volume_wh,
             )
             await self._deliver(self.trader, "intention", period, intention.to_payload(), quota.orders_until_ms)
 
-    async def _wait_for_quota(self, number: int, until_ms: int) -> QuotaInfo | None:
-        """A gate's quotas as soon as they have come to the player's node; None where that is too late."""
+    async def _wait_for_quota(self, period: int, until_ms: int) -> QuotaInfo | None:
+        """A period's quotas as soon as they have come to the player's node; None where that is too late."""
         while now_ms() < until_ms:
             with suppress(RemoteNotFound, RemoteFailed, Unreachable):
-                return await self.client.quota(number)
+                return await self.client.quota(period)
             await asyncio.sleep(self.day.poll_ms / 1_000)
         return None
 

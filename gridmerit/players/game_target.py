@@ -48,13 +48,13 @@ class Forecaster(Participant):
             period, open_ms = self.day.first_period + hour, self.day.times_of(hour).open_ms
             begin_ms = open_ms - self.day.share_of_period(_AHEAD_PPM)
             await sleep_until(begin_ms)
-            if now_ms() < open_ms and not await self._has_target(self.day.number_of(hour)):
+            if now_ms() < open_ms and not await self._has_target(period):
                 await self._commit(period, hour, open_ms)
 
-    async def _has_target(self, number: int) -> bool:
+    async def _has_target(self, period: int) -> bool:
         """Return True if an earlier start, or another dispatcher, has committed one: a second is a violation."""
         with suppress(RemoteNotFound, RemoteFailed, Unreachable):
-            return (await self.client.book(number)).target is not None
+            return (await self.client.book(period)).target is not None
         return False
 
     async def _commit(self, period: int, hour: int, until_ms: int) -> None:

@@ -54,9 +54,9 @@ def plan_orders(
 
 
 def refresh_forecast(reading: Reading) -> int:
-    """The forecast of an hour that is known when it is traded intraday, Wh: half of what the first one missed is seen.
+    """A synthetic forecast of an hour for its intraday session, Wh: half of what the day-ahead one missed is seen.
 
-    The packaged day has one forecast an hour, and this is made of it.
+    No data has it: a profile has one forecast an hour, and what was metered (`configs/profiles/README.md`).
     """
     return (reading.forecast_wh + reading.actual_wh) // 2
 

@@ -31,7 +31,7 @@ from market.strategies.strategy import Act, Strategy, make_call
 from market.strategies.truthful import Truthful
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
-from market.trading.sessions import Session, get_gate_number
+from market.trading.sessions import Session
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -162,13 +162,15 @@ class _Trader(Agent):
         if now_ms() < self.day.times_of(0, session).open_ms:
             return False
         assert isinstance(self.trader, QueuedSender)
-        book = await self.trader.ask(lambda client: client.book(self.day.number_of(0, session)))
+        book = await self.trader.ask(lambda client: client.book(self.day.first_period, session))
         return book is not None and any(order.owner_name == self.name for order in (*book.bids, *book.offers))
 
-    async def _wait_for_quota(self, number: int, until_ms: int) -> QuotaInfo | None:
+    async def _wait_for_quota(
+        self, period: int, until_ms: int, session: Session = Session.DAY_AHEAD
+    ) -> QuotaInfo | None:
         assert isinstance(self.trader, QueuedSender)
         while now_ms() < until_ms:
-            found = await self.trader.ask(lambda client: client.quota(number))
+            found = await self.trader.ask(lambda client: client.quota(period, session))
             if found is not None:
                 return found
             await asyncio.sleep(2 * self.day.poll_ms / 1_000)
@@ -189,9 +191,8 @@ class _Strategist(_Trader):
     async def _trade_in(self, session: Session) -> None:
         day, period, strategy = self.day, self.day.first_period, self.desk.strategy
         times, window_ppm = day.times_of(0, session), day.genesis.params.market.intention_ppm
-        number = day.number_of(0, session)
         await sleep_until(times.open_ms + day.stagger_ms(self.name, 0, window_ppm))
-        quota = await self._wait_for_quota(number, times.gate_ms)
+        quota = await self._wait_for_quota(period, times.gate_ms, session)
         if quota is None:
             self._complain("intention", period, "its quota had not come when the gate closed")
             return
@@ -202,14 +203,14 @@ class _Strategist(_Trader):
             draws = make_draws(day.seed, self.name, 0, look + strategy.looks * session)
             left_s = max(0, quota.orders_until_ms - now_ms()) / 1_000
             acts = await self.desk.ask(view, draws, within_s=left_s)
-            await asyncio.gather(*(self._do(act, number, quota.orders_until_ms) for act in acts))
+            await asyncio.gather(*(self._do(act, day.number_of(0, session), quota.orders_until_ms) for act in acts))
 
     async def _look(self, quota: QuotaInfo, session: Session) -> View:
         assert isinstance(self.trader, QueuedSender)
-        period, number, desk = self.day.first_period, self.day.number_of(0, session), self.desk
+        period, desk = self.day.first_period, self.desk
         answers = Answers(
             quota=quota,
-            book=await self.trader.ask(lambda client: client.book(number)),
+            book=await self.trader.ask(lambda client: client.book(period, session)),
             account=await self.trader.ask(lambda client: client.account(self.name)),
             earlier=await desk.record.get_earlier(period, desk.look_back),
             position_wh=await self._find_position() if session == Session.INTRADAY else 0,
@@ -223,8 +224,8 @@ class _Strategist(_Trader):
         own = [position for position in found.positions if position.member_name == self.name] if found else []
         return sum(position.bought_wh - position.sold_wh for position in own)
 
-    async def _do(self, act: Act, number: int, until_ms: int) -> None:
-        kind, payload = make_call(act, number)
+    async def _do(self, act: Act, gate: int, until_ms: int) -> None:
+        kind, payload = make_call(act, gate)
         await self._deliver(self.trader, kind, self.day.first_period, payload, until_ms)
 
 
@@ -245,7 +246,7 @@ class _BatteryMeter(_Meter):
         due_ms = self.day.scheduling_times_of(0).delivery_end_ms + self.day.stagger_ms(self.name, 0)
         if due_ms < self.desk.started_ms:
             return self.desk.meter(period, actual_wh)
-        later = [partial(_ask_trades, self.day.number_of(0, session)) for session in self.day.sessions[1:]]
+        later = [partial(_ask_trades, period, session) for session in self.day.sessions[1:]]
         changes = [await ask_any([self.client], question) for question in later]
         return self.desk.meter(period, actual_wh, await self.desk.record.get_final(period), *changes)
 
@@ -335,22 +336,21 @@ class Rounds:
                     sender.forget()
 
     async def _is_planned(self, period: int) -> bool:
-        number = get_gate_number(self._genesis.params.market, period)
-        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(number))
+        found = await ask_any(self._scheduling_clients, lambda client: client.scheduling(period))
         return found is not None and bool(found.plan)
 
     async def _tell(self, period: int, day: Day) -> None:
         """Say what came of a period: its trades, and what was settled."""
         times, hour = day.times_of(0), f"period {period}, hour {period % len(self._profile.hours_ms)} of the day"
         until_ms = times.delivery_start_ms
-        trades = await self._wait_for(lambda client: client.trades(day.number_of(0)), times.gate_ms, until_ms)
+        trades = await self._wait_for(lambda client: client.trades(period), times.gate_ms, until_ms)
         if trades is None:
             self._listeners.on_progress(f"{hour}: no trades known by the start of delivery")
             return
         self._listeners.on_progress(f"{hour}: {_describe_trades(trades)}")
         for session in day.sessions[1:]:
-            number, gate_ms = day.number_of(0, session), day.times_of(0, session).gate_ms
-            changes = await self._wait_for(partial(_ask_trades, number), gate_ms, until_ms)
+            gate_ms = day.times_of(0, session).gate_ms
+            changes = await self._wait_for(partial(_ask_trades, period, session), gate_ms, until_ms)
             what = "no trades" if changes is None else _describe_trades(changes)
             self._listeners.on_progress(f"{hour}, {session.title}: {what}")
         until_ms = times.settle_ms + day.share_of_period(2_000_000)
@@ -407,9 +407,7 @@ class Rounds:
         period_ms = self._genesis.params.ledger.period_ms
         market = self._genesis.params.market
         record = PublicRecord(
-            lambda period: ask_any(
-                self._trading_clients, lambda client: client.trades(get_gate_number(market, period))
-            ),
+            lambda period: ask_any(self._trading_clients, lambda client: client.trades(period)),
             lambda period: now_ms() >= self._genesis.time_ms + period * period_ms,
         )
         members = {member.name: member for member in self._genesis.members}
@@ -454,8 +452,8 @@ class Rounds:
             await asyncio.sleep(_BEAT_S)
 
 
-async def _ask_trades(number: int, client: Client) -> TradesInfo:
-    return await client.trades(number)
+async def _ask_trades(period: int, session: Session, client: Client) -> TradesInfo:
+    return await client.trades(period, session)
 
 
 def _describe_trades(trades: TradesInfo) -> str:

@@ -52,7 +52,6 @@ from market.metering import (
     MAX_ENERGY_WH,
     Clock,
     Corrected,
-    Reading,
     announce_register,
     drop_readings,
     get_readings,
@@ -62,6 +61,7 @@ from market.metering import (
     take_corrected,
 )
 from market.scheduling import records as records
+from market.scheduling.agreed import compute_actuals, count_contracts, has_actuals, list_agreed
 from market.scheduling.feeder import (
     Feeder,
     Hop,
@@ -74,7 +74,7 @@ from market.scheduling.feeder import (
     derive_quotas,
 )
 from market.scheduling.life import Action, Event, Row, State, find_row
-from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
+from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.scheduling.shares import (
     begin_metering,
     check_list,
@@ -83,11 +83,8 @@ from market.scheduling.shares import (
     is_being_checked,
     is_metering,
     keep_list_part,
-    list_agreed,
-    list_metered,
     post_power,
 )
-from market.settlement import spread
 from market.trading.corrections import find_corrections_due, take_share
 from market.trading.forgetting import drop_forgotten, find_forgotten_due, forget_readings
 from market.trading.message_parts import add_part, drop_parts
@@ -266,8 +263,8 @@ def process_due_periods(view: Overlay, block: BlockContext) -> None:
     end_meterings(view, block)
     market = block.params.market
     for period, stage in records.get_live(view).items():
-        for number in _list_being_checked(view, block, period):
-            _check(view, block, number)
+        for gate in _list_being_checked(view, block, period):
+            _check(view, block, gate)
         if _list_being_checked(view, block, period):
             continue
         due = _list_events(block, period)
@@ -309,7 +306,7 @@ def _list_events(block: BlockContext, period: int) -> tuple[tuple[Event, int], .
 
 def _list_being_checked(view: Overlay, block: BlockContext, period: int) -> list[int]:
     """The gates of a period whose lists are whole, and their contracts not all recorded."""
-    return [number for number in list_gates(block.params.market, period) if is_being_checked(view, number)]
+    return [gate for gate in list_gates(block.params.market, period) if is_being_checked(view, gate)]
 
 
 def _enter(view: Overlay, market: MarketParams, period: int, event: Event) -> Row:
@@ -333,29 +330,29 @@ def _publish_quotas(view: Overlay, block: BlockContext, period: int) -> None:
 
 def _publish_intraday(view: Overlay, block: BlockContext, period: int) -> None:
     """Publish what the day-ahead contracts leave of the lines; it is all theirs where no list came."""
-    number = get_gate_number(block.params.market, period, Session.INTRADAY)
-    _put_quotas(view, block, number, derive_left(_feeder(block), _find_carried(view, block, number)))
+    gate = get_gate_number(block.params.market, period, Session.INTRADAY)
+    _put_quotas(view, block, gate, derive_left(_feeder(block), _find_carried(view, block, gate)))
 
 
-def _put_quotas(view: Overlay, block: BlockContext, number: int, quotas: Sequence[LineQuota]) -> None:
-    records.put_quotas(view, number, quotas)
+def _put_quotas(view: Overlay, block: BlockContext, gate: int, quotas: Sequence[LineQuota]) -> None:
+    records.put_quotas(view, gate, quotas)
     rows: list[Value] = [tuple(quota) for quota in quotas]
-    post(view, QUOTA, number, rows, height=block.height, retained=_count_retained(block))
+    post(view, QUOTA, gate, rows, height=block.height, retained=_count_retained(block))
     demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
-    view.emit("quota", number, len(quotas), demand_wh, supply_wh)
+    view.emit("quota", gate, len(quotas), demand_wh, supply_wh)
 
 
 def _count_retained(block: BlockContext) -> int:
     return count_retained(block.params.market, block.params.scheduling.quota_ppm)
 
 
-def _find_carried(view: Overlay, block: BlockContext, number: int) -> dict[Hop, int]:
+def _find_carried(view: Overlay, block: BlockContext, gate: int) -> dict[Hop, int]:
     """The flows over the lines of all that is agreed in the sessions before this one of a period."""
     market = block.params.market
-    period = get_period(market, number)
+    period = get_period(market, gate)
     agreed = [
         TradeRecord(*contract)
-        for earlier in list_earlier_gates(market, number)
+        for earlier in list_earlier_gates(market, gate)
         for contract in records.get_contracts(view, earlier)
     ]
     return compute_flows(_feeder(block), _locate(view, period, agreed)) if agreed else {}
@@ -373,16 +370,13 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
         _close(view, block, period)
         return
     readings, market = get_readings(view, period), block.params.market
-    numbers = list_gates(market, period)
-    contracts = [contract for number in numbers for contract in records.get_contracts(view, number)]
     if readings:
         post(view, METERED, period, [tuple(reading) for reading in readings], height=block.height)
         view.emit("metered", period, len(readings))
-    elif contracts:
+    elif count_contracts(view, market, period):
         view.emit("unmetered", period)
-    is_listed = any(records.get_power_block(view, number) is not None for number in numbers)
-    if readings or (is_listed and not contracts):
-        actuals = compute_actuals(list_agreed(market, period, contracts), list_metered(market, readings))
+    if has_actuals(view, market, period, readings=len(readings)):
+        actuals = compute_actuals(market, list_agreed(view, market, period), readings)
         metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
         root = records.compute_actual_root(actuals)
         records.put_actual_block(view, period, ActualBlock(block.height, root, len(actuals), metered_wh), actuals)
@@ -394,11 +388,11 @@ def _close_metering(view: Overlay, block: BlockContext, period: int) -> None:
 
 def _close(view: Overlay, block: BlockContext, period: int) -> None:
     """The period's metering is closed, and what is beyond those retained is forgotten."""
-    for number in list_gates(block.params.market, period):
+    for gate in list_gates(block.params.market, period):
         if is_limited(block):
-            drop_list(view, number)
+            drop_list(view, gate)
         else:
-            drop_parts(view, RESULT, number)
+            drop_parts(view, RESULT, gate)
     for old in records.close_period(view, block.params.market, period):
         if is_limited(block):
             forget_readings(view, old)
@@ -437,23 +431,6 @@ def _post_share(view: Overlay, block: BlockContext) -> None:
         post(view, CORRECTED, block.height, rows, height=block.height, retained=REMEMBERED)
 
 
-def compute_actuals(contracts: Sequence[BilateralContract], readings: Sequence[Reading]) -> list[ActualTransaction]:
-    """Every contract with the parts of both parties' readings that fall on it; a meter that was not read counts as 0.
-
-    A member's consumption is spread over all it bought and its output over all it sold, as `spread` does.
-    """
-    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
-    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    buyers, sellers = [contract.buyer for contract in contracts], [contract.seller for contract in contracts]
-    agreed_wh = [contract.accepted_wh for contract in contracts]
-    consumption_wh = spread(consumed_wh, buyers, agreed_wh)
-    output_wh = spread(produced_wh, sellers, agreed_wh)
-    return [
-        ActualTransaction(*contract[:4], agreed, consumed, produced)
-        for contract, agreed, consumed, produced in zip(contracts, agreed_wh, consumption_wh, output_wh, strict=True)
-    ]
-
-
 # --- what JY1 reports ----------------------------------------------------------------------------
 
 
@@ -463,8 +440,8 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
     Raises `RelayTooLate`, `UnexpectedRelay` or the `Malformed` family; the last two only where JY1's members certified
     what no honest one signs, or a list for which no quotas are out.
     """
-    number, market = delivery.number, block.params.market
-    period, session = get_period(market, number), get_session(market, number)
+    gate, market = delivery.number, block.params.market
+    period, session = get_period(market, gate), get_session(market, gate)
     times = compute_scheduling_times(period, block.params, block.genesis_time_ms)
     is_last = session == market.sessions - 1
     deadline_ms = times.verdict_ms if is_last else times.intraday_quota_ms
@@ -472,88 +449,91 @@ def receive_result(view: Overlay, block: BlockContext, delivery: InboundMessage)
         raise RelayTooLate(kind=RESULT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
     state = records.get_state(view, market, period)
     if find_row(state, Event.RESULT) is None or state != _AWAITED[session]:
-        is_given = records.get_verdict(view, number) is not None
+        is_given = records.get_verdict(view, gate) is not None
         raise _unexpected(period, "its verdict has been given" if is_given else "no quotas are out for it")
     if delivery.part < delivery.parts - 1 and len(delivery.rows) != ROWS_PER_PART:
         raise _unexpected(period, f"part {delivery.part} of {delivery.parts} has {len(delivery.rows)} trades")
-    trades = _parse_trades(number, delivery.rows, first=delivery.part * ROWS_PER_PART)
+    trades = _parse_trades(market, gate, delivery.rows, first=delivery.part * ROWS_PER_PART)
     if is_limited(block):
         spend(view, block, len(trades), cost=HEAR)
         keep_list_part(view, delivery, trades, _locate(view, period, trades))
-        if is_being_checked(view, number):
-            _check(view, block, number)
+        if is_being_checked(view, gate):
+            _check(view, block, gate)
         return
     rows = add_part(view, delivery)
     if rows is not None:
         _enter(view, block.params.market, period, Event.RESULT)
-        _give_verdict(view, block, number, _parse_trades(number, rows))
+        _give_verdict(view, block, gate, _parse_trades(market, gate, rows))
 
 
 _AWAITED = {Session.DAY_AHEAD: State.QUOTED, Session.INTRADAY: State.REQUOTED}  # the state in which a list may come
 
 
-def _parse_trades(number: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
+def _parse_trades(market: MarketParams, gate: int, rows: Sequence[Value], *, first: int = 0) -> list[TradeRecord]:
     """A gate's trades by index, from `first` on. Raises `UnexpectedRelay` or the `Malformed` family."""
     trades = []
     for index, row in enumerate(rows, start=first):
         trade = read_trade(row)
-        if trade[:2] != (number, index):
-            raise _unexpected(number, f"trade {trade.trade_index} of period {trade.period} stands in place {index}")
+        if trade[:2] != (gate, index):
+            period = get_period(market, trade.gate)
+            detail = f"trade {trade.trade_index} of period {period} stands in place {index}"
+            raise _unexpected(get_period(market, gate), detail)
         expect_int(trade.volume_wh, "trade volume", low=1, high=MAX_ENERGY_WH)
         trades.append(trade)
     return trades
 
 
-def _give_verdict(view: Overlay, block: BlockContext, number: int, trades: Sequence[TradeRecord]) -> None:
+def _give_verdict(view: Overlay, block: BlockContext, gate: int, trades: Sequence[TradeRecord]) -> None:
     """Check the list against the lines, and record the power-transaction block with what is accepted."""
-    listed, carried = _locate(view, number, trades), _find_carried(view, block, number)
+    period = get_period(block.params.market, gate)
+    listed, carried = _locate(view, period, trades), _find_carried(view, block, gate)
     curtailments = check_executability(_feeder(block), listed, carried)
     contracts = [BilateralContract(*trade[:6]) for trade in curtail(trades, curtailments)]
     accepted_wh = sum(contract.accepted_wh for contract in contracts)
     root = records.compute_contracts_root(contracts)
-    records.put_verdict(view, number, curtailments)
-    records.put_power_block(view, number, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
-    _announce_verdict(view, block, number, trades, curtailments)
+    records.put_verdict(view, gate, curtailments)
+    records.put_power_block(view, gate, PowerBlock(block.height, root, len(contracts), accepted_wh), contracts)
+    _announce_verdict(view, block, gate, trades, curtailments)
     if "credit" in block.siblings:
-        post_power(view, block, number, (root, len(contracts), accepted_wh))
+        post_power(view, block, gate, (root, len(contracts), accepted_wh))
 
 
 def _announce_verdict(
     view: Overlay,
     block: BlockContext,
-    number: int,
+    gate: int,
     trades: Sequence[TradeRecord],
     curtailments: Sequence[Curtailment],
 ) -> None:
     rows: list[Value] = [tuple(curtailment) for curtailment in curtailments]
-    post(view, VERDICT, number, rows, height=block.height, retained=_count_retained(block))
+    post(view, VERDICT, gate, rows, height=block.height, retained=_count_retained(block))
     accepted_wh = sum(trade.volume_wh for trade in curtail(trades, curtailments))
-    view.emit("verdict", number, len(trades), len(curtailments), accepted_wh)
+    view.emit("verdict", gate, len(trades), len(curtailments), accepted_wh)
     for curtailment in curtailments:
-        view.emit("curtailed", number, *curtailment)
+        view.emit("curtailed", gate, *curtailment)
 
 
-def _check(view: Overlay, block: BlockContext, number: int) -> None:
+def _check(view: Overlay, block: BlockContext, gate: int) -> None:
     """Check a list that is whole, or go on with it, as far as the block's share of work allows."""
     check_list(
         view,
         block,
-        number,
+        gate,
         _feeder(block),
-        find_carried=partial(_find_carried, view, block, number),
-        announce=partial(_judge, view, block, number),
+        find_carried=partial(_find_carried, view, block, gate),
+        announce=partial(_judge, view, block, gate),
     )
 
 
 def _judge(
     view: Overlay,
     block: BlockContext,
-    number: int,
+    gate: int,
     trades: Sequence[TradeRecord],
     curtailments: Sequence[Curtailment],
 ) -> None:
-    _enter(view, block.params.market, get_period(block.params.market, number), Event.RESULT)
-    _announce_verdict(view, block, number, trades, curtailments)
+    _enter(view, block.params.market, get_period(block.params.market, gate), Event.RESULT)
+    _announce_verdict(view, block, gate, trades, curtailments)
 
 
 def _feeder(block: BlockContext) -> Feeder:

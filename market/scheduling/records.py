@@ -64,7 +64,7 @@ _STATES_OF_SESSION = {
 class BilateralContract(NamedTuple):
     """The mutual debt of a trade's buyer and seller: the point-to-point contract of step 4 (text 000, §3)."""
 
-    period: int
+    gate: int
     trade_index: int
     buyer: Address
     seller: Address
@@ -85,7 +85,7 @@ class ActualTransaction(NamedTuple):
 
 
 class PowerBlock(NamedTuple):
-    """The power-transaction block of a period: the height at which it was recorded, and what is in it."""
+    """The power-transaction block of a gate: the height at which it was recorded, and what is in it."""
 
     height: int
     contracts_root: bytes
@@ -103,7 +103,7 @@ class ActualBlock(NamedTuple):
 
 
 def encode_contract_leaf(contract: BilateralContract) -> bytes:
-    """The canonical bytes that stand for a contract under the period's contracts root."""
+    """The canonical bytes that stand for a contract under the gate's contracts root."""
     return encode(tuple(contract))
 
 
@@ -142,11 +142,11 @@ def get_live_state(view: Overlay, market: MarketParams, period: int, stage: Stag
     """The state of a period that is live in this stage."""
     if stage == Stage.PLANNED:
         return State.PLANNED
-    for number in reversed(list_gates(market, period)):
-        quoted, checked = _STATES_OF_SESSION[get_session(market, number)]
-        if view.get(_key(_VERDICT, number)) is not None:
+    for gate in reversed(list_gates(market, period)):
+        quoted, checked = _STATES_OF_SESSION[get_session(market, gate)]
+        if view.get(_key(_VERDICT, gate)) is not None:
             return checked
-        if view.get(_key(_QUOTAS, number)):
+        if view.get(_key(_QUOTAS, gate)):
             return quoted
     return State.UNPLANNED
 
@@ -173,12 +173,12 @@ def close_period(view: Overlay, market: MarketParams, period: int) -> list[int]:
     gone = closed[:-RETAINED]
     for old in gone:
         names = [(prefix, old) for prefix in _RECORDS]
-        names += [(prefix, number) for number in list_gates(market, old) for prefix in _RECORDS_OF_GATE]
-        for prefix, number in names:
-            count = view.get(_key(prefix, number))
+        names += [(prefix, gate) for gate in list_gates(market, old) for prefix in _RECORDS_OF_GATE]
+        for prefix, gate in names:
+            count = view.get(_key(prefix, gate))
             if isinstance(count, int):
-                drop_rows(view, _key(prefix, number), count)
-            view.delete(_key(prefix, number))
+                drop_rows(view, _key(prefix, gate), count)
+            view.delete(_key(prefix, gate))
     view.put(_CLOSED, tuple(closed[-RETAINED:]))
     return gone
 
@@ -203,59 +203,59 @@ def delete_plan(view: Overlay, period: int) -> None:
     view.delete(_key(_PLAN, period))
 
 
-def get_quotas(view: Overlay, period: int) -> list[LineQuota]:
-    """A period's quotas in the feeder's order; none before they are out."""
-    return [LineQuota._make(row) for row in _get_rows(view, _QUOTAS, period)]
+def get_quotas(view: Overlay, gate: int) -> list[LineQuota]:
+    """A gate's quotas in the feeder's order; none before they are out."""
+    return [LineQuota._make(row) for row in _get_rows(view, _QUOTAS, gate)]
 
 
-def put_quotas(view: Overlay, period: int, quotas: Sequence[LineQuota]) -> None:
-    _put_rows(view, _QUOTAS, period, quotas)
+def put_quotas(view: Overlay, gate: int, quotas: Sequence[LineQuota]) -> None:
+    _put_rows(view, _QUOTAS, gate, quotas)
 
 
 # --- verdict, contracts, actuals -----------------------------------------------------------------
 
 
-def get_verdict(view: Overlay, period: int) -> list[Curtailment] | None:
+def get_verdict(view: Overlay, gate: int) -> list[Curtailment] | None:
     """The curtailed trades by index, None before the verdict."""
-    if view.get(_key(_VERDICT, period)) is None:
+    if view.get(_key(_VERDICT, gate)) is None:
         return None
-    return [Curtailment._make(row) for row in _get_rows(view, _VERDICT, period)]
+    return [Curtailment._make(row) for row in _get_rows(view, _VERDICT, gate)]
 
 
-def put_verdict(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
-    _put_rows(view, _VERDICT, period, curtailments)
+def put_verdict(view: Overlay, gate: int, curtailments: Sequence[Curtailment]) -> None:
+    _put_rows(view, _VERDICT, gate, curtailments)
 
 
-def get_power_block(view: Overlay, period: int) -> PowerBlock | None:
-    value = view.get(_key(_POWER, period))
+def get_power_block(view: Overlay, gate: int) -> PowerBlock | None:
+    value = view.get(_key(_POWER, gate))
     return None if value is None else PowerBlock._make(cast(tuple[Any, ...], value))
 
 
-def get_contracts(view: Overlay, period: int) -> list[BilateralContract]:
-    """A period's contracts by trade index; none before the verdict."""
-    return [BilateralContract(period, *row) for row in _get_rows(view, _CONTRACTS, period)]
+def get_contracts(view: Overlay, gate: int) -> list[BilateralContract]:
+    """A gate's contracts by trade index; none before its verdict."""
+    return [BilateralContract(gate, *row) for row in _get_rows(view, _CONTRACTS, gate)]
 
 
-def count_contracts(view: Overlay, period: int) -> int:
-    """The number of a period's contracts; 0 before its power-transaction block."""
-    power = get_power_block(view, period)
+def count_contracts(view: Overlay, gate: int) -> int:
+    """The number of a gate's contracts; 0 before its power-transaction block."""
+    power = get_power_block(view, gate)
     return 0 if power is None else power.contract_count
 
 
-def add_contracts(view: Overlay, period: int, count: int, contracts: Sequence[BilateralContract]) -> None:
-    """Add to a period's `count` contracts, in pages."""
-    append_rows(view, _key(_CONTRACTS, period), count, [contract[1:] for contract in contracts])
+def add_contracts(view: Overlay, gate: int, count: int, contracts: Sequence[BilateralContract]) -> None:
+    """Add to a gate's `count` contracts, in pages."""
+    append_rows(view, _key(_CONTRACTS, gate), count, [contract[1:] for contract in contracts])
 
 
-def put_power_paged(view: Overlay, period: int, power: PowerBlock) -> None:
+def put_power_paged(view: Overlay, gate: int, power: PowerBlock) -> None:
     """Record the power-transaction block whose contracts have been added."""
-    view.put(_key(_POWER, period), tuple(power))
-    view.put(_key(_CONTRACTS, period), power.contract_count)
+    view.put(_key(_POWER, gate), tuple(power))
+    view.put(_key(_CONTRACTS, gate), power.contract_count)
 
 
-def put_power_block(view: Overlay, period: int, power: PowerBlock, contracts: Sequence[BilateralContract]) -> None:
-    view.put(_key(_POWER, period), tuple(power))
-    _put_rows(view, _CONTRACTS, period, [contract[1:] for contract in contracts])
+def put_power_block(view: Overlay, gate: int, power: PowerBlock, contracts: Sequence[BilateralContract]) -> None:
+    view.put(_key(_POWER, gate), tuple(power))
+    _put_rows(view, _CONTRACTS, gate, [contract[1:] for contract in contracts])
 
 
 def get_actual_block(view: Overlay, period: int) -> ActualBlock | None:

@@ -16,17 +16,14 @@ from ledger.inbox import InboundMessage
 from ledger.merkle import compute_frontier_root, extend_frontier
 from ledger.outbox import RETAINED, post
 from ledger.overlay import Overlay
-from ledger.params import MarketParams
 from market.messages import ACTUAL, METERED, POWER, RESULT
 from market.metering import Reading, get_last_meter, walk_energy
-from market.netting import net, pair
 from market.scheduling import records
+from market.scheduling.agreed import compute_actuals, count_agreed, count_contracts, has_actuals, list_agreed
 from market.scheduling.feeder import Feeder, Hop, ListedTrade, check_executability
-from market.scheduling.records import ActualBlock, ActualTransaction, BilateralContract, PowerBlock
-from market.settlement import spread_over
+from market.scheduling.records import ActualBlock, BilateralContract, PowerBlock
 from market.trading.message_parts import count_part, drop_count
 from market.trading.pages import PAGE_ROWS, Row, append_rows, drop_rows, get_rows, put_page
-from market.trading.sessions import is_firm, list_gates
 from market.trading.times import count_retained
 from market.trading.trades import Curtailment, TradeRecord, curtail
 from market.trading.work import CONTRACT, METER, TELL, TRIM, claim, claim_whole, get_room, spend
@@ -62,20 +59,20 @@ def keep_list_part(
         view.put(_check_key(delivery.number), tuple(_Check(count)))
 
 
-def drop_list(view: Overlay, period: int) -> None:
+def drop_list(view: Overlay, gate: int) -> None:
     """Forget the parts of a list that has never become whole."""
-    drop_rows(view, _list_name(period), drop_count(view, RESULT, period) * PAGE_ROWS)
+    drop_rows(view, _list_name(gate), drop_count(view, RESULT, gate) * PAGE_ROWS)
 
 
-def is_being_checked(view: Overlay, period: int) -> bool:
-    """Return True if a period's list is whole and its contracts are not all recorded."""
-    return view.get(_check_key(period)) is not None
+def is_being_checked(view: Overlay, gate: int) -> bool:
+    """Return True if a gate's list is whole and its contracts are not all recorded."""
+    return view.get(_check_key(gate)) is not None
 
 
 def check_list(
     view: Overlay,
     block: BlockContext,
-    number: int,
+    gate: int,
     feeder: Feeder,
     *,
     find_carried: Callable[[], Mapping[Hop, int]],
@@ -85,44 +82,44 @@ def check_list(
 
     `announce` hears all trades and what is cut off them, as it is known.
     """
-    check = _Check._make(cast(Row, view.get(_check_key(number))))
+    check = _Check._make(cast(Row, view.get(_check_key(gate))))
     if not check.is_judged and not claim_whole(view, block, check.trades * TRIM):
         return
-    rows = get_rows(view, _list_name(number), check.trades)
-    trades = [TradeRecord(number, index, *row[:4]) for index, row in enumerate(rows)]
+    rows = get_rows(view, _list_name(gate), check.trades)
+    trades = [TradeRecord(gate, index, *row[:4]) for index, row in enumerate(rows)]
     if not check.is_judged:
         listed = [ListedTrade(index, row[4], row[5], row[3]) for index, row in enumerate(rows)]
         curtailments = check_executability(feeder, listed, find_carried())
         announce(trades, curtailments)
-        records.put_verdict(view, number, curtailments)
+        records.put_verdict(view, gate, curtailments)
         check = check._replace(is_judged=1)
-    accepted = curtail(trades, records.get_verdict(view, number) or ())
-    check = _add_contracts(view, block, number, accepted, check)
+    accepted = curtail(trades, records.get_verdict(view, gate) or ())
+    check = _add_contracts(view, block, gate, accepted, check)
     if check.contracts < len(accepted):
-        view.put(_check_key(number), tuple(check))
+        view.put(_check_key(gate), tuple(check))
         return
-    drop_rows(view, _list_name(number), check.trades)
-    view.delete(_check_key(number))
+    drop_rows(view, _list_name(gate), check.trades)
+    view.delete(_check_key(gate))
     root = compute_frontier_root(check.frontier)
-    records.put_power_paged(view, number, PowerBlock(block.height, root, check.contracts, check.accepted_wh))
+    records.put_power_paged(view, gate, PowerBlock(block.height, root, check.contracts, check.accepted_wh))
     if "credit" in block.siblings:
-        post_power(view, block, number, (root, check.contracts, check.accepted_wh))
+        post_power(view, block, gate, (root, check.contracts, check.accepted_wh))
 
 
-def post_power(view: Overlay, block: BlockContext, number: int, row: tuple[bytes, int, int]) -> None:
+def post_power(view: Overlay, block: BlockContext, gate: int, row: tuple[bytes, int, int]) -> None:
     """Tell the credit chain of a power-transaction block."""
     market, quota_ppm = block.params.market, block.params.scheduling.quota_ppm
     retained = count_retained(market, quota_ppm) if market.sessions > 1 else RETAINED
-    post(view, POWER, number, [row], height=block.height, retained=retained)
+    post(view, POWER, gate, [row], height=block.height, retained=retained)
 
 
 def _add_contracts(
-    view: Overlay, block: BlockContext, period: int, accepted: Sequence[TradeRecord], check: _Check
+    view: Overlay, block: BlockContext, gate: int, accepted: Sequence[TradeRecord], check: _Check
 ) -> _Check:
     first = check.contracts
     count = claim(view, block, len(accepted) - first, cost=CONTRACT)
     contracts = [BilateralContract(*trade[:6]) for trade in accepted[first : first + count]]
-    records.add_contracts(view, period, first, contracts)
+    records.add_contracts(view, gate, first, contracts)
     return check._replace(
         contracts=first + count,
         frontier=extend_frontier(check.frontier, first, map(records.encode_contract_leaf, contracts)),
@@ -131,27 +128,6 @@ def _add_contracts(
 
 
 # --- the end of metering -------------------------------------------------------------------------
-
-
-def list_agreed(
-    market: MarketParams, period: int, contracts: Sequence[BilateralContract]
-) -> Sequence[BilateralContract]:
-    """The contracts that a period's meters are held against: as they are, or what is left of all sessions' netted."""
-    if not is_firm(market):
-        return contracts
-    positions_wh = net((contract.buyer, contract.seller, contract.accepted_wh) for contract in contracts)
-    return [
-        BilateralContract(period, index, buyer, seller, 0, volume_wh)
-        for index, (buyer, seller, volume_wh) in enumerate(pair(positions_wh))
-    ]
-
-
-def list_metered(market: MarketParams, readings: Sequence[Reading]) -> Sequence[Reading]:
-    """The readings that they are held against: netted, too, where contracts are."""
-    if not is_firm(market):
-        return readings
-    nets_wh = [(owner, consumed_wh - produced_wh) for owner, consumed_wh, produced_wh in readings]
-    return [Reading(owner, max(0, wh), max(0, -wh)) for owner, wh in nets_wh]
 
 
 class _Metering(NamedTuple):
@@ -194,13 +170,10 @@ def _go_on(view: Overlay, block: BlockContext, metering: _Metering) -> _Metering
         if rows:
             post(view, METERED, period, rows, height=block.height)
             view.emit("metered", period, len(rows))
-        elif any(records.count_contracts(view, number) for number in list_gates(market, period)):
+        elif count_contracts(view, market, period):
             view.emit("unmetered", period)
         metering = metering._replace(owner=None)
-    numbers = list_gates(market, period)
-    is_listed = any(records.get_power_block(view, number) is not None for number in numbers)
-    is_empty = not any(records.count_contracts(view, number) for number in numbers)
-    if metering.readings or (is_empty and is_listed):
+    if has_actuals(view, market, period, readings=metering.readings):
         metering, count = _add_actuals(view, block, metering)
         if metering.contracts < count:
             return metering
@@ -226,27 +199,13 @@ def _put_together(view: Overlay, block: BlockContext, metering: _Metering) -> _M
 def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> tuple[_Metering, int]:
     """Add what meters make of some more contracts; of how many it is to be in all."""
     period, first, market = metering.period, metering.contracts, block.params.market
-    total = sum(records.count_contracts(view, number) for number in list_gates(market, period))
-    contracts: Sequence[BilateralContract] | None = None
-    if is_firm(market):
-        contracts = _list_agreed(view, market, period)
-        total = len(contracts)
+    total = count_agreed(view, market, period)
     count = claim(view, block, total - first, cost=CONTRACT)
     if not count:
         return metering, total
-    rows = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
-    readings = list_metered(market, rows)
-    contracts = _list_agreed(view, market, period) if contracts is None else contracts
-    places = range(first, first + count)
-    agreed_wh = [contract.accepted_wh for contract in contracts]
-    consumed_wh = {reading.owner: reading.consumed_wh for reading in readings}
-    produced_wh = {reading.owner: reading.produced_wh for reading in readings}
-    consumption_wh = spread_over(consumed_wh, [contract.buyer for contract in contracts], agreed_wh, places)
-    output_wh = spread_over(produced_wh, [contract.seller for contract in contracts], agreed_wh, places)
-    actuals = [
-        ActualTransaction(*contracts[place][:4], agreed_wh[place], consumed, produced)
-        for place, consumed, produced in zip(places, consumption_wh, output_wh, strict=True)
-    ]
+    readings = [Reading._make(row) for row in get_rows(view, _readings_name(period), metering.readings)]
+    agreed = list_agreed(view, market, period)
+    actuals = compute_actuals(market, agreed, readings, range(first, first + count))
     records.add_actuals(view, period, first, actuals)
     metered_wh = sum(min(actual.consumption_wh, actual.output_wh) for actual in actuals)
     metering = metering._replace(
@@ -255,11 +214,6 @@ def _add_actuals(view: Overlay, block: BlockContext, metering: _Metering) -> tup
         metered_wh=metering.metered_wh + metered_wh,
     )
     return metering, total
-
-
-def _list_agreed(view: Overlay, market: MarketParams, period: int) -> Sequence[BilateralContract]:
-    numbers = list_gates(market, period)
-    return list_agreed(market, period, [item for number in numbers for item in records.get_contracts(view, number)])
 
 
 def _get_meterings(view: Overlay) -> list[_Metering]:
@@ -273,13 +227,13 @@ def _put_meterings(view: Overlay, meterings: Sequence[_Metering]) -> None:
         view.delete(_METERING)
 
 
-def _list_name(period: int) -> bytes:
-    return b"list/" + period.to_bytes(8, "big")
+def _list_name(gate: int) -> bytes:
+    return b"list/" + gate.to_bytes(8, "big")
 
 
 def _readings_name(period: int) -> bytes:
     return b"readings/" + period.to_bytes(8, "big")
 
 
-def _check_key(period: int) -> bytes:
-    return _CHECKING + period.to_bytes(8, "big")
+def _check_key(gate: int) -> bytes:
+    return _CHECKING + gate.to_bytes(8, "big")

@@ -1,4 +1,4 @@
-"""The closing of a period's gate: its book becomes trades, in stages that may each take several blocks.
+"""The closing of a gate: its book becomes trades, in stages that may each take several blocks.
 
 Orders are taken off the book with what they are weighed by; the book is matched, in one piece; trades are recorded
 under a root that grows with them; bids' reserves make room for those of trades; then the gate is recorded. Between
@@ -97,30 +97,30 @@ class _Pair(NamedTuple):
     volume_wh: int
 
 
-def is_closing(view: Overlay, period: int) -> bool:
-    """Return True if a period's gate is being closed and takes more blocks."""
-    return view.get(_key(period)) is not None
+def is_closing(view: Overlay, gate: int) -> bool:
+    """Return True if a gate is being closed and takes more blocks."""
+    return view.get(_key(gate)) is not None
 
 
-def close_gate(view: Overlay, block: BlockContext, period: int) -> bool:
+def close_gate(view: Overlay, block: BlockContext, gate: int) -> bool:
     """Clear the book by the chain's rule, keep its trades and record the gate; a scheduling chain hears the result.
 
     A book that yields no trade has its gate recorded too, over the empty tree: it is certified as any other. False
     where the block's share of work does not suffice: the next block is to go on.
     """
-    closing = _Closing(view, block, period)
+    closing = _Closing(view, block, gate)
     if closing.go_on():
         return True
-    view.put(_key(period), tuple(closing.progress))
+    view.put(_key(gate), tuple(closing.progress))
     return False
 
 
 class _Closing:
     """One block's part in a closing. Each stage says whether it is complete."""
 
-    def __init__(self, view: Overlay, block: BlockContext, period: int) -> None:
-        self._view, self._block, self._period = view, block, period
-        value = cast(Row | None, view.get(_key(period)))
+    def __init__(self, view: Overlay, block: BlockContext, gate: int) -> None:
+        self._view, self._block, self._gate = view, block, gate
+        value = cast(Row | None, view.get(_key(gate)))
         self.progress = _Progress() if value is None else _Progress._make(value)
         self._book: list[_Weighed] | None = None
 
@@ -133,9 +133,9 @@ class _Closing:
 
     def take_orders(self) -> bool:
         """Take orders off the book, with what they are weighed by at this moment."""
-        taken, placed = self.progress.taken, count_placed(self._view, self._period)
+        taken, placed = self.progress.taken, count_placed(self._view, self._gate)
         ids = range(taken, taken + claim(self._view, self._block, placed - taken, cost=ORDER))
-        rows = [_Weighed.make(*found) for found in take_orders(self._view, self._period, ids)]
+        rows = [_Weighed.make(*found) for found in take_orders(self._view, self._gate, ids)]
         weighed = append_rows(self._view, self._book_name, self.progress.weighed, rows)
         self.progress = self.progress._replace(taken=ids.stop, weighed=weighed)
         return ids.stop == placed
@@ -146,17 +146,17 @@ class _Closing:
             return True
         if not claim_whole(self._view, self._block, self.progress.weighed * TRIM):
             return False
-        book, view, period = self._get_book(), self._view, self._period
+        book, view, gate = self._get_book(), self._view, self._gate
         orders = [row.order for row in book]
         lines = {row.owner: row.position for row in book}
-        quotas = {line: require_quota(view, period, line) for line in dict.fromkeys(lines.values())}
+        quotas = {line: require_quota(view, self._block, gate, line) for line in dict.fromkeys(lines.values())}
         context = self._make_context()
         kept = trim_to_quotas(orders, lines, quotas, context.merits, context.lottery)
         kept_wh = {order.order_id: order.volume_wh for order in kept}
         for order in orders:
             volume_wh = kept_wh.get(order.order_id, 0)
             if volume_wh < order.volume_wh:
-                view.emit("trimmed", period, order.order_id, order.owner, int(order.side), volume_wh)
+                view.emit("trimmed", gate, order.order_id, order.owner, int(order.side), volume_wh)
         append_rows(view, self._kept_name, 0, [(kept_wh.get(row.order_id, 0),) for row in book])
         self.progress = self.progress._replace(trimmed=1)
         return True
@@ -187,11 +187,11 @@ class _Closing:
         count = claim(self._view, self._block, matched - recorded, cost=RECORD)
         records = self._describe(self._get_pairs(range(recorded, recorded + count)), first=recorded) if count else []
         if is_limited(self._block):
-            add_trades(self._view, self._period, records)
+            add_trades(self._view, self._gate, records)
         elif count == matched:
-            put_trades(self._view, self._period, records)
+            put_trades(self._view, self._gate, records)
         if is_firm(self._block.params.market):
-            add_positions(self._view, self._period, records)
+            add_positions(self._view, self._gate, records)
         frontier = extend_frontier(self.progress.frontier, recorded, map(encode_trade_leaf, records))
         if is_limited(self._block):
             self._tell(recorded, recorded + count)
@@ -214,7 +214,7 @@ class _Closing:
                 if book[pair.bid].owner in buyers
             ]
             lines = {owner: row.position for row in book if (owner := row.owner) in buyers}
-            wheeling = get_wheeling_on(self._view, self._block, self._period, lines)
+            wheeling = get_wheeling_on(self._view, self._block, self._gate, lines)
             before = compute_bid_reserves(bids, wheeling, params)
             replace_reserves(self._view, before, compute_trade_reserves(trades, wheeling, params))
         self.progress = self.progress._replace(replaced=replaced + count)
@@ -222,19 +222,19 @@ class _Closing:
 
     def finish(self) -> bool:
         """Record the gate, and tell of it."""
-        view, block, period, progress = self._view, self._block, self._period, self.progress
+        view, block, gate, progress = self._view, self._block, self._gate, self.progress
         if not claim_whole(view, block, (progress.matched or 0) * TELL):
             return False
-        drop_book(view, period)
+        drop_book(view, gate)
         drop_rows(view, self._book_name, progress.weighed)
         drop_rows(view, self._pairs_name, progress.matched or 0)
         drop_rows(view, self._kept_name, self._count_kept())
-        view.delete(_key(period))
-        gate = Gate(block.height, compute_frontier_root(progress.frontier), progress.recorded)
-        put_gate(view, period, gate)
-        put_result(view, Result(period, gate.trade_count, gate.result_root))
-        terms = [record.terms for record in get_terms(view, period)]
-        view.emit("gate", period, gate.trade_count, sum(cast(int, row[5]) for row in terms), gate.result_root)
+        view.delete(_key(gate))
+        closed = Gate(block.height, compute_frontier_root(progress.frontier), progress.recorded)
+        put_gate(view, gate, closed)
+        put_result(view, Result(gate, closed.trade_count, closed.result_root))
+        terms = [record.terms for record in get_terms(view, gate)]
+        view.emit("gate", gate, closed.trade_count, sum(cast(int, row[5]) for row in terms), closed.result_root)
         for row in terms:
             view.emit("trade", *row)
         first = count_parts(len(terms)) - 1 if is_limited(block) else 0
@@ -245,15 +245,15 @@ class _Closing:
 
     @property
     def _book_name(self) -> bytes:
-        return b"book/" + self._period.to_bytes(8, "big")
+        return b"book/" + self._gate.to_bytes(8, "big")
 
     @property
     def _pairs_name(self) -> bytes:
-        return b"pairs/" + self._period.to_bytes(8, "big")
+        return b"pairs/" + self._gate.to_bytes(8, "big")
 
     @property
     def _kept_name(self) -> bytes:
-        return b"kept/" + self._period.to_bytes(8, "big")
+        return b"kept/" + self._gate.to_bytes(8, "big")
 
     def _count_kept(self) -> int:
         return self.progress.weighed if self.progress.trimmed else 0
@@ -265,13 +265,13 @@ class _Closing:
         if is_by_merit(params.clearing_rule):
             weights = weigh_book([row.candidate for row in self._get_book()], params.weights)
             merits = {order_id: weight.total_ppm for order_id, weight in weights.items()}
-        lottery = make_lottery(self._block.chain_id, self._period) if params.ties == "pro-rata" else None
+        lottery = make_lottery(self._block.chain_id, self._gate) if params.ties == "pro-rata" else None
         near = self._look_around() if is_by_target(params.clearing_rule) else None
         return ClearingContext(k_ppm=params.k_ppm, merits=merits, lottery=lottery, neighbourhood=near)
 
     def _look_around(self) -> Neighbourhood | None:
-        """The offers around the period's target; None where it has none."""
-        target = get_target(self._view, self._period)
+        """The offers around the gate's target; None where it has none."""
+        target = get_target(self._view, self._gate)
         if target is None:
             return None
         factors = Factors.of(self._block.params.market.nearness)
@@ -298,7 +298,7 @@ class _Closing:
                 parties[place] = Party(row.order_id, row.role, row.credit_upt, row.position, contributions)
         return [
             TradeRecord(
-                *(self._period, index, book[bid].owner, book[offer].owner, price, volume_wh),
+                *(self._gate, index, book[bid].owner, book[offer].owner, price, volume_wh),
                 Match(parties[bid], parties[offer]),
             )
             for index, (bid, offer, price, volume_wh) in enumerate(pairs, start=first)
@@ -312,7 +312,7 @@ class _Closing:
         first_part = first // ROWS_PER_PART
         last_part = min(end // ROWS_PER_PART, count_parts(self.progress.matched or 0) - 1)
         if first_part < last_part:
-            records = get_terms(self._view, self._period, first_page=first_part)
+            records = get_terms(self._view, self._gate, first_page=first_part)
             rows = [record.terms for record in records[: (last_part - first_part) * ROWS_PER_PART]]
             self._post(rows, first=first_part)
 
@@ -326,12 +326,12 @@ class _Closing:
         retained = max(RETAINED, waiting) if market.sessions == 1 else market.sessions * (RETAINED + waiting)
         parts = count_parts(self.progress.matched or 0)
         post_parts(
-            self._view, RESULT, self._period, rows, parts=parts, first=first, height=block.height, retained=retained
+            self._view, RESULT, self._gate, rows, parts=parts, first=first, height=block.height, retained=retained
         )
 
     def _make_terms(self, pair: _Pair, index: int) -> TradeRecord:
         book = self._get_book()
-        return TradeRecord(self._period, index, book[pair.bid].owner, book[pair.offer].owner, *pair[2:])
+        return TradeRecord(self._gate, index, book[pair.bid].owner, book[pair.offer].owner, *pair[2:])
 
 
 def _measure(candidates: Iterable[WeightedOrder]) -> tuple[Row, ...]:
@@ -352,5 +352,5 @@ def _read_scale(row: Row) -> Scale:
     return Scale._make((*fields, dict(wanted_at_wh)))
 
 
-def _key(period: int) -> bytes:
-    return _CLOSING + period.to_bytes(8, "big")
+def _key(gate: int) -> bytes:
+    return _CLOSING + gate.to_bytes(8, "big")

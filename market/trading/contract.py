@@ -6,8 +6,9 @@ the order book and the meters. Registered with the chain by `market_handlers` an
 What it hears from other chains comes to the receivers in `market_routes`.
 
 What subscribers hear, amounts in Wh and µ¥, addresses as bytes, side 0 for a bid and 1 for an offer. Where a period is
-traded twice, what happens to a gate names the gate's number (`market.trading.sessions`) instead of the period, and
-`settlement` and `grid-settlement` are what was agreed and what a meter says beyond it:
+traded twice, what happens to a gate has the gate's number (`market.trading.sessions`) for its period, which
+`describe_event` of `node/queries/chain.py` turns into period and session; `settlement` and `grid-settlement` are what
+was agreed and what a meter says beyond it:
 
     quota              period, lines, demand, supply: how much all lines together may buy and sell
     order, cancelled   period, order id, owner, side, price, volume
@@ -110,7 +111,7 @@ class TradeIntention(NamedTuple):
     """
 
     side: Side
-    period: int  # of delivery; where it is traded twice, the number of the session's gate
+    gate: int
     price_uyuan_per_kwh: int
     volume_wh: int
 
@@ -121,10 +122,10 @@ class TradeIntention(NamedTuple):
     def from_payload(cls, payload: Value) -> TradeIntention:
         """Raises `WrongShape` or `TooLarge`."""
         fields = expect_array(payload, len(cls._fields), "intention")
-        side, period, price, volume_wh = fields
+        side, gate, price, volume_wh = fields
         return cls(
             side=Side(expect_int(side, "side", high=1)),
-            period=expect_int(period, "period"),
+            gate=expect_int(gate, "period"),
             price_uyuan_per_kwh=expect_int(price, "price", low=1, high=MAX_PRICE_UYUAN_PER_KWH),
             volume_wh=expect_int(volume_wh, "volume", low=1, high=MAX_ENERGY_WH),
         )
@@ -175,20 +176,20 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
     intention = TradeIntention.from_payload(transaction.payload)
     member = require_member(view, transaction.sender)
     _check_side(block, member, intention)
-    _check_open(view, block, intention.period)
+    _check_open(view, block, intention.gate)
     limit_wh = _find_limit(view, block, transaction.sender, member, intention)
     if intention.price_uyuan_per_kwh > block.params.market.max_price_uyuan_per_kwh:
         limit = block.params.market.max_price_uyuan_per_kwh
         raise PriceTooHigh(actual=intention.price_uyuan_per_kwh, limit=limit)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     if "scheduling" in block.siblings:
-        quota = require_quota(view, intention.period, member.position)
+        quota = require_quota(view, block, intention.gate, member.position)
         check_quota(quota, member.position, intention.side, intention.volume_wh)
         wheeling = quota.wheeling_uyuan_per_kwh
-    _check_in_time(view, block, intention.period)
+    _check_in_time(view, block, intention.gate)
     order = place_order(
         view,
-        intention.period,
+        intention.gate,
         transaction.sender,
         side=intention.side,
         price_uyuan_per_kwh=intention.price_uyuan_per_kwh,
@@ -198,15 +199,15 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
         params=block.params.market,
     )
     if order.order_id == 0:
-        add_live_period(view, get_period(block.params.market, intention.period))
+        add_live_period(view, get_period(block.params.market, intention.gate))
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
-    view.emit("order", intention.period, order.order_id, order.owner, int(order.side), price, volume_wh)
+    view.emit("order", intention.gate, order.order_id, order.owner, int(order.side), price, volume_wh)
 
 
 def _check_side(block: BlockContext, member: Member, intention: TradeIntention) -> None:
     """Raise `SideNotAllowed`: consumers buy and producers sell, and intraday each may trade back what it has traded."""
     is_allowed = member.role in _ROLES_OF_SIDE[intention.side]
-    if get_session(block.params.market, intention.period) == Session.INTRADAY:
+    if get_session(block.params.market, intention.gate) == Session.INTRADAY:
         is_allowed = member.role in TRADERS
     if not is_allowed:
         raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
@@ -217,12 +218,12 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
 
     Between its capacity and nothing, or as much the other way of a prosumer. Raises `BeyondPosition`.
     """
-    number, side = intention.period, intention.side
-    bought_wh = get_position_before(view, block.params.market, number, owner)
+    gate, side = intention.gate, intention.side
+    bought_wh = get_position_before(view, block.params.market, gate, owner)
     back_wh = bought_wh if side == Side.OFFER else -bought_wh
     if member.role in _ROLES_OF_SIDE[side]:
         return max(0, member.capacity_wh + back_wh)
-    have = get_standing_wh(view, number, owner, side)
+    have = get_standing_wh(view, gate, owner, side)
     if have + intention.volume_wh > back_wh:
         traded = "bought" if side == Side.OFFER else "sold"
         raise BeyondPosition(
@@ -232,40 +233,40 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
 
 
 def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`cancel [period or gate, order_id]`: take one's own order off the book before its gate.
+    """`cancel [gate, order_id]`: take one's own order off the book before its gate.
 
     Raises `WrongShape`, `MarketNotOpen`, `GateClosed`, `UnknownOrder` or `NotYourOrder`, and beside a scheduling chain
     `NoQuota` or `UnknownLine`.
     """
     fields = expect_array(transaction.payload, 2, "cancel")
-    period, order_id = expect_int(fields[0], "period"), expect_int(fields[1], "order id")
-    _check_open(view, block, period)
+    gate, order_id = expect_int(fields[0], "period"), expect_int(fields[1], "order id")
+    _check_open(view, block, gate)
     wheeling = block.params.market.wheeling_uyuan_per_kwh
     if "scheduling" in block.siblings:
         member = require_member(view, transaction.sender)
-        wheeling = require_quota(view, period, member.position).wheeling_uyuan_per_kwh
+        wheeling = require_quota(view, block, gate, member.position).wheeling_uyuan_per_kwh
     params = block.params.market
-    order = cancel_order(view, period, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling, params=params)
+    order = cancel_order(view, gate, order_id, transaction.sender, wheeling_uyuan_per_kwh=wheeling, params=params)
     price, volume_wh = order.price_uyuan_per_kwh, order.volume_wh
-    view.emit("cancelled", period, order_id, order.owner, int(order.side), price, volume_wh)
+    view.emit("cancelled", gate, order_id, order.owner, int(order.side), price, volume_wh)
 
 
 def process_countersign(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`countersign [period or gate, result_root, signatures]`: the authority has audited a trade list.
+    """`countersign [gate, result_root, signatures]`: the authority has audited a trade list.
 
-    It signs `["countersign", chain_id, period or gate, result_root]` as it signs an act. Raises `NoAudit`, and what
+    It signs `["countersign", chain_id, gate, result_root]` as it signs an act. Raises `NoAudit`, and what
     `check_act` and `countersign` raise.
     """
     number, root, signatures = expect_array(transaction.payload, 3, COUNTERSIGN)
-    period, result_root = expect_int(number, "period"), expect_bytes(root, "result root", size=HASH_SIZE)
+    gate, result_root = expect_int(number, "period"), expect_bytes(root, "result root", size=HASH_SIZE)
     if block.params.market.audit != "required":
         raise NoAudit()
-    check_act(view, (COUNTERSIGN, block.chain_id, period, result_root), signatures)
-    countersign(view, block, period, result_root)
+    check_act(view, (COUNTERSIGN, block.chain_id, gate, result_root), signatures)
+    countersign(view, block, gate, result_root)
 
 
 def process_game_target(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`game-target [period or gate, [g_to_u, g_to_c, c_to_u, c_to_g]]`, µ¥ per kWh: the prices that a book clears by.
+    """`game-target [gate, [g_to_u, g_to_c, c_to_u, c_to_g]]`, µ¥ per kWh: the prices that a book clears by.
 
     Raises `WrongShape`, `TooLarge`, `TargetNotAllowed`, and what `commit_target` does.
     """
@@ -308,26 +309,26 @@ def _take_in(view: Overlay, block: BlockContext, rows: Sequence[Corrected]) -> N
             view.emit("reading", *row[:4])
 
 
-def _check_open(view: Overlay, block: BlockContext, number: int) -> None:
-    period, times = _get_session_times(block, number)
+def _check_open(view: Overlay, block: BlockContext, gate: int) -> None:
+    period, times = _get_session_times(block, gate)
     if block.timestamp_ms < times.open_ms:
         raise MarketNotOpen(period=period, opens=times.open_ms, now=block.timestamp_ms)
-    if block.timestamp_ms >= times.gate_ms or get_gate(view, number) is not None:
+    if block.timestamp_ms >= times.gate_ms or get_gate(view, gate) is not None:
         raise GateClosed(period=period, closed=times.gate_ms)
 
 
-def _check_in_time(view: Overlay, block: BlockContext, number: int) -> None:
+def _check_in_time(view: Overlay, block: BlockContext, gate: int) -> None:
     """Step 3 of credit matching: an intention answers to what its sender has been told, within so much of a period."""
-    period, times = _get_session_times(block, number)
-    end_ms = compute_orders_end(times, block.params, get_completion(view, number))
+    period, times = _get_session_times(block, gate)
+    end_ms = compute_orders_end(times, block.params, get_completion(view, gate))
     if block.timestamp_ms >= end_ms:
         raise IntentionTooLate(period=period, ended=end_ms, now=block.timestamp_ms)
 
 
-def _get_session_times(block: BlockContext, number: int) -> tuple[int, PeriodTimes]:
+def _get_session_times(block: BlockContext, gate: int) -> tuple[int, PeriodTimes]:
     """The period of a gate, and the clock of its session."""
-    times = compute_gate_times(number, block.params, block.genesis_time_ms)
-    return get_period(block.params.market, number), times
+    times = compute_gate_times(gate, block.params, block.genesis_time_ms)
+    return get_period(block.params.market, gate), times
 
 
 def _get_clock(view: Overlay, block: BlockContext, *, is_register: bool) -> Clock:

@@ -1,4 +1,4 @@
-"""Gate records: what a period's gate closure produced, and what has become of it since.
+"""Gate records: what the closure of a gate produced, and what has become of it since.
 
 A gate is certified with the first certified checkpoint at or above its height. On a chain that trades alone its trades
 bind from then on; beside a scheduling chain they bind once that chain has given its verdict.
@@ -31,7 +31,7 @@ _LACKS = {lack.value: lack for lack in Lack}
 
 
 class Gate(NamedTuple):
-    """Gate closure of a period: the height of its block, and the RFC 6962 root over the period's trades.
+    """The closure of a gate: the height of its block, and the RFC 6962 root over its trades.
 
     `status` is one of `STATUSES`; `reason` one of `REASONS` where it is void or lapsed, else empty.
     """
@@ -51,9 +51,9 @@ class Gate(NamedTuple):
         return (self.height, self.result_root, self.trade_count, self.status.value, self.reason.value)
 
 
-def gate_key(period: int) -> bytes:
+def gate_key(gate: int) -> bytes:
     """The state key of a gate record, for proofs."""
-    return _GATE + period.to_bytes(8, "big")
+    return _GATE + gate.to_bytes(8, "big")
 
 
 def decode_gate(raw: bytes) -> Gate:
@@ -71,17 +71,17 @@ def decode_gate(raw: bytes) -> Gate:
     return Gate(height, result_root, trade_count, _STATES[status], _LACKS[reason])
 
 
-def get_gate(view: Overlay, period: int) -> Gate | None:
-    value = view.get(gate_key(period))
+def get_gate(view: Overlay, gate: int) -> Gate | None:
+    value = view.get(gate_key(gate))
     if value is None:
         return None
     height, result_root, trade_count, status, reason = cast(tuple[int, bytes, int, str, str], value)
     return Gate(height, result_root, trade_count, _STATES[status], _LACKS[reason])
 
 
-def put_gate(view: Overlay, period: int, gate: Gate) -> None:
-    view.put(gate_key(period), gate.to_value())
+def put_gate(view: Overlay, gate: int, record: Gate) -> None:
+    view.put(gate_key(gate), record.to_value())
 
 
-def drop_gate(view: Overlay, period: int) -> None:
-    view.delete(gate_key(period))
+def drop_gate(view: Overlay, gate: int) -> None:
+    view.delete(gate_key(gate))

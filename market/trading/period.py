@@ -61,18 +61,13 @@ from market.trading.gates import Gate, drop_gate, gate_key, get_gate, put_gate
 from market.trading.life import Action, Event, Guard, Row, State, find_row, list_rows
 from market.trading.message_parts import add_part, count_part, drop_count, drop_parts
 from market.trading.period_index import add_live_period, close_period, get_live_periods, is_closed
-from market.trading.period_settlement import (
-    drop_settlement,
-    has_settlement,
-    is_settling,
-    put_nothing,
-    resettle_period,
-    settle_period,
-)
+from market.trading.period_settlement import is_settling, settle_period
 from market.trading.positions import add_positions, drop_positions
 from market.trading.quotas import MAX_LINE_BYTES, drop_quotas, get_wheeling
 from market.trading.reserves import compute_trade_reserves, replace_reserves
+from market.trading.resettlement import resettle_period
 from market.trading.sessions import get_period, is_firm, list_gates
+from market.trading.settlement_record import drop_settlement, has_settlement, put_nothing
 from market.trading.targets import drop_target
 from market.trading.times import PeriodTimes as PeriodTimes
 from market.trading.times import compute_gate_times
@@ -100,26 +95,26 @@ class _Case(NamedTuple):
 
     view: Overlay
     block: BlockContext
-    number: int
-    gate: Gate | None
+    gate: int
+    record: Gate | None
 
     @classmethod
-    def read(cls, view: Overlay, block: BlockContext, number: int) -> _Case:
-        return cls(view, block, number, get_gate(view, number))
+    def read(cls, view: Overlay, block: BlockContext, gate: int) -> _Case:
+        return cls(view, block, gate, get_gate(view, gate))
 
     @property
     def period(self) -> int:
-        return get_period(self.block.params.market, self.number)
+        return get_period(self.block.params.market, self.gate)
 
     @property
     def state(self) -> State:
-        return State.BOOK if self.gate is None else self.gate.status
+        return State.BOOK if self.record is None else self.record.status
 
     @property
     def closed(self) -> Gate:
         """The record of a gate that is closed."""
-        assert self.gate is not None, self.number
-        return self.gate
+        assert self.record is not None, self.gate
+        return self.record
 
     @property
     def is_scheduled(self) -> bool:
@@ -131,18 +126,18 @@ class _Case(NamedTuple):
         if has_reading(self.view, self.period):
             return False
         siblings = _read_all(self.view, self.block, self.period)
-        return any(case.state in _BINDING and get_binding_terms(self.view, case.number) for case in siblings)
+        return any(case.state in _BINDING and get_binding_terms(self.view, case.gate) for case in siblings)
 
     @property
     def is_unsigned(self) -> bool:
         is_required = self.block.params.market.audit == "required"
-        return is_required and not is_countersigned(self.view, self.number)
+        return is_required and not is_countersigned(self.view, self.gate)
 
 
 _BINDING = (State.CERTIFIED, State.ACCEPTED)  # once its deadline has passed
 
 _GUARDS: Mapping[Guard, Callable[[_Case], bool]] = {
-    Guard.HAS_BOOK: lambda case: has_book(case.view, case.number),
+    Guard.HAS_BOOK: lambda case: has_book(case.view, case.gate),
     Guard.IS_CERTIFIED: lambda case: case.closed.height <= get_certified_height(case.view),
     Guard.ALONE: lambda case: not case.is_scheduled,
     Guard.SCHEDULED: lambda case: case.is_scheduled,
@@ -187,23 +182,23 @@ def _happen_if(case: _Case, event: Event) -> _Case:
 def _take(case: _Case, row: Row) -> _Case:
     """Enter the row's state, then do what it says: an action may be what forgets the period."""
     _ACTIONS[row.action](_enter(case, row))
-    return _Case.read(case.view, case.block, case.number)
+    return _Case.read(case.view, case.block, case.gate)
 
 
 def _enter(case: _Case, row: Row) -> _Case:
-    view, _, number, gate = case
-    if gate is None or row.after == row.before:
+    view, _, gate, record = case
+    if record is None or row.after == row.before:
         return case
     if row.before == State.OPEN:
-        drop_result(view, number)
-    case = case._replace(gate=gate._replace(status=row.after, reason=row.reason))
-    put_gate(view, number, case.closed)
+        drop_result(view, gate)
+    case = case._replace(record=record._replace(status=row.after, reason=row.reason))
+    put_gate(view, gate, case.closed)
     return case
 
 
 def _read_all(view: Overlay, block: BlockContext, period: int) -> list[_Case]:
     """The gates of a period, in the order of its sessions."""
-    return [_Case.read(view, block, number) for number in list_gates(block.params.market, period)]
+    return [_Case.read(view, block, gate) for gate in list_gates(block.params.market, period)]
 
 
 # --- what is due ---------------------------------------------------------------------------------
@@ -236,10 +231,10 @@ def _process_period(view: Overlay, block: BlockContext, period: int) -> None:
 
 def _process_gate(case: _Case) -> bool:
     """Bring a gate up to the block's time; False while it is being closed."""
-    (gate, gate_ms), *stages = _list_events(case)
+    (closing, gate_ms), *stages = _list_events(case)
     if case.block.timestamp_ms >= gate_ms:
-        case = _happen_if(case, gate)
-    if is_closing(case.view, case.number):
+        case = _happen_if(case, closing)
+    if is_closing(case.view, case.gate):
         return False
     for event, due_ms in stages:
         if case.block.timestamp_ms >= due_ms:
@@ -249,7 +244,7 @@ def _process_gate(case: _Case) -> bool:
 
 def _list_events(case: _Case) -> tuple[tuple[Event, int], ...]:
     """The events that time brings to a gate, in the order in which a block takes them, and from when on, in ms."""
-    times = compute_gate_times(case.number, case.block.params, case.block.genesis_time_ms)
+    times = compute_gate_times(case.gate, case.block.params, case.block.genesis_time_ms)
     return (Event.GATE, times.gate_ms), (Event.CERTIFICATE, 0), (Event.DEADLINE, times.deadline_ms)
 
 
@@ -269,7 +264,7 @@ def find_next_due(view: Overlay, block: BlockContext) -> int | None:
 
 def _find_next_due(view: Overlay, block: BlockContext, period: int) -> int:
     cases = _read_all(view, block, period)
-    if is_settling(view, period) or is_metered(view, period) or any(is_closing(view, case.number) for case in cases):
+    if is_settling(view, period) or is_metered(view, period) or any(is_closing(view, case.gate) for case in cases):
         return 0
     stages = (due_ms for case in cases for event, due_ms in _list_events(case) if _find(case, event) is not None)
     return min([_find_end(view, block, period)[1], *stages])
@@ -280,58 +275,58 @@ def _find_next_due(view: Overlay, block: BlockContext, period: int) -> int:
 
 def _close_gate(case: _Case) -> None:
     """Close the gate, or go on with it: until it is recorded the period is as it was."""
-    close_gate(case.view, case.block, case.number)
+    close_gate(case.view, case.block, case.gate)
 
 
 def _certify(case: _Case) -> None:
-    case.view.emit("certified-result", case.number)
+    case.view.emit("certified-result", case.gate)
 
 
 def _void(case: _Case) -> None:
     """No certificate, verdict or countersignature came in time: the trades lapse, their reserves are free again."""
-    drop_parts(case.view, VERDICT, case.number)
+    drop_parts(case.view, VERDICT, case.gate)
     _release(case)
-    case.view.emit("void", case.number, case.closed.reason.value)
+    case.view.emit("void", case.gate, case.closed.reason.value)
 
 
 def _release(case: _Case) -> None:
     """Give buyers back what they have set aside: for the trades, as far as a verdict has let them stand."""
-    view, block, number, _ = case
-    trades = get_binding_terms(view, number)
-    wheeling = get_wheeling(view, block, number, [record.buyer for record in trades])
+    view, block, gate, _ = case
+    trades = get_binding_terms(view, gate)
+    wheeling = get_wheeling(view, block, gate, [record.buyer for record in trades])
     replace_reserves(view, compute_trade_reserves(trades, wheeling, block.params.market), {})
 
 
 # --- the audit -----------------------------------------------------------------------------------
 
 
-def countersign(view: Overlay, block: BlockContext, number: int, result_root: bytes) -> None:
+def countersign(view: Overlay, block: BlockContext, gate: int, result_root: bytes) -> None:
     """Record that the authority has countersigned a gate's trade list; its signatures have been checked.
 
     Raises `NoTradeList`, `CountersignedTooLate`, `WrongTradeList` or `CountersignedAlready`.
     """
-    case = _Case.read(view, block, number)
-    deadline_ms = compute_gate_times(number, block.params, block.genesis_time_ms).deadline_ms
+    case = _Case.read(view, block, gate)
+    deadline_ms = compute_gate_times(gate, block.params, block.genesis_time_ms).deadline_ms
     period = case.period
     if block.timestamp_ms >= deadline_ms:
         raise CountersignedTooLate(period=period, deadline=deadline_ms, now=block.timestamp_ms)
-    if case.gate is None or _find(case, Event.COUNTERSIGNATURE) is None:
-        detail = "its gate is not closed" if case.gate is None else f"it is {case.state}"
+    if case.record is None or _find(case, Event.COUNTERSIGNATURE) is None:
+        detail = "its gate is not closed" if case.record is None else f"it is {case.state}"
         raise NoTradeList(period=period, detail=detail)
-    if result_root != case.gate.result_root:
-        raise WrongTradeList(period=period, expected=case.gate.result_root.hex()[:16], actual=result_root.hex()[:16])
-    if is_countersigned(view, number):
+    if result_root != case.record.result_root:
+        raise WrongTradeList(period=period, expected=case.record.result_root.hex()[:16], actual=result_root.hex()[:16])
+    if is_countersigned(view, gate):
         raise CountersignedAlready(period=period)
     _happen(case, Event.COUNTERSIGNATURE)
 
 
-def is_countersigned(view: Overlay, number: int) -> bool:
-    return view.get(gate_key(number) + _COUNTERSIGNED) is not None
+def is_countersigned(view: Overlay, gate: int) -> bool:
+    return view.get(gate_key(gate) + _COUNTERSIGNED) is not None
 
 
 def _mark_countersigned(case: _Case) -> None:
-    case.view.put(gate_key(case.number) + _COUNTERSIGNED, case.block.height)
-    case.view.emit("countersigned", case.number, case.closed.result_root)
+    case.view.put(gate_key(case.gate) + _COUNTERSIGNED, case.block.height)
+    case.view.emit("countersigned", case.gate, case.closed.result_root)
 
 
 # --- the verdict ---------------------------------------------------------------------------------
@@ -345,12 +340,12 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     `RelayTooLate` or `UnexpectedRelay`.
     """
     case = _Case.read(view, block, delivery.number)
-    deadline_ms = compute_gate_times(case.number, block.params, block.genesis_time_ms).deadline_ms
+    deadline_ms = compute_gate_times(case.gate, block.params, block.genesis_time_ms).deadline_ms
     period = case.period
     if block.timestamp_ms >= deadline_ms:
         raise RelayTooLate(kind=VERDICT, period=period, deadline=deadline_ms, now=block.timestamp_ms)
     if _find(case, Event.VERDICT) is None:
-        detail = "its gate is not closed" if case.gate is None else f"its trades are {case.state}"
+        detail = "its gate is not closed" if case.record is None else f"its trades are {case.state}"
         raise UnexpectedRelay(kind=VERDICT, period=period, detail=detail)
     for row in delivery.rows:
         _parse_curtailment(row)
@@ -358,17 +353,17 @@ def receive_verdict(view: Overlay, block: BlockContext, delivery: InboundMessage
     if rows is None:
         return
     curtailments = sorted(map(_parse_curtailment, rows))
-    _check_curtailments(period, get_terms(view, case.number), curtailments)
-    put_curtailments(view, case.number, curtailments)
+    _check_curtailments(period, get_terms(view, case.gate), curtailments)
+    put_curtailments(view, case.gate, curtailments)
     _happen(case, Event.VERDICT)
 
 
 def _accept(case: _Case) -> None:
     """Have the trades bind as the verdict that has been put down lets them stand."""
-    view, block, number, _ = case
-    trades, curtailments = get_terms(view, number), get_curtailments(view, number)
+    view, block, gate, _ = case
+    trades, curtailments = get_terms(view, gate), get_curtailments(view, gate)
     accepted, buyers = curtail(trades, curtailments), {trades[item.trade_index].buyer for item in curtailments}
-    wheeling = get_wheeling(view, block, number, buyers)
+    wheeling = get_wheeling(view, block, gate, buyers)
     before, after = (
         compute_trade_reserves([record for record in records if record.buyer in buyers], wheeling, block.params.market)
         for records in (trades, accepted)
@@ -376,10 +371,10 @@ def _accept(case: _Case) -> None:
     replace_reserves(view, before, after)
     if is_firm(block.params.market):
         cuts = [(trades[index], accepted_wh) for index, accepted_wh, _ in curtailments]
-        add_positions(view, number, [trade._replace(volume_wh=wh - trade.volume_wh) for trade, wh in cuts])
-    view.emit("accepted", number, len(curtailments), sum(record.volume_wh for record in accepted))
+        add_positions(view, gate, [trade._replace(volume_wh=wh - trade.volume_wh) for trade, wh in cuts])
+    view.emit("accepted", gate, len(curtailments), sum(record.volume_wh for record in accepted))
     for curtailment in curtailments:
-        view.emit("curtailed", number, *curtailment)
+        view.emit("curtailed", gate, *curtailment)
 
 
 def _parse_curtailment(row: Value) -> Curtailment:
@@ -556,7 +551,7 @@ def _list_settled(case: _Case) -> list[TradeRecord]:
     """The trades that bind of all sessions of a period that is being settled, or is."""
     view = case.view
     settled = [item for item in _read_all(view, case.block, case.period) if item.state == State.SETTLED]
-    return [record for item in settled for record in get_binding_terms(view, item.number)]
+    return [record for item in settled for record in get_binding_terms(view, item.gate)]
 
 
 def _lapse(case: _Case) -> None:
@@ -572,7 +567,7 @@ def _end_unmetered(case: _Case) -> None:
     view, period = case.view, case.period
     drop_parts(view, METERED, period)
     drop_count(view, METERED, period)
-    if any(item.gate is not None for item in _read_all(view, case.block, period)):
+    if any(item.record is not None for item in _read_all(view, case.block, period)):
         put_nothing(view, period)
         view.emit("unmetered", period)
     _close(case)
@@ -584,8 +579,8 @@ def _close(case: _Case) -> None:
     market = block.params.market
     view.delete(_metered_key(period))
     for old in close_period(view, period, retained=market.retained_periods):
-        for number in list_gates(market, old):
-            _drop_session(view, market, number)
+        for gate in list_gates(market, old):
+            _drop_session(view, market, gate)
         drop_settlement(view, old)
         drop_balances(view, old)
         if is_limited(block):
@@ -594,15 +589,15 @@ def _close(case: _Case) -> None:
             drop_readings(view, old)
 
 
-def _drop_session(view: Overlay, market: MarketParams, number: int) -> None:
+def _drop_session(view: Overlay, market: MarketParams, gate: int) -> None:
     """Forget all that is kept of a session."""
-    drop_quotas(view, number)
-    drop_gate(view, number)
-    view.delete(gate_key(number) + _COUNTERSIGNED)
+    drop_quotas(view, gate)
+    drop_gate(view, gate)
+    view.delete(gate_key(gate) + _COUNTERSIGNED)
     if is_firm(market):
-        drop_positions(view, number, get_terms(view, number))
-    drop_trades(view, number)
-    drop_target(view, number)
+        drop_positions(view, gate, get_terms(view, gate))
+    drop_trades(view, gate)
+    drop_target(view, gate)
 
 
 _ENDINGS = (Action.SETTLE, Action.LAPSE, Action.SETTLE_WITH_GRID, Action.END_UNMETERED)  # which is done, of several

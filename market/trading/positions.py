@@ -41,35 +41,35 @@ def sum_up(records: Iterable[TradeRecord]) -> dict[Address, Position]:
     return positions
 
 
-def add_positions(view: Overlay, number: int, records: Iterable[TradeRecord]) -> None:
+def add_positions(view: Overlay, gate: int, records: Iterable[TradeRecord]) -> None:
     """Count more trades of a session; what was cut off some has negative volumes."""
     for member, position in sum_up(records).items():
-        view.put(position_key(number, member), tuple(get_position(view, number, member).plus(*position)))
+        view.put(position_key(gate, member), tuple(get_position(view, gate, member).plus(*position)))
 
 
-def get_position(view: Overlay, number: int, member: Address) -> Position:
+def get_position(view: Overlay, gate: int, member: Address) -> Position:
     """A member's position of one session, whether or not it binds."""
-    value = view.get(position_key(number, member))
+    value = view.get(position_key(gate, member))
     return Position() if value is None else Position._make(cast(tuple[int, int], value))
 
 
-def get_position_before(view: Overlay, market: MarketParams, number: int, member: Address) -> int:
+def get_position_before(view: Overlay, market: MarketParams, gate: int, member: Address) -> int:
     """The Wh that bind a member by the sessions before this one of a period: bought less sold."""
-    earlier = list_earlier_gates(market, number)
+    earlier = list_earlier_gates(market, gate)
     return sum(get_position(view, other, member).net_wh for other in earlier if _binds(view, other))
 
 
-def drop_positions(view: Overlay, number: int, records: Iterable[TradeRecord]) -> None:
+def drop_positions(view: Overlay, gate: int, records: Iterable[TradeRecord]) -> None:
     """Forget the positions of a session with these trades."""
     for member in sum_up(records):
-        view.delete(position_key(number, member))
+        view.delete(position_key(gate, member))
 
 
-def position_key(number: int, member: Address) -> bytes:
+def position_key(gate: int, member: Address) -> bytes:
     """The state key of a position, for proofs."""
-    return _POSITION + number.to_bytes(8, "big") + member
+    return _POSITION + gate.to_bytes(8, "big") + member
 
 
-def _binds(view: Overlay, number: int) -> bool:
-    gate = get_gate(view, number)
-    return gate is not None and gate.binds
+def _binds(view: Overlay, gate: int) -> bool:
+    record = get_gate(view, gate)
+    return record is not None and record.binds

@@ -1,4 +1,4 @@
-"""The grid's limits on a period's trades: the scheduling chain's quota for each line, and a book kept to it.
+"""The grid's limits on a gate's trades: the scheduling chain's quota for each line, and a book kept to it.
 
 With the quotas come the wheeling prices of the lines' areas. A chain that trades alone has no quotas, and one price.
 
@@ -36,7 +36,7 @@ _QUOTA = b"market/quota/"
 
 
 class Quota(NamedTuple):
-    """The volumes that members on one line may buy and sell in a period, and the charge for a kWh carried to them."""
+    """The volumes that members on one line may buy and sell at a gate, and the charge for a kWh carried to them."""
 
     demand_wh: int
     supply_wh: int
@@ -47,7 +47,7 @@ class Quota(NamedTuple):
 
 
 class _Header(NamedTuple):
-    """The header of a period's quotas: when all of them had come, by the block's time, and the line that came last.
+    """The header of a gate's quotas: when all of them had come, by the block's time, and the line that came last.
 
     `complete_ms` is 0 until then.
     """
@@ -61,65 +61,65 @@ class _Header(NamedTuple):
 
 
 def receive_quota(view: Overlay, block: BlockContext, delivery: InboundMessage) -> None:
-    """`quota`, rows (line, demand_wh, supply_wh, wheeling price in µ¥ per kWh): what a period may trade on every line.
+    """`quota`, rows (line, demand_wh, supply_wh, wheeling price in µ¥ per kWh): what a gate may trade on every line.
 
     It counts once all of its parts are there. Raises `WrongShape`, `TooLarge`, `RelayTooLate` or `UnexpectedRelay`.
     """
-    number = delivery.number
-    period = get_period(block.params.market, number)
-    gate_ms = compute_gate_times(number, block.params, block.genesis_time_ms).gate_ms
-    if block.timestamp_ms >= gate_ms or get_gate(view, number) is not None:
+    gate = delivery.number
+    period = get_period(block.params.market, gate)
+    gate_ms = compute_gate_times(gate, block.params, block.genesis_time_ms).gate_ms
+    if block.timestamp_ms >= gate_ms or get_gate(view, gate) is not None:
         raise RelayTooLate(kind=QUOTA, period=period, deadline=gate_ms, now=block.timestamp_ms)
-    header = _get_header(view, number)
+    header = _get_header(view, gate)
     if header.complete_ms:
         raise UnexpectedRelay(kind=QUOTA, period=period, detail="it is complete already")
     for row in delivery.rows:
         name, demand, supply, wheeling = expect_array(row, 4, "line quota")
         line = expect_str(name, "line", max_size=MAX_LINE_BYTES)
-        if view.get(_line_key(number, line)) is not None:
+        if view.get(_line_key(gate, line)) is not None:
             raise WrongShape(what=QUOTA, detail=f"line {line!r} is in it twice")
         quota = Quota(
             expect_int(demand, "demand quota"),
             expect_int(supply, "supply quota"),
             expect_int(wheeling, "wheeling price", high=MAX_WHEELING_UYUAN_PER_KWH),
         )
-        view.put(_line_key(number, line), (*quota, header.last_line))
+        view.put(_line_key(gate, line), (*quota, header.last_line))
         header = header._replace(last_line=line, lines=header.lines + 1)
     if delivery.is_complete:
         header = header._replace(complete_ms=block.timestamp_ms)
-    view.put(_header_key(number), tuple(header))
+    view.put(_header_key(gate), tuple(header))
     add_live_period(view, period)
     if delivery.is_complete:
-        quotas = [quota for _, quota in _iterate(view, number)]
+        quotas = [quota for _, quota in _iterate(view, gate)]
         demand_wh, supply_wh = sum(quota.demand_wh for quota in quotas), sum(quota.supply_wh for quota in quotas)
-        view.emit("quota", number, len(quotas), demand_wh, supply_wh)
+        view.emit("quota", gate, len(quotas), demand_wh, supply_wh)
 
 
-def get_quotas(view: Overlay, period: int) -> dict[str, Quota] | None:
-    """A period's quotas by line, None until all of them have come and once they are no longer kept."""
-    return dict(sorted(_iterate(view, period))) if get_completion(view, period) else None
+def get_quotas(view: Overlay, gate: int) -> dict[str, Quota] | None:
+    """A gate's quotas by line, None until all of them have come and once they are no longer kept."""
+    return dict(sorted(_iterate(view, gate))) if get_completion(view, gate) else None
 
 
-def get_completion(view: Overlay, period: int) -> int:
-    """The time of the block that completed a period's quotas, in ms since the epoch; 0 until then."""
-    return _get_header(view, period).complete_ms
+def get_completion(view: Overlay, gate: int) -> int:
+    """The time of the block that completed a gate's quotas, in ms since the epoch; 0 until then."""
+    return _get_header(view, gate).complete_ms
 
 
-def require_quota(view: Overlay, period: int, line: str) -> Quota:
+def require_quota(view: Overlay, block: BlockContext, gate: int, line: str) -> Quota:
     """Raises `NoQuota` or `UnknownLine`."""
-    if not get_completion(view, period):
-        raise NoQuota(period=period)
-    found = _get_row(view, period, line)
+    if not get_completion(view, gate):
+        raise NoQuota(period=get_period(block.params.market, gate))
+    found = _get_row(view, gate, line)
     if found is None:
         raise UnknownLine(line=line)
     return found[0]
 
 
-def drop_quotas(view: Overlay, period: int) -> None:
-    """Forget a period's quotas; nothing where there are none."""
-    for line, _ in _iterate(view, period):
-        view.delete(_line_key(period, line))
-    view.delete(_header_key(period))
+def drop_quotas(view: Overlay, gate: int) -> None:
+    """Forget a gate's quotas; nothing where there are none."""
+    for line, _ in _iterate(view, gate):
+        view.delete(_line_key(gate, line))
+    view.delete(_header_key(gate))
 
 
 def check_quota(quota: Quota, line: str, side: Side, volume_wh: int) -> None:
@@ -131,24 +131,22 @@ def check_quota(quota: Quota, line: str, side: Side, volume_wh: int) -> None:
 # --- wheeling ------------------------------------------------------------------------------------
 
 
-def get_wheeling(view: Overlay, block: BlockContext, period: int, buyers: Iterable[Address]) -> dict[Address, int]:
+def get_wheeling(view: Overlay, block: BlockContext, gate: int, buyers: Iterable[Address]) -> dict[Address, int]:
     """The wheeling charge of each of these buyers, in µ¥ per kWh; on a line with a quota where there are any.
 
     A buyer that has an order or a trade has such a line, else its order would have been refused.
     """
     if "scheduling" not in block.siblings:
         return dict.fromkeys(buyers, block.params.market.wheeling_uyuan_per_kwh)
-    return get_wheeling_on(view, block, period, get_lines(view, buyers))
+    return get_wheeling_on(view, block, gate, get_lines(view, buyers))
 
 
-def get_wheeling_on(
-    view: Overlay, block: BlockContext, period: int, lines: Mapping[Address, str]
-) -> dict[Address, int]:
+def get_wheeling_on(view: Overlay, block: BlockContext, gate: int, lines: Mapping[Address, str]) -> dict[Address, int]:
     """The same of buyers whose lines are known."""
     if "scheduling" not in block.siblings:
         return dict.fromkeys(lines, block.params.market.wheeling_uyuan_per_kwh)
-    prices = {line: require_quota(view, period, line).wheeling_uyuan_per_kwh for line in dict.fromkeys(lines.values())}
-    return {buyer: prices[line] for buyer, line in lines.items()}
+    quotas = {line: require_quota(view, block, gate, line) for line in dict.fromkeys(lines.values())}
+    return {buyer: quotas[line].wheeling_uyuan_per_kwh for buyer, line in lines.items()}
 
 
 def get_lines(view: Overlay, owners: Iterable[Address]) -> dict[Address, str]:
@@ -231,31 +229,31 @@ def _prefer_low(order: Order) -> int:
 # --- in the state --------------------------------------------------------------------------------
 
 
-def _iterate(view: Overlay, period: int) -> Iterator[tuple[str, Quota]]:
+def _iterate(view: Overlay, gate: int) -> Iterator[tuple[str, Quota]]:
     """The quotas that have come, the last of them first."""
-    header = _get_header(view, period)
+    header = _get_header(view, gate)
     line = header.last_line
     for _ in range(header.lines):
-        found = _get_row(view, period, line)
-        assert found is not None, (period, line)
+        found = _get_row(view, gate, line)
+        assert found is not None, (gate, line)
         yield line, found[0]
         line = found[1]
 
 
-def _get_row(view: Overlay, period: int, line: str) -> tuple[Quota, str] | None:
+def _get_row(view: Overlay, gate: int, line: str) -> tuple[Quota, str] | None:
     """A line's quota, and the line that came before it."""
-    value = cast(tuple[int, int, int, str] | None, view.get(_line_key(period, line)))
+    value = cast(tuple[int, int, int, str] | None, view.get(_line_key(gate, line)))
     return None if value is None else (Quota._make(value[:3]), value[3])
 
 
-def _get_header(view: Overlay, period: int) -> _Header:
-    value = view.get(_header_key(period))
+def _get_header(view: Overlay, gate: int) -> _Header:
+    value = view.get(_header_key(gate))
     return _Header() if value is None else _Header._make(cast(tuple[int, str, int], value))
 
 
-def _header_key(period: int) -> bytes:
-    return _HEADER + period.to_bytes(8, "big")
+def _header_key(gate: int) -> bytes:
+    return _HEADER + gate.to_bytes(8, "big")
 
 
-def _line_key(period: int, line: str) -> bytes:
-    return _QUOTA + period.to_bytes(8, "big") + line.encode()
+def _line_key(gate: int, line: str) -> bytes:
+    return _QUOTA + gate.to_bytes(8, "big") + line.encode()

@@ -23,6 +23,9 @@ class Session(IntEnum):
         return self.name.lower().replace("_", "-")
 
 
+SESSIONS = {session.title: session for session in Session}
+
+
 def is_firm(market: MarketParams) -> bool:
     """Return True if trades are paid as agreed: what is traded in two sessions has no delivery of its own."""
     return market.sessions > 1
@@ -33,9 +36,9 @@ def list_gates(market: MarketParams, period: int) -> range:
     return range(period * market.sessions, (period + 1) * market.sessions)
 
 
-def list_earlier_gates(market: MarketParams, number: int) -> range:
+def list_earlier_gates(market: MarketParams, gate: int) -> range:
     """The numbers of the gates before this one that its period has."""
-    return range(number - number % market.sessions, number)
+    return range(gate - gate % market.sessions, gate)
 
 
 def get_gate_number(market: MarketParams, period: int, session: Session = Session.DAY_AHEAD) -> int:
@@ -44,11 +47,11 @@ def get_gate_number(market: MarketParams, period: int, session: Session = Sessio
     return period * market.sessions + session
 
 
-def get_period(market: MarketParams, number: int) -> int:
+def get_period(market: MarketParams, gate: int) -> int:
     """The period that a gate is of."""
-    return number // market.sessions
+    return gate // market.sessions
 
 
-def get_session(market: MarketParams, number: int) -> Session:
+def get_session(market: MarketParams, gate: int) -> Session:
     """The session that a gate is of."""
-    return Session(number % market.sessions)
+    return Session(gate % market.sessions)

@@ -59,16 +59,16 @@ def compute_times(
     )
 
 
-def compute_gate_times(number: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
+def compute_gate_times(gate: int, params: ChainParams, genesis_time_ms: int) -> PeriodTimes:
     """The clock of the session that ends with this gate."""
-    period, session = get_period(params.market, number), get_session(params.market, number)
+    period, session = get_period(params.market, gate), get_session(params.market, gate)
     return compute_times(period, params, genesis_time_ms, session)
 
 
 def compute_orders_end(times: PeriodTimes, params: ChainParams, known_ms: int) -> int:
     """From when on orders come too late: the gate, or sooner where `intention_ppm` limits them.
 
-    `known_ms` is the time of the block that completed the period's quotas, 0 where there are none: a period's opening
+    `known_ms` is the time of the block that completed the gate's quotas, 0 where there are none: a period's opening
     is known to all. Step 3 of credit matching (text 000, §4.2): within 0.1 Δt of having received and stored it.
     """
     window_ppm = params.market.intention_ppm

@@ -1,6 +1,6 @@
-"""The trades that a gate closure produced: one state value per period, and the Merkle leaves members certify.
+"""The trades that a gate closure produced: one state value per gate, and the Merkle leaves members certify.
 
-Owns `TradeRecord`, its leaf bytes, the result root over a period's leaves, and what the scheduling chain has cut off
+Owns `TradeRecord`, its leaf bytes, the result root over a gate's leaves, and what the scheduling chain has cut off
 the trades that its lines cannot carry.
 
 A leaf is a match as text 000 (section 4.2, step 4) has the nodes tell it, ⟨TradeResult, ID, t, q, l, p, w⟩. The text
@@ -83,9 +83,9 @@ class Match(NamedTuple):
 
 
 class TradeRecord(NamedTuple):
-    """Trade `trade_index` of a delivery period, in the order the matching produced it: the paper's TradeResult."""
+    """Trade `trade_index` of a gate, in the order the matching produced it: the paper's TradeResult."""
 
-    period: int
+    gate: int
     trade_index: int
     buyer: Address
     seller: Address
@@ -107,9 +107,9 @@ class TradeRecord(NamedTuple):
         fields = expect_array(value, None, "trade leaf")
         if len(fields) not in (6, 7):
             raise WrongShape(what="trade leaf", detail=f"expected an array of 6 or 7, got one of {len(fields)}")
-        period, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
+        gate, trade_index, buyer, seller, price_uyuan_per_kwh, volume_wh, *match = fields
         return cls(
-            period=expect_int(period, "trade period"),
+            gate=expect_int(gate, "trade period"),
             trade_index=expect_int(trade_index, "trade index"),
             buyer=expect_bytes(buyer, "trade buyer", size=ADDRESS_SIZE),
             seller=expect_bytes(seller, "trade seller", size=ADDRESS_SIZE),
@@ -128,7 +128,7 @@ class Curtailment(NamedTuple):
 
 
 def encode_trade_leaf(record: TradeRecord) -> bytes:
-    """The canonical bytes that stand as leaf `record.trade_index` under the period's result root."""
+    """The canonical bytes that stand as leaf `record.trade_index` under the gate's result root."""
     return encode(record.to_value())
 
 
@@ -150,50 +150,50 @@ def compute_result_root(records: Sequence[TradeRecord]) -> bytes:
     return merkle_root([encode_trade_leaf(record) for record in records])
 
 
-def put_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> None:
-    """Store a period's trades; their indexes are their places."""
-    assert all(record[:2] == (period, index) for index, record in enumerate(records)), period
-    view.put(_trades_key(period), tuple([record.to_value()[2:] for record in records]))
+def put_trades(view: Overlay, gate: int, records: Sequence[TradeRecord]) -> None:
+    """Store a gate's trades; their indexes are their places."""
+    assert all(record[:2] == (gate, index) for index, record in enumerate(records)), gate
+    view.put(_trades_key(gate), tuple([record.to_value()[2:] for record in records]))
 
 
-def add_trades(view: Overlay, period: int, records: Sequence[TradeRecord]) -> None:
-    """Store some more of a period's trades, in pages; their indexes go on from those before.
+def add_trades(view: Overlay, gate: int, records: Sequence[TradeRecord]) -> None:
+    """Store some more of a gate's trades, in pages; their indexes go on from those before.
 
     What made them has pages of its own, so that the terms are soon read.
     """
-    count = cast(int, view.get(_trades_key(period)) or 0)
+    count = cast(int, view.get(_trades_key(gate)) or 0)
     rows = [record.to_value()[2:] for record in records]
-    append_rows(view, _matches_name(period), count, [row[4:] for row in rows])
-    count = append_rows(view, _terms_name(period), count, [row[:4] for row in rows])
-    view.put(_trades_key(period), count)
+    append_rows(view, _matches_name(gate), count, [row[4:] for row in rows])
+    count = append_rows(view, _terms_name(gate), count, [row[:4] for row in rows])
+    view.put(_trades_key(gate), count)
 
 
-def get_trades(view: Overlay, period: int) -> list[TradeRecord]:
-    """A period's trades by index, void ones included; none before its gate."""
-    rows: Iterable[tuple[Any, ...]] = _get_rows(view, period)
-    count = view.get(_trades_key(period))
+def get_trades(view: Overlay, gate: int) -> list[TradeRecord]:
+    """A gate's trades by index, void ones included; none before it is closed."""
+    rows: Iterable[tuple[Any, ...]] = _get_rows(view, gate)
+    count = view.get(_trades_key(gate))
     if isinstance(count, int):
-        matches = get_rows(view, _matches_name(period), count)
+        matches = get_rows(view, _matches_name(gate), count)
         rows = [(*terms, *match) for terms, match in zip(rows, matches, strict=True)]
-    return [_read_row(period, index, row) for index, row in enumerate(rows)]
+    return [_read_row(gate, index, row) for index, row in enumerate(rows)]
 
 
-def get_terms(view: Overlay, period: int, *, first_page: int = 0) -> list[TradeRecord]:
+def get_terms(view: Overlay, gate: int, *, first_page: int = 0) -> list[TradeRecord]:
     """The same without what made them; where they are in pages, from one of them on."""
-    rows = _get_rows(view, period, first_page)
+    rows = _get_rows(view, gate, first_page)
     first = first_page * PAGE_ROWS
-    return [_new_tuple(TradeRecord, (period, index, *row[:4], None)) for index, row in enumerate(rows, start=first)]
+    return [_new_tuple(TradeRecord, (gate, index, *row[:4], None)) for index, row in enumerate(rows, start=first)]
 
 
-def put_curtailments(view: Overlay, period: int, curtailments: Sequence[Curtailment]) -> None:
-    """Store what was cut off a period's trades; nothing where they all stand whole."""
+def put_curtailments(view: Overlay, gate: int, curtailments: Sequence[Curtailment]) -> None:
+    """Store what was cut off a gate's trades; nothing where they all stand whole."""
     if curtailments:
-        view.put(_curtailments_key(period), tuple([tuple(item) for item in curtailments]))
+        view.put(_curtailments_key(gate), tuple([tuple(item) for item in curtailments]))
 
 
-def get_curtailments(view: Overlay, period: int) -> list[Curtailment]:
-    """The trades of a period that were cut, by index; none before the verdict."""
-    rows = cast(tuple[tuple[int, int, str], ...], view.get(_curtailments_key(period)) or ())
+def get_curtailments(view: Overlay, gate: int) -> list[Curtailment]:
+    """The trades of a gate that were cut, by index; none before the verdict."""
+    rows = cast(tuple[tuple[int, int, str], ...], view.get(_curtailments_key(gate)) or ())
     return [Curtailment._make(row) for row in rows]
 
 
@@ -206,35 +206,35 @@ def curtail(records: Iterable[TradeRecord], curtailments: Iterable[Curtailment])
     return [record for record in kept if record.volume_wh]
 
 
-def get_binding_trades(view: Overlay, period: int) -> list[TradeRecord]:
-    """A period's trades as far as its verdict lets them stand; whether they bind at all is the gate's status."""
-    return curtail(get_trades(view, period), get_curtailments(view, period))
+def get_binding_trades(view: Overlay, gate: int) -> list[TradeRecord]:
+    """A gate's trades as far as its verdict lets them stand; whether they bind at all is its status."""
+    return curtail(get_trades(view, gate), get_curtailments(view, gate))
 
 
-def get_binding_terms(view: Overlay, period: int) -> list[TradeRecord]:
+def get_binding_terms(view: Overlay, gate: int) -> list[TradeRecord]:
     """The same without what made them."""
-    return curtail(get_terms(view, period), get_curtailments(view, period))
+    return curtail(get_terms(view, gate), get_curtailments(view, gate))
 
 
-def drop_trades(view: Overlay, period: int) -> None:
-    """Forget a period's trades, and what was cut off them."""
-    count = view.get(_trades_key(period))
+def drop_trades(view: Overlay, gate: int) -> None:
+    """Forget a gate's trades, and what was cut off them."""
+    count = view.get(_trades_key(gate))
     if isinstance(count, int):
-        drop_rows(view, _terms_name(period), count)
-        drop_rows(view, _matches_name(period), count)
-    view.delete(_trades_key(period))
-    view.delete(_curtailments_key(period))
+        drop_rows(view, _terms_name(gate), count)
+        drop_rows(view, _matches_name(gate), count)
+    view.delete(_trades_key(gate))
+    view.delete(_curtailments_key(gate))
 
 
-def _get_rows(view: Overlay, period: int, first_page: int = 0) -> Sequence[tuple[Any, ...]]:
+def _get_rows(view: Overlay, gate: int, first_page: int = 0) -> Sequence[tuple[Any, ...]]:
     """The trades' rows: one value, or the terms alone, in pages, of which the value says how many there are."""
-    value = cast(tuple[tuple[Any, ...], ...] | int, view.get(_trades_key(period)) or ())
-    return get_rows(view, _terms_name(period), value, first_page=first_page) if isinstance(value, int) else value
+    value = cast(tuple[tuple[Any, ...], ...] | int, view.get(_trades_key(gate)) or ())
+    return get_rows(view, _terms_name(gate), value, first_page=first_page) if isinstance(value, int) else value
 
 
-def _read_row(period: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
+def _read_row(gate: int, index: int, row: tuple[Any, ...]) -> TradeRecord:
     buyer, seller, price, volume_wh, *match = row
-    return TradeRecord(period, index, buyer, seller, price, volume_wh, Match.from_value(match[0]) if match else None)
+    return TradeRecord(gate, index, buyer, seller, price, volume_wh, Match.from_value(match[0]) if match else None)
 
 
 def _parse_parameters(value: Value) -> WeightInputs:
@@ -242,17 +242,17 @@ def _parse_parameters(value: Value) -> WeightInputs:
     return WeightInputs._make(expect_int(field, "parameter of a weight", high=PPM) for field in fields)
 
 
-def _trades_key(period: int) -> bytes:
-    return _TRADES + period.to_bytes(8, "big")
+def _trades_key(gate: int) -> bytes:
+    return _TRADES + gate.to_bytes(8, "big")
 
 
-def _terms_name(period: int) -> bytes:
-    return b"terms/" + period.to_bytes(8, "big")
+def _terms_name(gate: int) -> bytes:
+    return b"terms/" + gate.to_bytes(8, "big")
 
 
-def _matches_name(period: int) -> bytes:
-    return b"matches/" + period.to_bytes(8, "big")
+def _matches_name(gate: int) -> bytes:
+    return b"matches/" + gate.to_bytes(8, "big")
 
 
-def _curtailments_key(period: int) -> bytes:
-    return _CURTAILMENTS + period.to_bytes(8, "big")
+def _curtailments_key(gate: int) -> bytes:
+    return _CURTAILMENTS + gate.to_bytes(8, "big")

@@ -20,6 +20,7 @@ from ledger.genesis import Genesis
 from ledger.hashing import show_address
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction, make_transaction
+from market.trading.sessions import Session
 from node.api.numbering import Numbering
 from node.config import NetworkDocument
 from node.errors import BadAnswer, RemoteFailed, RemoteNotFound, RemoteRejected, SlowSubscriber, TimedOut, Unreachable
@@ -135,13 +136,13 @@ class Client:
 
     # --- the grid and the credit index ---------------------------------------------------------------
 
-    async def quota(self, period: int) -> QuotaInfo:
+    async def quota(self, period: int, session: Session = Session.DAY_AHEAD) -> QuotaInfo:
         """The quota of each line; on the trading chain, beside a scheduling chain."""
-        return await self._get(QuotaInfo, self._path("market", "quota"), {"period": period})
+        return await self._get(QuotaInfo, self._path("market", "quota"), {"period": period, **_name_session(session)})
 
-    async def scheduling(self, period: int) -> SchedulingInfo:
+    async def scheduling(self, period: int, session: Session = Session.DAY_AHEAD) -> SchedulingInfo:
         """Plan, quotas, verdict and contracts of a period; on the scheduling chain."""
-        return await self._get(SchedulingInfo, self._path("scheduling", period))
+        return await self._get(SchedulingInfo, self._path("scheduling", period), _name_session(session))
 
     async def digests(self, period: int) -> DigestsInfo:
         """The credit chain's digests of the other chains' blocks of a period."""
@@ -175,13 +176,12 @@ class Client:
     async def periods(self) -> MarketPeriods:
         return await self._get(MarketPeriods, self._path("market/periods"))
 
-    async def book(self, number: int) -> BookInfo:
-        """The book of a gate: its number is the period's, where that is traded once."""
-        return await self._get(BookInfo, self._path("market/book"), {"period": number})
+    async def book(self, period: int, session: Session = Session.DAY_AHEAD) -> BookInfo:
+        """The book of a period, in one of the sessions where that is traded twice."""
+        return await self._get(BookInfo, self._path("market/book"), {"period": period, **_name_session(session)})
 
-    async def trades(self, number: int) -> TradesInfo:
-        """The trades of a gate, by its number."""
-        return await self._get(TradesInfo, self._path("market/trades"), {"period": number})
+    async def trades(self, period: int, session: Session = Session.DAY_AHEAD) -> TradesInfo:
+        return await self._get(TradesInfo, self._path("market/trades"), {"period": period, **_name_session(session)})
 
     async def positions(self, period: int) -> PositionsInfo:
         return await self._get(PositionsInfo, self._path("market/positions"), {"period": period})
@@ -196,8 +196,8 @@ class Client:
         query = {"at": "final" if at_final else "head"}
         return await self._get(dict[str, Any], self._path("proof/account", _show_ref(ref)), query)
 
-    async def proof_trade(self, period: int, index: int) -> dict[str, Any]:
-        return await self._get(dict[str, Any], self._path("proof/trade", period, index))
+    async def proof_trade(self, period: int, index: int, session: Session = Session.DAY_AHEAD) -> dict[str, Any]:
+        return await self._get(dict[str, Any], self._path("proof/trade", period, index), _name_session(session))
 
     async def proof_transaction(self, transaction_id: str | bytes) -> dict[str, Any]:
         return await self._get(dict[str, Any], self._path("proof/tx", _show_id(transaction_id)))
@@ -439,6 +439,11 @@ def _explain(error: Exception) -> str:
         case aiohttp.ClientResponseError():
             return "what listens there does not speak HTTP"
     return "the connection broke off"
+
+
+def _name_session(session: Session) -> dict[str, int | str]:
+    """What a query says of a session: nothing of the only one that most markets have."""
+    return {} if session == Session.DAY_AHEAD else {"session": session.title}
 
 
 def _show_ref(ref: str | bytes) -> str:

@@ -35,6 +35,7 @@ from ledger.errors import (
 from ledger.hashing import Address, parse_address, show_address
 from ledger.transaction import Transaction
 from market.errors import UnknownTrade
+from market.trading.sessions import Session
 from node.api.allowed_hosts import check_host
 from node.api.readers import Readers
 from node.chain.node import ChainNode
@@ -153,14 +154,16 @@ _QUESTIONS: dict[str, Question] = {
     "credit": Question(lambda chain, request, now: chain.get_credit(), tuple[CreditInfo, ...]),
     "certificate/{slot}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "slot"))),
     "market/periods": Question(lambda chain, request, now: chain.get_periods(now)),
-    "market/book": Question(lambda chain, request, now: chain.get_book(_in_query(request, "period"))),
-    "market/trades": Question(lambda chain, request, now: chain.get_trades(_in_query(request, "period"))),
+    "market/book": Question(lambda chain, request, now: chain.get_book(_find_gate(chain, request))),
+    "market/trades": Question(lambda chain, request, now: chain.get_trades(_find_gate(chain, request))),
     "market/settlement": Question(lambda chain, request, now: chain.get_settlement(_in_query(request, "period"))),
     "market/positions": Question(
         lambda chain, request, now: chain.positions.get_positions(_in_query(request, "period"))
     ),
-    "market/quota": Question(lambda chain, request, now: chain.grid.get_quota(_in_query(request, "period"))),
-    "scheduling/{period}": Question(lambda chain, request, now: chain.grid.get_scheduling(_in_path(request, "period"))),
+    "market/quota": Question(lambda chain, request, now: chain.grid.get_quota(_find_gate(chain, request))),
+    "scheduling/{period}": Question(
+        lambda chain, request, now: chain.grid.get_scheduling(_in_session(chain, request, _in_path(request, "period")))
+    ),
     "digests/{period}": Question(lambda chain, request, now: chain.index.get_digests(_in_path(request, "period"))),
     "credit/report/{ref}": Question(lambda chain, request, now: chain.index.get_report(request.match_info["ref"])),
     "assets/{ref}": Question(lambda chain, request, now: chain.index.get_assets(request.match_info["ref"])),
@@ -339,7 +342,8 @@ class Api:
     async def prove_trade(self, request: web.Request) -> web.Response:
         host = self._host(request)
         period, index = _in_path(request, "period"), _in_path(request, "index")
-        prove = partial(prove_trade, period=period, index=index)
+        gate = _in_session(self._query(host), request, period)
+        prove = partial(prove_trade, gate=gate, index=index)
         return _answer(await self._read(request, host, lambda node: to_json(describe_proof(prove(node), node))))
 
     async def prove_transaction(self, request: web.Request) -> web.Response:
@@ -435,6 +439,16 @@ def _in_path(request: web.Request, name: str) -> int:
 
 def _in_query(request: web.Request, name: str) -> int:
     return _parse_natural(name, request.query.get(name, ""))
+
+
+def _find_gate(chain: ChainQueries, request: web.Request) -> int:
+    """The number of the gate that `?period=` and `?session=` name."""
+    return _in_session(chain, request, _in_query(request, "period"))
+
+
+def _in_session(chain: ChainQueries, request: web.Request, period: int) -> int:
+    """The number of a period's gate in the session that `?session=` names, which is the day-ahead one without it."""
+    return chain.find_gate(period, request.query.get("session", Session.DAY_AHEAD.title))
 
 
 def _parse_natural(name: str, text: str) -> int:

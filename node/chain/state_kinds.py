@@ -124,6 +124,7 @@ market/trading/balances.py
     market/balances/ | period | how many members' positions were held against their meters | periods | 5
 market/trading/period_settlement.py
     market/settling/ | period | how far its settlement has come | periods | 40
+market/trading/settlement_record.py
     market/settlement/ | period | what was paid | periods | 11 + 106 × orders + 59 × members
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22

@@ -19,7 +19,6 @@ from consensus.relays import RelayName
 from ledger.errors import GridmeritError, StoreReadOnly
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
-from ledger.overlay import Event as LedgerEvent
 from ledger.signatures import SigningKey
 from ledger.transaction import Transaction
 from node.chain.acknowledgements import EXECUTABLE_AGAIN, NOT_EXECUTED
@@ -441,7 +440,8 @@ class ChainDriver:
             case Publish(event=event):
                 level = _LEVELS.get(str(event[0]), logging.DEBUG)
                 if self._log.isEnabledFor(level):
-                    log_event(self._log, level, str(event[0]), **_name_values(event))
+                    told = describe_event(event, self.node.params.market)
+                    log_event(self._log, level, str(told.pop("event")), **told)
                 self._subscribers.publish(event)
             case ForwardRelay():
                 self._outside.deliver(action)
@@ -508,7 +508,3 @@ def _answer(submissions: list[Submission], outcomes: tuple[GridmeritError | None
 def _refuse(submission: Submission, error: GridmeritError) -> None:
     if not submission.outcomes.done():
         submission.outcomes.set_exception(error)
-
-
-def _name_values(event: LedgerEvent) -> dict[str, object]:
-    return {name: value for name, value in describe_event(event).items() if name != "event"}

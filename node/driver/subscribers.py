@@ -11,6 +11,7 @@ from types import TracebackType
 from typing import Self
 
 from ledger.overlay import Event as ChainEvent
+from ledger.params import MarketParams
 from node.errors import SlowSubscriber, TooManySubscribers
 from node.queries.answers import to_json
 from node.queries.chain import describe_event
@@ -54,9 +55,10 @@ class Subscription:
 
 
 class Subscribers:
-    """The subscriptions to one chain."""
+    """The subscriptions to one chain; of one that trades, `market` says how often it trades a period."""
 
-    def __init__(self, *, max_subscribers: int, max_bytes: int) -> None:
+    def __init__(self, *, max_subscribers: int, max_bytes: int, market: MarketParams | None = None) -> None:
+        self._market = market
         self._max_subscribers = max_subscribers
         self._max_bytes = max_bytes
         self._all: dict[Subscription, None] = {}
@@ -90,7 +92,7 @@ class Subscribers:
 
     def publish(self, event: ChainEvent) -> None:
         if self._all:
-            line = to_json(describe_event(event)) + b"\n"
+            line = to_json(describe_event(event, self._market)) + b"\n"
             self._lines[self.published] = line
             self._size_bytes += len(line)
         self.published += 1

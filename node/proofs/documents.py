@@ -25,7 +25,8 @@ from ledger.units import format_kwh
 from market.credit.score import PPM
 from market.trading import views
 from market.trading.gates import decode_gate, gate_key
-from market.trading.trades import Match, Party, decode_trade_leaf
+from market.trading.sessions import get_period, get_session
+from market.trading.trades import Match, Party, TradeRecord, decode_trade_leaf
 from node.chain.node import ChainNode
 from node.errors import NoCertificate
 from node.proofs.light_client import (
@@ -93,17 +94,17 @@ class TradeProof:
     def check(self, trust: TrustedState) -> None:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         self.inclusion.check(gate.result_root, self.leaf)
-        verify_state_proof(self.block.header.state_root, gate_key(trade.period), self.gate, self.state_proof)
+        verify_state_proof(self.block.header.state_root, gate_key(trade.gate), self.gate, self.state_proof)
         if self.block.finality is None:
             raise InvalidProof(detail="no certificate stands behind the block")
         self.block.check(trust)
-        if self.result is not None and self.result.check(trust, trade.period) != gate.result_root:
+        if self.result is not None and self.result.check(trust, trade.gate) != gate.result_root:
             raise InvalidProof(detail="the certificate is of another result than the gate's")
 
     def claims(self, trust: TrustedState) -> Claims:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         claims = {
-            "period": trade.period,
+            **_name_period(trade, trust),
             "index": trade.trade_index,
             "buyer": show_address(trade.buyer),
             "buyer_name": trust.name_of(trade.buyer),
@@ -120,9 +121,10 @@ class TradeProof:
     def describe(self, trust: TrustedState) -> str:
         trade, gate = decode_trade_leaf(self.leaf), decode_gate(self.gate)
         signers = "" if self.result is None else f"its result was signed by {self.result.describe(trust)}; "
+        period = ", ".join(map(str, _name_period(trade, trust).values()))
         weight = "" if trade.match is None else f", matched with weight {_decimal(trade.match.w_ppm, PPM)}"
         return (
-            f"trade {trade.trade_index} of period {trade.period}: {trust.show(trade.seller)} sold "
+            f"trade {trade.trade_index} of period {period}: {trust.show(trade.seller)} sold "
             f"{format_kwh(trade.volume_wh)} kWh to {trust.show(trade.buyer)} at "
             f"{_decimal(trade.price_uyuan_per_kwh, _UYUAN_PER_YUAN)} yuan/kWh{weight}; "
             f"{signers}the period is {gate.status} after block {self.block.header.height}: {self.block.describe(trust)}"
@@ -308,21 +310,22 @@ def describe_proof(proof: Proof, node: ChainNode) -> dict[str, Any]:
     return make_document(proof, gather_trust(node, proof.parties))
 
 
-def prove_trade(node: ChainNode, period: int, index: int) -> TradeProof:
+def prove_trade(node: ChainNode, gate: int, index: int) -> TradeProof:
     """Prove a trade of a gate that the final block knows. Raises `UnknownTrade`, `NoCertificate` or `StateNotKept`."""
-    leaf, path, size = views.prove_trade(node.chain.head.state, period, index)
+    market = node.params.market
+    leaf, path, size = views.prove_trade(node.chain.head.state, market, gate, index)
     final = get_final(node)
-    key = gate_key(period)
-    gate = final.state.get(key)
-    if gate is None or node.final_certificate is None:
-        raise NoCertificate(what=f"period {period}")
+    key = gate_key(gate)
+    record = final.state.get(key)
+    if record is None or node.final_certificate is None:
+        raise NoCertificate(what=f"period {get_period(market, gate)}")
     return TradeProof(
         block=gather_evidence(node, final.header),
-        gate=gate,
+        gate=record,
         state_proof=final.state.prove(key),
         leaf=leaf,
         inclusion=Inclusion.of(path, index=index, size=size),
-        result=gather_result(node, period),
+        result=gather_result(node, gate),
     )
 
 
@@ -423,6 +426,13 @@ def _canonical_json(value: object) -> str:
         return json.dumps(value, sort_keys=True)
     except (TypeError, ValueError, RecursionError):
         raise InvalidProof(detail="a claim is not plain JSON") from None
+
+
+def _name_period(trade: TradeRecord, trust: TrustedState) -> Claims:
+    """A trade's period, and its session where there are two."""
+    market = trust.genesis.params.market
+    named: Claims = {"period": get_period(market, trade.gate)}
+    return named if market.sessions == 1 else {**named, "session": get_session(market, trade.gate).title}
 
 
 def _describe_match(match: Match) -> Claims:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Annotated, Any, TypeVar, cast
 
-from pydantic import BeforeValidator, PlainSerializer, TypeAdapter, ValidationError
+from pydantic import BeforeValidator, Field, PlainSerializer, TypeAdapter, ValidationError
 
 _T = TypeVar("_T")
 
@@ -21,6 +21,7 @@ def _parse_hex(value: object) -> object:
 
 HexInt = Annotated[int, BeforeValidator(_parse_hex), PlainSerializer(hex, return_type=str, when_used="json")]
 Decimal = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
+WhereTwice = Annotated[str, Field(exclude_if=lambda session: not session)]  # left out where each period is traded once
 
 
 @cache
@@ -623,6 +624,7 @@ class SettledTradeInfo:
     traded_wh: int
     is_consumption_imputed: bool = False  # the meter was not heard: the volume agreed, at retail or more
     is_output_imputed: bool = False  # the meter was not heard: nothing
+    session: WhereTwice = ""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -633,6 +635,7 @@ class GridSettlementInfo:
     output_wh: int
     pays_uyuan: Decimal
     receives_uyuan: Decimal
+    session: WhereTwice = ""  # "real-time"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -759,6 +762,7 @@ class RecordedDigest:
     height: int
     block: str
     digest: str
+    session: WhereTwice = ""  # of a power-transaction block
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,7 +5,7 @@ The answers' shapes are in `answers.py`; what `node/api/server.py` serves is the
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict
 from fractions import Fraction
 from typing import Any
@@ -25,10 +25,10 @@ from ledger.state import State
 from market.credit.score import PPM
 from market.orders import Side
 from market.trading import views
-from market.trading.gates import LAPSED, NO_CERTIFICATE, VOID, Gate, get_gate
+from market.trading.gates import LAPSED, NO_CERTIFICATE, SETTLED, VOID, Gate, get_gate
 from market.trading.matching_weight import WeightedOrder
-from market.trading.period_settlement import SettledTrade, SettledWithGrid
-from market.trading.sessions import get_period, get_session, list_gates
+from market.trading.sessions import SESSIONS, get_gate_number, get_period, get_session, is_firm, list_gates
+from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.targets import Commitment
 from market.trading.times import PeriodTimes, compute_gate_times
 from market.trading.trades import Match, Party, TradeRecord
@@ -37,6 +37,7 @@ from node.errors import (
     BadRequest,
     BlockPruned,
     NoCertificate,
+    NoSession,
     NoSettlement,
     NotFound,
     NoTrades,
@@ -83,7 +84,7 @@ from node.queries.exact import show_exact
 from node.queries.grid import GridQueries, describe_curtailment
 from node.queries.member_names import MemberNames
 from node.queries.period_failures import describe_failure
-from node.queries.positions import PositionQueries
+from node.queries.positions import REAL_TIME, PositionQueries
 from node.queries.results import ResultQueries
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
@@ -383,6 +384,14 @@ class ChainQueries:
         closed = views.closed_periods(self._state)
         return MarketPeriods(time_ms=now_ms, periods=periods, closed=closed, sessions=self._market.sessions)
 
+    def find_gate(self, period: int, session: str) -> int:
+        """The number of the gate of a period's session, by that one's title. Raises `BadRequest` or `NoSession`."""
+        if session not in SESSIONS:
+            raise BadRequest(what="session", have=session[:50], want=" or ".join(SESSIONS))
+        if SESSIONS[session] >= self._market.sessions:
+            raise NoSession(session=session)
+        return get_gate_number(self._market, period, SESSIONS[session])
+
     def get_book(self, number: int) -> BookInfo:
         """The book of a gate, by its number."""
         book = views.get_candidates(self._state, number)
@@ -444,10 +453,21 @@ class ChainQueries:
         number, gate = closed[-1] if closed else (period, None)
         return SettlementInfo(
             period=period,
-            trades=tuple(map(self._describe_settled, settled.trades)),
+            trades=tuple(map(self._describe_settled, settled.trades, self._list_sessions(period, settled.trades))),
             grid=tuple(map(self._describe_with_grid, settled.grid)),
             gate=None if gate is None else self._describe_gate(number, gate),
         )
+
+    def _list_sessions(self, period: int, trades: Sequence[SettledTrade]) -> Sequence[str]:
+        """The session in which each of a period's settled trades was made; nothing said where there is one."""
+        if not is_firm(self._market):
+            return [""] * len(trades)
+        return [
+            get_session(self._market, gate).title
+            for gate in list_gates(self._market, period)
+            if (record := get_gate(self._view, gate)) is not None and record.status == SETTLED
+            for _ in views.get_binding_trades(self._state, gate)
+        ]
 
     def _periods_by_clock(self, now_ms: int) -> Iterable[int]:
         params, since_ms = self._node.params, now_ms - self._node.genesis.time_ms
@@ -529,7 +549,7 @@ class ChainQueries:
             weights=_describe_weights(match),
         )
 
-    def _describe_settled(self, row: SettledTrade) -> SettledTradeInfo:
+    def _describe_settled(self, row: SettledTrade, session: str) -> SettledTradeInfo:
         fields = row._asdict()
         index, buyer, seller = (fields.pop(name) for name in ("trade_index", "buyer", "seller"))
         fields |= {name: bool(fields[name]) for name in ("is_consumption_imputed", "is_output_imputed")}
@@ -539,13 +559,19 @@ class ChainQueries:
             buyer_name=self.members.name_of(buyer),
             seller=show_address(seller),
             seller_name=self.members.name_of(seller),
+            session=session,
             **fields,
         )
 
     def _describe_with_grid(self, row: SettledWithGrid) -> GridSettlementInfo:
         fields = row._asdict()
         member = fields.pop("member")
-        return GridSettlementInfo(member=show_address(member), member_name=self.members.name_of(member), **fields)
+        return GridSettlementInfo(
+            member=show_address(member),
+            member_name=self.members.name_of(member),
+            session=REAL_TIME if is_firm(self._market) else "",
+            **fields,
+        )
 
     # --- inside ----------------------------------------------------------------------------------------
 
@@ -767,13 +793,27 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
 }
 
 
-def describe_event(event: Event) -> dict[str, Any]:
-    """A published event by name: `{"event": name, field: value…}`, or its bare `values` where it is not known here."""
+OF_A_GATE = frozenset(
+    (
+        *("quota", "order", "cancelled", "trimmed", "gate", "trade", "certified-result", "verdict", "accepted"),
+        *("curtailed", "countersigned", "void", "votes-missing", "game-target", "second-target", "settlement"),
+    )
+)  # events whose first value is a gate's number
+
+
+def describe_event(event: Event, market: MarketParams | None = None) -> dict[str, Any]:
+    """A published event by name: `{"event": name, field: value…}`, or its bare `values` where it is not known here.
+
+    Where the market trades each period twice, what happens to a gate has the session beside its period.
+    """
     name, *values = event
     fields = EVENT_FIELDS.get(str(name), ())
     if len(fields) != len(values):
         return {"event": name, "values": [show_value(value) for value in values]}
     shown = {field: show_value(value) for field, value in zip(fields, values, strict=True)}
+    if market is not None and market.sessions > 1 and name in OF_A_GATE:
+        gate = shown.pop("period")
+        shown = {"period": get_period(market, gate), "session": get_session(market, gate).title, **shown}
     if "side" in shown:
         shown["side"] = Side(shown["side"]).name.lower()
     if name in ("coins-moved", "coins-merged"):

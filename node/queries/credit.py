@@ -9,7 +9,7 @@ from market.credit.assets import get_coins, get_holding
 from market.credit.contract import get_digest
 from market.credit.violations import Kind, Violation, get_report
 from market.messages import ACTUAL, DELIVERED, POWER
-from market.trading.sessions import list_gates
+from market.trading.sessions import get_session, list_gates
 from node.chain.node import ChainNode
 from node.errors import WrongKind
 from node.queries.answers import (
@@ -39,9 +39,10 @@ class CreditQueries:
         self._require()
         state, digests = self._node.chain.head.state, list[RecordedDigest]()
         for sibling in self._node.genesis.siblings:
-            gates = list_gates(sibling.market, period)
-            names = [(kind, number) for kind in _DIGESTED for number in (gates if kind == POWER else (period,))]
-            for kind, number in names:
+            sessions = [get_session(sibling.market, gate).title for gate in list_gates(sibling.market, period)]
+            gates = list(zip(list_gates(sibling.market, period), sessions if len(sessions) > 1 else [""], strict=True))
+            names = [(kind, *gate) for kind in _DIGESTED for gate in (gates if kind == POWER else [(period, "")])]
+            for kind, number, session in names:
                 found = get_digest(state, sibling.name, kind, number)
                 if found is not None:
                     row = RecordedDigest(
@@ -51,6 +52,7 @@ class CreditQueries:
                         height=found.height,
                         block=found.block_hash.hex(),
                         digest=found.digest.hex(),
+                        session=session,
                     )
                     digests.append(row)
         return DigestsInfo(period=period, digests=tuple(digests))

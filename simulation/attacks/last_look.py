@@ -112,7 +112,7 @@ class LastLook(Policy):
         for transaction in self.node.mempool.candidates(lambda sender: get_account(view, sender).sequence):
             if transaction.kind == "intention" and transaction.sender != self.key.address:
                 found = TradeIntention.from_payload(transaction.payload)
-                if found.period == period:
+                if found.gate == period:
                     price, volume_wh = found.price_uyuan_per_kwh, found.volume_wh
                     book.append(Order(place, transaction.sender, found.side, price, volume_wh, place))
                     place += 1
@@ -121,7 +121,7 @@ class LastLook(Policy):
     def _intend(self, period: int, price: int) -> tuple[str, tuple[Value, ...]]:
         intention = TradeIntention(
             side=Side.OFFER,
-            period=period,
+            gate=period,
             price_uyuan_per_kwh=price,
             volume_wh=self.settings.volume_wh,
         )

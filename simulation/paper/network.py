@@ -180,7 +180,7 @@ class _Operator:
             if order.hour == hour:
                 intention = TradeIntention(
                     side=order.side,
-                    period=self.first_period + hour,
+                    gate=self.first_period + hour,
                     price_uyuan_per_kwh=order.price_uyuan_per_kwh,
                     volume_wh=order.volume_wh,
                 )

@@ -146,7 +146,7 @@ def _trade(world: World, network: SmallNetwork) -> None:
         side = Side(index % 2)
         intention = TradeIntention(
             side=side,
-            period=_TRADED_PERIOD,
+            gate=_TRADED_PERIOD,
             price_uyuan_per_kwh=500_000,
             volume_wh=_AGREED_WH,
         )

@@ -117,7 +117,7 @@ def _trade(world: World, name: str, key: SigningKey, period: int, order: tuple[S
     node = world.node(name)
     intention = TradeIntention(
         side=side,
-        period=period,
+        gate=period,
         price_uyuan_per_kwh=price,
         volume_wh=volume_wh,
     )

@@ -26,7 +26,7 @@ from ledger.overlay import Overlay
 from ledger.state import State
 from market.metering import get_readings
 from market.settlement import get_price_limit
-from market.trading.period_settlement import SettledTrade
+from market.trading.settlement_record import SettledTrade
 from market.trading.views import get_binding_trades, get_settlement
 from node.chain.events import Action, Broadcast, Event, Send
 from node.chain.messages import Agreement, NewBlock, TradeResult, Votes

@@ -49,7 +49,7 @@ class Dealer:
     def order(self, name: str, side: Side, period: int, price_uyuan_per_kwh: int, volume_wh: int) -> None:
         intention = TradeIntention(
             side=side,
-            period=period,
+            gate=period,
             price_uyuan_per_kwh=price_uyuan_per_kwh,
             volume_wh=volume_wh,
         )

@@ -42,6 +42,7 @@ from ledger.errors import GridmeritError, InsufficientBalance
 from ledger.hashing import show_address
 from ledger.params import ChainParams
 from market.errors import OverQuota, PlanTooLate
+from market.trading.sessions import Session
 from node.config import load_config
 from node.credentials.keystore import load_key, load_passphrase
 from node.driver.signing_file import SigningFile
@@ -503,8 +504,8 @@ def test_a_gate_that_is_too_near_is_left_out() -> None:
     entry = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_500, live=False, gate=None, **times)
     later = replace(entry, period=5, gate_ms=2_500, orders_until_ms=2_500)
     periods = MarketPeriods(time_ms=1_000, periods=(entry, later))
-    assert choose_open(periods) == choose_for_order(periods) == 4
-    assert choose_for_order(periods, at_least_ms=501) == 5
+    assert choose_open(periods) == choose_for_order(periods) == (4, Session.DAY_AHEAD)
+    assert choose_for_order(periods, at_least_ms=501).period == 5
     with pytest.raises(NoPeriod, match="open to orders"):
         choose_for_order(periods, at_least_ms=1_501)
 
@@ -520,8 +521,8 @@ def test_a_period_that_takes_no_more_orders_is_looked_at_and_not_ordered_for() -
     }
     over = PeriodInfo(period=4, phase="open", gate_ms=1_500, orders_until_ms=1_000, live=True, gate=None, **times)
     periods = MarketPeriods(time_ms=1_000, periods=(over, replace(over, period=5, orders_until_ms=1_001)))
-    assert choose_open(periods) == 4
-    assert choose_for_order(periods) == 5
+    assert choose_open(periods).period == 4
+    assert choose_for_order(periods).period == 5
 
 
 def test_a_table_lines_up() -> None:

@@ -198,7 +198,8 @@ def check_agreement(told: Mapping[str, Any]) -> None:
         counted = [item for item in result["signed"] if item["counted"]]
         assert {(item["root"], item["opinion"]) for item in counted} == {(root, "agrees")}
         assert len(counted) >= result["quorum"] == 3
-        assert check_root(from_json(TradesInfo, json.dumps(found).encode())).hex() == root, "anybody can recompute it"
+        trades = from_json(TradesInfo, json.dumps(found).encode())
+        assert check_root(trades, found["period"]).hex() == root, "anybody can recompute it"
 
 
 def prove_trade(capsys: pytest.CaptureFixture[str], node: Path, period: str, document: Path) -> Any:

@@ -289,7 +289,7 @@ class Market:
         """The payload of a TradeIntention, but for `fields`."""
         whole = TradeIntention(
             side=side,
-            period=period,
+            gate=period,
             price_uyuan_per_kwh=price,
             volume_wh=volume,
         )

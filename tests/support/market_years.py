@@ -13,6 +13,7 @@ import argparse
 import sys
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
+from itertools import product
 from random import Random
 
 from consensus.contracts import DOUBLE_VOTE
@@ -24,6 +25,7 @@ from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingP
 from market.credit.assets import MIN_TRANSFER_UPT, get_coins, get_holding
 from market.credit.colored_coin import Label, make_sequence
 from market.trading.clearing_rules import is_by_target
+from market.trading.sessions import Session, get_gate_number, get_session, list_gates
 from node.chain.state_kinds import UNKNOWN, KindCount, count_kinds
 from simulation.world.networks import GENESIS_TIME_MS, key_of, make_network
 from tests.support.contract_chains import ContractChain
@@ -52,6 +54,8 @@ MARKET = MarketParams(
     retained_periods=24,
     merged_coins=64,
 )
+TWICE = {"open_ppm": 6_000_000, "gate_ppm": 5_000_000, "intraday_open_ppm": 4_000_000, "intraday_gate_ppm": 2_000_000}
+TWICE_CLOCK = {"quota_ppm": 7_500_000, "intraday_quota_ppm": 4_250_000}
 PBFT = ConsensusParams(engine="pbft", block_interval_ms=1_000, max_ahead_ms=2_000)
 VALIDITY_MS = GENESIS_TIME_MS, GENESIS_TIME_MS + 10_000_000_000
 AUTHORITY, LATE = key_of("authority"), key_of("late")
@@ -76,7 +80,7 @@ class MarketYears:
             period_ms=PERIOD_MS,
             consensus=PBFT if engine == "pbft" else None,
             market=market,
-            scheduling=SCHEDULING,
+            scheduling=SCHEDULING.model_copy(update=TWICE_CLOCK if market.sessions > 1 else {}),
             sealers=SEALERS,
         )
         authority = Authority(keys=(AUTHORITY.public_key,))
@@ -126,16 +130,18 @@ class MarketYears:
             case 0:
                 assert self.network.dispatcher is not None
                 plan = (("a", 100_000, 200_000), ("b", 80_000, 100_000))
-                self.du1.send(self.network.dispatcher, "plan", self.period + 5, plan)
+                ahead = 4 * (self.jy1.params.market.sessions - 1)
+                self.du1.send(self.network.dispatcher, "plan", self.period + 5 + ahead, plan)
                 if is_by_target(self.jy1.params.market.clearing_rule):
                     prices = (480_000, 500_000, 520_000, 540_000)
-                    self.jy1.send(self.network.dispatcher, "game-target", self.period + 6, prices)
+                    for gate in list_gates(self.jy1.params.market, self.period + 6 + ahead):
+                        self.jy1.send(self.network.dispatcher, "game-target", gate, prices)
                 self._read_meters(self.period - 1, self.names[:-1])
             case 1:
                 self._read_meters(self.period - 1, self.names[-1:])
                 self._pass_coins_on()
             case 2:
-                self._place_orders(self.period + 3)
+                self._place_orders()
                 if self.period == 5:
                     self._sign_twice()
                 self._come_and_go()
@@ -143,13 +149,22 @@ class MarketYears:
                 if self.period % 3 == 0:
                     self._read_meters(self.period - 3, self.random.sample(self.names, 2))
 
-    def _place_orders(self, period: int) -> None:
-        for index, name in enumerate(self.names):
-            side, price = index % 2, 400_000 + self.random.randrange(20) * 10_000
-            volume_wh = 1_000 + self.random.randrange(30) * 1_000
-            self.jy1.send(self.network.keys[name], "intention", side, period, price, volume_wh)
-        if period % 5 == 0:
-            self.jy1.send(self.network.keys[self.names[0]], "cancel", period, 0)
+    def _place_orders(self) -> None:
+        """Orders for each open gate; intraday each member is on the other side, and trades back what it has traded."""
+        market = self.jy1.params.market
+        for gate in self._list_open():
+            for index, name in enumerate(self.names):
+                side = (index + get_session(market, gate)) % 2
+                price = 400_000 + self.random.randrange(20) * 10_000
+                volume_wh = 1_000 + self.random.randrange(30) * 1_000
+                self.jy1.send(self.network.keys[name], "intention", side, gate, price, volume_wh)
+            if gate % 5 == 0:
+                self.jy1.send(self.network.keys[self.names[0]], "cancel", gate, 0)
+
+    def _list_open(self) -> list[int]:
+        market = self.jy1.params.market
+        ahead = zip((self.period + 6, self.period + 3)[-market.sessions :], Session, strict=False)
+        return [get_gate_number(market, period, session) for period, session in ahead]
 
     def _read_meters(self, period: int, names: Sequence[str]) -> None:
         for name in names if period > 0 else ():
@@ -231,19 +246,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args(arguments)
     is_sound = True
-    for engine in ("poca", "pbft"):
-        years = MarketYears(seed=options.seed, engine=engine)
+    for engine, market in product(("poca", "pbft"), (MARKET, MARKET.model_copy(update=TWICE))):
+        years = MarketYears(seed=options.seed, engine=engine, market=market)
+        name = engine if market.sessions == 1 else f"{engine}, twice"
         for _ in range(0, options.periods, 100):
             years.run(100)
             entries = {kind: sum(row.entries for row in rows) for _, kind, rows in years.samples[-3:]}
-            print(f"{engine} {years.period}: {years.settled} settled; entries {entries}", file=sys.stderr)
+            print(f"{name} {years.period}: {years.settled} settled; entries {entries}", file=sys.stderr)
         for kind, chain in years.chains.items():
             for row in count_kinds(chain.genesis, chain.state):
-                print(f"{engine:5} {kind:10} {row.key:22} {describe(row):50} {row.bound}")
+                print(f"{name:11} {kind:10} {row.key:22} {describe(row):50} {row.bound}")
         breaches = years.find_breaches()
         if years.held_upt() != years.issued_upt:
             breaches.append(f"{years.issued_upt} µpoints were issued, {years.held_upt()} are held")
-        print("\n".join(breaches) or f"{engine}: within every bound, and nothing grows")
+        print("\n".join(breaches) or f"{name}: within every bound, and nothing grows")
         is_sound = is_sound and not breaches
     return 0 if is_sound else 1
 

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from ledger.overlay import Overlay
 from market.metering import Reading, get_readings
 from market.trading.gates import LAPSED, SETTLED
-from market.trading.period_settlement import SettledTrade
+from market.trading.settlement_record import SettledTrade
 from market.trading.views import get_settlement
 
 PERIOD = 10

@@ -11,7 +11,7 @@ from ledger.overlay import Overlay
 from market.errors import UnknownTrade
 from market.trading.gates import CERTIFIED, LAPSED, NO_CERTIFICATE, OPEN, SETTLED, VOID
 from market.trading.period import compute_times
-from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.trades import TradeRecord, decode_trade_leaf
 from market.trading.views import get_book, get_settlement, get_trades, live_periods, prove_trade
 
@@ -209,13 +209,13 @@ def test_every_trade_is_provable_under_the_result_root(market):
     market.go("gate")
     root, trades = market.gate().result_root, get_trades(market.state, PERIOD)
     for trade in trades:
-        leaf, proof, count = prove_trade(market.state, PERIOD, trade.trade_index)
+        leaf, proof, count = prove_trade(market.state, market.params.market, PERIOD, trade.trade_index)
         verify_inclusion(root, leaf, trade.trade_index, count, proof)
         assert decode_trade_leaf(leaf) == trade
     with pytest.raises(InvalidProof):
         verify_inclusion(root, leaf, 0, count, proof)
     with pytest.raises(UnknownTrade):
-        prove_trade(market.state, PERIOD, len(trades))
+        prove_trade(market.state, market.params.market, PERIOD, len(trades))
 
 
 # --- void periods --------------------------------------------------------------------------------

@@ -6,7 +6,7 @@ from ledger.overlay import Overlay
 from market.metering import get_readings
 from market.trading.contract import MAX_ENERGY_WH, market_handlers, market_hooks, market_routes
 from market.trading.gates import ACCEPTED, CERTIFIED, LAPSED, SETTLED, UNMETERED, VOID
-from market.trading.period_settlement import SettledTrade, SettledWithGrid
+from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.views import get_settlement, live_periods
 
 PERIOD = 10

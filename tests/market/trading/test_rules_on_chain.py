@@ -184,7 +184,7 @@ def test_members_certify_the_weights_with_the_trade(make_market):
     events = market.go("gate")
     root, trades = market.gate().result_root, get_trades(market.state, PERIOD)
     for trade in trades:
-        leaf, proof, count = prove_trade(market.state, PERIOD, trade.trade_index)
+        leaf, proof, count = prove_trade(market.state, market.params.market, PERIOD, trade.trade_index)
         verify_inclusion(root, leaf, trade.trade_index, count, proof)
         assert decode_trade_leaf(leaf) == trade
         assert encode_trade_leaf(trade._replace(match=None)) != leaf

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from ledger.overlay import Overlay
 from market.orders import Side
 from market.settlement import spread
-from market.trading import period_settlement
+from market.trading import period_settlement, settlement_rows
 from market.trading.closing import is_closing
 from market.trading.gates import SETTLED
 from market.trading.pages import append_rows, get_slice
@@ -189,7 +189,7 @@ def test_while_a_gate_closes_nothing_of_its_period_changes_but_by_its_shares(by_
     assert get_book(by_shares.state, PERIOD) == []
     trades = get_trades(by_shares.state, PERIOD)
     assert by_shares.gate().trade_count == len(trades) > 20
-    assert prove_trade(by_shares.state, PERIOD, 20)[2] == len(trades)
+    assert prove_trade(by_shares.state, by_shares.params.market, PERIOD, 20)[2] == len(trades)
 
 
 def test_orders_and_cancellations_are_refused_while_a_gate_closes(by_shares):
@@ -426,5 +426,5 @@ def test_a_reading_that_is_spread_anew_in_each_share_is_seen(make_market, monkey
     def spread_alone(metered_wh, parties, agreed_wh, places):
         return spread(metered_wh, [parties[place] for place in places], [agreed_wh[place] for place in places])
 
-    monkeypatch.setattr(period_settlement, "spread_over", spread_alone)
+    monkeypatch.setattr(settlement_rows, "spread_over", spread_alone)
     assert differs(make_market)

@@ -110,7 +110,7 @@ def test_a_cut_trade_binds_at_what_is_accepted_and_keeps_its_index_and_its_proof
     assert closed.reserved() == cost_of(20, 12)
     assert closed.account("carol").balance_uyuan == balance + cost_of(*VOLUMES) - cost_of(20, 12)
     assert (get_trades(closed.state, PERIOD), closed.gate().result_root) == (trades, root)
-    assert prove_trade(closed.state, PERIOD, 0)[2] == 3
+    assert prove_trade(closed.state, closed.params.market, PERIOD, 0)[2] == 3
 
 
 def test_a_verdict_counts_once_its_last_part_has_come_whichever_that_is(closed):

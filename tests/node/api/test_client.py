@@ -9,7 +9,7 @@ from contextlib import asynccontextmanager
 import pytest
 from aiohttp import web
 
-from gridmerit.commands.market import find_last
+from gridmerit.commands.open_periods import find_last_settlement, find_last_trades
 from gridmerit.main import run
 from gridmerit.players.agents import Sender
 from gridmerit.players.round_the_clock import _describe_settlement
@@ -167,8 +167,8 @@ async def test_the_last_period_with_trades_is_found_however_long_it_is_over(read
     periods = await reader.periods()
     assert periods.closed[-1:] == (PERIOD,)
     assert PERIOD not in {entry.period for entry in periods.periods}
-    assert (await find_last(reader, "trades")).period == PERIOD
-    settlement = await find_last(reader, "settlement")
+    assert (await find_last_trades(reader)).period == PERIOD
+    settlement = await find_last_settlement(reader)
     assert settlement.period == PERIOD
     assert re.fullmatch(r"2 trades settled, \d+\.\d+ yuan paid", _describe_settlement(settlement))
 

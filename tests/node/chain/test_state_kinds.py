@@ -10,8 +10,10 @@ from ledger.genesis import build_state
 from ledger.overlay import Overlay
 from market.scheduling import contract as scheduling
 from market.trading import period as trading
+from market.trading.sessions import Session, get_session
+from market.trading.views import get_trades, kept_gates
 from node.chain.state_kinds import KINDS, UNKNOWN, compute_bound, count_kinds, find_kind, measure
-from tests.support.market_years import MARKET, MarketYears
+from tests.support.market_years import MARKET, TWICE, MarketYears
 
 
 def test_no_state_passes_its_bound_or_grows_once_all_that_is_retained_is_there():
@@ -61,6 +63,22 @@ def test_where_work_is_spread_over_blocks_no_state_passes_its_bound_and_what_tha
     assert {"market/page/", "market/work", "market/closing/"} <= seen
 
 
+def test_where_periods_are_traded_twice_no_state_passes_its_bound_and_what_the_market_keeps_does_not_grow():
+    """`make state-years` is the long form."""
+    years = MarketYears(market=MARKET.model_copy(update=TWICE | {"retained_periods": 12}))
+    years.run(100, every=3)
+    found = years.find_breaches(after=30)
+    assert [line for line in found if " grows" not in line or line.startswith("trading: market/")] == []
+    assert years.settled > 90
+    assert set(years.refused) == {"NoQuota"}
+    assert years.held_upt() == years.issued_upt > 0
+    market = years.jy1.params.market
+    traded = [gate for gate in kept_gates(years.jy1.state, market) if get_trades(years.jy1.state, gate)]
+    assert {get_session(market, gate) for gate in traded} == set(Session)
+    seen = {row.key for _, _, rows in years.samples for row in rows}
+    assert {"market/position/", "market/balances/", "market/page/"} <= seen
+
+
 # --- what it catches ----------------------------------------------------------------------------------
 
 
@@ -79,6 +97,14 @@ def test_records_that_are_not_dropped_pass_their_bound(monkeypatch):
     found = years.find_breaches(after=50)
     assert any(line.startswith("trading: market/reading/ grows") for line in found)
     assert any(line.startswith("trading: market/reading/ 5") and "of 495" in line for line in found), found
+
+
+def test_positions_that_are_not_dropped_are_seen_to_grow(monkeypatch):
+    monkeypatch.setattr(trading, "drop_positions", lambda view, gate, records: None)
+    years = MarketYears(market=MARKET.model_copy(update=TWICE | {"retained_periods": 12}))
+    years.run(60)
+    found = years.find_breaches(after=30)
+    assert any(line.startswith("trading: market/position/ grows") for line in found)
 
 
 def test_a_list_in_one_value_is_caught_by_its_bytes(monkeypatch):

@@ -46,7 +46,7 @@ async def test_a_waiting_reader_is_woken(subscribers):
 async def test_an_event_is_encoded_once_for_all_and_for_nobody_not_at_all(subscribers, monkeypatch):
     described = []
 
-    def describe(event):
+    def describe(event, _market):
         described.append(event)
         return {"event": event[0], "values": list(event[1:])}
 

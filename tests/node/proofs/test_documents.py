@@ -340,7 +340,7 @@ def test_a_gate_that_the_state_does_not_hold(proofs, trust, genesis):
 def test_a_trade_of_another_period(proofs, trust, genesis):
     """A gate's state proof is for its own period alone."""
     proof = proofs["trade"]
-    raw = encode(decode_trade_leaf(proof.leaf)._replace(period=PERIOD + 1).to_value())
+    raw = encode(decode_trade_leaf(proof.leaf)._replace(gate=PERIOD + 1).to_value())
     gate = encode(decode_gate(proof.gate)._replace(result_root=merkle_root([raw]), trade_count=1).to_value())
     for forgery in (replace(proof, leaf=raw, gate=gate), replace(proof, leaf=raw)):
         with pytest.raises(InvalidProof):

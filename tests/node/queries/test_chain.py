@@ -10,6 +10,7 @@ import pytest
 
 from consensus.poca.credit_target import compute_shares
 from ledger.hashing import show_address
+from ledger.params import MarketParams
 from market.orders import Side
 from node.chain.node import ChainNode
 from node.errors import (
@@ -23,7 +24,7 @@ from node.errors import (
     UnknownTransaction,
 )
 from node.queries.answers import to_json
-from node.queries.chain import EVENT_FIELDS, ChainQueries, describe_event, parse_hash, show_value
+from node.queries.chain import EVENT_FIELDS, OF_A_GATE, ChainQueries, describe_event, parse_hash, show_value
 
 PERIOD = 4
 
@@ -310,6 +311,18 @@ def test_events_are_described_by_name():
     assert describe_event(("cancelled", 4, 0, owner, 0, 500_000, 1_000))["side"] == "bid"
     assert describe_event(("novelty", 1, owner)) == {"event": "novelty", "values": [1, "0x" + "00" * 20]}
     assert describe_event(("head", 3)) == {"event": "head", "values": [3]}
+    twice = MarketParams(
+        open_ppm=4_000_000, gate_ppm=3_000_000, intraday_open_ppm=2_000_000, intraday_gate_ppm=1_000_000
+    )
+    assert describe_event(("void", 9, "no-verdict"), twice) == {
+        "event": "void",
+        "period": 4,
+        "session": "intraday",
+        "reason": "no-verdict",
+    }
+    assert describe_event(("settled", 9), twice) == describe_event(("settled", 9)) == {"event": "settled", "period": 9}
+    assert set(EVENT_FIELDS) >= OF_A_GATE
+    assert {EVENT_FIELDS[name][0] for name in OF_A_GATE} == {"period"}
 
 
 def test_every_event_of_the_story_is_known_by_its_fields(world):

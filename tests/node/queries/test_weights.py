@@ -62,12 +62,12 @@ def test_a_proof_binds_the_weights(story_by_merit):
 def test_a_countersignature_binds_them_too(story_by_merit, story):
     for world in (story_by_merit, story[0]):
         found = ChainQueries(world.node).get_trades(PERIOD)
-        assert check_root(found).hex() == found.gate.result_root
+        assert check_root(found, PERIOD).hex() == found.gate.result_root
     found = ChainQueries(story_by_merit.node).get_trades(PERIOD)
     first, last = found.trades
     bid = replace(last.weights.bid, credit_ppm=last.weights.bid.credit_ppm + 1)
     with pytest.raises(WrongTradeList):
-        check_root(replace(found, trades=(first, replace(last, weights=replace(last.weights, bid=bid)))))
+        check_root(replace(found, trades=(first, replace(last, weights=replace(last.weights, bid=bid)))), PERIOD)
 
 
 async def test_a_nodes_open_book_is_compared_with_its_credits_and_statements(make_world, make_runtime):

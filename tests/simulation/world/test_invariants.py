@@ -5,6 +5,7 @@ from dataclasses import replace
 import pytest
 
 import market.trading.period_settlement
+import market.trading.settlement_rows
 from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import compute_slot
@@ -12,7 +13,7 @@ from ledger.codec import encode
 from ledger.execution import execute_block
 from ledger.genesis import get_grid_operator
 from ledger.transaction import make_transaction
-from market.trading.period_settlement import get_settlement as get_period_settlement
+from market.trading.settlement_record import get_settlement as get_period_settlement
 from node.chain import messages as wire
 from node.chain.contracts import build_contracts
 from node.chain.events import Broadcast, TimerFired
@@ -180,19 +181,19 @@ def test_energy_that_was_metered_is_settled_once(network):
 
 
 def test_energy_out_of_nothing(network, monkeypatch):
-    settle = market.trading.period_settlement._compute_rest
+    settle = market.trading.settlement_rows.compute_rest
 
     def settle_more(*arguments):
         return [row._replace(consumption_wh=row.consumption_wh + 1) for row in settle(*arguments)]
 
-    monkeypatch.setattr(market.trading.period_settlement, "_compute_rest", settle_more)
+    monkeypatch.setattr(market.trading.period_settlement, "compute_rest", settle_more)
     with pytest.raises(InvariantBroken, match="settles 5001 and 300 Wh of a member metered") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY
 
 
 def test_energy_that_vanishes(network, monkeypatch):
-    monkeypatch.setattr(market.trading.period_settlement, "_compute_rest", lambda *_: [])
+    monkeypatch.setattr(market.trading.period_settlement, "compute_rest", lambda *_: [])
     with pytest.raises(InvariantBroken, match="was metered 5000 and 300 Wh of a member, and settles None") as caught:
         meter(network)
     assert caught.value.invariant == ENERGY

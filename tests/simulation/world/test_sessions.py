@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from gridmerit.commands.market_tables import render_positions
+from gridmerit.commands.bills import make_bill, render_bill
+from gridmerit.commands.market_tables import render_positions, render_settlement
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.contract import get_digest
@@ -12,8 +13,8 @@ from market.credit.violations import Kind, get_report
 from market.scheduling import views as scheduling_views
 from market.trading.gates import ACCEPTED, SETTLED, get_gate
 from market.trading.views import get_positions, get_settlement
-from node.queries.answers import PositionsInfo, from_json, to_json
-from node.queries.chain import ChainQueries
+from node.queries.answers import PositionsInfo, SettlementInfo, from_json, to_json
+from node.queries.chain import OF_A_GATE, ChainQueries, describe_event
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_network
 from simulation.world.world import open_worlds
 
@@ -29,6 +30,7 @@ MARKET = MarketParams(
     intraday_gate_ppm=1_500_000,
     deadline_ppm=0,
     settle_ppm=3_000_000,
+    income_and_cost="kept",
 )
 GRID = SCHEDULING.model_copy(update={"quota_ppm": 5_500_000, "intraday_quota_ppm": 3_000_000})
 METERED_KWH = {"n0": -150, "n2": 115, "n3": 40}
@@ -115,6 +117,8 @@ def test_a_period_is_traded_twice_and_settled_once_on_three_chains(make_twice, c
         own = [row.receives_uyuan - row.pays_uyuan for row in told.positions if row.member_name == name]
         assert sum(own) == CHANGES_UYUAN[name]
     assert from_json(PositionsInfo, to_json(told)) == told
+    check_events(market)
+    check_bills(market)
     (in_all,) = [line for line in render_positions(told).splitlines() if line.startswith("n2") and "in all" in line]
     assert in_all.split()[3:5] == ["115.000", "0.000"], "as metered"
 
@@ -134,6 +138,41 @@ def test_a_period_is_traded_twice_and_settled_once_on_three_chains(make_twice, c
         digest = get_digest(lh1, source, kind, number)
         assert market.worlds[source].node("n3").chain.hash_at(digest.height) == digest.block_hash
     assert market.faults() == []
+
+
+def check_events(market):
+    """What happens to a gate is told with its period and session: no reader has to know the gate's number."""
+    for world in market.worlds.values():
+        chain = world.node("n3").params.market
+        told = [describe_event(event, chain) for event in world.peers["n3"].published]
+        assert max(event["period"] for event in told if "period" in event) < DAY_AHEAD
+        assert all(("session" in event) == (event["event"] in OF_A_GATE) for event in told)
+    sold = [describe_event(event, chain) for event in market.jy1.peers["n3"].published if event[0] == "trade"]
+    assert [(event["period"], event["session"], event["index"]) for event in sold] == [
+        (PERIOD, "day-ahead", 0),
+        (PERIOD, "intraday", 0),
+    ]
+    assert list(sold[0])[:3] == ["event", "period", "session"]
+
+
+def check_bills(market):
+    """Each line of a bill has its session, and all together are the account's columns."""
+    ask = ChainQueries(market.jy1.node("n3"))
+    settlement = from_json(SettlementInfo, to_json(ask.get_settlement(PERIOD)))
+    bills = {}
+    for name in (*NAMES, "grid"):
+        account = ask.get_account(name)
+        bill = bills[name] = make_bill(settlement, name, account.address, is_operator=name == "grid")
+        assert (bill.income_uyuan, bill.cost_uyuan) == (account.income_uyuan, account.cost_uyuan)
+    assert [(line.session, line.what, line.partner, line.trade) for line in bills["n2"].lines] == [
+        ("day-ahead", "bought", "n0", 0),
+        ("intraday", "sold", "n3", 0),
+        ("real-time", "bought", "(grid)", None),
+    ]
+    rows = [line.split() for line in render_bill(bills["n2"]).splitlines()[2:]]
+    assert rows[0] == ["session", "with", "trade", "kWh", "income", "cost"]
+    assert [row[0] for row in rows[2:]] == ["day-ahead", "intraday", "real-time", "in"]
+    assert "real-time" in render_settlement(settlement)
 
 
 class Silent(Twice):
