@@ -94,6 +94,7 @@ HINTS: dict[str, str] = {
     "ReadingTooEarly": "the same once the period is over; gridmerit market book shows when",
     "RepeatedPoint": "each value of --set once",
     "StrategyFailed": "gridmerit sim trial strategies --set mix=FILE.py:CLASS, which runs it without a network",
+    "StrategyNotLoaded": "python FILE.py, which must end by itself: what takes long belongs into `answer`",
     "StrategyOverdue": "gridmerit sim trial strategies --set mix=FILE.py:CLASS, which runs it without a network",
     "StoreLocked": "gridmerit net status DIR; only one process may use a data directory",
     "Superseded": "gridmerit tx show {by}; then send it again, and let one node at a time take what a key signs",

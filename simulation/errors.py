@@ -20,6 +20,10 @@ class NotAStrategy(ConfigError):
     message = "{reference} is no strategy that can play: {detail}"
 
 
+class StrategyNotLoaded(ConfigError):
+    message = "{reference} is no strategy that can play: running its file did not end within {seconds:g} s"
+
+
 class StrategyOverdue(StrategyFault):
     message = "{player} has no orders in period {period}: its strategy {strategy} did not answer within {seconds:g} s"
 

@@ -1,6 +1,6 @@
 """Strategies of one's own in a process each, so that one that never returns, or ends, costs its player alone. A driver.
 
-A thread could not be stopped, and a loop in C would hold up all others.
+A thread could not be stopped, and a loop in C would hold up all others. Its file is run in that process alone.
 """
 
 from __future__ import annotations
@@ -10,57 +10,117 @@ import signal
 from collections.abc import Sequence
 from contextlib import suppress
 from multiprocessing.connection import Connection
+from multiprocessing.process import BaseProcess
 from random import Random
-from typing import cast
+from typing import NamedTuple, cast
 
+from ledger.errors import GridmeritError
 from market.errors import StrategyFailed, StrategyFault
 from market.strategies.built_in import BUILT_IN
+from market.strategies.storage import Storage
 from market.strategies.strategy import Act, Strategy, ask
 from market.strategies.view import View
-from simulation.errors import StrategyOverdue
+from simulation.errors import NotAStrategy, StrategyNotLoaded, StrategyOverdue
 from simulation.strategies import load_strategy
 
+LOAD_WITHIN_S = 30  # what it imports may take its time
 ANSWER_WITHIN_S = 10
 _NURSERY = multiprocessing.get_context("forkserver")  # children of it share no thread and no file with this process
 _NURSERY.set_forkserver_preload([__name__])
 
 
+class _Facts(NamedTuple):
+    """What its process says of a strategy: its name, and the facts of its class."""
+
+    name: str
+    looks_back: int
+    looks: int
+    storage: tuple[int, ...] | None
+
+
 def open_strategy(reference: str) -> Strategy:
-    """A new strategy; one that is not built in, secluded. Raises as `load_strategy`.
+    """A new strategy; one that is not built in, secluded. Raises as `load_strategy`, and `StrategyNotLoaded`.
 
     A process that may have no children, as a cluster's, has it in itself.
     """
-    strategy = load_strategy(reference)
     if reference in BUILT_IN or multiprocessing.current_process().daemon:
-        return strategy
-    kind = type(strategy)
-    facts = {"looks_back": kind.looks_back, "looks": kind.looks, "storage": kind.storage}
-    return cast(Strategy, type(kind.__name__, (Secluded,), facts)(reference))
+        return load_strategy(reference)
+    cell = _Cell(reference)
+    said = cell.begin()
+    facts = {
+        "looks_back": said.looks_back,
+        "looks": said.looks,
+        "storage": None if said.storage is None else Storage(*said.storage),
+    }
+    return cast(Strategy, type(said.name, (Secluded,), facts)(cell))
 
 
-class Secluded(Strategy):
-    """A strategy that answers from its own process, which is begun when it is asked, and again after it was ended."""
+class _Cell:
+    """The process of a strategy."""
 
     def __init__(self, reference: str) -> None:
         self._reference = reference
-        self._pipe: Connection | None = None
+        self._process: BaseProcess | None = None
+
+    def begin(self) -> _Facts:
+        """Begin it, and let it load the strategy. Raises as `open_strategy`."""
+        self.pipe, theirs = _NURSERY.Pipe()
+        self._process = _NURSERY.Process(target=_serve, args=(self._reference, theirs), daemon=True)
+        self._process.start()
+        theirs.close()
+        try:
+            if not self.pipe.poll(LOAD_WITHIN_S):
+                raise StrategyNotLoaded(reference=self._reference, seconds=LOAD_WITHIN_S)
+            said = self.pipe.recv()
+            if isinstance(said, GridmeritError):
+                raise said
+        except (EOFError, OSError) as error:
+            raise NotAStrategy(reference=self._reference, detail=self.mourn()) from error
+        except BaseException:
+            self.close()
+            raise
+        return cast(_Facts, said)
+
+    @property
+    def is_open(self) -> bool:
+        return self._process is not None
+
+    def close(self) -> None:
+        """End it, whatever it does."""
+        if self._process is not None:
+            self._process.kill()
+            self._process = None
+
+    def mourn(self) -> str:
+        """The words for a process that has ended by itself."""
+        process = self._process
+        assert process is not None
+        self.close()
+        process.join()
+        return f"an end of its process, exit code {process.exitcode}"
+
+
+class Secluded(Strategy):
+    """A strategy that answers from its own process, which is begun again when it is asked after it was ended."""
+
+    def __init__(self, cell: _Cell) -> None:
+        self._cell = cell
 
     def answer(self, view: View, random: Random) -> Sequence[Act]:
         """Raises `StrategyOverdue`, `StrategyFailed`, and what `ask` does."""
         who = {"player": view.player, "strategy": type(self).__name__, "period": view.period}
-        pipe = self._pipe = self._pipe or self._begin()
+        cell = self._cell
+        if not cell.is_open:
+            cell.begin()
         try:
-            pipe.send((view, random))
-            if not pipe.poll(ANSWER_WITHIN_S):
+            cell.pipe.send((view, random))
+            if not cell.pipe.poll(ANSWER_WITHIN_S):
                 raise StrategyOverdue(**who, seconds=ANSWER_WITHIN_S)
-            said = pipe.recv()
+            said = cell.pipe.recv()
         except (EOFError, OSError) as error:
-            self.close()
-            self._process.join()
-            detail = f"an end of its process, exit code {self._process.exitcode}"
-            raise StrategyFailed(**who, detail=detail) from error
+            raise StrategyFailed(**who, detail=cell.mourn()) from error
         except BaseException:
-            self.close()
+            cell.close()
             raise
         if isinstance(said, StrategyFault):
             raise said
@@ -68,25 +128,28 @@ class Secluded(Strategy):
 
     def close(self) -> None:
         """End the process, whatever it does."""
-        if self._pipe is not None:
-            self._process.kill()
-            self._pipe = None
-
-    def _begin(self) -> Connection:
-        ours, theirs = _NURSERY.Pipe()
-        self._process = _NURSERY.Process(target=_serve, args=(self._reference, theirs), daemon=True)
-        self._process.start()
-        theirs.close()
-        return ours
+        self._cell.close()
 
     def __del__(self) -> None:
         self.close()
 
 
 def _serve(reference: str, pipe: Connection) -> None:
-    """Answer until nobody asks any more. Ctrl-C is the asker's, and who is left alone with a loop ends by an alarm."""
+    """Say what it is, and answer until nobody asks any more.
+
+    Ctrl-C is the asker's, and who is left alone with a loop ends by an alarm.
+    """
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    strategy = load_strategy(reference)
+    signal.alarm(2 * LOAD_WITHIN_S)
+    try:
+        strategy = load_strategy(reference)
+    except GridmeritError as error:
+        pipe.send(error)
+        return
+    kind = type(strategy)
+    storage = None if kind.storage is None else tuple(kind.storage)
+    pipe.send(_Facts(kind.__name__, kind.looks_back, kind.looks, storage))
+    signal.alarm(0)
     with suppress(EOFError):
         while True:
             view, random = pipe.recv()

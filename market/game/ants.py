@@ -17,13 +17,12 @@ All hours draw the same numbers, so that an hour's prices do not depend on what 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from itertools import pairwise
 
 import numpy as np
 
 from market.game.hour import Hour, Prices
 from market.game.incomes import UsersMarket, earn_from_rest, earn_from_shortages
-from market.game.merit_order import Array, Market, Quotes, check_alike
+from market.game.merit_order import Array, Market, Quotes, Scratch, check_alike
 
 LOCAL_BELOW = 0.2  # p_0
 LOCAL_STEP = 0.1
@@ -67,82 +66,99 @@ def solve_hours(
 
 
 class _Colonies:
-    """The ants of every price: places, pheromone and best, with the axes prices, hours, ants.
+    """The ants of every price: places, what they bring, pheromone and best, with the axes prices, hours, ants.
 
-    The places and the steps tried from them lie beside each other, so that both are weighed at once.
+    The prices for users come first: they alone depend on others'. What a place of theirs brings is counted again only
+    in hours in which a best price has moved since: after the first iterations, in one of ten.
     """
 
     def __init__(self, market: Market, seed: int, ants: int) -> None:
-        self._market = market
         companies, bureaus = market.companies, len(market.share)
-        ends = (0, companies, 2 * companies, 2 * companies + bureaus, 2 * (companies + bureaus))
-        self._sides = [slice(*pair) for pair in pairwise(ends)]
-        self._low, self._high = (np.concatenate([*side])[..., None] for side in (market.low, market.high))
+        self._market, self._ants = market, ants
+        self._to_users = companies + bureaus
+        self._to_bureaus = self._to_users + companies
+        g_to_u, g_to_c, c_to_u, c_to_g = np.split(
+            np.arange(2 * self._to_users), [companies, 2 * companies, 2 * companies + bureaus]
+        )
+        self._draws = np.concatenate([g_to_u, c_to_u, g_to_c, c_to_g])
+        self._low, self._high = (np.concatenate([*side])[self._draws, :, None] for side in (market.low, market.high))
+        self._width = self._high - self._low
         self._generator = np.random.Generator(np.random.PCG64(seed))
-        self._ants = ants
-        places = self._low + (self._high - self._low) * (self._draw() + 1) / 2
-        self._both = np.concatenate([places, places], axis=-1)
-        self._pheromone = np.zeros_like(places)
-        self._quality = np.empty_like(places)
-        self._evaporation = np.ones_like(self._low)
-        self._best = places[..., :1].copy()
-        self._income = np.empty_like(self._both)
-        self._weigh_apart(places, self._income[..., :ants])
-        self._sellers = [*range(companies), *range(2 * companies, 2 * companies + bureaus)]
-        self._near: Array | None = None  # where users' markets cleared when ants were weighed last
-        self._rows = np.ogrid[: places.shape[0], : places.shape[1], :1][:2]
+        self._places = self._low + self._width * (self._draw() + 1) / 2
+        self._income = np.empty_like(self._places)
+        self._pheromone = np.zeros_like(self._places)
+        self._evaporation = np.ones_like(self._low[..., 0])
+        self._best = self._places[..., 0].copy()
+        self._firsts = np.arange(0, self._places.size, ants).reshape(self._best.shape)  # of all ants in a row
+        self._weigh_apart(self._places, self._income)
+        self._hours = self._moved = np.arange(len(market.mu))
+        self._sellers = UsersMarket.of(market, self.best_quotes().g_to_c)
+        self._cleared: Array | None = None  # where users' markets cleared at each place, in x
+        self._scratch = Scratch()
 
     def _draw(self) -> Array:
         """Numbers in [-1, 1], the same for every hour."""
-        return self._generator.uniform(-1, 1, (len(self._low), 1, self._ants))
+        drawn: Array = self._generator.uniform(-1, 1, (len(self._draws), 1, self._ants))[self._draws]
+        return drawn
 
     def step(self, elapsed: float) -> None:
         """One iteration, after this part of them: each ant tries a step, and the pheromone follows."""
-        places, tried = self._both[..., : self._ants], self._both[..., self._ants :]
-        width = self._high - self._low
         most = self._pheromone.max(axis=-1, keepdims=True)
         is_local = self._pheromone > (1 - LOCAL_BELOW) * most
-        np.multiply(np.where(is_local, LOCAL_STEP * (1 - elapsed) ** 3 * width, 0.5 * width), self._draw(), out=tried)
-        tried += places
+        tried = np.where(is_local, LOCAL_STEP * (1 - elapsed) ** 3 * self._width, 0.5 * self._width)
+        tried *= self._draw()
+        tried += self._places
         np.maximum(np.minimum(tried, self._high, out=tried), self._low, out=tried)
-        self._weigh(tried)
-        here, there = self._income[..., : self._ants], self._income[..., self._ants :]
-        np.copyto(places, tried, where=there > here)
-        np.maximum(here, there, out=here)
-        self._follow(places, here)
+        brings = np.empty_like(tried)
+        self._weigh_for_users(tried, brings)
+        self._weigh_apart(tried, brings)
+        is_better = brings > self._income
+        np.copyto(self._places, tried, where=is_better)
+        np.copyto(self._income, brings, where=is_better)
+        self._follow()
 
-    def _follow(self, places: Array, income: Array) -> None:
-        best, worst = ((*self._rows, ant[..., None]) for ant in (income.argmax(axis=-1), income.argmin(axis=-1)))
-        top, least = income[best], income[worst]
-        self._pheromone *= 1 - self._evaporation
-        flat = (top == least).astype(float)
-        quality = np.subtract(income, least, out=self._quality)
-        quality += flat
-        quality /= top - least + flat
+    def _follow(self) -> None:
+        places, income = self._places.reshape(-1), self._income.reshape(-1)
+        best, worst = (self._firsts + ant for ant in (self._income.argmax(axis=-1), self._income.argmin(axis=-1)))
+        top, least, found = income[best], income[worst], places[best]
+        flat = top == least
+        quality = self._income - (least - flat)[..., None]
+        quality /= (top - least + flat)[..., None]
+        self._pheromone *= (1 - self._evaporation)[..., None]
         self._pheromone += quality
-        found = places[best]
+        stays = found == self._best
         fallen = np.maximum(EVAPORATION_FALLS * self._evaporation, LEAST_EVAPORATION)
-        self._evaporation = np.where(found == self._best, fallen, self._evaporation)
+        self._evaporation = np.where(stays, fallen, self._evaporation)
         self._best = found
         places[worst], income[worst] = found, top
+        self._moved = np.flatnonzero(~stays[: self._to_bureaus].all(axis=0))
+        if not stays[self._to_users : self._to_bureaus].all():
+            self._sellers = UsersMarket.of(self._market, self.best_quotes().g_to_c)
 
-    def _weigh(self, tried: Array) -> None:
-        """Count what each place on the users' market, and each step tried, brings, all other prices at their best."""
-        market, best = self._market, self.best_quotes()
-        g_to_u, _, c_to_u, _ = self._sides
-        sellers = UsersMarket.of(market, best.g_to_c)
-        to_users, near = sellers.weigh(best.to_users(), self._both[self._sellers], self._near)
-        near[..., self._ants :] = near[..., : self._ants]
-        self._near = near
-        self._income[g_to_u], self._income[c_to_u] = to_users[: market.companies], to_users[market.companies :]
-        self._weigh_apart(tried, self._income[..., self._ants :])
+    def _weigh_for_users(self, tried: Array, brings: Array) -> None:
+        """Count what each step tried brings, all other prices at their best, and each place in hours that have moved.
+
+        A market clears near where it did at the place before the step.
+        """
+        mine, moved, count = slice(self._to_users), self._moved, len(self._hours)
+        hours = np.concatenate([self._hours, moved])
+        own = np.concatenate([tried[mine], self._places[mine, moved]], axis=1)
+        near = None if self._cleared is None else self._cleared[:, hours]
+        income, cleared = self._sellers.take(hours).weigh(self._best[mine, hours], own, near, self._scratch)
+        brings[mine], self._income[mine, moved] = income[:, :count], income[:, count:]
+        if self._cleared is None:
+            self._cleared = np.empty_like(tried[mine])
+        self._cleared[:, moved] = cleared[:, count:]
+        np.copyto(self._cleared, cleared[:, :count], where=brings[mine] > self._income[mine])
 
     def _weigh_apart(self, places: Array, income: Array) -> None:
-        """The same for the prices that depend on nobody else's: what a place brings does not change."""
-        _, g_to_c, _, c_to_g = self._sides
-        income[g_to_c] = earn_from_rest(self._market, places[g_to_c])[0]
-        income[c_to_g] = earn_from_shortages(self._market, places[c_to_g])[0]
+        """The same for the prices that depend on nobody else's."""
+        for_rest, for_shortages = slice(self._to_users, self._to_bureaus), slice(self._to_bureaus, None)
+        income[for_rest] = earn_from_rest(self._market, places[for_rest])[0]
+        income[for_shortages] = earn_from_shortages(self._market, places[for_shortages])[0]
 
     def best_quotes(self) -> Quotes:
         """The best prices found."""
-        return Quotes(*(self._best[side, :, 0] for side in self._sides))
+        ends = [self._market.companies, self._to_users, self._to_bureaus]
+        g_to_u, c_to_u, g_to_c, c_to_g = np.split(self._best, ends)
+        return Quotes(g_to_u, g_to_c, c_to_u, c_to_g)

@@ -55,10 +55,11 @@ def search_hours(hours: Sequence[Hour], *, progress: Callable[[int, int], None] 
     market = Market.of(hours)
     rest, shortages = ask_for_rest(market).price, ask_for_shortages(market).price
     sellers = UsersMarket.of(market, rest)
-    trail = [market.low.to_users()]
+    low, high = market.low.to_users(), market.high.to_users()
+    trail = [low]
     moves = np.full(len(hours), np.inf)
     for _ in range(_MAX_SWEEPS):
-        best = np.where(moves <= PRECISION, trail[-1], sellers.respond(trail[-1]).price)
+        best = np.where(moves <= PRECISION, trail[-1], sellers.respond(trail[-1], low, high).price)
         moves = abs(best - trail[-1]).max(axis=0, initial=0.0)
         trail = [*trail[1 - _LAST_LOOKED_AT :], best]
         if progress:

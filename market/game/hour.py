@@ -133,10 +133,11 @@ class Hour:
         return tuple(one / total if total else 1 / len(capacity) for one in capacity)
 
     def check_margin(self) -> None:
-        """Raises `NoSupplyMargin` where users need at any price as much as there is, or more."""
-        firm_wh = (1 - self.phi) * sum(self.user_load_wh)
+        """Raises `NoSupplyMargin` where users need at any price all that there is or more, or nobody has anything."""
+        load_wh = sum(self.user_load_wh)
+        firm_wh = (1 - self.phi) * load_wh
         supply_wh = sum(as_tuple(self.surplus_wh)) + sum(self._capacities_wh())
-        if firm_wh and supply_wh <= firm_wh * (1 + _LEAST_MARGIN):
+        if load_wh and supply_wh <= firm_wh * (1 + _LEAST_MARGIN):
             raise NoSupplyMargin(have=supply_wh, want=ceil(firm_wh))
 
     def check_prices(self, prices: Prices) -> None:

@@ -12,13 +12,12 @@ The prices G→C and C→G depend on nobody else's: a company asks what its rest
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from math import ceil
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from market.game.merit_order import Array, Cleared, Market, choose
+from market.game.merit_order import Array, Cleared, Indices, Market, Scratch, Sides, choose
 
 Earn: TypeAlias = Callable[[Array], tuple[Array, Array]]  # own prices to incomes and their derivatives
 
@@ -58,11 +57,10 @@ def earn_from_shortages(market: Market, price: Array) -> tuple[Array, Array]:
     return margin * bought, (1 - 2 * subsidy * price) * bought - margin * bend
 
 
-@dataclass(frozen=True, slots=True)
-class UsersMarket:
-    """The sellers on the users' market, given what companies ask of bureaus."""
+class UsersMarket(NamedTuple):
+    """The sellers on the users' market, companies and then bureaus, given what companies ask of bureaus."""
 
-    market: Market
+    sides: Sides
     cost: Array  # (sellers, hours)
     subsidy: Array
     spill: Array  # (companies, bureaus, hours)
@@ -74,22 +72,27 @@ class UsersMarket:
         subsidy = np.zeros_like(market.capacity)
         subsidy[market.companies :] = market.subsidy
         return cls(
-            market=market,
+            sides=market.sides,
             cost=np.concatenate([rest[..., 0], market.cost]),
             subsidy=subsidy,
             spill=market.share * gain * choose(gain, market.mu),
         )
 
-    def weigh(self, prices: Array, own: Array, near: Array | None) -> tuple[Array, Array]:
+    def take(self, hours: Indices) -> UsersMarket:
+        """That of these hours, any of them several times."""
+        sides, *parts = self
+        return UsersMarket(sides.take(hours), *(part[..., hours] for part in parts))
+
+    def weigh(self, prices: Array, own: Array, near: Array | None, scratch: Scratch) -> tuple[Array, Array]:
         """Each seller's income by its own candidates (sellers, hours, candidates), and the x at which it clears."""
-        cleared = self.market.deviate(prices, own, near)
+        cleared = self.sides.deviate(prices, own, near, scratch)
         return self._count(own, cleared), cleared.x
 
     def earn(self, prices: Array, own: Array) -> tuple[Array, Array]:
         """The same, and the derivative by the seller's own price."""
-        mu, companies, subsidy = self.market.mu[:, None], self.market.companies, self.subsidy[..., None]
-        cleared = self.market.deviate(prices, own)
-        slopes, rises = self.market.differentiate(cleared)
+        mu, companies, subsidy = self.sides.mu[:, None], len(self.spill), self.subsidy[..., None]
+        cleared = self.sides.deviate(prices, own)
+        slopes, rises = self.sides.differentiate(cleared)
         sold, slope, rise = map(cleared.at_own_prices, (cleared.sold, slopes, rises))
         margin = own - self.cost[..., None] - subsidy * own * own
         derivative = (1 - 2 * subsidy * own) * sold - margin * slope * (1 - rise) / mu
@@ -98,16 +101,15 @@ class UsersMarket:
         return self._count(own, cleared), derivative
 
     def _count(self, own: Array, cleared: Cleared) -> Array:
-        companies = self.market.companies
+        companies = len(self.spill)
         margin = own - self.cost[..., None] - self.subsidy[..., None] * own * own
         income = margin * cleared.at_own_prices(cleared.sold)
         income[companies:] -= (self.spill[..., None] * cleared.sold[:companies, companies:]).sum(axis=0)
         return income
 
-    def respond(self, prices: Array) -> Best:
-        """Each seller's best price while the others stay."""
-        low, high = self.market.low.to_users(), self.market.high.to_users()
-        return find_best(lambda own: self.earn(prices, own), low, high, self.market.mu)
+    def respond(self, prices: Array, low: Array, high: Array) -> Best:
+        """Each seller's best price within these bounds while the others stay."""
+        return find_best(lambda own: self.earn(prices, own), low, high, self.sides.mu)
 
 
 # --- the price that brings most ----------------------------------------------------------------------

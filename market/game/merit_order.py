@@ -16,9 +16,9 @@ that Newton's method climbs from any x below the solution to it and never past i
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from functools import cached_property
-from math import ceil, hypot, log
+from math import ceil, hypot, log, prod
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -29,6 +29,7 @@ from market.game.hour import DIRECTIONS, Hour, Prices
 from market.game.payoffs import Volumes
 
 Array: TypeAlias = npt.NDArray[np.float64]
+Indices: TypeAlias = npt.NDArray[np.intp]
 
 _RESIDUAL = 1e-14  # of what is demanded: both sides are equal when they differ by less
 _SMALL = 1e-8  # of x: after such a step the next one, its square, is none
@@ -71,11 +72,11 @@ class Scratch:
         self._arrays: dict[str, Array] = {}
 
     def take(self, name: str, *shape: int) -> Array:
-        """An array of this name and shape, with anything in it."""
-        array = self._arrays.get(name)
-        if array is None or array.shape != shape:
-            array = self._arrays[name] = np.empty(shape)
-        return array
+        """An array of this shape, with anything in it; the memory is this name's, whatever shape it had."""
+        size = prod(shape)
+        if name not in self._arrays or len(self._arrays[name]) < size:
+            self._arrays[name] = np.empty(size)
+        return self._arrays[name][:size].reshape(shape)
 
 
 class Cleared(NamedTuple):
@@ -89,6 +90,63 @@ class Cleared(NamedTuple):
         """Of what each seller has in each deviation, what it has in its own."""
         own: Array = np.einsum("ii...->i...", part)
         return own
+
+
+class Sides(NamedTuple):
+    """The sellers and users of users' markets, with the hours along the last axis."""
+
+    mu: Array  # (hours,)
+    capacity: Array  # (sellers, hours), kWh
+    firm: Array  # (hours,), kWh
+    flexible: Array  # (values, hours), kWh
+    worth: Array  # e^(v/μ)
+
+    def take(self, hours: Indices) -> Sides:
+        """Those of these hours, any of them several times."""
+        return Sides(*(part[..., hours] for part in self))
+
+    def clear(self, prices: Array) -> Cleared:
+        """Clear at the sellers' prices (sellers, hours)."""
+        scale = np.exp(prices / self.mu)
+        return self._sell(np.concatenate([scale, self.worth]), None, Scratch())
+
+    def deviate(self, prices: Array, own: Array, near: Array | None = None, scratch: Scratch | None = None) -> Cleared:
+        """Clear once for each candidate (sellers, hours, candidates) that one seller sets while the others stay.
+
+        The results have the axes sellers, who deviates, hours, candidates; `near` is where x may be, if that is known.
+        """
+        scratch = scratch or Scratch()
+        sellers = len(prices)
+        middle = scratch.take("middle", sellers + len(self.worth), *own.shape)
+        middle[:sellers] = np.exp(prices / self.mu)[:, None, :, None]
+        np.exp(own / self.mu[:, None], out=np.einsum("ii...->i...", middle[:sellers]))
+        middle[sellers:] = self.worth[:, None, :, None]
+        return self._sell(middle, near, scratch)
+
+    def _sell(self, middle: Array, near: Array | None, scratch: Scratch) -> Cleared:
+        """`middle` is where half is taken, in x: e^(P/μ) and then e^(v/μ), with axes for deviations or without."""
+        capacity, firm, flexible = self._shape(middle.ndim)
+        scale = middle[: len(capacity)]
+        x = find_clearing(capacity, firm, flexible, middle, near, scratch)
+        sold = scale + x
+        np.divide(x, sold, out=sold)
+        sold *= capacity
+        return Cleared(scale, x, sold)
+
+    def _shape(self, axes: int) -> tuple[Array, Array, Array]:
+        """Capacities, firm and flexible loads with the axes of what has cleared."""
+        parts = (self.capacity, self.firm[None], self.flexible)
+        capacity, firm, flexible = (part[:, None, :, None] if axes > 2 else part for part in parts)
+        return capacity, firm[0], flexible
+
+    def differentiate(self, cleared: Cleared) -> tuple[Array, Array]:
+        """Compute capacity · σ'((λ - P)/μ), by which a seller sells more as λ rises, and dλ/dP of its own price."""
+        _, _, flexible = self._shape(cleared.scale.ndim)
+        worth = self.worth[:, None, :, None] if cleared.scale.ndim > 2 else self.worth
+        slope = cleared.sold * (cleared.scale / (cleared.scale + cleared.x))
+        choice = 1 / (worth + cleared.x)
+        bend = add_up(slope) + cleared.x * add_up(flexible * worth * choice * choice)
+        return slope, np.divide(slope, bend, out=np.zeros_like(slope), where=bend > 0)
 
 
 @dataclass(frozen=True)
@@ -114,7 +172,6 @@ class Market:
     value_bureau: Array
     low: Quotes
     high: Quotes
-    _scratch: Scratch = field(default_factory=Scratch, compare=False, repr=False)
 
     @classmethod
     def of(cls, hours: Sequence[Hour]) -> Market:
@@ -154,78 +211,38 @@ class Market:
         )
 
     @cached_property
-    def demand(self) -> Array:
-        """The most that users take, kWh (hours,)."""
-        total: Array = self.user_load.sum(axis=0)
-        return total
-
-    @cached_property
-    def worth(self) -> Array:
-        """e^(v/μ) of each user's value."""
-        return np.exp(self.user_value / self.mu)
-
-    def clear(self, prices: Array) -> Cleared:
-        """Clear the users' markets at the sellers' prices (sellers, hours)."""
-        return self._clear(np.exp(prices / self.mu))
-
-    def deviate(self, prices: Array, own: Array, near: Array | None = None) -> Cleared:
-        """Clear once for each candidate (sellers, hours, candidates) that one seller sets while the others stay.
-
-        The results have the axes sellers, who deviates, hours, candidates; `near` is where x may be, if that is known.
-        """
-        scale = np.empty((len(prices), *own.shape))
-        scale[:] = np.exp(prices / self.mu)[:, None, :, None]
-        np.einsum("ii...->i...", scale)[:] = np.exp(own / self.mu[:, None])
-        return self._clear(scale, near)
-
-    def _clear(self, scale: Array, near: Array | None = None) -> Cleared:
-        """`scale` is e^(P/μ), with axes for deviations or without."""
-        capacity, load, worth, firm = self._shape(scale)
-        x = find_clearing(capacity, scale, load, worth, firm, near, self._scratch)
-        return Cleared(scale, x, capacity * (x / (scale + x)))
-
-    def _shape(self, scale: Array) -> tuple[Array, Array, Array, Array]:
-        """Capacities, the users' flexible loads and their worth, and the firm load, with the axes of the scale."""
-        parts = (self.capacity, self.phi * self.user_load, self.worth, ((1 - self.phi) * self.demand)[None])
-        capacity, load, worth, firm = (part[:, None, :, None] if scale.ndim > 2 else part for part in parts)
-        return capacity, load, worth, firm[0]
-
-    def differentiate(self, cleared: Cleared) -> tuple[Array, Array]:
-        """Compute capacity · σ'((λ - P)/μ), by which a seller sells more as λ rises, and dλ/dP of its own price."""
-        _, load, worth, _ = self._shape(cleared.scale)
-        slope = cleared.sold * (cleared.scale / (cleared.scale + cleared.x))
-        choice = 1 / (worth + cleared.x)
-        bend = add_up(slope) + cleared.x * add_up(load * worth * choice * choice)
-        return slope, np.divide(slope, bend, out=np.zeros_like(slope), where=bend > 0)
+    def sides(self) -> Sides:
+        """Both sides of the users' markets."""
+        return Sides(
+            mu=self.mu,
+            capacity=self.capacity,
+            firm=(1 - self.phi) * self.user_load.sum(axis=0),
+            flexible=self.phi * self.user_load,
+            worth=np.exp(self.user_value / self.mu),
+        )
 
 
 def find_clearing(
-    capacity: Array,
-    scale: Array,
-    load: Array,
-    worth: Array,
-    firm: Array,
-    near: Array | None = None,
-    scratch: Scratch | None = None,
+    capacity: Array, firm: Array, flexible: Array, middle: Array, near: Array | None, scratch: Scratch
 ) -> Array:
-    """The x at which Σ capacity·x/(x + scale) = firm + Σ load·worth/(worth + x), sums over the first axis.
+    """The x at which Σ capacity·x/(x + middle) = firm + Σ flexible·middle/(x + middle), of sellers and then users.
 
     Were all prices and values equal to the lowest, x would be that times demand / (supply - firm): no more than it is.
     From there Newton's method climbs; from `near` it may step back once, and climbs then. It solves 1/g = 1/spare,
-    where g = spare + lack is a sum of a/(s + x): 1/g is concave and nearly a line, so that its steps are fewer.
-    Works in place: this is where ants spend their time.
+    where g = spare + lack is a sum of a/(x + middle): 1/g is concave and nearly a line, so that its steps are fewer.
+    All energy is counted in what is to spare. Works in place: this is where ants spend their time.
     """
-    sellers, demand, spare = len(scale), firm + load.sum(axis=0), capacity.sum(axis=0) - firm
-    floor = np.minimum(scale.min(axis=0, initial=np.inf), worth.min(axis=0, initial=np.inf))
-    least = floor * np.divide(demand, spare, out=np.zeros_like(spare), where=demand > 0)
-    per_spare = np.divide(1.0, spare, out=np.zeros_like(spare), where=spare > 0)
-    x: Array = least.copy() if near is None else np.maximum(near, least)
-    take = (scratch or Scratch()).take
-    most, middle = (take(name, sellers + len(worth), *x.shape) for name in ("most", "middle"))
-    most[:sellers], most[sellers:] = capacity, load * worth
-    middle[:sellers], middle[sellers:] = scale, worth
-    share, part = (take(name, *most.shape) for name in ("share", "part"))
+    sellers, demand, spare = len(capacity), firm + flexible.sum(axis=0), capacity.sum(axis=0) - firm
+    per_spare = 1 / np.where(spare > 0, spare, 1.0)
+    firm, demand = firm * per_spare, demand * per_spare
+    if near is None:
+        near = np.multiply(middle.min(axis=0, initial=np.inf), demand, out=np.zeros(middle.shape[1:]), where=demand > 0)
+    x = near.copy()
+    take = scratch.take
+    most, share, part = (take(name, *middle.shape) for name in ("most", "share", "part"))
     lack, step, more = (take(name, *x.shape) for name in ("lack", "step", "more"))
+    most[:sellers] = capacity * per_spare
+    most[sellers:] = flexible * per_spare * middle[sellers:]
     enough = _RESIDUAL * demand
     for count in range(_MAX_STEPS):
         np.divide(1.0, np.add(middle, x, out=share), out=share)
@@ -234,14 +251,12 @@ def find_clearing(
         np.subtract(add_up(part[sellers:], out=step), lack, out=lack)
         lack += firm
         part *= share
-        part[:sellers] *= scale
+        part[:sellers] *= middle[:sellers]
         np.divide(lack, np.add(add_up(part, out=step), _TINY, out=step), out=step)
-        np.multiply(lack, per_spare, out=more)
-        more += 1
-        step *= more
+        step *= np.add(lack, 1.0, out=more)
         x += step
         if not count:
-            np.maximum(x, least, out=x)
+            np.maximum(x, 0.0, out=x)
         elif count > 1 and not ((step > np.multiply(x, _SMALL, out=more)) & (lack > enough)).any():
             return x
     raise AssertionError("Newton's method climbs to the clearing price")
@@ -274,7 +289,7 @@ def choose(gain: Array, mu: Array | float) -> Array:
 def trade(hour: Hour, prices: Prices) -> Volumes:
     """The energy that is sold at these prices. Raises `PriceOutOfBounds` and `NoSupplyMargin`."""
     quotes, market = Quotes.of([hour], [prices]), Market.of([hour])
-    cleared = market.clear(quotes.to_users())
+    cleared = market.sides.clear(quotes.to_users())
     x, sold, companies = float(cleared.x[0]), cleared.sold[:, 0], hour.companies
     loads = np.array(hour.kwh("user_load_wh"))
     worth = np.exp(np.array(hour.per_player("value_user")) / hour.mu)

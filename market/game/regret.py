@@ -65,8 +65,9 @@ def compute_gains(market: Market, quotes: Quotes) -> Gains:
             sales[companies:] + (now.spill * surplus[:, None]).sum(axis=0) + shortage,
         ]
     )
-    by_company = at_best.respond(asked).income[:companies] - sales[:companies]
-    by_bureau = now.respond(asked).income[companies:] - sales[companies:]
+    low, high = market.low.to_users(), market.high.to_users()
+    by_company = at_best.respond(asked, low, high).income[:companies] - sales[:companies]
+    by_bureau = now.respond(asked, low, high).income[companies:] - sales[companies:]
     gain = np.concatenate(
         [
             by_company + (at_best.cost - now.cost)[:companies] * surplus,

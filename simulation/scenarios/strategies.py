@@ -30,7 +30,6 @@ from market.trading.trades import TradeRecord
 from market.trading.views import get_binding_trades, get_book, get_settlement, get_target, get_trades
 from simulation.experiments.scenario import Metric, Scenario, Settings, Trial, Value
 from simulation.seclusion import open_strategy
-from simulation.strategies import load_strategy
 from simulation.world.lone_market import LoneMarket
 from simulation.world.networks import CAPACITY_WH, make_network
 from simulation.world.trader_script import make_clock
@@ -70,7 +69,7 @@ class StrategiesWorld(Settings):
     def _check_mix(cls, mix: str) -> str:
         try:
             for reference in mix.split("+"):
-                load_strategy(reference)
+                open_strategy(reference)
         except GridmeritError as error:
             raise ValueError(str(error)) from None
         return mix

@@ -82,6 +82,13 @@ def test_an_hour_nobody_can_serve_is_refused_by_every_solver() -> None:
             use(hour)
 
 
+def test_users_who_would_do_without_are_not_served_by_nobody_either() -> None:
+    hour = Hour(surplus_wh=0, shortage_wh=0, user_load_wh=[100_000], bureau_capacity_wh=0, phi=1.0)
+    for use in (best_response.solve, lambda hour: ants.solve(hour, seed=1), lambda hour: trade(hour, LOW)):
+        with pytest.raises(NoSupplyMargin, match=r"0\.000 kWh are for sale"):
+            use(hour)
+
+
 LOW = Prices(g_to_u=0.5, g_to_c=0.5, c_to_u=0.4, c_to_g=0.4)
 
 
@@ -120,6 +127,16 @@ def test_prices_have_the_form_of_their_hour() -> None:
     assert best_response.solve(listed).of("c_to_u") == best_response.solve(one).of("c_to_u")
     assert isinstance(best_response.solve(one).g_to_u, float)
     assert best_response.solve(listed).g_to_u == (best_response.solve(one).g_to_u,)
+
+
+@pytest.mark.parametrize("users", [[], [0]])
+def test_an_hour_without_sellers_has_no_prices(users: list[int]) -> None:
+    hour = Hour(surplus_wh=[], shortage_wh=[], user_load_wh=users, bureau_capacity_wh=[])
+    prices = best_response.solve(hour)
+    assert prices == ants.solve(hour, seed=1) == Prices(g_to_u=(), g_to_c=(), c_to_u=(), c_to_g=())
+    assert compute_regret(hour, prices) == 0
+    volumes = trade(hour, prices)
+    assert (volumes.clearing_price, volumes.flexible_users) == (None, tuple(0.0 for _ in users))
 
 
 def test_nobody_on_a_side_is_no_fault() -> None:

@@ -106,12 +106,12 @@ def test_energy_is_conserved(data: st.DataObject) -> None:
 def test_who_asks_more_sells_less_and_the_others_more(data: st.DataObject) -> None:
     hour = data.draw(hours(least_users=1))
     asked = data.draw(prices_of(hour))
-    market = Market.of([hour])
+    sides = Market.of([hour]).sides
     prices = np.array([*asked.of("g_to_u"), *asked.of("c_to_u")])[:, None]
     dearer = prices.copy()
     dearer[-1] += 0.01
-    before, after = market.clear(prices), market.clear(dearer)
-    size = 1e-9 * float(market.demand[0])
+    before, after = sides.clear(prices), sides.clear(dearer)
+    size = 1e-9 * sum(hour.kwh("user_load_wh"))
     assert after.x[0] >= before.x[0] * (1 - 1e-12)
     assert after.sold[-1, 0] <= before.sold[-1, 0] + size
     assert (after.sold[:-1, 0] >= before.sold[:-1, 0] - size).all()

@@ -20,7 +20,14 @@ from market.strategies.strategy import ask
 from market.trading.times import compute_times
 from market.trading.views import get_target
 from simulation import seclusion
-from simulation.errors import BadSetting, MissingExtra, NotAStrategy, StrategyOverdue, UnknownStrategy
+from simulation.errors import (
+    BadSetting,
+    MissingExtra,
+    NotAStrategy,
+    StrategyNotLoaded,
+    StrategyOverdue,
+    UnknownStrategy,
+)
 from simulation.experiments.estimates import make_estimates
 from simulation.experiments.scenario import load_scenario, parse_settings
 from simulation.experiments.sweep import make_sweep
@@ -286,6 +293,36 @@ def test_one_that_never_returns_is_ended_and_named(mine: Path, monkeypatch: pyte
     )
 
 
+@pytest.mark.parametrize("text", ["while True: pass", "import threading; threading.Event().wait()"])
+def test_a_file_that_never_ends_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
+    monkeypatch.setattr(seclusion, "LOAD_WITHIN_S", 0.5)
+    file = tmp_path / "endless.py"
+    file.write_text(text)
+    with pytest.raises(StrategyNotLoaded) as caught:
+        open_strategy(f"{file}:Mine")
+    assert str(caught.value).endswith(
+        "endless.py:Mine is no strategy that can play: running its file did not end within 0.5 s"
+    )
+    with pytest.raises(BadSetting, match=r"setting mix: .*running its file did not end within 0.5 s"):
+        run(mix=f"truthful+{file}:Mine")
+
+
+@pytest.mark.parametrize(
+    ("text", "detail"),
+    [
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("import os; os._exit(3)", "an end of its process, exit code 3"),
+        ("Mine = 3", "3 is no class derived from gridmerit.players.Strategy"),
+    ],
+)
+def test_a_file_that_fails_in_its_process_is_named_as_it_is_here(tmp_path: Path, text: str, detail: str) -> None:
+    file = tmp_path / "bad.py"
+    file.write_text(text)
+    with pytest.raises(NotAStrategy) as caught:
+        open_strategy(f"{file}:Mine")
+    assert str(caught.value) == f"{file}:Mine is no strategy that can play: {detail}"
+
+
 def test_one_that_fails_is_asked_again_in_a_new_process(mine: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     strategy, view = open_strategy(f"{mine}:Quits"), make_view()
     for _ in range(2):
@@ -305,7 +342,7 @@ def test_one_s_own_answers_from_its_process_as_it_does_here(mine: Path) -> None:
 def test_nobody_is_left_when_a_strategy_is_not_needed_any_more(mine: Path) -> None:
     strategy = open_strategy(f"{mine}:Patient")
     ask(strategy, make_view(), Random(1))
-    process = strategy._process
+    process = strategy._cell._process
     assert process.is_alive()
     del strategy
     process.join(PATIENCE_S)
