@@ -60,8 +60,12 @@ class SettlingMarket:
         ]
         assert self.world.submit(name, *transactions) == (None,) * len(transactions)
 
+    @property
+    def elapsed_ms(self) -> int:
+        return self.world.now_ms - self.network.genesis.time_ms
+
     def run_to(self, elapsed_ms: int) -> None:
-        self.world.run_for(self.network.genesis.time_ms + elapsed_ms - self.world.now_ms)
+        self.world.run_for(elapsed_ms - self.elapsed_ms)
 
     def run_until(self, condition: Callable[[], bool], *, limit_ms: int = 60_000) -> None:
         self.world.run_until(condition, limit_ms=limit_ms)

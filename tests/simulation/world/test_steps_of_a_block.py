@@ -9,13 +9,15 @@ from ledger.block import Block
 from ledger.execution import run_block
 from ledger.params import ConsensusParams
 from market.trading.views import get_gate, get_trades
-from node.chain.events import TimerFired
+from node.chain import messages as wire
+from node.chain.events import Broadcast, TimerFired
+from node.chain.fork_choice import ForkChoice
 from node.chain.importer import Invalid, Known, Placed, Unfinished
 from node.chain.node import EXECUTION
 from node.chain.progress import BUILDING
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_consensus
 from simulation.world.world import World
-from tests.support.settling_market import NAMES, PERIOD, SettlingMarket
+from tests.support.settling_market import GATE_MS, NAMES, PERIOD, SettlingMarket
 
 PASSES = 6
 HALVES = ("n0", "n1"), ("n2", "n3")
@@ -37,12 +39,22 @@ class Market(SettlingMarket):
             consensus = (consensus or make_consensus(4_000, 90_000_000)).model_copy(update=slow)
         super().__init__(consensus=consensus, passes=PASSES, **{"seed": 7, **options})
         self.steps = {name: Counter() for name in NAMES}
+        self.stale = []  # steps after which a peer seals on what is not its head, or shows a block in vain
         self.world.watch(self.count)
         self.order()
 
     def count(self, now_ms, peer, event, actions):
+        node = self.world.peers[peer].node
         if isinstance(event, TimerFired):
             self.steps[peer][event.name] += 1
+        if node is not None and isinstance(node._progress, ForkChoice):
+            candidate = node._progress._candidate
+            if candidate is not None and candidate.header.parent != node.chain.head.hash:
+                self.stale.append((now_ms, peer, event))
+        elif event == TimerFired(name=BUILDING):
+            said = {type(action.message) for action in actions if isinstance(action, Broadcast)}
+            if wire.NewBlock in said and wire.Agreement not in said:
+                self.stale.append((now_ms, peer, event))
 
     def is_executing(self, name):
         node = self.world.peers[name].node
@@ -65,6 +77,7 @@ class Market(SettlingMarket):
     def check(self):
         """Nobody has made money, blamed a peer, or left something behind."""
         assert len(get_trades(self.state("n0"), PERIOD)) > 20
+        assert self.stale == []
         for name in NAMES:
             _, accounts = self.outcome(name)
             assert sum(one.balance_uyuan + one.reserved_uyuan for one in accounts) == INITIAL_BALANCE_UYUAN * len(NAMES)
@@ -130,8 +143,11 @@ def test_a_view_that_ends_while_its_block_is_at_work_ends_no_agreement(timer):
 
 @pytest.mark.parametrize("engine", ENGINES)
 def test_no_block_is_shown_after_a_gate_that_is_dated_before_it(engine):
-    market = Market(engine, pace_ms={BUILDING: 2_000}, tolerance_ms=400)  # the second one is begun before a gate
-    market.run_until(market.is_closed, limit_ms=90_000)
+    market = Market(engine, pace_ms={BUILDING: 900}, tolerance_ms=400)
+    market.run_to(2 * GATE_MS - 1_000)
+    market.run_until(lambda: any(map(market.is_building, NAMES)))
+    assert market.elapsed_ms < 2 * GATE_MS, "a block that closes the first gate is begun before the second"
+    market.run_until(market.is_closed)
     market.check()
     assert {event[0] for name in NAMES for event in market.world.peers[name].published}.isdisjoint({"late-block"})
 
