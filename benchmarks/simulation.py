@@ -22,7 +22,7 @@ if __name__ == "__main__":  # as a script it would be found in the place of the 
 
 from benchmarks.table import Row, print_table
 from consensus.engine import Engine
-from ledger.execution import Executor, execute_block
+from ledger.execution import Executor, run_block
 from simulation.scenarios.days import DaySettings, make_day
 from simulation.scenarios.gossip import GossipSettings, make_graph
 from simulation.world.gossip_only import GossipNetwork
@@ -82,7 +82,7 @@ class UnsharedWorld(World):
     """A world in which each peer does all of its work itself."""
 
     def _make_shared(self) -> tuple[Engine | None, Executor]:
-        return DrawnEngine(self.genesis), execute_block
+        return DrawnEngine(self.genesis), run_block
 
 
 def _run_worlds(quick: bool) -> list[Row]:

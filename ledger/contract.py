@@ -33,13 +33,21 @@ NextDue = Callable[[Overlay, BlockContext], int | None]
 """The time in ms from which on a hook has something to do, None where it waits for none; 0 or the past: already.
 
 It is asked of a state as the hook would find it, and says the same of every block on that state."""
+TakeShare = Callable[[Overlay, BlockContext], bool]
+"""Give the block at hand another share of work, where it has spent of the last one and another is left; else False."""
+
+
+def take_no_share(view: Overlay, block: BlockContext) -> bool:
+    """The share of a chain that sets its blocks no limit: one pass of the hooks does all that is due."""
+    return False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Contracts:
     """Handlers by transaction kind, and hooks in the order they run: `early_hooks` before the credit snapshot is taken.
 
-    `next_due` says of all hooks when there is something for them to do besides at the first block of a period.
+    `next_due` says of all hooks when there is something for them to do besides at the first block of a period. For each
+    share that a block takes after its first, `further_hooks` run once more: they go on with what they have begun.
     Producer's kinds are put into a block by its producer alone: they spend no sequence number, and one that
     takes no effect cannot stand in a block.
     """
@@ -49,3 +57,5 @@ class Contracts:
     hooks: tuple[Hook, ...] = ()
     early_hooks: tuple[Hook, ...] = ()
     next_due: tuple[NextDue, ...] = ()
+    further_hooks: tuple[Hook, ...] = ()
+    take_share: TakeShare = take_no_share

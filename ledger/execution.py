@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import cast
 
 from ledger.accounts import get_account, process_transfer, put_account
@@ -40,6 +40,7 @@ from ledger.overlay import Delta, Event, Overlay
 from ledger.params import LedgerParams
 from ledger.snapshot import take_snapshot
 from ledger.state import State
+from ledger.steps import Steps, take_all
 from ledger.transaction import Transaction, check_envelope
 
 OK = ""
@@ -127,6 +128,11 @@ def find_next_due(state: State, block: BlockContext, contracts: Contracts) -> in
 
 def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> None:
     """Run the hooks at the start of a block, before its transactions."""
+    take_all(_begin(view, block, contracts))
+
+
+def _begin(view: Overlay, block: BlockContext, contracts: Contracts) -> Steps[None]:
+    """The same in steps, with a rest between two passes of the hooks."""
     _update_checkpoints(view, block)
     view.put(_CLOCK, block.timestamp_ms)
     for hook in contracts.early_hooks:
@@ -136,6 +142,17 @@ def begin_block(view: Overlay, block: BlockContext, contracts: Contracts) -> Non
     for hook in contracts.hooks:
         hook(view, block)
     view.commit()
+    yield from _go_on(view, block, contracts)
+
+
+def _go_on(view: Overlay, block: BlockContext, contracts: Contracts) -> Steps[None]:
+    """Take one share of the block's work after the other, as long as there is more to do: a rest before each."""
+    later = replace(block, is_first_of_period=False)  # what the first block of a period begins, the first pass has
+    while contracts.take_share(view, block):
+        yield
+        for hook in contracts.further_hooks:
+            hook(view, later)
+        view.commit()
 
 
 def _update_checkpoints(view: Overlay, block: BlockContext) -> None:
@@ -191,21 +208,79 @@ def compute_receipt_root(receipts: Sequence[Receipt]) -> bytes:
     return merkle_root([encode((receipt.transaction_id, receipt.code)) for receipt in receipts])
 
 
+class _Body:
+    """A block at work: the view that it changes, and what has come of its transactions.
+
+    Where a block does its work in several passes it rests between them, and wherever so many of its transactions have
+    been taken in: each pass's part of the relays that it may hold, or as many others as it may hold, or some of both.
+    """
+
+    def __init__(self, state: State, block: BlockContext, contracts: Contracts) -> None:
+        self.receipts: list[Receipt] = []
+        self._view = Overlay(state)
+        self._block = block
+        self._contracts = contracts
+        limits, self._passes = block.params.ledger, block.params.market.passes_per_block
+        self._others = limits.max_block_transactions
+        self._relays = -(-(limits.max_block_relays or self._others) // self._passes)
+        self._weight = 0  # of the transactions since the last rest: `_others` come to as much as `_relays` of the other
+        self._has_rested = False
+
+    def begin(self) -> Steps[None]:
+        """The hooks, before the transactions."""
+        for _ in _begin(self._view, self._block, self._contracts):
+            yield from self._rest()
+        if self._has_rested:
+            yield
+
+    def take(self, transaction: Transaction) -> Steps[None]:
+        """The next transaction. Raises as `apply_transaction` does; then nothing has come of it."""
+        self.receipts.append(apply_transaction(self._view, self._block, transaction, self._contracts))
+        if self._passes > 1:
+            self._weight += self._others if transaction.kind == RELAY else self._relays
+            if self._weight >= self._others * self._relays:
+                self._weight = 0
+                yield from self._rest()
+
+    def end(self) -> Steps[Execution]:
+        """The shares of work that are left after the transactions, and the outcome of it all."""
+        for _ in _go_on(self._view, self._block, self._contracts):
+            yield from self._rest()
+        if self._has_rested:
+            yield
+        after, delta = self._view.finish()
+        execution = Execution(
+            state=after,
+            delta=delta,
+            receipts=tuple(self.receipts),
+            receipt_root=compute_receipt_root(self.receipts),
+            events=self._view.events,
+        )
+        if self._has_rested:
+            yield  # what follows is to be written
+        return execution
+
+    def _rest(self) -> Steps[None]:
+        self._has_rested = True
+        yield
+
+
 def execute_body(
     state: State, block: BlockContext, transactions: Sequence[Transaction], contracts: Contracts
 ) -> Execution:
     """Run a body on its parent's state. Raises as `apply_transaction` does."""
-    view = Overlay(state)
-    begin_block(view, block, contracts)
-    receipts = tuple(apply_transaction(view, block, item, contracts) for item in transactions)
-    after, delta = view.finish()
-    return Execution(
-        state=after,
-        delta=delta,
-        receipts=receipts,
-        receipt_root=compute_receipt_root(receipts),
-        events=view.events,
-    )
+    return take_all(run_body(state, block, transactions, contracts))
+
+
+def run_body(
+    state: State, block: BlockContext, transactions: Sequence[Transaction], contracts: Contracts
+) -> Steps[Execution]:
+    """The same in steps: no other state is touched, so that a run which is given up leaves no trace."""
+    body = _Body(state, block, contracts)
+    yield from body.begin()
+    for transaction in transactions:
+        yield from body.take(transaction)
+    return (yield from body.end())
 
 
 def select_transactions(
@@ -220,10 +295,21 @@ def select_transactions(
 
     One that the rules refuse does stand in it: its receipt says why, and its sender's next ones can follow.
     """
-    view = Overlay(state)
-    begin_block(view, block, contracts)
+    return take_all(run_selection(state, block, candidates, contracts, max_bytes=max_bytes))
+
+
+def run_selection(
+    state: State,
+    block: BlockContext,
+    candidates: Sequence[Transaction],
+    contracts: Contracts,
+    *,
+    max_bytes: int,
+) -> Steps[tuple[tuple[Transaction, ...], Execution]]:
+    """The same in steps, which are those of the body that comes of it."""
+    body = _Body(state, block, contracts)
+    yield from body.begin()
     taken: list[Transaction] = []
-    receipts: list[Receipt] = []
     room, limits, relays = max_bytes, block.params.ledger, 0
     for candidate in candidates:
         if len(candidate.raw) > room or len(taken) >= limits.max_block_transactions:
@@ -233,17 +319,13 @@ def select_transactions(
         if candidate.kind == RELAY and relays == (limits.max_block_relays or None):
             continue
         try:
-            receipts.append(apply_transaction(view, block, candidate, contracts))
+            yield from body.take(candidate)
         except GridmeritError:
             continue
         taken.append(candidate)
         relays += candidate.kind == RELAY
         room -= len(candidate.raw)
-    after, delta = view.finish()
-    root = compute_receipt_root(receipts)
-    return tuple(taken), Execution(
-        state=after, delta=delta, receipts=tuple(receipts), receipt_root=root, events=view.events
-    )
+    return tuple(taken), (yield from body.end())
 
 
 def check_tx_root(header: Header, transactions: Sequence[Transaction]) -> None:
@@ -276,8 +358,8 @@ def check_bounds(block: Block, params: LedgerParams) -> None:
             raise OversizedBlock(what=what, actual=actual, limit=limit)
 
 
-Executor = Callable[[State, Block, BlockContext, Contracts, EnvelopeCache], Execution]
-"""`execute_block`, or what stands in for it where many nodes in one process share its work."""
+Executor = Callable[[State, Block, BlockContext, Contracts, EnvelopeCache], Steps[Execution]]
+"""`run_block`, or what stands in for it where many nodes in one process share its work."""
 
 
 def execute_block(
@@ -287,13 +369,23 @@ def execute_block(
 
     The header itself is consensus's to judge. Raises the `InvalidBlock` family, or what `check_envelope` raises.
     """
+    return take_all(run_block(state, block, context, contracts, envelopes))
+
+
+def run_block(
+    state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
+) -> Steps[Execution]:
+    """The same in steps: bounds and envelopes are checked in the first one.
+
+    Raises the `InvalidBlock` family, `InvalidBody` and `WrongStateRoot` among it, or what `check_envelope` raises.
+    """
     header: Header = block.header
     check_tx_root(header, block.transactions)
     check_bounds(block, context.params.ledger)
     for transaction in block.transactions:
         envelopes.check(transaction, context.chain_id)
     try:
-        execution = execute_body(state, context, block.transactions, contracts)
+        execution = yield from run_body(state, context, block.transactions, contracts)
     except GridmeritError as error:
         raise InvalidBody(code=error.code, detail=str(error)) from error
     check_receipt_root(header, execution.receipt_root)

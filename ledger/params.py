@@ -224,7 +224,8 @@ class MarketParams(Section):
     most `merged_coins` of them, and the next goes on. With 0 every coin stays as it was made.
 
     A period's gate, settlement and corrections take as many blocks as they need, each of which does `work_per_block` of
-    it (decision 48); with 0 each is one block's affair.
+    it (decision 48); with 0 each is one block's affair. A block does it in up to `passes_per_block` equal shares, and a
+    node rests between them, as it does after as large a part of a block's `max_block_relays` (decision 56).
 
     With `income_and_cost` "kept" each account has what settlements paid its member and what they had it pay, in two
     columns beside the balance (decision 55). A credit chain reports each member's violations of what was agreed, where
@@ -271,6 +272,12 @@ class MarketParams(Section):
     tolerance_ppm: Ppm = 0
     intraday_open_ppm: Natural = 0
     intraday_gate_ppm: Natural = 0
+    passes_per_block: Annotated[int, Field(ge=1, le=64)] = 1
+
+    @property
+    def work_per_pass(self) -> int:
+        """The work that a block does between two rests, in the units of `work_per_block`; 0: there is no limit."""
+        return self.work_per_block // self.passes_per_block
 
     @property
     def sessions(self) -> int:
@@ -294,8 +301,8 @@ class MarketParams(Section):
             raise ValueError("intraday_gate_ppm needs intraday_open_ppm: without it there is no such session")
         if self.gate_ppm - self.deadline_ppm > 32 * 1_000_000:
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
-        if 0 < self.work_per_block < 64:
-            raise ValueError("work_per_block is 0 or at least 64, or a period would never be done")
+        if self.work_per_block and self.work_per_pass < 64:
+            raise ValueError("work_per_block is 0 or at least 64 for each pass, or a period would never be done")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:

@@ -119,6 +119,11 @@ def credit_hooks() -> tuple[Hook, ...]:
     return (post_snapshot, merge_due_coins)
 
 
+def credit_further_hooks() -> tuple[Hook, ...]:
+    """Those of LH1 that go on with each further share of a block's work."""
+    return (post_snapshot,)
+
+
 def credit_next_due() -> tuple[NextDue, ...]:
     """The times at which LH1's hooks have something to do."""
     return (find_next_due, _find_snapshot_due)

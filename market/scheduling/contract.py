@@ -136,6 +136,11 @@ def scheduling_hooks() -> tuple[Hook, ...]:
     return (process_due_periods, post_corrections, drop_forgotten)
 
 
+def scheduling_further_hooks() -> tuple[Hook, ...]:
+    """Those of the scheduling chain that go on with each further share of a block's work."""
+    return (process_due_periods, drop_forgotten)
+
+
 def scheduling_next_due() -> tuple[NextDue, ...]:
     """The times at which the scheduling chain's hooks have something to do."""
     return (find_next_due, find_corrections_due, find_forgotten_due)

@@ -150,6 +150,11 @@ def market_hooks() -> tuple[Hook, ...]:
     return (process_due_periods, process_corrections, drop_forgotten)
 
 
+def market_further_hooks() -> tuple[Hook, ...]:
+    """Those of the market that go on with each further share of a block's work."""
+    return (process_due_periods, drop_forgotten)
+
+
 def market_next_due() -> tuple[NextDue, ...]:
     """The times at which the market's hooks have something to do."""
     return (find_next_due, find_corrections_due, find_forgotten_due)

@@ -6,7 +6,7 @@ fetched and kept until they are decided, and effects become actions, one after t
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from typing import assert_never
 
 from consensus.contracts import DOUBLE_BALLOT, DOUBLE_VOTE
@@ -19,14 +19,17 @@ from ledger.block import Header
 from ledger.chain import BlockNode
 from ledger.overlay import Overlay
 from ledger.sealers import get_voters
+from ledger.steps import Run
 from ledger.store import as_stored
 from node.chain import messages as wire
 from node.chain.announcements import Announcement, Announcements
+from node.chain.candidate import Candidate
 from node.chain.events import Action, Broadcast, PeerId, PenalisePeer, Persist, Send, SetTimer
 from node.chain.gossip import announce_block
 from node.chain.header_proofs import prove_headers, read_header_proof
 from node.chain.parts import Parts
 from node.chain.progress import (
+    BUILDING,
     RESEAL,
     AgreementStep,
     BetterHead,
@@ -45,6 +48,15 @@ from node.chain.results import check_shown
 AGREEMENT, NEXT_HEIGHT = "agreement", "next-height"
 _MAX_PROPOSALS = 16  # undecided blocks; the replica remembers as many verdicts
 _PROPOSAL_ROW = b"P"
+
+
+@dataclass(slots=True)
+class _Building:
+    """A block that is being built for a view's leader."""
+
+    asked: asked.Propose
+    head: BlockNode
+    run: Run[Candidate]
 
 
 class Agreement:
@@ -72,6 +84,7 @@ class Agreement:
             is_silent=True,
         )
         self._asked_to_propose: asked.Propose | None = None  # and has not yet
+        self._building: _Building | None = None  # a new block for that, where it takes several steps
         self._proposals: dict[bytes, Header] = {}  # undecided blocks
         self._announced = Announcements()
         self._height_began_ms = 0
@@ -113,6 +126,8 @@ class Agreement:
                 return self._begin_height(now_ms)
             case "reseal":
                 return self.refresh(now_ms)
+            case "building":
+                return self._go_on_building(now_ms) if self._is_building() else []
         raise AssertionError(f"unknown timer {name}")
 
     def on_seal(self, job: int, nonce: int, now_ms: int) -> Reaction:
@@ -212,7 +227,7 @@ class Agreement:
         return [] if self._instance.is_halted else _list_steps(self._pbft.allow(now_ms))
 
     def on_silenced(self) -> None:
-        self._asked_to_propose = None
+        self._asked_to_propose = self._building = None
         self._pbft.fall_silent()
 
     def on_peer_lost(self, peer: PeerId) -> None:
@@ -287,39 +302,71 @@ class Agreement:
         wanted = self._asked_to_propose
         if wanted is None:
             return []
-        shown: list[Step]
         if wanted.block_hash is None:
-            proposal = self._build_proposal(now_ms)
-            if proposal is None:
-                return []
-            shown = [self._keep_proposal(proposal), Broadcast(message=announce_block(proposal))]
-        else:
-            kept = self._chain.get(wanted.block_hash) if wanted.block_hash in self._proposals else None
-            if kept is None:
-                return []
-            proposal, shown = kept, [Broadcast(message=announce_block(kept))]
+            if self._is_building():
+                return []  # its own timer goes on with it
+            self._building = self._begin_building(wanted, now_ms)
+            return self._go_on_building(now_ms)
+        kept = self._chain.get(wanted.block_hash) if wanted.block_hash in self._proposals else None
+        if kept is None:
+            return []
+        return self._propose(kept, [Broadcast(message=announce_block(kept))], wanted.view, now_ms)
+
+    def _propose(self, block: BlockNode, shown: list[Step], view: int, now_ms: int) -> Reaction:
         self._asked_to_propose = None
-        result = self._finality.results.result_of(proposal.hash)
-        return [*shown, *_list_steps(self._pbft.propose(wanted.view, proposal.hash, now_ms, result=result))]
+        result = self._finality.results.result_of(block.hash)
+        return [*shown, *_list_steps(self._pbft.propose(view, block.hash, now_ms, result=result))]
 
-    def _build_proposal(self, now_ms: int) -> BlockNode | None:
-        """A new block on the head, if there is anything for it to hold.
+    def _is_building(self) -> bool:
+        """Tell if the block that is being built is the one that is asked for: else it is of no use, and given up."""
+        building = self._building
+        if building is None:
+            return False
+        is_asked = building.asked is self._asked_to_propose and building.asked.view == self._pbft.view
+        if is_asked and self._may_build() and building.head.hash == self._chain.head.hash:
+            return True
+        self._building = None
+        return False
 
-        While the head moves up below a certified block, it is not the replica's height that a block would be for.
+    def _may_build(self) -> bool:
+        """Tell if a block on the head would be proposed.
+
+        While the head moves up below a certified block, it is not the replica's height that it would be for.
         """
+        is_next = self._pbft.height == self._chain.head.height + 1
+        return self._signing.may_sign and is_next and not self._gossip.is_syncing
+
+    def _begin_building(self, wanted: asked.Propose, now_ms: int) -> _Building | None:
+        """Begin with a new block on the head, if there is anything for it to hold."""
         head, key = self._chain.head, self._instance.key
         assert key is not None, "only a validator is asked to propose"
-        if self._gossip.is_syncing or not self._signing.may_sign or self._pbft.height != head.height + 1:
+        if not self._may_build():
             return None
         if self._rests and not self._has_anything(now_ms):
             return None  # else an empty block would be built every few seconds, and left
         proposal = self._instance.engine.propose(key.public_key, head, self._chain, self._instance.date(now_ms))
         if proposal is None:
             return None
-        candidate = self._filling.fill(key, proposal)
+        return _Building(wanted, head, Run(self._filling.fill(key, proposal)))
+
+    def _go_on_building(self, now_ms: int) -> Reaction:
+        """The next step of building a block, which is proposed once it is complete. Cause: the one before is over."""
+        building, key = self._building, self._instance.key
+        if building is None or key is None:
+            return []
+        building.run.go_on()
+        candidate = building.run.result
+        if candidate is None:
+            return [SetTimer(name=BUILDING, at_ms=now_ms)] if self._is_building() else []
+        self._building = None
         if not candidate.transactions and not self._is_empty_block_due(now_ms):
-            return None
-        return self._importer.place_own(candidate, candidate.sealed(0, key), head)
+            return []
+        block = candidate.sealed(0, key)
+        if self._gates.is_late(block.header, self._instance.date(now_ms)):
+            return [SetTimer(name=RESEAL, at_ms=now_ms)]  # a gate has passed meanwhile: nobody would prepare it
+        placed = self._importer.place_own(candidate, block, building.head)
+        shown: list[Step] = [self._keep_proposal(placed), Broadcast(message=announce_block(placed))]
+        return self._propose(placed, shown, building.asked.view, now_ms)
 
     def _fetch(self, block_hash: bytes, peers: tuple[PeerId, ...], now_ms: int) -> Reaction:
         if self._importer.is_known(block_hash):

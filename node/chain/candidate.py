@@ -10,11 +10,12 @@ from ledger.block import Block, Header, compute_tx_root
 from ledger.chain import BlockNode
 from ledger.codec import Value
 from ledger.contract import BlockContext
-from ledger.execution import Execution, get_clock, select_transactions
+from ledger.execution import Execution, get_clock, run_selection
 from ledger.genesis import Genesis
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
+from ledger.steps import Steps, take_all
 from ledger.transaction import Transaction, make_transaction
 from node.chain.rule_sets import ActiveRules
 
@@ -69,6 +70,22 @@ def build_candidate(
     pending: Iterable[Transaction],
 ) -> Candidate:
     """Fill and execute a block on `parent` by its rules: the producer's own transactions first, then pending ones."""
+    return take_all(
+        run_building(key, proposal, parent, genesis=genesis, rules=rules, producers=producers, pending=pending)
+    )
+
+
+def run_building(
+    key: SigningKey,
+    proposal: Proposal,
+    parent: BlockNode,
+    *,
+    genesis: Genesis,
+    rules: ActiveRules,
+    producers: Iterable[tuple[str, Value]],
+    pending: Iterable[Transaction],
+) -> Steps[Candidate]:
+    """The same in steps, from what is pending at the first."""
     chain_id = parent.header.chain_id
     context = make_context(
         genesis,
@@ -89,7 +106,7 @@ def build_candidate(
         )
         for kind, item in producers
     ]
-    transactions, execution = select_transactions(
+    transactions, execution = yield from run_selection(
         parent.state,
         context,
         [*own, *pending],

@@ -166,6 +166,8 @@ class CatchingUp:
         room_bytes = self._find_room(step)
         is_over = room_bytes <= 0
         ready = None if is_over else self._sync.peek_block()
+        if ready is not None and self._importer.is_under_way(ready[0].hash):
+            ready = None  # it goes on by itself, and this after it
         if ready is not None:
             left = ImportBodies(step.blocks - 1, room_bytes - _size_of(ready[0]), step.was_syncing)
             if left.room_bytes >= 0 or (_is_first(step) and self._importer.prepare(ready[0])):

@@ -14,20 +14,28 @@ from ledger.membership import membership_handlers, membership_hooks
 from ledger.params import ChainParams, Kind
 from ledger.sealers import SEALERS, receive_sealers
 from ledger.upgrades import upgrade_handlers
-from market.credit.contract import credit_handlers, credit_hooks, credit_next_due, credit_routes
+from market.credit.contract import credit_further_hooks, credit_handlers, credit_hooks, credit_next_due, credit_routes
 from market.scheduling.contract import (
+    scheduling_further_hooks,
     scheduling_handlers,
     scheduling_hooks,
     scheduling_next_due,
     scheduling_routes,
 )
-from market.trading.contract import market_handlers, market_hooks, market_next_due, market_routes
+from market.trading.contract import (
+    market_further_hooks,
+    market_handlers,
+    market_hooks,
+    market_next_due,
+    market_routes,
+)
+from market.trading.work import take_share
 
 
 def build_contracts(genesis: Genesis) -> Contracts:
     """Every contract of a chain."""
     siblings = frozenset(sibling.kind for sibling in genesis.siblings)
-    handlers, hooks, next_due = _parts_of(genesis.params, siblings)
+    handlers, hooks, further_hooks, next_due = _parts_of(genesis.params, siblings)
     producer_handlers = consensus_handlers()
     if genesis.siblings:
         producer_handlers[RELAY] = relay_handler(routes_of(genesis.params.kind))
@@ -37,6 +45,8 @@ def build_contracts(genesis: Genesis) -> Contracts:
         hooks=hooks,
         early_hooks=membership_hooks(),
         next_due=next_due,
+        further_hooks=further_hooks,
+        take_share=take_share,
     )
 
 
@@ -59,13 +69,13 @@ def _market_routes_of(kind: Kind) -> Routes:
 
 def _parts_of(
     params: ChainParams, siblings: frozenset[str]
-) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[NextDue, ...]]:
+) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[Hook, ...], tuple[NextDue, ...]]:
     match params.kind:
         case "trading":
             handlers = market_handlers(siblings, params.market.clearing_rule)
-            return {**ledger_handlers(), **handlers}, market_hooks(), market_next_due()
+            return {**ledger_handlers(), **handlers}, market_hooks(), market_further_hooks(), market_next_due()
         case "scheduling":
-            return scheduling_handlers(), scheduling_hooks(), scheduling_next_due()
+            return scheduling_handlers(), scheduling_hooks(), scheduling_further_hooks(), scheduling_next_due()
         case "credit":
-            return credit_handlers(), credit_hooks(), credit_next_due()
+            return credit_handlers(), credit_hooks(), credit_further_hooks(), credit_next_due()
     assert_never(params.kind)

@@ -7,7 +7,8 @@ from itertools import islice
 from consensus.engine import Proposal
 from consensus.relays import RELAY
 from ledger.signatures import SigningKey
-from node.chain.candidate import Candidate, build_candidate
+from ledger.steps import Steps
+from node.chain.candidate import Candidate, run_building
 from node.chain.finality import Finality
 from node.chain.instance import Instance
 from node.chain.pool import Pool
@@ -39,13 +40,13 @@ class Filling:
         context = self._instance.make_next_context(now_ms)
         return self._relays.waiting.has_acceptable(self._instance.chain.head, context)
 
-    def fill(self, key: SigningKey, proposal: Proposal) -> Candidate:
-        """Fill a block on the head; relays that it refused without being full are given up."""
+    def fill(self, key: SigningKey, proposal: Proposal) -> Steps[Candidate]:
+        """Fill a block on the head of now, in steps; relays that it refused without being full are given up."""
         head = self._instance.chain.head
         rules = self._instance.rules_on(head)
         most = rules.params.ledger.max_block_relays or None
         relays = dict(islice(self._relays.waiting.for_the_next_block(head.state), most))
-        candidate = build_candidate(
+        candidate = yield from run_building(
             key,
             proposal,
             head,

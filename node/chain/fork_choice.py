@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from collections import deque
+from dataclasses import dataclass
 
 from consensus.contracts import DOUBLE_BALLOT, DOUBLE_VOTE, EQUIVOCATION
+from consensus.engine import Proposal
 from consensus.errors import UnknownMessage
 from consensus.evidence import EquivocationWatch
 from consensus.pbft.messages import Ballot
@@ -18,16 +20,27 @@ from ledger.chain import BlockNode
 from ledger.checkpoints import compute_slot, get_checkpoints
 from ledger.codec import encode
 from ledger.overlay import Overlay
+from ledger.steps import Run
 from node.chain import messages as wire
 from node.chain.candidate import Candidate
 from node.chain.events import Action, Broadcast, PeerId, Publish, SetTimer, StartSealing, StopSealing
 from node.chain.finality import MAX_FINAL_DEPTH
 from node.chain.gossip import announce_block
 from node.chain.parts import Parts
-from node.chain.progress import RESEAL, AgreementStep, BetterHead, Reaction, Refresh, Step, VotesReceived
+from node.chain.progress import BUILDING, RESEAL, AgreementStep, BetterHead, Reaction, Refresh, Step, VotesReceived
 
 SEAL = "seal"
 _MAX_UNPROVEN = 4  # of one peer
+
+
+@dataclass(slots=True)
+class _Building:
+    """A candidate that is being built on a head."""
+
+    head: bytes
+    proposal: Proposal
+    run: Run[Candidate]
+    has_rested: bool = False
 
 
 class ForkChoice:
@@ -47,6 +60,7 @@ class ForkChoice:
         self._gates = parts.gates
         self._watch = EquivocationWatch()
         self._candidate: Candidate | None = None
+        self._building: _Building | None = None  # the next candidate, where that takes several steps
         self._job = 0
         self._unproven: dict[PeerId, deque[bytes]] = {}  # blocks said to be certified, by members not known here
 
@@ -67,6 +81,8 @@ class ForkChoice:
     def on_timer(self, name: str, now_ms: int) -> Reaction:
         if name == SEAL:
             return self.on_seal(self._job, 0, now_ms)
+        if name == BUILDING:
+            return self._go_on_building(now_ms)
         assert name == RESEAL, f"unknown timer {name}"
         return self.refresh(now_ms)
 
@@ -134,7 +150,8 @@ class ForkChoice:
         return [*self._sign_due(now_ms), Refresh()]
 
     def on_silenced(self) -> None:
-        """Nothing to give up: every signature asks the record again."""
+        """No more than what is being built: every signature asks the record again."""
+        self._building = None
 
     def on_peer_lost(self, peer: PeerId) -> None:
         self._unproven.pop(peer, None)
@@ -144,29 +161,68 @@ class ForkChoice:
     def refresh(self, now_ms: int) -> Reaction:
         """Build a fresh candidate on the head and search for its seal; again soon, for time and mempool move on.
 
-        A candidate that needs no search is sealed in a step of its own: each may be followed by the next at once.
+        A candidate that needs no search is sealed in a step of its own: each may be followed by the next at once. One
+        that takes several steps to build is built to its end, and renewed after a block's interval.
         """
         head, key = self._chain.head, self._instance.key
         may_seal = self._signing.may_sign and self._signing.record.may_seal_on(head.hash)
         if key is None or not may_seal or self._instance.is_halted:
-            self._candidate = None
+            self._candidate = self._building = None
             return [StopSealing()]
         is_behind = self._gossip.is_syncing
         date_ms = self._instance.date(now_ms)
-        gate_ms = self._gates.find_next_ms(date_ms)  # what is found after it must not be dated before it
-        wait_ms = self._filling.renew_ms if gate_ms is None else min(self._filling.renew_ms, gate_ms - date_ms)
-        again = SetTimer(name=RESEAL, at_ms=now_ms + wait_ms)
+        again = self._renew_after(self._filling.renew_ms, now_ms)
+        if not is_behind and self._is_building(now_ms):
+            return [again]
         engine = self._instance.engine
         proposal = None if is_behind else engine.propose(key.public_key, head, self._chain, date_ms)
         if proposal is None:
-            self._candidate = None
+            self._candidate = self._building = None
             return [StopSealing(), again]
-        self._candidate = self._filling.fill(key, proposal)
+        self._building = _Building(head.hash, proposal, Run(self._filling.fill(key, proposal)))
+        return [*self._go_on_building(now_ms), again]
+
+    def _go_on_building(self, now_ms: int) -> Reaction:
+        """The next step of building a candidate, whose seal is searched for once it is complete.
+
+        Until then the search for that of the last one goes on, where it may still be sealed.
+        """
+        building, last = self._building, self._candidate
+        if building is None or not self._is_building(now_ms):
+            return []
+        building.run.go_on()
+        candidate, target = building.run.result, building.proposal.target
+        if candidate is None:
+            building.has_rested = True
+            going_on = SetTimer(name=BUILDING, at_ms=now_ms)
+            if last is not None and self._may_stand(last.header.parent, last.header.timestamp_ms, now_ms):
+                return [going_on]
+            self._candidate = None
+            return [StopSealing(), going_on]
+        self._candidate, self._building = candidate, None
         self._job += 1
-        if proposal.target is None:
-            return [SetTimer(name=SEAL, at_ms=now_ms), again]
-        root = self._candidate.header.root
-        return [StartSealing(job=self._job, root=root, target=proposal.target), again]
+        search = StartSealing(job=self._job, root=candidate.header.root, target=target) if target is not None else None
+        interval_ms = self._instance.params.consensus.block_interval_ms
+        again = [self._renew_after(interval_ms, now_ms)] if building.has_rested else []
+        return [SetTimer(name=SEAL, at_ms=now_ms) if search is None else search, *again]
+
+    def _is_building(self, now_ms: int) -> bool:
+        """Tell if the candidate that is being built may still be sealed; else it is given up."""
+        building = self._building
+        if building is not None and not self._may_stand(building.head, building.proposal.timestamp_ms, now_ms):
+            self._building = None
+        return self._building is not None
+
+    def _may_stand(self, parent: bytes, timestamp_ms: int, now_ms: int) -> bool:
+        """Tell if a block of this node on that parent, of that time, may come now: none whose gate has passed since."""
+        gate_ms = self._gates.find_next_ms(timestamp_ms)
+        is_in_time = gate_ms is None or self._instance.date(now_ms) < gate_ms
+        return parent == self._chain.head.hash and is_in_time
+
+    def _renew_after(self, wait_ms: int, now_ms: int) -> SetTimer:
+        date_ms = self._instance.date(now_ms)
+        gate_ms = self._gates.find_next_ms(date_ms)  # what is found after it must not be dated before it
+        return SetTimer(name=RESEAL, at_ms=now_ms + (wait_ms if gate_ms is None else min(wait_ms, gate_ms - date_ms)))
 
     def on_seal(self, job: int, nonce: int, now_ms: int) -> Reaction:
         """Put the sealed block on the chain, where it still stands on a block that this node may seal on."""

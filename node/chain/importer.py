@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 from consensus.engine import Ancestry, Weighed
 from consensus.timestamps import Ahead, compare_with_clock
 from ledger.block import MAX_HEADER_BYTES, Block, Header, compute_tx_root
 from ledger.chain import BlockNode
 from ledger.errors import GridmeritError, StoreError
-from ledger.execution import EnvelopeCache, Executor
+from ledger.execution import EnvelopeCache, Execution, Executor
+from ledger.steps import Run, Steps, take_all
 from node.chain.candidate import Candidate
 from node.chain.events import PeerId, SetTimer
 from node.chain.instance import Instance
@@ -20,6 +21,7 @@ from node.errors import LeavesCheckpoint
 _MAX_DEFERRED = 64  # blocks ahead of the clock
 _MAX_DEFERRED_PER_PRODUCER = 4
 _MAX_BAD = 1_024  # hashes of invalid blocks
+_MAX_RUNS = 4  # blocks whose execution takes several steps and is under way; one more is executed at once
 STEP_SIGNATURES = 512  # of a large body, checked in one step: some 25 ms
 DEFERRED = "deferred"
 
@@ -54,13 +56,26 @@ class Invalid:
 
 
 @dataclass(frozen=True, slots=True)
+class Unfinished:
+    """It holds as far as it has been executed: it is under way here, and to be judged again in another step."""
+
+
+@dataclass(frozen=True, slots=True)
 class Placed:
     """It holds, has been executed, and is in the tree."""
 
     block: BlockNode
 
 
-Outcome: TypeAlias = Known | MissingParent | Deferred | BeyondRules | Invalid | Placed
+Outcome: TypeAlias = Known | MissingParent | Deferred | BeyondRules | Invalid | Unfinished | Placed
+
+
+class _UnderWay(NamedTuple):
+    """A block whose execution has rested, and the peer that it is of."""
+
+    block: Block
+    peer: PeerId
+    run: Run[Execution]
 
 
 class Importer:
@@ -77,11 +92,16 @@ class Importer:
         self._envelopes = envelopes
         self._deferred: dict[bytes, tuple[Block, PeerId]] = {}
         self._bad: dict[bytes, None] = {}
+        self._under_way: dict[bytes, _UnderWay] = {}
 
     def is_known(self, block_hash: bytes) -> bool:
         """True where a block needs no download."""
         known = self._chain.get_header(block_hash) is not None
-        return known or block_hash in self._bad or block_hash in self._deferred
+        return known or block_hash in self._bad or block_hash in self._deferred or block_hash in self._under_way
+
+    def is_under_way(self, block_hash: bytes) -> bool:
+        """True where a block's execution has begun, and takes more steps."""
+        return block_hash in self._under_way
 
     def is_bad(self, block_hash: bytes) -> bool:
         """True where a block has been refused for good."""
@@ -125,21 +145,33 @@ class Importer:
         return not unchecked
 
     def judge(self, block: Block, peer: PeerId, now_ms: int, *, is_due: bool) -> Outcome:
-        """Check, execute and place a block; `is_due` where a quorum's clocks have said so, whatever ours says."""
+        """Check, execute and place a block; `is_due` where a quorum's clocks have said so, whatever ours says.
+
+        One that is `Unfinished` is under way until it is judged again, which takes the next step of its execution.
+        """
         header = block.header
+        under_way = self._under_way.pop(header.hash, None)
         if self.is_known(header.hash):
             return Known()
         below = self._chain.get_header(header.parent)
         if below is None:
             return MissingParent()
         try:
+            if under_way is not None and below.height < self._chain.final_height:
+                return Known()  # what has become final meanwhile has left it behind: it came in time
             parent = self._find_parent(header, below)
             if not self._instance.knows_rules_on(parent):
                 return BeyondRules()
             if not is_due and self.check_clock(header, now_ms):
                 self.check_header(header, parent, self._chain)
                 return Deferred(self._defer(block, peer))
-            return Placed(self.execute(block, parent))
+            weighed = self.check_header(header, parent, self._chain)
+            if under_way is None or under_way.block is not block:
+                under_way = _UnderWay(block, peer, Run(self._begin(block, parent)))
+            execution = self._go_on(under_way)
+            if execution is None:
+                return Unfinished()
+            return Placed(self._place(block, execution, weighed))
         except StoreError:
             raise
         except GridmeritError as error:
@@ -147,21 +179,25 @@ class Importer:
             return Invalid(error)
 
     def execute(self, block: Block, parent: BlockNode) -> BlockNode:
-        """Judge a block on its parent, run it and put it into the tree.
+        """Judge a block on its parent, run it at once and put it into the tree.
 
         Raises the `InvalidBlock` family, or `RulesUnknown`.
         """
-        header = block.header
-        weighed = self.check_header(header, parent, self._chain)
-        context = self._instance.make_context(parent, header.producer_address, header.timestamp_ms, header.period)
-        contracts = self._instance.rules_on(parent).contracts
-        execution = self._run_block(parent.state, block, context, contracts, self._envelopes)
-        return self._chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+        weighed = self.check_header(block.header, parent, self._chain)
+        return self._place(block, take_all(self._begin(block, parent)), weighed)
 
     def place_own(self, candidate: Candidate, block: Block, parent: BlockNode) -> BlockNode:
         """Put a block of this node, which has been executed as it was filled, into the tree."""
         weighed = self._instance.engine.check_header(block.header, parent, self._chain)
-        return self._chain.add(block, candidate.execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
+        return self._place(block, candidate.execution, weighed)
+
+    def list_under_way(self) -> list[tuple[Block, PeerId]]:
+        """The blocks that are to be judged again, in their turn."""
+        return [under_way[:2] for under_way in self._under_way.values()]
+
+    def give_up(self, block_hash: bytes) -> None:
+        """Drop a block that is under way: nothing has come of it."""
+        self._under_way.pop(block_hash, None)
 
     def take_due(self, now_ms: int) -> tuple[tuple[Block, PeerId] | None, list[SetTimer]]:
         """The lowest deferred block whose time has come, if any, and the timer for the rest: each has its own step."""
@@ -176,8 +212,39 @@ class Importer:
         """The amounts that are held, and the most that may be."""
         return {
             "deferred blocks": (len(self._deferred), _MAX_DEFERRED),
+            "blocks under way": (len(self._under_way), _MAX_RUNS),
             "condemned blocks": (len(self._bad), _MAX_BAD),
         }
+
+    def _begin(self, block: Block, parent: BlockNode) -> Steps[Execution]:
+        """The execution of a block whose header has been judged on its parent. Raises `RulesUnknown`.
+
+        Where many of its transactions were not pending here, their signatures are checked first, in steps of their own.
+        """
+        header, contracts = block.header, self._instance.rules_on(parent).contracts
+        context = self._instance.make_context(parent, header.producer_address, header.timestamp_ms, header.period)
+        unchecked = sum(transaction not in self._envelopes for transaction in block.transactions)
+        for _ in range(unchecked // STEP_SIGNATURES):
+            if self.prepare(block):
+                break
+            yield
+        return (yield from self._run_block(parent.state, block, context, contracts, self._envelopes))
+
+    def _go_on(self, under_way: _UnderWay) -> Execution | None:
+        """The next step of an execution; what it comes to, None where it rests. Raises the `InvalidBlock` family.
+
+        Each has its turn after the others, and one for which there is no place among them does not rest.
+        """
+        run = under_way.run
+        run.go_on()
+        while not run.is_over and len(self._under_way) >= _MAX_RUNS:
+            run.go_on()
+        if not run.is_over:
+            self._under_way[under_way.block.hash] = under_way
+        return run.result
+
+    def _place(self, block: Block, execution: Execution, weighed: Weighed) -> BlockNode:
+        return self._chain.add(block, execution, work=weighed.work, base_n_diff=weighed.base_n_diff)
 
     def _find_parent(self, header: Header, below: Header) -> BlockNode:
         """The entry of `below`, a block's parent. Raises `LeavesCheckpoint` where it lies below the final block:

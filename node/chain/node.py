@@ -20,7 +20,7 @@ from consensus.signing_record import SigningRecord
 from ledger.block import read_header
 from ledger.chain import BlockNode, Changes
 from ledger.errors import GridmeritError, StoreError, StoreReadOnly
-from ledger.execution import Executor, execute_block
+from ledger.execution import Executor, run_block
 from ledger.genesis import Genesis
 from ledger.mempool import MempoolLimits
 from ledger.signatures import SigningKey
@@ -28,7 +28,7 @@ from ledger.store import KeyValue
 from node.chain import messages as wire
 from node.chain.acknowledgements import Acknowledgements
 from node.chain.admission import MempoolAdmission
-from node.chain.catching_up import CatchingUp
+from node.chain.catching_up import CATCH_UP, CatchingUp
 from node.chain.events import (
     Acknowledge,
     Action,
@@ -53,7 +53,7 @@ from node.chain.events import (
 from node.chain.filling import Filling
 from node.chain.finality import Finality
 from node.chain.gossip import Gossip
-from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed
+from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed, Unfinished
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
 from node.chain.lower_bodies import LowerBodies
@@ -95,7 +95,7 @@ from node.chain.snapshots import Snapshots
 from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import OffAnchor
 
-HEARTBEAT = "heartbeat"
+HEARTBEAT, EXECUTION = "heartbeat", "execution"
 _QUESTIONS = (
     *(wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords),
     *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors, wire.GetBodies),
@@ -130,7 +130,7 @@ class ChainNode:
         snapshot_distance: int | None = None,
         keep: Keep = ALL,
         engine: Engine | None = None,
-        executor: Executor = execute_block,
+        executor: Executor = run_block,
         rule_sets: RuleSets = RULE_SETS,
     ) -> None:
         rules = choose_rules(genesis.params)
@@ -321,6 +321,8 @@ class ChainNode:
                 return self._on_heartbeat(now_ms)
             case "deferred":
                 return self._import_deferred(now_ms)
+            case "execution":
+                return self._go_on_executing(now_ms)
             case "repeat":
                 return self._relays.repeat(now_ms)
             case "catch-up":
@@ -358,6 +360,14 @@ class ChainNode:
         """Causes: the time of a block has come, the clock was set."""
         due, timers = self._importer.take_due(now_ms)
         return timers if due is None else [BlockReceived(*due), *timers]
+
+    def _go_on_executing(self, now_ms: int) -> Reaction:
+        """Judge a block that is under way again, as if it had come now. Cause: a step of its execution is over."""
+        under_way = self._importer.list_under_way()
+        if not under_way:
+            return []
+        names = [*([EXECUTION] if under_way[1:] else []), *([CATCH_UP] if self._gossip.sync.skeleton else [])]
+        return [BlockReceived(*under_way[0]), *(SetTimer(name=name, at_ms=now_ms) for name in names)]
 
     # --- messages --------------------------------------------------------------------------------
 
@@ -468,6 +478,7 @@ class ChainNode:
         """
         block, peer, header = received.block, received.peer, received.block.header
         if self._progress.is_settled(header):
+            self._importer.give_up(header.hash)
             return []
         skeleton = self._gossip.sync.skeleton
         is_certified = skeleton is not None and skeleton.is_certified(header.hash)
@@ -484,6 +495,10 @@ class ChainNode:
                 return self._gossip.ask_headers(peer, now_ms)
             case Deferred(timer=timer):
                 return [] if timer is None else [timer]
+            case Unfinished():
+                self._gates.note(header, self._instance.date(now_ms))
+                self._gossip.sync.on_block(block, peer)  # its turn has not passed
+                return [SetTimer(name=EXECUTION, at_ms=now_ms)]
             case Invalid(error=error):
                 self._catching_up.give_up(header.hash)
                 refused = Publish(event=("block-refused", header.hash, error.code))

@@ -186,6 +186,7 @@ Step: TypeAlias = Action | Consequence
 Reaction: TypeAlias = Sequence[Step]
 
 RESEAL = "reseal"  # the timer of `Progress.refresh`
+BUILDING = "building"  # and that of the next step of a block that it builds
 
 
 # --- the port --------------------------------------------------------------------------------------

@@ -102,7 +102,7 @@ market/trading/quotas.py
 market/trading/closing.py
     market/closing/ | period | how far the closing of its gate has come | open periods | 1 200 + 100 × members
 market/trading/work.py
-    market/work | | the block that did some last, and how much of its share | 1 | 19
+    market/work | | the block that did some last, how much of its share, and of which | 1 | 20
 market/trading/pages.py
     market/page/ | list, period, page (4 bytes) | rows of a list that grows by shares | lists × pages | 29 500
 market/trading/corrections.py

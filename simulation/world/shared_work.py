@@ -13,8 +13,10 @@ from consensus.engine import Ancestry, Engine, Proposal, Weighed
 from ledger.block import Block, Header
 from ledger.chain import Ancestor, BlockNode
 from ledger.contract import BlockContext, Contracts
-from ledger.execution import EnvelopeCache, Execution, execute_block
+from ledger.errors import GridmeritError
+from ledger.execution import EnvelopeCache, Execution, run_block
 from ledger.state import State
+from ledger.steps import Run, Steps
 
 _KEPT = 1_024
 
@@ -35,6 +37,9 @@ class Memory(Generic[T]):
         if len(self._results) > self._limit:
             self._results.popitem(last=False)
         return result
+
+    def forget(self, key: Hashable) -> None:
+        self._results.pop(key, None)
 
 
 class SharedEngine:
@@ -75,15 +80,52 @@ class SharedEngine:
         return self._engine.is_better(candidate, head)
 
 
+class _SharedRun:
+    """One execution that several peers follow, each in as many steps as if it were alone: the first does the work."""
+
+    def __init__(self, steps: Steps[Execution]) -> None:
+        self._run = Run(steps)
+        self._taken = 0
+        self._error: GridmeritError | None = None
+
+    @property
+    def has_failed(self) -> bool:
+        return self._error is not None
+
+    def follow(self) -> Steps[Execution]:
+        at = 0
+        while True:
+            at += 1
+            if at > self._taken and self._error is None:
+                self._go_on()
+            if at == self._taken and self._error is not None:
+                raise self._error
+            if at == self._taken and self._run.result is not None:
+                return self._run.result
+            yield
+
+    def _go_on(self) -> None:
+        self._taken += 1
+        try:
+            self._run.go_on()
+        except GridmeritError as error:
+            self._error = error
+
+
 class SharedExecutor:
     """Executes each block once. The key holds the body's bytes, for a liar may put another under a header."""
 
     def __init__(self) -> None:
-        self._executed: Memory[Execution] = Memory()
+        self._runs: Memory[_SharedRun] = Memory()
 
     def __call__(
         self, state: State, block: Block, context: BlockContext, contracts: Contracts, envelopes: EnvelopeCache
-    ) -> Execution:
-        """See `execute_block`."""
+    ) -> Steps[Execution]:
+        """See `run_block`."""
         key = (state.root, block.hash, tuple(transaction.raw for transaction in block.transactions))
-        return self._executed.get(key, lambda: execute_block(state, block, context, contracts, envelopes))
+        shared = self._runs.get(key, lambda: _SharedRun(run_block(state, block, context, contracts, envelopes)))
+        try:
+            return (yield from shared.follow())
+        finally:
+            if shared.has_failed:
+                self._runs.forget(key)

@@ -15,7 +15,7 @@ from typing import Literal, TypeAlias
 from consensus.engine import Engine
 from consensus.pbft.engine import PbftEngine
 from ledger.errors import GridmeritError, StoreReadOnly
-from ledger.execution import Executor, execute_block
+from ledger.execution import Executor, run_block
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey, remember_signatures
 from ledger.transaction import Transaction
@@ -166,7 +166,7 @@ class World:
     def _make_shared(self) -> tuple[Engine | None, Executor]:
         """Make what the peers have in common: with seals drawn, work that all would do alike."""
         if self.sealing == "real":
-            return None, execute_block
+            return None, run_block
         remember_signatures()
         return SharedEngine(self._make_engine()), SharedExecutor()
 

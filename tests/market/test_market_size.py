@@ -10,17 +10,23 @@ from market.trading.views import get_settlement, get_trades
 from simulation.world.networks import key_of
 from tests.support.market_size import PERIOD, SizedMarket
 
-ORDERS, WORK, RELAYS = 300, 400, 3
+ORDERS, WORK, RELAYS, PASSES = 300, 400, 3, 4
+RUNS = {
+    "pbft": {"engine": "pbft", "work": WORK, "relays": RELAYS, "passes": 1},
+    "poca": {"engine": "poca", "work": WORK, "relays": RELAYS, "passes": 1},
+    "in passes": {"engine": "pbft", "work": PASSES * WORK, "relays": PASSES * RELAYS, "passes": PASSES},
+}
 PAGE_BYTES = 29_500
 ROOTS = {  # how its states end, by chain: whatever is made faster, they stay
     "at once": {"scheduling": "97c23b39c12df984", "trading": "4fa5f3060427bfb7", "credit": "8a7eccdd19bd84a0"},
     "pbft": {"scheduling": "c03f6fb8b3eeda09", "trading": "34beb1633caf2e1f", "credit": "929bf7940ebd752d"},
     "poca": {"scheduling": "1ba46294a29fd679", "trading": "173ad107f8713114", "credit": "803167d7068a8e16"},
+    "in passes": {"scheduling": "ae957fcb49364cd9", "trading": "1943a1cac2c33aca", "credit": "31120e46f5145ca5"},
 }
 
 
-def run(engine: str, *, work: int, relays: int) -> SizedMarket:
-    sized = SizedMarket(ORDERS, engine=engine, work=work, relays=relays)
+def run(**limits) -> SizedMarket:
+    sized = SizedMarket(ORDERS, **limits)
     sized.trade()
     sized.deliver()
     sized.tell_credit()
@@ -30,12 +36,17 @@ def run(engine: str, *, work: int, relays: int) -> SizedMarket:
 
 @pytest.fixture(scope="module")
 def at_once():
-    return run("pbft", work=0, relays=0)
+    return run(work=0, relays=0, passes=1)
 
 
-@pytest.fixture(scope="module", params=["pbft", "poca"])
-def by_shares(request):
-    return run(request.param, work=WORK, relays=RELAYS)
+@pytest.fixture(scope="module", params=RUNS)
+def name(request):
+    return request.param
+
+
+@pytest.fixture(scope="module")
+def by_shares(name):
+    return run(**RUNS[name])
 
 
 def members_of(sized, chain):
@@ -53,15 +64,21 @@ def test_by_shares_it_comes_to_what_it_comes_to_at_once(by_shares, at_once):
         assert members_of(by_shares, by_shares.chains[kind]) == members_of(at_once, at_once.chains[kind])
 
 
-def test_the_states_are_those_of_before(by_shares, at_once):
-    engine = by_shares.jy1.params.consensus.engine
-    for name, sized in (("at once", at_once), (engine, by_shares)):
-        assert {kind: chain.state.root.hex()[:16] for kind, chain in sized.chains.items()} == ROOTS[name]
+def test_the_states_are_those_of_before(name, by_shares, at_once):
+    for one, sized in (("at once", at_once), (name, by_shares)):
+        assert {kind: chain.state.root.hex()[:16] for kind, chain in sized.chains.items()} == ROOTS[one]
 
 
-def test_every_stage_takes_several_blocks_and_no_value_is_larger_than_its_page(by_shares, at_once):
+def test_every_stage_takes_several_blocks_or_steps_and_no_value_is_larger_than_its_page(name, by_shares, at_once):
     assert at_once.durations["gate"] == 1
-    assert min(by_shares.durations[stage] for stage in ("gate", "metering", "settlement")) > 3
+    blocks = [by_shares.durations[stage] for stage in ("gate", "metering", "settlement")]
+    steps = {cost.steps for costs in by_shares.stages.values() for cost in costs.values()}
+    if RUNS[name]["passes"] > 1:
+        assert max(blocks) < 8
+        assert PASSES < max(steps) <= 2 * PASSES + 4
+    else:
+        assert min(blocks) > 3
+        assert steps == {1}, "nothing rests"
     assert max(len(value) for _, value in by_shares.jy1.state.items()) < PAGE_BYTES
     assert max(len(value) for _, value in at_once.jy1.state.items()) > PAGE_BYTES
 

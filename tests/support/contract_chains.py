@@ -16,13 +16,14 @@ from ledger.block import Block, Header, compute_tx_root
 from ledger.checkpoints import get_certified_height, get_undecided
 from ledger.codec import Value
 from ledger.contract import BlockContext
-from ledger.execution import Execution, Receipt, compute_period, select_transactions
+from ledger.execution import Execution, Receipt, compute_period, run_selection
 from ledger.genesis import Genesis, build_genesis_block, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Event, Overlay
 from ledger.results import NOTHING
 from ledger.sealers import get_voters
 from ledger.signatures import SigningKey
+from ledger.steps import Steps, take_all
 from ledger.transaction import Transaction, make_transaction
 from node.chain.contracts import build_contracts, routes_of
 
@@ -78,9 +79,7 @@ class ContractChain:
     def execute(self, now_ms: int) -> tuple[Block, Execution]:
         """The next block, of all that waits."""
         block = self._context(now_ms)
-        taken, execution = select_transactions(
-            self.state, block, self._waiting, self.contracts, max_bytes=self.params.ledger.max_block_bytes
-        )
+        taken, execution = self._select(block)
         self.state, self.receipts, self.events = execution.state, execution.receipts, execution.events
         self.header = Header(
             chain_id=self.chain_id,
@@ -98,6 +97,14 @@ class ContractChain:
         self._blocks[block.height] = self.header, self.state
         self._waiting, self.heard = [], []
         return Block(header=self.header, transactions=tuple(taken)), execution
+
+    def _select(self, block: BlockContext) -> tuple[tuple[Transaction, ...], Execution]:
+        return take_all(self._fill(block))
+
+    def _fill(self, block: BlockContext) -> Steps[tuple[tuple[Transaction, ...], Execution]]:
+        """The steps of filling a block with what waits."""
+        limit = self.params.ledger.max_block_bytes
+        return run_selection(self.state, block, self._waiting, self.contracts, max_bytes=limit)
 
     def _certify_checkpoint(self) -> QuorumCertificate | None:
         """The certificate of the latest checkpoint whose hash is known; none under PBFT, which has no checkpoints."""

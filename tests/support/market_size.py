@@ -3,8 +3,8 @@
     python -m tests.support.market_size --orders 10000
 
 Half of the orders are bids and half offers, which meet in about as many trades; twice as many meters are read. Every
-block comes after an interval. Prints, for each stage, how many blocks it took and the CPU of the longest, and what is
-largest; fails where the chains' money, credit or records do not come out.
+block comes after an interval. Prints, for each stage, how many blocks it took, the CPU of the longest step and of the
+longest block, and what is largest; fails where the chains' money, credit or records do not come out.
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from random import Random
 from tempfile import TemporaryDirectory
 from time import process_time, thread_time
+from typing import TypeVar, cast
 
 from consensus.relays import Relay, is_wanted
 from gridmerit.network.parameters import load_params_set
@@ -24,11 +25,14 @@ from ledger import rows
 from ledger.accounts import get_account
 from ledger.block import Block
 from ledger.codec import Value, encode
-from ledger.execution import Execution, select_transactions
+from ledger.contract import BlockContext
+from ledger.execution import Execution
 from ledger.genesis import ALL_CHAINS, Genesis, GenesisMember
 from ledger.params import Area, ChainParams, ConsensusParams, LedgerParams, Line, MarketParams, SchedulingParams
 from ledger.signatures import SigningKey
+from ledger.steps import Run, Steps
 from ledger.store import LevelStore
+from ledger.transaction import Transaction
 from market.scheduling.contract import compute_scheduling_times
 from market.trading.gates import ACCEPTED, SETTLED
 from market.trading.times import compute_times
@@ -65,6 +69,7 @@ MARKET = MarketParams(
 )
 LEDGER = LedgerParams(period_ms=PERIOD_MS, max_transaction_bytes=65_536)
 PACKAGED = {chain.kind: chain for chain in load_params_set()}  # whose limits are those of new networks
+T = TypeVar("T")
 BUSY_MS = 5.0  # an idle block takes less
 
 
@@ -72,7 +77,8 @@ class TimedChain(ContractChain):
     """A chain that knows what its latest block took, and leaves for the next one what is too much for it."""
 
     repeats = 1  # times that a block is executed, for the same: the least CPU is what it takes
-    execute_ms = store_ms = said_ms = 0.0  # to execute it, to write it down, and to tell of what it says
+    steps_ms: Sequence[float] = ()  # of its execution, from one rest to the next
+    store_ms = said_ms = 0.0  # to write it down, and to tell of what it says
     quickest_s = 1.0  # what `_spin` takes when nothing else runs: times are told as of then
     block_bytes = 0
     _executing_ms = 0.0  # with repeats
@@ -83,35 +89,29 @@ class TimedChain(ContractChain):
 
     def make_block(self, now_ms: int) -> list[Relay]:
         wanted = [relay for relay in self.heard if is_wanted(self.view, relay.name, routes_of(self.params.kind))]
-        limit = self.params.ledger.max_block_relays or len(wanted)
-        self.heard, later = wanted[:limit], wanted[limit:]
+        self.heard = wanted[: self.params.ledger.max_block_relays or len(wanted)]
         begin_s = process_time()
         said = super().make_block(now_ms)
         self.said_ms = (process_time() - begin_s) * 1_000 - self._executing_ms
         slowness = min(_spin() for _ in range(self.repeats)) / TimedChain.quickest_s
         self.said_ms /= slowness
         self.store_ms /= slowness
-        self.execute_ms /= slowness
-        self.heard = later
+        self.steps_ms = [step_ms / slowness for step_ms in self.steps_ms]
+        self.heard = wanted  # of which the next block takes what this one had no room for
         return said
 
     def execute(self, now_ms: int) -> tuple[Block, Execution]:
         self.block_bytes = sum(len(transaction.raw) for transaction in self._waiting)
         begin_s = process_time()
-        self.execute_ms = min(_time_ms(lambda: self._select(now_ms)) for _ in range(self.repeats))
         block, execution = super().execute(now_ms)
         self.store_ms = _time_ms(lambda: self._store.write(_list_rows(block, execution), sync=False))
         self._executing_ms = (process_time() - begin_s) * 1_000
         return block, execution
 
-    def _select(self, now_ms: int) -> object:
-        return select_transactions(
-            self.state,
-            self._context(now_ms),
-            self._waiting,
-            self.contracts,
-            max_bytes=self.params.ledger.max_block_bytes,
-        )
+    def _select(self, block: BlockContext) -> tuple[tuple[Transaction, ...], Execution]:
+        timed = [_time_steps(self._fill(block)) for _ in range(self.repeats)]
+        self.steps_ms = [min(of_step) for of_step in zip(*(steps_ms for _, steps_ms in timed), strict=True)]
+        return timed[-1][0]
 
 
 def _list_rows(block: Block, execution: Execution) -> list[rows.Row]:
@@ -127,6 +127,14 @@ def _time_ms(call: Callable[[], object]) -> float:
     return (thread_time() - begin_s) * 1_000
 
 
+def _time_steps(steps: Steps[T]) -> tuple[T, list[float]]:
+    """What work in steps comes to, and the CPU of each."""
+    run, steps_ms = Run(steps), list[float]()
+    while not run.is_over:
+        steps_ms.append(_time_ms(run.go_on))
+    return cast(T, run.result), steps_ms
+
+
 def _spin() -> float:
     """Seconds of CPU for some work that is always the same: more on a busy machine, whose caches are others' too."""
     begin_s = process_time()
@@ -140,13 +148,21 @@ def _spin() -> float:
 
 @dataclass(slots=True)
 class StageCost:
-    """The cost of a stage on one chain: blocks that did something, the longest, and the most bytes of transactions."""
+    """The cost of a stage on one chain: blocks that did something, the longest step and block, the most bytes."""
 
     blocks: int = 0
+    steps: int = 0  # the most of a block, beside writing it down
+    step_ms: float = 0
     longest_ms: float = 0
     total_ms: float = 0
     said_ms: float = 0  # the longest that it took to certify a block and make relays of what it says
     block_bytes: int = 0
+
+
+def _find_longest(chain: TimedChain) -> float:
+    """The CPU of a block's longest step, in ms: the last one writes it down, too."""
+    *steps_ms, last_ms = chain.steps_ms
+    return max([*steps_ms, last_ms + chain.store_ms])
 
 
 class SizedMarket:
@@ -159,6 +175,7 @@ class SizedMarket:
         engine: str = "pbft",
         work: int | None = None,
         relays: int | None = None,
+        passes: int | None = None,
         seed: int = 1,
     ) -> None:
         self.random = Random(seed)
@@ -167,7 +184,7 @@ class SizedMarket:
         self.others = [f"o{index}" for index in range(orders)]
         names = (*self.bidders, *self.sellers, *self.others)
         self.keys = {name: key_of(name) for name in (*names, *(f"{name}/meter" for name in names))}
-        self.genesis = self._make_genesis(make_params(engine, work, relays), names)
+        self.genesis = self._make_genesis(make_params(engine, work, relays, passes), names)
         sealers = [key_of(name) for name in SEALERS]
         self.chains = {
             params.kind: TimedChain(self.genesis.open(params.name), sealers[0], sealers)
@@ -217,9 +234,11 @@ class SizedMarket:
             said.append((chain, chain.make_block(self.now_ms)))
             self.refused += [receipt.code for receipt in chain.receipts if receipt.code]
             cost = self.stages.setdefault(stage, {}).setdefault(kind, StageCost())
-            took_ms = chain.execute_ms + chain.store_ms
+            took_ms = sum(chain.steps_ms) + chain.store_ms
             cost.blocks += took_ms > BUSY_MS
             cost.total_ms += took_ms
+            cost.steps = max(cost.steps, len(chain.steps_ms))
+            cost.step_ms = max(cost.step_ms, _find_longest(chain))
             cost.longest_ms = max(cost.longest_ms, took_ms)
             cost.said_ms = max(cost.said_ms, chain.said_ms)
             cost.block_bytes = max(cost.block_bytes, chain.block_bytes)
@@ -337,15 +356,15 @@ class SizedMarket:
         return found
 
     def show(self) -> str:
-        lines = [
-            f"{'stage':14}{'blocks':>7}  {'chain':11}{'busy':>5}{'longest':>9}{'relays':>8}{'in all':>8}{'block':>10}"
-        ]
+        costs_of = f"{'busy':>5}{'steps':>6}{'step':>9}{'block':>8}{'relays':>8}{'in all':>8}{'block':>10}"
+        lines = [f"{'stage':14}{'blocks':>7}  {'chain':11}{costs_of}"]
         for stage, costs in self.stages.items():
             for kind, cost in costs.items():
                 if cost.total_ms > BUSY_MS:
                     lines.append(
-                        f"{stage:14}{self.durations.get(stage, 0) or '':>7}  {kind:11}{cost.blocks:5}"
-                        f"{cost.longest_ms:6.0f} ms{cost.said_ms:5.0f} ms{cost.total_ms:5.0f} ms{cost.block_bytes:8} B"
+                        f"{stage:14}{self.durations.get(stage, 0) or '':>7}  {kind:11}{cost.blocks:5}{cost.steps:6}"
+                        f"{cost.step_ms:6.0f} ms{cost.longest_ms:5.0f} ms{cost.said_ms:5.0f} ms{cost.total_ms:5.0f} ms"
+                        f"{cost.block_bytes:8} B"
                     )
         for kind, chain in self.chains.items():
             key, value = max(chain.state.items(), key=lambda item: len(item[1]))
@@ -354,7 +373,7 @@ class SizedMarket:
         return "\n".join(lines)
 
 
-def make_params(engine: str, work: int | None, relays: int | None) -> tuple[ChainParams, ...]:
+def make_params(engine: str, work: int | None, relays: int | None, passes: int | None) -> tuple[ChainParams, ...]:
     """Three chains with the packaged set's limits on blocks, where no others are given."""
     if engine == "pbft":
         consensus = ConsensusParams(engine="pbft", block_interval_ms=INTERVAL_MS, max_ahead_ms=5_000)
@@ -375,8 +394,13 @@ def make_params(engine: str, work: int | None, relays: int | None) -> tuple[Chai
         limits = {
             "max_block_relays": packaged.ledger.max_block_relays if relays is None else relays,
             "max_block_transactions": packaged.ledger.max_block_transactions,
+            "max_block_bytes": packaged.ledger.max_block_bytes,
         }
-        market = MARKET.model_copy(update={"work_per_block": packaged.market.work_per_block if work is None else work})
+        shares = {
+            "work_per_block": packaged.market.work_per_block if work is None else work,
+            "passes_per_block": packaged.market.passes_per_block if passes is None else passes,
+        }
+        market = MARKET.model_copy(update=shares)
         chains.append(
             ChainParams(
                 name=name,
@@ -397,9 +421,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--repeats", type=int, default=1, help="how often a block is executed; the least CPU counts")
     parser.add_argument("--work", type=int, help="units of work a block; 0: all at once; the packaged set's by default")
     parser.add_argument("--relays", type=int, help="relays a block; 0: as many as fit; the packaged set's by default")
+    parser.add_argument("--passes", type=int, help="passes a block; the packaged set's by default")
     options = parser.parse_args(arguments)
     TimedChain.repeats = options.repeats
-    sized = SizedMarket(options.orders, engine=options.engine, work=options.work, relays=options.relays)
+    limits = {name: getattr(options, name) for name in ("work", "relays", "passes")}
+    sized = SizedMarket(options.orders, engine=options.engine, **limits)
     for _ in range(50):
         _spin()
     sized.trade()

@@ -142,12 +142,14 @@ RULES = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-
     heard=readings,
     late=readings,
     work=st.integers(SMALLEST, 1_000),
+    passes=st.integers(1, 5),
     rule=RULES,
     ties=st.sampled_from(["time", "pro-rata"]),
 )
-def test_in_whatever_shares_a_period_comes_to_the_same(make_market, placed, heard, late, work, rule, ties):
+def test_in_whatever_shares_a_period_comes_to_the_same(make_market, placed, heard, late, work, passes, rule, ties):
     terms = {**TERMS, "clearing_rule": rule, "ties": ties}
-    markets = by_shares, _ = make_market(work_per_block=work, **terms), make_market(**terms)
+    shares = {"work_per_block": passes * work, "passes_per_block": passes}
+    markets = by_shares, _ = make_market(**shares, **terms), make_market(**terms)
     money = by_shares.money()
     stages = (
         lambda market: close(market, placed),

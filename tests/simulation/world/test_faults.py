@@ -9,7 +9,7 @@ import pytest
 from consensus.errors import TargetMissed, TimestampTooFarAhead, WrongCredit, WrongDifficulty
 from consensus.poca.engine import PocaEngine
 from ledger.errors import StoreReadOnly
-from ledger.execution import execute_block
+from ledger.execution import run_block
 from ledger.params import ConsensusParams
 from ledger.transaction import make_transaction
 from node.chain.events import Broadcast, Persist, PersistSigningRecord, Send, StartSealing
@@ -280,7 +280,7 @@ def test_a_drawn_seal_passes_where_nothing_else_is_wrong(network):
 
 class UnsharedWorld(World):
     def _make_shared(self):
-        return DrawnEngine(self.genesis), execute_block
+        return DrawnEngine(self.genesis), run_block
 
 
 def test_sharing_work_changes_nothing(network):
