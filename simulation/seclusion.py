@@ -30,7 +30,7 @@ _NURSERY.set_forkserver_preload([__name__])
 
 
 class _Facts(NamedTuple):
-    """A strategy as its process tells of it: its name, and the facts of its class."""
+    """A strategy as its process describes it: its name, and the facts of its class."""
 
     name: str
     looks_back: int

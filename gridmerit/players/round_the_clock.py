@@ -20,7 +20,7 @@ from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender
 from gridmerit.players.batteries import load_battery, save_battery
 from gridmerit.players.game_target import Forecaster, load_solver
 from gridmerit.players.plans import make_draws
-from gridmerit.players.strategists import Answers, Desk, PublicRecord
+from gridmerit.players.strategists import UNDER_WAY, Answers, Desk, PublicRecord
 from gridmerit.text import format_count, format_yuan
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
@@ -31,7 +31,7 @@ from market.strategies.strategy import Act, Strategy, make_call
 from market.strategies.truthful import Truthful
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
-from market.trading.sessions import Session
+from market.trading.sessions import Session, list_gates
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -212,10 +212,19 @@ class _Strategist(_Trader):
             quota=quota,
             book=await self.trader.ask(lambda client: client.book(period, session)),
             account=await self.trader.ask(lambda client: client.account(self.name)),
-            earlier=await desk.record.get_earlier(period, desk.look_back),
+            earlier=await desk.record.get_earlier(period, desk.strategy.looks_back),
+            under_way=await self._list_under_way() if desk.storage is not None else (),
             position_wh=await self._find_position() if session == Session.INTRADAY else 0,
         )
         return desk.make_view(self.day.genesis, period, self.day.wheeling_uyuan_per_kwh, answers, session)
+
+    async def _list_under_way(self) -> list[TradesInfo]:
+        """Every gate of the periods before, as it stands, that is not metered yet."""
+        assert isinstance(self.trader, QueuedSender)
+        market, period = self.day.genesis.params.market, self.day.first_period
+        numbers = [number for each in range(max(1, period - UNDER_WAY), period) for number in list_gates(market, each)]
+        found = [await self.trader.ask(partial(_ask_trades, number)) for number in numbers]
+        return [gate for gate in found if gate is not None]
 
     async def _find_position(self) -> int:
         """The Wh that the player has bought less those it has sold in the period so far."""

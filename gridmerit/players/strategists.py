@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from random import Random
@@ -31,7 +31,7 @@ from node.queries.answers import AccountInfo, BookInfo, OrderInfo, QuotaInfo, Tr
 from simulation.errors import StrategyOverdue
 from simulation.seclusion import Secluded
 
-_UNDER_WAY = 4  # periods: what a battery does in these, before one that is ordered for, is not metered yet
+UNDER_WAY = 4  # periods: what a battery does in these, before one that is ordered for, is not metered yet
 
 AskTrades = Callable[[int], Awaitable[TradesInfo | None]]
 
@@ -74,6 +74,7 @@ class Answers:
     book: BookInfo | None
     account: AccountInfo | None
     earlier: list[TradesInfo]
+    under_way: Sequence[TradesInfo] = ()  # every gate of the last periods, where there is a battery
     position_wh: int = 0  # bought less sold in an earlier session
 
 
@@ -98,11 +99,6 @@ class Desk:
         """The battery as charged when the last metered period was over; None where the strategy has none."""
         storage = self.strategy.storage
         return storage and storage._replace(charge_wh=min(self.battery.charge_wh, storage.capacity_wh))
-
-    @property
-    def look_back(self) -> int:
-        """The number of earlier gates that it has to know."""
-        return max(self.strategy.looks_back, 0 if self.storage is None else _UNDER_WAY)
 
     @property
     def is_producer(self) -> bool:
@@ -153,7 +149,7 @@ class Desk:
             position_wh=answers.position_wh,
             balance_uyuan=int(account.balance_uyuan) if account else 0,
             credit_upt=account.credit_upt if account else 0,
-            storage=self._foresee(period, answers.earlier),
+            storage=self._foresee(period, answers.under_way),
             target_uyuan_per_kwh=book.target.g_to_u_uyuan_per_kwh if book and book.target else None,
             bids=_measure(book.best_bid, book.bids) if book else NO_ORDERS,
             offers=_measure(book.best_ask, book.offers) if book else NO_ORDERS,
@@ -206,12 +202,15 @@ class Desk:
                 return max(0, min(row.demand_wh, most_wh)), max(0, min(row.supply_wh, least_wh))
         return 0, 0
 
-    def _foresee(self, period: int, earlier: list[TradesInfo]) -> Storage | None:
-        """The battery as it will be, if the periods under way go as forecast."""
+    def _foresee(self, period: int, gates: Sequence[TradesInfo]) -> Storage | None:
+        """The battery as it will be, if the periods under way go as forecast last, and as agreed at all their gates."""
         storage = self.storage
-        for trades in earlier:
-            if storage is not None and trades.period > max(self.battery.metered, period - 1 - _UNDER_WAY):
-                storage = storage.balance(self._forecast(trades.period) + self._agree(trades))[0]
+        first = 1 + max(self.battery.metered, period - 1 - UNDER_WAY)
+        for each in sorted({gate.period for gate in gates if gate.period >= first}):
+            own = [gate for gate in gates if gate.period == each]
+            is_fresh = any(gate.session == Session.INTRADAY.title for gate in own)
+            if storage is not None:
+                storage = storage.balance(self._forecast(each, is_fresh=is_fresh) + sum(map(self._agree, own)))[0]
         return storage
 
     def _agree(self, trades: TradesInfo) -> int:

@@ -61,14 +61,22 @@ def _quota(genesis: Genesis, demand_wh: int = 10**9, supply_wh: int = 10**9) -> 
     return QuotaInfo(period=30, lines=rows, complete_ms=1, orders_until_ms=2)
 
 
-def _trades(period: int, *rows: tuple[str, str, int, int], status: str = "accepted", cut: tuple[int, ...] = ()) -> Any:
+def _trades(
+    period: int,
+    *rows: tuple[str, str, int, int],
+    status: str = "accepted",
+    cut: tuple[int, ...] = (),
+    session: Session = Session.DAY_AHEAD,
+) -> Any:
     """A gate's answer, as far as it is read: buyer, seller, price, volume."""
     trades = [
         Some(index=index, buyer_name=buyer, seller_name=seller, price_uyuan_per_kwh=price, volume_wh=volume_wh)
         for index, (buyer, seller, price, volume_wh) in enumerate(rows)
     ]
     curtailments = [Some(index=index, accepted_wh=accepted_wh) for index, accepted_wh in enumerate(cut)]
-    return Some(period=period, trades=trades, gate=Some(status=status), curtailments=curtailments)
+    return Some(
+        period=period, session=session.title, trades=trades, gate=Some(status=status), curtailments=curtailments
+    )
 
 
 def _show(desk: Desk, genesis: Genesis, **answers: Any) -> Any:
@@ -146,7 +154,7 @@ def test_intraday_a_player_sees_what_it_holds_and_is_left_with_the_change(genesi
 def test_who_looks_back_on_nothing_is_shown_nothing(genesis: Genesis) -> None:
     desk = _make_desk(genesis, "pv-101", BUILT_IN["truthful"]())
     view = _show(desk, genesis, earlier=[_trades(29)])
-    assert (desk.look_back, view.earlier, view.bid_limit_wh) == (0, (), 0)
+    assert (view.earlier, view.bid_limit_wh) == ((), 0)
     assert _show(_make_desk(genesis, "pv-101", BUILT_IN["ants"]()), genesis).offer_limit_wh > 0
 
 
@@ -236,9 +244,27 @@ def test_the_battery_is_shown_as_it_will_be(genesis: Genesis) -> None:
     desk = _make_desk(genesis, "homes-1", Stored())
     forecast = PROFILE.readings["homes-1", PROFILE.hours_ms[29 % 24]].forecast_wh
     under_way = _trades(29, ("homes-1", "pv-101", 1, forecast + 4_000))
-    assert _show(desk, genesis, earlier=[under_way]).storage.charge_wh == 2_000
+    assert _show(desk, genesis, under_way=[under_way]).storage.charge_wh == 2_000
     desk.battery = Battery(metered=29)
-    assert _show(desk, genesis, earlier=[under_way]).storage.charge_wh == 0
+    assert _show(desk, genesis, under_way=[under_way]).storage.charge_wh == 0
+
+
+def test_the_battery_is_foreseen_by_what_is_held_after_the_last_gate(genesis: Genesis) -> None:
+    desk = _make_desk(genesis, "homes-1", Stored())
+    reading = PROFILE.readings["homes-1", PROFILE.hours_ms[29 % 24]]
+    fresh_wh = (reading.forecast_wh + reading.actual_wh) // 2
+    assert fresh_wh != reading.forecast_wh
+    day_ahead = _trades(29, ("homes-1", "pv-101", 1, reading.forecast_wh))
+    bought = ("homes-1", "pv-101", 1, max(0, fresh_wh - reading.forecast_wh) + 4_000)
+    sold = ("homes-2", "homes-1", 1, max(0, reading.forecast_wh - fresh_wh))
+    change = _trades(29, bought, sold, session=Session.INTRADAY)
+    assert _show(desk, genesis, under_way=[day_ahead]).storage.charge_wh == 0
+    assert _show(desk, genesis, under_way=[day_ahead, change]).storage.charge_wh == 2_000
+    void = _trades(29, bought, sold, session=Session.INTRADAY, status="void")
+    excess_wh = min(max(0, reading.forecast_wh - fresh_wh), 10_000)
+    assert _show(desk, genesis, under_way=[day_ahead, void]).storage.charge_wh == excess_wh // 2
+    alone = _trades(29, ("homes-1", "pv-101", 1, fresh_wh + 6_000), session=Session.INTRADAY)
+    assert _show(desk, genesis, under_way=[alone]).storage.charge_wh == 3_000, "the first gate had no orders"
 
 
 def test_what_has_been_read_is_read_alike_and_the_battery_does_not_go_back(genesis: Genesis) -> None:
