@@ -39,6 +39,7 @@ class _Building:
 
     head: bytes
     proposal: Proposal
+    gate_ms: int | None  # the first after it was begun: what is sealed after that must not be dated before
     run: Run[Candidate]
     has_rested: bool = False
 
@@ -60,6 +61,7 @@ class ForkChoice:
         self._gates = parts.gates
         self._watch = EquivocationWatch()
         self._candidate: Candidate | None = None
+        self._gate_ms: int | None = None  # the first after it was begun
         self._building: _Building | None = None  # the next candidate, where that takes several steps
         self._job = 0
         self._unproven: dict[PeerId, deque[bytes]] = {}  # blocks said to be certified, by members not known here
@@ -179,7 +181,8 @@ class ForkChoice:
         if proposal is None:
             self._candidate = self._building = None
             return [StopSealing(), again]
-        self._building = _Building(head.hash, proposal, Run(self._filling.fill(key, proposal)))
+        gate_ms = self._gates.find_next_ms(date_ms)
+        self._building = _Building(head.hash, proposal, gate_ms, Run(self._filling.fill(key, proposal)))
         return [*self._go_on_building(now_ms), again]
 
     def _go_on_building(self, now_ms: int) -> Reaction:
@@ -195,11 +198,11 @@ class ForkChoice:
         if candidate is None:
             building.has_rested = True
             going_on = SetTimer(name=BUILDING, at_ms=now_ms)
-            if last is not None and self._may_stand(last.header.parent, last.header.timestamp_ms, now_ms):
+            if last is not None and self._may_stand(last.header.parent, self._gate_ms, now_ms):
                 return [going_on]
             self._candidate = None
             return [StopSealing(), going_on]
-        self._candidate, self._building = candidate, None
+        self._candidate, self._gate_ms, self._building = candidate, building.gate_ms, None
         self._job += 1
         search = StartSealing(job=self._job, root=candidate.header.root, target=target) if target is not None else None
         interval_ms = self._instance.params.consensus.block_interval_ms
@@ -209,13 +212,12 @@ class ForkChoice:
     def _is_building(self, now_ms: int) -> bool:
         """Tell if the candidate that is being built may still be sealed; else it is given up."""
         building = self._building
-        if building is not None and not self._may_stand(building.head, building.proposal.timestamp_ms, now_ms):
+        if building is not None and not self._may_stand(building.head, building.gate_ms, now_ms):
             self._building = None
         return self._building is not None
 
-    def _may_stand(self, parent: bytes, timestamp_ms: int, now_ms: int) -> bool:
-        """Tell if a block of this node on that parent, of that time, may come now: none whose gate has passed since."""
-        gate_ms = self._gates.find_next_ms(timestamp_ms)
+    def _may_stand(self, parent: bytes, gate_ms: int | None, now_ms: int) -> bool:
+        """Tell if a block of this node on that parent may come now, where it was begun before that gate."""
         is_in_time = gate_ms is None or self._instance.date(now_ms) < gate_ms
         return parent == self._chain.head.hash and is_in_time
 
