@@ -342,7 +342,7 @@ class Agreement:
         assert key is not None, "only a validator is asked to propose"
         if not self._may_build():
             return None
-        if self._rests and not self._has_anything(now_ms):
+        if not self._has_anything(now_ms):
             return None  # else an empty block would be built every few seconds, and left
         proposal = self._instance.engine.propose(key.public_key, head, self._chain, self._instance.date(now_ms))
         if proposal is None:

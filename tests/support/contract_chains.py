@@ -61,11 +61,13 @@ class ContractChain:
     def make_block(self, now_ms: int) -> list[Relay]:
         """A block of all that waits, and what is certified with it of what the chain has said."""
         before, certificate = get_certified_height(self.view), self._certify_checkpoint()
+        sent, self._waiting = self._waiting, []  # what the producer puts in comes first, as in a node's block
         if certificate is not None:
             self.put_in(CERTIFICATE, certificate.to_value())
         for relay in self.heard:
             if is_wanted(self.view, relay.name, routes_of(self.params.kind)):
                 self.put_in(RELAY, relay.to_value())
+        self._waiting += sent
         self.execute(now_ms)
         if self.params.consensus.engine == "pbft":
             before = self.header.height - 1

@@ -10,11 +10,11 @@ from ledger.execution import run_block
 from ledger.params import ConsensusParams
 from market.trading.views import get_gate, get_trades
 from node.chain import messages as wire
-from node.chain.events import Broadcast, TimerFired
+from node.chain.events import Broadcast, PenalisePeer, SetTimer, TimerFired
 from node.chain.fork_choice import ForkChoice
 from node.chain.importer import Invalid, Known, Placed, Unfinished
 from node.chain.node import EXECUTION
-from node.chain.progress import BUILDING
+from node.chain.progress import BUILDING, BlockReceived
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_consensus
 from simulation.world.world import World
 from tests.support.settling_market import GATE_MS, NAMES, PERIOD, SettlingMarket
@@ -226,6 +226,21 @@ def test_a_liars_block_is_refused_in_its_last_step_and_the_true_one_is_not(judge
     assert count > PASSES // 2
     assert importer.is_bad(wrong.hash)
     assert judged.list_under_way() == []
+
+
+def test_whoever_brought_a_liars_block_is_penalised_once_its_last_step_is_taken(judged, importer):
+    importer.give_up(judged.block.hash)
+    node, peer, head = judged.node, judged.block.header.producer, judged.node.chain.head
+    wrong = judged.lie(b"\xff" * 32)
+    actions = node._settle([BlockReceived(wrong, peer)], judged.now_ms)
+    going_on = SetTimer(name=EXECUTION, at_ms=judged.now_ms)
+    assert actions == [going_on], "nobody is told anything yet"
+    while actions == [going_on]:
+        actions = node.step(TimerFired(name=EXECUTION), judged.now_ms)
+    (penalty,) = [action for action in actions if isinstance(action, PenalisePeer)]
+    assert (penalty.peer, penalty.error.code) == (peer, "WrongStateRoot")
+    assert node.step(TimerFired(name=EXECUTION), judged.now_ms) == []
+    assert node.chain.head is head
 
 
 def test_a_block_under_way_is_known_and_its_run_can_be_given_up(judged, importer):
