@@ -1,4 +1,4 @@
-"""What a period's readings make of its trades, and of what each meter shows beside them: rows, and no money moved.
+"""The rows that a period is settled by: its trades and its meters' rests, by the readings. No money moves here.
 
 A member's consumption is spread over all it bought and its output over all it sold; a member that bought or sold
 nothing settles that meter with the grid company. So every Wh that was metered is settled exactly once.
