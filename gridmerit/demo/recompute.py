@@ -10,7 +10,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
 from itertools import pairwise
-from typing import Any, cast
+from typing import Any, NamedTuple, cast
 
 from consensus.poca.credit_target import compute_shares
 from gridmerit.demo.day import ChainRecord, DayRecord, Message
@@ -20,6 +20,8 @@ from ledger.hashing import show_address
 from ledger.params import Kind
 from market import messages as kinds
 from market.credit.score import CreditRecord, add_penalty, add_score, assess_delivery, correct_score, weigh_delivery
+from market.settlement import spread
+from node.queries.answers import SettlementInfo
 
 _BAND = 0.95
 
@@ -37,6 +39,7 @@ class CreditHistory:
 
 def compute_credits(record: DayRecord) -> CreditHistory:
     """Eqs (1), (2) and (12) applied to the settlements, hour by hour; what counts as agreed is what was accepted."""
+    names = record.names
     market = record.credit.genesis.params.market
     books = {
         name: CreditRecord(initial_upt=market.initial_credit_upt, initial_weight=market.initial_weight)
@@ -44,13 +47,10 @@ def compute_credits(record: DayRecord) -> CreditHistory:
     }
     series = {name: [market.initial_credit_upt] for name in record.players}
     for entry in record.hours:
-        accepted_wh = entry.accepted_wh
-        for row in entry.settlement.trades:
-            buyer, seller = row.buyer_name or row.buyer, row.seller_name or row.seller
-            consumed_wh = 0 if row.is_consumption_imputed else row.consumption_wh
-            scores = _score(consumed_wh, row.output_wh, accepted_wh[row.index], market.natural_factor_ppm)
-            weight = weigh_delivery(accepted_wh[row.index], market.score_unit_wh)
-            for member, score_upt in zip((buyer, seller), scores, strict=True):
+        for buyer, seller, agreed_wh, consumed_wh, produced_wh in list_deliveries(entry.settlement, entry.accepted_wh):
+            scores = _score(consumed_wh, produced_wh, agreed_wh, market.natural_factor_ppm)
+            weight = weigh_delivery(agreed_wh, market.score_unit_wh)
+            for member, score_upt in zip((names[buyer], names[seller]), scores, strict=True):
                 books[member] = books[member].add(score_upt, weight)
         for name, book in books.items():
             series[name].append(book.credit_upt)
@@ -58,6 +58,63 @@ def compute_credits(record: DayRecord) -> CreditHistory:
         by_player={name: tuple(values) for name, values in series.items()},
         deliveries={name: book.score_count for name, book in books.items()},
     )
+
+
+class Delivery(NamedTuple):
+    """A delivery that is scored, by the addresses of both sides; Wh, a meter that was not heard as 0."""
+
+    buyer: str
+    seller: str
+    agreed_wh: int
+    consumption_wh: int
+    output_wh: int
+
+
+def list_deliveries(settlement: SettlementInfo, accepted_wh: Mapping[int, int]) -> list[Delivery]:
+    """The deliveries of a settlement: each trade as metered or, of two sessions, what is left once they are netted.
+
+    `accepted_wh` has the volume at which each trade binds, by index, where there is one session.
+    """
+    if not any(row.session for row in settlement.trades):
+        return [
+            Delivery(
+                row.buyer,
+                row.seller,
+                accepted_wh[row.index],
+                0 if row.is_consumption_imputed else row.consumption_wh,
+                row.output_wh,
+            )
+            for row in settlement.trades
+        ]
+    left_wh = _sum_up_positions(settlement)
+    net_wh = _read_meters(settlement, left_wh)
+    pairs = []
+    for buyer in sorted(member for member, wh in left_wh.items() if wh > 0):
+        for seller in sorted(member for member, wh in left_wh.items() if wh < 0):
+            agreed_wh = min(left_wh[buyer], -left_wh[seller])
+            if agreed_wh:
+                pairs.append((buyer, seller, agreed_wh))
+                left_wh[buyer], left_wh[seller] = left_wh[buyer] - agreed_wh, left_wh[seller] + agreed_wh
+    volumes_wh = [agreed_wh for *_, agreed_wh in pairs]
+    used_wh = spread({one: max(0, wh) for one, wh in net_wh.items()}, [buyer for buyer, *_ in pairs], volumes_wh)
+    made_wh = spread({one: max(0, -wh) for one, wh in net_wh.items()}, [seller for _, seller, _ in pairs], volumes_wh)
+    return [Delivery(*pair, used, made) for pair, used, made in zip(pairs, used_wh, made_wh, strict=True)]
+
+
+def _sum_up_positions(settlement: SettlementInfo) -> dict[str, int]:
+    """The Wh that each member has bought less those it has sold, in both sessions."""
+    positions_wh: dict[str, int] = {}
+    for row in settlement.trades:
+        positions_wh[row.buyer] = positions_wh.get(row.buyer, 0) + row.traded_wh
+        positions_wh[row.seller] = positions_wh.get(row.seller, 0) - row.traded_wh
+    return positions_wh
+
+
+def _read_meters(settlement: SettlementInfo, positions_wh: Mapping[str, int]) -> dict[str, int]:
+    """Consumption less output of each meter that was heard: its owner's position, and what it settled in real time."""
+    beyond_wh = {row.member: row.consumption_wh - row.output_wh for row in settlement.grid}
+    heard = positions_wh.keys() - set(settlement.unheard)
+    return {member: positions_wh[member] + beyond_wh.get(member, 0) for member in sorted(heard)}
 
 
 def _score(consumption_wh: int | None, output_wh: int | None, agreed_wh: int, factor_ppm: int) -> tuple[int, int]:

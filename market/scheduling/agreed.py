@@ -71,7 +71,7 @@ def compute_actuals(
 
 
 def _sort_out(market: MarketParams, readings: Sequence[Reading]) -> tuple[dict[bytes, int], dict[bytes, int]]:
-    """Consumption and output of each meter, Wh; netted where contracts are."""
+    """The energy that each meter has consumed, and that it has produced, Wh; netted where contracts are."""
     if not is_firm(market):
         return {owner: wh for owner, wh, _ in readings}, {owner: wh for owner, _, wh in readings}
     nets_wh = {owner: consumed_wh - produced_wh for owner, consumed_wh, produced_wh in readings}

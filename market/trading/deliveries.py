@@ -1,4 +1,4 @@
-"""Deliveries that are assessed of a settled period: trade by trade, or what is left of all trades once they are netted.
+"""The deliveries of a settled period that are assessed: its trades, or what is left of them once they are netted.
 
 A side whose meter was not heard has not delivered: it scores nothing, and where violations are recorded it is told as
 silent. Beside a credit chain these are the rows of `delivered`; on a chain alone they are scored here.

@@ -1,4 +1,4 @@
-"""Rows of a settlement: a period's trades by its readings, and what each meter shows beside them; no money is moved.
+"""The rows that a period is settled by: its trades and its meters' rests, by the readings. No money moves here.
 
 A member's consumption is spread over all it bought and its output over all it sold; a member that bought or sold
 nothing settles that meter with the grid company. So every Wh that was metered is settled exactly once.

@@ -442,7 +442,7 @@ def _explain(error: Exception) -> str:
 
 
 def _name_session(session: Session) -> dict[str, int | str]:
-    """The session in a query: nothing of the only one that most markets have."""
+    """The part of a query that names a session; nothing of the only one that most markets have."""
     return {} if session == Session.DAY_AHEAD else {"session": session.title}
 
 

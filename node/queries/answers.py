@@ -644,6 +644,8 @@ class SettlementInfo:
     trades: tuple[SettledTradeInfo, ...]
     grid: tuple[GridSettlementInfo, ...]
     gate: GateInfo | None = None  # of a period that had orders
+    unheard: Annotated[tuple[str, ...], Field(exclude_if=lambda unheard: not unheard)] = ()
+    """Addresses of who has traded a period that is traded twice, and whose meter was not heard."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

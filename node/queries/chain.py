@@ -456,6 +456,9 @@ class ChainQueries:
             trades=tuple(map(self._describe_settled, settled.trades, self._list_sessions(period, settled.trades))),
             grid=tuple(map(self._describe_with_grid, settled.grid)),
             gate=None if gate is None else self._describe_gate(number, gate),
+            unheard=tuple(
+                show_address(item.member) for item in views.get_balances(self._state, period) if item.metered_wh is None
+            ),
         )
 
     def _list_sessions(self, period: int, trades: Sequence[SettledTrade]) -> Sequence[str]:

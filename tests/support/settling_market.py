@@ -12,7 +12,8 @@ from ledger.params import ConsensusParams, MarketParams
 from ledger.signatures import SigningKey
 from ledger.state import State
 from ledger.transaction import make_transaction
-from market.trading.period_settlement import PeriodSettlement, get_settlement, is_settling
+from market.trading.period_settlement import is_settling
+from market.trading.settlement_record import PeriodSettlement, get_settlement
 from node.proofs.store_audit import audit_store
 from simulation.world.networks import make_network
 from simulation.world.world import World

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from hashlib import sha512
-from typing import Any
+from typing import Any, cast
 
 from nacl.bindings import crypto_core_ed25519_add
 
@@ -25,14 +25,19 @@ from consensus.poca.credit_target import compute_target
 from consensus.quorum import Statement, max_faulty, pbft_quorum, sign_statement
 from consensus.seal import search
 from gridmerit.network.enrolment import Keys, Terms, make_application
-from ledger.accounts import Account, account_key, account_to_value
+from ledger.accounts import Account, account_key, account_to_value, get_account
 from ledger.block import Block, Header, compute_tx_root
 from ledger.codec import Value, decode, encode
+from ledger.contract import BlockContext
 from ledger.errors import GridmeritError
 from ledger.execution import Receipt, compute_receipt_root
+from ledger.genesis import Authority, Genesis, GenesisMember, build_state
 from ledger.hashing import sha256, show_address
 from ledger.membership import Admission, compute_act_digest
 from ledger.merkle import inclusion_proof
+from ledger.outbox import outbox_key
+from ledger.overlay import Overlay
+from ledger.params import ChainParams, MarketParams
 from ledger.results import Result, compute_digest, encode_results
 from ledger.signatures import FIELD_PRIME, GROUP_ORDER, SigningKey, check_public_key, verify
 from ledger.state import State
@@ -53,11 +58,17 @@ from market.credit.colored_coin import (
     merit_colour,
     padding,
 )
+from market.credit.violations import Delivery, find_violation
 from market.messages import DELIVERED
+from market.metering import Corrected, add_reading
 from market.orders import Side
 from market.trading.contract import TradeIntention
 from market.trading.gates import Gate, gate_key
 from market.trading.matching_weight import WeightInputs
+from market.trading.period_settlement import settle_period
+from market.trading.positions import add_positions, get_position, position_key
+from market.trading.reserves import compute_trade_reserves, replace_reserves
+from market.trading.sessions import get_session, list_gates
 from market.trading.trades import Match, Party, TradeRecord, compute_result_root, encode_trade_leaf
 from node.chain import messages as wire
 from node.peer.records import PeerRecord
@@ -71,6 +82,24 @@ OF_ORDER_8 = bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b138
 TIME_MS, PERIOD = 1_800_000_000_000, 7
 GATES = 4  # in the state: enough for a place in the tree where nothing is
 TAU_UPT, CREDIT_UPT, SCORE_UPT, N_DIFF = 10_000_000, 90_000_000, 95_000_000, 2**240
+
+GRID = SigningKey(sha256(b"vectors/grid"))
+FOUNDING_UYUAN = 10_000_000_000
+TWICE: dict[str, Any] = {
+    "open_ppm": 4_000_000,
+    "gate_ppm": 3_000_000,
+    "intraday_open_ppm": 2_000_000,
+    "intraday_gate_ppm": 1_000_000,
+    "wheeling_uyuan_per_kwh": 20_001,
+    "income_and_cost": "kept",
+    "recorded_violations": 16,
+    "tolerance_ppm": 50_001,
+}
+MADE = (  # (buyer, seller, µ¥ per kWh, Wh) of each gate
+    (("bert", "anna", 550_000, 3_000_000), ("cleo", "anna", 540_001, 1_000_000)),
+    (("dora", "bert", 500_003, 1_000_000),),
+)
+METERED_WH = {"anna": (0, 5_000_000), "bert": (1_600_000, 100_000), "cleo": (1_050_001, 0)}
 
 REFUSED = {  # what the codec must not take, and why
     "cd0005": "not the shortest form",  # 5 in three bytes
@@ -336,6 +365,83 @@ def make_trade_result() -> dict[str, Any]:
     }
 
 
+def make_twice_traded() -> dict[str, Any]:
+    """A period that is traded twice and settled: positions, both columns, what is left to deliver, and violations.
+
+    Cleo is metered at the bound of the tolerance, Dora not at all.
+    """
+    market = MarketParams(**TWICE)
+    members = [
+        GenesisMember(name="grid", role="grid-operator", key=GRID.public_key, seals=True),
+        *(
+            GenesisMember(name=name, role="prosumer", key=KEYS[name].public_key, balance_uyuan=FOUNDING_UYUAN)
+            for name in MEMBERS
+        ),
+    ]
+    authority = Authority(keys=(KEYS["authority"].public_key,))
+    params = ChainParams(name="JY1", market=market)
+    genesis = Genesis(params=params, time_ms=TIME_MS, members=tuple(members), authority=authority)
+    view, trades = Overlay(build_state(genesis)), []
+    for gate, made in zip(list_gates(market, PERIOD), MADE, strict=True):
+        own = [
+            TradeRecord(gate, index, KEYS[buyer].address, KEYS[seller].address, price, volume_wh)
+            for index, (buyer, seller, price, volume_wh) in enumerate(made)
+        ]
+        wheeling = dict.fromkeys([trade.buyer for trade in own], market.wheeling_uyuan_per_kwh)
+        replace_reserves(view, {}, compute_trade_reserves(own, wheeling, market))
+        add_positions(view, gate, own)
+        trades += own
+    for name, (consumed_wh, produced_wh) in METERED_WH.items():
+        add_reading(view, Corrected(PERIOD, KEYS[name].address, consumed_wh, produced_wh, revision=0))
+    block = BlockContext(
+        params=genesis.params,
+        chain_id=CHAIN,
+        genesis_time_ms=TIME_MS,
+        height=43,
+        parent=bytes(32),
+        producer=GRID.address,
+        timestamp_ms=TIME_MS,
+        period=PERIOD,
+        is_first_of_period=False,
+        siblings=frozenset({"credit"}),
+    )
+    assert settle_period(view, block, PERIOD, trades)
+    _, delivered = cast(tuple[int, tuple[Any, ...]], view.get(outbox_key(DELIVERED, PERIOD, 0)))
+    return {
+        "period": PERIOD,
+        "grid": GRID.address.hex(),
+        "wheeling_uyuan_per_kwh": market.wheeling_uyuan_per_kwh,
+        "retail_uyuan_per_kwh": market.retail_uyuan_per_kwh,
+        "feed_in_uyuan_per_kwh": market.feed_in_uyuan_per_kwh,
+        "tolerance_ppm": market.tolerance_ppm,
+        "trades": [show(trade.terms) for trade in trades],
+        "metered": [show((KEYS[name].address, *energy)) for name, energy in METERED_WH.items()],
+        "sessions": [get_session(market, trade.gate).title for trade in trades],
+        "positions": [
+            [key.hex(), encode(tuple(get_position(view, gate, member))).hex()]
+            for gate in list_gates(market, PERIOD)
+            for member in sorted(KEYS[name].address for name in MEMBERS)
+            if (key := position_key(gate, member)) and view.get(key) is not None
+        ],
+        "accounts": [
+            {
+                "address": address.hex(),
+                "founding_uyuan": 0 if address == GRID.address else FOUNDING_UYUAN,
+                "initial_credit_upt": market.initial_credit_upt,
+                "raw": encode(account_to_value(get_account(view, address))).hex(),
+            }
+            for address in sorted([GRID.address, *(KEYS[name].address for name in MEMBERS)])
+        ],
+        "delivered": show(delivered),
+        "violations": [
+            [index, int(side), kind.label]
+            for index, _, _, agreed_wh, *metered_wh in delivered
+            for side, wh in zip(Side, metered_wh, strict=True)
+            if (kind := find_violation(Delivery(PERIOD, index, side, agreed_wh, wh), market.tolerance_ppm)) is not None
+        ],
+    }
+
+
 def build_block() -> tuple[Block, list[Receipt]]:
     body = tuple(list_transactions())
     receipts = [Receipt(transaction_id=one.id, code="" if one.sequence else "InsufficientBalance") for one in body]
@@ -541,6 +647,7 @@ def make_vectors() -> dict[str, Any]:
         "mergers": [make_merger()],
         "states": [make_state_proofs()],
         "trade_results": [make_trade_result()],
+        "twice_traded": [make_twice_traded()],
         "blocks": [make_block()],
         "votes": [make_vote()],
         "certificates": [make_certificate()],

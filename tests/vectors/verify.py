@@ -363,6 +363,80 @@ def check_trade_result(it):
     same(tagged("gridmerit/results", results).hex(), it["digest"])
 
 
+def half_up(wh_uyuan_per_kwh):
+    return (2 * wh_uyuan_per_kwh + 1_000) // 2_000
+
+
+def shares(total, parts):
+    """A meter's part of each delivery, in proportion, without a Wh lost."""
+    reached = [total * sum(parts[:count]) // sum(parts) for count in range(len(parts) + 1)]
+    return [reached[place + 1] - reached[place] for place in range(len(parts))]
+
+
+def check_twice_traded(it):
+    grid, trades = hexed(it["grid"]), [plain(one) for one in it["trades"]]
+    metered = {owner: consumed - produced for owner, consumed, produced in map(plain, it["metered"])}
+    same([len(trades), len(metered)], [len(it["sessions"]), len(it["metered"])])
+    places, traded, net, columns = {}, {}, {}, {one: [0, 0] for one in (grid, *metered)}
+
+    def pay(payer, payee, uyuan):  # income of one, cost of the other
+        columns.setdefault(payee, [0, 0])[0] += uyuan
+        columns.setdefault(payer, [0, 0])[1] += uyuan
+
+    for (gate, index, buyer, seller, price, wh), session in zip(trades, it["sessions"], strict=True):
+        same([gate // 2, ["day-ahead", "intraday"][gate % 2]], [it["period"], session])
+        same(index, places.setdefault(gate, 0))
+        places[gate] += 1
+        for member, side, sign in ((buyer, 0, 1), (seller, 1, -1)):
+            traded.setdefault((gate, member), [0, 0])[side] += wh
+            net[member] = net.get(member, 0) + sign * wh
+        received = half_up(wh * price)
+        pay(buyer, seller, received)
+        pay(buyer, grid, half_up(wh * (price + it["wheeling_uyuan_per_kwh"])) - received)
+    positions = [
+        [(b"market/position/" + gate.to_bytes(8, "big") + member).hex(), encode(wh).hex()]
+        for (gate, member), wh in sorted(traded.items())
+    ]
+    same(positions, it["positions"])
+    for member in {**net, **metered}:
+        beyond = metered.get(member, max(0, net.get(member, 0))) - net.get(member, 0)
+        if beyond > 0:
+            pay(member, grid, half_up(beyond * it["retail_uyuan_per_kwh"]))
+        else:
+            pay(grid, member, half_up(-beyond * it["feed_in_uyuan_per_kwh"]))
+    same([hexed(one["address"]) for one in it["accounts"]], sorted(columns))
+    for one in it["accounts"]:
+        income, cost = columns[hexed(one["address"])]
+        same(one["founding_uyuan"], 0 if one["address"] == it["grid"] else 10_000_000_000)
+        rest = [one["initial_credit_upt"], 0, 0, 0, 0, 0, 0]
+        same(decode(hexed(one["raw"])), [one["founding_uyuan"] + income - cost, *rest, income, cost])
+
+    owed = [[member, -wh] for member, wh in sorted(net.items()) if wh < 0]
+    pairs = []
+    for buyer, wanted in sorted(net.items()):
+        while wanted > 0:
+            wh = min(wanted, owed[0][1])
+            pairs.append((buyer, owed[0][0], wh))
+            wanted, owed[0][1] = wanted - wh, owed[0][1] - wh
+            owed = owed[not owed[0][1] :]
+    parts = {}
+    for side, sign in ((0, 1), (1, -1)):
+        for member in {pair[side] for pair in pairs}:
+            own = [pair for pair in pairs if pair[side] == member]
+            of_meter = shares(max(0, sign * metered.get(member, 0)), [wh for _, _, wh in own])
+            parts |= {(pair, side): wh for pair, wh in zip(own, of_meter, strict=True) if member in metered}
+    delivered = [[index, *pair, parts.get((pair, 0)), parts.get((pair, 1))] for index, pair in enumerate(pairs)]
+    same(plain(it["delivered"]), delivered)
+    found = []
+    for index, _, _, agreed, *both in delivered:
+        for side, wh in enumerate(both):
+            excess = 0 if wh is None else (wh - agreed) * 1_000_000
+            if wh is None or abs(excess) > agreed * it["tolerance_ppm"]:
+                name = "missing-reading" if wh is None else "over-delivery" if excess > 0 else "under-delivery"
+                found.append([index, side, name])
+    same(it["violations"], found)
+
+
 def check_block(it):
     (core, nonce, signature), body = block = decode(hexed(it["raw"]))
     same([encode(block[0]).hex(), encode(core).hex()], [it["header"], it["core"]])
@@ -441,6 +515,7 @@ SECTIONS = {
     "mergers": check_merger,
     "states": check_state,
     "trade_results": check_trade_result,
+    "twice_traded": check_twice_traded,
     "blocks": check_block,
     "votes": check_vote,
     "certificates": check_certificate,

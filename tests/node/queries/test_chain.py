@@ -267,6 +267,7 @@ def test_trades_and_their_gate(ask):
 
 def test_a_settlement_adds_up(ask):
     settlement = ask.get_settlement(PERIOD)
+    assert not [word for word in (b"session", b"unheard") if word in to_json(settlement)], "it is traded once"
     assert sum(trade.consumption_wh for trade in settlement.trades) == 12_500
     assert sum(trade.output_wh for trade in settlement.trades) == 11_000
     for trade in settlement.trades:

@@ -6,6 +6,8 @@ import pytest
 
 from gridmerit.commands.bills import make_bill, render_bill
 from gridmerit.commands.market_tables import render_positions, render_settlement
+from gridmerit.demo.recompute import list_deliveries
+from ledger.hashing import show_address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from market.credit.contract import get_digest
@@ -191,6 +193,16 @@ def test_what_is_done_otherwise_than_agreed_is_reported_of_what_is_left_of_both_
         counts = get_report(lh1, market.network.keys[name].address).counts
         found[name] = {kind: count for kind, count in zip(Kind, counts, strict=True) if count}
     assert found == {"n0": {}, "n1": {}, "n2": {Kind.OVER_DELIVERY: 1}, "n3": {Kind.MISSING_READING: 1}}
+    settlement = ChainQueries(market.jy1.node("n3")).get_settlement(PERIOD)
+    names = {show_address(market.network.keys[name].address): name for name in NAMES}
+    assert [names[address] for address in settlement.unheard] == ["n3"]
+    deliveries = list_deliveries(from_json(SettlementInfo, to_json(settlement)), {})
+    assert {names[item.buyer]: item[2:] for item in deliveries} == {
+        "n2": (110 * KWH, 220 * KWH, 110 * KWH),
+        "n3": (40 * KWH, 0, 40 * KWH),
+    }, "as LH1 scores them"
+    actuals = scheduling_views.get_actuals(market.state(market.du1), PERIOD)
+    assert [(show_address(row.buyer), show_address(row.seller), *row[4:]) for row in actuals] == deliveries
     accounts = {name: market.account(market.jy1, name) for name in NAMES}
     assert {name: own.income_uyuan - own.cost_uyuan for name, own in accounts.items()} == market.changes_uyuan()
     assert market.faults() == []
