@@ -24,6 +24,7 @@ if sys.version_info < (3, 13):
 else:
     import plyvel_next as plyvel  # its fork: the same binding, built for newer versions
 
+WRITE_BUFFER_BYTES = 8 << 20  # of rows before they become a table; there may be two at a time (decision 43)
 Changes: TypeAlias = Sequence[tuple[bytes, bytes | None]]  # key and new value, None to delete, in order
 
 _OWNER_FILE = "OWNER"
@@ -267,6 +268,7 @@ def _open_as_is(directory: Path) -> plyvel.DB:
         paranoid_checks=True,
         bloom_filter_bits=10,
         max_open_files=_MAX_TABLES,
+        write_buffer_size=WRITE_BUFFER_BYTES,
     )
 
 

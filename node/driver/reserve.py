@@ -9,9 +9,9 @@ import os
 from contextlib import suppress
 from pathlib import Path
 
-from ledger.store import name_disk_error
+from ledger.store import WRITE_BUFFER_BYTES, name_disk_error
 
-RESERVE_BYTES = 8 << 20  # two of LevelDB's write buffers: what it may have left to write
+RESERVE_BYTES = 2 * WRITE_BUFFER_BYTES  # what LevelDB may have left to write
 
 
 class Reserve:

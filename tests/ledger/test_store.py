@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from packaging.requirements import Requirement
 
 from ledger.errors import StoreCorrupt, StoreError, StoreFailed, StoreLocked
-from ledger.store import KeyValue, LevelStore, MemoryStore, plyvel
+from ledger.store import WRITE_BUFFER_BYTES, KeyValue, LevelStore, MemoryStore, plyvel
 from node.errors import RolledBack
 
 KEYS = st.binary(max_size=2) | st.sampled_from([b"\xff", b"\xff\xff", b"\xff\xff\x00", b"block", b"block1"])
@@ -233,6 +233,15 @@ def test_a_store_that_failed_to_open_is_not_locked(tmp_path: Path) -> None:
             LevelStore(tmp_path)
     (tmp_path / "CURRENT").write_bytes(current)
     LevelStore(tmp_path).close()
+
+
+def test_rows_fill_a_buffer_before_they_become_a_table(tmp_path: Path) -> None:
+    store = LevelStore(tmp_path / "store")
+    begun = sorted(file.name for file in (tmp_path / "store").glob("*.log"))
+    for number in range(WRITE_BUFFER_BYTES * 3 // 4 // 1_000_000):
+        store.write([(number.to_bytes(4, "big"), bytes(1_000_000))], sync=False)
+    assert sorted(file.name for file in (tmp_path / "store").glob("*.log")) == begun
+    store.close()
 
 
 def test_a_path_that_cannot_be_a_directory_is_named(tmp_path: Path) -> None:
