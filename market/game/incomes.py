@@ -148,11 +148,13 @@ def find_best(earn: Earn, low: Array, high: Array, mu: Array) -> Best:
 def _find_root(earn: Earn, a: Array, at_a: Array, b: Array, at_b: Array) -> Array:
     """A root of the derivative between a and b; a itself where it has one sign, as at a bound."""
     has_root = at_a * at_b < 0
-    for _ in range(_MAX_STEPS):
+    for count in range(_MAX_STEPS):
         goes_on = has_root & (abs(b - a) > _PRECISION) & (at_b != 0)
         if not goes_on.any():
             return np.where(has_root, b, a)
-        middle = np.divide(a * at_b - b * at_a, at_b - at_a, out=b.copy(), where=goes_on)
+        middle = (a + b) / 2
+        if count < _MAX_STEPS // 2:
+            np.divide(a * at_b - b * at_a, at_b - at_a, out=middle, where=goes_on)
         _, at_middle = earn(middle)
         crosses = at_middle * at_b < 0
         a, at_a = (

@@ -36,6 +36,7 @@ _SMALL = 1e-8  # of x: after such a step the next one, its square, is none
 _MAX_STEPS = 200  # seven are the rule; supply that exceeds the firm demand by 10^-12 of it takes forty
 _DIGITS = 36  # e^-36 is 2e-16
 _TINY = 1e-300
+_LOST = -0.999  # of what is to spare: so far above the clearing price nearly all is lost in a float, and 0 is nearer
 
 
 class Quotes(NamedTuple):
@@ -250,13 +251,13 @@ def find_clearing(
         np.multiply(x, add_up(part[:sellers], out=lack), out=lack)
         np.subtract(add_up(part[sellers:], out=step), lack, out=lack)
         lack += firm
-        part *= share
         part[:sellers] *= middle[:sellers]
+        part *= share
         np.divide(lack, np.add(add_up(part, out=step), _TINY, out=step), out=step)
         step *= np.add(lack, 1.0, out=more)
         x += step
         if not count:
-            np.maximum(x, 0.0, out=x)
+            np.copyto(x, 0.0, where=(x < 0) | (lack < _LOST))
         elif count > 1 and not ((step > np.multiply(x, _SMALL, out=more)) & (lack > enough)).any():
             return x
     raise AssertionError("Newton's method climbs to the clearing price")

@@ -140,6 +140,29 @@ def test_long_runs_say_how_far_they_are() -> None:
     assert heard[-1] == (2, 2)
 
 
+@pytest.mark.parametrize("mu", [0.02, 0.05])
+@pytest.mark.parametrize(
+    ("surplus_wh", "load_wh", "bureau_capacity_wh"),
+    [(300_000, 300_000, 1), (10**15, 1, 1), (1, 10**15, 10**15)],
+)
+@pytest.mark.filterwarnings("error")
+def test_bounds_as_wide_as_they_may_be_are_searched_without_a_flaw(
+    surplus_wh: int, load_wh: int, bureau_capacity_wh: int, mu: float
+) -> None:
+    hour = Hour(
+        surplus_wh=surplus_wh,
+        shortage_wh=0,
+        user_load_wh=[load_wh],
+        bureau_capacity_wh=bureau_capacity_wh,
+        mu=mu,
+        subsidy=1.0,
+        bounds=dict.fromkeys(DIRECTIONS, (0.0, 10.0)),
+    )
+    assert compute_regret(hour, best_response.solve(hour)) < 1e-9
+    for seed in (1, 2, 3):
+        assert compute_regret(hour, ants.solve(hour, seed=seed)) < 1e-6
+
+
 def test_a_game_without_an_equilibrium_says_so_with_the_least_regret() -> None:
     """Just where the company would be content, the bureau stops to compete and asks all it may."""
     hour = Hour(surplus_wh=135_876, shortage_wh=0, user_load_wh=[165_504, 219_993], mu=0.02)
