@@ -187,9 +187,10 @@ async def test_blocks_receipts_and_certificates_are_fetched_and_nothing_is_belie
     before = rows_of(chain)
     with closing(LevelStore(grown.configs[1].data_dir / chain.name / "ledger")) as store:
         common = [key for key in before if store.get(key) == before[key] or (key[:1] == b"c" and store.get(key))]
+    shared = max(key[1:] for key in common if key[:1] == rows.BLOCK)  # where they have parted, empty receipts are alike
+    certificate = max(key for key in common if key[:1] == b"c")
     with closing(LevelStore(chain.ledger)) as store:
-        for prefix in (rows.BLOCK, rows.RECEIPTS, b"c"):
-            key = max(key for key in common if key[:1] == prefix)
+        for key in (rows.BLOCK + shared, rows.RECEIPTS + shared, certificate):
             store.write([(key, before[key][:-1] + bytes([before[key][-1] ^ 1]))])
     command = [sys.executable, "-m", "gridmerit", "node", "verify", str(home), "--mend", "--json"]
 
