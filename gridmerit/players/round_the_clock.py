@@ -31,7 +31,7 @@ from market.strategies.strategy import Act, Strategy, make_call
 from market.strategies.truthful import Truthful
 from market.strategies.view import View
 from market.trading.clearing_rules import is_by_target
-from market.trading.sessions import Session, list_gates
+from market.trading.sessions import Session
 from node.api.client import Client
 from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import QuotaInfo, SettlementInfo, TradesInfo
@@ -221,9 +221,9 @@ class _Strategist(_Trader):
     async def _list_under_way(self) -> list[TradesInfo]:
         """Every gate of the periods before, as it stands, that is not metered yet."""
         assert isinstance(self.trader, QueuedSender)
-        market, period = self.day.genesis.params.market, self.day.first_period
-        numbers = [number for each in range(max(1, period - UNDER_WAY), period) for number in list_gates(market, each)]
-        found = [await self.trader.ask(partial(_ask_trades, number)) for number in numbers]
+        period = self.day.first_period
+        gates = [(each, session) for each in range(max(1, period - UNDER_WAY), period) for session in self.day.sessions]
+        found = [await self.trader.ask(partial(_ask_trades, *gate)) for gate in gates]
         return [gate for gate in found if gate is not None]
 
     async def _find_position(self) -> int:
