@@ -9,7 +9,7 @@ from node.chain import catching_up
 from node.chain import messages as wire
 from node.chain.catching_up import CATCH_UP, STEP_BLOCKS, STEP_BYTES
 from node.chain.events import MessageReceived, SetTimer, TimerFired
-from node.chain.importer import STEP_SIGNATURES
+from node.chain.importer import STEP_SIGNATURES, Placed, Unfinished
 from node.chain.progress import ImportBodies
 from tests.support.far_behind import PEER, Behind, FarAhead
 
@@ -71,6 +71,20 @@ def test_the_signatures_of_a_large_block_are_checked_in_steps_before_its_own(beh
     assert sum(checked for _, checked in steps) == sum(
         len(entry.block.transactions) for entries, _ in steps for entry in entries
     )
+
+
+def test_the_signatures_of_a_large_block_that_comes_by_itself_are_checked_in_steps_too(behind):
+    importer = behind.node._importer
+    most = 0
+    for height in range(1, behind.ahead.height + 1):
+        block, steps, checked = behind.ahead.entry(height).block, 0, len(importer._envelopes)
+        while (outcome := importer.judge(block, PEER, behind.ahead.now_ms, is_due=True)) == Unfinished():
+            assert len(importer._envelopes) - checked == STEP_SIGNATURES
+            steps, checked = steps + 1, len(importer._envelopes)
+        assert isinstance(outcome, Placed)
+        assert steps == len(block.transactions) // STEP_SIGNATURES
+        most = max(most, steps)
+    assert most, "one of them is that large"
 
 
 def test_what_blocks_write_counts_as_what_is_in_them_does(monkeypatch):

@@ -10,7 +10,7 @@ from consensus.quorum import QuorumCertificate, Statement, sign_statement
 from ledger.accounts import get_account, put_account
 from ledger.checkpoints import compute_slot
 from ledger.codec import encode
-from ledger.execution import execute_block
+from ledger.execution import run_block
 from ledger.genesis import get_grid_operator
 from ledger.transaction import make_transaction
 from market.trading.settlement_record import get_settlement as get_period_settlement
@@ -102,7 +102,7 @@ class Forgetful(World):
 
     def _make_shared(self):
         def forget(*arguments):
-            execution = execute_block(*arguments)
+            execution = yield from run_block(*arguments)
             lost = next(iter(execution.state.items()))[0]
             return replace(execution, state=execution.state.apply({lost: None}))
 
