@@ -123,7 +123,8 @@ def place(
     signer = resolve_key(target, key, passphrase_file)
     terms = OrderTerms(Side[side.upper()], parse_price(price), parse_kwh(volume, least=1))
     placed = run_async(place_order(target, signer, terms, period, session))
-    show_outcome(placed.outcome, period=placed.period, order_id=placed.order_id)
+    named = {"period": placed.period, **({"session": placed.session} if placed.session else {})}
+    show_outcome(placed.outcome, **named, order_id=placed.order_id)
 
 
 @command.command("cancel")
@@ -272,9 +273,13 @@ class OrderTerms(NamedTuple):
 
 
 class Placed(NamedTuple):
-    """An order that a block holds: `order_id` is what `cancel` knows it by, None where it has left the book."""
+    """An order that a block holds: `order_id` is what `cancel` knows it by, None where it has left the book.
+
+    `session` is empty where each period is traded once.
+    """
 
     period: int
+    session: str
     order_id: int | None
     outcome: TransactionStatus
 
@@ -302,7 +307,8 @@ async def place_order(
         identity = await client.send(signer, "intention", intention.to_payload())
         outcome = await client.wait_for(identity)
         book = await client.book(*chosen)
-        return Placed(book.period, _find_order(book, signer.address, intention), outcome)
+        session = book.session if genesis.params.market.sessions > 1 else ""
+        return Placed(book.period, session, _find_order(book, signer.address, intention), outcome)
 
 
 async def cancel_order(

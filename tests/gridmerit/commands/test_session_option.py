@@ -73,7 +73,7 @@ def fetch(url):
 def test_orders_go_to_the_session_that_is_named(ask, served):
     order = ("--price", "0.3", "--volume", "1", *served.key("n2"))
     code, placed = ask("market", "place", "bid", *order, *INTRADAY)
-    assert (code, placed["period"]) == (0, PERIOD), "the period whose intraday gate is open"
+    assert (code, placed["period"], placed["session"]) == (0, PERIOD, "intraday"), "whose intraday gate is open"
     book = ask("market", "book", "--period", PERIOD, *INTRADAY)[1]["book"]
     assert (book["period"], book["session"]) == (PERIOD, "intraday")
     assert placed["order_id"] in [bid["order_id"] for bid in book["bids"]]
