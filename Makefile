@@ -82,7 +82,7 @@ state-years: $(READY)  ## 2 000 periods of a market under both engines, and trad
 
 years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours
 	@$(BIN)/python -m tests.support.years --players 100 --days 730
-	@$(BIN)/python -m tests.support.years --players 1000 --days 30 --every 5
+	@$(BIN)/python -m tests.support.years --players 1000 --days 30 --every 3
 
 market-size: $(READY)  ## one period of 10 000 orders and trades and 20 000 readings over three chains: blocks, CPU and bytes
 	@for engine in pbft poca; do $(BIN)/python -m tests.support.market_size --orders 10000 --engine $$engine || exit 1; done

@@ -50,9 +50,10 @@ from tests.support.contract_chains import ContractChain
 from tests.support.market_years import MARKET, MarketYears
 
 PERIODS_A_DAY = 96
-KEEP = Keep("periods", 14 * PERIODS_A_DAY)
+KEPT_DAYS = 14
+KEEP = Keep("periods", KEPT_DAYS * PERIODS_A_DAY)
 MONTH_DAYS = 30
-LEAST_MONTHS = 5  # of which trends are told: the first, and two for each half
+LEAST_ROWS = 4  # of which trends are told: two for each half
 GROWTH = 0.05  # of the earlier median: less is no growth that anybody would notice
 _SURE = 3  # standard errors: of a hundred runs of noise, one or two show a growth of some figure
 _OF_MEAN = 1.2533  # of normal noise: sigma by the mean deviation, and a median's standard error by that of the mean
@@ -267,9 +268,9 @@ def find_trends(months: Sequence[Month]) -> list[Trend]:
     Medians, so that one month in which the machine was busy decides nothing. What is chance follows from the steps
     from month to month, less their median: a growth that is the same in each does not pass for noise.
     """
-    if len(months) < LEAST_MONTHS:
+    kept = [one for one in months[1:] if one.day > KEPT_DAYS]
+    if len(kept) < LEAST_ROWS:
         return []
-    kept = months[1:]
     half = len(kept) // 2
     early, late = kept[:half], kept[half:]
     days = median(one.day for one in late) - median(one.day for one in early)
@@ -299,7 +300,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     ):
         years.run(options.days, every=options.every)
         trends = find_trends(years.months)
-    print("\n".join(map(str, trends)) or f"{LEAST_MONTHS} rows of figures tell a trend, not fewer")
+    print("\n".join(map(str, trends)) or f"{LEAST_ROWS} rows of figures since day {KEPT_DAYS} tell a trend, not fewer")
     return int(any(trend.grows for trend in trends))
 
 

@@ -81,6 +81,8 @@ def test_neither_the_first_month_nor_a_busy_one_nor_a_trifle_tells_a_growth():
     assert growing(months_of(join_s=lambda number: 0.24 if number == 16 else 0.20)) == []
     assert growing(months_of(entries=lambda number: 16_766 + number)) == []
     assert find_trends(months_of(4)) == []
+    filling = [month(day=day, stored_mb=20.0 * min(day, 14)) for day in range(3, 31, 3)]
+    assert [trend.grows for trend in find_trends(filling)] == [False] * len(FIGURES), "two weeks of bodies"
 
 
 def test_what_was_measured_over_two_years_is_judged_as_it_was_read():
