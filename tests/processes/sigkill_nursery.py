@@ -27,6 +27,7 @@ from node.runtime import Runtime
 
 EXPIRY_BLOCKS = 5_000
 IN_FLIGHT = 8
+MOST_PENDING = 200  # more would only keep a busy machine from building a block on a head before the next comes
 
 
 class Diary:
@@ -63,7 +64,7 @@ async def submit_for_ever(runtime, key, diary):
     receiver = next(member.key for member in host.node.genesis.members if member.key != key.public_key)
     while True:
         transactions = await host.ask(lambda node: make_transfers(node, key, receiver))
-        outcomes = await host.submit(transactions)
+        outcomes = await host.submit(transactions) if transactions else ()
         for transaction, error in zip(transactions, outcomes, strict=True):
             if error is None:
                 diary.note("acknowledged", transaction.id.hex())
@@ -71,6 +72,8 @@ async def submit_for_ever(runtime, key, diary):
 
 
 def make_transfers(node: ChainNode, key, receiver):
+    if len(node.mempool) > MOST_PENDING:
+        return []
     spent = get_account(Overlay(node.chain.head.state), key.address).sequence
     first = node.mempool.next_sequence(key.address, spent)
     return [

@@ -58,12 +58,14 @@ async def live_and_die(process, life_ms, diary_file, *, is_long):
     count = diary_file.read_text().count("block") if is_long else 0
     process.stdin.write(b"start\n")
     child = int(await read_line(process))
-    await asyncio.sleep(life_ms / 1_000)
-    async with asyncio.timeout(PATIENCE_S):
-        while is_long and diary_file.read_text().count("block") == count:  # noqa: ASYNC110 - of another process
-            await asyncio.sleep(0.01)
-    with suppress(ProcessLookupError):  # it ended by itself, and has written down why
-        os.kill(child, signal.SIGKILL)
+    try:
+        await asyncio.sleep(life_ms / 1_000)
+        async with asyncio.timeout(PATIENCE_S):
+            while is_long and diary_file.read_text().count("block") == count:  # noqa: ASYNC110 - of another process
+                await asyncio.sleep(0.01)
+    finally:  # else whoever waits for the nursery's end would wait for ever
+        with suppress(ProcessLookupError):  # it ended by itself, and has written down why
+            os.kill(child, signal.SIGKILL)
     assert await read_line(process) == "ended"
 
 

@@ -31,8 +31,16 @@ def make_home(directory: Path, config) -> Path:
 async def _grow(local):
     async with local.running(0, 1, is_sure=True) as runtimes:
         host = local.host(runtimes[0])
-        await host.submit([local.transfer(sequence) for sequence in range(4)])
-        await local.until(lambda: host.node.chain.final_height > 4 and local.height(runtimes[0]) > 12)
+        transfers = [local.transfer(sequence) for sequence in range(4)]
+        await host.submit(transfers)
+        chain = host.node.chain
+
+        def is_grown():
+            places = [chain.find_transaction(transfer.id) for transfer in transfers]
+            are_final = all(place and chain.get_header(place[0]).height <= chain.final_height for place in places)
+            return are_final and chain.final_height > 4 and chain.head.height > 12
+
+        await local.until(is_grown)
 
 
 @pytest.fixture(scope="session")
