@@ -15,18 +15,18 @@ def fill(store, since, count=60):
     """Batches of two rows that belong together, a few megabytes in all: tables are written and merged meanwhile."""
     for number in range(since, since + count):
         raw = number.to_bytes(4, "big")
-        store.write([(b"a" + raw, raw * 12_000), (b"b" + raw, raw * 12_000), (b"last", raw)], sync=False)
+        store.write([(b"a" + raw, raw * 24_000), (b"b" + raw, raw * 24_000), (b"last", raw)], sync=False)
 
 
 def read_last(path):
     with closing(LevelStore(path)) as store:
         last = int.from_bytes(store.get(b"last"), "big")
         found = {key: value for key, value in store.scan(b"") if key != b"last"}
-        store.write([(b"x" * 8 + bytes([number]), bytes(200_000)) for number in range(40)])  # its own tables
+        store.write([(b"x" * 8 + bytes([number]), bytes(400_000)) for number in range(40)])  # its own tables
     numbers = [int.from_bytes(key[1:], "big") for key in found if key.startswith(b"a")]
     assert numbers == list(range(last + 1)), "whole batches, none left out"
     assert {key[1:] for key in found if key.startswith(b"b")} == {key[1:] for key in found if key.startswith(b"a")}
-    assert all(value == key[1:] * 12_000 for key, value in found.items())
+    assert all(value == key[1:] * 24_000 for key, value in found.items())
     return last
 
 
