@@ -37,7 +37,7 @@ test: $(READY)  ## lint, types and every test
 
 # What waits, for clocks and for other processes, comes first, and what computes takes the rest of the machine. Whole
 # lines, each with its part's name; `pipefail`, for it is the exit code of pytest that counts.
-YIELDING := nice -n 3
+YIELDING := nice -n 10
 computing living: SHELL := bash
 
 computing: $(READY)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import signal
 from pathlib import Path
+from types import FrameType
 
 import click
 
@@ -87,7 +88,7 @@ def command(
     bar = _Bar()
     for number in (signal.SIGTERM, signal.SIGHUP):  # the nodes must not outlive us then either
         if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, signal.default_int_handler)
+            signal.signal(number, _interrupt)
     try:
         result = run_demo(plan, bar.show)
     finally:
@@ -106,6 +107,12 @@ def command(
             f"gridmerit demo --period-ms {2 * plan.period_ms}"
         )
         ctx.exit(error.exit_code)
+
+
+def _interrupt(number: int, frame: FrameType | None) -> None:
+    """End as by Ctrl-C: where a loop runs that is its main task's cancellation, which leaves nobody waiting."""
+    handler = signal.getsignal(signal.SIGINT)
+    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 def _render_next(result: DemoResult, *, keep: bool) -> str:
