@@ -32,19 +32,23 @@ demo: $(READY)  ## run a whole market on this machine: four peers, 24 hours of a
 	@$(BIN)/gridmerit demo
 
 test: $(READY)  ## lint, types and every test
+	@touch $(LIVING)
 	@$(MAKE) --no-print-directory --jobs 3 lint computing living
 	@$(BIN)/python -m pytest -m quiet $(LIVE)
 
-# What waits, for clocks and for other processes, comes first, and what computes takes the rest of the machine. Whole
-# lines, each with its part's name; `pipefail`, for it is the exit code of pytest that counts.
-YIELDING := nice -n 10
+# What waits, for clocks and for other processes, comes first, and what computes takes the rest of the machine while the
+# file says that it is there (tests/conftest.py). Whole lines, each with its part's name; `pipefail`, for it is the exit
+# code of pytest that counts.
+LIVING := $(VENV)/.living
 computing living: SHELL := bash
 
 computing: $(READY)
-	@set -o pipefail; $(YIELDING) $(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal | sed -u 's/^/computing  /'
+	@set -o pipefail; YIELD_WHILE=$(abspath $(LIVING)) $(BIN)/python -m pytest -m "not live" -n 2 --dist worksteal | \
+	sed -u 's/^/computing  /'
 
 living: $(READY)
-	@set -o pipefail; ($(BIN)/python -m pytest -m "live and not (alone or quiet or long)" -n 3 --dist loadgroup $(LIVE) && \
+	@set -o pipefail; trap 'rm -f $(LIVING)' EXIT; \
+	($(BIN)/python -m pytest -m "live and not (alone or quiet or long)" -n 3 --dist loadgroup $(LIVE) && \
 	$(BIN)/python -m pytest -m alone $(LIVE)) | sed -u 's/^/living     /'
 
 walk: $(READY)  ## every command of docs/run-a-network.md, in its order, on a network of its own
@@ -88,9 +92,9 @@ market-size: $(READY)  ## one period of 10 000 orders and trades and 20 000 read
 	@for engine in pbft poca; do $(BIN)/python -m tests.support.market_size --orders 10000 --engine $$engine || exit 1; done
 
 lint: $(READY)
-	@$(YIELDING) $(BIN)/ruff check --quiet .
-	@$(YIELDING) $(BIN)/ruff format --quiet --check .
-	@$(YIELDING) $(BIN)/mypy
+	@nice -n 10 $(BIN)/ruff check --quiet .
+	@nice -n 10 $(BIN)/ruff format --quiet --check .
+	@nice -n 10 $(BIN)/mypy
 
 bench: $(READY)  ## every benchmark, one table, and bench.json
 	@$(BIN)/python -m benchmarks
