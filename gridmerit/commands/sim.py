@@ -129,7 +129,7 @@ def show(name: str) -> None:
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @json_option
 def theory(name: str | None, values: tuple[str, ...]) -> None:
-    """What a formula gives, with its source.
+    """Show what a formula gives, with its source.
 
     Without NAME, all formulas. A parameter that is not given has its default; a list has commas: credits=90,95,100.
 

@@ -511,7 +511,7 @@ def make_certificate() -> dict[str, Any]:
 
 
 def make_ballots() -> list[dict[str, Any]]:
-    """What PBFT replicas sign: a proposal, a prepare, a view change with nothing prepared, and one with its proof."""
+    """Ballots of PBFT replicas: a proposal, a prepare, a view change with nothing prepared, and one with its proof."""
     block, _ = build_block()
     place = {"height": 42, "view": 0, "block_hash": block.hash}
     quorum = pbft_quorum(len(MEMBERS))
@@ -598,7 +598,7 @@ def make_batch() -> dict[str, Any]:
 
 
 def make_signed() -> list[dict[str, Any]]:
-    """What else is signed, in the scope of a network: where a node is, an act of the authority, an application."""
+    """Other signed values, in the scope of a network: where a node is, an act of the authority, an application."""
     record = PeerRecord(key=ANNA.public_key, url="https://anna.example:7000", chains=("DU1", "JY1"), sequence=TIME_MS)
     body = (record.key, record.url, record.chains, record.sequence)
     tls_key = KEYS["anna/tls"]
