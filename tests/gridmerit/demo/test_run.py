@@ -25,7 +25,7 @@ from tests.support.signals import heard
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[3]
-PERIOD_MS = 2_500
+PERIOD_MS = 4_000
 
 
 class Run(NamedTuple):
