@@ -236,6 +236,9 @@ class MarketParams(Section):
     time at which the intraday session opens, D - `intraday_open_ppm`; that session's gate closes at
     D - `intraday_gate_ppm`. Trades are then paid as agreed, and what a meter says beyond its owner's position settles
     with the grid company. 0: there is one session.
+
+    With `economy` 1 a trading chain has the money of texts 003 and 004 besides (decision 59): what the module
+    `market.economy` puts together. With 0 it knows none of those kinds of transactions.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -273,6 +276,7 @@ class MarketParams(Section):
     intraday_open_ppm: Natural = 0
     intraday_gate_ppm: Natural = 0
     passes_per_block: Annotated[int, Field(ge=1, le=64)] = 1
+    economy: Annotated[int, Field(ge=0, le=1)] = 0
 
     @property
     def work_per_pass(self) -> int:

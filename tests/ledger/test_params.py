@@ -94,6 +94,7 @@ OTHER_VALUES = {
         "tolerance_ppm": 1,
         "intraday_open_ppm": 1_500_000,
         "intraday_gate_ppm": 600_000,
+        "economy": 1,
     },
 }
 INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}
