@@ -1,0 +1,44 @@
+"""The money of texts 003 and 004, put together: what a trading chain with `economy` 1 among its parameters runs besides.
+
+Each part is one entry of `PARTS`: its kinds of transactions, its hooks at the start of every block and the times at
+which these have something to do. Hooks run after the market's, in the order of the parts.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import NamedTuple
+
+from ledger.contract import Handler, Hook, NextDue
+from ledger.params import MarketParams
+
+
+class Part(NamedTuple):
+    """One contract of the economy."""
+
+    handlers: Mapping[str, Handler]
+    hooks: tuple[Hook, ...] = ()
+    next_due: tuple[NextDue, ...] = ()
+
+
+PARTS: tuple[Part, ...] = ()
+
+
+def list_parts(params: MarketParams) -> tuple[Part, ...]:
+    """The parts that a chain with these parameters has: all of them, or none."""
+    return PARTS if params.economy else ()
+
+
+def economy_handlers(params: MarketParams) -> dict[str, Handler]:
+    """The economy's transaction kinds."""
+    return {kind: handler for part in list_parts(params) for kind, handler in part.handlers.items()}
+
+
+def economy_hooks(params: MarketParams) -> tuple[Hook, ...]:
+    """The hooks of the economy at the start of every block."""
+    return tuple(hook for part in list_parts(params) for hook in part.hooks)
+
+
+def economy_next_due(params: MarketParams) -> tuple[NextDue, ...]:
+    """The times at which the economy's hooks have something to do."""
+    return tuple(next_due for part in list_parts(params) for next_due in part.next_due)
