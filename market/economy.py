@@ -1,4 +1,4 @@
-"""The money of texts 003 and 004, put together: what a trading chain with `economy` 1 among its parameters runs besides.
+"""The money of texts 003 and 004, put together: what a trading chain runs besides where its `economy` is 1.
 
 Each part is one entry of `PARTS`: its kinds of transactions, its hooks at the start of every block and the times at
 which these have something to do. Hooks run after the market's, in the order of the parts.
