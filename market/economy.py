@@ -11,6 +11,9 @@ from typing import NamedTuple
 
 from ledger.contract import Handler, Hook, NextDue
 from ledger.params import MarketParams
+from market.assets.contract import Policy, asset_handlers, asset_hook
+from market.claim_records import CLAIM
+from market.claims import CLAIM_POLICY
 
 
 class Part(NamedTuple):
@@ -21,7 +24,9 @@ class Part(NamedTuple):
     next_due: tuple[NextDue, ...] = ()
 
 
-PARTS: tuple[Part, ...] = ()
+POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY}  # of the asset ledger, by class
+
+PARTS: tuple[Part, ...] = (Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),)
 
 
 def list_parts(params: MarketParams) -> tuple[Part, ...]:

@@ -219,6 +219,60 @@ class MixedColours(Rejected):
     message = "output {index} would mix the credit of several assessments, and mixed coins lose their colour"
 
 
+# --- assets --------------------------------------------------------------------------------------
+
+
+class UnknownAssetClass(Rejected):
+    message = "no assets of class {asset_class!r} are issued here, there are {known}"
+
+
+class UnknownSeries(Rejected):
+    message = "there is no series {series} of class {asset_class}, or none any more"
+
+
+class TooFewLots(Rejected):
+    message = "{want} are wanted, and {have} are held of what may be spent for it and has not expired"
+
+
+class TooManyLots(Rejected):
+    message = "{owner} would hold of more than {limit} series of one class; spending or moving the oldest frees a place"
+
+
+class TooManyHolders(Rejected):
+    message = "series {series} would have more than {limit} holders"
+
+
+class TooMuchIssued(Rejected):
+    message = "of series {series} {want} would have been issued, at most {limit} may be"
+
+
+class NotRedeemable(Rejected):
+    message = "a {asset_class} is not redeemed by its holder: {detail}"
+
+
+class NotRenewable(Rejected):
+    message = "a {asset_class} ends when it ends, and is not renewed"
+
+
+class IssueNotAllowed(Rejected):
+    message = "a member with the role {role} may not issue a {asset_class}"
+
+
+class ClaimTooEarly(Rejected):
+    message = "period {period} is too far ahead for claims, period {last} is the last one now"
+
+
+class ClaimFrozen(Rejected):
+    message = "claims on period {period} are as they were at its gate, at {closed} ms; the block is of {now} ms"
+
+
+class OverCapacity(Rejected):
+    message = (
+        "{want!k} are to be promised and {headroom!k} can be: {limit!k} of capacity and quota, less {offered!k} on offer "
+        "and {promised!k} promised before"
+    )
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 
