@@ -238,7 +238,8 @@ class MarketParams(Section):
     with the grid company. 0: there is one session.
 
     With `economy` 1 a trading chain has the money of texts 003 and 004 besides (decision 59): what the module
-    `market.economy` puts together. With 0 it knows none of those kinds of transactions.
+    `market.economy` puts together. With 0 it knows none of those kinds of transactions. A producer pays the holders of
+    its claims `claim_penalty_uyuan_per_kwh` for what it does not deliver.
     """
 
     founding_fields: ClassVar[int] = 24
@@ -277,6 +278,7 @@ class MarketParams(Section):
     intraday_gate_ppm: Natural = 0
     passes_per_block: Annotated[int, Field(ge=1, le=64)] = 1
     economy: Annotated[int, Field(ge=0, le=1)] = 0
+    claim_penalty_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)] = 205_000
 
     @property
     def work_per_pass(self) -> int:

@@ -12,8 +12,7 @@ from typing import NamedTuple, cast
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.assets.lots import drop_holders
-from market.assets.series import Series, drop_series, get_series, walk_series
+from market.assets.series import Series, drop_series, get_head, get_series, walk_series
 from market.metering import Reading, get_energy
 
 CLAIM = "claim"
@@ -35,6 +34,11 @@ class Served(NamedTuple):
     short_wh: int
     cancelled_wh: int
     penalty_uyuan: int  # the producer pays the holder
+    wheeling_uyuan: int = 0  # the holder pays the grid company
+
+    @property
+    def held_wh(self) -> int:
+        return self.redeemed_wh + self.short_wh + self.cancelled_wh
 
 
 # --- promised ------------------------------------------------------------------------------------
@@ -78,7 +82,7 @@ def walk_claims(view: Overlay, period: int) -> Iterator[tuple[int, Series]]:
 
 
 def get_served(view: Overlay, series: int) -> list[Served]:
-    """What became of a claim, by holder; nothing until its period is settled."""
+    """The rows of a claim, by holder; none until its period is settled."""
     rows = cast(tuple[tuple[int, ...], ...], view.get(_rows_key(series)) or ())
     return [Served._make(row) for row in rows]
 
@@ -130,15 +134,25 @@ def _get_counted(view: Overlay, period: int, owner: Address) -> tuple[int, int]:
 # --- forgotten -----------------------------------------------------------------------------------
 
 
-def drop_claim(view: Overlay, period: int, number: int, series: Series) -> None:
-    """Forget a claim on a period that is no longer kept."""
-    for row in get_served(view, number):
-        view.delete(_energy_key(period, row.holder))
-    view.delete(_energy_key(period, series.issuer))
+def drop_last_claim(view: Overlay, period: int) -> int:
+    """Forget the last claim on a period that is no longer kept; how many rows it had, and 0 where there is none."""
+    number = get_head(view, last_claim_key(period))
+    series = get_series(view, number)
+    if series is None:
+        return 0
+    rows = get_served(view, number)
+    for owner in (series.issuer, *(row.holder for row in rows)):
+        view.delete(_energy_key(period, owner))
+    _, line, _ = series.attributes
+    view.delete(_line_key(period, cast(str, line)))
     view.delete(_rows_key(number))
     view.delete(claim_key(period, series.issuer))
-    drop_holders(view, number)
     drop_series(view, number)
+    if series.previous:
+        view.put(last_claim_key(period), series.previous)
+    else:
+        view.delete(last_claim_key(period))
+    return 1 + len(rows)
 
 
 def claim_key(period: int, producer: Address) -> bytes:

@@ -8,10 +8,11 @@ is settled the meter's output goes to the holders, pro rata where it does not su
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import NamedTuple, cast
 
-from ledger.accounts import require_member
+from ledger.accounts import TRADERS, require_member
 from ledger.codec import expect_array, expect_int
 from ledger.contract import BlockContext
 from ledger.hashing import Address
@@ -23,7 +24,6 @@ from market.claim_records import (
     CLAIM,
     Served,
     get_claim,
-    get_promised_on,
     get_promised_wh,
     last_claim_key,
     promise_on,
@@ -33,11 +33,11 @@ from market.claim_records import (
 from market.errors import (
     ClaimFrozen,
     ClaimTooEarly,
+    HoldingNotAllowed,
     IssueNotAllowed,
     NotRedeemable,
     NotRenewable,
     OverCapacity,
-    OverLineQuota,
     UnknownSeries,
 )
 from market.metering import Reading
@@ -54,6 +54,7 @@ from market.trading.times import compute_times, count_periods
 CLAIMED_AHEAD = 48  # periods
 
 _GENERATORS = ("producer", "prosumer")
+_NONE: Mapping[Address, int] = MappingProxyType({})
 
 
 # --- what the meters make of them ----------------------------------------------------------------
@@ -73,16 +74,22 @@ def compute_headroom(*, capacity_wh: int, quota_wh: int, offered_wh: int, promis
 
 
 def serve_claims(
-    readings: Iterable[Reading], claims: Iterable[Claim], penalty_uyuan_per_kwh: int
+    readings: Iterable[Reading],
+    claims: Iterable[Claim],
+    penalty_uyuan_per_kwh: int,
+    wheeling: Mapping[Address, int] = _NONE,
 ) -> tuple[list[Reading], list[Served]]:
     """Serve the claims on a period: the readings without what claims account for, and a row for each holder.
 
-    A producer whose meter was not heard has made nothing. There is one claim of each producer.
+    A producer whose meter was not heard has made nothing. There is one claim of each producer. `wheeling` is in µ¥ per
+    kWh by holder, nothing for those it lacks.
     """
     readings = list(readings)
     output_wh = {reading.owner: reading.produced_wh for reading in readings}
     rows = [
-        row for claim in claims for row in serve_claim(output_wh.get(claim.producer, 0), claim, penalty_uyuan_per_kwh)
+        row
+        for claim in claims
+        for row in serve_claim(output_wh.get(claim.producer, 0), claim, penalty_uyuan_per_kwh, wheeling)
     ]
     received_wh: dict[Address, int] = {}
     delivered_wh: dict[Address, int] = {}
@@ -96,7 +103,9 @@ def serve_claims(
     return left, rows
 
 
-def serve_claim(output_wh: int, claim: Claim, penalty_uyuan_per_kwh: int) -> list[Served]:
+def serve_claim(
+    output_wh: int, claim: Claim, penalty_uyuan_per_kwh: int, wheeling: Mapping[Address, int] = _NONE
+) -> list[Served]:
     """Serve one claim by its producer's output: short, it is spread by floors of the cumulative share.
 
     What the producer holds itself is cancelled, and its output is left for trades: so nobody delivers to itself.
@@ -111,7 +120,9 @@ def serve_claim(output_wh: int, claim: Claim, penalty_uyuan_per_kwh: int) -> lis
         redeemed_wh = next(parts)
         short_wh = held_wh - redeemed_wh
         penalty_uyuan = divide_half_up(short_wh * penalty_uyuan_per_kwh, WH_PER_KWH)
-        rows.append(Served(claim.series, claim.producer, holder, redeemed_wh, short_wh, 0, penalty_uyuan))
+        wheeling_uyuan = divide_half_up(redeemed_wh * wheeling.get(holder, 0), WH_PER_KWH)
+        volumes_wh = redeemed_wh, short_wh, 0
+        rows.append(Served(claim.series, claim.producer, holder, *volumes_wh, penalty_uyuan, wheeling_uyuan))
     return rows
 
 
@@ -126,8 +137,8 @@ def cancel_claim(claim: Claim) -> list[Served]:
 def _issue(act: Act) -> None:
     """Terms `[period]`; the amount is in Wh.
 
-    Raises `WrongShape`, `IssueNotAllowed`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside a scheduling chain
-    `NoQuota`, `UnknownLine` or `OverLineQuota`, and what `issue` does.
+    Raises `WrongShape`, `IssueNotAllowed`, `HoldingNotAllowed`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside
+    a scheduling chain `NoQuota` or `UnknownLine`, and what `issue` does.
     """
     (number,) = expect_array(act.terms, 1, "terms of a claim")
     view, block, producer, period = act.view, act.block, act.sender, expect_int(number, "period")
@@ -137,11 +148,12 @@ def _issue(act: Act) -> None:
     if period > block.period + CLAIMED_AHEAD:
         raise ClaimTooEarly(period=period, last=block.period + CLAIMED_AHEAD)
     _check_open(view, block, period)
+    _check_receiver(act, period)
     _check_capacity(act, period, member.capacity_wh, member.position)
     claim = get_claim(view, period, producer)
     if not claim:
         settled = period + count_periods(block.params.market.settle_ppm) + 1
-        series = Series(CLAIM, producer, (period, member.renewable_ppm), end_of_day(settled))
+        series = Series(CLAIM, producer, (period, member.position, member.renewable_ppm), end_of_day(settled))
         claim = add_series(view, last_claim_key(period), series)
         put_claim(view, period, producer, claim)
         add_live_period(view, period)
@@ -151,17 +163,14 @@ def _issue(act: Act) -> None:
 
 
 def _check_capacity(act: Act, period: int, capacity_wh: int, line: str) -> None:
-    """Raise `OverCapacity` or `OverLineQuota` where more would be promised than can be made or carried."""
+    """Raise `OverCapacity` where more would be promised than can be made, or carried by the line for all on it."""
     view, block, producer = act.view, act.block, act.sender
     gate = get_gate_number(block.params.market, period)
-    quota_wh = capacity_wh
-    if "scheduling" in block.siblings:
-        quota_wh = require_quota(view, block, gate, line).supply_wh
-        on_line_wh = get_promised_on(view, period, line) + act.amount
-        if on_line_wh > quota_wh:
-            raise OverLineQuota(line=line, want=on_line_wh, limit=quota_wh)
     offered_wh = get_standing_wh(view, gate, producer, Side.OFFER)
     promised_wh = get_promised_wh(view, period, producer)
+    quota_wh = capacity_wh
+    if "scheduling" in block.siblings:
+        quota_wh = require_quota(view, block, gate, line).supply_wh + promised_wh
     headroom_wh = compute_headroom(
         capacity_wh=capacity_wh, quota_wh=quota_wh, offered_wh=offered_wh, promised_wh=promised_wh
     )
@@ -176,8 +185,19 @@ def _check_capacity(act: Act, period: int, capacity_wh: int, line: str) -> None:
 
 
 def _check_move(act: Act) -> None:
-    """Raise `ClaimFrozen` once the gate is closed, `UnknownSeries` where no claim is named."""
-    _check_open(act.view, act.block, _get_period(act))
+    """Raises `UnknownSeries` where no claim is named, `ClaimFrozen` once the gate is closed, and for the receiver."""
+    period = _get_period(act)
+    _check_open(act.view, act.block, period)
+    _check_receiver(act, period)
+
+
+def _check_receiver(act: Act, period: int) -> None:
+    """Raise `HoldingNotAllowed`, `NoQuota` or `UnknownLine` unless energy can be delivered to the receiver."""
+    member = require_member(act.view, act.receiver)
+    if member.role not in TRADERS:
+        raise HoldingNotAllowed(role=member.role, asset_class=CLAIM)
+    if "scheduling" in act.block.siblings:
+        require_quota(act.view, act.block, get_gate_number(act.block.params.market, period), member.position)
 
 
 def _cancel(act: Act) -> None:

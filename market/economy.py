@@ -14,6 +14,7 @@ from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
+from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
 
 
 class Part(NamedTuple):
@@ -26,7 +27,10 @@ class Part(NamedTuple):
 
 POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY}  # of the asset ledger, by class
 
-PARTS: tuple[Part, ...] = (Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),)
+PARTS: tuple[Part, ...] = (
+    Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
+    Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
+)
 
 
 def list_parts(params: MarketParams) -> tuple[Part, ...]:

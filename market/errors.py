@@ -258,6 +258,10 @@ class IssueNotAllowed(Rejected):
     message = "a member with the role {role} may not issue a {asset_class}"
 
 
+class HoldingNotAllowed(Rejected):
+    message = "a member with the role {role} may not hold a {asset_class}"
+
+
 class ClaimTooEarly(Rejected):
     message = "period {period} is too far ahead for claims, period {last} is the last one now"
 
@@ -268,8 +272,8 @@ class ClaimFrozen(Rejected):
 
 class OverCapacity(Rejected):
     message = (
-        "{want!k} are to be promised and {headroom!k} can be: {limit!k} of capacity and quota, less {offered!k} on offer "
-        "and {promised!k} promised before"
+        "{want!k} are to be promised and {headroom!k} can be: {limit!k} of capacity and quota, less {offered!k} on "
+        "offer and {promised!k} promised before"
     )
 
 

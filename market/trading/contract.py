@@ -55,6 +55,7 @@ from ledger.inbox import Routes
 from ledger.membership import check_act
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
+from market.claim_records import get_promised_wh
 from market.credit.contract import receive_credit
 from market.errors import (
     BeyondPosition,
@@ -227,7 +228,7 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
     bought_wh = get_position_before(view, block.params.market, gate, owner)
     back_wh = bought_wh if side == Side.OFFER else -bought_wh
     if member.role in _ROLES_OF_SIDE[side]:
-        return max(0, member.capacity_wh + back_wh)
+        return max(0, member.capacity_wh + back_wh - _get_promised_wh(view, block, gate, owner, side))
     have = get_standing_wh(view, gate, owner, side)
     if have + intention.volume_wh > back_wh:
         traded = "bought" if side == Side.OFFER else "sold"
@@ -235,6 +236,14 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
             have=have, want=intention.volume_wh, limit=max(0, back_wh), role=member.role, traded=traded
         )
     return back_wh
+
+
+def _get_promised_wh(view: Overlay, block: BlockContext, gate: int, owner: Address, side: Side) -> int:
+    """The Wh that a member has promised by claims, and does not offer once more."""
+    params = block.params.market
+    if not params.economy or side == Side.BID:
+        return 0
+    return get_promised_wh(view, get_period(params, gate), owner)
 
 
 def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:

@@ -17,10 +17,12 @@ from ledger.hashing import Address
 from ledger.outbox import ROWS_PER_PART, count_parts, post, post_parts
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
+from market.claim_records import get_net_readings
 from market.messages import DELIVERED
 from market.metering import get_last_meter, get_readings, walk_energy
 from market.netting import net
 from market.trading.balances import Balance, list_deliveries, put_balances
+from market.trading.claim_settlement import serve_period
 from market.trading.deliveries import list_net_metered, report_deliveries, score_netted, score_sides
 from market.trading.pages import append_rows, get_slice
 from market.trading.quotas import get_wheeling
@@ -64,6 +66,10 @@ def settle_period(view: Overlay, block: BlockContext, period: int, trades: Seque
     value = cast(tuple[int, bytes | None, int] | None, view.get(_progress_key(period)))
     progress = _Progress() if value is None else _Progress._make(value)
     accounts = Accounts(view, block)
+    if block.params.market.economy and not serve_period(view, block, period, accounts):
+        accounts.write()
+        view.put(_progress_key(period), tuple(progress))
+        return False
     if progress.owner is None:
         progress = _settle_trades(view, block, period, trades, progress, accounts)
     if progress.owner is not None:
@@ -151,7 +157,8 @@ def _settle_meters(
     assert progress.owner is not None
     count, readings, owner = walk_energy(view, period, progress.owner, get_room(view, block, cost=REST))
     spend(view, block, count, cost=REST)
-    rows = compute_rest(trades, readings[::-1], block.params.market)
+    params = block.params.market
+    rows = compute_rest(trades, get_net_readings(view, params, period, readings[::-1]), params)
     for row in rows:
         accounts.move_rest(row)
         view.emit("grid-settlement", period, *row)
@@ -172,7 +179,7 @@ def _settle_balances(
     """
     params = block.params.market
     positions_wh = net((record.buyer, record.seller, record.volume_wh) for record in trades)
-    readings = get_readings(view, period)
+    readings = get_net_readings(view, params, period, get_readings(view, period))
     work = len(trades) * TELL + len(positions_wh) * SETTLEMENT + len(readings) * REST
     if not claim_whole(view, block, work):
         return progress._replace(owner=None)

@@ -95,6 +95,7 @@ OTHER_VALUES = {
         "intraday_open_ppm": 1_500_000,
         "intraday_gate_ppm": 600_000,
         "economy": 1,
+        "claim_penalty_uyuan_per_kwh": 1,
     },
 }
 INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}

@@ -8,6 +8,7 @@ from ledger.overlay import Overlay
 from market.assets.lots import get_holders, get_lots
 from market.assets.series import DAY, Series, due_key, get_series, walk_series
 from market.claim_records import CLAIM, get_promised_wh, get_served, walk_claims
+from market.trading.views import closed_periods
 from tests.support.market_lab import PERIOD, TRADERS, Market
 
 MEMBERS = ("grid", *TRADERS)
@@ -73,3 +74,6 @@ class AssetMarket(Market):
         ended = sum(row.redeemed_wh + row.short_wh + row.cancelled_wh for row in rows)
         assert not rows or series.live == 0
         assert ended <= series.spent
+
+    def settled(self, period: int = PERIOD) -> bool:
+        return period in closed_periods(self.state)
