@@ -11,6 +11,8 @@ from typing import NamedTuple
 
 from ledger.contract import Handler, Hook, NextDue
 from ledger.params import MarketParams
+from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
+from market.treasury import treasury_handlers
 
 
 class Part(NamedTuple):
@@ -21,7 +23,10 @@ class Part(NamedTuple):
     next_due: tuple[NextDue, ...] = ()
 
 
-PARTS: tuple[Part, ...] = ()
+PARTS: tuple[Part, ...] = (
+    Part(treasury_handlers()),
+    Part(standing_order_handlers(), hooks=(run_standing_orders,), next_due=(find_standing_orders_due,)),
+)
 
 
 def list_parts(params: MarketParams) -> tuple[Part, ...]:
