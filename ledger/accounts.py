@@ -18,6 +18,7 @@ _new_tuple = tuple.__new__  # makes a record of the state without its constructo
 TRADERS = ("producer", "prosumer", "consumer")
 MAX_SEALERS = 1_024  # as many signatures fit a certificate
 ROLES = ("authority", "dispatcher", *TRADERS, "grid-operator", "auditor", "device", "observer")
+ECONOMY_ROLES = ("bank", "originator", "investor")  # which a network has where its chains' `economy` is 1
 
 
 class Account(NamedTuple):

@@ -240,6 +240,9 @@ class MarketParams(Section):
     With `economy` 1 a trading chain has the money of texts 003 and 004 besides (decision 59): what the module
     `market.economy` puts together. With 0 it knows none of those kinds of transactions. A producer pays the holders of
     its claims `claim_penalty_uyuan_per_kwh` for what it does not deliver.
+
+    A bid may set aside `credit_line_uyuan` more than its owner has, and an account that far below nothing bids no more
+    (decision 60).
     """
 
     founding_fields: ClassVar[int] = 24
@@ -278,6 +281,7 @@ class MarketParams(Section):
     intraday_gate_ppm: Natural = 0
     passes_per_block: Annotated[int, Field(ge=1, le=64)] = 1
     economy: Annotated[int, Field(ge=0, le=1)] = 0
+    credit_line_uyuan: Natural = 0
     claim_penalty_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)] = 205_000
 
     @property
@@ -309,6 +313,8 @@ class MarketParams(Section):
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
         if self.work_per_block and self.work_per_pass < 64:
             raise ValueError("work_per_block is 0 or at least 64 for each pass, or a period would never be done")
+        if self.credit_line_uyuan and not self.economy:
+            raise ValueError("credit_line_uyuan needs economy = 1")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:

@@ -12,12 +12,12 @@ from collections.abc import Iterable, Mapping
 from types import MappingProxyType
 from typing import NamedTuple, cast
 
-from ledger.accounts import TRADERS, require_member
+from ledger.accounts import require_member
 from ledger.codec import expect_array, expect_int
 from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
-from market.assets.contract import Act, Policy, issue, spend_lots
+from market.assets.contract import AssetAct, Policy, issue, spend_lots
 from market.assets.lots import Holders
 from market.assets.series import Series, add_series, end_of_day, get_series
 from market.claim_records import (
@@ -33,8 +33,6 @@ from market.claim_records import (
 from market.errors import (
     ClaimFrozen,
     ClaimTooEarly,
-    HoldingNotAllowed,
-    IssueNotAllowed,
     NotRedeemable,
     NotRenewable,
     OverCapacity,
@@ -42,6 +40,7 @@ from market.errors import (
 )
 from market.metering import Reading
 from market.orders import Side
+from market.roles import Act, require_right
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH, allocate
 from market.trading.book import get_standing_wh
@@ -53,7 +52,6 @@ from market.trading.times import compute_times, count_periods
 
 CLAIMED_AHEAD = 48  # periods
 
-_GENERATORS = ("producer", "prosumer")
 _NONE: Mapping[Address, int] = MappingProxyType({})
 
 
@@ -134,17 +132,16 @@ def cancel_claim(claim: Claim) -> list[Served]:
 # --- the policy ----------------------------------------------------------------------------------
 
 
-def _issue(act: Act) -> None:
+def _issue(act: AssetAct) -> None:
     """Terms `[period]`; the amount is in Wh.
 
-    Raises `WrongShape`, `IssueNotAllowed`, `HoldingNotAllowed`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside
+    Raises `WrongShape`, `RoleNotAllowed`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside
     a scheduling chain `NoQuota` or `UnknownLine`, and what `issue` does.
     """
     (number,) = expect_array(act.terms, 1, "terms of a claim")
     view, block, producer, period = act.view, act.block, act.sender, expect_int(number, "period")
     member = require_member(view, producer)
-    if member.role not in _GENERATORS:
-        raise IssueNotAllowed(role=member.role, asset_class=CLAIM)
+    require_right(member, Act.CLAIM)
     if period > block.period + CLAIMED_AHEAD:
         raise ClaimTooEarly(period=period, last=block.period + CLAIMED_AHEAD)
     _check_open(view, block, period)
@@ -162,7 +159,7 @@ def _issue(act: Act) -> None:
     issue(act, claim, has_holders=True)
 
 
-def _check_capacity(act: Act, period: int, capacity_wh: int, line: str) -> None:
+def _check_capacity(act: AssetAct, period: int, capacity_wh: int, line: str) -> None:
     """Raise `OverCapacity` where more would be promised than can be made, or carried by the line for all on it."""
     view, block, producer = act.view, act.block, act.sender
     gate = get_gate_number(block.params.market, period)
@@ -184,23 +181,22 @@ def _check_capacity(act: Act, period: int, capacity_wh: int, line: str) -> None:
         )
 
 
-def _check_move(act: Act) -> None:
+def _check_move(act: AssetAct) -> None:
     """Raises `UnknownSeries` where no claim is named, `ClaimFrozen` once the gate is closed, and for the receiver."""
     period = _get_period(act)
     _check_open(act.view, act.block, period)
     _check_receiver(act, period)
 
 
-def _check_receiver(act: Act, period: int) -> None:
-    """Raise `HoldingNotAllowed`, `NoQuota` or `UnknownLine` unless energy can be delivered to the receiver."""
+def _check_receiver(act: AssetAct, period: int) -> None:
+    """Raise `RoleNotAllowed`, `NoQuota` or `UnknownLine` unless energy can be delivered to the receiver."""
     member = require_member(act.view, act.receiver)
-    if member.role not in TRADERS:
-        raise HoldingNotAllowed(role=member.role, asset_class=CLAIM)
+    require_right(member, Act.HOLD_CLAIM)
     if "scheduling" in act.block.siblings:
         require_quota(act.view, act.block, get_gate_number(act.block.params.market, period), member.position)
 
 
-def _cancel(act: Act) -> None:
+def _cancel(act: AssetAct) -> None:
     """Take back what the producer holds itself, before the gate: it is free again for other promises.
 
     Raises `NotRedeemable`, `ClaimFrozen` or `TooFewLots`.
@@ -215,11 +211,11 @@ def _cancel(act: Act) -> None:
         promise_on(act.view, period, require_member(act.view, act.sender).position, -act.amount)
 
 
-def _renew(_act: Act) -> None:
+def _renew(_act: AssetAct) -> None:
     raise NotRenewable(asset_class=CLAIM)
 
 
-def _get_period(act: Act) -> int:
+def _get_period(act: AssetAct) -> int:
     series = get_series(act.view, act.series)
     if series is None:
         raise UnknownSeries(asset_class=CLAIM, series=act.series)

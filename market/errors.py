@@ -34,6 +34,35 @@ class CountersignedTooLate(Rejected):
     message = "the trades of period {period} were to be countersigned before {deadline} ms, the block is of {now} ms"
 
 
+# --- roles and the treasury -----------------------------------------------------------------------
+
+
+class RoleNotAllowed(Rejected):
+    message = "a member with the role {role} may not {act}, only with one of: {known}"
+
+
+class PaymentBooked(Rejected):
+    message = (
+        "the payment {statement}/{line} is booked: this bank's last one is {last_statement}/{last_line}, and they go up"
+    )
+
+
+class TooMuchMoney(Rejected):
+    message = "{booked!y} are booked and {want!y} more are wanted, at most {limit!y} ever may be"
+
+
+class StandingOrderTaken(Rejected):
+    message = "the account of {member} has a standing order of another bank, {bank}"
+
+
+class NoStandingOrder(Rejected):
+    message = "the account of {member} has no standing order that could end"
+
+
+class UnderCreditLine(Rejected):
+    message = "the account has {balance!y}, and its credit line is {line!y}: it bids again once money has come in"
+
+
 # --- market rules --------------------------------------------------------------------------------
 
 
@@ -252,14 +281,6 @@ class NotRedeemable(Rejected):
 
 class NotRenewable(Rejected):
     message = "a {asset_class} ends when it ends, and is not renewed"
-
-
-class IssueNotAllowed(Rejected):
-    message = "a member with the role {role} may not issue a {asset_class}"
-
-
-class HoldingNotAllowed(Rejected):
-    message = "a member with the role {role} may not hold a {asset_class}"
 
 
 class ClaimTooEarly(Rejected):

@@ -66,7 +66,8 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    coin-issued, coin-expired, coins-moved, coins-merged
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of
-      money        transfer
+      money        transfer, deposit, withdrawal, standing-order, topped-up,
+                   standing-order-ended
       this node    not-executed, executable-again, equivocation,
                    signing-restored, signing-waits, signing-record-behind,
                    signing-read-only, signing-signs, bodies-missing

@@ -44,7 +44,7 @@ ISSUE, MOVE, REDEEM, RENEW = "asset-issue", "asset-move", "asset-redeem", "asset
 _DAY = b"asset/day"
 
 
-class Act(NamedTuple):
+class AssetAct(NamedTuple):
     """One act with assets: who does it, in which block, and as far as it names them whom it concerns and how much."""
 
     view: Overlay
@@ -63,10 +63,10 @@ class Act(NamedTuple):
 class Policy(NamedTuple):
     """The rules of one class of assets. Each raises what speaks against the act."""
 
-    issue: Callable[[Act], None]
-    check_move: Callable[[Act], None]
-    redeem: Callable[[Act], None]
-    renew: Callable[[Act], None]
+    issue: Callable[[AssetAct], None]
+    check_move: Callable[[AssetAct], None]
+    redeem: Callable[[AssetAct], None]
+    renew: Callable[[AssetAct], None]
     end: Callable[[Overlay, int, Series, int], None]  # of a timed series: its number, and what has expired of it
     has_holders: bool  # a series knows who holds it
 
@@ -94,7 +94,7 @@ def _issue(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, t
     Raises `WrongShape`, `UnknownAssetClass`, `UnknownMember`, and what the class does.
     """
     name, receiver, amount, terms = expect_array(transaction.payload, 4, ISSUE)
-    act = Act(
+    act = AssetAct(
         view,
         block,
         transaction.sender,
@@ -113,7 +113,7 @@ def _move(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, tr
     """
     name, receiver, amount, number = expect_array(transaction.payload, 4, MOVE)
     asset_class, policy = _find_policy(policies, name)
-    act = Act(
+    act = AssetAct(
         view,
         block,
         transaction.sender,
@@ -133,7 +133,7 @@ def _redeem(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, 
     name, amount, number, terms = expect_array(transaction.payload, 4, REDEEM)
     asset_class, policy = _find_policy(policies, name)
     series = _read_series(view, asset_class, number)
-    policy.redeem(Act(view, block, transaction.sender, amount=_read_amount(amount), series=series, terms=terms))
+    policy.redeem(AssetAct(view, block, transaction.sender, amount=_read_amount(amount), series=series, terms=terms))
 
 
 def _renew(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -144,7 +144,7 @@ def _renew(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, t
     name, number = expect_array(transaction.payload, 2, RENEW)
     asset_class, policy = _find_policy(policies, name)
     require_series(view, expect_int(number, "series", low=1), asset_class)
-    policy.renew(Act(view, block, transaction.sender, series=cast(int, number)))
+    policy.renew(AssetAct(view, block, transaction.sender, series=cast(int, number)))
 
 
 def _find_policy(policies: Mapping[str, Policy], name: Value) -> tuple[str, Policy]:
@@ -176,7 +176,7 @@ def _read_series(view: Overlay, asset_class: str, number: Value) -> int:
 # --- what classes do with the ledger -------------------------------------------------------------
 
 
-def issue(act: Act, number: int, *, has_holders: bool) -> None:
+def issue(act: AssetAct, number: int, *, has_holders: bool) -> None:
     """Issue the act's amount of a series to its receiver. Raises `TooMuchIssued`, `TooManyLots` or `TooManyHolders`."""
     view, receiver, amount = act.view, act.receiver, act.amount
     series = issue_more(view, number, amount)
@@ -186,7 +186,7 @@ def issue(act: Act, number: int, *, has_holders: bool) -> None:
     view.emit("asset-issued", series.asset_class, number, series.issuer, receiver, amount)
 
 
-def move(act: Act, asset_class: str, *, has_holders: bool) -> None:
+def move(act: AssetAct, asset_class: str, *, has_holders: bool) -> None:
     """Pass the act's amount on. Raises `TooFewLots`, `TooManyLots` or `TooManyHolders`."""
     view, sender, receiver = act.view, act.sender, act.receiver
     lots = take(view, asset_class, sender, act.amount, act.now, _only(act.series))
@@ -199,7 +199,7 @@ def move(act: Act, asset_class: str, *, has_holders: bool) -> None:
 
 
 def spend_lots(
-    act: Act, asset_class: str, *, has_holders: bool, may_spend: Callable[[int], bool] | None = None
+    act: AssetAct, asset_class: str, *, has_holders: bool, may_spend: Callable[[int], bool] | None = None
 ) -> list[Lot]:
     """Spend the act's amount, of lots that may be; the lots it was. Raises `TooFewLots`."""
     view, sender = act.view, act.sender
@@ -212,7 +212,7 @@ def spend_lots(
     return lots
 
 
-def get_amount(act: Act, asset_class: str) -> int:
+def get_amount(act: AssetAct, asset_class: str) -> int:
     """The amount that the sender holds of the act's series."""
     held = get_lots(act.view, asset_class, act.sender, act.now)
     return sum(amount for _, series, amount in held if series == act.series)

@@ -126,6 +126,13 @@ market/trading/period_settlement.py
     market/settling/ | period | how far its settlement has come | periods | 40
 market/trading/settlement_record.py
     market/settlement/ | period | what was paid | periods | 11 + 106 × orders + 59 × members
+market/treasury.py
+    treasury/booked | | sums of all deposits and withdrawals | 1 | 19
+    treasury/bank/ | address | a bank's last payment, and its own sums | members | 37
+market/standing_orders.py
+    treasury/order/ | address | the standing order in favour of an account | members | 66
+    treasury/due/ | period | the first account that is due then | members | 22
+    treasury/agenda | | the first period whose standing orders are not done with, and how many there are | 1 | 15
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22
     market/reading/ | period, address | reading | periods × members | 76

@@ -134,7 +134,7 @@ def test_who_buys_is_not_bound_by_what_it_has_promised(market):
 
 @pytest.mark.parametrize(
     ("producer", "to", "code"),
-    [("carol", "chen", "IssueNotAllowed"), ("grid", "carol", "IssueNotAllowed"), ("paul", "grid", "HoldingNotAllowed")],
+    [("carol", "chen", "RoleNotAllowed"), ("grid", "carol", "RoleNotAllowed"), ("paul", "grid", "RoleNotAllowed")],
 )
 def test_generators_issue_to_traders(market, producer, to, code):
     assert market.claim(producer, to, 1) == code
