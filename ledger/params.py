@@ -59,6 +59,7 @@ Uyuan = Annotated[
 ]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
+Days = Annotated[int, Field(ge=1, le=366)]
 Factor = Annotated[int, Field(ge=0, le=8)]  # so that a squared distance is below 2^31
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 Place = Annotated[str, AfterValidator(_normalise), Field(max_length=32)]
@@ -202,6 +203,52 @@ class NearnessFactors(Section):
     position: Factor = 0
 
 
+class Incentive(Section):
+    """Vouchers for who buys energy of a source in the hours of a day from one to another, which is not among them."""
+
+    founding_fields: ClassVar[int] = 6
+
+    source: Literal["new", "traditional", "any"] = "new"
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    until_hour: Annotated[int, Field(ge=1, le=24)] = 24
+    vouchers_per_kwh: Annotated[int, Field(ge=1, le=10**6)]
+    purpose: Name = "any"
+    validity_days: Days = 30
+
+    @model_validator(mode="after")
+    def _check(self) -> Incentive:
+        if not self.from_hour < self.until_hour:
+            raise ValueError("an incentive must end after the hour at which it begins")
+        return self
+
+
+class VoucherParams(Section):
+    """The virtual currency of text 004 (`market.vouchers`): its price for good, what it may pay for, and who earns it.
+
+    `purposes` are those besides `any` and `bill`. `validity_days` is how much longer a voucher is good once it is
+    renewed, less `renewal_fee_ppm`, and how long one for making a block is. Days are 24 periods, hours are periods.
+    """
+
+    founding_fields: ClassVar[int] = 6
+
+    price_uyuan: Annotated[int, Field(ge=1, le=10**6)] = 10_000
+    renewal_fee_ppm: Annotated[int, Field(ge=0, lt=10**6)] = 50_000
+    validity_days: Days = 30
+    purposes: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    incentives: Annotated[tuple[Incentive, ...], Field(max_length=32)] = ()
+    vouchers_per_block: Annotated[int, Field(ge=0, le=10**6)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> VoucherParams:
+        known = ("any", "bill", *self.purposes)
+        if len(set(known)) < len(known):
+            raise ValueError("a purpose is named twice; any and bill are purposes without being named")
+        for incentive in self.incentives:
+            if incentive.purpose not in known:
+                raise ValueError(f"an incentive has the purpose {incentive.purpose}, which is not among purposes")
+        return self
+
+
 class MarketParams(Section):
     """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
@@ -283,6 +330,7 @@ class MarketParams(Section):
     economy: Annotated[int, Field(ge=0, le=1)] = 0
     credit_line_uyuan: Natural = 0
     claim_penalty_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)] = 205_000
+    vouchers: VoucherParams = VoucherParams()
 
     @property
     def work_per_pass(self) -> int:

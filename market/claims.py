@@ -229,8 +229,8 @@ def _check_open(view: Overlay, block: BlockContext, period: int) -> None:
         raise ClaimFrozen(period=period, closed=gate_ms, now=block.timestamp_ms)
 
 
-def _end(_view: Overlay, number: int, _series: Series, _amount: int) -> None:
-    raise AssertionError(f"claim {number} ends with its period, not on a day")
+def _end(_view: Overlay, _block: BlockContext, series: Series, _amount: int) -> None:
+    raise AssertionError(f"a claim ends with its period, not on a day: {series}")
 
 
 CLAIM_POLICY = Policy(issue=_issue, check_move=_check_move, redeem=_cancel, renew=_renew, end=_end, has_holders=True)

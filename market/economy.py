@@ -14,9 +14,11 @@ from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
+from market.pots import pot_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
 from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
 from market.treasury import treasury_handlers
+from market.vouchers import VOUCHER, VOUCHER_POLICY, reward_producer
 
 
 class Part(NamedTuple):
@@ -27,13 +29,14 @@ class Part(NamedTuple):
     next_due: tuple[NextDue, ...] = ()
 
 
-POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY}  # of the asset ledger, by class
+POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY, VOUCHER: VOUCHER_POLICY}  # of the asset ledger, by class
 
 PARTS: tuple[Part, ...] = (
     Part(treasury_handlers()),
     Part(standing_order_handlers(), hooks=(run_standing_orders,), next_due=(find_standing_orders_due,)),
     Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
     Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
+    Part(pot_handlers(), hooks=(reward_producer,)),
 )
 
 

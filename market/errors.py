@@ -283,6 +283,30 @@ class NotRenewable(Rejected):
     message = "a {asset_class} ends when it ends, and is not renewed"
 
 
+class NotBacked(Rejected):
+    message = "{want} vouchers at {price!y} lack a backing of {missing!y}, and their issuer has {have!y}"
+
+
+class UnknownPurpose(Rejected):
+    message = "vouchers have no purpose {purpose!r}, there are {known}"
+
+
+class NotPayable(Rejected):
+    message = "vouchers for {purpose!r} do not pay for this: {detail}"
+
+
+class AlreadyRenewed(Rejected):
+    message = "the vouchers of series {series} have been renewed, and are not renewed again"
+
+
+class NothingToRenew(Rejected):
+    message = "no vouchers of series {series} are held, or they have expired"
+
+
+class UnknownPot(Rejected):
+    message = "there is no pot {pot!r} to pay into, there are {known}"
+
+
 class ClaimTooEarly(Rejected):
     message = "period {period} is too far ahead for claims, period {last} is the last one now"
 

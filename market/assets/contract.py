@@ -67,7 +67,7 @@ class Policy(NamedTuple):
     check_move: Callable[[AssetAct], None]
     redeem: Callable[[AssetAct], None]
     renew: Callable[[AssetAct], None]
-    end: Callable[[Overlay, int, Series, int], None]  # of a timed series: its number, and what has expired of it
+    end: Callable[[Overlay, BlockContext, Series, int], None]  # of a timed series, with the amount that has expired
     has_holders: bool  # a series knows who holds it
 
 
@@ -238,7 +238,7 @@ def _expire_due(policies: Mapping[str, Policy], view: Overlay, block: BlockConte
     for day in range(seen + DAY, today + DAY, DAY):
         for number, series in list(walk_series(view, due_key(day))):
             amount = expire(view, number)
-            policies[series.asset_class].end(view, number, series, amount)
+            policies[series.asset_class].end(view, block, series, amount)
             if amount:
                 view.emit("asset-expired", series.asset_class, number, series.issuer, amount)
         if day >= kept:

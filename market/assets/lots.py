@@ -89,6 +89,12 @@ def get_lots(view: Overlay, asset_class: str, owner: Address, now: int) -> Lots:
     return drop_expired(cast(Lots, view.get(held_key(asset_class, owner)) or ()), now)
 
 
+def has_place(view: Overlay, asset_class: str, owner: Address, series: int, now: int) -> bool:
+    """Return True if an owner can be given of a series."""
+    held = get_lots(view, asset_class, owner, now)
+    return len(held) < MAX_LOTS or any(lot[1] == series for lot in held)
+
+
 def give(view: Overlay, asset_class: str, owner: Address, lots: Iterable[Lot], now: int) -> None:
     """Give lots to an owner. Raises `TooManyLots`."""
     held = get_lots(view, asset_class, owner, now)

@@ -38,15 +38,20 @@ _SERVING = b"claim/serving/"
 _FORGOTTEN = b"claim/forgotten"
 
 
-def serve_period(view: Overlay, block: BlockContext, period: int, accounts: Accounts) -> bool:
-    """Serve the claims on a period by its readings, or go on with it; True once all are."""
+def serve_period(view: Overlay, block: BlockContext, period: int, accounts: Accounts) -> tuple[bool, list[Served]]:
+    """Serve the claims on a period by its readings, or go on with it: whether all are, and the rows of this share."""
+    if not block.params.market.economy:
+        return True, []
     value = view.get(_serving_key(period))
     number = get_head(view, last_claim_key(period)) if value is None else cast(int, value)
+    if not number:
+        return True, []
+    served: list[Served] = []
     while number and get_room(view, block, cost=SETTLEMENT) != 0:
-        number = _serve(view, block, period, number, accounts)
-    if number or value is not None or get_head(view, last_claim_key(period)):
-        view.put(_serving_key(period), number)
-    return not number
+        number, rows = _serve(view, block, period, number, accounts)
+        served += rows
+    view.put(_serving_key(period), number)
+    return not number, served
 
 
 def cancel_period(view: Overlay, block: BlockContext, period: int) -> None:
@@ -55,8 +60,10 @@ def cancel_period(view: Overlay, block: BlockContext, period: int) -> None:
         _end(view, block, period, number, cancel_claim(_read(view, number, series)))
 
 
-def _serve(view: Overlay, block: BlockContext, period: int, number: int, accounts: Accounts) -> int:
-    """Serve one claim; the number of the one before it."""
+def _serve(
+    view: Overlay, block: BlockContext, period: int, number: int, accounts: Accounts
+) -> tuple[int, list[Served]]:
+    """Serve one claim; the number of the one before it, and its rows."""
     series = get_series(view, number)
     assert series is not None, number
     claim = _read(view, number, series)
@@ -65,7 +72,7 @@ def _serve(view: Overlay, block: BlockContext, period: int, number: int, account
         accounts.move_claim(row)
     spend_work(view, block, len(rows), cost=SETTLEMENT)
     _end(view, block, period, number, rows)
-    return series.previous
+    return series.previous, rows
 
 
 def _compute_rows(view: Overlay, block: BlockContext, period: int, claim: Claim) -> list[Served]:

@@ -19,6 +19,7 @@ from ledger.params import (
     NearnessFactors,
     SchedulingParams,
     Section,
+    VoucherParams,
 )
 
 HILL, TOWN = Area(name="hill", wheeling_uyuan_per_kwh=10_000), Area(name="town", wheeling_uyuan_per_kwh=20_000)
@@ -97,6 +98,7 @@ OTHER_VALUES = {
         "economy": 1,
         "credit_line_uyuan": 1,
         "claim_penalty_uyuan_per_kwh": 1,
+        "vouchers": VoucherParams(price_uyuan=1),
     },
 }
 INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections import Counter
 
-from ledger.overlay import Overlay
+from ledger.accounts import get_account, pay
+from ledger.overlay import Event, Overlay
 from market.assets.lots import get_holders, get_lots
-from market.assets.series import DAY, Series, due_key, get_series, walk_series
+from market.assets.series import DAY, Series, due_key, end_of_day, get_series, walk_series
 from market.claim_records import CLAIM, get_promised_wh, get_served, walk_claims
+from market.pots import PUBLIC_POTS
 from market.trading.views import closed_periods
-from tests.support.market_lab import PERIOD, TRADERS, Market
+from market.vouchers import VOUCHER, get_backing, get_live
+from tests.support.market_lab import GENESIS_MS, PERIOD, PERIOD_MS, TRADERS, Market
 
 MEMBERS = ("grid", *TRADERS)
 
@@ -47,23 +50,35 @@ class AssetMarket(Market):
     def all_series(self) -> dict[int, Series]:
         """Every series that the state has, found by the chains that lead to them."""
         found = {}
-        for period in range(self.period + 10 * DAY):
-            found.update(walk_claims(self.view, period))
-            found.update(walk_series(self.view, due_key(period)))
+        view = self.view
+        for period in range(max(0, self.period - 20 * DAY), self.period + 40 * DAY):
+            found.update(walk_claims(view, period))
+            if period % DAY == 0:
+                found.update(walk_series(view, due_key(period)))
         return found
 
     def check_assets(self) -> None:
         """Assert what holds of assets in every state."""
         held: Counter[int] = Counter()
         for name in MEMBERS:
-            for asset_class in (CLAIM,):
+            for asset_class in (CLAIM, VOUCHER):
                 held.update(self.held(asset_class, name))
+        live: Counter[bytes] = Counter()
         for number, series in self.all_series().items():
             assert series.issued == series.live + series.spent + series.expired, (number, series)
             assert min(series[4:8]) >= 0, (number, series)
-            assert held[number] == series.live, (number, series, held[number])
+            assert held.pop(number, 0) == series.live, (number, series)
             if series.asset_class == CLAIM:
                 self._check_claim(number, series)
+            else:
+                live[series.issuer] += series.live
+        assert not held, held
+        for issuer in [self.address(name) for name in MEMBERS] + list(PUBLIC_POTS.values()):
+            backing = get_account(self.view, get_backing(issuer)).balance_uyuan
+            price = self.params.market.vouchers.price_uyuan
+            assert get_live(self.view, issuer) == live[issuer]
+            assert live[issuer] * price <= backing, (issuer, live, backing)
+            assert live[issuer] or not backing, (issuer, backing)
 
     def _check_claim(self, number: int, series: Series) -> None:
         period = series.attributes[0]
@@ -71,9 +86,42 @@ class AssetMarket(Market):
         assert sum(wh for _, wh in get_holders(self.view, number)) == series.live
         assert get_promised_wh(self.view, period, series.issuer) == series.live
         rows = get_served(self.view, number)
-        ended = sum(row.redeemed_wh + row.short_wh + row.cancelled_wh for row in rows)
+        taken_back_wh = series.spent - sum(row.redeemed_wh + row.short_wh + row.cancelled_wh for row in rows)
+        assert taken_back_wh >= 0
         assert not rows or series.live == 0
-        assert ended <= series.spent
 
     def settled(self, period: int = PERIOD) -> bool:
         return period in closed_periods(self.state)
+
+    def hand_over(self, source: str, destination: str, amount_uyuan: int) -> None:
+        """Move money between accounts, as a transfer does."""
+        view = self.view
+        pay(view, self.address(source), self.address(destination), amount_uyuan)
+        self._keep(view)
+
+    # --- vouchers --------------------------------------------------------------------------------
+
+    def issue(self, issuer: str, to: str, amount: int, purpose: str = "any", days: int = 1) -> str:
+        return self.submit(issuer, "asset-issue", (VOUCHER, self.address(to), amount, (purpose, days)))
+
+    def redeem(self, holder: str, payee: str, amount: int, purpose: str = "any", series: int = 0) -> str:
+        return self.submit(holder, "asset-redeem", (VOUCHER, amount, series, (purpose, self.address(payee))))
+
+    def renew(self, holder: str, series: int) -> str:
+        return self.submit(holder, "asset-renew", (VOUCHER, series))
+
+    def fund(self, sender: str, pot: str, amount_uyuan: int) -> str:
+        return self.submit(sender, "fund", (pot, amount_uyuan))
+
+    def all_money(self) -> int:
+        """The money of members and of pots, in µ¥."""
+        return sum(get_account(self.view, pot).balance_uyuan for pot in self.pots()) + self.money()
+
+    def pots(self) -> list[bytes]:
+        issuers = [*map(self.address, MEMBERS), *PUBLIC_POTS.values()]
+        return [*PUBLIC_POTS.values(), *map(get_backing, issuers)]
+
+    def pass_days(self, days: int) -> tuple[Event, ...]:
+        """The first block of a later day of periods; its events."""
+        self.now_ms = GENESIS_MS + (end_of_day(self.period + 1) + (days - 1) * DAY) * PERIOD_MS
+        return self.make_block().events
