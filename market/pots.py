@@ -5,10 +5,9 @@ It comes in and goes out by the rules of the purpose, and by `fund` into those p
 
 from __future__ import annotations
 
-from ledger.accounts import get_account, pay
+from ledger.accounts import pay_covered
 from ledger.codec import encode, expect_array, expect_int, expect_str
 from ledger.contract import BlockContext, Handler
-from ledger.errors import InsufficientBalance
 from ledger.hashing import ADDRESS_SIZE, Address, tagged_hash
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
@@ -31,14 +30,6 @@ def pot_handlers() -> dict[str, Handler]:
     return {FUND: _fund}
 
 
-def pay_in(view: Overlay, source: Address, pot: Address, amount_uyuan: int) -> None:
-    """Pay into a pot. Raises `InsufficientBalance`."""
-    have_uyuan = get_account(view, source).balance_uyuan
-    if have_uyuan < amount_uyuan:
-        raise InsufficientBalance(have_uyuan=have_uyuan, want_uyuan=amount_uyuan)
-    pay(view, source, pot, amount_uyuan)
-
-
 def _fund(view: Overlay, _block: BlockContext, transaction: Transaction) -> None:
     """`fund [pot, amount_uyuan]`. Raises `WrongShape`, `UnknownPot` or `InsufficientBalance`."""
     name, amount = expect_array(transaction.payload, 2, FUND)
@@ -46,5 +37,5 @@ def _fund(view: Overlay, _block: BlockContext, transaction: Transaction) -> None
     pot = PUBLIC_POTS.get(purpose)
     if pot is None:
         raise UnknownPot(pot=purpose, known=", ".join(PUBLIC_POTS))
-    pay_in(view, transaction.sender, pot, amount_uyuan)
+    pay_covered(view, transaction.sender, pot, amount_uyuan)
     view.emit("funded", transaction.sender, purpose, amount_uyuan)

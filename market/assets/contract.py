@@ -7,6 +7,7 @@ What subscribers hear, with amounts in what the class counts in:
 
     asset-issued     class, series, issuer, holder, amount
     asset-moved      class, series, holder before, holder, amount: one for each lot
+    asset-sold       class, series or 0, seller, buyer, amount, price in µ¥; after what moved
     asset-spent      class, series, holder, amount: redeemed, cancelled or renewed
     asset-renewed    class, series, new series, holder, amount
     asset-expired    class, series, issuer, amount that was live
@@ -24,6 +25,7 @@ from ledger.hashing import ADDRESS_SIZE, Address
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
 from market.assets.lots import Lot, get_lots, give, shift, take
+from market.assets.purchase import Purchase, pay_for
 from market.assets.series import (
     DAY,
     MAX_AMOUNT,
@@ -106,12 +108,13 @@ def _issue(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, t
 
 
 def _move(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, transaction: Transaction) -> None:
-    """`asset-move [class, receiver, amount, series]`: pass on so much of a series, or with 0 of the oldest ones.
+    """`asset-move [class, receiver, amount, series, sale]`: pass on so much of a series, or with 0 of the oldest ones.
 
-    Raises `WrongShape`, `UnknownAssetClass`, `UnknownMember`, `UnknownSeries`, `TooFewLots`, `TooManyLots`,
-    `TooManyHolders`, and what the class does.
+    `sale` is nil, or `[price, signature]`: the receiver buys what it is given (`purchase.py`). Raises `WrongShape`,
+    `UnknownAssetClass`, `UnknownMember`, `UnknownSeries`, `TooFewLots`, `TooManyLots`, `TooManyHolders`, what the class
+    does, and of a sale `InvalidSignature` or `InsufficientBalance`.
     """
-    name, receiver, amount, number = expect_array(transaction.payload, 4, MOVE)
+    name, receiver, amount, number, sale = expect_array(transaction.payload, 5, MOVE)
     asset_class, policy = _find_policy(policies, name)
     act = AssetAct(
         view,
@@ -123,6 +126,11 @@ def _move(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, tr
     )
     policy.check_move(act)
     move(act, asset_class, has_holders=policy.has_holders)
+    if sale is not None:
+        terms = asset_class, act.series, act.amount, act.receiver
+        purchase = Purchase(*terms, price_uyuan=0, seller=act.sender, sequence=transaction.sequence)
+        price_uyuan = pay_for(view, block.chain_id, sale, purchase)
+        view.emit("asset-sold", asset_class, act.series, act.sender, act.receiver, act.amount, price_uyuan)
 
 
 def _redeem(policies: Mapping[str, Policy], view: Overlay, block: BlockContext, transaction: Transaction) -> None:

@@ -5,13 +5,16 @@ from __future__ import annotations
 from collections import Counter
 
 from ledger.accounts import get_account, pay
+from ledger.codec import Value
 from ledger.overlay import Event, Overlay
 from market.assets.lots import get_holders, get_lots
+from market.assets.purchase import Purchase, sign_purchase
 from market.assets.series import DAY, Series, due_key, end_of_day, get_series, walk_series
 from market.claim_records import CLAIM, get_promised_wh, get_served, walk_claims
 from market.pots import PUBLIC_POTS
 from market.trading.views import closed_periods
 from market.vouchers import VOUCHER, get_backing, get_live
+from tests.support.keys import key_of
 from tests.support.market_lab import GENESIS_MS, PERIOD, PERIOD_MS, TRADERS, Market
 
 MEMBERS = ("grid", *TRADERS)
@@ -31,7 +34,18 @@ class AssetMarket(Market):
         return self.submit(producer, "asset-issue", (CLAIM, self.address(to), wh, (period,)))
 
     def move(self, asset_class: str, sender: str, to: str, amount: int, series: int = 0) -> str:
-        return self.submit(sender, "asset-move", (asset_class, self.address(to), amount, series))
+        return self.submit(sender, "asset-move", (asset_class, self.address(to), amount, series, None))
+
+    def agree(
+        self, asset_class: str, seller: str, buyer: str, amount: int, series: int, price_uyuan: int
+    ) -> tuple[Value, ...]:
+        """The sale that a buyer signs for the seller's next transaction."""
+        terms = asset_class, series, amount, self.address(buyer), price_uyuan, self.address(seller)
+        purchase = Purchase(*terms, sequence=self.account(seller).sequence)
+        return sign_purchase(key_of(buyer), self.chain_id, purchase)
+
+    def sell(self, asset_class: str, seller: str, buyer: str, amount: int, series: int, sale: tuple[Value, ...]) -> str:
+        return self.submit(seller, "asset-move", (asset_class, self.address(buyer), amount, series, sale))
 
     def take_back(self, producer: str, wh: int, series: int) -> str:
         return self.submit(producer, "asset-redeem", (CLAIM, wh, series, None))
