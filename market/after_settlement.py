@@ -1,4 +1,4 @@
-"""What follows from settled rows, in a fixed order: each acts on the rows that a share of a period's work has settled.
+"""The consequences of settled rows, in a fixed order: each acts on the rows that a share of the work has settled.
 
 A period may be settled in several shares. Its rows come once each and in order: claims, trades, then what meters show
 beside them. Money has moved by then. Nothing here happens again when a period is settled anew.

@@ -68,6 +68,9 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    sealers-announced, sealers-of
       money        transfer, deposit, withdrawal, standing-order, topped-up,
                    standing-order-ended
+      assets       asset-issued, asset-moved, asset-sold, asset-spent,
+                   asset-renewed, asset-expired, claim-served, voucher-paid,
+                   incentive, block-reward, funded
       this node    not-executed, executable-again, equivocation,
                    signing-restored, signing-waits, signing-record-behind,
                    signing-read-only, signing-signs, bodies-missing

@@ -19,7 +19,7 @@ from market.errors import TooMuchIssued, UnknownSeries
 
 DAY = 24  # periods
 MAX_AMOUNT = 10**12  # of one act: Wh, units of a currency, µ¥ of a note
-MAX_ISSUED = 10**18  # of a series in all
+MAX_ISSUED = 10**15  # of a series in all
 
 _SERIES = b"asset/series/"
 _DUE = b"asset/due/"
