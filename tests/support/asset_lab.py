@@ -11,6 +11,7 @@ from market.assets.lots import get_holders, get_lots
 from market.assets.purchase import Purchase, sign_purchase
 from market.assets.series import DAY, Series, due_key, end_of_day, get_series, walk_series
 from market.claim_records import CLAIM, get_promised_wh, get_served, walk_claims
+from market.claims import CLAIMED_AHEAD
 from market.pots import PUBLIC_POTS
 from market.trading.views import closed_periods
 from market.vouchers import VOUCHER, get_backing, get_live
@@ -18,13 +19,14 @@ from tests.support.keys import key_of
 from tests.support.market_lab import GENESIS_MS, PERIOD, PERIOD_MS, TRADERS, Market
 
 MEMBERS = ("grid", *TRADERS)
+RETAINED = 48  # periods
 
 
 class AssetMarket(Market):
     """A market whose chain has the economy; asset acts go into a block each, as orders do."""
 
     def __init__(self, **options: object) -> None:
-        super().__init__(economy=1, **options)  # type: ignore[arg-type]
+        super().__init__(**{"economy": 1, "retained_periods": RETAINED, **options})  # type: ignore[arg-type]
 
     @property
     def view(self) -> Overlay:
@@ -64,12 +66,15 @@ class AssetMarket(Market):
     def all_series(self) -> dict[int, Series]:
         """Every series that the state has, found by the chains that lead to them."""
         found = {}
-        view = self.view
-        for period in range(max(0, self.period - 20 * DAY), self.period + 40 * DAY):
+        view, today = self.view, end_of_day(self.period)
+        for period in range(max(0, self.period - 2 * RETAINED), self.period + CLAIMED_AHEAD + 1):
             found.update(walk_claims(view, period))
-            if period % DAY == 0:
-                found.update(walk_series(view, due_key(period)))
+        for day in range(max(0, today - 2 * RETAINED), today + 40 * DAY, DAY):
+            found.update(walk_series(view, due_key(day)))
         return found
+
+    def claims_of(self, period: int) -> list[tuple[int, Series]]:
+        return list(walk_claims(self.view, period))
 
     def check_assets(self) -> None:
         """Assert what holds of assets in every state."""
