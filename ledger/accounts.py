@@ -18,6 +18,7 @@ _new_tuple = tuple.__new__  # makes a record of the state without its constructo
 TRADERS = ("producer", "prosumer", "consumer")
 MAX_SEALERS = 1_024  # as many signatures fit a certificate
 ROLES = ("authority", "dispatcher", *TRADERS, "grid-operator", "auditor", "device", "observer")
+ECONOMY_ROLES = ("bank", "originator", "investor")  # which a network has where its chains' `economy` is 1
 
 
 class Account(NamedTuple):
@@ -158,6 +159,14 @@ def pay(view: Overlay, source: bytes, destination: bytes, amount_uyuan: int) -> 
     put_account(view, destination, payee.pay(-amount_uyuan))
 
 
+def pay_covered(view: Overlay, source: bytes, destination: bytes, amount_uyuan: int) -> None:
+    """Move money that the source has. Raises `InsufficientBalance`."""
+    have_uyuan = get_account(view, source).balance_uyuan
+    if have_uyuan < amount_uyuan:
+        raise InsufficientBalance(have_uyuan=have_uyuan, want_uyuan=amount_uyuan)
+    pay(view, source, destination, amount_uyuan)
+
+
 def process_transfer(view: Overlay, transaction: Transaction) -> None:
     """`transfer [to, amount_uyuan]`. Raises `WrongShape`, `UnknownMember` or `InsufficientBalance`."""
     if len(transaction.payload) != 2:
@@ -167,8 +176,5 @@ def process_transfer(view: Overlay, transaction: Transaction) -> None:
         raise WrongShape(what="transfer", detail="the destination must be a 20-byte address")
     amount_uyuan = expect_int(amount, "amount", low=1)
     require_member(view, destination)
-    payer = get_account(view, transaction.sender)
-    if payer.balance_uyuan < amount_uyuan:
-        raise InsufficientBalance(have_uyuan=payer.balance_uyuan, want_uyuan=amount_uyuan)
-    pay(view, transaction.sender, destination, amount_uyuan)
+    pay_covered(view, transaction.sender, destination, amount_uyuan)
     view.emit("transfer", transaction.sender, destination, amount_uyuan)

@@ -11,7 +11,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from ledger.accounts import MAX_SEALERS, Account, Member, put_account, put_member, put_sealers
+from ledger.accounts import ECONOMY_ROLES, MAX_SEALERS, Account, Member, put_account, put_member, put_sealers
 from ledger.block import NO_PARENT, Block, Header, compute_tx_root
 from ledger.codec import Value, encode
 from ledger.errors import InvalidKey
@@ -55,7 +55,18 @@ class GenesisMember(Section):
 
     name: Name
     role: Literal[
-        "authority", "dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor", "device", "observer"
+        "authority",
+        "dispatcher",
+        "producer",
+        "prosumer",
+        "consumer",
+        "grid-operator",
+        "auditor",
+        "device",
+        "observer",
+        "bank",
+        "originator",
+        "investor",
     ]
     key: HexBytes
     seals: Annotated[tuple[str, ...], BeforeValidator(_parse_seals)] = ()
@@ -127,6 +138,7 @@ class Genesis(Section):
                 raise ValueError(f"{member.name}: its owner {member.owner} is not a member")
         self._check_keys()
         self._check_chains()
+        self._check_economy()
         return self
 
     def _check_keys(self) -> None:
@@ -202,6 +214,14 @@ class Genesis(Section):
                 )
             if market.settle_ppm - clock.meter_ppm > RETAINED * 1_000_000:
                 raise ValueError(f"settle_ppm is over {RETAINED} periods after meter_ppm, the outbox keeps as many")
+
+    def _check_economy(self) -> None:
+        """That all chains know the same roles: what the authority signs is good on each of them."""
+        if len({chain.market.economy for chain in self.chains}) > 1:
+            raise ValueError("the chains differ in economy")
+        for member in self.members:
+            if member.role in ECONOMY_ROLES and not self.params.market.economy:
+                raise ValueError(f"{member.name}: the role {member.role} needs economy = 1 on every chain")
 
     @property
     def max_sealers(self) -> int:

@@ -17,7 +17,17 @@ import re
 from collections.abc import Sequence
 from typing import NamedTuple, cast
 
-from ledger.accounts import ROLES, Account, Member, account_key, get_member, put_account, put_member, require_member
+from ledger.accounts import (
+    ECONOMY_ROLES,
+    ROLES,
+    Account,
+    Member,
+    account_key,
+    get_member,
+    put_account,
+    put_member,
+    require_member,
+)
 from ledger.codec import Value, encode, expect_array, expect_bytes, expect_int, expect_list, expect_str
 from ledger.contract import BlockContext, Handler, Hook
 from ledger.errors import (
@@ -72,8 +82,11 @@ MAX_REASON_BYTES = 256
 MAX_CAPACITY_WH = 2**53 - 1  # as in a genesis
 _PPM = 1_000_000
 
-_NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
-_SEALING_ROLES = ("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor")
+NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
+SEALING_ROLES = (
+    *("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor"),
+    *("originator", "investor"),  # who supervise a pool take part in accounting (text 003, §8)
+)
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,31}")
 
 _AUTHORITY = b"authority"
@@ -349,7 +362,7 @@ def process_admit(view: Overlay, block: BlockContext, transaction: Transaction) 
         check_public_key(key)
     _check_validity(block, admission.not_before_ms, admission.not_after_ms)
     _check_identity(view, admission, address)
-    _check_role(view, admission)
+    _check_role(view, block, admission)
     if len(_get_waiting(view)) >= MAX_PENDING:
         raise TooManyPending(limit=MAX_PENDING)
     if block.params.name in admission.seals:
@@ -453,10 +466,11 @@ def _check_identity(view: Overlay, admission: Admission, address: Address) -> No
     _check_tls_key_is_free(view, address, admission.tls_key)
 
 
-def _check_role(view: Overlay, admission: Admission) -> None:
+def _check_role(view: Overlay, block: BlockContext, admission: Admission) -> None:
     """The role is one that members have, its sealing right fits, and a device has an owner."""
     role = admission.role
-    known = [name for name in ROLES if name not in _NOT_ADMITTED]
+    roles = (*ROLES, *ECONOMY_ROLES) if block.params.market.economy else ROLES
+    known = [name for name in roles if name not in NOT_ADMITTED]
     before = get_member(view, address_of(admission.key))
     comes_back = before is not None and before.role == role
     if role not in known and not comes_back:
@@ -465,7 +479,7 @@ def _check_role(view: Overlay, admission: Admission) -> None:
     for name in admission.seals:
         if name not in chains:
             raise UnknownChainNamed(name=name, known=", ".join(chains))
-    if admission.seals and role not in _SEALING_ROLES:
+    if admission.seals and role not in SEALING_ROLES:
         raise RoleMayNotSeal(role=role)
     if role != "device":
         if admission.owner:

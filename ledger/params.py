@@ -59,6 +59,7 @@ Uyuan = Annotated[
 ]
 Ppm = Annotated[int, Field(ge=0, le=1_000_000)]
 CreditUpt = Annotated[int, Field(ge=0, le=100_000_000)]
+Days = Annotated[int, Field(ge=1, le=366)]
 Factor = Annotated[int, Field(ge=0, le=8)]  # so that a squared distance is below 2^31
 Name = Annotated[str, Field(pattern=r"^[A-Za-z0-9][A-Za-z0-9_-]{0,31}$")]
 Place = Annotated[str, AfterValidator(_normalise), Field(max_length=32)]
@@ -202,6 +203,52 @@ class NearnessFactors(Section):
     position: Factor = 0
 
 
+class Incentive(Section):
+    """Vouchers for who buys energy of a source in the hours of a day from one to another, which is not among them."""
+
+    founding_fields: ClassVar[int] = 6
+
+    source: Literal["new", "traditional", "any"] = "new"
+    from_hour: Annotated[int, Field(ge=0, le=23)] = 0
+    until_hour: Annotated[int, Field(ge=1, le=24)] = 24
+    vouchers_per_kwh: Annotated[int, Field(ge=1, le=10**6)]
+    purpose: Name = "any"
+    validity_days: Days = 30
+
+    @model_validator(mode="after")
+    def _check(self) -> Incentive:
+        if not self.from_hour < self.until_hour:
+            raise ValueError("an incentive must end after the hour at which it begins")
+        return self
+
+
+class VoucherParams(Section):
+    """The virtual currency of text 004 (`market.vouchers`): its price for good, what it may pay for, and who earns it.
+
+    `purposes` are those besides `any` and `bill`. `validity_days` is how much longer a voucher is good once it is
+    renewed, less `renewal_fee_ppm`, and how long one for making a block is. Days are 24 periods, hours are periods.
+    """
+
+    founding_fields: ClassVar[int] = 6
+
+    price_uyuan: Annotated[int, Field(ge=1, le=10**6)] = 10_000
+    renewal_fee_ppm: Annotated[int, Field(ge=0, lt=10**6)] = 50_000
+    validity_days: Days = 30
+    purposes: Annotated[tuple[Name, ...], Field(max_length=8)] = ()
+    incentives: Annotated[tuple[Incentive, ...], Field(max_length=32)] = ()
+    vouchers_per_block: Annotated[int, Field(ge=0, le=10**6)] = 0
+
+    @model_validator(mode="after")
+    def _check(self) -> VoucherParams:
+        known = ("any", "bill", *self.purposes)
+        if len(set(known)) < len(known):
+            raise ValueError("a purpose is named twice; any and bill are purposes without being named")
+        for incentive in self.incentives:
+            if incentive.purpose not in known:
+                raise ValueError(f"an incentive has the purpose {incentive.purpose}, which is not among purposes")
+        return self
+
+
 class MarketParams(Section):
     """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
@@ -236,6 +283,13 @@ class MarketParams(Section):
     time at which the intraday session opens, D - `intraday_open_ppm`; that session's gate closes at
     D - `intraday_gate_ppm`. Trades are then paid as agreed, and what a meter says beyond its owner's position settles
     with the grid company. 0: there is one session.
+
+    With `economy` 1 a trading chain has the money of texts 003 and 004 besides (decision 59): what the module
+    `market.economy` puts together. With 0 it knows none of those kinds of transactions. A producer pays the holders of
+    its claims `claim_penalty_uyuan_per_kwh` for what it does not deliver.
+
+    A bid may set aside `credit_line_uyuan` more than its owner has, and an account that far below nothing bids no more
+    (decision 60).
     """
 
     founding_fields: ClassVar[int] = 24
@@ -273,6 +327,10 @@ class MarketParams(Section):
     intraday_open_ppm: Natural = 0
     intraday_gate_ppm: Natural = 0
     passes_per_block: Annotated[int, Field(ge=1, le=64)] = 1
+    economy: Annotated[int, Field(ge=0, le=1)] = 0
+    credit_line_uyuan: Natural = 0
+    claim_penalty_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)] = 205_000
+    vouchers: VoucherParams = VoucherParams()
 
     @property
     def work_per_pass(self) -> int:
@@ -303,6 +361,8 @@ class MarketParams(Section):
             raise ValueError("a gate may wait for its certificate for 32 periods: all that wait are signed at once")
         if self.work_per_block and self.work_per_pass < 64:
             raise ValueError("work_per_block is 0 or at least 64 for each pass, or a period would never be done")
+        if self.credit_line_uyuan and not self.economy:
+            raise ValueError("credit_line_uyuan needs economy = 1")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:

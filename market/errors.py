@@ -34,6 +34,35 @@ class CountersignedTooLate(Rejected):
     message = "the trades of period {period} were to be countersigned before {deadline} ms, the block is of {now} ms"
 
 
+# --- roles and the treasury -----------------------------------------------------------------------
+
+
+class RoleNotAllowed(Rejected):
+    message = "a member with the role {role} may not {act}, only with one of: {known}"
+
+
+class PaymentBooked(Rejected):
+    message = (
+        "the payment {statement}/{line} is booked: this bank's last one is {last_statement}/{last_line}, and they go up"
+    )
+
+
+class TooMuchMoney(Rejected):
+    message = "{booked!y} are booked and {want!y} more are wanted, at most {limit!y} ever may be"
+
+
+class StandingOrderTaken(Rejected):
+    message = "the account of {member} has a standing order of another bank, {bank}"
+
+
+class NoStandingOrder(Rejected):
+    message = "the account of {member} has no standing order that could end"
+
+
+class UnderCreditLine(Rejected):
+    message = "the account has {balance!y}, and its credit line is {line!y}: it bids again once money has come in"
+
+
 # --- market rules --------------------------------------------------------------------------------
 
 
@@ -240,6 +269,80 @@ class CreditNotConserved(Rejected):
 
 class MixedColours(Rejected):
     message = "output {index} would mix the credit of several assessments, and mixed coins lose their colour"
+
+
+# --- assets --------------------------------------------------------------------------------------
+
+
+class UnknownAssetClass(Rejected):
+    message = "no assets of class {asset_class!r} are issued here, there are {known}"
+
+
+class UnknownSeries(Rejected):
+    message = "there is no series {series} of class {asset_class}, or none any more"
+
+
+class TooFewLots(Rejected):
+    message = "{want} are wanted, and {have} are held of what may be spent for it and has not expired"
+
+
+class TooManyLots(Rejected):
+    message = "{owner} would hold of more than {limit} series of one class; spending or moving the oldest frees a place"
+
+
+class TooManyHolders(Rejected):
+    message = "series {series} would have more than {limit} holders"
+
+
+class TooMuchIssued(Rejected):
+    message = "of series {series} {want} would have been issued, at most {limit} may be"
+
+
+class NotRedeemable(Rejected):
+    message = "a {asset_class} is not redeemed by its holder: {detail}"
+
+
+class NotRenewable(Rejected):
+    message = "a {asset_class} ends when it ends, and is not renewed"
+
+
+class NotBacked(Rejected):
+    message = "{want} vouchers at {price!y} lack a backing of {missing!y}, and their issuer has {have!y}"
+
+
+class UnknownPurpose(Rejected):
+    message = "vouchers have no purpose {purpose!r}, there are {known}"
+
+
+class NotPayable(Rejected):
+    message = "vouchers for {purpose!r} do not pay for this: {detail}"
+
+
+class AlreadyRenewed(Rejected):
+    message = "the vouchers of series {series} have been renewed, and are not renewed again"
+
+
+class NothingToRenew(Rejected):
+    message = "no vouchers of series {series} are held, or they have expired"
+
+
+class UnknownPot(Rejected):
+    message = "there is no pot {pot!r} to pay into, there are {known}"
+
+
+class ClaimTooEarly(Rejected):
+    message = "period {period} is too far ahead for claims, period {last} is the last one now"
+
+
+class ClaimFrozen(Rejected):
+    message = "claims on period {period} are as they were at its gate, at {closed} ms; the block is of {now} ms"
+
+
+class OverCapacity(Rejected):
+    message = (
+        "{want!k} are to be promised and {headroom!k} can be: {limit!k} of capacity and quota, less {offered!k} on "
+        "offer and {promised!k} promised before"
+    )
 
 
 # --- configuration -------------------------------------------------------------------------------

@@ -29,12 +29,11 @@ from market.errors import (
     RegisterTurnedBack,
     TooManyCorrections,
 )
+from market.roles import Act, may
 
 MAX_ENERGY_WH = 10**11  # 100 GWh in one period is more than any plant; amounts of money stay far below 2**63
 MAX_REGISTER_WH = 10**15
 MAX_CORRECTIONS = 3  # per meter and period
-
-_GENERATORS = ("producer", "prosumer")
 
 _LAST = b"market/metered/"
 _READING = b"market/reading/"
@@ -150,7 +149,7 @@ def _parse(view: Overlay, transaction: Transaction, clock: Clock, *, high: int) 
     period = expect_int(fields[0], "period")
     energy = expect_int(fields[1], "consumption", high=high), expect_int(fields[2], "output", high=high)
     device = require_member(view, transaction.sender)
-    if device.role != "device":
+    if not may(device.role, Act.READ):
         raise NotADevice(role=device.role)
     clock.check(period)
     return period, energy, device.owner
@@ -185,7 +184,7 @@ def _set_reading(
 
 def _check_plausible(owner: Member, energy: _Energy, params: MarketParams) -> None:
     """Raise unless a member with output is a generator, and no energy is much above its registered capacity."""
-    if energy[1] and owner.role not in _GENERATORS:
+    if energy[1] and not may(owner.role, Act.GENERATE):
         raise OutputNotAllowed(role=owner.role, actual=energy[1])
     limit_wh = min(owner.capacity_wh * params.plausible_ppm // PPM, MAX_ENERGY_WH)
     if max(energy) > limit_wh:

@@ -66,7 +66,11 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    coin-issued, coin-expired, coins-moved, coins-merged
       members      admitted, member, renewed, revoked, left, sealers,
                    sealers-announced, sealers-of
-      money        transfer
+      money        transfer, deposit, withdrawal, standing-order, topped-up,
+                   standing-order-ended
+      assets       asset-issued, asset-moved, asset-sold, asset-spent,
+                   asset-renewed, asset-expired, claim-served, voucher-paid,
+                   incentive, block-reward, funded
       this node    not-executed, executable-again, equivocation,
                    signing-restored, signing-waits, signing-record-behind,
                    signing-read-only, signing-signs, bodies-missing

@@ -60,6 +60,7 @@ from market.metering import (
     read_register,
     take_corrected,
 )
+from market.roles import Act, may
 from market.scheduling import records as records
 from market.scheduling.agreed import compute_actuals, count_contracts, has_actuals, list_agreed
 from market.scheduling.feeder import (
@@ -94,8 +95,6 @@ from market.trading.trades import Curtailment, TradeRecord, curtail, read_trade
 from market.trading.work import HEAR, is_limited, spend
 
 PLANNED_AHEAD = 192  # periods, eight days of hours: how long before it is due a plan may come
-
-_PLANNERS = ("dispatcher", "grid-operator")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +161,7 @@ def process_plan(view: Overlay, block: BlockContext, transaction: Transaction) -
     feeder = _feeder(block)
     period, plans = _parse_plan(transaction.payload, max_lines=len(feeder.lines))
     planner = require_member(view, transaction.sender)
-    if planner.role not in _PLANNERS:
+    if not may(planner.role, Act.PLAN):
         raise NotADispatcher(role=planner.role)
     for line in plans:
         if line not in feeder:

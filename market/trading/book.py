@@ -63,7 +63,8 @@ def place_order(
     """Put an order on the book of a gate; a bid sets its whole cost at its limit aside, wheeling included.
 
     `quota_wh` bounds the sum of the owner's live orders on that side. Ids count from 0 in order of placing,
-    cancelled orders included. Raises `BookFull`, `TooManyOrders`, `OverQuota` or `InsufficientBalance`.
+    cancelled orders included. Raises `BookFull`, `TooManyOrders`, `OverQuota`, `UnderCreditLine`
+    or `InsufficientBalance`.
     """
     placed, live = _get_counts(view, gate)
     if live >= params.max_orders_per_period:
@@ -76,7 +77,7 @@ def place_order(
         raise OverQuota(have=have, want=volume_wh, limit=quota_wh)
     order = Order(placed, owner, side, price_uyuan_per_kwh, volume_wh, placed)
     if side == Side.BID:
-        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params))
+        hold_reserve(view, owner, compute_bid_reserve(order, wheeling_uyuan_per_kwh, params), params)
     view.put(_order_key(gate, placed), (owner, int(side), price_uyuan_per_kwh, volume_wh))
     view.put(_book_key(gate), (placed + 1, live + 1))
     view.put(_standing_key(gate, owner), tuple(standing.add(side, volume_wh, orders=1)))

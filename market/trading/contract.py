@@ -47,7 +47,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from ledger.accounts import TRADERS, Member, require_member
+from ledger.accounts import Member, require_member
 from ledger.codec import Value, expect_array, expect_bytes, expect_int
 from ledger.contract import BlockContext, Handler, Hook, NextDue
 from ledger.hashing import HASH_SIZE, Address
@@ -55,6 +55,7 @@ from ledger.inbox import Routes
 from ledger.membership import check_act
 from ledger.overlay import Overlay
 from ledger.transaction import Transaction
+from market.claim_records import get_promised_wh
 from market.credit.contract import receive_credit
 from market.errors import (
     BeyondPosition,
@@ -72,6 +73,7 @@ from market.messages import CORRECTED, CREDIT, METERED, QUOTA, VERDICT
 from market.metering import MAX_ENERGY_WH as MAX_ENERGY_WH
 from market.metering import Clock, Corrected, announce_register, read_meter, read_register
 from market.orders import Side
+from market.roles import Act, may
 from market.trading.book import cancel_order, get_standing_wh, place_order
 from market.trading.clearing_rules import is_by_target
 from market.trading.corrections import find_corrections_due
@@ -99,8 +101,7 @@ MAX_PRICE_UYUAN_PER_KWH = 10**8  # 100 yuan per kWh
 COUNTERSIGN = "countersign"
 GAME_TARGET = "game-target"
 
-_FORECASTERS = ("dispatcher", "grid-operator")
-_ROLES_OF_SIDE = {Side.BID: ("consumer", "prosumer"), Side.OFFER: ("producer", "prosumer")}
+_ACT_OF_SIDE = {Side.BID: Act.BID, Side.OFFER: Act.OFFER}
 
 
 class TradeIntention(NamedTuple):
@@ -211,9 +212,9 @@ def process_intention(view: Overlay, block: BlockContext, transaction: Transacti
 
 def _check_side(block: BlockContext, member: Member, intention: TradeIntention) -> None:
     """Raise `SideNotAllowed`: consumers buy and producers sell, and intraday each may trade back what it has traded."""
-    is_allowed = member.role in _ROLES_OF_SIDE[intention.side]
+    is_allowed = may(member.role, _ACT_OF_SIDE[intention.side])
     if get_session(block.params.market, intention.gate) == Session.INTRADAY:
-        is_allowed = member.role in TRADERS
+        is_allowed = may(member.role, Act.TRADE_BACK)
     if not is_allowed:
         raise SideNotAllowed(role=member.role, side=intention.side.name.lower())
 
@@ -226,8 +227,8 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
     gate, side = intention.gate, intention.side
     bought_wh = get_position_before(view, block.params.market, gate, owner)
     back_wh = bought_wh if side == Side.OFFER else -bought_wh
-    if member.role in _ROLES_OF_SIDE[side]:
-        return max(0, member.capacity_wh + back_wh)
+    if may(member.role, _ACT_OF_SIDE[side]):
+        return max(0, member.capacity_wh + back_wh - _get_promised_wh(view, block, gate, owner, side))
     have = get_standing_wh(view, gate, owner, side)
     if have + intention.volume_wh > back_wh:
         traded = "bought" if side == Side.OFFER else "sold"
@@ -235,6 +236,14 @@ def _find_limit(view: Overlay, block: BlockContext, owner: Address, member: Memb
             have=have, want=intention.volume_wh, limit=max(0, back_wh), role=member.role, traded=traded
         )
     return back_wh
+
+
+def _get_promised_wh(view: Overlay, block: BlockContext, gate: int, owner: Address, side: Side) -> int:
+    """The Wh that a member has promised by claims, and does not offer once more."""
+    params = block.params.market
+    if not params.economy or side == Side.BID:
+        return 0
+    return get_promised_wh(view, get_period(params, gate), owner)
 
 
 def process_cancel(view: Overlay, block: BlockContext, transaction: Transaction) -> None:
@@ -277,7 +286,7 @@ def process_game_target(view: Overlay, block: BlockContext, transaction: Transac
     """
     number, prices = expect_array(transaction.payload, 2, GAME_TARGET)
     member = require_member(view, transaction.sender)
-    if member.role not in _FORECASTERS:
+    if not may(member.role, Act.TARGET):
         raise TargetNotAllowed(role=member.role)
     commit_target(view, block, expect_int(number, "period"), transaction.sender, parse_prices(prices))
 

@@ -54,6 +54,7 @@ from market.metering import (
 )
 from market.trading.balances import drop_balances
 from market.trading.book import has_book
+from market.trading.claim_settlement import cancel_period, forget_claims
 from market.trading.closing import close_gate, is_closing
 from market.trading.corrections import take_share
 from market.trading.forgetting import forget_readings
@@ -564,10 +565,12 @@ def _lapse(case: _Case) -> None:
 
 def _end_unmetered(case: _Case) -> None:
     """Put down that nothing is settled; of a period in which no member had an order there is nothing to tell."""
-    view, period = case.view, case.period
+    view, block, period = case.view, case.block, case.period
     drop_parts(view, METERED, period)
     drop_count(view, METERED, period)
-    if any(item.record is not None for item in _read_all(view, case.block, period)):
+    if block.params.market.economy:
+        cancel_period(view, block, period)
+    if any(item.record is not None for item in _read_all(view, block, period)):
         put_nothing(view, period)
         view.emit("unmetered", period)
     _close(case)
@@ -583,6 +586,8 @@ def _close(case: _Case) -> None:
             _drop_session(view, market, gate)
         drop_settlement(view, old)
         drop_balances(view, old)
+        if market.economy:
+            forget_claims(view, old)
         if is_limited(block):
             forget_readings(view, old)
         else:

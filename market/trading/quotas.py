@@ -19,6 +19,7 @@ from ledger.errors import WrongShape
 from ledger.hashing import Address
 from ledger.inbox import InboundMessage
 from ledger.overlay import Overlay
+from market.claim_records import get_promised_on
 from market.errors import NoQuota, OverLineQuota, RelayTooLate, UnexpectedRelay, UnknownLine
 from market.messages import QUOTA
 from market.orders import Order, Side
@@ -106,13 +107,16 @@ def get_completion(view: Overlay, gate: int) -> int:
 
 
 def require_quota(view: Overlay, block: BlockContext, gate: int, line: str) -> Quota:
-    """Raises `NoQuota` or `UnknownLine`."""
+    """A line's quota, less what claims have taken of it. Raises `NoQuota` or `UnknownLine`."""
+    period = get_period(block.params.market, gate)
     if not get_completion(view, gate):
-        raise NoQuota(period=get_period(block.params.market, gate))
+        raise NoQuota(period=period)
     found = _get_row(view, gate, line)
     if found is None:
         raise UnknownLine(line=line)
-    return found[0]
+    if not block.params.market.economy:
+        return found[0]
+    return found[0]._replace(supply_wh=found[0].supply_wh - get_promised_on(view, period, line))
 
 
 def drop_quotas(view: Overlay, gate: int) -> None:

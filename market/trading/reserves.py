@@ -13,6 +13,7 @@ from ledger.errors import InsufficientBalance
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
+from market.errors import UnderCreditLine
 from market.orders import Order, Side
 from market.settlement import WH_PER_KWH, allow_over_delivery
 from market.trading.trades import TradeRecord
@@ -74,11 +75,14 @@ def compute_reserve_shares(
     return {buyer: _round_up(costs[buyer]) - _round_up(cost) for buyer, cost in before.items()}
 
 
-def hold_reserve(view: Overlay, address: Address, amount_uyuan: int) -> None:
-    """Set money aside. Raises `InsufficientBalance`."""
-    account = get_account(view, address)
-    if account.balance_uyuan < amount_uyuan:
-        raise InsufficientBalance(have_uyuan=account.balance_uyuan, want_uyuan=amount_uyuan)
+def hold_reserve(view: Overlay, address: Address, amount_uyuan: int, params: MarketParams) -> None:
+    """Set money aside, of the balance and of the credit line. Raises `UnderCreditLine` or `InsufficientBalance`."""
+    account, line_uyuan = get_account(view, address), params.credit_line_uyuan
+    if params.economy and account.balance_uyuan < -line_uyuan:
+        raise UnderCreditLine(balance=account.balance_uyuan, line=line_uyuan)
+    have_uyuan = account.balance_uyuan + line_uyuan
+    if have_uyuan < amount_uyuan:
+        raise InsufficientBalance(have_uyuan=have_uyuan, want_uyuan=amount_uyuan)
     put_account(view, address, set_aside(account, amount_uyuan))
 
 

@@ -11,7 +11,8 @@ from ledger.codec import Value
 from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
-from market.metering import get_energy, get_reading, get_readings
+from market.claim_records import get_net_energy, get_net_readings
+from market.metering import get_reading, get_readings
 from market.trading.balances import Balance, get_balances, list_deliveries, put_balances
 from market.trading.deliveries import get_metered, list_net_metered, report_deliveries, score_netted, score_sides
 from market.trading.quotas import get_wheeling
@@ -82,7 +83,7 @@ def _rebalance(
     params, accounts = block.params.market, Accounts(view, block)
     old = get_balances(view, period)
     found = {item.member: item for item in old}
-    energy = {owner: get_energy(view, period, owner) for owner in owners}
+    energy = {owner: get_net_energy(view, params, period, owner) for owner in owners}
     metered_wh = {owner: now[0] - now[1] for owner, now in energy.items() if now is not None}
     changed = [found.get(owner, Balance(owner, 0, None))._replace(metered_wh=wh) for owner, wh in metered_wh.items()]
     fresh = {row.member: row for row in compute_deviations(changed, params)}
@@ -117,7 +118,8 @@ def _resettle_rest(
     accounts: Accounts,
 ) -> list[SettledWithGrid]:
     """The rows beside the trades, once the difference is paid for these meters."""
-    readings = [reading for owner in owners if (reading := get_reading(view, period, owner)) is not None]
+    heard = [reading for owner in owners if (reading := get_reading(view, period, owner)) is not None]
+    readings = get_net_readings(view, block.params.market, period, heard)
     fresh = {row.member: row for row in compute_rest(trades, readings, block.params.market)}
     grid = _pay_difference(view, period, before, owners, fresh, accounts)
     if is_limited(block):

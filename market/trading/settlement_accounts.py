@@ -10,6 +10,7 @@ from ledger.genesis import get_grid_operator
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
+from market.claim_records import Served
 from market.credit.score import add_score, correct_score
 from market.trading.reserves import set_aside
 from market.trading.settlement_record import SettledTrade, SettledWithGrid
@@ -50,6 +51,15 @@ class Accounts:
         ):
             _add(self._cost_uyuan, payer, sign * amount_uyuan)
             _add(self._income_uyuan, payee, sign * amount_uyuan)
+
+    def move_claim(self, row: Served) -> None:
+        """Move what a claim still costs: it was paid for before."""
+        for payer, payee, amount_uyuan in (
+            (row.producer, row.holder, row.penalty_uyuan),
+            (row.holder, self._operator, row.wheeling_uyuan),
+        ):
+            _add(self._cost_uyuan, payer, amount_uyuan)
+            _add(self._income_uyuan, payee, amount_uyuan)
 
     def add_score(self, address: Address, score_upt: int, agreed_wh: int, params: MarketParams) -> int:
         """Count one more delivery; the account's new credit."""

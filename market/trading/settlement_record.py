@@ -11,6 +11,7 @@ from typing import Any, NamedTuple, cast
 from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
+from market.claim_records import Served
 from market.trading.pages import append_rows, as_value, drop_rows, get_rows
 from market.trading.work import is_limited
 
@@ -53,6 +54,15 @@ class SettledWithGrid(NamedTuple):
     output_wh: int
     pays_uyuan: int
     receives_uyuan: int
+
+
+class SettledShare(NamedTuple):
+    """The rows that one share of work has settled of a period."""
+
+    period: int
+    claims: Sequence[Served]
+    trades: Sequence[SettledTrade]
+    grid: Sequence[SettledWithGrid]
 
 
 class PeriodSettlement(NamedTuple):

@@ -18,7 +18,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.metering import Reading, get_energy
+from market.claim_records import get_net_energy
+from market.metering import Reading
 from market.settlement import get_price_limit, settle_firm, settle_trade, settle_with_grid, spread_over
 from market.trading.balances import Balance
 from market.trading.sessions import is_firm
@@ -41,7 +42,7 @@ def compute_trade_rows(
     consumed_wh: dict[Address, int] = {}
     produced_wh: dict[Address, int] = {}
     for owner in {party for record in chosen for party in (record.buyer, record.seller)}:
-        energy = get_energy(view, period, owner)
+        energy = get_net_energy(view, params, period, owner)
         if energy is not None:
             consumed_wh[owner], produced_wh[owner] = energy
     volumes_wh = [record.volume_wh for record in trades]

@@ -15,6 +15,7 @@ from ledger.params import ChainParams, Kind
 from ledger.sealers import SEALERS, receive_sealers
 from ledger.upgrades import upgrade_handlers
 from market.credit.contract import credit_further_hooks, credit_handlers, credit_hooks, credit_next_due, credit_routes
+from market.economy import economy_handlers, economy_hooks, economy_next_due
 from market.scheduling.contract import (
     scheduling_further_hooks,
     scheduling_handlers,
@@ -72,8 +73,11 @@ def _parts_of(
 ) -> tuple[dict[str, Handler], tuple[Hook, ...], tuple[Hook, ...], tuple[NextDue, ...]]:
     match params.kind:
         case "trading":
-            handlers = market_handlers(siblings, params.market.clearing_rule)
-            return {**ledger_handlers(), **handlers}, market_hooks(), market_further_hooks(), market_next_due()
+            market = params.market
+            handlers = {**market_handlers(siblings, market.clearing_rule), **economy_handlers(market)}
+            hooks = (*market_hooks(), *economy_hooks(market))
+            next_due = (*market_next_due(), *economy_next_due(market))
+            return {**ledger_handlers(), **handlers}, hooks, market_further_hooks(), next_due
         case "scheduling":
             return scheduling_handlers(), scheduling_hooks(), scheduling_further_hooks(), scheduling_next_due()
         case "credit":

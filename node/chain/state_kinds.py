@@ -15,15 +15,20 @@ from ledger.inbox import REMEMBERED
 from ledger.membership import get_admitted_before, get_authority, get_newest
 from ledger.outbox import MAX_PARTS, RETAINED, ROWS_PER_PART
 from ledger.overlay import Overlay
-from ledger.params import ChainParams
+from ledger.params import ChainParams, MarketParams
 from ledger.state import State
+from market.assets.series import DAY, end_of_day
+from market.claims import CLAIMED_AHEAD
 from market.credit.score import FULL_CREDIT_UPT
+from market.economy import POLICIES
+from market.pots import PUBLIC_POTS
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED as RETAINED_SCHEDULES
 from market.trading.clearing_rules import is_by_target
 from market.trading.pages import PAGE_ROWS
 from market.trading.targets import TARGETED_AHEAD
 from market.trading.times import count_periods, count_retained
+from market.vouchers import MAX_VALIDITY_DAYS
 from node.chain.contracts import routes_of
 
 UNKNOWN = "unknown"  # the kind of a key that is in no row of the table
@@ -42,7 +47,7 @@ class StateKind(NamedTuple):
 
 _TABLE = """
 ledger/accounts.py
-    a/ | address | account: Eq. (7) of text 000; income and cost, where something was settled | members | 91
+    a/ | address | account: Eq. (7) of text 000; income and cost, where something was settled | members + pots | 91
     m/ | address | member | members | 260
     sealers | | keys that seal and certify | 1 | 3 + 34 × sealers
 ledger/checkpoints.py
@@ -126,6 +131,33 @@ market/trading/period_settlement.py
     market/settling/ | period | how far its settlement has come | periods | 40
 market/trading/settlement_record.py
     market/settlement/ | period | what was paid | periods | 11 + 106 × orders + 59 × members
+market/treasury.py
+    treasury/booked | | sums of all deposits and withdrawals | 1 | 19
+    treasury/bank/ | address | a bank's last payment, and its own sums | members | 37
+market/standing_orders.py
+    treasury/order/ | address | the standing order in favour of an account | members | 66
+    treasury/due/ | period | the first account that is due then | members | 22
+    treasury/agenda | | the first period whose standing orders are not done with, and how many there are | 1 | 15
+market/assets/series.py
+    asset/series/ | number | series: class, issuer, attributes, end, counters | series | 170
+    asset/due/ | period | the last series that ends then | days | 9
+    asset/last | | the number given last | 1 | 9
+market/assets/lots.py
+    asset/held/ | class, `/`, address | lots of one owner | members × classes | 3 + 28 × 64
+    asset/holders/ | series | who holds how much of it | claims | 3 + 32 × 256
+market/assets/contract.py
+    asset/day | | the end of the last day of periods whose series have ended | 1 | 9
+market/claim_records.py
+    claim/of/ | period, address | series of a producer's claim | claims | 9
+    claim/last/ | period | the last series of its claims | periods | 9
+    claim/line/ | period, line | what is promised on a line | periods × lines | 9
+    claim/rows/ | series | what became of it, by holder | claims | 3 + 99 × 256
+    claim/energy/ | period, address | what a member has received and delivered by claims | periods × members | 19
+market/trading/claim_settlement.py
+    claim/serving/ | period | the claim that is served next | periods | 9
+    claim/forgotten | | periods no longer kept whose claims are being dropped | 1 | 3 + 9 × periods
+market/vouchers.py
+    voucher/live/ | address | vouchers of an issuer that are live | members + 2 | 9
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22
     market/reading/ | period, address | reading | periods × members | 76
@@ -284,6 +316,24 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
         "pages": -(-max(members, orders) // PAGE_ROWS),
         "parts": min(MAX_PARTS, -(-rows // ROWS_PER_PART)),
         "violations": params.market.recorded_violations,
+        **_measure_assets(params.market, members, periods),
+    }
+
+
+def _measure_assets(market: MarketParams, members: int, periods: int) -> dict[str, int]:
+    """The numbers of the asset ledger; as on a chain that has none, where there is no economy."""
+    if not market.economy:
+        return dict.fromkeys(("claims", "series", "days", "classes", "pots"), 0)
+    purposes = len(("any", "bill", *market.vouchers.purposes))
+    longest = MAX_VALIDITY_DAYS + market.vouchers.validity_days  # issued for long, then renewed
+    days = longest + end_of_day(market.retained_periods) // DAY + 2
+    issuers = members + len(PUBLIC_POTS)
+    return {
+        "claims": periods * members,
+        "series": periods * members + days * issuers * purposes * 2,
+        "days": days,
+        "classes": len(POLICIES),
+        "pots": len(PUBLIC_POTS) + issuers,
     }
 
 
@@ -310,7 +360,7 @@ def _count_periods(params: ChainParams, by_kind: Mapping[str, ChainParams]) -> i
     market = params.market
     targeted = TARGETED_AHEAD if is_by_target(market.clearing_rule) else 0
     return (
-        max(ahead, count_periods(market.open_ppm) + targeted)
+        max(ahead, count_periods(market.open_ppm) + targeted, CLAIMED_AHEAD if market.economy else 0)
         + count_periods(market.settle_ppm)
         + market.retained_periods
         + 2

@@ -19,6 +19,7 @@ from ledger.params import (
     NearnessFactors,
     SchedulingParams,
     Section,
+    VoucherParams,
 )
 
 HILL, TOWN = Area(name="hill", wheeling_uyuan_per_kwh=10_000), Area(name="town", wheeling_uyuan_per_kwh=20_000)
@@ -94,6 +95,10 @@ OTHER_VALUES = {
         "tolerance_ppm": 1,
         "intraday_open_ppm": 1_500_000,
         "intraday_gate_ppm": 600_000,
+        "economy": 1,
+        "credit_line_uyuan": 1,
+        "claim_penalty_uyuan_per_kwh": 1,
+        "vouchers": VoucherParams(price_uyuan=1),
     },
 }
 INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}
@@ -111,6 +116,7 @@ SECTIONS = {
     "market": MarketParams,
     "scheduling": SchedulingParams,
 }
+NEEDS = {"credit_line_uyuan": {"economy": 1}}  # what a parameter goes with
 ONLY_VALUE = {("consensus", "engine")}  # parameters that have one choice so far
 
 
@@ -125,7 +131,7 @@ def test_every_parameter_reaches_the_canonical_bytes(section, name):
     if (section, name) in ONLY_VALUE:
         assert getattr(SECTIONS[section](), name) in canonical(ChainParams(name="JY1")).decode("latin-1")
         return
-    base = GRID if section == "scheduling" else INTRADAY if name in INTRADAY else {}
+    base = GRID if section == "scheduling" else INTRADAY if name in INTRADAY else NEEDS.get(name, {})
     kind = "scheduling" if section == "scheduling" else "trading"
     usual, changed = (SECTIONS[section](**{**base, **change}) for change in ({}, {name: OTHER_VALUES[section][name]}))
     assert getattr(changed, name) != getattr(usual, name)

@@ -18,6 +18,7 @@ from ledger.overlay import Event, Overlay
 from ledger.params import ChainParams, LedgerParams, MarketParams
 from ledger.state import State
 from ledger.transaction import Transaction, make_transaction
+from market.economy import economy_handlers, economy_hooks
 from market.orders import Side
 from market.trading.contract import TradeIntention, market_handlers, market_hooks, market_routes
 from market.trading.gates import Gate, get_gate
@@ -41,10 +42,12 @@ CHAIRS = ("chair-1", "chair-2", "chair-3")  # whose keys are the authority's
 WIDE_WH = 10**9  # a line quota that is never in the way
 
 
-def make_contracts(siblings: frozenset[str], rule: str) -> Contracts:
-    """The market's, and `relay`: a message of another chain whose proof has been checked."""
+def make_contracts(siblings: frozenset[str], params: MarketParams) -> Contracts:
+    """The market's and the economy's, and `relay`: a message of another chain whose proof has been checked."""
     return Contracts(
-        handlers=market_handlers(siblings, rule), producer_handlers={"relay": _process_relay}, hooks=market_hooks()
+        handlers={**market_handlers(siblings, params.clearing_rule), **economy_handlers(params)},
+        producer_handlers={"relay": _process_relay},
+        hooks=(*market_hooks(), *economy_hooks(params)),
     )
 
 
@@ -103,7 +106,7 @@ class Market:
     ) -> None:
         self.siblings, self.positions, self.areas = siblings, positions, areas
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
-        self.contracts = make_contracts(siblings, self.params.market.clearing_rule)
+        self.contracts = make_contracts(siblings, self.params.market)
         authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
         self.members = _founders(capacity_wh, positions, registered)
         genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority)

@@ -22,10 +22,14 @@ from ledger.codec import Value
 from ledger.genesis import Authority
 from ledger.membership import sign_act
 from ledger.params import Area, ConsensusParams, Line, MarketParams, SchedulingParams
+from market.assets.lots import get_lots
+from market.claim_records import CLAIM, get_claim
 from market.credit.assets import MIN_TRANSFER_UPT, get_coins, get_holding
 from market.credit.colored_coin import Label, make_sequence
+from market.pots import PUBLIC_POTS
 from market.trading.clearing_rules import is_by_target
-from market.trading.sessions import Session, get_gate_number, get_session, list_gates
+from market.trading.sessions import Session, get_gate_number, get_period, get_session, list_gates
+from market.vouchers import VOUCHER
 from node.chain.state_kinds import UNKNOWN, KindCount, count_kinds
 from simulation.world.networks import GENESIS_TIME_MS, key_of, make_network
 from tests.support.contract_chains import ContractChain
@@ -145,7 +149,10 @@ class MarketYears:
                 if self.period == 5:
                     self._sign_twice()
                 self._come_and_go()
+                if self.jy1.params.market.economy:
+                    self._use_assets()
             case 3:
+                self._pass_claims_on()
                 if self.period % 3 == 0:
                     self._read_meters(self.period - 3, self.random.sample(self.names, 2))
 
@@ -160,6 +167,33 @@ class MarketYears:
                 self.jy1.send(self.network.keys[name], "intention", side, gate, price, volume_wh)
             if gate % 5 == 0:
                 self.jy1.send(self.network.keys[self.names[0]], "cancel", gate, 0)
+
+    def _pass_claims_on(self) -> None:
+        period = get_period(self.jy1.params.market, self._list_open()[0])
+        for name, other in zip(self.names, self.names[1:], strict=False):
+            claim = get_claim(self.jy1.view, period, self.network.keys[name].address)
+            if claim and self.random.randrange(2):
+                receiver = self.network.keys[self.random.choice(self.names)]
+                self.jy1.send(self.network.keys[other], "asset-move", CLAIM, receiver.address, 400, claim, None)
+
+    def _use_assets(self) -> None:
+        """Claims are issued; vouchers are issued, passed on, renewed and paid with; pots are filled."""
+        keys, market = self.network.keys, self.jy1.params.market
+        period = get_period(market, self._list_open()[0])
+        for name, other in zip(self.names, self.names[1:], strict=False):
+            self.jy1.send(keys[name], "asset-issue", CLAIM, keys[other].address, 1_000, (period,))
+            days = self.random.randrange(1, 3)
+            terms = ("any", "bill")[self.period % 2], days
+            self.jy1.send(self.network.grid, "asset-issue", VOUCHER, keys[name].address, 100, terms)
+            self.jy1.send(keys[name], "asset-move", VOUCHER, keys[other].address, 30, 0, None)
+            for _, number, amount in get_lots(self.jy1.view, VOUCHER, keys[name].address, self.period):
+                kind, *payload = [
+                    ("asset-renew", VOUCHER, number),
+                    ("asset-redeem", VOUCHER, amount, number, ("bill", self.network.grid.address)),
+                ][self.random.randrange(2)]
+                self.jy1.send(keys[name], kind, *payload)
+        for pot in PUBLIC_POTS:
+            self.jy1.send(keys[self.names[0]], "fund", pot, 50_000)
 
     def _list_open(self) -> list[int]:
         market = self.jy1.params.market

@@ -8,6 +8,7 @@ import pytest
 
 from ledger.genesis import build_state
 from ledger.overlay import Overlay
+from ledger.params import Incentive, VoucherParams
 from market.scheduling import contract as scheduling
 from market.trading import period as trading
 from market.trading.sessions import Session, get_session
@@ -42,12 +43,16 @@ def test_no_state_passes_its_bound_or_grows_once_all_that_is_retained_is_there()
         "market/position/",  # where periods are traded twice
         "market/balances/",
         *BY_SHARES,
+        *OF_THE_ECONOMY,
     }
 
 
 BY_SHARES = {kind.key for kind in KINDS if kind.owner.endswith(("closing.py", "work.py", "pages.py", "shares.py"))}
 BY_SHARES |= {"market/correcting", "market/forgetting", "market/due/", "market/rows/", "market/settling/"}
 BY_SHARES |= {"credit/telling"}
+
+
+OF_THE_ECONOMY = {kind.key for kind in KINDS if kind.key.startswith(("asset/", "claim/", "voucher/", "treasury/"))}
 
 
 def test_where_work_is_spread_over_blocks_no_state_passes_its_bound_and_what_that_takes_does_not_grow():
@@ -77,6 +82,23 @@ def test_where_periods_are_traded_twice_no_state_passes_its_bound_and_what_the_m
     assert {get_session(market, gate) for gate in traded} == set(Session)
     seen = {row.key for _, _, rows in years.samples for row in rows}
     assert {"market/position/", "market/balances/", "market/page/"} <= seen
+
+
+INCENTIVES = VoucherParams(
+    price_uyuan=100, validity_days=1, vouchers_per_block=3, incentives=(Incentive(source="any", vouchers_per_kwh=2),)
+)
+
+
+def test_what_assets_are_kept_grows_with_members_and_retained_periods_and_not_with_time():
+    years = MarketYears(market=MARKET.model_copy(update={"economy": 1, "retained_periods": 12, "vouchers": INCENTIVES}))
+    years.run(170, every=3)
+    of_assets = tuple(f"trading: {key}" for key in (*OF_THE_ECONOMY, "a/"))
+    found = years.find_breaches(after=110)
+    assert [line for line in found if " grows" not in line or line.startswith(of_assets)] == []
+    assert years.settled > 160
+    assert set(years.refused) <= {"NoQuota", "TooFewLots", "AlreadyRenewed", "NothingToRenew", "NotBacked"}
+    seen = {row.key for _, _, rows in years.samples for row in rows}
+    assert {key for key in OF_THE_ECONOMY if not key.startswith("treasury/")} <= seen
 
 
 # --- what it catches ----------------------------------------------------------------------------------

@@ -37,6 +37,11 @@ BOUNDED = {
     "sync_target": "a height",
     "silent_until": "a height",
     "rules": "a version, counted one by one",
+    "series": "series so far",
+    "amount": "at most 10^12 of one act, 10^15 of a series",
+    "vouchers": "as an amount",
+    "every_periods": "periods",
+    "statement": "a bank's, counted by its days",
 }
 COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
@@ -48,7 +53,7 @@ COUNTED = """
 NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
     result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
-    excess
+    excess bank class issuer holder payee purpose pot
 """
 ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.queries.answers"]
 

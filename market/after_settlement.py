@@ -1,0 +1,22 @@
+"""The consequences of settled rows, in a fixed order: each acts on the rows that a share of the work has settled.
+
+A period may be settled in several shares. Its rows come once each and in order: claims, trades, then what meters show
+beside them. Money has moved by then. Nothing here happens again when a period is settled anew.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from ledger.contract import BlockContext
+from ledger.overlay import Overlay
+from market.trading.settlement_record import SettledShare
+from market.vouchers import grant_incentives
+
+AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (grant_incentives,)
+
+
+def follow_up(view: Overlay, block: BlockContext, share: SettledShare) -> None:
+    """Do all that follows from these rows; nothing where the chain has no economy."""
+    for act in AFTER_SETTLEMENT if block.params.market.economy else ():
+        act(view, block, share)
