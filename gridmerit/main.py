@@ -37,6 +37,7 @@ COMMANDS = {
     "authority": ("authority", "The network's authority: its keys, and what they sign."),
     "member": ("member", "Apply, admit, revoke, renew, leave; who the members are."),
     "account": ("account", "A member's balance, income and cost, credit and sequence; its bills."),
+    "treasury": ("treasury", "Money in and out by banks, and standing orders."),
     "credit": ("credit", "Every player's credit and share of the blocks."),
     "market": ("market", "The order book, trades and settlements; place and cancel orders."),
     "grid": ("grid", "Show what the grid allows in a period: plan, quotas, verdict, contracts, metering."),

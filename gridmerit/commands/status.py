@@ -9,6 +9,7 @@ import click
 
 from gridmerit.commands.hosted import fetch_status
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.commands.treasury_tables import describe_low
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import HINTS, emit, json_option
 from gridmerit.tables import facts, table
@@ -160,6 +161,7 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.dissenters:
         lines.append(("other results", f"signed by {', '.join(chain.dissenters)} of a block that waits for its quorum"))
+    lines += [(f"{account.member_name}'s money", describe_low(account)) for account in chain.low_accounts or ()]
     if chain.not_executed:
         lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
     if chain.blocks_refused:
