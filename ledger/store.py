@@ -278,7 +278,9 @@ def _cut_torn_tail(directory: Path) -> bool:
         newest = max(directory.glob("*.log"), key=lambda file: int(file.stem), default=None)
         if newest is None or (place := find_torn_tail(newest.read_bytes())) is None:
             return False
-        os.truncate(newest, place)
+        with newest.open("r+b") as log:
+            log.truncate(place)
+            os.fsync(log.fileno())  # a crash before LevelDB has done with it would bring it back, behind a newer log
     except OSError as error:
         raise name_disk_error(error) from error
     return True

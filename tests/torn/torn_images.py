@@ -188,7 +188,12 @@ def check_every_moment(life: Life, home: Path) -> int:
 
 def crash_and_live_on(life: Life, home: Path, random: Random) -> Life:
     """A life from an image on: it may crash while it recovers."""
-    files, told, _ = life.crash(random)
+    return live_on(life, home, life.crash(random))
+
+
+def live_on(life: Life, home: Path, crashed: tuple[dict[str, bytes], Told, int]) -> Life:
+    """A life from this image of another on."""
+    files, told, _ = crashed
     write_image(files, home / "disk")
     operations = record_life(home, lives=1)
     return Life(operations=operations, before=files, told=told, known=life.known | list_blocks(operations))
