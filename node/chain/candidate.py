@@ -15,7 +15,7 @@ from ledger.genesis import Genesis
 from ledger.overlay import Overlay
 from ledger.params import ChainParams, LedgerParams
 from ledger.signatures import SigningKey
-from ledger.steps import Steps, take_all
+from ledger.steps import Steps
 from ledger.transaction import Transaction, make_transaction
 from node.chain.rule_sets import ActiveRules
 
@@ -68,24 +68,11 @@ def build_candidate(
     rules: ActiveRules,
     producers: Iterable[tuple[str, Value]],
     pending: Iterable[Transaction],
-) -> Candidate:
-    """Fill and execute a block on `parent` by its rules: the producer's own transactions first, then pending ones."""
-    return take_all(
-        run_building(key, proposal, parent, genesis=genesis, rules=rules, producers=producers, pending=pending)
-    )
-
-
-def run_building(
-    key: SigningKey,
-    proposal: Proposal,
-    parent: BlockNode,
-    *,
-    genesis: Genesis,
-    rules: ActiveRules,
-    producers: Iterable[tuple[str, Value]],
-    pending: Iterable[Transaction],
 ) -> Steps[Candidate]:
-    """The same in steps, from what is pending at the first."""
+    """Fill and execute a block on `parent` by its rules, in steps: the producer's own transactions, then pending ones.
+
+    `pending` is read at the first step.
+    """
     chain_id = parent.header.chain_id
     context = make_context(
         genesis,

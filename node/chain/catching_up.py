@@ -8,10 +8,7 @@ from ledger.chain import BlockNode
 from ledger.errors import GridmeritError, StoreError
 from node.chain import messages as wire
 from node.chain.events import Action, PeerId, PenalisePeer, Publish, SetTimer
-from node.chain.finality import Finality
-from node.chain.gossip import Gossip
-from node.chain.importer import Importer
-from node.chain.instance import Instance
+from node.chain.parts import Parts
 from node.chain.progress import (
     BlockReceived,
     BodyReceived,
@@ -24,7 +21,6 @@ from node.chain.progress import (
     Step,
 )
 from node.chain.skeleton import NO_CLAIM, Claim, Skeleton
-from node.chain.trusted_block import TrustedBranch
 from node.errors import BlocksWithheld, BrokenHeaders, FalseHead, SyncStalled
 
 CATCH_UP = "catch-up"
@@ -37,23 +33,14 @@ _BEGIN = {was_syncing: ImportBodies(STEP_BLOCKS, STEP_BYTES, was_syncing) for wa
 class CatchingUp:
     """The skeleton of a better branch, followed block by block."""
 
-    def __init__(
-        self,
-        instance: Instance,
-        trusted_branch: TrustedBranch,
-        *,
-        importer: Importer,
-        gossip: Gossip,
-        finality: Finality,
-        progress: Progress,
-    ) -> None:
-        self._instance = instance
-        self._chain = instance.chain
-        self._trusted_branch = trusted_branch
-        self._importer = importer
-        self._gossip = gossip
-        self._sync = gossip.sync
-        self._finality = finality
+    def __init__(self, parts: Parts, progress: Progress) -> None:
+        self._instance = parts.instance
+        self._chain = parts.instance.chain
+        self._trusted_branch = parts.trusted_branch
+        self._importer = parts.importer
+        self._gossip = parts.gossip
+        self._sync = parts.gossip.sync
+        self._finality = parts.finality
         self._progress = progress
         self._told_gap: int | None = None  # height of the head when no peer had the bodies that come next
 

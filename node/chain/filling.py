@@ -8,7 +8,7 @@ from consensus.engine import Proposal
 from consensus.relays import RELAY
 from ledger.signatures import SigningKey
 from ledger.steps import Steps
-from node.chain.candidate import Candidate, run_building
+from node.chain.candidate import Candidate, build_candidate
 from node.chain.finality import Finality
 from node.chain.instance import Instance
 from node.chain.pool import Pool
@@ -46,7 +46,7 @@ class Filling:
         rules = self._instance.rules_on(head)
         most = rules.params.ledger.max_block_relays or None
         relays = dict(islice(self._relays.waiting.for_the_next_block(head.state), most))
-        candidate = yield from run_building(
+        candidate = yield from build_candidate(
             key,
             proposal,
             head,

@@ -19,7 +19,7 @@ from consensus.contracts import (
 )
 from consensus.errors import UnknownMessage, UnknownSigner, VoteTooFarAhead, WrongVoters
 from consensus.evidence import Equivocation, check_equivocation
-from consensus.pbft.messages import Ballot
+from consensus.pbft.messages import Ballot, encode_message
 from consensus.pbft.validators import DoubleBallot
 from consensus.quorum import DoubleVote, QuorumCertificate, Statement, Vote, check_double_vote, read_vote
 from consensus.relays import Relay
@@ -202,6 +202,17 @@ class Finality:
         vote = Vote(statement=certificate.statement, signer=key.public_key, signature=own)
         return self.notice(vote, progress)
 
+    def give_signed(self, peer: PeerId, now_ms: int, progress: Progress) -> list[Action]:
+        """Tell a peer what is held under its key; later, where the blocks that tell are still to come.
+
+        Cause: a peer asks before it signs again. Raises `ServedTooMuch`.
+        """
+        self._gossip.serving.check(peer, now_ms)
+        if self._gossip.is_syncing:
+            return []
+        raw = tuple(encode_message(ballot) for ballot in progress.ballots_of(peer))
+        return self._gossip.give_signed(peer, raw[: wire.MAX_ITEMS], now_ms)
+
     def on_signed(self, peer: PeerId, message: wire.Signed, progress: Progress) -> Reaction:
         """Cause: a peer says where it stands, and what it holds under this node's key. Raises what is wrong with it."""
         key = self._instance.key
@@ -260,6 +271,12 @@ class Finality:
             best = self._chain.best_descendant(block, self._instance.engine.is_better)
             reaction.append(BetterHead(best, peer))
         return [*reaction, Final(certificate)]
+
+    def give_records(self, peer: PeerId, question: wire.GetTradeRecords, now_ms: int) -> list[Action]:
+        """Cause: a peer asks what stands behind a period's result. Raises `ServedTooMuch`."""
+        self._gossip.serving.check(peer, now_ms)
+        answer, looked_up = self.results.answer(question)
+        return self._gossip.give_records(peer, answer, now_ms, looked_up=looked_up)
 
     def on_records(self, peer: PeerId, message: wire.TradeRecords) -> list[Action]:
         """Cause: a peer gives the certificate of a result that was missed here. Raises what is wrong with it."""

@@ -2,7 +2,7 @@
 
 No await, no clock, no socket: the asyncio runtime and the simulator perform the same actions. Parts return what is to
 be done and what follows from it (`node.chain.progress`), and here each consequence finds the part that sees to it.
-Reading order: `step`, `_hear`, `_see_to`, `_on_block`, `_move_head`.
+Reading order: `step`, `_hear`, `_see_to`; then `node.chain.arrivals` and `node.chain.head_moves`, a block's way.
 """
 
 from __future__ import annotations
@@ -10,15 +10,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import assert_never
 
-from consensus.contracts import CERTIFICATE
 from consensus.engine import Engine
 from consensus.errors import UnknownMessage
-from consensus.pbft.messages import encode_message
 from consensus.quorum import QuorumCertificate
 from consensus.relays import Relay, RelayName
 from consensus.signing_record import SigningRecord
-from ledger.block import read_header
-from ledger.chain import BlockNode, Changes
 from ledger.errors import GridmeritError, StoreError, StoreReadOnly
 from ledger.execution import Executor, run_block
 from ledger.genesis import Genesis
@@ -28,7 +24,8 @@ from ledger.store import KeyValue
 from node.chain import messages as wire
 from node.chain.acknowledgements import Acknowledgements
 from node.chain.admission import MempoolAdmission
-from node.chain.catching_up import CATCH_UP, CatchingUp
+from node.chain.arrivals import Arrivals
+from node.chain.catching_up import CatchingUp
 from node.chain.events import (
     Acknowledge,
     Action,
@@ -41,8 +38,6 @@ from node.chain.events import (
     PeerId,
     PeerLost,
     PenalisePeer,
-    Persist,
-    Publish,
     RelayOffered,
     SealFound,
     SetTimer,
@@ -53,7 +48,8 @@ from node.chain.events import (
 from node.chain.filling import Filling
 from node.chain.finality import Finality
 from node.chain.gossip import Gossip
-from node.chain.importer import BeyondRules, Deferred, Importer, Invalid, Known, MissingParent, Placed, Unfinished
+from node.chain.head_moves import HeadMoves
+from node.chain.importer import Importer
 from node.chain.instance import Instance
 from node.chain.late_blocks import GateWatch
 from node.chain.lower_bodies import LowerBodies
@@ -79,7 +75,6 @@ from node.chain.progress import (
     Refresh,
     Silenced,
     SnapshotHere,
-    Step,
     VotesReceived,
     WorkPending,
 )
@@ -90,12 +85,12 @@ from node.chain.results import Results, read_claims
 from node.chain.rule_sets import RULE_SETS, RuleBook, RuleSets
 from node.chain.rules import choose_rules
 from node.chain.signing import Signing, SigningState
-from node.chain.snapshot_join import TAKEN, SnapshotJoin
+from node.chain.snapshot_join import SnapshotJoin
 from node.chain.snapshots import Snapshots
 from node.chain.trusted_block import TrustedBlock, TrustedBranch
 from node.errors import OffAnchor
 
-HEARTBEAT, EXECUTION = "heartbeat", "execution"
+HEARTBEAT = "heartbeat"
 _QUESTIONS = (
     *(wire.Status, wire.GetTransactions, wire.GetHeaders, wire.GetBlocks, wire.GetTradeRecords),
     *(wire.GetSnapshot, wire.GetChunk, wire.GetAncestors, wire.GetBodies),
@@ -156,32 +151,32 @@ class ChainNode:
         self._gates = GateWatch(genesis)
         self._release_watch = ReleaseWatch(own)
         self.pruner = Pruner(own.chain, store, own.params, keep)
-        self._progress = rules.progress(
-            Parts(
-                instance=own,
-                trusted_branch=self.trusted_branch,
-                importer=self._importer,
-                signing=self._signing,
-                gossip=self._gossip,
-                finality=self._finality,
-                filling=Filling(own, finality=self._finality, relays=self._relays, pool=self._pool),
-                pool=self._pool,
-                gates=self._gates,
-            )
-        )
-        self._catching_up = CatchingUp(
-            own,
-            self.trusted_branch,
+        parts = Parts(
+            instance=own,
+            trusted_branch=self.trusted_branch,
             importer=self._importer,
+            signing=self._signing,
             gossip=self._gossip,
             finality=self._finality,
-            progress=self._progress,
+            filling=Filling(own, finality=self._finality, relays=self._relays, pool=self._pool),
+            pool=self._pool,
+            gates=self._gates,
         )
-
+        self._progress = rules.progress(parts)
+        self._catching_up = CatchingUp(parts, self._progress)
+        self._arrivals = Arrivals(parts, progress=self._progress, catching_up=self._catching_up)
         self._snapshots = Snapshots(own, self._gossip.serving, self._finality.set_changes)
         self._joining = SnapshotJoin(own, self._gossip, self.trusted_branch, distance=snapshot_distance)
         self._lower_headers = LowerHeaders(own, self._gossip)
         self._lower_bodies = LowerBodies(own, self._gossip, self._importer, self.pruner)
+        self._head_moves = HeadMoves(
+            parts,
+            progress=self._progress,
+            relays=self._relays,
+            snapshots=self._snapshots,
+            joining=self._joining,
+            release_watch=self._release_watch,
+        )
 
     # --- the step --------------------------------------------------------------------------------
 
@@ -237,7 +232,7 @@ class ChainNode:
                 return self._gossip.fetch(now_ms)
             case ClockSet(ahead_ms=ahead_ms):
                 self._instance.wall_ahead_ms = ahead_ms
-                return [*self._import_deferred(now_ms), CatchUp(), Refresh()]
+                return [*self._arrivals.import_deferred(now_ms), CatchUp(), Refresh()]
             case HoldsRead(held_from=held_from):
                 self.pruner.held_from = held_from
                 return []
@@ -274,23 +269,23 @@ class ChainNode:
             case LookAhead():
                 return self._catching_up.look_ahead(now_ms)
             case BlockReceived():
-                return self._on_block(consequence, now_ms)
+                return self._arrivals.on_block(consequence, now_ms)
             case BodyReceived():
                 return self._catching_up.on_body(consequence)
             case BetterHead():
-                return self._move_head(consequence, now_ms)
+                return self._head_moves.on_better_head(consequence, now_ms)
             case ClaimsReceived():
                 return self._finality.on_claims(consequence, now_ms, self._progress)
             case Certified():
                 return self._finality.on_certified(consequence, now_ms, self._progress)
             case Final(certificate=certificate):
-                return self._on_final(certificate, now_ms)
+                return self._head_moves.on_final(certificate, now_ms)
             case WorkPending():
                 return self._progress.on_work(now_ms)
             case Refresh():
                 return self._progress.refresh(now_ms)
             case SnapshotHere():
-                return self._take_up(now_ms)
+                return self._head_moves.on_snapshot_here(now_ms)
             case Silenced():
                 self._progress.on_silenced()
                 return []
@@ -320,9 +315,9 @@ class ChainNode:
             case "heartbeat":
                 return self._on_heartbeat(now_ms)
             case "deferred":
-                return self._import_deferred(now_ms)
+                return self._arrivals.import_deferred(now_ms)
             case "execution":
-                return self._go_on_executing(now_ms)
+                return self._arrivals.go_on_executing(now_ms)
             case "repeat":
                 return self._relays.repeat(now_ms)
             case "catch-up":
@@ -356,19 +351,6 @@ class ChainNode:
     def _heartbeat_ms(self) -> int:
         return min(5_000, max(500, self.params.consensus.block_interval_ms))
 
-    def _import_deferred(self, now_ms: int) -> Reaction:
-        """Causes: the time of a block has come, the clock was set."""
-        due, timers = self._importer.take_due(now_ms)
-        return timers if due is None else [BlockReceived(*due), *timers]
-
-    def _go_on_executing(self, now_ms: int) -> Reaction:
-        """Judge a block that is under way again, as if it had come now. Cause: a step of its execution is over."""
-        under_way = self._importer.list_under_way()
-        if not under_way:
-            return []
-        names = [*([EXECUTION] if under_way[1:] else []), *([CATCH_UP] if self._gossip.sync.skeleton else [])]
-        return [BlockReceived(*under_way[0]), *(SetTimer(name=name, at_ms=now_ms) for name in names)]
-
     # --- messages --------------------------------------------------------------------------------
 
     def _on_message(self, peer: PeerId, message: wire.Message, now_ms: int) -> Reaction:
@@ -395,7 +377,7 @@ class ChainNode:
             case wire.Transactions(raw=raw):
                 return self._pool.on_transactions(peer, raw, now_ms)
             case wire.NewBlock():
-                return self._on_new_block(peer, message, now_ms)
+                return self._arrivals.on_announcement(peer, message, now_ms)
             case wire.GetHeaders(locator=locator):
                 return self._catching_up.give_headers(peer, locator, now_ms)
             case wire.Headers() if self._joining.awaits_headers(peer):
@@ -417,13 +399,13 @@ class ChainNode:
             case wire.Agreement():
                 return self._progress.on_agreement(peer, message, now_ms)
             case wire.GetSigned():
-                return self._give_signed(peer, now_ms)
+                return self._finality.give_signed(peer, now_ms, self._progress)
             case wire.Signed():
                 return self._finality.on_signed(peer, message, self._progress)
             case wire.TradeResult():
                 return [ClaimsReceived(peer, read_claims(message))]
             case wire.GetTradeRecords():
-                return self._give_records(peer, message, now_ms)
+                return self._finality.give_records(peer, message, now_ms)
             case wire.TradeRecords():
                 return self._finality.on_records(peer, message)
             case wire.GetSnapshot(known=known):
@@ -446,141 +428,6 @@ class ChainNode:
                 raise UnknownMessage(kind=message.code)  # the driver's to read
             case _:
                 assert_never(message)
-
-    def _on_new_block(self, peer: PeerId, message: wire.NewBlock, now_ms: int) -> Reaction:
-        """Cause: a peer announces a block."""
-        header = read_header(message.header)
-        if self._gossip.is_wanted(header.hash):
-            self._gossip.want_block(peer, header.hash)
-            return []
-        return self._progress.on_announcement(peer, message, header, now_ms)
-
-    def _give_signed(self, peer: PeerId, now_ms: int) -> list[Action]:
-        """Tell a peer what is held under its key; later, where the blocks that tell are still to come."""
-        self._gossip.serving.check(peer, now_ms)
-        if self.is_syncing:
-            return []
-        raw = tuple(encode_message(ballot) for ballot in self._progress.ballots_of(peer))
-        return self._gossip.give_signed(peer, raw[: wire.MAX_ITEMS], now_ms)
-
-    def _give_records(self, peer: PeerId, question: wire.GetTradeRecords, now_ms: int) -> list[Action]:
-        """Cause: a peer asks what stands behind a period's result."""
-        self._gossip.serving.check(peer, now_ms)
-        answer, looked_up = self.results.answer(question)
-        return self._gossip.give_records(peer, answer, now_ms, looked_up=looked_up)
-
-    # --- blocks ----------------------------------------------------------------------------------
-
-    def _on_block(self, received: BlockReceived, now_ms: int) -> Reaction:
-        """Judge a peer's block, and say what follows from that.
-
-        Causes: an announcement of what is pending here, a body that was asked for, one whose time has come.
-        """
-        block, peer, header = received.block, received.peer, received.block.header
-        if self._progress.is_settled(header):
-            self._importer.give_up(header.hash)
-            return []
-        skeleton = self._gossip.sync.skeleton
-        is_certified = skeleton is not None and skeleton.is_certified(header.hash)
-        certificate = self._finality.checkpoints.certificate_of(header.hash)
-        if certificate is None and skeleton is not None:
-            certificate = skeleton.certificate_of(header.hash)
-        is_due = is_certified or certificate is not None
-        is_away = self.trusted_branch.is_awaited or self._gossip.sync.was_away
-        is_news = not is_due and not is_away  # else it is we who are late
-        match self._importer.judge(block, peer, now_ms, is_due=is_due):
-            case Known() | BeyondRules():
-                return []
-            case MissingParent():
-                return self._gossip.ask_headers(peer, now_ms)
-            case Deferred(timer=timer):
-                return [] if timer is None else [timer]
-            case Unfinished():
-                self._gates.note(header, self._instance.date(now_ms))
-                self._gossip.sync.on_block(block, peer)  # its turn has not passed
-                return [SetTimer(name=EXECUTION, at_ms=now_ms)]
-            case Invalid(error=error):
-                self._catching_up.give_up(header.hash)
-                refused = Publish(event=("block-refused", header.hash, error.code))
-                return [refused, PenalisePeer(peer=peer, error=error), *self._progress.on_invalid(header, now_ms)]
-            case Placed(block=placed):
-                noticed = [*self._progress.observe(header), *self.results.on_block(placed.hash)]
-                if certificate is not None:
-                    return [*noticed, Certified(certificate, peer)]
-                is_late = is_news and self._gates.is_late(header, self._instance.date(now_ms))
-                late = ("late-block", header.height, header.hash, header.producer_address)
-                told = [Publish(event=late)] if is_late else []
-                following = self._progress.on_block(
-                    placed, now_ms, source=peer, is_certified=is_certified, is_late=is_late
-                )
-                return [*noticed, *told, *following]
-
-    def _move_head(self, better: BetterHead, now_ms: int) -> Reaction:
-        """Make a block the head: one batch on disk first, then peers, subscribers, votes and the next block.
-
-        Causes: a better branch, a certificate, a decision, a seal of this node's own.
-        """
-        block, source = better.block, better.source
-        move = self.chain.move_head(block)
-        settled = self.acknowledgements.on_head(move.removed, move.added)
-        certified = _list_certificates(move.added)
-        self._relays.waiting.on_head(block.height)
-        final_before = self.chain.final_height
-        rows: Changes = [*move.changes, *settled.changes]
-        for certificate in certified:
-            rows += self._finality.finalise(certificate)
-        noticed = [item for one in certified for item in self._finality.notice_own(one, self._progress)]
-        first, then = self._progress.account_for(block, source)
-        reaction: list[Step] = [*noticed, *first, Persist(changes=rows), *then]  # records in the order they were made
-        reaction += self._progress.announce(block, source)
-        reaction += [Publish(event=event) for event in (*move.events, *settled.events)]
-        if block.execution is not None and not self.is_syncing:  # else the votes have long been forgotten
-            told = self.missing_votes.on_head(block.execution.events, block.state)
-            reaction += [Publish(event=event) for event in told]
-        if move.removed:
-            reaction.append(Publish(event=("reorg", len(move.removed), len(move.added))))
-        reaction.append(Publish(event=("head", block.height, block.hash, block.header.producer_address)))
-        reaction += self._release_watch.review()
-        self._finality.on_head(block)
-        if self.chain.final_height > final_before:
-            reaction += self._relays.deliver_above(final_before)
-            self._snapshots.on_final(self._finality.final_certificate)
-        return [*reaction, *self._progress.on_head(now_ms)]
-
-    def _take_up(self, now_ms: int) -> Reaction:
-        """Take the chain up from a snapshot: one batch on disk, and then as after any final block.
-
-        Cause: all of its chunks have come.
-        """
-        taken = self._joining.take()
-        if taken is None:
-            return self._joining.replay()
-        changes = self.chain.adopt(taken.below, taken.base)
-        changes += [*self._finality.adopt(taken.certificate, taken.handovers), *taken.changes]
-        settled = self.acknowledgements.on_head((), ())
-        head = self.chain.head
-        self._relays.waiting.on_head(head.height)
-        self._finality.on_head(head)
-        self._snapshots.on_final(taken.certificate)
-        told = (TAKEN, head.height, head.hash, len(head.state))
-        events = [*settled.events, told, ("head", head.height, head.hash, head.header.producer_address)]
-        reaction: list[Step] = [Persist(changes=[*changes, *settled.changes])]
-        reaction += [Publish(event=event) for event in events]
-        reaction += self._release_watch.review()
-        following = [*self._progress.on_final(taken.certificate, now_ms), *self._progress.on_head(now_ms)]
-        return [*reaction, *following, CatchUp()]
-
-    def _on_final(self, certificate: QuorumCertificate, now_ms: int) -> Reaction:
-        """Keep a certificate, and tell others what it makes final. Cause: its block is on the chain."""
-        statement, final_before = certificate.statement, self.chain.final_height
-        block = self.chain.get_header(statement.block_hash)
-        assert block is not None, "it is on the chain"
-        rows = self._finality.finalise(certificate)
-        event = ("certificate", statement.slot, block.height, statement.block_hash, len(certificate.signatures))
-        news = self._relays.deliver_above(final_before) if self.chain.final_height > final_before else []
-        self._snapshots.on_final(self._finality.final_certificate)
-        following = self._progress.on_final(certificate, now_ms)
-        return [Persist(changes=rows), Publish(event=event), *news, *following]
 
     # --- views -----------------------------------------------------------------------------------
 
@@ -702,9 +549,3 @@ class ChainNode:
             "void periods whose missing votes are known": (len(self.missing_votes), MAX_PERIODS),
             **self._gossip.get_usage(),
         }
-
-
-def _list_certificates(blocks: tuple[BlockNode, ...]) -> list[QuorumCertificate]:
-    """The certificates that blocks put on the chain."""
-    bodies = [block.block.transactions for block in blocks if block.block is not None]
-    return [QuorumCertificate.from_value(tx.payload[0]) for body in bodies for tx in body if tx.kind == CERTIFICATE]

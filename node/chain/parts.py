@@ -1,4 +1,4 @@
-"""The parts of a chain instance that its way of progress stands on, whichever that is."""
+"""The parts of a chain instance that its way of progress stands on, and what lies between that and peers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from node.chain.trusted_block import TrustedBranch
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Parts:
-    """All that `ForkChoice` or `Agreement` may read; neither calls another part to make something happen."""
+    """All that `ForkChoice` or `Agreement` may read, and `CatchingUp`, `Arrivals` and `HeadMoves` beside it."""
 
     instance: Instance
     trusted_branch: TrustedBranch

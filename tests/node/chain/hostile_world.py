@@ -42,6 +42,7 @@ from ledger.chain import BlockNode
 from ledger.codec import Value, decode, encode
 from ledger.errors import GridmeritError, StoreError, StoreFailed
 from ledger.params import ConsensusParams
+from ledger.steps import take_all
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from node.chain import messages as wire
@@ -415,14 +416,16 @@ class Liar:
         proposal = node.engine.propose(self._key.public_key, parent, node.chain, date_ms)
         if proposal is None:
             return None
-        candidate = build_candidate(
-            self._key,
-            proposal,
-            parent,
-            genesis=self._world.genesis,
-            rules=node.rules.at(parent.state, parent.height + 1),
-            producers=(),
-            pending=[*node.mempool][:5],
+        candidate = take_all(
+            build_candidate(
+                self._key,
+                proposal,
+                parent,
+                genesis=self._world.genesis,
+                rules=node.rules.at(parent.state, parent.height + 1),
+                producers=(),
+                pending=[*node.mempool][:5],
+            )
         )
         header, other = candidate.header, self._hash()
         lies = (

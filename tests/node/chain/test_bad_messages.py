@@ -12,6 +12,7 @@ from consensus.quorum import Statement, sign_statement
 from consensus.seal import search
 from ledger.block import Block, compute_tx_root
 from ledger.codec import encode
+from ledger.steps import take_all
 from ledger.transaction import Transaction, make_transaction
 from node.chain import messages as wire
 from node.chain.candidate import build_candidate
@@ -63,14 +64,16 @@ def good_block(world, network, *, now_ms=None, transactions=(), key=None):
     proposal = PocaEngine(world.genesis).propose(
         key.public_key, chain.head, chain, world.now_ms if now_ms is None else now_ms
     )
-    return build_candidate(
-        key,
-        proposal,
-        chain.head,
-        genesis=world.genesis,
-        rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
-        producers=(),
-        pending=transactions,
+    return take_all(
+        build_candidate(
+            key,
+            proposal,
+            chain.head,
+            genesis=world.genesis,
+            rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
+            producers=(),
+            pending=transactions,
+        )
     )
 
 

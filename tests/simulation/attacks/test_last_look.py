@@ -8,6 +8,7 @@ from ledger.block import Block
 from ledger.codec import encode
 from ledger.params import ConsensusParams
 from ledger.signatures import SigningKey
+from ledger.steps import take_all
 from market.orders import Order, Side
 from node.chain import messages as wire
 from node.chain.candidate import build_candidate
@@ -79,14 +80,16 @@ def make_blocks(world: World, key: SigningKey, count: int, dated_ms: int) -> lis
     for number in range(count):
         proposal = node.engine.propose(key.public_key, parent, chain, dated_ms + 200 * number)
         assert proposal is not None
-        candidate = build_candidate(
-            key,
-            proposal,
-            parent,
-            genesis=world.genesis,
-            rules=RuleBook(world.genesis).at(parent.state, parent.height + 1),
-            producers=[],
-            pending=[],
+        candidate = take_all(
+            build_candidate(
+                key,
+                proposal,
+                parent,
+                genesis=world.genesis,
+                rules=RuleBook(world.genesis).at(parent.state, parent.height + 1),
+                producers=[],
+                pending=[],
+            )
         )
         block = candidate.sealed(number, key)
         weighed = node.engine.check_header(block.header, parent, chain)

@@ -10,10 +10,10 @@ from ledger.execution import run_block
 from ledger.params import ConsensusParams
 from market.trading.views import get_gate, get_trades
 from node.chain import messages as wire
+from node.chain.arrivals import EXECUTION
 from node.chain.events import Broadcast, PenalisePeer, SetTimer, TimerFired
 from node.chain.fork_choice import ForkChoice
 from node.chain.importer import Invalid, Known, Placed, Unfinished
-from node.chain.node import EXECUTION
 from node.chain.progress import BUILDING, BlockReceived
 from simulation.world.networks import INITIAL_BALANCE_UYUAN, make_consensus
 from simulation.world.world import World

@@ -16,6 +16,7 @@ from ledger.codec import decode, encode
 from ledger.execution import get_clock
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
+from ledger.steps import take_all
 from ledger.store import MemoryStore
 from ledger.transaction import make_transaction
 from market.trading.gates import CERTIFIED, SETTLED, VOID, get_gate
@@ -392,14 +393,16 @@ def build_block(world, name, key, now_ms, *, dated_ms=None):
     proposal = engine.propose(key.public_key, chain.head, chain, now_ms)
     if dated_ms is not None:
         proposal = replace(proposal, timestamp_ms=dated_ms)
-    candidate = build_candidate(
-        key,
-        proposal,
-        chain.head,
-        genesis=world.genesis,
-        rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
-        producers=(),
-        pending=(),
+    candidate = take_all(
+        build_candidate(
+            key,
+            proposal,
+            chain.head,
+            genesis=world.genesis,
+            rules=RuleBook(world.genesis).at(chain.head.state, chain.head.height + 1),
+            producers=(),
+            pending=(),
+        )
     )
     nonce = search(candidate.header.root, proposal.target, count=10**8)
     return candidate.sealed(nonce, key)
