@@ -21,6 +21,7 @@ NAMES = (
     "matching",
     "credit_matching",
     "game",
+    "economy_lots",
     "relays",
     "pbft_cluster",
     "simulation",
