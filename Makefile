@@ -15,7 +15,7 @@ BASE ?=
 # A container may forbid it in its environment: then each process of a node would compile this project anew.
 unexport PYTHONDONTWRITEBYTECODE
 
-.PHONY: demo dist dist-test test computing living quick walk faults torn hostile hostile-seeds pbft-seeds state-years years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
+.PHONY: demo dist dist-test test computing living quick walk faults torn hostile hostile-seeds pbft-seeds state-years market-of-agents years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
@@ -81,7 +81,10 @@ hostile-seeds: $(READY)  ## 1 000 seeded worlds of each engine with a liar and f
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
-state-years: $(READY)  ## 2 000 periods of a market under both engines, and traded twice: no kind of state passes its bound, and none grows
+state-market-of-agents: $(READY)  ## 1 000 periods of the agents' market with a bank, in virtual time: nobody's money runs out, and all of it adds up
+	@$(BIN)/python -m tests.support.market_of_agents --periods 1000
+
+years: $(READY)  ## 2 000 periods of a market under both engines, and traded twice: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
 
 years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours

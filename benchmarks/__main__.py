@@ -21,7 +21,7 @@ NAMES = (
     "matching",
     "credit_matching",
     "game",
-    "economy_lots",
+    "economy",
     "relays",
     "pbft_cluster",
     "simulation",

@@ -7,11 +7,10 @@ second through a block's overlay and the state root after it; no signatures. Tim
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from random import Random
-from time import process_time
 
 from benchmarks.table import Row, print_table
+from benchmarks.turns import take_turns
 from ledger.contract import BlockContext
 from ledger.overlay import Overlay
 from ledger.params import ChainParams
@@ -114,17 +113,6 @@ def _spend_chain(view: Overlay, owner: bytes, amount: int) -> None:
 def count_live(state: State, lots: int) -> list[int]:
     view = Overlay(state)
     return [series.live for number in range(1, lots + 1) if (series := get_series(view, number))]
-
-
-def take_turns(*works: Callable[[], object], rounds: int) -> list[float]:
-    """Seconds of the processor that the best run of each takes."""
-    seconds = [float("inf")] * len(works)
-    for _ in range(rounds):
-        for place, work in enumerate(works):
-            start = process_time()
-            work()
-            seconds[place] = min(seconds[place], process_time() - start)
-    return seconds
 
 
 def run(quick: bool = False) -> list[Row]:

@@ -82,7 +82,8 @@ MAX_REASON_BYTES = 256
 MAX_CAPACITY_WH = 2**53 - 1  # as in a genesis
 _PPM = 1_000_000
 
-NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
+_NOT_ADMITTED = ("authority", "grid-operator")  # the first has no use for transactions, of the second there is one
+ADMITTED_ROLES = tuple(role for role in (*ROLES, *ECONOMY_ROLES) if role not in _NOT_ADMITTED)
 SEALING_ROLES = (
     *("dispatcher", "producer", "prosumer", "consumer", "grid-operator", "auditor"),
     *("originator", "investor"),  # who supervise a pool take part in accounting (text 003, §8)
@@ -469,8 +470,7 @@ def _check_identity(view: Overlay, admission: Admission, address: Address) -> No
 def _check_role(view: Overlay, block: BlockContext, admission: Admission) -> None:
     """The role is one that members have, its sealing right fits, and a device has an owner."""
     role = admission.role
-    roles = (*ROLES, *ECONOMY_ROLES) if block.params.market.economy else ROLES
-    known = [name for name in roles if name not in NOT_ADMITTED]
+    known = [name for name in ADMITTED_ROLES if name in ROLES or block.params.market.economy]
     before = get_member(view, address_of(admission.key))
     comes_back = before is not None and before.role == role
     if role not in known and not comes_back:

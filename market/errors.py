@@ -172,6 +172,29 @@ class UnknownTrade(Rejected):
     exit_code = 5
 
 
+# --- bills, subsidies and notes ------------------------------------------------------------------
+
+
+class WrongFields(Rejected):
+    message = "fields of the {what} that are missing: {missing}, that are unknown: {unknown}; give each field once"
+
+
+class SharesNotWhole(Rejected):
+    message = "the shares of a bill sum to {actual} ppm, they must sum to {expected}"
+
+
+class OwesItself(Rejected):
+    message = "{party!r} owes itself {amount!y}; leave out what nobody else is owed"
+
+
+class SubsidisedAlready(Rejected):
+    message = "programme {programme} pays {producer!r} for period {period} once, and this is a second time"
+
+
+class NothingHeld(Rejected):
+    message = "{amount!y} cannot be paid out, for nobody holds any of the note"
+
+
 # --- between chains ------------------------------------------------------------------------------
 
 

@@ -8,10 +8,12 @@ both chains that know the trades come to the same pairs (decision 54).
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 from ledger.hashing import Address
 from market.settlement import spread
+
+_Party = TypeVar("_Party", bytes, str)
 
 
 class NetDelivery(NamedTuple):
@@ -25,20 +27,20 @@ class NetDelivery(NamedTuple):
     output_wh: int
 
 
-def net(trades: Iterable[tuple[Address, Address, int]]) -> dict[Address, int]:
+def net(trades: Iterable[tuple[_Party, _Party, int]]) -> dict[_Party, int]:
     """The Wh that each member has bought less those it has sold, of trades (buyer, seller, Wh); they sum to zero."""
-    positions_wh: dict[Address, int] = {}
+    positions_wh: dict[_Party, int] = {}
     for buyer, seller, volume_wh in trades:
         positions_wh[buyer] = positions_wh.get(buyer, 0) + volume_wh
         positions_wh[seller] = positions_wh.get(seller, 0) - volume_wh
     return positions_wh
 
 
-def pair(positions_wh: Mapping[Address, int]) -> list[tuple[Address, Address, int]]:
+def pair(positions_wh: Mapping[_Party, int]) -> list[tuple[_Party, _Party, int]]:
     """Trades (buyer, seller, Wh) that come to these positions: at most one less than there are members in them."""
     sellers = iter([(member, -wh) for member, wh in sorted(positions_wh.items()) if wh < 0])
     pairs = []
-    seller, left_wh = b"", 0
+    left_wh = 0
     for buyer, wanted_wh in sorted(positions_wh.items()):
         while wanted_wh > 0:
             if not left_wh:

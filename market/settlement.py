@@ -6,6 +6,7 @@ from collections.abc import Hashable, Mapping, Sequence
 from typing import Literal, NamedTuple, TypeVar
 
 from market.credit.score import PPM
+from market.rounding import divide_pro_rata
 
 WH_PER_KWH = 1000
 
@@ -86,22 +87,12 @@ def get_price_limit(agreed_wh: int, over_delivery_ppm: int | Literal["unlimited"
 def allocate(actual_wh: int, agreed_wh: Sequence[int]) -> list[int]:
     """Spread a meter reading over a member's trades of a period, in proportion to the agreed volumes (Wh).
 
-    The k-th part is the difference of two floors of the cumulative share, so the parts sum to the reading
-    exactly and none is more than 1 Wh off its share. The same trades in another order may differ by that 1
-    Wh.
+    The parts are those of `divide_pro_rata`: they sum to the reading exactly and none is more than 1 Wh off its share.
     """
     assert actual_wh >= 0, "a meter reading is not negative"
     assert agreed_wh, "without trades, settle with the grid"
     assert min(agreed_wh) > 0, "an agreed volume is positive"
-    total_wh = sum(agreed_wh)
-    parts = []
-    cumulative_wh = allocated_wh = 0
-    for volume_wh in agreed_wh:
-        cumulative_wh += volume_wh
-        reached_wh = actual_wh * cumulative_wh // total_wh
-        parts.append(reached_wh - allocated_wh)
-        allocated_wh = reached_wh
-    return parts
+    return divide_pro_rata(actual_wh, agreed_wh)
 
 
 def spread(metered_wh: Mapping[_Party, int], parties: Sequence[_Party], agreed_wh: Sequence[int]) -> list[int]:

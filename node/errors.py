@@ -193,6 +193,10 @@ class OneSession(NotFound):
     message = "{name} trades each period once: the positions of period {period} are its trades"
 
 
+class NoTreasury(NotFound):
+    message = "{name} has no treasury: only a trading chain has one, where economy is 1 among its parameters"
+
+
 class NoQuotas(NotFound):
     message = "no quotas of period {period} have come from the scheduling chain"
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import NamedTuple
 
 import click
@@ -11,6 +12,7 @@ from gridmerit.commands.bills import Bill, make_bill, render_bill
 from gridmerit.commands.hosted import choose_chain, connect_to, connect_to_any, list_hosted
 from gridmerit.commands.open_periods import find_last_settlement
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.commands.treasury_tables import describe_runway
 from gridmerit.output import emit, json_option
 from gridmerit.tables import facts
 from gridmerit.text import format_count, format_kwh, format_points, format_yuan
@@ -59,7 +61,7 @@ def bill(member: str, period: int | None, target: Target) -> None:
     By the period's settlement as it stands, corrections included. Of the grid company it has every row: `carried` is
     what a trade leaves it, wheeling and what the two meters differ by. Where periods are traded twice, each line has
     its session; in real time is what the meter says beyond all that was traded, bought from or sold to the grid
-    company.
+    company. Where the chain has a treasury the bill ends with how long the member's money lasts now.
 
     \b
     Examples:
@@ -75,7 +77,8 @@ async def fetch_bill(target: Target, member: str, period: int | None = None) -> 
     async with connect_to(target, "trading") as client:
         account = await client.account(member)
         settlement = await (client.settlement(period) if period is not None else find_last_settlement(client))
-    return make_bill(settlement, account.name, account.address, is_operator=account.role == "grid-operator")
+    bill = make_bill(settlement, account.name, account.address, is_operator=account.role == "grid-operator")
+    return replace(bill, runway=account.runway)
 
 
 class _Found(NamedTuple):
@@ -114,6 +117,7 @@ def _render(found: _Found) -> str:
         ("balance", balance),
         ("reserved", f"{format_yuan(account.reserved_uyuan)} yuan for open bids and trades"),
         *_tell_columns(account),
+        *([] if account.runway is None else [("lasts", describe_runway(account.runway))]),
         ("credit", credit),
     ]
     if merit.penalty_upt:

@@ -8,9 +8,17 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 
+from gridmerit.commands.treasury_tables import describe_runway
 from gridmerit.tables import table
 from gridmerit.text import format_kwh, format_yuan
-from node.queries.answers import Decimal, GridSettlementInfo, SettledTradeInfo, SettlementInfo, WhereTwice
+from node.queries.answers import (
+    Decimal,
+    GridSettlementInfo,
+    RunwayInfo,
+    SettledTradeInfo,
+    SettlementInfo,
+    WhereTwice,
+)
 
 _GRID_COMPANY = "(grid)"
 
@@ -38,6 +46,7 @@ class Bill:
     income_uyuan: Decimal
     cost_uyuan: Decimal
     lines: tuple[BillLine, ...]
+    runway: RunwayInfo | None = None  # how long the member's money lasts now, where the chain has a treasury
 
 
 def make_bill(settlement: SettlementInfo, name: str, address: str, *, is_operator: bool) -> Bill:
@@ -93,6 +102,11 @@ def _make_line(
 
 def render_bill(bill: Bill) -> str:
     """A bill as text, with its sums as the last row."""
+    text = _render_lines(bill)
+    return text if bill.runway is None else f"{text}\n\nleft: {describe_runway(bill.runway)}"
+
+
+def _render_lines(bill: Bill) -> str:
     if not bill.lines:
         return f"period {bill.period}: {bill.member} was paid nothing, and has paid nothing"
     is_twice = any(line.session for line in bill.lines)

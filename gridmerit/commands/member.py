@@ -46,7 +46,10 @@ from node.config import load_genesis
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 _DIRECTORY = click.Path(path_type=Path, file_okay=False)
-_ROLES = ("producer", "prosumer", "consumer", "dispatcher", "auditor", "observer", "device")
+_ROLES = (
+    *("producer", "prosumer", "consumer", "dispatcher", "auditor", "observer", "device"),
+    *("bank", "originator", "investor"),  # where the chains have economy = 1
+)
 _DAYS = click.IntRange(1, 7_300)
 _days_option = click.option("--days", type=_DAYS, default=365, show_default=True, help="How long it is valid.")
 
@@ -334,7 +337,7 @@ def leave(yes: bool, key: str | None, passphrase_file: Path | None, target: Targ
 @node_options
 @json_option
 def list_members(target: Target) -> None:
-    """Everybody who is, was or is about to be a member.
+    """List who is, was or is about to be a member.
 
     What is shown is on the node's trading chain; name another with --chain.
 

@@ -9,6 +9,7 @@ import click
 
 from gridmerit.commands.hosted import fetch_status
 from gridmerit.commands.target import Target, node_options, run_async, to_plain
+from gridmerit.commands.treasury_tables import describe_low
 from gridmerit.network.silences import find_exclusion, find_silence
 from gridmerit.output import HINTS, emit, json_option
 from gridmerit.tables import facts, table
@@ -21,7 +22,7 @@ from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeSta
 @node_options
 @json_option
 def command(target: Target) -> None:
-    """What a node is doing: head, finality, peers, sealing.
+    """Show what a node is doing: head, finality, peers, sealing.
 
     Of all its chains, or of the one that --chain names.
 
@@ -160,6 +161,7 @@ def _render_chain(chain: ChainStatus, *, is_excluded: bool) -> str:
         lines.append(("waiting for", ", ".join(chain.waiting_for)))
     if chain.dissenters:
         lines.append(("other results", f"signed by {', '.join(chain.dissenters)} of a block that waits for its quorum"))
+    lines += [(f"{account.member_name}'s money", describe_low(account)) for account in chain.low_accounts or ()]
     if chain.not_executed:
         lines.append(("not executed", f"{chain.not_executed} acknowledged transactions; the log has their ids"))
     if chain.blocks_refused:

@@ -51,7 +51,16 @@ from ledger.errors import (
 )
 from ledger.genesis import Authority
 from ledger.hashing import ADDRESS_SIZE, HASH_SIZE, Address, address_of, show_address, tagged_hash
-from ledger.membership import ADMIT, MAX_REASON_BYTES, MAX_SIGNATURES, RENEW, REVOKE, Admission, compute_act_digest
+from ledger.membership import (
+    ADMIT,
+    ADMITTED_ROLES,
+    MAX_REASON_BYTES,
+    MAX_SIGNATURES,
+    RENEW,
+    REVOKE,
+    Admission,
+    compute_act_digest,
+)
 from ledger.params import HexBytes, Name, Natural, Ppm, Section
 from ledger.signatures import (
     PUBLIC_KEY_SIZE,
@@ -70,7 +79,6 @@ from node.system.files import read_text
 
 CHAIN_KEY_FILE, PASSPHRASE_FILE, APPLICATION_FILE = "key.pem", "passphrase", "application.json"
 WITHOUT_TLS = ("device",)  # a meter talks to the API of a node, never to peers
-ROLES = ("dispatcher", "producer", "prosumer", "consumer", "auditor", "device", "observer")
 MAX_SERIAL = 2**63 - 1
 NONCE_SIZE = 32
 _ACTS, _CERTIFICATES, _NONCES = "acts", "certificates", "nonces"
@@ -187,8 +195,8 @@ def check_application(application: Application, network: bytes) -> None:
 def _find_problem(application: Application) -> str | None:
     if len(application.nonce) != NONCE_SIZE:
         return f"its nonce has {len(application.nonce)} bytes, not {NONCE_SIZE}"
-    if application.role not in ROLES:
-        return f"nobody is admitted with the role {application.role!r}, only with one of {', '.join(ROLES)}"
+    if application.role not in ADMITTED_ROLES:
+        return f"nobody is admitted with the role {application.role!r}, only with one of {', '.join(ADMITTED_ROLES)}"
     if application.key == application.tls_key:
         return "its two keys are one"
     if (application.role in WITHOUT_TLS) == bool(application.tls_key):

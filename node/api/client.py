@@ -53,6 +53,7 @@ from node.queries.answers import (
     SubmitAnswer,
     TradesInfo,
     TransactionStatus,
+    TreasuryInfo,
     from_json,
 )
 from node.system.addresses import add_brackets_to_url
@@ -170,6 +171,10 @@ class Client:
 
     async def credit(self) -> tuple[CreditInfo, ...]:
         return await self._get(tuple[CreditInfo, ...], self._path("credit"))
+
+    async def treasury(self) -> TreasuryInfo:
+        """Bookings of banks, standing orders, and whose money does not last; on a chain with an economy."""
+        return await self._get(TreasuryInfo, self._path("treasury"))
 
     # --- the market ----------------------------------------------------------------------------------
 

@@ -152,6 +152,7 @@ _QUESTIONS: dict[str, Question] = {
     "member/{ref}": Question(lambda chain, request, now: chain.get_member(request.match_info["ref"])),
     "members": Question(lambda chain, request, now: chain.get_members(), tuple[MemberInfo, ...]),
     "credit": Question(lambda chain, request, now: chain.get_credit(), tuple[CreditInfo, ...]),
+    "treasury": Question(lambda chain, request, now: chain.treasury.get_treasury()),
     "certificate/{slot}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "slot"))),
     "market/periods": Question(lambda chain, request, now: chain.get_periods(now)),
     "market/book": Question(lambda chain, request, now: chain.get_book(_find_gate(chain, request))),

@@ -22,6 +22,7 @@ def _parse_hex(value: object) -> object:
 HexInt = Annotated[int, BeforeValidator(_parse_hex), PlainSerializer(hex, return_type=str, when_used="json")]
 Decimal = Annotated[int, PlainSerializer(str, return_type=str, when_used="json")]
 WhereTwice = Annotated[str, Field(exclude_if=lambda session: not session)]  # left out where each period is traded once
+WhereTreasury = Field(exclude_if=lambda found: found is None)  # left out where the chain has no treasury
 
 
 @cache
@@ -113,6 +114,18 @@ class StoredRows:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class LowAccount:
+    """A member whose money does not last until it is topped up, or for another 24 periods (decision 60)."""
+
+    member: str
+    member_name: str
+    left_uyuan: Decimal
+    lasts_periods: int | None  # at the cost of the last 24; None: they have cost nothing
+    is_under: bool  # its balance is below its credit line: it places no bids
+    due_period: int | None  # of its standing order
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ChainStatus:
     chain: str
     chain_id: str
@@ -151,6 +164,7 @@ class ChainStatus:
     bodies_from_height: int = 1  # what is older has been pruned, but for its headers
     stored: tuple[StoredRows, ...] = ()
     rests_until_ms: int = 0  # while an agreement has nothing to do (`empty_blocks`): when something is due
+    low_accounts: Annotated[tuple[LowAccount, ...] | None, WhereTreasury] = None  # whose money does not last
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -377,6 +391,62 @@ class RelayAccepted:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class StandingOrderInfo:
+    """A bank's order to top an account up to a limit at every so many periods, next at `due_period`."""
+
+    member: str
+    member_name: str | None
+    bank: str
+    bank_name: str | None
+    limit_uyuan: Decimal
+    every_periods: int
+    due_period: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunwayInfo:
+    """The time that a member's money lasts: what is left by what the last settled periods have cost (decision 60)."""
+
+    left_uyuan: Decimal  # balance, what is set aside, and the credit line
+    credit_line_uyuan: Decimal
+    spent_uyuan: Decimal  # in so many periods; negative where they have paid more than they cost
+    periods: int
+    lasts_periods: int | None  # None: they have cost nothing
+    is_low: bool
+    is_under: bool
+    order: StandingOrderInfo | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BankInfo:
+    """A bank's own account, and what it has booked: the last payment's place, and the sums."""
+
+    bank: str
+    bank_name: str
+    balance_uyuan: Decimal
+    statement: int | None
+    line: int | None
+    deposited_uyuan: Decimal
+    withdrawn_uyuan: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TreasuryInfo:
+    """All the money of a chain: of the genesis, plus deposits, less withdrawals; and who brings and gets it when."""
+
+    height: int
+    period: int
+    founding_uyuan: Decimal
+    deposited_uyuan: Decimal
+    withdrawn_uyuan: Decimal
+    money_uyuan: Decimal
+    credit_line_uyuan: Decimal
+    banks: tuple[BankInfo, ...]
+    orders: tuple[StandingOrderInfo, ...]
+    low: tuple[LowAccount, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountInfo:
     """A member's account in the state of the block at `height`."""
 
@@ -395,6 +465,7 @@ class AccountInfo:
     position: str
     income_uyuan: Decimal | None = None  # all that settlements have paid it; None where the chain does not keep that
     cost_uyuan: Decimal | None = None  # all that they have had it pay
+    runway: Annotated[RunwayInfo | None, WhereTreasury] = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

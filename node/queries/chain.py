@@ -86,6 +86,7 @@ from node.queries.member_names import MemberNames
 from node.queries.period_failures import describe_failure
 from node.queries.positions import REAL_TIME, PositionQueries
 from node.queries.results import ResultQueries
+from node.queries.treasury import TreasuryQueries
 
 MAX_PERIODS = 256  # open by the clock; more only under absurd parameters
 _LOOK_BACK_PERIODS = 8  # for such as failed
@@ -102,6 +103,7 @@ class ChainQueries:
         self.index = CreditQueries(node, self.members)
         self.results = ResultQueries(node, self.members)
         self.positions = PositionQueries(node, self.members)
+        self.treasury = TreasuryQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
@@ -145,6 +147,7 @@ class ChainQueries:
             bodies_from_height=chain.bodies_from,
             stored=tuple(StoredRows(kind=kind, size_bytes=size) for kind, size in node.pruner.measure().items()),
             failed_periods=self._list_failed_periods() if node.params.kind == "trading" else (),
+            low_accounts=self.treasury.list_low() if self.treasury.is_there else None,
         )
 
     def _get_upgrade(self) -> UpgradeStatus | None:
@@ -302,6 +305,7 @@ class ChainQueries:
             position=member.position,
             income_uyuan=account.income_uyuan if has_columns else None,
             cost_uyuan=account.cost_uyuan if has_columns else None,
+            runway=self.treasury.get_runway(address),
         )
 
     def get_members(self) -> tuple[MemberInfo, ...]:

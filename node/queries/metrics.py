@@ -109,7 +109,24 @@ def render_metrics(status: NodeStatus, now_ms: int) -> str:
     for metric in _OF_A_CHAIN:
         samples = [({"chain": chain.chain}, metric.read(chain)) for chain in status.chains]
         lines += _family(metric.name, metric.kind, metric.help, samples)
+    lines += _describe_money(status.chains)
     return "\n".join(lines) + "\n"
+
+
+def _describe_money(chains: Sequence[ChainStatus]) -> list[str]:
+    """Accounts whose money does not last, of chains that have a treasury."""
+    lines = []
+    for name, is_under, text in (
+        ("accounts_low", False, "Members whose money does not last until it is topped up, or for 24 periods more."),
+        ("accounts_under_credit_line", True, "Members below their credit line, who place no bids."),
+    ):
+        samples = [
+            ({"chain": chain.chain}, sum(account.is_under == is_under for account in chain.low_accounts))
+            for chain in chains
+            if chain.low_accounts is not None
+        ]
+        lines += _family(name, "gauge", text, samples) if samples else []
+    return lines
 
 
 def _describe_loop(loop: LoopStatus) -> list[str]:

@@ -90,6 +90,7 @@ def make_genesis(
             member("homes-2", "consumer", **trader),
             member("meter-pv-101", "device", owner="pv-101"),
             member("meter-homes-2", "device", owner="homes-2"),
+            *([member("bank", "bank")] if params.market.economy else []),
         ),
     )
     return genesis.open(chain)

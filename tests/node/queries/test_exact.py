@@ -47,13 +47,13 @@ COUNTED = """
     peers side_blocks reorgs deepest_reorg refused blocks_refused not_executed turns index depth number part order_id
     results_differing results_elsewhere revision slot quorum sealers contracts output coins best_bid best_ask status
     closed entries max_entries bytes writes passes sessions over_delivery under_delivery missing_reading second_target
-    listed
+    listed periods lasts_periods every_periods statement line
 """
 # Texts, bytes, lists, and counts that a block's size bounds.
 NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
     result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
-    excess bank class issuer holder payee purpose pot
+    excess bank class issuer holder payee purpose pot statement every_periods
 """
 ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.queries.answers"]
 

@@ -1,0 +1,97 @@
+"""Whatever banks and members do in whatever order, each block's money adds up, and each payment is booked once."""
+
+from __future__ import annotations
+
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+
+from market.standing_orders import get_standing_order
+from tests.support.keys import address
+from tests.support.treasury_lab import ROLES, YUAN, TreasuryLab
+
+banks = st.sampled_from([name for name, role in ROLES.items() if role == "bank"])
+members = st.sampled_from(["carol", "rosa", "paul", "fund", "grid"])
+anybody = st.sampled_from(list(ROLES))
+amounts = st.integers(1, 80).map(lambda yuan: yuan * YUAN)
+payments = st.tuples(st.integers(1, 3), st.integers(1, 3))
+LINE_UYUAN = 10 * YUAN
+
+
+class Treasury(RuleBasedStateMachine):
+    """The lab checks the sum of all accounts in each block, and that what is refused moves nothing."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.lab = TreasuryLab(credit_line_uyuan=LINE_UYUAN)
+        self.lab.go_to(1)
+        self.booked: list[tuple[str, tuple[int, int], int]] = []  # by whom, which payment, how much
+
+    def _book(self, bank: str, payment: tuple[int, int], amount: int, kind: str, *fields: object) -> None:
+        code = self.lab.submit(bank, kind, *fields, *payment)
+        is_late = any(payment <= known for name, known, _ in self.booked if name == bank)
+        if ROLES[bank] != "bank":
+            assert code == "RoleNotAllowed"
+        elif code != "InsufficientBalance":
+            assert code in ("MemberRevoked", "PaymentBooked" if is_late else "")
+        if not code:
+            self.booked.append((bank, payment, amount))
+
+    @rule(bank=anybody, member=anybody, amount=amounts, payment=payments)
+    def deposit(self, bank: str, member: str, amount: int, payment: tuple[int, int]) -> None:
+        self._book(bank, payment, amount, "deposit", address(member), amount)
+
+    @rule(bank=anybody, amount=amounts, payment=payments)
+    def withdraw(self, bank: str, amount: int, payment: tuple[int, int]) -> None:
+        self._book(bank, payment, -amount, "withdraw", amount)
+
+    @rule(sender=anybody, receiver=anybody, amount=amounts)
+    def transfer(self, sender: str, receiver: str, amount: int) -> None:
+        assert self.lab.submit(sender, "transfer", address(receiver), amount) in ("", "InsufficientBalance")
+
+    @rule(bank=banks, member=members, limit=st.integers(0, 3), every=st.integers(1, 3))
+    def order(self, bank: str, member: str, limit: int, every: int) -> None:
+        code = self.lab.submit(bank, "standing-order", address(member), limit * 100 * YUAN, every)
+        assert code in ("", "NoStandingOrder", "StandingOrderTaken", "MemberRevoked")
+
+    @rule(member=st.sampled_from(["carol", "rosa"]), kwh=st.integers(1, 250), ahead=st.integers(4, 5))
+    def bid(self, member: str, kwh: int, ahead: int) -> None:
+        balance = self.lab.balance(member)
+        code = self.lab.submit(member, "intention", 0, self.lab.period + ahead, 480_000, kwh * 1_000)
+        if code == "UnderCreditLine":
+            assert balance < -LINE_UYUAN
+        elif not code:
+            assert self.lab.balance(member) >= -LINE_UYUAN
+
+    @rule(meters=st.fixed_dictionaries(dict.fromkeys(["carol", "rosa"], st.integers(0, 300))))
+    def consume(self, meters: dict[str, int]) -> None:
+        """What was not traded is bought of the grid company, if need be into debt."""
+        for name, kwh in meters.items():
+            self.lab.submit(f"meter-{name}", "reading", self.lab.period - 1, kwh * 1_000, 0)
+
+    @rule(periods=st.integers(1, 3))
+    def go_on(self, periods: int) -> None:
+        for _ in range(periods):
+            self.lab.go_to(self.lab.period + 1)
+
+    @precondition(lambda self: self.lab.period > 3)
+    @rule(name=st.sampled_from(["south", "fund"]))
+    def revoke(self, name: str) -> None:
+        assert self.lab.revoke(name) in ("", "MemberRevoked")
+
+    @invariant()
+    def each_payment_is_booked_once(self) -> None:
+        assert len({(bank, payment) for bank, payment, _ in self.booked}) == len(self.booked)
+        booked = self.lab.booked()
+        assert booked.deposited_uyuan - booked.withdrawn_uyuan == sum(amount for *_, amount in self.booked)
+
+    @invariant()
+    def what_is_kept_is_within_its_bounds(self) -> None:
+        rows = {row.key: row for row in self.lab.count()}
+        assert all(row.is_within for row in rows.values())
+        live = [name for name in ROLES if get_standing_order(self.lab.view, address(name)) is not None]
+        assert len(live) <= (rows["treasury/order/"].entries if "treasury/order/" in rows else 0)
+
+
+Treasury.TestCase.settings = settings(max_examples=25, stateful_step_count=25, deadline=None)
+TestTreasury = Treasury.TestCase
