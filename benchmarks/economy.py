@@ -8,11 +8,11 @@ part computed, and credited to its balance. Time is the processor's; both sides 
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable
 from random import Random
-from time import process_time
 
+from benchmarks.economy_lots import run as run_lots
 from benchmarks.table import Row, print_table
+from benchmarks.turns import take_turns
 from market.waterfall import YEAR_MS, pay_holders, pay_waterfall
 
 PERIODS, QUICK_PERIODS = 20_000, 200
@@ -41,17 +41,6 @@ PARAMS = {
     "period_ms": 30 * 86_400_000,
     "sched": 7 * 10**9,
 }
-
-
-def take_turns(*works: Callable[[], object], rounds: int) -> list[float]:
-    """Seconds of the processor that the best run of each takes."""
-    seconds = [float("inf")] * len(works)
-    for _ in range(rounds):
-        for place, work in enumerate(works):
-            start = process_time()
-            work()
-            seconds[place] = min(seconds[place], process_time() - start)
-    return seconds
 
 
 # --- the waterfall -----------------------------------------------------------------------------------
@@ -164,7 +153,7 @@ def run_payouts(quick: bool) -> list[Row]:
 
 
 def run(quick: bool = False) -> list[Row]:
-    return run_waterfall(quick) + run_payouts(quick)
+    return run_waterfall(quick) + run_payouts(quick) + run_lots(quick)
 
 
 if __name__ == "__main__":

@@ -50,6 +50,7 @@ HINTS: dict[str, str] = {
     "BlockPruned": "a node that keeps all, with --node or --api",
     "BusyDirectory": "gridmerit net status DIR, or another directory",
     "ChainOut": "gridmerit status, which says what to do; the node's other chains run",
+    "ClaimFrozen": "a claim on a later period; they move until the gate: gridmerit market book",
     "ClusterUnusable": "dask scheduler, and on each machine: dask worker {address}",
     "ForeignApplication": "gridmerit member apply --genesis FILE with the genesis of this network",
     "ForeignWorker": "the same version of gridmerit on every worker, then --resume",

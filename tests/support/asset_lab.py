@@ -6,7 +6,9 @@ from collections import Counter
 
 from ledger.accounts import get_account, pay
 from ledger.codec import Value
+from ledger.errors import GridmeritError
 from ledger.overlay import Event, Overlay
+from ledger.transaction import make_transaction
 from market.assets.lots import get_holders, get_lots
 from market.assets.purchase import Purchase, sign_purchase
 from market.assets.series import DAY, Series, due_key, end_of_day, get_series, walk_series
@@ -144,3 +146,17 @@ class AssetMarket(Market):
         """The first block of a later day of periods; its events."""
         self.now_ms = GENESIS_MS + (end_of_day(self.period + 1) + (days - 1) * DAY) * PERIOD_MS
         return self.make_block().events
+
+    # --- refusals --------------------------------------------------------------------------------
+
+    def refuse(self, sender: str, kind: str, payload: tuple[Value, ...]) -> str:
+        """The text of the error that a transaction is refused with."""
+        block = self._next_context()
+        transaction = make_transaction(
+            key_of(sender), chain_id=self.chain_id, sequence=0, expiry_height=block.height, kind=kind, payload=payload
+        )
+        try:
+            self.contracts.handlers[kind](self.view, block, transaction)
+        except GridmeritError as error:
+            return f"{error.code}: {error}"
+        return ""

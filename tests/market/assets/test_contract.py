@@ -136,3 +136,75 @@ def test_without_the_parameter_there_are_no_assets(make_market):
     payload = CLAIM, market.address("carol"), 1, (PERIOD,)
     for kind in ("asset-issue", "asset-move", "asset-redeem", "asset-renew"):
         assert market.submit("paul", kind, payload) == "UnknownKind"
+
+
+# --- what a refusal says -------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("sender", "kind", "payload", "text"),
+    [
+        ("paul", "asset-issue", ("share", OWN, 1, ()), "UnknownAssetClass: no assets of class 'share' are issued here"),
+        ("paul", "asset-move", (CLAIM, OWN, 1, 7, None), "UnknownSeries: there is no series 7 of class claim"),
+        ("paul", "asset-move", (CLAIM, OWN, 601, 1, None), "TooFewLots: 601 are wanted, and 600 are held of what may"),
+        (
+            "carol",
+            "asset-redeem",
+            (CLAIM, 1, 1, None),
+            "NotRedeemable: a claim is not redeemed by its holder: the prod",
+        ),
+        ("paul", "asset-renew", (CLAIM, 1), "NotRenewable: a claim ends when it ends, and is not renewed"),
+        ("carol", "asset-issue", (CLAIM, OWN, 1, (PERIOD,)), "RoleNotAllowed: a member with the role consumer may not"),
+        ("paul", "asset-issue", (CLAIM, OWN, 1, (99,)), "ClaimTooEarly: period 99 is too far ahead for claims, period"),
+        ("paul", "asset-issue", (CLAIM, OWN, 1, (3,)), "ClaimFrozen: claims on period 3 are as they were at its gate"),
+        (
+            *("paul", "asset-issue", (CLAIM, OWN, 399_301, (PERIOD,))),
+            "OverCapacity: 399.301 kWh are to be promised and 399.300 kWh can be: 400.000 kWh of capacity and quota, "
+            "less 0.100 kWh on offer and 0.600 kWh promised before",
+        ),
+        (
+            *("grid", "asset-issue", ("voucher", OWN, 1_000_000, ("any", 1))),
+            "NotBacked: 1000000 vouchers at 0.01 yuan lack a backing of 10,000.00 yuan, and their issuer has 1.00 yuan",
+        ),
+        (
+            "grid",
+            "asset-issue",
+            ("voucher", OWN, 1, ("tea", 1)),
+            "UnknownPurpose: vouchers have no purpose 'tea', there",
+        ),
+        (
+            *("paul", "asset-redeem", ("voucher", 1, 0, ("bill", OWN))),
+            "NotPayable: vouchers for 'bill' do not pay for this: nobody pays itself with it",
+        ),
+        (
+            *("paul", "asset-redeem", ("voucher", 1, 0, ("bill", address("carol")))),
+            "NotPayable: vouchers for 'bill' do not pay for this: bills are the grid company's",
+        ),
+        (
+            "carol",
+            "asset-renew",
+            ("voucher", 2),
+            "NothingToRenew: no vouchers of series 2 are held, or they have expired",
+        ),
+        (
+            "paul",
+            "asset-renew",
+            ("voucher", 3),
+            "AlreadyRenewed: the vouchers of series 3 have been renewed, and are not",
+        ),
+        (
+            "paul",
+            "fund",
+            ("tea", 1),
+            "UnknownPot: there is no pot 'tea' to pay into, there are block-rewards, incentives",
+        ),
+    ],
+)
+def test_a_refusal_says_why_and_what_goes(market, sender, kind, payload, text):
+    market.hand_over("carol", "grid", 1_100_000)
+    market.claim("paul", "paul", 600)
+    market.offer("paul", price=450_000, volume=100)
+    market.issue("grid", "paul", 10)
+    market.renew("paul", 2)
+    market.now_ms += 1
+    assert market.refuse(sender, kind, payload).startswith(text)

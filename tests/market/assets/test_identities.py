@@ -77,7 +77,7 @@ class Play(AssetMarket):
         self.random.choice(acts)()
 
     def any_of(self, asset_class: str) -> tuple[str, int, int]:
-        """Somebody, a series and an amount: mostly of what is held, now and then of anything."""
+        """A member, a series and an amount: mostly of what is held, now and then of anything."""
         held = [(name, *item) for name in MEMBERS for item in self.held(asset_class, name).items()]
         if not held or self.random.randrange(8) == 0:
             return self.random.choice(MEMBERS), self.random.randrange(1, 40), self.random.randrange(1, 100)
