@@ -86,16 +86,17 @@ class _Cell:
         return self._process is not None
 
     def close(self) -> None:
-        """End it, whatever it does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process = None
+        """End it, whatever it does; two threads may at once, who asks and who wants nothing more of it."""
+        process, self._process = self._process, None
+        if process is not None:
+            process.kill()
 
     def mourn(self) -> str:
-        """The words for a process that has ended by itself."""
+        """The words for a process that has ended."""
         process = self._process
-        assert process is not None
         self.close()
+        if process is None:
+            return "its process was ended"
         process.join()
         return f"an end of its process, exit code {process.exitcode}"
 

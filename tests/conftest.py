@@ -35,8 +35,10 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_runtest_setup() -> None:
-    """Leave the machine to tests that wait for clocks while these run; then take as much of it as any other process,
-    where the system lets us (root: it does)."""
+    """Leave the machine to tests that wait for clocks while these run; then take as much of it as any other process.
+
+    Where the system lets us (root: it does).
+    """
     if _yields_while is not None:
         with suppress(PermissionError):
             os.setpriority(os.PRIO_PROCESS, 0, YIELDING if Path(_yields_while).exists() else 0)
@@ -44,8 +46,11 @@ def pytest_runtest_setup() -> None:
 
 @pytest.fixture(scope="session")
 def make_lab() -> type[Lab]:
-    """Called with sections of parameters (`ledger={…}`, `consensus={…}`), members, siblings, contracts, a window,
-    or a whole genesis."""
+    """The maker of labs.
+
+    Called with sections of parameters (`ledger={…}`, `consensus={…}`), members, siblings, contracts, a window, or a
+    whole genesis.
+    """
     return Lab
 
 

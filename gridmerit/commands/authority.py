@@ -150,7 +150,7 @@ def sign(file: Path, key_file: Path, passphrase_file: Path | None) -> None:
 @click.argument("file", type=_FILE)
 @json_option
 def show(file: Path) -> None:
-    """What an act says, and which keys have signed it.
+    """Show what an act says, and which keys have signed it.
 
     \b
     Example:

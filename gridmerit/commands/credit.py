@@ -97,7 +97,7 @@ async def fetch_report(target: Target, player: str) -> CreditReport:
 @node_options
 @json_option
 def digests(period: int, target: Target) -> None:
-    """What the credit chain keeps of the other chains' blocks of a delivery period.
+    """Show what the credit chain keeps of the other chains' blocks of a delivery period.
 
     \b
       power      contracts that the scheduling chain accepted

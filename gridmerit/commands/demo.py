@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import signal
 from pathlib import Path
-from types import FrameType
 
 import click
 
 from gridmerit.commands.chain_options import ChainChoice, chain_options
+from gridmerit.commands.interruption import end_as_interrupted
 from gridmerit.demo.checks import run_checks
 from gridmerit.demo.day import KINDS
 from gridmerit.demo.report import render_text
@@ -86,9 +85,7 @@ def command(
         period_ms=period_ms or choose_period_ms(peers),
     )
     bar = _Bar()
-    for number in (signal.SIGTERM, signal.SIGHUP):  # the nodes must not outlive us then either
-        if signal.getsignal(number) is not signal.SIG_IGN:  # as under nohup
-            signal.signal(number, _interrupt)
+    end_as_interrupted()  # the nodes must not outlive us then either
     try:
         result = run_demo(plan, bar.show)
     finally:
@@ -107,12 +104,6 @@ def command(
             f"gridmerit demo --period-ms {2 * plan.period_ms}"
         )
         ctx.exit(error.exit_code)
-
-
-def _interrupt(number: int, frame: FrameType | None) -> None:
-    """End as by Ctrl-C: where a loop runs that is its main task's cancellation, which leaves nobody waiting."""
-    handler = signal.getsignal(signal.SIGINT)
-    (handler if callable(handler) else signal.default_int_handler)(signal.SIGINT, frame)
 
 
 def _render_next(result: DemoResult, *, keep: bool) -> str:

@@ -32,7 +32,7 @@ _NONE = "–"
 @node_options
 @json_option
 def command(period: int | None, session: str | None, target: Target) -> None:
-    """What the grid allows in a period: plan, quotas, verdict, contracts, metering.
+    """Show what the grid allows in a period: plan, quotas, verdict, contracts, metering.
 
     The answer comes from the node's scheduling chain; --chain need not name it. Without PERIOD it is the delivery
     period whose orders are open now or, where nothing is planned for that one, the newest with a plan.

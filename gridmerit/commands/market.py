@@ -153,7 +153,7 @@ def cancel(
 @node_options
 @json_option
 def quota(period: int | None, session: str | None, target: Target) -> None:
-    """What the members on each line may buy and sell in a period, as the scheduling chain has it.
+    """Show what the members on each line may buy and sell in a period, as the scheduling chain has it.
 
     At the gate the orders on a line are trimmed to its quota. Buyers pay the wheeling price on top of a trade's price.
     Without PERIOD it is the first open one that has quotas. `gridmerit grid` shows the plan behind it.
@@ -174,7 +174,7 @@ def quota(period: int | None, session: str | None, target: Target) -> None:
 @node_options
 @json_option
 def trades(period: int | None, session: str | None, weights: bool, target: Target) -> None:
-    """What a period's gate closure matched, and what the grid accepts of it.
+    """Show what a period's gate closure matched, and what the grid accepts of it.
 
     The word after the count says what has become of the trades:
 
@@ -214,7 +214,7 @@ def trades(period: int | None, session: str | None, weights: bool, target: Targe
 @node_options
 @json_option
 def settlement(period: int | None, target: Target) -> None:
-    """Who paid whom for a delivered period.
+    """Show who paid whom for a delivered period.
 
     \b
     Example:
@@ -230,7 +230,7 @@ def settlement(period: int | None, target: Target) -> None:
 @node_options
 @json_option
 def positions(period: int, target: Target) -> None:
-    """What each member has bought and sold of a period that is traded twice, and what its meter says beyond.
+    """Show what each member has bought and sold of a period that is traded twice, and what its meter says beyond.
 
     Each session's trades are paid as agreed, wheeling included. A member's bought energy less what it has sold, in all
     sessions and in real time, is what its meter shows. What is bought in real time is the grid company's at retail,

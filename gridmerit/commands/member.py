@@ -337,7 +337,7 @@ def leave(yes: bool, key: str | None, passphrase_file: Path | None, target: Targ
 @node_options
 @json_option
 def list_members(target: Target) -> None:
-    """Everybody who is, was or is about to be a member.
+    """List who is, was or is about to be a member.
 
     What is shown is on the node's trading chain; name another with --chain.
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from dataclasses import asdict
 from importlib.util import find_spec
 from pathlib import Path
@@ -11,6 +10,7 @@ import click
 
 from gridmerit.amounts import parse_pairs
 from gridmerit.commands import Group
+from gridmerit.commands.interruption import end_as_interrupted
 from gridmerit.commands.progress import show_progress
 from gridmerit.commands.settings_tables import show_value
 from gridmerit.commands.sim_recommend import recommend
@@ -129,7 +129,7 @@ def show(name: str) -> None:
 @click.argument("values", nargs=-1, metavar="[KEY=VALUE]...")
 @json_option
 def theory(name: str | None, values: tuple[str, ...]) -> None:
-    """What a formula gives, with its source.
+    """Show what a formula gives, with its source.
 
     Without NAME, all formulas. A parameter that is not given has its default; a list has commas: credits=90,95,100.
 
@@ -215,8 +215,7 @@ def run(
 
 def _run(sweep: Sweep, out: Path, jobs: int, *, resume: bool, scheduler: str | None) -> Run:
     """Run a sweep with its progress shown; interrupted or told to end, it writes what is finished."""
-    if signal.getsignal(signal.SIGTERM) is not signal.SIG_IGN:
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
+    end_as_interrupted()
     try:
         with show_progress(len(sweep)) as on_progress:
             return run_sweep(sweep, out, jobs=jobs, on_progress=on_progress, resume=resume, scheduler=scheduler)

@@ -25,7 +25,7 @@ from node.queries.state import StateCount
 
 @click.group("state", cls=Group)
 def command() -> None:
-    """What a chain keeps: entries and bytes by kind."""
+    """Show what a chain keeps: entries and bytes by kind."""
 
 
 @command.command("show")

@@ -22,7 +22,7 @@ from node.queries.answers import AnchorStatus, ChainOutage, ChainStatus, NodeSta
 @node_options
 @json_option
 def command(target: Target) -> None:
-    """What a node is doing: head, finality, peers, sealing.
+    """Show what a node is doing: head, finality, peers, sealing.
 
     Of all its chains, or of the one that --chain names.
 

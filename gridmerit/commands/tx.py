@@ -110,7 +110,7 @@ async def send_transaction(
 @node_options
 @json_option
 def show(id: str, target: Target) -> None:
-    """Where a transaction is: pending, or in which block, how deep and with what outcome.
+    """Show where a transaction is: pending, or in which block, how deep and with what outcome.
 
     Of one that the node had acknowledged and that no block will hold, it says why: superseded by which, expired, and so
     on. The node that acknowledged it knows; it remembers the last few thousand.

@@ -1,7 +1,7 @@
 """The house rules: imports point down, below a line nothing does I/O, and no modules import each other in a circle."""
 
 import ast
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 import pytest
@@ -75,9 +75,9 @@ ITS_OWN = {
 # --- reading the imports ---------------------------------------------------------------------------
 
 
-def read_modules(root: Path) -> dict[str, Path]:
-    """Every module below the root, by its dotted name."""
-    files = [path for package in FLOORS for path in sorted((root / package).rglob("*.py"))]
+def read_modules(root: Path, packages: Iterable[str] = FLOORS) -> dict[str, Path]:
+    """Every module of these packages below the root, by its dotted name."""
+    files = [path for package in packages for path in sorted((root / package).rglob("*.py"))]
     return {".".join(path.relative_to(root).with_suffix("").parts).removesuffix(".__init__"): path for path in files}
 
 
@@ -102,7 +102,7 @@ def imports_of(path: Path, name: str) -> Iterator[str]:
 
 
 def find_breaches(root: Path) -> set[str]:
-    """What breaks a rule below the root, a line each."""
+    """Every breach of a rule below the root, a line each."""
     modules = read_modules(root)
     graph = {name: set(imports_of(path, name)) for name, path in modules.items()}
     pure = {name for name, path in modules.items() if is_pure(path.relative_to(root))}
@@ -280,6 +280,6 @@ def test_the_laboratory_hashes_all_code_that_a_trial_may_run():
 
 
 def test_the_image_is_built_from_every_package():
-    """What `.dockerignore` leaves out is in no image, and the build says nothing of it."""
+    """A package that `.dockerignore` leaves out is in no image, and the build says nothing of it."""
     let_in = {line[1:] for line in (ROOT / ".dockerignore").read_text().splitlines() if line.startswith("!")}
     assert FLOORS.keys() | {"configs"} <= let_in

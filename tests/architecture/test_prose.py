@@ -16,6 +16,7 @@ QUESTION = re.compile(
     r"(What|Who|Whom|Whose|Which|Where|When|Why|How|Whether|Whoever|Whatever|Wherever|Whichever"
     r"|Nobody|Anybody|Somebody|Everybody|Anyone|Everyone)\b"
 )
+PACKAGES = (*FLOORS, "benchmarks", "configs", "tests")
 COMPLETE = re.compile(r"[.:;)!?…]`?$")
 Documented = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
 ERRORS = {name: kind for floor in FLOORS for name, kind in vars(importlib.import_module(f"{floor}.errors")).items()}
@@ -25,15 +26,10 @@ ERRORS = {name: kind for floor in FLOORS for name, kind in vars(importlib.import
 
 
 def documented(tree: ast.Module) -> Iterator[tuple[Documented, str]]:
-    """Everything with a docstring of its own, but for commands of the CLI: theirs is the help that a user reads."""
+    """Everything with a docstring of its own; a command's is the help that a user reads."""
     for node in ast.walk(tree):
-        if isinstance(node, Documented) and not is_command(node) and (text := ast.get_docstring(node)):
+        if isinstance(node, Documented) and (text := ast.get_docstring(node)):
             yield node, text
-
-
-def is_command(node: Documented) -> bool:
-    decorators = [] if isinstance(node, ast.Module) else [ast.unparse(one) for one in node.decorator_list]
-    return any(re.search(r"(^|\.)(command|group)\b", one) for one in decorators)
 
 
 def find_bad_first_lines(name: str, tree: ast.Module) -> Iterator[str]:
@@ -75,12 +71,12 @@ def raised_in(function: ast.FunctionDef | ast.AsyncFunctionDef) -> Iterator[type
 
 
 def find_breaches(root: Path) -> set[str]:
-    """Every breach below the root; errors are looked for in the modules that stand at the top of their package."""
+    """Every breach below the root; errors are looked for in the modules that stand at the top of their floor."""
     breaches = set()
-    for name, path in read_modules(root).items():
+    for name, path in read_modules(root, PACKAGES).items():
         tree = ast.parse(path.read_text())
         breaches |= set(find_bad_first_lines(name, tree))
-        if path.parent.parent == root:
+        if path.parent.parent == root and path.parent.name in FLOORS:
             breaches |= set(find_unnamed_errors(name, tree))
     return breaches
 
@@ -95,6 +91,7 @@ def test_docstrings_begin_with_the_thing_or_the_deed_and_name_their_errors():
 PLANTED = {
     "a riddle": ('"""Whose turn it is."""\n', "is a question"),
     "a question of a function": ('def f():\n    """Whether it holds."""\n', "is a question"),
+    "a question of a command": ('@cli.command()\ndef f():\n    """Who paid whom."""\n', "is a question"),
     "a first line without an end": (
         'class A:\n    """The height at\n    which it begins."""\n',
         "goes on in the next line",
@@ -108,7 +105,7 @@ WELL_WRITTEN = '''"""A planted module."""
 
 @cli.command()
 def status():
-    """What a node is doing: this is help, which a user reads."""
+    """Show what a node is doing."""
 
 def find():
     """The member of a key.
@@ -128,6 +125,12 @@ def run():
     except UnknownMember:
         pass
 '''
+
+
+def test_a_question_is_seen_among_tests_too(tmp_path):
+    (tmp_path / "tests" / "node").mkdir(parents=True)
+    (tmp_path / "tests" / "node" / "planted.py").write_text('"""What waits for a peer."""\n')
+    assert find_breaches(tmp_path) == {"tests.node.planted.__doc__: What waits for a peer. — is a question"}
 
 
 @pytest.mark.parametrize(("text", "breach"), PLANTED.values(), ids=PLANTED)

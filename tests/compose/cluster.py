@@ -196,7 +196,7 @@ class Cluster:
         return found
 
     def agrees(self, nodes: Sequence[str] = NODES) -> bool:
-        """Whether on every chain all have one block at the height of whoever is last, 3 below the first at most."""
+        """True where on every chain all have one block at the height of whoever is last, 3 below the first at most."""
         for chain, found in self.heights(nodes).items():
             hosts = hosts_of(chain, nodes)
             heads = [found[node][0] for node in hosts]

@@ -230,7 +230,7 @@ class Drive:
         print(self.measure(), flush=True)
 
     def see_no_secret(self) -> None:
-        """What the image holds, and what a node can see: no key but its own, nothing to write but its volume."""
+        """Check the image, and what a node can see: no key but its own, nothing to write but its volume."""
         found = self.cluster.exec(
             "dispatch", "sh", "-c", "find / -name '*.pem' -path '*gridmerit*' 2>/dev/null; true"
         ).split()

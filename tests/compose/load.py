@@ -64,7 +64,7 @@ async def _offer(transaction: Transaction, urls: cycle[str]) -> None:
 
 
 async def _is_known(client: Client, transaction: Transaction) -> bool:
-    """Whether a node that was lost before it could answer has passed it on, and a block has it already."""
+    """True where a node that was lost before it could answer has passed it on, and a block has it already."""
     try:
         await client.transaction(transaction.id)
     except RemoteNotFound:

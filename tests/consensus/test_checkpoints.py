@@ -30,7 +30,7 @@ class Watcher:
         self.look(sealed.chain.head)
 
     def look(self, entry=None):
-        """What is due under a head, the chain's unless another is given."""
+        """All that is due under a head, the chain's unless another is given."""
         entry = entry or self.sealed.chain.head
         return self.checkpoints.on_head(entry.state, height=entry.height)
 
@@ -436,7 +436,7 @@ class Branch:
 
 
 def sign_along(genesis, branches, visits, *, is_locked):
-    """What three honest voters of four sign on their way over heads, and under which head, and the fourth all of it.
+    """Votes of three honest voters of four on their way over heads, and under which head; the fourth signs all of it.
 
     `visits` are (voter, branch, height); each voter keeps its guard's record and asks `is_locked`.
     """

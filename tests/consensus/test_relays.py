@@ -557,7 +557,7 @@ def test_every_truncation_is_refused(make_lab):
 
 
 def is_harmless(network, relay, damaged):
-    """Whether damaged bytes are refused, or say the same.
+    """True where damaged bytes are refused, or say the same.
 
     The producer's signature stands in a header but under no hash: what it is changes nothing of what is proved.
     """

@@ -62,7 +62,7 @@ class Search(Thread):
         self.results.append(seal.search(ROOT, stop=self.flag, **self.arguments))
 
     def wait(self):
-        """What the search returned, in a list; nothing when it had to be cancelled."""
+        """The search's result, in a list; nothing when it had to be cancelled."""
         self.join(WAIT_S)
         results = list(self.results)
         self.flag[0] = 1

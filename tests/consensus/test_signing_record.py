@@ -26,7 +26,7 @@ def statement(slot, version=0):
 
 
 def restarted(record):
-    """What a process finds that reads the record from disk."""
+    """The record as a process finds it that reads it from disk."""
     return SigningRecord.from_value(decode(encode(record.to_value()), max_bytes=100_000))
 
 

@@ -103,7 +103,7 @@ def test_the_short_help_is_the_one_of_the_command() -> None:
 
 
 def _find_untrue(code: str, hint: str) -> list[str]:
-    """What a hint names that is not there: its error, a command, an option."""
+    """Names in a hint that are not there: its error, a command, an option."""
     untrue = [] if any(hasattr(module, code) for module in ERRORS) else [code]
     commands = dict(_every_command())
     for name, rest in re.findall(r"gridmerit ([a-z]+)([^;,.:]*)", hint):
@@ -167,7 +167,7 @@ def test_the_client_is_of_the_package_and_imported_when_it_is_asked_for() -> Non
 
 
 def test_every_command_is_there_without_the_extras() -> None:
-    """What needs one of them says so when it is run."""
+    """A command that needs one of them says so when it is run."""
     extras = ["numpy", "pyarrow", "matplotlib", "tqdm", "distributed"]
     script = (
         f"import sys; sys.modules |= dict.fromkeys({extras}); from importlib import import_module\n"

@@ -304,7 +304,7 @@ def test_headers_follow_the_first_hash_that_is_canonical(lab):
 
 @dataclass
 class Model:
-    """What the tree ought to be, kept as blocks alone; every state is executed from genesis again."""
+    """The tree as it ought to be, kept as blocks alone; every state is executed from genesis again."""
 
     lab: object
     blocks: dict[bytes, Block] = field(default_factory=dict)
@@ -511,7 +511,7 @@ def read_everything(lab, store):
 
 
 def is_spare(key):
-    """Whether memory has what the row says: parent links lead through the window, so its hashes are not looked up."""
+    """True where memory has what the row says: parent links lead through the window, its hashes are not looked up."""
     return key.startswith(b"h") and key > rows.height_key(4)
 
 
@@ -529,7 +529,7 @@ def test_a_row_that_is_missing_or_of_the_wrong_length_is_noticed(damaged, spoil)
 
 
 def test_a_byte_that_changes_is_noticed_unless_a_checksum_of_the_store_alone_covers_it(damaged):
-    """Whatever the damage, nothing but `StoreCorrupt` comes of it, and no state or header that counts here is wrong."""
+    """Nothing but `StoreCorrupt` comes of any damage, and no state or header that counts here is wrong."""
     sound = read_everything(damaged, copy_of(damaged.store))
     for key, raw in damaged.store.scan(b""):
         for index in range(0, len(raw), 7):

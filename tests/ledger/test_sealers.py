@@ -1,4 +1,4 @@
-"""How the right to certify passes on: announced at a boundary, in force once the set before has certified that."""
+"""The passing on of the right to certify: announced at a boundary, in force once the set before has certified that."""
 
 from dataclasses import dataclass, replace
 

@@ -1,4 +1,4 @@
-"""What a chain's state knows of the network's other chains."""
+"""The network's other chains, as a chain's state knows them."""
 
 from ledger.overlay import Overlay
 from ledger.siblings import Sibling, find_sibling, get_sibling, put_sibling

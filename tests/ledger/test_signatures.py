@@ -293,7 +293,7 @@ def test_bytes_that_are_no_point_are_refused() -> None:
 
 @pytest.mark.parametrize("multiple", range(1, 8))
 def test_r_with_a_small_order_component_is_refused(multiple: int) -> None:
-    """What a verifier that multiplies by the cofactor would accept."""
+    """A verifier that multiplies by the cofactor would accept it."""
     signature = make_signature(pack(add(times(NONCE, BASE), TORSION[multiple])), KEY)
     assert holds(KEY, signature, cofactor=8)
     assert not holds(KEY, signature, cofactor=1)

@@ -80,8 +80,9 @@ def list_beside(path):
 
 
 def check_history(tree, history):
-    """Every version is what the specification says of it: root, size, items; at each key's place and beside it, what
-    is proved and what comes from there on.
+    """Check that every version is what the specification says of it.
+
+    Root, size, items; at each key's place and beside it, what is proved and what comes from there on.
     """
     versions = [(tree, state_tree.Tree())]
     keys = {key for _, batch in history for key, _ in batch} | {bytes(32)}

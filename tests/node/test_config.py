@@ -79,7 +79,7 @@ def write(tmp_path):
 
 
 def problem_of(write, text):
-    """What a user is told of a file, without the file's name."""
+    """The problem that a user is told of a file, without the file's name."""
     file = write(text)
     with pytest.raises(BadConfigFile) as caught:
         load_config(file)

@@ -1,4 +1,4 @@
-"""What a membership must not be got round by, over real sockets: acts that are none, early admissions, old copies."""
+"""Ways that must not lead around a membership, over real sockets: acts that are none, early admissions, old copies."""
 
 import asyncio
 import shutil
@@ -94,7 +94,7 @@ class Caller:
 
 
 def make_newcomer(local, tmp_path):
-    """Whom the authority has issued a certificate already."""
+    """A caller to whom the authority has issued a certificate already."""
     subject = Subject(member=NAME, key=NEWCOMER.public_key, role="consumer", network=local.genesis.network_id)
     *_, begin_ms, end_ms, _, _ = admission()
     files = TlsConfig(certificate=tmp_path / "tls.pem", key_file=tmp_path / "tls-key.pem", ca=tmp_path / "ca.pem")

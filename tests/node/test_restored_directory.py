@@ -63,7 +63,7 @@ async def copy_of_n0(local, others, copy):
 
 
 def has_taken_part(local, other, since=0):
-    """Whether another node's chain has a block of n0's above `since`, others on it, or under PBFT its vote."""
+    """True where another node's chain has a block of n0's above `since`, others on it, or under PBFT its vote."""
     node, key = local.host(other).node, local.keys[0].public_key
     if is_pbft(local):
         return node.chain.final_height > since and key in dict(node.final_certificate.signatures)

@@ -178,7 +178,7 @@ async def ask_agreed(client: Client, period: int) -> list[Agreed]:
 
 
 async def ask_money(client: Client) -> dict[str, int]:
-    """Everybody's money by one node's word, in µ¥, with what is set aside."""
+    """All members' money by one node's word, in µ¥, with what is set aside."""
     names = [member.name for member in await client.members() if member.owner is None]
     accounts = await asyncio.gather(*map(client.account, names))
     return {account.name: int(account.balance_uyuan + account.reserved_uyuan) for account in accounts}

@@ -309,7 +309,7 @@ class AsyncExitStackOfSockets:
 
 
 async def read_as_another_site(stage: Stage) -> list[str]:
-    """What is wrong with how a page is answered whose name an attacker points here: it must not read anything."""
+    """Faults in answers to a page whose name an attacker points here: it must not read anything."""
     problems = []
     async with aiohttp.ClientSession(stage.honest[0].api_url) as session:
         for path in ("/v1/status", f"/v1/{CHAIN}/block/head", "/metrics"):
@@ -320,7 +320,7 @@ async def read_as_another_site(stage: Stage) -> list[str]:
 
 
 async def ask_for_penalty(stage: Stage) -> list[str]:
-    """What is wrong where the liar has not been convicted of what it signed twice."""
+    """A fault where the liar has not been convicted of what it signed twice."""
     client = stage.clients[stage.honest[0].name]
     deadline_s = time.monotonic() + _CONVICTED_WITHIN_S
     while time.monotonic() < deadline_s:
@@ -331,7 +331,7 @@ async def ask_for_penalty(stage: Stage) -> list[str]:
 
 
 async def ask_afresh(stage: Stage) -> list[str]:
-    """What is wrong where a new client of the liar's own host is not served."""
+    """A fault where a new client of the liar's own host is not served."""
     failed = 0
     timeout = aiohttp.ClientTimeout(total=5)
     for _ in range(10):
@@ -349,7 +349,7 @@ async def ask_afresh(stage: Stage) -> list[str]:
 
 @dataclass(frozen=True, kw_only=True)
 class Liar:
-    """What one does, where, and what must come of it.
+    """One liar: what it does, where, and what must come of it.
 
     It runs a program of its own (`act`), or a node that follows the chain, honestly until it `turns` to another one.
     """

@@ -103,7 +103,7 @@ class _Alone:
 
 
 async def _run_alone(network: Network, node: NodeEntry, copy: Path) -> _Alone | None:
-    """What a restored node does where nobody reaches it and it reaches nobody."""
+    """Run a restored node where nobody reaches it and it reaches nobody, and see what it does."""
     directory = network.directory_of(node)
     put_back(directory, copy)
     file = directory / "node.toml"
@@ -175,7 +175,7 @@ async def shift_clock(home: Path, seconds: float) -> Report:
 
 
 async def _look_at_clock(stage: Stage, victim: NodeEntry, how: str, window: Window) -> list[str]:
-    """What is wrong with a node of a wrong clock, and with what others make of it."""
+    """Faults of a node of a wrong clock, and of what others make of it."""
     faults = []
     if window.committed_per_s < 0.8 * window.offered_per_s:
         faults.append(f"{how}: {100 * window.committed_per_s / window.offered_per_s:.0f} % committed")
@@ -222,7 +222,7 @@ async def catch_up(home: Path, seconds: float) -> Report:
 async def _watch_catching_up(
     network: Network, node: NodeEntry, target: int
 ) -> tuple[list[NodeStatus], dict[str, list[int]]]:
-    """What a node says of itself until it has a block, and what it computed from each question to its answer, in ms.
+    """A node's words about itself until it has a block, and what it computed from each question to its answer, in ms.
 
     In CPU time of all its threads, which others' work on this machine does not lengthen; but it goes on while whoever
     asks is kept waiting for a processor, so that no single answer proves anything.
@@ -265,7 +265,7 @@ def read_cpu_ns(pid: int) -> int:
 
 
 def _judge_progress(told: Sequence[ChainStatus], begin: int) -> list[str]:
-    """What was untrue in what a node said while it caught up with the last height; others had one to begin with."""
+    """Untruths in what a node said while it caught up with the last height; others had one to begin with."""
     heights = [chain.height for chain in told]
     begun = next((index for index, chain in enumerate(told) if chain.syncing), None)
     if begun is None:

@@ -57,12 +57,12 @@ _HURRIED_S = 2.0  # what who pays waits for an answer before it tries the next n
 
 
 class Lost(AssertionError):
-    """What does not hold."""
+    """A promise that does not hold."""
 
 
 @dataclass(kw_only=True)
 class Tally:
-    """What a run has seen; times in s."""
+    """All that a run has seen; times in s."""
 
     acknowledged: dict[str, float] = field(default_factory=dict)  # id -> when it was signed
     faults: Counter[str] = field(default_factory=Counter)
@@ -99,7 +99,7 @@ async def wait_for(what: str, condition: Callable[[], Awaitable[bool]], within_s
 
 
 class Faults:
-    """What is done to a running network, and what must hold meanwhile."""
+    """Faults of a running network, and what must hold meanwhile."""
 
     def __init__(
         self,

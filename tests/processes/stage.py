@@ -75,7 +75,7 @@ class Seen:
 
 @dataclass(frozen=True, kw_only=True)
 class Report:
-    """What was seen on a network of its own, and what of it is wrong."""
+    """All that was seen on a network of its own, and what of it is wrong."""
 
     seen: str
     faults: tuple[str, ...]
@@ -86,7 +86,7 @@ Mishap = Callable[[Path, float], Awaitable[Report]]  # in a directory, with wind
 
 @dataclass(frozen=True, kw_only=True)
 class Program:
-    """What runs a node in the place of `gridmerit start`; its directory is added to the words."""
+    """A program that runs a node in the place of `gridmerit start`; its directory is added to the words."""
 
     words: tuple[str, ...]
     max_files: int | None = None  # so few file descriptors, and no way to more
@@ -136,7 +136,7 @@ class Customer:
             await asyncio.sleep(_STEP_S)
 
     async def _hand_over(self, batch: list[Transaction]) -> int:
-        """How many of them the node has, from the first on."""
+        """The number of them that the node has, from the first on."""
         try:
             outcomes = await self._client.submit(batch)
         except GridmeritError:
@@ -275,7 +275,7 @@ class Stage:
     # --- the end ---------------------------------------------------------------------------------
 
     def check_processes(self) -> list[str]:
-        """What is wrong with honest nodes' processes."""
+        """Faults of honest nodes' processes."""
         problems = []
         for node in self.honest:
             home = self.network.directory_of(node)

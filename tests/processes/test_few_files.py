@@ -54,7 +54,7 @@ async def test_a_node_that_could_answer_nobody_says_so(make_local, tmp_path):
 
 
 async def open_stream(session, url, held):
-    """What a stream of events is answered with: a status, and an error's code."""
+    """The answer to a stream of events: a status, and an event's name or an error's code."""
     response = await session.get(f"{url}/v1/jy1/events")
     held.append(response)
     if response.status == 200:

@@ -56,7 +56,7 @@ def test_the_short_form_blames_nobody_for_a_busy_machine():
 
 
 def describe(*turns_ms):
-    """What a loop says that has had these turns."""
+    """The status of a loop that has had these turns."""
     bounds = (10, 100, 1_000)
     return LoopStatus(
         turns=len(turns_ms),

@@ -50,11 +50,11 @@ class Cli:
         return json.loads(said.out)
 
     def peers(self, home: Path) -> dict[str, bool]:
-        """Whom a node knows, and whether it reaches them."""
+        """The peers that a node knows, and whether it reaches them."""
         return {peer["name"]: peer["connected"] for peer in self("status", "--node", home)["peers"]}
 
     def finding(self, what: str, home: Path) -> str:
-        """What doctor says of something."""
+        """The finding of doctor about something."""
         return next(str(item["detail"]) for item in self("doctor", "--node", home) if item["what"] == what)
 
 

@@ -30,7 +30,7 @@ SEED = 1
 def day(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Path, dict[str, Any]]]:
     """An hour of the demo on two nodes, which run on; the network, and the report."""
     out = tmp_path_factory.mktemp("knn") / "demo"
-    options = ("--rule", "knn", "--hours", 1, "--peers", 2, "--period-ms", 3_000, "--seed", SEED, "--keep", "--json")
+    options = ("--rule", "knn", "--hours", 1, "--peers", 2, "--period-ms", 6_000, "--seed", SEED, "--keep", "--json")
     command = [sys.executable, "-m", "gridmerit", "demo", "--out", out, *options]
     try:
         ended = subprocess.run(list(map(str, command)), capture_output=True, text=True, cwd=ROOT, check=False)

@@ -6,7 +6,6 @@ import json
 import os
 import re
 import signal
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from gridmerit.network.layout import load_network
 from gridmerit.network.parameters import load_params_set, scale_params
 from gridmerit.network.processes import find_pid
 from node.config import load_genesis
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import until
 
 pytestmark = pytest.mark.live
 
@@ -76,10 +75,8 @@ def test_nodes_that_are_too_few_say_whom_they_wait_for(agreed: Path, capsys: pyt
         os.kill(find_pid(network, victim), signal.SIGKILL)
     code, _ = ask(agreed, capsys, "tx", "send", "transfer", "homes-3", "1", "--key", "homes-4", "--no-wait")
     assert code == 0, "a chain that rests waits for nobody"
-    deadline = time.monotonic() + PATIENCE_S
-    while set(ask(agreed, capsys, "status")[1]["chains"][0]["waiting_for"]) != {node.name for node in lost}:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
+    names = {node.name for node in lost}
+    until(lambda: set(ask(agreed, capsys, "status")[1]["chains"][0]["waiting_for"]) == names)
     capsys.readouterr()
     assert run(["status", "--node", str(agreed)]) == 0
     assert re.search(r"^waiting for +\S", capsys.readouterr().out, re.MULTILINE)

@@ -92,7 +92,7 @@ async def place_offers(local, survivor, equivocations):
 
 
 def share_a_branch(one, other):
-    """Whether two chains agree but for their last blocks: at 25 a second no two heads need be equal at any instant."""
+    """True where chains agree but for their last blocks: at 25 a second no two heads need be equal at any instant."""
     low, high = sorted((one.head.height, other.head.height))
     return high - low <= DEPTH and one.hash_at(low - DEPTH) == other.hash_at(low - DEPTH)
 

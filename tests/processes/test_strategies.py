@@ -129,7 +129,7 @@ def test_a_battery_keeps_its_owner_at_what_was_agreed_across_a_restart(home: Pat
 
 
 class _Kept:
-    """What the file of a battery has said so far: it holds the latest readings alone."""
+    """All that the file of a battery has said so far: it holds the latest readings alone."""
 
     def __init__(self, file: Path) -> None:
         self._file = file

@@ -78,7 +78,7 @@ async def clock():
 
 
 async def live_silently(number, port, clock, *, is_half_open):
-    """How long such a connection lives, in seconds of the loop."""
+    """The life of such a connection, in seconds of the loop."""
     loop = asyncio.get_running_loop()
     begin_s = clock.elapsed_s
     plain = await open_silent(number, port, is_half_open=is_half_open)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import time
 import urllib.request
 from collections.abc import Mapping, Sequence
 from contextlib import AsyncExitStack, suppress
@@ -29,7 +28,7 @@ from node.errors import RemoteNotFound, RemoteRejected
 from node.queries.answers import TradesInfo, from_json
 from node.system.clock import now_ms
 from tests.processes.stage import run_script
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 
 pytestmark = pytest.mark.live
 
@@ -212,10 +211,10 @@ def prove_trade(capsys: pytest.CaptureFixture[str], node: Path, period: str, doc
 
 def wait_for_all(capsys: pytest.CaptureFixture[str], node: Path, period: str, *, signers: int = 3) -> Any:
     """The trades of a period once a node has the certificate of their result, and so many members' words on it."""
-    deadline = time.monotonic() + PATIENCE_S
-    while True:
+
+    def look() -> Any:
         code, found = ask(capsys, node, "market", "trades", "--period", period)
-        if code == 0 and found["result"]["slot"] is not None and len(found["result"]["signed"]) >= signers:
-            return found
-        assert time.monotonic() < deadline, found
-        time.sleep(0.5)
+        is_there = code == 0 and found["result"]["slot"] is not None and len(found["result"]["signed"]) >= signers
+        return found if is_there else None
+
+    return until(look)

@@ -1,4 +1,4 @@
-"""What a node that does not do all that it should says: one that waits for others to sign, one that cannot listen."""
+"""Words of a node that does not do all that it should: one that waits for others to sign, one that cannot listen."""
 
 from __future__ import annotations
 

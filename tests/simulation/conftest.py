@@ -14,7 +14,7 @@ from tests.support.coin_lab import coin as coin
 
 @pytest.fixture
 def run_under_hash_seed() -> Callable[[str, str], str]:
-    """What a script prints in a process of its own, under a PYTHONHASHSEED."""
+    """The output of a script in a process of its own, under a PYTHONHASHSEED."""
 
     def run(script: str, seed: str) -> str:
         return subprocess.run(

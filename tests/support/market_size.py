@@ -128,7 +128,7 @@ def _time_ms(call: Callable[[], object]) -> float:
 
 
 def _time_steps(steps: Steps[T]) -> tuple[T, list[float]]:
-    """What work in steps comes to, and the CPU of each."""
+    """The result of work in steps, and the CPU of each in ms."""
     run, steps_ms = Run(steps), list[float]()
     while not run.is_over:
         steps_ms.append(_time_ms(run.go_on))

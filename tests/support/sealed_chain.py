@@ -120,7 +120,7 @@ class SealedChain:
         return entry
 
     def begin_of(self, slot: int) -> int:
-        """When a slot begins, in ms after genesis."""
+        """The beginning of a slot, in ms after genesis."""
         return slot * self.lab.params.ledger.period_ms // self.params.checkpoints_per_period
 
     def open_slot(self, name: str, slot: int, *transactions) -> BlockNode:

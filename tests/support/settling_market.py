@@ -81,7 +81,7 @@ class SettlingMarket:
         return all(get_settlement(Overlay(self.state(name)), PERIOD) is not None for name in NAMES)
 
     def list_damage(self, name: str) -> list[Any]:
-        """What is wrong with a store: the rows of the state, and those that undo it, must lead to what headers say."""
+        """The damage of a store: the rows of the state, and those that undo it, must lead to what headers say."""
         return audit_store(self.network.genesis, self.world.peers[name].store).damage
 
     def outcome(self, name: str) -> tuple[PeriodSettlement | None, list[Account]]:

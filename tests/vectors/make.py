@@ -370,7 +370,49 @@ def make_twice_traded() -> dict[str, Any]:
 
     Cleo is metered at the bound of the tolerance, Dora not at all.
     """
-    market = MarketParams(**TWICE)
+    genesis = found_market()
+    market = genesis.params.market
+    view = Overlay(build_state(genesis))
+    trades = trade_twice(view, market)
+    delivered = settle_trades(view, genesis, trades)
+    members = sorted(KEYS[name].address for name in MEMBERS)
+    return {
+        "period": PERIOD,
+        "grid": GRID.address.hex(),
+        "wheeling_uyuan_per_kwh": market.wheeling_uyuan_per_kwh,
+        "retail_uyuan_per_kwh": market.retail_uyuan_per_kwh,
+        "feed_in_uyuan_per_kwh": market.feed_in_uyuan_per_kwh,
+        "tolerance_ppm": market.tolerance_ppm,
+        "trades": [show(trade.terms) for trade in trades],
+        "metered": [show((KEYS[name].address, *energy)) for name, energy in METERED_WH.items()],
+        "sessions": [get_session(market, trade.gate).title for trade in trades],
+        "positions": [
+            [key.hex(), encode(tuple(get_position(view, gate, member))).hex()]
+            for gate in list_gates(market, PERIOD)
+            for member in members
+            if (key := position_key(gate, member)) and view.get(key) is not None
+        ],
+        "accounts": [
+            {
+                "address": address.hex(),
+                "founding_uyuan": 0 if address == GRID.address else FOUNDING_UYUAN,
+                "initial_credit_upt": market.initial_credit_upt,
+                "raw": encode(account_to_value(get_account(view, address))).hex(),
+            }
+            for address in sorted([GRID.address, *members])
+        ],
+        "delivered": show(delivered),
+        "violations": [
+            [index, int(side), kind.label]
+            for index, _, _, agreed_wh, *metered_wh in delivered
+            for side, wh in zip(Side, metered_wh, strict=True)
+            if (kind := find_violation(Delivery(PERIOD, index, side, agreed_wh, wh), market.tolerance_ppm)) is not None
+        ],
+    }
+
+
+def found_market() -> Genesis:
+    """The genesis of a market whose periods are traded twice, with its grid operator and equal founders."""
     members = [
         GenesisMember(name="grid", role="grid-operator", key=GRID.public_key, seals=True),
         *(
@@ -379,9 +421,13 @@ def make_twice_traded() -> dict[str, Any]:
         ),
     ]
     authority = Authority(keys=(KEYS["authority"].public_key,))
-    params = ChainParams(name="JY1", market=market)
-    genesis = Genesis(params=params, time_ms=TIME_MS, members=tuple(members), authority=authority)
-    view, trades = Overlay(build_state(genesis)), []
+    params = ChainParams(name="JY1", market=MarketParams(**TWICE))
+    return Genesis(params=params, time_ms=TIME_MS, members=tuple(members), authority=authority)
+
+
+def trade_twice(view: Overlay, market: MarketParams) -> list[TradeRecord]:
+    """The trades of the period's gates, whose reserves and positions are written to the state."""
+    trades = []
     for gate, made in zip(list_gates(market, PERIOD), MADE, strict=True):
         own = [
             TradeRecord(gate, index, KEYS[buyer].address, KEYS[seller].address, price, volume_wh)
@@ -391,6 +437,11 @@ def make_twice_traded() -> dict[str, Any]:
         replace_reserves(view, {}, compute_trade_reserves(own, wheeling, market))
         add_positions(view, gate, own)
         trades += own
+    return trades
+
+
+def settle_trades(view: Overlay, genesis: Genesis, trades: list[TradeRecord]) -> tuple[Any, ...]:
+    """The deliveries that are said to the credit chain once the period is metered and settled."""
     for name, (consumed_wh, produced_wh) in METERED_WH.items():
         add_reading(view, Corrected(PERIOD, KEYS[name].address, consumed_wh, produced_wh, revision=0))
     block = BlockContext(
@@ -407,39 +458,7 @@ def make_twice_traded() -> dict[str, Any]:
     )
     assert settle_period(view, block, PERIOD, trades)
     _, delivered = cast(tuple[int, tuple[Any, ...]], view.get(outbox_key(DELIVERED, PERIOD, 0)))
-    return {
-        "period": PERIOD,
-        "grid": GRID.address.hex(),
-        "wheeling_uyuan_per_kwh": market.wheeling_uyuan_per_kwh,
-        "retail_uyuan_per_kwh": market.retail_uyuan_per_kwh,
-        "feed_in_uyuan_per_kwh": market.feed_in_uyuan_per_kwh,
-        "tolerance_ppm": market.tolerance_ppm,
-        "trades": [show(trade.terms) for trade in trades],
-        "metered": [show((KEYS[name].address, *energy)) for name, energy in METERED_WH.items()],
-        "sessions": [get_session(market, trade.gate).title for trade in trades],
-        "positions": [
-            [key.hex(), encode(tuple(get_position(view, gate, member))).hex()]
-            for gate in list_gates(market, PERIOD)
-            for member in sorted(KEYS[name].address for name in MEMBERS)
-            if (key := position_key(gate, member)) and view.get(key) is not None
-        ],
-        "accounts": [
-            {
-                "address": address.hex(),
-                "founding_uyuan": 0 if address == GRID.address else FOUNDING_UYUAN,
-                "initial_credit_upt": market.initial_credit_upt,
-                "raw": encode(account_to_value(get_account(view, address))).hex(),
-            }
-            for address in sorted([GRID.address, *(KEYS[name].address for name in MEMBERS)])
-        ],
-        "delivered": show(delivered),
-        "violations": [
-            [index, int(side), kind.label]
-            for index, _, _, agreed_wh, *metered_wh in delivered
-            for side, wh in zip(Side, metered_wh, strict=True)
-            if (kind := find_violation(Delivery(PERIOD, index, side, agreed_wh, wh), market.tolerance_ppm)) is not None
-        ],
-    }
+    return delivered
 
 
 def build_block() -> tuple[Block, list[Receipt]]:
@@ -511,7 +530,7 @@ def make_certificate() -> dict[str, Any]:
 
 
 def make_ballots() -> list[dict[str, Any]]:
-    """What PBFT replicas sign: a proposal, a prepare, a view change with nothing prepared, and one with its proof."""
+    """Ballots of PBFT replicas: a proposal, a prepare, a view change with nothing prepared, and one with its proof."""
     block, _ = build_block()
     place = {"height": 42, "view": 0, "block_hash": block.hash}
     quorum = pbft_quorum(len(MEMBERS))
@@ -598,7 +617,7 @@ def make_batch() -> dict[str, Any]:
 
 
 def make_signed() -> list[dict[str, Any]]:
-    """What else is signed, in the scope of a network: where a node is, an act of the authority, an application."""
+    """Other signed values, in the scope of a network: where a node is, an act of the authority, an application."""
     record = PeerRecord(key=ANNA.public_key, url="https://anna.example:7000", chains=("DU1", "JY1"), sequence=TIME_MS)
     body = (record.key, record.url, record.chains, record.sequence)
     tls_key = KEYS["anna/tls"]

@@ -248,7 +248,7 @@ def check_refused_key(it):
 
 
 def check_refused_signature(it):
-    """What some libraries accept: made as its reason says, so that nothing else is wrong with it."""
+    """A signature that some libraries accept: made as its reason says, so that nothing else is wrong with it."""
     signer, key, digest, bad = (hexed(it[name]) for name in ("signer", "public_key", "digest", "refused"))
     same(accepts(key, digest, bad), False)
     hashed = hashlib.sha512(KEYS[signer].private_bytes_raw()).digest()

@@ -73,7 +73,7 @@ AMNESIAS = 6  # how often an amnesiac crashes
 
 
 class Violation(AssertionError):
-    """What the checker has found."""
+    """A rule that the checker has found broken."""
 
 
 @cache
@@ -95,7 +95,7 @@ class Block:
 
 @dataclass(frozen=True)
 class Weather:
-    """What the network does until it settles."""
+    """The network's behaviour until it settles."""
 
     settles_ms: int = 0
     latency_ms: int = 20
@@ -515,7 +515,7 @@ class World:
         self.at(self.now_ms + down_ms, lambda: None if host.is_alive else host.boot())
 
     def strikes(self, host: Host) -> bool:
-        """Whether a host crashes just here, between two effects."""
+        """Crash a host just here, between two effects, or let it go on: true where it crashes."""
         if not (self.crashes_left and host.is_honest and not self.is_settled and self.random.random() < 0.01):
             return False
         self.crashes_left -= 1
@@ -627,7 +627,7 @@ def run_seed(seed: int) -> None:
 
 
 def try_seed(seed: int) -> str:
-    """What went wrong, a bug of any kind included."""
+    """The failure of a seed's run, a bug of any kind included; empty for none."""
     try:
         run_seed(seed)
     except Exception as error:

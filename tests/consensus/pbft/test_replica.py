@@ -81,7 +81,7 @@ def pre_prepare(view: int = 0, block_hash: bytes = A, new_view=None, *, height: 
 
 
 class Replica:
-    """What one replica does; `asked` collects effects by kind since the last look."""
+    """One replica; `asked` collects its effects by kind since the last look."""
 
     def __init__(
         self,

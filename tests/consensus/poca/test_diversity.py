@@ -20,7 +20,7 @@ def seal_with(sealed, *names):
 
 
 def header_of(sealed, parent, name, at):
-    """What the member would seal at that time if it ignored the rule, everything else in order."""
+    """The header that the member would seal at that time if it ignored the rule, everything else in order."""
     other = next(each for each in ("anna", "bert", "cleo", "dora") if sealed.propose(parent, each, at) is not None)
     header = replace(sealed.build(parent, other, at=at).header, producer=sealed.key(name).public_key)
     return sealed.seal(header, name)

@@ -70,7 +70,7 @@ def test_no_node_of_it_runs_an_attack_either(real: Path, say: Say) -> None:
 
 
 def test_a_mark_added_later_makes_other_chains_of_it(real: Path, tmp_path: Path) -> None:
-    """Whoever edits a real genesis is alone with it: its signatures mean nothing to the others."""
+    """A real genesis once edited is its editor's alone: its signatures mean nothing to the others."""
     document = json.loads((real / "genesis.json").read_text(encoding="utf-8"))
     assert document["disposable"] is False
     forged = tmp_path / "genesis.json"

@@ -1,4 +1,4 @@
-"""Where a market asks for an audit, the authority countersigns by command; over the API of a real node."""
+"""The authority's countersignatures by command, where a market asks for an audit; over the API of a real node."""
 
 from __future__ import annotations
 

@@ -20,11 +20,12 @@ from gridmerit.network.processes import find_pid
 from gridmerit.players.agents import Day
 from ledger.genesis import Genesis
 from node.config import load_genesis
+from tests.support.signals import heard
 
 pytestmark = [pytest.mark.live, pytest.mark.alone]
 
 ROOT = Path(__file__).parents[3]
-PERIOD_MS = 2_500
+PERIOD_MS = 4_000
 
 
 class Run(NamedTuple):
@@ -160,11 +161,8 @@ def test_a_network_that_is_still_running_is_not_overwritten(runs: dict[str, Run]
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_interrupted_it_stops_its_nodes(tmp_path: Path, number: signal.Signals) -> None:
-    before = signal.signal(number, signal.SIG_DFL)  # it would be inherited where it is ignored, as under nohup
-    try:
+    with heard(number):
         process = _spawn(tmp_path, "--hours", 1, "--peers", 1, "--set", "paper")
-    finally:
-        signal.signal(number, before)
     assert process.stderr is not None
     while "block" not in process.stderr.readline():
         assert process.poll() is None

@@ -1,4 +1,4 @@
-"""When a network counts as up: at two looks running, every node answers and is connected with all others."""
+"""A network that counts as up: at two looks running, every node answers and is connected with all others."""
 
 from __future__ import annotations
 

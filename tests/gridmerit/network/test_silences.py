@@ -1,4 +1,4 @@
-"""What is said of a node whose member was revoked: by itself, as its peers put it, and by a network with it."""
+"""Words about a node whose member was revoked: its own, as its peers put it, and those of a network with it."""
 
 from __future__ import annotations
 

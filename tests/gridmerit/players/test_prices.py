@@ -1,4 +1,4 @@
-"""When an order's price earns a remark: feed-in 0.41 and retail 0.615 yuan per kWh, wheeling by area or for all."""
+"""Prices of orders that earn a remark: feed-in 0.41 and retail 0.615 yuan per kWh, wheeling by area or for all."""
 
 from __future__ import annotations
 

@@ -108,7 +108,7 @@ def found_members() -> tuple[GenesisMember, ...]:
 
 
 def hand_over(view, block, transaction):
-    """What the relay contract does with a message once it has checked the proof; a producer's kind, as relays are."""
+    """Do what the relay contract does with a message whose proof it has checked; a producer's kind, as relays are."""
     source, kind, number, part, parts, rows = transaction.payload
     is_complete = receive(view, "JY1", kind, number, part, parts)
     delivery = InboundMessage(

@@ -156,7 +156,7 @@ def place(order: Order) -> tuple[int, int]:
 
 
 def broken_rules(orders: list[Order], trades: list[Trade]) -> list[str]:
-    """What is wrong with these trades of this book; nothing, for a right clearing."""
+    """The rules that these trades of this book break; none, for a right clearing."""
     book = {o.order_id: o for o in orders}
     left = {o.order_id: o.volume_wh for o in orders}
     wrong = []

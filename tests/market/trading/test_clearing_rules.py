@@ -158,7 +158,7 @@ contexts = st.builds(
 
 
 def get_rests(book: list[Order], trades: list[Trade]) -> dict[int, int]:
-    """What is left of each order, by id."""
+    """The rest of each order in Wh, by id."""
     left = {order.order_id: order.volume_wh for order in book}
     for trade in trades:
         left[trade.bid_id] -= trade.volume_wh

@@ -1,4 +1,4 @@
-"""Whatever members send and whenever blocks come: no money is made or lost, no energy, and no reserve stays."""
+"""Conservation, whatever members send and whenever blocks come: of money and of energy, and no reserve stays."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What an agreed price may move: as much as was agreed, and the market's allowance for more of it."""
+"""The energy that an agreed price may move: as much as was agreed, and the market's allowance for more of it."""
 
 from __future__ import annotations
 

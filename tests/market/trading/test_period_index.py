@@ -1,4 +1,4 @@
-"""What the trading chain keeps of periods that are over: the latest of them, and nothing of those before."""
+"""Periods that are over, on the trading chain: it keeps the latest of them, and nothing of those before."""
 
 from __future__ import annotations
 

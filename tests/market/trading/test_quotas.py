@@ -268,7 +268,7 @@ def places_of(orders):
 
 
 def crosses_any(order, orders):
-    """Whether it could trade with any order of another owner, were that alone on the book with it."""
+    """True where it could trade with any order of another owner, were that alone on the book with it."""
     sign = 1 if order.side == Side.BID else -1
     return any(
         other.side != order.side

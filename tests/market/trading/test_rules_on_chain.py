@@ -154,7 +154,7 @@ def test_credit_counts_as_it_is_at_the_gate_and_not_as_it_was_when_the_order_cam
 
 
 def set_credit(market, name, credit_upt):
-    """What deliveries of other periods would have done."""
+    """Do what deliveries of other periods would have done."""
     from ledger.accounts import put_account
     from ledger.overlay import Overlay
 

@@ -149,7 +149,8 @@ RULES = st.sampled_from(["price-time", "credit-weighted", "uniform-price", "pay-
 def test_in_whatever_shares_a_period_comes_to_the_same(make_market, placed, heard, late, work, passes, rule, ties):
     terms = {**TERMS, "clearing_rule": rule, "ties": ties}
     shares = {"work_per_block": passes * work, "passes_per_block": passes}
-    markets = by_shares, _ = make_market(**shares, **terms), make_market(**terms)
+    markets = by_shares, at_once = make_market(**shares, **terms), make_market(**terms)
+    at_once.chain_id = by_shares.chain_id  # of which lots are drawn
     money = by_shares.money()
     stages = (
         lambda market: close(market, placed),

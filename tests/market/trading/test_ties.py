@@ -34,7 +34,7 @@ def turn(order: Order) -> Order:
 
 
 def by_owner(trades: list[Trade], side: Side) -> dict[bytes, int]:
-    """What each owner trades on a side, in Wh."""
+    """The volume of each owner's trades on a side, in Wh."""
     volumes_wh: Counter[bytes] = Counter()
     for trade in trades:
         volumes_wh[trade.buyer if side == Side.BID else trade.seller] += trade.volume_wh

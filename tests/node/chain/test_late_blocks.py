@@ -1,4 +1,4 @@
-"""Which blocks come too late for their gate, by one member's clock."""
+"""Blocks that come too late for their gate, by one member's clock."""
 
 from __future__ import annotations
 

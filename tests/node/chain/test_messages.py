@@ -197,7 +197,7 @@ def test_every_message_has_but_one_encoding(message, data):
 
 @pytest.mark.parametrize("bomb", [b"\xc0", b"\x90", b"\x91", b"\xdc\xff\xff", b"\xc4\x00"])
 def test_opening_a_batch_looks_at_no_more_than_may_be_in_it(bomb):
-    """Whatever fills 8 MB is refused at the first item that does not belong there, or for the number of them.
+    """A batch of 8 MB is refused at the first item that does not belong there, or for the number of them.
 
     CPU time, against that of decoding as many bytes: a thirtieth of it.
     """

@@ -1,4 +1,4 @@
-"""What a peer may have served: a share each, known by what answers cost, and enough for whoever catches up."""
+"""A peer's share of what is served: known by what answers cost, and enough for whoever catches up."""
 
 import pytest
 
@@ -11,7 +11,7 @@ HEADER_BYTES = 420
 
 
 def serve_until_refused(serving, peer, now_ms, **answer):
-    """How often it went well."""
+    """The number of times that it went well."""
     for count in range(1_000_000):
         try:
             serving.check(peer, now_ms)

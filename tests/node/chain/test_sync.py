@@ -69,7 +69,7 @@ def grow_long(period_ms, count, seed=3):
 
 
 def up_to(heights, *, bodies_from=1):
-    """What peers with heads at these heights have, by peer."""
+    """The blocks that peers with heads at these heights have, by peer."""
     return {peer: range(bodies_from, height + 1) for peer, height in heights.items()}
 
 

@@ -123,7 +123,7 @@ def test_garbage_is_refused(garbage):
 
 @pytest.mark.parametrize("spoilt", [CA, certify()], ids=["authority", "member"])
 def test_a_certificate_with_any_bit_flipped_is_good_or_refused(spoilt):
-    """What is on disk is read while a node runs: nothing there may raise anything else."""
+    """Files are read while a node runs: nothing on disk may raise anything else."""
     der = bytearray(x509.load_pem_x509_certificate(spoilt).public_bytes(Encoding.DER))
     for place in range(len(der)):
         der[place] ^= 1

@@ -1,4 +1,4 @@
-"""What a node shows to its peers: files that fit together, taken up when they change, and told of before they end."""
+"""Files that a node shows to peers: they fit together, are taken up when they change, and told of before they end."""
 
 import ssl
 

@@ -1,4 +1,4 @@
-"""What a step writes is joined into fewer batches, and nothing waits for less than it did."""
+"""A step's writes are joined into fewer batches, and nothing waits for less than it did."""
 
 from consensus.signing_record import SigningRecord
 from node.chain.events import Persist, PersistSigningRecord, Publish

@@ -1,4 +1,4 @@
-"""What waits for a chain's step: bounded per side, and every side gets its turn."""
+"""The queue for a chain's step: bounded per side, and every side gets its turn."""
 
 import asyncio
 

@@ -165,7 +165,7 @@ def test_closing_ends_the_rest_of_a_chain(make_sealer):
 
 @given(st.integers(1, 10**9), st.lists(st.integers(0, 200_000_000), max_size=60))
 def test_an_allowance_is_used_evenly_and_kept_to(per_s, waits_ns):
-    """Whoever comes at any time takes what is due; of a long absence two portions are left, and of no time nothing."""
+    """At any time the taker gets what is due; of a long absence two portions are left, and of no time nothing."""
     now_ns = first_ns = 10**12
     allowance, tried = Allowance(per_s, now_ns), 0
     portion = max(1, per_s // 20)

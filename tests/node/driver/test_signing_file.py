@@ -1,4 +1,4 @@
-"""What a key has signed survives on disk or the node refuses to start; two processes never share a directory."""
+"""A key's record of signing survives on disk or the node refuses to start; two processes never share a directory."""
 
 import subprocess
 import sys

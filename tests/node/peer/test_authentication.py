@@ -1,4 +1,4 @@
-"""Who may speak at the peer port: real nodes on real sockets, and everybody who should not be let in.
+"""Admission at the peer port: real nodes on real sockets, and everybody who should not be let in.
 
 Only n0 runs in most of these. The test speaks for n1, with its keys and certificates of any kind.
 """
@@ -167,7 +167,7 @@ class Peers:
         self.batches.session = bytes.fromhex(line.values["session"])  # numbers go on: they are of several senders
 
     async def say(self, pem=b"", **options):
-        """What a batch of n1 is answered on a connection of its own."""
+        """The answer to a batch of n1 on a connection of its own."""
         try:
             line = await self.connect(pem, **options)
         except OSError:  # ssl.SSLError is one
@@ -202,7 +202,7 @@ async def peers(make_local, tmp_path):
 
 @pytest.fixture
 def refusals(caplog):
-    """Why handshakes failed."""
+    """The reasons for which handshakes failed."""
     log = get_logger()
     log.addHandler(caplog.handler)
     before = log.level

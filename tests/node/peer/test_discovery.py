@@ -33,7 +33,7 @@ def known(runtime):
 
 
 def url_of(runtime, name):
-    """Where a node reaches a peer, or looks for it next."""
+    """The address at which a node reaches a peer, or looks for it next."""
     [view] = [view for view in runtime.peer_views() if view.name == name]
     return view.url
 

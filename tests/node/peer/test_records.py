@@ -29,7 +29,7 @@ class Town:
         self.book = ContactBook(NETWORK, OWN.public_key, lambda key: self.standings.get(key, MemberStatus.UNKNOWN))
 
     def offer(self, contact, source=b"neighbour"):
-        """What counts as soon as it has come."""
+        """The URLs that count as soon as a contact has come, and the keys that are given up for it."""
         is_due = self.book.offer(contact.to_bytes(), NOW_MS, source=source)
         settled = self.book.take_due()
         assert is_due or not settled.added

@@ -1,4 +1,4 @@
-"""What waits for a peer: in order, merged where that says the same, bounded by giving up announcements first."""
+"""Messages that wait for a peer: in order, merged where that is the same, bounded by giving up announcements first."""
 
 import asyncio
 import json

@@ -1,4 +1,4 @@
-"""Whatever arrives at the peer port gets its named answer; the node stays up and its state stays the same.
+"""All that arrives at the peer port gets its named answer; the node stays up and its state stays the same.
 
 Only n0 runs, and searches no seal. The test speaks for n1, with its key, and for strangers.
 """
@@ -131,7 +131,7 @@ async def test_a_large_batch_sent_twice_at_once_is_taken_once(speaker):
 
 
 async def test_a_sender_that_has_started_anew_is_told_how_to_go_on(speaker):
-    """Whatever its clock says: there is none in it."""
+    """Its clock does not matter: there is none in it."""
     assert await speaker.post(speaker.seal(number=77)) == (204, None)
     speaker.batches.session = bytes(SESSION_BYTES)
     await speaker.greet()

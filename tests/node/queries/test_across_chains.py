@@ -1,4 +1,4 @@
-"""What each chain of a network answers of a period in which n0 sold to n2, once it has gone through all three."""
+"""Each chain's answers about a period in which n0 sold to n2, once it has gone through all three."""
 
 import pytest
 

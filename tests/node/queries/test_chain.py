@@ -1,4 +1,4 @@
-"""What a chain answers when asked, after the story in which pv-101 sold to homes-2."""
+"""A chain's answers when asked, after the story in which pv-101 sold to homes-2."""
 
 import ast
 import importlib

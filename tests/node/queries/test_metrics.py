@@ -1,4 +1,4 @@
-"""What Prometheus reads of a node, over real sockets: lines in its text format, with the numbers of the status."""
+"""A node's metrics for Prometheus, over real sockets: lines in its text format, with the numbers of the status."""
 
 import re
 

@@ -1,4 +1,4 @@
-"""How a limit on open files is shared out: the node's own come first, and nobody's connections take them."""
+"""The sharing out of a limit on open files: the node's own come first, and nobody's connections take them."""
 
 import errno
 import os

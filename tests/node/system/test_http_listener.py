@@ -39,7 +39,7 @@ async def connect(listener):
 
 
 async def is_closed(reader):
-    """Whether the other side closes the connection without a word."""
+    """True where the other side closes the connection without a word."""
     async with asyncio.timeout(PATIENCE_S):
         try:
             return await reader.read() == b""
@@ -364,7 +364,7 @@ def errors_logged(caplog):
 
 @pytest.mark.parametrize("middlewares", [[], [answer_errors]], ids=["peer port", "API"])
 async def test_whoever_goes_in_the_middle_of_a_body_leaves_no_bug_in_the_log(errors_logged, middlewares):
-    """Anybody can do so as often as it likes."""
+    """Any client can do so as often as it likes."""
     at_work, gone = asyncio.Event(), asyncio.Event()
 
     async def read(request):

@@ -1,4 +1,4 @@
-"""How long turns of the event loop take is measured in CPU time, turn by turn."""
+"""Turns of the event loop are measured in CPU time, turn by turn."""
 
 import asyncio
 import threading
@@ -21,7 +21,7 @@ def compute(ms):
 
 
 def run(work):
-    """What a timed loop says of its turns when `work` is done."""
+    """A timed loop's account of its turns when `work` is done."""
 
     async def measured():
         asyncio.get_running_loop().restart_turns()
@@ -59,7 +59,7 @@ def test_what_lets_others_in_between_is_many_short_turns():
 
 
 def test_callbacks_that_run_one_after_the_other_are_one_turn():
-    """Nobody is looked after between them."""
+    """Between them nobody is looked after."""
 
     async def work():
         for _ in range(6):

@@ -1,4 +1,4 @@
-"""What a peer only claims changes nothing a member does: liars of each sort among honest nodes, both engines."""
+"""A peer's mere claims change nothing a member does: liars of each sort among honest nodes, both engines."""
 
 from dataclasses import replace
 
@@ -25,7 +25,7 @@ SLOW_SEED = 6  # of a world in which honest nodes called one another liars
 
 @pytest.fixture(scope="module")
 def honest():
-    """What the same network does without a liar, by engine."""
+    """The same network's outcome without a liar, by engine."""
     return {engine: run(FalseHeadWorld(kind="none", engine=engine, blocks=14), 1).row for engine in ("poca", "pbft")}
 
 

@@ -101,7 +101,7 @@ def make_blocks(world: World, key: SigningKey, count: int, dated_ms: int) -> lis
     ids=["one", "another stands on it", "so many that it is the node that was away"],
 )
 def test_headers_on_request_are_no_way_around_the_gate(count, before_ms, late):
-    """Who does not announce its late blocks, but says that it is ahead, is asked for them as by one who catches up."""
+    """Late blocks of a member that only says that it is ahead are asked for as by one who catches up."""
     consensus = make_consensus(4_000, 90_000_000).model_copy(update={"gate_tolerance_ms": 500})
     network = make_network(consensus=consensus)
     world = World(network.genesis, network.keys, seed=5, sealing="drawn")

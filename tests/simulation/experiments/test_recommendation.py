@@ -1,4 +1,4 @@
-"""What `sim recommend` measures and says, on the two questions that take no time."""
+"""The measurements and words of `sim recommend`, on the two questions that take no time."""
 
 import json
 

@@ -9,8 +9,7 @@ import re
 import signal
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -40,7 +39,8 @@ from simulation.experiments.results import Results
 from simulation.experiments.runner import Run, run_sweep
 from simulation.experiments.scenario import Scenario
 from simulation.experiments.sweep import Sweep, derive_seed, make_sweep
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
+from tests.support.signals import heard
 
 ROOT = Path(__file__).parents[3]
 GATE = "COIN_GATE"
@@ -52,13 +52,6 @@ def _quiet(_done: int, _total: int) -> None:
 
 def _run(sweep: Sweep, out: Path, *, jobs: int = 1, **options: Any) -> Run:
     return run_sweep(sweep, out, jobs=jobs, on_progress=_quiet, **options)
-
-
-def _wait_for(condition: Callable[[], object], what: str) -> None:
-    end_s = time.monotonic() + PATIENCE_S
-    while not condition():
-        assert time.monotonic() < end_s, what
-        time.sleep(0.02)
 
 
 def _children(pid: int) -> list[int]:
@@ -98,28 +91,65 @@ def test_a_killed_run_leaves_no_worker_and_resumes_to_the_same_table(
     sweep: Sweep, coin: Scenario, tmp_path: Path
 ) -> None:
     out = tmp_path / "out"
-    command = [sys.executable, "-m", "tests.support.coin_lab", "sim", "run", "coin", "--set", "p=0.2,0.7"]
-    command += ["--reps", "20", "--seed", "3", "--jobs", "2", "--out", str(out)]
-    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, GATE: "closed"}) as process:
-        try:
-            _wait_for(lambda: process.poll() is not None or any((out / "trials").glob("*.parquet")), "no trial")
-            assert process.poll() is None
-            family = _children(process.pid)
-        finally:
-            process.kill()
+    with _sweeping(out) as process:
+        family = _children(process.pid)
+        process.kill()
     assert process.returncode == -signal.SIGKILL
     assert len(family) >= 2
-    _wait_for(lambda: not any(_is_alive(pid) for pid in family), f"{family} outlive their parent")
+    until(lambda: not any(_is_alive(pid) for pid in family))
     done = Results(out).load_table().num_rows
     assert 0 < done < len(sweep)
 
-    resumed = subprocess.run([*command, "--resume"], capture_output=True, text=True, check=False)
+    resumed = subprocess.run([*_command(out), "--resume"], capture_output=True, text=True, check=False)
     assert resumed.returncode == 0, resumed.stderr
     assert f"40 trials of coin, {40 - done} of them now" in resumed.stdout
     assert re.fullmatch(r"(\d+ of 40 trials\n)+", resumed.stderr), "no bar where there is no terminal, but lines"
     _run(sweep, tmp_path / "undisturbed")
     assert Results(out).load_table().equals(Results(tmp_path / "undisturbed").load_table())
     assert not list(out.rglob("*.tmp"))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_run_that_is_told_to_end_writes_what_is_finished_and_leaves_no_worker(
+    number: signal.Signals, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    with heard(number), _sweeping(out) as process:
+        family = _children(process.pid)
+        if number == signal.SIGHUP:  # as a terminal that is closed says to all of them
+            os.killpg(process.pid, number)
+        else:
+            process.send_signal(number)
+        _, err = process.communicate(timeout=PATIENCE_S)
+    assert process.returncode == 130, err
+    assert f"what was finished is in {out}; to go on: the same command with --resume" in err
+    assert "error[" not in err
+    until(lambda: not any(_is_alive(pid) for pid in family))
+    assert Results(out).load_table().num_rows
+
+
+@contextmanager
+def _sweeping(out: Path) -> Iterator[subprocess.Popen[str]]:
+    """A process that has finished some of its trials and never finishes all, in a session of its own."""
+    with subprocess.Popen(
+        _command(out),
+        cwd=ROOT,
+        env={**os.environ, GATE: "closed"},
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    ) as process:
+        try:
+            until(lambda: process.poll() is not None or any((out / "trials").glob("*.parquet")))
+            assert process.poll() is None
+            yield process
+        finally:
+            process.kill()
+
+
+def _command(out: Path) -> list[str]:
+    run = ["sim", "run", "coin", "--set", "p=0.2,0.7", "--reps", "20", "--seed", "3", "--jobs", "2", "--out", str(out)]
+    return [sys.executable, "-m", "tests.support.coin_lab", *run]
 
 
 def _is_alive(pid: int) -> bool:
@@ -314,7 +344,7 @@ def _cluster(directory: Path, workers: int) -> Iterator[str]:
         start(scheduler)
         for _ in range(workers):
             start(worker)
-        _wait_for(lambda: file.exists() and file.stat().st_size, "no scheduler")
+        until(lambda: file.exists() and file.stat().st_size)
         yield json.loads(file.read_text())["address"]
     finally:
         for process in processes:

@@ -1,4 +1,4 @@
-"""How many must sign a checkpoint, against the binomial and the intersection of quorums."""
+"""The number that must sign a checkpoint, against the binomial and the intersection of quorums."""
 
 import pytest
 from pydantic import ValidationError

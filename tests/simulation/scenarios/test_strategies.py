@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import signal
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from random import Random
 
@@ -35,7 +36,7 @@ from simulation.scenarios.strategies import STRATEGIES, StrategiesWorld, _Trial
 from simulation.seclusion import open_strategy
 from simulation.strategies import load_strategy
 from simulation.world.networks import INITIAL_BALANCE_UYUAN
-from tests.support.patience import PATIENCE_S
+from tests.support.patience import PATIENCE_S, until
 from tests.support.player_views import make_view
 
 MINE = """
@@ -347,3 +348,24 @@ def test_nobody_is_left_when_a_strategy_is_not_needed_any_more(mine: Path) -> No
     del strategy
     process.join(PATIENCE_S)
     assert process.exitcode == -signal.SIGKILL
+
+
+def test_one_is_ended_while_it_is_asked(tmp_path: Path) -> None:
+    asked, file = tmp_path / "asked", tmp_path / "slow.py"
+    file.write_text(f"""
+from pathlib import Path
+from gridmerit.players import Strategy
+
+class Slow(Strategy):
+    def answer(self, view, random):
+        Path({str(asked)!r}).touch()
+        while True:
+            pass
+""")
+    strategy = open_strategy(f"{file}:Slow")
+    with ThreadPoolExecutor(1) as pool:
+        answer = pool.submit(ask, strategy, make_view(), Random(1))
+        until(asked.exists)
+        strategy.close()
+        with pytest.raises(StrategyFailed, match="its strategy Slow raised its process was ended"):
+            answer.result(PATIENCE_S)

@@ -54,7 +54,7 @@ TABLE_OF_ROSENFELD = {  # per cent, for 1 to 10 confirmations
 
 
 def misses_of_table(formula, table, decimals, shift=0):
-    """How many cells a formula misses; `shift` plants an error in the confirmations."""
+    """The cells that a formula misses; `shift` plants an error in the confirmations."""
     return [
         (q, z)
         for q, row in table.items()

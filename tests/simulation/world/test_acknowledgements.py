@@ -1,4 +1,4 @@
-"""What a node acknowledged is executed or told of, over restarts and reorgs, and what it remembers is bounded."""
+"""All that a node acknowledged is executed or told of, over restarts and reorgs, and what it remembers is bounded."""
 
 from collections import Counter
 

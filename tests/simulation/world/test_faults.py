@@ -56,7 +56,7 @@ def make_transfer(network, *, sequence=0):
 
 
 def has_sealed(world, key, *, above):
-    """Whether n0 has a block by this key above a height."""
+    """True where n0 has a block by this key above a height."""
     chain = world.node("n0").chain
     heights = range(max(above, chain.head.height - 100) + 1, chain.head.height + 1)
     return any(chain.get_header(chain.hash_at(height)).producer == key for height in heights)

@@ -21,7 +21,7 @@ def make_half_settled():
 
 
 def list_damage_without_a_key(market, name, height):
-    """What is wrong with a copy of a store in which what the block at a height undid leaves a key out."""
+    """The damage of a copy of a store in which what the block at a height undid leaves a key out."""
     found = dict(market.world.peers[name].store.scan(b""))
     *undo, _ = rows.read_undo(found[rows.undo_key(height)]).items()
     store = MemoryStore()

@@ -65,7 +65,7 @@ def test_the_core_seals_each_block_in_a_step_of_its_own(eligibility: str) -> Non
 
 
 def _find_seals(actions: list[Action], now_ms: int) -> list[Event]:
-    """What a driver brings back at once."""
+    """The events that a driver brings back at once."""
     found: list[Event] = []
     for action in actions:
         match action:

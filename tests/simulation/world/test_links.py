@@ -1,4 +1,4 @@
-"""What links do to messages, each fault by itself, and what a file may say of them."""
+"""Links and their messages, each fault by itself, and what a file may say of them."""
 
 from fractions import Fraction
 from itertools import pairwise

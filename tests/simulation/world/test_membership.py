@@ -100,7 +100,7 @@ def sealers(world):
 
 
 def producers(world, since_ms):
-    """Who has sealed the chain's blocks from a time on."""
+    """The producers of the chain's blocks from a time on."""
     chain = world.node("n0").chain
     found, entry = set(), chain.head
     while entry is not None and entry.header.timestamp_ms >= since_ms:
@@ -120,7 +120,7 @@ def signers(certificate):
 
 
 def check_calm(*worlds):
-    """Nobody was blamed for more than a vote that came early, no block refused, no two checkpoints of a slot final."""
+    """Check that none was blamed for more than an early vote, no block refused, no two checkpoints of a slot final."""
     for world in worlds:
         assert [fault for peer in world.peers.values() for fault in peer.faults if fault[1].penalty > 10] == []
         for peer in world.peers.values():
@@ -192,7 +192,7 @@ def test_one_that_slept_through_the_changes_catches_up(consensus, seed):
 
 @pytest.mark.parametrize("key", [KEYS["n1"], *CHAIRS], ids=["revoked", "authority", "authority-2"])
 def test_neither_the_revoked_nor_the_authority_votes_or_seals(changed, key):
-    """What they sign is nobody's: no vote, no part of a certificate, no block."""
+    """Their signatures are nobody's: no vote, no part of a certificate, no block."""
     node = changed.node("n0")
     slot, certificate = max(certificates(changed).items())
     voters = get_voters(Overlay(state(changed)), slot)

@@ -69,7 +69,7 @@ class Town:
         self.world.run_until(lambda: self.has_all(transfer), limit_ms=limit_ms)
 
     def has_all(self, *transfers):
-        """Whether every peer that is up has these in final blocks (all that were acknowledged, if none are named)."""
+        """True where every peer that is up has these in final blocks (all acknowledged ones, if none are named)."""
         wanted = transfers or self.paid
         return all(chain.find_transaction(one.id) for chain in self.chains() for one in wanted) and self.agrees()
 
@@ -83,7 +83,7 @@ class Town:
         return self.world.node(name).chain.head.height
 
     def leader(self, height, view=0):
-        """Who proposes there."""
+        """The leader there, who proposes."""
         sealers = sorted(key.public_key for key in self.network.keys.values())
         return self.name_of(sealers[(height + view) % len(sealers)])
 
@@ -267,7 +267,7 @@ def test_one_that_missed_hundreds_of_blocks_catches_up():
 
 
 def test_who_has_the_proposal_that_was_decided_catches_up_block_by_block():
-    """Nobody sends it again, and all that came after it waits for nothing."""
+    """No peer sends it again, and all that came after it waits for nothing."""
     town = Town(consensus=BEATING)
     node, seen = town.world.node("n0"), set()
 
@@ -478,7 +478,7 @@ def seasoned():
 
 
 def inject(town, message, *, victim="n0", sender="n1"):
-    """What a peer that hears it blames the sender for."""
+    """The faults for which a peer that hears it blames the sender."""
     peer = town.world.peers[victim]
     before = len(peer.faults)
     town.world.inject(victim, town.network.keys[sender].public_key, message)

@@ -1,4 +1,4 @@
-"""What a recorder makes of a world, against what the nodes' own chains say."""
+"""A recorder's account of a world, against what the nodes' own chains say."""
 
 from functools import partial
 

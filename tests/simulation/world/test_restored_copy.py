@@ -57,7 +57,7 @@ def credit(world, name="n0"):
 
 
 def told(world, name="n0"):
-    """How its right to sign has changed, in order."""
+    """The changes of its right to sign, in order."""
     return [event[0] for event in world.peers[name].published if str(event[0]).startswith("signing-")]
 
 
@@ -68,7 +68,7 @@ def put_back(world, backup, name="n0"):
 
 
 def takes_part(world, since, name="n0"):
-    """Whether a block above `since` is that peer's, or the final one carries its vote."""
+    """True where a block above `since` is that peer's, or the final one carries its vote."""
     chain, key = world.node("n1").chain, world.peers[name].key.public_key
     certificate = world.node("n1").final_certificate
     has_voted = certificate is not None and key in dict(certificate.signatures) and chain.final_height > since

@@ -143,7 +143,7 @@ def test_a_period_is_traded_twice_and_settled_once_on_three_chains(make_twice, c
 
 
 def check_events(market):
-    """What happens to a gate is told with its period and session: no reader has to know the gate's number."""
+    """Check that a gate's events name its period and session: no reader has to know the gate's number."""
     for world in market.worlds.values():
         chain = world.node("n3").params.market
         told = [describe_event(event, chain) for event in world.peers["n3"].published]

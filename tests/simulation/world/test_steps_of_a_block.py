@@ -70,12 +70,12 @@ class Market(SettlingMarket):
         return next(filter(is_at_work, NAMES))
 
     def is_closed(self):
-        """Whether the gate is closed everywhere, on one chain."""
+        """True where the gate is closed everywhere, on one chain."""
         gates = [get_gate(self.state(name), PERIOD) for name in NAMES if self.world.peers[name].node is not None]
         return all(gates) and len(self.world.heads()) == 1
 
     def check(self):
-        """Nobody has made money, blamed a peer, or left something behind."""
+        """Check that nobody has made money, blamed a peer, or left something behind."""
         assert len(get_trades(self.state("n0"), PERIOD)) > 20
         assert self.stale == []
         for name in NAMES:

@@ -316,7 +316,7 @@ def quoted():
 
 
 def offer(world: World, raw: bytes):
-    """What a peer that is told of a relay does, and whom it blames."""
+    """Tell a peer of a relay: the faults for which it blames the sender."""
     victim = world.peers["n0"]
     before = len(victim.faults)
     world.inject("n0", world.peers["n1"].key.public_key, wire.Relay(raw=raw))

@@ -92,7 +92,7 @@ class Market:
         return [event for event in self.world.peers[name].published if event[0] == kind]
 
     def say(self, victim, sender, message):
-        """What a peer does about a message, and the codes of the faults that it blames the sender for."""
+        """A peer's actions upon a message, and the codes of the faults that it blames the sender for."""
         actions = self.node(victim).step(MessageReceived(peer=sender.public_key, message=message), self.world.now_ms)
         return actions, [action.error.code for action in actions if isinstance(action, PenalisePeer)]
 

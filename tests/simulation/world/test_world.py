@@ -164,7 +164,7 @@ class Ballot:
 
 
 def is_on_branch_of(world, block_hash, tip):
-    """Whether one block descends from another, in the words of whichever peers have its ancestors."""
+    """True where one block descends from another, in the words of whichever peers have its ancestors."""
     chains = [world.node(name).chain for name in world.peers]
     while tip != block_hash:
         header = next((header for chain in chains if (header := chain.get_header(tip)) is not None), None)
@@ -449,7 +449,7 @@ def test_a_certificate_against_our_final_block_is_not_followed(world, network):
 
 
 def certify(world, network, block_hash):
-    """What three liars say: the checkpoint of the next slot is this block."""
+    """The certificate of three liars: the checkpoint of the next slot is this block."""
     slot = compute_slot(world.now_ms - network.genesis.time_ms, network.genesis.params) + 1
     statement = Statement(chain_id=world.chain_id, slot=slot, block_hash=block_hash)
     votes = [sign_statement(statement, network.keys[name]) for name in ("n0", "n1", "n2")]
