@@ -1,4 +1,4 @@
-"""Whatever banks and members do in whatever order, each block's money adds up, and each payment is booked once."""
+"""Banks and members in any order: each block's money adds up, and each payment is booked once."""
 
 from __future__ import annotations
 
@@ -76,7 +76,7 @@ class Treasury(RuleBasedStateMachine):
 
     @rule(meters=st.lists(st.fixed_dictionaries(dict.fromkeys(["carol", "rosa"], st.integers(0, 999))), max_size=4))
     def go_on(self, meters: list[dict[str, int]]) -> None:
-        """What was used and not traded is bought of the grid company, if need be into debt."""
+        """Have members buy of the grid company what they use and have not traded, if need be into debt."""
         for energy in meters:
             self.lab.go_to(self.lab.period + 1)
             for name, kwh in energy.items():
