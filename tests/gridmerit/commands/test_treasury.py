@@ -134,6 +134,7 @@ def test_how_long_money_lasts_in_words():
         "5.00 yuan, the credit line of 1.00 yuan included, for 1 period like the last 24: LOW"
     )
     assert runway(lasts_periods=None) == "5.00 yuan; the last 24 periods have cost nothing"
+    assert runway(lasts_periods=None, periods=0) == "5.00 yuan; no period is settled yet"
     assert runway(is_under=True) == "5.00 yuan: below the credit line, no bids until money comes in"
 
 
