@@ -29,7 +29,7 @@ from node.config import load_genesis
 from node.credentials.keystore import load_key, load_passphrase
 from simulation.seclusion import open_strategy
 
-_DUTIES = ("plans", "orders", "readings")
+_DUTIES = ("plans", "orders", "readings", "money")
 _PATIENCE_S = 3.0
 
 
@@ -71,10 +71,11 @@ def command(
 ) -> None:
     """Play the packaged day round the clock: plans, orders, readings.
 
-    The dispatcher plans, the players place orders, and their meters are read. Each period is one hour of the day. What
-    each key is good for follows from its member's role. Runs until Ctrl-C or SIGTERM, and may be started again at any
-    time; where a node does not answer, the next one is asked. Every transaction that a node has acknowledged is one
-    line on stdout; progress goes to stderr.
+    The dispatcher plans, the players place orders, and their meters are read. Each period is one hour of the day. With
+    a bank's key, on a network with economy = 1, all that trade are topped up each day, and those with much money have
+    it paid out. What each key is good for follows from its member's role. Runs until Ctrl-C or SIGTERM, and may be
+    started again at any time; where a node does not answer, the next one is asked. Every transaction that a node has
+    acknowledged is one line on stdout; progress goes to stderr.
 
     \b
     Examples:
@@ -105,7 +106,7 @@ def _load_strategies(chosen: Sequence[str]) -> dict[str, Strategy]:
 
 
 def _parse_duties(only: str) -> tuple[str, ...]:
-    names = tuple(name if name.endswith("s") else f"{name}s" for name in parse_names(only))
+    names = tuple(name if name in _DUTIES else f"{name}s" for name in parse_names(only))
     if not names or not set(names) <= set(_DUTIES):
         raise click.UsageError(f"--only: want some of {', '.join(_DUTIES)}, have {only}")
     return names
@@ -139,7 +140,7 @@ async def _run(
     posts = [
         post
         for post in find_posts(setting.genesis, setting.keys, duties, setting.prefers)
-        if post.duty == "plans"
+        if post.duty in ("plans", "money")
         or ((post.member.owner or post.member.name) in known and post.member.name not in left_out)
     ]
     if not posts:

@@ -66,6 +66,8 @@ def describe_runway(found: RunwayInfo) -> str:
         left += f", the credit line of {format_yuan(found.credit_line_uyuan)} yuan included"
     if found.is_under:
         return f"{left}: below the credit line, no bids until money comes in"
+    if not found.periods:
+        return f"{left}; no period is settled yet"
     if found.lasts_periods is None:
         return f"{left}; the last {format_count(found.periods, 'period')} have cost nothing"
     lasting = f"for {format_count(found.lasts_periods, 'period')} like the last {found.periods}"

@@ -17,11 +17,13 @@ from types import MappingProxyType
 from typing import TypeVar
 
 from gridmerit.players.agents import Agent, Day, Dispatcher, Participant, Sender, sleep_until
+from gridmerit.players.bankers import Banker, Payee
 from gridmerit.players.batteries import load_battery, save_battery
 from gridmerit.players.game_target import Forecaster, load_solver
 from gridmerit.players.plans import make_draws
 from gridmerit.players.strategists import UNDER_WAY, Answers, Desk, PublicRecord
 from gridmerit.text import format_count, format_yuan
+from ledger.accounts import TRADERS
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis, GenesisMember
 from ledger.signatures import SigningKey
@@ -40,12 +42,17 @@ from node.system.tasks import Tasks
 
 _T = TypeVar("_T")
 
-PLANS, ORDERS, READINGS = "plans", "orders", "readings"
-DUTIES = (PLANS, ORDERS, READINGS)
+PLANS, ORDERS, READINGS, MONEY = "plans", "orders", "readings", "money"
+DUTIES = (PLANS, ORDERS, READINGS, MONEY)
 TARGETS = "targets"  # whoever plans commits them, where the trading chain's rule looks for one
 _AHEAD_PPM = 3_500_000  # of a period: a round begins so long before its plan is due
 _POLL_PPM = 100_000
-_DUTY_OF_ROLE = {"dispatcher": PLANS, "device": READINGS}
+_DUTY_OF_ROLE = {
+    "dispatcher": PLANS,
+    "device": READINGS,
+    "bank": MONEY,
+    **dict.fromkeys(TRADERS, ORDERS),
+}
 _BEAT_S = 2.0
 _AGAIN_S = 0.5
 
@@ -87,10 +94,8 @@ def find_posts(
     posts = []
     for key in keys:
         member = members.get(key.public_key)
-        if member is None or member.role in ("grid-operator", "authority", "auditor", "observer"):
-            continue
-        duty = _DUTY_OF_ROLE.get(member.role, ORDERS)
-        if duty in duties:
+        duty = None if member is None else _DUTY_OF_ROLE.get(member.role)
+        if member is not None and duty is not None and duty in duties:
             posts.append(Assignment(member=member, key=key, duty=duty, prefers=prefers.get(member.name, ())))
     return posts
 
@@ -329,6 +334,7 @@ class Rounds:
         if await self._is_planned(period):
             participants = [item for item in participants if not isinstance(item, Dispatcher)]
         participants += [self._make_forecaster(name, day) for name in self._targeters]
+        participants += [self._make_payee(post, day) for post in self._posts if self._has_payee(post)]
         await asyncio.gather(self._tell(period, day), *(self._run_one(item) for item in participants))
 
     async def _run_one(self, participant: Participant) -> None:
@@ -393,6 +399,8 @@ class Rounds:
         sender = self._senders[post.member.name]
         if post.duty == PLANS:
             return Dispatcher(name=post.member.name, day=day, sender=sender)
+        if post.duty == MONEY:
+            return Banker(name=post.member.name, day=day, sender=sender, node=sender)
         kind = _Trader if post.duty == ORDERS else _Meter
         name = post.member.name if post.duty == ORDERS else post.member.owner
         desk = self._desks.get(name)
@@ -405,6 +413,13 @@ class Rounds:
                 name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender, desk=desk
             )
         return kind(name=name, day=day, client=self._trading_clients[0], trader=sender, meter=sender)
+
+    def _has_payee(self, post: Assignment) -> bool:
+        return post.duty == ORDERS and bool(self._genesis.params.market.economy)
+
+    def _make_payee(self, post: Assignment, day: Day) -> Payee:
+        sender = self._senders[post.member.name]
+        return Payee(name=post.member.name, day=day, sender=sender, node=sender)
 
     def _make_forecaster(self, name: str, day: Day) -> Forecaster:
         assert self._solve is not None, "there are forecasters"
@@ -434,7 +449,7 @@ class Rounds:
         return desks
 
     def _make_sender(self, post: Assignment, clients: Mapping[str, Mapping[str, Client]]) -> QueuedSender:
-        genesis = self._genesis if post.duty in (ORDERS, TARGETS) else self._scheduling
+        genesis = self._genesis if post.duty in (ORDERS, TARGETS, MONEY) else self._scheduling
         own = clients[genesis.params.name]
         names = sorted(own, key=lambda name: post.prefers.index(name) if name in post.prefers else len(post.prefers))
         return QueuedSender(post, genesis.params.name, [own[name] for name in names], genesis.chain_id, self._listeners)

@@ -33,7 +33,7 @@ def count_rows(lab: TreasuryLab) -> dict[str, int]:
 
 
 def topped_up(lab: TreasuryLab, *periods: int) -> list[tuple[int, tuple[object, ...]]]:
-    """What members are topped up by in the first blocks of these periods: period, and (name, amount, lacking)."""
+    """The payments in the first blocks of these periods: period, and (name, amount, lacking)."""
     found = []
     for period in periods:
         for event in lab.go_to(period):

@@ -287,6 +287,15 @@ class MemoryHost:
         self._subscribers.close()
 
 
+class PromptHost(MemoryHost):
+    """One whose world makes a block of whatever comes."""
+
+    async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
+        outcomes = await super().submit(transactions)
+        self.world.make_block()
+        return outcomes
+
+
 class MemoryRuntime:
     """Worlds, one per chain, as the API sees a node."""
 

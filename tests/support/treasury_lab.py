@@ -30,6 +30,7 @@ ROLES = {
     "seller": "originator",
     "fund": "investor",
 }
+NOT_TAKEN = "not taken into a block"
 PAID_IN = ("carol", "rosa", "paul")  # with money from the genesis
 GRID = SchedulingParams(
     areas=(Area(name="all", wheeling_uyuan_per_kwh=20_000),), lines=(Line(name="feeder-1", area="all", capacity_wh=1),)
@@ -84,11 +85,15 @@ class TreasuryLab:
         self.founding_uyuan = sum(member.balance_uyuan for member in self.genesis.members)
 
     def submit(self, sender: str, kind: str, *payload: Value) -> str:
-        """The code that the transaction is refused with, empty where it took effect; refused, it moves nothing."""
-        before = self.money()
+        """The code that the transaction is refused with, empty where it took effect; refused, it moves nothing.
+
+        `NOT_TAKEN` of a sender who has left.
+        """
+        before, sequence = self.money(), self.account(sender).sequence
         self.chain.send(key_of(sender), kind, *payload)
         self.make_block()
-        code = self.chain.receipts[-1].code
+        is_taken = self.account(sender).sequence > sequence
+        code = self.chain.receipts[-1].code if is_taken else NOT_TAKEN
         if code:
             assert self.money() == before
         return code

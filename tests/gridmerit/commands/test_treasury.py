@@ -11,24 +11,15 @@ import pytest
 from gridmerit.commands.status import render
 from gridmerit.commands.treasury_tables import describe_low, describe_runway
 from gridmerit.main import run
-from ledger.errors import GridmeritError
 from ledger.params import MarketParams
-from ledger.transaction import Transaction
 from node.credentials.keystore import save_key
 from node.queries.answers import LowAccount, NodeStatus, RunwayInfo
 from node.queries.chain import ChainQueries
 from tests.support.keys import key_of
-from tests.support.market_nodes import MemoryHost, MemoryRuntime, World, tell_story
+from tests.support.market_nodes import MemoryRuntime, PromptHost, World, tell_story
 
 YUAN = 10**6
 Call = Callable[..., Awaitable[tuple[int, str]]]
-
-
-class _PromptHost(MemoryHost):
-    async def submit(self, transactions: list[Transaction]) -> tuple[GridmeritError | None, ...]:
-        outcomes = self.world.submit(transactions)
-        self.world.make_block()
-        return outcomes
 
 
 @pytest.fixture
@@ -36,7 +27,7 @@ async def call(tmp_path, capsys) -> AsyncIterator[Call]:
     """Run a command line against a node whose bank's key is at hand."""
     world, _ = tell_story(1, MarketParams(economy=1))
     runtime = MemoryRuntime(world)
-    runtime.chains["jy1"] = _PromptHost(world, runtime.config.limits)
+    runtime.chains["jy1"] = PromptHost(world, runtime.config.limits)
     (tmp_path / "passphrase").write_text("secret")
     (tmp_path / "passphrase").chmod(0o600)
     for name in ("bank", "homes-2"):
@@ -143,6 +134,7 @@ def test_how_long_money_lasts_in_words():
         "5.00 yuan, the credit line of 1.00 yuan included, for 1 period like the last 24: LOW"
     )
     assert runway(lasts_periods=None) == "5.00 yuan; the last 24 periods have cost nothing"
+    assert runway(lasts_periods=None, periods=0) == "5.00 yuan; no period is settled yet"
     assert runway(is_under=True) == "5.00 yuan: below the credit line, no bids until money comes in"
 
 
