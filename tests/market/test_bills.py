@@ -84,7 +84,7 @@ BALANCES = st.dictionaries(PARTIES, st.integers(-(10**15), 10**16))
 
 
 def net_of(*lists):
-    """What each party receives less what it pays."""
+    """The amount that each party receives, less what it pays."""
     total = Counter()
     for rows in lists:
         for debtor, creditor, amount in rows:
