@@ -24,7 +24,8 @@ from ledger.genesis import Genesis, build_state
 from ledger.hashing import address_of
 from ledger.overlay import Overlay
 from ledger.state import State
-from market.metering import get_readings
+from market.claim_records import get_net_readings
+from market.metering import Reading, get_readings
 from market.settlement import get_price_limit
 from market.trading.settlement_record import SettledTrade
 from market.trading.views import get_binding_trades, get_settlement
@@ -225,14 +226,21 @@ class _Watch:
         for member, (consumed_wh, produced_wh) in settled.items():
             if member in silent:
                 continue
-            metered = self._readings.get((period, member), {(0, 0)})
+            metered = self._list_metered(entry, period, member)
             if (consumed_wh, produced_wh) not in metered:
                 detail = f"period {period} settles {consumed_wh} and {produced_wh} Wh of a member metered {metered}"
                 self._fail(ENERGY, name, detail)
-        for reading in get_readings(Overlay(parent.state), period):  # none where a scheduling chain reads the meters
+        heard = get_readings(Overlay(parent.state), period)  # none where a scheduling chain reads the meters
+        for reading in get_net_readings(Overlay(entry.state), self._world.genesis.params.market, period, heard):
             if tuple(settled.get(reading.owner, (0, 0))) != (reading.consumed_wh, reading.produced_wh):
                 detail = f"period {period} was metered {reading.consumed_wh} and {reading.produced_wh} Wh of a member"
                 self._fail(ENERGY, name, f"{detail}, and settles {settled.get(reading.owner)}")
+
+    def _list_metered(self, entry: BlockNode, period: int, member: bytes) -> set[tuple[int, int]]:
+        """The readings that were heard of a member's meter, each less what claims account for."""
+        heard = [Reading(member, *energy) for energy in self._readings.get((period, member), {(0, 0)})]
+        left = get_net_readings(Overlay(entry.state), self._world.genesis.params.market, period, heard)
+        return {(consumed_wh, produced_wh) for _, consumed_wh, produced_wh in left}
 
     def _compute_traded(self, trade: SettledTrade, agreed_wh: int) -> int:
         """The volume that changes hands: what both meters show, as far as the agreed price holds; nothing imputed."""

@@ -12,6 +12,7 @@ from ledger.params import (
     Area,
     ChainParams,
     ConsensusParams,
+    Incentive,
     LedgerParams,
     Line,
     MarketParams,
@@ -308,6 +309,35 @@ def test_a_chain_name_can_be_a_directory(name):
 def test_parameters_that_contradict_each_other_are_refused(section, fields, message):
     with pytest.raises(ValidationError, match=message):
         SECTIONS[section](**fields)
+
+
+EARNS = {"vouchers_per_kwh": 1}
+
+
+@pytest.mark.parametrize(
+    ("section", "fields", "message"),
+    [
+        (Incentive, {**EARNS, "from_hour": 9, "until_hour": 9}, "must end after the hour at which it begins"),
+        (Incentive, {**EARNS, "until_hour": 25}, "less than or equal to 24"),
+        (Incentive, {}, "vouchers_per_kwh"),
+        (VoucherParams, {"purposes": ("ev", "ev")}, "a purpose is named twice"),
+        (VoucherParams, {"purposes": ("any",)}, "any and bill are purposes without being named"),
+        (VoucherParams, {"incentives": (Incentive(**EARNS, purpose="ev"),)}, "the purpose ev, which is not among"),
+        (VoucherParams, {"renewal_fee_ppm": 1_000_000}, "less than 1000000"),
+        (VoucherParams, {"price_uyuan": 0}, "greater than or equal to 1"),
+    ],
+)
+def test_vouchers_that_could_not_be_are_refused(section, fields, message):
+    with pytest.raises(ValidationError, match=message):
+        section(**fields)
+
+
+def test_incentives_reach_the_canonical_bytes_and_are_read_back():
+    terms = VoucherParams(purposes=("ev",), incentives=(Incentive(**EARNS, purpose="ev"),))
+    params = ChainParams(name="JY1", market=MarketParams(economy=1, vouchers=terms))
+    other = terms.model_copy(update={"incentives": (Incentive(**EARNS, purpose="any"),)})
+    assert canonical(params) != canonical(ChainParams(name="JY1", market=MarketParams(economy=1, vouchers=other)))
+    assert ChainParams.model_validate_json(params.model_dump_json()) == params
 
 
 def test_contradictions_end_where_they_should():
