@@ -9,8 +9,9 @@ from typing import Any
 
 from gridmerit.text import format_time
 from market.game.hour import DIRECTIONS, Hour, Prices, as_tuple
+from market.game.regret import SETTLED
 from simulation.game.accounts import Account, Green, HourAccounts, sum_hours
-from simulation.game.experiment import PAPER_NOON, SETTLED, Experiment, Noon, SolvedHour
+from simulation.game.experiment import PAPER_NOON, Experiment, Noon, SolvedHour
 
 _WH = 1_000
 _UYUAN = 1_000_000

@@ -7,8 +7,9 @@ from collections.abc import Iterator, Sequence
 from gridmerit.paper.layout import Block, Bullets, Image, PaperReport, Part, Table
 from gridmerit.text import format_count, format_hour, format_time
 from market.game.hour import DIRECTIONS, as_tuple
+from market.game.regret import SETTLED
 from simulation.game.accounts import RETAIL, Account, HourAccounts, add_up, sum_hours
-from simulation.game.experiment import PAPER_NOON, SETTLED, USER_VALUES, Experiment, Noon, SolvedHour
+from simulation.game.experiment import PAPER_NOON, USER_VALUES, Experiment, Noon, SolvedHour
 from simulation.game.figures import LABELS
 from simulation.report.figures import Figure
 

@@ -14,7 +14,7 @@ from market.errors import NotSettled
 from market.game.hour import Hour, Prices
 from market.game.incomes import UsersMarket, ask_for_rest, ask_for_shortages
 from market.game.merit_order import Array, Market, Quotes
-from market.game.regret import compute_gains
+from market.game.regret import SETTLED, compute_gains
 
 PRECISION = 1e-11  # yuan/kWh: prices that move by less have settled
 _MAX_SWEEPS = 200  # 40 are the rule
@@ -27,6 +27,11 @@ class Found(NamedTuple):
     prices: Prices
     step: float
     regret: float
+
+    @property
+    def is_settled(self) -> bool:
+        """Return True if they stand still, and nobody gains by others."""
+        return self.step <= PRECISION and self.regret <= SETTLED
 
 
 def solve(hour: Hour) -> Prices:
@@ -41,10 +46,10 @@ def solve_hours(hours: Sequence[Hour], *, progress: Callable[[int, int], None] |
     and `BadHour` where they have not equally many companies and bureaus.
     """
     found = search_hours(hours, progress=progress)
-    moves = [one.step for one in found]
-    if max(moves, default=0.0) > PRECISION:
-        index = moves.index(max(moves))
-        raise NotSettled(index=index, sweeps=_MAX_SWEEPS, step=moves[index], regret=found[index].regret)
+    unsettled = [index for index, one in enumerate(found) if not one.is_settled]
+    if unsettled:
+        index = max(unsettled, key=lambda index: (found[index].step, found[index].regret, -index))
+        raise NotSettled(index=index, sweeps=_MAX_SWEEPS, step=found[index].step, regret=found[index].regret)
     return [one.prices for one in found]
 
 

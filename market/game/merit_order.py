@@ -31,7 +31,7 @@ from market.game.payoffs import Volumes
 Array: TypeAlias = npt.NDArray[np.float64]
 Indices: TypeAlias = npt.NDArray[np.intp]
 
-_RESIDUAL = 1e-14  # of what is demanded: both sides are equal when they differ by less
+_RESIDUAL = 1e-14  # of what users take: both sides are equal when they differ by less
 _SMALL = 1e-8  # of x: after such a step the next one, its square, is none
 _MAX_STEPS = 200  # seven are the rule; supply that exceeds the firm demand by 10^-12 of it takes forty
 _DIGITS = 36  # e^-36 is 2e-16
@@ -241,16 +241,16 @@ def find_clearing(
     x = near.copy()
     take = scratch.take
     most, share, part = (take(name, *middle.shape) for name in ("most", "share", "part"))
-    lack, step, more = (take(name, *x.shape) for name in ("lack", "step", "more"))
+    lack, step, more, enough = (take(name, *x.shape) for name in ("lack", "step", "more", "enough"))
     most[:sellers] = capacity * per_spare
     most[sellers:] = flexible * per_spare * middle[sellers:]
-    enough = _RESIDUAL * demand
     for count in range(_MAX_STEPS):
         np.divide(1.0, np.add(middle, x, out=share), out=share)
         np.multiply(most, share, out=part)
         np.multiply(x, add_up(part[:sellers], out=lack), out=lack)
-        np.subtract(add_up(part[sellers:], out=step), lack, out=lack)
-        lack += firm
+        taken = np.add(add_up(part[sellers:], out=step), firm, out=step)
+        np.multiply(taken, _RESIDUAL, out=enough)
+        np.subtract(taken, lack, out=lack)
         part[:sellers] *= middle[:sellers]
         part *= share
         np.divide(lack, np.add(add_up(part, out=step), _TINY, out=step), out=step)

@@ -23,6 +23,8 @@ from market.game.incomes import (
 from market.game.merit_order import Array, Market, Quotes, choose
 from market.game.payoffs import LEAST_INCOME
 
+SETTLED = 1e-6  # the regret up to which an hour counts as solved
+
 
 class Gains(NamedTuple):
     """Incomes in yuan and what each player could gain (players, hours): companies, then bureaus."""
@@ -39,6 +41,11 @@ class Gains(NamedTuple):
 def compute_regret(hour: Hour, prices: Prices) -> float:
     """The regret ε of one hour's prices, relative to each player's own income. Raises as `compute_regrets`."""
     return compute_regrets([hour], [prices])[0]
+
+
+def is_solved(hour: Hour, prices: Prices) -> bool:
+    """Return True if nobody gains by another price. Raises as `compute_regrets`."""
+    return compute_regret(hour, prices) <= SETTLED
 
 
 def compute_regrets(hours: Sequence[Hour], prices: Sequence[Prices]) -> list[float]:

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Sequence
 from random import Random
 
-from market.errors import NotSettled
 from market.game.hour import DIRECTIONS, Hour, Prices
 from market.orders import Side
 from market.strategies.strategy import Act, Quote
@@ -65,8 +64,8 @@ class GamePlayer(Truthful):
 
     looks_back = 24
 
-    def solve(self, hour: Hour, random: Random) -> Prices:
-        """Prices that nobody gains by changing. Raises `NotSettled`."""
+    def solve(self, hour: Hour, random: Random) -> Prices | None:
+        """Prices that nobody gains by changing; None where none were found."""
         raise NotImplementedError
 
     def answer(self, view: View, random: Random) -> Sequence[Act]:
@@ -74,11 +73,10 @@ class GamePlayer(Truthful):
         if not own_wh or view.tariffs.feed_in_uyuan_per_kwh >= view.tariffs.ceiling_uyuan_per_kwh:
             return []
         is_seller = view.surplus_wh > 0
-        try:
-            asked = self.solve(make_hour(view), random).of("g_to_u")[0 if is_seller else 1]
-        except NotSettled:
+        prices = self.solve(make_hour(view), random)
+        if prices is None:
             return super().answer(view, random)
-        price = view.tariffs.clamp(round(asked * _UYUAN))
+        price = view.tariffs.clamp(round(prices.of("g_to_u")[0 if is_seller else 1] * _UYUAN))
         return [Quote(Side.OFFER if is_seller else Side.BID, price, own_wh)]
 
 
@@ -86,21 +84,23 @@ class BestResponse(GamePlayer):
     """The game's equilibrium by best response."""
 
     def __init__(self) -> None:
-        from market.game import best_response
+        from market.game.best_response import search_hours
 
-        self._solve = best_response.solve
+        self._search = search_hours
 
-    def solve(self, hour: Hour, random: Random) -> Prices:
-        return self._solve(hour)
+    def solve(self, hour: Hour, random: Random) -> Prices | None:
+        (found,) = self._search([hour])
+        return found.prices if found.is_settled else None
 
 
 class Ants(GamePlayer):
     """The game's equilibrium by the colonies of text 001."""
 
     def __init__(self) -> None:
-        from market.game import ants
+        from market.game import ants, regret
 
-        self._solve = ants.solve
+        self._solve, self._is_solved = ants.solve, regret.is_solved
 
-    def solve(self, hour: Hour, random: Random) -> Prices:
-        return self._solve(hour, seed=random.getrandbits(32))
+    def solve(self, hour: Hour, random: Random) -> Prices | None:
+        prices = self._solve(hour, seed=random.getrandbits(32))
+        return prices if self._is_solved(hour, prices) else None

@@ -13,7 +13,7 @@ from market.game.day import Energy, Series, cast, list_energy
 from market.game.hour import Hour, Prices, as_tuple
 from market.game.merit_order import trade
 from market.game.payoffs import Matrix, Volumes, compute_printed_regret
-from market.game.regret import compute_regret, compute_regrets
+from market.game.regret import SETTLED, compute_regret, compute_regrets
 from market.profile import HOUR_MS, Profile
 from simulation.game.accounts import HourAccounts
 from simulation.game.markets import MARKETS, Market, trade_in
@@ -21,7 +21,6 @@ from simulation.game.markets import MARKETS, Market, trade_in
 Solver: TypeAlias = Literal["best-response", "ants"]
 Progress: TypeAlias = Callable[[int, int], None]
 
-SETTLED = 1e-6  # the regret up to which an hour counts as solved
 PAPER_NOON = Prices(g_to_u=0.687799, g_to_c=0.595725, c_to_u=0.555435, c_to_g=0.420585)
 USER_VALUES = (0.4, 0.6)  # yuan/kWh, the users' bid space
 _NOON = 12

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from dataclasses import replace
 from itertools import product
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,12 +13,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy.optimize import differential_evolution
 
-from market.errors import NotSettled
+from market.errors import NoSupplyMargin, NotSettled
 from market.game import ants, best_response
 from market.game.hour import DIRECTIONS, Hour, Prices
 from market.game.merit_order import trade
 from market.game.payoffs import compute_payoffs
-from market.game.regret import compute_regret, compute_regrets
+from market.game.regret import SETTLED, compute_regret, compute_regrets
 from tests.support.game_hours import hours, prices_of
 
 NOON = Hour(surplus_wh=726_563, shortage_wh=0, user_load_wh=[257_399, 342_143])
@@ -161,6 +163,59 @@ def test_bounds_as_wide_as_they_may_be_are_searched_without_a_flaw(
     assert compute_regret(hour, best_response.solve(hour)) < 1e-9
     for seed in (1, 2, 3):
         assert compute_regret(hour, ants.solve(hour, seed=seed)) < 1e-6
+
+
+WIDEST = dict.fromkeys(DIRECTIONS, (0.0, 10.0))
+
+
+def list_extremes(**fields: Any) -> list[Hour]:
+    """Hours in which somebody has nothing, a Wh, or all that may be, at any price; those that can be served."""
+    energy = (0, 1, 10**15)
+    hours = []
+    for surplus_wh, load_wh, capacity_wh, phi in product(energy, energy[1:], energy, (0.3, 1.0)):
+        hour = Hour(
+            surplus_wh=surplus_wh,
+            shortage_wh=0,
+            user_load_wh=[load_wh],
+            bureau_capacity_wh=capacity_wh,
+            phi=phi,
+            **fields,
+        )
+        with suppress(NoSupplyMargin):
+            hour.check_margin()
+            hours.append(hour)
+    return hours
+
+
+@pytest.mark.filterwarnings("error")
+def test_what_a_solver_calls_solved_leaves_nobody_a_gain_in_extreme_hours_either() -> None:
+    """A bureau that must pay more subsidies than it earns, beside a company: mostly there is an equilibrium."""
+    extremes = list_extremes(mu=0.2, subsidy=1.0, bounds=WIDEST)
+    found = best_response.search_hours(extremes)
+    regrets = compute_regrets(extremes, [one.prices for one in found])
+    assert [one.regret for one in found] == pytest.approx(regrets, rel=1e-6, abs=1e-9)
+    assert max(regret for one, regret in zip(found, regrets, strict=True) if one.is_settled) < SETTLED
+    assert all(one.is_settled == (one.step <= best_response.PRECISION) for one in found)
+    assert {one.is_settled for one in found} == {True, False}
+
+
+@pytest.mark.parametrize("load_wh", [10**12, 10**15])
+def test_one_wh_is_sold_at_its_price_beside_users_who_could_take_any_amount_and_hardly_take_any(load_wh: int) -> None:
+    """All demand is flexible, and the bureau asks so much that users take 10^-50 of it: that, too, clears exactly."""
+    hour = Hour(
+        surplus_wh=1,
+        shortage_wh=0,
+        user_load_wh=[load_wh],
+        bureau_capacity_wh=load_wh,
+        phi=1.0,
+        subsidy=1.0,
+        bounds=WIDEST,
+    )
+    prices = best_response.solve(hour)
+    assert compute_regret(hour, prices) < SETTLED
+    found = ants.solve(hour, seed=1)
+    assert compute_regret(hour, found) < SETTLED
+    assert found.g_to_u == pytest.approx(prices.g_to_u, abs=1e-5)
 
 
 def test_a_game_without_an_equilibrium_says_so_with_the_least_regret() -> None:

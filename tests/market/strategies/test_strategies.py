@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from market.errors import BadStrategyAnswer, NotSettled, StrategyFailed
+from market.errors import BadStrategyAnswer, StrategyFailed
 from market.game import ants, best_response
 from market.orders import Side
 from market.strategies.built_in import BUILT_IN
-from market.strategies.game import BestResponse, make_hour
+from market.strategies.game import Ants, BestResponse, make_hour
 from market.strategies.storage import Flow, Storage
 from market.strategies.storage_arbitrage import StorageArbitrage
 from market.strategies.strategy import Cancel, Quote, Strategy, ask, describe_class_fault
@@ -106,10 +106,19 @@ def test_ants_find_what_best_response_does() -> None:
 def test_a_game_that_does_not_settle_is_answered_truthfully() -> None:
     class Unsettled(BestResponse):
         def solve(self, hour, random):
-            raise NotSettled(index=0, sweeps=1, step=0.1, regret=0.1)
+            return None
 
     view = make_view(earlier=DAY)
     assert ask(Unsettled(), view, Random(1)) == ask(BUILT_IN["truthful"](), view, Random(1))
+
+
+def test_ants_whose_prices_somebody_would_change_are_not_followed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ants that take no step."""
+    view, solve = make_view(generation_wh=50_000, earlier=DAY), ants.solve
+    monkeypatch.setattr(ants, "solve", lambda hour, *, seed: solve(hour, seed=seed, iterations=0))
+    after_seed = Random(7)
+    after_seed.getrandbits(32)  # which the ants have had
+    assert ask(Ants(), view, Random(7)) == ask(BUILT_IN["truthful"](), view, after_seed)
 
 
 def test_the_game_counts_with_what_the_others_trade_or_with_the_book() -> None:
