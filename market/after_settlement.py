@@ -10,13 +10,21 @@ from collections.abc import Callable
 
 from ledger.contract import BlockContext
 from ledger.overlay import Overlay
+from market.programme_records import list_paying
+from market.programmes import pay_subsidies
 from market.trading.settlement_record import SettledShare
+from market.trading.work import SUBSIDY
 from market.vouchers import grant_incentives
 
-AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (grant_incentives,)
+AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (pay_subsidies, grant_incentives)
 
 
 def follow_up(view: Overlay, block: BlockContext, share: SettledShare) -> None:
     """Do all that follows from these rows; nothing where the chain has no economy."""
     for act in AFTER_SETTLEMENT if block.params.market.economy else ():
         act(view, block, share)
+
+
+def compute_meter_cost(view: Overlay, block: BlockContext, period: int) -> int:
+    """The work of a meter that follows from its settlement: each programme that pays for the period looks at it."""
+    return SUBSIDY * len(list_paying(view, period)) if block.params.market.economy else 0

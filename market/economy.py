@@ -15,6 +15,7 @@ from market.assets.contract import Policy, asset_handlers, asset_hook
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
 from market.pots import pot_handlers
+from market.programmes import end_programmes, programme_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
 from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
 from market.treasury import treasury_handlers
@@ -37,6 +38,7 @@ PARTS: tuple[Part, ...] = (
     Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
     Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
     Part(pot_handlers(), hooks=(reward_producer,)),
+    Part(programme_handlers(), hooks=(end_programmes,)),
 )
 
 

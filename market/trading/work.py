@@ -25,6 +25,7 @@ HEAR = 5  # the same, taken in
 SETTLEMENT = 20  # a trade
 CORRECTION = 40  # a reading that has changed
 REST = 4  # a meter beside the trades
+SUBSIDY = 5  # a meter, for each programme that pays for the period
 METER = 2  # looked at
 MEMBER = 2  # whose credit is told
 CONTRACT = 3  # a trade that is recorded as accepted, or as metered
