@@ -10,13 +10,18 @@ from collections.abc import Callable
 
 from ledger.contract import BlockContext
 from ledger.overlay import Overlay
+from market.bills import split_bills
 from market.programme_records import list_paying
 from market.programmes import pay_subsidies
 from market.trading.settlement_record import SettledShare
-from market.trading.work import SUBSIDY
+from market.trading.work import BILL, SUBSIDY
 from market.vouchers import grant_incentives
 
-AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (pay_subsidies, grant_incentives)
+AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (
+    pay_subsidies,
+    split_bills,
+    grant_incentives,
+)
 
 
 def follow_up(view: Overlay, block: BlockContext, share: SettledShare) -> None:
@@ -26,5 +31,12 @@ def follow_up(view: Overlay, block: BlockContext, share: SettledShare) -> None:
 
 
 def compute_meter_cost(view: Overlay, block: BlockContext, period: int) -> int:
-    """The work of a meter that follows from its settlement: each programme that pays for the period looks at it."""
-    return SUBSIDY * len(list_paying(view, period)) if block.params.market.economy else 0
+    """The work that follows from a meter: its bill, and each programme that pays for the period looks at it."""
+    if not block.params.market.economy:
+        return 0
+    return SUBSIDY * len(list_paying(view, period)) + compute_trade_cost(block)
+
+
+def compute_trade_cost(block: BlockContext) -> int:
+    """The work that follows from a trade: a line of its buyer's bill, where bills are split."""
+    return BILL if block.params.market.bills.is_split else 0

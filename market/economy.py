@@ -12,6 +12,7 @@ from typing import NamedTuple
 from ledger.contract import Handler, Hook, NextDue
 from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
+from market.bill_records import drop_forgotten_bills, find_forgotten_bills_due
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
 from market.pots import pot_handlers
@@ -39,6 +40,7 @@ PARTS: tuple[Part, ...] = (
     Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
     Part(pot_handlers(), hooks=(reward_producer,)),
     Part(programme_handlers(), hooks=(end_programmes,)),
+    Part({}, hooks=(drop_forgotten_bills,), next_due=(find_forgotten_bills_due,)),
 )
 
 

@@ -17,7 +17,7 @@ from ledger.hashing import Address
 from ledger.outbox import ROWS_PER_PART, count_parts, post, post_parts
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.after_settlement import compute_meter_cost, follow_up
+from market.after_settlement import compute_meter_cost, compute_trade_cost, follow_up
 from market.claim_records import get_net_readings
 from market.messages import DELIVERED
 from market.metering import Reading, get_last_meter, get_readings, walk_energy
@@ -95,7 +95,8 @@ def _settle_trades(
     accounts: Accounts,
 ) -> tuple[_Progress, list[SettledTrade]]:
     params, first = block.params.market, progress.trades
-    places = range(first, first + claim(view, block, len(trades) - first, cost=SETTLEMENT))
+    cost = SETTLEMENT + compute_trade_cost(block)
+    places = range(first, first + claim(view, block, len(trades) - first, cost=cost))
     rows: list[SettledTrade] = []
     for gate, own, part in _split_by_gate(period, trades, places, params):
         wheeling = get_wheeling(view, block, gate, [own[place].buyer for place in part])

@@ -159,6 +159,10 @@ market/trading/claim_settlement.py
     claim/forgotten | | periods no longer kept whose claims are being dropped | 1 | 3 + 9 × periods
 market/vouchers.py
     voucher/live/ | address | vouchers of an issuer that are live | members + 2 | 9
+market/bill_records.py
+    bill/of/ | period, address | what a member paid for energy, and who shares in it | periods × members | 78
+    bill/last/ | period | the last of its bills, from which all are found | periods | 22
+    bill/forgotten | | periods no longer kept whose bills are being dropped | 1 | 3 + 9 × periods
 market/programme_records.py
     programme/of/ | name | subsidy: who pays for what, its budget, what was paid, how it ended | programmes | 130
     programme/names | | the programmes that are kept | 1 | 3 + 34 × programmes

@@ -763,6 +763,10 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "incentive": ("period", "buyer", "seller", "energy_wh", "vouchers"),
     "block-reward": ("producer", "vouchers"),
     "funded": ("sender", "pot", "amount_uyuan"),
+    "bill": (
+        *("period", "member", "energy_wh", "paid_uyuan", "producer_uyuan", "transmission_uyuan"),
+        *("distribution_uyuan", "tax_uyuan"),
+    ),
     "programme": ("programme", "funder", "budget_uyuan", "first_period", "last_period"),
     "subsidy": ("programme", "period", "producer", "green_wh", "due_uyuan", "paid_uyuan", "left_uyuan"),
     "programme-ended": ("programme", "state", "funder", "paid_uyuan", "returned_uyuan"),
