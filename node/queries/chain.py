@@ -80,6 +80,7 @@ from node.queries.answers import (
     WeightsInfo,
 )
 from node.queries.credit import CreditQueries
+from node.queries.economy import EconomyQueries
 from node.queries.exact import show_exact
 from node.queries.grid import GridQueries, describe_curtailment
 from node.queries.member_names import MemberNames
@@ -104,6 +105,7 @@ class ChainQueries:
         self.results = ResultQueries(node, self.members)
         self.positions = PositionQueries(node, self.members)
         self.treasury = TreasuryQueries(node, self.members)
+        self.economy = EconomyQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
