@@ -38,6 +38,8 @@ COMMANDS = {
     "member": ("member", "Apply, admit, revoke, renew, leave; who the members are."),
     "account": ("account", "A member's balance, income and cost, credit and sequence; its bills."),
     "treasury": ("treasury", "Money in and out by banks, and standing orders."),
+    "programme": ("programme", "Subsidies for green energy: their budgets, and a new one."),
+    "bill": ("bill", "Show what a member paid for energy of a period, and whose part is how much."),
     "credit": ("credit", "Every player's credit and share of the blocks."),
     "market": ("market", "The order book, trades and settlements; place and cancel orders."),
     "grid": ("grid", "Show what the grid allows in a period: plan, quotas, verdict, contracts, metering."),

@@ -249,6 +249,38 @@ class VoucherParams(Section):
         return self
 
 
+class BillShares(Section):
+    """The shares in what a member pays for energy (text 003, 7.4; `market.bills`); all 0: bills are not split."""
+
+    founding_fields: ClassVar[int] = 4
+
+    producer_ppm: Ppm = 0
+    transmission_ppm: Ppm = 0
+    distribution_ppm: Ppm = 0
+    tax_ppm: Ppm = 0
+
+    @property
+    def by_name(self) -> dict[str, int]:
+        """The shares in ppm, in the order in which a bill is split."""
+        return {
+            "producer": self.producer_ppm,
+            "transmission": self.transmission_ppm,
+            "distribution": self.distribution_ppm,
+            "tax": self.tax_ppm,
+        }
+
+    @property
+    def is_split(self) -> bool:
+        """True where bills are split."""
+        return any(self.by_name.values())
+
+    @model_validator(mode="after")
+    def _check(self) -> BillShares:
+        if sum(self.by_name.values()) not in (0, 1_000_000):
+            raise ValueError("the shares of a bill must sum to 1000000 ppm, or all be 0")
+        return self
+
+
 class MarketParams(Section):
     """The market's clock in parts per million of a period, the rule by which a gate clears, and the tariffs.
 
@@ -331,6 +363,7 @@ class MarketParams(Section):
     credit_line_uyuan: Natural = 0
     claim_penalty_uyuan_per_kwh: Annotated[int, Field(ge=0, le=10**8)] = 205_000
     vouchers: VoucherParams = VoucherParams()
+    bills: BillShares = BillShares()
 
     @property
     def work_per_pass(self) -> int:
@@ -363,6 +396,8 @@ class MarketParams(Section):
             raise ValueError("work_per_block is 0 or at least 64 for each pass, or a period would never be done")
         if self.credit_line_uyuan and not self.economy:
             raise ValueError("credit_line_uyuan needs economy = 1")
+        if self.bills.is_split and not self.economy:
+            raise ValueError("shares of a bill need economy = 1")
         if self.settle_ppm <= 1_000_000:
             raise ValueError("settle_ppm counts from the start of delivery and must leave time to read meters after it")
         if self.retained_periods * 1_000_000 < self.settle_ppm + self.correction_ppm:

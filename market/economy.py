@@ -12,9 +12,11 @@ from typing import NamedTuple
 from ledger.contract import Handler, Hook, NextDue
 from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
+from market.bill_records import drop_forgotten_bills, find_forgotten_bills_due
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
 from market.pots import pot_handlers
+from market.programmes import end_programmes, programme_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
 from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
 from market.treasury import treasury_handlers
@@ -37,6 +39,8 @@ PARTS: tuple[Part, ...] = (
     Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
     Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
     Part(pot_handlers(), hooks=(reward_producer,)),
+    Part(programme_handlers(), hooks=(end_programmes,)),
+    Part({}, hooks=(drop_forgotten_bills,), next_due=(find_forgotten_bills_due,)),
 )
 
 

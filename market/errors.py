@@ -191,6 +191,26 @@ class SubsidisedAlready(Rejected):
     message = "programme {programme} pays {producer!r} for period {period} once, and this is a second time"
 
 
+class BudgetNotCovered(Rejected):
+    message = "programme {programme} is to pay up to {budget!y}, and its funder has {have!y}"
+
+
+class ProgrammeExists(Rejected):
+    message = "there is a programme {programme}; choose another name, or wait until that one is forgotten"
+
+
+class ProgrammeTooLate(Rejected):
+    message = "a programme pays for periods to come: it may begin with period {next}, not with {first}"
+
+
+class TooManyProgrammes(Rejected):
+    message = "{limit} programmes are kept at most; one that has ended is forgotten once its periods are"
+
+
+class NoSuchSource(Rejected):
+    message = "no energy comes from the source {source!r}, there are {known}"
+
+
 class NothingHeld(Rejected):
     message = "{amount!y} cannot be paid out, for nobody holds any of the note"
 

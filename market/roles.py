@@ -47,6 +47,7 @@ class Act(StrEnum):
     CLAIM = "issue claims"
     HOLD_CLAIM = "hold claims"
     VOUCHER = "issue vouchers"
+    PROGRAMME = "open programmes"
     SEAL = "have the sealing right"
 
 
@@ -75,6 +76,7 @@ RIGHTS: Mapping[Act, Right] = {
     Act.CLAIM: Right(("asset-issue",), ("trading",), GENERATORS, "RoleNotAllowed"),
     Act.HOLD_CLAIM: Right(("asset-issue", "asset-move"), ("trading",), TRADERS, "RoleNotAllowed"),
     Act.VOUCHER: Right(("asset-issue",), ("trading",), ("bank", "grid-operator"), "RoleNotAllowed"),
+    Act.PROGRAMME: Right(("programme",), ("trading",), ("authority", "bank", "grid-operator"), "RoleNotAllowed"),
     Act.SEAL: Right(("admit",), _ALL, SEALING_ROLES, "RoleMayNotSeal"),
 }
 

@@ -197,6 +197,14 @@ class NoTreasury(NotFound):
     message = "{name} has no treasury: only a trading chain has one, where economy is 1 among its parameters"
 
 
+class NoEconomy(NotFound):
+    message = "{name} has no programmes and no bills: only a trading chain has, where economy is 1 among its parameters"
+
+
+class NoBill(NotFound):
+    message = "{member} has no bill of period {period}: it paid nothing, bills are not split, or they are forgotten"
+
+
 class NoQuotas(NotFound):
     message = "no quotas of period {period} have come from the scheduling chain"
 

@@ -70,7 +70,8 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    standing-order-ended
       assets       asset-issued, asset-moved, asset-sold, asset-spent,
                    asset-renewed, asset-expired, claim-served, voucher-paid,
-                   incentive, block-reward, funded
+                   incentive, block-reward, funded, programme, subsidy,
+                   programme-ended, bill
       this node    not-executed, executable-again, equivocation,
                    signing-restored, signing-waits, signing-record-behind,
                    signing-read-only, signing-signs, bodies-missing

@@ -31,6 +31,7 @@ from ledger.outbox import post
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
 from ledger.results import drop_result
+from market.bill_records import forget_bills
 from market.errors import (
     CountersignedAlready,
     CountersignedTooLate,
@@ -588,6 +589,7 @@ def _close(case: _Case) -> None:
         drop_balances(view, old)
         if market.economy:
             forget_claims(view, old)
+            forget_bills(view, old)
         if is_limited(block):
             forget_readings(view, old)
         else:

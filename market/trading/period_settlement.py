@@ -17,10 +17,10 @@ from ledger.hashing import Address
 from ledger.outbox import ROWS_PER_PART, count_parts, post, post_parts
 from ledger.overlay import Overlay
 from ledger.params import MarketParams
-from market.after_settlement import follow_up
+from market.after_settlement import compute_meter_cost, compute_trade_cost, follow_up
 from market.claim_records import get_net_readings
 from market.messages import DELIVERED
-from market.metering import get_last_meter, get_readings, walk_energy
+from market.metering import Reading, get_last_meter, get_readings, walk_energy
 from market.netting import net
 from market.trading.balances import Balance, list_deliveries, put_balances
 from market.trading.claim_settlement import serve_period
@@ -69,15 +69,15 @@ def settle_period(view: Overlay, block: BlockContext, period: int, trades: Seque
     value = cast(tuple[int, bytes | None, int] | None, view.get(_progress_key(period)))
     progress = _Progress() if value is None else _Progress._make(value)
     accounts = Accounts(view, block)
-    settled, grid = list[SettledTrade](), list[SettledWithGrid]()
+    settled, grid, meters = list[SettledTrade](), list[SettledWithGrid](), list[Reading]()
     is_served, claims = serve_period(view, block, period, accounts)
     if is_served and progress.owner is None:
         progress, settled = _settle_trades(view, block, period, trades, progress, accounts)
     if progress.owner is not None:
         settle_rest = _settle_balances if is_firm(block.params.market) else _settle_meters
-        progress, grid = settle_rest(view, block, period, trades, progress, accounts)
+        progress, grid, meters = settle_rest(view, block, period, trades, progress, accounts)
     accounts.write()
-    follow_up(view, block, SettledShare(period, claims, settled, grid))
+    follow_up(view, block, SettledShare(period, claims, settled, grid, meters))
     if progress.owner != b"":
         view.put(_progress_key(period), tuple(progress))
         return False
@@ -95,7 +95,8 @@ def _settle_trades(
     accounts: Accounts,
 ) -> tuple[_Progress, list[SettledTrade]]:
     params, first = block.params.market, progress.trades
-    places = range(first, first + claim(view, block, len(trades) - first, cost=SETTLEMENT))
+    cost = SETTLEMENT + compute_trade_cost(block)
+    places = range(first, first + claim(view, block, len(trades) - first, cost=cost))
     rows: list[SettledTrade] = []
     for gate, own, part in _split_by_gate(period, trades, places, params):
         wheeling = get_wheeling(view, block, gate, [own[place].buyer for place in part])
@@ -154,17 +155,19 @@ def _settle_meters(
     trades: Sequence[TradeRecord],
     progress: _Progress,
     accounts: Accounts,
-) -> tuple[_Progress, list[SettledWithGrid]]:
+) -> tuple[_Progress, list[SettledWithGrid], list[Reading]]:
     """Settle with the grid company what meters show beside the trades."""
     assert progress.owner is not None
-    count, readings, owner = walk_energy(view, period, progress.owner, get_room(view, block, cost=REST))
-    spend(view, block, count, cost=REST)
-    params = block.params.market
-    rows = compute_rest(trades, get_net_readings(view, params, period, readings[::-1]), params)
+    cost = REST + compute_meter_cost(view, block, period)
+    count, found, owner = walk_energy(view, period, progress.owner, get_room(view, block, cost=cost))
+    spend(view, block, count, cost=cost)
+    params, readings = block.params.market, found[::-1]
+    rows = compute_rest(trades, get_net_readings(view, params, period, readings), params)
     for row in rows:
         accounts.move_rest(row)
         view.emit("grid-settlement", period, *row)
-    return progress._replace(owner=owner, grid=append_rows(view, grid_name(period), progress.grid, rows)), rows
+    count = append_rows(view, grid_name(period), progress.grid, rows)
+    return progress._replace(owner=owner, grid=count), rows, readings
 
 
 def _settle_balances(
@@ -174,17 +177,19 @@ def _settle_balances(
     trades: Sequence[TradeRecord],
     progress: _Progress,
     accounts: Accounts,
-) -> tuple[_Progress, list[SettledWithGrid]]:
+) -> tuple[_Progress, list[SettledWithGrid], list[Reading]]:
     """Settle what meters say beyond all that was agreed with the grid company, and assess who has delivered.
 
     In one piece: where this block has no room for it, the next one begins with it.
     """
     params = block.params.market
     positions_wh = net((record.buyer, record.seller, record.volume_wh) for record in trades)
-    readings = get_net_readings(view, params, period, get_readings(view, period))
-    work = len(trades) * TELL + len(positions_wh) * SETTLEMENT + len(readings) * REST
+    meters = get_readings(view, period)
+    readings = get_net_readings(view, params, period, meters)
+    cost = REST + compute_meter_cost(view, block, period)
+    work = len(trades) * TELL + len(positions_wh) * SETTLEMENT + len(readings) * cost
     if not claim_whole(view, block, work):
-        return progress._replace(owner=None), []
+        return progress._replace(owner=None), [], []
     metered_wh = {owner: consumed_wh - produced_wh for owner, consumed_wh, produced_wh in readings}
     balances = [Balance(owner, wh, metered_wh.get(owner)) for owner, wh in sorted(positions_wh.items())]
     others = [Balance(owner, 0, wh) for owner, wh in metered_wh.items() if owner not in positions_wh]
@@ -207,7 +212,8 @@ def _settle_balances(
             for address, score_upt in score_netted(delivery, params):
                 credit_upt = accounts.add_score(address, score_upt, delivery.agreed_wh, params)
                 view.emit("credit", period, address, score_upt, credit_upt)
-    return progress._replace(owner=b"", grid=append_rows(view, grid_name(period), progress.grid, rows)), rows
+    count = append_rows(view, grid_name(period), progress.grid, rows)
+    return progress._replace(owner=b"", grid=count), rows, meters
 
 
 def _finish(

@@ -11,6 +11,7 @@ from ledger.codec import Value
 from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
+from market.bills import correct_bills
 from market.claim_records import get_net_energy, get_net_readings
 from market.metering import get_reading, get_readings
 from market.trading.balances import Balance, get_balances, list_deliveries, put_balances
@@ -67,6 +68,7 @@ def resettle_period(
     after = [settled.get(place, old) for place, old in enumerate(before.trades)]
     rest = _resettle_rest(view, block, period, trades, owners, before.grid, accounts)
     put_settlement(view, block, period, after, rest)
+    correct_bills(view, block, period, before, PeriodSettlement(tuple(after), tuple(rest)))
     accounts.write()
     view.emit("resettled", period)
     return [
@@ -89,6 +91,7 @@ def _rebalance(
     fresh = {row.member: row for row in compute_deviations(changed, params)}
     grid = _pay_difference(view, period, before.grid, list(metered_wh), fresh, accounts)
     put_settlement(view, block, period, before.trades, list(grid.values()))
+    correct_bills(view, block, period, before, before._replace(grid=tuple(grid.values())))
     new = [item._replace(metered_wh=metered_wh.get(item.member, item.metered_wh)) for item in old]
     put_balances(view, period, new)
     rows: list[Value] = []

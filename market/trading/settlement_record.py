@@ -12,6 +12,7 @@ from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
 from market.claim_records import Served
+from market.metering import Reading
 from market.trading.pages import append_rows, as_value, drop_rows, get_rows
 from market.trading.work import is_limited
 
@@ -57,12 +58,13 @@ class SettledWithGrid(NamedTuple):
 
 
 class SettledShare(NamedTuple):
-    """The rows that one share of work has settled of a period."""
+    """The rows that one share of work has settled of a period, and the meters that were settled in it, each once."""
 
     period: int
     claims: Sequence[Served]
     trades: Sequence[SettledTrade]
     grid: Sequence[SettledWithGrid]
+    meters: Sequence[Reading] = ()
 
 
 class PeriodSettlement(NamedTuple):

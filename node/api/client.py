@@ -27,6 +27,7 @@ from node.errors import BadAnswer, RemoteFailed, RemoteNotFound, RemoteRejected,
 from node.queries.answers import (
     AccountInfo,
     AssetsInfo,
+    BillInfo,
     BlockDetail,
     BlockSummary,
     BookInfo,
@@ -40,6 +41,7 @@ from node.queries.answers import (
     MemberInfo,
     NodeStatus,
     PositionsInfo,
+    ProgrammesInfo,
     QuotaInfo,
     RawBlock,
     RawCertificate,
@@ -175,6 +177,14 @@ class Client:
     async def treasury(self) -> TreasuryInfo:
         """Bookings of banks, standing orders, and whose money does not last; on a chain with an economy."""
         return await self._get(TreasuryInfo, self._path("treasury"))
+
+    async def programmes(self) -> ProgrammesInfo:
+        """The subsidies of a chain with an economy, and what is left of each budget."""
+        return await self._get(ProgrammesInfo, self._path("programmes"))
+
+    async def bill(self, period: int, ref: str | bytes) -> BillInfo:
+        """What a member paid for energy of a period and how that is split. Raises `RemoteNotFound`."""
+        return await self._get(BillInfo, self._path("bill", period, _show_ref(ref)))
 
     # --- the market ----------------------------------------------------------------------------------
 

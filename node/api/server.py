@@ -153,6 +153,10 @@ _QUESTIONS: dict[str, Question] = {
     "members": Question(lambda chain, request, now: chain.get_members(), tuple[MemberInfo, ...]),
     "credit": Question(lambda chain, request, now: chain.get_credit(), tuple[CreditInfo, ...]),
     "treasury": Question(lambda chain, request, now: chain.treasury.get_treasury()),
+    "programmes": Question(lambda chain, request, now: chain.economy.get_programmes()),
+    "bill/{period}/{ref}": Question(
+        lambda chain, request, now: chain.economy.get_bill(_in_path(request, "period"), request.match_info["ref"])
+    ),
     "certificate/{slot}": Question(lambda chain, request, now: chain.get_certificate(_in_path(request, "slot"))),
     "market/periods": Question(lambda chain, request, now: chain.get_periods(now)),
     "market/book": Question(lambda chain, request, now: chain.get_book(_find_gate(chain, request))),

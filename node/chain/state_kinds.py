@@ -22,6 +22,7 @@ from market.claims import CLAIMED_AHEAD
 from market.credit.score import FULL_CREDIT_UPT
 from market.economy import POLICIES
 from market.pots import PUBLIC_POTS
+from market.programme_records import MAX_PROGRAMMES
 from market.scheduling.contract import PLANNED_AHEAD
 from market.scheduling.records import RETAINED as RETAINED_SCHEDULES
 from market.trading.clearing_rules import is_by_target
@@ -158,6 +159,13 @@ market/trading/claim_settlement.py
     claim/forgotten | | periods no longer kept whose claims are being dropped | 1 | 3 + 9 × periods
 market/vouchers.py
     voucher/live/ | address | vouchers of an issuer that are live | members + 2 | 9
+market/bill_records.py
+    bill/of/ | period, address | what a member paid for energy, and who shares in it | periods × members | 78
+    bill/last/ | period | the last of its bills, from which all are found | periods | 22
+    bill/forgotten | | periods no longer kept whose bills are being dropped | 1 | 3 + 9 × periods
+market/programme_records.py
+    programme/of/ | name | subsidy: who pays for what, its budget, what was paid, how it ended | programmes | 130
+    programme/names | | the programmes that are kept | 1 | 3 + 34 × programmes
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22
     market/reading/ | period, address | reading | periods × members | 76
@@ -323,7 +331,7 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
 def _measure_assets(market: MarketParams, members: int, periods: int) -> dict[str, int]:
     """The numbers of the asset ledger; as on a chain that has none, where there is no economy."""
     if not market.economy:
-        return dict.fromkeys(("claims", "series", "days", "classes", "pots"), 0)
+        return dict.fromkeys(("claims", "series", "days", "classes", "pots", "programmes"), 0)
     purposes = len(("any", "bill", *market.vouchers.purposes))
     longest = MAX_VALIDITY_DAYS + market.vouchers.validity_days  # issued for long, then renewed
     days = longest + end_of_day(market.retained_periods) // DAY + 2
@@ -333,7 +341,8 @@ def _measure_assets(market: MarketParams, members: int, periods: int) -> dict[st
         "series": periods * members + days * issuers * purposes * 2,
         "days": days,
         "classes": len(POLICIES),
-        "pots": len(PUBLIC_POTS) + issuers,
+        "pots": len(PUBLIC_POTS) + issuers + MAX_PROGRAMMES,
+        "programmes": MAX_PROGRAMMES,
     }
 
 

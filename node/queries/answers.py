@@ -447,6 +447,44 @@ class TreasuryInfo:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class ProgrammeInfo:
+    """A subsidy: what it pays for green energy of which source and periods, and what is left of its budget."""
+
+    name: str
+    funder: str
+    funder_name: str | None
+    state: str
+    rates_uyuan_per_kwh: dict[str, int]
+    first_period: int
+    last_period: int
+    budget_uyuan: Decimal
+    paid_uyuan: Decimal
+    left_uyuan: Decimal
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ProgrammesInfo:
+    """The programmes that a chain keeps, those that have ended lately among them."""
+
+    height: int
+    period: int
+    programmes: tuple[ProgrammeInfo, ...]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BillInfo:
+    """What a member paid for energy of a period, and whose part of it is how much."""
+
+    height: int
+    period: int
+    member: str
+    member_name: str | None
+    energy_wh: int
+    paid_uyuan: Decimal
+    parts_uyuan: dict[str, Decimal]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class AccountInfo:
     """A member's account in the state of the block at `height`."""
 

@@ -80,6 +80,7 @@ from node.queries.answers import (
     WeightsInfo,
 )
 from node.queries.credit import CreditQueries
+from node.queries.economy import EconomyQueries
 from node.queries.exact import show_exact
 from node.queries.grid import GridQueries, describe_curtailment
 from node.queries.member_names import MemberNames
@@ -104,6 +105,7 @@ class ChainQueries:
         self.results = ResultQueries(node, self.members)
         self.positions = PositionQueries(node, self.members)
         self.treasury = TreasuryQueries(node, self.members)
+        self.economy = EconomyQueries(node, self.members)
 
     # --- the chain -----------------------------------------------------------------------------------
 
@@ -763,6 +765,13 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "incentive": ("period", "buyer", "seller", "energy_wh", "vouchers"),
     "block-reward": ("producer", "vouchers"),
     "funded": ("sender", "pot", "amount_uyuan"),
+    "bill": (
+        *("period", "member", "energy_wh", "paid_uyuan", "producer_uyuan", "transmission_uyuan"),
+        *("distribution_uyuan", "tax_uyuan"),
+    ),
+    "programme": ("programme", "funder", "budget_uyuan", "first_period", "last_period"),
+    "subsidy": ("programme", "period", "producer", "green_wh", "due_uyuan", "paid_uyuan", "left_uyuan"),
+    "programme-ended": ("programme", "state", "funder", "paid_uyuan", "returned_uyuan"),
     "admitted": ("member", "name", "serial"),
     "member": ("member", "name", "role"),
     "revoked": ("member", "serial", "reason"),

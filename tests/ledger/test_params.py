@@ -10,6 +10,7 @@ from ledger.codec import encode
 from ledger.genesis import Authority, GenesisMember
 from ledger.params import (
     Area,
+    BillShares,
     ChainParams,
     ConsensusParams,
     Incentive,
@@ -100,6 +101,7 @@ OTHER_VALUES = {
         "credit_line_uyuan": 1,
         "claim_penalty_uyuan_per_kwh": 1,
         "vouchers": VoucherParams(price_uyuan=1),
+        "bills": BillShares(producer_ppm=1_000_000),
     },
 }
 INTRADAY = {"intraday_open_ppm": 1_000_000, "intraday_gate_ppm": 500_000}
@@ -117,7 +119,7 @@ SECTIONS = {
     "market": MarketParams,
     "scheduling": SchedulingParams,
 }
-NEEDS = {"credit_line_uyuan": {"economy": 1}}  # what a parameter goes with
+NEEDS = {"credit_line_uyuan": {"economy": 1}, "bills": {"economy": 1}}  # what a parameter goes with
 ONLY_VALUE = {("consensus", "engine")}  # parameters that have one choice so far
 
 

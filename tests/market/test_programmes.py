@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from ledger.errors import WrongShape
 from market.errors import SubsidisedAlready
-from market.programmes import SubsidyKey, compute_due, get_eligible_wh, pay_from_budget, pay_subsidies
+from market.programmes import SubsidyKey, compute_due, compute_subsidies, get_eligible_wh, pay_from_budget
 from tests.support.worked_cases import read_cases
 
 CASES = {case["name"]: case for case in read_cases("subsidy")}
@@ -49,7 +49,7 @@ def test_what_is_left_and_what_is_paid_are_the_budget(budget, dues):
 @given(AMOUNTS, st.integers(0, 10**6), st.lists(st.integers(0, 10**11), max_size=20))
 def test_deliveries_are_paid_in_their_order(budget, rate, energies):
     deliveries = [(key(number), energy) for number, energy in enumerate(energies)]
-    subsidies, left = pay_subsidies(deliveries, budget_uyuan=budget, rate_uyuan_per_kwh=rate)
+    subsidies, left = compute_subsidies(deliveries, budget_uyuan=budget, rate_uyuan_per_kwh=rate)
     assert [subsidy.key for subsidy in subsidies] == [each for each, _ in deliveries]
     assert [subsidy.due_uyuan for subsidy in subsidies] == [compute_due(energy, rate) for energy in energies]
     assert left + sum(subsidy.paid_uyuan for subsidy in subsidies) == budget
@@ -59,11 +59,11 @@ def test_a_delivery_is_paid_once():
     terms = {"budget_uyuan": 10, "rate_uyuan_per_kwh": 1000}
     text = r"programme green pays .* for period 7 once, and this is a second time"
     with pytest.raises(SubsidisedAlready, match=text):
-        pay_subsidies([(key(1), 1), (key(2), 1), (key(1), 1)], **terms)
+        compute_subsidies([(key(1), 1), (key(2), 1), (key(1), 1)], **terms)
     with pytest.raises(SubsidisedAlready, match=text):
-        pay_subsidies([(key(1), 1)], **terms, paid_before={key(1)})
+        compute_subsidies([(key(1), 1)], **terms, paid_before={key(1)})
     others = [(key(1), 1), (key(1, period=8), 1), (key(1, programme="wind"), 1)]
-    assert len(pay_subsidies(others, **terms, paid_before={key(2)})[0]) == 3
+    assert len(compute_subsidies(others, **terms, paid_before={key(2)})[0]) == 3
 
 
 def test_amounts_are_whole_numbers():
@@ -72,4 +72,4 @@ def test_amounts_are_whole_numbers():
     with pytest.raises(WrongShape, match=r"a subsidy has the wrong shape: expected an integer in 0"):
         pay_from_budget(1, [0.5])
     with pytest.raises(WrongShape, match="eligible energy has the wrong shape: expected an integer in 0"):
-        pay_subsidies([(key(1), -3)], budget_uyuan=1, rate_uyuan_per_kwh=1)
+        compute_subsidies([(key(1), -3)], budget_uyuan=1, rate_uyuan_per_kwh=1)
