@@ -10,10 +10,14 @@ from collections.abc import Callable
 
 from ledger.contract import BlockContext
 from ledger.overlay import Overlay
+from market.pool_payments import collect_for_pools
 from market.trading.settlement_record import SettledShare
 from market.vouchers import grant_incentives
 
-AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (grant_incentives,)
+AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], ...] = (
+    grant_incentives,
+    collect_for_pools,
+)
 
 
 def follow_up(view: Overlay, block: BlockContext, share: SettledShare) -> None:

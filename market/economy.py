@@ -14,6 +14,9 @@ from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
+from market.pool_payments import find_pools_due, run_pools
+from market.pool_records import NOTE
+from market.pools import NOTE_POLICY, pool_handlers
 from market.pots import pot_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
 from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
@@ -29,7 +32,11 @@ class Part(NamedTuple):
     next_due: tuple[NextDue, ...] = ()
 
 
-POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY, VOUCHER: VOUCHER_POLICY}  # of the asset ledger, by class
+POLICIES: Mapping[str, Policy] = {
+    CLAIM: CLAIM_POLICY,
+    VOUCHER: VOUCHER_POLICY,
+    NOTE: NOTE_POLICY,
+}  # of the asset ledger, by class
 
 PARTS: tuple[Part, ...] = (
     Part(treasury_handlers()),
@@ -37,6 +44,7 @@ PARTS: tuple[Part, ...] = (
     Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
     Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
     Part(pot_handlers(), hooks=(reward_producer,)),
+    Part(pool_handlers(), hooks=(run_pools,), next_due=(find_pools_due,)),
 )
 
 

@@ -47,6 +47,9 @@ class Act(StrEnum):
     CLAIM = "issue claims"
     HOLD_CLAIM = "hold claims"
     VOUCHER = "issue vouchers"
+    POOL = "open pools"
+    PLEDGE = "have receipts pooled"
+    HOLD_NOTE = "hold notes"
     SEAL = "have the sealing right"
 
 
@@ -75,6 +78,9 @@ RIGHTS: Mapping[Act, Right] = {
     Act.CLAIM: Right(("asset-issue",), ("trading",), GENERATORS, "RoleNotAllowed"),
     Act.HOLD_CLAIM: Right(("asset-issue", "asset-move"), ("trading",), TRADERS, "RoleNotAllowed"),
     Act.VOUCHER: Right(("asset-issue",), ("trading",), ("bank", "grid-operator"), "RoleNotAllowed"),
+    Act.POOL: Right(("pool", "pool-admit"), ("trading",), ("originator",), "RoleNotAllowed"),
+    Act.PLEDGE: Right(("pool-admit",), ("trading",), GENERATORS, "RoleNotAllowed"),
+    Act.HOLD_NOTE: Right(("asset-move",), ("trading",), ("bank", "originator", "investor"), "RoleNotAllowed"),
     Act.SEAL: Right(("admit",), _ALL, SEALING_ROLES, "RoleMayNotSeal"),
 }
 
