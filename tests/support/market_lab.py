@@ -110,7 +110,9 @@ class Market:
         self.contracts = make_contracts(siblings, self.params.market)
         authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
         self.members = (*_founders(capacity_wh, positions, registered), *others)
-        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority)
+        self.genesis = genesis = Genesis(
+            params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority
+        )
         self.network_id = genesis.network_id
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)
