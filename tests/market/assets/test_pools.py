@@ -81,6 +81,7 @@ def test_a_pool_that_brings_nothing_in_amortises_early_and_is_over_with_its_note
     market.fill(sen_ppm=1_000_000)
     market.deliver(TERMS.start + TERMS.every)
     assert statuses(market) == Status.AMORTISING  # 6 µ¥ of interest are unpaid
+    assert market.pool().balances.default == 0  # all are silent
     market.deliver(TERMS.every * TERMS.dates)
     assert statuses(market) == Status.OVER
     assert market.outstanding() == (0, 0)
