@@ -13,6 +13,7 @@ from ledger.overlay import Overlay
 from market.bills import split_bills
 from market.programme_records import list_paying
 from market.programmes import pay_subsidies
+from market.pool_payments import collect_for_pools
 from market.trading.settlement_record import SettledShare
 from market.trading.work import BILL, SUBSIDY
 from market.vouchers import grant_incentives
@@ -21,6 +22,7 @@ AFTER_SETTLEMENT: tuple[Callable[[Overlay, BlockContext, SettledShare], None], .
     pay_subsidies,
     split_bills,
     grant_incentives,
+    collect_for_pools,
 )
 
 

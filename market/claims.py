@@ -40,6 +40,7 @@ from market.errors import (
 )
 from market.metering import Reading
 from market.orders import Side
+from market.pool_records import check_unpledged
 from market.roles import Act, require_right
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH, allocate
@@ -135,13 +136,14 @@ def cancel_claim(claim: Claim) -> list[Served]:
 def _issue(act: AssetAct) -> None:
     """Terms `[period]`; the amount is in Wh.
 
-    Raises `WrongShape`, `RoleNotAllowed`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside
+    Raises `WrongShape`, `RoleNotAllowed`, `PlantPledged`, `ClaimTooEarly`, `ClaimFrozen`, `OverCapacity`, beside
     a scheduling chain `NoQuota` or `UnknownLine`, and what `issue` does.
     """
     (number,) = expect_array(act.terms, 1, "terms of a claim")
     view, block, producer, period = act.view, act.block, act.sender, expect_int(number, "period")
     member = require_member(view, producer)
     require_right(member, Act.CLAIM)
+    check_unpledged(view, producer)
     if period > block.period + CLAIMED_AHEAD:
         raise ClaimTooEarly(period=period, last=block.period + CLAIMED_AHEAD)
     _check_open(view, block, period)

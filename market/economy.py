@@ -15,6 +15,9 @@ from market.assets.contract import Policy, asset_handlers, asset_hook
 from market.bill_records import drop_forgotten_bills, find_forgotten_bills_due
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
+from market.pool_payments import find_pools_due, run_pools
+from market.pool_records import NOTE
+from market.pools import NOTE_POLICY, pool_handlers
 from market.pots import pot_handlers
 from market.programmes import end_programmes, programme_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
@@ -31,7 +34,11 @@ class Part(NamedTuple):
     next_due: tuple[NextDue, ...] = ()
 
 
-POLICIES: Mapping[str, Policy] = {CLAIM: CLAIM_POLICY, VOUCHER: VOUCHER_POLICY}  # of the asset ledger, by class
+POLICIES: Mapping[str, Policy] = {
+    CLAIM: CLAIM_POLICY,
+    VOUCHER: VOUCHER_POLICY,
+    NOTE: NOTE_POLICY,
+}  # of the asset ledger, by class
 
 PARTS: tuple[Part, ...] = (
     Part(treasury_handlers()),
@@ -41,6 +48,7 @@ PARTS: tuple[Part, ...] = (
     Part(pot_handlers(), hooks=(reward_producer,)),
     Part(programme_handlers(), hooks=(end_programmes,)),
     Part({}, hooks=(drop_forgotten_bills,), next_due=(find_forgotten_bills_due,)),
+    Part(pool_handlers(), hooks=(run_pools,), next_due=(find_pools_due,)),
 )
 
 

@@ -365,6 +365,60 @@ class OverCapacity(Rejected):
     )
 
 
+# --- pools ---------------------------------------------------------------------------------------
+
+
+class UnknownPool(Rejected):
+    message = "there is no pool {pool}, or none any more"
+    exit_code = 5
+
+
+class NotYourPool(Rejected):
+    message = "pool {pool} is that of {originator}"
+
+
+class PoolNotFilling(Rejected):
+    message = "pool {pool} is {status}: plants are admitted and notes issued while it is filling"
+
+
+class TooManyPools(Rejected):
+    message = (
+        "{limit} pools of {whose} are kept, the most that may be; one that has ended makes room once it is forgotten"
+    )
+
+
+class TooManyPlants(Rejected):
+    message = "pool {pool} has {limit} plants, the most allowed"
+
+
+class PlantPledged(Rejected):
+    message = "the receipts of {plant} are pledged to pool {pool} until that has ended"
+
+
+class NotAdmitted(Rejected):
+    message = "pool {pool} does not admit {plant} by its rule of {rule}: that is {have}, the rule says {want}"
+
+
+class UnknownTranche(Rejected):
+    message = "a pool has no notes called {tranche!r}, there are {known}"
+
+
+class NotesIssuedByOthers(Rejected):
+    message = "notes of pool {pool} are issued to its originator, who sells them"
+
+
+class TooManyNotes(Rejected):
+    message = "{want!y} of the {tranche} note of pool {pool} would have been issued, at most {limit!y} may be"
+
+
+class NotCovered(Rejected):
+    message = "{want!y} of notes would have been issued, and the plants of pool {pool} count for {have!y}"
+
+
+class PaymentsNotWhole(Rejected):
+    message = "payments of a pool that do not sum: {what} comes to {actual!y}, it must come to {expected!y}"
+
+
 # --- configuration -------------------------------------------------------------------------------
 
 

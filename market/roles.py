@@ -48,6 +48,9 @@ class Act(StrEnum):
     HOLD_CLAIM = "hold claims"
     VOUCHER = "issue vouchers"
     PROGRAMME = "open programmes"
+    POOL = "open pools"
+    PLEDGE = "have receipts pooled"
+    HOLD_NOTE = "hold notes"
     SEAL = "have the sealing right"
 
 
@@ -77,6 +80,9 @@ RIGHTS: Mapping[Act, Right] = {
     Act.HOLD_CLAIM: Right(("asset-issue", "asset-move"), ("trading",), TRADERS, "RoleNotAllowed"),
     Act.VOUCHER: Right(("asset-issue",), ("trading",), ("bank", "grid-operator"), "RoleNotAllowed"),
     Act.PROGRAMME: Right(("programme",), ("trading",), ("authority", "bank", "grid-operator"), "RoleNotAllowed"),
+    Act.POOL: Right(("pool", "pool-admit"), ("trading",), ("originator",), "RoleNotAllowed"),
+    Act.PLEDGE: Right(("pool-admit",), ("trading",), GENERATORS, "RoleNotAllowed"),
+    Act.HOLD_NOTE: Right(("asset-move",), ("trading",), ("bank", "originator", "investor"), "RoleNotAllowed"),
     Act.SEAL: Right(("admit",), _ALL, SEALING_ROLES, "RoleMayNotSeal"),
 }
 

@@ -72,6 +72,8 @@ def command(kinds: tuple[str, ...], count: int | None, timeout_s: float | None, 
                    asset-renewed, asset-expired, claim-served, voucher-paid,
                    incentive, block-reward, funded, programme, subsidy,
                    programme-ended, bill
+      pools        pool-opened, pool-admitted, pool-collected, pool-paid,
+                   note-paid, plant-defaulted, pool-status
       this node    not-executed, executable-again, equivocation,
                    signing-restored, signing-waits, signing-record-behind,
                    signing-read-only, signing-signs, bodies-missing

@@ -147,10 +147,16 @@ def shift(view: Overlay, series: int, owner: Address, change: int) -> None:
         del holders[owner]
     if len(holders) > MAX_HOLDERS:
         raise TooManyHolders(series=series, limit=MAX_HOLDERS)
-    if holders:
-        view.put(holders_key(series), tuple(holders.items()))
+    put_holders(view, series, holders.items())
+
+
+def put_holders(view: Overlay, series: int, holders: Iterable[tuple[Address, int]]) -> None:
+    """Put down who holds how much, without those who hold nothing."""
+    left = tuple([holder for holder in holders if holder[1]])
+    if left:
+        view.put(holders_key(series), left)
     else:
-        view.delete(holders_key(series))
+        drop_holders(view, series)
 
 
 def drop_holders(view: Overlay, series: int) -> None:

@@ -21,6 +21,7 @@ from market.assets.series import DAY, end_of_day
 from market.claims import CLAIMED_AHEAD
 from market.credit.score import FULL_CREDIT_UPT
 from market.economy import POLICIES
+from market.pool_records import MAX_POOLS, MAX_POOLS_EACH, TRANCHES
 from market.pots import PUBLIC_POTS
 from market.programme_records import MAX_PROGRAMMES
 from market.scheduling.contract import PLANNED_AHEAD
@@ -145,7 +146,7 @@ market/assets/series.py
     asset/last | | the number given last | 1 | 9
 market/assets/lots.py
     asset/held/ | class, `/`, address | lots of one owner | members × classes | 3 + 28 × 64
-    asset/holders/ | series | who holds how much of it | claims | 3 + 32 × 256
+    asset/holders/ | series | who holds how much of it | claims + 2 × pools | 3 + 32 × 256
 market/assets/contract.py
     asset/day | | the end of the last day of periods whose series have ended | 1 | 9
 market/claim_records.py
@@ -166,6 +167,15 @@ market/bill_records.py
 market/programme_records.py
     programme/of/ | name | subsidy: who pays for what, its budget, what was paid, how it ended | programmes | 130
     programme/names | | the programmes that are kept | 1 | 3 + 34 × programmes
+market/pool_records.py
+    pool/terms/ | pool | its terms | pools | 136
+    pool/state/ | pool | how it stands | pools | 145
+    pool/plant/ | address | a pledged plant: pool, value, receipts | members | 29
+    pool/plants/ | pool | its plants | pools | 3 + 22 × 64
+    pool/of/ | address | pools of an originator | members | 73
+    pool/notes/ | pool | the series of its last note | pools | 9
+    pool/agenda | | when each pool is due | 1 | 3 + 19 × 256
+    pool/last | | the number given last | 1 | 9
 market/metering.py
     market/metered/ | period | the meter heard last, from which all are found | periods | 22
     market/reading/ | period, address | reading | periods × members | 76
@@ -331,18 +341,20 @@ def measure(genesis: Genesis, state: State) -> dict[str, int]:
 def _measure_assets(market: MarketParams, members: int, periods: int) -> dict[str, int]:
     """The numbers of the asset ledger; as on a chain that has none, where there is no economy."""
     if not market.economy:
-        return dict.fromkeys(("claims", "series", "days", "classes", "pots", "programmes"), 0)
+        return dict.fromkeys(("claims", "series", "days", "classes", "pots", "programmes", "pools"), 0)
     purposes = len(("any", "bill", *market.vouchers.purposes))
     longest = MAX_VALIDITY_DAYS + market.vouchers.validity_days  # issued for long, then renewed
     days = longest + end_of_day(market.retained_periods) // DAY + 2
     issuers = members + len(PUBLIC_POTS)
+    pools = min(MAX_POOLS, MAX_POOLS_EACH * members)
     return {
         "claims": periods * members,
-        "series": periods * members + days * issuers * purposes * 2,
+        "series": periods * members + days * issuers * purposes * 2 + len(TRANCHES) * pools,
         "days": days,
         "classes": len(POLICIES),
-        "pots": len(PUBLIC_POTS) + issuers + MAX_PROGRAMMES,
+        "pots": len(PUBLIC_POTS) + issuers + MAX_PROGRAMMES + pools,
         "programmes": MAX_PROGRAMMES,
+        "pools": pools,
     }
 
 

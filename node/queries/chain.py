@@ -32,6 +32,7 @@ from market.trading.settlement_record import SettledTrade, SettledWithGrid
 from market.trading.targets import Commitment
 from market.trading.times import PeriodTimes, compute_gate_times
 from market.trading.trades import Match, Party, TradeRecord
+from market.waterfall import Payments
 from node.chain.node import ChainNode
 from node.errors import (
     BadRequest,
@@ -772,6 +773,13 @@ EVENT_FIELDS: dict[str, tuple[str, ...]] = {
     "programme": ("programme", "funder", "budget_uyuan", "first_period", "last_period"),
     "subsidy": ("programme", "period", "producer", "green_wh", "due_uyuan", "paid_uyuan", "left_uyuan"),
     "programme-ended": ("programme", "state", "funder", "paid_uyuan", "returned_uyuan"),
+    "pool-opened": ("pool", "originator", "start_period", "end_period"),
+    "pool-admitted": ("pool", "plant", "value_uyuan"),
+    "pool-collected": ("pool", "period", "plant", "amount_uyuan"),
+    "plant-defaulted": ("pool", "plant", "value_uyuan"),
+    "pool-paid": ("pool", "collections_uyuan", *(f"{name}_uyuan" for name in Payments._fields)),
+    "note-paid": ("pool", "series", "holder", "interest_uyuan", "principal_uyuan"),
+    "pool-status": ("pool", "status", "left_uyuan"),
     "admitted": ("member", "name", "serial"),
     "member": ("member", "name", "role"),
     "revoked": ("member", "serial", "reason"),

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 import pytest
 
 from consensus.pbft import phases, replica
+from market import pool_life, pool_payments
 from market.scheduling import contract as scheduling_contract
 from market.scheduling import life as scheduling
 from market.trading import life as trading
@@ -50,6 +51,13 @@ def show_scheduling() -> str:
     return f"{show_diagram([('[*]', 'new', 'a period to come'), *edges])}\n\n{table}"
 
 
+def show_pools() -> str:
+    edges = [(row.before, row.after, row.event) for row in pool_life.LIFE]
+    rows = [(row.before, row.event, "; ".join(row.guards), row.after, f"`{row.action}`") for row in pool_life.LIFE]
+    table = show_table(("in", "on", "where", "becomes", "and does"), rows)
+    return f"{show_diagram([('[*]', 'filling', 'opened'), *edges])}\n\n{table}"
+
+
 def show_pbft() -> str:
     """The diagram without what a start and a silence do, which lead from anywhere."""
     calls = {phases.Cause.START, phases.Cause.ALLOW, phases.Cause.FALL_SILENT}
@@ -67,7 +75,7 @@ def show_pbft() -> str:
     return f"{show_diagram([('[*]', 'waiting', 'start'), *edges])}\n\n{table}"
 
 
-SHOWN = {"trading": show_trading, "scheduling": show_scheduling, "pbft": show_pbft}
+SHOWN = {"trading": show_trading, "scheduling": show_scheduling, "pools": show_pools, "pbft": show_pbft}
 
 
 @pytest.mark.parametrize("name", SHOWN)
@@ -87,6 +95,11 @@ def test_every_state_of_a_scheduling_period_is_reached_from_a_new_one(state):
     assert state in reach(scheduling.State.NEW, [((row.before,), row.after) for row in scheduling.LIFE])
 
 
+@pytest.mark.parametrize("status", pool_life.Status)
+def test_every_state_of_a_pool_is_reached_from_its_filling(status):
+    assert status in reach(pool_life.Status.FILLING, [((row.before,), row.after) for row in pool_life.LIFE])
+
+
 @pytest.mark.parametrize("phase", phases.Phase)
 def test_every_phase_is_reached_from_watching(phase):
     assert phase in reach(phases.Phase.WATCHING, [(row.before, row.after) for row in phases.LIFE])
@@ -101,6 +114,7 @@ def reach(first, steps):
 
 def test_every_action_is_a_function_of_the_code_by_that_name():
     assert all(callable(getattr(trading_contract, f"_{action}")) for action in trading.Action)
+    assert all(callable(getattr(pool_payments, f"_{action}")) for action in pool_life.Action)
     assert all(callable(getattr(scheduling_contract, f"_{action}")) for action in scheduling.Action)
     methods = {name.removeprefix("_") for name in vars(replica.Pbft)}
     assert {row.action for row in phases.LIFE} <= methods

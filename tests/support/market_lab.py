@@ -102,14 +102,17 @@ class Market:
         positions: Mapping[str, str] = MappingProxyType({}),
         registered: Mapping[str, Mapping[str, int]] = MappingProxyType({}),
         areas: Mapping[str, str] = MappingProxyType({}),
+        others: tuple[GenesisMember, ...] = (),
         **market: int | str,
     ) -> None:
         self.siblings, self.positions, self.areas = siblings, positions, areas
         self.params = ChainParams(name="JY1", ledger=LedgerParams(period_ms=PERIOD_MS), market=MarketParams(**market))
         self.contracts = make_contracts(siblings, self.params.market)
         authority = Authority(threshold=2, keys=tuple(key_of(name).public_key for name in CHAIRS))
-        self.members = _founders(capacity_wh, positions, registered)
-        genesis = Genesis(params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority)
+        self.members = (*_founders(capacity_wh, positions, registered), *others)
+        self.genesis = genesis = Genesis(
+            params=self.params, time_ms=GENESIS_MS, members=self.members, authority=authority
+        )
         self.network_id = genesis.network_id
         self.chain_id = genesis.chain_id
         self.state: State = build_state(genesis)

@@ -14,7 +14,9 @@ from market.trading import period as trading
 from market.trading.sessions import Session, get_session
 from market.trading.views import get_trades, kept_gates
 from node.chain.state_kinds import KINDS, UNKNOWN, compute_bound, count_kinds, find_kind, measure
+from tests.support.asset_lab import RETAINED
 from tests.support.market_years import MARKET, TWICE, MarketYears
+from tests.support.pool_lab import PoolMarket
 
 
 def test_no_state_passes_its_bound_or_grows_once_all_that_is_retained_is_there():
@@ -53,7 +55,7 @@ BY_SHARES |= {"market/correcting", "market/forgetting", "market/due/", "market/r
 BY_SHARES |= {"credit/telling"}
 
 
-ECONOMY_PREFIXES = ("asset/", "claim/", "voucher/", "treasury/", "programme/", "bill/")
+ECONOMY_PREFIXES = ("asset/", "claim/", "voucher/", "treasury/", "programme/", "bill/", "pool/")
 OF_THE_ECONOMY = {kind.key for kind in KINDS if kind.key.startswith(ECONOMY_PREFIXES)}
 
 
@@ -100,7 +102,22 @@ def test_what_assets_are_kept_grows_with_members_and_retained_periods_and_not_wi
     assert years.settled > 160
     assert set(years.refused) <= {"NoQuota", "TooFewLots", "AlreadyRenewed", "NothingToRenew", "NotBacked"}
     seen = {row.key for _, _, rows in years.samples for row in rows}
-    assert {key for key in OF_THE_ECONOMY if not key.startswith(("treasury/", "programme/", "bill/"))} <= seen
+    assert {key for key in OF_THE_ECONOMY if not key.startswith(("treasury/", "programme/", "bill/", "pool/"))} <= seen
+
+
+def test_pools_are_within_their_bounds_and_forgotten_once_they_have_ended_for_as_long_as_periods_are_kept():
+    market = PoolMarket()
+    seen, sizes = set(), []
+    for _ in range(3):
+        market.fill(start=market.period + 2, every=2, dates=2)
+        for periods in (4, 3, RETAINED + 2):
+            market.deliver(periods, paul=200_000, pia=100_000)
+            rows = count_kinds(market.genesis, market.state)
+            assert all(row.is_within for row in rows), [row for row in rows if not row.is_within]
+            seen |= {row.key for row in rows if row.entries}
+        sizes.append([row.entries for row in rows if row.key.startswith(("pool/", "asset/series/", "asset/holders/"))])
+    assert {key for key in OF_THE_ECONOMY if key.startswith("pool/")} <= seen
+    assert sizes[0] == sizes[1] == sizes[2]
 
 
 # --- what it catches ----------------------------------------------------------------------------------
