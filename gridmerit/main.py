@@ -23,6 +23,7 @@ BUG, USAGE, INTERRUPTED = 1, 2, 130
 COMMANDS = {
     "demo": ("demo", "Run a whole market day on this machine and check it."),
     "paper": ("paper", "Reproduce the paper's Table 2, Figs 3 and 4 and its claim."),
+    "economy": ("economy", "Play a week of the economy and check it: claims, vouchers, bills, subsidies, a pool."),
     "game": ("game", "Play the market game of text 001 on a day: prices that nobody gains by changing."),
     "sim": ("sim", "The laboratory: attacks and forks in virtual time, beside their theory."),
     "attack": ("attack", "Attack a disposable network of real processes, and see what honest nodes make of it."),

@@ -1,4 +1,4 @@
-"""Derive `rts_gmlc_day.csv` from the week of RTS-GMLC data in gridx-prescient 2.2.3; see the README here.
+"""Derive `rts_gmlc_day.csv` and `rts_gmlc_week.csv` from data in gridx-prescient 2.2.3; see the README here.
 
     pip download --no-deps gridx-prescient==2.2.3
     python configs/profiles/build.py gridx_prescient-2.2.3-py3-none-any.whl [--check]
@@ -21,11 +21,12 @@ from pathlib import Path
 from typing import TypeAlias
 
 Table: TypeAlias = list[dict[str, str]]  # the week's 168 hours in order, by column name
-Series: TypeAlias = dict[str, list[Fraction]]  # MW by player, one value per hour of the day
+Series: TypeAlias = dict[str, list[Fraction]]  # MW by player, one value per hour
 
 FOLDER = "prescient/simulator/tests/regression_tests_data/deterministic_with_network_scenarios_csv"
-OUTPUT = Path(__file__).with_name("rts_gmlc_day.csv")
-DAY = datetime(2020, 7, 15, tzinfo=UTC)
+DAY = datetime(2020, 7, 15, tzinfo=UTC)  # on which homes consume as much as is made
+WEEK = [datetime(2020, 7, day, tzinfo=UTC) for day in range(10, 17)]
+OUTPUTS = {"rts_gmlc_day.csv": [DAY], "rts_gmlc_week.csv": WEEK}
 PRODUCERS = {"pv-101": "101_PV_1", "wind-122": "122_WIND_1"}
 LOADS = ("Abel", "Adams", "Adler", "Agricola", "Aiken", "Alber", "Alder", "Alger")
 CONSUMERS = {f"homes-{number}": load for number, load in enumerate(LOADS, start=1)}
@@ -42,12 +43,15 @@ def read_table(source: Path, name: str) -> Table:
     return list(csv.DictReader(io.StringIO(text)))
 
 
-def select_day(table: Table, columns: dict[str, str]) -> Series:
-    """The day's 24 values of each player's column; period 1 is the hour that starts at 0:00."""
-    day = (str(DAY.year), str(DAY.month), str(DAY.day))
-    rows = [row for row in table if (row["Year"], row["Month"], row["Day"]) == day]
-    if [row["Period"] for row in rows] != [str(period) for period in range(1, 25)]:
-        raise SystemExit(f"error: the source does not have the 24 hours of {DAY:%Y-%m-%d} in order")
+def select_hours(table: Table, columns: dict[str, str], days: list[datetime]) -> Series:
+    """The values of each player's column on these days; period 1 is the hour that starts at 0:00."""
+    rows = []
+    for day in days:
+        date = str(day.year), str(day.month), str(day.day)
+        hours = [row for row in table if (row["Year"], row["Month"], row["Day"]) == date]
+        if [row["Period"] for row in hours] != [str(period) for period in range(1, 25)]:
+            raise SystemExit(f"error: the source does not have the 24 hours of {day:%Y-%m-%d} in order")
+        rows += hours
     return {player: [Fraction(row[column]) for row in rows] for player, column in columns.items()}
 
 
@@ -64,40 +68,44 @@ def total(series: Series) -> Fraction:
     return sum((value for values in series.values() for value in values), Fraction())
 
 
-def build_lines(source: Path) -> Iterator[str]:
-    """The profile's lines: producers make 800 kWh in their best hour, homes consume as much as they make."""
+def build_lines(source: Path, days: list[datetime]) -> Iterator[str]:
+    """The profile's lines: producers make 800 kWh in their best hour, homes consume on `DAY` as much as they make."""
     made_forecast = read_table(source, "forecasts_renewables_max_p.csv")
     made_actual = read_table(source, "actuals_renewables_max_p.csv")
     peaks = {player: compute_peak(column, made_forecast, made_actual) for player, column in PRODUCERS.items()}
-    factors = {player: PEAK_WH / peak for player, peak in peaks.items()}
-    forecast = scale(select_day(made_forecast, PRODUCERS), factors)
-    actual = scale(select_day(made_actual, PRODUCERS), factors)
+    made_factors = {player: PEAK_WH / peak for player, peak in peaks.items()}
+    made_on_day = total(scale(select_hours(made_actual, PRODUCERS, [DAY]), made_factors))
 
-    used_forecast = select_day(read_table(source, "forecasts_load.csv"), CONSUMERS)
-    used_actual = select_day(read_table(source, "actuals_load.csv"), CONSUMERS)
-    factors = dict.fromkeys(CONSUMERS, total(actual) / total(used_actual))
-    forecast |= scale(used_forecast, factors)
-    actual |= scale(used_actual, factors)
+    used_forecast, used_actual = read_table(source, "forecasts_load.csv"), read_table(source, "actuals_load.csv")
+    used_on_day = total(select_hours(used_actual, CONSUMERS, [DAY]))
+    used_factors = dict.fromkeys(CONSUMERS, made_on_day / used_on_day)
+
+    forecast = scale(select_hours(made_forecast, PRODUCERS, days), made_factors)
+    actual = scale(select_hours(made_actual, PRODUCERS, days), made_factors)
+    forecast |= scale(select_hours(used_forecast, CONSUMERS, days), used_factors)
+    actual |= scale(select_hours(used_actual, CONSUMERS, days), used_factors)
 
     yield "hour,player,role,forecast_wh,actual_wh"
-    for period in range(24):
-        hour = f"{DAY + timedelta(hours=period):%Y-%m-%dT%H:%M:%SZ}"
+    for place in range(24 * len(days)):
+        hour = f"{days[place // 24] + timedelta(hours=place % 24):%Y-%m-%dT%H:%M:%SZ}"
         for player in (*PRODUCERS, *CONSUMERS):
             role = "producer" if player in PRODUCERS else "consumer"
-            expected, metered = (floor(values[player][period] + Fraction(1, 2)) for values in (forecast, actual))
+            expected, metered = (floor(values[player][place] + Fraction(1, 2)) for values in (forecast, actual))
             yield f"{hour},{player},{role},{expected},{metered}"
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Build rts_gmlc_day.csv from the gridx-prescient 2.2.3 package.")
+    parser = argparse.ArgumentParser(description="Build the profiles here from the gridx-prescient 2.2.3 package.")
     parser.add_argument("source", type=Path, help="the wheel, or the folder it was unpacked into")
-    parser.add_argument("--check", action="store_true", help="compare with the shipped file instead of writing it")
+    parser.add_argument("--check", action="store_true", help="compare with the shipped files instead of writing them")
     arguments = parser.parse_args()
-    built = "".join(f"{line}\n" for line in build_lines(arguments.source)).encode("ascii")
-    if not arguments.check:
-        OUTPUT.write_bytes(built)
-    elif built != OUTPUT.read_bytes():
-        sys.exit(f"error: {arguments.source} builds another {OUTPUT.name} than the one here")
+    for name, days in OUTPUTS.items():
+        built = "".join(f"{line}\n" for line in build_lines(arguments.source, days)).encode("ascii")
+        output = Path(__file__).with_name(name)
+        if not arguments.check:
+            output.write_bytes(built)
+        elif built != output.read_bytes():
+            sys.exit(f"error: {arguments.source} builds another {name} than the one here")
 
 
 if __name__ == "__main__":

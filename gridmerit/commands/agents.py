@@ -16,12 +16,13 @@ from gridmerit.amounts import parse_names
 from gridmerit.commands.hosted import choose_chain, list_hosted
 from gridmerit.errors import KindNotHosted, NotAPlayer
 from gridmerit.network.layout import load_network
-from gridmerit.network.parameters import load_packaged_profile
+from gridmerit.network.parameters import load_packaged_profile, load_packaged_week
 from gridmerit.output import json_option, note, wants_json
 from gridmerit.players.round_the_clock import Acknowledged, Listeners, Rounds, find_posts
 from ledger.errors import GridmeritError
 from ledger.genesis import Genesis
 from ledger.signatures import SigningKey
+from market.profile import Profile
 from market.strategies.built_in import BUILT_IN
 from market.strategies.strategy import Strategy
 from node.api.client import Client
@@ -56,6 +57,7 @@ _PATIENCE_S = 3.0
     metavar="NAME=STRATEGY",
     help=f"How a player orders: {', '.join(BUILT_IN)}, FILE.py:CLASS or an entry point; repeat it.",
 )
+@click.option("--week", is_flag=True, help="Play the packaged week, of which the day is one, hour by hour.")
 @click.option("--seed", type=click.IntRange(min=0), default=1, show_default=True, help="What prices are drawn from.")
 @click.option("--alive", type=click.Path(path_type=Path, dir_okay=False), help="Touch this file while a node answers.")
 @json_option
@@ -66,6 +68,7 @@ def command(
     only: str | None,
     but: str,
     chosen: tuple[str, ...],
+    week: bool,
     seed: int,
     alive: Path | None,
 ) -> None:
@@ -82,6 +85,7 @@ def command(
       gridmerit agents mynet
       gridmerit agents mynet --only plans
       gridmerit agents mynet --but homes-3
+      gridmerit agents mynet --week
       gridmerit agents mynet --strategy homes-1=best-response --strategy pv-101=my.py:Mine
       gridmerit agents --api http://127.0.0.1:9200 --key keys/homes-1.pem --key keys/meter-homes-1.pem
     """
@@ -90,7 +94,8 @@ def command(
     duties = _DUTIES if only is None else _parse_duties(only)
     left_out = parse_names(but) if but else []
     strategies = _load_strategies(chosen)
-    asyncio.run(_run(directory, apis, keys, duties, left_out, strategies, seed, alive))
+    profile = load_packaged_week() if week else load_packaged_profile()
+    asyncio.run(_run(profile, directory, apis, keys, duties, left_out, strategies, seed, alive))
 
 
 def _load_strategies(chosen: Sequence[str]) -> dict[str, Strategy]:
@@ -123,6 +128,7 @@ class _Setting:
 
 
 async def _run(
+    profile: Profile,
     directory: Path | None,
     apis: Sequence[str],
     keys: Sequence[Path],
@@ -135,7 +141,6 @@ async def _run(
     setting = _read_network(directory) if directory is not None else await _ask_nodes(apis, keys)
     if {chain.kind for chain in setting.genesis.chains} != {"trading", "scheduling", "credit"}:
         raise click.UsageError("the day is played on networks with all three chains")
-    profile = load_packaged_profile()
     known = {player.name for player in profile.players}
     posts = [
         post

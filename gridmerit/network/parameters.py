@@ -151,8 +151,16 @@ def _add_intraday(params: Sequence[ChainParams]) -> tuple[ChainParams, ...]:
 
 def load_packaged_profile() -> Profile:
     """The day of ten players that comes with the package."""
-    text = (resources.files("configs") / "profiles" / "rts_gmlc_day.csv").read_text(encoding="utf-8")
-    return parse_profile(text)
+    return _read_packaged("rts_gmlc_day.csv")
+
+
+def load_packaged_week() -> Profile:
+    """The week of the same players, 10 to 16 July 2020, of which that day is one."""
+    return _read_packaged("rts_gmlc_week.csv")
+
+
+def _read_packaged(name: str) -> Profile:
+    return parse_profile((resources.files("configs") / "profiles" / name).read_text(encoding="utf-8"))
 
 
 def load_profile(path: Path) -> Profile:

@@ -55,6 +55,7 @@ _DUTY_OF_ROLE = {
 }
 _BEAT_S = 2.0
 _AGAIN_S = 0.5
+_DAY_HOURS = 24
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -356,7 +357,7 @@ class Rounds:
 
     async def _tell(self, period: int, day: Day) -> None:
         """Say what came of a period: its trades, and what was settled."""
-        times, hour = day.times_of(0), f"period {period}, hour {period % len(self._profile.hours_ms)} of the day"
+        times, hour = day.times_of(0), f"period {period}, {self._describe_hour(period)}"
         until_ms = times.delivery_start_ms
         trades = await self._wait_for(lambda client: client.trades(period), times.gate_ms, until_ms)
         if trades is None:
@@ -382,6 +383,11 @@ class Rounds:
             await asyncio.sleep(self._share(4 * _POLL_PPM) / 1_000)
 
     # --- inside ------------------------------------------------------------------------------------
+
+    def _describe_hour(self, period: int) -> str:
+        """The hour of the profile that a period is."""
+        hours = len(self._profile.hours_ms)
+        return f"hour {period % hours} of the {'day' if hours <= _DAY_HOURS else 'week'}"
 
     def _make_day(self, period: int) -> Day:
         """A day of one hour: the profile's next."""

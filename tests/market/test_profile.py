@@ -12,6 +12,7 @@ from market.profile import HOUR_MS, Player, Reading, parse_profile
 
 PROFILES = Path(__file__).parents[2] / "configs" / "profiles"
 SHIPPED = (PROFILES / "rts_gmlc_day.csv").read_text(encoding="ascii")
+WEEK = (PROFILES / "rts_gmlc_week.csv").read_text(encoding="ascii")
 HEADER = "hour,player,role,forecast_wh,actual_wh"
 MIDNIGHT_MS = 1_594_771_200_000  # 2020-07-15T00:00:00Z
 
@@ -63,8 +64,24 @@ def test_the_shipped_day_errs_both_ways_and_balances():
     assert abs(produced - consumed) <= 24 * 10  # equal but for the rounding of each reading
 
 
-def test_the_readme_names_the_digest_of_the_shipped_day():
-    digest = hashlib.sha256(SHIPPED.encode("ascii")).hexdigest()
+def test_the_shipped_week_is_168_hours_of_the_same_players_and_has_the_day_in_it():
+    week, day = parse_profile(WEEK), parse_profile(SHIPPED)
+    assert week.players == day.players
+    assert week.hours_ms == tuple(MIDNIGHT_MS + hour * HOUR_MS for hour in range(-5 * 24, 2 * 24))
+    assert len(week.readings) == 1_680
+    lines = [line for line in WEEK.splitlines() if line.startswith((HEADER, "2020-07-15"))]
+    assert lines == SHIPPED.splitlines()
+
+
+def test_of_the_shipped_week_each_producers_largest_hour_is_800_kwh():
+    week = parse_profile(WEEK)
+    for producer in ("pv-101", "wind-122"):
+        assert max(max(week.readings[producer, hour]) for hour in week.hours_ms) == 800_000
+
+
+@pytest.mark.parametrize("text", [SHIPPED, WEEK])
+def test_the_readme_names_the_digests_of_what_is_shipped(text):
+    digest = hashlib.sha256(text.encode("ascii")).hexdigest()
     assert digest in (PROFILES / "README.md").read_text(encoding="utf-8")
 
 

@@ -48,9 +48,8 @@ def test_the_archive_and_the_wheel_hold_code_data_and_the_native_search_and_noth
         sources = {name.partition("/")[2] for name in opened.getnames()}
     assert {"consensus/native/seal.h", "setup.py", "pyproject.toml", "LICENSE", "README.md"} <= sources
     names = zipfile.ZipFile(wheel).namelist()
-    assert {"configs/recommended/jy1.toml", "configs/profiles/rts_gmlc_day.csv", "simulation/page/viewer.js"} <= set(
-        names
-    )
+    profiles = {f"configs/profiles/rts_gmlc_{span}.csv" for span in ("day", "week")}
+    assert {"configs/recommended/jy1.toml", "simulation/page/viewer.js", *profiles} <= set(names)
     assert any(name.startswith("consensus/_seal.") and name.endswith(".so") for name in names)
     tops = {name.partition("/")[0] for name in names if ".dist-info/" not in name}
     assert tops == {"configs", "consensus", "gridmerit", "ledger", "market", "node", "simulation"}

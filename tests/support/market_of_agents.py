@@ -29,8 +29,8 @@ from market.runway import find_runway, get_spending
 from market.standing_orders import get_standing_order
 from market.trading.views import get_quota
 from market.treasury import Booked, get_book, get_booked
+from simulation.world.contract_chains import ContractChain
 from simulation.world.networks import GENESIS_TIME_MS, key_of
-from tests.support.contract_chains import ContractChain
 from tests.support.market_years import BLOCKS, MARKET, PERIOD_MS, SCHEDULING
 
 BANK = "bank"

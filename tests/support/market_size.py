@@ -39,8 +39,8 @@ from market.trading.times import compute_times
 from market.trading.views import get_completion, get_gate, get_settlement, get_trades
 from node.chain.contracts import routes_of
 from node.chain.state_kinds import find_kind
+from simulation.world.contract_chains import ContractChain
 from simulation.world.networks import key_of
-from tests.support.contract_chains import ContractChain
 
 INTERVAL_MS = 10_000
 PERIOD_MS = 900_000

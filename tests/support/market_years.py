@@ -31,8 +31,8 @@ from market.trading.clearing_rules import is_by_target
 from market.trading.sessions import Session, get_gate_number, get_period, get_session, list_gates
 from market.vouchers import VOUCHER
 from node.chain.state_kinds import UNKNOWN, KindCount, count_kinds
+from simulation.world.contract_chains import ContractChain
 from simulation.world.networks import GENESIS_TIME_MS, key_of, make_network
-from tests.support.contract_chains import ContractChain
 
 PERIOD_MS = 24_000
 BLOCKS = 4  # in a period

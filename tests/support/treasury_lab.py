@@ -10,7 +10,7 @@ from ledger.overlay import Event, Overlay
 from ledger.params import Area, ChainParams, LedgerParams, Line, MarketParams, SchedulingParams
 from market.treasury import Booked, get_booked
 from node.chain.state_kinds import KindCount, count_kinds
-from tests.support.contract_chains import ContractChain
+from simulation.world.contract_chains import ContractChain
 from tests.support.keys import address, key_of
 
 PERIOD_MS = 1_000

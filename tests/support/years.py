@@ -46,7 +46,7 @@ from node.chain.events import Compact, Persist
 from node.chain.pruning import Keep, Pruner
 from node.chain.snapshot_join import read_chunk, read_leaves
 from node.system.store_copy import copied
-from tests.support.contract_chains import ContractChain
+from simulation.world.contract_chains import ContractChain
 from tests.support.market_years import MARKET, MarketYears
 
 PERIODS_A_DAY = 96

@@ -50,6 +50,10 @@ class ContractChain:
     def view(self) -> Overlay:
         return Overlay(self.state)
 
+    def next_sequence(self, key: SigningKey) -> int:
+        """The sequence number of the next transaction that a key sends."""
+        return self._sequences[key.public_key]
+
     def send(self, key: SigningKey, kind: str, *payload: Value) -> None:
         self._waiting.append(self._sign(key, kind, payload, self._sequences[key.public_key]))
         self._sequences[key.public_key] += 1
