@@ -11,9 +11,9 @@ from collections.abc import Callable
 from ledger.contract import BlockContext
 from ledger.overlay import Overlay
 from market.bills import split_bills
+from market.pool_payments import collect_for_pools
 from market.programme_records import list_paying
 from market.programmes import pay_subsidies
-from market.pool_payments import collect_for_pools
 from market.trading.settlement_record import SettledShare
 from market.trading.work import BILL, SUBSIDY
 from market.vouchers import grant_incentives

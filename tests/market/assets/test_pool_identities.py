@@ -15,7 +15,10 @@ STEPS = 150
 
 
 class Play(PoolMarket):
-    """A market in which somebody does something at random; `PoolMarket` holds every block to what must hold of pools and of money."""
+    """A market in which somebody does something at random.
+
+    `PoolMarket` holds every block to what must hold of pools and of money.
+    """
 
     def __init__(self, seed: int) -> None:
         super().__init__()
