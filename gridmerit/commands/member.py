@@ -76,7 +76,7 @@ def command() -> None:
 
 @command.command("apply")
 @click.option("--name", required=True, help="Up to 32 letters, digits, _ and -.")
-@click.option("--role", type=click.Choice(_ROLES), required=True, help="What it is to the grid and the market.")
+@click.option("--role", type=click.Choice(_ROLES), metavar="ROLE", required=True, help=f"One of {', '.join(_ROLES)}.")
 @click.option("--capacity-kwh", default="0", show_default=True, help="The most it makes or uses in a period.")
 @click.option("--position", default="", help="The line of the grid that it hangs on.")
 @click.option("--renewable-share", default="0", show_default=True, help="Of what it makes, from 0 to 1.")

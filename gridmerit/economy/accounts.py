@@ -9,7 +9,7 @@ from gridmerit.economy.cast import BILL_SHARES_PPM, COLLECTED_PPM, POOL_TERMS, P
 from gridmerit.economy.week import Bill, Day, Hour, Sale
 from market.bills import split_bill
 from market.credit.score import PPM
-from market.programmes import SubsidyKey, pay_subsidies
+from market.programmes import SubsidyKey, compute_subsidies
 from market.rounding import divide_half_up
 from market.settlement import WH_PER_KWH
 from market.waterfall import State, pay
@@ -100,7 +100,7 @@ def _subsidise(
         for plant in plants
         if output[plant]
     ]
-    paid, left_uyuan = pay_subsidies(deliveries, budget_uyuan=budget_uyuan, rate_uyuan_per_kwh=RATE_UYUAN_PER_KWH)
+    paid, left_uyuan = compute_subsidies(deliveries, budget_uyuan=budget_uyuan, rate_uyuan_per_kwh=RATE_UYUAN_PER_KWH)
     total: Counter[str] = Counter()
     for subsidy in paid:
         total[names[subsidy.key.producer]] += subsidy.paid_uyuan

@@ -183,7 +183,7 @@ class Client:
         return await self._get(ProgrammesInfo, self._path("programmes"))
 
     async def bill(self, period: int, ref: str | bytes) -> BillInfo:
-        """What a member paid for energy of a period and how that is split. Raises `RemoteNotFound`."""
+        """The payment of a member for energy of a period, and how it is split. Raises `RemoteNotFound`."""
         return await self._get(BillInfo, self._path("bill", period, _show_ref(ref)))
 
     # --- the market ----------------------------------------------------------------------------------

@@ -473,7 +473,7 @@ class ProgrammesInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BillInfo:
-    """What a member paid for energy of a period, and whose part of it is how much."""
+    """The payment of a member for energy of a period, and whose part of it is how much."""
 
     height: int
     period: int

@@ -47,7 +47,7 @@ def make(**options):
 
 
 def paid(market, period=PERIOD):
-    """What members paid by the record of the settlement, with the wheeling of claims."""
+    """The payments of members by the record of the settlement, with the wheeling of claims."""
     sums = Counter()
     settlement = get_settlement(market.state, period)
     for row in settlement.trades:

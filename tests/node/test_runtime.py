@@ -184,7 +184,7 @@ async def test_what_one_chain_says_reaches_another_with_its_proof(make_local):
     local = make_local(2, siblings=("du1",), period_ms=2_000)
     async with local.running() as nodes:
         quotas = asyncio.ensure_future(hear_quota(local, nodes[1]))
-        period = (now_ms() - local.genesis.time_ms) // 2_000 + 6  # however long it took to come here
+        period = (now_ms() - local.genesis.time_ms) // 2_000 + 60  # on a busy machine, too, its plan is in time
         plan = local.transaction(0, 0, "plan", period, (("feeder-1", 1_000, 2_000),), chain="du1")
         assert await local.host(nodes[0], "du1").submit([plan]) == (None,)
         async with asyncio.timeout(PATIENCE_S):

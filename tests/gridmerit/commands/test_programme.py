@@ -10,9 +10,8 @@ import pytest
 from gridmerit.main import run
 from ledger.params import BillShares, MarketParams
 from node.credentials.keystore import save_key
-from tests.gridmerit.commands.test_treasury import _PromptHost
 from tests.support.keys import key_of
-from tests.support.market_nodes import MemoryRuntime, tell_story
+from tests.support.market_nodes import MemoryRuntime, PromptHost, tell_story
 
 SHARES = BillShares(producer_ppm=350_000, transmission_ppm=250_000, distribution_ppm=250_000, tax_ppm=150_000)
 
@@ -22,7 +21,7 @@ async def call(tmp_path, capsys):
     """Run a command line against a node of a chain whose bills are split."""
     world, _ = tell_story(1, MarketParams(economy=1, bills=SHARES))
     runtime = MemoryRuntime(world)
-    runtime.chains["jy1"] = _PromptHost(world, runtime.config.limits)
+    runtime.chains["jy1"] = PromptHost(world, runtime.config.limits)
     (tmp_path / "passphrase").write_text("secret")
     (tmp_path / "passphrase").chmod(0o600)
     save_key(tmp_path / "bank.pem", key_of("bank"), b"secret")

@@ -53,7 +53,7 @@ COUNTED = """
 NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
     result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
-    excess bank class issuer holder payee purpose pot statement every_periods
+    excess bank class issuer holder payee purpose pot programme funder state originator plant pool
 """
 ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.queries.answers"]
 
