@@ -38,6 +38,7 @@ BOUNDED = {
     "silent_until": "a height",
     "rules": "a version, counted one by one",
     "series": "series so far",
+    "pool": "pools so far",
     "amount": "at most 10^12 of one act, 10^15 of a series",
     "vouchers": "as an amount",
     "every_periods": "periods",
@@ -53,7 +54,7 @@ COUNTED = """
 NO_LARGE_INTEGERS = """
     hash producer code transaction sender by signatures block source kind parts member receiver name role reason owner
     result side result_root buyer seller line trades meters lines digest members inputs outputs removed added curtailed
-    excess bank class issuer holder payee purpose pot programme funder state originator plant pool
+    excess bank class issuer holder payee purpose pot programme funder state originator plant
 """
 ANSWERS = [kind for _, kind in inspect.getmembers(answers, is_dataclass) if kind.__module__ == "node.queries.answers"]
 
