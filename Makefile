@@ -18,7 +18,7 @@ unexport PYTHONDONTWRITEBYTECODE
 .PHONY: demo dist dist-test test computing living quick walk faults torn hostile hostile-seeds pbft-seeds state-years market-of-agents years market-size lint bench bench-load idle lock clean help compose-image compose-test compose-short
 
 help:  ## show this list
-	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 22
+	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1\t\2/p' $(MAKEFILE_LIST) | expand -t 24
 
 $(READY): requirements/dev.lock pyproject.toml setup.py $(NATIVE)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -81,10 +81,10 @@ hostile-seeds: $(READY)  ## 1 000 seeded worlds of each engine with a liar and f
 pbft-seeds: $(READY)  ## 100 000 seeded PBFT worlds with liars, twins, amnesia, crashes and partitions, none left out
 	@$(BIN)/python -m tests.consensus.pbft.pbft_world --seeds 100000 --jobs $$(getconf _NPROCESSORS_ONLN)
 
-state-market-of-agents: $(READY)  ## 1 000 periods of the agents' market with a bank, in virtual time: nobody's money runs out, and all of it adds up
+market-of-agents: $(READY)  ## 1 000 periods of the agents' market with a bank, in virtual time: nobody's money runs out, and all of it adds up
 	@$(BIN)/python -m tests.support.market_of_agents --periods 1000
 
-years: $(READY)  ## 2 000 periods of a market under both engines, and traded twice: no kind of state passes its bound, and none grows
+state-years: $(READY)  ## 2 000 periods of a market under both engines, and traded twice: no kind of state passes its bound, and none grows
 	@$(BIN)/python -m tests.support.market_years --periods 2000
 
 years: $(READY)  ## two years of a market of 100 players, and a month of 1 000, in virtual time on disk: figures by month; hours

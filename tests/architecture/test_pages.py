@@ -55,6 +55,12 @@ def test_every_make_target_that_a_page_names_is_there():
         assert set(re.findall(r"`make ([a-z-]+)`", (ROOT / page).read_text())) <= targets, page
 
 
+def test_every_make_target_is_there_once():
+    text = (ROOT / "Makefile").read_text()
+    (declared,) = re.findall(r"^\.PHONY: (.+)$", text, re.MULTILINE)
+    assert sorted(declared.split()) == sorted(re.findall(r"^([a-z-]+):(?! SHELL)", text, re.MULTILINE))
+
+
 def test_a_file_that_is_not_there_is_missed():
     assert find_missing("| a | `ledger/rows.py`, `store.py` |") == []
     assert find_missing("| a | `ledger/rows.py`, `shop.py` |\n| b | `store.py` |") == ["shop.py", "store.py"]
