@@ -9,10 +9,9 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import NamedTuple, cast
 
-from ledger.contract import BlockContext
 from ledger.hashing import Address
 from ledger.overlay import Overlay
-from market.trading.work import METER, get_room, spend
+from market.trading.backlog import Backlog
 
 _BILL = b"bill/of/"
 _LAST = b"bill/last/"
@@ -66,36 +65,23 @@ def walk_bills(view: Overlay, period: int) -> Iterator[tuple[Address, Bill]]:
 def forget_bills(view: Overlay, period: int) -> None:
     """Have the bills of a period that is no longer kept dropped by the blocks to come."""
     if _get_last(view, period):
-        view.put(_FORGOTTEN, (*_get_forgotten(view), period))
+        FORGOTTEN_BILLS.add(view, period)
 
 
-def drop_forgotten_bills(view: Overlay, block: BlockContext) -> None:
-    """The hook that drops such bills, as far as the block's share of work goes."""
-    periods = before = _get_forgotten(view)
-    while periods and get_room(view, block, cost=METER) != 0:
-        member = _get_last(view, periods[0])
-        if not member:
-            view.delete(_last_key(periods[0]))
-            periods = periods[1:]
-            continue
-        bill = get_bill(view, periods[0], member)
-        assert bill is not None, member
-        view.delete(bill_key(periods[0], member))
-        view.put(_last_key(periods[0]), bill.previous)
-        spend(view, block, 1, cost=METER)
-    if periods:
-        view.put(_FORGOTTEN, periods)
-    elif before:
-        view.delete(_FORGOTTEN)
+def drop_last_bill(view: Overlay, period: int) -> int:
+    """Drop the last bill of a period: 1, and 0 where there is none."""
+    member = _get_last(view, period)
+    if not member:
+        view.delete(_last_key(period))
+        return 0
+    bill = get_bill(view, period, member)
+    assert bill is not None, member
+    view.delete(bill_key(period, member))
+    view.put(_last_key(period), bill.previous)
+    return 1
 
 
-def find_forgotten_bills_due(view: Overlay, _block: BlockContext) -> int | None:
-    """The time from which on there is something to drop: 0 while there is."""
-    return 0 if _get_forgotten(view) else None
-
-
-def _get_forgotten(view: Overlay) -> tuple[int, ...]:
-    return cast(tuple[int, ...], view.get(_FORGOTTEN) or ())
+FORGOTTEN_BILLS = Backlog(_FORGOTTEN, drop_last_bill)
 
 
 def _get_last(view: Overlay, period: int) -> Address:

@@ -12,7 +12,7 @@ from typing import NamedTuple
 from ledger.contract import Handler, Hook, NextDue
 from ledger.params import MarketParams
 from market.assets.contract import Policy, asset_handlers, asset_hook
-from market.bill_records import drop_forgotten_bills, find_forgotten_bills_due
+from market.bill_records import FORGOTTEN_BILLS
 from market.claim_records import CLAIM
 from market.claims import CLAIM_POLICY
 from market.pool_payments import find_pools_due, run_pools
@@ -21,7 +21,7 @@ from market.pools import NOTE_POLICY, pool_handlers
 from market.pots import pot_handlers
 from market.programmes import end_programmes, programme_handlers
 from market.standing_orders import find_standing_orders_due, run_standing_orders, standing_order_handlers
-from market.trading.claim_settlement import drop_forgotten_claims, find_forgotten_claims_due
+from market.trading.claim_settlement import FORGOTTEN_CLAIMS
 from market.treasury import treasury_handlers
 from market.vouchers import VOUCHER, VOUCHER_POLICY, reward_producer
 
@@ -44,10 +44,10 @@ PARTS: tuple[Part, ...] = (
     Part(treasury_handlers()),
     Part(standing_order_handlers(), hooks=(run_standing_orders,), next_due=(find_standing_orders_due,)),
     Part(asset_handlers(POLICIES), hooks=(asset_hook(POLICIES),)),
-    Part({}, hooks=(drop_forgotten_claims,), next_due=(find_forgotten_claims_due,)),
+    Part({}, hooks=(FORGOTTEN_CLAIMS.work_off,), next_due=(FORGOTTEN_CLAIMS.find_due,)),
     Part(pot_handlers(), hooks=(reward_producer,)),
     Part(programme_handlers(), hooks=(end_programmes,)),
-    Part({}, hooks=(drop_forgotten_bills,), next_due=(find_forgotten_bills_due,)),
+    Part({}, hooks=(FORGOTTEN_BILLS.work_off,), next_due=(FORGOTTEN_BILLS.find_due,)),
     Part(pool_handlers(), hooks=(run_pools,), next_due=(find_pools_due,)),
 )
 

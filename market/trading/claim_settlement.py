@@ -28,14 +28,16 @@ from market.claim_records import (
 )
 from market.claims import Claim, cancel_claim, serve_claim
 from market.metering import get_energy, is_heard
+from market.trading.backlog import Backlog
 from market.trading.quotas import get_wheeling
 from market.trading.sessions import get_gate_number
 from market.trading.settlement_accounts import Accounts
-from market.trading.work import METER, SETTLEMENT, get_room
+from market.trading.work import SETTLEMENT, get_room
 from market.trading.work import spend as spend_work
 
 _SERVING = b"claim/serving/"
 _FORGOTTEN = b"claim/forgotten"
+FORGOTTEN_CLAIMS = Backlog(_FORGOTTEN, drop_last_claim)
 
 
 def serve_period(view: Overlay, block: BlockContext, period: int, accounts: Accounts) -> tuple[bool, list[Served]]:
@@ -103,30 +105,7 @@ def forget_claims(view: Overlay, period: int) -> None:
     """Have the claims on a period that is no longer kept dropped by the blocks to come."""
     view.delete(_serving_key(period))
     if get_head(view, last_claim_key(period)):
-        view.put(_FORGOTTEN, (*_get_forgotten(view), period))
-
-
-def drop_forgotten_claims(view: Overlay, block: BlockContext) -> None:
-    """The hook that drops such claims, as far as the block's share of work goes."""
-    periods = before = _get_forgotten(view)
-    while periods and get_room(view, block, cost=METER) != 0:
-        count = drop_last_claim(view, periods[0])
-        spend_work(view, block, count, cost=METER)
-        if not count:
-            periods = periods[1:]
-    if periods:
-        view.put(_FORGOTTEN, periods)
-    elif before:
-        view.delete(_FORGOTTEN)
-
-
-def find_forgotten_claims_due(view: Overlay, _block: BlockContext) -> int | None:
-    """The time from which on there is something to drop: 0 while there is."""
-    return 0 if _get_forgotten(view) else None
-
-
-def _get_forgotten(view: Overlay) -> tuple[int, ...]:
-    return cast(tuple[int, ...], view.get(_FORGOTTEN) or ())
+        FORGOTTEN_CLAIMS.add(view, period)
 
 
 def _serving_key(period: int) -> bytes:
